@@ -1,0 +1,1 @@
+"""Has the traffic left what the model was trained on? Reference profiles, robust statistics, verdicts."""

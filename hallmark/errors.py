@@ -1,0 +1,82 @@
+"""What can go wrong, as one tree.
+
+HallmarkError                    exit 1   the work failed
+├── DeclarationError             exit 2   a domain.yaml, release.yaml or option is not what it should be
+├── Refused                      exit 3   a rule said no, and nothing was changed
+│   ├── ContractBroken           exit 3   a data set does not keep its domain's contract
+│   ├── GateRefused              exit 3   a candidate is not better than its champion
+│   └── ModelRefused             exit 3   a model folder is not the one that was registered, or holds what is never loaded
+├── TimedOut                     exit 4   it did not happen in the time given
+├── NotFound                     exit 1   what was named is not there
+├── Conflict                     exit 1   somebody else changed it first
+└── Unavailable                  exit 1   a part that is needed (registry, cluster) does not answer
+
+BadRequest and its kin, which a server answers to a client, live with the servers that answer them.
+"""
+
+from __future__ import annotations
+
+
+class HallmarkError(Exception):
+    """Something failed; says what was expected, what came and what to do."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, expected: str = "", came: str = "", do: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.came = came
+        self.do = do
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.expected:
+            parts.append(f"expected: {self.expected}")
+        if self.came:
+            parts.append(f"came: {self.came}")
+        if self.do:
+            parts.append(f"do: {self.do}")
+        return "\n  ".join(parts)
+
+
+class DeclarationError(HallmarkError):
+    """A declaration or an option is not what it should be."""
+
+    exit_code = 2
+
+
+class Refused(HallmarkError):
+    """A rule said no; nothing was changed."""
+
+    exit_code = 3
+
+
+class ContractBroken(Refused):
+    """A data set does not keep its domain's contract; names column, rule and count of rows."""
+
+
+class GateRefused(Refused):
+    """A candidate did not pass its domain's gate."""
+
+
+class ModelRefused(Refused):
+    """A model folder is not the one that was registered, or holds what is never loaded."""
+
+
+class TimedOut(HallmarkError):
+    """It did not happen in the time given."""
+
+    exit_code = 4
+
+
+class NotFound(HallmarkError):
+    """What was named is not there."""
+
+
+class Conflict(HallmarkError):
+    """Somebody else changed it first; read it again and decide again."""
+
+
+class Unavailable(HallmarkError):
+    """A part that is needed does not answer."""

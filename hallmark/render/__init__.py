@@ -1,0 +1,1 @@
+"""From declaration and release to Kubernetes objects."""

@@ -1,0 +1,86 @@
+"""Where things are: read once from the environment by `Settings.load`, frozen afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.errors import DeclarationError
+
+
+class Settings(BaseModel):
+    """The folders and addresses of one Hallmark checkout.
+
+    root:      the checkout, which holds `domains/` and `inference_services/`.
+    state:     what running leaves behind (registry, pipeline runs, cluster of one); safe to delete.
+    releases:  where each domain's `release.yaml` and rendered InferenceService lie.
+    tracking:  MLflow tracking URI.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path
+    state: Path
+    releases: Path
+    tracking: str
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings from HALLMARK_ROOT, HALLMARK_STATE, HALLMARK_RELEASES and MLFLOW_TRACKING_URI; all have defaults."""
+        env = os.environ if environment is None else environment
+        root = Path(env["HALLMARK_ROOT"]).resolve() if env.get("HALLMARK_ROOT") else _find_root(Path.cwd())
+        state = Path(env.get("HALLMARK_STATE") or root / ".hallmark").resolve()
+        releases = Path(env.get("HALLMARK_RELEASES") or root / "inference_services").resolve()
+        tracking = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow.db'}"
+        return cls(root=root, state=state, releases=releases, tracking=tracking)
+
+    @property
+    def domains(self) -> Path:
+        """The folder of declarations, one folder a domain."""
+        return self.root / "domains"
+
+    @property
+    def models(self) -> Path:
+        """Where registered model folders lie on this machine: the volume that `pvc://models/` names."""
+        return self.state / "models"
+
+    @property
+    def runs(self) -> Path:
+        """Workspaces and step cache of local pipeline runs."""
+        return self.state / "runs"
+
+    @property
+    def cluster(self) -> Path:
+        """State, sockets and logs of the cluster of one."""
+        return self.state / "cluster"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig that `hallmark up` writes."""
+        return self.state / "kubeconfig"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a child process."""
+        return {
+            "HALLMARK_ROOT": str(self.root),
+            "HALLMARK_STATE": str(self.state),
+            "HALLMARK_RELEASES": str(self.releases),
+            "MLFLOW_TRACKING_URI": self.tracking,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+        }
+
+
+def _find_root(start: Path) -> Path:
+    for folder in (start, *start.parents):
+        if (folder / "domains").is_dir() and (folder / "inference_services").is_dir():
+            return folder.resolve()
+    raise DeclarationError(
+        "this is not inside a Hallmark checkout",
+        expected="a folder with domains/ and inference_services/ here or above",
+        came=str(start),
+        do="change into the checkout, or set HALLMARK_ROOT to it",
+    )

@@ -1,0 +1,1 @@
+"""From checked examples to an exported model: split, fit, evaluate, gate, export."""
