@@ -1,0 +1,86 @@
+"""The generated files of a checkout: write them, or say which are stale, missing or orphaned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from hallmark import domain as domains
+from hallmark.domain import Domain
+from hallmark.errors import HallmarkError
+from hallmark.render import inferenceservice
+from hallmark.rollout import release as releases
+from hallmark.settings import Settings
+
+SERVICE = "inferenceservice.yaml"
+SCHEMA = "domain.schema.json"
+_MARK = "# Generated from "
+
+
+class Finding(BaseModel):
+    """A generated file that is not what it should be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    state: str
+
+
+class Stale(HallmarkError):
+    """Generated files are not what their sources say."""
+
+
+def expected(settings: Settings) -> dict[Path, str]:
+    """Every generated file and its text."""
+    files: dict[Path, str] = {settings.domains / SCHEMA: domains.json_schema()}
+    for name in domains.names(settings):
+        declared = domains.load(name, settings)
+        objects = inferenceservice.objects(declared, releases.read(name, settings))
+        if objects:
+            files[settings.releases / name / SERVICE] = text(declared, objects)
+    return files
+
+
+def text(domain: Domain, objects: list[dict[str, Any]]) -> str:
+    """Kubernetes objects as YAML, under a header that names their source."""
+    header = f"{_MARK}domains/{domain.name}/domain.yaml and release.yaml by `hallmark render`; edit those.\n"
+    return header + yaml.safe_dump_all(objects, sort_keys=False, width=160)
+
+
+def check(settings: Settings) -> list[Finding]:
+    """What `write` would change: stale and missing files, and orphans whose domain or release is gone."""
+    wanted = expected(settings)
+    findings = []
+    for path, body in wanted.items():
+        if not path.is_file():
+            findings.append(Finding(path=_shown(path, settings), state="missing"))
+        elif path.read_text(encoding="utf-8") != body:
+            findings.append(Finding(path=_shown(path, settings), state="stale"))
+    findings += [Finding(path=_shown(path, settings), state="orphaned") for path in _orphans(wanted, settings)]
+    return findings
+
+
+def write(settings: Settings) -> list[Finding]:
+    """Bring every generated file up to date; gives what was changed."""
+    findings = check(settings)
+    wanted = expected(settings)
+    for path, body in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != body:
+            releases.replace(path, body)
+    for path in _orphans(wanted, settings):
+        path.unlink()
+    return findings
+
+
+def _orphans(wanted: dict[Path, str], settings: Settings) -> Iterator[Path]:
+    for path in sorted(settings.releases.glob(f"*/{SERVICE}")):
+        if path not in wanted and path.read_text(encoding="utf-8").startswith(_MARK):
+            yield path
+
+
+def _shown(path: Path, settings: Settings) -> str:
+    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)

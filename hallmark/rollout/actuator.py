@@ -1,0 +1,319 @@
+"""The one hand that changes what is served: patches InferenceServices through the Kubernetes API, here and on EKS alike."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
+from hallmark.render.inferenceservice import model_of, target_of
+from hallmark.rollout.release import Target
+from hallmark.settings import Settings
+
+GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+_POLL = 0.2
+
+Object = dict[str, Any]
+Note = Callable[[str], None]
+
+
+class Actuator:
+    """InferenceServices of one cluster, read and patched with their resourceVersion as compare-and-set."""
+
+    def __init__(self, client: Any) -> None:
+        from kubernetes import client as kubernetes
+
+        self.custom = kubernetes.CustomObjectsApi(client)
+        self.core = kubernetes.CoreV1Api(client)
+        self.host = str(client.configuration.host)
+
+    @classmethod
+    def connect(cls, settings: Settings, *, kubeconfig: Path | None = None) -> Actuator:
+        """The cluster of `kubeconfig`; else the cluster of one where `hallmark up` wrote one; else kubectl's own."""
+        from kubernetes import client, config
+
+        chosen = kubeconfig or (settings.kubeconfig if settings.kubeconfig.is_file() else None)
+        configuration = client.Configuration()
+        try:
+            config.load_kube_config(str(chosen) if chosen else None, client_configuration=configuration)
+        except (config.ConfigException, OSError, yaml.YAMLError) as error:
+            raise Unavailable(
+                "there is no cluster to talk to",
+                expected="a kubeconfig that can be read",
+                came=str(error),
+                do="run `hallmark up`, or name one with --kubeconfig",
+            ) from error
+        configuration.retries = 0
+        return cls(client.ApiClient(configuration))
+
+    def live(self, name: str) -> Object | None:
+        """The InferenceService of domain `name` as it is now; none where there is none."""
+        try:
+            found = self._call(self.custom.get_namespaced_custom_object, GROUP, VERSION, name, PLURAL, name)
+        except NotFound:
+            return None
+        return dict(found)
+
+    def all(self) -> list[Object]:
+        """Every InferenceService of the cluster."""
+        return list(self._call(self.custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)["items"])
+
+    def pods(self, name: str) -> list[Object]:
+        """The pods that serve domain `name`."""
+        answer = self._call(
+            self.core.list_namespaced_pod,
+            name,
+            label_selector=f"serving.kserve.io/inferenceservice={name}",
+            _preload_content=False,
+        )
+        return list(json.loads(answer.data)["items"])
+
+    def sidecar(self, pod: Object, path: str, *, port: int = 9090) -> bytes:
+        """GET `path` of a pod's sidecar through the API server's proxy."""
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        where, _, query = path.partition("?")
+        answer = self._call(
+            self.core.api_client.call_api,
+            f"/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/{where}",
+            "GET",
+            query_params=[tuple(pair.split("=", 1)) for pair in query.split("&") if pair],
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        return bytes(answer.data)
+
+    def apply(self, wanted: Object, *, force: bool = False) -> str:
+        """Make an object what `wanted` says: "created", "configured", "unchanged", or "kept" where a running
+        rollout owns the model and the share and only the rest was applied (`force` takes them back)."""
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        namespace = wanted["metadata"].get("namespace")
+        base = _path(wanted)
+        if namespace:
+            self.namespace(namespace)
+        try:
+            current = self._raw("GET", f"{base}/{name}")
+        except NotFound:
+            self._raw("POST", base, wanted)
+            return "created"
+        desired = copy.deepcopy(current)
+        for key in wanted.keys() - {"metadata", "status"}:
+            desired[key] = copy.deepcopy(wanted[key])
+        for key in ("labels", "annotations"):
+            if wanted["metadata"].get(key):
+                desired["metadata"][key] = {**(current["metadata"].get(key) or {}), **wanted["metadata"][key]}
+        kept = kind == "InferenceService" and not force and _keep_rollout(current, desired)
+        desired.pop("status", None)
+        if desired == {key: value for key, value in current.items() if key != "status"}:
+            return "kept" if kept else "unchanged"
+        self._raw("PUT", f"{base}/{name}", desired)
+        return "kept" if kept else "configured"
+
+    def namespace(self, name: str) -> None:
+        """Make sure that namespace `name` exists."""
+        try:
+            self._raw("GET", f"/api/v1/namespaces/{name}")
+        except NotFound:
+            self._raw(
+                "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            )
+
+    def shift(self, live: Object, *, percent: int | None, target: Target | None = None) -> Object:
+        """Patch model and share in one write; `Conflict` where the object changed since `live` was read."""
+        predictor: Object = {"canaryTrafficPercent": percent}
+        if target is not None:
+            predictor |= model_of(target)
+        meta = live["metadata"]
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": {"predictor": predictor}}
+        patched = self._call(
+            self.custom.patch_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            meta["namespace"],
+            PLURAL,
+            meta["name"],
+            body,
+            _content_type="application/merge-patch+json",
+        )
+        return dict(patched)
+
+    def wait(
+        self,
+        name: str,
+        settled: Callable[[Object], bool],
+        *,
+        generation: int,
+        seconds: float,
+        what: str,
+        failing: bool = True,
+    ) -> Object:
+        """The live object once `settled`; with `failing`, a newest revision that cannot load ends the wait at once."""
+        deadline = time.monotonic() + seconds
+        live: Object | None = None
+        while time.monotonic() < deadline:
+            live = self.live(name)
+            if live is None:
+                raise NotFound(f"InferenceService {name}/{name} was deleted while {what}")
+            status = live.get("status") or {}
+            if int(status.get("observedGeneration") or 0) >= generation:
+                if settled(live):
+                    return live
+                if failing:
+                    _raise_failed(name, live)
+            time.sleep(_POLL)
+        raise TimedOut(
+            f"{name}: {what} did not happen in {seconds:g} s",
+            expected="the InferenceService to settle",
+            came=condition(live or {}, "Ready"),
+            do=f"look at `kubectl describe isvc {name} -n {name}`, or give it longer with --timeout",
+        )
+
+    def _raw(self, method: str, path: str, body: Object | None = None) -> Object:
+        answer = self._call(
+            self.core.api_client.call_api,
+            path,
+            method,
+            body=body,
+            header_params={"Accept": "application/json", "Content-Type": "application/json"},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        return dict(json.loads(answer.data))
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return function(*args, _request_timeout=10, **kwargs)
+        except ApiException as error:
+            raise _translated(error) from error
+        except HTTPError as error:
+            raise Unavailable(
+                f"the cluster at {self.host} does not answer",
+                came=type(error).__name__,
+                do="run `hallmark up`, or check --kubeconfig",
+            ) from error
+
+
+def share(live: Object) -> int | None:
+    """canaryTrafficPercent of a live object; none where no rollout runs."""
+    value = live["spec"]["predictor"].get("canaryTrafficPercent")
+    return None if value is None else int(value)
+
+
+def live_target(live: Object) -> Target:
+    """The version that the newest revision serves."""
+    target = target_of(live["spec"]["predictor"])
+    if target is None:
+        raise Refused(
+            f"InferenceService {live['metadata']['name']} was not released by Hallmark",
+            expected="a predictor with HALLMARK_MODEL_VERSION and HALLMARK_MODEL_DIGEST in its env",
+            came="none",
+            do="apply a rendered file first: `hallmark apply`",
+        )
+    return target
+
+
+def predictor_status(live: Object) -> Object:
+    """status.components.predictor, or {}."""
+    return dict(((live.get("status") or {}).get("components") or {}).get("predictor") or {})
+
+
+def condition(live: Object, kind: str) -> str:
+    """A condition in words: "True", or status, reason and message."""
+    for item in (live.get("status") or {}).get("conditions") or []:
+        if item.get("type") == kind:
+            words = [str(item.get(key)) for key in ("status", "reason", "message") if item.get(key)]
+            return ": ".join(words)
+    return "Unknown"
+
+
+def ready(live: Object) -> bool:
+    """Is it ready, with its newest revision the one that answers readiness?"""
+    component = predictor_status(live)
+    created = component.get("latestCreatedRevision")
+    return (
+        condition(live, "Ready").startswith("True")
+        and bool(created)
+        and created == component.get("latestReadyRevision")
+    )
+
+
+def gets(percent: int) -> Callable[[Object], bool]:
+    """Is the newest revision ready and routed exactly `percent` of the traffic?"""
+
+    def settled(live: Object) -> bool:
+        newest = predictor_status(live).get("latestCreatedRevision")
+        routed = sum(
+            int(item.get("percent") or 0)
+            for item in predictor_status(live).get("traffic") or []
+            if item.get("revisionName") == newest
+        )
+        return ready(live) and routed == percent
+
+    return settled
+
+
+def _keep_rollout(current: Object, desired: Object) -> bool:
+    mine, theirs = desired["spec"]["predictor"], current["spec"]["predictor"]
+    if theirs.get("canaryTrafficPercent") is None:
+        return False
+    before = copy.deepcopy(mine)
+    mine["canaryTrafficPercent"] = theirs["canaryTrafficPercent"]
+    model = theirs.get("model") or {}
+    for key in ("storageUri", "env"):
+        if key in model:
+            mine["model"][key] = copy.deepcopy(model[key])
+    if "labels" in theirs:
+        mine["labels"] = copy.deepcopy(theirs["labels"])
+    return bool(before != mine)
+
+
+def _raise_failed(name: str, live: Object) -> None:
+    status = (live.get("status") or {}).get("modelStatus") or {}
+    failure = status.get("lastFailureInfo") or {}
+    newest = predictor_status(live).get("latestCreatedRevision")
+    if status.get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec") and failure.get(
+        "modelRevisionName"
+    ) in (newest, None):
+        raise ModelRefused(
+            f"{name}: the new revision does not load, and gets no traffic",
+            expected=f"{newest} to become ready",
+            came=f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}",
+            do=f"`hallmark rollback {name}`, mend the model, release again",
+        )
+
+
+def _translated(error: Any) -> HallmarkError:
+    try:
+        message = str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        message = str(error.reason)
+    kinds: dict[int, type[HallmarkError]] = {404: NotFound, 409: Conflict, 403: Refused, 422: Refused, 503: Unavailable}
+    kind = kinds.get(int(error.status or 0), HallmarkError)
+    do = "somebody else changed it first: look at `hallmark status`, then decide again" if kind is Conflict else ""
+    return kind(message, do=do)
+
+
+_PATHS = {
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "InferenceService": "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices",
+    "ClusterServingRuntime": "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes",
+}
+
+
+def _path(wanted: Object) -> str:
+    try:
+        return _PATHS[wanted["kind"]].format(namespace=wanted["metadata"].get("namespace", ""))
+    except KeyError as error:
+        raise Refused(
+            f"{wanted.get('kind')} is not applied by Hallmark", expected=", ".join(_PATHS), came=str(wanted.get("kind"))
+        ) from error

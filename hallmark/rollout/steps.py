@@ -1,0 +1,178 @@
+"""Release, promote, roll back: each a few patches of one InferenceService, in the order that never sends traffic astray.
+
+While a rollout runs, the live object owns the model and the share; its end is written back to release.yaml
+(docs/decisions/0004-git-and-the-live-object.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hallmark.domain import Domain
+from hallmark.errors import NotFound, Refused
+from hallmark.render import inferenceservice
+from hallmark.rollout import release as releases
+from hallmark.rollout.actuator import Actuator, Note, Object, gets, live_target, predictor_status, ready, share
+from hallmark.rollout.release import Release, Target
+from hallmark.settings import Settings
+
+SECONDS = 120.0
+
+
+def release(
+    actuator: Actuator,
+    domain: Domain,
+    target: Target,
+    *,
+    percent: int,
+    settings: Settings,
+    note: Note,
+    seconds: float = SECONDS,
+) -> Object:
+    """Give version `target` `percent` of the traffic; the very first version of a domain gets all of it.
+
+    Refused while another candidate is being rolled out, or when `target` is the stable version already.
+    """
+    name = domain.name
+    live = actuator.live(name)
+    resting = releases.read(name, settings)
+    if live is None:
+        return _first(actuator, domain, target, resting, settings=settings, note=note, seconds=seconds)
+    current = live_target(live)
+    rolling = share(live)
+    if rolling is None and current == target:
+        raise Refused(
+            f"version {target.version} of {name} is stable already",
+            expected="another version",
+            came=str(target.version),
+        )
+    if rolling is not None and current != target:
+        raise Refused(
+            f"a rollout of version {current.version} is running at {rolling}%",
+            expected=f"to go on with {current.version}, or to end it first",
+            came=f"candidate {target.version}",
+            do=f"`hallmark rollback {name}` or `hallmark promote {name}`",
+        )
+    patched = actuator.shift(live, percent=percent, target=None if current == target else target)
+    note(f"asked for {percent}% to version {target.version}")
+    return _wait(actuator, name, gets(percent), patched, seconds, f"{percent}% to version {target.version}")
+
+
+def promote(actuator: Actuator, domain: Domain, *, settings: Settings, note: Note, seconds: float = SECONDS) -> Target:
+    """Give the candidate all of the traffic and the name of stable; writes release.yaml."""
+    name = domain.name
+    live = _must(actuator, name)
+    target = live_target(live)
+    if share(live) is None:
+        raise Refused(
+            f"no rollout of {name} is running",
+            expected="a candidate",
+            came=f"version {target.version}, stable",
+            do=f"`hallmark release {name} --candidate N --percent 10`",
+        )
+    if not ready(live):
+        raise Refused(
+            f"version {target.version} of {name} is not ready",
+            expected="a ready candidate",
+            came="one that does not load",
+            do=f"`hallmark rollback {name}`",
+        )
+    patched = actuator.shift(live, percent=None)
+    _wait(actuator, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
+    resting = releases.read(name, settings)
+    previous = resting.stable if resting.stable != target else resting.previous
+    releases.write(name, Release(stable=target, previous=previous), settings)
+    note(f"version {target.version} is stable")
+    return target
+
+
+def rollback(
+    actuator: Actuator, domain: Domain, *, settings: Settings, note: Note, seconds: float = SECONDS
+) -> Target | None:
+    """Send all traffic back to the version before, at once, then settle on it; writes release.yaml.
+
+    The first patch pins the revision that is still warm. Going on from there, removing the share while the newest
+    revision is the bad one would send it everything, so the good model gets a revision of its own at 0% first.
+    """
+    name = domain.name
+    live = _must(actuator, name)
+    resting = releases.read(name, settings)
+    bad = live_target(live)
+    good = resting.stable if resting.stable != bad else resting.previous
+    component = predictor_status(live)
+    if share(live) is None and good is None:
+        raise Refused(
+            f"there is nothing before version {bad.version} of {name}",
+            expected="an earlier version",
+            came="none",
+            do=f"`hallmark release {name} --candidate N`",
+        )
+    if share(live) is None and not component.get("previousRolledoutRevision"):
+        assert good is not None  # noqa: S101 - the case above
+        note(f"no warm revision to pin: releasing version {good.version} again")
+    else:
+        patched = actuator.shift(live, percent=0)
+        live = _wait(actuator, name, _pinned, patched, seconds, "all traffic back to the version before", failing=False)
+        note(f"version {bad.version} gets nothing now")
+    if good is None:
+        return None
+    patched = actuator.shift(_must(actuator, name), percent=0, target=good)
+    _wait(actuator, name, ready, patched, seconds, f"version {good.version} ready again")
+    patched = actuator.shift(_must(actuator, name), percent=None)
+    _wait(actuator, name, gets(100), patched, seconds, f"all traffic to version {good.version}")
+    releases.write(name, Release(stable=good), settings)
+    note(f"version {good.version} is stable")
+    return good
+
+
+def _first(
+    actuator: Actuator,
+    domain: Domain,
+    target: Target,
+    resting: Release,
+    *,
+    settings: Settings,
+    note: Note,
+    seconds: float,
+) -> Object:
+    if resting.stable is not None and resting.stable != target:
+        raise Refused(
+            f"{domain.name} rests on version {resting.stable.version}, and nothing of it is live here",
+            expected=f"version {resting.stable.version} live first",
+            came=f"candidate {target.version}",
+            do=f"`hallmark apply {domain.name}`, then release {target.version} beside it",
+        )
+    first = Release(stable=target)
+    for item in inferenceservice.objects(domain, first):
+        actuator.apply(item)
+    note(f"version {target.version} is the first of {domain.name}: it gets all of the traffic")
+    live = _wait(
+        actuator, domain.name, gets(100), _must(actuator, domain.name), seconds, f"version {target.version} ready"
+    )
+    releases.write(domain.name, first, settings)
+    return live
+
+
+def _wait(
+    actuator: Actuator, name: str, settled: Any, patched: Object, seconds: float, what: str, *, failing: bool = True
+) -> Object:
+    generation = int(patched["metadata"].get("generation") or 0)
+    return actuator.wait(name, settled, generation=generation, seconds=seconds, what=what, failing=failing)
+
+
+def _pinned(live: Object) -> bool:
+    component = predictor_status(live)
+    newest = component.get("latestCreatedRevision")
+    traffic = component.get("traffic") or []
+    routed = {str(item.get("revisionName")): int(item.get("percent") or 0) for item in traffic if item.get("percent")}
+    return newest not in routed and sum(routed.values()) == 100 and component.get("latestRolledoutRevision") != newest
+
+
+def _must(actuator: Actuator, name: str) -> Object:
+    live = actuator.live(name)
+    if live is None:
+        raise NotFound(
+            f"no InferenceService {name} in namespace {name}",
+            do=f"`hallmark apply {name}`, or `hallmark release {name} --candidate N`",
+        )
+    return live
