@@ -87,6 +87,9 @@ class Data(Section):
     )
     label: str = Field(description="Column that holds the answer to learn.")
     label_delay: Duration = Field(default=timedelta(0), description="After this long a label counts as final.")
+    label_time: str | None = Field(
+        default=None, description="Column with the time a label became known, UTC; empty where it never had to."
+    )
     event_time: str | None = Field(
         default=None, description="Column with the time an example happened, UTC; none for undated data."
     )
