@@ -1,0 +1,24 @@
+"""A photo as the listing model sees it; the one function that training and serving call."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark.features import image
+from hallmark.features.fields import Columns, Field
+
+SIDE = 96
+FIELDS: tuple[Field, ...] = (
+    Field(name="image", datatype="BYTES", media="image", description="A JPEG, PNG or WebP photo of one garment."),
+)
+
+
+def encode(columns: Columns) -> NDArray[np.float32]:
+    """(n, 3, 96, 96): the whole photo upright, stretched to a square, about -2..2; `BadImage` for what is no photo."""
+    return image.batch(columns["image"], size=(SIDE, SIDE))
+
+
+def observe(columns: Columns) -> Columns:
+    """What drift is watched on: brightness, contrast, colourfulness, sharpness, aspect and megapixels of each photo."""
+    return image.statistics(columns["image"])
