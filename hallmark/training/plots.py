@@ -2,17 +2,111 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from hallmark.training.evaluate import Evaluation
+    from hallmark.training.evaluate import Confusion, Curves, Evaluation, Point
+
+_INK, _LINE, _SOFT = "#1f2933", "#0b6e6e", "#c9d3d8"
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1040px;margin:2rem auto;padding:0 1rem}
+img{max-width:100%} table{border-collapse:collapse;margin:1rem 0} td,th{padding:.25rem .9rem;text-align:left}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} tr{border-bottom:1px solid #e4e9ec}
+.bar{display:inline-block;height:.7em;background:#0b6e6e} small{color:#616e7c}
+"""
 
 
 def png(evaluation: Evaluation, *, title: str) -> bytes:
-    """Curves or confusion matrix, and the slices, as a PNG."""
-    raise NotImplementedError
+    """Both curves, or the confusion matrix, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if evaluation.confusion is not None:
+        side = 2.5 + 0.42 * len(evaluation.confusion.labels)
+        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+        _confusion(figure.subplots(), evaluation.confusion)
+    else:
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        if evaluation.curves is not None:
+            _curves(left, right, evaluation.curves, evaluation.metrics)
+    figure.suptitle(title, color=_INK, fontsize=12)
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    return stream.getvalue()
 
 
 def html(evaluation: Evaluation, *, title: str) -> str:
-    """The same with the table of metrics, as a page that needs nothing else."""
-    raise NotImplementedError
+    """The same with the tables of metrics and slices, as a page that needs nothing else."""
+    picture = base64.b64encode(png(evaluation, title=title)).decode()
+    metrics = "".join(_row(name, f"{value:.4f}") for name, value in evaluation.metrics.items())
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+        f"<h1>{escape(title)}</h1><p>{evaluation.rows:,} test examples <small>{evaluation.test}</small></p>"
+        f'<img alt="curves or confusion matrix of {escape(title)}" src="data:image/png;base64,{picture}">'
+        f'<h2>Metrics</h2><table><tr><th>metric<th class="n">value</tr>{metrics}</table>'
+        f"{_slices(evaluation)}</html>\n"
+    )
+
+
+def _row(name: str, value: str) -> str:
+    return f'<tr><td>{escape(name)}<td class="n">{value}</tr>'
+
+
+def _slices(evaluation: Evaluation) -> str:
+    if not evaluation.slices:
+        return ""
+    rows = []
+    for part in evaluation.slices:
+        value = "—" if part.metric is None else f"{part.metric:.4f}"
+        width = 0 if part.metric is None else round(120 * min(1.0, max(0.0, part.metric)))
+        rows.append(
+            f'<tr><td>{escape(part.column)}<td>{escape(part.value)}<td class="n">{part.rows:,}<td class="n">{value}'
+            f'<td><span class="bar" style="width:{width}px"></span></tr>'
+        )
+    head = f'<tr><th>column<th>value<th class="n">rows<th class="n">{escape(evaluation.metric)}<th></tr>'
+    return f"<h2>By slice</h2><table>{head}{''.join(rows)}</table>"
+
+
+def _curves(left: Any, right: Any, curves: Curves, metrics: dict[str, float]) -> None:
+    share = metrics.get("positive_share", 0.0)
+    _line(left, curves.precision_recall, "recall", "precision", steps=True)
+    left.axhline(share, color=_SOFT, linestyle="--", linewidth=1)
+    left.annotate(f"at random {share:.1%}", (0.98, share), ha="right", va="bottom", fontsize=8, color="#616e7c")
+    left.set_title(_named("average precision", metrics.get("average_precision")), fontsize=10)
+    _line(right, curves.roc, "false positive rate", "true positive rate", steps=False)
+    right.plot([0, 1], [0, 1], color=_SOFT, linestyle="--", linewidth=1)
+    right.set_title(_named("area under the ROC curve", metrics.get("roc_auc")), fontsize=10)
+
+
+def _named(name: str, value: float | None) -> str:
+    return name if value is None else f"{name} {value:.3f}"
+
+
+def _line(axes: Any, points: tuple[Point, ...], across: str, up: str, *, steps: bool) -> None:
+    x, y = [point.x for point in points], [point.y for point in points]
+    axes.plot(x, y, color=_LINE, linewidth=1.8, drawstyle="steps-pre" if steps else "default")
+    axes.set(xlabel=across, ylabel=up, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    axes.grid(color=_SOFT, linewidth=0.5, alpha=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _confusion(axes: Any, confusion: Confusion) -> None:
+    counts = np.array(confusion.counts, dtype=np.float64)
+    rows = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
+    axes.imshow(shares, cmap="BuGn", vmin=0, vmax=1)
+    ticks = range(len(confusion.labels))
+    axes.set_xticks(ticks, confusion.labels, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, [f"{name} ({int(n)})" for name, n in zip(confusion.labels, rows[:, 0], strict=True)])
+    axes.set(xlabel="the model says", ylabel="it is (examples)")
+    axes.tick_params(length=0)
+    for i, j in np.argwhere(counts > 0):
+        colour = "white" if shares[i, j] > 0.55 else _INK
+        axes.text(j, i, f"{shares[i, j]:.0%}".removesuffix("%"), ha="center", va="center", fontsize=7, color=colour)
+    axes.set_title("per cent of each class", fontsize=10)

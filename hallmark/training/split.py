@@ -2,25 +2,116 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hallmark.errors import ContractBroken, DeclarationError
+from hallmark.training import leakage
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hallmark.domain import Domain
+    from hallmark.settings import Settings
+
+VALIDATION = 0.15
+TEST = 0.20
 
 
 @dataclass(frozen=True)
 class Split:
-    """The three parts, as frames with the columns they came with."""
+    """The three parts, as frames with the columns they came with.
+
+    immature: rows left out because their label was not final at training time.
+    """
 
     train: pd.DataFrame
     validation: pd.DataFrame
     test: pd.DataFrame
+    immature: int = 0
 
 
-def split(domain: Domain, frame: pd.DataFrame, *, as_of: datetime | None = None, seed: int | None = None) -> Split:
-    """`frame` in three parts, by event time or by entity, of what was known at `as_of`."""
-    raise NotImplementedError
+def split(
+    domain: Domain,
+    frame: pd.DataFrame,
+    *,
+    as_of: datetime | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+) -> Split:
+    """`frame` in three parts, by event time or by entity, of what was known at `as_of`; checked for leaks.
+
+    By time the test part is the latest fifth, so that the model is measured on days it has not seen. By entity a hash
+    decides, so that an entity stays in its part for every data set: keep `seed` (the declared one) from run to run, or a
+    champion is compared on people it was trained on.
+    """
+    known = frame.reset_index(drop=True)
+    if domain.data.event_time is not None:
+        known = mature(domain, frame, as_of=as_of)
+    if domain.data.split == "time":
+        parts = _by_time(domain, known)
+    else:
+        parts = _by_entity(domain, known, seed=domain.training.seed if seed is None else seed)
+    train, validation, test = (part.reset_index(drop=True) for part in parts)
+    made = Split(train=train, validation=validation, test=test, immature=len(frame) - len(known))
+    _populated(domain, made, total=len(frame))
+    leakage.check(domain, train=train, validation=validation, test=test, as_of=as_of, settings=settings)
+    return made
+
+
+def mature(domain: Domain, frame: pd.DataFrame, *, as_of: datetime | None) -> pd.DataFrame:
+    """The rows whose label was final at `as_of`: old enough, and not told by anything learnt later."""
+    if as_of is None or as_of.tzinfo is None:
+        raise DeclarationError(
+            "a split by time needs to know when training happens",
+            expected="as_of with a time zone, such as 2026-10-01T00:00:00+00:00",
+            came=str(as_of),
+        )
+    data = domain.data
+    keep = frame[data.event_time] <= as_of - data.label_delay
+    if data.label_time is not None:
+        keep &= ~(frame[data.label_time] > as_of)
+    return frame[keep].reset_index(drop=True)
+
+
+def _by_time(domain: Domain, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    time = str(domain.data.event_time)
+    ordered = frame.sort_values(time, kind="stable")
+    times = ordered[time].to_numpy()
+    if not len(times):
+        return ordered, ordered, ordered
+    # Rows of one moment stay together, so the cut is a time and not a row.
+    first, second = (times[int(len(times) * share)] for share in (1 - VALIDATION - TEST, 1 - TEST))
+    return ordered[times < first], ordered[(times >= first) & (times < second)], ordered[times >= second]
+
+
+def _by_entity(domain: Domain, frame: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    entities = frame[domain.data.entity].astype(str)
+    places = entities.map({entity: place(entity, seed=seed) for entity in entities.unique()}).to_numpy(dtype=np.float64)
+    return (
+        frame[places < 1 - VALIDATION - TEST],
+        frame[(places >= 1 - VALIDATION - TEST) & (places < 1 - TEST)],
+        frame[places >= 1 - TEST],
+    )
+
+
+def place(entity: str, *, seed: int) -> float:
+    """Where an entity falls in 0..1: the same in every run, on every machine, whoever else is in the data."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{entity}".encode()).digest()[:7], "big") / (1 << 56)
+
+
+def _populated(domain: Domain, made: Split, *, total: int) -> None:
+    for name in ("train", "validation", "test"):
+        part = getattr(made, name)
+        classes = part[domain.data.label].nunique()
+        if classes < 2:
+            raise ContractBroken(
+                f"the {name} part has {len(part)} rows and {classes} kinds of label",
+                expected="two kinds of label at least",
+                came=f"{total} rows, of which {made.immature} are too young to have a final label",
+                do=f"take more data, or data older than {domain.data.label_delay.days} days",
+            )

@@ -1,0 +1,109 @@
+"""Whether a split tells a model what it could not know when serving; an audit that trusts nobody, `split` included."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark import domain as domains
+from hallmark.errors import ContractBroken
+from hallmark.training import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hallmark.domain import Domain
+    from hallmark.features.fields import Field
+    from hallmark.settings import Settings
+
+TELLTALE = 0.99
+"""A single field that ranks the answers this well (area under the ROC curve) was written after the answer was known."""
+
+
+def check(
+    domain: Domain,
+    *,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    test: pd.DataFrame,
+    as_of: datetime | None = None,
+    settings: Settings | None = None,
+) -> None:
+    """`ContractBroken`, naming rows and column, where one of the parts knows too much."""
+    parts = {"train": train, "validation": validation, "test": test}
+    if as_of is not None and domain.data.event_time is not None:
+        for name, part in parts.items():
+            _no_late_label(domain, name, part, as_of)
+    if domain.data.split == "time":
+        _in_order(domain, parts)
+    else:
+        _strangers(domain, parts)
+    _no_telltale(domain, train, test, domains.module(domain.name, "features", settings).FIELDS)
+
+
+def _no_late_label(domain: Domain, name: str, part: pd.DataFrame, as_of: datetime) -> None:
+    data = domain.data
+    young = part[data.event_time] > as_of - data.label_delay
+    late = part[data.label_time] > as_of if data.label_time is not None else young & False
+    if young.any() or late.any():
+        raise ContractBroken(
+            f"{int((young | late).sum())} rows of the {name} part have a label that was not known at {as_of.isoformat()}",
+            expected=f"{data.event_time} at least {data.label_delay.days} days before",
+            came=f"{int(young.sum())} younger, {int(late.sum())} with a later {data.label_time}",
+        )
+
+
+def _in_order(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
+    time = domain.data.event_time
+    names = list(parts)
+    for before, after in pairwise(names):
+        last, first = parts[before][time].max(), parts[after][time].min()
+        if last >= first:
+            raise ContractBroken(
+                f"the {before} part reaches into the {after} part",
+                expected=f"every {time} of {before} before the first of {after}, {first}",
+                came=f"{int((parts[before][time] >= first).sum())} rows up to {last}",
+            )
+
+
+def _strangers(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
+    entity = domain.data.entity
+    seen: dict[str, str] = {}
+    for name, part in parts.items():
+        for value in part[entity].astype(str).unique():
+            if value in seen:
+                raise ContractBroken(
+                    f"one {entity} is in the {seen[value]} and in the {name} part",
+                    expected="every entity in one part",
+                    came=value,
+                )
+            seen[value] = name
+
+
+def _no_telltale(domain: Domain, train: pd.DataFrame, test: pd.DataFrame, fields: tuple[Field, ...]) -> None:
+    label = domain.data.label
+    if not set(test[label].unique()) <= {0, 1}:
+        return
+    answers = test[label].to_numpy(dtype=np.int64)
+    for field in fields:
+        if field.media is not None or field.shape:
+            continue
+        area = metrics.roc_auc(answers, _ranking(train, test, field, label))
+        if max(area, 1 - area) >= TELLTALE:
+            raise ContractBroken(
+                f"field {field.name} alone tells the answer (area under the ROC curve {area:.3f})",
+                expected=f"below {TELLTALE}: what is known before the answer never ranks it this well",
+                came=f"{len(test)} test rows ranked by {field.name}",
+                do=f"check whether {field.name} is filled in after {label} is known",
+            )
+
+
+def _ranking(train: pd.DataFrame, test: pd.DataFrame, field: Field, label: str) -> NDArray[Any]:
+    if field.datatype != "BYTES":
+        return test[field.name].to_numpy(dtype=np.float64)
+    rates = train.groupby(field.name, observed=True)[label].mean()
+    return test[field.name].map(rates).fillna(float(train[label].mean())).to_numpy(dtype=np.float64)
