@@ -84,3 +84,12 @@ def _orphans(wanted: dict[Path, str], settings: Settings) -> Iterator[Path]:
 
 def _shown(path: Path, settings: Settings) -> str:
     return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
+
+
+def runtime(settings: Settings) -> list[dict[str, Any]]:
+    """The ClusterServingRuntime that every InferenceService names; written by hand, once."""
+    path = settings.root / "inference_services" / "runtime" / "servingruntime.yaml"
+    try:
+        return [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
+    except (OSError, yaml.YAMLError) as error:
+        raise HallmarkError(f"{_shown(path, settings)} cannot be read", came=str(error)) from error

@@ -1,0 +1,55 @@
+# `make` lists the targets. The virtual environment is made from pyproject.toml and constraints.txt, once for each change of either.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test quick check format render bench constraints clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+install: $(READY)  ## Make .venv with everything in it
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; name another with make PYTHON=..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[training,serving,drift,report,platform,dev]'
+	@touch $@
+
+demo: $(READY)  ## The main job for fraud, end to end, in under three minutes; leaves nothing running
+	@$(BIN)/hallmark demo
+
+test: $(READY)  ## The whole test suite
+	$(BIN)/python -m pytest -n 2 -m "not serial"
+	$(BIN)/python -m pytest -m serial
+
+quick: $(READY)  ## The tests that take seconds
+	$(BIN)/python -m pytest -n 2 -m "not serial and not slow"
+
+check: $(READY)  ## Lint, types, and whether generated files are fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/hallmark render --check
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+render: $(READY)  ## Write the generated files
+	$(BIN)/hallmark render
+
+bench: $(READY)  ## The benchmarks; each prints its table
+	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
+
+constraints: $(READY)  ## Write constraints.txt from what is installed
+	@{ echo "# Versions that were tested together: written by \`make constraints\` from a fresh environment."; \
+	  $(BIN)/pip freeze --exclude-editable | grep -vi '^hallmark' | sed 's/+cpu//'; } > constraints.draft
+	@mv constraints.draft constraints.txt
+
+clean:  ## Remove .venv and what running left behind
+	rm -rf $(VENV) .hallmark .pytest_cache .mypy_cache .ruff_cache

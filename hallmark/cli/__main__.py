@@ -1,0 +1,10 @@
+"""`python -m hallmark.cli`."""
+
+from __future__ import annotations
+
+import sys
+
+from hallmark.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

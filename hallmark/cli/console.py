@@ -1,0 +1,89 @@
+"""How commands speak: results on stdout as table, JSON or YAML; everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hallmark.errors import HallmarkError
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    table = "table"
+    json = "json"
+    yaml = "yaml"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
+DomainName = Annotated[str, typer.Argument(help="A domain: a folder of domains/, such as fraud.", show_default=False)]
+Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up (exit 4).")]
+
+
+def out() -> Console:
+    """The console of results."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def say(text: str) -> None:
+    """A line of progress or advice, on stderr, so that stdout stays a result."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text))
+
+
+def emit(rows: Sequence[Mapping[str, Any]], output: Format, *, title: str = "", empty: str = "nothing yet") -> None:
+    """Rows as a table with their keys as columns, or as a JSON or YAML list."""
+    if output is not Format.table:
+        show([dict(row) for row in rows], output)
+        return
+    if not rows:
+        say(empty)
+        return
+    table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for key in rows[0]:
+        right = all(isinstance(row.get(key), int | float) for row in rows)
+        table.add_column(key.upper(), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in rows[0]))
+    out().print(table)
+
+
+def show(value: Any, output: Format) -> None:
+    """One value as JSON, or as YAML where a table was asked for too."""
+    if output is Format.json:
+        sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+        return
+    import yaml
+
+    plain = json.loads(json.dumps(value, default=str))
+    sys.stdout.write(yaml.safe_dump(plain, sort_keys=False, width=120, allow_unicode=True))
+
+
+def fail(error: HallmarkError) -> None:
+    """An error in full, on stderr."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    kind = {2: "usage", 3: "refused", 4: "timed out"}.get(error.exit_code, "failed")
+    console.print(Text.assemble((f"{kind}: ", "bold red"), error.message))
+    for word, text in (("expected", error.expected), ("came", error.came), ("do", error.do)):
+        if text:
+            console.print(Text.assemble((f"  {word + ':':<10}", "bold"), text))
+
+
+def _cell(value: Any) -> Text:
+    if value is None or value == "":
+        return Text("-", style="dim")
+    if isinstance(value, float):
+        return Text(f"{value:.4g}")
+    text = str(value)
+    style = {"True": "green", "OK": "green", "DRIFT": "bold red", "False": "red", "INSUFFICIENT": "yellow"}.get(
+        text, ""
+    )
+    return Text(text, style=style)

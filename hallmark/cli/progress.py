@@ -1,0 +1,87 @@
+"""Work in sight: a live line for each step in a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+_EVERY = 5.0
+
+
+class Step:
+    """One step under way: `note` what it is doing, `advance` how far it is."""
+
+    def __init__(self, progress: Progress | None, console: Console, title: str) -> None:
+        self._progress = progress
+        self._console = console
+        self._title = title
+        self._task = progress.add_task(title, total=None, note="") if progress else None
+        self._spoke = time.monotonic()
+        self.result = ""
+
+    def note(self, text: str) -> None:
+        """What it is doing now."""
+        self.advance(0, 0, text)
+
+    def advance(self, done: int, total: int, note: str = "") -> None:
+        """How much is done, of how much; `total` 0 is not known."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total or None, note=note)
+        elif time.monotonic() - self._spoke > _EVERY:
+            self._spoke = time.monotonic()
+            share = f" {done}/{total}" if total else ""
+            self._console.print(Text(f"  … {self._title}{share} {note}".rstrip()))
+
+    def end(self) -> None:
+        """Take the live line away."""
+        if self._progress is not None and self._task is not None:
+            self._progress.remove_task(self._task)
+
+
+class Steps:
+    """A list of steps as they happen; use as a context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        live = self.console.is_terminal
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}", style="dim"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self.console, transient=True) if live else None
+
+    def __enter__(self) -> Steps:
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def say(self, text: str | Text = "") -> None:
+        """A line that stays."""
+        self.console.print(text)
+
+    def done(self, title: str, result: str, seconds: float, *, mark: str = "✓") -> None:
+        """A finished step as a line that stays."""
+        style = "green" if mark == "✓" else "bold red" if mark == "✗" else "dim"
+        self.console.print(Text.assemble((f"{mark} ", style), f"{title:<26} ", (result, ""), (f"  {seconds:.1f} s", "dim")))
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """A step: live while it runs, then its `result` and how long it took."""
+        step = Step(self._progress, self.console, title)
+        if not self._progress:
+            self.console.print(Text(f"… {title}"))
+        started = time.monotonic()
+        try:
+            yield step
+        except BaseException:
+            step.end()
+            self.done(title, "failed", time.monotonic() - started, mark="✗")
+            raise
+        step.end()
+        self.done(title, step.result, time.monotonic() - started)

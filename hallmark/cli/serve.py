@@ -1,0 +1,308 @@
+"""What is served: render, apply, up, down, status, release, promote, rollback, drift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
+from hallmark.errors import HallmarkError, NotFound, Refused
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator
+    from hallmark.settings import Settings
+
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="The cluster to talk to; default: the one of `hallmark up`, else kubectl's own.", show_default=False
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (render, apply, up, down, status, release, promote, rollback, drift):
+        app.command()(command)
+
+
+def render(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit 1 where a generated file is stale, missing or orphaned."),
+    ] = False,
+    output: Output = Format.table,
+) -> None:
+    """Write the generated files: each released domain's inferenceservice.yaml, and the schema of domain.yaml."""
+    from hallmark.render import files
+
+    settings = _settings()
+    findings = files.check(settings) if check else files.write(settings)
+    emit([finding.model_dump() for finding in findings], output, empty="every generated file is up to date")
+    if check and findings:
+        raise files.Stale(
+            f"{len(findings)} generated file(s) are not what their sources say",
+            came=", ".join(f"{finding.path} ({finding.state})" for finding in findings),
+            do="run `hallmark render` and commit what it writes",
+        )
+
+
+def apply(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Domains; default: every released one.", show_default=False)
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take model and share back from a rollout that is running.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.table,
+) -> None:
+    """Apply runtime and InferenceServices to the cluster, as `kubectl apply` would.
+
+    While a rollout runs, the live object keeps its model and its share of traffic; the rest is applied.
+    """
+    settings = _settings()
+    emit(
+        apply_all(_actuator(settings, kubeconfig), settings, names=names, force=force),
+        output,
+        empty="nothing is released yet",
+    )
+
+
+def apply_all(
+    actuator: Actuator, settings: Settings, *, names: list[str] | None = None, force: bool = False
+) -> list[dict[str, Any]]:
+    """Apply the runtime and the services of `names`; a row an object."""
+    from hallmark import domain as declared
+    from hallmark.render import files, inferenceservice
+    from hallmark.rollout import release as releases
+
+    wanted = files.runtime(settings)
+    for name in names or declared.names(settings):
+        objects = inferenceservice.objects(declared.load(name, settings), releases.read(name, settings))
+        if names and not objects:
+            raise NotFound(
+                f"nothing is released of {name} yet",
+                do=f"`hallmark train {name}`, then `hallmark release {name} --candidate 1`",
+            )
+        wanted += objects
+    rows = []
+    for item in wanted:
+        done = actuator.apply(item, force=force)
+        rows.append(
+            {
+                "kind": item["kind"],
+                "namespace": item["metadata"].get("namespace", ""),
+                "name": item["metadata"]["name"],
+                "result": done,
+            }
+        )
+    return rows
+
+
+def up(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0 takes a free one.")
+    ] = 8080,
+    api_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0 keeps the last one, or takes a free one."),
+    ] = 0,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and log, until ctrl-c.")] = False,
+    timeout: Seconds = 60.0,
+) -> None:
+    """Start the cluster of one: the Kubernetes API, KServe's behaviour and Envoy, with what is released."""
+    from hallmark.local import cluster
+
+    settings = _settings()
+    if foreground:
+        cluster.run(settings, port=port, api_port=api_port)
+        return
+    state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout)
+    for row in apply_all(_actuator(settings, settings.kubeconfig), settings):
+        say(f"{row['kind']} {row['name']}: {row['result']}")
+    say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
+    say(f"kubeconfig   export KUBECONFIG={settings.kubeconfig}")
+    say("next         hallmark status, or kubectl get isvc -A")
+
+
+def down(timeout: Seconds = 60.0) -> None:
+    """Stop the cluster of one; its objects come back with the next `hallmark up`."""
+    from hallmark.local import cluster
+
+    say("stopped" if cluster.down(_settings(), timeout=timeout) else "nothing was running")
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="Only this domain.", show_default=False)] = None,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.table,
+) -> None:
+    """What is live: each revision of each domain, its version, its share and whether it is ready."""
+    actuator = _actuator(_settings(), kubeconfig)
+    services = [each for each in actuator.all() if name in (None, each["metadata"]["name"])]
+    rows = [row for each in services for row in _revisions(actuator, each)]
+    emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {actuator.host}")
+
+
+def release(
+    name: DomainName,
+    candidate: Annotated[
+        str, typer.Option(help="Version to release, or an alias such as challenger.", show_default=False)
+    ],
+    percent: Annotated[int, typer.Option(min=0, max=100, help="Its share of the traffic.")] = 10,
+    kubeconfig: Kubeconfig = None,
+    timeout: Seconds = 120.0,
+) -> None:
+    """Give a registered version a share of the traffic; the first version of a domain gets all of it."""
+    from hallmark import domain as declared
+    from hallmark.registry.store import Registry
+    from hallmark.rollout import steps
+    from hallmark.rollout.release import Target
+
+    settings = _settings()
+    domain = declared.load(name, settings)
+    registry = Registry(settings)
+    found = registry.resolve(name, candidate)
+    target = Target(version=found.version, storageUri=found.storage_uri, digest=found.digest)
+    live = steps.release(
+        _actuator(settings, kubeconfig), domain, target, percent=percent, settings=settings, note=say, seconds=timeout
+    )
+    if (live["spec"]["predictor"]).get("canaryTrafficPercent") is None:
+        registry.alias(name, "champion", target.version)
+        _render_again(settings)
+    say(f"version {target.version} of {name} serves; next: hallmark status {name}")
+
+
+def promote(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 120.0) -> None:
+    """Make the candidate the stable version: all traffic, champion in the registry, release.yaml written."""
+    from hallmark import domain as declared
+    from hallmark.registry.store import Registry
+    from hallmark.rollout import steps
+
+    settings = _settings()
+    target = steps.promote(
+        _actuator(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
+    )
+    Registry(settings).alias(name, "champion", target.version)
+    _render_again(settings)
+
+
+def rollback(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 120.0) -> None:
+    """Send all traffic back to the version before, at once; then settle on it and write release.yaml."""
+    from hallmark import domain as declared
+    from hallmark.registry.store import Registry
+    from hallmark.rollout import steps
+
+    settings = _settings()
+    good = steps.rollback(
+        _actuator(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
+    )
+    if good is not None:
+        Registry(settings).alias(name, "champion", good.version)
+        _render_again(settings)
+
+
+def drift(
+    name: DomainName,
+    html: Annotated[
+        Path | None, typer.Option(help="Write Evidently's report on the window to this file.", show_default=False)
+    ] = None,
+    variant: Annotated[
+        str, typer.Option(help="Which variant the report is about: stable, canary, or a revision.")
+    ] = "stable",
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Exit 3 where a variant's verdict is DRIFT.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.table,
+) -> None:
+    """The drift monitor's verdict for each variant, column by column."""
+    from hallmark.cli import verdict
+
+    settings = _settings()
+    actuator = _actuator(settings, kubeconfig)
+    found = verdict.collect(actuator, name)
+    verdict.show(found, output)
+    if html is not None:
+        verdict.report(actuator, found, variant=variant, name=name, path=html, settings=settings)
+        say(f"report of {variant}: {html}")
+    drifted = [each.variant for each in found if each.state == "DRIFT"]
+    if fail_on_drift and drifted:
+        raise Refused(f"{name}: {', '.join(drifted)} drifted", do=f"`hallmark drift {name} --html report.html`")
+
+
+def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]:
+    from hallmark.render.inferenceservice import VERSION_LABEL
+    from hallmark.rollout.actuator import condition, predictor_status
+
+    name = live["metadata"]["name"]
+    component = predictor_status(live)
+    shares: dict[str, int] = {}
+    for item in component.get("traffic") or []:
+        shares[str(item.get("revisionName"))] = shares.get(str(item.get("revisionName")), 0) + int(
+            item.get("percent") or 0
+        )
+    rows = []
+    for pod in actuator.pods(name):
+        labels = pod["metadata"].get("labels") or {}
+        revision = labels.get("serving.knative.dev/revision", "")
+        ready = any(
+            item["type"] == "Ready" and item["status"] == "True"
+            for item in pod.get("status", {}).get("conditions") or []
+        )
+        containers = (pod.get("status") or {}).get("containerStatuses") or []
+        rows.append(
+            {
+                "domain": name,
+                "variant": labels.get("endpoint", ""),
+                "version": labels.get(VERSION_LABEL, ""),
+                "revision": revision,
+                "percent": shares.get(revision, 0),
+                "ready": ready,
+                "restarts": sum(int(item.get("restartCount") or 0) for item in containers),
+                "service": condition(live, "Ready"),
+            }
+        )
+    if not rows:
+        rows.append(
+            {
+                "domain": name,
+                "variant": "",
+                "version": "",
+                "revision": "",
+                "percent": 0,
+                "ready": False,
+                "restarts": 0,
+                "service": condition(live, "Ready"),
+            }
+        )
+    return rows
+
+
+def _render_again(settings: Settings) -> None:
+    from hallmark.render import files
+
+    for finding in files.write(settings):
+        say(f"wrote {finding.path}")
+
+
+def _settings() -> Settings:
+    from hallmark.settings import Settings
+
+    return Settings.load()
+
+
+def _actuator(settings: Settings, kubeconfig: Path | None) -> Actuator:
+    from hallmark.rollout.actuator import Actuator
+
+    if kubeconfig is not None and not kubeconfig.is_file():
+        raise HallmarkError(
+            f"there is no kubeconfig {kubeconfig}",
+            expected="a file",
+            came="none",
+            do="run `hallmark up`, or name another",
+        )
+    return Actuator.connect(settings, kubeconfig=kubeconfig)

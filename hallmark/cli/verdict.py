@@ -1,0 +1,125 @@
+"""The drift verdicts of a domain's variants, gathered from the sidecars through the API server's pod proxy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.cli.console import Format, emit, say
+from hallmark.cli.console import show as show_value
+from hallmark.errors import HallmarkError, NotFound
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator
+    from hallmark.settings import Settings
+
+
+class Found(BaseModel):
+    """One variant's verdict, and the pod it came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    variant: str
+    version: str
+    revision: str
+    state: str
+    verdict: dict[str, Any]
+    pod: dict[str, Any]
+
+
+def collect(actuator: Actuator, name: str) -> list[Found]:
+    """The verdict of each pod of domain `name`, stable first."""
+    from hallmark.render.inferenceservice import VERSION_LABEL
+
+    found = []
+    for pod in actuator.pods(name):
+        labels = pod["metadata"].get("labels") or {}
+        revision = labels.get("serving.knative.dev/revision", "")
+        answer = json.loads(actuator.sidecar(pod, "verdict"))
+        verdicts: dict[str, Any] = answer.get("variants") or {}
+        verdict = verdicts.get(revision) or {
+            "state": "INSUFFICIENT",
+            "rows": 0,
+            "reasons": ["no request was captured yet"],
+        }
+        found.append(
+            Found(
+                variant=labels.get("endpoint", "") or revision,
+                version=labels.get(VERSION_LABEL, ""),
+                revision=revision,
+                state=str(verdict["state"]),
+                verdict=verdict,
+                pod=pod,
+            )
+        )
+    if not found:
+        raise NotFound(
+            f"no pod serves {name} on {actuator.host}",
+            do=f"`hallmark apply {name}`, or `hallmark release {name} --candidate 1`",
+        )
+    return sorted(found, key=lambda each: (each.variant != "stable", each.revision))
+
+
+def show(found: list[Found], output: Format) -> None:
+    """A line a variant, then a line a column of each, the farthest first."""
+    if output is not Format.table:
+        show_value([each.model_dump(exclude={"pod"}) for each in found], output)
+        return
+    emit(
+        [
+            {
+                "variant": each.variant,
+                "version": each.version,
+                "verdict": each.state,
+                "requests": each.verdict.get("rows", 0),
+                "why": "; ".join(each.verdict.get("reasons") or []),
+            }
+            for each in found
+        ],
+        output,
+    )
+    for each in found:
+        columns = sorted(each.verdict.get("columns") or [], key=lambda column: -(column.get("psi") or 0))
+        if columns:
+            say("")
+            emit(
+                [
+                    {
+                        "column": c["name"],
+                        "psi": c.get("psi"),
+                        "p": c.get("p"),
+                        "missing": c.get("missing"),
+                        "drifted": str(c.get("drifted")),
+                    }
+                    for c in columns
+                ],
+                output,
+                title=f"{each.variant} (version {each.version})",
+            )
+
+
+def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, path: Path, settings: Settings) -> None:
+    """Evidently's report of one variant's window against its model's reference, written by a process of its own."""
+    from hallmark.registry.store import Registry
+
+    chosen = next((each for each in found if variant in (each.variant, each.revision)), None)
+    if chosen is None:
+        raise NotFound(
+            f"{name} has no variant {variant!r}", expected=", ".join(each.variant for each in found), came=variant
+        )
+    window = actuator.sidecar(chosen.pod, f"window?variant={chosen.revision}")
+    reference = Registry(settings).resolve(name, chosen.version).path / "reference.parquet"
+    done = subprocess.run(
+        [sys.executable, "-m", "hallmark.drift.report", "--reference", str(reference), "--output", str(path.resolve())],
+        input=window,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        raise HallmarkError("the report could not be made", came=last[0], do="run it with --debug")

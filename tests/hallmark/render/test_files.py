@@ -1,0 +1,142 @@
+"""Generated files: fresh, stale, missing, orphaned; and what KServe's own schema says of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from hallmark import domain as domains
+from hallmark.errors import DeclarationError
+from hallmark.render import files, inferenceservice
+from hallmark.rollout import release as releases
+from hallmark.rollout.release import Release, Target
+from hallmark.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+SCHEMAS = ROOT.parent / "shared" / "schemas"
+STABLE = Target(version=1, storageUri="pvc://models/fraud/one", digest="sha256:" + "1" * 64)
+CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    shutil.copytree(ROOT / "domains", tmp_path / "domains", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "inference_services").mkdir()
+    shutil.copytree(
+        ROOT / "inference_services" / "runtime",
+        tmp_path / "inference_services" / "runtime",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    return Settings.load({"HALLMARK_ROOT": str(tmp_path)})
+
+
+def schema(group: str, name: str) -> dict[str, Any]:
+    path = SCHEMAS / group / f"{name}.json"
+    if not path.is_file():
+        pytest.skip("the strict schemas of ../shared/schemas are not here")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_the_generated_files_of_this_checkout_are_fresh() -> None:
+    findings = files.check(
+        Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(ROOT / "inference_services")})
+    )
+    assert not findings, "run `hallmark render` and commit what it writes"
+
+
+def test_nothing_released_renders_nothing(settings: Settings) -> None:
+    files.write(settings)
+    assert not list(settings.releases.glob("*/inferenceservice.yaml"))
+    assert files.check(settings) == []
+
+
+def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
+    releases.write("fraud", Release(stable=STABLE), settings)
+    assert [finding.state for finding in files.check(settings)] == ["missing"]
+    files.write(settings)
+    assert files.check(settings) == []
+    releases.write("fraud", Release(stable=STABLE, candidate=CANDIDATE, percent=10), settings)
+    assert [finding.state for finding in files.check(settings)] == ["stale"]
+    path = settings.releases / "fraud" / files.SERVICE
+    path.write_text(path.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
+    assert [finding.state for finding in files.check(settings)] == ["stale"]
+
+
+def test_a_removed_domain_leaves_an_orphan_that_render_removes(settings: Settings) -> None:
+    releases.write("fraud", Release(stable=STABLE), settings)
+    files.write(settings)
+    shutil.rmtree(settings.domains / "fraud")
+    assert [finding.state for finding in files.check(settings)] == ["orphaned"]
+    files.write(settings)
+    assert not (settings.releases / "fraud" / files.SERVICE).exists()
+
+
+def test_a_file_written_by_hand_is_never_removed(settings: Settings) -> None:
+    mine = settings.releases / "mine" / files.SERVICE
+    mine.parent.mkdir()
+    mine.write_text("kind: InferenceService\n", encoding="utf-8")
+    files.write(settings)
+    assert mine.exists()
+
+
+def test_the_candidate_is_served_with_its_share_and_its_digest() -> None:
+    domain = domains.load("fraud", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    predictor = inferenceservice.inferenceservice(domain, Release(stable=STABLE, candidate=CANDIDATE, percent=10))[
+        "spec"
+    ]["predictor"]
+    assert predictor["canaryTrafficPercent"] == 10
+    assert predictor["model"]["storageUri"] == CANDIDATE.storage_uri
+    assert inferenceservice.target_of(predictor) == CANDIDATE
+    rest = inferenceservice.inferenceservice(domain, Release(stable=STABLE))["spec"]["predictor"]
+    assert "canaryTrafficPercent" not in rest and inferenceservice.target_of(rest) == STABLE
+
+
+@pytest.mark.parametrize("name", ["fraud", "listing"])
+@pytest.mark.parametrize("release", [Release(stable=STABLE), Release(stable=STABLE, candidate=CANDIDATE, percent=0)])
+def test_rendered_objects_keep_kserves_strict_schema(name: str, release: Release) -> None:
+    domain = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    config, service = yaml.safe_load_all(files.text(domain, inferenceservice.objects(domain, release)))
+    assert config["kind"] == "ConfigMap" and json.loads(config["data"]["drift.json"])
+    jsonschema.validate(service, schema("serving.kserve.io", "inferenceservice_v1beta1"))
+
+
+def test_the_runtime_keeps_kserves_strict_schema(settings: Settings) -> None:
+    (runtime,) = files.runtime(settings)
+    jsonschema.validate(runtime, schema("serving.kserve.io", "clusterservingruntime_v1alpha1"))
+    assert runtime["metadata"]["name"] == inferenceservice.RUNTIME
+    with_ports = [container["name"] for container in runtime["spec"]["containers"] if "ports" in container]
+    assert with_ports == ["kserve-container"], "in Knative mode exactly one container declares ports"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stable: {version: 0, storageUri: 'pvc://m/x', digest: 'sha256:00'}",
+        "stable: null\ncandidate: {version: 1, storageUri: 'pvc://m/x', digest: 'sha256:"
+        + "0" * 64
+        + "'}\npercent: 10",
+        "percent: 10",
+        "stabel: null",
+        "stable: [",
+    ],
+)
+def test_a_wrong_release_is_refused_with_its_file(settings: Settings, text: str) -> None:
+    path = releases.path("fraud", settings)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DeclarationError, match=r"fraud/release\.yaml"):
+        releases.read("fraud", settings)
+
+
+def test_a_release_is_written_whole_and_read_back(settings: Settings) -> None:
+    release = Release(stable=STABLE, candidate=CANDIDATE, percent=25)
+    releases.write("fraud", release, settings)
+    assert releases.read("fraud", settings) == release
+    assert release.promoted() == Release(stable=CANDIDATE, previous=STABLE)
+    assert [path.name for path in releases.path("fraud", settings).parent.iterdir()] == ["release.yaml"]

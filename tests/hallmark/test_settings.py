@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_checkout_is_found_from_a_folder_inside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "domains" / "fraud")
+    assert Settings.load({}).root == ROOT
+
+
+def test_outside_a_checkout_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeclarationError) as caught:
+        Settings.load({})
+    assert "HALLMARK_ROOT" in caught.value.do
+
+
+def test_a_child_process_finds_the_same_places(tmp_path: Path) -> None:
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path)})
+    assert Settings.load(settings.environment()) == settings
+    assert settings.models.is_relative_to(tmp_path)
