@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from hallmark import domain as domains
+from hallmark.errors import Conflict, ModelRefused
+from hallmark.features import code
+from hallmark.features.fields import Columns
+from hallmark.registry import folder as folders
+from hallmark.training import model, onnx_model
+from hallmark.training.model import columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +24,12 @@ if TYPE_CHECKING:
     from hallmark.domain import Domain
     from hallmark.settings import Settings
     from hallmark.training.model import Trained
+
+TOLERANCE = 1e-4
+"""How far a probability of the ONNX model may be from the trained one's: float32 sums in another order."""
+PROFILE_ROWS = 20_000
+PHOTO_ROWS = 2_000
+SAMPLE_ROWS = 2_000
 
 
 class Parity(BaseModel):
@@ -35,10 +51,142 @@ def export(
     reference: pd.DataFrame,
     settings: Settings | None = None,
 ) -> Parity:
-    """Write the sealed model folder (all but the passport); `ModelRefused` where ONNX and trained model differ."""
-    raise NotImplementedError
+    """Write the sealed model folder (all but the passport); `ModelRefused` where ONNX and trained model differ.
+
+    It appears whole or not at all. `reference` is what the drift monitor compares with: rows like those that will come,
+    which the model was not trained on, or its scores are rosier than what serving sees.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / folders.MANIFEST).is_file():
+        raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", came=folder.name)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        parity = _write(domain, trained, part, test=test, reference=reference, settings=settings)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return parity
+
+
+def _write(
+    domain: Domain,
+    trained: Trained,
+    folder: Path,
+    *,
+    test: pd.DataFrame,
+    reference: pd.DataFrame,
+    settings: Settings | None,
+) -> Parity:
+    features = domains.module(domain.name, "features", settings)
+    declared = domains.module(domain.name, "model", settings)
+    path = folder / "model.onnx"
+    trained.export(path)
+    onnx_model.tidy(path)
+    trained.save(folder)
+    signature = folders.Signature(
+        domain=domain.name, fields=features.FIELDS, outputs=declared.OUTPUTS, labels=tuple(declared.LABELS)
+    )
+    (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for source in (Path(str(features.__file__)).with_name(name) for name in ("features.py", "serving.py")):
+        if source.is_file():
+            shutil.copyfile(source, folder / source.name)
+    parity = _parity(trained, path, model.examples(domain.name, test, settings=settings).inputs, signature)
+    _reference(domain, folder, reference, signature, seed=domain.training.seed)
+    folders.seal(folder)
+    return parity
+
+
+def _parity(trained: Trained, path: Path, inputs: NDArray[np.float32], signature: folders.Signature) -> Parity:
+    running = onnx_model.session(path)
+    onnx_model.agrees(running, signature.outputs)
+    output = signature.outputs[0]
+    exported = onnx_model.run(running, inputs, [output.name])[output.name]
+    _within(exported, output)
+    # One at a time too: a batch axis that is not truly free shows here.
+    single = onnx_model.run(running, inputs[:8], [output.name], batch=1)[output.name]
+    expected = trained.predict(inputs)
+    if expected.shape != exported.shape:
+        raise ModelRefused(
+            "the ONNX model answers in another shape", expected=str(expected.shape), came=str(exported.shape)
+        )
+    difference = max(float(np.abs(exported - expected).max()), float(np.abs(single - expected[: len(single)]).max()))
+    if not difference <= TOLERANCE:
+        raise ModelRefused(
+            "the ONNX model does not answer as the trained one does",
+            expected=f"a difference of at most {TOLERANCE:g} over {len(inputs)} test rows",
+            came=f"{difference:g}",
+            do="look at export in the domain's model.py",
+        )
+    return Parity(rows=len(inputs), max_abs_difference=difference, tolerance=TOLERANCE)
+
+
+def _within(values: NDArray[Any], output: folders.Output) -> None:
+    low = -np.inf if output.minimum is None else output.minimum
+    high = np.inf if output.maximum is None else output.maximum
+    wrong = ~((values >= low) & (values <= high))
+    if wrong.any():
+        raise ModelRefused(
+            f"{int(wrong.sum())} values of {output.name} are not what it declares",
+            expected=f"{low:g} to {high:g}",
+            came=str(values[wrong].flat[0]),
+        )
+
+
+def _reference(domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, *, seed: int) -> None:
+    """profile.json over many rows, reference.parquet with a few of them."""
+    import pandas as pd
+
+    from hallmark.drift import profile
+
+    photos = any(field.media is not None for field in signature.fields)
+    rows = _sample(frame, PHOTO_ROWS if photos else PROFILE_ROWS, seed=seed)
+    features = code.load(folder, "features")
+    raw = columns(rows, signature.fields)
+    observed: Columns = features.observe(raw)
+    scores = _scalars(folder, features.encode(raw), signature)
+    made = profile.build(observed, scores=scores)
+    (folder / "profile.json").write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    few = _sample(pd.DataFrame({**observed, **scores}), SAMPLE_ROWS, seed=seed)
+    _parquet(few, folder / "reference.parquet")
+
+
+def _scalars(folder: Path, inputs: NDArray[np.float32], signature: folders.Signature) -> Columns:
+    """What the server will answer with one value a record: outputs of shape (), and those serving.py adds."""
+    running = onnx_model.session(folder / "model.onnx")
+    outputs = onnx_model.run(running, inputs, [output.name for output in signature.outputs])
+    scalars = {output.name: outputs[output.name] for output in signature.outputs if output.shape == ()}
+    if (folder / "serving.py").is_file():
+        serving = code.load(folder, "serving")
+        answers = serving.answer(outputs, signature.labels)
+        scalars |= {output.name: answers[output.name] for output in serving.OUTPUTS if output.shape == ()}
+    return scalars
+
+
+def _sample(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:
+    if len(frame) <= rows:
+        return frame.reset_index(drop=True)
+    chosen = np.sort(np.random.default_rng(seed).choice(len(frame), size=rows, replace=False))
+    return frame.iloc[chosen].reset_index(drop=True)
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    """The same bytes for the same rows: no pandas notes, fixed compression."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    pq.write_table(table, path, compression="zstd", compression_level=3)
 
 
 def score_folder(folder: Path, frame: pd.DataFrame, *, expected: str | None = None) -> NDArray[Any]:
-    """What the model in `folder` makes of `frame`, by its own feature code and its ONNX model: (n,) or (n, k)."""
-    raise NotImplementedError
+    """What the model in `folder` makes of `frame`, by its own feature code and its ONNX model: (n,) or (n, k).
+
+    `expected` is the digest it must have; `ModelRefused` before any of it is loaded where it has another.
+    """
+    folders.verify(folder, expected=expected)
+    signature = folders.signature(folder)
+    inputs = code.load(folder, "features").encode(columns(frame, signature.fields))
+    output = signature.outputs[0].name
+    return onnx_model.run(onnx_model.session(folder / "model.onnx"), inputs, [output])[output]

@@ -84,14 +84,14 @@ def confusion(answers: Ints, probabilities: Floats) -> Ints:
     """(k, k) counts: row the class it is, column the class it was taken for."""
     k = probabilities.shape[1]
     pairs = answers * k + probabilities.argmax(axis=1)
-    return np.bincount(pairs, minlength=k * k).reshape(k, k).astype(np.int64)
+    return np.asarray(np.bincount(pairs, minlength=k * k).reshape(k, k), dtype=np.int64)
 
 
 def f1(matrix: Ints) -> Floats:
     """(k,) F1 by class of a confusion matrix; NaN for a class that neither is there nor was guessed."""
     hits = np.diag(matrix).astype(np.float64)
     both = matrix.sum(axis=0) + matrix.sum(axis=1)
-    return np.divide(2 * hits, both, out=np.full(len(hits), np.nan), where=both > 0)
+    return np.asarray(np.divide(2 * hits, both, out=np.full(len(hits), np.nan), where=both > 0))
 
 
 def macro_f1(answers: Ints, probabilities: Floats) -> float:
