@@ -1,0 +1,346 @@
+"""The listing model: a small residual network, trained from nothing on photos of one garment each.
+
+Most of training sees small squares, the end of it larger ones: an epoch at 64 px costs less than half of one at 96 px,
+and what a crop enlarges in training is about as large as what the whole photo shows in serving.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from domains.listing.features import SIDE
+from hallmark.errors import HallmarkError, ModelRefused
+from hallmark.registry.folder import Output
+from hallmark.training import augmentation
+from hallmark.training.model import Examples, Progress
+
+LABELS: tuple[str, ...] = (
+    "Blazer",
+    "Blouse",
+    "Body",
+    "Dress",
+    "Hat",
+    "Hoodie",
+    "Longsleeve",
+    "Outwear",
+    "Pants",
+    "Polo",
+    "Shirt",
+    "Shoes",
+    "Shorts",
+    "Skirt",
+    "T-Shirt",
+    "Top",
+    "Undershirt",
+)
+OUTPUTS: tuple[Output, ...] = (
+    Output(name="probabilities", datatype="FP32", shape=(len(LABELS),), minimum=0.0, maximum=1.0),
+)
+WEIGHTS = "weights.safetensors"
+
+
+class Recipe(BaseModel):
+    """How a network is built and trained; `stages` are (epochs, side of the square) in turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    stages: tuple[tuple[int, int], ...] = ((24, 64), (14, 80))
+    batch: int = 64
+    rate: float = 2e-3
+    decay: float = 0.05
+    smoothing: float = 0.1
+    dropout: float = 0.2
+    mixing: float = 0.2
+    smallest_crop: float = 0.45
+    erasing: float = 0.25
+    average: float = 0.998
+    threads: int = 2
+
+
+QUICK = Recipe(widths=(16, 32, 64), stages=((6, 32), (2, 48)), rate=4e-3, mixing=0.0, average=0.9)
+"""Seconds for a few hundred photos: tests and first looks."""
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which halves by an average where the block halves."""
+
+    def __init__(self, inner: int, outer: int, *, stride: int) -> None:
+        super().__init__()
+        self.first = _convolution(inner, outer, stride=stride)
+        norm = nn.BatchNorm2d(outer)
+        nn.init.zeros_(norm.weight)  # a new block passes its shortcut on, so that depth costs no learning
+        self.second = nn.Sequential(nn.Conv2d(outer, outer, 3, padding=1, bias=False), norm)
+        shrink = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inner != outer:
+            self.shortcut = nn.Sequential(shrink, nn.Conv2d(inner, outer, 1, bias=False), nn.BatchNorm2d(outer))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class Network(nn.Module):
+    """Photos (n, 3, h, w) to logits (n, classes); any side of 16 pixels or more."""
+
+    def __init__(self, widths: tuple[int, ...], *, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.widths, self.classes = widths, classes
+        self.stem = _convolution(3, widths[0], stride=2)
+        inner = (widths[0], *widths[:-1])
+        self.blocks = nn.Sequential(
+            *(
+                Block(a, b, stride=1 if place == 0 else 2)
+                for place, (a, b) in enumerate(zip(inner, widths, strict=True))
+            )
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], classes)
+        self.temperature: Tensor
+        self.register_buffer("temperature", torch.ones(()))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.dropout(self.blocks(self.stem(x)).mean((2, 3))))
+        return logits
+
+
+class Serving(nn.Module):
+    """What is exported: probabilities (n, classes), the mean of a photo's and its mirror image's."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.views(x) / self.network.temperature).softmax(2).mean(0)
+
+    def views(self, x: Tensor) -> Tensor:
+        """Logits (2, n, classes) of photos and of their mirror images."""
+        logits: Tensor = self.network(torch.cat((x, x.flip(3))))
+        return logits.reshape(2, -1, self.network.classes)
+
+
+class TrainedNetwork:
+    """A trained listing model (hallmark.training.model.Trained)."""
+
+    def __init__(self, network: Network, *, threads: int = 2) -> None:
+        self.serving = Serving(network).eval()
+        self.threads = threads
+
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, 17) of photos (n, 3, 96, 96), in the order of `LABELS`."""
+        return self._run(self.serving, inputs, axis=0)
+
+    def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the probabilities are made of: (2, n, 17), the photos and their mirror images."""
+        return self._run(self.serving.views, inputs, axis=1)
+
+    def _run(
+        self, function: Callable[[Tensor], Tensor], inputs: NDArray[np.float32], *, axis: int
+    ) -> NDArray[np.float32]:
+        parts = []
+        with torch.inference_mode(), _threads(self.threads):
+            for start in range(0, max(1, len(inputs)), 256):
+                batch = torch.from_numpy(np.ascontiguousarray(inputs[start : start + 256], dtype=np.float32))
+                parts.append(function(batch.contiguous(memory_format=torch.channels_last)).numpy())
+        return np.concatenate(parts, axis=axis)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, which name their architecture, into `folder`."""
+        network = self.serving.network
+        architecture = json.dumps({"widths": network.widths, "classes": network.classes})
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        save_file(state, folder / WEIGHTS, metadata={"architecture": architecture})
+
+    def export(self, path: Path) -> None:
+        """Write the ONNX model: `input` (n, 3, 96, 96) to `probabilities` (n, 17), any n; same weights, same bytes."""
+        # the exporter says at each call that torchvision, which nothing here needs, is not installed
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            # torch 2.13 uses what it has itself deprecated
+            warnings.filterwarnings("ignore", message=".*treespec", category=FutureWarning)
+            program = torch.onnx.export(
+                self.serving,
+                (torch.zeros(2, 3, SIDE, SIDE),),
+                dynamo=True,
+                verbose=False,
+                input_names=["input"],
+                output_names=["probabilities"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            )
+        if program is None:
+            raise HallmarkError("torch exported nothing", expected="an ONNX program", came="None")
+        proto = program.model_proto
+        _forget_origin(proto)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def fit(
+    train: Examples,
+    validation: Examples,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    quick: bool = False,
+    **options: Any,
+) -> TrainedNetwork:
+    """A network trained on `train`; `validation` only sets how sure it is. `options` are fields of `Recipe`.
+
+    One seed, one number of threads and one kind of processor give the same weights, bit for bit.
+    """
+    recipe = Recipe.model_validate({**(QUICK if quick else Recipe()).model_dump(), **options})
+    with _threads(recipe.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _train(train, recipe, progress)
+    _calibrate(network, validation, threads=recipe.threads)
+    return TrainedNetwork(network, threads=recipe.threads)
+
+
+def restore(folder: Path) -> TrainedNetwork:
+    """The model that `save` wrote into `folder`; `ModelRefused` where its weights are not those of its architecture."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            architecture = json.loads(file.metadata()["architecture"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        network = Network(tuple(architecture["widths"]), classes=architecture["classes"])
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelRefused(
+            f"{WEIGHTS} is not a listing model",
+            expected="safetensors with the weights of the architecture they name",
+            came=(str(error).splitlines() or [type(error).__name__])[0],
+            do="restore the folder from the registry",
+        ) from error
+    return TrainedNetwork(network)
+
+
+def _train(train: Examples, recipe: Recipe, progress: Progress | None) -> Network:
+    """The running average of a network's weights at the end of its `stages`."""
+    photos, answers = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
+    network = Network(recipe.widths, classes=len(LABELS), dropout=recipe.dropout)
+    average = copy.deepcopy(network).eval()
+    sides = [side for epochs, side in recipe.stages for _ in range(epochs)]
+    batches = max(1, round(len(photos) / recipe.batch))
+    optimizer, schedule = _optimizer(network, recipe, steps=len(sides) * batches)
+    lowered = _bfloat16()
+    for epoch, side in enumerate(sides):
+        losses = []
+        network.train()
+        for rows in torch.tensor_split(torch.randperm(len(photos)), batches):
+            x, target = _varied(photos[rows], answers[rows], side=side, recipe=recipe)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=lowered):
+                logits = network(x.contiguous(memory_format=torch.channels_last))
+            loss = functional.cross_entropy(logits.float(), target, label_smoothing=recipe.smoothing)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            _follow(average, network, keep=min(recipe.average, (1 + schedule.last_epoch) / (10 + schedule.last_epoch)))
+            losses.append(float(loss.detach()))
+        mean = float(np.mean(losses))
+        if not math.isfinite(mean):
+            raise HallmarkError("training diverged", expected="a finite loss", came=str(mean), do="lower `rate`")
+        if progress is not None:
+            progress(epoch + 1, len(sides), f"{side} px, loss {mean:.3f}")
+    return average
+
+
+def _optimizer(network: Network, recipe: Recipe, *, steps: int) -> tuple[AdamW, OneCycleLR]:
+    """AdamW over one cycle; only what multiplies is decayed."""
+    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
+    others = [weight for weight in network.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = AdamW(groups, lr=recipe.rate)
+    # OneCycleLR reaches its last step at total_steps - 1 and refuses to go beyond total_steps.
+    cycle = OneCycleLR(
+        optimizer,
+        recipe.rate,
+        total_steps=steps + 1,
+        pct_start=0.25,
+        div_factor=10,
+        final_div_factor=100,
+        cycle_momentum=False,
+    )
+    return optimizer, cycle
+
+
+def _varied(photos: Tensor, answers: Tensor, *, side: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    x = augmentation.moved(photos, side=side, smallest=recipe.smallest_crop)
+    x = augmentation.erased(augmentation.coloured(x), share=recipe.erasing)
+    target = functional.one_hot(answers, len(LABELS)).float()
+    return augmentation.mixed(x, target, strength=recipe.mixing) if recipe.mixing else (x, target)
+
+
+def _follow(average: Network, network: Network, *, keep: float) -> None:
+    """Move `average`, batch statistics and all, a little towards `network`."""
+    with torch.no_grad():
+        for mine, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(new, 1.0 - keep)
+
+
+def _calibrate(network: Network, validation: Examples, *, threads: int) -> None:
+    """Set the temperature at which `validation` is likeliest: smoothing and mixing leave a network too modest."""
+    if not len(validation):
+        return
+    answers = torch.from_numpy(validation.labels)
+    rows = torch.arange(len(answers))
+    views = torch.from_numpy(TrainedNetwork(network, threads=threads).logits(validation.inputs))
+
+    def surprise(temperature: float) -> float:
+        chosen = (views / temperature).softmax(2).mean(0)[rows, answers]
+        return float(-chosen.clamp_min(1e-7).log().mean())
+
+    network.temperature.fill_(min(np.geomspace(0.25, 2.0, 43).tolist(), key=surprise))
+
+
+def _forget_origin(message: Any) -> None:
+    """Take out where in the source each node came from: a moved file or line would change the model's digest."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for item in value if isinstance(value, Iterable) else (value,):
+                _forget_origin(item)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Fixed while it lasts: how a sum is cut among threads decides its last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; training is then twice as fast."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def _convolution(inner: int, outer: int, *, stride: int) -> nn.Sequential:
+    layer = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
