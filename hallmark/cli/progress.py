@@ -49,7 +49,13 @@ class Steps:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         live = self.console.is_terminal
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}", style="dim"), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}", style="dim"),
+            TimeElapsedColumn(),
+        )
         self._progress = Progress(*columns, console=self.console, transient=True) if live else None
 
     def __enter__(self) -> Steps:
@@ -68,7 +74,9 @@ class Steps:
     def done(self, title: str, result: str, seconds: float, *, mark: str = "✓") -> None:
         """A finished step as a line that stays."""
         style = "green" if mark == "✓" else "bold red" if mark == "✗" else "dim"
-        self.console.print(Text.assemble((f"{mark} ", style), f"{title:<26} ", (result, ""), (f"  {seconds:.1f} s", "dim")))
+        self.console.print(
+            Text.assemble((f"{mark} ", style), f"{title:<26} ", (result, ""), (f"  {seconds:.1f} s", "dim"))
+        )
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

@@ -1,0 +1,125 @@
+"""A client that keeps calling a model through the gateway, and counts who answered and what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from hallmark.errors import TimedOut
+
+VARIANT = "x-hallmark-variant"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request: when it was sent (s since start), how long it took (s), its status (0: none came) and who answered."""
+
+    at: float
+    seconds: float
+    status: int
+    variant: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Answers counted: `failed` are all that were not 200; `shares` in percent of the answered."""
+
+    requests: int
+    failed: int
+    shares: dict[str, float]
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Tally:
+        """Count `answers`."""
+        good = [each for each in answers if each.status == 200]
+        variants = Counter(each.variant for each in good)
+        times = np.array([each.seconds for each in good]) * 1000 if good else np.zeros(1)
+        return cls(
+            requests=len(answers),
+            failed=len(answers) - len(good),
+            shares={name: 100 * number / len(good) for name, number in sorted(variants.items())},
+            p50_ms=float(np.quantile(times, 0.5)),
+            p99_ms=float(np.quantile(times, 0.99)),
+        )
+
+
+class Traffic:
+    """Requests at a steady `rate` (a second) from `clients` connections, in a thread, until the block ends."""
+
+    def __init__(
+        self, url: str, bodies: Sequence[bytes], *, rate: float, clients: int = 16, timeout: float = 10.0
+    ) -> None:
+        self.url = url
+        self.answers: list[Answer] = []
+        self._bodies = list(bodies)
+        self._rate = rate
+        self._clients = clients
+        self._timeout = timeout
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic", daemon=True)
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(self._timeout + 5)
+
+    def use(self, bodies: Sequence[bytes]) -> None:
+        """Send these from now on."""
+        self._bodies = list(bodies)
+
+    def mark(self) -> float:
+        """The time now, to count `since`."""
+        return time.monotonic() - self._started
+
+    def since(self, mark: float) -> list[Answer]:
+        """The answers to requests that were sent after `mark`."""
+        return [each for each in list(self.answers) if each.at >= mark]
+
+    def next(self, number: int, *, seconds: float) -> Tally:
+        """Wait for `number` more answers to requests sent from now on, and count them."""
+        mark, deadline = self.mark(), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            answers = self.since(mark)
+            if len(answers) >= number:
+                return Tally.of(answers)
+            time.sleep(0.05)
+        raise TimedOut(f"{self.url}: {number} answers did not come in {seconds:g} s", came=str(len(self.since(mark))))
+
+    async def _run(self) -> None:
+        import httpx
+
+        numbers = count()
+        limits = httpx.Limits(max_connections=self._clients, max_keepalive_connections=self._clients)
+        headers = {"Content-Type": "application/json"}
+        async with httpx.AsyncClient(timeout=self._timeout, limits=limits, headers=headers, trust_env=False) as client:
+
+            async def one() -> None:
+                while not self._stop.is_set():
+                    number = next(numbers)
+                    wait = self._started + number / self._rate - time.monotonic()
+                    if wait > 0:
+                        await asyncio.sleep(wait)
+                    sent = time.monotonic()
+                    status, variant = 0, ""
+                    try:
+                        answer = await client.post(self.url, content=self._bodies[number % len(self._bodies)])
+                        status, variant = answer.status_code, answer.headers.get(VARIANT, "")
+                    except httpx.HTTPError as error:
+                        variant = type(error).__name__
+                    self.answers.append(Answer(sent - self._started, time.monotonic() - sent, status, variant))
+
+            self._started = time.monotonic()
+            await asyncio.gather(*(one() for _ in range(self._clients)))
