@@ -1,0 +1,94 @@
+"""A tiny V2 model server for tests: standard library only, ready in 50 ms, told what to do by files in its model folder.
+
+fail       exit with code 3 and the file's text as the last line      slow      seconds before it is ready
+status     answer every infer request with this status                delay     seconds each infer request takes
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model-name", default="m")
+    parser.add_argument("--model-dir", type=Path, default=Path())
+    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--peer", default="")
+    options = parser.parse_args()
+    folder: Path = options.model_dir
+    if (folder / "fail").is_file():
+        sys.exit_code = 3  # type: ignore[attr-defined]
+        print("loading", flush=True)
+        print((folder / "fail").read_text().strip(), file=sys.stderr)
+        os._exit(3)
+    state = {"ready": False, "active": 0}
+    stop = asyncio.Event()
+
+    def said(name: str, default: str = "") -> str:
+        path = folder / name
+        return path.read_text().strip() if path.is_file() else default
+
+    async def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, object]]:
+        if path.startswith("/v2/health/ready"):
+            return (200 if state["ready"] else 503), {"ready": state["ready"]}
+        if path.startswith("/v2/health"):
+            return 200, {"live": True}
+        if path == "/env":
+            return 200, {"env": dict(os.environ), "argv": sys.argv}
+        if path == "/headers":
+            return 200, {"headers": headers}
+        if path.startswith("/v2/models"):
+            await asyncio.sleep(float(said("delay", "0")))
+            return int(said("status", "200")), {
+                "model_name": options.model_name,
+                "outputs": [],
+                "revision": os.environ.get("K_REVISION"),
+                "bytes": len(body),
+            }
+        return 404, {"error": f"no {path}"}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                method, path, _ = head[0].split(" ", 2)
+                headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                state["active"] += 1
+                status, shown = await answer(method, path, headers, body)
+                text = json.dumps(shown).encode()
+                close = "connection: close\r\n" if stop.is_set() else ""
+                writer.write(
+                    f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{close}"
+                    f"x-hallmark-revision: {os.environ.get('K_REVISION', '')}\r\ncontent-length: {len(text)}\r\n\r\n".encode()
+                    + text
+                )
+                await writer.drain()
+                state["active"] -= 1
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    server = await asyncio.start_server(serve, "127.0.0.1", options.http_port)
+    await asyncio.sleep(float(said("slow", "0")))
+    state["ready"] = True
+    print("ready", flush=True)
+    await stop.wait()
+    while state["active"]:
+        await asyncio.sleep(0.01)
+    server.close()
+    print("stopped", flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
