@@ -1,0 +1,115 @@
+"""`python -m inference_services.runtime`: the model server's flags and environment; exit code 3 where a model is refused."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hallmark.errors import HallmarkError
+
+_ENVIRONMENT = """environment:
+  HALLMARK_MODEL_DIGEST   sha256:… that the model folder must have; nothing is loaded before it is checked
+  HALLMARK_MODEL_VERSION  the version that answers and metadata name
+  HALLMARK_VARIANT        stable or canary; the revision where it is not set
+  K_REVISION              the revision, as Knative sets it
+  POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
+
+exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder was refused"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m inference_services.runtime",
+        description="Serve one model folder: Open Inference Protocol over REST and gRPC, and KServe's V1.",
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = flags.add_argument
+    add("--model-name", required=True, help="name in the paths, the domain's")
+    add("--model-dir", required=True, type=Path, help="the model folder")
+    add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
+    add("--http-port", type=int, default=8080, help="REST and /metrics (%(default)s)")
+    add("--grpc-port", type=int, default=8081, help="gRPC; 0 for none (%(default)s)")
+    add("--workers", type=_workers, default=1, help="processes, or auto for one a core of the container (%(default)s)")
+    add("--provider", default="cpu", help="execution provider: cpu, cuda or tensorrt (%(default)s)")
+    add("--timeout", type=float, default=5.0, help="seconds within which an answer is of use (%(default)s)")
+    add("--queue", type=int, default=256, help="requests that may wait for the model (%(default)s)")
+    add("--max-rows", type=int, default=4096, help="records a request (%(default)s)")
+    add("--max-body", type=int, default=16 * 1024 * 1024, help="bytes a request (%(default)s)")
+    add(
+        "--grace", type=float, default=0.5, help="seconds that new requests are still taken after SIGTERM (%(default)s)"
+    )
+    add("--drain", type=float, default=30.0, help="seconds at most for what is under way then (%(default)s)")
+    add("--capture-url", default="", help="where requests and answers go as CloudEvents; none without it")
+    add("--capture-sample", type=float, default=1.0, help="share of them, 0 to 1 (%(default)s)")
+    add("--capture-batch", type=int, default=64, help="requests a call; 1 for KServe's own form (%(default)s)")
+    add("--capture-queue", type=int, default=10_000, help="requests that may wait to be sent (%(default)s)")
+    add("--capture-bytes", type=int, default=32 * 1024 * 1024, help="bytes of them (%(default)s)")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Serve until a signal."""
+    flags = parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        return _serve(flags, os.environ if environment is None else environment)
+    except HallmarkError as error:
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"cannot listen on {flags.host}: {error.strerror or error}\n")
+        return 1
+
+
+def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from inference_services.runtime import bundle
+
+    expected = env.get("HALLMARK_MODEL_DIGEST")
+    if not expected:
+        logging.getLogger(__name__).warning("HALLMARK_MODEL_DIGEST is not set: any whole model folder will be served")
+    verified = bundle.read(flags.model_dir, expected=expected)
+
+    from inference_services.runtime import capture, http, model, server, service, workers
+
+    options = server.Options(
+        name=flags.model_name,
+        host=flags.host,
+        http_port=flags.http_port,
+        grpc_port=flags.grpc_port or None,
+        version=env.get("HALLMARK_MODEL_VERSION", ""),
+        revision=env.get("K_REVISION", ""),
+        namespace=env.get("POD_NAMESPACE", ""),
+        endpoint=env.get("HALLMARK_VARIANT", ""),
+        provider=flags.provider,
+        capture_url=flags.capture_url,
+        grace=flags.grace,
+        drain=flags.drain,
+        load=service.Load(timeout=flags.timeout, queued=flags.queue),
+        limits=http.Limits(body=flags.max_body),
+        model_limits=model.Limits(rows=flags.max_rows),
+        capture=capture.Limits(
+            sample=flags.capture_sample,
+            batch=flags.capture_batch,
+            queued=flags.capture_queue,
+            queued_bytes=flags.capture_bytes,
+        ),
+    )
+    return workers.run(options, verified, count=flags.workers or workers.cores())
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("expected auto, or a number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""A model folder in memory: every file is read once, and what is loaded is what was hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+
+from hallmark.errors import ModelRefused
+from hallmark.registry.folder import ALLOWED, MANIFEST, PASSPORT, Output, Signature
+
+_LOADED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
+_RESTORE = "restore the folder from the registry"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The verified bytes of a model folder, those that serving needs."""
+
+    digest: str
+    files: Mapping[str, bytes]
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives."""
+        try:
+            return Signature.model_validate_json(self.files["signature.json"])
+        except (KeyError, ValidationError) as error:
+            raise ModelRefused(
+                "the model's signature.json cannot be read", expected="a Signature", came=str(error).splitlines()[0]
+            ) from error
+
+    def code(self, name: str) -> ModuleType:
+        """The module in `name` (features.py, serving.py), run from the verified bytes."""
+        if name not in self.files:
+            raise ModelRefused(f"the model has no {name}", expected=name, came="no such file", do=_RESTORE)
+        module = ModuleType(f"hallmark_model_{Path(name).stem}")
+        try:
+            exec(compile(self.files[name], f"<model>/{name}", "exec"), module.__dict__)  # noqa: S102  these bytes were hashed
+        except Exception as error:  # whatever the model's own code raises while it loads
+            raise ModelRefused(
+                f"the model's {name} cannot be run", expected="a module", came=f"{type(error).__name__}: {error}"
+            ) from error
+        return module
+
+    @property
+    def answer(self) -> tuple[Callable[..., Mapping[str, Any]] | None, tuple[Output, ...]]:
+        """The domain's `answer` and the outputs it adds, where the model has a serving.py."""
+        if "serving.py" not in self.files:
+            return None, ()
+        module = self.code("serving.py")
+        return module.answer, tuple(module.OUTPUTS)
+
+
+def read(folder: Path, *, expected: str | None) -> Bundle:
+    """The folder's bytes, all of them checked against its manifest and that against `expected`; or `ModelRefused`."""
+    if not folder.is_dir():
+        raise ModelRefused("there is no model folder", expected=f"a folder with a {MANIFEST}", came=str(folder))
+    manifest = _bytes(folder, MANIFEST)
+    digest = _digest(manifest)
+    if expected and digest != expected:
+        raise ModelRefused("the model is not the one that was released", expected=expected, came=digest, do=_RESTORE)
+    entries = _entries(manifest)
+    strangers = sorted({path.name for path in folder.iterdir()} - set(entries) - {MANIFEST, PASSPORT})
+    if strangers:
+        raise ModelRefused(
+            f"{strangers[0]} is in the model folder and not in its manifest", came=", ".join(strangers), do="remove it"
+        )
+    files = {}
+    for name, recorded in sorted(entries.items()):
+        data = _bytes(folder, name)
+        if _digest(data) != recorded:
+            raise ModelRefused(f"{name} of the model was changed", expected=recorded, came=_digest(data), do=_RESTORE)
+        if name in _LOADED:
+            files[name] = data
+    if "model.onnx" not in files:
+        raise ModelRefused("the model folder has no model.onnx", expected="model.onnx", came=", ".join(sorted(entries)))
+    self_contained(files["model.onnx"])
+    return Bundle(digest, files)
+
+
+def self_contained(model: bytes) -> None:
+    """Refuse an ONNX model whose weights lie in other files, before anything that could open them sees it."""
+    if model[4:8] == b"ORTM":
+        raise ModelRefused("model.onnx is not ONNX", expected="an ONNX model", came="onnxruntime's own format")
+    try:
+        fields = [number for number, _ in _messages(memoryview(model), _WHERE["model"], "model")]
+    except (IndexError, ValueError) as error:
+        raise ModelRefused("model.onnx cannot be read", expected="an ONNX model", came=str(error)) from error
+    if 7 not in fields:
+        raise ModelRefused("model.onnx has no graph", expected="an ONNX model", came=f"fields {sorted(set(fields))}")
+
+
+# Where tensors can hide in a ModelProto: message -> field number -> message. Anything else is skipped over.
+_WHERE: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+
+
+def _messages(data: memoryview, where: dict[int, str], kind: str, depth: int = 0) -> Iterator[tuple[int, int]]:
+    """Field numbers and wire types of a protobuf message, walking into every tensor on the way."""
+    if depth > 64:
+        raise ValueError("graphs nested too deep")
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _varint(data, at)
+            if kind == "tensor" and number == 14 and value != 0:
+                raise _outside()
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        elif wire == 2:
+            length, at = _varint(data, at)
+            if kind == "tensor" and number == 13:
+                raise _outside()
+            if number in where:
+                inner = where[number]
+                for _ in _messages(data[at : at + length], _WHERE[inner], inner, depth + 1):
+                    pass
+            at += length
+        else:
+            raise ValueError(f"wire type {wire}")
+        if at > len(data):
+            raise ValueError("cut off")
+        yield number, wire
+
+
+def _outside() -> ModelRefused:
+    return ModelRefused(
+        "model.onnx keeps weights in other files",
+        expected="a self-contained ONNX model",
+        came="external data",
+        do="export it with external_data=False",
+    )
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number without end")
+
+
+def _entries(manifest: bytes) -> dict[str, str]:
+    try:
+        entries = {str(name): str(digest) for name, digest in json.loads(manifest)["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelRefused(
+            "the model's manifest cannot be read", expected='{"files": {name: sha256}}', came=type(error).__name__
+        ) from error
+    for name in entries:
+        if name != Path(name).name or name.startswith(".") or Path(name).suffix not in ALLOWED:
+            raise ModelRefused(
+                f"{name!r} is never loaded", expected=f"a plain name ending in {', '.join(sorted(ALLOWED))}"
+            )
+    return entries
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    """A regular file's bytes, read once; a link is not followed."""
+    try:
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError("not a regular file")
+            return stream.read()
+    except OSError as error:
+        raise ModelRefused(
+            f"{name} of the model is missing", expected="a regular file", came=error.strerror or str(error), do=_RESTORE
+        ) from error
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,0 +1,136 @@
+"""Counters that all workers of a server share: plain numbers in shared memory, summed when they are asked for."""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PROTOCOLS = ("rest", "grpc")
+CODES = ("200", "400", "403", "404", "405", "408", "413", "415", "431", "500", "503", "other")
+REFUSALS = (
+    "malformed",
+    "not_found",
+    "method",
+    "forbidden",
+    "media",
+    "too_large",
+    "overloaded",
+    "not_ready",
+    "model",
+    "internal",
+)
+STAGES = ("decode", "queue", "infer", "encode")
+DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+# name -> (kind, help, label, values of the label, buckets)
+_FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...], tuple[float, ...]]] = {
+    "rest_requests": ("counter", "Answers over REST, by HTTP status.", "code", CODES, ()),
+    "grpc_requests": ("counter", "Answers over gRPC, by the HTTP status that means the same.", "code", CODES, ()),
+    "refused": ("counter", "Requests answered without tensors, by reason.", "reason", REFUSALS, ()),
+    "model_calls": ("counter", "Times the model was run.", "", ("",), ()),
+    "request_seconds": ("histogram", "From the whole request to its answer.", "protocol", PROTOCOLS, _SECONDS),
+    "stage_seconds": ("histogram", "Where a request's time goes.", "stage", STAGES, _SECONDS),
+    "batch_rows": ("histogram", "Records in one call of the model.", "", ("",), _ROWS),
+    "in_flight": ("gauge", "Requests that wait for the model or are in it.", "", ("",), ()),
+    "connections": ("gauge", "Open REST connections.", "", ("",), ()),
+    "capture_offered": ("counter", "Answered requests offered to the capture.", "", ("",), ()),
+    "capture_sent": ("counter", "Captured requests that the sink took.", "", ("",), ()),
+    "capture_dropped": ("counter", "Captured requests that were dropped, by reason.", "reason", DROPS, ()),
+    "capture_queued": ("gauge", "Captured requests that wait to be sent.", "", ("",), ()),
+    "capture_queued_bytes": ("gauge", "Bytes of them.", "", ("",), ()),
+}
+
+
+def _layout() -> tuple[dict[tuple[str, str], int], int]:
+    slots: dict[tuple[str, str], int] = {}
+    size = 0
+    for name, (kind, _, _, values, buckets) in _FAMILIES.items():
+        for value in values:
+            slots[name, value] = size
+            size += len(buckets) + 2 if kind == "histogram" else 1
+    return slots, size
+
+
+_SLOTS, _SIZE = _layout()
+
+
+class Metrics:
+    """One row of numbers a worker; made before the workers are, so that they share it.
+
+    A histogram takes a slot for each bucket, one for what is above them, and one for the sum.
+    """
+
+    def __init__(self, labels: Mapping[str, str], *, workers: int = 1) -> None:
+        self._labels = dict(labels)
+        self._workers = workers
+        self._numbers = memoryview(mmap.mmap(-1, workers * _SIZE * 8)).cast("d")
+        self._base = 0
+
+    def attach(self, worker: int) -> None:
+        """Count as `worker` from now on; what its predecessor had in flight is gone with it."""
+        self._base = worker * _SIZE
+        for (name, _), slot in _SLOTS.items():
+            if _FAMILIES[name][0] == "gauge":
+                self._numbers[self._base + slot] = 0.0
+
+    def add(self, name: str, value: str = "", amount: float = 1.0) -> None:
+        """Raise a counter or move a gauge."""
+        self._numbers[self._base + _SLOTS[name, value]] += amount
+
+    def answered(self, protocol: str, status: int, seconds: float) -> None:
+        """Count one answer and its time."""
+        code = str(status)
+        self.add(f"{protocol}_requests", code if code in CODES else "other")
+        self.observe("request_seconds", protocol, seconds)
+
+    def observe(self, name: str, value: str, amount: float) -> None:
+        """Put one measurement into a histogram."""
+        buckets = _FAMILIES[name][4]
+        slot = self._base + _SLOTS[name, value]
+        self._numbers[slot + bisect_left(buckets, amount)] += 1.0
+        self._numbers[slot + len(buckets) + 1] += amount
+
+    def value(self, name: str, value: str = "") -> float:
+        """A counter or gauge, summed over the workers."""
+        return self._sum(_SLOTS[name, value])
+
+    def own(self, name: str) -> float:
+        """A gauge of this worker."""
+        return self._numbers[self._base + _SLOTS[name, ""]]
+
+    def render(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(self)
+        return generate_latest(registry)
+
+    def collect(self) -> Iterator[Any]:
+        """The families, for prometheus_client."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        kinds = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+        for name, (kind, text, label, values, buckets) in _FAMILIES.items():
+            names = [*self._labels, *([label] if label else [])]
+            family: Any = kinds[kind](f"hallmark_{name}", text, labels=names)
+            for value in values:
+                labels = [*self._labels.values(), *([value] if label else [])]
+                slot = _SLOTS[name, value]
+                if kind != "histogram":
+                    family.add_metric(labels, self._sum(slot))
+                    continue
+                total, counts = 0.0, []
+                for at, edge in enumerate((*buckets, float("inf"))):
+                    total += self._sum(slot + at)
+                    counts.append(("+Inf" if edge == float("inf") else str(edge), total))
+                family.add_metric(labels, counts, self._sum(slot + len(buckets) + 1))
+            yield family
+
+    def _sum(self, slot: int) -> float:
+        return sum(self._numbers[worker * _SIZE + slot] for worker in range(self._workers))
