@@ -181,12 +181,14 @@ class Envoy:
             if _in_effect(states, wanted, version):
                 return
             if refused := _refusal(states, version):
-                raise HallmarkError("Envoy refused a configuration", came=refused, do="report this as a bug of Hallmark")
+                raise HallmarkError(
+                    "Envoy refused a configuration", came=refused, do="report this as a bug of Hallmark"
+                )
             if asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(
                     f"Envoy did not take over {name} in {timeout:g} s",
                     expected=f"version {version}",
-                    came=json.dumps(sorted({str(s.get('version_info')) for s in states})),
+                    came=json.dumps(sorted({str(s.get("version_info")) for s in states})),
                     do=f"read {self._folder / 'envoy.log'}",
                 )
             await asyncio.sleep(_POLL)

@@ -150,7 +150,10 @@ def bootstrap(port: int, folder: Path) -> Json:
         "dynamic_resources": {"cds_config": _watched(folder, "cds.json")},
         "stats_config": {
             "histogram_bucket_settings": [
-                {"match": {"prefix": "cluster"}, "buckets": [1, 2, 5, 10, 20, 35, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000]}
+                {
+                    "match": {"prefix": "cluster"},
+                    "buckets": [1, 2, 5, 10, 20, 35, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000],
+                }
             ]
         },
         "overload_manager": {
@@ -207,7 +210,9 @@ def _weighted(service: Service) -> tuple[Backend, ...]:
 
 def _action(service: Service, *, suffix: str = "") -> Json:
     weighted = [
-        {"name": cluster_name(service, b) + suffix, "weight": b.weight} for b in _weighted(service) if b.grpc or not suffix
+        {"name": cluster_name(service, b) + suffix, "weight": b.weight}
+        for b in _weighted(service)
+        if b.grpc or not suffix
     ]
     return {
         "weighted_clusters": {"clusters": weighted},
@@ -221,8 +226,7 @@ def _action(service: Service, *, suffix: str = "") -> Json:
             "retry_priority": {
                 "name": "envoy.retry_priorities.previous_priorities",
                 "typed_config": {
-                    "@type": _TYPE
-                    + "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                    "@type": _TYPE + "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
                     "update_frequency": 1,
                 },
             },
@@ -249,7 +253,8 @@ def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool) -> Json:
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         # With panic routing, a dead canary would go on getting requests although stable stands behind it.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # Merged updates (the default) would reach the workers up to a second later than /clusters shows them.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         "ignore_health_on_host_removal": True,
         "health_checks": [
             {
@@ -308,17 +313,14 @@ def _assignment(name: str, ranks: list[tuple[Address | None, Variant]], *, h2: b
             endpoint: Json = {"address": _socket(address.host, port)}
             if h2:
                 endpoint["health_check_config"] = {"port_value": address.port}
-            endpoints = [
-                {"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}
-            ]
+            endpoints = [{"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}]
         found.append({"priority": priority, "locality": {"zone": "local"}, "lb_endpoints": endpoints})
     return {"@type": _ENDPOINTS, "cluster_name": name, "endpoints": found}
 
 
 def _listener(port: int, folder: Path) -> Json:
     manager: Json = {
-        "@type": _TYPE
-        + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
         "codec_type": "AUTO",
         "rds": {"route_config_name": ROUTES, "config_source": _watched(folder, "rds.json")},
