@@ -93,9 +93,10 @@ def fit_network(train: Examples, validation: Examples, *, seed: int, shape: Netw
     best, kept = -1.0, net.state_dict()
     for _ in range(shape.epochs):
         net.train()
-        for rows in torch.randperm(len(x))[: len(x) // shape.batch * shape.batch].split(shape.batch):
+        for rows in torch.split(torch.randperm(len(x))[: len(x) // shape.batch * shape.batch], shape.batch):
             optimiser.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(net(x[rows])[:, 0], y[rows]).backward()
+            loss = nn.functional.binary_cross_entropy_with_logits(net(x[rows])[:, 0], y[rows])
+            torch.autograd.backward(loss)
             optimiser.step()
             schedule.step()
         net.eval()
@@ -160,11 +161,11 @@ def main() -> None:
                 )
     print(f"\n{'model':<26}{'average precision':>20}{'recall at 1% FPR':>20}{'seconds':>10}")
     for name, rows in results.items():
-        precision, recall, seconds = (list(column) for column in zip(*rows, strict=True))
-        spread = statistics.stdev(precision) if len(precision) > 1 else 0.0
+        found, caught, taken = (list(column) for column in zip(*rows, strict=True))
+        spread = statistics.stdev(found) if len(found) > 1 else 0.0
         print(
-            f"{name:<26}{statistics.mean(precision):>13.4f} ±{spread:.4f}{statistics.mean(recall):>18.3f}"
-            f"{statistics.mean(seconds):>12.1f}"
+            f"{name:<26}{statistics.mean(found):>13.4f} ±{spread:.4f}{statistics.mean(caught):>18.3f}"
+            f"{statistics.mean(taken):>12.1f}"
         )
 
 
