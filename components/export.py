@@ -1,0 +1,29 @@
+# mypy: allow-untyped-decorators
+"""Write the model folder that is registered and served."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
+
+from components.image import TRAINING_IMAGE
+
+
+@dsl.component(base_image=TRAINING_IMAGE, install_kfp_package=False)
+def export(
+    domain: str,
+    trained: Input[Model],
+    test: Input[Dataset],
+    model: Output[Model],
+    parity: Output[Artifact],
+) -> None:
+    """ONNX, refused where it does not answer as the trained model does; feature code and drift profile beside it."""
+    from pathlib import Path
+
+    from hallmark.training import steps
+
+    steps.export(
+        domain,
+        trained=Path(trained.path),
+        test=Path(test.path),
+        model=Path(model.path),
+        parity=Path(parity.path),
+    )

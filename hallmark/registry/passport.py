@@ -1,0 +1,173 @@
+"""Where a version comes from: what it learned from, by which code, how good it is and why it was let through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hallmark.errors import ModelRefused
+from hallmark.registry.folder import MANIFEST, PASSPORT, digest_file, verify
+from hallmark.training.evaluate import Evaluation, Slice
+from hallmark.training.export import Parity
+from hallmark.training.gate import Decision
+
+GIT_SHA = "HALLMARK_GIT_SHA"
+"""Set in an image, where there is no checkout to ask."""
+
+LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
+
+
+class Record(BaseModel):
+    """A frozen part of a passport, with no key that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Facts(Record):
+    """What a checked data set is. `contract` is the digest of the contract it kept; times are event times, UTC."""
+
+    digest: str
+    rows: int
+    columns: tuple[str, ...]
+    contract: str
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Champion(Record):
+    """The version that was champion when the candidate was judged, and its metrics on the candidate's test examples."""
+
+    version: int
+    digest: str
+    metrics: dict[str, float]
+
+
+class Judgement(Record):
+    """The gate's decision, and the champion it was made beside; none for a first version."""
+
+    decision: Decision
+    champion: Champion | None = None
+
+
+class Request(Record):
+    """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder."""
+
+    origin: str
+    as_of: str
+    seed: int
+    shift: str
+    options: dict[str, Any]
+
+
+class Code(Record):
+    """The state of the checkout: its commit, and whether files differed from it."""
+
+    commit: str
+    dirty: bool
+
+
+class Passport(Record):
+    """The papers of one version; `passport.json` in its folder.
+
+    model, features, profile: digests of the folder, of its feature code and of its reference profile for drift.
+    metrics, slices:          on the test examples; `metric` is the one that the gate looks at.
+    """
+
+    domain: str
+    created: datetime
+    model: str
+    features: str
+    profile: str | None
+    request: Request
+    data: Facts
+    code: Code
+    libraries: dict[str, str]
+    test: str
+    test_rows: int
+    metric: str
+    metrics: dict[str, float]
+    slices: tuple[Slice, ...]
+    decision: Decision
+    champion: Champion | None
+    parity: Parity
+
+
+def issue(
+    domain: str,
+    folder: Path,
+    *,
+    origin: str,
+    as_of: str,
+    seed: int,
+    shift: str,
+    options: Mapping[str, Any],
+    facts: Facts,
+    evaluation: Evaluation,
+    judgement: Judgement,
+    parity: Parity,
+    root: Path,
+) -> Passport:
+    """The passport of the sealed model in `folder`, trained in the checkout at `root`."""
+    profile = folder / "profile.json"
+    return Passport(
+        domain=domain,
+        created=datetime.now(UTC).replace(microsecond=0),
+        model=verify(folder),
+        features=digest_file(folder / "features.py"),
+        profile=digest_file(profile) if profile.is_file() else None,
+        request=Request(origin=origin, as_of=as_of, seed=seed, shift=shift, options=dict(options)),
+        data=facts,
+        code=checkout(root),
+        libraries=_libraries(),
+        test=evaluation.test,
+        test_rows=evaluation.rows,
+        metric=evaluation.metric,
+        metrics=evaluation.metrics,
+        slices=evaluation.slices,
+        decision=judgement.decision,
+        champion=judgement.champion,
+        parity=parity,
+    )
+
+
+def read(folder: Path) -> Passport:
+    """The passport in a model folder; `ModelRefused` where there is none, or it is another model's."""
+    try:
+        passport = Passport.model_validate_json((folder / PASSPORT).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelRefused(
+            "the model's passport cannot be read", expected=PASSPORT, came=str(error).splitlines()[0]
+        ) from error
+    digest = digest_file(folder / MANIFEST) if (folder / MANIFEST).is_file() else "no manifest"
+    if passport.model != digest:
+        raise ModelRefused("the passport is another model's", expected=digest, came=passport.model)
+    return passport
+
+
+def checkout(root: Path) -> Code:
+    """The commit of the checkout at `root`, or the one its image was built from."""
+    if os.environ.get(GIT_SHA):
+        return Code(commit=os.environ[GIT_SHA], dirty=False)
+    commit = _git(root, "rev-parse", "HEAD")
+    return Code(commit=commit or "unknown", dirty=not commit or bool(_git(root, "status", "--porcelain")))
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # no git on this machine: the passport says "unknown"
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _libraries() -> dict[str, str]:
+    from hallmark.training.step import version
+
+    return {name: found for name in LIBRARIES if (found := version(name))}

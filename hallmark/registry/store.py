@@ -1,0 +1,392 @@
+"""The versions of each domain, in MLflow: one experiment and one registered model a domain, a passport with every version.
+
+Register's last act is the one that makes a version, so that a registry which fails half-way has nothing half-registered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.errors import NotFound, Unavailable
+from hallmark.registry import passport as passports
+from hallmark.registry.folder import PASSPORT, verify
+from hallmark.registry.passport import Passport
+from hallmark.settings import Settings
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+VOLUME = "pvc://models/"
+PATIENCE = 2.0
+"""Seconds to wait for a registry that is locked or slow to answer; MLflow alone waits 20."""
+_SET_UP = 60.0
+
+_TAGS = ("digest", "data", "commit", "metric", "value")
+
+
+class Released(BaseModel):
+    """A version that can be served. `path` is its folder, where that lies on this machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: str
+    version: int
+    storage_uri: str
+    digest: str
+    path: Path | None = None
+
+    def fetch(self) -> Path:
+        """The folder on this machine, checked against its digest; downloaded where it lies elsewhere."""
+        folder = self.path
+        if folder is None:
+            from mlflow.artifacts import download_artifacts
+
+            folder = Path(download_artifacts(artifact_uri=self.storage_uri, dst_path=tempfile.mkdtemp()))
+        verify(folder, expected=self.digest)
+        return folder
+
+
+class Version(BaseModel):
+    """One line of `hallmark versions`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    aliases: tuple[str, ...]
+    digest: str
+    data: str
+    commit: str
+    metric: str
+    value: float
+    created: datetime
+
+
+class Registry:
+    """MLflow behind `settings.tracking`; every call fails as `Unavailable` in 5 s where MLflow is down or locked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._made: Any = None
+
+    def register(self, folder: Path, passport: Passport, *, plots: Mapping[str, Path] | None = None) -> int:
+        """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is."""
+        verify(folder, expected=passport.model)
+        with self._asked(writing=True) as client, self._alone():
+            found = self._of_digest(client, passport.domain, passport.model)
+            if found is not None:
+                return found
+            number = self._add(client, folder, passport, plots or {})
+            client.set_registered_model_alias(passport.domain, CHALLENGER, str(number))
+            return number
+
+    def find(self, domain: str, digest: str) -> int | None:
+        """The version that has this digest; none where it is not registered."""
+        with self._asked() as client:
+            return self._of_digest(client, domain, digest)
+
+    def versions(self, domain: str) -> list[Version]:
+        """All versions of a domain, newest first; none for a domain that was never trained."""
+        with self._asked() as client:
+            aliases = self._aliases(client, domain)
+            found = client.search_model_versions(f"name='{domain}'", max_results=1000)
+        rows = [_version(item, aliases.get(int(item.version), ())) for item in found if _is_whole(item)]
+        return sorted(rows, key=lambda row: -row.version)
+
+    def resolve(self, domain: str, version: int | str) -> Released:
+        """The version with this number or alias."""
+        with self._asked() as client:
+            item = self._get(client, domain, version)
+        uri = str(item.source)
+        path = _local(uri)
+        inside = path is not None and path.is_relative_to(self.settings.models)
+        return Released(
+            domain=domain,
+            version=int(item.version),
+            storage_uri=VOLUME + path.relative_to(self.settings.models).as_posix() if path and inside else uri,
+            digest=item.tags["digest"],
+            path=path,
+        )
+
+    def passport(self, domain: str, version: int | str) -> Passport:
+        """The passport of a version, by number or alias."""
+        released = self.resolve(domain, version)
+        return passports.read(released.path if released.path is not None else released.fetch())
+
+    def alias(self, domain: str, name: str, version: int | str) -> None:
+        """Point an alias at a version; a version that becomes champion is challenger no longer."""
+        with self._asked(writing=True) as client:
+            number = int(self._get(client, domain, version).version)
+            client.set_registered_model_alias(domain, name, str(number))
+            if name == CHAMPION and CHALLENGER in self._aliases(client, domain).get(number, ()):
+                client.delete_registered_model_alias(domain, CHALLENGER)
+
+    def _add(self, client: Any, folder: Path, passport: Passport, plots: Mapping[str, Path]) -> int:
+        from mlflow.entities import LoggedModelStatus
+
+        domain = passport.domain
+        self._registered_model(client, domain)
+        run = client.create_run(self._experiment(client, domain), run_name=f"{domain} {passport.request.as_of[:10]}")
+        try:
+            self._log(client, run.info.run_id, passport, plots)
+            model = client.create_logged_model(
+                run.info.experiment_id,
+                name=domain,
+                source_run_id=run.info.run_id,
+                tags={"digest": passport.model},
+                params={"seed": str(passport.request.seed)},
+                model_type="onnx",
+            )
+            with tempfile.TemporaryDirectory() as scratch:
+                papers = Path(scratch) / domain
+                shutil.copytree(folder, papers)
+                (papers / PASSPORT).write_text(passport.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                client.log_model_artifacts(model.model_id, str(papers))
+            there = _local(model.artifact_location)
+            if there is not None:
+                verify(there, expected=passport.model)
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            # Not models:/<id>, which MLflow looks up in the process's own tracking store instead of this client's.
+            made = client.create_model_version(
+                domain,
+                source=model.artifact_location,
+                run_id=run.info.run_id,
+                tags=_tags(passport),
+                model_id=model.model_id,
+            )
+        except BaseException:  # whatever stopped it, the run must not look as if it had gone well
+            with contextlib.suppress(Exception):  # the registry may be what is gone; the first error says so
+                client.set_terminated(run.info.run_id, status="FAILED")
+            raise
+        client.set_terminated(run.info.run_id)
+        return int(made.version)
+
+    def _log(self, client: Any, run: str, passport: Passport, plots: Mapping[str, Path]) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        asked = passport.request
+        parameters = {
+            "origin": asked.origin,
+            "as_of": asked.as_of,
+            "seed": asked.seed,
+            "shift": asked.shift or "none",
+            "rows": passport.data.rows,
+            "data": passport.data.digest,
+            "features": passport.features,
+            "commit": passport.code.commit + ("-dirty" if passport.code.dirty else ""),
+            **{f"option.{name}": value for name, value in asked.options.items()},
+        }
+        metrics = {**passport.metrics, "parity_max_abs_difference": passport.parity.max_abs_difference}
+        client.log_batch(
+            run,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, path in plots.items():
+                shutil.copyfile(path, Path(scratch) / name)
+            client.log_artifacts(run, scratch, "plots")
+
+    def _experiment(self, client: Any, domain: str) -> str:
+        found = client.get_experiment_by_name(domain)
+        if found is not None:
+            return str(found.experiment_id)
+        # A tracking server knows where its artifacts go; a database does not.
+        place = None if self.settings.tracking.startswith("http") else (self.settings.models / domain).as_uri()
+        return str(client.create_experiment(domain, artifact_location=place))
+
+    def _registered_model(self, client: Any, domain: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.get_registered_model(domain)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            client.create_registered_model(domain)
+
+    def _of_digest(self, client: Any, domain: str, digest: str) -> int | None:
+        found = client.search_model_versions(f"name='{domain}' and tag.`digest`='{digest}'")
+        return min((int(item.version) for item in found), default=None)
+
+    def _aliases(self, client: Any, domain: str) -> dict[int, tuple[str, ...]]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            aliases = client.get_registered_model(domain).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        found: dict[int, tuple[str, ...]] = {}
+        for name, number in sorted(aliases.items()):
+            found[int(number)] = (*found.get(int(number), ()), name)
+        return found
+
+    def _get(self, client: Any, domain: str, version: int | str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if str(version).isdigit():
+                return client.get_model_version(domain, str(version))
+            return client.get_model_version_by_alias(domain, str(version))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise NotFound(
+                f"{domain} has no version {version}",
+                expected="a registered version or alias",
+                came=str(version),
+                do=f"hallmark versions {domain} lists them; hallmark train {domain} makes one",
+            ) from error
+
+    @contextlib.contextmanager
+    def _asked(self, *, writing: bool = False) -> Iterator[Any]:
+        """MLflow's client; what goes wrong in it leaves as `Unavailable`, soon."""
+        from mlflow.exceptions import MlflowException
+
+        self._probe(writing=writing)
+        try:
+            yield self._client()
+        except MlflowException as error:
+            raise self._unavailable(str(error).splitlines()[0]) from error
+        except sqlite3.Error as error:
+            raise self._unavailable(str(error)) from error
+
+    def _client(self) -> Any:
+        if self._made is None:
+            _quieten()
+            from mlflow.tracking import MlflowClient
+
+            uri = self.settings.tracking
+            database = _database(uri)
+            fresh = database is not None and not database.is_file()
+            with self._alone(_SET_UP) if fresh else contextlib.nullcontext():  # two at once would both set it up
+                self._made = MlflowClient(tracking_uri=uri, registry_uri=uri)
+                self._made.search_experiments(max_results=1)
+        return self._made
+
+    def _probe(self, *, writing: bool) -> None:
+        """Find out at once that the registry is locked or gone, which MLflow would find out after many retries."""
+        database = _database(self.settings.tracking)
+        try:
+            if database is not None and database.is_file():
+                with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE, isolation_level=None)) as link:
+                    link.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+                    link.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                    link.execute("ROLLBACK")
+            elif self.settings.tracking.startswith(("http://", "https://")):
+                url = self.settings.tracking.rstrip("/") + "/health"
+                with urllib.request.urlopen(url, timeout=PATIENCE):  # noqa: S310  http(s) by the line above
+                    pass
+        except (sqlite3.Error, urllib.error.URLError, OSError) as error:
+            raise self._unavailable(str(error)) from error
+
+    @contextlib.contextmanager
+    def _alone(self, patience: float = PATIENCE) -> Iterator[None]:
+        """One writer of the local registry at a time; MLflow has no compare-and-set to lean on."""
+        path = self.settings.state / "registry.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + patience
+        with path.open("w") as stream:
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > until:
+                        raise self._unavailable("another process is registering") from error
+                    time.sleep(0.05)
+            yield
+
+    def _unavailable(self, came: str) -> Unavailable:
+        return Unavailable(
+            "the registry does not answer; nothing was changed in it",
+            expected=f"MLflow at {_shown(self.settings.tracking)}",
+            came=came,
+            do="run it again once the registry answers; what is served is not touched",
+        )
+
+
+def _quieten() -> None:
+    """Set MLflow's switches before its first import: no telemetry, no waiting, no chatter."""
+    import logging
+
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not event.contains(Engine, "before_cursor_execute", _impatient):
+        event.listen(Engine, "before_cursor_execute", _impatient, retval=True)
+
+
+def _impatient(_link: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> Any:
+    """MLflow asks SQLite to wait 20 s for a lock, in every session; wait as long as we do."""
+    if statement.startswith("PRAGMA busy_timeout"):
+        statement = f"PRAGMA busy_timeout = {round(PATIENCE * 1000)}"
+    return statement, parameters
+
+
+def _database(tracking: str) -> Path | None:
+    return Path(tracking.removeprefix("sqlite:///").partition("?")[0]) if tracking.startswith("sqlite:///") else None
+
+
+def _local(uri: str) -> Path | None:
+    parsed = urlparse(uri)
+    return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
+
+
+def _shown(tracking: str) -> str:
+    """The address without a password that may be in it."""
+    parsed = urlparse(tracking)
+    return tracking.replace(f"{parsed.username}:{parsed.password}@", "***@") if parsed.password else tracking
+
+
+def _tags(passport: Passport) -> dict[str, str]:
+    return {
+        "digest": passport.model,
+        "data": passport.data.digest,
+        "commit": passport.code.commit,
+        "metric": passport.metric,
+        "value": repr(passport.metrics[passport.metric]),
+    }
+
+
+def _is_whole(item: Any) -> bool:
+    return all(name in item.tags for name in _TAGS)
+
+
+def _version(item: Any, aliases: tuple[str, ...]) -> Version:
+    return Version(
+        version=int(item.version),
+        aliases=aliases,
+        digest=item.tags["digest"],
+        data=item.tags["data"],
+        commit=item.tags["commit"],
+        metric=item.tags["metric"],
+        value=float(item.tags["value"]),
+        created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
+    )

@@ -1,0 +1,318 @@
+"""The steps of every domain's training, as plain functions of files: what the components call, here and in a cluster."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hallmark import domain as domains
+from hallmark.domain import Domain
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+from hallmark.training.step import Uses, progress, step
+
+SYNTHETIC = "synthetic"
+UNDATED = "2026-01-01T00:00:00+00:00"
+"""The day that synthetic data of a domain without event times is drawn for: always the same."""
+
+_FRAMES = ("numpy", "pandas", "pyarrow")
+_MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
+_COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
+_MINE = ("run.py", "cache.py", "journal.py")
+_AFTER_FIT = ("evaluate.py", "metrics.py", "plots.py", "gate.py", "export.py", "split.py", "leakage.py")
+
+LOAD = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pillow"))
+VALIDATE = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pandera"))
+SPLIT = Uses((*_COMMON, "training/split.py", "training/leakage.py"), (), ("data",), _FRAMES)
+TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AFTER_FIT))
+EVALUATE = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data", "gate"), (*_MODELS, "matplotlib"), _MINE)
+COMPARE = Uses(
+    (*_COMMON, "training/*.py", "registry/folder.py"),
+    ("features", "model"),
+    ("data", "gate"),
+    (*_FRAMES, "onnxruntime"),
+    _MINE,
+)
+GATE = Uses(("training/step.py", "training/steps.py", "training/gate.py"), (), ("gate",))
+EXPORT = Uses(
+    (*_COMMON, "training/*.py", "registry/folder.py", "drift/*.py"),
+    ("features", "model", "serving"),
+    ("data", "drift"),
+    (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript", "onnxmltools", "skl2onnx"),
+    _MINE,
+)
+REGISTER = Uses(())
+
+
+def day(text: str, fallback: str = "") -> str:
+    """A day or time as ISO 8601 in UTC; midnight of today where neither `text` nor `fallback` is one."""
+    for candidate in (text, fallback):
+        if candidate and not candidate.startswith("{{"):  # a placeholder that nothing filled in
+            return _utc(candidate).isoformat()
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).isoformat()
+
+
+def span(domain: Domain, as_of: str, window: str) -> tuple[datetime, datetime]:
+    """The event times a model learns from: `window` long, ending where labels are final at `as_of`."""
+    end = _utc(as_of) - domain.data.label_delay
+    return end - length(window), end
+
+
+def origin(source: str) -> Path | str:
+    """A team's own file or folder, whose content counts; "synthetic" and what lies elsewhere as named."""
+    return source if source == SYNTHETIC or "://" in source else Path(source)
+
+
+def length(window: str) -> timedelta:
+    """A duration such as 30d, as domain.yaml writes it."""
+    from hallmark.domain import _duration
+
+    try:
+        return _duration(window)
+    except ValueError as error:
+        raise DeclarationError(
+            "the window is not a duration", expected="a duration such as 12h or 30d", came=repr(window)
+        ) from error
+
+
+@step(uses=LOAD, reads=("source",), writes=("examples",))
+def load(domain: str, *, source: Path | str, as_of: str, window: str, seed: int, shift: str, examples: Path) -> str:
+    """Write the domain's examples to one Parquet file; give the time they are as of."""
+    from hallmark.data import dataset
+    from hallmark.data import source as sources
+
+    declared = domains.load(domain)
+    start, end = span(declared, as_of, window)
+    frame = sources.load(domain, source=str(source), start=start, end=end, seed=seed, shift=shift or None)
+    dataset.write(frame, examples)
+    return as_of
+
+
+@step(uses=VALIDATE, reads=("examples",), writes=("facts", "summary"))
+def validate(domain: str, *, examples: Path, facts: Path, summary: Path) -> None:
+    """Check the examples against the domain's contract, and write down what they are; `ContractBroken` stops the run."""
+    from hallmark.data import contract, dataset
+    from hallmark.registry.passport import Facts
+
+    declared = domains.load(domain)
+    schema = domains.module(domain, "data").contract()
+    frame = dataset.read(examples)
+    contract.check(schema, frame, f"the examples of {domain}")
+    time = declared.data.event_time
+    found = Facts(
+        digest=dataset.digest(examples),
+        rows=len(frame),
+        columns=tuple(map(str, frame.columns)),
+        contract=contract.digest(schema),
+        first=frame[time].min().to_pydatetime() if time and len(frame) else None,
+        last=frame[time].max().to_pydatetime() if time and len(frame) else None,
+    )
+    _write(facts, found.model_dump_json(indent=2))
+    when = f", {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}" if found.first and found.last else ""
+    _write(summary, f"# {domain}: {found.rows} examples{when}\n\nContract kept. Content {found.digest}\n")
+
+
+@step(uses=SPLIT, reads=("examples",), writes=("training", "validation", "test"))
+def split(domain: str, *, as_of: str, seed: int, examples: Path, training: Path, validation: Path, test: Path) -> None:
+    """Part the examples so that the test says what serving will see: by time with final labels, or by entity.
+
+    seed: the declared one, from run to run, so that a champion is never tested on an entity it was trained on.
+    """
+    from hallmark.data import dataset
+    from hallmark.training import split as splitting
+
+    declared = domains.load(domain)
+    parts = splitting.split(declared, dataset.read(examples), as_of=_utc(as_of), seed=seed)
+    dataset.write(parts.train, training)
+    dataset.write(parts.validation, validation)
+    dataset.write(parts.test, test)
+
+
+@step(uses=TRAIN, reads=("training", "validation"), writes=("trained",))
+def train(domain: str, *, seed: int, options: dict[str, Any], training: Path, validation: Path, trained: Path) -> None:
+    """Fit the domain's model and keep it in its own form, weights only."""
+    from hallmark.data import dataset
+    from hallmark.training.model import examples
+
+    model = domains.module(domain, "model")
+    fitted = model.fit(
+        examples(domain, dataset.read(training)),
+        examples(domain, dataset.read(validation)),
+        seed=seed,
+        progress=progress("train"),
+        **options,
+    )
+    trained.mkdir(parents=True, exist_ok=True)
+    fitted.save(trained)
+
+
+@step(uses=EVALUATE, reads=("trained", "test"), writes=("evaluation", "plots", "slices"))
+def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots: Path, slices: Path) -> dict[str, Any]:
+    """Score the test examples; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
+    from hallmark.data import dataset
+    from hallmark.training import evaluate as evaluating
+    from hallmark.training import plots as plotting
+    from hallmark.training.model import examples
+
+    declared = domains.load(domain)
+    frame = dataset.read(test)
+    encoded = examples(domain, frame)
+    scores = domains.module(domain, "model").restore(trained).predict(encoded.inputs)
+    found = evaluating.evaluate(declared, scores, frame)
+    _write(evaluation, found.model_dump_json(indent=2))
+    _write(plots, plotting.html(found, title=f"{domain}: candidate"))
+    _write(slices, _slices(found))
+    shown: dict[str, Any] = {"metrics": found.metrics, "roc": None, "confusion": None}
+    if found.confusion is not None:
+        shown["confusion"] = [list(found.confusion.labels), [list(row) for row in found.confusion.counts]]
+    elif scores.ndim == 1:
+        shown["roc"] = _roc(encoded.labels, scores)
+    return shown
+
+
+def _champion(domain: str) -> dict[str, Any]:
+    from hallmark.errors import NotFound
+    from hallmark.registry.store import Registry
+
+    try:
+        champion = Registry(Settings.load()).resolve(domain, "champion")
+    except NotFound:
+        return {"champion": None, "champion_version": None}
+    return {"champion": champion.fetch(), "champion_version": champion.version}
+
+
+@step(uses=COMPARE, reads=("evaluation", "test", "champion"), writes=("decision", "summary"), prepare=_champion)
+def compare(
+    domain: str,
+    *,
+    evaluation: Path,
+    test: Path,
+    decision: Path,
+    summary: Path,
+    champion: Path | None = None,
+    champion_version: int | None = None,
+) -> None:
+    """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
+    from hallmark.data import dataset
+    from hallmark.registry.folder import verify
+    from hallmark.registry.passport import Champion, Judgement
+    from hallmark.training import evaluate as evaluating
+    from hallmark.training import gate as gating
+    from hallmark.training.export import score_folder
+
+    declared = domains.load(domain)
+    candidate = evaluating.Evaluation.model_validate_json(evaluation.read_bytes())
+    theirs, beside = None, None
+    if champion is not None and champion_version is not None:
+        digest = verify(champion)
+        frame = dataset.read(test)
+        theirs = evaluating.evaluate(declared, score_folder(champion, frame, expected=digest), frame)
+        beside = Champion(version=champion_version, digest=digest, metrics=theirs.metrics)
+    found = gating.decide(declared.gate, candidate, theirs)
+    _write(decision, Judgement(decision=found, champion=beside).model_dump_json(indent=2))
+    verdict = "passed" if found.passed else "refused"
+    _write(summary, f"# {domain}: {verdict}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
+
+
+@step(uses=GATE, reads=("decision",))
+def gate(domain: str, *, decision: Path) -> bool:
+    """Whether the candidate passed: the one thing that the graph branches on."""
+    from hallmark.registry.passport import Judgement
+
+    return Judgement.model_validate_json(decision.read_bytes()).decision.passed
+
+
+@step(uses=EXPORT, reads=("trained", "test"), writes=("model", "parity"))
+def export(domain: str, *, trained: Path, test: Path, model: Path, parity: Path) -> str:
+    """Write the sealed model folder and how far ONNX is from the trained model; give the model's digest."""
+    from hallmark.data import dataset
+    from hallmark.registry.folder import verify
+    from hallmark.training import export as exporting
+
+    declared = domains.load(domain)
+    restored = domains.module(domain, "model").restore(trained)
+    model.mkdir(parents=True, exist_ok=True)
+    frame = dataset.read(test)
+    found = exporting.export(declared, restored, model, test=frame, reference=frame)
+    _write(parity, found.model_dump_json(indent=2))
+    return verify(model)
+
+
+@step(uses=REGISTER, kept=False)
+def register(
+    domain: str,
+    *,
+    origin: str,
+    as_of: str,
+    seed: int,
+    shift: str,
+    options: dict[str, Any],
+    model: Path,
+    parity: Path,
+    facts: Path,
+    evaluation: Path,
+    decision: Path,
+    plots: Path,
+) -> int:
+    """Register the model with its passport, once by digest, as challenger; give its version."""
+    from hallmark.registry import passport as passports
+    from hallmark.registry.store import Registry
+    from hallmark.training.evaluate import Evaluation
+    from hallmark.training.export import Parity
+
+    settings = Settings.load()
+    found = passports.issue(
+        domain,
+        model,
+        origin=origin,
+        as_of=as_of,
+        seed=seed,
+        shift=shift,
+        options=options,
+        facts=passports.Facts.model_validate_json(facts.read_bytes()),
+        evaluation=Evaluation.model_validate_json(evaluation.read_bytes()),
+        judgement=passports.Judgement.model_validate_json(decision.read_bytes()),
+        parity=Parity.model_validate_json(parity.read_bytes()),
+        root=settings.root,
+    )
+    return Registry(settings).register(model, found, plots={"evaluation.html": plots, "evaluation.json": evaluation})
+
+
+def _utc(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DeclarationError(
+            "the time is not a day", expected="a day such as 2026-10-31, UTC", came=repr(text)
+        ) from error
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def _roc(labels: Any, scores: Any) -> list[list[float]]:
+    """False positive rate, true positive rate and threshold, at most 200 points each."""
+    import numpy as np
+    from sklearn.metrics import roc_curve
+
+    curve = roc_curve(labels, scores)
+    keep = np.unique(np.linspace(0, len(curve[0]) - 1, 200).astype(int))
+    return [np.clip(part[keep].astype(float), 0.0, 1.0).round(6).tolist() for part in curve]
+
+
+def _slices(found: Any) -> str:
+    lines = [f"| slice | rows | {found.metric} |", "|---|---:|---:|"]
+    for part in found.slices:
+        value = "not told" if part.metric is None else f"{part.metric:.3f}"
+        lines.append(f"| {part.column} = {part.value} | {part.rows} | {value} |")
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file that a step wrote."""
+    return json.loads(path.read_bytes())

@@ -1,0 +1,145 @@
+# mypy: allow-untyped-decorators
+"""The standard training of every domain: one graph, compiled for Kubeflow or run on this machine by `python -m pipelines.training`."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import compiler, dsl, local
+
+from components.compare import compare
+from components.evaluate import evaluate
+from components.export import export
+from components.gate import gate
+from components.image import TRAINING_IMAGE
+from components.load import load
+from components.register import register
+from components.split import split
+from components.train import train
+from components.validate import validate
+from hallmark import domain as domains
+from hallmark.domain import Domain
+from hallmark.settings import Settings
+
+ACCELERATORS = {"gpu": "nvidia.com/gpu"}
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+
+
+def pipeline(declared: Domain) -> Any:
+    """The graph of one domain's training, its declaration as defaults.
+
+    A scheduled run leaves `as_of` empty and is as of the time it was scheduled for. `load` is never cached: with unchanged
+    parameters Kubeflow would take a day's retraining for done.
+    """
+    training = declared.training
+
+    @dsl.pipeline(name=f"{declared.name}-training", description=declared.description)
+    def graph(
+        domain: str = declared.name,
+        source: str = "synthetic",
+        as_of: str = "",
+        window: str = declared.model_dump(mode="json")["training"]["window"],
+        seed: int = training.seed,
+        shift: str = "",
+        options: dict[str, Any] = {},  # noqa: B006  Kubeflow reads it as a default and never changes it
+    ) -> None:
+        loaded = load(
+            domain=domain,
+            source=source,
+            as_of=as_of,
+            scheduled=dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
+            window=window,
+            seed=seed,
+            shift=shift,
+        ).set_caching_options(False)
+        day, examples = loaded.outputs["Output"], loaded.outputs["examples"]
+        checked = validate(domain=domain, examples=examples)
+        parts = split(domain=domain, as_of=day, seed=training.seed, examples=examples).after(checked)
+        fitted = train(
+            domain=domain,
+            seed=seed,
+            options=options,
+            training=parts.outputs["training"],
+            validation=parts.outputs["validation"],
+        )
+        measured = evaluate(domain=domain, trained=fitted.outputs["trained"], test=parts.outputs["test"])
+        evaluation = measured.outputs["evaluation"]
+        judged = compare(domain=domain, evaluation=evaluation, test=parts.outputs["test"])
+        judged.set_caching_options(False)  # the champion is not among its inputs
+        passed = gate(domain=domain, decision=judged.outputs["decision"])
+        with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
+            exported = export(domain=domain, trained=fitted.outputs["trained"], test=parts.outputs["test"])
+            registered = register(
+                domain=domain,
+                source=source,
+                as_of=day,
+                seed=seed,
+                shift=shift,
+                options=options,
+                model=exported.outputs["model"],
+                parity=exported.outputs["parity"],
+                facts=checked.outputs["facts"],
+                evaluation=evaluation,
+                decision=judged.outputs["decision"],
+                plots=measured.outputs["plots"],
+            )
+            registered.set_caching_options(False)  # its effect is elsewhere
+        if training.accelerator in ACCELERATORS:
+            fitted.set_accelerator_type(ACCELERATORS[training.accelerator]).set_accelerator_limit(1)
+        for task in (loaded, checked, parts, fitted, measured, judged, passed, exported, registered):
+            for name, value in QUIET.items():
+                task.set_env_variable(name, value)
+
+    return graph
+
+
+def compile_to(path: Path, domain: str, *, image: str | None = None, settings: Settings | None = None) -> None:
+    """Write the domain's graph as Kubeflow's intermediate representation; `image` instead of the unqualified one."""
+    graph = pipeline(domains.load(domain, settings))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(graph, str(path))
+    if image is not None:
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        for executor in documents[0]["deploymentSpec"]["executors"].values():
+            executor["container"]["image"] = image
+        path.write_text(yaml.safe_dump_all(documents, sort_keys=True), encoding="utf-8")
+
+
+def run(domain: str, arguments: dict[str, Any], workspace: Path) -> None:
+    """Run the graph here, a process a step; what it leaves lies under `workspace`."""
+    # kfp.local deletes its workspace when it is done, so it gets one of its own.
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(workspace / "artifacts"),
+        workspace_root=tempfile.mkdtemp(dir=workspace),
+        raise_on_error=True,
+    )
+    pipeline(domains.load(domain))(domain=domain, **arguments)
+
+
+def _die_with(parent: int) -> None:
+    """End this process and its steps when the one that wants them is gone, even by kill -9."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.killpg(0, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run what the request, a JSON file, asks for; `hallmark.training.run` starts this in a process group of its own."""
+    request = json.loads(Path(sys.argv[1]).read_bytes())
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    run(request["domain"], request["arguments"], Path(request["workspace"]))
+
+
+__all__ = ["ACCELERATORS", "TRAINING_IMAGE", "compile_to", "main", "pipeline", "run"]
+
+if __name__ == "__main__":
+    main()
