@@ -9,11 +9,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, model, serve
+from hallmark.cli import check, console, demo, model, serve
 from hallmark.errors import HallmarkError
 
 app = typer.Typer(
@@ -44,6 +43,7 @@ def _options(
 check.add_to(app)
 model.add_to(app)
 serve.add_to(app)
+app.command()(demo.demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,21 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [item for item in given if item != "--debug"]
     try:
-        code = typer.main.get_command(app).main(given, prog_name="hallmark", standalone_mode=False)
+        app(given, prog_name="hallmark")
+    except SystemExit as ended:
+        return int(ended.code or 0)
     except HallmarkError as error:
         if debug:
             traceback.print_exc()
         console.fail(error)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        console.say("stopped")
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
     # The last line of defence of a command line: whatever it is, a person gets a sentence and not a traceback.
     except Exception as error:  # noqa: BLE001
         if debug:
@@ -79,4 +72,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         )
         return 1
-    return int(code or 0)
+    return 0

@@ -25,7 +25,9 @@ class Format(StrEnum):
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
-DomainName = Annotated[str, typer.Argument(help="A domain: a folder of domains/, such as fraud.", show_default=False)]
+DomainName = Annotated[
+    str, typer.Argument(metavar="DOMAIN", help="A folder of domains/, such as fraud.", show_default=False)
+]
 Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up (exit 4).")]
 
 

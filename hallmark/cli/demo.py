@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from hallmark.cli.progress import Step, Steps
+from hallmark.cli.progress import Steps
 from hallmark.errors import HallmarkError, TimedOut
 
 if TYPE_CHECKING:
@@ -108,10 +108,11 @@ def _train(domain: Domain, settings: Settings, steps: Steps, *, as_of: datetime,
     from hallmark.training.run import train
 
     with steps.step(f"train on data until {as_of:%d %B}") as step:
-        outcome = train(
-            domain, source="synthetic", as_of=as_of, seed=seed, shift=None, settings=settings, report=shown(step)
-        )
-        step.result = f"version {outcome.version}, {domain.gate.metric} {outcome.metric:.3f}, {outcome.digest[:19]}"
+        outcome = train(domain.name, settings=settings, as_of=as_of.isoformat(), seed=seed, report=shown(step))
+        if outcome.refusal is not None:
+            raise outcome.refusal
+        metric = outcome.evaluation.metrics[domain.gate.metric]
+        step.result = f"version {outcome.version}, {domain.gate.metric} {metric:.3f}, {str(outcome.digest)[:19]}"
 
 
 @contextmanager

@@ -78,6 +78,10 @@ class Steps:
             Text.assemble((f"{mark} ", style), f"{title:<26} ", (result, ""), (f"  {seconds:.1f} s", "dim"))
         )
 
+    def start(self, title: str) -> Step:
+        """A live line that its owner ends."""
+        return Step(self._progress, self.console, title)
+
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """A step: live while it runs, then its `result` and how long it took."""

@@ -113,7 +113,7 @@ def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, p
             f"{name} has no variant {variant!r}", expected=", ".join(each.variant for each in found), came=variant
         )
     window = actuator.sidecar(chosen.pod, f"window?variant={chosen.revision}")
-    reference = Registry(settings).resolve(name, chosen.version).path / "reference.parquet"
+    reference = Registry(settings).resolve(name, chosen.version).fetch() / "reference.parquet"
     done = subprocess.run(
         [sys.executable, "-m", "hallmark.drift.report", "--reference", str(reference), "--output", str(path.resolve())],
         input=window,

@@ -67,10 +67,10 @@ def origin(source: str) -> Path | str:
 
 def length(window: str) -> timedelta:
     """A duration such as 30d, as domain.yaml writes it."""
-    from hallmark.domain import _duration
+    from hallmark.domain import duration
 
     try:
-        return _duration(window)
+        return duration(window)
     except ValueError as error:
         raise DeclarationError(
             "the window is not a duration", expected="a duration such as 12h or 30d", came=repr(window)

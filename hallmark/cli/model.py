@@ -1,0 +1,249 @@
+"""What is trained: data, train, versions, passport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.cli.console import DomainName, Format, Output, emit, say, show
+from hallmark.errors import DeclarationError
+
+if TYPE_CHECKING:
+    from hallmark.cli.progress import Step, Steps
+    from hallmark.registry.store import Version
+    from hallmark.training.journal import Event
+    from hallmark.training.run import Outcome
+
+Source = Annotated[
+    str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
+]
+Until = Annotated[
+    str, typer.Option(help="Train as of this day (UTC), such as 2026-10-01; default: today.", show_default=False)
+]
+Shift = Annotated[str | None, typer.Option(help="A named shift in synthetic data: see --shifts.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (data, train, versions, passport):
+        app.command()(command)
+
+
+def data(
+    name: DomainName,
+    source: Source = "synthetic",
+    until: Until = "",
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How many days before that.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of synthetic data.")] = 7,
+    shift: Shift = None,
+    shifts: Annotated[bool, typer.Option("--shifts", help="List the shifts that can be injected.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the examples to this Parquet file.", show_default=False)
+    ] = None,
+    output: Output = Format.table,
+) -> None:
+    """Draw or read a domain's examples, check them against its contract, and say what they are."""
+    from hallmark import domain as declared
+    from hallmark.data import contract, dataset
+    from hallmark.data import shifts as named
+    from hallmark.data import source as sources
+    from hallmark.settings import Settings
+
+    settings = Settings.load()
+    domain = declared.load(name, settings)
+    if shifts:
+        emit([{"shift": each.name, "domain": each.domain, "what": each.description} for each in named.ALL], output)
+        return
+    end = _day(until)
+    frame = sources.load(name, source=source, start=end - timedelta(days=days), end=end, seed=seed, shift=shift)
+    contract.check(declared.module(name, "data", settings).contract(), frame, source)
+    label, time = frame[domain.data.label], domain.data.event_time
+    row: dict[str, Any] = {"examples": len(frame), domain.data.entity: frame[domain.data.entity].nunique()}
+    if time:
+        row |= {"first": str(frame[time].min())[:19], "last": str(frame[time].max())[:19]}
+    counts = label.value_counts()
+    row["label"] = (
+        f"{label.mean():.2%} {domain.data.label}"
+        if set(counts.index) <= {0, 1}
+        else f"{len(counts)} classes, most: {counts.index[0]}"
+    )
+    row["contract"] = "kept"
+    if out is not None:
+        dataset.write(frame, out)
+        row |= {"written": str(out), "digest": dataset.digest(out)}
+    emit([row], output)
+
+
+def train(
+    name: DomainName,
+    source: Source = "synthetic",
+    until: Until = "",
+    window: Annotated[
+        str,
+        typer.Option(help="Learn from this long before that, such as 30d; default: domain.yaml's.", show_default=False),
+    ] = "",
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Default: the one in domain.yaml.", show_default=False)
+    ] = None,
+    shift: Shift = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the domain's own `fit`, such as epochs=3; repeatable.", show_default=False),
+    ] = None,
+    output: Output = Format.table,
+) -> None:
+    """Run the training pipeline here: the same graph as on Kubeflow. Exit 3 where contract or gate refuses.
+
+    What an earlier run finished on the same content is reused, and said so.
+    """
+    from hallmark import domain as declared
+    from hallmark.cli.progress import Steps
+    from hallmark.settings import Settings
+    from hallmark.training import run
+
+    settings = Settings.load()
+    declared.load(name, settings)
+    if until:
+        _day(until)
+    with Steps() as steps:
+        outcome = run.train(
+            name,
+            settings=settings,
+            source=source,
+            as_of=until,
+            window=window,
+            seed=seed,
+            shift=shift,
+            options=_options(option or []),
+            report=listed(steps),
+        )
+    _outcome(outcome, output)
+    if outcome.refusal is not None:
+        raise outcome.refusal
+
+
+def listed(steps: Steps) -> Callable[[Event], None]:
+    """A reporter of a run's events: a live line for the step under way, a line that stays for each one that ended."""
+    running: dict[str, Step] = {}
+
+    def report(event: Event) -> None:
+        if event.state in ("started", "waiting"):
+            if event.step not in running:
+                running[event.step] = steps.start(event.step)
+            if event.state == "waiting":
+                running[event.step].note("another run is at it")
+        elif event.state == "progress" and event.step in running:
+            running[event.step].advance(event.done, event.total, event.note)
+        elif event.state in ("finished", "reused", "failed"):
+            if event.step in running:
+                running.pop(event.step).end()
+            mark = {"finished": "✓", "reused": "=", "failed": "✗"}[event.state]
+            steps.done(event.step, event.note or event.state, event.seconds, mark=mark)
+
+    return report
+
+
+def shown(step: Step) -> Callable[[Event], None]:
+    """A reporter of a run's events that keeps to one line."""
+
+    def report(event: Event) -> None:
+        if event.state == "progress":
+            step.advance(event.done, event.total, f"{event.step} {event.note}")
+        else:
+            step.note(f"{event.step} {event.state}")
+
+    return report
+
+
+def _outcome(outcome: Outcome, output: Format) -> None:
+    evaluation = outcome.evaluation
+    if output is not Format.table:
+        shown_outcome = outcome.model_dump(mode="json", exclude={"evaluation": {"curves", "confusion"}})
+        show(shown_outcome, output)
+        return
+    say("")
+    emit([{"metric": name, "value": value} for name, value in evaluation.metrics.items()], output)
+    if evaluation.slices:
+        say("")
+        emit(
+            [
+                {"slice": f"{each.column} = {each.value}", "rows": each.rows, evaluation.metric: each.metric}
+                for each in evaluation.slices
+            ],
+            output,
+        )
+    say("")
+    for reason in outcome.decision.reasons:
+        say(f"gate: {reason}")
+    reused = sum(done.state == "reused" for done in outcome.steps)
+    say(f"{len(outcome.steps)} steps, {reused} reused, {outcome.seconds:.1f} s; plots: {outcome.plots}")
+    if outcome.version is not None:
+        say(f"version {outcome.version} of {outcome.domain}, {outcome.digest}")
+        say(f"next: hallmark release {outcome.domain} --candidate {outcome.version} --percent 10")
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    import yaml
+
+    options: dict[str, Any] = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", came=repr(item))
+        options[key] = yaml.safe_load(value)
+    return options
+
+
+def versions(name: DomainName, output: Output = Format.table) -> None:
+    """The registered versions of a domain, newest first."""
+    from hallmark import domain as declared
+    from hallmark.registry.store import Registry
+    from hallmark.settings import Settings
+
+    settings = Settings.load()
+    declared.load(name, settings)
+    rows = [_row(each) for each in Registry(settings).versions(name)]
+    emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`")
+
+
+def passport(
+    name: DomainName,
+    version: Annotated[str, typer.Argument(help="A version, or an alias such as champion.")] = "champion",
+    output: Output = Format.yaml,
+) -> None:
+    """Where a version comes from: its data, code, seed, metrics by slice, digests."""
+    from hallmark import domain as declared
+    from hallmark.registry.store import Registry
+    from hallmark.settings import Settings
+
+    settings = Settings.load()
+    declared.load(name, settings)
+    show(Registry(settings).passport(name, version).model_dump(mode="json"), output)
+
+
+def _row(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "aliases": ", ".join(version.aliases),
+        version.metric: version.value,
+        "digest": version.digest[:19],
+        "data": version.data[:19],
+        "commit": version.commit[:9],
+        "created": f"{version.created:%Y-%m-%d %H:%M}",
+    }
+
+
+def _day(text: str) -> datetime:
+    if not text:
+        return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DeclarationError(
+            "--until is not a day", expected="a day such as 2026-10-01", came=repr(text), do="write it as YYYY-MM-DD"
+        ) from error
+    return day if day.tzinfo else day.replace(tzinfo=UTC)
