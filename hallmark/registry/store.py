@@ -31,7 +31,7 @@ from hallmark.settings import Settings
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 VOLUME = "pvc://models/"
-PATIENCE = 2.0
+PATIENCE = 1.5
 """Seconds to wait for a registry that is locked or slow to answer; MLflow alone waits 20."""
 _SET_UP = 60.0
 

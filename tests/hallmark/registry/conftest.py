@@ -1,0 +1,85 @@
+"""A small sealed model folder with its passport, and a registry set up once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hallmark.registry.folder import seal
+from hallmark.registry.passport import Champion, Code, Facts, Passport, Request
+from hallmark.registry.store import Registry
+from hallmark.settings import Settings
+from hallmark.training.evaluate import Slice
+from hallmark.training.export import Parity
+from hallmark.training.gate import Decision
+
+Make = Callable[[str], tuple[Path, Passport]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A model folder that holds `text`, and its passport."""
+
+    def made(text: str) -> tuple[Path, Passport]:
+        folder = tmp_path / f"made-{text}"
+        folder.mkdir()
+        (folder / "model.onnx").write_text(text)
+        (folder / "features.py").write_text("FIELDS = ()\n")
+        (folder / "profile.json").write_text("{}")
+        return folder, passport(seal(folder))
+
+    return made
+
+
+def passport(digest: str, domain: str = "toy") -> Passport:
+    """A passport of the model with this digest."""
+    return Passport(
+        domain=domain,
+        created=datetime(2026, 11, 1, tzinfo=UTC),
+        model=digest,
+        features="sha256:" + "1" * 64,
+        profile="sha256:" + "2" * 64,
+        request=Request(origin="synthetic", as_of="2026-11-01T00:00:00+00:00", seed=7, shift="", options={"pause": 0}),
+        data=Facts(digest="sha256:" + "3" * 64, rows=1000, columns=("a",), contract="sha256:" + "4" * 64),
+        code=Code(commit="0" * 40, dirty=True),
+        libraries={"numpy": "2.3.0"},
+        test="sha256:" + "5" * 64,
+        test_rows=200,
+        metric="average_precision",
+        metrics={"average_precision": 0.7, "roc_auc": 0.9},
+        slices=(Slice(column="kind", value="x", rows=100, metric=0.6),),
+        decision=Decision(passed=True, reasons=("0.7 is above the floor",)),
+        champion=Champion(version=1, digest="sha256:" + "6" * 64, metrics={"average_precision": 0.69}),
+        parity=Parity(rows=200, max_abs_difference=1e-7, tolerance=1e-5),
+    )
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a registry that holds nothing; setting one up takes MLflow 2 s."""
+    settings = at(tmp_path_factory.mktemp("registry"))
+    assert Registry(settings).versions("toy") == []
+    return settings.state / "mlflow.db"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty: Path) -> Settings:
+    """Settings of a registry of this test's own."""
+    found = at(tmp_path)
+    found.state.mkdir()
+    shutil.copyfile(empty, found.state / "mlflow.db")
+    return found
+
+
+def at(root: Path) -> Settings:
+    """Settings below `root`."""
+    return Settings(
+        root=root,
+        state=root / "state",
+        releases=root / "releases",
+        tracking=f"sqlite:///{root / 'state' / 'mlflow.db'}",
+    )

@@ -1,0 +1,235 @@
+"""Versions in MLflow: whole or not there, the same bytes once, and quick to say when the registry is gone."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hallmark.errors import ModelRefused, NotFound, Unavailable
+from hallmark.registry import passport as passports
+from hallmark.registry.folder import verify
+from hallmark.registry.passport import Passport
+from hallmark.registry.store import CHALLENGER, CHAMPION, Registry
+from hallmark.settings import Settings
+
+Make = Callable[[str], tuple[Path, Passport]]
+
+# MLflow 3.17 on SQLAlchemy 2.1: its own use of a loader that is on its way out.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+def test_the_first_version_is_challenger_and_nobody_is_champion(settings: Settings, make: Make) -> None:
+    registry = Registry(settings)
+    folder, passport = make("one")
+    assert registry.register(folder, passport) == 1
+    (row,) = registry.versions("toy")
+    assert (row.version, row.aliases, row.digest, row.value) == (1, (CHALLENGER,), passport.model, 0.7)
+    with pytest.raises(NotFound, match="toy has no version champion"):
+        registry.resolve("toy", CHAMPION)
+
+
+def test_a_version_resolves_to_a_folder_that_holds_the_same_model_and_its_passport(
+    settings: Settings, make: Make
+) -> None:
+    registry = Registry(settings)
+    folder, passport = make("one")
+    registry.register(folder, passport)
+    released = registry.resolve("toy", CHALLENGER)
+    assert released == registry.resolve("toy", 1) == registry.resolve("toy", "1")
+    assert released.path is not None
+    assert verify(released.path, expected=passport.model) == released.digest
+    assert released.storage_uri == f"pvc://models/{released.path.relative_to(settings.models)}"
+    assert str(settings.root) not in released.storage_uri
+    assert registry.passport("toy", 1) == passport
+    assert not (folder / "passport.json").exists()
+
+
+def test_the_same_digest_is_the_same_version(settings: Settings, make: Make) -> None:
+    registry = Registry(settings)
+    folder, passport = make("one")
+    assert [registry.register(folder, passport) for _ in range(3)] == [1, 1, 1]
+    assert registry.register(*make("two")) == 2
+    assert Registry(settings).register(folder, passport) == 1
+    assert [row.version for row in registry.versions("toy")] == [2, 1]
+    assert registry.resolve("toy", CHALLENGER).version == registry.resolve("toy", "latest").version == 2
+
+
+def test_a_champion_is_challenger_no_longer(settings: Settings, make: Make) -> None:
+    registry = Registry(settings)
+    registry.register(*make("one"))
+    registry.alias("toy", CHAMPION, CHALLENGER)
+    assert registry.versions("toy")[0].aliases == (CHAMPION,)
+    registry.register(*make("two"))
+    assert [row.aliases for row in registry.versions("toy")] == [(CHALLENGER,), (CHAMPION,)]
+    registry.alias("toy", CHAMPION, 2)
+    assert [row.aliases for row in registry.versions("toy")] == [(CHAMPION,), ()]
+
+
+@pytest.mark.parametrize("version", [9, "9", "nobody", "v2", "a b", ""])
+def test_a_version_that_is_not_there_is_said_so(settings: Settings, make: Make, version: int | str) -> None:
+    registry = Registry(settings)
+    registry.register(*make("one"))
+    with pytest.raises(NotFound, match="toy has no version"):
+        registry.resolve("toy", version)
+    with pytest.raises(NotFound):
+        registry.alias("toy", CHAMPION, version)
+    assert Registry(settings).versions("never-trained") == []
+
+
+def test_the_run_holds_parameters_metrics_and_plots(settings: Settings, make: Make, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    page = tmp_path / "page"
+    page.write_text("<html></html>")
+    Registry(settings).register(*make("one"), plots={"evaluation.html": page})
+    client = MlflowClient(tracking_uri=settings.tracking)
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["roc_auc"] == 0.9
+    assert run.data.params["seed"] == "7"
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "plots")] == ["plots/evaluation.html"]
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert Path(model.artifact_location.removeprefix("file://")) == Registry(settings).resolve("toy", 1).path
+
+
+def test_a_folder_that_is_not_the_passports_is_refused(settings: Settings, make: Make) -> None:
+    folder, passport = make("one")
+    (folder / "model.onnx").write_text("two")
+    with pytest.raises(ModelRefused):
+        Registry(settings).register(folder, passport)
+    assert Registry(settings).versions("toy") == []
+
+
+def test_a_swapped_passport_is_refused(settings: Settings, make: Make) -> None:
+    registry = Registry(settings)
+    registry.register(*make("one"))
+    registry.register(*make("two"))
+    first, second = registry.resolve("toy", 1).path, registry.resolve("toy", 2).path
+    assert first is not None
+    assert second is not None
+    (first / "passport.json").write_bytes((second / "passport.json").read_bytes())
+    with pytest.raises(ModelRefused, match="another model's"):
+        registry.passport("toy", 1)
+
+
+def test_a_locked_registry_is_unavailable_soon_and_nothing_is_half_registered(settings: Settings, make: Make) -> None:
+    registry = Registry(settings)
+    registry.register(*make("one"))
+    folder, passport = make("two")
+    link = sqlite3.connect(settings.state / "mlflow.db", isolation_level=None)
+    link.execute("BEGIN EXCLUSIVE")
+    try:
+        for attempt in (
+            lambda: registry.register(folder, passport),
+            lambda: registry.resolve("toy", 1),
+            lambda: registry.alias("toy", CHAMPION, 1),
+            lambda: Registry(settings).versions("toy"),
+        ):
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="the registry does not answer"):
+                attempt()
+            assert time.monotonic() - began < 5
+    finally:
+        link.execute("ROLLBACK")
+        link.close()
+    assert [(row.version, row.aliases) for row in registry.versions("toy")] == [(1, (CHALLENGER,))]
+    assert registry.register(folder, passport) == 2
+
+
+def test_a_registry_locked_in_the_middle_leaves_no_version(
+    settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(settings)
+    registry.register(*make("one"))
+    folder, passport = make("two")
+    link = sqlite3.connect(settings.state / "mlflow.db", isolation_level=None, check_same_thread=False)
+    log = registry._log
+
+    def then_lock(*arguments: object) -> None:
+        log(*arguments)  # type: ignore[arg-type]
+        link.execute("BEGIN EXCLUSIVE")
+
+    monkeypatch.setattr(registry, "_log", then_lock)
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        registry.register(folder, passport)
+    assert time.monotonic() - began < 5
+    link.execute("ROLLBACK")
+    link.close()
+    assert [row.version for row in registry.versions("toy")] == [1]
+    monkeypatch.undo()
+    assert registry.register(folder, passport) == 2
+
+
+def test_a_registry_that_is_down_is_unavailable_soon(settings: Settings) -> None:
+    down = settings.model_copy(update={"tracking": "http://someone:secret@127.0.0.1:9"})
+    began = time.monotonic()
+    with pytest.raises(Unavailable) as caught:
+        Registry(down).resolve("toy", CHAMPION)
+    assert time.monotonic() - began < 5
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_registry_is_unavailable(settings: Settings) -> None:
+    (settings.state / "mlflow.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(Unavailable):
+        Registry(settings).versions("toy")
+
+
+def test_two_that_register_the_same_model_at_once_get_one_version(settings: Settings, make: Make) -> None:
+    folder, passport = make("one")
+    registries = [Registry(settings) for _ in range(3)]
+    for registry in registries:
+        registry.versions("toy")
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda r=registry: found.append(r.register(folder, passport)))
+        for registry in registries
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [1, 1, 1]
+    assert len(registries[0].versions("toy")) == 1
+
+
+def test_the_library_stays_out_until_it_is_asked() -> None:
+    script = "import sys, hallmark.registry.store, hallmark.training.run; print(sorted({'mlflow','kfp','torch','pandas','onnx'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_passport_reads_back(make: Make) -> None:
+    folder, passport = make("one")
+    (folder / "passport.json").write_text(passport.model_dump_json())
+    assert passports.read(folder) == passport
+
+
+def test_a_passport_knows_its_commit_and_whether_files_differ(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@hallmark.example", "-C", str(tmp_path), *arguments],
+            check=True,
+            capture_output=True,
+        )
+
+    assert passports.checkout(tmp_path).commit == "unknown"
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-q", "-m", "One")
+    clean = passports.checkout(tmp_path)
+    assert len(clean.commit) == 40
+    assert not clean.dirty
+    (tmp_path / "file").write_text("two")
+    assert passports.checkout(tmp_path).dirty

@@ -1,0 +1,123 @@
+"""The compiled graph: what Kubeflow would be given."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hallmark import domain as domains
+from hallmark.settings import Settings
+from pipelines import training
+
+ROOT = Path(__file__).parents[2]
+INSIDE = {"export", "register"}
+
+
+def settings(root: Path) -> Settings:
+    return Settings.load({"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(root / "state")})
+
+
+def compiled(path: Path, domain: str, root: Path = ROOT, **options: Any) -> dict[str, Any]:
+    training.compile_to(path / "graph.yaml", domain, settings=settings(root), **options)
+    spec, *_ = yaml.safe_load_all((path / "graph.yaml").read_text())
+    assert isinstance(spec, dict)
+    return spec
+
+
+@pytest.fixture(scope="module", params=domains.names(settings(ROOT)))
+def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return compiled(tmp_path_factory.mktemp("ir"), request.param)
+
+
+def test_every_domain_has_the_same_graph(spec: dict[str, Any]) -> None:
+    tasks = spec["root"]["dag"]["tasks"]
+    assert set(tasks) - {"condition-1"} == {"load", "validate", "split", "train", "evaluate", "compare", "gate"}
+    assert set(spec["components"]["comp-condition-1"]["dag"]["tasks"]) == INSIDE
+    assert "validate" in tasks["split"]["dependentTasks"]
+
+
+def test_nothing_is_installed_at_run_time_and_every_image_is_set(spec: dict[str, Any]) -> None:
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        container = executor["container"]
+        assert container["image"] == training.TRAINING_IMAGE, name
+        assert "pip" not in " ".join(container["command"] + container["args"]), name
+        assert {"name": "MLFLOW_DISABLE_TELEMETRY", "value": "true"} in container["env"], name
+        assert {"name": "DO_NOT_TRACK", "value": "1"} in container["env"], name
+    assert "python" in training.TRAINING_IMAGE
+
+
+def test_a_scheduled_rerun_is_not_a_full_cache_hit(spec: dict[str, Any]) -> None:
+    load = spec["root"]["dag"]["tasks"]["load"]
+    assert not load["cachingOptions"].get("enableCache")
+    scheduled = load["inputs"]["parameters"]["scheduled"]["runtimeValue"]["constant"]
+    assert scheduled == "{{$.pipeline_job_schedule_time_utc}}"
+    assert spec["root"]["inputDefinitions"]["parameters"]["as_of"]["defaultValue"] == ""
+    # What reads the time it is as of reads it from load, so that it follows the schedule.
+    split = spec["root"]["dag"]["tasks"]["split"]["inputs"]["parameters"]["as_of"]
+    assert split["taskOutputParameter"]["producerTask"] == "load"
+
+
+def test_steps_with_an_effect_or_a_hidden_input_are_not_cached(spec: dict[str, Any]) -> None:
+    assert not spec["root"]["dag"]["tasks"]["compare"]["cachingOptions"].get("enableCache")
+    inside = spec["components"]["comp-condition-1"]["dag"]["tasks"]
+    assert not inside["register"]["cachingOptions"].get("enableCache")
+    assert spec["root"]["dag"]["tasks"]["train"]["cachingOptions"] == {"enableCache": True}
+
+
+def test_the_branch_hangs_on_the_one_output_of_the_gate(spec: dict[str, Any]) -> None:
+    branch = spec["root"]["dag"]["tasks"]["condition-1"]
+    assert branch["triggerPolicy"]["condition"] == "inputs.parameter_values['pipelinechannel--gate-Output'] == true"
+    outputs = spec["components"]["comp-gate"]["outputDefinitions"]
+    assert outputs == {"parameters": {"Output": {"parameterType": "BOOLEAN"}}}
+
+
+def test_parameters_default_to_the_declaration(spec: dict[str, Any]) -> None:
+    parameters = {
+        name: item.get("defaultValue") for name, item in spec["root"]["inputDefinitions"]["parameters"].items()
+    }
+    declared = domains.load(parameters["domain"], settings(ROOT))
+    assert spec["pipelineInfo"]["name"] == f"{declared.name}-training"
+    assert parameters["window"] == declared.model_dump(mode="json")["training"]["window"]
+    assert parameters["seed"] == declared.training.seed
+    assert set(parameters) == {"domain", "source", "as_of", "window", "seed", "shift", "options"}
+
+
+def test_kubeflow_is_shown_plots_metrics_and_slices(spec: dict[str, Any]) -> None:
+    outputs = spec["components"]["comp-evaluate"]["outputDefinitions"]["artifacts"]
+    titles = {name: item["artifactType"]["schemaTitle"] for name, item in outputs.items()}
+    assert titles == {
+        "evaluation": "system.Artifact",
+        "plots": "system.HTML",
+        "slices": "system.Markdown",
+        "metrics": "system.Metrics",
+        "curves": "system.ClassificationMetrics",
+    }
+
+
+def test_the_accelerator_comes_from_the_declaration(tmp_path: Path) -> None:
+    plain = compiled(tmp_path, "fraud")
+    assert all("resources" not in item["container"] for item in plain["deploymentSpec"]["executors"].values())
+    shutil.copytree(ROOT / "tests" / "toy", tmp_path / "root")
+    file = tmp_path / "root" / "domains" / "toy" / "domain.yaml"
+    file.write_text(file.read_text().replace("window: 10d", "window: 10d, accelerator: gpu"))
+    executors = compiled(tmp_path, "toy", tmp_path / "root")["deploymentSpec"]["executors"]
+    asked = executors["exec-train"]["container"]["resources"]["accelerator"]
+    assert asked["resourceType"] == "nvidia.com/gpu"
+    assert asked["resourceCount"] == "1"
+    assert "resources" not in executors["exec-evaluate"]["container"]
+
+
+def test_the_image_can_be_named_when_compiling(tmp_path: Path) -> None:
+    spec = compiled(tmp_path, "fraud", image="registry.hallmark.example/training-python@sha256:1")
+    images = {item["container"]["image"] for item in spec["deploymentSpec"]["executors"].values()}
+    assert images == {"registry.hallmark.example/training-python@sha256:1"}
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        training.compile_to(tmp_path / name / "graph.yaml", "fraud", settings=settings(ROOT))
+    assert (tmp_path / "one" / "graph.yaml").read_bytes() == (tmp_path / "two" / "graph.yaml").read_bytes()
