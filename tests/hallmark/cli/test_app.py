@@ -79,7 +79,7 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
         (["domains", "nope"], 2, "one of fraud, listing"),
         (["nope"], 2, "No such command"),
         (["release", "fraud"], 2, "--candidate"),
-        (["release", "fraud", "--candidate", "1", "--percent", "101"], 2, "101"),
+        (["release", "fraud", "--candidate", "1", "--percent", "101"], 2, "less than or equal to 100"),
         (["versions", "nope"], 2, "one of fraud, listing"),
         (["passport", "fraud", "9"], 1, "no version 9"),
         (["train", "fraud", "--until", "soon"], 2, "YYYY-MM-DD"),
