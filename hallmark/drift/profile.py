@@ -1,0 +1,217 @@
+"""What a model's world looked like when it was released: for each watched column, counts of reference rows by bin."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from hallmark.errors import HallmarkError
+from hallmark.features.fields import Columns
+
+HEAVY = 0.05
+"""A value with this share of a column is a bin of its own."""
+MOST_ATOMS = 12
+MOST_CATEGORIES = 24
+LONGEST_WORD = 64
+_DECILES = 10
+_CLOSE = 1e-6
+
+
+class Column(BaseModel):
+    """One column's bins, and how many reference rows fell into each.
+
+    counts of a number: one for each of `atoms`, one for each interval between `edges` (one more than edges; the first and
+        the last have no end), then `outside`, then `missing`. An interval holds its upper edge.
+    counts of a category: one for each of `categories`, then `other`, then `missing`.
+    outside: farther out of `low`..`high` than these are apart, so a broken record rather than a new world, while rare.
+    missing: nothing there, not finite, or of another type.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["number", "category"]
+    source: Literal["input", "output"] = "input"
+    low: float = 0.0
+    high: float = 0.0
+    atoms: tuple[float, ...] = ()
+    edges: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+    counts: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Reference rows behind the counts."""
+        return sum(self.counts)
+
+    @property
+    def missing(self) -> float:
+        """Share of reference rows without a value."""
+        return self.counts[-1] / max(1, self.rows)
+
+    def labels(self) -> list[str]:
+        """What each bin holds, in words, in the order of the counts."""
+        if self.kind == "category":
+            return [*(repr(value) for value in self.categories), "other values", "missing"]
+        spans = ["any other value"]
+        if self.edges:
+            inner = [f"{low:.4g} to {high:.4g}" for low, high in zip(self.edges, self.edges[1:], strict=False)]
+            spans = [f"up to {self.edges[0]:.4g}", *inner, f"above {self.edges[-1]:.4g}"]
+        return [*(f"exactly {value:.4g}" for value in self.atoms), *spans, "far outside", "missing"]
+
+    def tally(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """How many of `values` fall into each bin, in the order of the counts; takes what no model would."""
+        return self._tally_words(words(values)) if self.kind == "category" else self._tally_numbers(numbers(values))
+
+    def _tally_words(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        found = Counter(values.tolist())
+        missing = found.pop(None, 0)
+        known = [found.pop(value, 0) for value in self.categories]
+        return np.array([*known, sum(found.values()), missing], dtype=np.int64)
+
+    def _tally_numbers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        present = values[~np.isnan(values)]
+        reach = max(self.high - self.low, _CLOSE * abs(self.high))
+        inside = present[(present >= self.low - reach) & (present <= self.high + reach)]
+        atom = _nearest(inside, self.atoms)
+        heavy = np.bincount(atom[atom >= 0], minlength=len(self.atoms))
+        spans = np.bincount(
+            np.searchsorted(np.array(self.edges), inside[atom < 0], side="left"), minlength=len(self.edges) + 1
+        )
+        ends = [len(present) - len(inside), len(values) - len(present)]
+        return np.concatenate([heavy, spans, ends]).astype(np.int64)
+
+
+class Profile(BaseModel):
+    """The reference of one model version, as `profile.json` in its folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    rows: int = Field(ge=1)
+    columns: tuple[Column, ...]
+
+
+def build(columns: Columns, *, scores: Columns | None = None) -> Profile:
+    """The profile of reference rows: `columns` as `features.observe` gives them, `scores` as the model answers them.
+
+    columns, scores: (rows,) arrays of numbers, booleans or strings; all of one length, at least one row.
+    """
+    parts: list[tuple[Literal["input", "output"], Columns]] = [("input", columns), ("output", scores or {})]
+    lengths = {name: len(values) for _, part in parts for name, values in part.items()}
+    rows = max(lengths.values(), default=0)
+    if rows < 1 or set(lengths.values()) != {rows}:
+        came = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "no columns"
+        raise HallmarkError("no profile of these rows", expected="columns of one length, at least a row", came=came)
+    if both := sorted(set(columns) & set(scores or {})):
+        raise HallmarkError(
+            f"{both[0]} is both watched and answered", expected="one column a name", do="rename it in observe"
+        )
+    made = tuple(_column(name, np.asarray(part[name]), source) for source, part in parts for name in part)
+    return Profile(rows=rows, columns=made)
+
+
+def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(n,) float64, NaN for what is no finite number."""
+    if values.dtype.kind in "biuf":
+        found = values.astype(np.float64)
+    elif values.dtype.kind == "O":
+        found = np.array([_number(value) for value in values], dtype=np.float64)
+    else:
+        found = np.full(len(values), np.nan)
+    found[~np.isfinite(found)] = np.nan
+    return found
+
+
+def words(values: NDArray[Any]) -> NDArray[Any]:
+    """(n,) strings cut at `LONGEST_WORD`, None for what is neither string nor truth value."""
+    out = np.empty(len(values), dtype=object)
+    out[:] = [_word(value) for value in values.tolist()]
+    return out
+
+
+def _column(name: str, values: NDArray[Any], source: Literal["input", "output"]) -> Column:
+    if values.ndim != 1:
+        raise HallmarkError(f"{name} has no profile", expected="one value a row", came=f"shape {values.shape}")
+    bare = _words(name, values, source) if _is_category(values) else _numbers(name, values, source)
+    return bare.model_copy(update={"counts": tuple(int(count) for count in bare.tally(values))})
+
+
+def _is_category(values: NDArray[Any]) -> bool:
+    if values.dtype.kind != "O":
+        return values.dtype.kind not in "iuf"
+    return any(_word(value) is not None for value in values)
+
+
+def _words(name: str, values: NDArray[Any], source: Literal["input", "output"]) -> Column:
+    found = Counter(value for value in words(values).tolist() if value is not None)
+    ordered = sorted(found, key=lambda value: (-found[value], value))
+    return Column(
+        name=name, kind="category", source=source, categories=tuple(ordered[:MOST_CATEGORIES]), counts=(len(values),)
+    )
+
+
+def _numbers(name: str, values: NDArray[Any], source: Literal["input", "output"]) -> Column:
+    found = numbers(values)
+    found = np.sort(found[~np.isnan(found)])
+    if not len(found):
+        return Column(name=name, kind="number", source=source, counts=(len(values),))
+    distinct, counts = np.unique(found, return_counts=True)
+    heaviest = np.argsort(-counts, kind="stable")[:MOST_ATOMS]
+    atoms = np.sort(distinct[heaviest[counts[heaviest] >= HEAVY * len(found)]])
+    return Column(
+        name=name,
+        kind="number",
+        source=source,
+        low=float(found[0]),
+        high=float(found[-1]),
+        atoms=tuple(atoms.tolist()),
+        edges=_edges(found[~np.isin(found, atoms)], total=len(found)),
+        counts=(len(values),),
+    )
+
+
+def _edges(ordered: NDArray[np.float64], *, total: int) -> tuple[float, ...]:
+    """Inner edges that split sorted values evenly, each bin about a tenth of `total`, between distinct values."""
+    bins = min(_DECILES, round(_DECILES * len(ordered) / total), len(ordered))
+    edges = []
+    for part in range(1, bins):
+        value = ordered[math.ceil(part * len(ordered) / bins) - 1]
+        above = np.searchsorted(ordered, value, side="right")
+        if above < len(ordered):
+            # Half-way to the next value: a float32 written in decimals stays on its side.
+            edges.append(float((value + ordered[above]) / 2))
+    return tuple(sorted(set(edges)))
+
+
+def _nearest(values: NDArray[np.float64], atoms: tuple[float, ...]) -> NDArray[np.int64]:
+    """The index of the atom that each value is, up to float32's precision; -1 for none."""
+    if not atoms:
+        return np.full(len(values), -1)
+    known = np.array(atoms)
+    right = np.searchsorted(known, values).clip(0, len(known) - 1)
+    left = (right - 1).clip(0)
+    nearest = np.where(np.abs(values - known[left]) < np.abs(values - known[right]), left, right)
+    return np.where(np.isclose(values, known[nearest], rtol=_CLOSE, atol=1e-12), nearest, -1)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def _word(value: object) -> str | None:
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    return value[:LONGEST_WORD] if isinstance(value, str) else None
