@@ -49,10 +49,15 @@ class Booster:
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(self._booster.model_to_string(), encoding="utf-8")
 
+    def dump(self) -> dict[str, Any]:
+        """The forest as LightGBM tells it, node by node."""
+        told: dict[str, Any] = self._booster.dump_model()
+        return told
+
     def export(self, path: Path) -> None:
         from hallmark.training import trees
 
-        made = trees.binary_onnx(self._booster.dump_model(), output=OUTPUTS[0].name)
+        made = trees.binary_onnx(self.dump(), output=OUTPUTS[0].name)
         path.write_bytes(made.SerializeToString(deterministic=True))
 
 

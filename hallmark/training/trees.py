@@ -1,7 +1,8 @@
 """A boosted forest of LightGBM as ONNX, with the very same answers at every split.
 
 A booster compares in double precision, `x <= t`; ONNX holds `t` as float32. The inputs are float32 on both sides, so
-rounding every threshold down to the next float32 keeps each comparison as it was: no row changes its leaf.
+rounding every threshold down to the next float32 keeps each comparison as it was: no row changes its leaf (save one
+with a value within 1e-35 of 0, which LightGBM reads as 0).
 """
 
 from __future__ import annotations
