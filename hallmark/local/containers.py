@@ -3,6 +3,7 @@
 What a container would see in a pod is rewritten, in its args and environment, by three rules:
 - a port of the pod (one that a container declares, a probe uses, or an argument `--…port=N` names) becomes a free loopback port,
   in `--…port=N`, `--…port N`, in variables whose name ends in PORT, and after `127.0.0.1:`, `localhost:` or `0.0.0.0:`;
+  an argument `--host=0.0.0.0` becomes `--host=127.0.0.1`, so that nothing is reached from outside this machine;
 - a mount path (/mnt/models and each volumeMount) becomes the folder that stands for it, at the start of a value or after `=`;
 - `python` becomes this interpreter.
 """
@@ -20,11 +21,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from hallmark.errors import HallmarkError
+
 Json = dict[str, Any]
 
 _PORT_FLAG = re.compile(r"^(--?[\w-]*port)(?:=(\d+))?$")
+_HOST_FLAG = re.compile(r"^(--?host=)(0\.0\.0\.0|::|\[::\])$")
 _LOCAL = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d+)")
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_FIELDS = {"metadata.name": "POD_NAME", "metadata.namespace": "POD_NAMESPACE", "status.podIP": "POD_IP"}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CPU = re.compile(r"^(\d+(?:\.\d+)?)(m?)$")
 
@@ -115,7 +120,7 @@ def plan(
     env = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(root), **_threads(container), **environment}
     for item in container.get("env") or []:
-        name, value = str(item.get("name")), str(item.get("value") or "")
+        name, value = str(item.get("name")), _value(item, environment)
         is_port = name.endswith("PORT") and value.isdigit() and int(value) in ports
         env[name] = str(ports[int(value)]) if is_port else local(value)
     return Plan(
@@ -125,6 +130,17 @@ def plan(
         readiness=_probe(container.get("readinessProbe"), ports),
         liveness=_probe(container.get("livenessProbe"), ports),
     )
+
+
+def _value(item: Json, environment: Mapping[str, str]) -> str:
+    source = item.get("valueFrom")
+    if not source:
+        return str(item.get("value") or "")
+    path = (source.get("fieldRef") or {}).get("fieldPath")
+    if path not in _FIELDS:
+        kind = path or next(iter(source), "nothing")
+        raise HallmarkError(f"env {item.get('name')!r}: valueFrom {kind} is not served by the cluster of one")
+    return environment.get(_FIELDS[path], "")
 
 
 def cpus(container: Json) -> float | None:
@@ -164,7 +180,7 @@ def _addresses(value: str, ports: Mapping[int, int]) -> str:
         number = int(match.group(2))
         return f"127.0.0.1:{ports[number]}" if number in ports else match.group(0)
 
-    return _LOCAL.sub(local, value)
+    return _HOST_FLAG.sub(r"\g<1>127.0.0.1", _LOCAL.sub(local, value))
 
 
 def _paths(value: str, mounts: Mapping[str, Path]) -> str:

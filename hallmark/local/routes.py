@@ -68,7 +68,7 @@ class Service(BaseModel):
     @property
     def fallback(self) -> Address | None:
         """The stable endpoint, which takes what a canary cannot."""
-        return next((b.address for b in self.backends if b.variant == "stable" and b.address), None)
+        return next((b.address for b in self.backends if b.variant == "stable" and b.weight and b.address), None)
 
     @property
     def prefix(self) -> str:

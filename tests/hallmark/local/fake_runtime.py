@@ -15,6 +15,10 @@ import sys
 from pathlib import Path
 
 
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model-name", default="m")
@@ -24,9 +28,8 @@ async def main() -> None:
     options = parser.parse_args()
     folder: Path = options.model_dir
     if (folder / "fail").is_file():
-        sys.exit_code = 3  # type: ignore[attr-defined]
-        print("loading", flush=True)
-        print((folder / "fail").read_text().strip(), file=sys.stderr)
+        say("loading")
+        say((folder / "fail").read_text().strip())
         os._exit(3)
     state = {"ready": False, "active": 0}
     stop = asyncio.Event()
@@ -81,12 +84,12 @@ async def main() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", options.http_port)
     await asyncio.sleep(float(said("slow", "0")))
     state["ready"] = True
-    print("ready", flush=True)
+    say("ready")
     await stop.wait()
     while state["active"]:
         await asyncio.sleep(0.01)
     server.close()
-    print("stopped", flush=True)
+    say("stopped")
     os._exit(0)
 
 
