@@ -68,8 +68,11 @@ def refusal(status: int, message: str, headers: bytes = b"") -> Response:
 class Endpoint:
     """What all connections of a worker share: the handler, the limits, and the way to an orderly end."""
 
-    def __init__(self, handler: Handler, *, limits: Limits, headers: bytes = b"") -> None:
+    def __init__(
+        self, handler: Handler, *, limits: Limits, headers: bytes = b"", counted: Callable[[int], None] | None = None
+    ) -> None:
         self.handler = handler
+        self.counted = counted or (lambda change: None)
         self.limits = limits
         self.connections: set[Connection] = set()
         self.draining = False
@@ -122,12 +125,14 @@ class Connection(asyncio.Protocol):
         """Take the client in, unless there are too many."""
         self._transport = transport  # type: ignore[assignment]
         self._endpoint.connections.add(self)
+        self._endpoint.counted(1)
         if len(self._endpoint.connections) > self._limits.connections:
             self._refuse(503, "too many connections", b"retry-after: 1\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; what the model does for it is not undone."""
         self._endpoint.connections.discard(self)
+        self._endpoint.counted(-1)
         self._deaf = True
 
     def data_received(self, data: bytes) -> None:
@@ -139,9 +144,7 @@ class Connection(asyncio.Protocol):
             self.deadline = time.monotonic() + self._limits.header_time
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "this server speaks HTTP/1.1 and is not upgraded")
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._deaf:
                 self._refuse(400, "the request is not HTTP/1.1")
 
@@ -161,7 +164,9 @@ class Connection(asyncio.Protocol):
         """Refuse what is too large before it is sent; ask for what waits to be asked for."""
         self.deadline = time.monotonic() + self._limits.body_time
         length = self._headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self._limits.body:
+        if self._parser.should_upgrade():
+            self._refuse(400, "this server speaks HTTP/1.1 and is not upgraded")
+        elif length.isdigit() and int(length[:20]) > self._limits.body:
             self._too_large()
         elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._deaf:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -90,7 +90,12 @@ async def serve(
             options.capture_url, model=model, origin=origin, metrics=metrics, limits=options.capture
         )
         service.capture.start()
-    endpoint = http.Endpoint(Rest(service, version=__version__), limits=options.limits, headers=options.headers)
+    endpoint = http.Endpoint(
+        Rest(service, version=__version__),
+        limits=options.limits,
+        headers=options.headers,
+        counted=lambda change: metrics.add("connections", amount=change),
+    )
     watch = loop.create_task(endpoint.watch())
     rpc = None
     if options.grpc_port is not None:

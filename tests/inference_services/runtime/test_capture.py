@@ -1,0 +1,263 @@
+"""Rows 8, 9 and 10 of the faults: captured requests are bounded, counted, ours by id, and never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from served import Server, free_port, jpeg, order_inputs
+
+from inference_services.runtime import bundle
+from inference_services.runtime.capture import Capture, Limits, Origin
+from inference_services.runtime.metrics import DROPS, Metrics
+from inference_services.runtime.model import Model
+
+REQUEST, RESPONSE = "org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response"
+
+
+class Sink:
+    """A real HTTP server that keeps what it is sent; `status` and `delay` make it a bad one."""
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[dict[str, str], bytes]] = []
+        self.status, self.delay = 200, 0.0
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                time.sleep(sink.delay)
+                if sink.status == 200:
+                    sink.posts.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                self.send_response(sink.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [event for _, body in self.posts for event in json.loads(body)]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    found = Sink()
+    yield found
+    found.close()
+
+
+def balanced(server: Server) -> dict[str, float]:
+    """The counters, after a check that none is lost: offered = sent + dropped + queued."""
+    numbers = {name: server.metric(f"hallmark_capture_{name}_total") for name in ("offered", "sent", "dropped")}
+    numbers["queued"] = server.metric("hallmark_capture_queued")
+    return numbers
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_request_and_response_arrive_as_events(
+    start: Callable[..., Server], orders: tuple[Path, str], sink: Sink
+) -> None:
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", env={"HALLMARK_MODEL_DIGEST": orders[1]})
+    server.wait_ready()
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    server.infer({"id": "order-4711", "inputs": order_inputs(2)}, headers={"traceparent": trace})
+    wait_until(lambda: len(sink.events) == 2)
+    request, response = sink.events
+    assert [request["type"], response["type"]] == [REQUEST, RESPONSE]
+    assert request["id"] == response["id"] != "order-4711"
+    for event in (request, response):
+        assert event["specversion"] == "1.0"
+        assert event["inferenceservicename"] == "orders"
+        assert (event["namespace"], event["component"]) == ("orders", "predictor")
+        assert (event["endpoint"], event["revision"]) == ("orders-00001", "orders-00001")
+        assert event["requestid"] == hashlib.sha256(b"order-4711").hexdigest()[:32]
+        assert event["traceparent"] == trace
+        assert "order-4711" not in json.dumps(event)
+    assert [tensor["name"] for tensor in request["data"]["inputs"]][:2] == ["amount", "age"]
+    assert request["data"]["inputs"][5] == {"name": "note", "shape": [2], "datatype": "BYTES", "data": ["é", "é"]}
+    assert response["data"]["outputs"][0]["shape"] == [2]
+
+
+def test_a_photo_is_captured_in_base64(start: Callable[..., Server], photos: tuple[Path, str], sink: Sink) -> None:
+    server = start(photos[0], "photos", f"--capture-url={sink.url}", env={"HALLMARK_VARIANT": "canary"})
+    server.wait_ready()
+    photo = base64.b64encode(jpeg()).decode()
+    server.infer({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [photo]}]})
+    wait_until(lambda: len(sink.events) == 2)
+    request, response = sink.events
+    assert request["data"]["inputs"][0]["data"] == [photo]
+    assert response["data"]["outputs"][1]["data"] == ["shoe"]
+    assert request["endpoint"] == "canary"
+
+
+def test_kserves_own_form_on_request(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-batch=1")
+    server.wait_ready()
+    server.infer()
+    wait_until(lambda: len(sink.posts) == 2)
+    (request, body), (response, _) = sink.posts
+    assert (request["ce-type"], response["ce-type"]) == (REQUEST, RESPONSE)
+    assert request["ce-id"] == response["ce-id"]
+    assert request["content-type"] == "application/json"
+    assert json.loads(body)["inputs"][0]["data"] == [12.5]
+
+
+def test_one_client_id_a_thousand_times_is_a_thousand_events(
+    start: Callable[..., Server], orders: tuple[Path, str], sink: Sink
+) -> None:
+    server = start(orders[0], "orders", f"--capture-url={sink.url}")
+    server.wait_ready()
+    for _ in range(1000):
+        server.infer({"id": "again", "inputs": order_inputs()})
+    wait_until(lambda: len(sink.events) == 2000)
+    assert len({event["id"] for event in sink.events}) == 1000
+    assert balanced(server) == {"offered": 1000, "sent": 1000, "dropped": 0, "queued": 0}
+
+
+def test_serving_does_not_notice_a_sink_that_is_down(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
+    server = start(orders[0], "orders", f"--capture-url=http://127.0.0.1:{free_port()}/")
+    server.wait_ready()
+    assert all(server.infer().status_code == 200 for _ in range(200))
+    numbers = balanced(server)
+    assert numbers["offered"] == 200
+    assert numbers["sent"] == 0
+    assert numbers["dropped"] + numbers["queued"] == 200
+    assert server.stop() == 0
+
+
+def test_a_full_queue_drops_and_counts(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
+    sink.delay = 0.5
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-queue=20")
+    server.wait_ready()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(answer.status_code == 200 for answer in pool.map(lambda _: server.infer(), range(300)))
+    assert server.metric("hallmark_capture_dropped_total", reason="full") > 0
+    assert server.metric("hallmark_capture_queued") <= 20
+    sink.delay = 0.0
+    wait_until(lambda: server.metric("hallmark_capture_queued") == 0)
+    numbers = balanced(server)
+    assert numbers["offered"] == 300 == numbers["sent"] + numbers["dropped"]
+    assert len(sink.events) == 2 * numbers["sent"]
+
+
+def test_what_is_queued_is_sent_before_the_end(
+    start: Callable[..., Server], orders: tuple[Path, str], sink: Sink
+) -> None:
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--grace=0")
+    server.wait_ready()
+    sink.status = 503
+    for _ in range(50):
+        server.infer()
+    sink.status = 200
+    server.client.close()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(10) == 0
+    assert len(sink.events) == 100
+
+
+@pytest.fixture(scope="module")
+def model(orders: tuple[Path, str]) -> Model:
+    return Model("orders", bundle.read(orders[0], expected=orders[1]), version="2")
+
+
+def run(model: Model, url: str, limits: Limits, offers: int, *, size: int = 100, close: float = 2.0) -> Metrics:
+    """Offer some requests to a capture of its own, then close it."""
+    metrics = Metrics({})
+
+    async def main() -> None:
+        capture = Capture(url, model=model, origin=Origin("o", "n", "r", "e"), metrics=metrics, limits=limits)
+        capture.start()
+        columns = model.example()
+        outputs = model.predict(columns, 1)
+        for _ in range(offers):
+            capture.offer(columns, 1, outputs, size=size, client_id="")
+        await asyncio.sleep(0)
+        total = metrics.value("capture_sent") + metrics.value("capture_queued")
+        total += sum(metrics.value("capture_dropped", reason) for reason in DROPS)
+        assert total == metrics.value("capture_offered")
+        await capture.close(timeout=close)
+        total = metrics.value("capture_sent") + sum(metrics.value("capture_dropped", reason) for reason in DROPS)
+        assert total == metrics.value("capture_offered")
+        assert metrics.value("capture_queued") == metrics.value("capture_queued_bytes") == 0
+
+    asyncio.run(main())
+    return metrics
+
+
+def test_bytes_are_bounded_too(model: Model, sink: Sink) -> None:
+    metrics = run(model, sink.url, Limits(queued_bytes=1000), 30)
+    assert metrics.value("capture_dropped", "bytes") == 20
+    assert metrics.value("capture_sent") == 10
+
+
+def test_a_sink_that_refuses_is_not_asked_again(model: Model, sink: Sink) -> None:
+    sink.status = 400
+    assert run(model, sink.url, Limits(), 10).value("capture_dropped", "refused") == 10
+
+
+def test_a_failing_sink_is_tried_a_few_times(model: Model, sink: Sink) -> None:
+    sink.status = 500
+    assert run(model, sink.url, Limits(), 10).value("capture_dropped", "unsent") == 10
+
+
+def test_a_stopped_sink_costs_no_more_than_the_time_to_drain(model: Model, sink: Sink) -> None:
+    sink.delay = 1.0
+    begun = time.monotonic()
+    metrics = run(model, sink.url, Limits(batch=4), 20, close=0.2)
+    assert time.monotonic() - begun < 1.0
+    assert metrics.value("capture_dropped", "shutdown") == 20
+
+
+def test_a_sample_is_a_share(model: Model, sink: Sink) -> None:
+    offered = run(model, sink.url, Limits(sample=0.2), 2000).value("capture_offered")
+    assert 300 <= offered <= 500
+
+
+def test_capture_memory_does_not_grow(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
+    sink.delay = 30.0
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-bytes=4000000", "--grace=0")
+    server.wait_ready()
+    inputs = order_inputs()
+    inputs[5]["data"] = ["x" * 100_000]
+    body = json.dumps({"inputs": inputs}).encode()
+    server.infer(body)
+    before = server.memory()
+    with httpx.Client(base_url=server.url) as client:
+        for _ in range(300):
+            assert client.post("/v2/models/orders/infer", content=body).status_code == 200
+    assert server.memory() - before <= 32
+    assert server.metric("hallmark_capture_dropped_total", reason="bytes") > 200
+    sink.delay = 0.0

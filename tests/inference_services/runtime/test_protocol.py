@@ -1,0 +1,286 @@
+"""What a client of KServe's protocols finds: V2 in JSON and binary, V1, gRPC, health, metadata, repository."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import struct
+import uuid
+import warnings
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from served import Server, jpeg, order_inputs
+
+from inference_services.runtime.rpc import protobufs
+from inference_services.runtime.tensors import Column
+
+SCORE = 0.444066
+
+
+def binary_request(rows: int, **more: Any) -> tuple[bytes, int]:
+    """An order with every tensor in binary, and the length of its JSON part."""
+    blobs = [
+        np.full(rows, 12.5).tobytes(),
+        np.full(rows, 3, np.int64).tobytes(),
+        np.full(rows, 7, np.int32).tobytes(),
+        np.ones(rows, np.bool_).tobytes(),
+        (struct.pack("<I", 4) + b"card") * rows,
+        (struct.pack("<I", 2) + "é".encode()) * rows,
+        np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), rows).tobytes(),
+    ]
+    inputs = []
+    for tensor, blob in zip(order_inputs(rows), blobs, strict=True):
+        del tensor["data"]
+        inputs.append({**tensor, "parameters": {"binary_data_size": len(blob)}})
+    text = json.dumps({"inputs": inputs, **more}).encode()
+    return text + b"".join(blobs), len(text)
+
+
+def test_json_answer(orders_server: Server) -> None:
+    response = orders_server.infer({"id": "mine", "inputs": order_inputs(3)})
+    body = response.json()
+    assert (body["model_name"], body["model_version"], body["id"]) == ("orders", "2", "mine")
+    (score,) = body["outputs"]
+    assert (score["name"], score["shape"], score["datatype"]) == ("score", [3], "FP32")
+    assert score["data"] == pytest.approx([SCORE] * 3, abs=1e-5)
+    assert response.headers["x-hallmark-revision"] == "orders-00001"
+    assert response.headers["x-hallmark-model-version"] == "2"
+
+
+def test_an_id_is_made_where_there_is_none(orders_server: Server) -> None:
+    made = {orders_server.infer().json()["id"] for _ in range(3)}
+    assert len(made) == 3
+    assert all(uuid.UUID(one) for one in made)
+
+
+def test_nested_data_is_taken(orders_server: Server) -> None:
+    inputs = order_inputs(2)
+    inputs[6]["data"] = [[[0.1, 0.2], [0.3, 0.4]]] * 2
+    answer = orders_server.infer({"inputs": inputs}).json()
+    assert answer["outputs"][0]["data"] == pytest.approx([SCORE] * 2, abs=1e-5)
+
+
+def test_binary_in_and_json_out(orders_server: Server) -> None:
+    body, length = binary_request(4)
+    response = orders_server.infer(body, headers={"inference-header-content-length": str(length)})
+    assert response.json()["outputs"][0]["data"] == pytest.approx([SCORE] * 4, abs=1e-5)
+
+
+def test_binary_both_ways(orders_server: Server) -> None:
+    body, length = binary_request(4, outputs=[{"name": "score", "parameters": {"binary_data": True}}])
+    response = orders_server.infer(body, headers={"inference-header-content-length": str(length)})
+    head = int(response.headers["inference-header-content-length"])
+    (output,) = json.loads(response.content[:head])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 16}
+    assert np.frombuffer(response.content[head:], np.float32) == pytest.approx([SCORE] * 4, abs=1e-5)
+
+
+def test_strings_come_back_in_binary(photos_server: Server) -> None:
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(jpeg()).decode()]}
+    response = photos_server.infer({"inputs": [tensor], "parameters": {"binary_data_output": True}})
+    head = int(response.headers["inference-header-content-length"])
+    sizes = [output["parameters"]["binary_data_size"] for output in json.loads(response.content[:head])["outputs"]]
+    assert sizes == [12, 4 + len("shoe"), 4]
+    assert response.content[head + 12 : head + 20] == b"\x04\x00\x00\x00shoe"
+
+
+def test_chosen_outputs_come_in_the_order_asked(photos_server: Server) -> None:
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(jpeg()).decode()]}
+    asked = [{"name": "confidence"}, {"name": "label"}]
+    answer = photos_server.infer({"inputs": [tensor], "outputs": asked}).json()
+    assert [output["name"] for output in answer["outputs"]] == ["confidence", "label"]
+
+
+def test_a_photo_is_the_same_in_json_binary_v1_and_grpc(photos_server: Server) -> None:
+    photo, path = jpeg(), "/v2/models/photos/infer"
+    text = base64.b64encode(photo).decode()
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    first = photos_server.infer({"inputs": [{**tensor, "data": [text]}]}).json()["outputs"][0]["data"]
+    blob = struct.pack("<I", len(photo)) + photo
+    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(blob)}}]}).encode()
+    sent = photos_server.client.post(
+        path, content=head + blob, headers={"inference-header-content-length": str(len(head))}
+    )
+    assert sent.json()["outputs"][0]["data"] == first
+    rows = [{"image": {"b64": text}}, {"image": text}]
+    answer = photos_server.client.post("/v1/models/photos:predict", json={"instances": rows}).json()
+    assert [row["probabilities"] for row in answer["predictions"]] == [first, first]
+    assert answer["predictions"][0]["label"] == "shoe"
+    pb = protobufs()
+    request = pb.ModelInferRequest(model_name="photos")
+    request.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(photo)
+    with grpc.insecure_channel(f"127.0.0.1:{photos_server.grpc}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", lambda m: m.SerializeToString())
+        found = pb.ModelInferResponse.FromString(call(request, timeout=5))
+    assert list(found.outputs[0].contents.fp32_contents) == pytest.approx(first)
+    assert list(found.outputs[1].contents.bytes_contents) == [b"shoe"]
+
+
+def test_v1_by_row_and_by_column(orders_server: Server) -> None:
+    row = {tensor["name"]: tensor["data"][0] for tensor in order_inputs()}
+    row["vector"] = [[0.1, 0.2], [0.3, 0.4]]
+    for body in ({"instances": [row, row]}, {"inputs": {name: [value] * 2 for name, value in row.items()}}):
+        answer = orders_server.client.post("/v1/models/orders:predict", json=body).json()
+        assert answer["predictions"] == pytest.approx([SCORE] * 2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", {"status": "alive"}),
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models", {"models": ["orders"]}),
+        ("/v2/models/orders/ready", {"name": "orders", "ready": True}),
+        ("/v2/models/orders/versions/2/ready", {"name": "orders", "ready": True}),
+        ("/v1/models", {"models": ["orders"]}),
+        ("/v1/models/orders", {"name": "orders", "ready": True}),
+    ],
+)
+def test_health_and_names(orders_server: Server, path: str, expected: dict[str, Any]) -> None:
+    assert orders_server.client.get(path).json() == expected
+
+
+def test_metadata(orders_server: Server) -> None:
+    server = orders_server.client.get("/v2").json()
+    assert set(server) == {"name", "version", "extensions"}
+    model = orders_server.client.get("/v2/models/orders/versions/2").json()
+    assert model["inputs"][6] == {"name": "vector", "datatype": "FP32", "shape": [-1, 2, 2]}
+    assert model["outputs"] == [{"name": "score", "datatype": "FP32", "shape": [-1]}]
+    assert (model["versions"], model["platform"]) == (["2"], "onnxruntime_onnx")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/models/other", 404),
+        ("GET", "/v2/models/orders/versions/9", 404),
+        ("POST", "/v2/models/other/infer", 404),
+        ("POST", "/v2/models/orders/versions/9/infer", 404),
+        ("GET", "/v2/models/orders/infer", 405),
+        ("DELETE", "/v2/models/orders", 405),
+        ("POST", "/v2/health/live", 405),
+        ("GET", "/nothing/here", 404),
+        ("GET", "/v2/models/%ff", 404),
+        ("GET", "/v2/repository/index", 405),
+        ("POST", "/v2/repository/models/other/load", 404),
+        ("POST", "/v2/repository/models/orders/unload", 403),
+    ],
+)
+def test_paths_that_are_not_there(orders_server: Server, method: str, path: str, status: int) -> None:
+    response = orders_server.client.request(method, path)
+    assert response.status_code == status
+    assert list(response.json()) == ["error"]
+
+
+def test_repository_of_one(orders_server: Server) -> None:
+    (index,) = orders_server.client.post("/v2/repository/index").json()
+    assert index == {"name": "orders", "version": "2", "state": "READY", "reason": ""}
+    loaded = orders_server.client.post("/v2/repository/models/orders/load")
+    assert loaded.json() == {"name": "orders", "load": True}
+
+
+def test_metrics_name_model_and_revision(orders_server: Server) -> None:
+    labels = {"model": "orders", "revision": "orders-00001", "version": "2"}
+    before = orders_server.metric("hallmark_rest_requests_total", code="200", **labels)
+    orders_server.infer()
+    assert orders_server.metric("hallmark_rest_requests_total", code="200", **labels) >= before + 1
+    within = orders_server.metric("hallmark_request_seconds_bucket", le="0.1", protocol="rest")
+    assert orders_server.metric("hallmark_request_seconds_count", protocol="rest", **labels) >= within > 0
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_kserve_grpc_client(orders_server: Server, raw: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK's generated code warns of its own age
+        from kserve import InferenceGRPCClient, InferInput, InferRequest
+
+    async def talk() -> None:
+        async with InferenceGRPCClient(f"127.0.0.1:{orders_server.grpc}") as client:
+            assert await client.is_server_live()
+            assert await client.is_server_ready()
+            assert await client.is_model_ready("orders")
+            answer = await client.infer(InferRequest("orders", _inputs(InferInput, binary=raw), request_id="7"))
+            assert answer.id == "7"
+            assert answer.outputs[0].as_numpy() == pytest.approx([SCORE], abs=1e-5)
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_kserve_rest_client(orders_server: Server, binary: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+        from kserve.protocol.infer_type import RequestedOutput
+
+    async def talk() -> None:
+        client = InferenceRESTClient(RESTConfig(protocol="v2"))
+        assert await client.is_server_live(orders_server.url)
+        assert await client.is_server_ready(orders_server.url)
+        assert await client.is_model_ready(orders_server.url, "orders")
+        outputs = [RequestedOutput("score", {"binary_data": binary})]
+        request = InferRequest("orders", _inputs(InferInput, binary=binary), request_id="7", request_outputs=outputs)
+        answer = await client.infer(orders_server.url, request, model_name="orders")
+        assert answer.id == "7"
+        assert answer.outputs[0].as_numpy() == pytest.approx([SCORE], abs=1e-5)
+        v1 = InferenceRESTClient(RESTConfig(protocol="v1"))
+        row = {tensor["name"]: tensor["data"][0] for tensor in order_inputs()}
+        row["vector"] = [[0.1, 0.2], [0.3, 0.4]]
+        found = await v1.infer(orders_server.url, {"instances": [row]}, model_name="orders")
+        assert found["predictions"] == pytest.approx([SCORE], abs=1e-5)
+        await client.close()
+        await v1.close()
+
+    asyncio.run(talk())
+
+
+def _inputs(kind: Any, *, binary: bool) -> list[Any]:
+    """An order as the SDK's own inputs."""
+    types = {"FP64": np.float64, "INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_, "FP32": np.float32}
+    inputs = []
+    for tensor in order_inputs():
+        one = kind(tensor["name"], tensor["shape"], tensor["datatype"])
+        if tensor["datatype"] == "BYTES":
+            array = np.array([value.encode() for value in tensor["data"]], dtype=np.object_)
+        else:
+            array = np.array(tensor["data"], dtype=types[tensor["datatype"]])
+        one.set_data_from_numpy(array.reshape(tensor["shape"]), binary_data=binary)
+        inputs.append(one)
+    return inputs
+
+
+def test_several_requests_in_one_packet_are_answered_in_order(orders_server: Server) -> None:
+    import socket
+
+    body = [json.dumps({"id": str(at), "inputs": order_inputs()}).encode() for at in range(5)]
+    sent = b"".join(
+        b"POST /v2/models/orders/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(one), one)
+        for one in body
+    )
+    with socket.create_connection(("127.0.0.1", orders_server.http)) as connection:
+        connection.sendall(sent)
+        connection.settimeout(5)
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 5 or not received.endswith(b"}]}"):
+            received += connection.recv(65_536)
+    assert [json.loads(part.split(b"\r\n\r\n")[1])["id"] for part in received.split(b"HTTP/1.1 ")[1:]] == list("01234")
+
+
+def test_a_body_in_chunks_is_taken(orders_server: Server) -> None:
+    body = json.dumps({"inputs": order_inputs()}).encode()
+    response = httpx.post(f"{orders_server.url}/v2/models/orders/infer", content=iter([body[:50], body[50:]]))
+    assert response.status_code == 200
+
+
+def test_columns_say_what_they_expect(orders_server: Server) -> None:
+    from served import ORDER_FIELDS
+
+    texts = [Column(field).expected for field in ORDER_FIELDS]
+    assert texts[0] == "a number from 0.5 to 100000"
+    assert texts[3:6] == ["true or false", "one of card, wallet", "a string"]
