@@ -1,12 +1,42 @@
-"""Where orders come from: the synthetic marketplace, or the team's own Parquet or CSV."""
+"""Where orders come from (the synthetic marketplace, or the team's own Parquet or CSV), and their contract."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from domains.fraud.features import FIELDS
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pandera.pandas as pa
+
+LATEST = timedelta(days=30)
+"""A chargeback comes within this of its order."""
+
+
+def contract() -> pa.DataFrameSchema:
+    """What every data set of orders keeps: the request's fields, who and when, and a label that agrees with its time."""
+    import pandera.pandas as pa
+
+    from hallmark.data import contract as contracts
+
+    return contracts.frame_schema(
+        FIELDS,
+        name="fraud",
+        extra={
+            "order_id": contracts.identity(unique=True),
+            "buyer_id": contracts.identity(),
+            "ordered_at": contracts.time(),
+            "fraud": pa.Column("int64", contracts.one_of((0, 1))),
+            "charged_back_at": contracts.time(nullable=True),
+        },
+        checks=[
+            contracts.present("charged_back_at", where="fraud"),
+            contracts.later("charged_back_at", than="ordered_at", within=LATEST),
+        ],
+    )
 
 
 def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
@@ -14,3 +44,12 @@ def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None)
     from hallmark.data.orders import orders
 
     return orders(start, end, seed=seed, shift=shift)
+
+
+def read(source: Path) -> pd.DataFrame:
+    """The team's own orders: a Parquet or CSV file, or a folder of them, with the columns that the contract names."""
+    from hallmark.data import table
+
+    kinds = {field.name: field.datatype for field in FIELDS}
+    times = dict.fromkeys(("ordered_at", "charged_back_at"), table.TIME)
+    return table.read(source, {**kinds, "order_id": "BYTES", "buyer_id": "BYTES", "fraud": "INT64", **times})

@@ -40,7 +40,8 @@ def pick(u: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.int
     cumulated = cumulated / cumulated[..., -1:]
     if cumulated.ndim == 1:
         return np.searchsorted(cumulated[:-1], u, side="right").astype(np.int64)
-    return (u[:, None] >= cumulated[:, :-1]).sum(axis=1, dtype=np.int64)
+    index: NDArray[np.int64] = (u[:, None] >= cumulated[:, :-1]).sum(axis=1, dtype=np.int64)
+    return index
 
 
 def between(u: NDArray[np.float64], low: Any, high: Any) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ LONGEST = 21
 """Days that a campaign can last."""
 
 RING, STOLEN, TAKEOVER, WAVE = (PATTERNS.index(name) for name in PATTERNS[2:])
-_BEGIN = {RING: 0.75, STOLEN: 3.4, TAKEOVER: 8.0, WAVE: 0.0}
+_BEGIN = {RING: 0.85, STOLEN: 3.9, TAKEOVER: 9.0, WAVE: 0.0}
 """Campaigns that begin on a day with 1,500 orders."""
 _WAVE = 320.0
 _SIZES = {RING: (9, 40), STOLEN: (2, 11), TAKEOVER: (1, 4), WAVE: (1, 4)}
@@ -226,4 +226,5 @@ def _pays(payment: NDArray[np.int64], card: NDArray[np.int64]) -> Rows:
 
 def _hours(day: Any, joined: Any, u: Any) -> NDArray[np.float64]:
     """Hours since a crook chose a password: when the account was made."""
-    return np.round(np.maximum(day - joined, 0) * 24.0 + 0.1 + 12 * u, 2)
+    hours: NDArray[np.float64] = np.round(np.maximum(day - joined, 0) * 24.0 + 0.1 + 12 * u, 2)
+    return hours

@@ -56,7 +56,7 @@ OLDEST = 4200
 
 _SHARE = np.array([0.14, 0.12, 0.11, 0.16, 0.12, 0.12, 0.17, 0.06])
 _PEAK = np.array([345, 340, 320, 165, 265, 330, 105, 345])
-_SWING = np.array([0.15, 0.10, 0.45, 0.35, 0.08, 0.35, 0.10, 0.15])
+_SWING = np.array([0.08, 0.06, 0.22, 0.18, 0.06, 0.18, 0.06, 0.08])
 _PRICE = np.array([22.0, 58.0, 64.0, 32.0, 28.0, 26.0, 42.0, 110.0])
 _TIER = np.array(
     [
@@ -121,7 +121,8 @@ class Marketplace(BaseModel):
     def moments(self, days: NDArray[np.int64], hour: Any, u: Any, buyer: Any) -> NDArray[np.int64]:
         """(n,) seconds since 1970 of orders at a local hour, on a day in UTC."""
         zone = _ZONES[(uniform(buyer, "zone", seed=self.seed) * len(_ZONES)).astype(np.int64)]
-        return days * DAY + (hour * 3600 + (u * 3600).astype(np.int64) - zone * 3600) % DAY
+        second: NDArray[np.int64] = days * DAY + (hour * 3600 + (u * 3600).astype(np.int64) - zone * 3600) % DAY
+        return second
 
     def _items(self, days: NDArray[np.int64], u: Any, normal: Any, *, season: bool) -> Rows:
         """What is ordered, from whom, at what price."""
@@ -133,8 +134,8 @@ class Marketplace(BaseModel):
         taste = np.exp(0.5 * (uniform(seller, "dear", seed=self.seed) - 0.5))
         asked = _PRICE[category] * _DEARER[tier] * taste * np.exp(0.55 * next(normal)) * (1.08 if season else 1.0)
         stale = np.minimum(1.0, 0.25 + item_age / 90)
-        haggled = next(u) < (0.75 if season else 0.42)
-        discount = np.where(haggled, np.round((0.12 + 0.5 * season + 0.5 * stale * next(u)) / (1 + season), 2), 0.0)
+        haggled = next(u) < (0.62 if season else 0.42)
+        discount = np.where(haggled, np.round((0.15 if season else 0.06) + 0.45 * stale * next(u), 2), 0.0)
         return {
             "category": category,
             "brand_tier": tier,
@@ -193,8 +194,10 @@ class Marketplace(BaseModel):
 def demand(days: NDArray[np.int64], *, season: bool = False) -> NDArray[np.float64]:
     """(n, 8) how much each category is asked for on a day: coats towards winter, dresses towards summer."""
     of_year = (days % 365.2425)[:, None]
-    wanted = _SHARE * np.exp(_SWING * np.cos(2 * np.pi * (of_year - _PEAK) / 365.2425))
-    return wanted * np.array([1.3, 1.2, 2.8, 0.4, 0.7, 2.6, 0.7, 1.8]) if season else wanted
+    wanted: NDArray[np.float64] = _SHARE * np.exp(_SWING * np.cos(2 * np.pi * (of_year - _PEAK) / 365.2425))
+    if season:
+        wanted = wanted * np.array([1.3, 1.2, 2.8, 0.4, 0.7, 2.6, 0.7, 1.8])
+    return wanted
 
 
 def price(category: NDArray[np.int64], tier: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -75,7 +75,7 @@ def _frame(rows: Rows, asked: NDArray[np.bool_]) -> pd.DataFrame:
             "order_id": [f"o{day}-{number:06d}" for day, number in zip(*numbers[:, asked].tolist(), strict=True)],
             "buyer_id": [f"m{number}" for number in rows["buyer"].tolist()],
             "seller_id": [f"s{number}" for number in rows["seller"].tolist()],
-            "ordered_at": pd.Series(ordered).dt.tz_localize("UTC"),
+            "ordered_at": pd.DatetimeIndex(ordered).tz_localize("UTC"),
             **{name: rows[name] for name in ("amount", "item_age_days", "seller_age_days", "buyer_age_days")},
             **{name: rows[name] for name in ("buyer_orders_30d", "buyer_cards_90d", "device_accounts", "ip_orders_1h")},
             **{name: rows[name] for name in ("password_age_hours", "shipping_distance_km", "discount", "hour")},
@@ -84,7 +84,7 @@ def _frame(rows: Rows, asked: NDArray[np.bool_]) -> pd.DataFrame:
             "payment": _named(PAYMENTS, rows["payment"]),
             "brand_tier": _named(TIERS, rows["brand_tier"]),
             "fraud": charged.astype(np.int64),
-            "charged_back_at": pd.Series(later).dt.tz_localize("UTC"),
+            "charged_back_at": pd.DatetimeIndex(later).tz_localize("UTC"),
             "pattern": _named(PATTERNS, rows["pattern"]),
         }
     )

@@ -1,0 +1,273 @@
+"""What a data set must keep to before anything learns from it: a pandera schema, and one error that says all that is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.errors import ContractBroken
+from hallmark.features.fields import Field
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+_DTYPES: dict[str, Any] = {
+    "BOOL": "bool",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BYTES": "object",
+}
+_KINDS = {
+    "bool": "true or false",
+    "int64": "a whole number (int64)",
+    "int32": "a whole number (int32)",
+    "float64": "a number (float64)",
+    "float32": "a number (float32)",
+}
+_SHOWN = 12
+
+
+class Breach(BaseModel):
+    """One way in which a data set breaks its contract: `rows` of the column `column` are not what `rule` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str
+    rule: str
+    rows: int
+    example: str = ""
+
+    def __str__(self) -> str:
+        shown = f", such as {self.example}" if self.example else ""
+        return f"column {self.column}: not {self.rule}, in {self.rows} {'row' if self.rows == 1 else 'rows'}{shown}"
+
+
+def check(schema: pa.DataFrameSchema, frame: pd.DataFrame, shown: str) -> None:
+    """`ContractBroken` with every breach of `schema` in `frame`, which people know as `shown`; nothing when it is kept."""
+    found = breaches(schema, frame)
+    if found:
+        broken(found, shown=shown, rows=len(frame))
+
+
+def broken(found: Sequence[Breach], *, shown: str, rows: int) -> None:
+    """Raise `ContractBroken` for what was found."""
+    first, more = found[0], len(found) - 1
+    lines = [str(each) for each in found[:_SHOWN]] + (
+        [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    )
+    raise ContractBroken(
+        f"{shown} breaks its contract: {first}" + (f", and {more} more" if more else ""),
+        expected=f"{first.column}: {first.rule}",
+        came="\n        ".join([f"{rows} rows", *lines]),
+        do="mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
+    )
+
+
+def breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> tuple[Breach, ...]:
+    """Everything in `frame` that `schema` does not allow, in the order of its columns."""
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        return tuple(
+            Breach(column=str(name), rule="one column of that name", rows=len(frame)) for name in set(repeated)
+        )
+    if frame.empty:
+        return (Breach(column=str(next(iter(schema.columns), "")), rule="filled: the data set has no rows", rows=0),)
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        return _breaches(schema, frame, errors.schema_errors)
+    return ()
+
+
+def frame_schema(
+    fields: Sequence[Field],
+    *,
+    extra: Mapping[str, pa.Column] | None = None,
+    checks: Sequence[pa.Check] = (),
+    name: str = "",
+) -> pa.DataFrameSchema:
+    """The contract of a domain: its declared request fields, the `extra` columns beside them, `checks` over whole rows.
+
+    Columns that nobody declared may be there: nothing reads them.
+    """
+    columns = {field.name: column(field) for field in fields} | dict(extra or {})
+    return pa.DataFrameSchema(columns, checks=list(checks), name=name or None)
+
+
+def column(field: Field) -> pa.Column:
+    """A request field as a column: its type, its range or its closed set of values, and no nulls."""
+    checks: list[pa.Check] = []
+    low, high = field.minimum, field.maximum
+    if field.media == "image":
+        return pa.Column("object", _each(_is_file, "the bytes of a file"))
+    if field.datatype == "BYTES":
+        checks.append(_each(_is_text, "text"))
+        if field.categories is not None:
+            checks.append(one_of(field.categories))
+    elif field.datatype.startswith("FP"):
+        checks.append(_finite())
+    if low is not None or high is not None:
+        checks.append(between(low, high))
+    return pa.Column(_DTYPES[field.datatype], checks)
+
+
+def between(low: float | None, high: float | None) -> pa.Check:
+    """From `low` to `high`, both included."""
+    rule = f"from {low:g} to {high:g}" if low is not None and high is not None else ""
+    rule = rule or (f"at least {low:g}" if low is not None else f"at most {high:g}")
+
+    def inside(values: pd.Series) -> pd.Series:
+        above = values >= (float("-inf") if low is None else low)
+        return above & (values <= (float("inf") if high is None else high))
+
+    return pa.Check(inside, name="between", error=rule, statistics={"low": low, "high": high})
+
+
+def one_of(values: Sequence[Any]) -> pa.Check:
+    """From a closed set."""
+    allowed = list(values)
+    rule = "one of " + ", ".join(map(str, allowed))
+    return pa.Check(lambda found: found.isin(allowed), name="one_of", error=rule, statistics={"values": allowed})
+
+
+def identity(*, unique: bool = False) -> pa.Column:
+    """A column that names something: text that is not empty; once each where `unique`."""
+    return pa.Column("object", _each(_is_name, "text that is not empty"), unique=unique)
+
+
+def time(*, nullable: bool = False) -> pa.Column:
+    """A column of times in UTC, to the microsecond."""
+    return pa.Column(pd.DatetimeTZDtype("us", "UTC"), nullable=nullable)
+
+
+def later(column: str, *, than: str, within: timedelta) -> pa.Check:
+    """Where `column` has a time, it is after `than` and `within` of it."""
+
+    def in_order(frame: pd.DataFrame) -> pd.Series:
+        late = frame[column] - frame[than]
+        return late.isna() | ((late >= pd.Timedelta(0)) & (late <= pd.Timedelta(within)))
+
+    return pa.Check(in_order, name=column, error=f"after {than} and within {within.days} days of it", ignore_na=False)
+
+
+def present(column: str, *, where: str) -> pa.Check:
+    """`column` is there for the rows where `where` is 1, and for no others."""
+
+    def agrees(frame: pd.DataFrame) -> pd.Series:
+        return frame[column].notna() == (frame[where] == 1)
+
+    return pa.Check(agrees, name=column, error=f"there where {where} is 1 and nowhere else", ignore_na=False)
+
+
+def past(frame: pd.DataFrame, column: str, *, now: datetime) -> tuple[Breach, ...]:
+    """Rows of a team's own data that say they happened after `now`."""
+    if column not in frame.columns or not isinstance(frame[column].dtype, pd.DatetimeTZDtype):
+        return ()
+    future = frame[column] > now
+    if not future.any():
+        return ()
+    example = frame.loc[future, column].iloc[0].isoformat()
+    return (
+        Breach(column=column, rule=f"in the past (now is {now:%Y-%m-%d})", rows=int(future.sum()), example=example),
+    )
+
+
+def digest(schema: pa.DataFrameSchema) -> str:
+    """`sha256:` and the digest of what the contract says: columns, types, rules."""
+    said = {
+        "columns": {
+            name: [str(each.dtype), each.nullable, each.unique, each.required, [_said(rule) for rule in each.checks]]
+            for name, each in schema.columns.items()
+        },
+        "checks": [_said(rule) for rule in schema.checks],
+    }
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), default=str)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _said(rule: pa.Check) -> list[Any]:
+    return [rule.name, rule.error, rule.statistics]
+
+
+def _each(accepts: Callable[[Any], bool], rule: str) -> pa.Check:
+    return pa.Check(lambda values: values.map(accepts).astype(bool), name=accepts.__name__, error=rule)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, bytes) and len(value) > 0
+
+
+def _finite() -> pa.Check:
+    def finite(values: pd.Series) -> pd.Series:
+        return values.abs() < float("inf")
+
+    return pa.Check(finite, name="finite", error="a finite number")
+
+
+def _breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame, errors: Sequence[SchemaError]) -> tuple[Breach, ...]:
+    found: list[Breach] = []
+    unchecked: list[Breach] = []
+    for error in errors:
+        breach = _breach(schema, frame, error)
+        aside = error.reason_code is SchemaErrorReason.CHECK_ERROR
+        (unchecked if aside else found).append(breach)
+    # A rule that could not even be asked is news only where nothing says why (a column missing, or of another type).
+    places = {name: place for place, name in enumerate(schema.columns)}
+    return tuple(sorted(found or unchecked, key=lambda breach: places.get(breach.column, len(places))))
+
+
+def _breach(schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError) -> Breach:
+    reason = error.reason_code
+    if reason is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
+        return Breach(column=str(error.failure_cases), rule="there", rows=len(frame))
+    name = str(error.schema.name if isinstance(error.schema, pa.Column) else error.check.name)
+    if reason is SchemaErrorReason.WRONG_DATATYPE:
+        return _wrong_type(schema, frame[name], name)
+    rule = {
+        SchemaErrorReason.SERIES_CONTAINS_NULLS: "filled",
+        SchemaErrorReason.SERIES_CONTAINS_DUPLICATES: "different from all others",
+    }.get(reason, str(getattr(error.check, "error", None) or error.check))
+    cases = error.failure_cases
+    rows = cases["index"].nunique() if isinstance(cases, pd.DataFrame) and "index" in cases else len(frame)
+    whole_rows = isinstance(cases, pd.DataFrame) and "column" in cases
+    shown = isinstance(cases, pd.DataFrame) and not whole_rows and reason is SchemaErrorReason.DATAFRAME_CHECK
+    return Breach(
+        column=name, rule=rule, rows=int(rows), example=_example(cases["failure_case"].iloc[0]) if shown else ""
+    )
+
+
+def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Breach:
+    wanted = str(schema.columns[name].dtype)
+    rule = _KINDS.get(wanted, "a time with a time zone" if "datetime" in wanted else "text" if name else wanted)
+    if schema.columns[name].checks and wanted == "object":
+        rule = str(schema.columns[name].checks[0].error)
+    bad = values.notna()
+    if values.dtype == object and wanted.startswith(("int", "float")):
+        bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
+    bad = bad if bad.any() else values.notna() | True
+    first = values[bad].iloc[0]
+    return Breach(column=name, rule=rule, rows=int(bad.sum()), example=f"{_example(first)} ({values.dtype})")
+
+
+def _example(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

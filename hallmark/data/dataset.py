@@ -1,0 +1,86 @@
+"""A data set on disk: one Parquet file, photos and all, so that its content has one digest. Same frame, same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hallmark.errors import ContractBroken, HallmarkError, NotFound
+from hallmark.registry.folder import digest_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Write `frame` to `path`, whole or not at all; nothing of when, where or by whom goes in, and the index stays out."""
+    import pyarrow.parquet as pq
+
+    table = _table(frame)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as stream:
+            pq.write_table(
+                table, stream, compression="zstd", compression_level=3, version="2.6", row_group_size=1 << 17
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The frame that `write` wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise NotFound(f"there is no data set {path.name}", expected="a Parquet file", came=_came(path))
+    try:
+        table = pq.ParquetFile(path).read()
+        frame: pd.DataFrame = table.to_pandas(date_as_object=True)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise HallmarkError(
+            f"{path.name} cannot be read", expected="a whole Parquet file", came=str(error).splitlines()[0][:200]
+        ) from error
+    return frame
+
+
+def digest(path: Path) -> str:
+    """`sha256:` and the digest of a data set's bytes."""
+    return digest_file(path)
+
+
+def _table(frame: pd.DataFrame) -> Any:
+    import pyarrow as pa
+
+    repeated = frame.columns[frame.columns.duplicated()]
+    if len(repeated):
+        raise ContractBroken(
+            f"column {repeated[0]} is there more than once",
+            expected="every column once",
+            came=", ".join(map(str, frame.columns)),
+        )
+    arrays = []
+    for name in frame.columns:
+        try:
+            arrays.append(pa.array(frame[name], from_pandas=True))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            kinds = sorted({type(value).__name__ for value in frame[name]})
+            raise ContractBroken(
+                f"column {name} holds several kinds of values",
+                expected="one kind in one column",
+                came=", ".join(kinds),
+                do="mend the data",
+            ) from error
+    # From arrays, not from the frame: pandas would write its own version into the file.
+    return pa.table(arrays, names=[str(name) for name in frame.columns])
+
+
+def _came(path: Path) -> str:
+    return "a folder" if path.is_dir() else f"nothing at {path}"
