@@ -66,7 +66,7 @@ class Metrics:
 
     def __init__(self, labels: Mapping[str, str], *, workers: int = 1) -> None:
         self._labels = dict(labels)
-        self._workers = workers
+        self.workers = workers
         self._numbers = memoryview(mmap.mmap(-1, workers * _SIZE * 8)).cast("d")
         self._base = 0
 
@@ -133,4 +133,4 @@ class Metrics:
             yield family
 
     def _sum(self, slot: int) -> float:
-        return sum(self._numbers[worker * _SIZE + slot] for worker in range(self._workers))
+        return sum(self._numbers[worker * _SIZE + slot] for worker in range(self.workers))

@@ -63,21 +63,23 @@ class Rpc:
         self._pb = protobufs()
         self._metadata = (("x-hallmark-revision", revision), ("x-hallmark-model-version", service.model.version))
 
-    def server(self, address: str, *, limits: Limits) -> grpc.aio.Server:
-        """A server of it on `address`, not yet started; shares its port with other workers."""
+    def server(self, address: str, *, limits: Limits, shared: bool) -> grpc.aio.Server:
+        """A server of it on `address`, not yet started; `shared` with other workers, or OSError where it is taken."""
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", limits.body),
                 ("grpc.max_metadata_size", limits.header),
-                ("grpc.so_reuseport", 1),
+                ("grpc.so_reuseport", int(shared)),
             ]
         )
         handlers = {name: self._handler(call, name) for name, call in self._calls().items()}
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),)
         )
-        if not server.add_insecure_port(address):
-            raise OSError(f"cannot listen on {address}")
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"port {address.rpartition(':')[2]} is taken, or not ours to take") from error
         return server
 
     def _calls(self) -> dict[str, Callable[[Any, Any], Any]]:

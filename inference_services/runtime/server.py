@@ -103,7 +103,7 @@ async def serve(
 
         host = f"[{options.host}]" if ":" in options.host else options.host
         rpc = Rpc(service, version=__version__, revision=options.revision).server(
-            f"{host}:{options.grpc_port}", limits=options.limits
+            f"{host}:{options.grpc_port}", limits=options.limits, shared=metrics.workers > 1
         )
         await rpc.start()
     server = await loop.create_server(lambda: http.Connection(endpoint), sock=listener, backlog=1024)

@@ -35,6 +35,7 @@ def photo_body(*photos: bytes) -> dict[str, object]:
     return {"inputs": [{"name": "image", "shape": [len(photos)], "datatype": "BYTES", "data": data}]}
 
 
+@pytest.mark.serial
 def test_an_image_bomb_is_refused_before_it_is_unpacked(photos_server: Server) -> None:
     body = json.dumps(photo_body(png_bomb(12_000, 6000))).encode()
     photos_server.infer(photo_body(jpeg()))
@@ -68,6 +69,7 @@ def test_a_truncated_photo_is_the_clients_fault(photos_server: Server, cut: floa
     assert photos_server.metric("hallmark_rest_requests_total", code="500") == 0
 
 
+@pytest.mark.serial
 def test_50_mb_are_refused_and_nobody_waits(orders_server: Server) -> None:
     orders_server.infer()
     before = orders_server.memory()
@@ -109,6 +111,7 @@ def test_a_413_reaches_a_client_that_reads_only_after_it_has_sent(orders_server:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.serial
 def test_deep_json_takes_no_time(orders_server: Server) -> None:
     body = b'{"inputs":' + b"[" * 1_000_000
     taken = []
@@ -146,6 +149,7 @@ def test_what_is_not_http_is_refused_and_closed(orders_server: Server, sent: byt
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_slow_headers_are_closed(orders_server: Server) -> None:
     connections = [socket.create_connection(("127.0.0.1", orders_server.http)) for _ in range(300)]
     for connection in connections:
