@@ -32,7 +32,7 @@ ACCELERATORS = {"gpu": "nvidia.com/gpu"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
 
 
-def pipeline(declared: Domain) -> Any:
+def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER) -> Any:
     """The graph of one domain's training, its declaration as defaults.
 
     A scheduled run leaves `as_of` empty and is as of the time it was scheduled for. `load` is never cached: with unchanged
@@ -54,7 +54,7 @@ def pipeline(declared: Domain) -> Any:
             domain=domain,
             source=source,
             as_of=as_of,
-            scheduled=dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
+            scheduled=scheduled,
             window=window,
             seed=seed,
             shift=shift,
@@ -121,7 +121,8 @@ def run(domain: str, arguments: dict[str, Any], workspace: Path) -> None:
         workspace_root=tempfile.mkdtemp(dir=workspace),
         raise_on_error=True,
     )
-    pipeline(domains.load(domain))(domain=domain, **arguments)
+    # Nothing is scheduled here, and kfp.local breaks on that placeholder.
+    pipeline(domains.load(domain), scheduled="")(domain=domain, **arguments)
 
 
 def _die_with(parent: int) -> None:

@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlparse
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.errors import NotFound, Unavailable
+from hallmark.registry import glance
 from hallmark.registry import passport as passports
 from hallmark.registry.folder import PASSPORT, verify
 from hallmark.registry.passport import Passport
@@ -93,13 +94,10 @@ class Registry:
             client.set_registered_model_alias(passport.domain, CHALLENGER, str(number))
             return number
 
-    def find(self, domain: str, digest: str) -> int | None:
-        """The version that has this digest; none where it is not registered."""
-        with self._asked() as client:
-            return self._of_digest(client, domain, digest)
-
     def versions(self, domain: str) -> list[Version]:
         """All versions of a domain, newest first; none for a domain that was never trained."""
+        if self._is_new():
+            return []
         with self._asked() as client:
             aliases = self._aliases(client, domain)
             found = client.search_model_versions(f"name='{domain}'", max_results=1000)
@@ -107,19 +105,32 @@ class Registry:
         return sorted(rows, key=lambda row: -row.version)
 
     def resolve(self, domain: str, version: int | str) -> Released:
-        """The version with this number or alias."""
-        with self._asked() as client:
-            item = self._get(client, domain, version)
-        uri = str(item.source)
+        """The version with this number or alias; "latest" is the newest."""
+        if self._is_new():
+            raise _unknown(domain, version)
+        number, uri, digest = self._locate(domain, version)
         path = _local(uri)
         inside = path is not None and path.is_relative_to(self.settings.models)
         return Released(
             domain=domain,
-            version=int(item.version),
+            version=number,
             storage_uri=VOLUME + path.relative_to(self.settings.models).as_posix() if path and inside else uri,
-            digest=item.tags["digest"],
+            digest=digest,
             path=path,
         )
+
+    def _locate(self, domain: str, version: int | str) -> tuple[int, str, str]:
+        """Number, folder and digest of a version: at a glance where that can be, else by MLflow."""
+        database = _database(self.settings.tracking)
+        with contextlib.suppress(glance.Elsewhere):
+            if database is not None and version != "latest":
+                seen = glance.version(database, domain, version)
+                if seen is None:
+                    raise _unknown(domain, version)
+                return seen.version, seen.source, seen.digest
+        with self._asked() as client:
+            item = self._get(client, domain, version)
+        return int(item.version), str(item.source), str(item.tags["digest"])
 
     def passport(self, domain: str, version: int | str) -> Passport:
         """The passport of a version, by number or alias."""
@@ -247,12 +258,7 @@ class Registry:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise NotFound(
-                f"{domain} has no version {version}",
-                expected="a registered version or alias",
-                came=str(version),
-                do=f"hallmark versions {domain} lists them; hallmark train {domain} makes one",
-            ) from error
+            raise _unknown(domain, version) from error
 
     @contextlib.contextmanager
     def _asked(self, *, writing: bool = False) -> Iterator[Any]:
@@ -273,12 +279,17 @@ class Registry:
             from mlflow.tracking import MlflowClient
 
             uri = self.settings.tracking
-            database = _database(uri)
-            fresh = database is not None and not database.is_file()
-            with self._alone(_SET_UP) if fresh else contextlib.nullcontext():  # two at once would both set it up
+            with (
+                self._alone(_SET_UP) if self._is_new() else contextlib.nullcontext()
+            ):  # two at once would both set it up
                 self._made = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 self._made.search_experiments(max_results=1)
         return self._made
+
+    def _is_new(self) -> bool:
+        """Whether the local registry was never written to: known without setting one up, which takes MLflow seconds."""
+        database = _database(self.settings.tracking)
+        return database is not None and not database.is_file()
 
     def _probe(self, *, writing: bool) -> None:
         """Find out at once that the registry is locked or gone, which MLflow would find out after many retries."""
@@ -320,6 +331,15 @@ class Registry:
             came=came,
             do="run it again once the registry answers; what is served is not touched",
         )
+
+
+def _unknown(domain: str, version: int | str) -> NotFound:
+    return NotFound(
+        f"{domain} has no version {version}",
+        expected="a registered version or alias",
+        came=str(version),
+        do=f"hallmark versions {domain} lists them; hallmark train {domain} makes one",
+    )
 
 
 def _quieten() -> None:

@@ -36,6 +36,9 @@ from hallmark.training.step import all_uses, disk_full, folder
 
 Report = Callable[[Event], None]
 KEPT_RUNS = 10
+PAUSE = 0.02
+"""Seconds between two looks at the journal."""
+
 _TAIL = 15
 _ENDS = ("finished", "reused", "failed")
 
@@ -266,7 +269,7 @@ def _follow(child: subprocess.Popen[bytes], journal: Journal, report: Report, de
                 do="raise the timeout, or train on less; finished steps are reused",
             )
         if not over:
-            time.sleep(0.05)
+            time.sleep(PAUSE)
     return last
 
 

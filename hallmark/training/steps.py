@@ -20,7 +20,7 @@ UNDATED = "2026-01-01T00:00:00+00:00"
 _FRAMES = ("numpy", "pandas", "pyarrow")
 _MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
 _COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
-_MINE = ("run.py", "cache.py", "journal.py")
+_MINE = ("run.py", "cache.py", "journal.py", "passport.py", "store.py", "glance.py")
 _AFTER_FIT = ("evaluate.py", "metrics.py", "plots.py", "gate.py", "export.py", "split.py", "leakage.py")
 
 LOAD = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pillow"))
@@ -29,7 +29,7 @@ SPLIT = Uses((*_COMMON, "training/split.py", "training/leakage.py"), (), ("data"
 TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AFTER_FIT))
 EVALUATE = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data", "gate"), (*_MODELS, "matplotlib"), _MINE)
 COMPARE = Uses(
-    (*_COMMON, "training/*.py", "registry/folder.py"),
+    (*_COMMON, "training/*.py", "registry/*.py"),
     ("features", "model"),
     ("data", "gate"),
     (*_FRAMES, "onnxruntime"),
@@ -37,9 +37,9 @@ COMPARE = Uses(
 )
 GATE = Uses(("training/step.py", "training/steps.py", "training/gate.py"), (), ("gate",))
 EXPORT = Uses(
-    (*_COMMON, "training/*.py", "registry/folder.py", "drift/*.py"),
+    (*_COMMON, "training/*.py", "registry/*.py", "drift/*.py"),
     ("features", "model", "serving"),
-    ("data", "drift"),
+    ("data", "training", "drift"),
     (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript", "onnxmltools", "skl2onnx"),
     _MINE,
 )

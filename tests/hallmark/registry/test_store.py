@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hallmark.errors import ModelRefused, NotFound, Unavailable
+from hallmark.registry import glance
 from hallmark.registry import passport as passports
 from hallmark.registry.folder import verify
 from hallmark.registry.passport import Passport
@@ -20,9 +21,6 @@ from hallmark.registry.store import CHALLENGER, CHAMPION, Registry
 from hallmark.settings import Settings
 
 Make = Callable[[str], tuple[Path, Passport]]
-
-# MLflow 3.17 on SQLAlchemy 2.1: its own use of a loader that is on its way out.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 
 def test_the_first_version_is_challenger_and_nobody_is_champion(settings: Settings, make: Make) -> None:
@@ -81,6 +79,14 @@ def test_a_version_that_is_not_there_is_said_so(settings: Settings, make: Make, 
     with pytest.raises(NotFound):
         registry.alias("toy", CHAMPION, version)
     assert Registry(settings).versions("never-trained") == []
+
+
+def test_a_registry_that_was_never_written_to_is_empty_and_not_made_by_asking(tmp_path: Path) -> None:
+    fresh = Settings.load({"HALLMARK_ROOT": str(tmp_path)})
+    assert Registry(fresh).versions("toy") == []
+    with pytest.raises(NotFound):
+        Registry(fresh).resolve("toy", CHAMPION)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_run_holds_parameters_metrics_and_plots(settings: Settings, make: Make, tmp_path: Path) -> None:
@@ -233,3 +239,18 @@ def test_a_passport_knows_its_commit_and_whether_files_differ(tmp_path: Path) ->
     assert not clean.dirty
     (tmp_path / "file").write_text("two")
     assert passports.checkout(tmp_path).dirty
+
+
+def test_a_glance_says_what_mlflow_says(settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(settings)
+    registry.register(*make("one"))
+    registry.register(*make("two"))
+    registry.alias("toy", CHAMPION, 1)
+    wanted: tuple[int | str, ...] = (1, "2", CHAMPION, CHALLENGER)
+    glanced = [registry.resolve("toy", version) for version in wanted]
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "_asked", None)
+        assert [registry.resolve("toy", version) for version in wanted] == glanced
+    # A schema that it was not written for is MLflow's to read.
+    monkeypatch.setattr(glance, "SCHEMA", "another")
+    assert [registry.resolve("toy", version) for version in wanted] == glanced

@@ -1,0 +1,66 @@
+"""What a local registry's database says of one version, read without MLflow, whose import alone takes a second or more.
+
+Only ever a short cut: it reads the tables of MLflow 3.17, and where anything in them is not as expected, MLflow is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA = "dc11669786a5"
+"""The revision of MLflow's tables (`alembic_version`) that this was written for."""
+
+
+class Seen(BaseModel):
+    """A version as the database has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    source: str
+    digest: str
+
+
+class Elsewhere(Exception):
+    """The database is not one that this can read: ask MLflow."""
+
+
+def version(database: Path, domain: str, wanted: int | str) -> Seen | None:
+    """The version with this number or alias; none where there is no such; `Elsewhere` where MLflow has to say."""
+    with _opened(database) as link:
+        if link.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA,)]:
+            raise Elsewhere
+        if str(wanted).isdigit():
+            number = int(wanted)
+        else:
+            sql = "SELECT version FROM registered_model_aliases WHERE workspace='default' AND name=? AND alias=?"
+            row = link.execute(sql, (domain, str(wanted))).fetchone()
+            if row is None:
+                return None
+            number = int(row[0])
+        sql = (
+            "SELECT v.source, v.status, v.current_stage, t.value FROM model_versions v JOIN model_version_tags t"
+            " USING (workspace, name, version)"
+            " WHERE v.workspace='default' AND v.name=? AND v.version=? AND t.key='digest'"
+        )
+        row = link.execute(sql, (domain, number)).fetchone()
+        if row is None:
+            return None
+        source, status, stage, digest = row
+        if status != "READY" or stage != "None":
+            raise Elsewhere
+        return Seen(version=number, source=source, digest=digest)
+
+
+@contextlib.contextmanager
+def _opened(database: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=1)) as link:
+            yield link
+    except sqlite3.Error as error:
+        raise Elsewhere from error
