@@ -13,6 +13,7 @@ from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.errors import ContractBroken
+from hallmark.features import image
 from hallmark.features.fields import Field
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def column(field: Field) -> pa.Column:
     checks: list[pa.Check] = []
     low, high = field.minimum, field.maximum
     if field.media == "image":
-        return pa.Column("object", _each(_is_file, "the bytes of a file"))
+        return pa.Column("object", _each(_is_photo, "a JPEG, PNG or WebP photo that can be decoded"))
     if field.datatype == "BYTES":
         checks.append(_each(_is_text, "text"))
         if field.categories is not None:
@@ -210,8 +211,12 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_file(value: Any) -> bool:
-    return isinstance(value, bytes) and len(value) > 0
+def _is_photo(value: Any) -> bool:
+    try:
+        image.decode(value, at_least=1)
+    except image.BadImage:
+        return False
+    return True
 
 
 def _finite() -> pa.Check:

@@ -72,7 +72,8 @@ def _times(values: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC").dt.as_unit("us")
     # A column in which nothing is filled has no type of its own.
-    return values.astype(pd.DatetimeTZDtype("us", "UTC")) if values.isna().all() else values
+    empty: pd.Series = values.astype(pd.DatetimeTZDtype("us", "UTC")) if values.isna().all() else values
+    return empty
 
 
 def _mixed_zones(values: pd.Series) -> pd.Series:

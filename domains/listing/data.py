@@ -1,0 +1,67 @@
+"""Where photos come from (the synthetic marketplace, or the team's own `images.csv` and `images/`), and their contract."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domains.listing.features import FIELDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pandera.pandas as pa
+
+LABELS = (
+    "Blazer",
+    "Blouse",
+    "Body",
+    "Dress",
+    "Hat",
+    "Hoodie",
+    "Longsleeve",
+    "Outwear",
+    "Pants",
+    "Polo",
+    "Shirt",
+    "Shoes",
+    "Shorts",
+    "Skirt",
+    "T-Shirt",
+    "Top",
+    "Undershirt",
+)
+PER_DAY = 8
+"""Synthetic photos a day."""
+
+
+def contract() -> pa.DataFrameSchema:
+    """What every data set of photos keeps: a photo that can be decoded, whose it is, and which garment of the 17."""
+    import pandera.pandas as pa
+
+    from hallmark.data import contract as contracts
+
+    return contracts.frame_schema(
+        FIELDS,
+        name="listing",
+        extra={
+            "name": contracts.identity(unique=True),
+            "sender_id": contracts.identity(),
+            "label": pa.Column("object", contracts.one_of(LABELS)),
+            "kids": pa.Column("bool"),
+        },
+    )
+
+
+def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
+    """Drawn photos of garments, `PER_DAY` a day, one row each, with their labels (hallmark.data.photos)."""
+    from hallmark.data.photos import photos
+
+    return photos(max(1, (end - start).days) * PER_DAY, seed=seed, shift=shift)
+
+
+def read(source: Path) -> pd.DataFrame:
+    """The team's own photos: a folder with `images.csv` and `images/`, or a data set that Hallmark wrote."""
+    from hallmark.data import album
+
+    return album.read(source)
