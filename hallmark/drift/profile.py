@@ -118,7 +118,7 @@ def build(columns: Columns, *, scores: Columns | None = None) -> Profile:
 
 def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
     """(n,) float64, NaN for what is no finite number."""
-    if values.dtype.kind in "biuf":
+    if values.dtype.kind in "iuf":
         found = values.astype(np.float64)
     elif values.dtype.kind == "O":
         found = np.array([_number(value) for value in values], dtype=np.float64)
