@@ -64,6 +64,11 @@ class Feed(Generic[T]):
             yield item
 
     @property
+    def waiting(self) -> bool:
+        """Is there something that was not read yet?"""
+        return bool(self._items)
+
+    @property
     def closed(self) -> bool:
         """Has it been closed?"""
         return self._closed

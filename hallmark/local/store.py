@@ -83,9 +83,14 @@ class Store:
     def close(self) -> None:
         """Close the file and end every watch."""
         with self.lock:
-            for feed in list(self._feeds):
-                feed.close()
+            self.end_watches()
             self._database.close()
+
+    def end_watches(self) -> None:
+        """End every watch that is open, so that the server that streams them can stop."""
+        with self.lock:
+            for feed in tuple(self._feeds):
+                feed.close()
 
     @property
     def version(self) -> str:

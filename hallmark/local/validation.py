@@ -252,8 +252,7 @@ def _default_service(obj: Object) -> Object:
         return obj
     named = [name for name in FRAMEWORKS if isinstance(predictor.get(name), dict)]
     if len(named) == 1 and not predictor.get("model"):
-        model = dict(predictor.pop(named[0]))
-        predictor["model"] = {"modelFormat": {"name": named[0]}, **model}
+        predictor["model"] = {"modelFormat": {"name": named[0]}, **predictor.pop(named[0])}
     model = predictor.get("model")
     if isinstance(model, dict) and isinstance(model.get("modelFormat"), dict):
         if model["modelFormat"].get("name") in ("triton", "vLLM"):
