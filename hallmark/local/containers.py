@@ -92,6 +92,12 @@ def http_port(main: Json) -> int:
     return declared[0] if declared else 8080
 
 
+def health(main: Json) -> str:
+    """The path that says whether the main container is ready: its readiness probe's, else the Open Inference Protocol's."""
+    path = ((main.get("readinessProbe") or {}).get("httpGet") or {}).get("path")
+    return str(path or "/v2/health/ready")
+
+
 def free_ports(wanted: Iterable[int]) -> dict[int, int]:
     """A free loopback port for each of `wanted`."""
     held: dict[int, socket.socket] = {}

@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -82,21 +82,22 @@ class Envoy:
     async def apply(self, services: tuple[Service, ...], *, timeout: float = _HOLD) -> None:
         """Serve exactly `services`; returns when that is in effect, `HallmarkError` when Envoy refuses it."""
         async with self._lock:
-            if services == self._services and "rds.json" in self._versions:
+            if services == self._services:
                 return
             before = {c["name"]: c for c in routes.clusters(self._services, self._xds)}
             after = {c["name"]: c for c in routes.clusters(services, self._xds)}
-            self._services = services
             self._write_endpoints(services)
             # Clusters come before the routes that name them, and go after these.
-            if before != before | after:
-                await self._push("cds.json", list((before | after).values()), "dynamic_active_clusters", timeout)
+            changed = [name for name, cluster in after.items() if before.get(name) != cluster]
+            if changed:
+                await self._push("cds.json", list((before | after).values()), fresh=changed, timeout=timeout)
             await self._endpoints_in_effect(services, timeout)
-            await self._push("rds.json", [routes.routes(services)], "dynamic_route_configs", timeout)
+            await self._push("rds.json", [routes.routes(services)], fresh=[routes.ROUTES], timeout=timeout)
             if before.keys() - after.keys():
-                await self._push("cds.json", list(after.values()), "dynamic_active_clusters", timeout)
+                await self._push("cds.json", list(after.values()), fresh=(), timeout=timeout)
                 for name in before.keys() - after.keys():
                     routes.endpoint_file(self._xds, name).unlink(missing_ok=True)
+            self._services = services
 
     async def active(self, cluster: str) -> int:
         """How many requests are under way to `cluster`."""
@@ -184,27 +185,43 @@ class Envoy:
         for name, assignment in routes.assignments(services).items():
             self._write(routes.endpoint_file(self._xds, name).name, [assignment])
 
-    async def _push(self, name: str, resources: list[Json], field: str, timeout: float) -> None:
+    async def _push(self, name: str, resources: list[Json], *, fresh: Iterable[str], timeout: float) -> None:
+        """Write a file of `resources`, and wait until Envoy has those that are `fresh` in that version, and no others than these."""
+        rejected = await self._rejections()
         version = self._write(name, resources)
-        wanted = {r["name"] for r in resources}
+        wanted, fresh = {str(r["name"]) for r in resources}, set(fresh)
         deadline = asyncio.get_running_loop().time() + timeout
         while True:
-            dump = json.loads(await self._get(f"/config_dump?resource={field}"))
-            states = dump.get("configs", [])
-            if _in_effect(states, wanted, version):
+            found = await self._versions_of(name)
+            if found.keys() == wanted and all(found[each] == version for each in fresh):
                 return
-            if refused := _refusal(states, version):
-                raise HallmarkError(
-                    "Envoy refused a configuration", came=refused, do="report this as a bug of Hallmark"
-                )
+            if await self._rejections() > rejected:
+                # So that the next attempt is written again, and what is refused is not taken up after a restart.
+                self._versions.pop(name, None)
+                came = self._child.last_line() if self._child else ""
+                raise HallmarkError("Envoy refused a configuration", came=came, do="report this as a bug of Hallmark")
             if asyncio.get_running_loop().time() > deadline:
+                self._versions.pop(name, None)
                 raise Unavailable(
                     f"Envoy did not take over {name} in {timeout:g} s",
                     expected=f"version {version}",
-                    came=json.dumps(sorted({str(s.get("version_info")) for s in states})),
+                    came=json.dumps(found, sort_keys=True),
                     do=f"read {self._folder / 'envoy.log'}",
                 )
             await asyncio.sleep(_POLL)
+
+    async def _versions_of(self, name: str) -> dict[str, str]:
+        """The resources of a file that are in effect, by name, each with the version that it came with."""
+        field, body = {
+            "cds.json": ("dynamic_active_clusters", "cluster"),
+            "rds.json": ("dynamic_route_configs", "route_config"),
+        }[name]
+        text = await self._get(f"/config_dump?resource={field}")
+        states = json.loads(text).get("configs", []) if text.startswith("{") else []
+        return {s[body]["name"]: s.get("version_info", "") for s in states if body in s}
+
+    async def _rejections(self) -> int:
+        return _sum(await self._get("/stats?filter=(cds|rds.*)\\.update_rejected$"))
 
     async def _endpoints_in_effect(self, services: tuple[Service, ...], timeout: float) -> None:
         wanted = {name: _addresses(assignment) for name, assignment in routes.assignments(services).items()}
@@ -248,26 +265,6 @@ class Envoy:
 
 def _sum(text: str) -> int:
     return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if ":" in line)
-
-
-def _in_effect(states: list[Json], wanted: set[str], version: str) -> bool:
-    """Whether every wanted resource is there; a resource keeps an older version when its own content did not change."""
-    found: dict[str, Any] = {}
-    for state in states:
-        body = state.get("cluster") or state.get("route_config") or {}
-        if body.get("name"):
-            found[body["name"]] = state.get("version_info")
-    if not wanted <= found.keys():
-        return False
-    return any(found[name] == version for name in wanted) or set(found) == wanted
-
-
-def _refusal(states: list[Json], version: str) -> str | None:
-    for state in states:
-        error = state.get("error_state")
-        if error and error.get("version_info", version) == version:
-            return str(error.get("details"))
-    return None
 
 
 def _addresses(assignment: Json) -> set[tuple[int, str, int, str]]:

@@ -50,11 +50,9 @@ class Running:
         main = self.revision.template["containers"][0]
         grpc = containers.grpc_port([main])
         http = containers.http_port(main)
-        probe = (main.get("readinessProbe") or {}).get("httpGet") or {}
         return Address(
             port=self.ports.get(http, http),
             grpc_port=self.ports.get(grpc) if grpc else None,
-            health=probe.get("path") or "/v2/health/ready",
         )
 
 
@@ -88,8 +86,10 @@ class Reconciler:
         for pod in self._store.list("pods")[0]:
             self._delete_pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._unsubscribe = self._store.subscribe(self._changed)
-        for service in self._store.list("inferenceservices")[0]:
-            self._enqueue((service["metadata"]["namespace"], service["metadata"]["name"]))
+        # Each is looked at once before anybody can ask: what a status said before the restart does not hold yet.
+        self._enqueue_all(None)
+        while not self._queue.empty():
+            await self._next()
         self._tasks = [
             asyncio.create_task(self._work(), name="reconciler"),
             asyncio.create_task(self._tidy(), name="tidy"),
@@ -176,16 +176,19 @@ class Reconciler:
 
     async def _work(self) -> None:
         while True:
-            key = await self._queue.get()
-            self._waiting.discard(key)
-            try:
-                await self._reconcile(key)
-            except Exception as error:  # noqa: BLE001  one service's trouble must not end the loop that serves the others
-                _LOG.exception("reconciling %s/%s failed", *key)
-                self._report(key, error)
-                asyncio.get_running_loop().call_later(2.0, self._enqueue, key)
-            finally:
-                self._queue.task_done()
+            await self._next()
+
+    async def _next(self) -> None:
+        key = await self._queue.get()
+        self._waiting.discard(key)
+        try:
+            await self._reconcile(key)
+        except Exception as error:  # noqa: BLE001  one service's trouble must not end the loop that serves the others
+            _LOG.exception("reconciling %s/%s failed", *key)
+            self._report(key, error)
+            asyncio.get_running_loop().call_later(2.0, self._enqueue, key)
+        finally:
+            self._queue.task_done()
 
     def _report(self, key: Key, error: Exception) -> None:
         with contextlib.suppress(HallmarkError):
@@ -226,13 +229,9 @@ class Reconciler:
         """The service's revisions, with a new one where the predictor changed; and what is wrong with the spec."""
         book = self._shelf.read(*key, uid=service["metadata"]["uid"])
         try:
-            revisions.percent(service)
-            template = revisions.template(service, self._store.list("clusterservingruntimes")[0])
+            template, _ = revisions.checked(service, self._store.list("clusterservingruntimes")[0])
         except InvalidSpec as error:
             return book, error
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
-            return book, InvalidSpec("InvalidPredictorSpec", f"the spec has a value of the wrong type: {error}")
         grown = book.with_template(key[1], template, created=now())
         if grown is not book:
             grown = grown.without_old(frozenset(self._running.get(key, {})) | _named(service))
@@ -355,6 +354,7 @@ class Reconciler:
                     variant="canary" if name == decided.canary else "stable",
                     weight=shares.get(name, 0),
                     address=address if live else None,
+                    health=containers.health(revision.template["containers"][0]),
                     grpc=containers.grpc_port(revision.template["containers"][:1]) is not None,
                 )
             )

@@ -134,6 +134,17 @@ class Shelf:
         return self._folder / namespace / f"{name}.json"
 
 
+def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
+    """The template and the canaryTrafficPercent of an InferenceService; `InvalidSpec`, whatever the spec holds."""
+    try:
+        found = template(service, runtimes)
+        return found, percent(service)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
+        text = f"the spec has a value of the wrong type: {error}"
+        raise InvalidSpec("InvalidPredictorSpec", text) from error
+
+
 def template(service: Json, runtimes: list[Json]) -> Json:
     """The revision template of an InferenceService with one of `runtimes`; `InvalidSpec` says what cannot be served."""
     meta, spec = service.get("metadata") or {}, service.get("spec") or {}

@@ -33,18 +33,17 @@ _BUFFER = "envoy.filters.http.buffer"
 
 
 class Address(BaseModel):
-    """Where a ready pod listens: HTTP, and gRPC where it has it; `health` is its readiness path on the HTTP port."""
+    """Where a ready pod listens: HTTP, and gRPC where it has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int
     grpc_port: int | None = None
-    health: str = "/v2/health/ready"
 
 
 class Backend(BaseModel):
-    """A revision with its share of the traffic; no address while its pod is not ready."""
+    """A revision with its share of the traffic; no address while its pod is not ready. `health` is its readiness path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,6 +52,7 @@ class Backend(BaseModel):
     weight: int
     address: Address | None = None
     grpc: bool = False
+    health: str = "/v2/health/ready"
 
 
 class Service(BaseModel):
@@ -243,7 +243,6 @@ def _virtual_host(name: str, domains: list[str], found: list[Json]) -> Json:
 
 
 def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool) -> Json:
-    health = backend.address.health if backend.address else "/v2/health/ready"
     protocol: Json = {"http2_protocol_options": {}} if h2 else {"http_protocol_options": {}}
     return {
         "@type": _CLUSTER,
@@ -264,7 +263,7 @@ def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool) -> Json:
                 "unhealthy_interval": "0.25s",
                 "unhealthy_threshold": 3,
                 "healthy_threshold": 1,
-                "http_health_check": {"path": health, "codec_client_type": "HTTP1"},
+                "http_health_check": {"path": backend.health, "codec_client_type": "HTTP1"},
             }
         ],
         # Only what says that the server is gone ejects it: an answer of 500 or 4xx is an answer (faults.md).
