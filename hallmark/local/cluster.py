@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -29,6 +29,9 @@ from hallmark.local import leash
 from hallmark.local.processes import LOG_BYTES, Leash, tail
 from hallmark.rollout.release import replace
 from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.local.access import Access
 
 PORT = 8080
 _STATE = "state.json"
@@ -56,7 +59,7 @@ class State(BaseModel):
     @property
     def api(self) -> str:
         """Where the Kubernetes API is."""
-        return f"http://127.0.0.1:{self.api_port}"
+        return f"https://127.0.0.1:{self.api_port}"
 
 
 def state(settings: Settings) -> State | None:
@@ -110,7 +113,7 @@ def down(settings: Settings, *, timeout: float = 60.0) -> bool:
         os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if not _locked(settings.cluster) and not leash.alive(_leftovers(settings)):
+        if not leash.alive([(running.pid, running.identity), *_leftovers(settings)]):
             return True
         time.sleep(0.05)
     if leash.identity(running.pid) == running.identity:
@@ -131,6 +134,7 @@ def run(settings: Settings, *, port: int = PORT, api_port: int = 0) -> None:
 
 async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
     from hallmark.local import api, kubeconfig
+    from hallmark.local.access import Access
     from hallmark.local.envoy import Envoy
     from hallmark.local.reconciler import Reconciler
     from hallmark.local.store import Store
@@ -150,16 +154,20 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
     envoy = Envoy(folder / "envoy", port=port, on=held)
     settings.models.mkdir(parents=True, exist_ok=True)
     reconciler = Reconciler(store, envoy=envoy, on=held, models=settings.models, folder=folder, root=settings.root)
-    server = _server(api.app(store, pods=reconciler))
+    access = Access.open(folder / "access")
+    server = _server(api.app(store, pods=reconciler, token=access.token.get_secret_value()), access)
     tasks: list[asyncio.Task[Any]] = []
     try:
         await envoy.start()
         await reconciler.start()
         tasks.append(asyncio.create_task(server.serve(sockets=[listener])))
         while not server.started:
+            if tasks[0].done():
+                tasks[0].result()
+                raise Unavailable("the Kubernetes API did not start", do="read the lines above")
             await asyncio.sleep(0.01)
         here = listener.getsockname()[1]
-        kubeconfig.write(settings.kubeconfig, server=f"http://127.0.0.1:{here}")
+        kubeconfig.write(settings.kubeconfig, server=f"https://127.0.0.1:{here}", access=access)
         replace(folder / _STATE, _state(port, here, envoy.admin).model_dump_json())
         await stop.wait()
     finally:
@@ -173,7 +181,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
         held.close()
 
 
-def _server(app: Any) -> Any:
+def _server(app: Any, access: Access) -> Any:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -184,7 +192,14 @@ def _server(app: Any) -> Any:
             yield
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, timeout_keep_alive=75, ws="none"
+        app,
+        log_level="warning",
+        access_log=False,
+        ssl_certfile=str(access.certificate),
+        ssl_keyfile=str(access.key),
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+        ws="none",
     )
     return Server(config)
 
@@ -220,6 +235,8 @@ def _wait_until_up(settings: Settings, child: subprocess.Popen[bytes], log: Path
     while time.monotonic() < deadline:
         found = state(settings)
         if found is not None and found.pid == child.pid:
+            # It outlives this process, which therefore does not wait for it.
+            child.returncode = 0
             return found
         if child.poll() is not None:
             raise _why(settings, child.returncode, log)

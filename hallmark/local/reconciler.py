@@ -129,7 +129,8 @@ class Reconciler:
         await asyncio.wait_for(self._queue.join(), timeout)
 
     def _find(self, namespace: str, pod: str) -> Running | None:
-        found = (r for (ns, _), each in self._running.items() if ns == namespace for r in each.values())
+        # Copies, since the API reads logs on another thread.
+        found = (r for (ns, _), each in list(self._running.items()) if ns == namespace for r in list(each.values()))
         return next((running for running in found if running.pod.name == pod), None)
 
     def _changed(self, change: Change) -> None:
