@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from hallmark.errors import DeclarationError, HallmarkError
-from hallmark.local import discovery, openapi, problems, proxy, resources, watching, writes
+from hallmark.local import discovery, openapi, problems, protobuf, proxy, resources, watching, writes
 from hallmark.local import table as tables
 from hallmark.local.body import LIMIT, Body, parse
 from hallmark.local.guard import OPEN, Guard
@@ -40,7 +40,15 @@ __all__ = ["PodBackend", "app"]
 _LOG = logging.getLogger(__name__)
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _SUBRESOURCES = ("status", "finalize")
-_MEDIA = ("application/json", "application/yaml", writes.JSON, writes.MERGE, writes.STRATEGIC, *writes.APPLY)
+_MEDIA = (
+    "application/json",
+    "application/yaml",
+    protobuf.MEDIA,
+    writes.JSON,
+    writes.MERGE,
+    writes.STRATEGIC,
+    *writes.APPLY,
+)
 
 
 def app(store: Store, *, pods: PodBackend, token: str) -> Starlette:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from hallmark.local import protobuf
 from hallmark.local.problems import Problem, bad_request
 
 LIMIT = 3 << 20
@@ -33,7 +34,10 @@ def parse(raw: bytes, *, media: str) -> Body:
     if len(raw) > LIMIT:
         raise Problem("RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
     try:
-        body = _yaml(raw) if media.endswith("yaml") else _json(raw)
+        if media == protobuf.MEDIA:
+            body = Body(protobuf.decode(raw))
+        else:
+            body = _yaml(raw) if media.endswith("yaml") else _json(raw)
         check(body.value)
     except (_Unfit, ValueError, yaml.YAMLError, RecursionError) as error:
         words = " ".join(str(error).split())[:300] or "too deeply nested"

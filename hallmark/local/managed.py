@@ -106,8 +106,7 @@ def apply(live: Object | None, applied: Object, *, manager: str, force: bool, sc
         else:
             entry["fieldsV1"] = _encode(paths - taken)
             others |= paths - taken
-    for path in sorted(previous - wanted - others, key=lambda each: (-len(each), each[-1] == _SELF)):
-        _take_away(merged, path, schema)
+    _take_away_all(merged, previous - wanted - others, others, schema)
     entries = [entry for entry in entries if not _is(entry, manager, "Apply", "")]
     entries.append(_entry(applied, manager, "Apply", wanted, ""))
     _keep(merged, entries)
@@ -168,6 +167,17 @@ def _at(obj: Any, path: Path, schema: Object) -> Any:
             obj = found[0] if found else None
             schema = schemas.items(schema)
     return obj
+
+
+def _take_away_all(obj: Object, paths: Paths, others: set[Path], schema: Object) -> None:
+    """Items first, whole, unless somebody else owns a field in them: then the item and what it is known by stay."""
+    held = {path[:end] for path in others for end in range(1, len(path))}
+    for path in sorted(paths, key=lambda each: (each[-1] != _SELF, len(each))):
+        in_item = len(path) > 1 and path[-2].startswith("k:")
+        is_key = in_item and path[-1].removeprefix("f:") in json.loads(path[-2][2:])
+        if in_item and path[:-1] in held and (path[-1] == _SELF or is_key):
+            continue
+        _take_away(obj, path, schema)
 
 
 def _take_away(obj: Any, path: Path, schema: Object) -> None:

@@ -16,8 +16,8 @@ _PATCHES = (
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/apply-patch+yaml",
-    "application/strategic-merge-patch+json",
 )
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 @cache
@@ -143,7 +143,9 @@ def _operation(item: Resource, action: str, *, many: bool = False) -> Object:
     }
     if action in ("post", "put", "patch"):
         operation["parameters"] = [_parameter(name) for name in ("dryRun", "fieldManager", "fieldValidation")]
-        kinds = _PATCHES if action == "patch" else ("application/json", "application/yaml")
+        # kubectl sends strategic patches to whatever says here that it takes them.
+        patches = _PATCHES if item.custom else (*_PATCHES, _STRATEGIC)
+        kinds = patches if action == "patch" else ("application/json", "application/yaml")
         body: Any = {"type": "object"} if action == "patch" else ref
         operation["requestBody"] = {"required": True, "content": {kind: {"schema": body} for kind in kinds}}
     if action == "delete":
