@@ -70,7 +70,8 @@ def _times(values: pd.Series) -> pd.Series:
             return _mixed_zones(values)
         values = parsed if parsed.dtype != object else _mixed_zones(values)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return values.dt.tz_convert("UTC").dt.as_unit("us")
+        zoned: pd.Series = values.dt.tz_convert("UTC").dt.as_unit("us")
+        return zoned
     # A column in which nothing is filled has no type of its own.
     empty: pd.Series = values.astype(pd.DatetimeTZDtype("us", "UTC")) if values.isna().all() else values
     return empty
