@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,21 +54,24 @@ class Verdict(BaseModel):
     reasons: tuple[str, ...] = ()
 
 
-def judge(profile: Profile, window: Columns, drift: Drift, *, captured: float | None = None) -> Verdict:
+def judge(
+    profile: Profile, window: Columns, drift: Drift, *, captured: float | None = None, doubts: Sequence[str] = ()
+) -> Verdict:
     """The verdict on `window`, columns as `observe` gives them and scores as the model answers them.
 
     window:   (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
     captured: share of served requests that were captured, where it is known.
+    doubts:   other reasons why the window is not the traffic; with one it proves nothing.
     DRIFT needs a column with psi over the threshold, and p below `ALPHA`.
     """
     rows = max((len(values) for values in window.values()), default=0)
     watched = [column for column in profile.columns if not drift.columns or column.name in drift.columns]
     unknown = sorted(set(drift.columns) - {column.name for column in watched})
-    lacking = _lacking(rows, captured, drift, unknown)
+    lacking = [*doubts, *_lacking(rows, captured, drift, unknown)]
     columns = _columns(watched, window, rows, drift.threshold) if rows else ()
     drifted = sorted((column for column in columns if column.drifted), key=lambda column: -column.psi)
     state: State = "OK"
-    if rows < drift.minimum or (captured is not None and captured < COMPLETE):
+    if rows < drift.minimum or doubts or (captured is not None and captured < COMPLETE):
         state, reasons = "INSUFFICIENT", lacking
     elif drifted:
         state, reasons = "DRIFT", [*(f"{column.name}: {column.note}" for column in drifted), *lacking]
@@ -116,7 +120,7 @@ def _columns(watched: list[Column], window: Columns, rows: int, threshold: float
                 missing=round(float(tally[-1]) / max(1, rows), 4),
                 missing_in_reference=round(column.missing, 4),
                 drifted=drifted,
-                note=_note(column, judged, absent=column.name not in window) if drifted else "",
+                note=_note(column, judged) if drifted else "",
             )
         )
     return found
@@ -138,9 +142,9 @@ def _forgiven(column: Column, tally: NDArray[Any]) -> NDArray[np.int64]:
     return kept
 
 
-def _note(column: Column, tally: NDArray[np.int64], *, absent: bool) -> str:
+def _note(column: Column, tally: NDArray[np.int64]) -> str:
     """The bin that moved most, in words."""
-    if absent:
+    if tally[-1] == tally.sum():
         return "the column is missing"
     before, now = statistics.shares(column.counts), statistics.shares(tally)
     most = int(statistics.index_parts(before, now).argmax())

@@ -1,0 +1,196 @@
+"""The monitor over HTTP: events in; verdict, metrics and window out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from hallmark.drift.verdict import Verdict
+from inference_services.drift_monitor import events, exposition, state
+from inference_services.drift_monitor.monitor import Monitor
+
+_log = logging.getLogger(__name__)
+LARGEST = 32 * 1024 * 1024
+"""Bytes of one call."""
+MOST_WAITING = 16
+"""Calls that wait for their turn; more are told to come again."""
+
+
+ASK_EVERY = 2.0
+SAVE_EVERY = 30.0
+"""Seconds between looks at the runtime's counters, and between copies of the windows to disk."""
+
+
+def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
+    """POST / (also /events) takes events; GET /verdict, /metrics, /window, /healthz.
+
+    Where `state_file` is given, the windows are taken up from it and kept in it. Events are
+    taken from this host alone, since that is where the runtime is, or with `remote_events` from anywhere.
+    """
+    door = _Door(monitor, remote_events=remote_events)
+    if state_file is not None:
+        state.restore(monitor, state_file)
+    return Starlette(
+        lifespan=lambda _: door.housekeeping(state_file),
+        routes=[
+            Route("/", door.take, methods=["POST"]),
+            Route("/events", door.take, methods=["POST"]),
+            Route("/verdict", door.verdict, methods=["GET"]),
+            Route("/metrics", door.metrics, methods=["GET"]),
+            Route("/window", door.window, methods=["GET"]),
+            Route("/healthz", door.health, methods=["GET"]),
+        ],
+    )
+
+
+class _Door:
+    """One at a time through to the monitor, in a thread, so that health answers while photos are read."""
+
+    def __init__(self, monitor: Monitor, *, remote_events: bool) -> None:
+        self._monitor = monitor
+        self._remote_events = remote_events
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def housekeeping(self, state_file: Path | None) -> AsyncIterator[None]:
+        """What runs beside the calls: the runtime's counters, and the windows' copy on disk."""
+        tasks = []
+        if (served := self._monitor.served) is not None:
+            tasks.append(asyncio.create_task(_every(ASK_EVERY, lambda: asyncio.to_thread(served.read))))
+        if state_file is not None:
+            tasks.append(asyncio.create_task(_every(SAVE_EVERY, lambda: self._save(state_file))))
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if state_file is not None:
+            await self._save(state_file)
+
+    async def take(self, request: Request) -> Response:
+        if not (self._remote_events or _is_loopback(request)):
+            self._monitor.counts["foreign"] += 1
+            return _answer(403, {"error": "expected events from this host"})
+        if self._waiting >= MOST_WAITING:
+            self._monitor.counts["busy"] += 1
+            return _answer(503, {"error": "too many calls wait; come again"}, {"retry-after": "1"})
+        self._waiting += 1
+        try:
+            body = await _body(request)
+            if body is None:
+                self._monitor.counts["malformed"] += 1
+                return _answer(413, {"error": f"expected at most {LARGEST} bytes"}, {"connection": "close"})
+            async with self._turn:
+                accepted, wrong = await asyncio.to_thread(self._take, dict(request.headers), body)
+        except ClientDisconnect:
+            return _answer(400, {"error": "the call was cut off"})
+        finally:
+            self._waiting -= 1
+        status = 202 if accepted or not wrong else 400
+        return _answer(status, {"accepted": accepted, "malformed": len(wrong), "errors": wrong[:5]})
+
+    async def verdict(self, request: Request) -> Response:
+        async with self._turn:
+            verdicts = await asyncio.to_thread(self._verdicts)
+            shown = {name: {**verdict.model_dump(), **self._span(name)} for name, verdict in verdicts.items()}
+        whole = {
+            "service": self._monitor.service,
+            "digest": self._monitor.reference.digest,
+            "variants": shown,
+            "events": dict(self._monitor.counts),
+        }
+        return _answer(200, whole)
+
+    async def metrics(self, request: Request) -> Response:
+        async with self._turn:
+            text = await asyncio.to_thread(lambda: exposition.text(self._monitor, self._verdicts()))
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def window(self, request: Request) -> Response:
+        known = list(self._monitor.windows)
+        variant = request.query_params.get("variant", known[-1] if len(known) == 1 else "")
+        limit = request.query_params.get("limit")
+        if limit is not None and not (limit.isascii() and limit.isdecimal() and len(limit) < 10):
+            return _answer(400, {"error": "expected limit to be a whole number"})
+        if variant not in self._monitor.windows:
+            return _answer(404, {"error": f"no such variant; expected one of {known}"})
+        async with self._turn:
+            columns = self._monitor.windows[variant].columns(newest=None if limit is None else int(limit))
+        rows = len(next(iter(columns.values()), ()))
+        shown = {name: [_plain(value) for value in values.tolist()] for name, values in columns.items()}
+        return _answer(200, {"variant": variant, "rows": rows, "columns": shown})
+
+    async def health(self, request: Request) -> Response:
+        return _answer(200, {"status": "ok"})
+
+    async def _save(self, path: Path) -> None:
+        try:
+            async with self._turn:
+                await asyncio.to_thread(state.save, self._monitor, path)
+        except OSError as error:
+            _log.warning("the windows cannot be saved to %s: %s", path, error.strerror or error)
+
+    def _take(self, headers: dict[str, str], body: bytes) -> tuple[int, list[str]]:
+        try:
+            good, wrong = events.parse(headers, body)
+        except events.Malformed as error:
+            self._monitor.counts["malformed"] += 1
+            return 0, [str(error)]
+        self._monitor.counts["malformed"] += len(wrong)
+        refused = self._monitor.take(good)
+        return len(good) - len(refused), [*wrong, *refused]
+
+    def _verdicts(self) -> dict[str, Verdict]:
+        return {name: self._monitor.verdict(name) for name in list(self._monitor.windows)}
+
+    def _span(self, name: str) -> dict[str, str | int]:
+        window = self._monitor.windows[name]
+        first, last = (datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in window.span())
+        return {"requests": window.requests, "since": first, "until": last}
+
+
+def _is_loopback(request: Request) -> bool:
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await work()
+        await asyncio.sleep(seconds)
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body, or None where it is larger than is taken; no more than that is ever held."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > LARGEST:
+        return None
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _answer(status: int, whole: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(whole, status_code=status, headers=headers)

@@ -1,0 +1,57 @@
+"""The monitor's command line and configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hallmark.domain import Drift, validated
+from hallmark.errors import DeclarationError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one monitor runs."""
+
+    model_dir: Path
+    port: int
+    host: str
+    config: Path | None
+    remote_events: bool
+    service: str | None
+    runtime_metrics_url: str | None
+    state: Path | None
+    digest: str | None
+
+
+def read(arguments: Sequence[str] | None = None) -> Options:
+    """The options given, and the digest that HALLMARK_MODEL_DIGEST asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_services.drift_monitor",
+        description="Keep a window of captured traffic per variant and say whether it has drifted.",
+    )
+    parser.add_argument("--model-dir", type=Path, required=True, help="the served model's folder")
+    parser.add_argument("--port", type=int, default=9090)
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
+    parser.add_argument("--remote-events", action="store_true", help="take events from other hosts too")
+    parser.add_argument("--config", type=Path, help="JSON of the domain's drift section; absent: its defaults")
+    parser.add_argument("--service", help="the InferenceService whose events count; default: the model's domain")
+    parser.add_argument("--runtime-metrics-url", help="the runtime's /metrics, to count what was not captured")
+    parser.add_argument("--state", type=Path, help="file that keeps the windows over a restart")
+    found = parser.parse_args(arguments)
+    return Options(**vars(found), digest=os.environ.get("HALLMARK_MODEL_DIGEST") or None)
+
+
+def drift(path: Path | None) -> Drift:
+    """The drift section in `path`; its defaults where there is no such file, `DeclarationError` where it is wrong."""
+    if path is None or not path.is_file():
+        return Drift()
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DeclarationError(f"{path} is not JSON", expected="a drift section", came=str(error)) from error
+    return validated(Drift, raw, str(path))

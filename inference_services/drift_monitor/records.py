@@ -1,0 +1,199 @@
+"""From V2 JSON to the columns that are watched: forgiving, since a broken value is a fact about the traffic."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark.features.fields import Columns, Field
+from inference_services.drift_monitor.events import Malformed
+from inference_services.drift_monitor.reference import Reference
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One half of an exchange: its record count as sent, and columns of those records that are kept."""
+
+    records: int
+    columns: dict[str, NDArray[Any]]
+
+
+class Decoder:
+    """Reads requests and responses of one model; of a large request it keeps `most` records, evenly spread."""
+
+    def __init__(self, reference: Reference, *, most: int) -> None:
+        self._fields = reference.signature.fields
+        self._observe: Callable[[Columns], Columns] = reference.observe
+        self._inputs = [column.name for column in reference.profile.columns if column.source == "input"]
+        self._outputs = [column.name for column in reference.profile.columns if column.source == "output"]
+        self._most = most
+        self.unreadable = 0
+
+    def requests(self, bodies: Sequence[dict[str, Any]]) -> list[Part | Malformed]:
+        """Each request's watched columns; their records are observed together, which costs a tenth."""
+        raw = [_attempt(self._request, body) for body in bodies]
+        good = [part for part in raw if not isinstance(part, Malformed)]
+        if not good:
+            return [part for part in raw if isinstance(part, Malformed)]
+        joined = {
+            field.name: _typed([value for _, values in good for value in values[field.name]], field)
+            for field in self._fields
+        }
+        observed = self._observed(joined, sum(len(values[self._fields[0].name]) for _, values in good))
+        parts: list[Part | Malformed] = []
+        at = 0
+        for part in raw:
+            if isinstance(part, Malformed):
+                parts.append(part)
+                continue
+            records, values = part
+            end = at + len(values[self._fields[0].name])
+            parts.append(Part(records, {name: column[at:end] for name, column in observed.items()}))
+            at = end
+        return parts
+
+    def response(self, body: dict[str, Any]) -> Part:
+        """The answered scores and labels that the profile knows."""
+        tensors = _tensors(body, "outputs")
+        records = _records(tensors)
+        columns = {}
+        for name in self._outputs:
+            tensor = tensors.get(name, {"data": []})
+            values = tensor["data"]
+            columns[name] = _objects(self._kept(values) if len(values) == records else [None] * self._count(records))
+        return Part(records, columns)
+
+    def _request(self, body: dict[str, Any]) -> tuple[int, dict[str, list[Any]]]:
+        tensors = _tensors(body, "inputs")
+        records = _records(tensors)
+        values = {}
+        for field in self._fields:
+            data = _nested(tensors[field.name]["data"], records, field) if field.name in tensors else [None] * records
+            values[field.name] = self._kept(data)
+        return records, values
+
+    def _count(self, records: int) -> int:
+        return min(records, self._most)
+
+    def _kept(self, values: list[Any]) -> list[Any]:
+        if len(values) <= self._most:
+            return values
+        return [values[at * len(values) // self._most] for at in range(self._most)]
+
+    def _observed(self, columns: Columns, rows: int) -> dict[str, NDArray[Any]]:
+        """What `observe` makes of the records; where it fails, record by record, and the broken ones are all missing."""
+        try:
+            return self._shaped(self._observe(columns), rows)
+        except Exception as error:  # noqa: BLE001  the domain's own code, on records that may be broken in any way
+            if rows == 1:
+                self.unreadable += 1
+                _log.debug("a record cannot be observed: %s", error)
+                return {name: _objects([None]) for name in self._inputs}
+        single = [
+            self._observed({name: values[row : row + 1] for name, values in columns.items()}, 1) for row in range(rows)
+        ]
+        return {name: np.concatenate([part[name] for part in single]) for name in self._inputs}
+
+    def _shaped(self, observed: Columns, rows: int) -> dict[str, NDArray[Any]]:
+        found = {name: np.asarray(observed[name]) for name in self._inputs if name in observed}
+        if wrong := [name for name, values in found.items() if values.shape != (rows,)]:
+            raise ValueError(f"{wrong[0]} is not a value a record")
+        return {name: found[name] if name in found else _objects([None] * rows) for name in self._inputs}
+
+
+def _attempt(
+    read: Callable[[dict[str, Any]], tuple[int, dict[str, list[Any]]]], body: dict[str, Any]
+) -> tuple[int, dict[str, list[Any]]] | Malformed:
+    try:
+        return read(body)
+    except Malformed as error:
+        return error
+
+
+def _tensors(body: dict[str, Any], side: str) -> dict[str, dict[str, Any]]:
+    tensors = body.get(side)
+    if not isinstance(tensors, list) or not tensors:
+        raise Malformed(f"expected {side}: a list of tensors")
+    found = {}
+    for tensor in tensors:
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+            raise Malformed(f"expected each of {side} to have a name")
+        shape = tensor.get("shape")
+        if not isinstance(tensor.get("data"), list) or not isinstance(shape, list) or not _is_shape(shape):
+            raise Malformed("expected a tensor with a shape and data in JSON")
+        found[tensor["name"]] = tensor
+    return found
+
+
+def _is_shape(shape: list[Any]) -> bool:
+    return bool(shape) and all(type(side) is int and side >= 0 for side in shape)
+
+
+def _records(tensors: dict[str, dict[str, Any]]) -> int:
+    counts = {tensor["shape"][0] for tensor in tensors.values()}
+    records: int = counts.pop()
+    if counts or not 0 < records <= 1_000_000:
+        raise Malformed("expected tensors of the same number of records, at least one")
+    if not any(len(tensor["data"]) >= records for tensor in tensors.values()):
+        raise Malformed("expected as much data as the shape says")
+    return records
+
+
+def _nested(data: list[Any], records: int, field: Field) -> list[Any]:
+    """A value a record: as it is, or cut from a flat list where a record has many."""
+    if len(data) == records:
+        return data
+    size = math.prod(field.shape)
+    if field.shape and len(data) == records * size:
+        return [data[at : at + size] for at in range(0, len(data), size)]
+    return [None] * records
+
+
+def _typed(values: list[Any], field: Field) -> NDArray[Any]:
+    """The values as the field's numpy type; where one does not fit, as objects with None (or NaN) in its place."""
+    if field.shape:
+        return _objects(values)
+    if field.media is not None:
+        return _objects([_bytes(value) for value in values])
+    if field.datatype == "BYTES":
+        return _objects([value if isinstance(value, str) else None for value in values])
+    if field.datatype == "BOOL":
+        good = [value if type(value) is bool else None for value in values]
+        return np.array(good, dtype=np.bool_) if None not in good else _objects(good)
+    numbers = np.array([_number(value) for value in values], dtype=np.float64)
+    if field.datatype in ("INT32", "INT64") and np.isfinite(numbers).all() and np.abs(numbers).max(initial=0) < 2**53:
+        return numbers.astype(field.dtype if field.datatype == "INT64" else np.int64)
+    return numbers
+
+
+def _number(value: object) -> float:
+    if type(value) is float:
+        return value
+    try:
+        return float(value) if type(value) is int else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _bytes(value: object) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    out = np.empty(len(values), dtype=object)
+    for at, value in enumerate(values):
+        out[at] = value
+    return out
