@@ -104,32 +104,24 @@ def _placed(parts: list[Part], shape: tuple[int, int], *, angle: float, random: 
     every = np.concatenate([part.points for part in parts if part.kind == "cloth"])
     low, high = every.min(axis=0), every.max(axis=0)
     middle, extent = (low + high) / 2, high - low
-    phase, bend = random.uniform(0, 2 * np.pi, 4), random.normal(0, 0.022, 4)
+    phase, bend = random.uniform(0, 2 * np.pi, 4), random.normal(0, 0.029, 4)
     stretch = np.exp(random.normal(0, 0.05, 2))
     cos, sin = np.cos(angle), np.sin(angle)
     turned = np.array([[abs(cos), abs(sin)], [abs(sin), abs(cos)]]) @ (extent * stretch)
-    fill = random.uniform(0.72, 0.97)
+    fill = random.uniform(0.8, 1.03)
     scale = fill * min(shape[1] / turned[0], shape[0] / turned[1])
     slack = (np.array((shape[1], shape[0])) - turned * scale) / 2
     centre = np.array((shape[1], shape[0])) / 2 + slack * random.uniform(-0.8, 0.8, 2)
     skew = random.normal(0, 0.05)
 
-    def lay(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        p = (points - middle) * stretch
-        p = p * (1 + skew * p[:, 1:] / extent[1])
-        wave = np.stack(
-            (bend[0] * np.sin(2.1 * p[:, 1] + phase[0]), bend[1] * np.sin(2.3 * p[:, 0] + phase[1])), axis=1
-        )
-        wave += np.stack(
-            (bend[2] * np.sin(4.7 * p[:, 1] + phase[2]), bend[3] * np.sin(5.1 * p[:, 0] + phase[3])), axis=1
-        )
-        p = p + 2 * wave
-        return np.stack((p[:, 0] * cos - p[:, 1] * sin, p[:, 0] * sin + p[:, 1] * cos), axis=1) * scale + centre
-
-    return [
-        Part(part.kind, lay(_dense(part.points, closed=not part.width)), part.value, part.width * scale)
-        for part in parts
-    ]
+    outlines = [_dense(part.points, closed=not part.width) for part in parts]
+    p = (np.concatenate(outlines) - middle) * stretch
+    p = p * (1 + skew * p[:, 1:] / extent[1])
+    slow = bend[:2] * np.sin(np.array((2.1, 2.3)) * p[:, ::-1] + phase[:2])
+    fast = bend[2:] * np.sin(np.array((4.7, 5.1)) * p[:, ::-1] + phase[2:])
+    p = (p + slow + fast) @ np.array([[cos, sin], [-sin, cos]]) * scale + centre
+    laid = np.split(p, np.cumsum([len(each) for each in outlines])[:-1])
+    return [Part(part.kind, points, part.value, part.width * scale) for part, points in zip(parts, laid, strict=True)]
 
 
 def _dense(points: NDArray[np.float64], *, closed: bool) -> NDArray[np.float64]:
@@ -155,8 +147,12 @@ def _layers(parts: list[Part], shape: tuple[int, int]) -> tuple[Floats, Floats, 
             pens[part.kind].polygon(points, fill=fill)
         if part.kind == "cloth" and not part.width:  # what lies above hides the details of what lies below
             pens["shade"].polygon(points, fill=128)
-    reduced = [np.asarray(image.reduce(_FINER), dtype=np.float32) for image in images.values()]
-    return reduced[0] / 255, reduced[1] / 128, reduced[2] / 255
+    full = np.float32(255), np.float32(128), np.float32(255)
+    cloth, shade, accent = (
+        np.asarray(image.reduce(_FINER), dtype=np.float32) / most
+        for image, most in zip(images.values(), full, strict=True)
+    )
+    return cloth, shade, accent
 
 
 def _colours(random: np.random.Generator) -> Floats:
@@ -175,7 +171,7 @@ def _fabric(kind: str, colours: Floats, shape: tuple[int, int], angle: float, ra
         blue = np.array([70, 95, 140], dtype=np.float32) * np.float32(random.uniform(0.45, 1.35))
         worn = (
             1
-            + 0.07 * random.standard_normal(shape).astype(np.float32)
+            + 0.07 * random.standard_normal(shape, dtype=np.float32)
             + 0.16 * scenes.smooth(random, shape, cells=(5, 4))
         )
         return np.asarray(blue * worn[..., None], dtype=np.float32)

@@ -14,16 +14,18 @@ GROUNDS = ("sheet", "wood", "tiles", "carpet", "wall", "quilt")
 _SHARES = (0.34, 0.2, 0.12, 0.12, 0.12, 0.1)
 _GROUND_COLOURS = np.array(
     [
-        (225, 222, 216),
+        (226, 223, 217),
+        (214, 210, 204),
         (198, 190, 178),
-        (170, 30, 40),
-        (190, 50, 110),
-        (34, 34, 40),
-        (150, 150, 155),
+        (178, 172, 168),
         (190, 165, 130),
-        (110, 130, 160),
-        (225, 60, 40),
-        (90, 120, 90),
+        (160, 34, 44),
+        (178, 62, 104),
+        (36, 36, 42),
+        (138, 138, 144),
+        (128, 142, 164),
+        (200, 74, 56),
+        (112, 128, 104),
     ],
     dtype=np.float32,
 )
@@ -67,14 +69,14 @@ def scene(random: np.random.Generator) -> Scene:
         scale=float(random.uniform(0.7, 1.5)),
         turn=float(random.uniform(0, np.pi)),
         white=np.array([1 + warm, 1.0, 1 - warm * 1.3], dtype=np.float32),
-        exposure=float(random.uniform(0.78, 1.12)),
+        exposure=float(random.uniform(0.85, 1.15)),
         contrast=float(random.uniform(0.85, 1.15)),
         light=(float(random.uniform(0, 2 * np.pi)), float(random.uniform(0.02, 0.3))),
-        vignette=float(random.uniform(0.0, 0.3)),
+        vignette=float(random.uniform(0.0, 0.22)),
         noise=float(random.uniform(0.8, 6.0)),
         blur=float(random.choice([0.0, 0.0, 0.35, 0.6])),
         size=int(random.choice([160, 160, 160, 144])),
-        ratio=float(random.choice([0.75, 0.75, 0.75, 0.5625, 1.0, 4 / 3], p=[0.3, 0.2, 0.15, 0.15, 0.1, 0.1])),
+        ratio=float(random.choice([0.75, 0.75, 0.75, 0.5625, 1.0, 4 / 3], p=[0.35, 0.2, 0.15, 0.08, 0.1, 0.12])),
         quality=int(random.integers(68, 93)),
         tilt=float(random.normal(0, 0.06)),
     )
@@ -97,7 +99,7 @@ def changed(scene: Scene) -> Scene:
 
 def smooth(random: np.random.Generator, shape: tuple[int, int], *, cells: tuple[int, int]) -> Floats:
     """(height, width) smooth noise about 0, of about that many hills."""
-    small = Image.fromarray(random.standard_normal(cells).astype(np.float32))
+    small = Image.fromarray(random.standard_normal(cells, dtype=np.float32))
     return np.asarray(small.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
@@ -125,13 +127,13 @@ def _tone(scene: Scene, u: Floats, v: Floats, shape: tuple[int, int], random: np
         each = np.sin(plank * 12.9898 + np.floor(v * 1.7 + plank * 0.37) * 78.233) * 43758.5453
         grain = np.sin(u * 260 + 3 * smooth(random, shape, cells=(6, 6))) * 0.035
         gap = np.where((u * 9) % 1 < 0.05, 0.72, 1.0)
-        return (0.88 + 0.24 * (each - np.floor(each)) + grain) * gap
+        return np.asarray((0.88 + 0.24 * (each - np.floor(each)) + grain) * gap, dtype=np.float32)
     if scene.ground == "tiles":
         gap = np.minimum((u * 4) % 1, (v * 4) % 1) < 0.03
         return np.where(gap, 0.74, 1 + 0.03 * folds)
     if scene.ground == "wall":
         return 1 + 0.03 * folds
-    rough = random.standard_normal(shape).astype(np.float32)
+    rough = random.standard_normal(shape, dtype=np.float32)
     return 1 + (0.11 if scene.ground == "carpet" else 0.03) * rough + 0.05 * folds
 
 
@@ -139,19 +141,21 @@ def _figure(scene: Scene, u: Floats, v: Floats) -> Floats:
     """(height, width) 0..1 where a carpet or quilt shows its second colour."""
     if scene.ground == "quilt":
         return (0.55 * ((u * 7) % 1 < 0.35) + 0.4 * ((v * 7) % 1 < 0.35)).astype(np.float32)
-    waves = np.sin(u * 38) * np.sin(v * 38) + 0.6 * np.sin((u + v) * 21)
-    return (0.75 * (waves > 0.55)).astype(np.float32)
+    waves = np.sin(u * 52) * np.sin(v * 52) + 0.5 * np.sin(u * 26) * np.cos(v * 26)
+    return (0.55 * (np.abs(waves) > 0.6)).astype(np.float32)
 
 
 def exposed(photo: Floats, scene: Scene, random: np.random.Generator) -> Floats:
     """The photo (height, width, 3) in the sender's light, as the camera's sensor and software make it."""
     height, width = photo.shape[:2]
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     angle, fall = scene.light
     light = 1 + fall * (x * np.cos(angle) + y * np.sin(angle)) - scene.vignette * (x * x + y * y) / 2
-    lit = photo * (light * scene.exposure * random.uniform(0.93, 1.07))[..., None] * scene.white
-    lit = 118 + (lit - 118) * scene.contrast
-    return lit + random.standard_normal(photo.shape).astype(np.float32) * scene.noise
+    gain = np.float32(scene.exposure * random.uniform(0.93, 1.07) * scene.contrast)
+    lit = photo * ((light * gain)[..., None] * scene.white) + np.float32(118 * (1 - scene.contrast))
+    grain = random.standard_normal((height, width), dtype=np.float32) * np.float32(scene.noise)
+    return np.asarray(lit + grain[..., None], dtype=np.float32)
 
 
 def developed(photo: Floats, scene: Scene) -> Image.Image:
