@@ -33,6 +33,7 @@ LABELS = (
 )
 PER_DAY = 8
 """Synthetic photos a day."""
+_DAY = 86_400
 
 
 def contract() -> pa.DataFrameSchema:
@@ -54,10 +55,11 @@ def contract() -> pa.DataFrameSchema:
 
 
 def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
-    """Drawn photos of garments, `PER_DAY` a day, one row each, with their labels (hallmark.data.photos)."""
+    """Drawn photos of garments, `PER_DAY` for each day of the window, with their labels (hallmark.data.photos)."""
     from hallmark.data.photos import photos
 
-    return photos(max(1, (end - start).days) * PER_DAY, seed=seed, shift=shift)
+    first, last = int(start.timestamp() // _DAY), -int(-end.timestamp() // _DAY)
+    return photos(max(0, last - first) * PER_DAY, seed=seed, shift=shift, first=first * PER_DAY)
 
 
 def read(source: Path) -> pd.DataFrame:
