@@ -149,6 +149,7 @@ class Registry:
         from mlflow.entities import LoggedModelStatus
 
         domain = passport.domain
+        there: Path | None = None
         self._registered_model(client, domain)
         run = client.create_run(self._experiment(client, domain), run_name=f"{domain} {passport.request.as_of[:10]}")
         try:
@@ -161,12 +162,12 @@ class Registry:
                 params={"seed": str(passport.request.seed)},
                 model_type="onnx",
             )
+            there = _local(model.artifact_location)
             with tempfile.TemporaryDirectory() as scratch:
                 papers = Path(scratch) / domain
                 shutil.copytree(folder, papers)
                 (papers / PASSPORT).write_text(passport.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 client.log_model_artifacts(model.model_id, str(papers))
-            there = _local(model.artifact_location)
             if there is not None:
                 verify(there, expected=passport.model)
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
@@ -178,7 +179,9 @@ class Registry:
                 tags=_tags(passport),
                 model_id=model.model_id,
             )
-        except BaseException:  # whatever stopped it, the run must not look as if it had gone well
+        except BaseException:  # whatever stopped it, nothing may look as if it had gone well
+            if there is not None:
+                shutil.rmtree(there, ignore_errors=True)
             with contextlib.suppress(Exception):  # the registry may be what is gone; the first error says so
                 client.set_terminated(run.info.run_id, status="FAILED")
             raise

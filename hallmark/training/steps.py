@@ -20,7 +20,7 @@ UNDATED = "2026-01-01T00:00:00+00:00"
 _FRAMES = ("numpy", "pandas", "pyarrow")
 _MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
 _COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
-_MINE = ("run.py", "cache.py", "journal.py", "passport.py", "store.py", "glance.py")
+_MINE = ("run.py", "chain.py", "process.py", "cache.py", "journal.py", "passport.py", "store.py", "glance.py")
 _AFTER_FIT = ("evaluate.py", "metrics.py", "plots.py", "gate.py", "export.py", "split.py", "leakage.py")
 
 LOAD = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pillow"))
@@ -63,6 +63,11 @@ def span(domain: Domain, as_of: str, window: str) -> tuple[datetime, datetime]:
 def origin(source: str) -> Path | str:
     """A team's own file or folder, whose content counts; "synthetic" and what lies elsewhere as named."""
     return source if source == SYNTHETIC or "://" in source else Path(source)
+
+
+def whole(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as they were given: Kubeflow hands every number over as a float, so 3 epochs come as 3.0."""
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in options.items()}
 
 
 def length(window: str) -> timedelta:
@@ -142,7 +147,7 @@ def train(domain: str, *, seed: int, options: dict[str, Any], training: Path, va
         examples(domain, dataset.read(validation)),
         seed=seed,
         progress=progress("train"),
-        **options,
+        **whole(options),
     )
     trained.mkdir(parents=True, exist_ok=True)
     fitted.save(trained)
@@ -270,7 +275,7 @@ def register(
         as_of=as_of,
         seed=seed,
         shift=shift,
-        options=options,
+        options=whole(options),
         facts=passports.Facts.model_validate_json(facts.read_bytes()),
         evaluation=Evaluation.model_validate_json(evaluation.read_bytes()),
         judgement=passports.Judgement.model_validate_json(decision.read_bytes()),

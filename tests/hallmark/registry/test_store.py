@@ -158,13 +158,14 @@ def test_a_registry_locked_in_the_middle_leaves_no_version(
     registry.register(*make("one"))
     folder, passport = make("two")
     link = sqlite3.connect(settings.state / "mlflow.db", isolation_level=None, check_same_thread=False)
-    log = registry._log
+    client = registry._client()
+    log = client.log_model_artifacts
 
     def then_lock(*arguments: object) -> None:
-        log(*arguments)  # type: ignore[arg-type]
+        log(*arguments)
         link.execute("BEGIN EXCLUSIVE")
 
-    monkeypatch.setattr(registry, "_log", then_lock)
+    monkeypatch.setattr(client, "log_model_artifacts", then_lock)
     began = time.monotonic()
     with pytest.raises(Unavailable):
         registry.register(folder, passport)
@@ -172,6 +173,7 @@ def test_a_registry_locked_in_the_middle_leaves_no_version(
     link.execute("ROLLBACK")
     link.close()
     assert [row.version for row in registry.versions("toy")] == [1]
+    assert len(list(settings.models.glob("toy/models/*/artifacts"))) == 1
     monkeypatch.undo()
     assert registry.register(folder, passport) == 2
 

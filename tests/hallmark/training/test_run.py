@@ -22,7 +22,7 @@ from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, Not
 from hallmark.registry.folder import verify
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
-from hallmark.training import run
+from hallmark.training import process, run
 from hallmark.training.journal import Event
 from hallmark.training.run import Outcome
 
@@ -71,6 +71,7 @@ def test_a_first_run_goes_through_every_step_and_registers_a_challenger(trained:
     (row,) = Registry(settings).versions("toy")
     assert (row.digest, row.aliases) == (outcome.digest, ("challenger",))
     assert row.value == outcome.evaluation.metrics["average_precision"]
+    assert outcome.plots.suffix == ".html"
     assert outcome.plots.read_text().lstrip().lower().startswith("<!doctype html")
 
 
@@ -332,7 +333,7 @@ def test_a_full_disk_fails_cleanly_and_the_next_run_works(small_disk: Settings) 
 def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
     fresh: Settings, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "PAUSE", 0.002)  # so that the gate, which takes 40 ms, is killed within it
+    monkeypatch.setattr(process, "PAUSE", 0.002)  # so that the gate, which takes 40 ms, is killed within it
     for number, step in enumerate(STEPS):
         events: list[Event] = []
 

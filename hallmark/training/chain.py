@@ -1,0 +1,144 @@
+"""The steps that answered a request, in order: what a run remembers, and finds again whole or not at all.
+
+A request is named by what was asked, the content of its source and all the code that would answer it. Where every step of such
+a request is in the cache, each byte checked, and the registry still says the same, there is nothing to start.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hallmark.errors import HallmarkError, NotFound
+from hallmark.registry.passport import Judgement
+from hallmark.settings import Settings
+from hallmark.training import cache, steps
+from hallmark.training.cache import Cache
+from hallmark.training.journal import Event
+from hallmark.training.step import all_uses
+
+Report = Callable[[Event], None]
+
+LIBRARY = Path(__file__).parents[2]
+"""Where hallmark, components and pipelines are imported from."""
+
+
+class Done(BaseModel):
+    """A step that came to its end: `state` is finished or reused; `key` names its result in the cache."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: str
+    state: str
+    seconds: float
+    key: str = ""
+
+
+class Chain(BaseModel):
+    """Finished steps in order, and the version that was registered; none where the gate refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[Done, ...]
+    version: int | None
+
+    def key(self, step: str) -> str:
+        """Where the result of `step` is in the cache."""
+        return next((done.key for done in self.steps if done.step == step), "")
+
+    def output(self, store: Cache, step: str, name: str) -> Path:
+        """One output of a step."""
+        return store.folder(step, self.key(step)) / cache.OUTPUTS / name
+
+    def judgement(self, store: Cache) -> Judgement:
+        """What the gate decided, and beside which champion."""
+        return Judgement.model_validate_json(self.output(store, "compare", "decision").read_bytes())
+
+    def digest(self, store: Cache) -> str | None:
+        """The digest of the exported model."""
+        entry = store.find("export", self.key("export"))
+        return str(entry.value) if entry else None
+
+
+def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
+    """Where the chain that answers this request is remembered."""
+    where = steps.origin(arguments["source"])
+    own = isinstance(where, Path)
+    inputs = {"source": cache.digest(where)} if isinstance(where, Path) else {}
+    parameters = {"domain": domain, **arguments} | ({"source": Path(where).name} if own else {})
+    uses = [uses.digest(domain, settings) for uses in all_uses(vars(steps))]
+    graph = cache.code_digest([*(LIBRARY / "components").glob("*.py"), *(LIBRARY / "pipelines").glob("*.py")])
+    key = cache.key("request", code=":".join([graph, *uses]), parameters=parameters, inputs=inputs)
+    return settings.runs / "chains" / f"{key}.json"
+
+
+def remember(path: Path, chain: Chain) -> None:
+    """Keep a chain for the next time the same is asked for."""
+    replace(path, chain.model_dump_json())
+
+
+def reuse(domain: str, path: Path, store: Cache, settings: Settings, report: Report) -> Chain | None:
+    """The whole chain from the cache; none where any part is missing, damaged or out of date."""
+    try:
+        known = Chain.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    found: list[Done] = []
+    for done in known.steps:
+        began = time.monotonic()
+        if done.step == "register":
+            continue
+        if store.find(done.step, done.key) is None:
+            return None
+        found.append(Done(step=done.step, state="reused", seconds=since(began), key=done.key))
+    began = time.monotonic()
+    if not _still(domain, known, store, settings):
+        return None
+    if known.version is not None:
+        found.append(Done(step="register", state="reused", seconds=since(began)))
+    for done in found:
+        report(Event(step=done.step, state="reused", seconds=done.seconds, key=done.key))
+    return Chain(steps=tuple(found), version=known.version)
+
+
+def _still(domain: str, known: Chain, store: Cache, settings: Settings) -> bool:
+    """Whether the registry says what it said: the same champion to compare with, the same version with its files."""
+    from hallmark.registry.store import CHAMPION, Registry
+
+    registry = Registry(settings)
+    beside = known.judgement(store).champion
+    try:
+        champion: str | None = registry.resolve(domain, CHAMPION).digest
+    except NotFound:
+        champion = None
+    if champion != (beside.digest if beside else None):
+        return False
+    if known.version is None:
+        return True
+    try:
+        released = registry.resolve(domain, known.version)
+        released.fetch()
+    except HallmarkError:  # gone or damaged: a run registers it again, or says what is wrong
+        return False
+    return released.digest == known.digest(store)
+
+
+def replace(path: Path, text: str) -> None:
+    """Put `text` at `path` by rename, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def since(began: float) -> float:
+    """Seconds from `began`, on the monotonic clock, to the millisecond."""
+    return round(time.monotonic() - began, 3)

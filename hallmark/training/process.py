@@ -1,0 +1,144 @@
+"""The graph in a process of its own (kfp.local takes over logging and print), its steps in theirs, followed until it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hallmark.domain import Domain
+from hallmark.errors import HallmarkError, TimedOut
+from hallmark.settings import Settings
+from hallmark.training.chain import LIBRARY, Chain, Done, Report
+from hallmark.training.journal import ENVIRONMENT, Event, Journal
+from hallmark.training.step import disk_full
+
+KEPT_RUNS = 10
+PAUSE = 0.02
+"""Seconds between two looks at the journal."""
+
+_TAIL = 15
+_ENDS = ("finished", "reused", "failed")
+
+
+def workspace(domain: str, settings: Settings) -> Path:
+    """A fresh folder for one run; the oldest go."""
+    root = settings.runs / "workspaces" / domain
+    root.mkdir(parents=True, exist_ok=True)
+    for old in sorted(root.iterdir())[: -(KEPT_RUNS - 1)]:
+        shutil.rmtree(old, ignore_errors=True)
+    made = root / f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    for part in ("logs", "artifacts", "tmp"):
+        (made / part).mkdir(parents=True)
+    return made
+
+
+def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: Settings, report: Report) -> Chain:
+    """Run the domain's graph in the workspace `folder`; raises what its steps raised."""
+    request = folder / "request.json"
+    asked = {"domain": declared.name, "arguments": dict(arguments), "workspace": str(folder)}
+    request.write_text(json.dumps(asked), encoding="utf-8")
+    own = (LIBRARY / "pipelines" / f"{declared.name}.py").is_file()
+    command = [sys.executable, "-m", f"pipelines.{declared.name if own else 'training'}", str(request)]
+    journal = Journal(folder)
+    with journal.log("pipeline").open("wb") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(folder, settings),
+            cwd=folder,
+            start_new_session=True,
+        )
+        try:
+            last = _follow(child, journal, report, declared)
+        finally:
+            _end(child)
+            shutil.rmtree(folder / "tmp", ignore_errors=True)
+    if child.returncode != 0 or not last or any(event.state == "failed" for event in last.values()):
+        raise _cause(journal, last)
+    found = [Done(step=e.step, state=e.state, seconds=e.seconds, key=e.key) for e in last.values()]
+    return Chain(steps=tuple(found), version=last["register"].value if "register" in last else None)
+
+
+def _follow(child: subprocess.Popen[bytes], journal: Journal, report: Report, declared: Domain) -> dict[str, Event]:
+    """Pass on events until the run ends; give the last event of each step, progress aside."""
+    limit = declared.training.timeout.total_seconds()
+    until = time.monotonic() + limit
+    last: dict[str, Event] = {}
+    over = False
+    for event in journal.follow():
+        if event is not None:
+            if event.state != "progress":
+                last[event.step] = event
+            report(event)
+            continue
+        if over:
+            break
+        over = child.poll() is not None  # then read once more what it said last
+        if time.monotonic() > until:
+            raise TimedOut(
+                f"training {declared.name} took too long",
+                expected=f"an end within {limit:.0f} s (training.timeout in domain.yaml)",
+                came=f"still in step {_under_way(last) or 'none'}",
+                do="raise the timeout, or train on less; finished steps are reused",
+            )
+        if not over:
+            time.sleep(PAUSE)
+    return last
+
+
+def _under_way(last: Mapping[str, Event]) -> str:
+    return ", ".join(name for name, event in last.items() if event.state not in _ENDS)
+
+
+def _cause(journal: Journal, last: Mapping[str, Event]) -> HallmarkError:
+    """Why the run failed, as the step said it; where a step said nothing, what is known of its end."""
+    for event in last.values():
+        if event.state == "failed" and event.failure is not None:
+            return event.failure.error() or _broken(journal, event.step, event.failure.message)
+    step = _under_way(last)
+    if shutil.disk_usage(journal.folder).free < 1 << 20:
+        return disk_full(step or "of the run", str(journal.folder))
+    return _broken(journal, step, "it was killed" if step else "no step was running")
+
+
+def _broken(journal: Journal, step: str, came: str) -> HallmarkError:
+    log = journal.log(step or "pipeline")
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:] if log.is_file() else []
+    return HallmarkError(
+        f"step {step} broke" if step else "the run broke",
+        expected="a result, or an error that says what is wrong",
+        came="\n    ".join([came, *lines]),
+        do=f"the whole log is {log}; run it again once it is mended, finished steps are reused",
+    )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Leave no process behind, whatever ended the wait."""
+    for sign, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=patience)
+
+
+def _environment(folder: Path, settings: Settings) -> dict[str, str]:
+    return {
+        **os.environ,
+        **settings.environment(),
+        ENVIRONMENT: str(folder),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(settings.root), str(LIBRARY)])),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(folder / "tmp"),
+    }
