@@ -1,0 +1,205 @@
+"""The listing model learns, answers in probabilities, and is the same wherever it is kept."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from domains.listing import features, model
+from hallmark.errors import HallmarkError, ModelRefused
+from hallmark.training import onnx_model
+from hallmark.training.model import Examples
+
+SHAPES = ("ellipse", "rectangle", "line", "rounded_rectangle")
+
+
+def drawn(count: int, *, seed: int) -> Examples:
+    """Photos of four shapes in any colour and place, as the first four garments."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(SHAPES), count)
+    inputs = np.empty((count, 3, features.SIDE, features.SIDE), dtype=np.float32)
+    for row, label in enumerate(labels):
+        ground, ink = (tuple(int(c) for c in rng.integers(low, low + 100, 3)) for low in (0, 150))
+        photo = Image.new("RGB", (features.SIDE, features.SIDE), ground)
+        left, top = (int(c) for c in rng.integers(5, 25, 2))
+        box = (left, top, left + int(rng.integers(45, 65)), top + int(rng.integers(45, 65)))
+        draw = ImageDraw.Draw(photo)
+        if SHAPES[label] == "line":
+            draw.line(box, fill=ink, width=9)
+        elif SHAPES[label] == "rounded_rectangle":
+            draw.rounded_rectangle(box, radius=22, outline=ink, width=7)
+        else:
+            getattr(draw, SHAPES[label])(box, fill=ink)
+        inputs[row] = (np.asarray(photo, dtype=np.float32).transpose(2, 0, 1) / 255 - 0.5) / 0.25
+    return Examples(inputs=inputs, labels=labels.astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def trained() -> model.TrainedNetwork:
+    return model.fit(drawn(320, seed=1), drawn(64, seed=2), seed=5, quick=True)
+
+
+@pytest.fixture(scope="module")
+def folder(trained: model.TrainedNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    trained.save(folder)
+    trained.export(folder / "model.onnx")
+    return folder
+
+
+def session(folder: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+
+
+def accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    return float((probabilities.argmax(1) == labels).mean())
+
+
+def test_labels_are_seventeen_and_sorted() -> None:
+    assert len(model.LABELS) == 17
+    assert list(model.LABELS) == sorted(model.LABELS)
+    assert model.OUTPUTS[0].shape == (17,)
+
+
+def test_it_learns_what_it_is_shown(trained: model.TrainedNetwork) -> None:
+    held = drawn(200, seed=3)
+    assert accuracy(trained.predict(held.inputs), held.labels) > 0.6
+
+
+def test_it_answers_in_probabilities(trained: model.TrainedNetwork) -> None:
+    answer = trained.predict(drawn(5, seed=4).inputs)
+    assert answer.shape == (5, 17)
+    assert answer.dtype == np.float32
+    assert answer.min() >= 0.0
+    assert answer.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+    assert trained.predict(np.zeros((0, 3, 96, 96), dtype=np.float32)).shape == (0, 17)
+
+
+def test_a_photo_and_its_mirror_image_get_one_answer(trained: model.TrainedNetwork) -> None:
+    inputs = drawn(8, seed=6).inputs
+    assert np.allclose(trained.predict(inputs), trained.predict(inputs[..., ::-1]), atol=1e-6)
+
+
+def test_validation_sets_how_sure_it_is() -> None:
+    train, held = drawn(96, seed=1), drawn(64, seed=2)
+    sure = model.fit(train, held, seed=5, quick=True, epochs=1)
+    unset = model.fit(train, Examples(held.inputs[:0], held.labels[:0]), seed=5, quick=True, epochs=1)
+    chosen = np.arange(64), held.labels
+    assert -np.log(sure.predict(held.inputs)[chosen]).mean() <= -np.log(unset.predict(held.inputs)[chosen]).mean()
+
+
+def test_one_seed_gives_one_model(tmp_path: Path) -> None:
+    def fitted(seed: int) -> model.TrainedNetwork:
+        options = {"quick": True, "epochs": 2, "mixing": 0.2}
+        return model.fit(drawn(96, seed=1), drawn(32, seed=2), seed=seed, **options)
+
+    def digests(name: str) -> list[str]:
+        (tmp_path / name).mkdir()
+        again = fitted(5)
+        again.save(tmp_path / name)
+        again.export(tmp_path / name / "model.onnx")
+        onnx_model.tidy(tmp_path / name / "model.onnx")
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / name).iterdir())]
+
+    first = digests("first")
+    torch.manual_seed(99)
+    assert digests("second") == first
+    inputs = drawn(4, seed=3).inputs
+    assert not np.array_equal(fitted(6).predict(inputs), fitted(5).predict(inputs))
+
+
+def test_training_leaves_torch_as_it_was() -> None:
+    torch.manual_seed(1)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    model.fit(drawn(32, seed=1), drawn(8, seed=2), seed=5, quick=True, epochs=1, threads=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_progress_is_told_epoch_by_epoch() -> None:
+    told: list[tuple[int, int, str]] = []
+    options = {"quick": True, "epochs": 3}
+    model.fit(drawn(32, seed=1), drawn(8, seed=2), seed=5, progress=lambda *step: told.append(step), **options)
+    assert [step[:2] for step in told] == [(1, 3), (2, 3), (3, 3)]
+    assert told[-1][2].startswith("loss ")
+
+
+def test_a_loss_that_is_no_number_stops_training() -> None:
+    train = drawn(32, seed=1)
+    train.inputs[0] = np.nan
+    with pytest.raises(HallmarkError, match="diverged"):
+        model.fit(train, drawn(8, seed=2), seed=5, quick=True)
+
+
+def test_an_unknown_option_is_refused() -> None:
+    with pytest.raises(ValidationError, match="epochs_"):
+        model.fit(drawn(8, seed=1), drawn(8, seed=2), seed=5, epochs_=3)
+
+
+def test_onnx_answers_as_torch_does(trained: model.TrainedNetwork, folder: Path) -> None:
+    inputs = drawn(33, seed=7).inputs
+    (answer,) = session(folder).run(["probabilities"], {"input": inputs})
+    assert np.abs(answer - trained.predict(inputs)).max() < 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_onnx_takes_any_number_of_photos(folder: Path, count: int) -> None:
+    running = session(folder)
+    assert running.get_inputs()[0].shape == ["batch", 3, 96, 96]
+    assert running.get_outputs()[0].shape == ["batch", 17]
+    assert running.run(None, {"input": drawn(count, seed=8).inputs})[0].shape == (count, 17)
+
+
+def test_onnx_holds_its_own_weights(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "weights.safetensors"]
+    graph = onnx.load(str(folder / "model.onnx"), load_external_data=False).graph
+    assert not any(weights.external_data for weights in graph.initializer)
+
+
+def test_restored_is_the_same_model(trained: model.TrainedNetwork, folder: Path) -> None:
+    inputs = drawn(9, seed=9).inputs
+    assert np.array_equal(model.restore(folder).predict(inputs), trained.predict(inputs))
+
+
+def test_weights_that_are_not_this_model_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="not a listing model"):
+        model.restore(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelRefused):
+        model.restore(tmp_path)
+    with safe_open(folder / "weights.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"stem.0.weight": torch.zeros(3)}, tmp_path / "weights.safetensors", metadata=metadata)
+    with pytest.raises(ModelRefused):
+        model.restore(tmp_path)
+
+
+@pytest.mark.slow
+def test_seconds_on_real_photos_beat_the_largest_class_on_people_never_seen() -> None:
+    folder = Path(os.environ.get("HALLMARK_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "clothing"
+    if not (folder / "images.csv").is_file():
+        pytest.skip("no real photos: ../shared/data/clothing is not there and HALLMARK_DATA names no folder with them")
+    with (folder / "images.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    rows = rows[::2]
+    held = np.array([hashlib.sha256(row["sender_id"].encode()).digest()[0] < 52 for row in rows])
+    labels = np.array([model.LABELS.index(row["label"]) for row in rows], dtype=np.int64)
+    photos = np.array([(folder / "images" / f"{row['image']}.jpg").read_bytes() for row in rows], dtype=object)
+    inputs = features.encode({"image": photos})
+    train, test = (Examples(inputs=inputs[part], labels=labels[part]) for part in (~held, held))
+    fitted = model.fit(train, test, seed=7, quick=True)
+    largest = np.bincount(test.labels).max() / len(test)
+    assert accuracy(fitted.predict(test.inputs), test.labels) > largest + 0.05
