@@ -224,7 +224,7 @@ def test_captured_under_95_percent_of_the_served_proves_nothing(start: Start) ->
 
     class Runtime(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-                served["asked"] += 1
+            served["asked"] += 1
             self.send_response(200)
             self.end_headers()
             text = (
