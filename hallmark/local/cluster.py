@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, TimedOut, Unavailable
 from hallmark.local import leash
+from hallmark.local.containers import free_ports
 from hallmark.local.processes import LOG_BYTES, Leash, tail
 from hallmark.rollout.release import replace
 from hallmark.settings import Settings
@@ -76,9 +77,10 @@ def state(settings: Settings) -> State | None:
 def up(settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: float = 60.0) -> State:
     """Start the cluster in the background and wait until it serves; `Conflict` when it runs already.
 
-    port: of the gateway;  api_port: of the Kubernetes API, 0 for the one it had last, or any free one.
+    port: of the gateway, 0 for any free one;  api_port: of the Kubernetes API, 0 for the one it had last, or any free one.
     """
     _refuse_second(settings)
+    port = port or _free_port()
     _check_free(port, "--port")
     if api_port:
         _check_free(api_port, "--api-port")
@@ -128,6 +130,7 @@ def down(settings: Settings, *, timeout: float = 60.0) -> bool:
 def run(settings: Settings, *, port: int = PORT, api_port: int = 0) -> None:
     """Be the cluster, in the foreground, until SIGTERM or SIGINT."""
     settings.cluster.mkdir(parents=True, exist_ok=True)
+    port = port or free_ports([PORT])[PORT]
     with _lock(settings.cluster):
         asyncio.run(_serve(settings, port=port, api_port=api_port))
 
@@ -279,6 +282,12 @@ def _refuse_second(settings: Settings) -> None:
         came=where,
         do="go on using it, or `hallmark down` first; HALLMARK_STATE names another one",
     )
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _check_free(port: int, option: str) -> None:

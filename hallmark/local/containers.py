@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 import os
 import re
+import secrets
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _PORT_FLAG = re.compile(r"^(--?[\w-]*port)(?:=(\d+))?$")
 _HOST_FLAG = re.compile(r"^(--?host=)(0\.0\.0\.0|::|\[::\])$")
 _LOCAL = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d+)")
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_PORTS = range(20_000, 32_000)
 _FIELDS = {"metadata.name": "POD_NAME", "metadata.namespace": "POD_NAMESPACE", "status.podIP": "POD_IP"}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CPU = re.compile(r"^(\d+(?:\.\d+)?)(m?)$")
@@ -98,17 +100,36 @@ def health(main: Json) -> str:
     return str(path or "/v2/health/ready")
 
 
-def free_ports(wanted: Iterable[int]) -> dict[int, int]:
-    """A free loopback port for each of `wanted`."""
-    held: dict[int, socket.socket] = {}
-    try:
-        for number in wanted:
-            held[number] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            held[number].bind(("127.0.0.1", 0))
-        return {number: sock.getsockname()[1] for number, sock in held.items()}
-    finally:
-        for sock in held.values():
-            sock.close()
+def free_ports(wanted: Iterable[int], *, taken: Container[int] = ()) -> dict[int, int]:
+    """A free loopback port for each of `wanted`, none of them `taken`.
+
+    They lie below the range that outgoing connections take theirs from, so that none is lost before it is listened on.
+    """
+    found: dict[int, int] = {}
+    for number in wanted:
+        found[number] = next(p for p in _candidates() if p not in taken and p not in found.values() and _free(p))
+    return found
+
+
+def _candidates() -> Iterator[int]:
+    for _ in range(1000):
+        yield secrets.choice(_PORTS)
+    # The range is full: take what the system gives.
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        yield port
+
+
+def _free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            # All interfaces: a server that binds to them would find the port taken on any.
+            sock.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def plan(

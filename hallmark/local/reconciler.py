@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hallmark.errors import HallmarkError
-from hallmark.local import containers, revisions, rollout, status, volumes
+from hallmark.local import containers, pods, predictor, rollout, status
 from hallmark.local.envoy import Envoy
+from hallmark.local.pods import Running
+from hallmark.local.predictor import InvalidSpec
 from hallmark.local.processes import Leash, tail
-from hallmark.local.revisions import Book, InvalidSpec, Revision, Shelf
+from hallmark.local.revisions import Book, Revision, Shelf
 from hallmark.local.rollout import Rollout
-from hallmark.local.routes import Address, Backend, Service, cluster_name
+from hallmark.local.routes import Backend, Service, cluster_name
 from hallmark.local.store import Change, Missing, Stale, Store
-from hallmark.local.supervisor import Pod, now
+from hallmark.local.supervisor import now
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -32,28 +33,6 @@ LINGER_SECONDS = 0.5
 DEFAULT_TIMEOUT = 60.0
 _TIDY_SECONDS = 10.0
 _LOG = logging.getLogger(__name__)
-
-
-class Running:
-    """A revision's pod, with the ports that stand for its own."""
-
-    def __init__(self, revision: Revision, pod: Pod, ports: dict[int, int], meta: Json) -> None:
-        self.revision = revision
-        self.pod = pod
-        self.ports = ports
-        self.meta = meta
-        self.draining: asyncio.Task[None] | None = None
-
-    @property
-    def address(self) -> Address:
-        """Where the gateway reaches it."""
-        main = self.revision.template["containers"][0]
-        grpc = containers.grpc_port([main])
-        http = containers.http_port(main)
-        return Address(
-            port=self.ports.get(http, http),
-            grpc_port=self.ports.get(grpc) if grpc else None,
-        )
 
 
 class Reconciler:
@@ -101,8 +80,8 @@ class Reconciler:
         for task in [*self._tasks, *self._ends]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._ends, return_exceptions=True)
-        pods = [running.pod for found in self._running.values() for running in found.values()]
-        await asyncio.gather(*(pod.stop() for pod in pods))
+        left = [running.pod for found in self._running.values() for running in found.values()]
+        await asyncio.gather(*(pod.stop() for pod in left))
         for pod in self._store.list("pods")[0]:
             self._delete_pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
 
@@ -165,7 +144,7 @@ class Reconciler:
         """Somebody deleted a pod object: its processes are stopped, and a new pod takes its place."""
         running = self._find(namespace, name)
         if running is not None and not running.pod.stopping:
-            key = (namespace, str(running.meta["service"]))
+            key = running.key
             self._running[key].pop(running.revision.name, None)
             self._later(running.pod.stop())
             self._enqueue(key)
@@ -210,7 +189,7 @@ class Reconciler:
         except Missing:
             await self._forget(key)
             return
-        if revisions.stopped(service):
+        if predictor.stopped(service):
             await self._forget(key)
             self._write_status(key, service, self._facts(key, service, Rollout(), None))
             return
@@ -230,7 +209,7 @@ class Reconciler:
         """The service's revisions, with a new one where the predictor changed; and what is wrong with the spec."""
         book = self._shelf.read(*key, uid=service["metadata"]["uid"])
         try:
-            template, _ = revisions.checked(service, self._store.list("clusterservingruntimes")[0])
+            template, _ = predictor.checked(service, self._store.list("clusterservingruntimes")[0])
         except InvalidSpec as error:
             return book, error
         grown = book.with_template(key[1], template, created=now())
@@ -245,7 +224,7 @@ class Reconciler:
         if problem is not None:
             # KServe does not touch what runs while the spec cannot be served.
             return was
-        decided = rollout.decide(was, percent=revisions.percent(service), order=book.names, ready=ready)
+        decided = rollout.decide(was, percent=predictor.percent(service), order=book.names, ready=ready)
         if decided.ready != was.ready:
             text = f'LatestReadyRevisionName updated to "{decided.ready}"'
             self._store.record(service, "Normal", "LatestReadyUpdate", text)
@@ -259,7 +238,9 @@ class Reconciler:
             if running.draining is not None:
                 running.draining.cancel()
                 running.draining = None
-            self._materialise(key, running)
+            # A ConfigMap that changed reaches the files of pods that run, as in Kubernetes.
+            with contextlib.suppress(HallmarkError, OSError):
+                running.write_volumes()
             return
         if running is not None:
             return
@@ -270,56 +251,24 @@ class Reconciler:
         self._store.record(service, "Normal", "Started", f'Started pod "{running.pod.name}"')
 
     def _make(self, key: Key, revision: Revision) -> Running:
-        template = revision.template
-        name = f"{revision.name}-deployment-{revisions.digest(template)}-{secrets.token_hex(3)[:5]}"
-        folder = self._folder / "pods" / key[0] / name
-        ports = containers.free_ports(containers.ports(template["containers"]))
-        by_name = {c["name"]: c for c in template["containers"]}
-        platform = {
-            "K_REVISION": revision.name,
-            "K_SERVICE": f"{key[1]}-predictor",
-            "K_CONFIGURATION": f"{key[1]}-predictor",
-            "INFERENCE_SERVICE_NAME": key[1],
-            "POD_NAME": name,
-            "POD_NAMESPACE": key[0],
-            "POD_IP": "127.0.0.1",
-        }
-
-        def plan(container: str) -> containers.Plan:
-            mounts = {volumes.MODELS_MOUNT: volumes.folder(template["storageUri"], self._models)}
-            self._write_volumes(key, template, folder)
-            for mount in by_name[container].get("volumeMounts") or []:
-                mounts[mount["mountPath"]] = folder / "volumes" / mount["name"] / mount.get("subPath", "")
-            return containers.plan(
-                by_name[container], ports=ports, mounts=mounts, environment=platform, root=self._root
-            )
-
-        pod = Pod(
-            name,
-            template["containers"],
-            main=revisions.MAIN,
-            plan=plan,
-            folder=folder,
-            grace=float(template.get("grace") or 30),
+        taken = {port for found in self._running.values() for one in found.values() for port in one.ports.values()}
+        return pods.make(
+            key,
+            revision,
+            folder=self._folder / "pods" / key[0],
+            models=self._models,
+            root=self._root,
+            taken=taken,
+            config_map=lambda name: self._config_map(key[0], name),
             on=self._leash,
             changed=lambda: self._enqueue(key),
         )
-        return Running(revision, pod, ports, {"service": key[1], "folder": folder})
 
-    def _write_volumes(self, key: Key, template: Json, folder: Path) -> None:
-        def config_map(name: str) -> Json | None:
-            try:
-                return self._store.get("configmaps", key[0], name)
-            except Missing:
-                return None
-
-        for volume in template["volumes"]:
-            volumes.materialise(volume, folder / "volumes" / str(volume.get("name")), config_map)
-
-    def _materialise(self, key: Key, running: Running) -> None:
-        """A ConfigMap that changed reaches the files of pods that run, as in Kubernetes."""
-        with contextlib.suppress(HallmarkError, OSError):
-            self._write_volumes(key, running.revision.template, Path(running.meta["folder"]))
+    def _config_map(self, namespace: str, name: str) -> Json | None:
+        try:
+            return self._store.get("configmaps", namespace, name)
+        except Missing:
+            return None
 
     async def _route(self, key: Key, service: Json, book: Book, decided: Rollout, problem: InvalidSpec | None) -> None:
         """Hand the traffic to the gateway; when that is in effect, write the status."""
@@ -435,7 +384,7 @@ class Reconciler:
             health=health,
             runtime=runtime,
             problem=problem,
-            stopped=revisions.stopped(service),
+            stopped=predictor.stopped(service),
         )
 
     def _write_status(self, key: Key, service: Json, facts: status.Facts) -> None:
@@ -450,32 +399,7 @@ class Reconciler:
             self._store.record(service, type_, reason, message)  # type: ignore[arg-type]
 
     def _write_pod(self, key: Key, running: Running, variant: str) -> None:
-        template = running.revision.template
-        labels = {
-            **template["labels"],
-            "serving.kserve.io/inferenceservice": key[1],
-            "serving.knative.dev/revision": running.revision.name,
-            "serving.knative.dev/configuration": f"{key[1]}-predictor",
-            "serving.knative.dev/service": f"{key[1]}-predictor",
-            "component": revisions.COMPONENT,
-            **({"endpoint": variant} if variant else {}),
-        }
-        pod: Json = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": running.pod.name,
-                "namespace": key[0],
-                "labels": labels,
-                "annotations": template["annotations"],
-            },
-            "spec": {
-                "containers": template["containers"],
-                "volumes": template["volumes"],
-                "nodeName": "cluster-of-one",
-                **({"serviceAccountName": template["serviceAccountName"]} if template["serviceAccountName"] else {}),
-            },
-        }
+        pod = running.object(variant)
         with contextlib.suppress(Missing, Stale):
             try:
                 self._store.get("pods", key[0], running.pod.name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.local.revisions import InvalidSpec
+from hallmark.local.predictor import InvalidSpec
 from hallmark.local.rollout import Rollout
 from hallmark.local.supervisor import End
 

@@ -194,11 +194,9 @@ class Pod:
                 log=self.log(container.name),
                 on=self._leash,
             )
-        except HallmarkError as error:
-            self._ended(container, End(code=1, message=error.message, at=now()))
-            return
-        except OSError as error:
-            self._ended(container, End(code=127, message=f"{plan.command[0]}: {error.strerror}", at=now()))
+        except (HallmarkError, OSError) as error:
+            message = error.message if isinstance(error, HallmarkError) else f"cannot be started: {error}"
+            self._ended(container, End(code=1 if isinstance(error, HallmarkError) else 127, message=message, at=now()))
             return
         container.child, container.state, container.started = child, "running", now()
         self._say(container, ready=plan.readiness is None and container is not self._main)

@@ -149,6 +149,12 @@ def test_a_port_that_is_taken_is_named_with_the_option(settings: Settings) -> No
         cluster.up(settings, port=70_000)
 
 
+def test_port_0_is_any_free_one(settings: Settings) -> None:
+    up = cluster.up(settings, port=0)
+    assert httpx.get(f"{up.gateway}/serving/x/y", trust_env=False).status_code == 404
+    assert cluster.down(settings) is True
+
+
 def test_why_a_cluster_does_not_come_up_is_told(settings: Settings) -> None:
     settings.cluster.mkdir(parents=True)
     (settings.cluster / "objects.db").write_text("this is no database, and long enough to be looked at" * 40)

@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import yaml
 
 Open = Callable[..., Any]
 Runtime = Callable[..., dict[str, Any]]
 ONE, TWO = "00001", "00002"
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_first_release_serves_and_says_so_in_kserves_fields(cluster: Open) -> None:
@@ -132,6 +134,13 @@ def test_a_revision_that_fails_to_load_gets_no_traffic_and_status_says_why(clust
         ({"model": {"storageUri": 7}}, "InvalidPredictorSpec", "pvc://"),
         ({"model": {"env": 7}}, "InvalidPredictorSpec", "wrong type"),
         ({"model": {"args": ["{{.Nope}}"]}}, "InvalidPredictorSpec", "{{.Nope}}"),
+        (
+            {"model": {"env": [{"name": "K", "valueFrom": {"secretKeyRef": {}}}]}},
+            "InvalidPredictorSpec",
+            "secretKeyRef",
+        ),
+        ({"model": {"ports": [{"containerPort": "x"}]}}, "InvalidPredictorSpec", "wrong type"),
+        ({"model": {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}}, "InvalidPredictorSpec", "'v'"),
         ({"model": []}, "InvalidPredictorSpec", "model"),
         ({"predictor": 3}, "InvalidPredictorSpec", "mapping"),
         ({"canaryTrafficPercent": 101}, "InvalidPredictorSpec", "0 to 100"),
@@ -145,7 +154,7 @@ def test_a_revision_that_fails_to_load_gets_no_traffic_and_status_says_why(clust
 def test_what_cannot_be_served_is_a_condition_with_a_message(
     change: dict[str, Any], reason: str, said: str, fake_runtime: Runtime
 ) -> None:
-    from hallmark.local import revisions
+    from hallmark.local import predictor as predictors
 
     model = {"modelFormat": {"name": "onnx"}, "runtime": "fake", "storageUri": "pvc://models/fraud/1"}
     asked = change.get("model", {})
@@ -155,8 +164,8 @@ def test_what_cannot_be_served_is_a_condition_with_a_message(
     spec |= {k: change[k] for k in ("transformer", "explainer") if k in change}
     mode = {"serving.kserve.io/deploymentMode": change["mode"]} if "mode" in change else {}
     service = {"metadata": {"name": "fraud", "namespace": "fraud", "annotations": mode}, "spec": spec}
-    with pytest.raises(revisions.InvalidSpec) as caught:
-        revisions.checked(service, [fake_runtime()])
+    with pytest.raises(predictors.InvalidSpec) as caught:
+        predictors.checked(service, [fake_runtime()])
     assert caught.value.reason == reason
     assert said in caught.value.message
 
@@ -412,6 +421,73 @@ def test_the_gateway_comes_back_when_it_is_killed(cluster: Open) -> None:
             assert status == 200
             c.apply(2, percent=50)
             await c.ready({ONE: 50, TWO: 50})
+
+    asyncio.run(scenario())
+
+
+def real_model(folder: Path) -> str:
+    """A model folder for the real model server: one field in, a sigmoid of it out; gives its digest."""
+    from onnx import TensorProto, helper
+
+    from hallmark.features.fields import Field
+    from hallmark.registry.folder import Output, Signature, seal
+
+    folder.mkdir(parents=True)
+    nodes = [
+        helper.make_node("Sigmoid", ["input"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axes"], ["score"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])],
+    )
+    graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    encode = "import numpy as np\ndef encode(columns):\n    return columns['amount'].astype(np.float32)[:, None]\n"
+    (folder / "features.py").write_text(encode)
+    field = Field(name="amount", datatype="FP64", minimum=0, maximum=100)
+    output = Output(name="score", datatype="FP32", minimum=0, maximum=1)
+    signature = Signature(domain="fraud", fields=(field,), outputs=(output,))
+    (folder / "signature.json").write_text(signature.model_dump_json())
+    return seal(folder)
+
+
+def test_the_real_model_server_is_served_and_a_swapped_folder_is_refused(cluster: Open, tmp_path: Path) -> None:
+    """Fault 11, through the whole path: the folder of a release is changed before its pod starts."""
+    runtime = yaml.safe_load((ROOT / "inference_services" / "runtime" / "servingruntime.yaml").read_text())
+    runtime["spec"]["containers"] = runtime["spec"]["containers"][:1]
+
+    def predictor(c: Any, version: int, digest: str, percent: int | None) -> dict[str, Any]:
+        env = [{"name": "HALLMARK_MODEL_DIGEST", "value": digest}]
+        model = {"modelFormat": {"name": "onnx"}, "protocolVersion": "v2", "runtime": "hallmark-runtime", "env": env}
+        model["storageUri"] = f"pvc://models/fraud/{version}"
+        found: dict[str, Any] = c.apply(version, percent=percent, model=model)
+        return found
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.store.create(runtime)
+            digest = real_model(tmp_path / "models" / "fraud" / "1")
+            predictor(c, 1, digest, None)
+            await c.ready({ONE: 100}, seconds=40)
+            body = {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [0.0]}]}
+            answer = await c.client.post(f"{c.url}/v2/models/fraud/infer", json=body)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["outputs"][0]["data"] == [0.5]
+            assert answer.headers["x-hallmark-revision"] == "fraud-predictor-00001"
+            assert c.predictor["grpcUrl"] == f"grpc://fraud.fraud.localhost:{c.envoy.port}"
+            digest = real_model(tmp_path / "models" / "fraud" / "2")
+            (tmp_path / "models" / "fraud" / "2" / "features.py").write_text("raise SystemExit\n")
+            predictor(c, 2, digest, 50)
+            await c.until(lambda: "lastFailureInfo" in c.status["modelStatus"], seconds=40)
+            info = c.status["modelStatus"]["lastFailureInfo"]
+            assert info["exitCode"] == 3
+            assert "features.py of the model was changed" in info["message"]
+            answers = [await c.client.post(f"{c.url}/v2/models/fraud/infer", json=body) for _ in range(20)]
+            assert {(a.status_code, a.headers["x-hallmark-variant"]) for a in answers} == {(200, "stable")}
 
     asyncio.run(scenario())
 
