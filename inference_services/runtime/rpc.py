@@ -102,7 +102,7 @@ class Rpc:
 
         async def handle(data: bytes, context: Any) -> bytes:
             start = time.perf_counter()
-            await context.send_initial_metadata(self._metadata)
+            context.set_trailing_metadata(self._metadata)
             try:
                 answer = call(_parsed(message, data), context)
                 if isinstance(answer, Awaitable):
