@@ -23,31 +23,14 @@ from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from domains.listing import data
 from domains.listing.features import SIDE
 from hallmark.errors import HallmarkError, ModelRefused
 from hallmark.registry.folder import Output
 from hallmark.training import augmentation
 from hallmark.training.model import Examples, Progress
 
-LABELS: tuple[str, ...] = (
-    "Blazer",
-    "Blouse",
-    "Body",
-    "Dress",
-    "Hat",
-    "Hoodie",
-    "Longsleeve",
-    "Outwear",
-    "Pants",
-    "Polo",
-    "Shirt",
-    "Shoes",
-    "Shorts",
-    "Skirt",
-    "T-Shirt",
-    "Top",
-    "Undershirt",
-)
+LABELS: tuple[str, ...] = data.LABELS
 OUTPUTS: tuple[Output, ...] = (
     Output(name="probabilities", datatype="FP32", shape=(len(LABELS),), minimum=0.0, maximum=1.0),
 )
