@@ -47,7 +47,7 @@ class Steps:
     """A list of steps as they happen; use as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         live = self.console.is_terminal
         columns = (
             SpinnerColumn(),

@@ -177,6 +177,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
         (folder / _STATE).unlink(missing_ok=True)
         server.should_exit = True
         await asyncio.gather(*tasks, return_exceptions=True)
+        await reconciler.halt()
         await envoy.stop()
         await reconciler.stop()
         store.close()

@@ -131,17 +131,8 @@ class Actuator:
             predictor |= model_of(target)
         meta = live["metadata"]
         body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": {"predictor": predictor}}
-        patched = self._call(
-            self.custom.patch_namespaced_custom_object,
-            GROUP,
-            VERSION,
-            meta["namespace"],
-            PLURAL,
-            meta["name"],
-            body,
-            _content_type="application/merge-patch+json",
-        )
-        return dict(patched)
+        path = f"{_path(live)}/{meta['name']}"
+        return self._raw("PATCH", path, body, content="application/merge-patch+json")
 
     def wait(
         self,
@@ -174,13 +165,13 @@ class Actuator:
             do=f"look at `kubectl describe isvc {name} -n {name}`, or give it longer with --timeout",
         )
 
-    def _raw(self, method: str, path: str, body: Object | None = None) -> Object:
+    def _raw(self, method: str, path: str, body: Object | None = None, *, content: str = "application/json") -> Object:
         answer = self._call(
             self.core.api_client.call_api,
             path,
             method,
             body=body,
-            header_params={"Accept": "application/json", "Content-Type": "application/json"},
+            header_params={"Accept": "application/json", "Content-Type": content},
             auth_settings=["BearerToken"],
             _preload_content=False,
             _return_http_data_only=True,
