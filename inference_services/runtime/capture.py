@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import re
 import secrets
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from inference_services.runtime.poster import Poster
 from inference_services.runtime.v2 import request_text, response_text
 
 _TYPES = ("org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response")
+_TRACE = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -213,7 +215,7 @@ class Capture:
             "revision": origin.revision,
             "requestid": hashlib.sha256(exchange.client_id.encode()).hexdigest()[:32],
         }
-        return {**attributes, "traceparent": exchange.trace} if exchange.trace else attributes
+        return {**attributes, "traceparent": exchange.trace} if _TRACE.match(exchange.trace) else attributes
 
     def _data(self, exchange: _Exchange, kind: str) -> bytes:
         if kind == _TYPES[0]:

@@ -69,7 +69,7 @@ def answer(outputs, labels):
 """
 
 
-def linear(width: int, outputs: int, *, softmax: bool = False, flatten: bool = False) -> bytes:
+def linear(width: int, outputs: int, *, softmax: bool = False, flatten: bool = False, side: int = 32) -> bytes:
     """An ONNX model: a fixed linear map, then a sigmoid or a softmax."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -80,7 +80,7 @@ def linear(width: int, outputs: int, *, softmax: bool = False, flatten: bool = F
     nodes.append(helper.make_node("Softmax" if softmax else "Sigmoid", ["raw"], [last if softmax else "column"]))
     if not softmax:
         nodes.append(helper.make_node("Squeeze", ["column", "axes"], [last]))
-    shape = ["n", 3, 32, 32] if flatten else ["n", width]
+    shape = ["n", 3, side, side] if flatten else ["n", width]
     graph = helper.make_graph(
         nodes,
         "linear",
