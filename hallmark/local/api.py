@@ -228,9 +228,8 @@ class _Server:
             return await proxy.log(
                 self.pods, pod, query.get("container", ""), tail=None if tail < 0 else tail, follow=follow
             )
-        name = proxy.pod_name(place.name)
-        pod = self.store.get("pods", place.namespace, name)
-        where = proxy.target(place.name, pod, self.pods, place.namespace)
+        name, port = proxy.target(place.name)
+        where = proxy.address(self.pods, self.store.get("pods", place.namespace, name), port)
         body = await _bytes(request)
         if self.client is None:
             raise Problem("ServiceUnavailable", "the server is starting or stopping")
@@ -280,11 +279,13 @@ def _place(path: str) -> _Place:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         raise no_such_path()
+    if "" in rest[:4]:
+        raise no_such_path()
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and not (len(rest) == 3 and rest[2] in _SUBRESOURCES):
         namespace, rest = rest[1], rest[2:]
     resource = resources.find(group, version, rest[0])
-    if resource is None or (namespace and not resource.namespaced) or "" in rest[:2]:
+    if resource is None or (namespace and not resource.namespaced):
         raise no_such_path()
     name = rest[1] if len(rest) > 1 else ""
     sub = rest[2] if len(rest) > 2 else ""

@@ -86,6 +86,11 @@ def _json(raw: bytes) -> Body:
 class _Loader(yaml.SafeLoader):
     """YAML as Kubernetes reads it: no aliases (they explode), keys are text, dates stay text."""
 
+    def fetch_more_tokens(self) -> Any:
+        if self.flow_level > DEPTH or len(self.indents) > DEPTH:
+            raise _Unfit(f"nested deeper than {DEPTH} levels")
+        return super().fetch_more_tokens()
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise _Unfit("YAML aliases are not taken")

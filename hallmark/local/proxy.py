@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from hallmark.errors import HallmarkError
-from hallmark.local.problems import Problem, bad_request, missing
-from hallmark.local.resources import PODS, Object
+from hallmark.local.problems import Problem, bad_request
+from hallmark.local.resources import Object
 
 if TYPE_CHECKING:
     import httpx
@@ -89,24 +89,22 @@ async def _follow(backend: PodBackend, namespace: str, name: str, chosen: str, t
         return
 
 
-def target(pod_and_port: str, pod: Object | None, backend: PodBackend, namespace: str) -> tuple[str, int]:
-    """Host and port for `pod:port`; the first port of the pod where none is named."""
-    scheme, _, rest = pod_and_port.rpartition("http:")
-    name, _, port = rest.partition(":")
-    if scheme or not name or (port and not port.isdigit()) or len(port) > 5:
+def target(pod_and_port: str) -> tuple[str, int | None]:
+    """Pod and port in `pod`, `pod:port` or `http:pod:port`; 400 for anything else."""
+    name, _, port = pod_and_port.removeprefix("http:").partition(":")
+    if not name or (port and not (port.isascii() and port.isdigit() and len(port) <= 5)):
         raise bad_request(f"invalid proxy target {pod_and_port!r}: expected <pod> or <pod>:<port number>")
-    if pod is None:
-        raise missing(PODS, name)
-    number = int(port) if port else _first_port(pod)
+    return name, int(port) if port else None
+
+
+def address(backend: PodBackend, pod: Object, port: int | None) -> tuple[str, int]:
+    """Where a port of a pod is, its first one where none is named; 503 where nothing listens."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    number = port or _first_port(pod)
     found = backend.address(namespace, name, number)
     if found is None:
         raise Problem("ServiceUnavailable", f"pod {namespace}/{name} does not serve on port {number}")
     return found
-
-
-def pod_name(pod_and_port: str) -> str:
-    """The pod's name in `pod:port` or `http:pod:port`."""
-    return pod_and_port.removeprefix("http:").partition(":")[0]
 
 
 async def forward(
