@@ -74,12 +74,16 @@ class Reconciler:
             asyncio.create_task(self._tidy(), name="tidy"),
         ]
 
-    async def stop(self) -> None:
-        """Stop following, then drain and stop every pod; the objects stay as they are."""
+    async def halt(self) -> None:
+        """Stop following changes; what runs goes on running."""
         self._unsubscribe()
         for task in [*self._tasks, *self._ends]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._ends, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Stop following, then stop every pod; the objects stay as they are."""
+        await self.halt()
         left = [running.pod for found in self._running.values() for running in found.values()]
         await asyncio.gather(*(pod.stop() for pod in left))
         for pod in self._store.list("pods")[0]:

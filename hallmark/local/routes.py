@@ -32,6 +32,35 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER = "envoy.filters.http.buffer"
 
 
+_LIMITS: Json = {"priority": "DEFAULT", "max_connections": 1024, "max_pending_requests": 1024, "max_requests": 2048}
+# Only what says that the server is gone ejects a canary: an answer of 500 or 4xx is an answer (faults.md). Every request
+# that it drops may be tried again, since the tries go to stable.
+_CANARY_ONLY: Json = {
+    "outlier_detection": {
+        "interval": "1s",
+        "base_ejection_time": "1s",
+        "max_ejection_time": "5s",
+        "max_ejection_percent": 100,
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 3,
+        "consecutive_gateway_failure": 10,
+        "enforcing_consecutive_gateway_failure": 100,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+    },
+    "circuit_breakers": {"thresholds": [{**_LIMITS, "max_retries": 1024}]},
+}
+# Nothing stands behind stable: ejecting it would refuse what it can still answer, and unbounded tries would bury one
+# that says 503 because it is full.
+_STABLE_ONLY: Json = {
+    "circuit_breakers": {
+        "thresholds": [{**_LIMITS, "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 5}}]
+    },
+}
+
+
 class Address(BaseModel):
     """Where a ready pod listens: HTTP, and gRPC where it has it."""
 
@@ -266,32 +295,7 @@ def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool) -> Json:
                 "http_health_check": {"path": backend.health, "codec_client_type": "HTTP1"},
             }
         ],
-        # Only what says that the server is gone ejects it: an answer of 500 or 4xx is an answer (faults.md).
-        "outlier_detection": {
-            "interval": "1s",
-            "base_ejection_time": "1s",
-            "max_ejection_time": "5s",
-            "max_ejection_percent": 100,
-            "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 3,
-            "consecutive_gateway_failure": 10,
-            "enforcing_consecutive_gateway_failure": 100,
-            "enforcing_consecutive_local_origin_failure": 100,
-            "enforcing_consecutive_5xx": 0,
-            "enforcing_success_rate": 0,
-            "enforcing_local_origin_success_rate": 0,
-        },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "priority": "DEFAULT",
-                    "max_connections": 1024,
-                    "max_pending_requests": 1024,
-                    "max_requests": 2048,
-                    "max_retries": 1024,
-                }
-            ]
-        },
+        **(_CANARY_ONLY if backend.variant == "canary" else _STABLE_ONLY),
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
                 "@type": _TYPE + _HTTP_OPTIONS,

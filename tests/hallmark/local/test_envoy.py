@@ -138,6 +138,26 @@ def test_an_application_error_is_an_answer_and_ejects_nobody(tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
+def test_a_full_stable_server_is_neither_ejected_nor_buried_under_retries(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable = await upstream(tmp_path, on, "r1", status="503", delay="0.05")
+            await envoy.apply((service(0, stable, None),))
+            answers = [a for _ in range(3) for a in await call(envoy, 50)]
+            assert {a.status_code for a in answers} == {503}
+            lines = (await envoy.stats()).splitlines()
+            tries = sum(
+                int(line.rpartition(" ")[2])
+                for line in lines
+                if line.startswith("envoy_cluster_upstream_rq_total") and "fraud/r1" in line
+            )
+            assert tries < 2 * len(answers)
+            (tmp_path / "r1" / "status").unlink()
+            assert {a.status_code for a in await call(envoy, 20)} == {200}
+
+    asyncio.run(scenario())
+
+
 def test_shares_are_counted_by_revision(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on):

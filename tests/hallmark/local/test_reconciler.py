@@ -521,6 +521,28 @@ def test_forty_weight_changes_under_load_lose_nothing(cluster: Open) -> None:
 
 
 @pytest.mark.serial
+def test_promotions_and_rollbacks_under_load_lose_nothing(cluster: Open) -> None:
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1)
+            await c.ready({ONE: 100})
+            async with c.load() as seen:
+                for turn in range(2, 6):
+                    new, old = f"{turn:05d}", f"{turn - 1:05d}"
+                    c.apply(turn, percent=50)
+                    await c.ready({old: 50, new: 50})
+                    await asyncio.sleep(0.2)
+                    c.patch(canaryTrafficPercent=None)
+                    await c.ready({new: 100})
+                    await c.until(lambda turn=turn: c.revisions() == [turn])
+                c.patch(canaryTrafficPercent=0)
+                await c.ready({"00004": 100, "00005": 0})
+            assert {status for status, _ in seen} == {200}, seen
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.serial
 def test_a_canary_killed_at_half_the_traffic_costs_no_client_an_answer(cluster: Open) -> None:
     """Fault 2: 20 clients, 10 requests a second each."""
 
