@@ -37,7 +37,7 @@ class Network:
     dropout: float
     rate: float
     bins: int
-    epochs: int = 25
+    epochs: int = 15
     batch: int = 1024
     decay: float = 1e-4
 
@@ -49,7 +49,7 @@ NETWORKS = {
 }
 BOOSTERS: dict[str, dict[str, Any]] = {
     "trees, as kept": {},
-    "trees, 15 leaves": {"num_leaves": 15, "min_data_in_leaf": 40},
+    "trees, 12 leaves": {"num_leaves": 12},
     "trees, 63 leaves, slow": {"num_leaves": 63, "learning_rate": 0.03, "rounds": 800},
 }
 
@@ -78,6 +78,7 @@ def fit_network(train: Examples, validation: Examples, *, seed: int, shape: Netw
     from torch import nn
 
     torch.manual_seed(seed)
+    torch.set_num_threads(1)
     ready = prepare(train, shape.bins)
     x, y = torch.from_numpy(ready(train.inputs)), torch.from_numpy(train.labels).float()
     watched = torch.from_numpy(ready(validation.inputs))

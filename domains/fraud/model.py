@@ -30,10 +30,11 @@ _OPTIONS: dict[str, Any] = {
     "lambda_l2": 5.0,
     "use_missing": False,
     "verbosity": -1,
-    # The same trees in every process: one order of summation, whatever the machine has.
+    # The same trees in every process: one order of summation, whatever the machine has. One thread also because two
+    # that wait for each other on a busy machine take ten times as long.
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 2,
+    "num_threads": 1,
 }
 
 
@@ -44,7 +45,7 @@ class Booster:
         self._booster = booster
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._booster.predict(inputs, num_threads=2), dtype=np.float32)
+        return np.asarray(self._booster.predict(inputs, num_threads=1), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(self._booster.model_to_string(), encoding="utf-8")
