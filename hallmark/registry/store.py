@@ -165,7 +165,9 @@ class Registry:
             there = _local(model.artifact_location)
             with tempfile.TemporaryDirectory() as scratch:
                 papers = Path(scratch) / domain
-                shutil.copytree(folder, papers)
+                shutil.copytree(
+                    folder, papers, copy_function=shutil.copyfile
+                )  # bytes only: some writers make files private
                 (papers / PASSPORT).write_text(passport.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 client.log_model_artifacts(model.model_id, str(papers))
             if there is not None:

@@ -49,6 +49,15 @@ def test_a_version_resolves_to_a_folder_that_holds_the_same_model_and_its_passpo
     assert not (folder / "passport.json").exists()
 
 
+def test_whoever_serves_a_version_can_read_it(settings: Settings, make: Make) -> None:
+    folder, passport = make("one")
+    (folder / "model.onnx").chmod(0o600)
+    Registry(settings).register(folder, passport)
+    path = Registry(settings).resolve("toy", 1).path
+    assert path is not None
+    assert {file.stat().st_mode & 0o044 for file in path.iterdir()} == {0o044}
+
+
 def test_the_same_digest_is_the_same_version(settings: Settings, make: Make) -> None:
     registry = Registry(settings)
     folder, passport = make("one")

@@ -140,6 +140,7 @@ def test_a_second_run_takes_five_seconds_or_less_with_its_interpreter(trained: T
     assert done.stdout.strip() == "1"
 
 
+@pytest.mark.slow
 def test_damage_in_the_cache_is_noticed_and_mended(trained: Trained) -> None:
     settings, first, _ = trained
     done = next(done for done in first.steps if done.step == "validate")
@@ -325,6 +326,7 @@ def test_a_limit_on_file_size_fails_cleanly_and_the_next_run_works(fresh: Settin
     fails_cleanly_and_works_again(fresh, no_large_files)
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_cleanly_and_the_next_run_works(small_disk: Settings) -> None:
     fails_cleanly_and_works_again(small_disk, a_full_disk)
 
