@@ -141,6 +141,13 @@ def _object(call: Call) -> Object:
     resource = call.resource
     if not isinstance(obj, dict):
         raise bad_request(f"the body is not a {resource.kind}")
+    if not resource.custom:
+        # Clients of the core kinds leave these out: the path says them.
+        obj = {
+            **obj,
+            "kind": obj.get("kind") or resource.kind,
+            "apiVersion": obj.get("apiVersion") or resource.api_version,
+        }
     if not obj.get("kind"):
         raise bad_request("Object 'Kind' is missing in the body")
     if obj.get("apiVersion") != resource.api_version or obj.get("kind") != resource.kind:
