@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hallmark.errors import HallmarkError
 from hallmark.local.problems import Problem, bad_request
-from hallmark.local.resources import Object
+from hallmark.local.resources import Object, dicts
 
 if TYPE_CHECKING:
     import httpx
@@ -47,7 +47,7 @@ class PodBackend(Protocol):
 
 def container(pod: Object, wanted: str) -> str:
     """The container whose log is meant: the one named, else the first; 400 where it is not in the pod."""
-    names = [str(item.get("name")) for item in (pod.get("spec") or {}).get("containers") or []]
+    names = [str(item.get("name")) for item in dicts((pod.get("spec") or {}).get("containers"))]
     chosen = wanted or (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
     if chosen and chosen in names:
         return str(chosen)
@@ -151,7 +151,8 @@ async def _stream(answer: httpx.Response) -> AsyncIterator[bytes]:
 
 
 def _first_port(pod: Object) -> int:
-    for item in (pod.get("spec") or {}).get("containers") or []:
-        for port in item.get("ports") or []:
-            return int(port["containerPort"])
+    for item in dicts((pod.get("spec") or {}).get("containers")):
+        for port in dicts(item.get("ports")):
+            if isinstance(port.get("containerPort"), int):
+                return int(port["containerPort"])
     raise bad_request("the pod names no port: use <pod>:<port>")

@@ -109,6 +109,11 @@ BY_PLURAL: dict[str, Resource] = {item.plural: item for item in RESOURCES if ite
 BY_KIND: dict[tuple[str, str], Resource] = {(item.api_version, item.kind): item for item in RESOURCES if item.stored}
 
 
+def dicts(value: Any) -> list[Object]:
+    """The objects in what should be a list of objects; none where it is something else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def find(group: str, version: str, plural: str) -> Resource | None:
     """The resource served at this place of the API; none where there is none."""
     for item in RESOURCES:

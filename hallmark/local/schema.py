@@ -1,6 +1,6 @@
 """The shape of each kind: unknown fields, wrong types, what lists are keyed by.
 
-A schema is an OpenAPI v3 schema as Kubernetes publishes it, with `$ref` to the others; `any` is one that says
+A schema is an OpenAPI v3 schema as Kubernetes publishes it, with `$ref` to the others; `any` is an object that says
 `x-kubernetes-preserve-unknown-fields`.
 """
 
@@ -118,13 +118,13 @@ def prune(value: Any, schema: Object) -> Any:
 def faults(value: Any, schema: Object, at: str = "") -> Iterator[Fault]:
     """Where `value` is not what the schema says: types, required fields, ranges, repeated keys."""
     schema = resolve(schema)
-    if schema.get(ANY):
-        return
     wrong = _wrong_type(value, schema)
     if wrong:
         yield Fault(
             at, "FieldValueTypeInvalid", f'Invalid value: "{_kind(value)}": {at} in body must be of type {wrong}'
         )
+        return
+    if schema.get(ANY):
         return
     if isinstance(value, dict):
         for key in schema.get("required") or ():

@@ -233,10 +233,9 @@ class Store:
         namespace = meta.get("namespace") or "default"
         with self.lock:
             for event in self._events(namespace):
-                same = {key: event["involvedObject"].get(key) for key in about} == about
-                if same and (event["type"], event["reason"], event["message"]) == (type_, reason, message):
-                    again = {**event, "count": int(event["count"]) + 1, "lastTimestamp": now()}
-                    return self.update(again)
+                told = (event.get("involvedObject"), event.get("type"), event.get("reason"), event.get("message"))
+                if told == (about, type_, reason, message):
+                    return self.update({**event, "count": int(event.get("count") or 1) + 1, "lastTimestamp": now()})
             try:
                 return self.create(_event(about, namespace, type_, reason, message))
             except (Missing, Terminating):
@@ -343,7 +342,7 @@ class Store:
 
     def _events(self, namespace: str) -> Iterator[Object]:
         oldest = (datetime.now(UTC) - EVENT_AGE).strftime(_TIME)
-        events = [(obj["lastTimestamp"], key) for key, obj in self._objects.items() if key[0] == "events"]
+        events = [(_last(obj), key) for key, obj in self._objects.items() if key[0] == "events"]
         events.sort()
         for index, (last, key) in enumerate(events):
             if last < oldest or index < len(events) - EVENT_LIMIT:
@@ -455,6 +454,10 @@ def _without_version(obj: Object) -> Object:
 
 def _content(obj: Object) -> Object:
     return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def _last(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
 
 
 def _event(about: Object, namespace: str, type_: str, reason: str, message: str) -> Object:

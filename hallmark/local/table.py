@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from hallmark.local.resources import Object, Resource
+from hallmark.local.resources import Object, Resource, dicts
 
 Cell = str | int | bool | None
 
@@ -107,10 +107,6 @@ def _get(value: Any, *path: str) -> Any:
     return value
 
 
-def _dicts(value: Any) -> list[Object]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _text(value: Any) -> Cell:
     return value if isinstance(value, (str, int, bool)) or value is None else str(value)
 
@@ -120,13 +116,13 @@ def _at(*path: str) -> Callable[[Object], Cell]:
 
 
 def _ready(obj: Object) -> Cell:
-    found = [item.get("status") for item in _dicts(_get(obj, "status", "conditions")) if item.get("type") == "Ready"]
+    found = [item.get("status") for item in dicts(_get(obj, "status", "conditions")) if item.get("type") == "Ready"]
     return _text(found[0]) if found else None
 
 
 def _traffic(field: str, *, previous: bool) -> Callable[[Object], Cell]:
     def value(obj: Object) -> Cell:
-        for item in _dicts(_get(obj, "status", "components", "predictor", "traffic")):
+        for item in dicts(_get(obj, "status", "components", "predictor", "traffic")):
             if (item.get("tag") == "prev") if previous else (item.get("latestRevision") is True):
                 return _text(item.get(field))
         return None
@@ -135,7 +131,7 @@ def _traffic(field: str, *, previous: bool) -> Callable[[Object], Cell]:
 
 
 def _names(*path: str) -> Callable[[Object], Cell]:
-    return lambda obj: ",".join(str(item.get("name")) for item in _dicts(_get(obj, *path))) or None
+    return lambda obj: ",".join(str(item.get("name")) for item in dicts(_get(obj, *path))) or None
 
 
 def _count(*fields: str) -> Callable[[Object], Cell]:
@@ -143,15 +139,15 @@ def _count(*fields: str) -> Callable[[Object], Cell]:
 
 
 def _pod_ready(obj: Object) -> Cell:
-    states = _dicts(_get(obj, "status", "containerStatuses"))
-    total = len(_dicts(_get(obj, "spec", "containers"))) or len(states)
+    states = dicts(_get(obj, "status", "containerStatuses"))
+    total = len(dicts(_get(obj, "spec", "containers"))) or len(states)
     return f"{sum(item.get('ready') is True for item in states)}/{total}"
 
 
 def _pod_status(obj: Object) -> Cell:
     if obj["metadata"].get("deletionTimestamp"):
         return "Terminating"
-    for item in _dicts(_get(obj, "status", "containerStatuses")):
+    for item in dicts(_get(obj, "status", "containerStatuses")):
         for state in ("waiting", "terminated"):
             reason = _get(item, "state", state, "reason")
             if reason:
@@ -160,7 +156,7 @@ def _pod_status(obj: Object) -> Cell:
 
 
 def _pod_restarts(obj: Object) -> Cell:
-    states = _dicts(_get(obj, "status", "containerStatuses"))
+    states = dicts(_get(obj, "status", "containerStatuses"))
     count = sum(int(item.get("restartCount") or 0) for item in states)
     ends = [str(end) for item in states if (end := _get(item, "lastState", "terminated", "finishedAt"))]
     return f"{count} ({age(max(ends))} ago)" if count and ends else str(count)
@@ -174,7 +170,7 @@ def _event_time(obj: Object) -> Cell:
 
 
 def _event_object(obj: Object) -> Cell:
-    about = obj.get("involvedObject") or obj.get("regarding") or {}
+    about: Object = _get(obj, "involvedObject") or _get(obj, "regarding") or {}
     return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
 
 

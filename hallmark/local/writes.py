@@ -102,6 +102,8 @@ def patch(store: Store, call: Call, media: str) -> tuple[Object, bool]:
 def delete(store: Store, call: Call) -> Object:
     """DELETE: the object where it only was marked, else a Status of success."""
     options = _options(call)
+    if call.resource is NAMESPACES and call.name == "default":
+        raise Problem("Forbidden", 'namespaces "default" is forbidden: this namespace may not be deleted')
     dry_run = call.dry_run or options.get("dryRun") == ["All"]
     conditions = options.get("preconditions")
     conditions = conditions if isinstance(conditions, dict) else {}

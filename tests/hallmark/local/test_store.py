@@ -200,8 +200,12 @@ def test_the_same_event_is_counted_not_repeated(store: Store) -> None:
     for _ in range(3):
         store.record(made, "Warning", "Failed", "the model does not load")
     store.record(made, "Normal", "Created", "made a revision")
+    theirs = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "fraud"}, "reason": "Other"}
+    store.create(theirs)
+    store.record(made, "Normal", "Created", "made a revision")
+    store.delete("events", "fraud", "e")
     events, _ = store.list("events", namespace="fraud")
-    assert sorted((event["reason"], event["count"]) for event in events) == [("Created", 1), ("Failed", 3)]
+    assert sorted((event["reason"], event["count"]) for event in events) == [("Created", 2), ("Failed", 3)]
 
 
 def test_events_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
