@@ -1,0 +1,319 @@
+"""The main job on the real parts: model server, drift monitor, Envoy, Kubernetes API, kubectl and the KServe SDK."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hallmark import domain as domains
+from hallmark.domain import Domain
+from hallmark.errors import Conflict, ModelRefused, Refused
+from hallmark.features.wire import request
+from hallmark.local import cluster
+from hallmark.local.traffic import Traffic
+from hallmark.registry.store import Registry
+from hallmark.rollout import actuator as actuators
+from hallmark.rollout import release as releases
+from hallmark.rollout import steps
+from hallmark.rollout.actuator import Actuator, share
+from hallmark.rollout.release import Release, Target
+from hallmark.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+NAME = "fraud"
+pytestmark = pytest.mark.serial
+
+
+@dataclass
+class Running:
+    """A cluster of one with two registered versions of fraud, and requests to send."""
+
+    settings: Settings
+    actuator: Actuator
+    domain: Domain
+    url: str
+    bodies: list[bytes]
+    shifted: list[bytes]
+    targets: dict[int, Target]
+
+    def traffic(self, *, rate: float = 200) -> Traffic:
+        return Traffic(self.url, self.bodies, rate=rate)
+
+    def release(self, version: int, percent: int) -> dict[str, Any]:
+        return steps.release(
+            self.actuator, self.domain, self.targets[version], percent=percent, settings=self.settings, note=quiet
+        )
+
+    def promote(self) -> Target:
+        return steps.promote(self.actuator, self.domain, settings=self.settings, note=quiet)
+
+    def rollback(self) -> Target | None:
+        return steps.rollback(self.actuator, self.domain, settings=self.settings, note=quiet)
+
+    def live(self) -> dict[str, Any]:
+        live = self.actuator.live(NAME)
+        assert live is not None
+        return live
+
+    def kubectl(self, *arguments: str) -> str:
+        if not shutil.which("kubectl"):
+            pytest.skip("kubectl is not installed")
+        done = subprocess.run(
+            ["kubectl", "--kubeconfig", str(self.settings.kubeconfig), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def quiet(_: str) -> None:
+    return
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("job")
+    return Settings.load(
+        {
+            "HALLMARK_ROOT": str(ROOT),
+            "HALLMARK_STATE": str(folder / "state"),
+            "HALLMARK_RELEASES": str(folder / "releases"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def running(settings: Settings) -> Iterator[Running]:
+    from hallmark.cli.serve import apply_all
+    from hallmark.training import run
+    from hallmark.training.model import columns
+
+    for day in ("2026-08-01", "2026-09-01"):
+        outcome = run.train(NAME, settings=settings, as_of=day, window="14d", options={"rounds": 60})
+        assert outcome.version, outcome.decision.reasons
+    registry = Registry(settings)
+    targets = {}
+    for version in (1, 2):
+        found = registry.resolve(NAME, version)
+        targets[version] = Target(version=version, storageUri=found.storage_uri, digest=found.digest)
+    features, data = domains.module(NAME, "features", settings), domains.module(NAME, "data", settings)
+    bodies = []
+    for shift in (None, "new_fraud_pattern"):
+        frame = data.draw(
+            start=datetime(2026, 9, 1, tzinfo=UTC), end=datetime(2026, 9, 3, tzinfo=UTC), seed=7, shift=shift
+        )
+        raw = columns(frame, features.FIELDS)
+        bodies.append([request(features.FIELDS, raw, start=row, stop=row + 1) for row in range(min(2000, len(frame)))])
+    state = cluster.up(settings, port=0)
+    try:
+        actuator = Actuator.connect(settings, kubeconfig=settings.kubeconfig)
+        apply_all(actuator, settings)
+        url = f"{state.gateway}/serving/{NAME}/{NAME}/v2/models/{NAME}/infer"
+        yield Running(settings, actuator, domains.load(NAME, settings), url, bodies[0], bodies[1], targets)
+    finally:
+        cluster.down(settings)
+
+
+@pytest.fixture
+def at_rest(running: Running) -> Running:
+    """Version 1 is stable and serves everything; whatever the test before left is gone."""
+    live = running.actuator.live(NAME)
+    if live is not None:
+        running.kubectl("delete", "isvc", NAME, "-n", NAME)
+    releases.write(NAME, Release(), running.settings)
+    running.release(1, 100)
+    return running
+
+
+def test_a_candidate_takes_over_step_by_step_and_no_request_fails(at_rest: Running) -> None:
+    with at_rest.traffic() as traffic:
+        traffic.next(100, seconds=30)
+        at_rest.release(2, 10)
+        ten = traffic.next(1500, seconds=60)
+        at_rest.release(2, 50)
+        fifty = traffic.next(3000, seconds=60)
+        at_rest.promote()
+        everything = traffic.next(200, seconds=30)
+        assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
+    assert ten.shares["canary"] == pytest.approx(10, abs=3)
+    assert fifty.shares["canary"] == pytest.approx(50, abs=3)
+    assert everything.shares == {"stable": 100}
+    rest = releases.read(NAME, at_rest.settings)
+    assert rest == Release(stable=at_rest.targets[2], previous=at_rest.targets[1])
+    assert share(at_rest.live()) is None
+
+
+def test_a_rollback_loses_no_request_and_rests_on_the_good_version(at_rest: Running) -> None:
+    at_rest.release(2, 50)
+    with at_rest.traffic() as traffic:
+        traffic.next(200, seconds=30)
+        assert at_rest.rollback() == at_rest.targets[1]
+        after = traffic.next(200, seconds=30)
+        assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
+    assert after.shares == {"stable": 100}
+    assert releases.read(NAME, at_rest.settings) == Release(stable=at_rest.targets[1])
+    assert actuators.live_target(at_rest.live()) == at_rest.targets[1]
+
+
+def test_a_promoted_version_can_be_rolled_back_too(at_rest: Running) -> None:
+    at_rest.release(2, 50)
+    at_rest.promote()
+    with at_rest.traffic() as traffic:
+        assert at_rest.rollback() == at_rest.targets[1]
+        traffic.next(100, seconds=30)
+        assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
+    assert actuators.live_target(at_rest.live()) == at_rest.targets[1]
+
+
+def test_fault_2_a_killed_candidate_costs_no_client_an_error(at_rest: Running) -> None:
+    at_rest.release(2, 50)
+    with at_rest.traffic(rate=200) as traffic:
+        traffic.next(400, seconds=30)
+        for _ in range(2):
+            os.kill(candidate_process(at_rest), signal.SIGKILL)
+            time.sleep(2)
+        traffic.next(400, seconds=30)
+        answers = traffic.since(0)
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.variant for answer in answers} == {"stable", "canary"}
+
+
+def candidate_process(running: Running) -> int:
+    """The model server of the candidate, found by what it was started with."""
+    import psutil
+
+    revision = running.live()["status"]["components"]["predictor"]["latestReadyRevision"]
+    for process in psutil.process_iter(["cmdline", "environ", "pid"]):
+        command, environment = process.info["cmdline"] or [], process.info["environ"] or {}
+        mine = any(str(running.settings.state) in argument for argument in command)
+        if mine and "inference_services.runtime" in command and environment.get("K_REVISION") == revision:
+            return int(process.info["pid"])
+    raise AssertionError(f"no process of {revision}")
+
+
+def test_fault_11_a_changed_model_gets_no_traffic_and_stable_goes_on(at_rest: Running) -> None:
+    folder = Registry(at_rest.settings).resolve(NAME, 2).path
+    assert folder is not None
+    copy = at_rest.settings.models / "changed"
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    weights = bytearray((copy / "model.onnx").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (copy / "model.onnx").write_bytes(bytes(weights))
+    changed = Target(version=2, storageUri="pvc://models/changed", digest=at_rest.targets[2].digest)
+    with at_rest.traffic(rate=50) as traffic:
+        with pytest.raises(ModelRefused, match="gets no traffic") as caught:
+            steps.release(at_rest.actuator, at_rest.domain, changed, percent=50, settings=at_rest.settings, note=quiet)
+        tally = traffic.next(100, seconds=30)
+        assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
+    assert "model.onnx" in caught.value.came
+    assert tally.shares == {"stable": 100}
+    assert at_rest.rollback() == at_rest.targets[1]
+
+
+def test_one_rollout_at_a_time(at_rest: Running) -> None:
+    at_rest.release(2, 10)
+    other = Target(version=3, storageUri="pvc://models/other", digest="sha256:" + "3" * 64)
+    with pytest.raises(Refused, match="rollout of version 2 is running"):
+        steps.release(at_rest.actuator, at_rest.domain, other, percent=10, settings=at_rest.settings, note=quiet)
+    at_rest.rollback()
+    with pytest.raises(Refused, match="no rollout"):
+        at_rest.promote()
+    with pytest.raises(Refused, match="stable already"):
+        at_rest.release(1, 10)
+
+
+def test_a_write_on_what_was_read_before_is_a_conflict(at_rest: Running) -> None:
+    before = at_rest.live()
+    at_rest.release(2, 10)
+    with pytest.raises(Conflict):
+        at_rest.actuator.shift(before, percent=100)
+    assert share(at_rest.live()) == 10
+
+
+def test_apply_leaves_a_running_rollout_its_model_and_its_share(at_rest: Running) -> None:
+    from hallmark.render import inferenceservice
+
+    rendered = inferenceservice.inferenceservice(at_rest.domain, releases.read(NAME, at_rest.settings))
+    assert at_rest.actuator.apply(rendered) == "unchanged"
+    at_rest.release(2, 10)
+    assert at_rest.actuator.apply(rendered) == "kept"
+    assert (share(at_rest.live()), actuators.live_target(at_rest.live())) == (10, at_rest.targets[2])
+    at_rest.rollback()
+    assert at_rest.actuator.apply(rendered) == "unchanged"
+
+
+def test_kubectl_and_the_kserve_sdk_drive_the_same_rollout(at_rest: Running, tmp_path: Path) -> None:
+    from kserve import KServeClient
+
+    from hallmark.render import files
+
+    at_rest.release(2, 10)
+    shown = at_rest.kubectl("get", "isvc", "-A")
+    assert all(column in shown for column in ("URL", "READY", "PREV", "LATEST", "fraud-predictor-00002"))
+    patch = json.dumps({"spec": {"predictor": {"canaryTrafficPercent": 25}}})
+    at_rest.kubectl("patch", "inferenceservice", NAME, "-n", NAME, "--type", "merge", "-p", patch)
+    at_rest.kubectl("wait", "--for=condition=Ready", f"isvc/{NAME}", "-n", NAME, "--timeout=30s")
+    eventually(lambda: at_rest.live()["status"]["components"]["predictor"]["traffic"][0]["percent"] == 25)
+    KServeClient(config_file=str(at_rest.settings.kubeconfig)).wait_isvc_ready(
+        NAME, namespace=NAME, timeout_seconds=30, polling_interval=1
+    )
+    with at_rest.traffic() as traffic:
+        tally = traffic.next(2500, seconds=60)
+    assert tally.failed == 0 and tally.shares["canary"] == pytest.approx(25, abs=3)
+    at_rest.rollback()
+    rendered = files.write(at_rest.settings)
+    assert rendered
+    at_rest.kubectl("apply", "-f", str(at_rest.settings.releases / NAME / files.SERVICE))
+    assert "fraud-predictor" in at_rest.kubectl("describe", "isvc", NAME, "-n", NAME)
+
+
+def test_the_drift_monitor_tells_shifted_orders_from_clean_ones(at_rest: Running, tmp_path: Path) -> None:
+    from hallmark.cli import verdict
+
+    def state() -> str:
+        return verdict.collect(at_rest.actuator, NAME)[0].state
+
+    with at_rest.traffic() as traffic:
+        traffic.next(600, seconds=30)
+        eventually(lambda: state() != "INSUFFICIENT")
+        assert state() == "OK"
+        traffic.use(at_rest.shifted)
+        traffic.next(2000, seconds=60)
+        eventually(lambda: state() == "DRIFT")
+    found = verdict.collect(at_rest.actuator, NAME)
+    assert any(column["drifted"] for column in found[0].verdict["columns"])
+    verdict.report(
+        at_rest.actuator, found, variant="stable", name=NAME, path=tmp_path / "report.html", settings=at_rest.settings
+    )
+    assert "password_age_hours" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_state_of_the_cluster_survives_a_restart(at_rest: Running) -> None:
+    at_rest.release(2, 25)
+    port = int(at_rest.url.split(":")[2].split("/")[0])
+    cluster.down(at_rest.settings)
+    cluster.up(at_rest.settings, port=port)
+    eventually(lambda: actuators.gets(25)(at_rest.live()))
+    with at_rest.traffic() as traffic:
+        tally = traffic.next(1500, seconds=60)
+    assert tally.failed == 0 and tally.shares["canary"] == pytest.approx(25, abs=4)
+
+
+def eventually(true: Callable[[], object], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not so after {seconds:g} s"
+        time.sleep(0.2)
