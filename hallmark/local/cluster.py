@@ -175,6 +175,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
         await stop.wait()
     finally:
         (folder / _STATE).unlink(missing_ok=True)
+        store.end_watches()
         server.should_exit = True
         await asyncio.gather(*tasks, return_exceptions=True)
         await reconciler.halt()
