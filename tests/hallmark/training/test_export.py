@@ -20,7 +20,7 @@ from hallmark.registry import folder as folders
 from hallmark.training import onnx_model
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import export, score_folder
-from hallmark.training.model import examples
+from hallmark.training.model import columns, examples
 from hallmark.training.split import split
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,10 +83,12 @@ def test_scoring_leaves_the_folder_as_it_was(made: Made) -> None:
     assert folders.verify(made.folder) == before  # no bytecode left beside the model's code
 
 
-def test_the_profile_is_of_raw_fields_and_scores(made: Made) -> None:
+def test_the_profile_is_of_what_is_observed_and_of_scores(made: Made) -> None:
     profile = Profile.model_validate_json((made.folder / "profile.json").read_bytes())
     names = [column.name for column in profile.columns]
-    assert names == [field.name for field in folders.signature(made.folder).fields] + ["score"]
+    features = domains.module("fraud", "features")
+    watched = features.observe(columns(made.test, features.FIELDS))
+    assert names == [*watched, "score"]
     assert profile.rows == min(len(made.test), 20_000)
     sample = pd.read_parquet(made.folder / "reference.parquet")
     assert len(sample) == 2000 and list(sample.columns) == names
