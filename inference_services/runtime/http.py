@@ -7,6 +7,11 @@ rest of it is read and thrown away, so that the client gets to see the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import select
+import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -26,6 +31,8 @@ class Limits:
     header_time: from the first byte of a request, or of the connection, to the end of its headers.
     body_time:   from there to the end of its body.
     idle_time:   between requests; longer than a gateway keeps its connections, so that it never meets a closed one.
+    linger:      in which a refused client may read why.
+    silence:     of a client before it is left when the server stops.
     """
 
     body: int = 16 * 1024 * 1024
@@ -36,6 +43,7 @@ class Limits:
     body_time: float = 30.0
     idle_time: float = 630.0
     linger: float = 2.0
+    silence: float = 1.0
 
 
 class Request(NamedTuple):
@@ -63,6 +71,23 @@ _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() 
 def refusal(status: int, message: str, headers: bytes = b"") -> Response:
     """An answer that says what is wrong."""
     return Response(status, msgspec.json.encode({"error": message}), headers=headers)
+
+
+# Drops packets that open a connection (SYN in the TCP flags), lets all others pass: classic BPF.
+_NO_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x02), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+_SO_ATTACH_FILTER = 26
+
+
+async def close_door(listener: socket.socket, *, timeout: float) -> None:
+    """Let no new client in, and wait until those who wait in the kernel's queue are; closing at once would reset them."""
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEW))
+    program = struct.pack("HP", len(_NO_NEW), ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # where the kernel has no such filter the rest still helps
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    end = time.monotonic() + timeout
+    await asyncio.sleep(0.05)
+    while time.monotonic() < end and select.select([listener], [], [], 0)[0]:
+        await asyncio.sleep(0.01)
 
 
 class Endpoint:
@@ -207,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Close when nothing is under way; a client that was heard of just now may be about to send."""
-        if not (self._busy or self._begun) and time.monotonic() - self.last > 0.25:
+        if not (self._busy or self._begun) and time.monotonic() - self.last > self._limits.silence:
             self._transport.close()
 
     def abort(self) -> None:

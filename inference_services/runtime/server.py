@@ -114,6 +114,7 @@ async def serve(
     _log.info("draining")
     service.draining = endpoint.draining = True
     await asyncio.sleep(options.grace)
+    await http.close_door(listener, timeout=options.drain)
     server.close()
     await asyncio.gather(endpoint.drain(timeout=options.drain), *([rpc.stop(options.drain)] if rpc else []))
     watch.cancel()
