@@ -128,9 +128,10 @@ class _Door:
             return _answer(404, {"error": f"no such variant; expected one of {known}"})
         async with self._turn:
             columns = self._monitor.windows[variant].columns(newest=None if limit is None else int(limit))
+            verdict = await asyncio.to_thread(self._monitor.verdict, variant)
         rows = len(next(iter(columns.values()), ()))
         shown = {name: [_plain(value) for value in values.tolist()] for name, values in columns.items()}
-        return _answer(200, {"variant": variant, "rows": rows, "columns": shown})
+        return _answer(200, {"variant": variant, "rows": rows, "columns": shown, "verdict": verdict.model_dump()})
 
     async def health(self, request: Request) -> Response:
         return _answer(200, {"status": "ok"})
