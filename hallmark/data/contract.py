@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 from pydantic import BaseModel, ConfigDict
 
+from hallmark.data.table import TRUTH
 from hallmark.errors import ContractBroken
 from hallmark.features import image
 from hallmark.features.fields import Field
@@ -83,7 +85,10 @@ def breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> tuple[Breach, .
     if frame.empty:
         return (Breach(column=str(next(iter(schema.columns), "")), rule="filled: the data set has no rows", rows=0),)
     try:
-        schema.validate(frame, lazy=True)
+        with warnings.catch_warnings():
+            # how pandera puts its own table of failures together; nothing here reads that table
+            warnings.filterwarnings("ignore", message="The behavior of DataFrame concatenation", category=FutureWarning)
+            schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
         return _breaches(schema, frame, errors.schema_errors)
     return ()
@@ -266,6 +271,10 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
     bad = values.notna()
     if values.dtype == object and wanted.startswith(("int", "float")):
         bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
+    elif values.dtype == object and wanted == "bool":
+        bad = ~values.map(lambda value: isinstance(value, bool) or value in TRUTH).astype(bool)
+    elif values.dtype == object and "datetime" in wanted:
+        bad = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce").isna() & values.notna()
     bad = bad if bad.any() else values.notna() | True
     first = values[bad].iloc[0]
     return Breach(column=name, rule=rule, rows=int(bad.sum()), example=f"{_example(first)} ({values.dtype})")

@@ -110,7 +110,7 @@ def _ring(place: Marketplace, campaign: Rows, rows: Rows, u: Any) -> Rows:
     day = campaign["start"] + (u[13] * lasts).astype(np.int64)
     old = between(campaign["u3"], 1.0, 220.0)
     joined = campaign["start"] - (old * (0.4 + 0.6 * (account + 1) / accounts)).astype(np.int64)
-    phones = 1 + (campaign["u4"] * 4).astype(np.int64)
+    phones = 1 + (3 * campaign["u4"] ** 1.4).astype(np.int64)
     insider = u[14] < 0.35
     seller_age = np.where(insider, (8 + 60 * campaign["u5"]).astype(np.int64), rows["seller_age_days"])
     hour = pick(u[15], _WORKING)

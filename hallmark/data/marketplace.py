@@ -160,8 +160,9 @@ class Marketplace(BaseModel):
         device = np.where(next(u) < 0.03, (next(u) * 260).astype(np.int64), device)  # libraries, lent phones
         address = np.where(next(u) < 0.2, (next(u) ** 3 * 900).astype(np.int64), bits(buyer, "address", seed=self.seed))
         lately = next(u)
-        password = np.minimum(rows["buyer_age_days"] * 24.0 + 24 * next(u), -6500 * np.log1p(-next(u)))
-        password = np.where(lately < 0.035, between(next(u), 0.05, 60.0), password)
+        member_hours = rows["buyer_age_days"] * 24.0 + 24 * next(u)
+        password = np.where(lately < 0.035, between(next(u), 0.05, 60.0), -6500 * np.log1p(-next(u)))
+        password = np.minimum(member_hours, password)
         where, far = next(u), next(u)
         gift, moved, abroad = (0.2, 0.03, 0.05) if season else (0.07, 0.025, 0.025)
         distance = between(far, 0.1, 12.0)

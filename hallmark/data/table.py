@@ -15,7 +15,9 @@ SUFFIXES = (".parquet", ".csv")
 TIME = "TIME"
 """Beside the datatypes of `hallmark.features.fields`: an ISO 8601 time with a zone."""
 
-_TRUTH = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
+TRUTH = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
+"""What counts as true or false where everything is text."""
+_ZONED = r".*\d(?:Z|[+-]\d\d:?\d\d)"
 
 
 def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
@@ -63,32 +65,20 @@ def conformed(values: pd.Series, kind: str) -> pd.Series:
 
 
 def _times(values: pd.Series) -> pd.Series:
-    if _is_written(values):
-        try:
-            parsed = pd.to_datetime(values, format="ISO8601", utc=False)
-        except (ValueError, TypeError, OverflowError):
-            return _mixed_zones(values)
-        values = parsed if parsed.dtype != object else _mixed_zones(values)
+    if values.isna().all():  # a column in which nothing is filled has no type of its own
+        return pd.Series(pd.NaT, index=values.index, name=values.name, dtype=pd.DatetimeTZDtype("us", "UTC"))
+    if _is_written(values) and values.dropna().str.fullmatch(_ZONED).all():
+        parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
+        values = values if (parsed.isna() & values.notna()).any() else parsed
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         zoned: pd.Series = values.dt.tz_convert("UTC").dt.as_unit("us")
         return zoned
-    # A column in which nothing is filled has no type of its own.
-    empty: pd.Series = values.astype(pd.DatetimeTZDtype("us", "UTC")) if values.isna().all() else values
-    return empty
-
-
-def _mixed_zones(values: pd.Series) -> pd.Series:
-    """Times of several offsets (summer and winter) as UTC; as they came where one has none."""
-    zoned = values.dropna().str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
-    if not zoned.all():
-        return values
-    parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-    return values if (parsed.isna() & values.notna()).any() else parsed
+    return values
 
 
 def _truths(values: pd.Series) -> pd.Series:
-    if _is_written(values) and values.isin(list(_TRUTH)).all():
-        return values.map(_TRUTH).astype(bool)
+    if _is_written(values) and values.isin(list(TRUTH)).all():
+        return values.map(TRUTH).astype(bool)
     return values.astype(bool) if str(values.dtype) == "boolean" and not values.isna().any() else values
 
 
