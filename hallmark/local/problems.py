@@ -69,9 +69,9 @@ def no_such_path() -> Problem:
     return Problem("NotFound", "the server could not find the requested resource", details={})
 
 
-def missing(resource: Resource, name: str) -> Problem:
-    """404 for an object."""
-    return Problem("NotFound", f'{resource.qualified} "{name}" not found', details=_about(resource, name))
+def not_allowed() -> Problem:
+    """405: the path is right and the method is not."""
+    return Problem("MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
 def conflict(resource: Resource, name: str, message: str) -> Problem:

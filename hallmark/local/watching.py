@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from hallmark.local.feed import Feed, FellBehind
+from hallmark.local.forms import Form
 from hallmark.local.problems import Problem
 from hallmark.local.resources import Object
 from hallmark.local.selectors import Selection
@@ -17,8 +18,6 @@ from hallmark.local.store import Change, Store
 
 BOOKMARK_SECONDS = 30.0
 LONGEST_SECONDS = 3600.0
-
-Present = Callable[[Object], Object]
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Watch:
     initial: bool
 
 
-def lines(store: Store, watch: Watch, *, present: Present, mark: Present) -> AsyncIterator[bytes]:
-    """The lines of a watch. `present` gives an object the form that was asked for, `mark` makes one of a resourceVersion.
+def lines(store: Store, watch: Watch, *, form: Form) -> AsyncIterator[bytes]:
+    """The lines of a watch, objects in the form that was asked for.
 
     The feed begins before this returns, so that nothing is lost between; `TooOld` is raised here.
     """
@@ -45,20 +44,20 @@ def lines(store: Store, watch: Watch, *, present: Present, mark: Present) -> Asy
         if watch.since in ("", "0") or watch.initial:
             first, version = store.list(watch.kind, namespace=watch.namespace, labels=watch.selection)
         feed = store.watch(watch.kind, namespace=watch.namespace, since=version)
-    return _lines(store, feed, watch, first, version, present, mark)
+    return _lines(store, feed, watch, first, version, form)
 
 
 async def _lines(
-    store: Store, feed: Feed[Change], watch: Watch, first: list[Object], version: str, present: Present, mark: Present
+    store: Store, feed: Feed[Change], watch: Watch, first: list[Object], version: str, form: Form
 ) -> AsyncIterator[bytes]:
     # A little luck in the default length keeps many clients from coming back at once.
     seconds = min(watch.seconds or 1800 * (1 + random.random()), LONGEST_SECONDS)  # noqa: S311
     ends = asyncio.get_running_loop().time() + seconds
     try:
         for obj in first:
-            yield _line("ADDED", present(obj))
+            yield _line("ADDED", form.one(obj))
         if watch.initial:
-            yield _line("BOOKMARK", _initial_end(mark(_version(version))))
+            yield _line("BOOKMARK", _initial_end(form.mark(version)))
         async with aclosing(_changes(feed, ends)) as changes:
             async for change in changes:
                 if change is None:
@@ -66,11 +65,11 @@ async def _lines(
                     with store.lock:
                         reached = None if feed.waiting else store.version
                     if watch.bookmarks and reached:
-                        yield _line("BOOKMARK", mark(_version(reached)))
+                        yield _line("BOOKMARK", form.mark(reached))
                     continue
                 seen = _seen(change, watch.selection)
                 if seen:
-                    yield _line(seen, present(_as_seen(change, seen)))
+                    yield _line(seen, form.one(_as_seen(change, seen)))
     except FellBehind:
         yield _line("ERROR", Problem("Expired", "the watch fell behind: list again").status())
     finally:
@@ -102,10 +101,6 @@ def _as_seen(change: Change, seen: str) -> Object:
         meta = {**change.previous["metadata"], "resourceVersion": str(change.version)}
         return {**change.previous, "metadata": meta}
     return change.object
-
-
-def _version(version: str) -> Object:
-    return {"metadata": {"resourceVersion": version, "creationTimestamp": None}}
 
 
 def _initial_end(obj: Object) -> Object:

@@ -17,7 +17,7 @@ from hallmark.local.schema import Fault
 from hallmark.local.selectors import Selection
 from hallmark.local.store import Missing, Store
 
-APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor")
+APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -80,7 +80,7 @@ def replace(store: Store, call: Call) -> Object:
 
 def patch(store: Store, call: Call, media: str) -> tuple[Object, bool]:
     """PATCH; the object and whether it was made (only an apply makes one)."""
-    kinds = [MERGE, JSON, *APPLY[:1], *([] if call.resource.custom else [STRATEGIC])]
+    kinds = [MERGE, JSON, APPLY, *([] if call.resource.custom else [STRATEGIC])]
     if media not in kinds:
         raise Problem(
             "UnsupportedMediaType",
@@ -91,12 +91,12 @@ def patch(store: Store, call: Call, media: str) -> tuple[Object, bool]:
         try:
             before = store.get(call.resource.plural, call.namespace, call.name)
         except Missing:
-            if media not in APPLY or call.subresource or "create" not in call.resource.verbs:
+            if media != APPLY or call.subresource or "create" not in call.resource.verbs:
                 raise
             return _apply_new(store, call, dry_run=dry_run), True
-        wanted = _applied(call, before) if media in APPLY else _patched(call, before, media)
+        wanted = _applied(call, before) if media == APPLY else _patched(call, before, media)
         _identify(call, wanted)
-        return _update(store, call, before, wanted, dry_run=dry_run, apply=media in APPLY), False
+        return _update(store, call, before, wanted, dry_run=dry_run, apply=media == APPLY), False
 
 
 def delete(store: Store, call: Call) -> Object:
