@@ -109,6 +109,7 @@ class _Door:
             "service": self._monitor.service,
             "digest": self._monitor.reference.digest,
             "variants": shown,
+            "served": None if self._monitor.served is None else self._monitor.served.latest,
             "events": dict(self._monitor.counts),
         }
         return _answer(200, whole)

@@ -52,6 +52,11 @@ class Served:
             self._snapshots.append((served, captured))
         self._read_at = self._clock()
 
+    @property
+    def latest(self) -> float | None:
+        """Requests served as last read, None before that."""
+        return self._snapshots[-1][0] if self._snapshots else None
+
     def share(self, *, since: int) -> tuple[float | None, tuple[str, ...]]:
         """Captured over served since the request numbered `since`, and why it is not known where it should be."""
         if self._clock() - self._read_at > STALE:

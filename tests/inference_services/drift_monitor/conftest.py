@@ -17,7 +17,7 @@ from hallmark.registry import folder as folders
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
-from sidecar import FEATURES, ROOT, Sidecar, draw, free_port, wait_ready
+from sidecar import FEATURES, ROOT, Sidecar, draw, free_port, onnx_model, wait_ready
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = folders.Output(name="score", datatype="FP32", minimum=0, maximum=1)
     signature = folders.Signature(domain="shop", fields=made["FIELDS"], outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
-    (folder / "model.onnx").write_bytes(b"not loaded here")
+    (folder / "model.onnx").write_bytes(onnx_model())
     folders.seal(folder)
     return folder
 

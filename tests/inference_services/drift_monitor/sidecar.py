@@ -14,6 +14,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[3]
 FEATURES = """
+import numpy as np
+
 from hallmark.features.fields import Columns, Field
 
 FIELDS = (
@@ -23,9 +25,35 @@ FIELDS = (
     Field(name="payment", datatype="BYTES", categories=("card", "wallet", "invoice")),
 )
 
+def encode(columns: Columns):
+    return np.stack([np.log1p(columns["amount"]), columns["orders"]], axis=1).astype(np.float32)
+
 def observe(columns: Columns) -> Columns:
     return {field.name: columns[field.name] for field in FIELDS}
 """
+
+
+def onnx_model() -> bytes:
+    """A model of two numbers in and one score out."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["input", "weights"], ["raw"]),
+            helper.make_node("Sigmoid", ["raw"], ["column"]),
+            helper.make_node("Squeeze", ["column", "axes"], ["score"]),
+        ],
+        "shop",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [
+            numpy_helper.from_array(np.array([[0.2], [0.1]], dtype=np.float32), "weights"),
+            numpy_helper.from_array(np.array([1]), "axes"),
+        ],
+    )
+    return bytes(
+        helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]).SerializeToString()
+    )
 
 
 def draw(rows: int, *, seed: int, factor: float = 1.0) -> tuple[dict[str, Any], dict[str, Any]]:
