@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hallmark.local import api, body, openapi, resources
+from hallmark.local.problems import Problem
 from hallmark.local.store import Missing, Store
 
 TOKEN = "t" * 40
@@ -197,7 +198,7 @@ YAMLS = [
 
 @pytest.mark.parametrize("raw", YAMLS, ids=range(len(YAMLS)))
 def test_yaml_that_is_more_than_an_object_is_refused(raw: bytes) -> None:
-    with pytest.raises(api.Problem) as refused:
+    with pytest.raises(Problem) as refused:
         body.parse(raw, media="application/yaml")
     assert refused.value.code == 400
 
