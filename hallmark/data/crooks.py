@@ -85,7 +85,7 @@ def _common(place: Marketplace, campaigns: Rows, who: NDArray[np.int64], u: Any)
     seller_age = np.minimum(market.OLDEST, (-560 * np.log1p(-u[3])).astype(np.int64))
     item_age = np.minimum(seller_age, (-20 * np.log1p(-u[4])).astype(np.int64))
     haggled = u[5] < 0.22
-    discount = np.where(haggled, np.round(0.12 + 0.3 * u[6], 2), 0.0)
+    discount = np.where(haggled, np.round(0.06 + 0.36 * u[6], 2), 0.0)
     spread = np.exp(1.1 * (u[7] + u[8] - 1))
     kind = campaigns["kind"][who]
     caught = u[9] < np.array([_CHARGED.get(each, 0.0) for each in range(len(PATTERNS))])[kind]

@@ -157,7 +157,7 @@ class Marketplace(BaseModel):
         device = bits(buyer // 3, "family", seed=self.seed)
         alone = uniform(buyer, "alone", seed=self.seed) < 0.88
         device = np.where(alone, bits(buyer, "device", seed=self.seed) + (next(u) < 0.25), device)
-        device = np.where(next(u) < 0.03, (next(u) * 260).astype(np.int64), device)  # libraries, lent phones
+        device = np.where(next(u) < 0.03, (next(u) ** 2.2 * 2500).astype(np.int64), device)  # libraries, lent phones
         address = np.where(next(u) < 0.2, (next(u) ** 3 * 900).astype(np.int64), bits(buyer, "address", seed=self.seed))
         lately = next(u)
         member_hours = rows["buyer_age_days"] * 24.0 + 24 * next(u)
