@@ -40,7 +40,7 @@ EXPORT = Uses(
     (*_COMMON, "training/*.py", "registry/*.py", "drift/*.py"),
     ("features", "model", "serving"),
     ("data", "training", "drift"),
-    (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript", "onnxmltools", "skl2onnx"),
+    (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript"),
     _MINE,
 )
 REGISTER = Uses(())
