@@ -105,13 +105,15 @@ def place(entity: str, *, seed: int) -> float:
 
 
 def _populated(domain: Domain, made: Split, *, total: int) -> None:
+    days = domain.data.label_delay.days
     for name in ("train", "validation", "test"):
         part = getattr(made, name)
         classes = part[domain.data.label].nunique()
         if classes < 2:
+            young = f", of which {made.immature} are too young to have a final label" if days else ""
             raise ContractBroken(
                 f"the {name} part has {len(part)} rows and {classes} kinds of label",
                 expected="two kinds of label at least",
-                came=f"{total} rows, of which {made.immature} are too young to have a final label",
-                do=f"take more data, or data older than {domain.data.label_delay.days} days",
+                came=f"{total} rows{young}",
+                do="take more data" + (f", or data older than {days} days" if days else ""),
             )
