@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 LARGEST = 32 * 1024 * 1024
 """Bytes of one call."""
 MOST_WAITING = 16
-"""Calls that wait for their turn; more are told to come again."""
+MOST_HELD = 2 * LARGEST
+"""Calls that wait for their turn, and bytes of them; what is more is told to come again."""
 
 
 ASK_EVERY = 2.0
@@ -63,6 +64,7 @@ class _Door:
         self._remote_events = remote_events
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._held = 0
 
     @contextlib.asynccontextmanager
     async def housekeeping(self, state_file: Path | None) -> AsyncIterator[None]:
@@ -84,20 +86,20 @@ class _Door:
             self._monitor.counts["foreign"] += 1
             return _answer(403, {"error": "expected events from this host"})
         if self._waiting >= MOST_WAITING:
-            self._monitor.counts["busy"] += 1
-            return _answer(503, {"error": "too many calls wait; come again"}, {"retry-after": "1"})
+            return self._busy()
+        parts: list[bytes] = []
         self._waiting += 1
         try:
-            body = await _body(request)
-            if body is None:
-                self._monitor.counts["malformed"] += 1
-                return _answer(413, {"error": f"expected at most {LARGEST} bytes"}, {"connection": "close"})
+            refused = await self._read(request, parts)
+            if refused is not None:
+                return refused
             async with self._turn:
-                accepted, wrong = await asyncio.to_thread(self._take, dict(request.headers), body)
+                accepted, wrong = await asyncio.to_thread(self._take, dict(request.headers), b"".join(parts))
         except ClientDisconnect:
             return _answer(400, {"error": "the call was cut off"})
         finally:
             self._waiting -= 1
+            self._held -= sum(map(len, parts))
         status = 202 if accepted or not wrong else 400
         return _answer(status, {"accepted": accepted, "malformed": len(wrong), "errors": wrong[:5]})
 
@@ -137,6 +139,30 @@ class _Door:
     async def health(self, request: Request) -> Response:
         return _answer(200, {"status": "ok"})
 
+    async def _read(self, request: Request, parts: list[bytes]) -> Response | None:
+        """The body into `parts`, counted as held; or the refusal of one that is too large, now or ever."""
+        declared = request.headers.get("content-length", "")
+        size = 0
+        if declared.isdecimal() and int(declared) > LARGEST:
+            return self._too_large()
+        async for part in request.stream():
+            size += len(part)
+            if size > LARGEST:
+                return self._too_large()
+            if self._held + len(part) > MOST_HELD:
+                return self._busy()
+            parts.append(part)
+            self._held += len(part)
+        return None
+
+    def _busy(self) -> Response:
+        self._monitor.counts["busy"] += 1
+        return _answer(503, {"error": "too many calls wait; come again"}, {"retry-after": "1"})
+
+    def _too_large(self) -> Response:
+        self._monitor.counts["malformed"] += 1
+        return _answer(413, {"error": f"expected at most {LARGEST} bytes"}, {"connection": "close"})
+
     async def _save(self, path: Path) -> None:
         try:
             async with self._turn:
@@ -174,20 +200,6 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await work()
         await asyncio.sleep(seconds)
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body, or None where it is larger than is taken; no more than that is ever held."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > LARGEST:
-        return None
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > LARGEST:
-            return None
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _plain(value: Any) -> Any:
