@@ -36,7 +36,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("--model-dir", type=Path, required=True, help="the served model's folder")
     parser.add_argument("--port", type=int, default=9090)
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s); a pod needs 0.0.0.0")
     parser.add_argument("--remote-events", action="store_true", help="take events from other hosts too")
     parser.add_argument("--config", type=Path, help="JSON of the domain's drift section; absent: its defaults")
     parser.add_argument("--service", help="the InferenceService whose events count; default: the model's domain")
