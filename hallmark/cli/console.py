@@ -16,6 +16,10 @@ from rich.text import Text
 from hallmark.errors import HallmarkError
 
 
+_WIDE = 200
+"""Columns of a table that is piped: a line a row, for grep."""
+
+
 class Format(StrEnum):
     """How a result is printed."""
 
@@ -33,7 +37,8 @@ Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to w
 
 def out() -> Console:
     """The console of results."""
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    terminal = sys.stdout.isatty()
+    return Console(width=None if terminal else _WIDE, soft_wrap=not terminal, highlight=False)
 
 
 def say(text: str) -> None:

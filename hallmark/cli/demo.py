@@ -109,7 +109,9 @@ def _train(domain: Domain, settings: Settings, steps: Steps, *, as_of: datetime,
     from hallmark.training.run import train
 
     with steps.step(f"train on data until {as_of:%d %B}") as step:
-        outcome = train(domain.name, settings=settings, as_of=as_of.isoformat(), window=MONTH, seed=seed, report=shown(step))
+        outcome = train(
+            domain.name, settings=settings, as_of=as_of.isoformat(), window=MONTH, seed=seed, report=shown(step)
+        )
         if outcome.refusal is not None:
             raise outcome.refusal
         metric = outcome.evaluation.metrics[domain.gate.metric]

@@ -56,7 +56,10 @@ def data(
     settings = Settings.load()
     domain = declared.load(name, settings)
     if shifts:
-        emit([{"shift": each.name, "domains": ", ".join(each.domains), "what": each.description} for each in named.ALL], output)
+        emit(
+            [{"shift": each.name, "domains": ", ".join(each.domains), "what": each.description} for each in named.ALL],
+            output,
+        )
         return
     end = _day(until)
     frame = sources.load(name, source=source, start=end - timedelta(days=days), end=end, seed=seed, shift=shift)
