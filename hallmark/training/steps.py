@@ -25,7 +25,9 @@ _AFTER_FIT = ("evaluate.py", "metrics.py", "plots.py", "gate.py", "export.py", "
 
 LOAD = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pillow"))
 VALIDATE = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pandera"))
-SPLIT = Uses((*_COMMON, *(f"training/{it}.py" for it in ("split", "leakage", "metrics"))), ("features",), ("data",), _FRAMES)
+SPLIT = Uses(
+    (*_COMMON, *(f"training/{it}.py" for it in ("split", "leakage", "metrics"))), ("features",), ("data",), _FRAMES
+)
 TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AFTER_FIT))
 EVALUATE = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data", "gate"), (*_MODELS, "matplotlib"), _MINE)
 COMPARE = Uses(
