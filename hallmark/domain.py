@@ -84,7 +84,7 @@ class Data(Section):
     """What one example is, and when its label is known."""
 
     entity: str = Field(
-        description="Column that names whom or what an example is about; never split across train and test."
+        description="Column that names whom or what an example is about; split: entity never parts it across train and test."
     )
     label: str = Field(description="Column that holds the answer to learn.")
     label_delay: Duration = Field(default=timedelta(0), description="After this long a label counts as final.")
