@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from hallmark.training.journal import Event, Failure, Journal
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_LOOK = 0.5
 PARTS = frozenset({"data", "features", "model", "serving"})
 """The files of a domain that have a meaning; what else lies beside them may be imported by any, so it counts for all."""
 
@@ -104,6 +107,7 @@ def step(
                 kwargs.update(prepare(domain) if prepare else {})
                 return function(*args, **kwargs)
             _redirect(journal.log(name))
+            _end_with_leader()
             began = time.monotonic()
             journal.add(Event(step=name, state="started", pid=os.getpid()))
             try:
@@ -165,6 +169,23 @@ def _kept(function: Callable[..., R], call: Call, uses: Uses, journal: Journal) 
             )
         store.place(entry, call.writes)
     return entry.value, state, key
+
+
+def _end_with_leader() -> None:
+    """End this process group once the run that leads it is gone: a step that nobody waits for is not left behind."""
+    leader = os.getpgrp()
+    if leader == os.getpid():
+        return
+
+    def watch() -> None:
+        while True:
+            time.sleep(_LOOK)
+            try:
+                os.kill(leader, 0)
+            except ProcessLookupError:
+                os.killpg(leader, signal.SIGKILL)
+
+    threading.Thread(target=watch, name="leader", daemon=True).start()
 
 
 def _fail(journal: Journal, name: str, began: float, error: BaseException) -> None:
