@@ -46,19 +46,19 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = (48, 96, 192, 384)
+    widths: tuple[int, ...] = (32, 64, 128, 256)
     depths: tuple[int, ...] = (1, 1, 1, 1)
     side: int = SIDE
-    epochs: int = 40
+    epochs: int = 70
     batch: int = 64
-    rate: float = 2e-3
+    rate: float = 3e-3
     decay: float = 0.05
     smoothing: float = 0.1
-    dropout: float = 0.2
+    dropout: float = 0.1
     mixing: float = 0.2
-    smallest_crop: float = 0.45
+    smallest_crop: float = 0.35
     erasing: float = 0.25
-    average: float = 0.998
+    average: float = 0.995
     threads: int = 2
 
 
