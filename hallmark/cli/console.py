@@ -15,7 +15,6 @@ from rich.text import Text
 
 from hallmark.errors import HallmarkError
 
-
 _WIDE = 200
 """Columns of a table that is piped: a line a row, for grep."""
 

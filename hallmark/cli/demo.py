@@ -31,6 +31,7 @@ SECOND = datetime(2026, 10, 1, tzinfo=UTC)
 MONTH = "30d"
 SHIFT = "new_fraud_pattern"
 _ORDERS = 4000
+_SHIFTED = 1500
 
 
 @dataclass
@@ -79,8 +80,9 @@ def _run(settings: Settings, steps: Steps, *, seed: int, requests: int, rate: fl
         url = f"http://127.0.0.1:{port}/serving/{DOMAIN}/{DOMAIN}/v2/models/{DOMAIN}/infer"
         with Traffic(url, orders["clean"], rate=rate) as traffic:
             _roll_out(actuator, domain, registry, traffic, story, settings, steps, requests=requests)
-            _drift(actuator, traffic, orders["shifted"], story, settings, steps)
+            found = _drift(actuator, traffic, orders["shifted"], story, steps)
             answers = traffic.since(0)
+        _report(actuator, found, settings, steps)
         _plot(answers, story, settings.state / "rollout.png")
     return story
 
@@ -186,20 +188,28 @@ def _count(traffic: Traffic, story: Story, steps: Steps, *, percent: int, varian
         step.result = f"{tally.shares.get(variant, 0.0):.1f}% of {tally.requests:,} requests, {tally.failed} failed, p99 {tally.p99_ms:.0f} ms"
 
 
-def _drift(
-    actuator: Actuator, traffic: Traffic, shifted: list[bytes], story: Story, settings: Settings, steps: Steps
-) -> None:
-    from hallmark.cli import verdict
-
+def _drift(actuator: Actuator, traffic: Traffic, shifted: list[bytes], story: Story, steps: Steps) -> Any:
     with steps.step("drift on clean orders") as step:
         story.verdicts["before"] = step.result = _verdict(actuator, {"OK", "DRIFT"}, seconds=30).state
     traffic.use(shifted)
     story.marks.append((traffic.mark(), SHIFT))
+    began = time.monotonic()
     with steps.step(f"inject {SHIFT}") as step:
-        found = _verdict(actuator, {"DRIFT"}, seconds=60)
-        worst = [column["name"] for column in found.verdict["columns"] if column.get("drifted")]
-        story.verdicts["after"], story.column = found.state, ", ".join(worst[:3])
-        step.result = f"{found.state}: {story.column}"
+        _verdict(actuator, {"DRIFT"}, seconds=60)
+        seconds = time.monotonic() - began
+        step.note("letting the window fill with it")
+        traffic.next(_SHIFTED, seconds=60)
+        found = _verdict(actuator, {"DRIFT"}, seconds=30)
+        columns = sorted(found.verdict["columns"], key=lambda column: -(column.get("psi") or 0))
+        story.verdicts["after"] = found.state
+        story.column = ", ".join([column["name"] for column in columns if column.get("drifted")][:3])
+        step.result = f"{found.state} after {seconds:.0f} s: {story.column}"
+    return found
+
+
+def _report(actuator: Actuator, found: Any, settings: Settings, steps: Steps) -> None:
+    from hallmark.cli import verdict
+
     with steps.step("report of the window") as step:
         path = settings.state / "drift.html"
         verdict.report(actuator, [found], variant=found.variant, name=DOMAIN, path=path, settings=settings)
@@ -231,13 +241,13 @@ def _plot(answers: list[Answer], story: Story, path: Path) -> None:
 
     end = int(max(each.at for each in answers)) + 1
     figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
-    groups = {"stable": "#2a6f97", "canary": "#e09f3e", "failed": "#9e2a2b"}
+    groups = {"version 1": "#2a6f97", "version 2": "#e09f3e", "failed": "#9e2a2b"}
+
+    def group(answer: Answer) -> str:
+        return f"version {answer.version}" if answer.status == 200 else "failed"
+
     series = [
-        np.bincount(
-            [int(each.at) for each in answers if (each.variant if each.status == 200 else "failed") == name],
-            minlength=end,
-        )[:end]
-        for name in groups
+        np.bincount([int(each.at) for each in answers if group(each) == name], minlength=end)[:end] for name in groups
     ]
     axis.stackplot(range(end), *series, labels=groups, colors=list(groups.values()), step="post")
     for at, label in story.marks:

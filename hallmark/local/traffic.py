@@ -15,16 +15,21 @@ import numpy as np
 from hallmark.errors import TimedOut
 
 VARIANT = "x-hallmark-variant"
+VERSION = "x-hallmark-model-version"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One request: when it was sent (s since start), how long it took (s), its status (0: none came) and who answered."""
+    """One request: when it was sent (s since start), how long it took (s), its status (0: none came) and who answered.
+
+    variant: stable or canary, or the error's name where no answer came.  version: the model's, where the server says it.
+    """
 
     at: float
     seconds: float
     status: int
     variant: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,13 +118,14 @@ class Traffic:
                     if wait > 0:
                         await asyncio.sleep(wait)
                     sent = time.monotonic()
-                    status, variant = 0, ""
+                    status, variant, version = 0, "", ""
                     try:
                         answer = await client.post(self.url, content=self._bodies[number % len(self._bodies)])
                         status, variant = answer.status_code, answer.headers.get(VARIANT, "")
+                        version = answer.headers.get(VERSION, "")
                     except httpx.HTTPError as error:
                         variant = type(error).__name__
-                    self.answers.append(Answer(sent - self._started, time.monotonic() - sent, status, variant))
+                    self.answers.append(Answer(sent - self._started, time.monotonic() - sent, status, variant, version))
 
             self._started = time.monotonic()
             await asyncio.gather(*(one() for _ in range(self._clients)))
