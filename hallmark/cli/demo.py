@@ -147,7 +147,7 @@ def _release(
     from hallmark.rollout.release import Target
 
     found = registry.resolve(domain.name, version)
-    target = Target(version=found.version, storageUri=found.storage_uri, digest=found.digest)
+    target = Target.of(found)
     title = f"serve version {version}" if percent == 100 else f"version {version} at {percent}%"
     with steps.step(title) as step:
         live = rollout.release(actuator, domain, target, percent=percent, settings=settings, note=step.note)

@@ -166,7 +166,7 @@ def release(
     domain = declared.load(name, settings)
     registry = Registry(settings)
     found = registry.resolve(name, candidate)
-    target = Target(version=found.version, storageUri=found.storage_uri, digest=found.digest)
+    target = Target.of(found)
     live = steps.release(
         _actuator(settings, kubeconfig), domain, target, percent=percent, settings=settings, note=say, seconds=timeout
     )

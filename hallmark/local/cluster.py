@@ -25,10 +25,10 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, TimedOut, Unavailable
+from hallmark.files import replace
 from hallmark.local import leash
 from hallmark.local.containers import free_ports
 from hallmark.local.processes import LOG_BYTES, Leash, tail
-from hallmark.rollout.release import replace
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:

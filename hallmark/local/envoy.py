@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 
 from hallmark.errors import HallmarkError, Unavailable
+from hallmark.files import replace
 from hallmark.local import routes
 from hallmark.local.processes import Child, Leash
 from hallmark.local.routes import Json, Service
-from hallmark.rollout.release import replace
 
 _POLL = 0.01
 _HOLD = 5.0

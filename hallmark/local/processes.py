@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from hallmark.files import replace
 from hallmark.local import leash
-from hallmark.rollout.release import replace
 
 LOG_BYTES = 8 << 20
 _TAIL_BYTES = 16 << 10

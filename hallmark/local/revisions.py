@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hallmark.files import replace
 from hallmark.local.predictor import COMPONENT
-from hallmark.rollout.release import replace
 
 Json = dict[str, Any]
 

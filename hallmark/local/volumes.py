@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark.errors import HallmarkError
-from hallmark.rollout.release import replace
+from hallmark.files import replace
 
 MODELS_MOUNT = "/mnt/models"
 _URI = re.compile(r"^([a-z][a-z0-9+.-]*)://([^/]*)/?(.*)$")

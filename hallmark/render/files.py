@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from hallmark import domain as domains
 from hallmark.domain import Domain
 from hallmark.errors import HallmarkError
+from hallmark.files import replace
 from hallmark.render import inferenceservice
 from hallmark.rollout import release as releases
 from hallmark.settings import Settings
@@ -70,7 +71,7 @@ def write(settings: Settings) -> list[Finding]:
     wanted = expected(settings)
     for path, body in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != body:
-            releases.replace(path, body)
+            replace(path, body)
     for path in _orphans(wanted, settings):
         path.unlink()
     return findings

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hallmark.domain import validated
 from hallmark.errors import DeclarationError
+from hallmark.files import replace
 from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.registry.store import Released
 
 NAME = "release.yaml"
 
@@ -23,6 +27,11 @@ class Target(BaseModel):
     version: int = Field(ge=1)
     storage_uri: str = Field(alias="storageUri", pattern=r"^[a-z0-9]+://\S+$")
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, found: Released) -> Target:
+        """A registered version as what a release names."""
+        return cls(version=found.version, storageUri=found.storage_uri, digest=found.digest)
 
 
 class Release(BaseModel):
@@ -82,14 +91,3 @@ def write(name: str, release: Release, settings: Settings) -> Path:
     header = f"# What is released of {name}, at rest. Written by `hallmark release|promote|rollback {name}`, or by a person.\n"
     replace(file, header + body)
     return file
-
-
-def replace(file: Path, text: str) -> None:
-    """Put `text` at `file` by rename, so that no reader sees half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ a request is in the cache, each byte checked, and the registry still says the sa
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hallmark.errors import HallmarkError, NotFound
+from hallmark.files import replace
 from hallmark.registry.passport import Judgement
 from hallmark.settings import Settings
 from hallmark.training import cache, steps
@@ -126,17 +126,6 @@ def _still(domain: str, known: Chain, store: Cache, settings: Settings) -> bool:
     except HallmarkError:  # gone or damaged: a run registers it again, or says what is wrong
         return False
     return released.digest == known.digest(store)
-
-
-def replace(path: Path, text: str) -> None:
-    """Put `text` at `path` by rename, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def since(began: float) -> float:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from hallmark import domain as domains
 from hallmark.domain import Domain
 from hallmark.errors import GateRefused, NotFound
+from hallmark.files import replace
 from hallmark.registry.passport import Champion
 from hallmark.settings import Settings
 from hallmark.training import cache, chain, process, steps
@@ -131,7 +132,7 @@ def _outcome(
     judged = found.judgement(store)
     # Kubeflow names files by their output; a browser wants to see what they are.
     page = settings.runs / "plots" / f"{declared.name}-{found.key('evaluate')[:12]}.html"
-    chain.replace(page, found.output(store, "evaluate", "plots").read_text(encoding="utf-8"))
+    replace(page, found.output(store, "evaluate", "plots").read_text(encoding="utf-8"))
     return Outcome(
         domain=declared.name,
         as_of=as_of,

@@ -108,7 +108,7 @@ def running(settings: Settings) -> Iterator[Running]:
     targets = {}
     for version in (1, 2):
         found = registry.resolve(NAME, version)
-        targets[version] = Target(version=version, storageUri=found.storage_uri, digest=found.digest)
+        targets[version] = Target.of(found)
     features, data = domains.module(NAME, "features", settings), domains.module(NAME, "data", settings)
     bodies = []
     for shift in (None, "new_fraud_pattern"):
