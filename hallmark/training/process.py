@@ -140,5 +140,8 @@ def _environment(folder: Path, settings: Settings) -> dict[str, str]:
         ENVIRONMENT: str(folder),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(settings.root), str(LIBRARY)])),
         "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": os.environ.get(
+            "OMP_WAIT_POLICY", "passive"
+        ),  # threads that spin at a barrier starve each other on a busy machine
         "TMPDIR": str(folder / "tmp"),
     }
