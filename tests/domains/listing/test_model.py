@@ -34,7 +34,7 @@ def drawn(count: int, *, seed: int) -> Examples:
     for row, label in enumerate(labels):
         ground, ink = (tuple(int(c) for c in rng.integers(low, low + 100, 3)) for low in (0, 150))
         photo = Image.new("RGB", (features.SIDE, features.SIDE), ground)
-        left, top = (int(c) for c in rng.integers(5, 25, 2))
+        left, top = (int(c) for c in rng.integers(5, 35, 2))
         box = (left, top, left + int(rng.integers(45, 65)), top + int(rng.integers(45, 65)))
         draw = ImageDraw.Draw(photo)
         if SHAPES[label] == "line":
@@ -85,7 +85,7 @@ def test_it_answers_in_probabilities(trained: model.TrainedNetwork) -> None:
     assert answer.dtype == np.float32
     assert answer.min() >= 0.0
     assert answer.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
-    assert trained.predict(np.zeros((0, 3, 96, 96), dtype=np.float32)).shape == (0, 17)
+    assert trained.predict(np.zeros((0, 3, 112, 112), dtype=np.float32)).shape == (0, 17)
 
 
 def test_a_photo_and_its_mirror_image_get_one_answer(trained: model.TrainedNetwork) -> None:
@@ -158,7 +158,7 @@ def test_onnx_answers_as_torch_does(trained: model.TrainedNetwork, folder: Path)
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_onnx_takes_any_number_of_photos(folder: Path, count: int) -> None:
     running = session(folder)
-    assert running.get_inputs()[0].shape == ["batch", 3, 96, 96]
+    assert running.get_inputs()[0].shape == ["batch", 3, 112, 112]
     assert running.get_outputs()[0].shape == ["batch", 17]
     assert running.run(None, {"input": drawn(count, seed=8).inputs})[0].shape == (count, 17)
 

@@ -61,7 +61,8 @@ def test_fraud_is_served_by_v2_and_v1(tmp_path: Path, start: Callable[..., Serve
 
 
 def test_a_listing_is_answered_with_its_label(tmp_path: Path, start: Callable[..., Server]) -> None:
-    model = linear(3 * 96 * 96, 17, softmax=True, flatten=True, side=96)
+    side = domain.module("listing", "features", Settings.load({"HALLMARK_ROOT": str(ROOT)})).SIDE
+    model = linear(3 * side * side, 17, softmax=True, flatten=True, side=side)
     digest = write_folder(
         tmp_path / "model",
         model=model,
