@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.errors import DeclarationError
+from hallmark.errors import DeclarationError, HallmarkError
 
 
 class Settings(BaseModel):
@@ -31,7 +32,10 @@ class Settings(BaseModel):
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Settings from HALLMARK_ROOT, HALLMARK_STATE, HALLMARK_RELEASES and MLFLOW_TRACKING_URI; all have defaults."""
         env = os.environ if environment is None else environment
-        root = Path(env["HALLMARK_ROOT"]).resolve() if env.get("HALLMARK_ROOT") else _find_root(Path.cwd())
+        asked = env.get("HALLMARK_ROOT")
+        root = Path(asked).resolve() if asked else _find_root(Path.cwd())
+        if not (root / "domains").is_dir():
+            raise _no_checkout(root)
         state = Path(env.get("HALLMARK_STATE") or root / ".hallmark").resolve()
         releases = Path(env.get("HALLMARK_RELEASES") or root / "inference_services").resolve()
         tracking = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow.db'}"
@@ -62,6 +66,20 @@ class Settings(BaseModel):
         """The kubeconfig that `hallmark up` writes."""
         return self.state / "kubeconfig"
 
+    def prepared(self) -> Settings:
+        """These settings, once the state folder is there and can be written."""
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.state):
+                return self
+        except OSError as error:
+            raise HallmarkError(
+                "the state folder cannot be written",
+                expected="a folder that is ours to write",
+                came=f"{self.state}: {error.strerror}",
+                do="set HALLMARK_STATE to another",
+            ) from error
+
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a child process."""
         return {
@@ -78,9 +96,13 @@ def _find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "domains").is_dir() and (folder / "inference_services").is_dir():
             return folder.resolve()
-    raise DeclarationError(
+    raise _no_checkout(start)
+
+
+def _no_checkout(came: Path) -> DeclarationError:
+    return DeclarationError(
         "this is not inside a Hallmark checkout",
         expected="a folder with domains/ and inference_services/ here or above",
-        came=str(start),
+        came=str(came),
         do="change into the checkout, or set HALLMARK_ROOT to it",
     )

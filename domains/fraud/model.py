@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.errors import DeclarationError
 from hallmark.registry.folder import Output
 from hallmark.training.model import Examples, Progress
 
@@ -75,6 +76,7 @@ def fit(
     """Grow trees until `validation` has not improved for `patience` rounds; same examples and seed, same forest."""
     import lightgbm
 
+    _check(options, rounds=rounds, patience=patience)
     parameters = {**_OPTIONS, "seed": seed, **options}
     data = lightgbm.Dataset(train.inputs, train.labels, params=parameters, free_raw_data=True)
     watched = lightgbm.Dataset(validation.inputs, validation.labels, reference=data, params=parameters)
@@ -85,6 +87,22 @@ def fit(
     # What is kept is the best iteration and nothing after it, so that both forms hold the same trees.
     best = booster.model_to_string(num_iteration=booster.best_iteration or rounds)
     return Booster(lightgbm.Booster(model_str=best))
+
+
+def _check(options: dict[str, Any], *, rounds: object, patience: object) -> None:
+    strange = sorted(set(options) - set(_OPTIONS))
+    wrong = [
+        name for name, value in (("rounds", rounds), ("patience", patience)) if type(value) is not int or value < 1
+    ]
+    wrong += [name for name, value in options.items() if name in _OPTIONS and type(value) is not type(_OPTIONS[name])]
+    if strange or wrong:
+        raise DeclarationError(
+            f"{(strange + wrong)[0]} is not an option of the fraud model"
+            if strange
+            else f"option {wrong[0]} has the wrong type",
+            expected="rounds, patience (whole numbers), " + ", ".join(_OPTIONS),
+            came=", ".join(strange + wrong),
+        )
 
 
 def restore(folder: Path) -> Booster:

@@ -41,7 +41,7 @@ def doctor(output: Output = Format.table) -> None:
     """Check what Hallmark needs on this machine; exit 1 where something it cannot do without is missing."""
     from hallmark.settings import Settings
 
-    settings = Settings.load()
+    settings = Settings.load().prepared()
     rows = [*_machine(settings), *_libraries(), *_tools(), *_declarations(settings)]
     emit([{"check": name, "state": state, "found": found, "do": do} for name, state, found, do in rows], output)
     missing = [name for name, state, _, _ in rows if state == "missing"]

@@ -70,7 +70,7 @@ def _run(settings: Settings, steps: Steps, *, seed: int, requests: int, rate: fl
     domain = declared.load(DOMAIN, settings)
     registry = Registry(settings)
     story = Story()
-    orders = _orders(domain, steps, seed=seed)
+    orders = _orders(domain, settings, steps, seed=seed)
     _train(domain, settings, steps, as_of=FIRST, seed=seed)
     with _cluster(settings, steps, keep=keep) as (port, actuator):
         _release(actuator, domain, registry, 1, 100, settings, steps)
@@ -87,22 +87,18 @@ def _run(settings: Settings, steps: Steps, *, seed: int, requests: int, rate: fl
     return story
 
 
-def _orders(domain: Domain, steps: Steps, *, seed: int) -> dict[str, list[bytes]]:
+def _orders(domain: Domain, settings: Settings, steps: Steps, *, seed: int) -> dict[str, list[bytes]]:
     """Requests of the days after the second training: as they come, and with the shift in them."""
     from hallmark import domain as declared
-    from hallmark.features.wire import request
-    from hallmark.training.model import columns
+    from hallmark.local.traffic import synthetic
 
     with steps.step("draw a month of orders") as step:
-        data, features = declared.module(domain.name, "data"), declared.module(domain.name, "features")
+        data = declared.module(domain.name, "data", settings)
         month = data.draw(start=FIRST - timedelta(days=30), end=FIRST, seed=seed)
         step.result = f"{len(month):,} orders, {month[domain.data.label].mean():.1%} {domain.data.label}"
         bodies = {}
         for name, shift in (("clean", None), ("shifted", SHIFT)):
-            frame = data.draw(start=SECOND, end=SECOND + timedelta(days=14), seed=seed, shift=shift)
-            frame = frame.sample(min(_ORDERS, len(frame)), random_state=seed)
-            raw = columns(frame, features.FIELDS)
-            bodies[name] = [request(features.FIELDS, raw, start=row, stop=row + 1) for row in range(len(frame))]
+            bodies[name] = synthetic(domain.name, count=_ORDERS, seed=seed, shift=shift, settings=settings)
     return bodies
 
 

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.errors import DeclarationError
+from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
     from hallmark.cli.progress import Step, Steps
     from hallmark.registry.store import Version
+    from hallmark.settings import Settings
     from hallmark.training.journal import Event
     from hallmark.training.run import Outcome
+
+SYNTHETIC = "synthetic"
+EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+_FIRST_YEAR = 1970
 
 Source = Annotated[
     str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
@@ -37,7 +42,12 @@ def data(
     name: DomainName,
     source: Source = "synthetic",
     until: Until = "",
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How many days before that.")] = 30,
+    days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=3650, help="How many days before that; default: 30, or all of your own data.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of synthetic data.")] = 7,
     shift: Shift = None,
     shifts: Annotated[bool, typer.Option("--shifts", help="List the shifts that can be injected.")] = False,
@@ -61,8 +71,10 @@ def data(
             output,
         )
         return
-    end = _day(until)
-    frame = sources.load(name, source=source, start=end - timedelta(days=days), end=end, seed=seed, shift=shift)
+    if out is not None and out.suffix != ".parquet":
+        raise DeclarationError("--out is not a Parquet file", expected="a name ending in .parquet", came=str(out))
+    start, end = _span(source, until, days)
+    frame = sources.load(name, source=source, start=start, end=end, seed=seed, shift=shift)
     contract.check(declared.module(name, "data", settings).contract(), frame, source)
     label, time = frame[domain.data.label], domain.data.event_time
     row: dict[str, Any] = {"examples": len(frame), domain.data.entity: frame[domain.data.entity].nunique()}
@@ -108,10 +120,12 @@ def train(
     from hallmark.settings import Settings
     from hallmark.training import run
 
-    settings = Settings.load()
+    settings = Settings.load().prepared()
     declared.load(name, settings)
     if until:
         _day(until)
+    elif source != SYNTHETIC:
+        until = _last_day(name, source, settings)
     with Steps() as steps:
         outcome = run.train(
             name,
@@ -186,7 +200,8 @@ def _outcome(outcome: Outcome, output: Format) -> None:
     say(f"{len(outcome.steps)} steps, {reused} reused, {outcome.seconds:.1f} s; plots: {outcome.plots}")
     if outcome.version is not None:
         say(f"version {outcome.version} of {outcome.domain}, {outcome.digest}")
-        say(f"next: hallmark release {outcome.domain} --candidate {outcome.version} --percent 10")
+        share = " --percent 10" if outcome.champion else ""
+        say(f"next: hallmark release {outcome.domain} --candidate {outcome.version}{share}")
 
 
 def _options(given: list[str]) -> dict[str, Any]:
@@ -225,7 +240,15 @@ def passport(
 
     settings = Settings.load()
     declared.load(name, settings)
-    show(Registry(settings).passport(name, version).model_dump(mode="json"), output)
+    registry = Registry(settings)
+    if version == "champion" and not any("champion" in each.aliases for each in registry.versions(name)):
+        raise NotFound(
+            f"no version of {name} is champion yet",
+            expected="a version",
+            came="none",
+            do=f"name one: `hallmark versions {name}`",
+        )
+    show(registry.passport(name, version).model_dump(mode="json"), output)
 
 
 def _row(version: Version) -> dict[str, Any]:
@@ -238,6 +261,36 @@ def _row(version: Version) -> dict[str, Any]:
         "commit": version.commit[:9],
         "created": f"{version.created:%Y-%m-%d %H:%M}",
     }
+
+
+def _span(source: str, until: str, days: int | None) -> tuple[datetime, datetime]:
+    if source != SYNTHETIC and not until and days is None:
+        return EVER
+    end = _day(until)
+    if end.year < _FIRST_YEAR:
+        raise DeclarationError("--until is too early", expected=f"a day from {_FIRST_YEAR} on", came=until)
+    return end - timedelta(days=days or 30), end
+
+
+def _last_day(name: str, source: str, settings: Settings) -> str:
+    """The day that a team's own file can be trained as of: its labels final, and not after today."""
+    from hallmark import domain as declared
+    from hallmark.data import source as sources
+
+    domain = declared.load(name, settings)
+    time = domain.data.event_time
+    if time is None or not Path(source).exists():
+        return ""
+    frame = sources.load(name, source=source, start=EVER[0], end=EVER[1], seed=0, shift=None, settings=settings)
+    last: Any = frame[time].max() if time in frame.columns and len(frame) else None
+    if not hasattr(last, "tzinfo") or last.tzinfo is None:
+        return ""
+    known = (last + domain.data.label_delay).to_pydatetime().astimezone(UTC)
+    day = min(known.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1), _day(""))
+    say(
+        f"as of {day:%Y-%m-%d}: the last row is of {last:%Y-%m-%d}, and labels take {domain.data.label_delay.days} days (--until names another day)"
+    )
+    return str(day.isoformat())
 
 
 def _day(text: str) -> datetime:

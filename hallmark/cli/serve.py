@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ Kubeconfig = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (render, apply, up, down, status, release, promote, rollback, drift):
+    for command in (render, apply, up, down, status, call, release, promote, rollback, drift):
         app.command()(command)
 
 
@@ -116,7 +117,7 @@ def up(
     """Start the cluster of one: the Kubernetes API, KServe's behaviour and Envoy, with what is released."""
     from hallmark.local import cluster
 
-    settings = _settings()
+    settings = _settings().prepared()
     if foreground:
         cluster.run(settings, port=port, api_port=api_port)
         return
@@ -124,7 +125,7 @@ def up(
     for row in apply_all(_actuator(settings, settings.kubeconfig), settings):
         say(f"{row['kind']} {row['name']}: {row['result']}")
     say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
-    say(f"kubeconfig   export KUBECONFIG={settings.kubeconfig}")
+    say(f"kubeconfig   export KUBECONFIG={shlex.quote(str(settings.kubeconfig))}")
     say("next         hallmark status, or kubectl get isvc -A")
 
 
@@ -145,6 +146,47 @@ def status(
     services = [each for each in actuator.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(actuator, each)]
     emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {actuator.host}")
+
+
+def call(
+    name: DomainName,
+    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many to send.")] = 100,
+    rate: Annotated[float, typer.Option(min=1, max=2000, help="How many a second.")] = 100.0,
+    shift: Annotated[str | None, typer.Option(help="A named shift in them, to see drift.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic examples.")] = 11,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.table,
+) -> None:
+    """Send synthetic requests to what is live, and count who answered. Exit 1 where one failed."""
+    from hallmark.local.traffic import Traffic, synthetic
+    from hallmark.rollout.actuator import condition
+
+    settings = _settings()
+    bodies = synthetic(name, count=min(requests, 2000), seed=seed, shift=shift, settings=settings)
+    live = _actuator(settings, kubeconfig).live(name)
+    url = ((live or {}).get("status") or {}).get("url")
+    if not url:
+        came = condition(live, "Ready") if live else "no InferenceService"
+        raise NotFound(
+            f"{name} is not live", expected="a URL", came=came, do=f"`hallmark release {name} --candidate 1`"
+        )
+    with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate) as traffic:
+        tally = traffic.next(requests, seconds=60 + 3 * requests / rate)
+    shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
+    emit(
+        [
+            {
+                "requests": tally.requests,
+                "failed": tally.failed,
+                **shares,
+                "p50 ms": tally.p50_ms,
+                "p99 ms": tally.p99_ms,
+            }
+        ],
+        output,
+    )
+    if tally.failed:
+        raise HallmarkError(f"{tally.failed} of {tally.requests} requests failed", do=f"`hallmark status {name}`")
 
 
 def release(
@@ -173,7 +215,8 @@ def release(
     if (live["spec"]["predictor"]).get("canaryTrafficPercent") is None:
         registry.alias(name, "champion", target.version)
         _render_again(settings)
-    say(f"version {target.version} of {name} serves; next: hallmark status {name}")
+    following = "promote" if percent == 100 and live["spec"]["predictor"].get("canaryTrafficPercent") else "status"
+    say(f"version {target.version} of {name} serves; next: hallmark {following} {name}")
 
 
 def promote(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 120.0) -> None:
@@ -225,6 +268,7 @@ def drift(
     settings = _settings()
     actuator = _actuator(settings, kubeconfig)
     found = verdict.collect(actuator, name)
+    verdict.choose(found, variant=variant, name=name)
     verdict.show(found, output)
     if html is not None:
         verdict.report(actuator, found, variant=variant, name=name, path=html, settings=settings)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hallmark.cli.console import Format, emit, say
 from hallmark.cli.console import show as show_value
-from hallmark.errors import HallmarkError, NotFound
+from hallmark.errors import DeclarationError, HallmarkError, NotFound
 
 if TYPE_CHECKING:
     from hallmark.rollout.actuator import Actuator
@@ -85,7 +85,7 @@ def show(found: list[Found], output: Format) -> None:
     )
     for each in found:
         columns = sorted(each.verdict.get("columns") or [], key=lambda column: -(column.get("psi") or 0))
-        if columns:
+        if columns and each.state != "INSUFFICIENT":
             say("")
             emit(
                 [
@@ -103,15 +103,33 @@ def show(found: list[Found], output: Format) -> None:
             )
 
 
-def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, path: Path, settings: Settings) -> None:
-    """Evidently's report of one variant's window against its model's reference, written by a process of its own."""
-    from hallmark.registry.store import Registry
-
+def choose(found: list[Found], *, variant: str, name: str) -> Found:
+    """The variant that a person named: stable, canary, or a revision."""
     chosen = next((each for each in found if variant in (each.variant, each.revision)), None)
     if chosen is None:
         raise NotFound(
             f"{name} has no variant {variant!r}", expected=", ".join(each.variant for each in found), came=variant
         )
+    return chosen
+
+
+def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, path: Path, settings: Settings) -> None:
+    """Evidently's report of one variant's window against its model's reference, written by a process of its own."""
+    from hallmark.registry.store import Registry
+
+    chosen = choose(found, variant=variant, name=name)
+    if not chosen.verdict.get("rows"):
+        raise NotFound(
+            f"no request of {variant} was captured yet",
+            expected="a window with requests",
+            came="an empty one",
+            do=f"send some: `hallmark call {name} --requests 500`",
+        )
+    if path.is_dir():
+        raise DeclarationError(
+            "the report needs a file's name", expected="such as report.html", came=f"{path}, a folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
     window = actuator.sidecar(chosen.pod, f"window?variant={chosen.revision}")
     reference = Registry(settings).resolve(name, chosen.version).fetch() / "reference.parquet"
     done = subprocess.run(

@@ -46,6 +46,6 @@ def find(name: str | None, *, domain: str) -> Shift | None:
             f"the shift {name!r} cannot happen to {domain}" if known else f"there is no shift {name!r}",
             expected="one of " + (", ".join(fitting) or "none: this domain has no synthetic shift"),
             came=repr(name),
-            do="see them all with `hallmark data --shifts`",
+            do=f"see them all with `hallmark data {domain} --shifts`",
         )
     return fitting[name]

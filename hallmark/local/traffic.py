@@ -8,12 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from datetime import UTC, datetime, timedelta
+from itertools import count as counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hallmark.errors import TimedOut
 
+if TYPE_CHECKING:
+    from hallmark.settings import Settings
+
+_DAYS = 64
 VARIANT = "x-hallmark-variant"
 VERSION = "x-hallmark-model-version"
 
@@ -55,6 +61,23 @@ class Tally:
             p50_ms=float(np.quantile(times, 0.5)),
             p99_ms=float(np.quantile(times, 0.99)),
         )
+
+
+def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> list[bytes]:
+    """`count` V2 request bodies, one record each, of synthetic examples of domain `name`."""
+    from hallmark import domain as domains
+    from hallmark.features.wire import request
+    from hallmark.training.model import columns
+
+    data, fields = domains.module(name, "data", settings), domains.module(name, "features", settings).FIELDS
+    start, days = datetime(2026, 10, 1, tzinfo=UTC), 1
+    frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
+    while len(frame) < count and days < _DAYS:
+        days *= 4
+        frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
+    frame = frame.sample(min(count, len(frame)), random_state=seed)
+    raw = columns(frame, fields)
+    return [request(fields, raw, start=row, stop=row + 1) for row in range(len(frame))]
 
 
 class Traffic:
@@ -106,7 +129,7 @@ class Traffic:
     async def _run(self) -> None:
         import httpx
 
-        numbers = count()
+        numbers = counter()
         limits = httpx.Limits(max_connections=self._clients, max_keepalive_connections=self._clients)
         headers = {"Content-Type": "application/json"}
         async with httpx.AsyncClient(timeout=self._timeout, limits=limits, headers=headers, trust_env=False) as client:

@@ -150,12 +150,17 @@ def read(folder: Path) -> Passport:
     return passport
 
 
+_NOT_CODE = (":(exclude)inference_services/*/release.yaml", ":(exclude)inference_services/*/inferenceservice.yaml")
+"""What a release writes: it changes what is served, and nothing that trains."""
+
+
 def checkout(root: Path) -> Code:
     """The commit of the checkout at `root`, or the one its image was built from."""
     if os.environ.get(GIT_SHA):
         return Code(commit=os.environ[GIT_SHA], dirty=False)
     commit = _git(root, "rev-parse", "HEAD")
-    return Code(commit=commit or "unknown", dirty=not commit or bool(_git(root, "status", "--porcelain")))
+    changed = _git(root, "status", "--porcelain", "--", ".", *_NOT_CODE)
+    return Code(commit=commit or "unknown", dirty=not commit or bool(changed))
 
 
 def _git(root: Path, *arguments: str) -> str:

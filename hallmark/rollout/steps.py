@@ -111,7 +111,8 @@ def rollback(
         assert good is not None  # noqa: S101 - the case above
         note(f"no warm revision to pin: releasing version {good.version} again")
     else:
-        patched = actuator.shift(live, percent=0)
+        # The good model goes with the first patch where it can: a live object that is wrong in its model is mended by it.
+        patched = actuator.shift(live, percent=0, target=good if share(live) is not None else None)
         live = _wait(actuator, name, _pinned, patched, seconds, "all traffic back to the version before", failing=False)
         note(f"version {bad.version} gets nothing now")
     if good is None:
@@ -162,10 +163,10 @@ def _wait(
 
 def _pinned(live: Object) -> bool:
     component = predictor_status(live)
-    newest = component.get("latestCreatedRevision")
+    rolled_out = component.get("latestRolledoutRevision")
     traffic = component.get("traffic") or []
     routed = {str(item.get("revisionName")): int(item.get("percent") or 0) for item in traffic if item.get("percent")}
-    return newest not in routed and sum(routed.values()) == 100 and component.get("latestRolledoutRevision") != newest
+    return routed == {rolled_out: 100} and rolled_out != component.get("latestCreatedRevision")
 
 
 def _must(actuator: Actuator, name: str) -> Object:
