@@ -91,11 +91,12 @@ def test_a_version_that_is_not_there_is_said_so(settings: Settings, make: Make, 
 
 
 def test_a_registry_that_was_never_written_to_is_empty_and_not_made_by_asking(tmp_path: Path) -> None:
+    (tmp_path / "domains").mkdir()
     fresh = Settings.load({"HALLMARK_ROOT": str(tmp_path)})
     assert Registry(fresh).versions("toy") == []
     with pytest.raises(NotFound):
         Registry(fresh).resolve("toy", CHAMPION)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "domains"]
 
 
 def test_the_run_holds_parameters_metrics_and_plots(settings: Settings, make: Make, tmp_path: Path) -> None:
