@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 
+from hallmark.files import replace
 from inference_services.drift_monitor.monitor import Monitor
 
 _log = logging.getLogger(__name__)
@@ -29,12 +29,7 @@ def save(monitor: Monitor, path: Path) -> None:
         for name, window in monitor.windows.items()
     }
     whole = {"digest": monitor.reference.digest, "ids": monitor.done()[-_IDS:], "variants": variants}
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(json.dumps(whole), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    replace(path, json.dumps(whole))
 
 
 def restore(monitor: Monitor, path: Path) -> bool:
