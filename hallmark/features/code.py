@@ -1,22 +1,27 @@
-"""The code that travels in a model folder, loaded from there and not from the checkout."""
+"""The code that travels in a model folder, run from its bytes and not from the checkout."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 from hallmark.errors import ModelRefused
 
 
-class _FromSource(SourceFileLoader):
-    """Compiles the source that the digest covers: reads no bytecode that lies beside it, and leaves none there."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+def run(source: bytes, name: str) -> ModuleType:
+    """The module in `name` (features.py, serving.py), from bytes that were verified; it leaves no bytecode behind."""
+    module = ModuleType(f"hallmark_model_{Path(name).stem}_{hashlib.sha256(source).hexdigest()[:16]}")
+    sys.modules[module.__name__] = module  # dataclasses and pydantic look their module up there
+    try:
+        exec(compile(source, f"<model>/{name}", "exec"), module.__dict__)  # noqa: S102  what the model's code is for
+    except Exception as error:  # whatever the model's own code raises while it loads
+        del sys.modules[module.__name__]
+        raise ModelRefused(
+            f"the model's {name} cannot be run", expected="a module", came=f"{type(error).__name__}: {error}"
+        ) from error
+    return module
 
 
 def load(folder: Path, part: str) -> ModuleType:
@@ -24,11 +29,4 @@ def load(folder: Path, part: str) -> ModuleType:
     path = folder / f"{part}.py"
     if not path.is_file():
         raise ModelRefused(f"{path.name} of the model is missing", expected=path.name, came="no such file")
-    name = f"hallmark_model_{part}_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    spec = spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
-    if spec is None or spec.loader is None:
-        raise ModelRefused(f"{path.name} of the model cannot be loaded", expected="Python source", came=str(path))
-    module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pydantic look their module up there
-    spec.loader.exec_module(module)
-    return module
+    return run(path.read_bytes(), path.name)

@@ -40,6 +40,7 @@ def inferenceservice(domain: Domain, release: Release) -> dict[str, Any]:
         "modelFormat": {"name": "onnx", "version": "1"},
         "protocolVersion": "v2",
         "runtime": RUNTIME,
+        "args": _flags(domain),
         "resources": _resources(domain),
     }
     return {
@@ -91,6 +92,15 @@ def drift_config(domain: Domain) -> dict[str, Any]:
         },
         "data": {"drift.json": domain.drift.model_dump_json()},
     }
+
+
+def _flags(domain: Domain) -> list[str]:
+    """What the runtime is told beside its own arguments; KServe puts a model's after those."""
+    serving = domain.serving
+    return [
+        f"--timeout={serving.timeout.total_seconds():g}",
+        f"--objective={serving.latency_objective.total_seconds():g}",
+    ]
 
 
 def _resources(domain: Domain) -> dict[str, Any]:

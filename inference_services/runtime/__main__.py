@@ -38,7 +38,15 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=_workers, default=1, help="processes, or auto for one a core of the container (%(default)s)")
     add("--provider", default="cpu", help="execution provider: cpu, cuda or tensorrt (%(default)s)")
     add("--timeout", type=float, default=5.0, help="seconds within which an answer is of use (%(default)s)")
-    add("--queue", type=int, default=256, help="requests that may wait for the model (%(default)s)")
+    add("--objective", type=float, default=0.1, help="seconds for 99 of 100 answers; bounds batches (%(default)s)")
+    add("--queue", type=int, default=1024, help="requests that may wait for the model (%(default)s)")
+    add(
+        "--batching", choices=("auto", "on", "off"), default="auto", help="requests in one call (%(default)s: measured)"
+    )
+    add("--batch", type=int, default=256, help="records in one call at most (%(default)s)")
+    add("--saturated", type=float, default=10.0, help="seconds of refusals until not ready; 0 for never (%(default)s)")
+    add("--cache", type=float, default=0.0, help="MiB of answers kept for records that come again (%(default)s: none)")
+    add("--access-log", type=float, default=0.0, help="share of answers logged to stdout, 0 to 1 (%(default)s)")
     add("--max-rows", type=int, default=4096, help="records a request (%(default)s)")
     add("--max-body", type=int, default=16 * 1024 * 1024, help="bytes a request (%(default)s)")
     add(
@@ -68,14 +76,16 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
-    from inference_services.runtime import bundle
+    from hallmark.registry import bundle
 
     expected = env.get("HALLMARK_MODEL_DIGEST")
     if not expected:
         logging.getLogger(__name__).warning("HALLMARK_MODEL_DIGEST is not set: any whole model folder will be served")
     verified = bundle.read(flags.model_dir, expected=expected)
 
-    from inference_services.runtime import capture, http, model, server, service, workers
+    from inference_services.capture import queue as capture
+    from inference_services.runtime import model, server, service
+    from inference_services.transport import endpoint, workers
 
     options = server.Options(
         name=flags.model_name,
@@ -85,13 +95,22 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         version=env.get("HALLMARK_MODEL_VERSION", ""),
         revision=env.get("K_REVISION", ""),
         namespace=env.get("POD_NAMESPACE", ""),
-        endpoint=env.get("HALLMARK_VARIANT", ""),
+        variant=env.get("HALLMARK_VARIANT", ""),
         provider=flags.provider,
         capture_url=flags.capture_url,
         grace=flags.grace,
         drain=flags.drain,
-        load=service.Load(timeout=flags.timeout, queued=flags.queue),
-        limits=http.Limits(body=flags.max_body),
+        cache=int(flags.cache * 1024 * 1024),
+        access=flags.access_log,
+        load=service.Load(
+            timeout=flags.timeout,
+            objective=flags.objective,
+            queued=flags.queue,
+            batch=flags.batch,
+            batching=flags.batching,
+            saturated=flags.saturated,
+        ),
+        limits=endpoint.Limits(body=flags.max_body),
         model_limits=model.Limits(rows=flags.max_rows),
         capture=capture.Limits(
             sample=flags.capture_sample,
@@ -100,7 +119,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
             queued_bytes=flags.capture_bytes,
         ),
     )
-    return workers.run(options, verified, count=flags.workers or workers.cores())
+    return server.run(options, verified, count=flags.workers or workers.cores(threads=env.get("OMP_NUM_THREADS", "")))
 
 
 def _workers(text: str) -> int:

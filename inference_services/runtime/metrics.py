@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from inference_services.capture.queue import DROPS
+
 PROTOCOLS = ("rest", "grpc")
 CODES = ("200", "400", "403", "404", "405", "408", "413", "415", "431", "500", "503", "other")
 REFUSALS = (
@@ -22,7 +24,6 @@ REFUSALS = (
     "internal",
 )
 STAGES = ("decode", "queue", "infer", "encode")
-DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
@@ -36,7 +37,10 @@ _FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...], tuple[float, ...]]] =
     "stage_seconds": ("histogram", "Where a request's time goes.", "stage", STAGES, _SECONDS),
     "batch_rows": ("histogram", "Records in one call of the model.", "", ("",), _ROWS),
     "in_flight": ("gauge", "Requests that wait for the model or are in it.", "", ("",), ()),
-    "connections": ("gauge", "Open REST connections.", "", ("",), ()),
+    "cache_requests": ("counter", "Requests looked up in the response cache.", "result", ("hit", "miss"), ()),
+    "cache_bytes": ("gauge", "Bytes of answers in the response cache.", "", ("",), ()),
+    "access_dropped": ("counter", "Lines of the access log that could not be written.", "", ("",), ()),
+    "connections": ("gauge", "Open connections, REST and gRPC.", "", ("",), ()),
     "capture_offered": ("counter", "Answered requests offered to the capture.", "", ("",), ()),
     "capture_sent": ("counter", "Captured requests that the sink took.", "", ("",), ()),
     "capture_dropped": ("counter", "Captured requests that were dropped, by reason.", "reason", DROPS, ()),
@@ -80,6 +84,10 @@ class Metrics:
     def add(self, name: str, value: str = "", amount: float = 1.0) -> None:
         """Raise a counter or move a gauge."""
         self._numbers[self._base + _SLOTS[name, value]] += amount
+
+    def set(self, name: str, amount: float) -> None:
+        """Set a gauge of this worker."""
+        self._numbers[self._base + _SLOTS[name, ""]] = amount
 
     def answered(self, protocol: str, status: int, seconds: float) -> None:
         """Count one answer and its time."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.features.fields import Columns
 from hallmark.features.image import BadImage, header
+from hallmark.registry.bundle import Bundle
 from hallmark.registry.folder import Output
-from inference_services.runtime.bundle import Bundle
 from inference_services.runtime.errors import BadRequest, ModelFault
 from inference_services.runtime.tensors import Column
 

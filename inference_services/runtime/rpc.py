@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from hallmark.features.fields import Columns
 from inference_services.runtime import v2
-from inference_services.runtime.errors import BadRequest, Forbidden, ModelFault, NotReady, ServeError
-from inference_services.runtime.http import Limits
+from inference_services.runtime.errors import BadRequest, Forbidden, NotReady, ServeError, UnknownPath, WrongMethod
 from inference_services.runtime.model import Outputs
 from inference_services.runtime.rest import EXTENSIONS
 from inference_services.runtime.service import Service
 from inference_services.runtime.tensors import Column, to_bytes
+from inference_services.transport.http2 import Call, Reply
 
 _PROTOBUFS = "kserve.protocol.grpc.grpc_predict_v2_pb2"
+_SERVICE = "inference.GRPCInferenceService"
+_INFER = f"/{_SERVICE}/ModelInfer".encode()
 _CONTENTS = {
     "BOOL": "bool_contents",
     "INT32": "int_contents",
@@ -32,7 +33,20 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_log = logging.getLogger(__name__)
+_PACKED = {"BOOL": b"\x0a", "FP32": b"\x32", "FP64": b"\x3a"}
+"""Contents that protobuf writes as numpy has them in memory, by the byte before their length."""
+_CODES = {
+    "INVALID_ARGUMENT": 3,
+    "NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+}
+"""gRPC's numbers for the names in the tree of errors."""
+
+Answer = Callable[[Reply], None]
 
 
 def protobufs() -> Any:
@@ -53,152 +67,171 @@ def protobufs() -> Any:
 
 
 class Rpc:
-    """inference.GRPCInferenceService for one served model."""
+    """inference.GRPCInferenceService and grpc.health.v1.Health for one served model."""
 
-    def __init__(self, service: Service, *, version: str, revision: str = "") -> None:
-        self._service = service
-        self._model = service.model
-        self._metrics = service.metrics
+    def __init__(self, service: Service, *, version: str) -> None:
+        self.service = service
+        self.model = service.model
+        self.pb = protobufs()
         self._version = version
-        self._pb = protobufs()
-        self._metadata = (("x-hallmark-revision", revision), ("x-hallmark-model-version", service.model.version))
-
-    def server(self, address: str, *, limits: Limits, shared: bool) -> grpc.aio.Server:
-        """A server of it on `address`, not yet started; `shared` with other workers, or OSError where it is taken."""
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limits.body),
-                ("grpc.max_metadata_size", limits.header),
-                ("grpc.so_reuseport", int(shared)),
-            ]
-        )
-        handlers = {name: self._handler(call, name) for name, call in self._calls().items()}
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),)
-        )
-        try:
-            server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"port {address.rpartition(':')[2]} is taken, or not ours to take") from error
-        return server
-
-    def _calls(self) -> dict[str, Callable[[Any, Any], Any]]:
-        pb = self._pb
-        return {
-            "ServerLive": lambda _request, _context: pb.ServerLiveResponse(live=True),
-            "ServerReady": lambda _request, _context: pb.ServerReadyResponse(ready=self._service.ready),
+        calls = {
+            "ServerLive": lambda _: self.pb.ServerLiveResponse(live=True),
+            "ServerReady": lambda _: self.pb.ServerReadyResponse(ready=service.ready),
+            "ServerMetadata": self._server_metadata,
             "ModelReady": self._model_ready,
-            "ServerMetadata": lambda _request, _context: pb.ServerMetadataResponse(
-                name="hallmark-runtime", version=self._version, extensions=EXTENSIONS
-            ),
             "ModelMetadata": self._model_metadata,
-            "ModelInfer": self._infer,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
+        self._calls: dict[bytes, Callable[[Any], bytes]] = {
+            f"/{_SERVICE}/{name}".encode(): self._taking(getattr(self.pb, f"{name}Request"), call)
+            for name, call in calls.items()
+        }
+        self._calls[b"/grpc.health.v1.Health/Check"] = self._health
 
-    def _handler(self, call: Callable[[Any, Any], Any], name: str) -> Any:
-        message = getattr(self._pb, f"{name}Request")
+    def __call__(self, call: Call, reply: Answer) -> None:
+        """Answer any call, now or later; nothing is raised."""
+        ask = _Infer(self, call, reply)
+        if call.path == _INFER:
+            self.service.serve(ask)
+            return
+        begun = time.perf_counter()
+        try:
+            found = self._calls.get(call.path)
+            if found is None:
+                raise WrongMethod("no such method")
+            message = found(call.message)
+        except Exception as error:  # noqa: BLE001  a mistake of ours is a counted INTERNAL, and the server lives on
+            self.service.refused(ask, error, begun)
+            return
+        reply(Reply(message))
+        self.service.metrics.answered("grpc", 200, time.perf_counter() - begun)
 
-        async def handle(data: bytes, context: Any) -> bytes:
-            start = time.perf_counter()
-            context.set_trailing_metadata(self._metadata)
-            try:
-                answer = call(_parsed(message, data), context)
-                if isinstance(answer, Awaitable):
-                    answer = await answer
-                found: bytes = answer.SerializeToString()
-            except ServeError as error:
-                failed = error
-            except Exception:  # noqa: BLE001  a mistake of ours is a counted INTERNAL, and the server lives on
-                _log.exception("an unforeseen failure in the gRPC calls")
-                failed = ServeError("the server failed")
-            else:
-                self._metrics.answered("grpc", 200, time.perf_counter() - start)
-                return found
-            self._metrics.add("refused", failed.reason)
-            self._metrics.answered("grpc", failed.status, time.perf_counter() - start)
-            if isinstance(failed, ModelFault):
-                _log.error("%s", failed.message, exc_info=failed.__cause__)
-            await context.abort(getattr(grpc.StatusCode, failed.grpc), failed.message)
-            raise AssertionError("abort raises")
+    def _taking(self, kind: Any, call: Callable[[Any], Any]) -> Callable[[Any], bytes]:
+        return lambda message: call(parsed(kind, message)).SerializeToString()  # type: ignore[no-any-return]
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+    def _server_metadata(self, _request: Any) -> Any:
+        return self.pb.ServerMetadataResponse(name="hallmark-runtime", version=self._version, extensions=EXTENSIONS)
 
-    def _model_ready(self, request: Any, _context: Any) -> Any:
-        self._service.check_name(request.name, request.version)
-        return self._pb.ModelReadyResponse(ready=self._service.ready)
+    def _model_ready(self, request: Any) -> Any:
+        self.service.check_name(request.name, request.version)
+        return self.pb.ModelReadyResponse(ready=self.service.ready)
 
-    def _model_metadata(self, request: Any, _context: Any) -> Any:
-        self._service.check_name(request.name, request.version)
-        return self._pb.ModelMetadataResponse(**self._model.metadata())
+    def _model_metadata(self, request: Any) -> Any:
+        self.service.check_name(request.name, request.version)
+        return self.pb.ModelMetadataResponse(**self.model.metadata())
 
-    def _load(self, request: Any, _context: Any) -> Any:
-        self._service.check_name(request.model_name)
-        if not self._service.ready:
-            raise NotReady("the server is about to stop")
-        return self._pb.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
+    def _load(self, request: Any) -> Any:
+        self.service.check_name(request.model_name)
+        if not self.service.ready:
+            raise NotReady("the server is about to stop, or has had too much to do for long")
+        return self.pb.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
 
-    def _unload(self, request: Any, _context: Any) -> Any:
-        self._service.check_name(request.model_name)
+    def _unload(self, request: Any) -> Any:
+        self.service.check_name(request.model_name)
         raise Forbidden("the model is fixed by its InferenceService; delete or change that")
 
-    async def _infer(self, message: Any, context: Any) -> Any:
-        start = time.perf_counter()
-        self._service.check_name(message.model_name, message.model_version)
-        columns, rows = self._columns(message)
-        self._model.admit(columns)
-        wanted = v2.check_wanted(self._model, [output.name for output in message.outputs])
-        identity = v2.request_id(message.id)
-        self._metrics.observe("stage_seconds", "decode", time.perf_counter() - start)
-        found = self._service.infer(columns, rows, timeout=context.time_remaining())
-        outputs: Outputs = await found if isinstance(found, Awaitable) else found
-        begun = time.perf_counter()
-        answer = self._pb.ModelInferResponse(
-            model_name=self._model.name, model_version=self._model.version, id=identity
-        )
-        for name in wanted or self._model.outputs:
-            self._put(answer, name, outputs[name], raw=bool(message.raw_input_contents))
-        self._metrics.observe("stage_seconds", "encode", time.perf_counter() - begun)
-        if self._service.capture is not None:
-            size = message.ByteSize() + answer.ByteSize() + 512
-            trace = next((str(value) for key, value in context.invocation_metadata() if key == "traceparent"), "")
-            self._service.captured(columns, rows, outputs, size=size, client_id=identity, trace=trace[:55])
-        return answer
+    def _health(self, message: bytes | memoryview) -> bytes:
+        """HealthCheckResponse to a HealthCheckRequest: one string, the service, in; 1 for serving or 2 for not out."""
+        asked = bytes(message)
+        if asked not in (b"", b"\x0a\0", b"\x0a" + bytes((len(_SERVICE),)) + _SERVICE.encode()):
+            raise UnknownPath(f"no such service; this server has {_SERVICE}")
+        return b"\x08\x01" if self.service.ready else b"\x08\x02"
 
-    def _columns(self, message: Any) -> tuple[Columns, int]:
+
+class _Infer:
+    """A call of ModelInfer, or of no method that there is."""
+
+    __slots__ = ("_call", "_raw", "_reply", "_rpc")
+    protocol = "grpc"
+
+    def __init__(self, rpc: Rpc, call: Call, reply: Answer) -> None:
+        self._rpc = rpc
+        self._call = call
+        self._reply = reply
+        self._raw = False
+
+    @property
+    def size(self) -> int:
+        return len(self._call.message)
+
+    @property
+    def timeout(self) -> float | None:
+        return self._call.timeout
+
+    @property
+    def context(self) -> tuple[str, str]:
+        headers = self._call.headers
+        return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
+
+    def decode(self) -> v2.Request:
+        model = self._rpc.model
+        message = parsed(self._rpc.pb.ModelInferRequest, self._call.message)
+        self._rpc.service.check_name(message.model_name, message.model_version)
         raw = message.raw_input_contents
-        if raw and len(raw) != len(message.inputs):
-            raise BadRequest(
-                f"raw_input_contents: expected one for each of {len(message.inputs)} inputs, came {len(raw)}"
-            )
-        arrays, rows = {}, {}
-        for place, tensor in enumerate(message.inputs):
-            column = self._model.columns.get(tensor.name)
-            if column is None:
-                raise BadRequest(f"inputs[{place}]: no such input; expected {', '.join(self._model.columns)}")
-            if tensor.name in arrays:
-                raise BadRequest(f"input {tensor.name!r}: given twice")
-            count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=self._model.row_limit)
-            if raw:
-                if tensor.HasField("contents"):
-                    raise column.wrong("has contents beside raw_input_contents")
-                arrays[tensor.name] = column.from_bytes(memoryview(raw[place]), count)
+        self._raw = bool(raw)
+        columns, rows = _columns(model, message.inputs, raw)
+        model.admit(columns)
+        wanted = v2.check_wanted(model, [output.name for output in message.outputs])
+        return v2.Request(v2.request_id(message.id), columns, rows, wanted)
+
+    def answer(self, request: v2.Request, outputs: Outputs) -> int:
+        model = self._rpc.model
+        answer = self._rpc.pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+        for name in request.wanted or model.outputs:
+            array, datatype = outputs[name], model.outputs[name].datatype
+            tensor = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
+            if self._raw:
+                answer.raw_output_contents.append(to_bytes(array))
             else:
-                arrays[tensor.name] = _contents(column, tensor.contents, count)
-        return v2.complete(self._model, arrays, rows)
+                _fill(tensor.contents, datatype, array)
+        message: bytes = answer.SerializeToString()
+        self._reply(Reply(message))
+        return len(message)
 
-    def _put(self, answer: Any, name: str, array: Any, *, raw: bool) -> None:
-        datatype = self._model.outputs[name].datatype
-        tensor = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        if raw:
-            answer.raw_output_contents.append(to_bytes(array))
-            return
-        values = v2.as_strings(array) if datatype == "BYTES" else array.ravel().tolist()
-        getattr(tensor.contents, _CONTENTS[datatype]).extend(values)
+    def refuse(self, error: ServeError) -> None:
+        self._reply(Reply(status=_CODES[error.grpc], text=error.message))
 
 
-def _contents(column: Column, contents: Any, rows: int) -> Any:
+def parsed(kind: Any, message: bytes | memoryview) -> Any:
+    """The message that a method takes, or `BadRequest`."""
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise BadRequest("the message is not what its method takes") from None
+
+
+def _columns(model: Any, tensors: Any, raw: Any) -> tuple[Columns, int]:
+    if raw and len(raw) != len(tensors):
+        raise BadRequest(f"raw_input_contents: expected one for each of {len(tensors)} inputs, came {len(raw)}")
+    arrays: dict[str, NDArray[Any]] = {}
+    rows: dict[str, int] = {}
+    for place, tensor in enumerate(tensors):
+        name = tensor.name
+        column = model.columns.get(name)
+        if column is None:
+            raise BadRequest(f"inputs[{place}]: no such input; expected {', '.join(model.columns)}")
+        if name in arrays:
+            raise BadRequest(f"input {name!r}: given twice")
+        count = rows[name] = column.rows(tensor.shape, tensor.datatype, limit=model.row_limit)
+        if not raw:
+            arrays[name] = _values(column, tensor.contents, count)
+        elif tensor.HasField("contents"):
+            raise column.wrong("has contents beside raw_input_contents")
+        else:
+            arrays[name] = column.from_bytes(memoryview(raw[place]), count)
+    return v2.complete(model, arrays, rows)
+
+
+def _values(column: Column, contents: Any, rows: int) -> NDArray[Any]:
+    """A tensor's values; packed numbers in one piece, since taking them one by one costs as much as the model."""
+    tag = _PACKED.get(column.datatype)
+    if tag is not None:
+        size = rows * column.size * column.dtype.itemsize
+        head = tag + _varint(size)
+        packed = contents.SerializeToString()
+        if len(packed) == len(head) + size and packed.startswith(head):
+            return column.from_bytes(memoryview(packed)[len(head) :], rows)
     wanted = _CONTENTS[column.datatype]
     for descriptor, _ in contents.ListFields():
         if descriptor.name != wanted:
@@ -207,8 +240,23 @@ def _contents(column: Column, contents: Any, rows: int) -> Any:
     return column.from_strings(values, rows) if column.datatype == "BYTES" else column.from_values(values, rows)
 
 
-def _parsed(message: Any, data: bytes) -> Any:
-    try:
-        return message.FromString(data)
-    except DecodeError:
-        raise BadRequest("the message is not what its method takes") from None
+def _fill(contents: Any, datatype: str, array: NDArray[Any]) -> None:
+    """Put an output's values into its tensor."""
+    tag = _PACKED.get(datatype)
+    if tag is not None and array.size:
+        packed = array.tobytes()
+        contents.MergeFromString(tag + _varint(len(packed)) + packed)
+    else:
+        values = v2.as_strings(array) if datatype == "BYTES" else array.ravel().tolist()
+        getattr(contents, _CONTENTS[datatype]).extend(values)
+
+
+@lru_cache(1024)
+def _varint(number: int) -> bytes:
+    """A length as protobuf writes it."""
+    parts = bytearray()
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)

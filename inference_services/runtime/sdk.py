@@ -12,7 +12,8 @@ import kserve
 import numpy as np
 from kserve.errors import InvalidInput
 
-from inference_services.runtime import bundle, v2
+from hallmark.registry import bundle
+from inference_services.runtime import v2
 from inference_services.runtime.errors import BadRequest
 from inference_services.runtime.model import Model
 

@@ -6,19 +6,24 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass, field
 
 from hallmark import __version__
-from inference_services.runtime import capture as capturing
-from inference_services.runtime import http
-from inference_services.runtime.bundle import Bundle
+from hallmark.registry.bundle import Bundle
+from inference_services.capture import queue as capturing
+from inference_services.runtime.access import AccessLog
+from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Limits as ModelLimits
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
 from inference_services.runtime.service import Load, Service
+from inference_services.transport import http1, workers
+from inference_services.transport.endpoint import Endpoint, Limits, close_door, listen
 
+_SWITCH = 0.001
+"""Seconds after which the model's thread lets the loop have the interpreter, so that health and refusals do not wait."""
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +33,8 @@ class Options:
 
     grace:  seconds after a signal in which new requests are still answered, while gateways learn of it.
     drain:  seconds at most for what is under way then.
+    cache:  bytes of answers kept for records that come again; 0 for none.
+    access: share of answers that are logged, 0..1.
     """
 
     name: str
@@ -37,88 +44,102 @@ class Options:
     version: str = ""
     revision: str = ""
     namespace: str = ""
-    endpoint: str = ""
+    variant: str = ""
     provider: str = "cpu"
     capture_url: str = ""
     grace: float = 0.5
     drain: float = 30.0
+    cache: int = 0
+    access: float = 0.0
     load: Load = field(default_factory=Load)
-    limits: http.Limits = field(default_factory=http.Limits)
+    limits: Limits = field(default_factory=Limits)
     model_limits: ModelLimits = field(default_factory=ModelLimits)
     capture: capturing.Limits = field(default_factory=capturing.Limits)
 
     @property
-    def headers(self) -> bytes:
-        """What every answer says of who gave it."""
-        lines = [f"x-hallmark-revision: {self.revision}", f"x-hallmark-model-version: {self.version}"]
-        return "".join(f"{line}\r\n" for line in lines).encode("ascii", "replace")
+    def labels(self) -> dict[str, str]:
+        """Who answers, for the metrics and the access log."""
+        variant = self.variant or self.revision
+        return {"model": self.name, "version": self.version, "revision": self.revision, "variant": variant}
 
 
-def listen(options: Options) -> socket.socket:
-    """The REST port, bound and not yet open: it takes connections once a worker is ready to answer them."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((options.host, options.http_port))
-    listener.setblocking(False)
-    return listener
+def run(options: Options, bundle: Bundle, *, count: int) -> int:
+    """Serve on `count` workers that share the ports, until a signal; the exit code, or OSError where a port is taken."""
+    listeners = [listen(options.host, port) for port in (options.http_port, options.grpc_port) if port is not None]
+    metrics = Metrics(options.labels, workers=count)
+
+    async def work(worker: int) -> None:
+        metrics.attach(worker)
+        await _serve(options, bundle, listeners=listeners, metrics=metrics)
+
+    return workers.run(work, count=count)
 
 
-async def serve(
-    options: Options,
-    bundle: Bundle,
-    *,
-    listener: socket.socket,
-    metrics: Metrics,
-    started: Callable[[], None] | None = None,
-) -> None:
+async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.socket], metrics: Metrics) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    model = Model(options.name, bundle, version=options.version, provider=options.provider, limits=options.model_limits)
-    service = Service(model, metrics=metrics, load=options.load)
-    if options.capture_url:
-        origin = capturing.Origin(
-            options.name,
-            options.namespace or model.signature.domain,
-            options.revision,
-            options.endpoint or options.revision,
-        )
-        service.capture = capturing.Capture(
-            options.capture_url, model=model, origin=origin, metrics=metrics, limits=options.capture
-        )
-        service.capture.start()
-    endpoint = http.Endpoint(
-        Rest(service, version=__version__),
-        limits=options.limits,
-        headers=options.headers,
-        counted=lambda change: metrics.add("connections", amount=change),
-    )
-    watch = loop.create_task(endpoint.watch())
-    rpc = None
-    if options.grpc_port is not None:
+    sys.setswitchinterval(_SWITCH)
+    service = _service(options, bundle, metrics)
+    rest, endpoint = Rest(service, version=__version__), _endpoint(options, metrics)
+    endpoints = [endpoint]
+    servers = [await loop.create_server(lambda: http1.Connection(endpoint, rest), sock=listeners[0], backlog=1024)]
+    if len(listeners) > 1:
         from inference_services.runtime.rpc import Rpc
+        from inference_services.transport import http2
 
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        rpc = Rpc(service, version=__version__, revision=options.revision).server(
-            f"{host}:{options.grpc_port}", limits=options.limits, shared=metrics.workers > 1
+        rpc, second = Rpc(service, version=__version__), _endpoint(options, metrics)
+        endpoints.append(second)
+        metadata = {"x-hallmark-revision": options.revision, "x-hallmark-model-version": options.version}
+        servers.append(
+            await loop.create_server(
+                lambda: http2.Connection(second, rpc, metadata=metadata), sock=listeners[1], backlog=1024
+            )
         )
-        await rpc.start()
-    server = await loop.create_server(lambda: http.Connection(endpoint), sock=listener, backlog=1024)
-    _log.info("serving %s version %s, %s", options.name, options.version or "-", model.digest)
-    if started is not None:
-        started()
+    watches = [loop.create_task(one.watch()) for one in endpoints]
+    _log.info("serving %s version %s, %s", options.name, options.version or "-", service.model.digest)
     await stop.wait()
     _log.info("draining")
-    service.draining = endpoint.draining = True
+    service.draining = True
+    for one in endpoints:
+        one.draining = True
     await asyncio.sleep(options.grace)
-    await http.close_door(listener, timeout=options.drain)
-    server.close()
-    await asyncio.gather(endpoint.drain(timeout=options.drain), *([rpc.stop(options.drain)] if rpc else []))
-    watch.cancel()
+    await asyncio.gather(*(close_door(listener, timeout=options.drain) for listener in listeners))
+    for server in servers:
+        server.close()
+    await asyncio.gather(*(one.drain(timeout=options.drain) for one in endpoints))
+    for watch in watches:
+        watch.cancel()
     service.close()
     if service.capture is not None:
         await service.capture.close()
+    if service.access is not None:
+        service.access.close()
     _log.info("stopped")
+
+
+def _service(options: Options, bundle: Bundle, metrics: Metrics) -> Service:
+    """The model, and what its traffic passes through."""
+    model = Model(options.name, bundle, version=options.version, provider=options.provider, limits=options.model_limits)
+    cache = Cache(options.cache, digest=model.digest, metrics=metrics) if options.cache else None
+    service = Service(model, metrics=metrics, load=options.load, cache=cache)
+    if options.access:
+        service.access = AccessLog(sys.stdout.buffer, share=options.access, origin=options.labels, metrics=metrics)
+    if options.capture_url:
+        namespace = options.namespace or model.signature.domain
+        variant = options.variant or options.revision
+        origin = capturing.Origin(options.name, namespace, options.revision, variant)
+        service.capture = capturing.Capture(options.capture_url, origin=origin, metrics=metrics, limits=options.capture)
+        service.capture.start()
+    return service
+
+
+def _endpoint(options: Options, metrics: Metrics) -> Endpoint:
+    lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
+    return Endpoint(
+        limits=options.limits,
+        headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),
+        counted=lambda change: metrics.add("connections", amount=change),
+    )

@@ -1,71 +1,126 @@
-"""Between the protocols and the model: who may call it now, on which thread, and what is counted and captured."""
+"""One request's way between a protocol and the model: admitted, decoded, run, encoded, captured, counted."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from hallmark.features.fields import Columns
-from inference_services.runtime.capture import Capture
+from inference_services.capture.queue import Capture, Exchange
+from inference_services.runtime import v2
+from inference_services.runtime.access import AccessLog
+from inference_services.runtime.cache import Cache
 from inference_services.runtime.errors import ModelFault, Overloaded, ServeError, UnknownPath
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model, Outputs, joined
+from inference_services.runtime.pace import Batching, Pace
 
-_INLINE = 0.001
-"""Seconds: a call expected to be shorter runs where it arrives, since handing it to a thread costs a tenth of that."""
+_QUICK = 0.001
+"""Seconds: what is expected to be shorter runs on the event loop, since a thread costs a tenth of that to wake."""
+_CALM = 1.0
+"""Seconds without a refusal after which a server is no longer saturated."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Load:
     """How much may wait.
 
-    timeout: seconds within which an answer is of use; what cannot meet it is refused at once.
-    queued:  requests that may wait for the model.
-    batch:   records put together in one call, where that pays.
+    timeout:   seconds within which an answer is of use; what cannot meet it is refused at once.
+    objective: seconds within which 99 of 100 answers should come; a batch takes a quarter of it at most.
+    queued:    requests that may wait for the model.
+    batch:     records put together in one call, where that pays.
+    saturated: seconds of refusals after which the server says that it is not ready; 0 for never.
     """
 
     timeout: float = 5.0
-    queued: int = 256
-    batch: int = 64
+    objective: float = 0.1
+    queued: int = 1024
+    batch: int = 256
+    batching: Batching = "auto"
+    saturated: float = 10.0
+
+
+class Ask(Protocol):
+    """One inference request, as its protocol knows it.
+
+    size:    bytes of the request;  timeout: seconds that the client gives, if it says so.
+    context: W3C traceparent and tracestate, as they came.
+    """
+
+    protocol: str
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def timeout(self) -> float | None: ...
+
+    @property
+    def context(self) -> tuple[str, str]: ...
+
+    def decode(self) -> v2.Request:
+        """The checked request; `BadRequest` where it is none."""
+
+    def answer(self, request: v2.Request, outputs: Outputs) -> int:
+        """Encode and send; the bytes of it."""
+
+    def refuse(self, error: ServeError) -> None:
+        """Send an answer without tensors."""
 
 
 @dataclass(slots=True)
 class _Job:
-    columns: Columns
-    rows: int
+    ask: Ask
+    request: v2.Request
+    begun: float
+    queued: float
     deadline: float
-    arrived: float
-    future: asyncio.Future[Outputs]
+    key: bytes | None = None
+
+
+Done = list[tuple[_Job, "Outputs | ServeError"]]
 
 
 class Service:
-    """One model and its traffic."""
+    """One model and its traffic, on one event loop and one thread.
 
-    def __init__(self, model: Model, *, metrics: Metrics, load: Load | None = None) -> None:
+    Requests that arrive in one turn of the loop are run at its end, together where that pays: a quick model there and
+    then, a slow one on the thread, so that the loop stays free to answer health and to refuse what would come too late.
+    """
+
+    def __init__(self, model: Model, *, metrics: Metrics, load: Load | None = None, cache: Cache | None = None) -> None:
         self.model = model
         self.metrics = metrics
         self.capture: Capture | None = None
+        self.access: AccessLog | None = None
         self.load = load or Load()
         self.draining = False
+        self._cache = cache
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace(model, batching=self.load.batching, objective=self.load.objective, most=self.load.batch)
+        self._turn: deque[tuple[Ask, float, float]] = deque()
+        self._turn_began = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
-        self._waiting_rows = 0
-        self._batching = False
-        self._call_cost, self._row_cost = self._measure()
+        self._refusing_since = self._refused_last = -math.inf
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
     @property
     def ready(self) -> bool:
-        """May new requests be sent here?"""
-        return not self.draining
+        """May new requests be sent here? Not while it drains, nor when it has refused some for long."""
+        if self.draining:
+            return False
+        calm = time.perf_counter() - self._refused_last > _CALM
+        lasted = self._refused_last - self._refusing_since
+        return calm or not self.load.saturated or lasted < self.load.saturated
 
     @property
     def waiting(self) -> int:
@@ -79,116 +134,178 @@ class Service:
         if version and version != self.model.version:
             raise UnknownPath(f"no such version; this server has version {self.model.version or 'none'}")
 
-    def infer(self, columns: Columns, rows: int, *, timeout: float | None = None) -> Outputs | asyncio.Future[Outputs]:
-        """Outputs at once where the model is quick, else a future of them; `Overloaded` where they would be late."""
-        allowed = self.load.timeout if timeout is None else min(timeout, self.load.timeout)
-        if not self._waiting and self._expected(rows) < _INLINE and not self.model.photos:
-            return self._call(columns, rows)
-        late = self._expected(self._waiting_rows + rows)
-        if late > allowed or self._waiting >= self.load.queued:
-            raise Overloaded("too many requests wait for the model", retry_after=min(60, max(1, math.ceil(late))))
-        now = time.perf_counter()
-        future: asyncio.Future[Outputs] = self._loop.create_future()
-        self._account(1, rows)
-        self._jobs.put(_Job(columns, rows, now + allowed, now, future))
-        return future
+    def serve(self, ask: Ask) -> None:
+        """Answer or refuse one request, now or later; nothing is raised."""
+        begun = time.perf_counter()
+        try:
+            allowed = self._admit(ask, begun)
+        except Overloaded as error:
+            self.refused(ask, error, begun)
+            return
+        if not self._turn:
+            self._turn_began = begun
+            self._loop.call_soon(self._end_of_turn)
+        self._turn.append((ask, begun, begun + allowed))
+        self._waiting += 1
 
-    def captured(
-        self, columns: Columns, rows: int, outputs: Outputs, *, size: int, client_id: str, trace: str = ""
-    ) -> None:
-        """Offer one answered request to the capture, if there is one."""
-        if self.capture is not None:
-            self.capture.offer(columns, rows, outputs, size=size, client_id=client_id, trace=trace)
+    def refused(self, ask: Ask, error: Exception, begun: float) -> None:
+        """Send and count an answer without tensors; what is no ServeError is a mistake of ours."""
+        if not isinstance(error, ServeError):
+            _log.error("an unforeseen failure", exc_info=error)
+            error = ServeError("the server failed")
+        elif isinstance(error, ModelFault):
+            _log.error("%s", error.message, exc_info=error.__cause__)
+        ask.refuse(error)
+        self.metrics.add("refused", error.reason)
+        self._count(ask, error.status, begun, rows=0, answered=0)
 
     def close(self) -> None:
         """End the thread once what waits is done."""
         self._jobs.put(None)
 
-    def _measure(self) -> tuple[float, float]:
-        """Seconds for one record and for each further one; slow until measured where the example does not fit."""
-        try:
-            one, many = self.model.cost(rows=1), self.model.cost(rows=8, repeats=3)
-        except ServeError:
-            return _INLINE, _INLINE
-        self._batching = many < 0.7 * 8 * one
-        return one, max((many - one) / 7, 0.0)
+    def _admit(self, ask: Ask, now: float) -> float:
+        """Seconds that the answer may take; `Overloaded` where it would take longer, before anything is decoded."""
+        allowed = self.load.timeout if ask.timeout is None else min(ask.timeout, self.load.timeout)
+        wait = (self._waiting + 1) * self._pace.each + (now - self._turn_began if self._turn else 0.0)
+        if wait <= allowed and self._waiting < self.load.queued:
+            return allowed
+        if now - self._refused_last > _CALM:
+            self._refusing_since = now
+        self._refused_last = now
+        raise Overloaded("too many requests wait for the model", retry_after=min(60, max(1, math.ceil(wait))))
 
-    def _expected(self, rows: int) -> float:
-        return self._call_cost + self._row_cost * (rows - 1)
+    def _end_of_turn(self) -> None:
+        jobs, rows, most = [], 0, self._pace.rows()
+        slice_ends = time.perf_counter() + _QUICK
+        while self._turn and rows < most:
+            job = self._decoded(*self._turn.popleft())
+            if job is not None:
+                jobs.append(job)
+                rows += job.request.rows
+        self._settle(self._run(jobs))
+        while self._turn and most == 1 and time.perf_counter() < slice_ends:
+            job = self._decoded(*self._turn.popleft())
+            if job is not None:
+                self._settle(self._run([job]))
+        if self._turn:
+            self._turn_began = time.perf_counter()
+            self._loop.call_soon(self._end_of_turn)
 
-    def _account(self, requests: int, rows: int) -> None:
-        self._waiting += requests
-        self._waiting_rows += rows
-        self.metrics.add("in_flight", amount=requests)
-
-    def _call(self, columns: Columns, rows: int) -> Outputs:
+    def _decoded(self, ask: Ask, begun: float, deadline: float) -> _Job | None:
+        """The job to run now; none where it is refused, known already, or for the thread."""
         start = time.perf_counter()
-        self.metrics.add("model_calls")
         try:
-            return self.model.predict(columns, rows)
-        finally:
-            self.metrics.observe("stage_seconds", "infer", time.perf_counter() - start)
-            self.metrics.observe("batch_rows", "", rows)
+            request = ask.decode()
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets its answer and the server lives on
+            self._waiting -= 1
+            self.refused(ask, error, begun)
+            return None
+        now = time.perf_counter()
+        self.metrics.observe("stage_seconds", "decode", now - start)
+        job = _Job(ask, request, begun, now, deadline)
+        if self._cache is not None:
+            job.key = self._cache.key(request.columns)
+            kept = self._cache.get(job.key)
+            if kept is not None:
+                self._waiting -= 1
+                self._answer(job, kept)
+                return None
+        if self.model.photos or self._pace.expected(request.rows) > _QUICK:
+            self._jobs.put(job)
+            self.metrics.set("in_flight", self._waiting)
+            return None
+        return job
 
     def _work(self) -> None:
         """The model's own thread: takes what waits, together where that pays."""
         while (job := self._jobs.get()) is not None:
-            jobs, rows = [job], job.rows
-            ended = False
-            while self._batching and rows < self.load.batch:
-                try:
-                    more = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
+            jobs, rows, most = [job], job.request.rows, self._pace.rows()
+            while rows < most and not self._jobs.empty():
+                more = self._jobs.get()
                 if more is None:
-                    ended = True
+                    self._jobs.put(None)
                     break
                 jobs.append(more)
-                rows += more.rows
-            self._run(jobs)
-            if ended:
-                return
+                rows += more.request.rows
+            self._loop.call_soon_threadsafe(self._settle, self._run(jobs))
 
-    def _run(self, jobs: list[_Job]) -> None:
+    def _run(self, jobs: list[_Job]) -> Done:
+        """Every job with its outcome."""
         now = time.perf_counter()
-        alive = [job for job in jobs if job.deadline > now]
+        done: Done = []
+        alive = []
         for job in jobs:
-            self.metrics.observe("stage_seconds", "queue", now - job.arrived)
-            if job.deadline <= now:
-                self._finish(job, Overloaded("the deadline passed while the request waited"))
-        if len(alive) > 1 and self._together(alive):
-            return
-        for job in alive:
-            self._finish(job, self._outcome(lambda job=job: self._call(job.columns, job.rows)))  # type: ignore[misc]
+            self.metrics.observe("stage_seconds", "queue", now - job.queued)
+            if job.deadline > now:
+                alive.append(job)
+            else:
+                done.append((job, Overloaded("the deadline passed while the request waited")))
+        if len(alive) > 1:
+            outputs = self._call(alive)
+            if not isinstance(outputs, ServeError):
+                at = 0
+                for job in alive:
+                    end = at + job.request.rows
+                    done.append((job, {name: array[at:end] for name, array in outputs.items()}))
+                    at = end
+                return done
+        done += [(job, self._call([job])) for job in alive]  # so that only the guilty one is refused
+        return done
 
-    def _together(self, jobs: list[_Job]) -> bool:
-        """One call for all; False where it failed, so that each is tried alone and only the guilty one is refused."""
-        rows = sum(job.rows for job in jobs)
-        outputs = self._outcome(lambda: self._call(joined([job.columns for job in jobs]), rows))
-        if isinstance(outputs, ServeError):
-            return False
-        at = 0
-        for job in jobs:
-            self._finish(job, {name: array[at : at + job.rows] for name, array in outputs.items()})
-            at += job.rows
-        return True
-
-    def _outcome(self, call: Callable[[], Outputs]) -> Outputs | ServeError:
+    def _call(self, jobs: list[_Job]) -> Outputs | ServeError:
+        start = time.perf_counter()
+        rows = sum(job.request.rows for job in jobs)
+        self.metrics.add("model_calls")
         try:
-            return call()
+            columns = jobs[0].request.columns if len(jobs) == 1 else joined([job.request.columns for job in jobs])
+            return self.model.predict(columns, rows)
         except ServeError as error:
             return error
         except Exception as error:  # noqa: BLE001  the thread must live on, whatever happened in it
             return ModelFault(f"the model failed: {type(error).__name__}")
+        finally:
+            took = time.perf_counter() - start
+            self._pace.learn(len(jobs), took)
+            self.metrics.observe("stage_seconds", "infer", took)
+            self.metrics.observe("batch_rows", "", rows)
 
-    def _finish(self, job: _Job, outcome: Outputs | ServeError) -> None:
-        self._loop.call_soon_threadsafe(self._settle, job, outcome)
+    def _settle(self, done: Done) -> None:
+        self._waiting -= len(done)
+        self.metrics.set("in_flight", self._waiting)
+        for job, outcome in done:
+            if isinstance(outcome, ServeError):
+                self.refused(job.ask, outcome, job.begun)
+                continue
+            if self._cache is not None and job.key is not None:
+                self._cache.put(job.key, outcome)
+            self._answer(job, outcome)
 
-    def _settle(self, job: _Job, outcome: Any) -> None:
-        self._account(-1, -job.rows)
-        if job.future.done():
+    def _answer(self, job: _Job, outputs: Outputs) -> None:
+        ask, request, start = job.ask, job.request, time.perf_counter()
+        try:
+            size = ask.answer(request, outputs)
+        except Exception as error:  # noqa: BLE001  as in serve
+            self.refused(ask, error, job.begun)
             return
-        if isinstance(outcome, ServeError):
-            job.future.set_exception(outcome)
-        else:
-            job.future.set_result(outcome)
+        self.metrics.observe("stage_seconds", "encode", time.perf_counter() - start)
+        self._count(ask, 200, job.begun, rows=request.rows, answered=size)
+        if self.capture is not None:
+            trace, state = ask.context
+            model, columns, rows = self.model, request.columns, request.rows
+            self.capture.offer(
+                Exchange(
+                    request=lambda: v2.request_text(model, columns, rows),
+                    response=lambda: v2.response_text(model, outputs),
+                    size=ask.size + size + 512,
+                    client_id=request.id,
+                    trace=trace,
+                    state=state,
+                )
+            )
+
+    def _count(self, ask: Ask, status: int, begun: float, *, rows: int, answered: int) -> None:
+        seconds = time.perf_counter() - begun
+        self.metrics.answered(ask.protocol, status, seconds)
+        if self.access is not None:
+            trace = ask.context[0]
+            self.access.note(ask.protocol, status, seconds, rows=rows, size=ask.size, answered=answered, trace=trace)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
+import itertools
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +22,8 @@ Parameter = bool | int | float | str
 _NOTHING = msgspec.Raw(b"")
 _encode_json = msgspec.json.Encoder().encode
 _ID_LIMIT = 512
+_numbers = itertools.count(1)
+_PROCESS = secrets.token_hex(12)
 
 
 class _Tensor(msgspec.Struct):
@@ -81,7 +85,7 @@ def decode(model: Model, body: bytes, json_length: int | None = None) -> Request
 def request_id(given: str | None) -> str:
     """The client's id, or a new one where it sent none."""
     if not given:
-        return str(uuid.uuid4())
+        return f"{_PROCESS}-{os.getpid():x}-{next(_numbers):x}"
     if len(given) > _ID_LIMIT:
         raise BadRequest(f"id: expected at most {_ID_LIMIT} characters")
     return given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,8 +52,8 @@ def start() -> Iterator[Callable[..., Server]]:
     """Start servers that a test may hurt; those left are stopped after it."""
     servers: list[Server] = []
 
-    def begin(folder: Path, name: str, *flags: str, env: dict[str, str] | None = None) -> Server:
-        server = Server(folder, name, *flags, env=env)
+    def begin(folder: Path, name: str, *flags: str, **options: Any) -> Server:
+        server = Server(folder, name, *flags, **options)
         servers.append(server)
         return server
 

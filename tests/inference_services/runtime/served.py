@@ -162,14 +162,19 @@ def free_port() -> int:
 class Server:
     """The real process, and how to talk to it."""
 
-    def __init__(self, folder: Path, name: str, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
+    ) -> None:
         self.name = name
         self.http, self.grpc = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http}"
         command = [sys.executable, "-m", "inference_services.runtime", f"--model-name={name}", f"--model-dir={folder}"]
         command += ["--host=127.0.0.1", f"--http-port={self.http}", f"--grpc-port={self.grpc}", *flags]
         environment = {**os.environ, "K_REVISION": f"{name}-00001", "HALLMARK_MODEL_VERSION": "2", **(env or {})}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        with (log or Path(os.devnull)).open("wb") as out:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.PIPE, text=True
+            )
         self.client = httpx.Client(base_url=self.url, timeout=10)
         self.errors = ""
 

@@ -14,8 +14,8 @@ import pytest
 from served import ROOT, Server, linear, orders_folder
 
 from hallmark.errors import ModelRefused
+from hallmark.registry import bundle
 from hallmark.registry.folder import seal, verify
-from inference_services.runtime import bundle
 from inference_services.runtime.model import Model
 
 

@@ -19,10 +19,11 @@ import httpx
 import pytest
 from served import Server, free_port, jpeg, order_inputs
 
-from inference_services.runtime import bundle
-from inference_services.runtime.capture import Capture, Limits, Origin
-from inference_services.runtime.metrics import DROPS, Metrics
+from hallmark.registry import bundle
+from inference_services.capture.queue import DROPS, Capture, Exchange, Limits, Origin
+from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
+from inference_services.runtime.v2 import request_text, response_text
 
 REQUEST, RESPONSE = "org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response"
 
@@ -198,12 +199,13 @@ def run(model: Model, url: str, limits: Limits, offers: int, *, size: int = 100,
     metrics = Metrics({})
 
     async def main() -> None:
-        capture = Capture(url, model=model, origin=Origin("o", "n", "r", "e"), metrics=metrics, limits=limits)
+        capture = Capture(url, origin=Origin("o", "n", "r", "e"), metrics=metrics, limits=limits)
         capture.start()
         columns = model.example()
         outputs = model.predict(columns, 1)
         for _ in range(offers):
-            capture.offer(columns, 1, outputs, size=size, client_id="")
+            request, response = lambda: request_text(model, columns, 1), lambda: response_text(model, outputs)
+            capture.offer(Exchange(request=request, response=response, size=size, client_id=""))
         await asyncio.sleep(0)
         total = metrics.value("capture_sent") + metrics.value("capture_queued")
         total += sum(metrics.value("capture_dropped", reason) for reason in DROPS)

@@ -265,7 +265,7 @@ def test_workers_share_a_port_and_their_numbers(start: Callable[..., Server], or
         thread.start()
     for thread in threads:
         thread.join()
-    assert server.metric("hallmark_model_calls_total") == 160
+    assert server.metric("hallmark_batch_rows_sum") == 160
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     assert len(children) == 2
     server.client.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from served import ROOT, Server
 
-from inference_services.runtime.workers import cores
+from inference_services.transport.workers import cores
 
 
 def test_help_names_flags_environment_and_exit_codes() -> None:
@@ -27,6 +27,11 @@ def test_help_names_flags_environment_and_exit_codes() -> None:
 def test_workers_are_sized_by_the_containers_limit(tmp_path: Path, text: str, expected: int | None) -> None:
     (tmp_path / "cpu.max").write_text(text, encoding="ascii")
     assert cores(tmp_path / "cpu.max") == (expected or cores(tmp_path / "none"))
+
+
+def test_a_process_in_a_containers_place_is_told_its_cores(tmp_path: Path) -> None:
+    assert cores(tmp_path / "none", threads="1") == 1
+    assert cores(tmp_path / "none", threads="10000") == cores(tmp_path / "none", threads="") == cores(tmp_path / "none")
 
 
 @pytest.mark.parametrize("flags", [["--workers=0"], ["--provider=abacus"], ["--capture-url=ftp://x"]])
@@ -57,7 +62,7 @@ def test_a_port_that_is_taken_is_said(start: Callable[..., Server], orders: tupl
 
 def test_serving_loads_no_sdk_and_no_training_library() -> None:
     program = (
-        "import sys; import inference_services.runtime.workers, inference_services.runtime.rpc as rpc; rpc.protobufs();"
+        "import sys; import inference_services.transport.workers, inference_services.runtime.rpc as rpc; rpc.protobufs();"
         "print([name for name in ('kserve.model', 'torch', 'pandas', 'mlflow', 'fastapi', 'kfp') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -15,15 +15,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from hallmark.errors import ModelRefused
+from hallmark.features import code
 from hallmark.registry.folder import ALLOWED, MANIFEST, PASSPORT, Output, Signature
 
-_LOADED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
+SERVED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
+WATCHED = frozenset({"signature.json", "features.py", "profile.json"})
+"""What a server, and what a drift monitor, reads of a model folder."""
+_CHUNK = 1 << 20
 _RESTORE = "restore the folder from the registry"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The verified bytes of a model folder, those that serving needs."""
+    """The verified bytes of a model folder, those that were asked for."""
 
     digest: str
     files: Mapping[str, bytes]
@@ -40,16 +44,13 @@ class Bundle:
 
     def code(self, name: str) -> ModuleType:
         """The module in `name` (features.py, serving.py), run from the verified bytes."""
+        return code.run(self.file(name), name)
+
+    def file(self, name: str) -> bytes:
+        """The bytes of a file, or `ModelRefused` where the model has none of that name."""
         if name not in self.files:
             raise ModelRefused(f"the model has no {name}", expected=name, came="no such file", do=_RESTORE)
-        module = ModuleType(f"hallmark_model_{Path(name).stem}")
-        try:
-            exec(compile(self.files[name], f"<model>/{name}", "exec"), module.__dict__)  # noqa: S102  these bytes were hashed
-        except Exception as error:  # whatever the model's own code raises while it loads
-            raise ModelRefused(
-                f"the model's {name} cannot be run", expected="a module", came=f"{type(error).__name__}: {error}"
-            ) from error
-        return module
+        return self.files[name]
 
     @property
     def answer(self) -> tuple[Callable[..., Mapping[str, Any]] | None, tuple[Output, ...]]:
@@ -60,12 +61,11 @@ class Bundle:
         return module.answer, tuple(module.OUTPUTS)
 
 
-def read(folder: Path, *, expected: str | None) -> Bundle:
-    """The folder's bytes, all of them checked against its manifest and that against `expected`; or `ModelRefused`."""
+def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED) -> Bundle:
+    """All bytes of the folder checked against its manifest and that against `expected`, and those of `keep`; or `ModelRefused`."""
     if not folder.is_dir():
         raise ModelRefused("there is no model folder", expected=f"a folder with a {MANIFEST}", came=str(folder))
-    manifest = _bytes(folder, MANIFEST)
-    digest = _digest(manifest)
+    digest, manifest = _read(folder, MANIFEST, keep=True)
     if expected and digest != expected:
         raise ModelRefused("the model is not the one that was released", expected=expected, came=digest, do=_RESTORE)
     entries = _entries(manifest)
@@ -76,15 +76,15 @@ def read(folder: Path, *, expected: str | None) -> Bundle:
         )
     files = {}
     for name, recorded in sorted(entries.items()):
-        data = _bytes(folder, name)
-        if _digest(data) != recorded:
-            raise ModelRefused(f"{name} of the model was changed", expected=recorded, came=_digest(data), do=_RESTORE)
-        if name in _LOADED:
+        came, data = _read(folder, name, keep=name in keep)
+        if came != recorded:
+            raise ModelRefused(f"{name} of the model was changed", expected=recorded, came=came, do=_RESTORE)
+        if name in keep:
             files[name] = data
-    if "model.onnx" not in files:
-        raise ModelRefused("the model folder has no model.onnx", expected="model.onnx", came=", ".join(sorted(entries)))
-    self_contained(files["model.onnx"])
-    return Bundle(digest, files)
+    bundle = Bundle(digest, files)
+    if "model.onnx" in keep:
+        self_contained(bundle.file("model.onnx"))
+    return bundle
 
 
 def self_contained(model: bytes) -> None:
@@ -179,19 +179,20 @@ def _entries(manifest: bytes) -> dict[str, str]:
     return entries
 
 
-def _bytes(folder: Path, name: str) -> bytes:
-    """A regular file's bytes, read once; a link is not followed."""
+def _read(folder: Path, name: str, *, keep: bool) -> tuple[str, bytes]:
+    """The digest of a regular file and, where they are kept, the very bytes it was made from; a link is not followed."""
     try:
         descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError("not a regular file")
-            return stream.read()
+            sha, parts = hashlib.sha256(), []
+            while part := stream.read(_CHUNK):
+                sha.update(part)
+                if keep:
+                    parts.append(part)
+            return f"sha256:{sha.hexdigest()}", b"".join(parts)
     except OSError as error:
         raise ModelRefused(
             f"{name} of the model is missing", expected="a regular file", came=error.strerror or str(error), do=_RESTORE
         ) from error
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -2,48 +2,24 @@
 
 A connection takes one request at a time, in order. What is over a limit is answered as soon as that is known, and the
 rest of it is read and thrown away, so that the client gets to see the answer.
+
+A client sends the same head again and again. One that llhttp has read as a whole request with a length is kept, and
+where the next bytes are the same head and a body of that length, they are that request again, with no parsing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import select
-import socket
-import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from email.utils import formatdate
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
 import httptools
 import msgspec
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What one connection may take, in bytes and seconds.
-
-    header_time: from the first byte of a request, or of the connection, to the end of its headers.
-    body_time:   from there to the end of its body.
-    idle_time:   between requests; longer than a gateway keeps its connections, so that it never meets a closed one.
-    linger:      in which a refused client may read why.
-    silence:     of a client before it is left when the server stops.
-    """
-
-    body: int = 16 * 1024 * 1024
-    header: int = 32 * 1024
-    headers: int = 100
-    connections: int = 4096
-    header_time: float = 5.0
-    body_time: float = 30.0
-    idle_time: float = 630.0
-    linger: float = 2.0
-    silence: float = 1.0
+from inference_services.transport.endpoint import Endpoint
 
 
 class Request(NamedTuple):
@@ -64,7 +40,8 @@ class Response(NamedTuple):
     headers: bytes = b""
 
 
-Handler = Callable[[Request], Response | Awaitable[Response]]
+Handler = Callable[[Request, Callable[[Response], None]], None]
+"""Takes a request and the way to answer it, once, now or later."""
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -73,75 +50,23 @@ def refusal(status: int, message: str, headers: bytes = b"") -> Response:
     return Response(status, msgspec.json.encode({"error": message}), headers=headers)
 
 
-# Drops packets that open a connection (SYN in the TCP flags), lets all others pass: classic BPF.
-_NO_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x02), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-_SO_ATTACH_FILTER = 26
-
-
-async def close_door(listener: socket.socket, *, timeout: float) -> None:
-    """Let no new client in, and wait until those who wait in the kernel's queue are; closing at once would reset them."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEW))
-    program = struct.pack("HP", len(_NO_NEW), ctypes.addressof(code))
-    with contextlib.suppress(OSError):  # where the kernel has no such filter the rest still helps
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-    end = time.monotonic() + timeout
-    await asyncio.sleep(0.05)
-    while time.monotonic() < end and select.select([listener], [], [], 0)[0]:
-        await asyncio.sleep(0.01)
-
-
-class Endpoint:
-    """What all connections of a worker share: the handler, the limits, and the way to an orderly end."""
-
-    def __init__(
-        self, handler: Handler, *, limits: Limits, headers: bytes = b"", counted: Callable[[int], None] | None = None
-    ) -> None:
-        self.handler = handler
-        self.counted = counted or (lambda change: None)
-        self.limits = limits
-        self.connections: set[Connection] = set()
-        self.draining = False
-        self._fixed = headers
-        self.common = b""
-        self._date()
-
-    async def watch(self) -> None:
-        """Close what is over its time, once a second, for ever."""
-        while True:
-            await asyncio.sleep(1.0)
-            self._date()
-            now = time.monotonic()
-            for connection in [item for item in self.connections if item.deadline < now]:
-                connection.expire()
-
-    async def drain(self, *, timeout: float) -> None:
-        """Answer what has come, tell every client to go, and wait for that at most `timeout` seconds."""
-        self.draining = True
-        end = time.monotonic() + timeout
-        while self.connections and time.monotonic() < end:
-            for connection in list(self.connections):
-                connection.leave()
-            await asyncio.sleep(0.02)
-        for connection in list(self.connections):
-            connection.abort()
-
-    def _date(self) -> None:
-        self.common = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._fixed)
-
-
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, handler: Handler) -> None:
         self._endpoint = endpoint
+        self._handler = handler
         self._limits = endpoint.limits
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Request, bool]] = deque()
-        self._busy = False
-        self._deaf = False
-        self._begun = False
-        self._task: asyncio.Future[None] | None = None
+        self._last: tuple[int, str, bytes] | None = None
+        self._known = b""
+        self._again: tuple[Request, int] | None = None
+        self._busy = self._deaf = self._begun = False
+        self._keep = True
+        self._bodiless = False
+        self._held = 0
         self.deadline = time.monotonic() + self._limits.header_time
         self.last = time.monotonic()
         self._reset()
@@ -159,13 +84,22 @@ class Connection(asyncio.Protocol):
         self._endpoint.connections.discard(self)
         self._endpoint.counted(-1)
         self._deaf = True
+        self._waiting.clear()
+        self._hold(-self._held)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, which calls the methods below."""
+        """A request as the last one began, or what the parser has to read; it calls the methods below."""
         if self._deaf:
             return
         if not self._begun:
+            if self._again is not None and not self._busy and data.startswith(self._known):
+                request, length = self._again
+                if len(data) == len(self._known) + length and self._hold(length):
+                    body = data[len(self._known) :]
+                    self._answer(Request(request.method, request.path, request.headers, body), keep=True)
+                    return
             self._begun = True
+            self._first = data
             self.deadline = time.monotonic() + self._limits.header_time
         try:
             self._parser.feed_data(data)
@@ -203,7 +137,7 @@ class Connection(asyncio.Protocol):
         self._size += len(body)
         if self._size > self._limits.body:
             self._too_large()
-        else:
+        elif self._hold(len(body)):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -214,12 +148,14 @@ class Connection(asyncio.Protocol):
         path = self._url.partition(b"?")[0]
         request = Request(self._parser.get_method(), path, self._headers, body)
         keep = self._parser.should_keep_alive()
+        if keep and len(self._body) == 1:
+            self._remember(request)
         self._reset()
         if self._busy:
             self._waiting.append((request, keep))
             self._transport.pause_reading()
         else:
-            self._answer(request, keep)
+            self._answer(request, keep=keep)
 
     def expire(self) -> None:
         """The time for what is awaited is over."""
@@ -239,27 +175,39 @@ class Connection(asyncio.Protocol):
         """Close at once."""
         self._transport.abort()
 
-    def _answer(self, request: Request, keep: bool) -> None:
-        outcome = self._endpoint.handler(request)
-        if isinstance(outcome, Response):
-            self._send(outcome, keep)
-        else:
-            self._busy = True
-            self._task = asyncio.ensure_future(self._later(outcome, keep))
+    def _remember(self, request: Request) -> None:
+        """Keep the head of a request that came alone and whole, to know it again."""
+        length, head = len(request.body), self._first.find(b"\r\n\r\n") + 4
+        alone = len(self._first) == head + length and request.headers.get(b"content-length") == b"%d" % length
+        if alone and b"expect" not in request.headers:
+            self._known, self._again = self._first[:head], (request._replace(body=b""), length)
 
-    async def _later(self, outcome: Awaitable[Response], keep: bool) -> None:
-        response = await outcome
+    def _answer(self, request: Request, *, keep: bool) -> None:
+        self._busy, self._keep, self._bodiless = True, keep, request.method == b"HEAD"
+        self._handler(request, self._reply)
+
+    def _reply(self, response: Response) -> None:
         self._busy = False
-        self._send(response, keep)
-        while self._waiting and not self._busy and not self._deaf:
-            self._answer(*self._waiting.popleft())
-        if not self._waiting and not self._deaf:
+        self._hold(-self._held)
+        self._send(response)
+        if self._waiting or self._last is not None:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        if self._transport.is_closing() or self._busy:
+            return
+        if self._waiting:
+            request, keep = self._waiting.popleft()
+            self._answer(request, keep=keep)
+        elif self._last is not None:
+            self._refuse(*self._last)
+        if not self._waiting:
             self._transport.resume_reading()
 
-    def _send(self, response: Response, keep: bool) -> None:
+    def _send(self, response: Response) -> None:
         if self._transport.is_closing():
             return
-        keep = keep and not self._endpoint.draining
+        keep = self._keep and not self._endpoint.draining
         body = response.body
         head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
             _LINES[response.status],
@@ -269,7 +217,9 @@ class Connection(asyncio.Protocol):
             response.headers,
             b"" if keep else b"connection: close\r\n",
         )
-        if len(body) < 65_536:
+        if self._bodiless:
+            self._transport.write(head)
+        elif len(body) < 65_536:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
@@ -281,9 +231,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _refuse(self, status: int, message: str, headers: bytes = b"") -> None:
-        """Answer at once, throw away what still comes, then close."""
+        """Answer at once, or after the answers that are under way; throw away what still comes, then close."""
         self._deaf = True
         self._body.clear()
+        if self._busy or self._waiting:
+            self._last = (status, message, headers)
+            return
+        self._hold(-self._held)
         response = refusal(status, message, headers)
         self._transport.write(
             b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b%bconnection: close\r\n\r\n%b"
@@ -301,9 +255,19 @@ class Connection(asyncio.Protocol):
         if (self._weight > self._limits.header or self._lines > self._limits.headers) and not self._deaf:
             self._refuse(431, f"headers: expected at most {self._limits.headers} lines and {self._limits.header} bytes")
 
+    def _hold(self, size: int) -> bool:
+        """Count bytes kept in memory for this client; refuse it where all clients together have too many."""
+        self._held += size
+        self._endpoint.held += size
+        if size > 0 and self._endpoint.held > self._limits.held:
+            self._refuse(503, "too many bytes wait for the model", b"retry-after: 1\r\n")
+            return False
+        return True
+
     def _reset(self) -> None:
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
+        self._first = b""
         self._size = self._weight = self._lines = 0
         self._begun = False

@@ -9,24 +9,28 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvloop
 
 from hallmark.errors import HallmarkError
-from inference_services.runtime.bundle import Bundle
-from inference_services.runtime.metrics import Metrics
-from inference_services.runtime.server import Options, listen, serve
 
+Work = Callable[[int], Coroutine[Any, Any, None]]
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 10.0
 
 
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Whole cores that this container may use: its quota where it has one, else what the scheduler gives it."""
+def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max"), *, threads: str = "") -> int:
+    """Whole cores that this container may use: its quota where it has one, else what the scheduler gives it.
+
+    threads: OMP_NUM_THREADS, which says the same where a process stands for a container and has no quota.
+    """
     available = len(os.sched_getaffinity(0))
+    if threads.isdigit() and int(threads) > 0:
+        available = min(available, int(threads))
     try:
         quota, period = limit.read_text(encoding="ascii").split()
         return available if quota == "max" else max(1, min(available, math.floor(int(quota) / int(period))))
@@ -34,27 +38,23 @@ def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return available
 
 
-def run(options: Options, bundle: Bundle, *, count: int) -> int:
-    """Serve on `count` workers until a signal; the exit code."""
-    listener = listen(options)
-    labels = {"model": options.name, "version": options.version, "revision": options.revision}
-    metrics = Metrics(labels, workers=count)
+def run(work: Work, *, count: int) -> int:
+    """Run `work(number)` in each of `count` processes until they end; the exit code. One alone needs no process of its own."""
+    if count > 1:
+        return _Pool(work, count).run()
+    _run(work, 0)
+    return 0
 
-    def work(worker: int) -> None:
-        metrics.attach(worker)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(options, bundle, listener=listener, metrics=metrics))
 
-    if count == 1:
-        work(0)
-        return 0
-    return _Pool(work, count).run()
+def _run(work: Work, worker: int) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work(worker))
 
 
 class _Pool:
     """The parent: holds nothing but its children."""
 
-    def __init__(self, work: Callable[[int], None], count: int) -> None:
+    def __init__(self, work: Work, count: int) -> None:
         self._work = work
         self._children: dict[int, tuple[int, float]] = {}
         self._count = count
@@ -101,7 +101,7 @@ class _Pool:
             return
         code = 1
         try:
-            self._work(worker)
+            _run(self._work, worker)
             code = 0
         except HallmarkError as error:
             sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")

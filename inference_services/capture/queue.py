@@ -1,4 +1,4 @@
-"""What was asked and answered, as CloudEvents in KServe's logger format: bounded, counted, never in the way of an answer.
+"""The queue of exchanges and its one sender, in KServe's logger format: bounded, counted, never in the way of an answer.
 
 Every answered request is offered once and ends as sent or dropped; until then it is queued:
 offered = sent + dropped + queued, in numbers that /metrics shows. Its request and response travel together.
@@ -13,17 +13,17 @@ import re
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
-from hallmark.features.fields import Columns
-from inference_services.runtime.metrics import Metrics
-from inference_services.runtime.model import Model, Outputs
-from inference_services.runtime.poster import Poster
-from inference_services.runtime.v2 import request_text, response_text
+from inference_services.capture.poster import Poster
 
+DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
+"""Why an exchange was dropped, as the metrics name it."""
 _TYPES = ("org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response")
 _TRACE = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 _encode = msgspec.json.Encoder().encode
@@ -60,30 +60,41 @@ class Origin:
     endpoint: str
 
 
+class Counters(Protocol):
+    """Where the numbers go."""
+
+    def add(self, name: str, value: str = "", amount: float = 1.0) -> None:
+        """Raise a counter or move a gauge."""
+
+
 @dataclass(slots=True)
-class _Exchange:
-    id: str
-    at: float
-    columns: Columns
-    rows: int
-    outputs: Outputs
-    client_id: str
-    trace: str
+class Exchange:
+    """One answered request.
+
+    request, response: make its V2 JSON, without ids, when it is sent.
+    size:              bytes that it keeps in memory until then.
+    trace, state:      its W3C trace context, as it came.
+    """
+
+    request: Callable[[], bytes]
+    response: Callable[[], bytes]
     size: int
+    client_id: str
+    trace: str = ""
+    state: str = ""
+    id: str = ""
+    at: float = 0.0
 
 
 class Capture:
     """The queue and its one sender; `offer` is called where answers are made and only appends."""
 
-    def __init__(
-        self, url: str, *, model: Model, origin: Origin, metrics: Metrics, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, url: str, *, origin: Origin, metrics: Counters, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._poster = Poster(url, timeout=self.limits.timeout)
-        self._model = model
         self._origin = origin
         self._metrics = metrics
-        self._queue: deque[_Exchange] = deque()
+        self._queue: deque[Exchange] = deque()
         self._bytes = 0
         self._sending = 0
         self._prefix = secrets.token_hex(10)
@@ -96,9 +107,7 @@ class Capture:
         """Begin to send."""
         self._task = asyncio.get_running_loop().create_task(self._send_forever())
 
-    def offer(
-        self, columns: Columns, rows: int, outputs: Outputs, *, size: int, client_id: str, trace: str = ""
-    ) -> None:
+    def offer(self, exchange: Exchange) -> None:
         """Queue one answered request, or count why not."""
         if self.limits.sample < 1.0 and random.random() >= self.limits.sample:  # noqa: S311  a sample, not a secret
             return
@@ -106,13 +115,13 @@ class Capture:
         if len(self._queue) + self._sending >= self.limits.queued:
             self._metrics.add("capture_dropped", "full")
             return
-        if self._bytes + size > self.limits.queued_bytes:
+        if self._bytes + exchange.size > self.limits.queued_bytes:
             self._metrics.add("capture_dropped", "bytes")
             return
         self._count += 1
-        event_id = f"{self._prefix}-{self._count:x}"
-        self._queue.append(_Exchange(event_id, time.time(), columns, rows, outputs, client_id, trace, size))
-        self._account(1, size)
+        exchange.id, exchange.at = f"{self._prefix}-{self._count:x}", time.time()
+        self._queue.append(exchange)
+        self._account(1, exchange.size)
         if not self._wake.is_set():
             self._wake.set()
 
@@ -141,7 +150,7 @@ class Capture:
                 await asyncio.sleep(self.limits.linger)
             await self._send(self._take())
 
-    def _take(self) -> list[_Exchange]:
+    def _take(self) -> list[Exchange]:
         batch, size = [self._queue.popleft()], 0
         size = batch[0].size
         while self._queue and len(batch) < self.limits.batch and size + self._queue[0].size <= self.limits.batch_bytes:
@@ -150,7 +159,7 @@ class Capture:
         self._sending = len(batch)
         return batch
 
-    async def _send(self, batch: list[_Exchange]) -> None:
+    async def _send(self, batch: list[Exchange]) -> None:
         """Try a batch a few times; it stays counted as queued until it is sent or dropped."""
         fate = "unsent"
         try:
@@ -174,7 +183,7 @@ class Capture:
             else:
                 self._metrics.add("capture_sent", amount=len(batch))
 
-    async def _post(self, batch: list[_Exchange]) -> int:
+    async def _post(self, batch: list[Exchange]) -> int:
         """The sink's status, or 0 where it gave none."""
         try:
             if self.limits.batch > 1:
@@ -195,12 +204,12 @@ class Capture:
         longest = 0.05 if self._closing else self.limits.longest_pause
         await asyncio.sleep(min(longest, 0.1 * 4**attempt) * random.uniform(0.5, 1.0))  # noqa: S311  jitter
 
-    def _event(self, exchange: _Exchange, kind: str) -> bytes:
+    def _event(self, exchange: Exchange, kind: str) -> bytes:
         head: dict[str, object] = {**self._attributes(exchange, kind), "datacontenttype": "application/json"}
         head["data"] = msgspec.Raw(self._data(exchange, kind))
         return _encode(head)
 
-    def _attributes(self, exchange: _Exchange, kind: str) -> dict[str, str]:
+    def _attributes(self, exchange: Exchange, kind: str) -> dict[str, str]:
         origin = self._origin
         attributes = {
             "specversion": "1.0",
@@ -215,12 +224,14 @@ class Capture:
             "revision": origin.revision,
             "requestid": hashlib.sha256(exchange.client_id.encode()).hexdigest()[:32],
         }
-        return {**attributes, "traceparent": exchange.trace} if _TRACE.match(exchange.trace) else attributes
+        if _TRACE.match(exchange.trace):
+            attributes["traceparent"] = exchange.trace
+            if exchange.state.isascii() and exchange.state.isprintable() and exchange.state:
+                attributes["tracestate"] = exchange.state
+        return attributes
 
-    def _data(self, exchange: _Exchange, kind: str) -> bytes:
-        if kind == _TYPES[0]:
-            return request_text(self._model, exchange.columns, exchange.rows)
-        return response_text(self._model, exchange.outputs)
+    def _data(self, exchange: Exchange, kind: str) -> bytes:
+        return exchange.request() if kind == _TYPES[0] else exchange.response()
 
     def _account(self, exchanges: int, size: int) -> None:
         self._bytes += size

@@ -1,0 +1,1 @@
+"""What was asked and answered, sent on as CloudEvents; knows no model."""

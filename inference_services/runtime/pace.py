@@ -1,0 +1,69 @@
+"""What the model's calls cost of late: whether putting requests together pays, how many fit, how long a queue takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from inference_services.runtime.errors import ServeError
+from inference_services.runtime.model import Model
+
+Batching = Literal["auto", "on", "off"]
+_WEIGHT = 0.05
+_PAYS = 0.9
+_TRIAL = 64
+_SHARE = 0.25
+_UNKNOWN = 0.001
+
+
+class Pace:
+    """Seconds a request of each way to run them, as moving averages that every call renews.
+
+    alone:    one request a call.
+    together: several a call.
+    The way that does not pay is tried again once in 64 calls where it could be taken, so that neither figure grows old.
+    """
+
+    def __init__(self, model: Model, *, batching: Batching, objective: float, most: int) -> None:
+        self._batching = batching
+        self._room = objective * _SHARE
+        self._most = most
+        self._calls = 0
+        try:
+            self.alone, eight = model.cost(rows=1), model.cost(rows=8, repeats=3)
+        except ServeError:  # the example does not suit the model's own code: the first calls will tell
+            self.alone, eight = _UNKNOWN, 8 * _UNKNOWN
+        self.together = eight / 8
+        self._row = max(0.0, (eight - self.alone) / 7)
+
+    @property
+    def pays(self) -> bool:
+        """Do requests cost a tenth less together?"""
+        return self.together < _PAYS * self.alone
+
+    @property
+    def each(self) -> float:
+        """Seconds that one more waiting request adds."""
+        return min(self.alone, self.together) if self._batching == "auto" else self._fixed
+
+    @property
+    def _fixed(self) -> float:
+        return self.together if self._batching == "on" else self.alone
+
+    def expected(self, rows: int) -> float:
+        """Seconds that one request of `rows` records will take the model."""
+        return self.alone + self._row * (rows - 1)
+
+    def rows(self) -> int:
+        """Records that the next call may take: 1 for one request alone; a quarter of the latency objective at most."""
+        self._calls += 1
+        trial = self._batching == "auto" and self._calls % _TRIAL == 0
+        if self._batching == "off" or (self._batching == "auto" and self.pays == trial):
+            return 1
+        return max(2, min(self._most, int(self._room / max(self.together, 1e-9))))
+
+    def learn(self, requests: int, seconds: float) -> None:
+        """Renew the figures by one call."""
+        if requests == 1:
+            self.alone += _WEIGHT * (seconds - self.alone)
+        else:
+            self.together += _WEIGHT * (seconds / requests - self.together)

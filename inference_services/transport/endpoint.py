@@ -1,0 +1,122 @@
+"""A listening port and its connections: limits, a look at each once a second, and the way to an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one connection, and all of them together, may take, in bytes and seconds.
+
+    header_time: from the first byte of a request, or of the connection, to the end of its headers.
+    body_time:   from there to the end of its body.
+    idle_time:   between requests; longer than a gateway keeps its connections, so that it never meets a closed one.
+    linger:      in which a refused client may read why.
+    silence:     of a client before it is left when the server stops.
+    held:        bytes of all bodies that are in memory at once.
+    streams:     requests at once on one HTTP/2 connection.
+    """
+
+    body: int = 16 * 1024 * 1024
+    header: int = 32 * 1024
+    headers: int = 100
+    connections: int = 4096
+    header_time: float = 5.0
+    body_time: float = 30.0
+    idle_time: float = 630.0
+    linger: float = 2.0
+    silence: float = 1.0
+    held: int = 256 * 1024 * 1024
+    streams: int = 256
+
+
+class Connection(Protocol):
+    """What an endpoint asks of one client's connection; `deadline` is by time.monotonic()."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """The time for what is awaited is over."""
+
+    def leave(self) -> None:
+        """Close as soon as nothing is under way."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Endpoint:
+    """What all connections to one port of a worker share; `held` counts the bytes of bodies in memory."""
+
+    def __init__(
+        self, *, limits: Limits, headers: bytes = b"", counted: Callable[[int], None] = lambda change: None
+    ) -> None:
+        self.limits = limits
+        self.counted = counted
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.held = 0
+        self.common = b""
+        self._fixed = headers
+        self._date()
+
+    async def watch(self) -> None:
+        """Close what is over its time, once a second, for ever."""
+        while True:
+            await asyncio.sleep(1.0)
+            self._date()
+            now = time.monotonic()
+            for connection in [item for item in self.connections if item.deadline < now]:
+                connection.expire()
+
+    async def drain(self, *, timeout: float) -> None:
+        """Answer what has come, tell every client to go, and wait for that at most `timeout` seconds."""
+        self.draining = True
+        end = time.monotonic() + timeout
+        while self.connections and time.monotonic() < end:
+            for connection in list(self.connections):
+                connection.leave()
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _date(self) -> None:
+        self.common = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._fixed)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The port, bound and not yet open: it takes connections once a worker is ready to answer them; OSError where taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.setblocking(False)
+    return listener
+
+
+# Drops packets that open a connection (SYN in the TCP flags), lets all others pass: classic BPF.
+_NO_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x02), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+_SO_ATTACH_FILTER = 26
+
+
+async def close_door(listener: socket.socket, *, timeout: float) -> None:
+    """Let no new client in, and wait until those who wait in the kernel's queue are; closing at once would reset them."""
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEW))
+    program = struct.pack("HP", len(_NO_NEW), ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # where the kernel has no such filter the rest still helps
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    end = time.monotonic() + timeout
+    await asyncio.sleep(0.05)
+    while time.monotonic() < end and select.select([listener], [], [], 0)[0]:
+        await asyncio.sleep(0.01)
