@@ -1,0 +1,150 @@
+"""NVIDIA's public `tritonclient`, unpatched, over REST and gRPC: the other client that teams bring along."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from served import Server, jpeg, order_inputs
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its dependencies warn of their own age
+    import tritonclient.grpc as over_grpc
+    import tritonclient.http as over_http
+    from tritonclient.utils import InferenceServerException
+
+_TYPES = {"FP64": np.float64, "INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_, "FP32": np.float32}
+
+
+@pytest.fixture(params=["http", "grpc"])
+def kind(request: pytest.FixtureRequest) -> Any:
+    return {"http": over_http, "grpc": over_grpc}[request.param]
+
+
+@pytest.fixture
+def orders_client(kind: Any, orders_server: Server) -> Iterator[Any]:
+    yield from _client(kind, orders_server)
+
+
+@pytest.fixture
+def photos_client(kind: Any, photos_server: Server) -> Iterator[Any]:
+    yield from _client(kind, photos_server)
+
+
+def _client(kind: Any, server: Server) -> Iterator[Any]:
+    client = kind.InferenceServerClient(f"127.0.0.1:{server.http if kind is over_http else server.grpc}")
+    yield client
+    client.close()
+
+
+def _inputs(kind: Any, rows: int = 1, **options: Any) -> list[Any]:
+    inputs = []
+    for tensor in order_inputs(rows):
+        one = kind.InferInput(tensor["name"], tensor["shape"], tensor["datatype"])
+        if tensor["datatype"] == "BYTES":
+            array = np.array([value.encode() for value in tensor["data"]], dtype=np.object_)
+        else:
+            array = np.array(tensor["data"], dtype=_TYPES[tensor["datatype"]])
+        one.set_data_from_numpy(array.reshape(tensor["shape"]), **options)
+        inputs.append(one)
+    return inputs
+
+
+def _field(found: Any, name: str) -> Any:
+    return found[name] if isinstance(found, dict) else getattr(found, name)
+
+
+def test_health_and_metadata(orders_client: Any) -> None:
+    assert orders_client.is_server_live()
+    assert orders_client.is_server_ready()
+    assert orders_client.is_model_ready("orders")
+    assert orders_client.is_model_ready("orders", "2")
+    assert "binary_tensor_data" in _field(orders_client.get_server_metadata(), "extensions")
+    model = orders_client.get_model_metadata("orders", "2")
+    assert _field(model, "name") == "orders"
+    named = {_field(one, "name"): _field(one, "datatype") for one in _field(model, "inputs")}
+    assert named == {one["name"]: one["datatype"] for one in order_inputs()}
+
+
+def test_what_is_not_there_is_an_error_it_understands(kind: Any, orders_client: Any) -> None:
+    if kind is over_http:
+        assert not orders_client.is_model_ready("other")
+    else:
+        with pytest.raises(InferenceServerException, match="NOT_FOUND"):
+            orders_client.is_model_ready("other")
+    for ask in (
+        lambda: orders_client.get_model_metadata("other"),
+        lambda: orders_client.get_model_config("orders"),
+        lambda: orders_client.unload_model("orders"),
+        lambda: orders_client.get_inference_statistics("orders"),
+    ):
+        with pytest.raises(InferenceServerException):
+            ask()
+    if kind is over_http:  # over gRPC Triton numbers the fields of this message otherwise than KServe does
+        orders_client.load_model("orders")
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_infer(kind: Any, orders_client: Any, rows: int) -> None:
+    answer = orders_client.infer("orders", _inputs(kind, rows), model_version="2", request_id="7")
+    assert answer.as_numpy("score").shape == (rows,)
+    assert answer.as_numpy("score") == pytest.approx(np.full(rows, answer.as_numpy("score")[0]))
+    assert _field(answer.get_response(), "id") == "7"
+    assert _field(answer.get_response(), "model_version") == "2"
+
+
+@pytest.mark.parametrize("binary_in", [False, True])
+@pytest.mark.parametrize("binary_out", [False, True])
+def test_json_and_binary_over_rest(orders_server: Server, *, binary_in: bool, binary_out: bool) -> None:
+    with over_http.InferenceServerClient(f"127.0.0.1:{orders_server.http}", concurrency=4) as client:
+        wanted = [over_http.InferRequestedOutput("score", binary_data=binary_out)]
+        inputs = _inputs(over_http, 2, binary_data=binary_in)
+        answer = client.infer("orders", inputs, outputs=wanted, headers={"x-team": "fraud"})
+        later = [client.async_infer("orders", inputs, outputs=wanted) for _ in range(20)]
+        assert all(one.get_result().as_numpy("score") == pytest.approx(answer.as_numpy("score")) for one in later)
+        with pytest.raises(InferenceServerException, match="Content-Encoding"):
+            client.infer("orders", inputs, request_compression_algorithm="gzip")
+        assert client.infer("orders", inputs, response_compression_algorithm="gzip") is not None
+        with pytest.raises(InferenceServerException, match="classification"):
+            client.infer("orders", inputs, outputs=[over_http.InferRequestedOutput("score", class_count=1)])
+
+
+def test_calls_that_wait_for_nobody_over_grpc(orders_server: Server) -> None:
+    done, results = threading.Event(), []
+
+    def take(result: Any, error: Any) -> None:
+        results.append(error or result.as_numpy("score"))
+        if len(results) == 50:
+            done.set()
+
+    with over_grpc.InferenceServerClient(f"127.0.0.1:{orders_server.grpc}") as client:
+        inputs = _inputs(over_grpc, 2)
+        for _ in range(50):
+            client.async_infer("orders", inputs, take, client_timeout=10)
+        assert done.wait(20)
+        assert all(one == pytest.approx(results[0]) for one in results)
+        with pytest.raises(InferenceServerException, match="no such output"):
+            client.infer("orders", inputs, outputs=[over_grpc.InferRequestedOutput("other")])
+
+
+def test_a_wrong_request_is_named(kind: Any, orders_client: Any) -> None:
+    inputs = _inputs(kind)
+    with pytest.raises(InferenceServerException, match="'vector': missing"):
+        orders_client.infer("orders", inputs[:6])
+    wrong = kind.InferInput("amount", [1], "FP64")
+    wrong.set_data_from_numpy(np.array([np.nan]))
+    with pytest.raises(InferenceServerException, match="'amount': expected a number"):
+        orders_client.infer("orders", [wrong, *inputs[1:]])
+
+
+def test_photos(kind: Any, photos_client: Any) -> None:
+    one = kind.InferInput("image", [2], "BYTES")
+    one.set_data_from_numpy(np.array([jpeg(), jpeg(80, 80)], dtype=np.object_))
+    answer = photos_client.infer("photos", [one])
+    assert answer.as_numpy("probabilities").shape == (2, 3)
+    labels = [value.decode() if isinstance(value, bytes) else value for value in answer.as_numpy("label")]
+    assert set(labels) <= {"bag", "coat", "shoe"}
