@@ -84,7 +84,8 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     verified = bundle.read(flags.model_dir, expected=expected)
 
     from inference_services.capture import queue as capture
-    from inference_services.runtime import model, server, service
+    from inference_services.protocol import schema
+    from inference_services.runtime import server, service
     from inference_services.transport import endpoint, workers
 
     options = server.Options(
@@ -111,7 +112,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
             saturated=flags.saturated,
         ),
         limits=endpoint.Limits(body=flags.max_body),
-        model_limits=model.Limits(rows=flags.max_rows),
+        model_limits=schema.Limits(rows=flags.max_rows),
         capture=capture.Limits(
             sample=flags.capture_sample,
             batch=flags.capture_batch,

@@ -8,9 +8,9 @@ from hashlib import blake2b
 import numpy as np
 
 from hallmark.features.fields import Columns
+from inference_services.protocol.column import to_bytes
+from inference_services.protocol.schema import Outputs
 from inference_services.runtime.metrics import Metrics
-from inference_services.runtime.model import Outputs
-from inference_services.runtime.tensors import to_bytes
 
 _OVERHEAD = 512
 """Bytes that an entry costs beside its arrays, about."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from inference_services.runtime.errors import ServeError
+from inference_services.protocol.errors import ServeError
 from inference_services.runtime.model import Model
 
 Batching = Literal["auto", "on", "off"]

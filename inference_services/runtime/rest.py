@@ -9,8 +9,8 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from inference_services.runtime import v2
-from inference_services.runtime.errors import (
+from inference_services.protocol import v2
+from inference_services.protocol.errors import (
     BadRequest,
     Forbidden,
     NotReady,
@@ -20,9 +20,9 @@ from inference_services.runtime.errors import (
     WrongMedia,
     WrongMethod,
 )
-from inference_services.runtime.model import Outputs
+from inference_services.protocol.schema import Outputs
+from inference_services.protocol.v1 import Codec
 from inference_services.runtime.service import Service
-from inference_services.runtime.v1 import Codec
 from inference_services.transport.http1 import Request, Response, refusal
 
 EXTENSIONS = ["model_repository_extension", "binary_tensor_data"]
@@ -39,10 +39,10 @@ class Rest:
 
     def __init__(self, service: Service, *, version: str) -> None:
         self.service = service
-        self.v1 = Codec(service.model)
-        self._model = service.model
+        self.schema = service.model.schema
+        self.v1 = Codec(self.schema)
         self._version = version
-        self._hot = b"/v2/models/" + service.model.name.encode() + b"/infer"
+        self._hot = b"/v2/models/" + self.schema.name.encode() + b"/infer"
 
     def __call__(self, request: Request, reply: Reply) -> None:
         """Answer any request, now or later; nothing is raised."""
@@ -70,11 +70,11 @@ class Rest:
         face: type[_V2] = _V2
         match parts:
             case ["v2", "models", name, "infer"]:
-                self.service.check_name(name)
+                self.schema.check_name(name)
             case ["v2", "models", name, "versions", version, "infer"]:
-                self.service.check_name(name, version)
+                self.schema.check_name(name, version)
             case ["v1", "models", call] if call.endswith(":predict"):
-                self.service.check_name(call.removesuffix(":predict"))
+                self.schema.check_name(call.removesuffix(":predict"))
                 face = _V1
             case ["v2", "repository", *rest]:
                 _expect(request, b"POST")
@@ -98,7 +98,7 @@ class Rest:
             case ["v2", "health", "ready"]:
                 return _json({"ready": self._ready()})
             case ["v2", "models"] | ["v1", "models"]:
-                return _json({"models": [self._model.name]})
+                return _json({"models": [self.schema.name]})
             case ["v1", "models", name]:
                 return self._about(name, ["ready"])
             case ["v2", "models", name, *rest]:
@@ -108,12 +108,12 @@ class Rest:
     def _about(self, name: str, rest: list[str]) -> Response:
         match rest:
             case [] | ["ready"]:
-                self.service.check_name(name)
+                self.schema.check_name(name)
             case ["versions", version] | ["versions", version, "ready"]:
-                self.service.check_name(name, version)
+                self.schema.check_name(name, version)
             case _:
                 raise UnknownPath("no such path")
-        return _json({"name": name, "ready": self._ready()} if rest[-1:] == ["ready"] else self._model.metadata())
+        return _json({"name": name, "ready": self._ready()} if rest[-1:] == ["ready"] else self.schema.metadata())
 
     def _ready(self) -> bool:
         if not self.service.ready:
@@ -125,13 +125,13 @@ class Rest:
         match parts:
             case ["index"]:
                 state = "READY" if self.service.ready else "UNAVAILABLE"
-                index = {"name": self._model.name, "version": self._model.version, "state": state, "reason": ""}
+                index = {"name": self.schema.name, "version": self.schema.version, "state": state, "reason": ""}
                 return _json([index])
             case ["models", name, "load"]:
-                self.service.check_name(name)
+                self.schema.check_name(name)
                 return _json({"name": name, "load": self._ready()})
             case ["models", name, "unload"]:
-                self.service.check_name(name)
+                self.schema.check_name(name)
                 raise Forbidden("the model is fixed by its InferenceService; delete or change that")
         raise UnknownPath("no such path")
 
@@ -162,10 +162,10 @@ class _V2:
         return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
 
     def decode(self) -> v2.Request:
-        return v2.decode(self._rest.service.model, self._request.body, _json_length(self._request))
+        return v2.decode(self._rest.schema, self._request.body, _json_length(self._request))
 
     def answer(self, request: v2.Request, outputs: Outputs) -> int:
-        body, json_length = v2.encode(self._rest.service.model, request, outputs)
+        body, json_length = v2.encode(self._rest.schema, request, outputs)
         if json_length is None:
             self._reply(Response(200, body))
         else:

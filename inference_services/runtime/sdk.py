@@ -13,8 +13,8 @@ import numpy as np
 from kserve.errors import InvalidInput
 
 from hallmark.registry import bundle
-from inference_services.runtime import v2
-from inference_services.runtime.errors import BadRequest
+from inference_services.protocol.errors import BadRequest
+from inference_services.protocol.v2 import request_id
 from inference_services.runtime.model import Model
 
 
@@ -41,11 +41,11 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Raw fields, the batch as -1."""
-        return list(self._loaded.metadata()["inputs"])
+        return list(self._loaded.schema.metadata()["inputs"])
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """Outputs, the batch as -1."""
-        return list(self._loaded.metadata()["outputs"])
+        return list(self._loaded.schema.metadata()["outputs"])
 
     def predict(
         self, payload: kserve.InferRequest, headers: dict[str, str] | None = None, response_headers: Any = None
@@ -53,27 +53,25 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]
         """V2 requests, decoded by the SDK and checked as ours are."""
         if not isinstance(payload, kserve.InferRequest):
             raise InvalidInput("expected a V2 request")
-        model = self._loaded
-        arrays, rows = {}, {}
+        model, schema = self._loaded, self._loaded.schema
+        arrays: dict[str, Any] = {}
+        rows: dict[str, int] = {}
         try:
-            for tensor in payload.inputs:
-                column = model.columns.get(tensor.name)
-                if column is None:
-                    raise BadRequest(f"no such input; expected {', '.join(model.columns)}")
-                count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=model.row_limit)
+            for place, tensor in enumerate(payload.inputs):
+                column = schema.column(place, tensor.name, arrays)
+                count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=schema.row_limit)
                 arrays[tensor.name] = _array(column, tensor, count)
-            columns, count = v2.complete(model, arrays, rows)
-            model.admit(columns)
+            columns, count = schema.complete(arrays, rows)
             outputs = model.predict(columns, count)
         except BadRequest as error:
             raise InvalidInput(error.message) from error
         answers = []
-        for name, output in model.outputs.items():
+        for name, output in schema.outputs.items():
             answer = kserve.InferOutput(name=name, shape=list(outputs[name].shape), datatype=output.datatype)
             answer.set_data_from_numpy(outputs[name], binary_data=False)
             answers.append(answer)
         return kserve.InferResponse(
-            response_id=v2.request_id(payload.id),
+            response_id=request_id(payload.id),
             model_name=self.name,
             model_version=self._version or None,
             infer_outputs=answers,

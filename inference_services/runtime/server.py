@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from hallmark import __version__
 from hallmark.registry.bundle import Bundle
 from inference_services.capture import queue as capturing
+from inference_services.protocol.schema import Limits as ModelLimits
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import Metrics
-from inference_services.runtime.model import Limits as ModelLimits
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
 from inference_services.runtime.service import Load, Service

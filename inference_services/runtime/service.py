@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inference_services.capture.queue import Capture, Exchange
-from inference_services.runtime import v2
+from inference_services.protocol import v2
+from inference_services.protocol.errors import ModelFault, Overloaded, ServeError
+from inference_services.protocol.schema import Outputs
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
-from inference_services.runtime.errors import ModelFault, Overloaded, ServeError, UnknownPath
 from inference_services.runtime.metrics import Metrics
-from inference_services.runtime.model import Model, Outputs, joined
+from inference_services.runtime.model import Model, joined
 from inference_services.runtime.pace import Batching, Pace
 
 _QUICK = 0.001
@@ -127,13 +128,6 @@ class Service:
         """Requests that wait for the model or are in it."""
         return self._waiting
 
-    def check_name(self, name: str, version: str = "") -> None:
-        """Refuse any model but the one that is served."""
-        if name != self.model.name:
-            raise UnknownPath(f"no such model; this server has {self.model.name}")
-        if version and version != self.model.version:
-            raise UnknownPath(f"no such version; this server has version {self.model.version or 'none'}")
-
     def serve(self, ask: Ask) -> None:
         """Answer or refuse one request, now or later; nothing is raised."""
         begun = time.perf_counter()
@@ -210,7 +204,7 @@ class Service:
                 self._waiting -= 1
                 self._answer(job, kept)
                 return None
-        if self.model.photos or self._pace.expected(request.rows) > _QUICK:
+        if self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
             self._jobs.put(job)
             self.metrics.set("in_flight", self._waiting)
             return None
@@ -291,11 +285,11 @@ class Service:
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
         if self.capture is not None:
             trace, state = ask.context
-            model, columns, rows = self.model, request.columns, request.rows
+            schema, columns, rows = self.model.schema, request.columns, request.rows
             self.capture.offer(
                 Exchange(
-                    request=lambda: v2.request_text(model, columns, rows),
-                    response=lambda: v2.response_text(model, outputs),
+                    request=lambda: v2.request_text(schema, columns, rows),
+                    response=lambda: v2.response_text(schema, outputs),
                     size=ask.size + size + 512,
                     client_id=request.id,
                     trace=trace,

@@ -54,6 +54,7 @@ class Table:
         self._entries: list[Field] = []
         self._size = 0
         self._room = _ROOM
+        self._changed = False
         self._known: dict[bytes, Headers] = {}
 
     def read(self, block: bytes) -> Headers:
@@ -61,15 +62,15 @@ class Table:
         known = self._known.get(block)
         if known is not None:
             return known
-        before = self._known
+        self._changed = False
         try:
             found = self._meaning(*self._decoded(block))
         except (IndexError, HPACKDecodingError) as error:
             raise HeaderError("the headers cannot be read") from error
-        if self._known is before and len(block) <= _SHORT:
-            if len(before) >= _KEPT:
-                before.clear()
-            before[block] = found
+        if self._changed or len(self._known) >= _KEPT:
+            self._known.clear()
+        if not self._changed and len(block) <= _SHORT:
+            self._known[block] = found
         return found
 
     def _decoded(self, block: bytes) -> tuple[list[Field], int]:
@@ -113,12 +114,11 @@ class Table:
         return self._entries[index - 62]
 
     def _shrink(self) -> None:
-        """Keep the table within its room; what a block meant before its change is no longer known."""
+        """Keep the table within its room; from now on the same bytes may mean something else."""
+        self._changed = True
         while self._size > self._room:
             name, value = self._entries.pop()
             self._size -= len(name) + len(value) + 32
-        if self._known:
-            self._known = {}
 
     def _meaning(self, fields: list[Field], weight: int) -> Headers:
         pseudo: dict[bytes, bytes] = {}

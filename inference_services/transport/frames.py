@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+import time
+from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 END = ACK = 0x1
@@ -63,7 +66,7 @@ def expect(size: bool, stream: bool) -> None:
         raise Fault(Code.PROTOCOL_ERROR, "a frame on a stream where it cannot be")
 
 
-def content(flags: int, data: bytes, at: int, stop: int) -> tuple[int, int]:
+def content(flags: int, data: bytes | bytearray, at: int, stop: int) -> tuple[int, int]:
     """Where the content of a DATA or HEADERS frame is, between padding and priority."""
     if flags & PADDED:
         if at == stop or data[at] >= stop - at:
@@ -73,3 +76,66 @@ def content(flags: int, data: bytes, at: int, stop: int) -> tuple[int, int]:
         at += 5
         expect(at <= stop, True)
     return at, stop
+
+
+class Frame(NamedTuple):
+    """One frame of a client: its payload is `data[at:stop]`."""
+
+    kind: int
+    flags: int
+    number: int
+    data: bytes | bytearray
+    at: int
+    stop: int
+
+
+class Reader:
+    """Cuts what a client sends into frames, and puts headers that come in pieces together.
+
+    largest: bytes of a frame, and of what is kept until its rest comes;  block, pieces: of headers.
+    since:   when the client last began what it must now go on with, the connection itself or headers; None after that.
+    """
+
+    def __init__(self, *, largest: int, block: int, pieces: int) -> None:
+        self._largest = largest
+        self._most = block
+        self._most_pieces = pieces
+        self._rest, self._need = bytearray(), len(PREFACE)
+        self._greeted = self._settled = False
+        self._block: tuple[int, int, bytearray] | None = None
+        self._pieces = 0
+        self.since: float | None = time.monotonic()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, int, bytes | bytearray, int, int]]:
+        """Every whole frame: kind, flags, stream, and where in what bytes its payload is. `Fault` ends it."""
+        read: bytes | bytearray = data
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._need:
+                return
+            read, self._rest = self._rest, bytearray()
+        at, end = 0, len(read)
+        if not self._greeted:
+            if not PREFACE.startswith(bytes(read[: len(PREFACE)])):
+                raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC, over HTTP/2 in clear text")
+            self._greeted = end >= len(PREFACE)
+            at = len(PREFACE) if self._greeted else end + 1
+        self._need = 9 if self._greeted else len(PREFACE)
+        while end - at >= 9:
+            high, low, kind, flags, number = HEAD.unpack_from(read, at)
+            length = high << 8 | low
+            if length > self._largest:
+                raise Fault(Code.FRAME_SIZE_ERROR, f"expected frames of at most {self._largest} bytes")
+            begin, at = at + 9, at + 9 + length
+            if at > end:
+                self._need, at = 9 + length, begin - 9
+                break
+            number &= MOST
+            if self.since is None and (kind != HEADERS or flags & WHOLE) and kind != CONTINUATION:
+                yield kind, flags, number, read, begin, at
+            else:
+                yield from self._unusual(kind, flags, number, read, begin, at)
+        if not self._greeted:
+            at = 0
+        if at < end:
+            self._rest += memoryview(read)[at:]

@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         self._full = False
         self._transport.resume_reading()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | bytearray) -> None:
         """Whole frames, one after the other; the rest of one is waited for."""
         if self._deaf:
             return
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             self._rest += data
             if len(self._rest) < self._need:
                 return
-            data, self._rest = bytes(self._rest), bytearray()
+            data, self._rest = self._rest, bytearray()
         self._reading = True
         try:
             at = self._frames(data)
@@ -138,11 +138,11 @@ class Connection(asyncio.Protocol):
         self._reading = False
         self._answers.flush()
 
-    def _frames(self, data: bytes) -> int:
+    def _frames(self, data: bytes | bytearray) -> int:
         """Take every whole frame; where the first other one begins."""
         at, end = 0, len(data)
         if not self._greeted:
-            if not frames.PREFACE.startswith(data[: len(frames.PREFACE)]):
+            if not frames.PREFACE.startswith(bytes(data[: len(frames.PREFACE)])):
                 raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC, over HTTP/2 in clear text")
             if end < len(frames.PREFACE):
                 return 0
@@ -167,18 +167,18 @@ class Connection(asyncio.Protocol):
             elif kind == HEADERS:
                 self._headers(flags, number, data, at + 9, stop)
             else:
-                self._control(kind, flags, number, data[at + 9 : stop])
+                self._control(kind, flags, number, bytes(data[at + 9 : stop]))
             at = stop
         return at
 
-    def _headers(self, flags: int, number: int, data: bytes, at: int, stop: int) -> None:
+    def _headers(self, flags: int, number: int, data: bytes | bytearray, at: int, stop: int) -> None:
         """A new call, or the first part of its headers."""
         if not number & 1:
             raise Fault(Code.PROTOCOL_ERROR, "a client's streams have odd numbers")
         if flags & (frames.PADDED | frames.RANKED):
             at, stop = frames.content(flags, data, at, stop)
         if flags & frames.WHOLE:
-            self._open(flags, number, data[at:stop])
+            self._open(flags, number, bytes(data[at:stop]))
         else:
             self._block, self._pieces, self._since = (flags, number, bytearray(data[at:stop])), 0, time.monotonic()
 
@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
         else:
             self._call(stream, stream.body or b"", 0, len(stream.body or b""))
 
-    def _data(self, flags: int, number: int, data: bytes, at: int, stop: int) -> None:
+    def _data(self, flags: int, number: int, data: bytes | bytearray, at: int, stop: int) -> None:
         """Part of a message, or all of it."""
         length = stop - at
         self._credit -= length

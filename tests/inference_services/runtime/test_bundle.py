@@ -159,7 +159,7 @@ def test_what_is_loaded_is_what_was_hashed(tmp_path: Path) -> None:
     (tmp_path / "model" / "features.py").write_text("raise SystemExit(99)", encoding="utf-8")
     (tmp_path / "model" / "model.onnx").write_bytes(b"")
     model = Model("orders", verified)
-    assert model.predict(model.example(2), 2)["score"].shape == (2,)
+    assert model.predict(model.schema.example(2), 2)["score"].shape == (2,)
 
 
 def test_a_signature_that_the_graph_does_not_keep_is_refused(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from served import Server, free_port, jpeg, order_inputs
 
 from hallmark.registry import bundle
 from inference_services.capture.queue import DROPS, Capture, Exchange, Limits, Origin
+from inference_services.protocol.v2 import request_text, response_text
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
-from inference_services.runtime.v2 import request_text, response_text
 
 REQUEST, RESPONSE = "org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response"
 
@@ -201,10 +201,13 @@ def run(model: Model, url: str, limits: Limits, offers: int, *, size: int = 100,
     async def main() -> None:
         capture = Capture(url, origin=Origin("o", "n", "r", "e"), metrics=metrics, limits=limits)
         capture.start()
-        columns = model.example()
+        columns = model.schema.example()
         outputs = model.predict(columns, 1)
         for _ in range(offers):
-            request, response = lambda: request_text(model, columns, 1), lambda: response_text(model, outputs)
+            request, response = (
+                lambda: request_text(model.schema, columns, 1),
+                lambda: response_text(model.schema, outputs),
+            )
             capture.offer(Exchange(request=request, response=response, size=size, client_id=""))
         await asyncio.sleep(0)
         total = metrics.value("capture_sent") + metrics.value("capture_queued")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from served import Server, order_inputs
 
-from inference_services.runtime.rpc import protobufs
+from inference_services.protocol.pb import protobufs
 
 NAMES = [tensor["name"] for tensor in order_inputs()]
 KINDS = ["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES", "UINT8", "FP16", "", "int"]

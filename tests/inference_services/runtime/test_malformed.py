@@ -12,7 +12,7 @@ import grpc
 import pytest
 from served import Server, order_inputs
 
-from inference_services.runtime.rpc import protobufs
+from inference_services.protocol.pb import protobufs
 
 SECRET = "canary-4711"
 ONE: dict[str, Any] = {"name": "amount", "shape": [1], "datatype": "FP64", "data": [12.5]}

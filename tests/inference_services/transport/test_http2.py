@@ -24,7 +24,6 @@ import hpack
 import pytest
 import uvloop
 
-from inference_services.transport import http2
 from inference_services.transport.endpoint import Endpoint, Limits
 from inference_services.transport.http2 import Call, Connection, Reply
 
@@ -97,7 +96,7 @@ class Toy:
         elif what == b"Never":
             self.waiting.append(reply)
         else:
-            reply(Reply(status=http2.UNIMPLEMENTED, text="no such method: 100 % naïve\n"))
+            reply(Reply(status=12, text="no such method: 100 % naïve\n"))
 
     @property
     def address(self) -> str:
@@ -287,8 +286,8 @@ def test_compressed_messages_are_refused(toy: Toy) -> None:
 
 def test_keepalive_pings_are_answered(toy: Toy) -> None:
     options = [("grpc.keepalive_time_ms", 100), ("grpc.http2.max_pings_without_data", 0)]
-    with channel(toy, *options, ("grpc.keepalive_timeout_ms", 300)) as open_channel:
-        assert open_channel.unary_unary("/toy/Slow")(b"1.2", timeout=5) == b"slow"
+    with channel(toy, *options, ("grpc.keepalive_timeout_ms", 1000)) as open_channel:
+        assert open_channel.unary_unary("/toy/Slow")(b"1.5", timeout=5) == b"slow"
 
 
 def test_calls_beyond_the_limit_of_streams_wait_their_turn(start: Callable[..., Toy]) -> None:
@@ -323,9 +322,11 @@ def test_too_many_connections_are_sent_away(start: Callable[..., Toy]) -> None:
         one.close()
 
 
-def h2_client(toy: Toy, **settings: int) -> tuple[socket.socket, h2.connection.H2Connection]:
+def h2_client(toy: Toy, *, window: int) -> tuple[socket.socket, h2.connection.H2Connection]:
     client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-    client.local_settings = h2.settings.Settings(client=True, initial_values={4: settings.get("window", 65_535)})
+    client.local_settings = h2.settings.Settings(
+        client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+    )
     client.initiate_connection()
     connection = socket.create_connection(("127.0.0.1", toy.port), timeout=5)
     connection.sendall(client.data_to_send())
@@ -571,6 +572,20 @@ def test_what_does_not_come_in_time_is_ended(start: Callable[..., Toy]) -> None:
     headers, idle = toy.raw(frame(1, 0, 1, b"")), toy.raw()
     assert status(answered(toy, slow, 1))["grpc-status"] == "4"
     assert [goaway(one) for one in (preface, headers, idle)] == [1, 1, 0]
+
+
+def test_a_client_that_stops_reading_and_then_goes_on_is_answered_through_a_drain(start: Callable[..., Toy]) -> None:
+    toy = start()
+    head = hpack.Encoder().encode([(n, "/toy/Big" if n == ":path" else v, True) for n, v in HEADERS])
+    window = frame(8, 0, 0, struct.pack("!L", 2**31 - 70_000)) + frame(4, 0, 0, struct.pack("!HL", 4, 2**31 - 1))
+    with toy.raw(window + frame(1, 4, 1, head) + frame(0, 1, 1, message(b"12000000"))) as connection:
+        time.sleep(0.3)
+        drained = toy.drain()
+        time.sleep(0.5)
+        found = frames(connection)
+    drained.result(10)
+    assert sum(len(payload) for kind, _, _, payload in found if kind == 0) == 12_000_005
+    assert [payload[4:8] for kind, _, _, payload in found if kind == 7] == [bytes(4)] * 2
 
 
 def test_fuzz_leaves_the_server_well(toy: Toy) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
-from inference_services.runtime.errors import BadRequest
-from inference_services.runtime.model import Model, Outputs
-from inference_services.runtime.tensors import UNREADABLE, Column, explain
-from inference_services.runtime.v2 import Request, complete
+from inference_services.protocol.column import UNREADABLE, Column, explain
+from inference_services.protocol.errors import BadRequest
+from inference_services.protocol.schema import Outputs, Schema
+from inference_services.protocol.v2 import Request, request_id
 
 
 class _Photo(msgspec.Struct):
@@ -21,11 +20,11 @@ class _Photo(msgspec.Struct):
 class Codec:
     """V1 for one model, its rows compiled to a strict struct once."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        columns = list(model.columns.values())
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        columns = list(schema.columns.values())
         keys = [f"field_{at}" for at in range(len(columns))]
-        names = dict(zip(keys, model.columns, strict=True))
+        names = dict(zip(keys, schema.columns, strict=True))
         row = msgspec.defstruct(
             "Row",
             [(key, _kind(column)) for key, column in zip(keys, columns, strict=True)],
@@ -59,15 +58,14 @@ class Codec:
                 values = [getattr(row, key) for row in found.instances]
             else:
                 values = getattr(found.inputs, key)
-            rows[column.name] = column.rows([len(values), *column.shape], column.datatype, limit=self._model.row_limit)
+            rows[column.name] = column.rows([len(values), *column.shape], column.datatype, limit=self._schema.row_limit)
             arrays[column.name] = _array(column, values)
-        columns, count = complete(self._model, arrays, rows)
-        self._model.admit(columns)
-        return Request(str(uuid.uuid4()), columns, count)
+        columns, count = self._schema.complete(arrays, rows)
+        return Request(request_id(None), columns, count)
 
     def encode(self, outputs: Outputs) -> bytes:
         """`predictions`: a value a row, or an object a row where the model has several outputs."""
-        names = list(self._model.outputs)
+        names = list(self._schema.outputs)
         lists = [outputs[name].tolist() for name in names]
         rows = lists[0] if len(names) == 1 else [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
         return msgspec.json.encode({"predictions": rows})

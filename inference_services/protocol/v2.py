@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features.fields import Columns
-from inference_services.runtime.errors import BadRequest
-from inference_services.runtime.model import Model, Outputs
-from inference_services.runtime.tensors import UNREADABLE, explain, to_bytes, to_list
+from inference_services.protocol.column import UNREADABLE, explain, to_bytes, to_list
+from inference_services.protocol.errors import BadRequest
+from inference_services.protocol.schema import Outputs, Schema
 
 Parameter = bool | int | float | str
 _NOTHING = msgspec.Raw(b"")
@@ -66,7 +65,7 @@ class Request:
     all_binary: bool = False
 
 
-def decode(model: Model, body: bytes, json_length: int | None = None) -> Request:
+def decode(schema: Schema, body: bytes, json_length: int | None = None) -> Request:
     """The request in `body`, of which `json_length` bytes are JSON where tensors follow in binary; or `BadRequest`."""
     if json_length is not None and not 0 < json_length <= len(body):
         raise BadRequest("Inference-Header-Content-Length: expected the length of the JSON part of the body")
@@ -75,9 +74,8 @@ def decode(model: Model, body: bytes, json_length: int | None = None) -> Request
     except UNREADABLE as error:
         raise BadRequest(f"body: {explain(error)}") from None
     tail = memoryview(body)[len(body) if json_length is None else json_length :]
-    columns, rows = _columns(model, envelope.inputs, tail)
-    model.admit(columns)
-    wanted, binary = _wanted(model, envelope.outputs)
+    columns, rows = _columns(schema, envelope.inputs, tail)
+    wanted, binary = _wanted(schema, envelope.outputs)
     everything = _flag(envelope.parameters, "binary_data_output", "parameters")
     return Request(request_id(envelope.id), columns, rows, wanted, binary, everything)
 
@@ -91,59 +89,31 @@ def request_id(given: str | None) -> str:
     return given
 
 
-def complete(model: Model, arrays: Mapping[str, NDArray[Any]], rows: Mapping[str, int]) -> tuple[Columns, int]:
-    """`arrays` if they are all the model's fields with one batch size."""
-    if len(arrays) != len(model.columns):
-        missing = [name for name in model.columns if name not in arrays]
-        raise BadRequest(f"input {missing[0]!r}: missing; expected {', '.join(model.columns)}")
-    sizes = set(rows.values())
-    if len(sizes) != 1:
-        first = next(iter(rows))
-        other = next(name for name, size in rows.items() if size != rows[first])
-        raise BadRequest(f"input {other!r}: expected {rows[first]} rows as in {first!r}, came {rows[other]}")
-    return arrays, sizes.pop()
-
-
-def check_wanted(model: Model, names: Sequence[str]) -> tuple[str, ...]:
-    """The outputs asked for, if the model has them, each once."""
-    for at, name in enumerate(names):
-        if name not in model.outputs:
-            raise BadRequest(f"outputs[{at}]: no such output; expected {', '.join(model.outputs)}")
-    if len(set(names)) != len(names):
-        raise BadRequest("outputs: one is asked for twice")
-    return tuple(names)
-
-
-def encode(model: Model, request: Request, outputs: Outputs) -> tuple[bytes, int | None]:
+def encode(schema: Schema, request: Request, outputs: Outputs) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON part where tensors follow in binary."""
     parts, blobs = [], []
-    for name in request.wanted or model.outputs:
+    for name in request.wanted or schema.outputs:
         array = outputs[name]
-        head = _head(model, name, array)
+        head = _head(schema, name, array)
         if request.binary.get(name, request.all_binary):
             blob = to_bytes(array)
             blobs.append(blob)
             parts.append(b'%b,"parameters":{"binary_data_size":%d}}' % (head, len(blob)))
         else:
             parts.append(b'%b,"data":%b}' % (head, _encode_json(to_list(array))))
-    text = answer_text(model, request.id, parts)
+    text = b'{"model_name":%b,"model_version":%b,"id":%b,"outputs":[%b]}' % (
+        _encode_json(schema.name),
+        _encode_json(schema.version),
+        _encode_json(request.id),
+        b",".join(parts),
+    )
     return (text + b"".join(blobs), len(text)) if blobs else (text, None)
 
 
-def answer_text(model: Model, request_id: str, parts: list[bytes]) -> bytes:
-    """The JSON of an answer, around its encoded outputs."""
-    return b'{"model_name":%b,"model_version":%b,"id":%b,"outputs":[%b]}' % (
-        _encode_json(model.name),
-        _encode_json(model.version),
-        _encode_json(request_id),
-        b",".join(parts),
-    )
-
-
-def request_text(model: Model, columns: Columns, rows: int) -> bytes:
+def request_text(schema: Schema, columns: Columns, rows: int) -> bytes:
     """A request as V2 JSON without its id, for the capture; photos in base64."""
     parts = []
-    for column in model.columns.values():
+    for column in schema.columns.values():
         values = to_list(columns[column.name])
         head = b'{"name":%b,"shape":%b,"datatype":"%b"' % (
             _encode_json(column.name),
@@ -154,38 +124,34 @@ def request_text(model: Model, columns: Columns, rows: int) -> bytes:
     return b'{"inputs":[%b]}' % b",".join(parts)
 
 
-def response_text(model: Model, outputs: Outputs) -> bytes:
+def response_text(schema: Schema, outputs: Outputs) -> bytes:
     """All outputs as V2 JSON without an id, for the capture."""
     parts = [
-        b'%b,"data":%b}' % (_head(model, name, outputs[name]), _encode_json(to_list(outputs[name])))
-        for name in model.outputs
+        b'%b,"data":%b}' % (_head(schema, name, outputs[name]), _encode_json(to_list(outputs[name])))
+        for name in schema.outputs
     ]
     return b'{"model_name":%b,"model_version":%b,"outputs":[%b]}' % (
-        _encode_json(model.name),
-        _encode_json(model.version),
+        _encode_json(schema.name),
+        _encode_json(schema.version),
         b",".join(parts),
     )
 
 
-def _head(model: Model, name: str, array: NDArray[Any]) -> bytes:
+def _head(schema: Schema, name: str, array: NDArray[Any]) -> bytes:
     return b'{"name":%b,"shape":%b,"datatype":"%b"' % (
         _encode_json(name),
         _encode_json(array.shape),
-        model.outputs[name].datatype.encode(),
+        schema.outputs[name].datatype.encode(),
     )
 
 
-def _columns(model: Model, tensors: list[_Tensor], tail: memoryview) -> tuple[Columns, int]:
+def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[Columns, int]:
     arrays: dict[str, NDArray[Any]] = {}
     rows: dict[str, int] = {}
     at = 0
     for place, tensor in enumerate(tensors):
-        column = model.columns.get(tensor.name)
-        if column is None:
-            raise BadRequest(f"inputs[{place}]: no such input; expected {', '.join(model.columns)}")
-        if tensor.name in arrays:
-            raise BadRequest(f"input {tensor.name!r}: given twice")
-        count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=model.row_limit)
+        column = schema.column(place, tensor.name, arrays)
+        count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=schema.row_limit)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             if not memoryview(tensor.data):
@@ -200,13 +166,13 @@ def _columns(model: Model, tensors: list[_Tensor], tail: memoryview) -> tuple[Co
         at += size
     if at != len(tail):
         raise BadRequest(f"body: {len(tail) - at} bytes belong to no input")
-    return complete(model, arrays, rows)
+    return schema.complete(arrays, rows)
 
 
-def _wanted(model: Model, asked: list[_Wanted] | None) -> tuple[tuple[str, ...], dict[str, bool]]:
+def _wanted(schema: Schema, asked: list[_Wanted] | None) -> tuple[tuple[str, ...], dict[str, bool]]:
     if not asked:
         return (), {}
-    names = check_wanted(model, [item.name for item in asked])
+    names = schema.wanted([item.name for item in asked])
     binary = {}
     for item in asked:
         if item.parameters and "binary_data" in item.parameters:
@@ -221,8 +187,3 @@ def _flag(parameters: dict[str, Parameter] | None, name: str, where: str) -> boo
     if not isinstance(value, bool):
         raise BadRequest(f"{where}: expected {name} to be true or false")
     return value
-
-
-def as_strings(array: NDArray[Any]) -> list[bytes]:
-    """BYTES values as bytes, for protobuf."""
-    return [value if isinstance(value, bytes) else str(value).encode() for value in np.ravel(array)]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features.fields import Field
-from inference_services.runtime.errors import BadRequest
+from inference_services.protocol.errors import BadRequest
 
 DATATYPES = frozenset(
     "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 BF16 FP32 FP64 BYTES".split()  # noqa: SIM905
@@ -194,12 +194,16 @@ def to_list(array: NDArray[Any]) -> list[Any]:
     return array.ravel().tolist()  # type: ignore[no-any-return]
 
 
+def to_strings(array: NDArray[Any]) -> list[bytes]:
+    """BYTES values as bytes, flat."""
+    return [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel()]
+
+
 def to_bytes(array: NDArray[Any]) -> bytes:
     """Values as the binary tensor extension and gRPC's raw contents have them."""
     if array.dtype != np.object_:
         return np.ascontiguousarray(array).tobytes()
-    texts = [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel()]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    return b"".join(struct.pack("<I", len(text)) + text for text in to_strings(array))
 
 
 def _shown(shape: Sequence[int]) -> str:

@@ -1,15 +1,18 @@
-"""NVIDIA's public `tritonclient`, unpatched, over REST and gRPC: the other client that teams bring along."""
+"""NVIDIA's public `tritonclient`, unpatched, against the servers on the given ports; run by test_clients.py.
+
+It is a process of its own, since its protobufs and KServe's have the same names and cannot be in one.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from served import Server, jpeg, order_inputs
+from served import jpeg, order_inputs
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its dependencies warn of their own age
@@ -18,27 +21,6 @@ with warnings.catch_warnings():
     from tritonclient.utils import InferenceServerException
 
 _TYPES = {"FP64": np.float64, "INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_, "FP32": np.float32}
-
-
-@pytest.fixture(params=["http", "grpc"])
-def kind(request: pytest.FixtureRequest) -> Any:
-    return {"http": over_http, "grpc": over_grpc}[request.param]
-
-
-@pytest.fixture
-def orders_client(kind: Any, orders_server: Server) -> Iterator[Any]:
-    yield from _client(kind, orders_server)
-
-
-@pytest.fixture
-def photos_client(kind: Any, photos_server: Server) -> Iterator[Any]:
-    yield from _client(kind, photos_server)
-
-
-def _client(kind: Any, server: Server) -> Iterator[Any]:
-    client = kind.InferenceServerClient(f"127.0.0.1:{server.http if kind is over_http else server.grpc}")
-    yield client
-    client.close()
 
 
 def _inputs(kind: Any, rows: int = 1, **options: Any) -> list[Any]:
@@ -58,49 +40,46 @@ def _field(found: Any, name: str) -> Any:
     return found[name] if isinstance(found, dict) else getattr(found, name)
 
 
-def test_health_and_metadata(orders_client: Any) -> None:
-    assert orders_client.is_server_live()
-    assert orders_client.is_server_ready()
-    assert orders_client.is_model_ready("orders")
-    assert orders_client.is_model_ready("orders", "2")
-    assert "binary_tensor_data" in _field(orders_client.get_server_metadata(), "extensions")
-    model = orders_client.get_model_metadata("orders", "2")
+def health_and_metadata(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("orders")
+    assert client.is_model_ready("orders", "2")
+    assert "binary_tensor_data" in _field(client.get_server_metadata(), "extensions")
+    model = client.get_model_metadata("orders", "2")
     assert _field(model, "name") == "orders"
     named = {_field(one, "name"): _field(one, "datatype") for one in _field(model, "inputs")}
     assert named == {one["name"]: one["datatype"] for one in order_inputs()}
 
 
-def test_what_is_not_there_is_an_error_it_understands(kind: Any, orders_client: Any) -> None:
+def what_is_not_there_is_an_error_it_understands(kind: Any, client: Any) -> None:
     if kind is over_http:
-        assert not orders_client.is_model_ready("other")
+        assert not client.is_model_ready("other")
     else:
         with pytest.raises(InferenceServerException, match="NOT_FOUND"):
-            orders_client.is_model_ready("other")
+            client.is_model_ready("other")
     for ask in (
-        lambda: orders_client.get_model_metadata("other"),
-        lambda: orders_client.get_model_config("orders"),
-        lambda: orders_client.unload_model("orders"),
-        lambda: orders_client.get_inference_statistics("orders"),
+        lambda: client.get_model_metadata("other"),
+        lambda: client.get_model_config("orders"),
+        lambda: client.unload_model("orders"),
+        lambda: client.get_inference_statistics("orders"),
     ):
         with pytest.raises(InferenceServerException):
             ask()
     if kind is over_http:  # over gRPC Triton numbers the fields of this message otherwise than KServe does
-        orders_client.load_model("orders")
+        client.load_model("orders")
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_infer(kind: Any, orders_client: Any, rows: int) -> None:
-    answer = orders_client.infer("orders", _inputs(kind, rows), model_version="2", request_id="7")
+def infer(kind: Any, client: Any, rows: int) -> None:
+    answer = client.infer("orders", _inputs(kind, rows), model_version="2", request_id="7")
     assert answer.as_numpy("score").shape == (rows,)
     assert answer.as_numpy("score") == pytest.approx(np.full(rows, answer.as_numpy("score")[0]))
     assert _field(answer.get_response(), "id") == "7"
     assert _field(answer.get_response(), "model_version") == "2"
 
 
-@pytest.mark.parametrize("binary_in", [False, True])
-@pytest.mark.parametrize("binary_out", [False, True])
-def test_json_and_binary_over_rest(orders_server: Server, *, binary_in: bool, binary_out: bool) -> None:
-    with over_http.InferenceServerClient(f"127.0.0.1:{orders_server.http}", concurrency=4) as client:
+def json_and_binary(address: str, *, binary_in: bool, binary_out: bool) -> None:
+    with over_http.InferenceServerClient(address, concurrency=4) as client:
         wanted = [over_http.InferRequestedOutput("score", binary_data=binary_out)]
         inputs = _inputs(over_http, 2, binary_data=binary_in)
         answer = client.infer("orders", inputs, outputs=wanted, headers={"x-team": "fraud"})
@@ -113,7 +92,7 @@ def test_json_and_binary_over_rest(orders_server: Server, *, binary_in: bool, bi
             client.infer("orders", inputs, outputs=[over_http.InferRequestedOutput("score", class_count=1)])
 
 
-def test_calls_that_wait_for_nobody_over_grpc(orders_server: Server) -> None:
+def calls_that_wait_for_nobody(address: str) -> None:
     done, results = threading.Event(), []
 
     def take(result: Any, error: Any) -> None:
@@ -121,7 +100,7 @@ def test_calls_that_wait_for_nobody_over_grpc(orders_server: Server) -> None:
         if len(results) == 50:
             done.set()
 
-    with over_grpc.InferenceServerClient(f"127.0.0.1:{orders_server.grpc}") as client:
+    with over_grpc.InferenceServerClient(address) as client:
         inputs = _inputs(over_grpc, 2)
         for _ in range(50):
             client.async_infer("orders", inputs, take, client_timeout=10)
@@ -131,20 +110,44 @@ def test_calls_that_wait_for_nobody_over_grpc(orders_server: Server) -> None:
             client.infer("orders", inputs, outputs=[over_grpc.InferRequestedOutput("other")])
 
 
-def test_a_wrong_request_is_named(kind: Any, orders_client: Any) -> None:
+def a_wrong_request_is_named(kind: Any, client: Any) -> None:
     inputs = _inputs(kind)
     with pytest.raises(InferenceServerException, match="'vector': missing"):
-        orders_client.infer("orders", inputs[:6])
+        client.infer("orders", inputs[:6])
     wrong = kind.InferInput("amount", [1], "FP64")
     wrong.set_data_from_numpy(np.array([np.nan]))
     with pytest.raises(InferenceServerException, match="'amount': expected a number"):
-        orders_client.infer("orders", [wrong, *inputs[1:]])
+        client.infer("orders", [wrong, *inputs[1:]])
 
 
-def test_photos(kind: Any, photos_client: Any) -> None:
+def photos(kind: Any, client: Any) -> None:
     one = kind.InferInput("image", [2], "BYTES")
     one.set_data_from_numpy(np.array([jpeg(), jpeg(80, 80)], dtype=np.object_))
-    answer = photos_client.infer("photos", [one])
+    answer = client.infer("photos", [one])
     assert answer.as_numpy("probabilities").shape == (2, 3)
     labels = [value.decode() if isinstance(value, bytes) else value for value in answer.as_numpy("label")]
     assert set(labels) <= {"bag", "coat", "shoe"}
+
+
+def main(kind: Any, orders: str, pictures: str) -> None:
+    """All of it, over one protocol."""
+    client = kind.InferenceServerClient(orders)
+    health_and_metadata(client)
+    what_is_not_there_is_an_error_it_understands(kind, client)
+    for rows in (1, 3):
+        infer(kind, client, rows)
+    a_wrong_request_is_named(kind, client)
+    client.close()
+    if kind is over_grpc:
+        calls_that_wait_for_nobody(orders)
+    else:
+        for binary_in in (False, True):
+            for binary_out in (False, True):
+                json_and_binary(orders, binary_in=binary_in, binary_out=binary_out)
+    client = kind.InferenceServerClient(pictures)
+    photos(kind, client)
+    client.close()
+
+
+if __name__ == "__main__":
+    main({"http": over_http, "grpc": over_grpc}[sys.argv[1]], *sys.argv[2:])

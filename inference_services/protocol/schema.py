@@ -1,0 +1,148 @@
+"""What a served model takes and gives, compiled once for the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark.features.fields import Columns
+from hallmark.features.image import BadImage, header
+from hallmark.registry.folder import Output, Signature
+from inference_services.protocol.column import Column
+from inference_services.protocol.errors import BadRequest, UnknownPath
+
+Outputs = Mapping[str, NDArray[Any]]
+"""A model's answers by name, the batch as first axis."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask of a model.
+
+    rows:    records a request; photos: the same where a record holds a photo.
+    pixels:  of all photos of a request together, by their headers.
+    """
+
+    rows: int = 4096
+    photos: int = 64
+    pixels: int = 64 * 1024 * 1024
+
+
+class Schema:
+    """A model's name and version, its fields as columns, and its outputs."""
+
+    def __init__(
+        self,
+        name: str,
+        signature: Signature,
+        *,
+        version: str = "",
+        added: Sequence[Output] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.limits = limits or Limits()
+        self.columns = {field.name: Column(field) for field in signature.fields}
+        self.photos = [column.name for column in self.columns.values() if column.image]
+        self.row_limit = self.limits.photos if self.photos else self.limits.rows
+        self.outputs: dict[str, Output] = {output.name: output for output in (*signature.outputs, *added)}
+
+    def metadata(self) -> dict[str, Any]:
+        """The Open Inference Protocol's model metadata; -1 is the batch."""
+        return {
+            "name": self.name,
+            "versions": [self.version] if self.version else [],
+            "platform": "onnxruntime_onnx",
+            "inputs": [_described(column.field) for column in self.columns.values()],
+            "outputs": [_described(output) for output in self.outputs.values()],
+        }
+
+    def check_name(self, name: str, version: str = "") -> None:
+        """Refuse any model but the one that is served."""
+        if name != self.name:
+            raise UnknownPath(f"no such model; this server has {self.name}")
+        if version and version != self.version:
+            raise UnknownPath(f"no such version; this server has version {self.version or 'none'}")
+
+    def column(self, place: int, name: str, seen: Mapping[str, Any]) -> Column:
+        """The column that the input at `place` is for, if there is one and it was not given before."""
+        column = self.columns.get(name)
+        if column is None:
+            raise BadRequest(f"inputs[{place}]: no such input; expected {', '.join(self.columns)}")
+        if name in seen:
+            raise BadRequest(f"input {name!r}: given twice")
+        return column
+
+    def complete(self, arrays: Mapping[str, NDArray[Any]], rows: Mapping[str, int]) -> tuple[Columns, int]:
+        """`arrays` if they are all the model's fields with one batch size, and photos that may be decoded."""
+        if len(arrays) != len(self.columns):
+            missing = [name for name in self.columns if name not in arrays]
+            raise BadRequest(f"input {missing[0]!r}: missing; expected {', '.join(self.columns)}")
+        sizes = set(rows.values())
+        if len(sizes) != 1:
+            first = next(iter(rows))
+            other = next(name for name, size in rows.items() if size != rows[first])
+            raise BadRequest(f"input {other!r}: expected {rows[first]} rows as in {first!r}, came {rows[other]}")
+        if self.photos:
+            self._weigh(arrays)
+        return arrays, sizes.pop()
+
+    def wanted(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The outputs asked for, if the model has them, each once."""
+        for at, name in enumerate(names):
+            if name not in self.outputs:
+                raise BadRequest(f"outputs[{at}]: no such output; expected {', '.join(self.outputs)}")
+        if len(set(names)) != len(names):
+            raise BadRequest("outputs: one is asked for twice")
+        return tuple(names)
+
+    def example(self, rows: int = 1) -> Columns:
+        """Records that the fields allow, for warming up and measuring."""
+        return {column.name: _example(column, rows) for column in self.columns.values()}
+
+    def _weigh(self, columns: Columns) -> None:
+        """Refuse photos that must not be decoded: by their headers, one by one and together."""
+        total = 0
+        for name in self.photos:
+            for row, photo in enumerate(columns[name].ravel()):
+                try:
+                    found = header(photo)
+                except BadImage as error:
+                    raise BadRequest(f"input {name!r}: photo {row}: {reason(error)}") from None
+                total += found.width * found.height
+        if total > self.limits.pixels:
+            raise BadRequest(f"input {self.photos[0]!r}: expected at most {self.limits.pixels} pixels in all photos")
+
+
+def reason(error: BadImage) -> str:
+    """What is wrong with a photo, in one line."""
+    return f"{error.message}, expected {error.expected}" if error.expected else error.message
+
+
+def _described(tensor: Any) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": [-1, *tensor.shape]}
+
+
+def _example(column: Column, rows: int) -> NDArray[Any]:
+    if column.datatype == "BYTES":
+        value: Any = _photo() if column.image else min(column.categories or {""})
+        array = np.empty((rows, *column.shape), dtype=np.object_)
+        array.fill(value)
+        return array
+    value = False if column.datatype == "BOOL" else min(max(1.0, column.low), column.high)
+    return np.full((rows, *column.shape), value, dtype=column.dtype)
+
+
+def _photo() -> bytes:
+    from io import BytesIO
+
+    from PIL import Image
+
+    stream = BytesIO()
+    Image.linear_gradient("L").resize((224, 224)).convert("RGB").save(stream, "JPEG")
+    return stream.getvalue()
