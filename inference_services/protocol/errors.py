@@ -100,3 +100,11 @@ class ModelFault(ServeError):
     """The model or its feature code failed, or gave what its signature does not allow."""
 
     reason = "model"
+
+
+def _reasons(kind: type[ServeError]) -> set[str]:
+    return {kind.reason}.union(*map(_reasons, kind.__subclasses__()))
+
+
+REASONS = tuple(sorted(_reasons(ServeError)))
+"""Why requests are answered without tensors, as the metrics name it."""

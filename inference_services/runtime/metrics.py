@@ -8,21 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inference_services.capture.queue import DROPS
+from inference_services.protocol.errors import REASONS
 
 PROTOCOLS = ("rest", "grpc")
 CODES = ("200", "400", "403", "404", "405", "408", "413", "415", "431", "500", "503", "other")
-REFUSALS = (
-    "malformed",
-    "not_found",
-    "method",
-    "forbidden",
-    "media",
-    "too_large",
-    "overloaded",
-    "not_ready",
-    "model",
-    "internal",
-)
 STAGES = ("decode", "queue", "infer", "encode")
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
@@ -31,7 +20,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 _FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...], tuple[float, ...]]] = {
     "rest_requests": ("counter", "Answers over REST, by HTTP status.", "code", CODES, ()),
     "grpc_requests": ("counter", "Answers over gRPC, by the HTTP status that means the same.", "code", CODES, ()),
-    "refused": ("counter", "Requests answered without tensors, by reason.", "reason", REFUSALS, ()),
+    "refused": ("counter", "Requests answered without tensors, by reason.", "reason", REASONS, ()),
     "model_calls": ("counter", "Times the model was run.", "", ("",), ()),
     "request_seconds": ("histogram", "From the whole request to its answer.", "protocol", PROTOCOLS, _SECONDS),
     "stage_seconds": ("histogram", "Where a request's time goes.", "stage", STAGES, _SECONDS),
@@ -105,10 +94,6 @@ class Metrics:
     def value(self, name: str, value: str = "") -> float:
         """A counter or gauge, summed over the workers."""
         return self._sum(_SLOTS[name, value])
-
-    def own(self, name: str) -> float:
-        """A gauge of this worker."""
-        return self._numbers[self._base + _SLOTS[name, ""]]
 
     def render(self) -> bytes:
         """All of it in Prometheus's text format."""

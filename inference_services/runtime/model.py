@@ -95,16 +95,13 @@ class Model:
     def _check_graph(self) -> None:
         """Refuse a graph that cannot give what the signature says, while nobody waits for an answer."""
         inputs = [tensor.name for tensor in self._session.get_inputs()]
-        given = {tensor.name: tensor for tensor in self._session.get_outputs()}
-        if inputs != [self._input]:
+        outputs = [tensor.name for tensor in self._session.get_outputs()]
+        if inputs != [self._input] or not set(self._names) <= set(outputs):
             raise ModelRefused(
-                "model.onnx does not fit its signature", expected=f"one input {self._input}", came=str(inputs)
+                "model.onnx does not fit its signature",
+                expected=f"one input {self._input}, and outputs {', '.join(self._names)}",
+                came=f"inputs {', '.join(inputs)}, and outputs {', '.join(outputs)}",
             )
-        for name in self._names:
-            if name not in given:
-                raise ModelRefused(
-                    "model.onnx does not fit its signature", expected=f"an output {name!r}", came=", ".join(given)
-                )
 
 
 def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
@@ -122,11 +119,16 @@ def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(model, options, providers=[PROVIDERS[provider]])
+        session = onnxruntime.InferenceSession(model, options, providers=[PROVIDERS[provider]])
     except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
         raise ModelRefused(
             "model.onnx cannot be loaded", expected="an ONNX model", came=type(error).__name__
         ) from error
+    if (started := session.get_providers()[0]) != PROVIDERS[provider]:  # it goes on without one that fails to start
+        raise DeclarationError(
+            f"execution provider {provider} did not start", expected=PROVIDERS[provider], came=started
+        )
+    return session
 
 
 def _bounds(output: Output) -> tuple[str, float, float]:

@@ -11,8 +11,6 @@ Batching = Literal["auto", "on", "off"]
 _WEIGHT = 0.05
 _PAYS = 0.9
 _TRIAL = 64
-_SHARE = 0.25
-_UNKNOWN = 0.001
 
 
 class Pace:
@@ -25,13 +23,13 @@ class Pace:
 
     def __init__(self, model: Model, *, batching: Batching, objective: float, most: int) -> None:
         self._batching = batching
-        self._room = objective * _SHARE
+        self._room = objective / 4
         self._most = most
         self._calls = 0
         try:
             self.alone, eight = model.cost(rows=1), model.cost(rows=8, repeats=3)
         except ServeError:  # the example does not suit the model's own code: the first calls will tell
-            self.alone, eight = _UNKNOWN, 8 * _UNKNOWN
+            self.alone, eight = 0.001, 0.008
         self.together = eight / 8
         self._row = max(0.0, (eight - self.alone) / 7)
 
@@ -42,12 +40,9 @@ class Pace:
 
     @property
     def each(self) -> float:
-        """Seconds that one more waiting request adds."""
-        return min(self.alone, self.together) if self._batching == "auto" else self._fixed
-
-    @property
-    def _fixed(self) -> float:
-        return self.together if self._batching == "on" else self.alone
+        """Seconds that one more waiting request adds, the way they are run now."""
+        batched = self._batching == "on" or (self._batching == "auto" and self.pays)
+        return self.together if batched else self.alone
 
     def expected(self, rows: int) -> float:
         """Seconds that one request of `rows` records will take the model."""

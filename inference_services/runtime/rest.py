@@ -9,17 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from inference_services.protocol import v2
-from inference_services.protocol.errors import (
-    BadRequest,
-    Forbidden,
-    NotReady,
-    Overloaded,
-    ServeError,
-    UnknownPath,
-    WrongMedia,
-    WrongMethod,
-)
+from inference_services.protocol import errors, v2
 from inference_services.protocol.schema import Outputs
 from inference_services.protocol.v1 import Codec
 from inference_services.runtime.service import Service
@@ -66,7 +56,7 @@ class Rest:
         try:
             parts = [str(unquote_to_bytes(part), "utf-8") for part in request.path.split(b"/")[1:]]
         except UnicodeDecodeError:
-            raise UnknownPath("no such path") from None
+            raise errors.UnknownPath("no such path") from None
         face: type[_V2] = _V2
         match parts:
             case ["v2", "models", name, "infer"]:
@@ -96,14 +86,14 @@ class Rest:
             case ["v2", "health", "live"]:
                 return _json({"live": True})
             case ["v2", "health", "ready"]:
-                return _json({"ready": self._ready()})
+                return _json({"ready": self.service.check_ready()})
             case ["v2", "models"] | ["v1", "models"]:
                 return _json({"models": [self.schema.name]})
             case ["v1", "models", name]:
                 return self._about(name, ["ready"])
             case ["v2", "models", name, *rest]:
                 return self._about(name, rest)
-        raise UnknownPath("no such path")
+        raise errors.UnknownPath("no such path")
 
     def _about(self, name: str, rest: list[str]) -> Response:
         match rest:
@@ -112,13 +102,10 @@ class Rest:
             case ["versions", version] | ["versions", version, "ready"]:
                 self.schema.check_name(name, version)
             case _:
-                raise UnknownPath("no such path")
-        return _json({"name": name, "ready": self._ready()} if rest[-1:] == ["ready"] else self.schema.metadata())
-
-    def _ready(self) -> bool:
-        if not self.service.ready:
-            raise NotReady("the server is about to stop, or has had too much to do for long")
-        return True
+                raise errors.UnknownPath("no such path")
+        return _json(
+            {"name": name, "ready": self.service.check_ready()} if rest[-1:] == ["ready"] else self.schema.metadata()
+        )
 
     def _repository(self, parts: list[str]) -> Response:
         """The repository extension over a repository of one, which only a new revision changes."""
@@ -129,11 +116,11 @@ class Rest:
                 return _json([index])
             case ["models", name, "load"]:
                 self.schema.check_name(name)
-                return _json({"name": name, "load": self._ready()})
+                return _json({"name": name, "load": self.service.check_ready()})
             case ["models", name, "unload"]:
                 self.schema.check_name(name)
-                raise Forbidden("the model is fixed by its InferenceService; delete or change that")
-        raise UnknownPath("no such path")
+                raise errors.Forbidden("the model is fixed by its InferenceService; delete or change that")
+        raise errors.UnknownPath("no such path")
 
 
 class _V2:
@@ -172,8 +159,8 @@ class _V2:
             self._reply(Response(200, body, _BINARY, b"%b: %d\r\n" % (_JSON_LENGTH, json_length)))
         return len(body)
 
-    def refuse(self, error: ServeError) -> None:
-        headers = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, Overloaded) else b""
+    def refuse(self, error: errors.ServeError) -> None:
+        headers = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, errors.Overloaded) else b""
         self._reply(refusal(error.status, error.message, headers))
 
 
@@ -184,7 +171,7 @@ class _V1(_V2):
 
     def decode(self) -> v2.Request:
         if _json_length(self._request) is not None:
-            raise BadRequest("Inference-Header-Content-Length: V1 has no binary tensors")
+            raise errors.BadRequest("Inference-Header-Content-Length: V1 has no binary tensors")
         return self._rest.v1.decode(self._request.body)
 
     def answer(self, request: v2.Request, outputs: Outputs) -> int:
@@ -195,22 +182,22 @@ class _V1(_V2):
 
 def _expect(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
-        raise WrongMethod(f"expected {methods[0].decode()}")
+        raise errors.WrongMethod(f"expected {methods[0].decode()}")
 
 
 def _json_length(request: Request) -> int | None:
     """The length of the JSON part where tensors follow it; refuses bodies that are not read here."""
     headers = request.headers
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise WrongMedia("Content-Encoding: expected none")
+        raise errors.WrongMedia("Content-Encoding: expected none")
     media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media not in (b"", b"application/json", _BINARY):
-        raise WrongMedia("Content-Type: expected application/json or application/octet-stream")
+        raise errors.WrongMedia("Content-Type: expected application/json or application/octet-stream")
     given = headers.get(_JSON_LENGTH)
     if given is None:
         return None
     if not given.isdigit() or len(given) > 12:
-        raise BadRequest("Inference-Header-Content-Length: expected a length in bytes")
+        raise errors.BadRequest("Inference-Header-Content-Length: expected a length in bytes")
     return int(given)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from inference_services.protocol import pb, v2
-from inference_services.protocol.errors import Forbidden, NotReady, ServeError, UnknownPath, WrongMethod
+from inference_services.protocol.errors import Forbidden, ServeError, UnknownPath, WrongMethod
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.rest import EXTENSIONS
 from inference_services.runtime.service import Service
@@ -87,9 +87,8 @@ class Rpc:
 
     def _load(self, request: Any) -> Any:
         self.schema.check_name(request.model_name)
-        if not self.service.ready:
-            raise NotReady("the server is about to stop, or has had too much to do for long")
-        return self.pb.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=True)
+        loaded = self.service.check_ready()
+        return self.pb.RepositoryModelLoadResponse(model_name=request.model_name, isLoaded=loaded)
 
     def _unload(self, request: Any) -> Any:
         self.schema.check_name(request.model_name)

@@ -13,6 +13,7 @@ import numpy as np
 from kserve.errors import InvalidInput
 
 from hallmark.registry import bundle
+from inference_services.protocol.column import Column, to_strings
 from inference_services.protocol.errors import BadRequest
 from inference_services.protocol.v2 import request_id
 from inference_services.runtime.model import Model
@@ -86,9 +87,10 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]
         return self._model
 
 
-def _array(column: Any, tensor: kserve.InferInput, rows: int) -> Any:
+def _array(column: Column, tensor: kserve.InferInput, rows: int) -> Any:
     values = np.ravel(tensor.as_numpy())
-    if column.datatype == "BYTES":
-        texts = [value if isinstance(value, bytes) else str(value).encode() for value in values]
-        return column.from_strings(texts, rows)
-    return column.from_values(values, rows)
+    return (
+        column.from_strings(to_strings(values), rows)
+        if column.datatype == "BYTES"
+        else column.from_values(values, rows)
+    )

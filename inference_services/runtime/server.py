@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 
 from hallmark import __version__
 from hallmark.registry.bundle import Bundle
@@ -83,21 +84,17 @@ async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.soc
         loop.add_signal_handler(number, stop.set)
     sys.setswitchinterval(_SWITCH)
     service = _service(options, bundle, metrics)
-    rest, endpoint = Rest(service, version=__version__), _endpoint(options, metrics)
-    endpoints = [endpoint]
-    servers = [await loop.create_server(lambda: http1.Connection(endpoint, rest), sock=listeners[0], backlog=1024)]
+    endpoints, servers = [_endpoint(options, metrics) for _ in listeners], []
     if len(listeners) > 1:
         from inference_services.runtime.rpc import Rpc
-        from inference_services.transport import http2
+        from inference_services.transport.http2 import Connection
 
-        rpc, second = Rpc(service, version=__version__), _endpoint(options, metrics)
-        endpoints.append(second)
+        rpc = Rpc(service, version=__version__)
         metadata = {"x-hallmark-revision": options.revision, "x-hallmark-model-version": options.version}
-        servers.append(
-            await loop.create_server(
-                lambda: http2.Connection(second, rpc, metadata=metadata), sock=listeners[1], backlog=1024
-            )
-        )
+        calls = partial(Connection, endpoints[1], rpc, metadata=metadata)
+        servers.append(await loop.create_server(calls, sock=listeners[1], backlog=1024))
+    requests = partial(http1.Connection, endpoints[0], Rest(service, version=__version__))
+    servers.append(await loop.create_server(requests, sock=listeners[0], backlog=1024))  # last: it says who is ready
     watches = [loop.create_task(one.watch()) for one in endpoints]
     _log.info("serving %s version %s, %s", options.name, options.version or "-", service.model.digest)
     await stop.wait()

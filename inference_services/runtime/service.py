@@ -14,7 +14,7 @@ from typing import Protocol
 
 from inference_services.capture.queue import Capture, Exchange
 from inference_services.protocol import v2
-from inference_services.protocol.errors import ModelFault, Overloaded, ServeError
+from inference_services.protocol.errors import ModelFault, NotReady, Overloaded, ServeError
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
@@ -24,6 +24,8 @@ from inference_services.runtime.pace import Batching, Pace
 
 _QUICK = 0.001
 """Seconds: what is expected to be shorter runs on the event loop, since a thread costs a tenth of that to wake."""
+_DOUBT = 2.0
+"""A queue is taken to last twice what it did of late: one who waited in vain is worse off than one refused at once."""
 _CALM = 1.0
 """Seconds without a refusal after which a server is no longer saturated."""
 _log = logging.getLogger(__name__)
@@ -123,10 +125,11 @@ class Service:
         lasted = self._refused_last - self._refusing_since
         return calm or not self.load.saturated or lasted < self.load.saturated
 
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for the model or are in it."""
-        return self._waiting
+    def check_ready(self) -> bool:
+        """True, or `NotReady`."""
+        if not self.ready:
+            raise NotReady("the server is about to stop, or has had too much to do for long")
+        return True
 
     def serve(self, ask: Ask) -> None:
         """Answer or refuse one request, now or later; nothing is raised."""
@@ -160,7 +163,7 @@ class Service:
     def _admit(self, ask: Ask, now: float) -> float:
         """Seconds that the answer may take; `Overloaded` where it would take longer, before anything is decoded."""
         allowed = self.load.timeout if ask.timeout is None else min(ask.timeout, self.load.timeout)
-        wait = (self._waiting + 1) * self._pace.each + (now - self._turn_began if self._turn else 0.0)
+        wait = _DOUBT * (self._waiting + 1) * self._pace.each + (now - self._turn_began if self._turn else 0.0)
         if wait <= allowed and self._waiting < self.load.queued:
             return allowed
         if now - self._refused_last > _CALM:

@@ -6,7 +6,6 @@ import struct
 import time
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import NamedTuple
 
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 END = ACK = 0x1
@@ -19,6 +18,10 @@ HEAD = struct.Struct("!HBBBL")
 SETTING = struct.Struct("!HL")
 MOST = 2**31 - 1
 """The largest window, and the last of all streams."""
+
+
+Piece = tuple[int, int, int, bytes | bytearray, int, int]
+"""A frame as it was read: kind, flags, stream, and in what bytes its payload begins and stops."""
 
 
 class Code(IntEnum):
@@ -78,64 +81,76 @@ def content(flags: int, data: bytes | bytearray, at: int, stop: int) -> tuple[in
     return at, stop
 
 
-class Frame(NamedTuple):
-    """One frame of a client: its payload is `data[at:stop]`."""
-
-    kind: int
-    flags: int
-    number: int
-    data: bytes | bytearray
-    at: int
-    stop: int
-
-
 class Reader:
     """Cuts what a client sends into frames, and puts headers that come in pieces together.
 
     largest: bytes of a frame, and of what is kept until its rest comes;  block, pieces: of headers.
-    since:   when the client last began what it must now go on with, the connection itself or headers; None after that.
+    since:   when the client began what it must go on with next, be it the connection or headers; None where nothing.
     """
 
     def __init__(self, *, largest: int, block: int, pieces: int) -> None:
         self._largest = largest
-        self._most = block
-        self._most_pieces = pieces
+        self._limits = block, pieces
         self._rest, self._need = bytearray(), len(PREFACE)
-        self._greeted = self._settled = False
-        self._block: tuple[int, int, bytearray] | None = None
+        self._greeted = False
+        self._begun: tuple[int, int, bytearray] | None = None
         self._pieces = 0
         self.since: float | None = time.monotonic()
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, int, int, bytes | bytearray, int, int]]:
-        """Every whole frame: kind, flags, stream, and where in what bytes its payload is. `Fault` ends it."""
-        read: bytes | bytearray = data
+    def feed(self, data: bytes | bytearray) -> Iterator[Piece]:
+        """Every frame that is whole now; `Fault` where there can be none."""
         if self._rest:
             self._rest += data
             if len(self._rest) < self._need:
                 return
-            read, self._rest = self._rest, bytearray()
-        at, end = 0, len(read)
+            data, self._rest = self._rest, bytearray()
+        at, end = 0, len(data)
         if not self._greeted:
-            if not PREFACE.startswith(bytes(read[: len(PREFACE)])):
+            if not PREFACE.startswith(bytes(data[: len(PREFACE)])):
                 raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC, over HTTP/2 in clear text")
-            self._greeted = end >= len(PREFACE)
-            at = len(PREFACE) if self._greeted else end + 1
-        self._need = 9 if self._greeted else len(PREFACE)
+            if end < len(PREFACE):
+                self._rest += data
+                return
+            self._greeted, at = True, len(PREFACE)
+        self._need = 9
         while end - at >= 9:
-            high, low, kind, flags, number = HEAD.unpack_from(read, at)
-            length = high << 8 | low
-            if length > self._largest:
+            high, low, kind, flags, number = HEAD.unpack_from(data, at)
+            begin, stop = at + 9, at + 9 + (high << 8 | low)
+            if stop - begin > self._largest:
                 raise Fault(Code.FRAME_SIZE_ERROR, f"expected frames of at most {self._largest} bytes")
-            begin, at = at + 9, at + 9 + length
-            if at > end:
-                self._need, at = 9 + length, begin - 9
+            if stop > end:
+                self._need = stop - at
                 break
-            number &= MOST
-            if self.since is None and (kind != HEADERS or flags & WHOLE) and kind != CONTINUATION:
-                yield kind, flags, number, read, begin, at
-            else:
-                yield from self._unusual(kind, flags, number, read, begin, at)
-        if not self._greeted:
-            at = 0
+            at = stop
+            piece = (kind, flags, number & MOST, data, begin, stop)
+            if self.since is None and kind != CONTINUATION and (flags & WHOLE or kind != HEADERS):
+                yield piece
+            elif whole := self._joined(*piece):
+                yield whole
         if at < end:
-            self._rest += memoryview(read)[at:]
+            self._rest += memoryview(data)[at:]
+
+    def _joined(self, kind: int, flags: int, number: int, data: bytes | bytearray, at: int, stop: int) -> Piece | None:
+        """The first settings, or headers once their last piece has come."""
+        if self._begun is not None:
+            begun, stream, block = self._begun
+            if kind != CONTINUATION or number != stream:
+                raise Fault(Code.PROTOCOL_ERROR, "headers were not continued")
+            block += memoryview(data)[at:stop]
+            self._pieces += 1
+            if len(block) > self._limits[0] or self._pieces > self._limits[1]:
+                raise Fault(Code.ENHANCE_YOUR_CALM, "the headers are far too large")
+            if not flags & WHOLE:
+                return None
+            self._begun = self.since = None
+            return HEADERS, begun, number, block, 0, len(block)
+        if self.since is not None and kind != SETTINGS:
+            raise Fault(Code.PROTOCOL_ERROR, "expected settings first")
+        if kind == CONTINUATION:
+            raise Fault(Code.PROTOCOL_ERROR, "a continuation of nothing")
+        self.since = None
+        if kind != HEADERS:
+            return kind, flags, number, data, at, stop
+        at, stop = content(flags, data, at, stop)
+        self._begun, self._pieces, self.since = (flags & END, number, bytearray(data[at:stop])), 0, time.monotonic()
+        return None

@@ -17,7 +17,7 @@ from inference_services.transport import frames
 from inference_services.transport.answers import UNIMPLEMENTED, Answers, Stream
 from inference_services.transport.endpoint import Endpoint
 from inference_services.transport.fields import HeaderError, HeaderFlood, Table
-from inference_services.transport.frames import ACK, CONTINUATION, DATA, END, HEADERS, PING, SETTINGS, Code, Fault
+from inference_services.transport.frames import ACK, DATA, END, HEADERS, PING, SETTINGS, Code, Fault
 
 
 class Call(NamedTuple):
@@ -68,12 +68,11 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._orphans = 0
         self._last = 0
-        self._rest, self._need = bytearray(), len(frames.PREFACE)
-        self._greeted = self._settled = self._deaf = self._full = self._reading = False
-        self._block: tuple[int, int, bytearray] | None = None
-        self._pieces = self._noise = self._served = self._seen = 0
+        self._reader = frames.Reader(largest=_LARGEST, block=4 * self._limits.header, pieces=self._limits.headers)
+        self._deaf = self._full = self._reading = False
+        self._noise = self._served = self._seen = 0
         self._credit = _CREDIT
-        self._quiet = self._since = self._noisy_since = time.monotonic()
+        self._quiet = self._choked = self._noisy_since = time.monotonic()
         self._leaving = self._end = 0.0
         self._heard = False
 
@@ -108,7 +107,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """A client that does not read its answers is not read either."""
-        self._full, self._since = True, time.monotonic()
+        self._full, self._choked = True, time.monotonic()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -116,20 +115,19 @@ class Connection(asyncio.Protocol):
         self._full = False
         self._transport.resume_reading()
 
-    def data_received(self, data: bytes | bytearray) -> None:
-        """Whole frames, one after the other; the rest of one is waited for."""
+    def data_received(self, data: bytes) -> None:
+        """Take every frame that is whole now."""
         if self._deaf:
             return
-        if self._rest:
-            self._rest += data
-            if len(self._rest) < self._need:
-                return
-            data, self._rest = self._rest, bytearray()
         self._reading = True
         try:
-            at = self._frames(data)
-            if at < len(data):
-                self._rest += data[at:]
+            for kind, flags, number, piece, at, stop in self._reader.feed(data):
+                if kind == DATA:
+                    self._data(flags, number, piece, at, stop)
+                elif kind == HEADERS:
+                    self._headers(flags, number, piece, at, stop)
+                else:
+                    self._control(kind, flags, number, bytes(piece[at:stop]))
         except Fault as fault:
             self._finish(fault.code, str(fault))
         except HeaderError as error:
@@ -138,66 +136,13 @@ class Connection(asyncio.Protocol):
         self._reading = False
         self._answers.flush()
 
-    def _frames(self, data: bytes | bytearray) -> int:
-        """Take every whole frame; where the first other one begins."""
-        at, end = 0, len(data)
-        if not self._greeted:
-            if not frames.PREFACE.startswith(bytes(data[: len(frames.PREFACE)])):
-                raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC, over HTTP/2 in clear text")
-            if end < len(frames.PREFACE):
-                return 0
-            self._greeted, at = True, len(frames.PREFACE)
-        self._need = 9
-        while end - at >= 9:
-            high, low, kind, flags, number = frames.HEAD.unpack_from(data, at)
-            length = high << 8 | low
-            stop = at + 9 + length
-            if length > _LARGEST:
-                raise Fault(Code.FRAME_SIZE_ERROR, f"expected frames of at most {_LARGEST} bytes")
-            if stop > end:
-                self._need = 9 + length
-                break
-            number &= frames.MOST
-            if not self._settled and kind != SETTINGS:
-                raise Fault(Code.PROTOCOL_ERROR, "expected settings first")
-            if self._block is not None and kind != CONTINUATION:
-                raise Fault(Code.PROTOCOL_ERROR, "headers were not continued")
-            if kind == DATA:
-                self._data(flags, number, data, at + 9, stop)
-            elif kind == HEADERS:
-                self._headers(flags, number, data, at + 9, stop)
-            else:
-                self._control(kind, flags, number, bytes(data[at + 9 : stop]))
-            at = stop
-        return at
-
     def _headers(self, flags: int, number: int, data: bytes | bytearray, at: int, stop: int) -> None:
-        """A new call, or the first part of its headers."""
+        """Begin a call, whose headers must be read whether it is taken or not: they are in the client's table."""
         if not number & 1:
             raise Fault(Code.PROTOCOL_ERROR, "a client's streams have odd numbers")
         if flags & (frames.PADDED | frames.RANKED):
             at, stop = frames.content(flags, data, at, stop)
-        if flags & frames.WHOLE:
-            self._open(flags, number, bytes(data[at:stop]))
-        else:
-            self._block, self._pieces, self._since = (flags, number, bytearray(data[at:stop])), 0, time.monotonic()
-
-    def _continued(self, flags: int, number: int, payload: bytes) -> None:
-        """More of the headers."""
-        if self._block is None or self._block[1] != number:
-            raise Fault(Code.PROTOCOL_ERROR, "a continuation of nothing")
-        begun, _, block = self._block
-        block += payload
-        self._pieces += 1
-        if len(block) > 4 * self._limits.header or self._pieces > self._limits.headers:
-            raise Fault(Code.ENHANCE_YOUR_CALM, "the headers are far too large")
-        if flags & frames.WHOLE:
-            self._block = None
-            self._open(begun, number, bytes(block))
-
-    def _open(self, flags: int, number: int, block: bytes) -> None:
-        """Begin a call, whose headers must be read whether it is taken or not: they are in the client's table."""
-        head = self._table.read(block)
+        head = self._table.read(bytes(data[at:stop]))
         if number <= self._last:
             self._trailers(flags, number)
             return
@@ -315,9 +260,6 @@ class Connection(asyncio.Protocol):
                 more = int.from_bytes(payload, "big") & frames.MOST
                 self._forget(*self._answers.widen(stream, more))
             return
-        if kind == CONTINUATION:
-            self._continued(flags, number, payload)
-            return
         if kind == PING and flags & ACK:
             frames.expect(size == 8, number == 0)
             self._heard = self._heard or (self._leaving > 0 and payload == _FAREWELL)
@@ -329,7 +271,6 @@ class Connection(asyncio.Protocol):
         elif kind == SETTINGS:
             frames.expect(size % 6 == 0 and not (flags & ACK and payload), number == 0)
             if not flags & ACK:
-                self._settled = True
                 self._forget(*self._answers.settle(payload))
         elif kind == frames.RESET:
             frames.expect(size == 4, 0 < number <= self._last)
@@ -379,10 +320,10 @@ class Connection(asyncio.Protocol):
             if now > self._end:
                 self._transport.abort()
         elif self._full:
-            if now - self._since > limits.body_time:
+            if now - self._choked > limits.body_time:
                 self._transport.abort()
-        elif not self._settled or self._block is not None:
-            if now - self._since > limits.header_time:
+        elif self._reader.since is not None:
+            if now - self._reader.since > limits.header_time:
                 self._finish(Code.PROTOCOL_ERROR, "the headers did not come in time")
         elif self._streams or self._served != self._seen:
             self._quiet, self._seen = now, self._served
