@@ -23,6 +23,7 @@ def register(
     evaluation: Input[Artifact],
     decision: Input[Artifact],
     plots: Input[HTML],
+    precision: Input[Artifact] = None,
 ) -> int:
     """Give the version; the same digest is the same version."""
     from pathlib import Path
@@ -42,4 +43,5 @@ def register(
         evaluation=Path(evaluation.path),
         decision=Path(decision.path),
         plots=Path(plots.path),
+        precision=Path(precision.path) if precision else None,
     )

@@ -129,6 +129,11 @@ class Gate(Section):
         default=0.0, description="How much better than the champion, on the same test examples; negative allows a loss."
     )
     slices: Slices = Slices()
+    precision_loss: float = Field(
+        default=0.01,
+        ge=0,
+        description="How much worse than its own fp32 form an int8 model may be, in the metric's own units.",
+    )
 
 
 class Replicas(Section):
@@ -153,6 +158,18 @@ class Serving(Section):
     gpu: int = Field(default=0, ge=0)
     timeout: Duration = timedelta(seconds=5)
     latency_objective: Duration = Field(description="99 of 100 answers come within this.")
+    precision: Literal["fp32", "int8"] = Field(
+        default="fp32",
+        description="int8: tried at each training, and served only where the gate allows it and it is faster.",
+    )
+
+    @model_validator(mode="after")
+    def _where_int8_runs(self) -> Serving:
+        if self.precision == "int8" and self.gpu:
+            raise ValueError(
+                f"expected precision: fp32 or gpu: 0 (int8 is made for processors); came int8 and gpu: {self.gpu}"
+            )
+        return self
 
 
 class Rollout(Section):

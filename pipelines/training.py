@@ -20,6 +20,7 @@ from components.export import export
 from components.gate import gate
 from components.image import TRAINING_IMAGE
 from components.load import load
+from components.quantize import quantize
 from components.register import register
 from components.split import split
 from components.train import train
@@ -69,13 +70,25 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
             training=parts.outputs["training"],
             validation=parts.outputs["validation"],
         )
-        measured = evaluate(domain=domain, trained=fitted.outputs["trained"], test=parts.outputs["test"])
+        candidate, papers, tried = fitted.outputs["trained"], {}, []
+        if declared.serving.precision == "int8":
+            quantized = quantize(
+                domain=domain,
+                seed=seed,
+                trained=fitted.outputs["trained"],
+                training=parts.outputs["training"],
+                test=parts.outputs["test"],
+            )
+            quantized.set_caching_options(False)  # the champion is not among its inputs
+            candidate, papers = quantized.outputs["candidate"], {"precision": quantized.outputs["precision"]}
+            tried.append(quantized)
+        measured = evaluate(domain=domain, trained=candidate, test=parts.outputs["test"])
         evaluation = measured.outputs["evaluation"]
         judged = compare(domain=domain, evaluation=evaluation, test=parts.outputs["test"])
         judged.set_caching_options(False)  # the champion is not among its inputs
         passed = gate(domain=domain, decision=judged.outputs["decision"])
         with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
-            exported = export(domain=domain, trained=fitted.outputs["trained"], test=parts.outputs["test"])
+            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"])
             registered = register(
                 domain=domain,
                 source=source,
@@ -89,11 +102,12 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
                 evaluation=evaluation,
                 decision=judged.outputs["decision"],
                 plots=measured.outputs["plots"],
+                **papers,
             )
             registered.set_caching_options(False)  # its effect is elsewhere
         if training.accelerator in ACCELERATORS:
             fitted.set_accelerator_type(ACCELERATORS[training.accelerator]).set_accelerator_limit(1)
-        for task in (loaded, checked, parts, fitted, measured, judged, passed, exported, registered):
+        for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered):
             for name, value in QUIET.items():
                 task.set_env_variable(name, value)
 

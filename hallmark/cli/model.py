@@ -196,10 +196,12 @@ def _outcome(outcome: Outcome, output: Format) -> None:
     say("")
     for reason in outcome.decision.reasons:
         say(f"gate: {reason}")
+    for reason in outcome.precision.reasons:
+        say(f"int8: {reason}")
     reused = sum(done.state == "reused" for done in outcome.steps)
     say(f"{len(outcome.steps)} steps, {reused} reused, {outcome.seconds:.1f} s; plots: {outcome.plots}")
     if outcome.version is not None:
-        say(f"version {outcome.version} of {outcome.domain}, {outcome.digest}")
+        say(f"version {outcome.version} of {outcome.domain} in {outcome.precision.kept}, {outcome.digest}")
         share = " --percent 10" if outcome.champion else ""
         say(f"next: hallmark release {outcome.domain} --candidate {outcome.version}{share}")
 
@@ -256,6 +258,7 @@ def _row(version: Version) -> dict[str, Any]:
         "version": version.version,
         "aliases": ", ".join(version.aliases),
         version.metric: version.value,
+        "precision": version.precision,
         "digest": version.digest[:19],
         "data": version.data[:19],
         "commit": version.commit[:9],

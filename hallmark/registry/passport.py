@@ -16,6 +16,7 @@ from hallmark.registry.folder import MANIFEST, PASSPORT, digest_file, verify
 from hallmark.training.evaluate import Evaluation, Slice
 from hallmark.training.export import Parity
 from hallmark.training.gate import Decision
+from hallmark.training.precision import Precision
 
 GIT_SHA = "HALLMARK_GIT_SHA"
 """Set in an image, where there is no checkout to ask."""
@@ -76,7 +77,8 @@ class Passport(Record):
     """The papers of one version; `passport.json` in its folder.
 
     model, features, profile: digests of the folder, of its feature code and of its reference profile for drift.
-    metrics, slices:          on the test examples; `metric` is the one that the gate looks at.
+    metrics, slices:          of what ships, on the test examples; `metric` is the one that the gate looks at.
+    parity:                   of the float32 ONNX model, which an int8 one is made of.
     """
 
     domain: str
@@ -96,6 +98,7 @@ class Passport(Record):
     decision: Decision
     champion: Champion | None
     parity: Parity
+    precision: Precision = Precision()
 
 
 def issue(
@@ -111,6 +114,7 @@ def issue(
     evaluation: Evaluation,
     judgement: Judgement,
     parity: Parity,
+    precision: Precision,
     root: Path,
 ) -> Passport:
     """The passport of the sealed model in `folder`, trained in the checkout at `root`."""
@@ -133,6 +137,7 @@ def issue(
         decision=judgement.decision,
         champion=judgement.champion,
         parity=parity,
+        precision=precision,
     )
 
 

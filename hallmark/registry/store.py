@@ -74,6 +74,7 @@ class Version(BaseModel):
     metric: str
     value: float
     created: datetime
+    precision: str
 
 
 class Registry:
@@ -204,6 +205,7 @@ class Registry:
             "data": passport.data.digest,
             "features": passport.features,
             "commit": passport.code.commit + ("-dirty" if passport.code.dirty else ""),
+            "precision": passport.precision.kept,
             **{f"option.{name}": value for name, value in asked.options.items()},
         }
         metrics = {**passport.metrics, "parity_max_abs_difference": passport.parity.max_abs_difference}
@@ -397,6 +399,7 @@ def _tags(passport: Passport) -> dict[str, str]:
         "commit": passport.code.commit,
         "metric": passport.metric,
         "value": repr(passport.metrics[passport.metric]),
+        "precision": passport.precision.kept,
     }
 
 
@@ -414,4 +417,5 @@ def _version(item: Any, aliases: tuple[str, ...]) -> Version:
         metric=item.tags["metric"],
         value=float(item.tags["value"]),
         created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
+        precision=item.tags.get("precision", "fp32"),  # a version of before there was a choice
     )

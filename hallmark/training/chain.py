@@ -20,6 +20,7 @@ from hallmark.settings import Settings
 from hallmark.training import cache, steps
 from hallmark.training.cache import Cache
 from hallmark.training.journal import Event
+from hallmark.training.precision import Precision
 from hallmark.training.step import all_uses
 
 Report = Callable[[Event], None]
@@ -58,6 +59,12 @@ class Chain(BaseModel):
     def judgement(self, store: Cache) -> Judgement:
         """What the gate decided, and beside which champion."""
         return Judgement.model_validate_json(self.output(store, "compare", "decision").read_bytes())
+
+    def precision(self, store: Cache) -> Precision:
+        """In which precision the model ships, and why."""
+        if not self.key("quantize"):
+            return Precision()
+        return Precision.model_validate_json(self.output(store, "quantize", "precision").read_bytes())
 
     def digest(self, store: Cache) -> str | None:
         """The digest of the exported model."""

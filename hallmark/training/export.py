@@ -49,12 +49,14 @@ def export(
     *,
     test: pd.DataFrame,
     reference: pd.DataFrame,
+    int8: Path | None = None,
     settings: Settings | None = None,
 ) -> Parity:
     """Write the sealed model folder (all but the passport); `ModelRefused` where ONNX and trained model differ.
 
     It appears whole or not at all. `reference` is what the drift monitor compares with: rows like those that will come,
-    which the model was not trained on, or its scores are rosier than what serving sees.
+    which the model was not trained on, or its scores are rosier than what serving sees. Where `int8` is given it is what
+    serves, as it was judged, byte for byte; the float32 model it came of still has to answer as the trained one does.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / folders.MANIFEST).is_file():
         raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", came=folder.name)
@@ -62,7 +64,7 @@ def export(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        parity = _write(domain, trained, part, test=test, reference=reference, settings=settings)
+        parity = _write(domain, trained, part, test=test, reference=reference, int8=int8, settings=settings)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
@@ -77,6 +79,7 @@ def _write(
     *,
     test: pd.DataFrame,
     reference: pd.DataFrame,
+    int8: Path | None,
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
@@ -92,20 +95,18 @@ def _write(
     for source in (Path(str(features.__file__)).with_name(name) for name in ("features.py", "serving.py")):
         if source.is_file():
             shutil.copyfile(source, folder / source.name)
-    parity = _parity(trained, path, model.examples(domain.name, test, settings=settings).inputs, signature)
+    inputs = model.examples(domain.name, test, settings=settings).inputs
+    parity = _parity(trained, path, inputs, signature)
+    if int8 is not None:
+        shutil.copyfile(int8, path)
+        _answers(path, inputs, signature)
     _reference(domain, folder, reference, signature, seed=domain.training.seed)
     folders.seal(folder)
     return parity
 
 
 def _parity(trained: Trained, path: Path, inputs: NDArray[np.float32], signature: folders.Signature) -> Parity:
-    running = onnx_model.session(path)
-    onnx_model.agrees(running, signature.outputs)
-    output = signature.outputs[0]
-    exported = onnx_model.run(running, inputs, [output.name])[output.name]
-    _within(exported, output)
-    # One at a time too: a batch axis that is not truly free shows here.
-    single = onnx_model.run(running, inputs[:8], [output.name], batch=1)[output.name]
+    exported, single = _answers(path, inputs, signature)
     expected = trained.predict(inputs)
     if expected.shape != exported.shape:
         raise ModelRefused(
@@ -123,16 +124,17 @@ def _parity(trained: Trained, path: Path, inputs: NDArray[np.float32], signature
     return Parity(rows=len(inputs), max_abs_difference=difference, tolerance=TOLERANCE)
 
 
-def _within(values: NDArray[Any], output: folders.Output) -> None:
-    low = -np.inf if output.minimum is None else output.minimum
-    high = np.inf if output.maximum is None else output.maximum
-    wrong = ~((values >= low) & (values <= high))
-    if wrong.any():
-        raise ModelRefused(
-            f"{int(wrong.sum())} values of {output.name} are not what it declares",
-            expected=f"{low:g} to {high:g}",
-            came=str(values[wrong].flat[0]),
-        )
+def _answers(
+    path: Path, inputs: NDArray[np.float32], signature: folders.Signature
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The first output for all rows, and for the first few one at a time: a batch axis that is not truly free shows there."""
+    running = onnx_model.session(path)
+    onnx_model.agrees(running, signature.outputs)
+    output = signature.outputs[0]
+    exported = onnx_model.run(running, inputs, [output.name])[output.name]
+    onnx_model.within(exported, output)
+    single = onnx_model.run(running, inputs[:8], [output.name], batch=1)[output.name]
+    return exported, single
 
 
 def _reference(domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, *, seed: int) -> None:

@@ -86,6 +86,19 @@ def agrees(running: Any, outputs: Sequence[Output]) -> None:
             )
 
 
+def within(values: NDArray[Any], output: Output) -> None:
+    """`ModelRefused` where an output's values are not what the domain declares."""
+    low = -np.inf if output.minimum is None else output.minimum
+    high = np.inf if output.maximum is None else output.maximum
+    wrong = ~((values >= low) & (values <= high))
+    if wrong.any():
+        raise ModelRefused(
+            f"{int(wrong.sum())} values of {output.name} are not what it declares",
+            expected=f"{low:g} to {high:g}",
+            came=str(values[wrong].flat[0]),
+        )
+
+
 def run(
     running: Any, inputs: NDArray[np.float32], outputs: Sequence[str], *, batch: int = BATCH
 ) -> dict[str, NDArray[Any]]:

@@ -20,6 +20,7 @@ from hallmark.training.cache import Cache
 from hallmark.training.chain import Chain, Done, Report
 from hallmark.training.evaluate import Evaluation
 from hallmark.training.gate import Decision
+from hallmark.training.precision import Precision
 from hallmark.training.step import disk_full, folder
 
 
@@ -40,6 +41,7 @@ class Outcome(BaseModel):
     decision: Decision
     champion: Champion | None
     evaluation: Evaluation
+    precision: Precision
     steps: tuple[Done, ...]
     seconds: float
     plots: Path
@@ -141,6 +143,7 @@ def _outcome(
         decision=judged.decision,
         champion=judged.champion,
         evaluation=Evaluation.model_validate_json(found.output(store, "evaluate", "evaluation").read_bytes()),
+        precision=found.precision(store),
         steps=found.steps,
         seconds=chain.since(began),
         plots=page,

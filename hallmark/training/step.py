@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import sys
@@ -11,8 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from pydantic import BaseModel
 
 from hallmark import domain as domains
 from hallmark.errors import HallmarkError, NotFound
@@ -34,7 +38,7 @@ class Uses:
 
     hallmark:  globs below hallmark/, less `without`.
     domain:    parts of the domain's code.
-    sections:  of domain.yaml.
+    sections:  of domain.yaml, or one key of a section, such as serving.precision.
     libraries: distributions, by version.
     """
 
@@ -50,9 +54,13 @@ class Uses:
         files = {file for pattern in self.hallmark for file in library.glob(pattern) if file.name not in self.without}
         files |= {file for file in own.glob("**/*.py") if file.stem in self.domain or file.stem not in PARTS}
         declared = domains.load(domain, settings)
-        sections = [getattr(declared, name).model_dump_json() for name in self.sections]
+        sections = [_json(attrgetter(name)(declared)) for name in self.sections]
         versions = [f"{name}=={version(name)}" for name in self.libraries]
         return cache.key(cache.code_digest(files), code="", parameters={"is": [*sections, *versions]}, inputs={})
+
+
+def _json(part: Any) -> str:
+    return part.model_dump_json() if isinstance(part, BaseModel) else json.dumps(part)
 
 
 def version(distribution: str) -> str:
@@ -86,12 +94,14 @@ def step(
     writes: tuple[str, ...] = (),
     prepare: Callable[[str], Mapping[str, Any]] | None = None,
     kept: bool = True,
+    says: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function of a domain's name and keywords a step of the pipeline.
 
     reads, writes: the keywords that are paths.
     prepare:       keywords that are found out when the step runs (the champion of now), given the domain's name.
     kept:          whether its result is kept by content; a step with an effect elsewhere is not.
+    says:          whether what it returns is a line for whoever watches.
 
     In a cluster, where there is no journal, it is the plain function: Kubeflow keeps logs, state and cache.
     """
@@ -121,9 +131,8 @@ def step(
                 _fail(journal, name, began, error)
                 raise
             seconds = round(time.monotonic() - began, 3)
-            journal.add(
-                Event.model_validate({"step": name, "state": state, "seconds": seconds, "key": key, "value": value})
-            )
+            event = {"step": name, "state": state, "seconds": seconds, "key": key, "value": value}
+            journal.add(Event.model_validate(event | ({"note": value} if says else {})))
             return value
 
         run.uses = uses  # type: ignore[attr-defined]

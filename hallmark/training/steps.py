@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,18 @@ _FRAMES = ("numpy", "pandas", "pyarrow")
 _MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
 _COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
 _MINE = ("run.py", "chain.py", "process.py", "cache.py", "journal.py", "passport.py", "store.py", "glance.py")
-_AFTER_FIT = ("evaluate.py", "metrics.py", "plots.py", "gate.py", "export.py", "split.py", "leakage.py")
+_AFTER_FIT = (
+    "evaluate.py",
+    "metrics.py",
+    "plots.py",
+    "gate.py",
+    "export.py",
+    "split.py",
+    "leakage.py",
+    "quantize.py",
+    "precision.py",
+    "race.py",
+)
 
 LOAD = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pillow"))
 VALIDATE = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pandera"))
@@ -29,7 +41,16 @@ SPLIT = Uses(
     (*_COMMON, *(f"training/{it}.py" for it in ("split", "leakage", "metrics"))), ("features",), ("data",), _FRAMES
 )
 TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AFTER_FIT))
-EVALUATE = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data", "gate"), (*_MODELS, "matplotlib"), _MINE)
+QUANTIZE = Uses(
+    (*_COMMON, "training/*.py", "registry/*.py"),
+    ("features", "model"),
+    ("data", "gate", "serving.precision"),
+    (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript", "sympy"),
+    _MINE,
+)
+EVALUATE = Uses(
+    (*_COMMON, "training/*.py"), ("features", "model"), ("data", "gate"), (*_MODELS, "matplotlib", "onnxruntime"), _MINE
+)
 COMPARE = Uses(
     (*_COMMON, "training/*.py", "registry/*.py"),
     ("features", "model"),
@@ -155,18 +176,72 @@ def train(domain: str, *, seed: int, options: dict[str, Any], training: Path, va
     fitted.save(trained)
 
 
+def _champion(domain: str) -> dict[str, Any]:
+    from hallmark.errors import NotFound
+    from hallmark.registry.store import Registry
+
+    try:
+        champion = Registry(Settings.load()).resolve(domain, "champion")
+    except NotFound:
+        return {"champion": None, "champion_version": None}
+    return {"champion": champion.fetch(), "champion_version": champion.version}
+
+
+@step(
+    uses=QUANTIZE,
+    reads=("trained", "training", "test", "champion"),
+    writes=("candidate", "precision", "summary"),
+    prepare=_champion,
+    says=True,
+)
+def quantize(
+    domain: str,
+    *,
+    seed: int,
+    trained: Path,
+    training: Path,
+    test: Path,
+    candidate: Path,
+    precision: Path,
+    summary: Path,
+    champion: Path | None = None,
+    champion_version: int | None = None,
+) -> str:
+    """Give the trained model an int8 form where the gate allows it and it is faster; say which ships, in a line.
+
+    candidate: the trained model, and int8.onnx beside it where that ships; precision: why, and what was measured.
+    """
+    from hallmark.data import dataset
+    from hallmark.training import precision as precisions
+
+    shutil.copytree(trained, candidate, dirs_exist_ok=True)
+    found = precisions.choose(
+        domains.load(domain),
+        candidate,
+        training=dataset.read(training),
+        test=dataset.read(test),
+        seed=seed,
+        champion=champion,
+        progress=progress("quantize"),
+    )
+    _write(precision, found.model_dump_json(indent=2))
+    _write(summary, f"# {domain}: {found.kept}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
+    return found.line
+
+
 @step(uses=EVALUATE, reads=("trained", "test"), writes=("evaluation", "plots", "slices"))
 def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots: Path, slices: Path) -> dict[str, Any]:
-    """Score the test examples; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
+    """Score the test examples with what is to ship; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
     from hallmark.data import dataset
     from hallmark.training import evaluate as evaluating
     from hallmark.training import plots as plotting
+    from hallmark.training import precision as precisions
     from hallmark.training.model import examples
 
     declared = domains.load(domain)
     frame = dataset.read(test)
     encoded = examples(domain, frame)
-    scores = domains.module(domain, "model").restore(trained).predict(encoded.inputs)
+    scores = precisions.predict(domain, trained, encoded.inputs)
     found = evaluating.evaluate(declared, scores, frame)
     _write(evaluation, found.model_dump_json(indent=2))
     _write(plots, plotting.html(found, title=f"{domain}: candidate"))
@@ -177,17 +252,6 @@ def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots:
     elif scores.ndim == 1:
         shown["roc"] = _roc(encoded.labels, scores)
     return shown
-
-
-def _champion(domain: str) -> dict[str, Any]:
-    from hallmark.errors import NotFound
-    from hallmark.registry.store import Registry
-
-    try:
-        champion = Registry(Settings.load()).resolve(domain, "champion")
-    except NotFound:
-        return {"champion": None, "champion_version": None}
-    return {"champion": champion.fetch(), "champion_version": champion.version}
 
 
 @step(uses=COMPARE, reads=("evaluation", "test", "champion"), writes=("decision", "summary"), prepare=_champion)
@@ -233,16 +297,18 @@ def gate(domain: str, *, decision: Path) -> bool:
 
 @step(uses=EXPORT, reads=("trained", "test"), writes=("model", "parity"))
 def export(domain: str, *, trained: Path, test: Path, model: Path, parity: Path) -> str:
-    """Write the sealed model folder and how far ONNX is from the trained model; give the model's digest."""
+    """Write the sealed model folder and how far ONNX is from the trained model, in float32; give the model's digest."""
     from hallmark.data import dataset
     from hallmark.registry.folder import verify
     from hallmark.training import export as exporting
+    from hallmark.training import precision as precisions
 
     declared = domains.load(domain)
     restored = domains.module(domain, "model").restore(trained)
     model.mkdir(parents=True, exist_ok=True)
     frame = dataset.read(test)
-    found = exporting.export(declared, restored, model, test=frame, reference=frame)
+    int8 = precisions.chosen(trained)
+    found = exporting.export(declared, restored, model, test=frame, reference=frame, int8=int8)
     _write(parity, found.model_dump_json(indent=2))
     return verify(model)
 
@@ -262,12 +328,14 @@ def register(
     evaluation: Path,
     decision: Path,
     plots: Path,
+    precision: Path | None = None,
 ) -> int:
     """Register the model with its passport, once by digest, as challenger; give its version."""
     from hallmark.registry import passport as passports
     from hallmark.registry.store import Registry
     from hallmark.training.evaluate import Evaluation
     from hallmark.training.export import Parity
+    from hallmark.training.precision import Precision
 
     settings = Settings.load()
     found = passports.issue(
@@ -282,6 +350,7 @@ def register(
         evaluation=Evaluation.model_validate_json(evaluation.read_bytes()),
         judgement=passports.Judgement.model_validate_json(decision.read_bytes()),
         parity=Parity.model_validate_json(parity.read_bytes()),
+        precision=Precision.model_validate_json(precision.read_bytes()) if precision else Precision(),
         root=settings.root,
     )
     return Registry(settings).register(model, found, plots={"evaluation.html": plots, "evaluation.json": evaluation})

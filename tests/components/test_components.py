@@ -17,7 +17,18 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("_
 
 
 def test_there_is_one_file_a_step() -> None:
-    assert NAMES == ["compare", "evaluate", "export", "gate", "load", "register", "split", "train", "validate"]
+    assert NAMES == [
+        "compare",
+        "evaluate",
+        "export",
+        "gate",
+        "load",
+        "quantize",
+        "register",
+        "split",
+        "train",
+        "validate",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,6 +61,9 @@ def test_a_declaration_comes_back_the_same_from_its_own_dump(declared: dict[str,
         ("training.accelerator", "tpu", "'none' or 'gpu'"),
         ("gate.direction", "up", "'higher' or 'lower'"),
         ("gate.slices.tolerance", -1, "greater than or equal to 0"),
+        ("gate.precision_loss", -0.01, "greater than or equal to 0"),
+        ("serving.precision", "int4", "'fp32' or 'int8'"),
+        ("serving.precision", ["fp32", "int8"], "'fp32' or 'int8'"),
         ("serving.replicas.minimum", 9, "minimum <= maximum"),
         ("serving.memory", "1 gigabyte", "match pattern"),
         ("serving.latency_objective", None, "duration"),
@@ -83,6 +86,13 @@ def test_an_error_names_file_key_expected_and_got(
     assert key.split(".")[0] in str(error)
     assert named in f"{error.expected} {error.came}"
     assert error.came and error.do
+
+
+def test_int8_is_for_processors(tmp_path: Path, declared: dict[str, Any]) -> None:
+    path = write(tmp_path, put(put(declared, "serving.precision", "int8"), "serving.gpu", 1))
+    with pytest.raises(DeclarationError, match="serving") as caught:
+        domains.parse(path)
+    assert "precision: fp32 or gpu: 0" in caught.value.expected
 
 
 def test_a_missing_section_is_named(tmp_path: Path, declared: dict[str, Any]) -> None:

@@ -33,9 +33,12 @@ def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return compiled(tmp_path_factory.mktemp("ir"), request.param)
 
 
-def test_every_domain_has_the_same_graph(spec: dict[str, Any]) -> None:
+def test_every_domain_has_the_same_graph_but_for_a_precision_it_wants_tried(spec: dict[str, Any]) -> None:
     tasks = spec["root"]["dag"]["tasks"]
-    assert set(tasks) - {"condition-1"} == {"load", "validate", "split", "train", "evaluate", "compare", "gate"}
+    declared = domains.load(spec["pipelineInfo"]["name"].removesuffix("-training"), settings(ROOT))
+    tried = {"quantize"} if declared.serving.precision == "int8" else set()
+    same = {"load", "validate", "split", "train", "evaluate", "compare", "gate"}
+    assert set(tasks) - {"condition-1"} == same | tried
     assert set(spec["components"]["comp-condition-1"]["dag"]["tasks"]) == INSIDE
     assert "validate" in tasks["split"]["dependentTasks"]
 
@@ -109,6 +112,28 @@ def test_the_accelerator_comes_from_the_declaration(tmp_path: Path) -> None:
     assert asked["resourceType"] == "nvidia.com/gpu"
     assert asked["resourceCount"] == "1"
     assert "resources" not in executors["exec-evaluate"]["container"]
+
+
+def test_what_is_measured_and_exported_is_what_the_choice_of_a_precision_left(tmp_path: Path) -> None:
+    spec = compiled(tmp_path, "shapes", ROOT / "tests" / "toy")
+    tasks = spec["root"]["dag"]["tasks"]
+    assert not tasks["quantize"]["cachingOptions"].get("enableCache")  # the champion is not among its inputs
+    assert producer(tasks["quantize"], "training") == ("split", "training")
+    assert producer(tasks["evaluate"], "trained") == ("quantize", "candidate")
+    into = tasks["condition-1"]["inputs"]["artifacts"]
+    inside = spec["components"]["comp-condition-1"]["dag"]["tasks"]
+    for task, name, output in (("export", "trained", "candidate"), ("register", "precision", "precision")):
+        outer = inside[task]["inputs"]["artifacts"][name]["componentInputArtifact"]
+        assert into[outer]["taskOutputArtifact"] == {"outputArtifactKey": output, "producerTask": "quantize"}
+    plain = compiled(tmp_path, "fraud")
+    assert "comp-quantize" not in plain["components"]
+    register = plain["components"]["comp-condition-1"]["dag"]["tasks"]["register"]
+    assert "precision" not in register["inputs"]["artifacts"]
+
+
+def producer(task: dict[str, Any], name: str) -> tuple[str, str]:
+    found = task["inputs"]["artifacts"][name]["taskOutputArtifact"]
+    return found["producerTask"], found["outputArtifactKey"]
 
 
 def test_the_image_can_be_named_when_compiling(tmp_path: Path) -> None:

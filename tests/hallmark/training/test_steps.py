@@ -108,7 +108,7 @@ def test_a_domains_code_counts_for_the_steps_that_call_it(root: Path) -> None:
     settings = Settings.load()
 
     def digests() -> dict[str, str]:
-        names = ("load", "validate", "split", "train", "evaluate", "compare", "gate", "export")
+        names = ("load", "validate", "split", "train", "quantize", "evaluate", "compare", "gate", "export")
         return {name: getattr(steps, name).uses.digest("toy", settings) for name in names}
 
     def changed(path: str, old: str, new: str) -> set[str]:
@@ -117,17 +117,18 @@ def test_a_domains_code_counts_for_the_steps_that_call_it(root: Path) -> None:
         after = digests()
         return {name for name in before if before[name] != after[name]}
 
-    assert changed("model.py", "range(10)", "range(11)") == {"train", "evaluate", "compare", "export"}
+    assert changed("model.py", "range(10)", "range(11)") == {"train", "quantize", "evaluate", "compare", "export"}
     assert changed("data.py", "100 points", "200 points") == {"load", "validate"}
-    assert changed("domain.yaml", "floor: 0.5", "floor: 0.6") == {"evaluate", "compare", "gate"}
+    assert changed("domain.yaml", "floor: 0.5", "floor: 0.6") == {"quantize", "evaluate", "compare", "gate"}
     assert changed("domain.yaml", 'cpu: "1"', 'cpu: "2"') == set()
+    assert changed("domain.yaml", "latency_objective: 50ms", "latency_objective: 50ms, precision: int8") == {"quantize"}
     assert changed("domain.yaml", "label_delay: 1d", "label_delay: 2d") == set(digests()) - {"gate"}
     (root / "domains" / "toy" / "layers.py").write_text("")
     assert changed("layers.py", "", "WIDTH = 3\n") == set(digests())
 
 
 def test_every_step_says_what_it_uses() -> None:
-    assert len(list(all_uses(vars(steps)))) == 9
+    assert len(list(all_uses(vars(steps)))) == 10
 
 
 def test_the_day_is_the_one_given_else_the_scheduled_one_else_today() -> None:

@@ -1,0 +1,228 @@
+"""In which precision a trained model ships: whether what int8 gains is worth what it loses, judged on the form itself."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from hallmark import domain as domains
+from hallmark.errors import ModelRefused
+from hallmark.registry import folder as folders
+from hallmark.training import evaluate, gate, model, onnx_model
+from hallmark.training.quantize import quantize
+from hallmark.training.race import Speed, race
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hallmark.domain import Domain
+    from hallmark.settings import Settings
+    from hallmark.training.evaluate import Evaluation
+    from hallmark.training.gate import Decision
+    from hallmark.training.model import Progress
+
+INT8 = "int8.onnx"
+"""Beside a trained model's own files, where its int8 form was chosen to ship."""
+ROWS = 256
+"""Training examples that the scales are taken from."""
+SPEED_UP = 1.2
+"""How many times as fast int8 has to be: far more than the best of many runs wanders, so that two trainings choose alike."""
+
+
+class Record(BaseModel):
+    """A frozen part of a passport, with no key that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measured(Record):
+    """An int8 form beside the fp32 form of the same run.
+
+    layers:      how many of each operator with weights run on integers.
+    calibration: digest of the encoded training examples, `rows` of them, that the scales were taken from.
+    fp32, int8:  the gate's metric on the test examples; `loss` is how much worse int8 is.
+    difference:  the greatest between two scores.
+    """
+
+    layers: dict[str, int]
+    rows: int
+    calibration: str
+    metric: str
+    fp32: float
+    int8: float
+    loss: float
+    difference: float
+    milliseconds: Speed
+    speed_up: float
+
+
+class Precision(Record):
+    """In which precision a version answers, and why: what spoke against int8 comes first.
+
+    measured: none where int8 was not asked for, or could not be made.
+    """
+
+    kept: Literal["fp32", "int8"] = "fp32"
+    reasons: tuple[str, ...] = ()
+    measured: Measured | None = None
+
+    @property
+    def line(self) -> str:
+        """It in one line."""
+        if self.kept == "fp32" or self.measured is None:
+            return "fp32" + (f"; int8: {self.reasons[0]}" if self.reasons else ", as declared")
+        found = self.measured
+        return f"int8: {found.speed_up:.2f} times as fast, {found.metric} {found.int8:.4f} (fp32 {found.fp32:.4f})"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one form of a model makes of the test examples."""
+
+    scores: NDArray[Any]
+    evaluation: Evaluation
+
+    @classmethod
+    def of(
+        cls, domain: Domain, path: Path, inputs: NDArray[np.float32], test: pd.DataFrame, settings: Settings | None
+    ) -> Form:
+        """Of the ONNX model at `path`; `ModelRefused` where its answers are not what the domain declares."""
+        outputs = domains.module(domain.name, "model", settings).OUTPUTS
+        made = scores(path, inputs, outputs)
+        onnx_model.within(made, outputs[0])
+        return cls(made, evaluate.evaluate(domain, made, test, settings=settings))
+
+
+def choose(
+    domain: Domain,
+    candidate: Path,
+    *,
+    training: pd.DataFrame,
+    test: pd.DataFrame,
+    seed: int,
+    champion: Path | None = None,
+    measure: Callable[[Path, Path, NDArray[np.float32]], Speed] | None = None,
+    progress: Progress = lambda done, total, note: None,
+    settings: Settings | None = None,
+) -> Precision:
+    """Try the trained model in the folder `candidate` in int8; put int8.onnx beside it where that is to ship.
+
+    Its scales are of `training` alone. It ships where on `test` it passes the domain's gate beside `champion` (a model
+    folder), is worse than its fp32 form by `gate.precision_loss` at most and in no slice by more than the gate allows, and
+    is `SPEED_UP` times as fast on this machine, by `measure` (`race`).
+    """
+    if domain.serving.precision != "int8":
+        return Precision()
+    theirs = _champion(domain, champion, test, settings)
+    encoded = model.examples(domain.name, test, settings=settings).inputs
+    inputs = model.examples(domain.name, _sample(training, seed=seed), settings=settings).inputs
+    with tempfile.TemporaryDirectory() as scratch:
+        fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / INT8
+        progress(0, 3, "test examples in fp32")
+        domains.module(domain.name, "model", settings).restore(candidate).export(fp32)
+        onnx_model.tidy(fp32)
+        whole = Form.of(domain, fp32, encoded, test, settings)
+        progress(1, 3, "test examples in int8")
+        try:
+            layers = quantize(fp32, int8, inputs)
+            small = Form.of(domain, int8, encoded, test, settings)
+        except ModelRefused as error:
+            return Precision(reasons=(f"{error.message} (expected {error.expected}, came {error.came})",))
+        progress(2, 3, "one against the other")
+        speed = (measure or race)(fp32, int8, inputs[:1])
+        decisions = [_faster(speed), _near(domain, small, whole), gate.decide(domain.gate, small.evaluation, theirs)]
+        passed = all(decision.passed for decision in decisions)
+        if passed:
+            shutil.copyfile(int8, candidate / INT8)
+    ordered = sorted(decisions, key=lambda decision: decision.passed)
+    found = Precision(
+        kept="int8" if passed else "fp32",
+        reasons=tuple(dict.fromkeys(reason for decision in ordered for reason in decision.reasons)),
+        measured=_measured(domain, whole, small, layers=layers, inputs=inputs, speed=speed),
+    )
+    progress(3, 3, found.line)
+    return found
+
+
+def chosen(folder: Path) -> Path | None:
+    """The int8 form that is to ship of the trained model in `folder`; none where fp32 is."""
+    path = folder / INT8
+    return path if path.is_file() else None
+
+
+def predict(name: str, folder: Path, inputs: NDArray[np.float32], *, settings: Settings | None = None) -> NDArray[Any]:
+    """What the trained model of domain `name` in `folder` makes of `inputs`, in the precision that is to ship."""
+    declared = domains.module(name, "model", settings)
+    int8 = chosen(folder)
+    if int8 is not None:
+        return scores(int8, inputs, declared.OUTPUTS)
+    found: NDArray[Any] = declared.restore(folder).predict(inputs)
+    return found
+
+
+def scores(path: Path, inputs: NDArray[np.float32], outputs: tuple[folders.Output, ...]) -> NDArray[Any]:
+    """The first of `outputs` of the ONNX model at `path`; `ModelRefused` where it does not give what they say."""
+    running = onnx_model.session(path)
+    onnx_model.agrees(running, outputs)
+    return onnx_model.run(running, inputs, [outputs[0].name])[outputs[0].name]
+
+
+def _faster(speed: Speed) -> Decision:
+    passed = speed.gain >= SPEED_UP
+    text = (
+        f"{speed.int8:.3f} ms a row instead of {speed.fp32:.3f}: {speed.gain:.2f} times as fast, "
+        f"{'at least' if passed else 'less than'} the {SPEED_UP:.2f} asked for"
+    )
+    return gate.Decision(passed=passed, reasons=(text,))
+
+
+def _near(domain: Domain, small: Form, whole: Form) -> Decision:
+    """int8 judged beside fp32 as a candidate beside its champion, with its own tolerance."""
+    allowed = domain.gate.model_copy(update={"minimum_gain": -domain.gate.precision_loss})
+    return gate.decide(allowed, small.evaluation, whole.evaluation, named="fp32")
+
+
+def _measured(
+    domain: Domain, whole: Form, small: Form, *, layers: dict[str, int], inputs: NDArray[np.float32], speed: Speed
+) -> Measured:
+    metric = domain.gate.metric
+    fp32, int8 = whole.evaluation.metrics[metric], small.evaluation.metrics[metric]
+    return Measured(
+        layers=layers,
+        rows=len(inputs),
+        calibration=f"sha256:{hashlib.sha256(inputs.tobytes()).hexdigest()}",
+        metric=metric,
+        fp32=fp32,
+        int8=int8,
+        loss=fp32 - int8 if domain.gate.direction == "higher" else int8 - fp32,
+        difference=float(np.abs(small.scores - whole.scores).max()),
+        milliseconds=speed,
+        speed_up=round(speed.gain, 2),
+    )
+
+
+def _champion(
+    domain: Domain, champion: Path | None, test: pd.DataFrame, settings: Settings | None
+) -> Evaluation | None:
+    from hallmark.training.export import score_folder
+
+    if champion is None:
+        return None
+    found = score_folder(champion, test, expected=folders.verify(champion))
+    return evaluate.evaluate(domain, found, test, settings=settings)
+
+
+def _sample(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """`ROWS` rows of `frame`, in its order: the same for the same seed."""
+    if len(frame) <= ROWS:
+        return frame
+    return frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), size=ROWS, replace=False))]
