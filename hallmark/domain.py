@@ -22,6 +22,18 @@ M = TypeVar("M", bound=BaseModel)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_SCALES = {
+    "": 1,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
 _CRON_PART = re.compile(r"^(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*$")
 
 
@@ -34,6 +46,14 @@ def duration(value: object) -> timedelta:
         raise ValueError("expected a duration such as 500ms, 30s, 10m, 12h or 30d")
     number, unit = float(match.group(1)), match.group(2)
     return timedelta(milliseconds=number) if unit == "ms" else timedelta(seconds=number * _UNITS[unit])
+
+
+def amount(quantity: str) -> float:
+    """A Kubernetes quantity such as 500m, 2 or 64Mi as a number."""
+    match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", quantity)
+    if match is None or match[2] not in _SCALES:
+        raise ValueError(f"expected a quantity such as 500m, 2 or 64Mi; came {quantity!r}")
+    return float(match[1]) * _SCALES[match[2]]
 
 
 def _short(value: timedelta) -> str:
@@ -161,6 +181,9 @@ class Serving(Section):
     precision: Literal["fp32", "int8"] = Field(
         default="fp32",
         description="int8: tried at each training, and served only where the gate allows it and it is faster.",
+    )
+    cache: Quantity | None = Field(
+        default=None, description="Memory for answers to records that come again, such as 64Mi; none without it."
     )
 
     @model_validator(mode="after")

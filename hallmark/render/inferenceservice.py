@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hallmark.domain import Domain
+from hallmark.domain import Domain, amount
 from hallmark.rollout.release import Release, Target
 
 RUNTIME = "hallmark-runtime"
@@ -97,10 +97,13 @@ def drift_config(domain: Domain) -> dict[str, Any]:
 def _flags(domain: Domain) -> list[str]:
     """What the runtime is told beside its own arguments; KServe puts a model's after those."""
     serving = domain.serving
-    return [
+    flags = [
         f"--timeout={serving.timeout.total_seconds():g}",
         f"--objective={serving.latency_objective.total_seconds():g}",
     ]
+    if serving.cache is not None:
+        flags.append(f"--cache={amount(serving.cache) / 2**20:g}")
+    return [*flags, "--provider=cuda"] if serving.gpu else flags
 
 
 def _resources(domain: Domain) -> dict[str, Any]:

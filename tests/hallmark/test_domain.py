@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.domain import Domain, amount
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 
@@ -144,6 +144,16 @@ def test_durations_are_read_and_written(declared: dict[str, Any], text: str, val
     domain = Domain.model_validate(put(declared, "training.window", text))
     assert domain.training.window == value
     assert Domain.model_validate(domain.model_dump(mode="json")).training.window == value
+
+
+@pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2.0), ("1.5k", 1500.0), ("64Mi", 64 * 2**20)])
+def test_quantities_are_numbers(text: str, number: float) -> None:
+    assert amount(text) == number
+
+
+def test_what_is_no_quantity_is_said() -> None:
+    with pytest.raises(ValueError, match="expected a quantity"):
+        amount("much")
 
 
 def test_the_editor_schema_accepts_what_the_model_accepts(declared: dict[str, Any]) -> None:

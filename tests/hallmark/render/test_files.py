@@ -97,6 +97,17 @@ def test_the_candidate_is_served_with_its_share_and_its_digest() -> None:
     assert "canaryTrafficPercent" not in rest and inferenceservice.target_of(rest) == STABLE
 
 
+def test_the_runtime_is_told_what_the_domain_owes() -> None:
+    domain = domains.load("fraud", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    asked = domain.model_copy(update={"serving": domain.serving.model_copy(update={"cache": "64Mi", "gpu": 1})})
+    flags = [
+        inferenceservice.inferenceservice(one, Release(stable=STABLE))["spec"]["predictor"]["model"]["args"]
+        for one in (domain, asked)
+    ]
+    assert flags[0] == ["--timeout=2", "--objective=0.05"]
+    assert flags[1] == [*flags[0], "--cache=64", "--provider=cuda"]
+
+
 @pytest.mark.parametrize("name", ["fraud", "listing"])
 @pytest.mark.parametrize("release", [Release(stable=STABLE), Release(stable=STABLE, candidate=CANDIDATE, percent=0)])
 def test_rendered_objects_keep_kserves_strict_schema(name: str, release: Release) -> None:
