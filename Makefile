@@ -43,7 +43,8 @@ format: $(READY)  ## Format the code
 render: $(READY)  ## Write the generated files
 	$(BIN)/hallmark render
 
-bench: $(READY)  ## The benchmarks; each prints its table
+bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=folder of other servers: docs/performance.md)
+	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
 
 constraints: $(READY)  ## Write constraints.txt from what is installed

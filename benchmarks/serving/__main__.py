@@ -1,233 +1,183 @@
-"""`python -m benchmarks.serving`: this server beside the stock KServe server and others, in turn, on one machine.
+"""`python -m benchmarks.serving`: this model server beside the stock KServe server and others, on one machine, in turn.
 
-Prints requests a second, the 99th percentile and the server's own CPU time a request (which a busy machine disturbs
-least), each with its ratio to stock, and writes JSON with --json. Needs wrk for REST.
+Prints every figure, and the marks of issue 3 with what was measured and whether each is met. Needs wrk and h2load
+(apt-get install wrk nghttp2-client). docs/performance.md says how to read it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
-import shutil
-import socket
+import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from benchmarks.serving import bodies, load, models, plot
+from benchmarks.serving.contest import Setting
+from benchmarks.serving.marks import MARKS
+from benchmarks.serving.processes import ROOT
+from benchmarks.serving.report import Figure, Machine, Report, judge, text, write_doc
+from benchmarks.serving.works import RIVALS, WORKS
 
-from benchmarks.serving import models
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-
-
-@dataclass
-class Result:
-    """One contender under one load; times in milliseconds, CPU in microseconds a request, memory in MiB."""
-
-    work: str
-    contender: str
-    rate: float
-    p99: float
-    cpu: float
-    errors: int
-    ready: float
-    memory: float
+_PHOTOS = 16
+_QUIET = 0.1
 
 
-@dataclass
-class Served:
-    """A running contender."""
-
-    process: subprocess.Popen[bytes]
-    http: int
-    grpc: int
-    ready: float
-
-    def family(self) -> list[int]:
-        """Its process and its workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
-        return [self.process.pid, *map(int, children.split())]
-
-    def cpu(self) -> float:
-        """Seconds of CPU it has used."""
-        total = 0
-        for pid in self.family():
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / _TICKS
-
-    def memory(self) -> float:
-        """Resident MiB, all processes."""
-        texts = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in self.family()]
-        return sum(int(text.split("VmRSS:")[1].split()[0]) for text in texts) / 1024
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = flags.add_argument
+    add("--quick", action="store_true", help="about 2 minutes: 2 rounds of 1 s; rough")
+    add("--rounds", type=int, help="of each contender, in turn (5)")
+    add("--seconds", type=int, help="each measurement, whole seconds (3)")
+    add("--work", action="append", default=[], metavar="TEXT", help=f"only works that contain it: {'; '.join(WORKS)}")
+    add("--venv", action="append", default=[], metavar="NAME=PATH", help=f"environment of one of {', '.join(RIVALS)}")
+    add("--venvs", type=Path, metavar="DIR", help="a folder of them, as benchmarks.serving.venvs makes it")
+    add("--save", type=Path, metavar="DIR", help="write performance.json and performance.png there")
+    add("--doc", type=Path, metavar="FILE", help="write the tables between the markers of this Markdown file")
+    add("--read", type=Path, metavar="JSON", help="measure nothing: show (--save: draw, --doc: write) an earlier run")
+    add("--strict", action="store_true", help="exit code 1 where a mark is not met")
+    return flags
 
 
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def served(contender: str, folder: Path) -> Iterator[Served]:
-    """The contender as a process, once it is ready."""
-    http, grpc = free_port(), free_port()
-    name, _, workers = contender.partition("x")
-    if name == "hallmark":
-        command = ["-m", "inference_services.runtime", "--model-name=bench", f"--model-dir={folder}"]
-        command += ["--host=127.0.0.1", f"--http-port={http}", f"--grpc-port={grpc}", f"--workers={workers or 1}"]
-    else:
-        command = ["-m", "benchmarks.serving.contenders", name, str(folder), str(http), str(grpc)]
-    begun = time.monotonic()
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not _answers(http):
-            if process.poll() is not None or time.monotonic() - begun > 60:
-                raise SystemExit(f"{contender} did not start")
-            time.sleep(0.02)
-        yield Served(process, http, grpc, time.monotonic() - begun)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def json_body(rows: int, width: int) -> tuple[bytes, dict[str, str]]:
-    """Floats as JSON."""
-    data = [round(float(value), 4) for value in np.random.default_rng(1).normal(0, 1, rows * width)]
-    tensor = {"name": "input", "shape": [rows, width], "datatype": "FP32", "data": data}
-    return json.dumps({"id": "1", "inputs": [tensor]}).encode(), {"content-type": "application/json"}
-
-
-def binary_body(*shape: int) -> tuple[bytes, dict[str, str]]:
-    """Floats as a binary tensor, and the answer too."""
-    blob = np.random.default_rng(1).normal(0, 1, shape).astype(np.float32).tobytes()
-    tensor = {"name": "input", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": len(blob)}}
-    text = json.dumps({"id": "1", "inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
-    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(text))}
-    return text + blob, headers
-
-
-def rest(server: Served, body: bytes, headers: dict[str, str], *, seconds: float, connections: int) -> dict[str, float]:
-    """wrk against the infer route."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "body").write_bytes(body)
-        lines = ["wrk.method = 'POST'", f"wrk.body = io.open('{folder}/body', 'rb'):read('*all')"]
-        lines += [f"wrk.headers['{name}'] = '{value}'" for name, value in headers.items()]
-        Path(folder, "post.lua").write_text("\n".join(lines), encoding="utf-8")
-        url = f"http://127.0.0.1:{server.http}/v2/models/bench/infer"
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", f"{folder}/post.lua", url]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-    count = int(re.search(r"(\d+) requests in", text).group(1))  # type: ignore[union-attr]
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
-    errors = int(bad.group(1)) if bad else 0
-    errors += sum(map(int, broken.groups())) if broken else 0
-    return {"count": count, "p99": float(value) * _UNITS[unit], "errors": errors}
-
-
-def rpc(server: Served, *, seconds: float, connections: int) -> dict[str, float]:
-    """Two client processes against ModelInfer, 32 floats a request."""
-    from inference_services.runtime.rpc import protobufs
-
-    request = protobufs().ModelInferRequest(model_name="bench", id="1")
-    values = np.random.default_rng(1).normal(0, 1, 32).astype(np.float32)
-    request.inputs.add(name="input", datatype="FP32", shape=[1, 32]).contents.fp32_contents.extend(values.tolist())
-    command = [sys.executable, "-m", "benchmarks.serving.rpc_client", str(server.grpc), str(seconds)]
-    command += [str(connections // 2), request.SerializeToString().hex()]
-    clients = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    times = sorted(float(line) for client in clients for line in client.communicate()[0].split())
-    return {"count": len(times), "p99": 1e3 * times[int(len(times) * 0.99)], "errors": 0}
-
-
-def measure(work: str, contender: str, folder: Path, load: Any, *, seconds: float, connections: int) -> Result:
-    """One row: warmed up, then measured."""
-    with served(contender, folder) as server:
-        load(server, seconds=min(1.0, seconds), connections=connections)
-        cpu, begun = server.cpu(), time.monotonic()
-        found = load(server, seconds=seconds, connections=connections)
-        spent = server.cpu() - cpu
-        count = max(1, int(found["count"]))
-        rate = count / min(time.monotonic() - begun, seconds)
-        cost = 1e6 * spent / count
-        return Result(work, contender, rate, found["p99"], cost, int(found["errors"]), server.ready, server.memory())
-
-
-def works(root: Path) -> dict[str, tuple[Path, Any, int, tuple[str, ...]]]:
-    """What is measured: folder, load, connections, contenders."""
-    models.write(root / "small", models.small(), shape=(32,), output=(1,))
-    models.write(root / "cnn", models.cnn(), shape=(3, 224, 224), output=(10,))
-
-    def over_rest(body: bytes, headers: dict[str, str]) -> Any:
-        return lambda server, **options: rest(server, body, headers, **options)
-
-    cores = f"hallmarkx{len(os.sched_getaffinity(0))}"
-    return {
-        "32 floats, JSON": (
-            root / "small",
-            over_rest(*json_body(1, 32)),
-            32,
-            ("stock", "fastapi", "asgi", "hallmark", cores),
-        ),
-        "64 rows, binary": (root / "small", over_rest(*binary_body(64, 32)), 32, ("stock", "hallmark")),
-        "3x224x224, binary": (root / "cnn", over_rest(*binary_body(1, 3, 224, 224)), 8, ("stock", "hallmark", cores)),
-        "32 floats, gRPC": (root / "small", rpc, 32, ("stock", "hallmark")),
-    }
-
-
-def main() -> None:
-    """The table."""
-    flags = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    flags.add_argument("--seconds", type=float, default=5.0, help="each measurement (%(default)s)")
-    flags.add_argument("--work", default="", help="only the rows that contain this")
-    flags.add_argument("--json", type=Path, help="write the results here")
+def main() -> int:
+    """Measure, or read; then show."""
+    flags = parser()
     options = flags.parse_args()
-    if not shutil.which("wrk"):
-        raise SystemExit("wrk is needed: apt-get install wrk")
-    results = []
-    print(f"{'work':20} {'server':12} {'req/s':>8} {'x stock':>8} {'p99 ms':>8} {'cpu us':>8} {'x stock':>8} errors")
-    with tempfile.TemporaryDirectory() as root:
-        for work, (folder, load, connections, contenders) in works(Path(root)).items():
-            if options.work not in work:
-                continue
-            base: Result | None = None
-            for contender in contenders:
-                row = measure(work, contender, folder, load, seconds=options.seconds, connections=connections)
-                base = base or row
-                results.append(row)
-                print(
-                    f"{work:20} {contender:12} {row.rate:8.0f} {row.rate / base.rate:8.2f} {row.p99:8.1f} "
-                    f"{row.cpu:8.0f} {base.cpu / max(row.cpu, 1):8.2f} {row.errors:6d}",
-                    flush=True,
-                )
-    for name in ("stock", "hallmark"):
-        found = [row for row in results if row.contender == name]
-        if found:
-            print(f"{name}: ready in {min(row.ready for row in found):.2f} s, {found[0].memory:.0f} MiB")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in results], indent=2) + "\n", encoding="utf-8")
+    if options.read:
+        report = Report.model_validate_json(options.read.read_bytes())
+        report = report.model_copy(update={"verdicts": tuple(judge(mark, report.figures) for mark in MARKS)})
+    else:
+        works = [
+            work for work in WORKS if not options.work or any(each.lower() in work.lower() for each in options.work)
+        ]
+        if not works:
+            flags.error(f"expected part of a work: {'; '.join(WORKS)}; came {', '.join(options.work)}")
+        pythons = interpreters(options.venvs, dict(each.split("=", 1) for each in options.venv))
+        report = measure(
+            works,
+            pythons,
+            rounds=options.rounds or (2 if options.quick else 5),
+            seconds=options.seconds or (1 if options.quick else 3),
+        )
+    print(text(report))
+    if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
+        (options.save / "performance.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        plot.draw(report, options.save / "performance.png")
+    if options.doc:
+        write_doc(options.doc, report)
+    missed = [verdict for verdict in report.verdicts if verdict.met is False]
+    return 1 if report.failed or (options.strict and missed) else 0
+
+
+def interpreters(folder: Path | None, single: dict[str, str]) -> dict[str, str]:
+    """Rivals' interpreters by name; ends where one that is named is not there."""
+    found = dict(single)
+    if unknown := found.keys() - set(RIVALS):
+        raise SystemExit(f"--venv: expected a name of {', '.join(RIVALS)}; came {', '.join(unknown)}")
+    if folder is not None:
+        found = {name: str(folder / name) for name in RIVALS if (folder / name).is_dir()} | found
+    pythons = {name: str(Path(path).absolute() / "bin" / "python") for name, path in found.items()}
+    for name, python in pythons.items():
+        if not Path(python).exists():
+            raise SystemExit(f"--venv {name}: no {python}; make it with: python -m benchmarks.serving.venvs DIR {name}")
+    return pythons
+
+
+def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: int) -> Report:
+    """All the works."""
+    load.check_tools()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no contender is left behind
+    busy = others()
+    if busy > _QUIET:
+        print(f"others use {busy:.0%} of the CPU: expect figures that are too low and wander", file=sys.stderr)
+    begun = time.monotonic()
+    found: list[Figure] = []
+    failed: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="hallmark-bench-") as root:
+        scratch = Path(root)
+        photos = bodies.jpegs(_PHOTOS)
+        (scratch / "photos").mkdir()
+        for at, data in enumerate(photos):
+            (scratch / "photos" / f"{at:02d}.jpg").write_bytes(data)
+        setting = Setting(
+            scratch=scratch,
+            folders=models.folders(scratch / "models"),
+            photos=[bodies.photo(data) for data in photos],
+            texts=[bodies.photo_text(data) for data in photos],
+            cores=len(os.sched_getaffinity(0)),
+            rounds=rounds,
+            seconds=seconds,
+            pythons=pythons,
+            flags=_runtime_help(),
+        )
+        for work in works:
+            try:
+                found += WORKS[work](setting)
+            except (SystemExit, subprocess.SubprocessError, OSError) as error:
+                setting.tell(f"{work} was NOT measured: {error}")
+                failed.append(work)
+    figures = tuple(found)
+    verdicts = tuple(judge(mark, figures) for mark in MARKS)
+    took = time.monotonic() - begun
+    return Report(
+        machine=machine(busy),
+        rounds=rounds,
+        seconds=seconds,
+        took=took,
+        figures=figures,
+        verdicts=verdicts,
+        failed=tuple(failed),
+    )
+
+
+def others() -> float:
+    """The share of all cores that was in use over a second while we slept."""
+
+    def ticks() -> tuple[int, int]:
+        fields = [int(each) for each in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+
+    total, idle = ticks()
+    time.sleep(1)
+    after, still = ticks()
+    return 1 - (still - idle) / max(after - total, 1)
+
+
+def machine(busy: float) -> Machine:
+    """This one, now."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    packages = ("kserve", "onnxruntime", "numpy", "uvicorn")
+    return Machine(
+        cpu=names[0] if names else platform.machine(),
+        cores=len(os.sched_getaffinity(0)),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        versions={name: metadata.version(name) for name in packages},
+        commit=commit or "unknown",
+        busy=busy,
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+    )
+
+
+def _runtime_help() -> str:
+    """What flags this checkout's runtime has."""
+    command = [sys.executable, "-m", "inference_services.runtime", "--help"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""What a run found: figures, and the marks of issue 3 held against them; as a table, as JSON and in the doc."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+QUANTITIES = {
+    "rate": ("req/s", "{:,.0f}"),
+    "p50": ("p50 ms", "{:.2f}"),
+    "p99": ("p99 ms", "{:.2f}"),
+    "cpu": ("CPU µs", "{:,.0f}"),
+    "cores": ("cores", "{:.2f}"),
+    "client": ("client's", "{:.2f}"),
+    "errors": ("errors", "{:.0f}"),
+    "peak": ("peak req/s", "{:,.0f}"),
+    "offered": ("offered", "{:,.0f}"),
+    "share": ("of peak", "{:.2f}"),
+    "refused": ("refused/s", "{:,.0f}"),
+    "late": ("late/s", "{:,.0f}"),
+    "unanswered": ("unanswered", "{:.0f}"),
+    "refusal_p50": ("503 p50 ms", "{:.2f}"),
+    "refusal_p99": ("503 p99 ms", "{:.2f}"),
+    "lag_p99": ("sent late p99", "{:.2f}"),
+    "growth": ("grew MiB", "{:+.1f}"),
+    "lost": ("lost", "{:.0f}"),
+    "answered": ("answered", "{:,.0f}"),
+    "turned_away": ("turned away", "{:.0f}"),
+    "exit": ("exit code", "{:.0f}"),
+    "ready": ("ready s", "{:.2f}"),
+    "memory": ("MiB ready", "{:.0f}"),
+    "loaded": ("MiB loaded", "{:.0f}"),
+}
+"""Heading and form of each quantity, in the order of the columns; what is not here is in the JSON only."""
+BEGIN, END = "<!-- written by python -m benchmarks.serving: begin -->", "<!-- written: end -->"
+
+
+class Frozen(BaseModel):
+    """Data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(Frozen):
+    """One contender at one work: each quantity, a value a round."""
+
+    work: str
+    contender: str
+    values: dict[str, tuple[float, ...]]
+
+    def median(self, quantity: str) -> float:
+        """Over the rounds."""
+        return statistics.median(self.values[quantity])
+
+
+class Mark(Frozen):
+    """One thing that is asked for: `of`'s quantity, over `against`'s where there is one, against a bound."""
+
+    work: str
+    text: str
+    of: str
+    quantity: str
+    bound: float
+    at: Literal["least", "most"] = "least"
+    against: str = ""
+    unit: str = ""
+
+
+class Verdict(Frozen):
+    """A mark, what was measured (median, lowest and highest round), and whether it is met; None is not measured."""
+
+    mark: Mark
+    values: tuple[float, ...] = ()
+    met: bool | None = None
+
+
+class Machine(Frozen):
+    """Where and when; `busy` is the share of the CPU that others had just before."""
+
+    cpu: str
+    cores: int
+    kernel: str
+    python: str
+    versions: dict[str, str]
+    commit: str
+    busy: float
+    date: str
+
+
+class Report(Frozen):
+    """A whole run; `failed` names works that could not be measured."""
+
+    machine: Machine
+    rounds: int
+    seconds: int
+    took: float
+    figures: tuple[Figure, ...]
+    verdicts: tuple[Verdict, ...]
+    failed: tuple[str, ...] = ()
+
+
+def judge(mark: Mark, figures: tuple[Figure, ...]) -> Verdict:
+    """The mark against the figures: ratios are taken round by round, since a machine's speed wanders."""
+    found = {each.contender: each.values.get(mark.quantity, ()) for each in figures if each.work == mark.work}
+    values, base = found.get(mark.of, ()), found.get(mark.against, ())
+    if mark.against:
+        values = tuple(value / other for value, other in zip(values, base, strict=False) if other)
+    if not values:
+        return Verdict(mark=mark)
+    middle = statistics.median(values)
+    met = middle >= mark.bound if mark.at == "least" else middle <= mark.bound
+    return Verdict(mark=mark, values=values, met=met)
+
+
+def marks_table(report: Report) -> list[list[str]]:
+    """Work, mark, measured, met."""
+    rows = [["work", "mark", "measured", "rounds", "met"]]
+    for verdict in report.verdicts:
+        mark = verdict.mark
+        sign = "≥" if mark.at == "least" else "≤"
+        wanted = f"{sign} {_short(mark.bound)}{mark.unit} {mark.text}"
+        if verdict.met is None:
+            rows.append([mark.work, wanted, "–", "", "not measured"])
+            continue
+        middle, low, high = statistics.median(verdict.values), min(verdict.values), max(verdict.values)
+        spread = f"{_short(low)} – {_short(high)}"
+        rows.append([mark.work, wanted, f"{_short(middle)}{mark.unit}", spread, "met" if verdict.met else "NOT met"])
+    return rows
+
+
+def figure_tables(report: Report) -> dict[str, list[list[str]]]:
+    """By work: a row a contender, a column a quantity that any of them has."""
+    tables: dict[str, list[list[str]]] = {}
+    for work in dict.fromkeys(each.work for each in report.figures):
+        figures = [each for each in report.figures if each.work == work]
+        names = [name for name in QUANTITIES if any(name in each.values for each in figures)]
+        rows = [["", *(QUANTITIES[name][0] for name in names)]]
+        rows += [[each.contender, *(_cell(each, name) for name in names)] for each in figures]
+        tables[work] = rows
+    return tables
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _cell(figure: Figure, name: str) -> str:
+    if name not in figure.values:
+        return ""
+    form, values = QUANTITIES[name][1], figure.values[name]
+    middle = form.format(figure.median(name))
+    if name != "rate" or len(values) == 1:
+        return middle
+    return f"{middle} ({form.format(min(values))} – {form.format(max(values))})"
+
+
+def text(report: Report) -> str:
+    """For a terminal."""
+    parts = []
+    for work, rows in figure_tables(report).items():
+        parts += [f"\n{work}", _aligned(rows)]
+    return "\n".join([*parts, "\nthe marks of issue 3", _aligned(marks_table(report)), _where(report)])
+
+
+def markdown(report: Report) -> str:
+    """For the doc."""
+    parts = [_where(report), "", "### The marks", "", _piped(marks_table(report))]
+    for work, rows in figure_tables(report).items():
+        parts += ["", f"### {work}", "", _piped(rows)]
+    return "\n".join(parts)
+
+
+def write_doc(path: Path, report: Report) -> None:
+    """Put the tables between the doc's markers."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"expected the lines {BEGIN!r} and {END!r} in {path}")
+    path.write_text(f"{before}{BEGIN}\n\n{markdown(report)}\n\n{END}{after}", encoding="utf-8")
+
+
+def _where(report: Report) -> str:
+    machine = report.machine
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return (
+        f"{machine.date}, commit {machine.commit}: {machine.cores} cores of {machine.cpu}, Linux {machine.kernel}, "
+        f"Python {machine.python}; {versions}. Medians of {report.rounds} rounds of {report.seconds} s, in turn; "
+        f"{report.took / 60:.1f} minutes. Just before, others had {machine.busy:.0%} of the CPU."
+        + (f" NOT measured, since they failed: {', '.join(report.failed)}." if report.failed else "")
+    )
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _piped(rows: list[list[str]]) -> str:
+    head, *body = rows
+    rule = ["---", *["---:" for _ in head[1:]]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
