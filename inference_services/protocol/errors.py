@@ -16,12 +16,26 @@ A message never repeats what the client sent: it names the place and what was ex
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class Grpc(IntEnum):
+    """gRPC's codes, those that are answered here."""
+
+    INVALID_ARGUMENT = 3
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
 
 class ServeError(Exception):
     """An answer without tensors."""
 
     status = 500
-    grpc = "INTERNAL"
+    grpc = Grpc.INTERNAL
     reason = "internal"
 
     def __init__(self, message: str) -> None:
@@ -33,7 +47,7 @@ class BadRequest(ServeError):
     """The client sent what no model takes."""
 
     status = 400
-    grpc = "INVALID_ARGUMENT"
+    grpc = Grpc.INVALID_ARGUMENT
     reason = "malformed"
 
 
@@ -41,7 +55,7 @@ class UnknownPath(BadRequest):
     """No such model, version or route."""
 
     status = 404
-    grpc = "NOT_FOUND"
+    grpc = Grpc.NOT_FOUND
     reason = "not_found"
 
 
@@ -49,7 +63,7 @@ class WrongMethod(BadRequest):
     """The route is there, the method is not."""
 
     status = 405
-    grpc = "UNIMPLEMENTED"
+    grpc = Grpc.UNIMPLEMENTED
     reason = "method"
 
 
@@ -64,7 +78,7 @@ class TooLarge(BadRequest):
     """A body over the limit."""
 
     status = 413
-    grpc = "RESOURCE_EXHAUSTED"
+    grpc = Grpc.RESOURCE_EXHAUSTED
     reason = "too_large"
 
 
@@ -72,7 +86,7 @@ class Forbidden(BadRequest):
     """The route is known and closed on purpose."""
 
     status = 403
-    grpc = "PERMISSION_DENIED"
+    grpc = Grpc.PERMISSION_DENIED
     reason = "forbidden"
 
 
@@ -80,7 +94,7 @@ class Overloaded(ServeError):
     """It would not be done in time; `retry_after` is in seconds."""
 
     status = 503
-    grpc = "RESOURCE_EXHAUSTED"
+    grpc = Grpc.RESOURCE_EXHAUSTED
     reason = "overloaded"
 
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
@@ -92,7 +106,7 @@ class NotReady(ServeError):
     """Still loading, or draining."""
 
     status = 503
-    grpc = "UNAVAILABLE"
+    grpc = Grpc.UNAVAILABLE
     reason = "not_ready"
 
 

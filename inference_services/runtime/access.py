@@ -33,7 +33,7 @@ class AccessLog:
         self, protocol: str, status: int, seconds: float, *, rows: int, size: int, answered: int, trace: str
     ) -> None:
         """Write one answer where the sample takes it; a failure of the server itself always."""
-        if status < 500 and random.random() >= self._share:  # noqa: S311  a sample, not a secret
+        if status != 500 and random.random() >= self._share:  # noqa: S311  a sample, not a secret
             return
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),

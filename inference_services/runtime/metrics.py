@@ -29,7 +29,7 @@ _FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...], tuple[float, ...]]] =
     "cache_requests": ("counter", "Requests looked up in the response cache.", "result", ("hit", "miss"), ()),
     "cache_bytes": ("gauge", "Bytes of answers in the response cache.", "", ("",), ()),
     "access_dropped": ("counter", "Lines of the access log that could not be written.", "", ("",), ()),
-    "connections": ("gauge", "Open connections, REST and gRPC.", "", ("",), ()),
+    "connections": ("gauge", "Open connections.", "protocol", PROTOCOLS, ()),
     "capture_offered": ("counter", "Answered requests offered to the capture.", "", ("",), ()),
     "capture_sent": ("counter", "Captured requests that the sink took.", "", ("",), ()),
     "capture_dropped": ("counter", "Captured requests that were dropped, by reason.", "reason", DROPS, ()),
@@ -73,6 +73,11 @@ class Metrics:
     def add(self, name: str, value: str = "", amount: float = 1.0) -> None:
         """Raise a counter or move a gauge."""
         self._numbers[self._base + _SLOTS[name, value]] += amount
+
+    def fewest(self, name: str, value: str) -> bool:
+        """Has no other worker less of this gauge?"""
+        slot = _SLOTS[name, value]
+        return self._numbers[self._base + slot] <= min(self._numbers[slot::_SIZE])
 
     def set(self, name: str, amount: float) -> None:
         """Set a gauge of this worker."""

@@ -15,17 +15,6 @@ from inference_services.transport.http2 import Call, Reply
 
 _SERVICE = "inference.GRPCInferenceService"
 _INFER = f"/{_SERVICE}/ModelInfer".encode()
-_CODES = {
-    "INVALID_ARGUMENT": 3,
-    "NOT_FOUND": 5,
-    "PERMISSION_DENIED": 7,
-    "RESOURCE_EXHAUSTED": 8,
-    "UNIMPLEMENTED": 12,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-}
-"""gRPC's numbers for the names in the tree of errors."""
-
 Answer = Callable[[Reply], None]
 
 
@@ -135,4 +124,4 @@ class _Infer:
         return len(message)
 
     def refuse(self, error: ServeError) -> None:
-        self._reply(Reply(status=_CODES[error.grpc], text=error.message))
+        self._reply(Reply(status=error.grpc, text=error.message))

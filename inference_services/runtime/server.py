@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,12 +17,12 @@ from inference_services.capture import queue as capturing
 from inference_services.protocol.schema import Limits as ModelLimits
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
-from inference_services.runtime.metrics import Metrics
+from inference_services.runtime.metrics import PROTOCOLS, Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
 from inference_services.runtime.service import Load, Service
 from inference_services.transport import http1, workers
-from inference_services.transport.endpoint import Endpoint, Limits, close_door, listen
+from inference_services.transport.endpoint import Door, Endpoint, Limits, close_door, listen
 
 _SWITCH = 0.001
 """Seconds after which the model's thread lets the loop have the interpreter, so that health and refusals do not wait."""
@@ -84,17 +85,22 @@ async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.soc
         loop.add_signal_handler(number, stop.set)
     sys.setswitchinterval(_SWITCH)
     service = _service(options, bundle, metrics)
-    endpoints, servers = [_endpoint(options, metrics) for _ in listeners], []
+    endpoints = [_endpoint(options, metrics, protocol) for protocol, _ in zip(PROTOCOLS, listeners, strict=False)]
+    faces: list[Callable[[], asyncio.Protocol]] = [
+        partial(http1.Connection, endpoints[0], Rest(service, version=__version__))
+    ]
     if len(listeners) > 1:
         from inference_services.runtime.rpc import Rpc
         from inference_services.transport.http2 import Connection
 
-        rpc = Rpc(service, version=__version__)
         metadata = {"x-hallmark-revision": options.revision, "x-hallmark-model-version": options.version}
-        calls = partial(Connection, endpoints[1], rpc, metadata=metadata)
-        servers.append(await loop.create_server(calls, sock=listeners[1], backlog=1024))
-    requests = partial(http1.Connection, endpoints[0], Rest(service, version=__version__))
-    servers.append(await loop.create_server(requests, sock=listeners[0], backlog=1024))  # last: it says who is ready
+        faces.append(partial(Connection, endpoints[1], Rpc(service, version=__version__), metadata=metadata))
+    doors = [
+        Door(listener, face, fewest=partial(metrics.fewest, "connections", protocol))
+        for listener, face, protocol in zip(listeners, faces, PROTOCOLS, strict=False)
+    ]
+    for door in reversed(doors):  # REST last: it says who is ready
+        door.open()
     watches = [loop.create_task(one.watch()) for one in endpoints]
     _log.info("serving %s version %s, %s", options.name, options.version or "-", service.model.digest)
     await stop.wait()
@@ -104,8 +110,8 @@ async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.soc
         one.draining = True
     await asyncio.sleep(options.grace)
     await asyncio.gather(*(close_door(listener, timeout=options.drain) for listener in listeners))
-    for server in servers:
-        server.close()
+    for door in doors:
+        door.close()
     await asyncio.gather(*(one.drain(timeout=options.drain) for one in endpoints))
     for watch in watches:
         watch.cancel()
@@ -133,10 +139,10 @@ def _service(options: Options, bundle: Bundle, metrics: Metrics) -> Service:
     return service
 
 
-def _endpoint(options: Options, metrics: Metrics) -> Endpoint:
+def _endpoint(options: Options, metrics: Metrics, protocol: str) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
     return Endpoint(
         limits=options.limits,
         headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),
-        counted=lambda change: metrics.add("connections", amount=change),
+        counted=lambda change: metrics.add("connections", protocol, change),
     )

@@ -1,10 +1,11 @@
-"""A listening port and its connections: limits, a look at each once a second, and the way to an orderly end."""
+"""A listening port and its connections: who takes them in, limits, a look at each once a second, an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ctypes
+import logging
 import select
 import socket
 import struct
@@ -13,6 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Protocol
+
+_COURTESY = 0.002
+"""Seconds that a worker with more clients than another leaves a new one to that."""
+_BREATH = 0.5
+"""Seconds until the next try where the process has no file descriptor left."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,64 @@ def listen(host: str, port: int) -> socket.socket:
     listener.bind((host, port))
     listener.setblocking(False)
     return listener
+
+
+class Door:
+    """Takes clients in, one in a turn of the loop, and leaves them to another worker where that has fewer.
+
+    The workers share the listener. Whoever is idle would else take all that come at once, and few clients, such as the
+    gateways that speak HTTP/2, would all be one worker's.
+    """
+
+    def __init__(
+        self, listener: socket.socket, make: Callable[[], asyncio.Protocol], *, fewest: Callable[[], bool]
+    ) -> None:
+        self._listener = listener
+        self._make = make
+        self._fewest = fewest
+        self._loop = asyncio.get_running_loop()
+        self._patient = True
+        self._pause: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def open(self) -> None:
+        """Let clients in from now on."""
+        self._listener.listen(1024)
+        self._resume()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._loop.remove_reader(self._listener)
+        if self._pause is not None:
+            self._pause.cancel()
+        self._listener.close()
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener, self._take)
+
+    def _wait(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(seconds, self._resume)
+
+    def _take(self) -> None:
+        if self._patient and not self._fewest():
+            self._patient = False
+            self._wait(_COURTESY)
+            return
+        self._patient = True
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            _log.error("cannot take a client in: %s", error.strerror)
+            self._wait(_BREATH)
+            return
+        client.setblocking(False)
+        task: asyncio.Task[object] = self._loop.create_task(self._loop.connect_accepted_socket(self._make, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 # Drops packets that open a connection (SYN in the TCP flags), lets all others pass: classic BPF.
