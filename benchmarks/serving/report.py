@@ -57,7 +57,10 @@ class Figure(Frozen):
 
 
 class Mark(Frozen):
-    """One thing that is asked for: `of`'s quantity, over `against`'s where there is one, against a bound."""
+    """One thing that is asked for: `of`'s quantity, over `against`'s where there is one, against a bound.
+
+    shared: `against` and its load generator already use part of the cores, so the ratio has a ceiling (see `ceiling`).
+    """
 
     work: str
     text: str
@@ -67,6 +70,7 @@ class Mark(Frozen):
     at: Literal["least", "most"] = "least"
     against: str = ""
     unit: str = ""
+    shared: bool = False
 
 
 class Verdict(Frozen):
@@ -115,6 +119,14 @@ def judge(mark: Mark, figures: tuple[Figure, ...]) -> Verdict:
     return Verdict(mark=mark, values=values, met=met)
 
 
+def ceiling(mark: Mark, report: Report) -> float | None:
+    """The most that this machine allows of a ratio: all its cores over what `against` and its load generator use."""
+    base = [each for each in report.figures if (each.work, each.contender) == (mark.work, mark.against)]
+    if not mark.shared or not base or not {"cores", "client"} <= base[0].values.keys():
+        return None
+    return report.machine.cores / (base[0].median("cores") + base[0].median("client"))
+
+
 def marks_table(report: Report) -> list[list[str]]:
     """Work, mark, measured, met."""
     rows = [["work", "mark", "measured", "rounds", "met"]]
@@ -127,7 +139,9 @@ def marks_table(report: Report) -> list[list[str]]:
             continue
         middle, low, high = statistics.median(verdict.values), min(verdict.values), max(verdict.values)
         spread = f"{_short(low)} – {_short(high)}"
-        rows.append([mark.work, wanted, f"{_short(middle)}{mark.unit}", spread, "met" if verdict.met else "NOT met"])
+        most = ceiling(mark, report)
+        missed = "NOT met" if most is None else f"NOT met; these cores allow {_short(most)}"
+        rows.append([mark.work, wanted, f"{_short(middle)}{mark.unit}", spread, "met" if verdict.met else missed])
     return rows
 
 

@@ -26,6 +26,7 @@ def small(setting: Setting) -> list[Figure]:
     others = [Contender("plain FastAPI", "fastapi"), Contender("bare ASGI, msgspec", "asgi")]
     others += [Contender(name, name, python=setting.pythons[name]) for name in RIVALS if name in setting.pythons]
     ours = [HALLMARK, *setting.hallmark("hallmark, --batching off", "--batching=off")]
+    ours += setting.hallmark("hallmark, --batching off, a worker a core", "--batching=off", workers=setting.cores)
     ours += setting.hallmark(CORES, workers=setting.cores)
     folder = setting.folders["small"]
     return contest(

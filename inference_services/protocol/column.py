@@ -93,15 +93,12 @@ class Column:
 
     def from_json(self, raw: msgspec.Raw | bytes, rows: int) -> NDArray[Any]:
         """`data` of a JSON tensor, flat or nested as its shape."""
-        nested = bool(self.shape) and bytes(memoryview(raw)[:8]).replace(b" ", b"").startswith(b"[[")
         try:
-            values = self._nested.decode(raw) if nested else self._flat.decode(raw)
-            if nested:
-                return self._whole(np.array(values, dtype=self.dtype), rows)
+            values = self._flat.decode(raw)
         except UNREADABLE as error:
+            if self.shape and bytes(memoryview(raw)[:8]).replace(b" ", b"").startswith(b"[["):
+                return self._from_nested(raw, rows)
             raise self.wrong(explain(error, self.expected)) from None
-        except ValueError:
-            raise self.wrong(f"expected shape {[rows, *self.shape]}, came lists of unequal length") from None
         if len(values) != rows * self.size:
             raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, came {len(values)}")
         return self._array(values, rows)
@@ -170,7 +167,13 @@ class Column:
             array[:] = values
         return array.reshape(rows, *self.shape) if self.shape else array
 
-    def _whole(self, array: NDArray[Any], rows: int) -> NDArray[Any]:
+    def _from_nested(self, raw: msgspec.Raw | bytes, rows: int) -> NDArray[Any]:
+        try:
+            array = np.array(self._nested.decode(raw), dtype=self.dtype)
+        except UNREADABLE as error:
+            raise self.wrong(explain(error, self.expected)) from None
+        except ValueError:
+            raise self.wrong(f"expected shape {[rows, *self.shape]}, came lists of unequal length") from None
         if list(array.shape) != [rows, *self.shape]:
             raise self.wrong(f"expected shape {[rows, *self.shape]}, came data of shape {list(array.shape)}")
         return array

@@ -17,9 +17,9 @@ from inference_services.transport.http1 import Request, Response, refusal
 
 EXTENSIONS = ["model_repository_extension", "binary_tensor_data"]
 _JSON_LENGTH = b"inference-header-content-length"
-_GATEWAY_TIMEOUT = b"x-envoy-expected-rq-timeout-ms"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _BINARY = b"application/octet-stream"
+_MEDIA = frozenset((b"", b"application/json", _BINARY, b"application/x-www-form-urlencoded"))  # the last is `curl -d`
 
 Reply = Callable[[Response], None]
 
@@ -140,7 +140,7 @@ class _V2:
 
     @property
     def timeout(self) -> float | None:
-        given = self._request.headers.get(_GATEWAY_TIMEOUT)
+        given = self._request.headers.get(b"x-envoy-expected-rq-timeout-ms")
         return int(given) / 1000 if given is not None and given.isdigit() and 0 < len(given) < 10 else None
 
     @property
@@ -191,7 +191,7 @@ def _json_length(request: Request) -> int | None:
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise errors.WrongMedia("Content-Encoding: expected none")
     media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media not in (b"", b"application/json", _BINARY):
+    if media not in _MEDIA:
         raise errors.WrongMedia("Content-Type: expected application/json or application/octet-stream")
     given = headers.get(_JSON_LENGTH)
     if given is None:

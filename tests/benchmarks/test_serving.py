@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serving.marks import MARKS
-from benchmarks.serving.report import BEGIN, END, Figure, Mark, Report, judge, markdown, write_doc
+from benchmarks.serving.report import BEGIN, END, Figure, Mark, Report, ceiling, judge, markdown, write_doc
 from benchmarks.serving.works import WORKS
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,15 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert judge(ASK, (figure("a", 10),)).met is None
     assert judge(ASK.model_copy(update={"against": "", "at": "most", "bound": 5}), (figure("a", 10),)).met is False
+
+
+def test_a_ratio_of_workers_has_a_ceiling_where_the_client_has_its_part() -> None:
+    report = Report.model_validate_json((ROOT / "docs" / "performance.json").read_bytes())
+    values = {"rate": (10.0,), "cores": (0.9, 1.0, 1.1), "client": (0.25, 0.25, 0.25)}
+    base = Figure(work="w", contender="b", values=values)
+    report = report.model_copy(update={"figures": (base,), "machine": report.machine.model_copy(update={"cores": 2})})
+    assert ceiling(ASK, report) is None
+    assert ceiling(ASK.model_copy(update={"shared": True}), report) == pytest.approx(1.6)
 
 
 def test_every_mark_is_of_a_work() -> None:

@@ -149,7 +149,8 @@ CASES: dict[str, tuple[Any, str]] = {
     "header length of 5000 digits": (binary(FINE, 8, length="9" * 5000), "Inference-Header-Content-Length"),
     "header length within the JSON": (binary(FINE, 8, length="30"), "JSON"),
     # content type and encoding
-    "a form": ((b"a=b", {"content-type": "application/x-www-form-urlencoded"}), "Content-Type"),
+    "a form": ((b"a=b", {"content-type": "multipart/form-data; boundary=a"}), "Content-Type"),
+    "what curl -d calls a form": ((b"a=b", {"content-type": "application/x-www-form-urlencoded"}), "not valid JSON"),
     "gzip": ((b"\x1f\x8b", {"content-encoding": "gzip"}), "Content-Encoding"),
 }
 
