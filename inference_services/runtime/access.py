@@ -11,6 +11,7 @@ from typing import IO
 
 import msgspec
 
+from inference_services.protocol.ask import Ask
 from inference_services.runtime.metrics import Metrics
 
 _WAITING = 1000
@@ -29,22 +30,21 @@ class AccessLog:
         self._thread = threading.Thread(target=self._write, name="access log", daemon=True)
         self._thread.start()
 
-    def note(
-        self, protocol: str, status: int, seconds: float, *, rows: int, size: int, answered: int, trace: str
-    ) -> None:
+    def note(self, ask: Ask, status: int, seconds: float, *, rows: int, answered: int) -> None:
         """Write one answer where the sample takes it; a failure of the server itself always."""
         if status != 500 and random.random() >= self._share:  # noqa: S311  a sample, not a secret
             return
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             **self._origin,
-            "protocol": protocol,
+            "protocol": ask.protocol,
             "status": status,
             "ms": round(1000 * seconds, 3),
             "rows": rows,
-            "bytes_in": size,
+            "bytes_in": ask.size,
             "bytes_out": answered,
         }
+        trace = ask.context[0]
         if len(parts := trace.split("-")) == 4 and len(trace) == 55 and trace.isascii():
             line["trace_id"], line["span_id"] = parts[1], parts[2]
         try:

@@ -10,10 +10,10 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
 
 from inference_services.capture.queue import Capture, Exchange
 from inference_services.protocol import v2
+from inference_services.protocol.ask import Ask
 from inference_services.protocol.errors import ModelFault, NotReady, Overloaded, ServeError
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.access import AccessLog
@@ -50,34 +50,6 @@ class Load:
     saturated: float = 10.0
 
 
-class Ask(Protocol):
-    """One inference request, as its protocol knows it.
-
-    size:    bytes of the request;  timeout: seconds that the client gives, if it says so.
-    context: W3C traceparent and tracestate, as they came.
-    """
-
-    protocol: str
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def timeout(self) -> float | None: ...
-
-    @property
-    def context(self) -> tuple[str, str]: ...
-
-    def decode(self) -> v2.Request:
-        """The checked request; `BadRequest` where it is none."""
-
-    def answer(self, request: v2.Request, outputs: Outputs) -> int:
-        """Encode and send; the bytes of it."""
-
-    def refuse(self, error: ServeError) -> None:
-        """Send an answer without tensors."""
-
-
 @dataclass(slots=True)
 class _Job:
     ask: Ask
@@ -112,7 +84,7 @@ class Service:
         self._turn_began = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
-        self._refusing_since = self._refused_last = -math.inf
+        self._refusing_since = self._refused_last = self._admitted_last = -math.inf
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -164,7 +136,11 @@ class Service:
         """Seconds that the answer may take; `Overloaded` where it would take longer, before anything is decoded."""
         allowed = self.load.timeout if ask.timeout is None else min(ask.timeout, self.load.timeout)
         wait = _DOUBT * (self._waiting + 1) * self._pace.each + (now - self._turn_began if self._turn else 0.0)
-        if wait <= allowed and self._waiting < self.load.queued:
+        untried = (
+            not self._waiting and now - self._admitted_last > _CALM
+        )  # else one slow call could shut the door for ever
+        if (wait <= allowed and self._waiting < self.load.queued) or untried:
+            self._admitted_last = now
             return allowed
         if now - self._refused_last > _CALM:
             self._refusing_since = now
@@ -304,5 +280,4 @@ class Service:
         seconds = time.perf_counter() - begun
         self.metrics.answered(ask.protocol, status, seconds)
         if self.access is not None:
-            trace = ask.context[0]
-            self.access.note(ask.protocol, status, seconds, rows=rows, size=ask.size, answered=answered, trace=trace)
+            self.access.note(ask, status, seconds, rows=rows, answered=answered)

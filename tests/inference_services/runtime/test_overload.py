@@ -103,9 +103,22 @@ def test_a_server_that_refuses_for_long_is_not_ready_until_it_is_calm(start: Cal
 def test_the_gateways_own_time_limit_counts(start: Callable[..., Server], slow: Path) -> None:
     server = start(slow, "slow")
     server.wait_ready()
+    assert server.infer().status_code == 200
     assert server.infer(headers={"x-envoy-expected-rq-timeout-ms": "1"}).status_code == 503
     assert server.infer(headers={"x-envoy-expected-rq-timeout-ms": "1000"}).status_code == 200
     assert server.infer(headers={"x-envoy-expected-rq-timeout-ms": "soon"}).status_code == 200
+
+
+def test_one_slow_call_does_not_shut_the_door_for_ever(start: Callable[..., Server], slow: Path) -> None:
+    server = start(slow, "slow", "--batching=off", "--timeout=0.015")
+    server.wait_ready()
+    codes = []
+    for _ in range(4):
+        codes.append(server.infer().status_code)
+        time.sleep(1.05)
+    assert codes == [200] * 4
+    assert server.infer().status_code == 200
+    assert server.infer().status_code == 503
 
 
 @pytest.mark.parametrize("flags", [("--batching=on",), ("--batching=auto",), ("--batching=off",)])

@@ -1,0 +1,37 @@
+"""What REST and gRPC have in common: a request that can be decoded, answered or refused."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inference_services.protocol.errors import ServeError
+from inference_services.protocol.schema import Outputs
+from inference_services.protocol.v2 import Request
+
+
+class Ask(Protocol):
+    """One inference request, as its protocol knows it.
+
+    size:    bytes of the request;  timeout: seconds that the client gives, if it says so.
+    context: W3C traceparent and tracestate, as they came.
+    """
+
+    protocol: str
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def timeout(self) -> float | None: ...
+
+    @property
+    def context(self) -> tuple[str, str]: ...
+
+    def decode(self) -> Request:
+        """The checked request; `BadRequest` where it is none."""
+
+    def answer(self, request: Request, outputs: Outputs) -> int:
+        """Encode and send; the bytes of it."""
+
+    def refuse(self, error: ServeError) -> None:
+        """Send an answer without tensors."""
