@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import uvloop
+import toys
 
-from inference_services.transport.endpoint import Endpoint, Limits
 from inference_services.transport.http1 import Connection, Request, Response
 
 Reply = Callable[[Response], None]
 
 
-class Toy:
-    """A server on a loop and a thread of its own: echoes method, path and body, now, or later where the path says so."""
+class Toy(toys.Toy):
+    """Echoes method, path and body, now, or later where the path says so."""
 
     def __init__(self, **limits: Any) -> None:
-        self.errors: list[Any] = []
         self.seen: list[Request] = []
-        self.limits = Limits(**{"silence": 0.2, "linger": 0.5, **limits})
-        started = threading.Event()
-        self._thread = threading.Thread(target=lambda: uvloop.run(self._run(started)), daemon=True)
-        self._thread.start()
-        assert started.wait(10)
+        super().__init__(headers=b"x-revision: orders-00001\r\n", **limits)
 
-    async def _run(self, started: threading.Event) -> None:
-        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.endpoint = Endpoint(limits=self.limits, headers=b"x-revision: orders-00001\r\n")
-        server = await self.loop.create_server(lambda: Connection(self.endpoint, self._answer), "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        watch = self.loop.create_task(self.endpoint.watch())
-        started.set()
-        await self._stop.wait()
-        watch.cancel()
-        server.close()
-        await self.endpoint.drain(timeout=0)
+    def protocol(self) -> Connection:
+        return Connection(self.endpoint, self._answer)
 
     def _answer(self, request: Request, reply: Reply) -> None:
         self.seen.append(request)
@@ -56,12 +38,6 @@ class Toy:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert self.errors == []
-        assert self.endpoint.held == 0
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ import h2.events
 import h2.settings
 import hpack
 import pytest
-import uvloop
+import toys
 
-from inference_services.transport.endpoint import Endpoint, Limits
 from inference_services.transport.http2 import Call, Connection, Reply
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -52,36 +51,17 @@ def block(*extra: tuple[str, str], without: str = "") -> bytes:
     return encoder.encode([(*pair, True) for pair in HEADERS if pair[0] != without] + [(*pair, True) for pair in extra])
 
 
-class Toy:
-    """A server on a loop and a thread of its own: echoes, sleeps, refuses, or gives as many bytes as are asked for."""
+class Toy(toys.Toy):
+    """Echoes, sleeps, refuses, or gives as many bytes as are asked for."""
 
     def __init__(self, **limits: Any) -> None:
-        self.limits = Limits(**{"silence": 0.2, "linger": 0.5, **limits})
-        self.errors: list[Any] = []
         self.answered = 0
         self.waiting: list[Callable[[Reply], None]] = []
         self.calls: list[Call] = []
-        started = threading.Event()
-        self._thread = threading.Thread(target=lambda: uvloop.run(self._run(started)), daemon=True)
-        self._thread.start()
-        assert started.wait(10)
+        super().__init__(**limits)
 
-    async def _run(self, started: threading.Event) -> None:
-        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
-        self.endpoint = Endpoint(limits=self.limits)
-        metadata = {"x-revision": "orders-00001"}
-        server = await self.loop.create_server(
-            lambda: Connection(self.endpoint, self._answer, metadata=metadata), "127.0.0.1", 0
-        )
-        self.port = server.sockets[0].getsockname()[1]
-        self.server = server
-        watch = self.loop.create_task(self.endpoint.watch())
-        started.set()
-        await self._stop.wait()
-        watch.cancel()
-        server.close()
-        await self.endpoint.drain(timeout=0)
+    def protocol(self) -> Connection:
+        return Connection(self.endpoint, self._answer, metadata={"x-revision": "orders-00001"})
 
     def _answer(self, call: Call, reply: Callable[[Reply], None]) -> None:
         self.answered += 1
@@ -97,21 +77,6 @@ class Toy:
             self.waiting.append(reply)
         else:
             reply(Reply(status=12, text="no such method: 100 % naïve\n"))
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def drain(self, timeout: float = 10.0) -> Any:
-        self.loop.call_soon_threadsafe(self.server.close)
-        return asyncio.run_coroutine_threadsafe(self.endpoint.drain(timeout=timeout), self.loop)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert not self.errors
-        assert self.endpoint.held == 0
-        assert not self.endpoint.connections
 
     def raw(self, data: bytes = b"") -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
