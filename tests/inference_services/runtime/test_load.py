@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from served import Server, jpeg, order_inputs
 
@@ -271,6 +272,32 @@ def test_workers_share_a_port_and_their_numbers(start: Callable[..., Server], or
     server.client.close()
     server.client = httpx.Client(base_url=server.url, timeout=10)
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("port", ["http", "grpc"])
+def test_workers_take_clients_in_turn(start: Callable[..., Server], orders: tuple[Path, str], port: str) -> None:
+    server = start(orders[0], "orders", "--workers=2", env={"HALLMARK_MODEL_DIGEST": orders[1]})
+    server.wait_ready()
+    serving = 0
+    while serving < 2:  # the first to be ready takes whoever comes before the second is
+        serving += " serving orders " in server.process.stderr.readline()  # type: ignore[union-attr]
+    connections = [socket.create_connection(("127.0.0.1", getattr(server, port))) for _ in range(8)]
+
+    def shares() -> list[int]:
+        workers = psutil.Process(server.process.pid).children()
+        return [
+            sum(one.laddr.port == getattr(server, port) for one in worker.connections() if one.status == "ESTABLISHED")
+            for worker in workers
+        ]
+
+    end = time.monotonic() + 5
+    while sum(shares()) < 8 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert min(shares()) >= 2
+    for connection in connections:
+        connection.close()
+    server.client.close()
+    server.client = httpx.Client(base_url=server.url, timeout=10)
 
 
 def test_cold_start(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
