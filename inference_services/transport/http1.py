@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         if not self._begun:
-            if self._again is not None and not self._busy and data.startswith(self._known):
+            if self._again is not None and not (self._busy or self._waiting) and data.startswith(self._known):
                 request, length = self._again
                 if len(data) == len(self._known) + length and self._hold(length):
                     body = data[len(self._known) :]
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
         if keep and len(self._body) == 1:
             self._remember(request)
         self._reset()
-        if self._busy:
+        if self._busy or self._waiting:
             self._waiting.append((request, keep))
             self._transport.pause_reading()
         else:
