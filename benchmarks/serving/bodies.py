@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import csv
-import importlib.util
 import io
 import json
 import os
 import struct
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving.contenders import ROUTE
+from inference_services.protocol.pb import protobufs
 
 SIDE = 224
 
@@ -82,12 +81,7 @@ def order() -> Body:
 
 def infer_message() -> bytes:
     """32 floats as a ModelInferRequest, of KServe's generated messages: `import kserve` itself would read our flags."""
-    spec = importlib.util.find_spec("kserve")
-    assert spec is not None and spec.origin is not None
-    sys.path.insert(0, str(Path(spec.origin).parent / "protocol" / "grpc"))
-    messages: Any = importlib.import_module("grpc_predict_v2_pb2")
-    sys.path.pop(0)
-    request = messages.ModelInferRequest(model_name="bench", id="1")
+    request = protobufs().ModelInferRequest(model_name="bench", id="1")
     values = floats(1, 32).ravel().tolist()
     request.inputs.add(name="input", datatype="FP32", shape=[1, 32]).contents.fp32_contents.extend(values)
     message: bytes = request.SerializeToString()

@@ -19,7 +19,7 @@ SCORE = 0.444066
 @pytest.mark.parametrize("kind", ["http", "grpc"])
 def test_tritonclient(orders_server: Server, photos_server: Server, kind: str) -> None:
     addresses = [f"127.0.0.1:{getattr(server, kind)}" for server in (orders_server, photos_server)]
-    command = [sys.executable, str(Path(__file__).with_name("triton.py")), kind, *addresses]
+    command = [sys.executable, str(Path(__file__).with_name("tritonclient_talks.py")), kind, *addresses]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
