@@ -74,10 +74,11 @@ class Metrics:
         """Raise a counter or move a gauge."""
         self._numbers[self._base + _SLOTS[name, value]] += amount
 
-    def fewest(self, name: str, value: str) -> bool:
-        """Has no other worker less of this gauge?"""
+    def fewest(self, name: str, value: str, more: int) -> bool:
+        """With `more` of this gauge, has no other worker less by over a quarter?"""
         slot = _SLOTS[name, value]
-        return self._numbers[self._base + slot] <= min(self._numbers[slot::_SIZE])
+        rest = (self._numbers[at] for at in range(slot, len(self._numbers), _SIZE) if at != self._base + slot)
+        return self._numbers[self._base + slot] + more <= 1.25 * min(rest, default=float("inf"))
 
     def set(self, name: str, amount: float) -> None:
         """Set a gauge of this worker."""

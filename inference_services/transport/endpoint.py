@@ -17,6 +17,8 @@ from typing import Protocol
 
 _COURTESY = 0.002
 """Seconds that a worker with more clients than another leaves a new one to that."""
+_AT_ONCE = 64
+"""Clients taken in one turn of the loop: a busy loop has few turns, and a client that waits at the door is not seen."""
 _BREATH = 0.5
 """Seconds until the next try where the process has no file descriptor left."""
 _log = logging.getLogger(__name__)
@@ -113,14 +115,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Door:
-    """Takes clients in, one in a turn of the loop, and leaves them to another worker where that has fewer.
+    """Takes clients in as they come, and leaves them to another worker for a moment where that has fewer.
 
     The workers share the listener. Whoever is idle would else take all that come at once, and few clients, such as the
     gateways that speak HTTP/2, would all be one worker's.
     """
 
     def __init__(
-        self, listener: socket.socket, make: Callable[[], asyncio.Protocol], *, fewest: Callable[[], bool]
+        self, listener: socket.socket, make: Callable[[], asyncio.Protocol], *, fewest: Callable[[int], bool]
     ) -> None:
         self._listener = listener
         self._make = make
@@ -151,19 +153,25 @@ class Door:
         self._pause = self._loop.call_later(seconds, self._resume)
 
     def _take(self) -> None:
-        if self._patient and not self._fewest():
+        if self._patient and not self._fewest(0):
             self._patient = False
             self._wait(_COURTESY)
             return
         self._patient = True
-        try:
-            client, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as error:
-            _log.error("cannot take a client in: %s", error.strerror)
-            self._wait(_BREATH)
-            return
+        for taken in range(_AT_ONCE):
+            if taken and not self._fewest(taken):
+                return
+            try:
+                client, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                _log.error("cannot take a client in: %s", error.strerror)
+                self._wait(_BREATH)
+                return
+            self._admit(client)
+
+    def _admit(self, client: socket.socket) -> None:
         client.setblocking(False)
         task: asyncio.Task[object] = self._loop.create_task(self._loop.connect_accepted_socket(self._make, client))
         self._tasks.add(task)
