@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hallmark.domain import Domain, amount
+from hallmark.domain import Domain
 from hallmark.rollout.release import Release, Target
+from hallmark.section import amount
 
 RUNTIME = "hallmark-runtime"
 DRIFT_CONFIG = "drift-monitor"

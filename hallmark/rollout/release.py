@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hallmark.domain import validated
 from hallmark.errors import DeclarationError
 from hallmark.files import replace
+from hallmark.section import validated
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:

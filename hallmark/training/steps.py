@@ -95,7 +95,7 @@ def whole(options: dict[str, Any]) -> dict[str, Any]:
 
 def length(window: str) -> timedelta:
     """A duration such as 30d, as domain.yaml writes it."""
-    from hallmark.domain import duration
+    from hallmark.section import duration
 
     try:
         return duration(window)

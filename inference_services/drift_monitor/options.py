@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hallmark.domain import Drift, validated
+from hallmark.domain import Drift
 from hallmark.errors import DeclarationError
+from hallmark.section import validated
 
 
 @dataclass(frozen=True)

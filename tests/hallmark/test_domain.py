@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from hallmark import domain as domains
-from hallmark.domain import Domain, amount
+from hallmark.domain import Domain
 from hallmark.errors import DeclarationError
+from hallmark.section import amount
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,108 @@
+"""What declarations are made of: frozen sections without unknown keys, durations, quantities, and errors that name the key."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.json_schema import WithJsonSchema
+
+from hallmark.errors import DeclarationError
+
+M = TypeVar("M", bound=BaseModel)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+_SCALES = {
+    "": 1,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+_CRON_PART = re.compile(r"^(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*$")
+
+
+def duration(value: object) -> timedelta:
+    """A duration such as 500ms, 30s, 10m, 12h or 30d; `ValueError` says so where it is none."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("expected a duration such as 500ms, 30s, 10m, 12h or 30d")
+    number, unit = float(match.group(1)), match.group(2)
+    return timedelta(milliseconds=number) if unit == "ms" else timedelta(seconds=number * _UNITS[unit])
+
+
+def amount(quantity: str) -> float:
+    """A Kubernetes quantity such as 500m, 2 or 64Mi as a number."""
+    match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", quantity)
+    if match is None or match[2] not in _SCALES:
+        raise ValueError(f"expected a quantity such as 500m, 2 or 64Mi; came {quantity!r}")
+    return float(match[1]) * _SCALES[match[2]]
+
+
+def _short(value: timedelta) -> str:
+    milliseconds = round(value.total_seconds() * 1000)
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def _cron(value: object) -> object:
+    if isinstance(value, str):
+        parts = value.split()
+        if len(parts) != 6:
+            raise ValueError(f"expected a cron of 6 fields, seconds first (Kubeflow's form); this has {len(parts)}")
+        wrong = [part for part in parts if not _CRON_PART.match(part)]
+        if wrong:
+            raise ValueError(f"expected cron fields such as *, 5, 1-5, */15 or MON; not {wrong[0]!r}")
+    return value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(duration),
+    PlainSerializer(_short, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["500ms", "30s", "10m", "12h", "30d"]}),
+]
+Quantity = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(pattern=_QUANTITY)]
+Cron = Annotated[str, BeforeValidator(_cron)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
+
+
+class Section(BaseModel):
+    """A part of the declaration: frozen, and no key that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def validated(model: type[M], raw: object, shown: str) -> M:
+    """`raw` as `model`; every wrong key on its own line, as file: key, expected, got."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first, *rest = [_explain(shown, item) for item in error.errors()]
+        message, expected, came = first
+        more = "".join(f"\n  also {m}: expected {e}, came {c}" for m, e, c in rest)
+        raise DeclarationError(message, expected=expected, came=came + more, do=f"mend {shown}") from error
+
+
+def _explain(shown: str, item: Any) -> tuple[str, str, str]:
+    key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+    kind, got = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        return f"{shown}: {key}", "no such key", f"{key.rsplit('.', 1)[-1]}: {got!r}"
+    if kind == "missing":
+        return f"{shown}: {key}", "a value", "nothing"
+    text = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
+    return f"{shown}: {key}", text, "the section as written" if isinstance(got, dict) else repr(got)
