@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +124,42 @@ class Actuator:
                 "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             )
 
-    def shift(self, live: Object, *, percent: int | None, target: Target | None = None) -> Object:
-        """Patch model and share in one write; `Conflict` where the object changed since `live` was read."""
+    def config_map(self, namespace: str, name: str) -> Object:
+        """A ConfigMap; `NotFound` where there is none."""
+        return self._raw("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
+    def write_config_map(self, wanted: Object, *, create: bool) -> Object:
+        """Create a ConfigMap, or replace it with its resourceVersion as compare-and-set; `Conflict` where it lost."""
+        path = f"/api/v1/namespaces/{wanted['metadata']['namespace']}/configmaps"
+        if create:
+            return self._raw("POST", path, wanted)
+        return self._raw("PUT", f"{path}/{wanted['metadata']['name']}", wanted)
+
+    def shift(
+        self,
+        live: Object,
+        *,
+        percent: int | None,
+        target: Target | None = None,
+        notes: Mapping[str, str | None] | None = None,
+    ) -> Object:
+        """Patch model, share and annotations in one write; `Conflict` where the object changed since `live` was read.
+
+        notes: annotations to set, or with None to take away; untouched by default.
+        """
         predictor: Object = {"canaryTrafficPercent": percent}
         if target is not None:
             predictor |= model_of(target)
         meta = live["metadata"]
         body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": {"predictor": predictor}}
-        path = f"{_path(live)}/{meta['name']}"
-        return self._raw("PATCH", path, body, content="application/merge-patch+json")
+        if notes:
+            body["metadata"]["annotations"] = dict(notes)
+        return self._patch(live, body)
+
+    def note(self, live: Object, notes: Mapping[str, str | None]) -> Object:
+        """Set annotations, or with None take them away, and nothing else; compare-and-set as in `shift`."""
+        meta = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": dict(notes)}
+        return self._patch(live, {"metadata": meta})
 
     def wait(
         self,
@@ -164,6 +191,10 @@ class Actuator:
             came=condition(live or {}, "Ready"),
             do=f"look at `kubectl describe isvc {name} -n {name}`, or give it longer with --timeout",
         )
+
+    def _patch(self, live: Object, body: Object) -> Object:
+        path = f"{_path(live)}/{live['metadata']['name']}"
+        return self._raw("PATCH", path, body, content="application/merge-patch+json")
 
     def _raw(self, method: str, path: str, body: Object | None = None, *, content: str = "application/json") -> Object:
         answer = self._call(

@@ -34,6 +34,9 @@ class Limits(Section):
 
     errors: Share = Field(default=0.02, description="Share of failed requests that is too many, whatever stable does.")
     error_ratio: float = Field(default=2.0, gt=1, description="Times stable's share of failed requests.")
+    negligible: Share = Field(
+        default=0.005, gt=0, description="Below this share of failed requests no candidate is told from a better one."
+    )
     slow: Share = Field(default=0.05, description="Share of answers over serving.latency_objective that is too many.")
     slow_ratio: float = Field(default=2.0, gt=1, description="Times stable's share of slow answers.")
     invalid: Share = Field(default=0.002, description="Share of NaN, wrong shapes and values out of range.")

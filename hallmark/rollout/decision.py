@@ -1,0 +1,320 @@
+"""Forward, hold or back: a pure function of the policy, the evidence and the clock.
+
+A rule says against, wait, or ok. One against rolls back. While one waits the share is held, and at the deadline that is a roll-back
+too: too few answers, or a metric that is missing, never promote. All rules ok and the dwell over is the next step.
+
+The candidate's false-alarm rate is `policy.false_alarm`, shared equally by the tests that can speak against it; each is sequential
+(hallmark.rollout.sequential), so looking every second costs nothing. A promotion besides needs evidence of the same strength that
+the candidate is not `error_ratio` times as bad as stable, or under what is negligible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
+
+from hallmark.rollout import sequential
+from hallmark.rollout.evidence import Counts, Evidence, Frozen, Progress, Slice
+from hallmark.rollout.policy import Limits, Rollout
+
+Outcome = Literal["against", "wait", "ok", "unjudged"]
+TESTS = 9
+"""Tests that can speak against a candidate: errors and slowness each against stable and against a limit, invalid answers,
+scores, agreement, drift, costs."""
+
+
+class Reason(Frozen):
+    """What one rule says."""
+
+    rule: str
+    outcome: Outcome
+    text: str
+
+
+class Step(Frozen):
+    """What to do next. `percent` is the share to shift to; `reasons` has every rule, what decided first."""
+
+    action: Literal["hold", "shift", "promote", "rollback"]
+    percent: int | None = None
+    reasons: tuple[Reason, ...]
+
+    @property
+    def why(self) -> str:
+        """The reasons that decided, as a sentence."""
+        first = {"rollback": "against", "hold": "wait"}.get(self.action, "ok")
+        told = [reason.text for reason in self.reasons if reason.outcome == first] or [self.reasons[0].text]
+        return "; ".join(told)
+
+
+def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: datetime) -> Step:
+    """The next step of a rollout."""
+    reasons = list(_judged(policy, progress, evidence))
+    against = [reason for reason in reasons if reason.outcome == "against"]
+    if against:
+        return Step(action="rollback", reasons=_first("against", reasons))
+    waiting = [reason for reason in reasons if reason.outcome == "wait"]
+    if now - progress.started >= policy.deadline and (waiting or _next(policy, progress) != 100):
+        late = Reason(
+            rule="deadline",
+            outcome="against",
+            text=f"not promoted within {_words(policy.deadline.total_seconds())}"
+            + (": " + "; ".join(reason.text for reason in waiting) if waiting else ""),
+        )
+        return Step(action="rollback", reasons=(late, *_first("wait", reasons)))
+    held = (now - progress.since).total_seconds()
+    dwell = policy.dwell.total_seconds()
+    if progress.phase == "canary" and held < dwell:
+        waiting.append(Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {_words(dwell)} at this share"))
+        reasons.append(waiting[-1])
+    if waiting:
+        return Step(action="hold", reasons=_first("wait", reasons))
+    percent = _next(policy, progress)
+    return Step(action="promote" if percent == 100 else "shift", percent=percent, reasons=tuple(reasons))
+
+
+def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator[Reason]:
+    """What every rule says, in the order in which a person would ask."""
+    alpha = policy.false_alarm / TESTS
+    last = progress.phase == "canary" and _next(policy, progress) == 100
+    yield from _loaded(evidence)
+    yield from _counted(policy, progress, evidence)
+    yield from _failing(policy.limits, evidence, alpha, last=last)
+    yield from _slowness(policy.limits, evidence, alpha, last=last)
+    yield from _sane(policy.limits, evidence, alpha)
+    yield from _watched(evidence)
+    yield from _scored(policy.limits, evidence, alpha)
+    yield from _agreed(policy, progress, evidence, alpha)
+    yield from _priced(policy, evidence, last=last)
+
+
+def _loaded(evidence: Evidence) -> Iterator[Reason]:
+    if evidence.refused:
+        yield Reason(rule="model", outcome="against", text=f"it does not load: {evidence.refused}")
+    elif not evidence.ready:
+        yield Reason(rule="model", outcome="wait", text="it is not ready")
+    for each in evidence.missing:
+        yield Reason(rule="metrics", outcome="wait", text=f"missing: {each}")
+
+
+def _counted(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator[Reason]:
+    """Enough answers of both variants in this step; in shadow, enough pairs."""
+    if progress.phase == "shadow":
+        wanted = policy.shadow.minimum if policy.shadow else 0
+        pairs = _pairs(evidence)
+        text = f"{pairs} of {wanted} pairs of answers compared"
+        yield Reason(rule="samples", outcome="ok" if pairs >= wanted else "wait", text=text)
+        return
+    for name, counts in (("candidate", evidence.now.canary), ("stable", evidence.now.stable)):
+        # Where a candidate fails, what was meant for it is the sample; that it answered is not.
+        text = f"{counts.requests} of {policy.minimum_samples} requests to {name} at {progress.percent}%"
+        yield Reason(rule="samples", outcome="ok" if counts.requests >= policy.minimum_samples else "wait", text=text)
+    canary = evidence.total("canary")
+    if canary.requests >= policy.minimum_samples and not canary.answered:
+        yield Reason(
+            rule="samples", outcome="wait", text="its model server counted no answer, so nothing is known of them"
+        )
+
+
+def _failing(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -> Iterator[Reason]:
+    canary, stable = evidence.total("canary"), evidence.total("stable")
+    shown = f"{_share(canary.failed, canary.requests)} of its requests failed, {_share(stable.failed, stable.requests)} of stable's"
+    relative = _summed(evidence, "failed", ratio=limits.error_ratio)
+    limit = sequential.above(canary.failed, canary.requests, limit=limits.errors)
+    if relative >= _needed(alpha) or limit >= _needed(alpha):
+        yield Reason(rule="errors", outcome="against", text=shown)
+    elif last and not _is_good(canary.failed, canary.requests, limits.negligible, evidence, "failed", limits):
+        yield Reason(rule="errors", outcome="wait", text=f"{shown}: too few to tell it from one that fails more")
+    else:
+        yield Reason(rule="errors", outcome="ok", text=shown)
+
+
+def _slowness(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -> Iterator[Reason]:
+    canary, stable = evidence.total("canary"), evidence.total("stable")
+    shown = f"{_share(canary.slow, canary.requests)} of its answers are over the objective, {_share(stable.slow, stable.requests)} of stable's"
+    over = _rate(canary.slow, canary.requests) > limits.slow
+    relative = _summed(evidence, "slow", ratio=limits.slow_ratio)
+    limit = sequential.above(canary.slow, canary.requests, limit=limits.slow)
+    both = sequential.above(stable.slow, stable.requests, limit=limits.slow) >= _needed(alpha)
+    if (over and relative >= _needed(alpha)) or (limit >= _needed(alpha) and not both):
+        yield Reason(rule="latency", outcome="against", text=shown)
+    elif limit >= _needed(alpha):
+        yield Reason(rule="latency", outcome="wait", text=f"{shown}: both are over, so the candidate is not to blame")
+    elif last and not _is_good(canary.slow, canary.requests, limits.slow, evidence, "slow", limits):
+        yield Reason(rule="latency", outcome="wait", text=f"{shown}: too few to tell it from a slow one")
+    else:
+        yield Reason(rule="latency", outcome="ok", text=shown)
+
+
+def _sane(limits: Limits, evidence: Evidence, alpha: float) -> Iterator[Reason]:
+    canary = evidence.total("canary")
+    tried = canary.answered + canary.invalid
+    shown = f"{canary.invalid} of {tried} answers were NaN, misshapen, out of range, or none"
+    found = sequential.above(canary.invalid, tried, limit=limits.invalid) >= _needed(alpha)
+    yield Reason(rule="outputs", outcome="against" if found else "ok", text=shown)
+
+
+def _watched(evidence: Evidence) -> Iterator[Reason]:
+    """The drift monitor's verdicts: a candidate that drifts where stable does not is not what was registered."""
+    stable, canary = evidence.stable, evidence.canary
+    if stable is None or canary is None:
+        name = "stable" if stable is None else "the candidate"
+        yield Reason(rule="drift", outcome="wait", text=f"no drift verdict on {name}")
+    elif "INSUFFICIENT" in (stable.state, canary.state):
+        name, seen = ("stable", stable) if stable.state == "INSUFFICIENT" else ("the candidate", canary)
+        why = f": {seen.reasons[0]}" if seen.reasons else ""
+        yield Reason(rule="drift", outcome="wait", text=f"the drift verdict on {name} is INSUFFICIENT{why}")
+    elif canary.state == "OK":
+        yield Reason(rule="drift", outcome="ok", text=f"drift: candidate OK, stable {stable.state}")
+    elif stable.state == "OK" or not canary.inputs:
+        what = ", ".join((*canary.outputs, *canary.inputs)[:3])
+        yield Reason(
+            rule="drift", outcome="against", text=f"it drifts from its own reference ({what}), stable does not"
+        )
+    else:
+        what = ", ".join(canary.inputs[:3])
+        yield Reason(
+            rule="drift", outcome="wait", text=f"the traffic is not what the candidate learned either ({what})"
+        )
+
+
+def _scored(limits: Limits, evidence: Evidence, alpha: float) -> Iterator[Reason]:
+    if _is_drifted(evidence):
+        yield Reason(rule="scores", outcome="unjudged", text="stable has drifted, so its scores are no yardstick")
+        return
+    for each in evidence.scores:
+        found = sequential.distance(each.stable, each.canary)
+        share = alpha / (2 * len(evidence.scores))
+        doubt = sum(sequential.radius(sum(counts), alpha=share) for counts in (each.stable, each.canary))
+        shown = f"{each.output} is {found:.2f} from stable's distribution, {limits.score_shift:g} is allowed"
+        if found - doubt > limits.score_shift:
+            yield Reason(rule="scores", outcome="against", text=shown)
+        else:
+            yield Reason(rule="scores", outcome="ok" if found <= limits.score_shift else "wait", text=shown)
+    if not evidence.scores:
+        yield Reason(rule="scores", outcome="wait", text="no scores of both variants to compare")
+
+
+def _agreed(policy: Rollout, progress: Progress, evidence: Evidence, alpha: float) -> Iterator[Reason]:
+    """Verdicts on the same requests, overall and by slice; only a drifted stable is no yardstick."""
+    if policy.shadow is None:
+        return
+    if _is_drifted(evidence):
+        yield Reason(rule="agreement", outcome="unjudged", text="stable has drifted, so its verdicts are no yardstick")
+        return
+    limit = policy.shadow.disagreement
+    parts = [each for each in evidence.slices if each.pairs]
+    worst: list[tuple[float, Slice]] = []
+    for each in parts:
+        strength = sequential.above(each.changed, each.pairs, limit=limit)
+        if strength >= _needed(alpha / len(parts)):
+            yield Reason(rule="agreement", outcome="against", text=_changed(each, limit))
+            return
+        worst.append((_rate(each.changed, each.pairs), each))
+    if not worst:
+        # Once it has real traffic, the comparison of the shadow has been made, or the operator would not be here.
+        if progress.phase == "shadow":
+            yield Reason(rule="agreement", outcome="wait", text="no pair of answers was compared yet")
+        return
+    rate, most = max(worst, key=lambda pair: pair[0])
+    over = rate > limit and progress.phase == "shadow"
+    yield Reason(rule="agreement", outcome="wait" if over else "ok", text=_changed(most, limit))
+
+
+def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reason]:
+    cost = evidence.cost
+    if cost is None or cost.state == "NOT_ENOUGH_LABELS":
+        labels = min(cost.labels) if cost else 0
+        text = f"NOT_ENOUGH_LABELS: {labels} of {policy.labels.minimum} final labels"
+        waits = policy.labels.required and last
+        yield Reason(rule="labels", outcome="wait" if waits else "unjudged", text=text)
+        return
+    more = cost.canary - cost.stable
+    allowed = policy.labels.regression * cost.stable
+    shown = f"its wrong verdicts cost {cost.canary:.4g} an answer, stable's {cost.stable:.4g}"
+    if more - cost.radius > allowed:
+        yield Reason(rule="labels", outcome="against", text=shown)
+    else:
+        waits = last and policy.labels.required and more > allowed
+        yield Reason(rule="labels", outcome="wait" if waits else "ok", text=shown)
+
+
+def _is_good(
+    bad: int, of: int, margin: float, evidence: Evidence, name: Literal["failed", "slow"], limits: Limits
+) -> bool:
+    """Is it shown that the candidate is under `margin`, or not `ratio` times as bad as stable?"""
+    needed = _needed(_MISS / 2)
+    if sequential.below(bad, of, limit=margin) >= needed:
+        return True
+    ratio = limits.error_ratio if name == "failed" else limits.slow_ratio
+    whole = 0.0
+    for each in evidence.exposures:
+        mine, theirs = each.canary, each.stable
+        whole += sequential.not_worse(
+            getattr(mine, name), mine.requests, getattr(theirs, name), theirs.requests, ratio=ratio
+        )
+    return whole >= needed
+
+
+_MISS = 0.005
+"""How often a candidate at the ratio that matters may pass as good."""
+
+
+def _summed(evidence: Evidence, name: Literal["failed", "slow"], *, ratio: float) -> float:
+    """Evidence that the candidate is worse than stable, step by step: the shares differ, and with them what is to be expected."""
+    strengths = []
+    for each in evidence.exposures:
+        mine, theirs = each.canary, each.stable
+        strengths.append(
+            sequential.worse(getattr(mine, name), mine.requests, getattr(theirs, name), theirs.requests, ratio=ratio)
+        )
+    return sum(strengths)
+
+
+def _pairs(evidence: Evidence) -> int:
+    return max((each.pairs for each in evidence.slices if each.name == OVERALL), default=0)
+
+
+OVERALL = "all"
+
+
+def _is_drifted(evidence: Evidence) -> bool:
+    return evidence.stable is not None and evidence.stable.state == "DRIFT"
+
+
+def _next(policy: Rollout, progress: Progress) -> int:
+    if progress.phase == "shadow":
+        return policy.steps[0]
+    return next((step for step in policy.steps if step > progress.percent), 100)
+
+
+def _needed(alpha: float) -> float:
+    return math.log(1 / alpha)
+
+
+def _rate(bad: int, of: int) -> float:
+    return bad / of if of else 0.0
+
+
+def _share(bad: int, of: int) -> str:
+    return f"{bad} of {of} ({_rate(bad, of):.1%})" if of else "0 of 0"
+
+
+def _changed(found: Slice, limit: float) -> str:
+    where = "" if found.name == OVERALL else f" where {found.name}"
+    return f"it changes {found.changed} of {found.pairs} verdicts ({_rate(found.changed, found.pairs):.1%}){where}, {limit:.1%} is allowed"
+
+
+def _first(outcome: Outcome, reasons: list[Reason]) -> tuple[Reason, ...]:
+    return tuple(sorted(reasons, key=lambda reason: reason.outcome != outcome))
+
+
+def _words(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{seconds:g} s"
+
+
+__all__ = ["OVERALL", "TESTS", "Counts", "Reason", "Step", "decide"]

@@ -1,0 +1,119 @@
+"""What is known of a rollout when a step is decided: counts by the variant a request was meant for, and what was seen of its answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hallmark.drift.verdict import State
+
+Phase = Literal["shadow", "canary"]
+
+
+class Frozen(BaseModel):
+    """A fact: frozen, with no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Counts(Frozen):
+    """One variant's requests.
+
+    requests: meant for it, as the gateway sent them.
+    failed:   of these, answered with 5xx, by nobody, or by the other variant because this one did not answer.
+    slow:     of these, done later than the objective, failover included.
+    answered: 200s that its model server counted.
+    invalid:  answers that its model server held back: NaN, a wrong shape, out of range, or an error in its code.
+    """
+
+    requests: int = Field(default=0, ge=0)
+    failed: int = Field(default=0, ge=0)
+    slow: int = Field(default=0, ge=0)
+    answered: int = Field(default=0, ge=0)
+    invalid: int = Field(default=0, ge=0)
+
+    def __add__(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in Counts.model_fields})
+
+
+class Exposure(Frozen):
+    """Both variants' requests while the share was `percent`."""
+
+    percent: int
+    stable: Counts = Counts()
+    canary: Counts = Counts()
+
+
+class Scores(Frozen):
+    """How one output of both variants is distributed: counts over the same ordered bins."""
+
+    output: str
+    stable: tuple[int, ...]
+    canary: tuple[int, ...]
+
+
+class Slice(Frozen):
+    """Pairs of answers to the same requests, and how many verdicts the candidate changed, in one slice of a column."""
+
+    name: str
+    pairs: int
+    changed: int
+
+
+class Seen(Frozen):
+    """The drift monitor's verdict on one variant, and which of its columns drifted."""
+
+    state: State
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+class Cost(Frozen):
+    """What both variants' wrong verdicts cost an answer, on final labels; `radius` is the half width of the difference's interval."""
+
+    state: Literal["NOT_ENOUGH_LABELS", "JUDGED"]
+    labels: tuple[int, int]
+    stable: float = 0.0
+    canary: float = 0.0
+    radius: float = 0.0
+
+
+class Progress(Frozen):
+    """Where a rollout is: `since` is when it came to this share."""
+
+    id: str
+    version: int
+    phase: Phase
+    percent: int
+    started: datetime
+    since: datetime
+
+
+class Evidence(Frozen):
+    """All that is known; what could not be read is named in `missing`, and `refused` says why the candidate does not load."""
+
+    exposures: tuple[Exposure, ...] = ()
+    scores: tuple[Scores, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    stable: Seen | None = None
+    canary: Seen | None = None
+    cost: Cost | None = None
+    ready: bool = True
+    refused: str = ""
+    missing: tuple[str, ...] = ()
+
+    @property
+    def now(self) -> Exposure:
+        """The requests of the step under way."""
+        return self.exposures[-1] if self.exposures else Exposure(percent=0)
+
+    def total(self, variant: Literal["stable", "canary"]) -> Counts:
+        """A variant's requests since the rollout began."""
+        whole = Counts()
+        for each in self.exposures:
+            whole = whole + getattr(each, variant)
+        return whole

@@ -1,0 +1,111 @@
+"""Counters into counts: what was added to each series since the last look, by variant, whatever restarted in between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from hallmark.rollout.evidence import Counts, Frozen
+from hallmark.rollout.samples import Sample
+
+GATEWAY_REQUESTS = "envoy_hallmark_requests"
+GATEWAY_BUCKETS = "envoy_hallmark_milliseconds_bucket"
+RUNTIME_ANSWERS = ("hallmark_rest_requests_total", "hallmark_grpc_requests_total")
+RUNTIME_REFUSED = "hallmark_refused_total"
+RUNTIME_BUCKETS = "hallmark_request_seconds_bucket"
+NAMES: tuple[str, ...] = (GATEWAY_REQUESTS, GATEWAY_BUCKETS, *RUNTIME_ANSWERS, RUNTIME_REFUSED, RUNTIME_BUCKETS)
+FAULT = "model"
+"""The runtime's reason for an answer that it held back."""
+
+
+class Variants(Frozen):
+    """The revisions that a rollout is between."""
+
+    stable: str
+    canary: str
+
+    def of(self, revision: str) -> str:
+        """stable, canary, or nothing for a revision of another time."""
+        return {self.stable: "stable", self.canary: "canary"}.get(revision, "")
+
+
+class Meter:
+    """The last value of each series. The first look is the baseline; a series that is new after it began at 0.
+
+    A value below the last one is a counter that began again, as a pod's do when it restarts: all of it is new.
+    """
+
+    def __init__(self, last: dict[str, float] | None = None) -> None:
+        self.last = last
+
+    def added(self, samples: Iterable[Sample]) -> list[Sample]:
+        """What each series grew by since the last look; nothing at the first."""
+        now = {_key(sample): sample for sample in samples}
+        before = self.last
+        # A series that is not there for a moment (a pod that restarts) keeps its last value.
+        self.last = {**(before or {}), **{key: sample.value for key, sample in now.items()}}
+        if before is None:
+            return []
+        grown = []
+        for key, sample in now.items():
+            was = before.get(key, 0.0)
+            grown.append(
+                Sample(sample.name, sample.labels, sample.value - was if sample.value >= was else sample.value)
+            )
+        return [sample for sample in grown if sample.value]
+
+
+def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, shadow: bool) -> dict[str, Counts]:
+    """What both variants' series grew by, as `Counts`.
+
+    objective: seconds; an answer counts as slow above the first bucket edge that is not under it.
+    shadow:    the candidate gets mirrored requests only, which the gateway does not answer: its own counters stand for them.
+    """
+    found = {}
+    for name, revision in (("stable", variants.stable), ("canary", variants.canary)):
+        mine = [sample for sample in grown if sample.labels.get("revision") == revision]
+        invalid = _sum(s for s in mine if s.name == RUNTIME_REFUSED and s.labels.get("reason") == FAULT)
+        answers = [sample for sample in mine if sample.name in RUNTIME_ANSWERS]
+        answered = _sum(sample for sample in answers if sample.labels.get("code") == "200")
+        if shadow and name == "canary":
+            failed = _sum(sample for sample in answers if sample.labels.get("code", "").startswith("5"))
+            requests = answered + failed
+            slow = _over(mine, RUNTIME_BUCKETS, objective)
+        else:
+            meant = [sample for sample in mine if sample.name == GATEWAY_REQUESTS]
+            requests = _sum(meant)
+            failed = _sum(sample for sample in meant if _has_failed(sample, name))
+            slow = _over(mine, GATEWAY_BUCKETS, objective * 1000)
+        found[name] = Counts(
+            requests=requests, failed=failed, slow=min(slow, requests), answered=answered, invalid=invalid
+        )
+    return found
+
+
+def _has_failed(sample: Sample, variant: str) -> bool:
+    """By the gateway's count: a client's error (4xx) is an answer, and the other variant's answer is none of this one."""
+    code = sample.labels.get("code", "")
+    if code.startswith("4"):
+        return False
+    return not code.startswith("2") or sample.labels.get("answered") != variant
+
+
+def _over(samples: Sequence[Sample], name: str, limit: float) -> int:
+    """How many observations of a histogram lie over the first edge that is not under `limit`."""
+    edges: dict[float, float] = {}
+    for sample in samples:
+        if sample.name == name:
+            edge = float(sample.labels["le"].replace("+Inf", "inf"))
+            edges[edge] = edges.get(edge, 0.0) + sample.value
+    if math.inf not in edges:
+        return 0
+    at = min((edge for edge in edges if edge >= limit * (1 - 1e-9)), default=math.inf)
+    return round(edges[math.inf] - edges[at])
+
+
+def _key(sample: Sample) -> str:
+    return sample.name + "{" + ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items())) + "}"
+
+
+def _sum(samples: Iterable[Sample]) -> int:
+    return round(sum(sample.value for sample in samples))

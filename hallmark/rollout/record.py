@@ -1,0 +1,100 @@
+"""What a watch remembers of one domain, in a ConfigMap of its namespace: so a restart, or another machine, goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from hallmark.errors import Conflict, NotFound
+from hallmark.rollout.evidence import Exposure, Frozen
+from hallmark.rollout.timeline import Timeline
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator
+
+NAME = "hallmark-watch"
+_KEY = "memory.json"
+_RUNS = 50
+
+
+class Submitted(Frozen):
+    """A training run that drift started: its key says for what, so that the same reason starts no second one."""
+
+    key: str
+    correlation: str
+    at: datetime
+    reason: str
+    state: str = "running"
+    version: int | None = None
+
+
+class Memory(Frozen):
+    """All of it.
+
+    rollout:   the id of the rollout that `exposures` and `series` belong to.
+    exposures: both variants' counts at each share so far.
+    series:    the last value of each counter, for the next look at it.
+    fence:     the highest fencing token that wrote this.
+    """
+
+    fence: int = 0
+    rollout: str = ""
+    exposures: tuple[Exposure, ...] = ()
+    series: dict[str, float] | None = None
+    runs: tuple[Submitted, ...] = ()
+    timeline: Timeline = Timeline()
+
+    def with_run(self, run: Submitted) -> Memory:
+        """The memory with a run, in the place of the one with its key."""
+        others = tuple(each for each in self.runs if each.key != run.key)
+        return self.model_copy(update={"runs": (*others, run)[-_RUNS:]})
+
+
+class Record:
+    """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
+
+    def __init__(self, actuator: Actuator, namespace: str) -> None:
+        self._actuator = actuator
+        self._namespace = namespace
+        self._version: str | None = None
+
+    def read(self) -> Memory:
+        """What is remembered; nothing yet, or another format's, is an empty memory."""
+        try:
+            found = self._actuator.config_map(self._namespace, NAME)
+        except NotFound:
+            self._version = None
+            return Memory()
+        self._version = str(found["metadata"]["resourceVersion"])
+        try:
+            return Memory.model_validate_json((found.get("data") or {}).get(_KEY, "{}"))
+        except ValidationError:
+            return Memory()
+
+    def write(self, memory: Memory) -> None:
+        """Remember this; `Conflict` where somebody else wrote since it was read, who then is the one that watches."""
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": NAME,
+                "namespace": self._namespace,
+                "labels": {"app.kubernetes.io/part-of": "hallmark"},
+            },
+            "data": {_KEY: json.dumps(memory.model_dump(mode="json"), separators=(",", ":"))},
+        }
+        if self._version is not None:
+            body["metadata"]["resourceVersion"] = self._version
+        try:
+            done = self._actuator.write_config_map(body, create=self._version is None)
+        except Conflict as error:
+            raise Conflict(
+                f"somebody else watches {self._namespace}",
+                expected=f"to be the only one that writes ConfigMap {NAME}",
+                came=error.message,
+                do="see who holds the lease: `kubectl get lease -n " + self._namespace + "`",
+            ) from error
+        self._version = str(done["metadata"]["resourceVersion"])
