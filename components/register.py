@@ -24,6 +24,7 @@ def register(
     decision: Input[Artifact],
     plots: Input[HTML],
     precision: Input[Artifact] = None,
+    correlation: str = "",
 ) -> int:
     """Give the version; the same digest is the same version."""
     from pathlib import Path
@@ -44,4 +45,5 @@ def register(
         decision=Path(decision.path),
         plots=Path(plots.path),
         precision=Path(precision.path) if precision else None,
+        correlation=correlation,
     )

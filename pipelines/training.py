@@ -37,7 +37,8 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
     """The graph of one domain's training, its declaration as defaults.
 
     A scheduled run leaves `as_of` empty and is as of the time it was scheduled for. `load` is never cached: with unchanged
-    parameters Kubeflow would take a day's retraining for done.
+    parameters Kubeflow would take a day's retraining for done. `correlation` names what the run is an answer to; it goes to
+    `register` alone, whose result is never cached, so that no step is done again for it.
     """
     training = declared.training
 
@@ -50,6 +51,7 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
         seed: int = training.seed,
         shift: str = "",
         options: dict[str, Any] = {},  # noqa: B006  Kubeflow reads it as a default and never changes it
+        correlation: str = "",
     ) -> None:
         loaded = load(
             domain=domain,
@@ -102,6 +104,7 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
                 evaluation=evaluation,
                 decision=judged.outputs["decision"],
                 plots=measured.outputs["plots"],
+                correlation=correlation,
                 **papers,
             )
             registered.set_caching_options(False)  # its effect is elsewhere

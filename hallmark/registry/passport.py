@@ -57,13 +57,18 @@ class Judgement(Record):
 
 
 class Request(Record):
-    """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder."""
+    """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder.
+
+    `correlation` names what it was an answer to, such as a verdict of drift; empty where a person asked. A later request that
+    came to the same digest came to this version, and its passport stays: the registry's tags name that request too.
+    """
 
     origin: str
     as_of: str
     seed: int
     shift: str
     options: dict[str, Any]
+    correlation: str = ""
 
 
 class Code(Record):
@@ -116,6 +121,7 @@ def issue(
     parity: Parity,
     precision: Precision,
     root: Path,
+    correlation: str = "",
 ) -> Passport:
     """The passport of the sealed model in `folder`, trained in the checkout at `root`."""
     profile = folder / "profile.json"
@@ -125,7 +131,9 @@ def issue(
         model=verify(folder),
         features=digest_file(folder / "features.py"),
         profile=digest_file(profile) if profile.is_file() else None,
-        request=Request(origin=origin, as_of=as_of, seed=seed, shift=shift, options=dict(options)),
+        request=Request(
+            origin=origin, as_of=as_of, seed=seed, shift=shift, options=dict(options), correlation=correlation
+        ),
         data=facts,
         code=checkout(root),
         libraries=_libraries(),

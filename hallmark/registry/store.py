@@ -36,6 +36,10 @@ PATIENCE = 1.5
 """Seconds to wait for a registry that is locked or slow to answer; MLflow alone waits 20."""
 _SET_UP = 60.0
 
+CORRELATION = "hallmark.correlation"
+"""Tag of a version: the ids of what it was trained for, oldest first; the same model is often an answer more than once."""
+_CORRELATIONS = 50
+
 _TAGS = ("digest", "data", "commit", "metric", "value")
 
 
@@ -75,6 +79,7 @@ class Version(BaseModel):
     value: float
     created: datetime
     precision: str
+    correlations: tuple[str, ...] = ()
 
 
 class Registry:
@@ -85,11 +90,15 @@ class Registry:
         self._made: Any = None
 
     def register(self, folder: Path, passport: Passport, *, plots: Mapping[str, Path] | None = None) -> int:
-        """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is."""
+        """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is.
+
+        That version then carries the correlation of both requests, and the passport of the first.
+        """
         verify(folder, expected=passport.model)
         with self._asked(writing=True) as client, self._alone():
             found = self._of_digest(client, passport.domain, passport.model)
             if found is not None:
+                self._correlate(client, passport.domain, found, passport.request.correlation)
                 return found
             number = self._add(client, folder, passport, plots or {})
             client.set_registered_model_alias(passport.domain, CHALLENGER, str(number))
@@ -145,6 +154,21 @@ class Registry:
             client.set_registered_model_alias(domain, name, str(number))
             if name == CHAMPION and CHALLENGER in self._aliases(client, domain).get(number, ()):
                 client.delete_registered_model_alias(domain, CHALLENGER)
+
+    def correlate(self, domain: str, version: int, correlation: str) -> None:
+        """Note that this version is an answer to `correlation` too; saying it twice changes nothing."""
+        with self._asked(writing=True) as client, self._alone():
+            self._correlate(client, domain, version, correlation)
+
+    def correlated(self, domain: str, correlation: str) -> int | None:
+        """The newest version that was trained for `correlation`; none where there is none yet."""
+        return next((row.version for row in self.versions(domain) if correlation in row.correlations), None)
+
+    def _correlate(self, client: Any, domain: str, version: int, correlation: str) -> None:
+        known = self._get(client, domain, version).tags.get(CORRELATION, "").split()
+        if correlation and correlation not in known:
+            kept = " ".join([*known, correlation][-_CORRELATIONS:])
+            client.set_model_version_tag(domain, str(version), CORRELATION, kept)
 
     def _add(self, client: Any, folder: Path, passport: Passport, plots: Mapping[str, Path]) -> int:
         from mlflow.entities import LoggedModelStatus
@@ -400,6 +424,7 @@ def _tags(passport: Passport) -> dict[str, str]:
         "metric": passport.metric,
         "value": repr(passport.metrics[passport.metric]),
         "precision": passport.precision.kept,
+        **({CORRELATION: passport.request.correlation} if passport.request.correlation else {}),
     }
 
 
@@ -418,4 +443,5 @@ def _version(item: Any, aliases: tuple[str, ...]) -> Version:
         value=float(item.tags["value"]),
         created=datetime.fromtimestamp(item.creation_timestamp / 1000, UTC),
         precision=item.tags.get("precision", "fp32"),  # a version of before there was a choice
+        correlations=tuple(item.tags.get(CORRELATION, "").split()),
     )

@@ -14,6 +14,7 @@ from hallmark.domain import Domain
 from hallmark.errors import GateRefused, NotFound
 from hallmark.files import replace
 from hallmark.registry.passport import Champion
+from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import cache, chain, process, steps
 from hallmark.training.cache import Cache
@@ -70,11 +71,13 @@ def train(
     seed: int | None = None,
     shift: str | None = None,
     options: Mapping[str, Any] | None = None,
+    correlation: str = "",
     report: Report = lambda event: None,
 ) -> Outcome:
     """Train `domain` as of a day (today), on the `window` before it (the declared one); `report` hears every event.
 
-    options: keywords for the domain's `fit`.
+    options:     keywords for the domain's `fit`.
+    correlation: what this is an answer to; the version carries it, and nothing is done again for it.
     Raises what stopped it: `ContractBroken`, `ModelRefused`, `Unavailable`, …; a refusal of the gate is in the outcome.
     """
     began = time.monotonic()
@@ -84,10 +87,13 @@ def train(
     try:
         remembered = chain.file(domain, arguments, settings)
         found, workspace = chain.reuse(domain, remembered, store, settings, report), None
+        if found is not None and found.version is not None and correlation:
+            Registry(settings).correlate(domain, found.version, correlation)
         if found is None:
             store.prune()
             workspace = process.workspace(domain, settings)
-            found = process.run(declared, arguments, workspace, settings, report)
+            asked = arguments | {"correlation": correlation}
+            found = process.run(declared, asked, workspace, settings, report)
             chain.remember(remembered, found)
         return _outcome(declared, arguments["as_of"], found, store, workspace, began, settings)
     except OSError as error:

@@ -329,6 +329,7 @@ def register(
     decision: Path,
     plots: Path,
     precision: Path | None = None,
+    correlation: str = "",
 ) -> int:
     """Register the model with its passport, once by digest, as challenger; give its version."""
     from hallmark.registry import passport as passports
@@ -346,6 +347,7 @@ def register(
         seed=seed,
         shift=shift,
         options=whole(options),
+        correlation=correlation,
         facts=passports.Facts.model_validate_json(facts.read_bytes()),
         evaluation=Evaluation.model_validate_json(evaluation.read_bytes()),
         judgement=passports.Judgement.model_validate_json(decision.read_bytes()),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,80 @@ def test_nothing_is_installed_at_run_time_and_every_image_is_set(spec: dict[str,
     assert "python" in training.TRAINING_IMAGE
 
 
-def test_a_scheduled_rerun_is_not_a_full_cache_hit(spec: dict[str, Any]) -> None:
-    load = spec["root"]["dag"]["tasks"]["load"]
-    assert not load["cachingOptions"].get("enableCache")
-    scheduled = load["inputs"]["parameters"]["scheduled"]["runtimeValue"]["constant"]
-    assert scheduled == "{{$.pipeline_job_schedule_time_utc}}"
-    assert spec["root"]["inputDefinitions"]["parameters"]["as_of"]["defaultValue"] == ""
-    # What reads the time it is as of reads it from load, so that it follows the schedule.
-    split = spec["root"]["dag"]["tasks"]["split"]["inputs"]["parameters"]["as_of"]
-    assert split["taskOutputParameter"]["producerTask"] == "load"
+SCHEDULED = "{{$.pipeline_job_schedule_time_utc}}"
+
+
+def silent(spec: dict[str, Any]) -> list[str]:
+    """Why a scheduled run with unchanged parameters would train on yesterday's data; nothing where it would not.
+
+    Kubeflow takes a step for done where caching is on and no input changed. `load` has to be done each time, as of the time
+    that was scheduled, and what reads that time has to read it from `load`.
+    """
+    tasks = spec["root"]["dag"]["tasks"]
+    load = tasks["load"]
+    stamp = load["inputs"]["parameters"].get("scheduled", {}).get("runtimeValue", {}).get("constant")
+    found = []
+    if load.get("cachingOptions", {}).get("enableCache") and stamp != SCHEDULED:
+        found.append("load is cached")
+    if stamp != SCHEDULED:
+        found.append("load is not told what time was scheduled")
+    if spec["root"]["inputDefinitions"]["parameters"]["as_of"].get("defaultValue") != "":
+        found.append("as_of is fixed")
+    day = tasks["split"]["inputs"]["parameters"]["as_of"].get("taskOutputParameter", {})
+    if day.get("producerTask") != "load":
+        found.append("split does not follow the day of load")
+    for name in ("validate", "split"):
+        if tasks[name]["inputs"]["artifacts"]["examples"].get("taskOutputArtifact", {}).get("producerTask") != "load":
+            found.append(f"{name} does not read what load gave")
+    return found
+
+
+def test_a_scheduled_rerun_is_never_a_silent_cache_hit(spec: dict[str, Any]) -> None:
+    assert silent(spec) == []
+    assert not spec["root"]["dag"]["tasks"]["load"]["cachingOptions"].get("enableCache")
+
+
+def test_whoever_takes_that_away_is_told(spec: dict[str, Any]) -> None:
+    def without(change: Callable[[dict[str, Any]], object]) -> list[str]:
+        other = copy.deepcopy(spec)
+        change(other["root"])
+        return silent(other)
+
+    def cached(root: dict[str, Any]) -> None:
+        root["dag"]["tasks"]["load"]["cachingOptions"] = {"enableCache": True}
+
+    def unscheduled(root: dict[str, Any]) -> None:
+        root["dag"]["tasks"]["load"]["inputs"]["parameters"]["scheduled"]["runtimeValue"]["constant"] = ""
+
+    def both(root: dict[str, Any]) -> None:
+        cached(root)
+        unscheduled(root)
+
+    def constant(root: dict[str, Any]) -> None:
+        root["dag"]["tasks"]["split"]["inputs"]["parameters"]["as_of"] = {"componentInputParameter": "as_of"}
+
+    assert without(cached) == []  # the time that was scheduled is an input, so it is a miss all the same
+    assert without(unscheduled) == ["load is not told what time was scheduled"]
+    assert without(both) == ["load is cached", "load is not told what time was scheduled"]
+    assert without(constant) == ["split does not follow the day of load"]
+    assert without(lambda root: root["inputDefinitions"]["parameters"]["as_of"].update(defaultValue="2026-11-01")) == [
+        "as_of is fixed"
+    ]
+
+
+def test_what_a_run_is_an_answer_to_reaches_register_and_no_step_whose_result_is_kept(spec: dict[str, Any]) -> None:
+    inside = spec["components"]["comp-condition-1"]["dag"]["tasks"]
+    outer = "pipelinechannel--correlation"
+    users = {
+        name
+        for name, task in [*spec["root"]["dag"]["tasks"].items(), *inside.items()]
+        if any(
+            value.get("componentInputParameter") in ("correlation", outer)
+            for value in task.get("inputs", {}).get("parameters", {}).values()
+        )
+    }
+    assert users == {"condition-1", "register"}
+    assert not inside["register"]["cachingOptions"].get("enableCache")
 
 
 def test_steps_with_an_effect_or_a_hidden_input_are_not_cached(spec: dict[str, Any]) -> None:
@@ -86,7 +153,7 @@ def test_parameters_default_to_the_declaration(spec: dict[str, Any]) -> None:
     assert spec["pipelineInfo"]["name"] == f"{declared.name}-training"
     assert parameters["window"] == declared.model_dump(mode="json")["training"]["window"]
     assert parameters["seed"] == declared.training.seed
-    assert set(parameters) == {"domain", "source", "as_of", "window", "seed", "shift", "options"}
+    assert set(parameters) == {"domain", "source", "as_of", "window", "seed", "shift", "options", "correlation"}
 
 
 def test_kubeflow_is_shown_plots_metrics_and_slices(spec: dict[str, Any]) -> None:

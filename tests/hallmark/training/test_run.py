@@ -92,6 +92,7 @@ def test_the_passport_says_where_the_version_comes_from(trained: Trained) -> Non
         "seed": 7,
         "shift": "",
         "options": {},
+        "correlation": "",
     }
     assert passport.data.rows == 1000
     assert passport.data.first is not None

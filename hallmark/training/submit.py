@@ -1,0 +1,69 @@
+"""A training handed in and found again by its key, wherever it runs: on this machine or as a run of Kubeflow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""Names one training for ever; a folder here, a run's name in Kubeflow."""
+
+State = Literal["running", "succeeded", "refused", "failed"]
+
+
+class Request(BaseModel):
+    """What to train, and why.
+
+    key:            the same key is the same run, whatever else is said with it.
+    as_of, window:  as for `hallmark train`; empty is today, and the declared window.
+    reason:         in words, for whoever reads the run.
+    correlation:    32 hex digits that follow it into the version; empty where nothing asked.
+    source, shift, options: as for `hallmark train`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Key
+    domain: str
+    as_of: str = ""
+    window: str = ""
+    reason: str = ""
+    correlation: str = Field(default="", pattern="^([0-9a-f]{32})?$")
+    source: str = "synthetic"
+    shift: str = ""
+    options: dict[str, Any] = {}
+
+
+class Run(BaseModel):
+    """How a training stands.
+
+    id:      what the place where it runs calls it.
+    state:   "refused" where a rule said no (contract, gate); "failed" where it broke, was killed or cancelled.
+    version: of the registered model, once it has succeeded.
+    message: what came of it, for a person; the reasons of a refusal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Key
+    id: str
+    domain: str
+    state: State
+    version: int | None = None
+    message: str = ""
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+class Runner(Protocol):
+    """Where trainings run. Both calls may be made again and again, and by many at once."""
+
+    def submit(self, request: Request) -> Run:
+        """Start this training, or give the run that its key has started before."""
+        ...
+
+    def find(self, key: str, domain: str) -> Run | None:
+        """The run of this key, as it stands now; none where there is none."""
+        ...
