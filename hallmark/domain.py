@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -121,6 +122,31 @@ class Serving(Section):
         return self
 
 
+class Freshness(Section):
+    """How old an input may be when it is scored. Stale inputs are a reason of their own, and never OK."""
+
+    column: str = Field(
+        description="Field of the request with the input's event time: RFC 3339, or seconds since 1970 as a number."
+    )
+    limit: Duration = Field(description="Older than this at scoring is stale.")
+
+    @model_validator(mode="after")
+    def _some(self) -> Freshness:
+        if not self.limit:
+            raise ValueError("expected limit to be longer than nothing, such as 5m; came 0s")
+        return self
+
+
+class FinalLabels(Section):
+    """When the model's error on final labels is judged, and how much worse than at release it may be."""
+
+    minimum: int = Field(default=300, ge=50, description="With fewer the answer is NOT_ENOUGH_LABELS.")
+    coverage: float = Field(
+        default=0.9, gt=0, le=1, description="Share of answers, up to some time, that need a label to judge any of them."
+    )
+    margin: float = Field(default=0.25, gt=0, description="Part by which the error may grow.")
+
+
 class Drift(Section):
     """What the drift monitor keeps, and when it speaks."""
 
@@ -129,14 +155,34 @@ class Drift(Section):
     threshold: float = Field(
         default=0.2, gt=0, description="Population stability index above which a column has drifted."
     )
+    shift: float = Field(
+        default=0.15,
+        gt=0,
+        le=1,
+        description="Shift of a number's ranks (Cliff's delta) above which it has drifted; 0.15 is 0.27 deviations.",
+    )
+    separation: float = Field(
+        default=0.75,
+        gt=0.5,
+        le=1,
+        description="AUC of telling new embeddings from the reference's above which they have drifted.",
+    )
     columns: tuple[str, ...] = Field(
         default=(), description="Columns to watch; empty watches every one in the reference profile."
     )
+    history: Duration | None = Field(
+        default=None,
+        description="This much of last year, from the day of training on, becomes references by part of the year.",
+    )
+    freshness: Freshness | None = Field(default=None, description="How old an input may be; none: not asked.")
+    labels: FinalLabels = FinalLabels()
 
     @model_validator(mode="after")
     def _reachable(self) -> Drift:
         if self.minimum > self.window:
             raise ValueError(f"expected minimum <= window, came {self.minimum} > {self.window}")
+        if self.history is not None and not timedelta(days=1) <= self.history <= timedelta(days=335):
+            raise ValueError("expected history from 1d to 335d: a part of last year")
         return self
 
 
@@ -171,6 +217,8 @@ class Domain(Section):
             raise ValueError("data.split is time, so data.event_time is needed: the column with an example's time")
         if self.data.label_delay and self.data.event_time is None:
             raise ValueError("data.label_delay is set, so data.event_time is needed: the delay counts from it")
+        if self.drift.history and self.data.event_time is None:
+            raise ValueError("drift.history is set, so data.event_time is needed: it says which part of the year")
         return self
 
     @property
@@ -223,6 +271,22 @@ def parse(path: Path, *, shown: str | None = None) -> Domain:
             f"{shown}: name", expected=f"{path.parent.name!r}, the folder's name", came=repr(domain.name)
         )
     return domain
+
+
+def overridden(domain: Domain, changes: Sequence[str]) -> Domain:
+    """The declaration with keys set for this once: each of `changes` is KEY=VALUE, such as rollout.dwell=3s."""
+    raw = domain.model_dump(mode="json")
+    for change in changes:
+        key, equals, value = change.partition("=")
+        section, *path = key.split(".")
+        if not equals or not path:
+            raise DeclarationError("--set is not KEY=VALUE", expected="such as rollout.dwell=3s", came=repr(change))
+        place = raw
+        for part in (section, *path[:-1]):
+            found = place.get(part)
+            place[part] = place = dict(found) if isinstance(found, dict) else {}
+        place[path[-1]] = yaml.safe_load(value)
+    return validated(Domain, raw, f"{domain.name} with --set")
 
 
 def module(name: str, part: str, settings: Settings | None = None) -> ModuleType:

@@ -11,6 +11,8 @@ from hallmark.section import amount
 RUNTIME = "hallmark-runtime"
 DRIFT_CONFIG = "drift-monitor"
 VERSION_LABEL = "hallmark.dev/model-version"
+RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
+"""Knative's own: how long the last pod of a revision stays after its traffic went, so that a roll-back finds it warm."""
 DIGEST_ENV = "HALLMARK_MODEL_DIGEST"
 VERSION_ENV = "HALLMARK_MODEL_VERSION"
 
@@ -33,6 +35,7 @@ def inferenceservice(domain: Domain, release: Release) -> dict[str, Any]:
         "maxReplicas": serving.replicas.maximum,
         "timeout": max(1, round(serving.timeout.total_seconds())),
         "serviceAccountName": "predictor",
+        "annotations": {RETENTION: f"{domain.rollout.warm.total_seconds():g}s"},
         **model_of(served),
     }
     if release.percent is not None:

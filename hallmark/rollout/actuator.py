@@ -17,6 +17,14 @@ from hallmark.rollout.release import Target
 from hallmark.settings import Settings
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+SHADOW_NOTE = "hallmark.dev/shadow-percent"
+"""Annotation: this share of stable's requests is mirrored to the newest revision while that gets 0%."""
+ROLLOUT_NOTE = "hallmark.dev/rollout"
+"""Annotation: where a rollout is, as the JSON of `Progress`; written in the same patch as the share."""
+FENCE_NOTE = "hallmark.dev/fence"
+"""Annotation: the fencing token of the watch that wrote last."""
+OVER: dict[str, str | None] = {SHADOW_NOTE: None, ROLLOUT_NOTE: None}
+"""What the end of a rollout takes away."""
 _POLL = 0.2
 
 Object = dict[str, Any]
@@ -299,17 +307,24 @@ def _keep_rollout(current: Object, desired: Object) -> bool:
     return bool(before != mine)
 
 
-def _raise_failed(name: str, live: Object) -> None:
+def refusal(live: Object) -> str:
+    """Why the newest revision does not load; nothing where it does, or it is not known yet."""
     status = (live.get("status") or {}).get("modelStatus") or {}
     failure = status.get("lastFailureInfo") or {}
     newest = predictor_status(live).get("latestCreatedRevision")
-    if status.get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec") and failure.get(
-        "modelRevisionName"
-    ) in (newest, None):
+    if status.get("transitionStatus") not in ("BlockedByFailedLoad", "InvalidSpec"):
+        return ""
+    if failure.get("modelRevisionName") not in (newest, None):
+        return ""
+    return f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}"
+
+
+def _raise_failed(name: str, live: Object) -> None:
+    if came := refusal(live):
         raise ModelRefused(
             f"{name}: the new revision does not load, and gets no traffic",
-            expected=f"{newest} to become ready",
-            came=f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}",
+            expected=f"{predictor_status(live).get('latestCreatedRevision')} to become ready",
+            came=came,
             do=f"`hallmark rollback {name}`, mend the model, release again",
         )
 

@@ -77,6 +77,16 @@ class Answers:
                 found.append(Scores(output=name, stable=_binned(sides)[0], canary=_binned(sides)[1]))
         return tuple(found)
 
+    def means(self, shadow: Shadow | None) -> dict[str, float]:
+        """The mean of the verdict's output by variant, where it is a number; for the timeline."""
+        found = {}
+        for variant, rows in self._rows.items():
+            values = [row["outputs"].get(shadow.output) for row in rows.values()] if shadow else []
+            numbers = [value for value in values if isinstance(value, int | float)]
+            if numbers:
+                found[variant] = float(np.mean(numbers))
+        return found
+
     def cost(self, domain: Domain, *, now: datetime) -> Cost | None:
         """What wrong verdicts cost each variant; none where the domain does not say what a verdict is."""
         if self._shadow is None:

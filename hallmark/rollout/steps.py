@@ -6,13 +6,14 @@ While a rollout runs, the live object owns the model and the share; its end is w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hallmark.domain import Domain
 from hallmark.errors import NotFound, Refused
 from hallmark.render import inferenceservice
 from hallmark.rollout import release as releases
-from hallmark.rollout.actuator import Actuator, Note, Object, gets, live_target, predictor_status, ready, share
+from hallmark.rollout.actuator import OVER, Actuator, Note, Object, gets, live_target, predictor_status, ready, share
 from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
 
@@ -28,9 +29,11 @@ def release(
     settings: Settings,
     note: Note,
     seconds: float = SECONDS,
+    notes: Mapping[str, str | None] | None = None,
 ) -> Object:
     """Give version `target` `percent` of the traffic; the very first version of a domain gets all of it.
 
+    notes: annotations that are written with it.
     Refused while another candidate is being rolled out, or when `target` is the stable version already.
     """
     name = domain.name
@@ -53,7 +56,7 @@ def release(
             came=f"candidate {target.version}",
             do=f"`hallmark rollback {name}` or `hallmark promote {name}`",
         )
-    patched = actuator.shift(live, percent=percent, target=None if current == target else target)
+    patched = actuator.shift(live, percent=percent, target=None if current == target else target, notes=notes)
     note(f"asked for {percent}% to version {target.version}")
     return _wait(actuator, name, gets(percent), patched, seconds, f"{percent}% to version {target.version}")
 
@@ -77,7 +80,7 @@ def promote(actuator: Actuator, domain: Domain, *, settings: Settings, note: Not
             came="one that does not load",
             do=f"`hallmark rollback {name}`",
         )
-    patched = actuator.shift(live, percent=None)
+    patched = actuator.shift(live, percent=None, notes=OVER)
     _wait(actuator, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
     resting = releases.read(name, settings)
     previous = resting.stable if resting.stable != target else resting.previous
@@ -112,18 +115,26 @@ def rollback(
         note(f"no warm revision to pin: releasing version {good.version} again")
     else:
         # The good model goes with the first patch where it can: a live object that is wrong in its model is mended by it.
-        patched = actuator.shift(live, percent=0, target=good if share(live) is not None else None)
+        patched = actuator.shift(live, percent=0, target=good if share(live) is not None else None, notes=OVER)
         live = _wait(actuator, name, _pinned, patched, seconds, "all traffic back to the version before", failing=False)
         note(f"version {bad.version} gets nothing now")
     if good is None:
         return None
     patched = actuator.shift(_must(actuator, name), percent=0, target=good)
     _wait(actuator, name, ready, patched, seconds, f"version {good.version} ready again")
-    patched = actuator.shift(_must(actuator, name), percent=None)
+    finish(actuator, domain, good, settings=settings, note=note, seconds=seconds)
+    return good
+
+
+def finish(
+    actuator: Actuator, domain: Domain, good: Target, *, settings: Settings, note: Note, seconds: float = SECONDS
+) -> None:
+    """The last part of a roll-back, also of one that was cut off: all traffic to the good model's newest revision."""
+    name = domain.name
+    patched = actuator.shift(_must(actuator, name), percent=None, notes=OVER)
     _wait(actuator, name, gets(100), patched, seconds, f"all traffic to version {good.version}")
     releases.write(name, Release(stable=good), settings)
     note(f"version {good.version} is stable")
-    return good
 
 
 def _first(

@@ -1,0 +1,114 @@
+"""Looks at a rollout: counts from gateway and model servers, verdicts and answers from the drift monitors, as evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from hallmark.domain import Domain
+from hallmark.errors import HallmarkError
+from hallmark.rollout import meter
+from hallmark.rollout.actuator import predictor_status, ready, refusal
+from hallmark.rollout.answers import Answers
+from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Seen
+from hallmark.rollout.meter import Meter, Variants
+from hallmark.rollout.monitors import Monitors, Verdicts
+from hallmark.rollout.samples import Sample
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator, Object
+
+
+class Source(Protocol):
+    """Where samples of metrics come from: the parts themselves here, Prometheus on EKS."""
+
+    def read(self, namespace: str, names: Sequence[str]) -> list[Sample]:
+        """The samples called `names` now; `Unavailable` where they cannot be read."""
+
+
+class Observer:
+    """One rollout, looked at again and again. What it counted so far can be handed in, so that a restart goes on from there."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        actuator: Actuator,
+        source: Source,
+        *,
+        since: datetime,
+        series: dict[str, float] | None = None,
+        exposures: tuple[Exposure, ...] = (),
+    ) -> None:
+        self.exposures = exposures
+        self.latest: dict[str, Counts] = {}
+        self.verdicts: dict[str, Verdicts | None] = {}
+        self.means: dict[str, float] = {}
+        self._domain = domain
+        self._source = source
+        self._meter = Meter(series)
+        self._monitors = Monitors(actuator, domain.name)
+        self._answers = Answers(since=since.timestamp(), shadow=domain.rollout.shadow)
+
+    @property
+    def series(self) -> dict[str, float] | None:
+        """The last value of each counter."""
+        return self._meter.last
+
+    def look(self, live: Object, progress: Progress, *, now: datetime) -> Evidence:
+        """All that is known of the rollout now; what could not be read is named in it."""
+        component = predictor_status(live)
+        variants = Variants(
+            stable=str(component.get("latestRolledoutRevision") or ""),
+            canary=str(component.get("latestCreatedRevision") or ""),
+        )
+        missing = [*self._count(variants, progress), *self._ask(variants)]
+        self.means = self._answers.means(self._domain.rollout.shadow)
+        return Evidence(
+            exposures=self.exposures,
+            scores=self._answers.scores(),
+            slices=self._answers.slices(),
+            stable=_seen(self.verdicts.get("stable")),
+            canary=_seen(self.verdicts.get("canary")),
+            cost=self._answers.cost(self._domain, now=now),
+            ready=ready(live),
+            refused=refusal(live),
+            missing=tuple(missing),
+        )
+
+    def _count(self, variants: Variants, progress: Progress) -> list[str]:
+        if not self.exposures or self.exposures[-1].percent != progress.percent:
+            self.exposures = (*self.exposures, Exposure(percent=progress.percent))
+        self.latest = {}
+        try:
+            grown = self._meter.added(self._source.read(self._domain.namespace, meter.NAMES))
+        except HallmarkError as error:
+            return [error.message]
+        objective = self._domain.serving.latency_objective.total_seconds()
+        self.latest = meter.counts(grown, variants, objective=objective, shadow=progress.phase == "shadow")
+        last = self.exposures[-1]
+        counted = last.model_copy(
+            update={name: getattr(last, name) + self.latest[name] for name in ("stable", "canary")}
+        )
+        self.exposures = (*self.exposures[:-1], counted)
+        return []
+
+    def _ask(self, variants: Variants) -> list[str]:
+        try:
+            pods = self._monitors.pods()
+        except HallmarkError as error:
+            return [error.message]
+        missing = []
+        for name, revision in (("stable", variants.stable), ("canary", variants.canary)):
+            mine = pods.get(revision, [])
+            self.verdicts[name] = self._monitors.verdict(revision, mine) if mine else None
+            try:
+                rows, lost = self._monitors.answers(mine)
+                self._answers.take(name, rows, lost=lost)
+            except HallmarkError:
+                missing.append(f"the answers of {name}: its drift monitor does not answer")
+        return missing
+
+
+def _seen(found: Verdicts | None) -> Seen | None:
+    return None if found is None else found.seen

@@ -1,0 +1,419 @@
+"""The loop for one domain: drift of stable starts one training, its version a rollout, evidence moves that forward or back.
+
+Everything is a small `tick`: read the live object, look, decide, patch with its resourceVersion as compare-and-set. What must
+outlive a restart is in two places, the rollout's progress in an annotation written with the share, the rest in a `Record`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from hallmark.domain import Domain
+from hallmark.errors import Conflict, HallmarkError
+from hallmark.render import files
+from hallmark.rollout import release as releases
+from hallmark.rollout import steps
+from hallmark.rollout.actuator import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
+from hallmark.rollout.decision import Reason, Step, decide
+from hallmark.rollout.evidence import Counts, Phase, Progress
+from hallmark.rollout.monitors import Monitors, Verdicts
+from hallmark.rollout.observer import Observer, Source
+from hallmark.rollout.record import Memory, Record, Submitted
+from hallmark.rollout.release import Target
+from hallmark.rollout.timeline import Entry, Kind, Point, Side
+from hallmark.training.submit import Request, Run, Runner
+
+if TYPE_CHECKING:
+    from hallmark.registry.store import Registry
+    from hallmark.rollout.actuator import Actuator, Object
+    from hallmark.settings import Settings
+
+Tell = Callable[[Entry], None]
+_KEEP_SECONDS = 5.0
+_POINT_SECONDS = 2.0
+
+
+class Operator:
+    """Watches one domain; `tick` it again and again, from one thread.
+
+    source:   where counters come from.   runner: where training runs.   tell: hears every entry of the timeline.
+    training: what every training run that drift starts is given besides, such as its `source`.
+    fence:    the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        *,
+        actuator: Actuator,
+        source: Source,
+        registry: Registry,
+        runner: Runner,
+        settings: Settings,
+        tell: Tell,
+        training: Mapping[str, object] | None = None,
+        fence: int = 0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.domain = domain
+        self.fence = fence
+        self._actuator = actuator
+        self._source = source
+        self._registry = registry
+        self._runner = runner
+        self._settings = settings
+        self._tell = tell
+        self._training = dict(training or {})
+        self._clock = clock
+        self._record = Record(actuator, domain.namespace)
+        self._memory = self._record.read()
+        self._observer: Observer | None = None
+        self._monitors = Monitors(actuator, domain.name)
+        self._said: tuple[str, ...] = ()
+        self._kept = self._pointed = datetime.min.replace(tzinfo=UTC)
+        self._dirty = False
+        self._seen: Verdicts | None = None
+
+    def tick(self) -> None:
+        """Look once, and do what is to be done. What fails is told, and tried again at the next tick."""
+        now = self._clock()
+        try:
+            live = self._actuator.live(self.domain.name)
+            if live is not None:
+                self._step(live, now)
+        except HallmarkError as error:
+            # A conflict too: somebody else changed the object, and the next tick sees what they did.
+            self._trouble(error, now)
+        self._keep(now)
+
+    def close(self) -> None:
+        """Write down what is not yet."""
+        self._keep(self._clock(), must=True)
+
+    def _step(self, live: Object, now: datetime) -> None:
+        written = int((live["metadata"].get("annotations") or {}).get(FENCE_NOTE) or 0)
+        if written > self.fence:
+            raise Conflict(
+                f"another watch has taken over {self.domain.name}",
+                expected=f"fencing token {self.fence} or lower on the InferenceService",
+                came=str(written),
+            )
+        if written < self.fence:
+            # Before anything else, so that a watch that was only asleep finds out at its next write.
+            live = self._actuator.note(live, {FENCE_NOTE: str(self.fence)})
+        percent = share(live)
+        target = live_target(live)
+        component = predictor_status(live)
+        created, rolled_out = component.get("latestCreatedRevision"), component.get("latestRolledoutRevision")
+        if percent is None or not rolled_out or percent >= 100:
+            self._rest(live, str(rolled_out or ""), now)
+        elif target == releases.read(self.domain.name, self._settings).stable:
+            # A roll-back that was cut off: the good model has its revision, and only has to get the traffic.
+            if created != rolled_out and ready(live):
+                steps.finish(self._actuator, self.domain, target, settings=self._settings, note=_quiet)
+        else:
+            self._roll(live, target, percent, now)
+
+    # A rollout under way.
+
+    def _roll(self, live: Object, target: Target, percent: int, now: datetime) -> None:
+        progress = self._progress(live, target, percent, now)
+        if progress is None:
+            return
+        observer = self._observer_of(progress)
+        evidence = observer.look(live, progress, now=now)
+        self._memory = self._memory.model_copy(
+            update={"rollout": progress.id, "exposures": observer.exposures, "series": observer.series}
+        )
+        self._dirty = True
+        self._point(observer, progress, now)
+        step = decide(self.domain.rollout, progress, evidence, now=now)
+        if step.action == "hold":
+            self._hold(progress, step, now)
+        elif step.action == "shift":
+            self._shift(live, progress, step, now)
+        elif step.action == "promote":
+            self._promote(progress, step, now)
+        else:
+            self._roll_back(progress, step, now)
+
+    def _progress(self, live: Object, target: Target, percent: int, now: datetime) -> Progress | None:
+        """Where the rollout is; one that a person began or moved is taken over as it stands, from now on."""
+        notes = live["metadata"].get("annotations") or {}
+        phase: Phase = "canary" if percent else "shadow"
+        if not percent and SHADOW_NOTE not in notes:
+            return None  # A person pinned stable.
+        try:
+            found = Progress.model_validate_json(notes.get(ROLLOUT_NOTE, ""))
+        except ValidationError:
+            found = None
+        if found is not None and (found.version, found.percent) == (target.version, percent):
+            return found
+        same = found is not None and found.version == target.version
+        taken = Progress(
+            id=found.id if found and same else _new_id(),
+            version=target.version,
+            phase=phase,
+            percent=percent,
+            started=found.started if found and same else now,
+            since=now,
+        )
+        self._actuator.note(live, self._notes(taken))
+        what = "shadow, its answers are compared and not sent" if phase == "shadow" else f"{percent}% of the traffic"
+        self._say(phase, f"version {target.version}: {what}; begun by hand, taken over", taken, now)
+        return None
+
+    def _observer_of(self, progress: Progress) -> Observer:
+        if self._observer is None or self._memory.rollout != progress.id:
+            mine = self._memory.rollout == progress.id
+            self._observer = Observer(
+                self.domain,
+                self._actuator,
+                self._source,
+                since=progress.started,
+                series=self._memory.series if mine else None,
+                exposures=self._memory.exposures if mine else (),
+            )
+            self._said = ()
+        return self._observer
+
+    def _hold(self, progress: Progress, step: Step, now: datetime) -> None:
+        waiting = tuple(sorted({reason.rule for reason in step.reasons if reason.outcome == "wait"}))
+        if waiting != self._said:
+            self._said = waiting
+            where = "in shadow" if progress.phase == "shadow" else f"at {progress.percent}%"
+            self._say("hold", f"holds {where}: {step.why}", progress, now, reasons=step.reasons)
+
+    def _shift(self, live: Object, progress: Progress, step: Step, now: datetime) -> None:
+        moved = progress.model_copy(update={"phase": "canary", "percent": step.percent, "since": now})
+        self._actuator.shift(live, percent=step.percent, notes={**self._notes(moved), SHADOW_NOTE: None})
+        self._said = ()
+        self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
+
+    def _promote(self, progress: Progress, step: Step, now: datetime) -> None:
+        # A registry that is down says so before anything is changed.
+        self._registry.resolve(self.domain.name, progress.version)
+        steps.promote(self._actuator, self.domain, settings=self._settings, note=_quiet)
+        self._say("promote", f"version {progress.version} is stable", progress, now, percent=100, reasons=step.reasons)
+        self._registry.alias(self.domain.name, "champion", progress.version)
+        files.write(self._settings)
+        self._over()
+
+    def _roll_back(self, progress: Progress, step: Step, now: datetime) -> None:
+        good = steps.rollback(self._actuator, self.domain, settings=self._settings, note=_quiet)
+        back = f"; version {good.version} serves everything" if good else ""
+        self._say(
+            "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
+        )
+        self._over()
+
+    def _over(self) -> None:
+        self._observer, self._said = None, ()
+        self._memory = self._memory.model_copy(update={"rollout": "", "exposures": (), "series": None})
+
+    # At rest.
+
+    def _rest(self, live: Object, revision: str, now: datetime) -> None:
+        running = next((run for run in self._memory.runs if run.state == "running"), None)
+        seen = self._stable_verdict(revision)
+        self._rest_point(seen, now)
+        if running is not None:
+            self._follow(live, running, now)
+        elif seen is not None and seen.seen.state == "DRIFT" and self.domain.retrain.on_drift:
+            self._retrain(live, seen, now)
+
+    def _stable_verdict(self, revision: str) -> Verdicts | None:
+        pods = self._monitors.pods().get(revision, [])
+        found = self._monitors.verdict(revision, pods) if pods else None
+        before = self._seen.seen.state if self._seen else ""
+        if found is not None and found.seen.state != before:
+            self._seen = found
+            if found.seen.state == "DRIFT" or before == "DRIFT":
+                why = f": {'; '.join(found.seen.reasons)}" if found.seen.reasons else ""
+                self._say("drift", f"stable {found.seen.state}{why}", None, self._clock(), correlation=found.trace)
+        return found
+
+    def _retrain(self, live: Object, seen: Verdicts, now: datetime) -> None:
+        latest = max((run.at for run in self._memory.runs), default=None)
+        if latest is not None and now - latest < self.domain.retrain.cooldown:
+            return
+        version = live_target(live).version
+        columns = ", ".join((*seen.seen.inputs, *seen.seen.outputs)[:5])
+        window = self.domain.model_dump(mode="json")["training"]["window"]
+        as_of = str(self._training.get("as_of") or _tomorrow(now))
+        key = run_key(self.domain.name, champion=version, as_of=as_of, window=window, reason="drift")
+        correlation = seen.trace or _new_id()
+        given = {name: value for name, value in self._training.items() if name != "as_of"}
+        request = Request(
+            key=key,
+            domain=self.domain.name,
+            as_of=as_of,
+            window=str(given.pop("window", window)),
+            reason=f"drift of version {version}: {columns}",
+            correlation=correlation,
+            **given,  # type: ignore[arg-type]
+        )
+        # Remembered before it is asked for: a watch that ends in between finds the run by its key and starts no second one.
+        self._memory = self._memory.with_run(Submitted(key=key, correlation=correlation, at=now, reason=request.reason))
+        self._dirty = True
+        self._keep(now, must=True)
+        self._runner.submit(request)
+        self._say("training", f"started for {request.reason}", None, now, correlation=correlation)
+
+    def _follow(self, live: Object, running: Submitted, now: datetime) -> None:
+        run = self._runner.find(running.key, self.domain.name)
+        if run is None:
+            # It was remembered, and the watch ended before it was asked for, or could not ask.
+            others = tuple(each for each in self._memory.runs if each.key != running.key)
+            self._memory = self._memory.model_copy(update={"runs": others})
+            self._dirty = True
+            return
+        if run.state == "running":
+            return
+        self._memory = self._memory.with_run(running.model_copy(update={"state": run.state, "version": run.version}))
+        self._dirty = True
+        self._ended(live, running, run, now)
+
+    def _ended(self, live: Object, running: Submitted, run: Run, now: datetime) -> None:
+        if run.state != "succeeded" or run.version is None:
+            text = f"{run.state}: {run.message or 'no message'}"
+            self._say("training", text, None, now, correlation=running.correlation)
+            return
+        text = f"registered version {run.version}"
+        self._say("candidate", text, None, now, correlation=running.correlation, version=run.version)
+        target = Target.of(self._registry.resolve(self.domain.name, run.version))
+        if target == live_target(live):
+            text = "the same model as the one that serves: nothing to roll out"
+            self._say("hold", text, None, now, correlation=running.correlation, version=run.version)
+            return
+        self.begin(target, correlation=running.correlation)
+
+    def begin(self, target: Target, *, correlation: str = "") -> None:
+        """Begin the rollout of a version: in shadow where the policy has one, else at its first step."""
+        now = self._clock()
+        shadow = self.domain.rollout.shadow
+        percent = 0 if shadow else self.domain.rollout.steps[0]
+        phase: Phase = "shadow" if shadow else "canary"
+        progress = Progress(
+            id=correlation or _new_id(),
+            version=target.version,
+            phase=phase,
+            percent=percent,
+            started=now,
+            since=now,
+        )
+        notes: dict[str, str | None] = dict(self._notes(progress))
+        if shadow:
+            notes[SHADOW_NOTE] = f"{100 * shadow.share:g}"
+        what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic"
+        self._say(phase, f"version {target.version}: {what}", progress, now)
+        steps.release(
+            self._actuator,
+            self.domain,
+            target,
+            percent=percent,
+            settings=self._settings,
+            note=_quiet,
+            notes=notes,
+        )
+
+    # Telling and remembering.
+
+    def _notes(self, progress: Progress) -> dict[str, str | None]:
+        return {ROLLOUT_NOTE: progress.model_dump_json(), FENCE_NOTE: str(self.fence)}
+
+    def _say(
+        self,
+        kind: Kind,
+        text: str,
+        progress: Progress | None,
+        now: datetime,
+        *,
+        correlation: str = "",
+        version: int | None = None,
+        percent: int | None = None,
+        reasons: tuple[Reason, ...] = (),
+    ) -> None:
+        entry = Entry(
+            at=now,
+            correlation=progress.id if progress else correlation,
+            kind=kind,
+            text=text,
+            version=progress.version if progress else version,
+            percent=progress.percent if progress and percent is None else percent,
+            reasons=reasons,
+        )
+        self._memory = self._memory.model_copy(update={"timeline": self._memory.timeline.with_entry(entry)})
+        self._dirty = True
+        self._kept = datetime.min.replace(tzinfo=UTC)
+        self._tell(entry)
+
+    def _trouble(self, error: HallmarkError, now: datetime) -> None:
+        last = self._memory.timeline.entries[-1:]
+        text = error.message + (f": {error.came}" if error.came else "")
+        if last and last[0].kind == "trouble" and last[0].text == text:
+            return
+        self._say("trouble", text, None, now, correlation=self._memory.rollout)
+
+    def _point(self, observer: Observer, progress: Progress, now: datetime) -> None:
+        if not observer.latest:
+            return
+        sides = {
+            name: _side(observer.latest[name], observer.verdicts.get(name), observer.means.get(name))
+            for name in ("stable", "canary")
+        }
+        point = Point(at=now, percent=progress.percent, version=progress.version, **sides)
+        self._memory = self._memory.model_copy(update={"timeline": self._memory.timeline.with_point(point)})
+
+    def _rest_point(self, seen: Verdicts | None, now: datetime) -> None:
+        if (now - self._pointed).total_seconds() < _POINT_SECONDS * 5:
+            return
+        self._pointed = now
+        point = Point(at=now, stable=_side(Counts(), seen, None))
+        self._memory = self._memory.model_copy(update={"timeline": self._memory.timeline.with_point(point)})
+        self._dirty = True
+
+    def _keep(self, now: datetime, *, must: bool = False) -> None:
+        if not self._dirty or (not must and (now - self._kept).total_seconds() < _KEEP_SECONDS):
+            return
+        self._record.write(self._memory.model_copy(update={"fence": self.fence}))
+        self._kept, self._dirty = now, False
+
+
+def run_key(domain: str, *, champion: int, as_of: str, window: str, reason: str) -> str:
+    """The name of a training run that is wanted for this: the same wish is the same run."""
+    wish = "\n".join((domain, str(champion), as_of, window, reason))
+    return f"{domain}-{hashlib.sha256(wish.encode()).hexdigest()[:16]}"
+
+
+def _side(counts: Counts, seen: Verdicts | None, mean: float | None) -> Side:
+    return Side(
+        requests=counts.requests,
+        failed=counts.failed,
+        slow=counts.slow,
+        score=mean,
+        drift=seen.seen.state if seen else "",
+        psi=seen.psi if seen else None,
+    )
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _tomorrow(now: datetime) -> str:
+    """The day after, so that the training's data ends with today's."""
+    return (now + timedelta(days=1)).date().isoformat()
+
+
+def _quiet(_: str) -> None:
+    return
+
+
+__all__ = ["Memory", "Operator", "run_key"]

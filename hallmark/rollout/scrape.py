@@ -1,0 +1,53 @@
+"""Samples without a Prometheus: the gateway's own statistics, and each pod's /metrics through the API server's proxy."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hallmark.errors import Unavailable
+from hallmark.rollout.samples import Sample, parse
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator
+
+_PORT = 8080
+_SECONDS = 3.0
+
+
+class Scrape:
+    """Reads the cluster of one. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
+
+    def __init__(self, actuator: Actuator, *, gateway: Callable[[], str | None]) -> None:
+        self._actuator = actuator
+        self._gateway = gateway
+
+    def read(self, namespace: str, names: Sequence[str]) -> list[Sample]:
+        """The samples called `names` of the gateway and of every pod in `namespace`; `Unavailable` where one does not answer."""
+        found = parse(self._statistics(), names)
+        for pod in self._actuator.pods(namespace):
+            if _is_ready(pod):
+                text = self._actuator.sidecar(pod, "metrics", port=_PORT).decode("utf-8", "replace")
+                found += parse(text, names)
+        return found
+
+    def _statistics(self) -> str:
+        where = self._gateway()
+        if where is None:
+            raise Unavailable("the gateway is not up", do="hallmark up")
+        try:
+            url = f"http://{where}/stats/prometheus?filter=hallmark"
+            with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
+                return str(answer.read().decode("utf-8", "replace"))
+        except (OSError, urllib.error.URLError) as error:
+            raise Unavailable(
+                "the gateway's statistics do not answer", came=str(error), do="hallmark status"
+            ) from error
+
+
+def _is_ready(pod: dict[str, object]) -> bool:
+    status = pod.get("status")
+    conditions = status.get("conditions") if isinstance(status, dict) else None
+    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions or [])
