@@ -16,7 +16,7 @@ import httpx
 
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.files import replace
-from hallmark.local import routes
+from hallmark.local import listener, routes, xds
 from hallmark.local.processes import Child, Leash
 from hallmark.local.routes import Json, Service
 
@@ -50,7 +50,7 @@ class Envoy:
         self._write_endpoints(services)
         self._write("cds.json", routes.clusters(services, self._xds))
         self._write("rds.json", [routes.routes(services)])
-        replace(self._folder / "envoy.json", json.dumps(routes.bootstrap(self.port, self._xds), indent=1))
+        replace(self._folder / "envoy.json", json.dumps(listener.bootstrap(self.port, self._xds), indent=1))
         self._stopping = False
         await self._launch()
         self._watcher = asyncio.create_task(self._watch(), name="envoy")
@@ -175,7 +175,7 @@ class Envoy:
                 pause = 0.2
 
     def _write(self, name: str, resources: list[Json]) -> str:
-        version, text = routes.discovery(resources)
+        version, text = xds.discovery(resources)
         if self._versions.get(name) != version:
             replace(self._xds / name, text)
             self._versions[name] = version

@@ -1,40 +1,54 @@
 """What the gateway is told: the Envoy resources for a set of services, as plain data.
 
 A revision is a cluster. Traffic is split by weighted clusters; a canary's cluster holds the stable endpoint at priority 1, so that
-a request that the canary cannot take is retried on stable, and its answer says so (`x-hallmark-variant` is the endpoint's own).
+a request that the canary cannot take, or answers with a failure of its own, is tried again on stable, and its answer says so
+(`x-hallmark-variant` is the endpoint's own). A candidate in shadow has a second cluster, without stable, for mirrored copies.
+What the gateway counts is told in `listener`, under the names here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from hallmark.local.xds import TYPE, header, seconds, socket, watched
 
 Json = dict[str, Any]
 Variant = Literal["stable", "canary"]
 
 ROUTES = "hallmark"
 VARIANT_HEADER = "x-hallmark-variant"
-MAX_BODY_BYTES = 16 << 20
-MAX_HEADERS_KIB = 32
-MAX_CONNECTIONS = 4096
+REQUEST_HEADER = "x-hallmark-request-id"
+SHADOW_HEADER = "x-hallmark-shadow"
+REQUESTS = "envoy_hallmark_requests"
+"""Counter {service, revision, answered, code, grpc}."""
+MILLISECONDS = "envoy_hallmark_milliseconds"
+"""Histogram {service, revision}: _bucket with le, _sum, _count."""
+MIRRORED = "envoy_cluster_upstream_rq_xx"
+"""Counter {envoy_cluster_name, envoy_response_code_class}: for `shadow_cluster` what a candidate answered to mirrored copies."""
+GATEWAY = "gateway"
+"""Who answered, where it was the gateway itself."""
+OWN = "hallmark"
+"""The metadata of routes (service) and clusters (revision), by which requests are counted."""
+BUFFER = "envoy.filters.http.buffer"
+MAX_MIRRORED = 192
+"""Copies under way to one candidate; what is more is left out."""
 GATEWAY_FAILURES = "connect-failure,refused-stream,reset,gateway-error"
+SERVER_FAILURES = f"{GATEWAY_FAILURES},5xx,internal,unavailable,resource-exhausted,deadline-exceeded"
 
-_TYPE = "type.googleapis.com/"
-_ROUTE_CONFIG = _TYPE + "envoy.config.route.v3.RouteConfiguration"
-_CLUSTER = _TYPE + "envoy.config.cluster.v3.Cluster"
-_ENDPOINTS = _TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+_ROUTE_CONFIG = TYPE + "envoy.config.route.v3.RouteConfiguration"
+_CLUSTER = TYPE + "envoy.config.cluster.v3.Cluster"
+_ENDPOINTS = TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_BUFFER = "envoy.filters.http.buffer"
 
 
 _LIMITS: Json = {"priority": "DEFAULT", "max_connections": 1024, "max_pending_requests": 1024, "max_requests": 2048}
 # Only what says that the server is gone ejects a canary: an answer of 500 or 4xx is an answer (faults.md). Every request
-# that it drops may be tried again, since the tries go to stable.
+# that it drops or fails may be tried again, since the tries go to stable.
 _CANARY_ONLY: Json = {
     "outlier_detection": {
         "interval": "1s",
@@ -52,11 +66,27 @@ _CANARY_ONLY: Json = {
     },
     "circuit_breakers": {"thresholds": [{**_LIMITS, "max_retries": 1024}]},
 }
+# One more try is stable's; a second would go to the canary again, and wait for it again.
+_CANARY_TRIES = 1
 # Nothing stands behind stable: ejecting it would refuse what it can still answer, and unbounded tries would bury one
 # that says 503 because it is full.
 _STABLE_ONLY: Json = {
     "circuit_breakers": {
         "thresholds": [{**_LIMITS, "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 5}}]
+    },
+}
+# Copies are nobody's answers: no tries, and few at a time, so that a candidate that hangs holds little.
+_SHADOW_ONLY: Json = {
+    "circuit_breakers": {
+        "thresholds": [
+            {
+                "priority": "DEFAULT",
+                "max_connections": 128,
+                "max_pending_requests": 64,
+                "max_requests": MAX_MIRRORED,
+                "max_retries": 0,
+            }
+        ]
     },
 }
 
@@ -72,7 +102,10 @@ class Address(BaseModel):
 
 
 class Backend(BaseModel):
-    """A revision with its share of the traffic; no address while its pod is not ready. `health` is its readiness path."""
+    """A revision with its share of the traffic; no address while its pod is not ready.
+
+    health: its readiness path.  shadow: percent of stable's requests that are mirrored to it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,6 +115,7 @@ class Backend(BaseModel):
     address: Address | None = None
     grpc: bool = False
     health: str = "/v2/health/ready"
+    shadow: float = Field(default=0.0, ge=0, le=100)
 
 
 class Service(BaseModel):
@@ -115,6 +149,11 @@ def cluster_name(service: Service, backend: Backend) -> str:
     return f"{service.namespace}/{backend.revision}"
 
 
+def shadow_cluster(service: Service, backend: Backend) -> str:
+    """The cluster that mirrored copies for a revision go to; with `/grpc` after it for those over gRPC."""
+    return f"{cluster_name(service, backend)}/shadow"
+
+
 def routes(services: tuple[Service, ...]) -> Json:
     """The RouteConfiguration: by path and by host name for each service, and a clear 404 for everything else."""
     paths = [route for service in services for route in _path_routes(service)]
@@ -125,7 +164,7 @@ def routes(services: tuple[Service, ...]) -> Json:
         "name": ROUTES,
         "validate_clusters": True,
         "virtual_hosts": [_virtual_host("paths", ["*"], paths), *hosts],
-        "response_headers_to_add": [_header(VARIANT_HEADER, "%UPSTREAM_METADATA(envoy.lb:variant)%")],
+        "response_headers_to_add": [header(VARIANT_HEADER, "%UPSTREAM_METADATA(envoy.lb:variant)%")],
         "most_specific_header_mutations_wins": True,
     }
 
@@ -135,10 +174,13 @@ def clusters(services: tuple[Service, ...], endpoints: Path) -> list[Json]:
     found: list[Json] = []
     for service in services:
         for backend in service.backends:
-            name = cluster_name(service, backend)
-            found.append(_cluster(name, backend, endpoints, h2=False))
-            if backend.grpc:
-                found.append(_cluster(f"{name}/grpc", backend, endpoints, h2=True))
+            for h2 in (False, True) if backend.grpc else (False,):
+                suffix = "/grpc" if h2 else ""
+                own = _CANARY_ONLY if backend.variant == "canary" else _STABLE_ONLY
+                found.append(_cluster(cluster_name(service, backend) + suffix, backend, endpoints, h2=h2, own=own))
+                if backend.shadow:
+                    name = shadow_cluster(service, backend) + suffix
+                    found.append(_cluster(name, backend, endpoints, h2=h2, own=_SHADOW_ONLY))
     return found
 
 
@@ -147,13 +189,17 @@ def assignments(services: tuple[Service, ...]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for service in services:
         for backend in service.backends:
-            ranks: list[tuple[Address | None, Variant]] = [(backend.address, backend.variant)]
+            own: list[tuple[Address | None, Variant]] = [(backend.address, backend.variant)]
+            behind: list[tuple[Address | None, Variant]] = [(service.fallback, "stable")]
+            ranks = {cluster_name(service, backend): own}
             if backend.variant == "canary" and service.fallback:
-                ranks.append((service.fallback, "stable"))
-            name = cluster_name(service, backend)
-            found[name] = _assignment(name, ranks, h2=False)
-            if backend.grpc:
-                found[f"{name}/grpc"] = _assignment(f"{name}/grpc", ranks, h2=True)
+                ranks[cluster_name(service, backend)] = own + behind
+            if backend.shadow:
+                ranks[shadow_cluster(service, backend)] = own
+            for name, ranked in ranks.items():
+                found[name] = _assignment(name, ranked, h2=False)
+                if backend.grpc:
+                    found[f"{name}/grpc"] = _assignment(f"{name}/grpc", ranked, h2=True)
     return found
 
 
@@ -163,72 +209,39 @@ def endpoint_file(folder: Path, cluster: str) -> Path:
     return folder / f"eds-{slug}-{hashlib.sha256(cluster.encode()).hexdigest()[:6]}.json"
 
 
-def discovery(resources: list[Json]) -> tuple[str, str]:
-    """A discovery response with `resources`: its version, which is its content's digest, and its text."""
-    body = json.dumps(resources, sort_keys=True)
-    version = hashlib.sha256(body.encode()).hexdigest()[:16]
-    return version, json.dumps({"version_info": version, "resources": resources}, indent=1, sort_keys=True)
-
-
-def bootstrap(port: int, folder: Path) -> Json:
-    """The static part: the listener on loopback `port`, the admin on any free one, and the watched `folder`."""
-    return {
-        "node": {"id": "hallmark", "cluster": "hallmark"},
-        "admin": {"address": _socket("127.0.0.1", 0)},
-        "static_resources": {"listeners": [_listener(port, folder)]},
-        "dynamic_resources": {"cds_config": _watched(folder, "cds.json")},
-        "stats_config": {
-            "histogram_bucket_settings": [
-                {
-                    "match": {"prefix": "cluster"},
-                    "buckets": [1, 2, 5, 10, 20, 35, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000],
-                }
-            ]
-        },
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": _TYPE
-                        + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": MAX_CONNECTIONS,
-                    },
-                }
-            ]
-        },
-    }
-
-
 def _path_routes(service: Service) -> list[Json]:
     if not _weighted(service):
         text = f"no revision of {service.namespace}/{service.name} is ready yet"
         return [
-            _direct({"prefix": f"{service.prefix}/"}, 503, text),
-            _direct({"path": service.prefix}, 503, text),
+            _direct({"prefix": f"{service.prefix}/"}, 503, text) | _named(service),
+            _direct({"path": service.prefix}, 503, text) | _named(service),
         ]
+    action = _action(service) | {"prefix_rewrite": "/"}
     return [
-        {"match": {"prefix": f"{service.prefix}/"}, "route": _action(service) | {"prefix_rewrite": "/"}},
-        {"match": {"path": service.prefix}, "route": _action(service) | {"prefix_rewrite": "/"}},
+        {"match": {"prefix": f"{service.prefix}/"}, "route": action, **_named(service)},
+        {"match": {"path": service.prefix}, "route": action, **_named(service)},
     ]
 
 
 def _host_route(service: Service) -> Json:
     if not _weighted(service):
-        return _direct({"prefix": "/"}, 503, f"no revision of {service.namespace}/{service.name} is ready yet")
-    return {"match": {"prefix": "/"}, "route": _action(service)}
+        text = f"no revision of {service.namespace}/{service.name} is ready yet"
+        return _direct({"prefix": "/"}, 503, text) | _named(service)
+    return {"match": {"prefix": "/"}, "route": _action(service), **_named(service)}
 
 
 def _grpc_route(service: Service) -> Json:
     match = {"prefix": "/", "grpc": {}}
     if not any(b.grpc for b in _weighted(service)):
-        return _direct(match, 503, f"no revision of {service.namespace}/{service.name} serves gRPC")
+        text = f"no revision of {service.namespace}/{service.name} serves gRPC"
+        return _direct(match, 503, text) | _named(service)
     return {
         "match": match,
+        **_named(service),
         "route": _action(service, suffix="/grpc"),
         # A stream has no end to wait for, so it is never buffered whole.
         "typed_per_filter_config": {
-            _BUFFER: {"@type": _TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True}
+            BUFFER: {"@type": TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True}
         },
     }
 
@@ -243,24 +256,45 @@ def _action(service: Service, *, suffix: str = "") -> Json:
         for b in _weighted(service)
         if b.grpc or not suffix
     ]
+    mirrored = [_mirror(service, b, suffix) for b in service.backends if b.shadow and (b.grpc or not suffix)]
     return {
         "weighted_clusters": {"clusters": weighted},
         # The first try has the service's timeout, and the one on stable that follows it has its own.
-        "timeout": _seconds(2 * service.timeout + 0.5),
-        "retry_policy": {
-            "retry_on": GATEWAY_FAILURES,
-            "num_retries": 2,
-            "per_try_timeout": _seconds(service.timeout),
-            "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.050s"},
-            "retry_priority": {
-                "name": "envoy.retry_priorities.previous_priorities",
-                "typed_config": {
-                    "@type": _TYPE + "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-                    "update_frequency": 1,
-                },
+        "timeout": seconds(2 * service.timeout + 0.5),
+        # Stable's; a canary's cluster has its own.
+        "retry_policy": {**_retries(GATEWAY_FAILURES, 2), "per_try_timeout": seconds(service.timeout)},
+        **({"request_mirror_policies": mirrored} if mirrored else {}),
+    }
+
+
+def _retries(failures: str, tries: int) -> Json:
+    return {
+        "retry_on": failures,
+        "num_retries": tries,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.050s"},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": TYPE + "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
             },
         },
     }
+
+
+def _mirror(service: Service, backend: Backend, suffix: str) -> Json:
+    share = {"numerator": round(backend.shadow * 10_000), "denominator": "MILLION"}
+    return {
+        "cluster": shadow_cluster(service, backend) + suffix,
+        "runtime_fraction": {"default_value": share},
+        "disable_shadow_host_suffix_append": True,
+        "request_headers_mutations": [{"append": header(SHADOW_HEADER, "1")}],
+    }
+
+
+def _named(service: Service) -> Json:
+    """A route's metadata: the service that its requests are counted under."""
+    return {"metadata": {"filter_metadata": {OWN: {"service": f"{service.namespace}/{service.name}"}}}}
 
 
 def _direct(match: Json, status: int, text: str) -> Json:
@@ -271,13 +305,13 @@ def _virtual_host(name: str, domains: list[str], found: list[Json]) -> Json:
     return {"name": name, "domains": domains, "routes": found}
 
 
-def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool) -> Json:
+def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool, own: Json) -> Json:
     protocol: Json = {"http2_protocol_options": {}} if h2 else {"http_protocol_options": {}}
     return {
         "@type": _CLUSTER,
         "name": name,
         "type": "EDS",
-        "eds_cluster_config": {"eds_config": _watched(folder, endpoint_file(folder, name).name)},
+        "eds_cluster_config": {"eds_config": watched(folder, endpoint_file(folder, name).name)},
         "connect_timeout": "1s",
         "lb_policy": "LEAST_REQUEST",
         # With panic routing, a dead canary would go on getting requests although stable stands behind it.
@@ -295,12 +329,14 @@ def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool) -> Json:
                 "http_health_check": {"path": backend.health, "codec_client_type": "HTTP1"},
             }
         ],
-        **(_CANARY_ONLY if backend.variant == "canary" else _STABLE_ONLY),
+        "metadata": {"filter_metadata": {OWN: {"revision": backend.revision}}},
+        **own,
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
-                "@type": _TYPE + _HTTP_OPTIONS,
+                "@type": TYPE + _HTTP_OPTIONS,
                 "common_http_protocol_options": {"idle_timeout": "4s"},
                 "explicit_http_config": protocol,
+                **({"retry_policy": _retries(SERVER_FAILURES, _CANARY_TRIES)} if own is _CANARY_ONLY else {}),
             }
         },
     }
@@ -313,134 +349,9 @@ def _assignment(name: str, ranks: list[tuple[Address | None, Variant]], *, h2: b
         if address is None or port is None:
             endpoints: list[Json] = []
         else:
-            endpoint: Json = {"address": _socket(address.host, port)}
+            endpoint: Json = {"address": socket(address.host, port)}
             if h2:
                 endpoint["health_check_config"] = {"port_value": address.port}
             endpoints = [{"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}]
         found.append({"priority": priority, "locality": {"zone": "local"}, "lb_endpoints": endpoints})
     return {"@type": _ENDPOINTS, "cluster_name": name, "endpoints": found}
-
-
-def _listener(port: int, folder: Path) -> Json:
-    manager: Json = {
-        "@type": _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "gateway",
-        "codec_type": "AUTO",
-        "rds": {"route_config_name": ROUTES, "config_source": _watched(folder, "rds.json")},
-        "use_remote_address": True,
-        "strip_any_host_port": True,
-        "preserve_external_request_id": True,
-        "server_header_transformation": "PASS_THROUGH",
-        "normalize_path": True,
-        "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "max_request_headers_kb": MAX_HEADERS_KIB,
-        "request_headers_timeout": "5s",
-        "request_timeout": "60s",
-        "stream_idle_timeout": "120s",
-        "delayed_close_timeout": "1s",
-        "common_http_protocol_options": {"idle_timeout": "300s", "max_headers_count": 100},
-        "http2_protocol_options": {"max_concurrent_streams": 100, "initial_stream_window_size": 1 << 20},
-        "http_filters": _filters(),
-        "local_reply_config": _local_reply(),
-        "access_log": [_failures_log()],
-    }
-    return {
-        "name": "gateway",
-        "address": _socket("127.0.0.1", port),
-        # Two gateways may not share a port: the second one has to fail.
-        "enable_reuse_port": False,
-        "per_connection_buffer_limit_bytes": MAX_BODY_BYTES,
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
-    }
-
-
-def _filters() -> list[Json]:
-    mutation = "envoy.extensions.filters.http.header_mutation.v3."
-    stripped = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-hallmark-", "x-envoy-")]
-    return [
-        {
-            "name": "envoy.filters.http.header_mutation",
-            "typed_config": {
-                "@type": _TYPE + mutation + "HeaderMutation",
-                "mutations": {"request_mutations": stripped},
-            },
-        },
-        {
-            "name": _BUFFER,
-            "typed_config": {
-                "@type": _TYPE + "envoy.extensions.filters.http.buffer.v3.Buffer",
-                "max_request_bytes": MAX_BODY_BYTES,
-            },
-        },
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {
-                "@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router",
-                "suppress_envoy_headers": True,
-            },
-        },
-    ]
-
-
-def _local_reply() -> Json:
-    """What the gateway answers by itself: JSON, and for 503 when to come again."""
-    error: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%", "code": "%RESPONSE_CODE%"}}
-    gateway = _header(VARIANT_HEADER, "gateway")
-    return {
-        "mappers": [
-            {
-                "filter": _status_filter("EQ", 503),
-                "headers_to_add": [gateway, _header("retry-after", "1")],
-            },
-            {"filter": _status_filter("GE", 400), "headers_to_add": [gateway]},
-        ],
-        "body_format": error,
-    }
-
-
-def _failures_log() -> Json:
-    line = {
-        "time": "%START_TIME%",
-        "method": "%REQ(:METHOD)%",
-        "path": "%PATH(NQ:ORIG)%",
-        "status": "%RESPONSE_CODE%",
-        "flags": "%RESPONSE_FLAGS%",
-        "cluster": "%UPSTREAM_CLUSTER%",
-        "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-        "milliseconds": "%DURATION%",
-    }
-    return {
-        "name": "envoy.access_loggers.stdout",
-        "filter": _status_filter("GE", 500),
-        "typed_config": {
-            "@type": _TYPE + "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {"json_format": line},
-        },
-    }
-
-
-def _status_filter(operator: str, status: int) -> Json:
-    value = {"default_value": status, "runtime_key": f"hallmark.status_{operator.lower()}_{status}"}
-    return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
-
-
-def _header(name: str, value: str) -> Json:
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
-def _watched(folder: Path, name: str) -> Json:
-    return {
-        "path_config_source": {"path": str(folder / name), "watched_directory": {"path": str(folder)}},
-        "resource_api_version": "V3",
-    }
-
-
-def _socket(host: str, port: int) -> Json:
-    return {"socket_address": {"address": host, "port_value": port}}
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}s"

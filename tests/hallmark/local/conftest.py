@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,8 @@ from hallmark.local.envoy import Envoy
 from hallmark.local.processes import Leash
 from hallmark.local.reconciler import Reconciler
 from hallmark.local.store import Missing, Store
+
+sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
 FAKE = Path(__file__).with_name("fake_runtime.py")
 

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from collections import deque
 from pathlib import Path
 
 
@@ -32,6 +33,7 @@ async def main() -> None:
         say((folder / "fail").read_text().strip())
         os._exit(3)
     state = {"ready": False, "active": 0}
+    received: deque[dict[str, str]] = deque(maxlen=2000)
     stop = asyncio.Event()
 
     def said(name: str, default: str = "") -> str:
@@ -47,7 +49,10 @@ async def main() -> None:
             return 200, {"env": dict(os.environ), "argv": sys.argv}
         if path == "/headers":
             return 200, {"headers": headers}
+        if path == "/received":
+            return 200, {"received": list(received)}
         if path.startswith("/v2/models"):
+            received.append({":path": path, **headers})
             await asyncio.sleep(float(said("delay", "0")))
             return int(said("status", "200")), {
                 "model_name": options.model_name,

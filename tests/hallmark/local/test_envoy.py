@@ -5,65 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
+from gateways import call, gateway, service, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.local import routes
-from hallmark.local.containers import free_ports
 from hallmark.local.envoy import Envoy
-from hallmark.local.processes import Child, Leash
+from hallmark.local.processes import Leash
 from hallmark.local.routes import Address, Backend, Service
-
-FAKE = Path(__file__).with_name("fake_runtime.py")
-
-
-def service(percent: int, stable: Address | None, canary: Address | None, *, timeout: float = 5) -> Service:
-    backends = (
-        Backend(revision="r2", variant="canary", weight=percent, address=canary),
-        Backend(revision="r1", variant="stable", weight=100 - percent, address=stable),
-    )
-    return Service(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
-
-
-@asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[tuple[Envoy, Leash]]:
-    on = Leash(folder / "ledger.json")
-    on.open()
-    envoy = Envoy(folder / "envoy", port=free_ports([1])[1], on=on)
-    try:
-        await envoy.start()
-        yield envoy, on
-    finally:
-        await envoy.stop(grace=1)
-        on.close()
-
-
-async def upstream(folder: Path, on: Leash, name: str, **files: str) -> Address:
-    """A fake model server that runs and answers."""
-    port, model = free_ports([1])[1], folder / name
-    model.mkdir()
-    for key, text in files.items():
-        (model / key).write_text(text)
-    command = [sys.executable, "-S", str(FAKE), f"--http-port={port}", f"--model-dir={model}"]
-    child = Child.start(command, environment={"K_REVISION": name}, folder=model, log=folder / f"{name}.log", on=on)
-    while child.last_line() != "ready":
-        await asyncio.sleep(0.02)
-    return Address(port=port)
-
-
-async def call(envoy: Envoy, count: int) -> list[httpx.Response]:
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-        url = f"http://127.0.0.1:{envoy.port}/serving/fraud/fraud/v2/models/m/infer"
-        return list(await asyncio.gather(*(client.post(url, json={}) for _ in range(count))))
 
 
 @given(
@@ -125,15 +80,15 @@ def test_a_slow_canary_is_passed_over_after_the_services_timeout(tmp_path: Path)
     asyncio.run(scenario())
 
 
-def test_an_application_error_is_an_answer_and_ejects_nobody(tmp_path: Path) -> None:
+def test_what_the_client_got_wrong_is_an_answer_and_ejects_nobody(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on):
             stable = await upstream(tmp_path, on, "r1")
-            canary = await upstream(tmp_path, on, "r2", status="500")
+            canary = await upstream(tmp_path, on, "r2", status="422")
             await envoy.apply((service(50, stable, canary),))
             for _ in range(4):
                 seen = {(a.status_code, a.headers["x-hallmark-variant"]) for a in await call(envoy, 50)}
-                assert seen == {(200, "stable"), (500, "canary")}
+                assert seen == {(200, "stable"), (422, "canary")}
 
     asyncio.run(scenario())
 
