@@ -142,7 +142,10 @@ class FinalLabels(Section):
 
     minimum: int = Field(default=300, ge=50, description="With fewer the answer is NOT_ENOUGH_LABELS.")
     coverage: float = Field(
-        default=0.9, gt=0, le=1, description="Share of answers, up to some time, that need a label to judge any of them."
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Share of answers, up to some time, that need a label to judge any of them.",
     )
     margin: float = Field(default=0.25, gt=0, description="Part by which the error may grow.")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hallmark.drift.concept import Error
+from hallmark.drift.season import Season
 from hallmark.errors import HallmarkError
 from hallmark.features.fields import Columns
 
@@ -54,6 +58,18 @@ class Column(BaseModel):
         """Share of reference rows without a value."""
         return self.counts[-1] / max(1, self.rows)
 
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The bins of a number in the order of their values, so that ranks can be had of the counts; none of a category.
+
+        What is far outside may be so on either side, and is left out with what is missing.
+        """
+        if self.kind == "category" or not self.atoms + self.edges:
+            return np.empty(0, dtype=np.int64)
+        ends = [self.low, *self.edges, self.high]
+        middles = [(low + high) / 2 for low, high in itertools.pairwise(ends)]
+        return np.argsort([*self.atoms, *middles], kind="stable")
+
     def labels(self) -> list[str]:
         """What each bin holds, in words, in the order of the counts."""
         if self.kind == "category":
@@ -88,13 +104,35 @@ class Column(BaseModel):
 
 
 class Profile(BaseModel):
-    """The reference of one model version, as `profile.json` in its folder."""
+    """The reference of one model version, as `profile.json` in its folder.
+
+    seasons: the same columns by part of the year, where there was history; version 1 had none.
+    error:   how wrong the model was on reference rows with final labels; version 1 had none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     rows: int = Field(ge=1)
     columns: tuple[Column, ...]
+    seasons: tuple[Season, ...] = ()
+    error: Error | None = None
+
+    @model_validator(mode="after")
+    def _alike(self) -> Profile:
+        lengths = [len(column.counts) for column in self.columns]
+        for season in self.seasons:
+            if [len(counts) for counts in season.counts] != lengths:
+                raise ValueError(f"expected season {season.name} to count the bins of every column")
+        return self
+
+    def season(self, columns: Columns, *, first: date, last: date) -> Season:
+        """What rows of another time, inputs and outputs together as in `build`, look like in this profile's bins."""
+        counts = tuple(
+            tuple(int(count) for count in column.tally(np.asarray(columns[column.name]))) for column in self.columns
+        )
+        rows = len(next(iter(columns.values())))
+        return Season(first=f"{first:%m-%d}", last=f"{last:%m-%d}", rows=rows, counts=counts)
 
 
 def build(columns: Columns, *, scores: Columns | None = None) -> Profile:

@@ -1,8 +1,19 @@
-"""Has the world moved away from what the model learned? Three answers: OK, DRIFT, INSUFFICIENT, and why."""
+"""Has the world moved away from what the model learned? Three answers: OK, DRIFT, INSUFFICIENT, and why.
+
+How often it cries wolf. An alarm needs two things at once: a shift that matters (the population stability index over
+`threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
+chance did not do it. Over columns, all tests of one look are one family (Holm). Over time, looks are counted in rows, not in
+questions: a window is judged anew when a fiftieth of it is new (`LOOKS`), what is asked in between is told the same, and each
+look may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
+at most `ALPHA` = 0.001, however the looks overlap and however often somebody asks (a union bound, no independence needed).
+Simulated on 200 weeks of the marketplace, looked at every 40 rows: tests/hallmark/drift/test_false_alarms.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +21,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.domain import Drift
-from hallmark.drift import statistics
+from hallmark.drift import embedding, statistics
+from hallmark.drift.concept import Concept
+from hallmark.drift.embedding import Separation
 from hallmark.drift.profile import Column, Profile
+from hallmark.drift.season import Season
 from hallmark.features.fields import Columns
 
 State = Literal["OK", "DRIFT", "INSUFFICIENT"]
 
 ALPHA = 0.001
-"""Over all columns together, how often chance alone may look significant; the index must be high besides."""
+"""Over all columns and all looks of one window's worth of traffic, how often chance alone may look significant."""
+LOOKS = 50
+"""A window is judged anew when this part of it is new; each look spends as little of `ALPHA`."""
+PER_LOOK = ALPHA / LOOKS
 FORGIVEN = 0.01
 """This share of a column's rows may be broken (no value, wrong type, far outside, never seen) and is set aside."""
 COMPLETE = 0.95
@@ -25,23 +42,54 @@ COMPLETE = 0.95
 
 
 class ColumnVerdict(BaseModel):
-    """One column: psi is corrected for chance, p is adjusted for the number of columns (Holm), missing is a share."""
+    """One column, or one line of the verdict that is judged as one.
+
+    psi:     population stability index, corrected for chance.
+    shift:   Cliff's delta of a number's ranks, above 0 where values grew; of embeddings 2 AUC - 1; of labels the part
+             by which the error grew.
+    effect:  the larger of both over its threshold: 1 is where drift begins.
+    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the look (Holm).
+    missing: share of rows without a value.
+    season:  the part of last year that looked like this, where that is why it is no drift.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: Literal["number", "category"]
-    source: Literal["input", "output"]
+    kind: Literal["number", "category", "vector"]
+    source: Literal["input", "output", "embedding", "label"]
     psi: float
     p: float
     missing: float
     missing_in_reference: float
     drifted: bool
     note: str = ""
+    shift: float = 0.0
+    shift_p: float = 1.0
+    effect: float = 0.0
+    season: str = ""
+
+
+class Lag(BaseModel):
+    """How old inputs were when they were scored, in seconds; shares are of the window's rows.
+
+    unknown: rows whose event time is not there, not a time, or in the future by more than the limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: float
+    median: float | None = None
+    p99: float | None = None
+    stale: float = 0.0
+    unknown: float = 0.0
 
 
 class Verdict(BaseModel):
-    """What a window says; `rows` are the records it was judged on, `captured` the share of served requests seen."""
+    """What a window says; `rows` are the records it was judged on, `captured` the share of served requests seen.
+
+    trace: the trace id that most records of the window share, "" for none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,64 +100,201 @@ class Verdict(BaseModel):
     captured: float | None = None
     columns: tuple[ColumnVerdict, ...] = ()
     reasons: tuple[str, ...] = ()
+    shift: float | None = None
+    lag: Lag | None = None
+    labels: Concept | None = None
+    trace: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a look at a window found; `unknown` are columns to watch that the profile does not have."""
+
+    rows: int
+    columns: tuple[ColumnVerdict, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def judge(
-    profile: Profile, window: Columns, drift: Drift, *, captured: float | None = None, doubts: Sequence[str] = ()
+    profile: Profile,
+    window: Columns,
+    drift: Drift,
+    *,
+    captured: float | None = None,
+    doubts: Sequence[str] = (),
+    at: datetime | None = None,
 ) -> Verdict:
-    """The verdict on `window`, columns as `observe` gives them and scores as the model answers them.
+    """One look at `window` and what follows from it: `measure`, then `conclude`."""
+    return conclude(measure(profile, window, drift, at=at), drift, captured=captured, doubts=doubts)
 
-    window:   (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
-    captured: share of served requests that were captured, where it is known.
-    doubts:   other reasons why the window is not the traffic; with one it proves nothing.
-    DRIFT needs a column with psi over the threshold, and p below `ALPHA`.
+
+def measure(
+    profile: Profile,
+    window: Columns,
+    drift: Drift,
+    *,
+    at: datetime | None = None,
+    separation: Separation | None = None,
+) -> Measured:
+    """Every watched column of `window`, columns as `observe` gives them and scores as the model answers them.
+
+    window:     (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
+    at:         when the records came; a column that drifted, and looks as it did in that part of last year, did not.
+    separation: how well the window's embeddings are told from the reference's, where there are any.
     """
     rows = max((len(values) for values in window.values()), default=0)
-    watched = [column for column in profile.columns if not drift.columns or column.name in drift.columns]
-    unknown = sorted(set(drift.columns) - {column.name for column in watched})
-    lacking = [*doubts, *_lacking(rows, captured, drift, unknown)]
-    columns = _columns(watched, window, rows, drift.threshold) if rows else ()
-    drifted = sorted((column for column in columns if column.drifted), key=lambda column: -column.psi)
+    places = [at for at, column in enumerate(profile.columns) if not drift.columns or column.name in drift.columns]
+    watched = [profile.columns[place] for place in places]
+    unknown = tuple(sorted(set(drift.columns) - {column.name for column in watched}))
+    if not rows:
+        return Measured(rows, (), unknown)
+    gone = np.full(rows, None, dtype=object)
+    tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
+    columns = _compared(watched, tallies, drift, separation)
+    for season in [each for each in profile.seasons if at is not None and each.holds(at)]:
+        if not any(column.drifted for column in columns):
+            break
+        then = [_then(column, season, place) for column, place in zip(watched, places, strict=True)]
+        columns = [
+            _excused(now, last, season) for now, last in zip(columns, _of_columns(then, tallies, drift), strict=False)
+        ] + columns[len(watched) :]
+    return Measured(rows, tuple(columns), unknown)
+
+
+def conclude(
+    measured: Measured,
+    drift: Drift,
+    *,
+    captured: float | None = None,
+    doubts: Sequence[str] = (),
+    lag: Lag | None = None,
+    labels: Concept | None = None,
+    trace: str = "",
+) -> Verdict:
+    """The verdict on what was measured.
+
+    captured: share of served requests that were captured, where it is known.
+    doubts:   other reasons why the window is not the traffic; with one, or with stale inputs, it proves nothing.
+    DRIFT needs an effect over its threshold and a p below `PER_LOOK`.
+    """
+    stale = _stale(lag)
+    lacking = [*doubts, *_lacking(measured, captured, drift), *stale]
+    columns = [*measured.columns, *_of_labels(labels, drift)]
+    drifted = sorted((column for column in columns if column.drifted), key=lambda column: -column.effect)
     state: State = "OK"
-    if rows < drift.minimum or doubts or (captured is not None and captured < COMPLETE):
+    if measured.rows < drift.minimum or doubts or stale or (captured is not None and captured < COMPLETE):
         state, reasons = "INSUFFICIENT", lacking
     elif drifted:
         state, reasons = "DRIFT", [*(f"{column.name}: {column.note}" for column in drifted), *lacking]
     elif lacking:
         state, reasons = "INSUFFICIENT", lacking
     else:
-        reasons = [f"{len(columns)} columns over {rows} rows look like the reference"]
+        reasons = [f"{len(columns)} columns over {measured.rows} rows look like the reference"]
+        reasons += [f"{column.name}: as from {column.season} of last year" for column in columns if column.season]
     return Verdict(
         state=state,
-        rows=rows,
+        rows=measured.rows,
         minimum=drift.minimum,
         threshold=drift.threshold,
+        shift=drift.shift,
         captured=None if captured is None else round(captured, 4),
         columns=tuple(columns),
         reasons=tuple(reasons),
+        lag=lag,
+        labels=labels,
+        trace=trace,
     )
 
 
-def _lacking(rows: int, captured: float | None, drift: Drift, unknown: list[str]) -> list[str]:
+def lag_of(seconds: NDArray[np.float64], limit: float) -> Lag:
+    """The lag of a window's rows: (rows,) seconds from event to scoring, NaN where that is not known."""
+    known = seconds[seconds >= -limit]
+    rows = max(1, len(seconds))
+    low, high = np.percentile(known, (50, 99)).round(3).tolist() if len(known) else (None, None)
+    return Lag(
+        limit=limit,
+        median=low,
+        p99=high,
+        stale=round(float((known > limit).sum()) / rows, 4),
+        unknown=round((len(seconds) - len(known)) / rows, 4),
+    )
+
+
+def forgiven(column: Column, tally: NDArray[Any]) -> NDArray[np.int64]:
+    """(..., bins) tallies without up to `FORGIVEN` of their rows that are broken, beyond what the reference has of the kind.
+
+    So a few poisoned records change no verdict, and what comes in numbers counts in full but for those.
+    """
+    kept = tally.astype(np.int64).copy()
+    total = kept.sum(axis=-1)
+    allowed = (FORGIVEN * total).astype(np.int64)
+    # Missing, and beside it what lies far outside or was never seen.
+    for at in (-1, -2):
+        usual = np.round(column.counts[at] / max(1, column.rows) * total).astype(np.int64)
+        taken = np.minimum(allowed, np.maximum(0, kept[..., at] - usual))
+        kept[..., at] -= taken
+        allowed = allowed - taken
+    return kept
+
+
+def rank_shifts(column: Column, tally: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(...) the shift of a number's ranks, of (..., bins) tallies; 0 of a category."""
+    order = column.order
+    if not len(order):
+        return np.zeros(tally.shape[:-1])
+    return statistics.rank_shifts(np.array(column.counts)[order], tally[..., order])
+
+
+def _lacking(measured: Measured, captured: float | None, drift: Drift) -> list[str]:
     reasons = []
-    if rows < drift.minimum:
-        reasons.append(f"{rows} rows in the window, {drift.minimum} are needed")
+    if measured.rows < drift.minimum:
+        reasons.append(f"{measured.rows} rows in the window, {drift.minimum} are needed")
     if captured is not None and captured < COMPLETE:
         reasons.append(f"{captured:.0%} of the served requests were captured, {COMPLETE:.0%} are needed")
-    if unknown:
-        reasons.append(f"{', '.join(unknown)}: to be watched, and not in the reference profile")
+    if measured.unknown:
+        reasons.append(f"{', '.join(measured.unknown)}: to be watched, and not in the reference profile")
     return reasons
 
 
-def _columns(watched: list[Column], window: Columns, rows: int, threshold: float) -> list[ColumnVerdict]:
-    gone = np.full(rows, None, dtype=object)
-    tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
-    kept = [_forgiven(column, tally) for column, tally in zip(watched, tallies, strict=True)]
-    tests = [statistics.homogeneity(column.counts, tally)[2] for column, tally in zip(watched, kept, strict=True)]
+def _stale(lag: Lag | None) -> list[str]:
+    reasons = []
+    if lag is not None and lag.stale > FORGIVEN:
+        reasons.append(
+            f"stale inputs: {lag.stale:.0%} of rows are older than {lag.limit:g} s, half over {lag.median:g} s"
+        )
+    if lag is not None and lag.unknown > FORGIVEN:
+        reasons.append(f"inputs of unknown age: {lag.unknown:.0%} of rows do not say when they happened")
+    return reasons
+
+
+def _compared(
+    watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, separation: Separation | None
+) -> list[ColumnVerdict]:
+    more = [] if separation is None else [separation.p]
+    found = _of_columns(watched, tallies, drift, more=more)
+    if separation is not None:
+        tests = 2 * len(watched) + 1
+        found.append(_of_embeddings(separation, min(1.0, separation.p * tests), drift))
+    return found
+
+
+def _of_columns(
+    watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, *, more: Sequence[float] = ()
+) -> list[ColumnVerdict]:
+    """Each column's line; `more` are p-values of other tests of the same look."""
+    kept = [forgiven(column, tally) for column, tally in zip(watched, tallies, strict=True)]
+    both = [
+        (statistics.homogeneity(column.counts, tally)[2], _rank_p(column, tally))
+        for column, tally in zip(watched, kept, strict=True)
+    ]
+    adjusted = statistics.holm([p for pair in both for p in pair] + list(more))
     found = []
-    for column, tally, judged, p in zip(watched, tallies, kept, statistics.holm(tests), strict=True):
+    for at, (column, tally, judged) in enumerate(zip(watched, tallies, kept, strict=True)):
+        p, shift_p = adjusted[2 * at : 2 * at + 2]
         psi = statistics.stability_index(column.counts, judged)
-        drifted = psi > threshold and p < ALPHA
+        shift = float(rank_shifts(column, judged))
+        by_index = psi > drift.threshold and p < PER_LOOK
+        by_rank = abs(shift) > drift.shift and shift_p < PER_LOOK
         found.append(
             ColumnVerdict(
                 name=column.name,
@@ -117,35 +302,80 @@ def _columns(watched: list[Column], window: Columns, rows: int, threshold: float
                 source=column.source,
                 psi=round(psi, 4),
                 p=float(f"{p:.3g}"),
-                missing=round(float(tally[-1]) / max(1, rows), 4),
+                shift=round(shift, 4),
+                shift_p=float(f"{shift_p:.3g}"),
+                effect=round(max(psi / drift.threshold, abs(shift) / drift.shift), 4),
+                missing=round(float(tally[-1]) / max(1, int(tally.sum())), 4),
                 missing_in_reference=round(column.missing, 4),
-                drifted=drifted,
-                note=_note(column, judged) if drifted else "",
+                drifted=by_index or by_rank,
+                note=_note(column, judged, shift if by_rank and not by_index else None) if by_index or by_rank else "",
             )
         )
     return found
 
 
-def _forgiven(column: Column, tally: NDArray[Any]) -> NDArray[np.int64]:
-    """The tally without up to `FORGIVEN` of its rows that are broken, beyond what the reference has of the kind.
-
-    So a few poisoned records change no verdict, and what comes in numbers counts in full but for those.
-    """
-    kept = tally.astype(np.int64).copy()
-    total, allowed = int(kept.sum()), int(FORGIVEN * kept.sum())
-    # Missing, and beside it what lies far outside or was never seen.
-    for at in (-1, -2):
-        usual = round(column.counts[at] / max(1, column.rows) * total)
-        taken = min(allowed, max(0, int(kept[at]) - usual))
-        kept[at] -= taken
-        allowed -= taken
-    return kept
+def _rank_p(column: Column, tally: NDArray[np.int64]) -> float:
+    order = column.order
+    return statistics.rank_test(np.array(column.counts)[order], tally[order]) if len(order) else 1.0
 
 
-def _note(column: Column, tally: NDArray[np.int64]) -> str:
-    """The bin that moved most, in words."""
+def _of_embeddings(separation: Separation, p: float, drift: Drift) -> ColumnVerdict:
+    drifted = separation.auc > drift.separation and p < PER_LOOK
+    return ColumnVerdict(
+        name=embedding.NAME,
+        kind="vector",
+        source="embedding",
+        psi=0.0,
+        p=1.0,
+        shift=round(2 * separation.auc - 1, 4),
+        shift_p=float(f"{p:.3g}"),
+        effect=round(max(0.0, (2 * separation.auc - 1) / (2 * drift.separation - 1)), 4),
+        missing=0.0,
+        missing_in_reference=0.0,
+        drifted=drifted,
+        note=f"a classifier tells new from reference with AUC {separation.auc:.2f}" if drifted else "",
+    )
+
+
+def _of_labels(labels: Concept | None, drift: Drift) -> list[ColumnVerdict]:
+    if labels is None or labels.worse is None:
+        return []
+    return [
+        ColumnVerdict(
+            name=f"error of {labels.output}",
+            kind="number",
+            source="label",
+            psi=0.0,
+            p=1.0,
+            shift=labels.worse,
+            shift_p=labels.p,
+            effect=round(max(0.0, labels.worse / drift.labels.margin, labels.tilt), 4),
+            missing=0.0,
+            missing_in_reference=0.0,
+            drifted=labels.state == "DRIFT",
+            note=labels.reason,
+        )
+    ]
+
+
+def _then(column: Column, season: Season, place: int) -> Column:
+    """The column as it was in a part of last year."""
+    return column.model_copy(update={"counts": season.counts[place]})
+
+
+def _excused(now: ColumnVerdict, then: ColumnVerdict, season: Season) -> ColumnVerdict:
+    if not now.drifted or then.drifted:
+        return now
+    return now.model_copy(update={"drifted": False, "note": "", "season": season.name})
+
+
+def _note(column: Column, tally: NDArray[np.int64], shift: float | None) -> str:
+    """The bin that moved most, or which way all of them did, in words."""
     if tally[-1] == tally.sum():
         return "the column is missing"
+    if shift is not None:
+        larger = (1 + shift) / 2
+        return f"values {'grew' if shift > 0 else 'fell'}: {larger:.0%} of pairs have the new one above the reference's"
     before, now = statistics.shares(column.counts), statistics.shares(tally)
     most = int(statistics.index_parts(before, now).argmax())
     was, came = (int(counts[most]) / max(1, int(np.sum(counts))) for counts in (column.counts, tally))

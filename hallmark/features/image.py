@@ -38,6 +38,8 @@ class Limits:
 LIMITS = Limits()
 STATISTICS = ("brightness", "contrast", "colourfulness", "sharpness", "aspect", "megapixels")
 """What `statistics` gives, in order."""
+DESCRIBED = 46
+"""Numbers that `descriptors` gives of a photo."""
 
 
 class Header(NamedTuple):
@@ -133,6 +135,44 @@ def statistics(photos: Iterable[bytes], *, limits: Limits = LIMITS) -> Columns:
     rows = [_statistics(data, limits) for data in photos]
     table = np.array(rows, dtype=np.float64).reshape(-1, len(STATISTICS))
     return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(STATISTICS)}
+
+
+def descriptors(photos: Iterable[bytes], *, limits: Limits = LIMITS) -> NDArray[np.float32]:
+    """(n, 46) float32, what a photo looks like without a network, for telling two sets of photos apart.
+
+    Of the photo at 48 x 48: mean red, green, blue of 3 x 3 cells (27); deviation of each channel (3); the share of strong
+    edges by direction, 8 turns of 22.5 degrees (8); log10 of the energy of detail at 4 scales, of luma (4)
+    and of red less blue (4). NaN for a photo that cannot be read.
+    """
+    rows = [_descriptors(data, limits) for data in photos]
+    return np.array(rows, dtype=np.float32).reshape(-1, DESCRIBED)
+
+
+def _descriptors(data: bytes, limits: Limits) -> NDArray[np.float64]:
+    try:
+        image, _ = decode(data, at_least=48, limits=limits)
+    except BadImage:
+        return np.full(DESCRIBED, np.nan)
+    rgb = _fitted(image, (48, 48), "stretch").astype(np.float64) / 255.0
+    cells = rgb.reshape(3, 16, 3, 16, 3).mean(axis=(1, 3)).ravel()
+    luma, warm = rgb @ (0.299, 0.587, 0.114), rgb[..., 0] - rgb[..., 2]
+    down, across = np.gradient(luma)
+    strength, turn = np.hypot(down, across), np.arctan2(down, across) % np.pi
+    edges = np.bincount((turn / np.pi * 8).astype(np.int64).ravel() % 8, weights=strength.ravel(), minlength=8)
+    detail = [energy for plane in (luma, warm) for energy in _detail(plane)]
+    return np.concatenate([cells, rgb.std(axis=(0, 1)), edges / max(1e-9, edges.sum()), detail])
+
+
+def _detail(plane: NDArray[np.float64]) -> list[float]:
+    """log10 of the mean square of what is lost at each halving of a plane."""
+    found = []
+    for _ in range(4):
+        side = plane.shape[0] // 2
+        half = plane.reshape(side, 2, side, 2).mean(axis=(1, 3))
+        lost = plane - half.repeat(2, axis=0).repeat(2, axis=1)
+        found.append(float(np.log10((lost**2).mean() + 1e-7)))
+        plane = half
+    return found
 
 
 def _statistics(data: bytes, limits: Limits) -> tuple[float, ...]:
