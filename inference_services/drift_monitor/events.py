@@ -13,6 +13,7 @@ _TYPES: dict[object, Literal["request", "response"]] = {
     "org.kubeflow.serving.inference.response": "response",
 }
 _VARIANT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_TRACE = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 MOST_EVENTS = 4096
 """In one batch."""
 
@@ -23,7 +24,10 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One half of an exchange: `id` is the runtime's own and the same on both halves; `data` is a V2 JSON object."""
+    """One half of an exchange: `id` is the runtime's own and the same on both halves; `data` is a V2 JSON object.
+
+    trace: the request's W3C trace id, 32 hex digits; "" where it came with none.
+    """
 
     id: str
     half: Literal["request", "response"]
@@ -31,6 +35,7 @@ class Event:
     namespace: str
     variant: str
     data: dict[str, Any]
+    trace: str = ""
 
 
 def parse(headers: Mapping[str, str], body: bytes) -> tuple[list[Event], list[str]]:
@@ -85,8 +90,15 @@ def _event(attributes: Mapping[str, Any], data: object) -> Event:
         raise Malformed("expected a revision or endpoint such as fraud-predictor-00002")
     if not isinstance(data, dict):
         raise Malformed("expected the data to be a JSON object")
+    trace = _TRACE.match(_text(attributes, "traceparent"))
     return Event(
-        event_id, half, _text(attributes, "inferenceservicename"), _text(attributes, "namespace"), variant, data
+        event_id,
+        half,
+        _text(attributes, "inferenceservicename"),
+        _text(attributes, "namespace"),
+        variant,
+        data,
+        trace[1] if trace else "",
     )
 
 
