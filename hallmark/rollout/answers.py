@@ -13,7 +13,7 @@ import numpy as np
 
 from hallmark.domain import Domain
 from hallmark.rollout import sequential
-from hallmark.rollout.decision import OVERALL
+from hallmark.rollout.decision import OVERALL, TESTS
 from hallmark.rollout.evidence import Cost, Scores, Slice
 from hallmark.rollout.policy import Costs, Labels, Shadow
 
@@ -95,7 +95,7 @@ class Answers:
             costs(rows.values(), self._shadow, domain.rollout.labels.costs, delay=domain.data.label_delay, now=now)
             for rows in (self._rows["stable"], self._rows["canary"])
         ]
-        return judged(spent[0], spent[1], domain.rollout.labels, alpha=domain.rollout.false_alarm)
+        return judged(spent[0], spent[1], domain.rollout.labels, alpha=domain.rollout.false_alarm / TESTS)
 
 
 def costs(rows: Iterable[Row], verdict: Shadow, declared: Costs, *, delay: timedelta, now: datetime) -> list[float]:

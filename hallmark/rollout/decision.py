@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Literal
 
 from hallmark.rollout import sequential
-from hallmark.rollout.evidence import Counts, Evidence, Frozen, Progress, Slice
+from hallmark.rollout.evidence import Counts, Evidence, Exposure, Frozen, Progress, Slice
 from hallmark.rollout.policy import Limits, Rollout
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
@@ -50,9 +50,8 @@ class Step(Frozen):
 
 def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: datetime) -> Step:
     """The next step of a rollout."""
-    reasons = list(_judged(policy, progress, evidence))
-    against = [reason for reason in reasons if reason.outcome == "against"]
-    if against:
+    reasons = [*_judged(policy, progress, evidence), *_dwelt(policy, progress, now)]
+    if any(reason.outcome == "against" for reason in reasons):
         return Step(action="rollback", reasons=_first("against", reasons))
     waiting = [reason for reason in reasons if reason.outcome == "wait"]
     if now - progress.started >= policy.deadline and (waiting or _next(policy, progress) != 100):
@@ -63,11 +62,6 @@ def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: date
             + (": " + "; ".join(reason.text for reason in waiting) if waiting else ""),
         )
         return Step(action="rollback", reasons=(late, *_first("wait", reasons)))
-    held = (now - progress.since).total_seconds()
-    dwell = policy.dwell.total_seconds()
-    if progress.phase == "canary" and held < dwell:
-        waiting.append(Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {_words(dwell)} at this share"))
-        reasons.append(waiting[-1])
     if waiting:
         return Step(action="hold", reasons=_first("wait", reasons))
     percent = _next(policy, progress)
@@ -89,6 +83,12 @@ def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator
     yield from _priced(policy, evidence, last=last)
 
 
+def _dwelt(policy: Rollout, progress: Progress, now: datetime) -> Iterator[Reason]:
+    held, dwell = max(0.0, (now - progress.since).total_seconds()), policy.dwell.total_seconds()
+    if progress.phase == "canary" and held < dwell:
+        yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {_words(dwell)} at this share")
+
+
 def _loaded(evidence: Evidence) -> Iterator[Reason]:
     if evidence.refused:
         yield Reason(rule="model", outcome="against", text=f"it does not load: {evidence.refused}")
@@ -106,7 +106,8 @@ def _counted(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterato
         text = f"{pairs} of {wanted} pairs of answers compared"
         yield Reason(rule="samples", outcome="ok" if pairs >= wanted else "wait", text=text)
         return
-    for name, counts in (("candidate", evidence.now.canary), ("stable", evidence.now.stable)):
+    here = evidence.now if evidence.now.percent == progress.percent else Exposure(percent=progress.percent)
+    for name, counts in (("the candidate", here.canary), ("stable", here.stable)):
         # Where a candidate fails, what was meant for it is the sample; that it answered is not.
         text = f"{counts.requests} of {policy.minimum_samples} requests to {name} at {progress.percent}%"
         yield Reason(rule="samples", outcome="ok" if counts.requests >= policy.minimum_samples else "wait", text=text)
@@ -120,10 +121,15 @@ def _counted(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterato
 def _failing(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -> Iterator[Reason]:
     canary, stable = evidence.total("canary"), evidence.total("stable")
     shown = f"{_share(canary.failed, canary.requests)} of its requests failed, {_share(stable.failed, stable.requests)} of stable's"
-    relative = _summed(evidence, "failed", ratio=limits.error_ratio)
-    limit = sequential.above(canary.failed, canary.requests, limit=limits.errors)
-    if relative >= _needed(alpha) or limit >= _needed(alpha):
+    found = _compared(
+        evidence, "failed", ratio=limits.error_ratio, least=limits.negligible, limit=limits.errors, alpha=alpha
+    )
+    if found == "worse":
         yield Reason(rule="errors", outcome="against", text=shown)
+    elif found == "both":
+        yield Reason(rule="errors", outcome="wait", text=f"{shown}: {_BOTH}")
+    elif last and _rate(canary.failed, canary.requests) > limits.errors:
+        yield Reason(rule="errors", outcome="wait", text=f"{shown}, and {limits.errors:.1%} is allowed")
     elif last and not _is_good(canary.failed, canary.requests, limits.negligible, evidence, "failed", limits):
         yield Reason(rule="errors", outcome="wait", text=f"{shown}: too few to tell it from one that fails more")
     else:
@@ -133,14 +139,11 @@ def _failing(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) ->
 def _slowness(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -> Iterator[Reason]:
     canary, stable = evidence.total("canary"), evidence.total("stable")
     shown = f"{_share(canary.slow, canary.requests)} of its answers are over the objective, {_share(stable.slow, stable.requests)} of stable's"
-    over = _rate(canary.slow, canary.requests) > limits.slow
-    relative = _summed(evidence, "slow", ratio=limits.slow_ratio)
-    limit = sequential.above(canary.slow, canary.requests, limit=limits.slow)
-    both = sequential.above(stable.slow, stable.requests, limit=limits.slow) >= _needed(alpha)
-    if (over and relative >= _needed(alpha)) or (limit >= _needed(alpha) and not both):
+    found = _compared(evidence, "slow", ratio=limits.slow_ratio, least=limits.slow, limit=limits.slow, alpha=alpha)
+    if found == "worse":
         yield Reason(rule="latency", outcome="against", text=shown)
-    elif limit >= _needed(alpha):
-        yield Reason(rule="latency", outcome="wait", text=f"{shown}: both are over, so the candidate is not to blame")
+    elif found == "both":
+        yield Reason(rule="latency", outcome="wait", text=f"{shown}: {_BOTH}")
     elif last and not _is_good(canary.slow, canary.requests, limits.slow, evidence, "slow", limits):
         yield Reason(rule="latency", outcome="wait", text=f"{shown}: too few to tell it from a slow one")
     else:
@@ -205,21 +208,29 @@ def _agreed(policy: Rollout, progress: Progress, evidence: Evidence, alpha: floa
         return
     limit = policy.shadow.disagreement
     parts = [each for each in evidence.slices if each.pairs]
-    worst: list[tuple[float, Slice]] = []
     for each in parts:
         strength = sequential.above(each.changed, each.pairs, limit=limit)
         if strength >= _needed(alpha / len(parts)):
             yield Reason(rule="agreement", outcome="against", text=_changed(each, limit))
             return
-        worst.append((_rate(each.changed, each.pairs), each))
-    if not worst:
+    if not parts:
         # Once it has real traffic, the comparison of the shadow has been made, or the operator would not be here.
         if progress.phase == "shadow":
             yield Reason(rule="agreement", outcome="wait", text="no pair of answers was compared yet")
         return
-    rate, most = max(worst, key=lambda pair: pair[0])
-    over = rate > limit and progress.phase == "shadow"
-    yield Reason(rule="agreement", outcome="wait" if over else "ok", text=_changed(most, limit))
+    most = max(parts, key=lambda each: _rate(each.changed, each.pairs))
+    if progress.phase == "shadow":
+        if _rate(most.changed, most.pairs) > limit:
+            yield Reason(rule="agreement", outcome="wait", text=_changed(most, limit))
+            return
+        # What 20 pairs do not show is no agreement yet: a slice is waited for where it is no rarity.
+        large = [each for each in parts if each.pairs >= _LARGE * parts[0].pairs]
+        least = min(large, key=lambda each: sequential.below(each.changed, each.pairs, limit=_TWICE * limit))
+        if limit and sequential.below(least.changed, least.pairs, limit=_TWICE * limit) < _needed(_MISS):
+            text = f"{_changed(least, limit)}: too few to tell it from {_TWICE} times that"
+            yield Reason(rule="agreement", outcome="wait", text=text)
+            return
+    yield Reason(rule="agreement", outcome="ok", text=_changed(most, limit))
 
 
 def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reason]:
@@ -259,6 +270,33 @@ def _is_good(
 
 _MISS = 0.005
 """How often a candidate at the ratio that matters may pass as good."""
+_TWICE = 2
+"""Times the allowed disagreement that a shadow has to rule out, in every slice that holds this part of the pairs or more."""
+_LARGE = 0.05
+_SLIGHTLY = 1.1
+"""Times stable's rate from which a candidate over a limit is worse than stable, where stable may be over it too."""
+_BOTH = "stable's may be too many as well, so the candidate alone is not to blame"
+
+
+def _compared(
+    evidence: Evidence, name: Literal["failed", "slow"], *, ratio: float, least: float, limit: float, alpha: float
+) -> Literal["worse", "both", ""]:
+    """Is the candidate `ratio` times as bad as stable, and over `least`; or over `limit`, alone or with stable?
+
+    Over a limit alone is two findings, each at `alpha`: it is over, and stable is under or at least better. So what fails behind
+    both variants speaks against neither.
+    """
+    canary, stable = evidence.total("canary"), evidence.total("stable")
+    bad, fine = getattr(canary, name), getattr(stable, name)
+    needed = _needed(alpha)
+    if _rate(bad, canary.requests) > least and _summed(evidence, name, ratio=ratio) >= needed:
+        return "worse"
+    if sequential.above(bad, canary.requests, limit=limit) < needed:
+        return ""
+    alone = sequential.below(fine, stable.requests, limit=limit) >= needed
+    if alone or not stable.requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed:
+        return "worse"
+    return "both"
 
 
 def _summed(evidence: Evidence, name: Literal["failed", "slow"], *, ratio: float) -> float:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 _WORSE = (1.0, 2.0, 8.0, 64.0)
 """Alternatives of the ratio test, as multiples of the ratio that matters: slightly over it up to hopeless."""
-_ABOVE = (2.0, 5.0, 20.0, 100.0)
-"""Alternatives of the test against a limit, as multiples of the limit."""
+_ABOVE = (1.25, 2.0, 5.0, 20.0, 100.0)
+"""Alternatives of the test against a limit, as multiples of the limit's odds, so that none reaches 1."""
 _BELOW = (0.2, 0.5, 0.75)
 """Alternatives of the test that a rate is under a limit, as parts of the limit."""
-_SURE = 0.98
 
 
 def worse(bad: int, of: int, bad_before: int, of_before: int, *, ratio: float) -> float:
@@ -39,11 +38,20 @@ def not_worse(bad: int, of: int, bad_before: int, of_before: int, *, ratio: floa
 
 def above(bad: int, of: int, *, limit: float) -> float:
     """Evidence against "its rate of bad answers is at most `limit`"."""
-    return _mixture([_rate_test(bad, of, null=limit, other=min(_SURE, limit * each)) for each in _ABOVE])
+    if limit <= 0:
+        return math.inf if bad else 0.0
+    if limit >= 1:
+        return 0.0
+    others = [each * limit / (1 - limit + each * limit) for each in _ABOVE]
+    return _mixture([_rate_test(bad, of, null=limit, other=other) for other in others])
 
 
 def below(bad: int, of: int, *, limit: float) -> float:
     """Evidence against "its rate of bad answers is `limit` or more"."""
+    if limit <= 0:
+        return 0.0
+    if limit >= 1:
+        return math.inf if bad < of else 0.0
     return _mixture([_rate_test(bad, of, null=limit, other=limit * each) for each in _BELOW])
 
 
@@ -88,13 +96,9 @@ def _ratio_test(bad: int, of: int, bad_before: int, of_before: int, ratio: float
 
 
 def _rate_test(bad: int, of: int, *, null: float, other: float) -> float:
-    if null <= 0:
-        return math.inf if bad else 0.0
     return bad * math.log(other / null) + (of - bad) * math.log((1 - other) / (1 - null))
 
 
 def _mixture(logs: Sequence[float]) -> float:
     most = max(logs)
-    if math.isinf(most):
-        return most
     return most + math.log(sum(math.exp(each - most) for each in logs) / len(logs))
