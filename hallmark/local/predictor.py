@@ -20,6 +20,8 @@ MAIN = "kserve-container"
 COMPONENT = "predictor"
 MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
 STOP_ANNOTATION = "serving.kserve.io/stop"
+SHADOW_ANNOTATION = "hallmark.dev/shadow-percent"
+_OWN = "hallmark.dev/"
 
 _LEFT_OUT_ANNOTATIONS = frozenset(
     {
@@ -57,6 +59,7 @@ def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
     try:
         found = template(service, runtimes)
         _startable(found)
+        shadow(service)
         return found, percent(service)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
@@ -84,7 +87,7 @@ def template(service: Json, runtimes: list[Json]) -> Json:
         | _filtered(meta.get("labels"), _LEFT_OUT_LABELS)
         | _strings(predictor.get("labels")),
         "annotations": _strings(rspec.get("annotations"))
-        | _filtered(meta.get("annotations"), _LEFT_OUT_ANNOTATIONS)
+        | _without_own(_filtered(meta.get("annotations"), _LEFT_OUT_ANNOTATIONS))
         | _filtered(predictor.get("annotations"), _LEFT_OUT_ANNOTATIONS),
         "containers": containers,
         "volumes": [*(rspec.get("volumes") or []), *(predictor.get("volumes") or [])],
@@ -102,6 +105,18 @@ def percent(service: Json) -> int | None:
             "InvalidPredictorSpec", f"spec.predictor.canaryTrafficPercent: expected 0 to 100, got {value!r}"
         )
     return value
+
+
+def shadow(service: Json) -> float:
+    """Percent of stable's requests that a candidate without traffic is to see; `InvalidSpec` unless it is 0 to 100 or absent."""
+    value = ((service.get("metadata") or {}).get("annotations") or {}).get(SHADOW_ANNOTATION, "0")
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = -1.0
+    if not 0 <= found <= 100:
+        raise InvalidSpec("InvalidPredictorSpec", f"annotation {SHADOW_ANNOTATION}: expected 0 to 100, got {value!r}")
+    return found
 
 
 def stopped(service: Json) -> bool:
@@ -277,3 +292,8 @@ def _strings(value: Any) -> dict[str, str]:
 
 def _filtered(value: Any, without: frozenset[str]) -> dict[str, str]:
     return {k: v for k, v in _strings(value).items() if k not in without}
+
+
+def _without_own(annotations: dict[str, str]) -> dict[str, str]:
+    """Ours speak of rollouts, not of pods: a change of them makes no revision."""
+    return {k: v for k, v in annotations.items() if not k.startswith(_OWN)}

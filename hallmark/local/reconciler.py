@@ -276,7 +276,8 @@ class Reconciler:
 
     async def _route(self, key: Key, service: Json, book: Book, decided: Rollout, problem: InvalidSpec | None) -> None:
         """Hand the traffic to the gateway; when that is in effect, write the status."""
-        self._services[key] = self._service(key, book, decided)
+        shadow = 0.0 if problem is not None else predictor.shadow(service)
+        self._services[key] = self._service(key, book, decided, shadow=shadow)
         trouble = ""
         try:
             await self._envoy.apply(tuple(self._services[k] for k in sorted(self._services)))
@@ -290,7 +291,7 @@ class Reconciler:
         facts = self._facts(key, service, decided, problem)
         self._write_status(key, service, facts.model_copy(update={"gateway": trouble}))
 
-    def _service(self, key: Key, book: Book, decided: Rollout) -> Service:
+    def _service(self, key: Key, book: Book, decided: Rollout, *, shadow: float) -> Service:
         backends = []
         running = self._running.get(key, {})
         shares = decided.shares
@@ -307,6 +308,8 @@ class Reconciler:
                     revision=name,
                     variant="canary" if name == decided.canary else "stable",
                     weight=shares.get(name, 0),
+                    # Copies are for one that has no requests of its own yet.
+                    shadow=shadow if name == decided.canary and not shares.get(name) else 0.0,
                     address=address if live else None,
                     health=containers.health(revision.template["containers"][0]),
                     grpc=containers.grpc_port(revision.template["containers"][:1]) is not None,

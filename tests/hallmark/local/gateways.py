@@ -25,9 +25,11 @@ from hallmark.local.routes import Address, Backend, Service
 FAKE = Path(__file__).with_name("fake_runtime.py")
 
 
-def service(percent: int, stable: Address | None, canary: Address | None, *, timeout: float = 5) -> Service:
+def service(
+    percent: int, stable: Address | None, canary: Address | None, *, timeout: float = 5, shadow: float = 0
+) -> Service:
     backends = (
-        Backend(revision="r2", variant="canary", weight=percent, address=canary),
+        Backend(revision="r2", variant="canary", weight=percent, address=canary, shadow=shadow),
         Backend(revision="r1", variant="stable", weight=100 - percent, address=stable),
     )
     return Service(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
