@@ -26,6 +26,7 @@ DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
 """Why an exchange was dropped, as the metrics name it."""
 _TYPES = ("org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response")
 _TRACE = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_EXCHANGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -74,6 +75,7 @@ class Exchange:
     request, response: make its V2 JSON, without ids, when it is sent.
     size:              bytes that it keeps in memory until then.
     trace, state:      its W3C trace context, as it came.
+    exchange:          the gateway's own id of the request, which a mirrored copy has too;  shadow: is this the copy?
     """
 
     request: Callable[[], bytes]
@@ -82,6 +84,8 @@ class Exchange:
     client_id: str
     trace: str = ""
     state: str = ""
+    exchange: str = ""
+    shadow: bool = False
     id: str = ""
     at: float = 0.0
 
@@ -228,6 +232,10 @@ class Capture:
             attributes["traceparent"] = exchange.trace
             if exchange.state.isascii() and exchange.state.isprintable() and exchange.state:
                 attributes["tracestate"] = exchange.state
+        if _EXCHANGE.match(exchange.exchange):
+            attributes["exchangeid"] = exchange.exchange
+        if exchange.shadow:
+            attributes["shadow"] = "1"
         return attributes
 
     def _data(self, exchange: Exchange, kind: str) -> bytes:

@@ -14,6 +14,7 @@ class Ask(Protocol):
 
     size:    bytes of the request;  timeout: seconds that the client gives, if it says so.
     context: W3C traceparent and tracestate, as they came.
+    mark:    the gateway's own id of the request, and "1" where it is a mirrored copy, as they came.
     """
 
     protocol: str
@@ -26,6 +27,9 @@ class Ask(Protocol):
 
     @property
     def context(self) -> tuple[str, str]: ...
+
+    @property
+    def mark(self) -> tuple[str, str]: ...
 
     def decode(self) -> Request:
         """The checked request; `BadRequest` where it is none."""

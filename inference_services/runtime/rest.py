@@ -16,6 +16,8 @@ from inference_services.runtime.service import Service
 from inference_services.transport.http1 import Request, Response, refusal
 
 EXTENSIONS = ["model_repository_extension", "binary_tensor_data"]
+EXCHANGE, SHADOW = b"x-hallmark-request-id", b"x-hallmark-shadow"
+"""Set by the gateway, which takes them away from clients' requests."""
 _JSON_LENGTH = b"inference-header-content-length"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _BINARY = b"application/octet-stream"
@@ -147,6 +149,11 @@ class _V2:
     def context(self) -> tuple[str, str]:
         headers = self._request.headers
         return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        headers = self._request.headers
+        return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
 
     def decode(self) -> v2.Request:
         return v2.decode(self._rest.schema, self._request.body, _json_length(self._request))

@@ -9,7 +9,7 @@ from typing import Any
 from inference_services.protocol import pb, v2
 from inference_services.protocol.errors import Forbidden, ServeError, UnknownPath, WrongMethod
 from inference_services.protocol.schema import Outputs
-from inference_services.runtime.rest import EXTENSIONS
+from inference_services.runtime.rest import EXCHANGE, EXTENSIONS, SHADOW
 from inference_services.runtime.service import Service
 from inference_services.transport.http2 import Call, Reply
 
@@ -114,6 +114,11 @@ class _Infer:
     def context(self) -> tuple[str, str]:
         headers = self._call.headers
         return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        headers = self._call.headers
+        return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
 
     def decode(self) -> v2.Request:
         return self._rpc.codec.decode(self._call.message)

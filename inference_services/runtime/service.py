@@ -264,6 +264,7 @@ class Service:
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
         if self.capture is not None:
             trace, state = ask.context
+            exchange, shadow = ask.mark
             schema, columns, rows = self.model.schema, request.columns, request.rows
             self.capture.offer(
                 Exchange(
@@ -273,6 +274,8 @@ class Service:
                     client_id=request.id,
                     trace=trace,
                     state=state,
+                    exchange=exchange,
+                    shadow=shadow == "1",
                 )
             )
 

@@ -15,12 +15,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
+import numpy as np
 import pytest
 from served import Server, free_port, jpeg, order_inputs
 
 from hallmark.registry import bundle
 from inference_services.capture.queue import DROPS, Capture, Exchange, Limits, Origin
+from inference_services.protocol import pb
 from inference_services.protocol.v2 import request_text, response_text
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
@@ -134,6 +137,49 @@ def test_kserves_own_form_on_request(start: Callable[..., Server], orders: tuple
     assert request["ce-id"] == response["ce-id"]
     assert request["content-type"] == "application/json"
     assert json.loads(body)["inputs"][0]["data"] == [12.5]
+
+
+@pytest.mark.parametrize("batch", ["64", "1"])
+def test_the_gateways_own_id_and_the_mark_of_a_copy_go_with_both_events(
+    start: Callable[..., Server], orders: tuple[Path, str], sink: Sink, batch: str
+) -> None:
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", f"--capture-batch={batch}")
+    server.wait_ready()
+
+    def said(headers: dict[str, str]) -> list[tuple[str | None, str | None]]:
+        sink.posts.clear()
+        server.infer(headers=headers)
+        if batch == "1":
+            wait_until(lambda: len(sink.posts) == 2)
+            return [(found.get("ce-exchangeid"), found.get("ce-shadow")) for found, _ in sink.posts]
+        wait_until(lambda: len(sink.events) == 2)
+        return [(event.get("exchangeid"), event.get("shadow")) for event in sink.events]
+
+    exchange = "0f9c1a2e-8f1b-4f6e-9f55-0a5d5e0a7c11"
+    assert said({"x-hallmark-request-id": exchange}) == [(exchange, None)] * 2
+    assert said({"x-hallmark-request-id": exchange, "x-hallmark-shadow": "1"}) == [(exchange, "1")] * 2
+    assert said({"x-hallmark-request-id": "a b", "x-hallmark-shadow": "yes"}) == [(None, None)] * 2
+    assert said({}) == [(None, None)] * 2
+
+
+def test_a_grpc_call_has_them_too(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
+    server = start(orders[0], "orders", f"--capture-url={sink.url}")
+    server.wait_ready()
+    messages = pb.protobufs()
+    asked = messages.ModelInferRequest(model_name="orders")
+    for tensor in order_inputs():
+        given = asked.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        kind = {"FP64": "fp64", "FP32": "fp32", "INT32": "int", "INT64": "int64", "BOOL": "bool", "BYTES": "bytes"}[
+            tensor["datatype"]
+        ]
+        data = [each.encode() if kind == "bytes" else each for each in np.ravel(tensor["data"]).tolist()]
+        getattr(given.contents, f"{kind}_contents").extend(data)
+    metadata = [("x-hallmark-request-id", "7-of-9"), ("x-hallmark-shadow", "1")]
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        call(asked.SerializeToString(), metadata=metadata, timeout=5)
+    wait_until(lambda: len(sink.events) == 2)
+    assert [(event["exchangeid"], event["shadow"]) for event in sink.events] == [("7-of-9", "1")] * 2
 
 
 def test_one_client_id_a_thousand_times_is_a_thousand_events(
