@@ -19,8 +19,8 @@ from hallmark.features import code
 from hallmark.registry.folder import ALLOWED, MANIFEST, PASSPORT, Output, Signature
 
 SERVED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
-WATCHED = frozenset({"signature.json", "features.py", "profile.json"})
-"""What a server, and what a drift monitor, reads of a model folder."""
+WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
+"""What a server, and what a drift monitor, reads of a model folder; embeddings only where it has them."""
 _CHUNK = 1 << 20
 _RESTORE = "restore the folder from the registry"
 

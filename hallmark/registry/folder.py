@@ -6,6 +6,7 @@ features.py       the domain's feature code, as it was when the model was traine
 serving.py        the domain's answer code, where it has one
 weights.safetensors or booster.txt   the trained model in its own form
 profile.json      reference profile for drift;  reference.parquet  a sample of it for reports
+embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 passport.json     where it comes from; names the digest, so it is not part of it
 """

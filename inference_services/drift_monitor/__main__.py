@@ -46,7 +46,7 @@ def build(chosen: Options) -> Monitor:
     found = reference.read(chosen.model_dir, expected=chosen.digest)
     monitor = Monitor(found, options.drift(chosen.config), service=chosen.service)
     if chosen.runtime_metrics_url:
-        monitor.served = Served(chosen.runtime_metrics_url, captured=lambda: monitor.counts["joined"])
+        monitor.served = Served(chosen.runtime_metrics_url, captured=monitor.captured)
     return monitor
 
 

@@ -31,11 +31,12 @@ MOST_HELD = 2 * LARGEST
 
 ASK_EVERY = 2.0
 SAVE_EVERY = 30.0
-"""Seconds between looks at the runtime's counters, and between copies of the windows to disk."""
+LOOK_EVERY = 60.0
+"""Seconds between looks at the runtime's counters, between copies of the windows to disk, and between points of the history."""
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events; GET /verdict, /metrics, /window, /healthz.
+    """POST / (also /events) takes events; GET /verdict, /history, /metrics, /window, /healthz.
 
     Where `state_file` is given, the windows are taken up from it and kept in it. Events are
     taken from this host alone, since that is where the runtime is, or with `remote_events` from anywhere.
@@ -49,6 +50,7 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/", door.take, methods=["POST"]),
             Route("/events", door.take, methods=["POST"]),
             Route("/verdict", door.verdict, methods=["GET"]),
+            Route("/history", door.history, methods=["GET"]),
             Route("/metrics", door.metrics, methods=["GET"]),
             Route("/window", door.window, methods=["GET"]),
             Route("/healthz", door.health, methods=["GET"]),
@@ -69,7 +71,7 @@ class _Door:
     @contextlib.asynccontextmanager
     async def housekeeping(self, state_file: Path | None) -> AsyncIterator[None]:
         """What runs beside the calls: the runtime's counters, and the windows' copy on disk."""
-        tasks = []
+        tasks = [asyncio.create_task(_every(LOOK_EVERY, self._look))]
         if (served := self._monitor.served) is not None:
             tasks.append(asyncio.create_task(_every(ASK_EVERY, lambda: asyncio.to_thread(served.read))))
         if state_file is not None:
@@ -114,6 +116,12 @@ class _Door:
             "served": None if self._monitor.served is None else self._monitor.served.latest,
             "events": dict(self._monitor.counts),
         }
+        return _answer(200, whole)
+
+    async def history(self, request: Request) -> Response:
+        async with self._turn:
+            points = self._monitor.history.points(request.query_params.get("variant"))
+        whole = {"service": self._monitor.service, "points": [point.model_dump() for point in points]}
         return _answer(200, whole)
 
     async def metrics(self, request: Request) -> Response:
@@ -162,6 +170,10 @@ class _Door:
     def _too_large(self) -> Response:
         self._monitor.counts["malformed"] += 1
         return _answer(413, {"error": f"expected at most {LARGEST} bytes"}, {"connection": "close"})
+
+    async def _look(self) -> None:
+        async with self._turn:
+            await asyncio.to_thread(self._verdicts)
 
     async def _save(self, path: Path) -> None:
         try:

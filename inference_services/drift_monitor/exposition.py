@@ -59,6 +59,42 @@ def text(monitor: Monitor, verdicts: dict[str, Verdict]) -> str:
             ((f'{label},column="{_escaped(column.name)}"', column.psi) for label, column in columns),
         ),
         _family(
+            "shift",
+            "gauge",
+            "Shift of a number's ranks (Cliff's delta), of embeddings (2 AUC - 1), or growth of the error on labels.",
+            ((f'{label},column="{_escaped(column.name)}"', column.shift) for label, column in columns),
+        ),
+        _family(
+            "effect",
+            "gauge",
+            "The larger of index and shift over its threshold; drift begins at 1.",
+            ((f'{label},column="{_escaped(column.name)}"', column.effect) for label, column in columns),
+        ),
+        _family(
+            "input_lag_seconds",
+            "gauge",
+            "From an input's event time to its scoring.",
+            (
+                (f'{labels[name]},quantile="{quantile}"', value)
+                for name, verdict in verdicts.items()
+                if verdict.lag is not None
+                for quantile, value in (("0.5", verdict.lag.median), ("0.99", verdict.lag.p99))
+                if value is not None
+            ),
+        ),
+        _family(
+            "stale_ratio",
+            "gauge",
+            "Share of records whose input was too old when it was scored.",
+            ((labels[name], verdict.lag.stale) for name, verdict in verdicts.items() if verdict.lag is not None),
+        ),
+        _family(
+            "final_labels",
+            "gauge",
+            "Final labels that the error is judged on.",
+            ((labels[name], verdict.labels.rows) for name, verdict in verdicts.items() if verdict.labels is not None),
+        ),
+        _family(
             "missing_ratio",
             "gauge",
             "Share of records without the value.",

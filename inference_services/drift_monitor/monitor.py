@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.domain import Drift
-from hallmark.drift.verdict import Verdict, judge
+from hallmark.drift import concept, embedding
+from hallmark.drift.concept import Concept
+from hallmark.drift.verdict import LOOKS, PER_LOOK, Measured, Verdict, conclude, lag_of, measure
 from inference_services.drift_monitor.events import Event, Malformed
+from inference_services.drift_monitor.history import History
 from inference_services.drift_monitor.records import Decoder, Part
 from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.served import Served
@@ -33,19 +38,29 @@ class Limits:
     share: float = 0.05
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Answers of one variant, (n,) each, and their labels where they are final, else None; `at` in seconds of the epoch."""
+
+    at: NDArray[np.float64]
+    answers: NDArray[Any]
+    labels: NDArray[Any]
+
+
 @dataclass
 class _Half:
     variant: str
+    trace: str = ""
     request: Part | None = None
     response: Part | None = None
 
 
 @dataclass
-class _Judged:
+class _Looked:
+    """The last look at a variant: what the window held when it was taken, and what was found."""
+
     added: int
-    captured: float | None
-    doubts: tuple[str, ...]
-    verdict: Verdict = field(repr=False)
+    measured: Measured
 
 
 class Monitor:
@@ -65,12 +80,18 @@ class Monitor:
         self.service = service or reference.signature.domain
         self.served = served
         self.limits = limits or Limits()
-        self.decoder = Decoder(reference, most=max(1, int(drift.window * self.limits.share)))
+        self.decoder = Decoder(
+            reference,
+            most=max(1, int(drift.window * self.limits.share)),
+            event_time=drift.freshness.column if drift.freshness else None,
+        )
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
         self.windows: OrderedDict[str, Window] = OrderedDict()
         self._waiting: OrderedDict[str, _Half] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
-        self._judged: dict[str, _Judged] = {}
+        self.history = History()
+        self._looked: dict[str, _Looked] = {}
+        self._concepts: dict[str, tuple[int, Concept]] = {}
 
     def take(self, events: Sequence[Event], *, at: float | None = None) -> list[str]:
         """Take in events of one call; gives what is wrong with those that are malformed."""
@@ -94,26 +115,72 @@ class Monitor:
         self._forget()
         return wrong
 
-    def verdict(self, variant: str) -> Verdict:
-        """The verdict on one variant's window; judged anew only when it could be another."""
+    def verdict(self, variant: str, *, at: float | None = None) -> Verdict:
+        """The verdict on one variant's window, as of its last look; loss, lag, trace and labels as of now.
+
+        Looks are counted in rows (hallmark.drift.verdict): a window is judged anew when a fiftieth of it is new. One that is
+        still too small is judged whenever it grew, since it cannot alarm.
+        """
         window = self.windows[variant]
-        captured, doubts = (None, ()) if self.served is None else self.served.share(since=window.first_serial())
-        known = self._judged.get(variant)
-        if known and (known.added, known.captured, known.doubts) == (window.added, captured, doubts):
-            return known.verdict
-        verdict = judge(self.reference.profile, window.columns(), self.drift, captured=captured, doubts=doubts)
-        self._judged[variant] = _Judged(window.added, captured, doubts, verdict)
+        captured, doubts = (
+            (None, ()) if self.served is None else self.served.share(variant, since=window.first_serial())
+        )
+        looked = self._looked.get(variant)
+        if looked is None or self._is_due(looked, window):
+            looked = self._looked[variant] = _Looked(window.added, self._measured(window))
+        freshness = self.drift.freshness
+        verdict = conclude(
+            looked.measured,
+            self.drift,
+            captured=captured,
+            doubts=doubts,
+            lag=lag_of(window.lags(), freshness.limit.total_seconds()) if freshness else None,
+            labels=self._concepts[variant][1] if variant in self._concepts else None,
+            trace=window.trace(),
+        )
+        self.history.note(variant, verdict, at=time.time() if at is None else at)
         return verdict
+
+    def learn(self, variant: str, labelled: Labelled) -> None:
+        """Judge the variant's error on its final labels, the newest as many as a window; anew when a fiftieth of them is new.
+
+        labelled: answers of the output that `reference.profile.error` names.
+        """
+        error, rules = self.reference.profile.error, self.drift.labels
+        final = np.array([label is not None for label in labelled.labels.tolist()], dtype=np.bool_)
+        known = self._concepts.get(variant)
+        enough = known is not None and known[1].state != "NOT_ENOUGH_LABELS"
+        if known and enough and 0 <= int(final.sum()) - known[0] < max(1, self.drift.window // LOOKS):
+            return
+        chosen = np.flatnonzero(concept.mature(labelled.at, final, coverage=rules.coverage))
+        chosen = chosen[np.argsort(labelled.at[chosen], kind="stable")][-self.drift.window :]
+        found = concept.judge(
+            error,
+            labelled.answers[chosen],
+            labelled.labels[chosen],
+            minimum=rules.minimum,
+            margin=rules.margin,
+            alpha=PER_LOOK,
+        )
+        self._concepts[variant] = (int(final.sum()), found)
 
     def window(self, variant: str) -> Window:
         """The window of a variant, made when it is first seen; the one silent for longest gives way."""
         if variant not in self.windows:
             if len(self.windows) >= self.limits.variants:
                 gone, _ = self.windows.popitem(last=False)
-                self._judged.pop(gone, None)
-            self.windows[variant] = Window(self.reference.profile, size=self.drift.window)
+                self._looked.pop(gone, None)
+                self._concepts.pop(gone, None)
+            sample = self.reference.sample
+            self.windows[variant] = Window(
+                self.reference.profile, size=self.drift.window, width=0 if sample is None else sample.shape[1]
+            )
         self.windows.move_to_end(variant)
         return self.windows[variant]
+
+    def captured(self) -> dict[str, int]:
+        """Requests joined with their responses, by variant."""
+        return {name: window.requests for name, window in list(self.windows.items())}
 
     def waiting(self) -> int:
         """Halves that wait for the other."""
@@ -143,6 +210,7 @@ class Monitor:
             wrong.append(str(part))
             return
         half = self._waiting.setdefault(event.id, _Half(event.variant))
+        half.trace = half.trace or event.trace
         if event.half == "request":
             half.request = part
         else:
@@ -154,11 +222,33 @@ class Monitor:
         if half.variant != event.variant or half.request.records != half.response.records:
             self.counts["mismatched"] += 1
             return
-        self._join(half.variant, {**half.request.columns, **half.response.columns}, at)
-
-    def _join(self, variant: str, columns: dict[str, NDArray[Any]], at: float | None) -> None:
         self.counts["joined"] += 1
-        self.window(variant).add(columns, serial=self.counts["joined"], at=time.time() if at is None else at)
+        self.window(half.variant).add(
+            {**half.request.columns, **half.response.columns},
+            at=at,
+            happened=half.request.happened,
+            embeddings=half.request.embeddings,
+            trace=half.trace,
+        )
+
+    def _is_due(self, looked: _Looked, window: Window) -> bool:
+        if looked.added == window.added:
+            return False
+        small = looked.measured.rows < self.drift.minimum
+        return small or window.added - looked.added >= max(1, self.drift.window // LOOKS)
+
+    def _measured(self, window: Window) -> Measured:
+        sample = self.reference.sample
+        separation = None
+        if sample is not None and window.rows >= self.drift.minimum:
+            separation = embedding.separate(sample, window.embeddings())
+        return measure(
+            self.reference.profile,
+            window.columns(),
+            self.drift,
+            at=datetime.fromtimestamp(window.middle(), UTC),
+            separation=separation,
+        )
 
     def _forget(self) -> None:
         while len(self._waiting) > self.limits.waiting:

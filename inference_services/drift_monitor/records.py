@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One half of an exchange: its record count as sent, and columns of those records that are kept."""
+    """One half of an exchange: its record count as sent, and columns of those records that are kept.
+
+    embeddings: (kept, d) of a request, where the model has embeddings; NaN where there is none.
+    happened:   (kept,) event time of a request's records in seconds of the epoch, where it is asked for; NaN for none.
+    """
 
     records: int
     columns: dict[str, NDArray[Any]]
+    embeddings: NDArray[np.float32] | None = None
+    happened: NDArray[np.float64] | None = None
 
 
 class Decoder:
-    """Reads requests and responses of one model; of a large request it keeps `most` records, evenly spread."""
+    """Reads requests and responses of one model; of a large request it keeps `most` records, evenly spread.
 
-    def __init__(self, reference: Reference, *, most: int) -> None:
+    event_time: the field that says when a record happened, where that is asked for.
+    """
+
+    def __init__(self, reference: Reference, *, most: int, event_time: str | None = None) -> None:
+        self._event_time = event_time
+        self._embed = reference.embed
+        self._width = 0 if reference.sample is None else reference.sample.shape[1]
         self._fields = reference.signature.fields
         self._observe: Callable[[Columns], Columns] = reference.observe
         self._inputs = [column.name for column in reference.profile.columns if column.source == "input"]
@@ -49,7 +62,10 @@ class Decoder:
             field.name: _typed([value for _, values in good for value in values[field.name]], field)
             for field in self._fields
         }
-        observed = self._observed(joined, sum(len(values[self._fields[0].name]) for _, values in good))
+        rows = sum(len(values[self._fields[0].name]) for _, values in good)
+        observed = self._observed(joined, rows)
+        embedded = self._embedded(joined, rows)
+        happened = times([value for _, values in good for value in values.get(self._event_time or "", [])])
         parts: list[Part | Malformed] = []
         at = 0
         for part in raw:
@@ -58,7 +74,15 @@ class Decoder:
                 continue
             records, values = part
             end = at + len(values[self._fields[0].name])
-            parts.append(Part(records, {name: column[at:end] for name, column in observed.items()}))
+            columns = {name: column[at:end] for name, column in observed.items()}
+            parts.append(
+                Part(
+                    records,
+                    columns,
+                    None if embedded is None else embedded[at:end],
+                    None if self._event_time is None else _padded(happened[at:end], end - at),
+                )
+            )
             at = end
         return parts
 
@@ -104,11 +128,48 @@ class Decoder:
         ]
         return {name: np.concatenate([part[name] for part in single]) for name in self._inputs}
 
+    def _embedded(self, columns: Columns, rows: int) -> NDArray[np.float32] | None:
+        """(rows, d) what `embed` makes of the records, NaN for those it fails on; None for a model without."""
+        if self._embed is None:
+            return None
+        try:
+            found = np.asarray(self._embed(columns), dtype=np.float32)
+            if found.shape != (rows, self._width):
+                raise ValueError(f"embed gives {found.shape}")
+            return found
+        except Exception as error:  # noqa: BLE001  the domain's own code, as above
+            if rows == 1:
+                _log.debug("a record cannot be embedded: %s", error)
+                return np.full((1, self._width), np.nan, dtype=np.float32)
+        single = [
+            self._embedded({name: values[row : row + 1] for name, values in columns.items()}, 1) for row in range(rows)
+        ]
+        return np.concatenate([each for each in single if each is not None])
+
     def _shaped(self, observed: Columns, rows: int) -> dict[str, NDArray[Any]]:
         found = {name: np.asarray(observed[name]) for name in self._inputs if name in observed}
         if wrong := [name for name, values in found.items() if values.shape != (rows,)]:
             raise ValueError(f"{wrong[0]} is not a value a record")
         return {name: found[name] if name in found else _objects([None] * rows) for name in self._inputs}
+
+
+def times(values: Sequence[Any]) -> NDArray[np.float64]:
+    """(n,) seconds of the epoch, of numbers that are such and of RFC 3339 texts with a zone; NaN for what is neither."""
+    return np.array([_time(value) for value in values], dtype=np.float64)
+
+
+def _time(value: object) -> float:
+    if not isinstance(value, str):
+        return _number(value)
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError:
+        return math.nan
+    return when.timestamp() if when.tzinfo is not None else math.nan
+
+
+def _padded(values: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+    return values if len(values) == rows else np.full(rows, np.nan)
 
 
 def _attempt(

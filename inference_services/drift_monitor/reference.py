@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from hallmark.drift import embedding
 from hallmark.drift.profile import Profile
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Columns
@@ -17,12 +20,14 @@ from hallmark.registry.folder import Signature
 
 @dataclass(frozen=True)
 class Reference:
-    """A verified model's signature, profile and `observe`."""
+    """A verified model's signature, profile and `observe`; `embed` and the reference's sample (n, d) where it has both."""
 
     digest: str
     signature: Signature
     profile: Profile
     observe: Callable[[Columns], Columns]
+    embed: Callable[[Columns], NDArray[np.float32]] | None = None
+    sample: NDArray[np.float32] | None = None
 
 
 def read(folder: Path, *, expected: str | None = None) -> Reference:
@@ -39,4 +44,16 @@ def read(folder: Path, *, expected: str | None = None) -> Reference:
         raise ModelRefused(
             "the model's features.py does not say what to watch", expected="observe(columns)", came="none"
         )
-    return Reference(found.digest, found.signature, profile, code.observe)
+    embed, sample = getattr(code, "embed", None), None
+    if embedding.FILE in found.files:
+        sample = embedding.read(found.file(embedding.FILE))
+        if not callable(embed):
+            raise ModelRefused(
+                "the model has embeddings and no way to make more",
+                expected="embed(columns) in features.py",
+                came="none",
+                do="train it again",
+            )
+    return Reference(
+        found.digest, found.signature, profile, code.observe, embed if sample is not None else None, sample
+    )

@@ -6,8 +6,6 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
-
 from hallmark.files import replace
 from inference_services.drift_monitor.monitor import Monitor
 
@@ -18,17 +16,13 @@ _LARGEST = 64 * 1024 * 1024
 
 def save(monitor: Monitor, path: Path) -> None:
     """Write what the monitor remembers; the file is whole or not there."""
-    variants = {
-        name: {
-            "columns": {
-                column: [None if value != value else value for value in values.tolist()]
-                for column, values in window.columns().items()
-            },
-            "seen_at": window.seen_at,
-        }
-        for name, window in monitor.windows.items()
+    whole = {
+        "digest": monitor.reference.digest,
+        "ids": monitor.done()[-_IDS:],
+        "variants": {name: window.dump() for name, window in monitor.windows.items()},
+        "served": None if monitor.served is None else monitor.served.dump(),
+        "history": [point.model_dump() for point in monitor.history.points()],
     }
-    whole = {"digest": monitor.reference.digest, "ids": monitor.done()[-_IDS:], "variants": variants}
     replace(path, json.dumps(whole))
 
 
@@ -41,13 +35,15 @@ def restore(monitor: Monitor, path: Path) -> bool:
         if whole["digest"] != monitor.reference.digest:
             return False
         for name, kept in list(whole["variants"].items())[-monitor.limits.variants :]:
-            columns = {column: np.array(values, dtype=object) for column, values in kept["columns"].items()}
-            if len({len(values) for values in columns.values()}) == 1:
-                monitor.window(str(name)).add(columns, serial=0, at=float(kept["seen_at"]))
+            monitor.window(str(name)).load(kept)
         monitor.remember([str(each) for each in whole["ids"]][-_IDS:])
+        monitor.history.load(whole["history"])
+        if monitor.served is not None and whole["served"]:
+            monitor.served.load(whole["served"])
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        monitor.windows.clear()
         _log.warning("the saved windows cannot be read and are left: %s", error)
         return False
     return True

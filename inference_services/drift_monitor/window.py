@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,34 +13,58 @@ from numpy.typing import NDArray
 from hallmark.drift.profile import Profile, numbers, words
 from hallmark.features.fields import Columns
 
+SHARED = 0.1
+"""This share of the records in one trace is no chance; ordinary requests have each their own."""
+
 
 class Window:
-    """At most `size` records; numbers as float64, strings cut short and shared, so its memory is bounded."""
+    """At most `size` records; numbers as float64, strings cut short and shared, so its memory is bounded.
 
-    def __init__(self, profile: Profile, *, size: int) -> None:
+    width: numbers in an embedding, 0 for none.
+    """
+
+    def __init__(self, profile: Profile, *, size: int, width: int = 0) -> None:
         self.size = size
         self.rows = 0
         self.added = 0
         """Records ever added: what the window holds has changed when this has."""
         self.requests = 0
+        """Requests ever added; the records of a request carry its number."""
         self.seen_at = time.time()
         self._kinds = {column.name: column.kind for column in profile.columns}
         self._rings = {name: self._empty(kind) for name, kind in self._kinds.items()}
         self._times = np.zeros(size)
         self._serials = np.zeros(size, dtype=np.int64)
+        self._lags = np.full(size, np.nan)
+        self._traces = np.full(size, "", dtype=object)
+        self._embeddings = np.full((size, width), np.nan, dtype=np.float32)
         self._words: dict[str, str] = {}
 
-    def add(self, columns: Columns, *, serial: int, at: float | None = None) -> None:
-        """Append the records of one request; `serial` numbers the requests of the whole monitor."""
+    def add(
+        self,
+        columns: Columns,
+        *,
+        at: float | None = None,
+        happened: NDArray[np.float64] | None = None,
+        embeddings: NDArray[np.float32] | None = None,
+        trace: str = "",
+    ) -> None:
+        """Append the records of one request that was scored `at`, in seconds of the epoch; now where that is not known.
+
+        happened: (rows,) event time of each record, NaN for none.
+        """
         rows = len(next(iter(columns.values()), ()))
         places = (self.added + np.arange(rows)) % self.size
         for name, ring in self._rings.items():
             ring[places] = self._read(name, columns[name]) if name in columns else self._gap(name)
         self.seen_at = time.time() if at is None else at
-        self._times[places] = self.seen_at
-        self._serials[places] = serial
-        self.added += rows
         self.requests += 1
+        self._times[places] = self.seen_at
+        self._serials[places] = self.requests
+        self._lags[places] = np.nan if happened is None else self.seen_at - happened
+        self._traces[places] = trace
+        self._embeddings[places] = np.nan if embeddings is None else embeddings
+        self.added += rows
         self.rows = min(self.size, self.rows + rows)
 
     def columns(self, *, newest: int | None = None) -> dict[str, NDArray[Any]]:
@@ -46,13 +72,73 @@ class Window:
         places = self._places(newest)
         return {name: ring[places] for name, ring in self._rings.items()}
 
+    def embeddings(self) -> NDArray[np.float32]:
+        """(rows, d) oldest first, NaN where there was none."""
+        return self._embeddings[self._places(None)]
+
+    def lags(self) -> NDArray[np.float64]:
+        """(rows,) seconds from event to scoring, NaN where that is not known."""
+        return self._lags[self._places(None)]
+
+    def trace(self) -> str:
+        """The trace id that most records share, where it is at least a tenth of all; "" for none."""
+        found = Counter(self._traces[self._places(None)].tolist())
+        found.pop("", None)
+        best, count = max(found.items(), key=lambda item: item[1], default=("", 0))
+        return best if count > 1 and count >= self.rows * SHARED else ""
+
+    def middle(self) -> float:
+        """When the record half-way through the window came, in seconds of the epoch."""
+        return float(np.median(self._times[self._places(None)])) if self.rows else self.seen_at
+
+    def dump(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        places = self._places(None)
+        return {
+            "columns": {
+                name: [None if value != value else value for value in values.tolist()]
+                for name, values in self.columns().items()
+            },
+            "seen_at": self.seen_at,
+            "added": self.added,
+            "requests": self.requests,
+            "times": self._times[places].tolist(),
+            "serials": self._serials[places].tolist(),
+            "lags": [None if value != value else value for value in self._lags[places].tolist()],
+            "traces": self._traces[places].tolist(),
+            "embeddings": base64.b64encode(self._embeddings[places].astype("<f4").tobytes()).decode(),
+        }
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Take up what `dump` gave of a window of any size, the newest records of it; `ValueError` or such where it is broken."""
+        lengths = {len(kept[name]) for name in ("times", "serials", "lags", "traces")}
+        lengths |= {len(values) for values in kept["columns"].values()}
+        if len(lengths) != 1:
+            raise ValueError("columns of several lengths")
+        (rows,) = lengths
+        width = self._embeddings.shape[1]
+        vectors = np.frombuffer(base64.b64decode(kept["embeddings"]), dtype="<f4")
+        vectors = vectors.reshape(rows, width) if len(vectors) == rows * width else np.full((rows, width), np.nan)
+        count = min(rows, self.size)
+        self.added, self.requests = max(rows, int(kept["added"])), int(kept["requests"])
+        self.rows, self.seen_at = count, float(kept["seen_at"])
+        places, newest = self._places(None), slice(rows - count, rows)
+        for name, ring in self._rings.items():
+            values = np.array(kept["columns"].get(name, [None] * rows)[newest], dtype=object)
+            ring[places] = self._read(name, values)
+        self._times[places] = np.array(kept["times"][newest], dtype=np.float64)
+        self._serials[places] = np.array(kept["serials"][newest], dtype=np.int64)
+        self._lags[places] = np.array(kept["lags"][newest], dtype=np.float64)
+        self._traces[places] = np.array([str(each) for each in kept["traces"][newest]], dtype=object)
+        self._embeddings[places] = vectors[newest]
+
     def span(self) -> tuple[float, float]:
         """When the oldest and the newest record came, in seconds of the epoch."""
         places = self._places(None)
         return (float(self._times[places[0]]), float(self._times[places[-1]])) if self.rows else (0.0, 0.0)
 
     def first_serial(self) -> int:
-        """The request of the oldest record."""
+        """The number of the oldest record's request."""
         return int(self._serials[self._places(None)[0]]) if self.rows else 0
 
     def _places(self, newest: int | None) -> NDArray[np.int64]:

@@ -1,0 +1,65 @@
+"""Verdicts over time: a point a minute for each variant, and one at each change, bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.drift.verdict import State, Verdict
+
+EVERY = 60.0
+MOST = 1000
+
+
+class Point(BaseModel):
+    """What a variant's verdict was `at` a time (seconds of the epoch); effect 1 is where a column's drift begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: float
+    variant: str
+    state: State
+    rows: int
+    captured: float | None = None
+    effects: dict[str, float] = {}
+    drifted: tuple[str, ...] = ()
+
+
+class History:
+    """The newest `MOST` points of all variants together, oldest first."""
+
+    def __init__(self) -> None:
+        self._points: deque[Point] = deque(maxlen=MOST)
+        self._last: dict[str, Point] = {}
+
+    def note(self, variant: str, verdict: Verdict, *, at: float) -> None:
+        """Keep a verdict where a minute has passed, or where it is another one than before."""
+        drifted = tuple(sorted(column.name for column in verdict.columns if column.drifted))
+        last = self._last.get(variant)
+        if last and (last.state, last.drifted) == (verdict.state, drifted) and at - last.at < EVERY:
+            return
+        point = Point(
+            at=round(at, 3),
+            variant=variant,
+            state=verdict.state,
+            rows=verdict.rows,
+            captured=verdict.captured,
+            effects={column.name: round(column.effect, 3) for column in verdict.columns},
+            drifted=drifted,
+        )
+        self._points.append(point)
+        self._last[variant] = point
+
+    def points(self, variant: str | None = None) -> list[Point]:
+        """All points, or those of one variant."""
+        return [point for point in self._points if variant in (None, point.variant)]
+
+    def load(self, kept: Sequence[Mapping[str, Any]]) -> None:
+        """Take up points that were saved."""
+        for each in kept:
+            point = Point.model_validate(each)
+            self._points.append(point)
+            self._last[point.variant] = point
