@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+import math
+from collections.abc import Iterable
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hallmark.domain import Domain
 from hallmark.rollout import sequential
 from hallmark.rollout.decision import OVERALL, TESTS
 from hallmark.rollout.evidence import Cost, Scores, Slice
 from hallmark.rollout.policy import Costs, Labels, Shadow
+from hallmark.rollout.ring import MISSING, NUMBER, Ring
 
 Row = dict[str, Any]
 MOST = 40_000
 """Answers kept of each variant, and pairs; the newest."""
 _BINS = 50
 _DECILES = 10
+_CHANGED = " changed"
+"""A column of the pairs beside the watched ones, whose names have no blank."""
 
 
 class Answers:
@@ -31,105 +35,135 @@ class Answers:
         self.lost = 0
         self._since = since
         self._shadow = shadow
-        self._rows: dict[str, OrderedDict[tuple[str, int], Row]] = {"stable": OrderedDict(), "canary": OrderedDict()}
-        self._pairs: OrderedDict[tuple[str, int], tuple[bool, Mapping[str, Any]]] = OrderedDict()
+        self._sides = {"stable": _Side(), "canary": _Side()}
+        self._pairs = Ring(MOST)
+        self._unnamed = 0
 
     def take(self, variant: str, rows: Iterable[Row], *, lost: int = 0) -> None:
         """Take in rows of `variant`, stable or canary; one that came before is replaced, since its label may be new."""
-        kept, others = self._rows[variant], self._rows["canary" if variant == "stable" else "stable"]
+        mine, other = self._sides[variant], self._sides["canary" if variant == "stable" else "stable"]
         self.lost += lost
         for row in rows:
             if float(row["at"]) < self._since:
                 continue
-            key = (str(row["exchange"]), int(row["row"])) if row.get("exchange") else (f"-{len(kept)}-{row['at']}", 0)
-            kept[key] = row
-            if self._shadow is not None and key in others and key not in self._pairs:
-                stable, canary = (row, others[key]) if variant == "stable" else (others[key], row)
-                self._pairs[key] = (
-                    _verdict(stable, self._shadow) != _verdict(canary, self._shadow),
-                    stable.get("columns") or {},
-                )
-        for memory in (kept, self._pairs):
-            while len(memory) > MOST:
-                memory.popitem(last=False)
+            key: tuple[str, int]
+            if row.get("exchange"):
+                key = (str(row["exchange"]), int(row["row"]))
+            else:
+                self._unnamed += 1
+                key = ("", self._unnamed)
+            mine.put(key, row)
+            partner = other.row(key)
+            if self._shadow is not None and partner is not None and self._pairs.place(key) is None:
+                stable = row if variant == "stable" else partner
+                changed = _verdict(row, self._shadow) != _verdict(partner, self._shadow)
+                watched = stable.get("columns") or {}
+                columns = {name: watched.get(name) for name in self._shadow.slices}
+                self._pairs.put(key, {**columns, _CHANGED: float(changed)})
 
     def slices(self) -> tuple[Slice, ...]:
         """Changed verdicts overall, and by value or decile of each declared column; small slices of a column together."""
-        if self._shadow is None or not self._pairs:
+        if self._shadow is None or not len(self._pairs):
             return ()
-        changed = np.array([each for each, _ in self._pairs.values()])
+        changed = self._pairs.numbers(_CHANGED) > 0
         found = [Slice(name=OVERALL, pairs=len(changed), changed=int(changed.sum()))]
         for column in self._shadow.slices:
-            values = [columns.get(column) for _, columns in self._pairs.values()]
-            found += _sliced(column, values, changed, fewest=self._shadow.slice_minimum)
+            found += _sliced(column, self._pairs, changed, fewest=self._shadow.slice_minimum)
         return tuple(found)
 
     def scores(self) -> tuple[Scores, ...]:
         """The distribution of each output that both variants gave, over bins that hold equally many of both together."""
-        outputs = {name for rows in self._rows.values() for row in rows.values() for name in row["outputs"]}
+        stable, canary = (self._sides[variant].ring for variant in ("stable", "canary"))
         found = []
-        for name in sorted(outputs):
-            sides = [
-                [row["outputs"][name] for row in self._rows[variant].values() if row["outputs"].get(name) is not None]
-                for variant in ("stable", "canary")
-            ]
-            if all(sides):
-                found.append(Scores(output=name, stable=_binned(sides)[0], canary=_binned(sides)[1]))
+        for name in sorted({*stable.names(), *canary.names()}):
+            first, second = _binned(name, stable, canary)
+            if sum(first) and sum(second):
+                found.append(Scores(output=name, stable=first, canary=second))
         return tuple(found)
 
     def means(self, shadow: Shadow | None) -> dict[str, float]:
         """The mean of the verdict's output by variant, where it is a number; for the timeline."""
         found = {}
-        for variant, rows in self._rows.items():
-            values = [row["outputs"].get(shadow.output) for row in rows.values()] if shadow else []
-            numbers = [value for value in values if isinstance(value, int | float)]
-            if numbers:
-                found[variant] = float(np.mean(numbers))
+        for variant, side in self._sides.items():
+            values = side.ring.numbers(shadow.output) if shadow else np.empty(0)
+            numbers = values[~np.isnan(values)]
+            if len(numbers):
+                found[variant] = float(numbers.mean())
         return found
 
     def cost(self, domain: Domain, *, now: datetime) -> Cost | None:
-        """What wrong verdicts cost each variant; none where the domain does not say what a verdict is."""
+        """What wrong verdicts cost each variant; none where the domain does not say what a verdict is.
+
+        A label is final `data.label_delay` after its answer, also one that is known earlier: those that come early are not like
+        the others.
+        """
         if self._shadow is None:
             return None
-        spent = [
-            costs(rows.values(), self._shadow, domain.rollout.labels.costs, delay=domain.data.label_delay, now=now)
-            for rows in (self._rows["stable"], self._rows["canary"])
-        ]
-        return judged(spent[0], spent[1], domain.rollout.labels, alpha=domain.rollout.false_alarm / TESTS)
+        labels, before = domain.rollout.labels, now.timestamp() - domain.data.label_delay.total_seconds()
+        stable, canary = (
+            self._sides[variant].costs(self._shadow, labels.costs, before=before) for variant in ("stable", "canary")
+        )
+        return judged(stable, canary, labels, alpha=domain.rollout.false_alarm / TESTS)
 
 
-def costs(rows: Iterable[Row], verdict: Shadow, declared: Costs, *, delay: timedelta, now: datetime) -> list[float]:
-    """What each answer with a final label cost: 0 where the verdict was right.
+class _Side:
+    """One variant's newest answers: whole, and their outputs, times and costs as columns."""
 
-    A label is final `delay` after its answer, also one that is known earlier: those that come early are not like the others.
-    """
-    found = []
-    for row in rows:
-        if row.get("label") is None or float(row["at"]) + delay.total_seconds() > now.timestamp():
-            continue
-        said, was = _verdict(row, verdict), row["label"]
-        truth = bool(was) if verdict.threshold is not None else was
-        if said == truth:
-            found.append(0.0)
-            continue
-        missed = said is False or verdict.threshold is None
-        price = 1.0
-        if declared.times is not None:
-            value = (row.get("columns") or {}).get(declared.times)
-            price = float(value) if isinstance(value, int | float) else 1.0
-        found.append((declared.false_negative if missed else declared.false_positive) * price)
-    return found
+    def __init__(self) -> None:
+        self.ring = Ring(MOST)
+        self._rows: list[Row] = []
+        self._at = np.zeros(MOST)
+        self._costs = np.full(MOST, math.nan)
+        self._unpriced: set[int] = set()
+
+    def put(self, key: tuple[str, int], row: Row) -> None:
+        place = self.ring.put(key, row["outputs"])
+        if place == len(self._rows):
+            self._rows.append(row)
+        self._rows[place] = row
+        self._at[place] = float(row["at"])
+        self._costs[place] = math.nan
+        self._unpriced.discard(place)
+        if row.get("label") is not None:
+            self._unpriced.add(place)
+
+    def row(self, key: tuple[str, int]) -> Row | None:
+        place = self.ring.place(key)
+        return None if place is None else self._rows[place]
+
+    def costs(self, verdict: Shadow, declared: Costs, *, before: float) -> NDArray[np.float64]:
+        """What each answer from `before` or earlier cost that has a label."""
+        for place in self._unpriced:
+            self._costs[place] = spent(self._rows[place], verdict, declared)
+        self._unpriced.clear()
+        count = len(self.ring)
+        costs = self._costs[:count]
+        final: NDArray[np.float64] = costs[~np.isnan(costs) & (self._at[:count] <= before)]
+        return final
 
 
-def judged(stable: Sequence[float], canary: Sequence[float], labels: Labels, *, alpha: float) -> Cost:
+def spent(row: Row, verdict: Shadow, declared: Costs) -> float:
+    """What an answer with a label cost: 0 where the verdict was right."""
+    said, was = _verdict(row, verdict), row["label"]
+    truth = bool(was) if verdict.threshold is not None else was
+    if said == truth:
+        return 0.0
+    missed = said is False or verdict.threshold is None
+    price = 1.0
+    if declared.times is not None:
+        value = (row.get("columns") or {}).get(declared.times)
+        price = float(value) if isinstance(value, int | float) else 1.0
+    return (declared.false_negative if missed else declared.false_positive) * price
+
+
+def judged(stable: NDArray[np.float64], canary: NDArray[np.float64], labels: Labels, *, alpha: float) -> Cost:
     """Both variants' mean cost and how sure their difference is; NOT_ENOUGH_LABELS under `labels.minimum`."""
     counts = (len(stable), len(canary))
     if min(counts) < labels.minimum:
         return Cost(state="NOT_ENOUGH_LABELS", labels=counts)
-    first, second = np.asarray(stable, dtype=np.float64), np.asarray(canary, dtype=np.float64)
-    doubt = sum(sequential.mean_radius(each, alpha=alpha / 2, tuned=labels.minimum) for each in (first, second))
+    doubt = sum(sequential.mean_radius(each, alpha=alpha / 2, tuned=labels.minimum) for each in (stable, canary))
     return Cost(
-        state="JUDGED", labels=counts, stable=float(first.mean()), canary=float(second.mean()), radius=float(doubt)
+        state="JUDGED", labels=counts, stable=float(stable.mean()), canary=float(canary.mean()), radius=float(doubt)
     )
 
 
@@ -149,39 +183,43 @@ def _verdict(row: Row, shadow: Shadow) -> object:
     return bool(value >= shadow.threshold) if isinstance(value, int | float) else None
 
 
-def _sliced(column: str, values: Sequence[Any], changed: np.ndarray[Any, Any], *, fewest: int) -> list[Slice]:
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) > len(values) / 2:
-        edges = np.unique(np.quantile(numbers, np.arange(1, _DECILES) / _DECILES))
+def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int) -> list[Slice]:
+    numbers = pairs.numbers(column)
+    known = ~np.isnan(numbers)
+    if known.sum() > len(numbers) / 2:
+        edges = np.unique(np.quantile(numbers[known], np.arange(1, _DECILES) / _DECILES))
         names = [f"{column} up to {edges[0]:.4g}"]
         names += [f"{column} {low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
-        names.append(f"{column} over {edges[-1]:.4g}")
-        at = [int(np.searchsorted(edges, v, side="left")) if isinstance(v, int | float) else -1 for v in values]
-        groups = {name: np.array(at) == place for place, name in enumerate(names)}
+        names += [f"{column} over {edges[-1]:.4g}", f"{column} is no number"]
+        groups = np.where(known, np.searchsorted(edges, numbers, side="left"), len(edges) + 1)
     else:
-        words = np.array([str(value) for value in values], dtype=object)
-        groups = {f"{column} is {word}": words == word for word in sorted(set(words))}
-    found, rest = [], np.zeros(len(values), dtype=bool)
-    for name, members in groups.items():
-        if members.sum() < fewest:
-            rest |= members
-        else:
-            found.append(Slice(name=name, pairs=int(members.sum()), changed=int(changed[members].sum())))
-    if rest.any():
-        found.append(Slice(name=f"{column} is rare", pairs=int(rest.sum()), changed=int(changed[rest].sum())))
+        groups, words = pairs.words(column)
+        names = [f"{column} is {word}" for word in words]
+    sizes = np.bincount(groups, minlength=len(names))
+    wrong = np.bincount(groups[changed], minlength=len(names))
+    found = [
+        Slice(name=name, pairs=int(size), changed=int(bad))
+        for name, size, bad in zip(names, sizes, wrong, strict=True)
+        if size >= fewest
+    ]
+    rare = sizes < fewest
+    if sizes[rare].sum():
+        found.append(Slice(name=f"{column} is rare", pairs=int(sizes[rare].sum()), changed=int(wrong[rare].sum())))
     return found
 
 
-def _binned(sides: Sequence[Sequence[Any]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if all(isinstance(value, int | float) for side in sides for value in side):
-        pooled = np.concatenate([np.asarray(side, dtype=np.float64) for side in sides])
-        edges = np.unique(np.quantile(pooled, np.arange(1, _BINS) / _BINS))
-        first, second = (
-            np.bincount(np.searchsorted(edges, np.asarray(side, dtype=np.float64)), minlength=len(edges) + 1)
-            for side in sides
-        )
+def _binned(name: str, stable: Ring, canary: Ring) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Counts over the same bins: of numbers where both sides give only numbers, else of words."""
+    numbers = [side.numbers(name) for side in (stable, canary)]
+    words = [side.words(name) for side in (stable, canary)]
+    tallies = [dict(zip(names, np.bincount(codes, minlength=len(names)), strict=True)) for codes, names in words]
+    every = sorted({word for tally in tallies for word, count in tally.items() if count and word != MISSING})
+    if every in ([], [NUMBER]):
+        given = [side[~np.isnan(side)] for side in numbers]
+        if not all(map(len, given)):
+            return (), ()
+        edges = np.unique(np.quantile(np.concatenate(given), np.arange(1, _BINS) / _BINS))
+        first, second = (np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) for side in given)
     else:
-        words = sorted({str(value) for side in sides for value in side})
-        places = {word: place for place, word in enumerate(words)}
-        first, second = (np.bincount([places[str(value)] for value in side], minlength=len(words)) for side in sides)
+        first, second = (np.array([tally.get(word, 0) for word in every]) for tally in tallies)
     return tuple(first.tolist()), tuple(second.tolist())
