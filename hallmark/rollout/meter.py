@@ -14,6 +14,8 @@ RUNTIME_ANSWERS = ("hallmark_rest_requests_total", "hallmark_grpc_requests_total
 RUNTIME_REFUSED = "hallmark_refused_total"
 RUNTIME_BUCKETS = "hallmark_request_seconds_bucket"
 NAMES: tuple[str, ...] = (GATEWAY_REQUESTS, GATEWAY_BUCKETS, *RUNTIME_ANSWERS, RUNTIME_REFUSED, RUNTIME_BUCKETS)
+_GRPC_FAULTS = frozenset({"2", "4", "8", "13", "14", "15"})
+"""Unknown, deadline exceeded, resource exhausted, internal, unavailable, data loss: the server's, not the client's."""
 FAULT = "model"
 """The runtime's reason for an answer that it held back."""
 
@@ -83,11 +85,16 @@ def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, sha
 
 
 def _has_failed(sample: Sample, variant: str) -> bool:
-    """By the gateway's count: a client's error (4xx) is an answer, and the other variant's answer is none of this one."""
-    code = sample.labels.get("code", "")
-    if code.startswith("4"):
-        return False
-    return not code.startswith("2") or sample.labels.get("answered") != variant
+    """By the gateway's count: the other variant's answer is none of this one, whatever it says; a client's error (4xx) is one.
+
+    A client that left before any answer (code 0, answered by nobody) says nothing.
+    """
+    code, answered = sample.labels.get("code", ""), sample.labels.get("answered", "")
+    if code.startswith("5") or sample.labels.get("grpc", "") in _GRPC_FAULTS:
+        return True
+    if answered in {"stable", "canary"} - {variant}:
+        return True
+    return answered not in (variant, "") and not code.startswith("4")
 
 
 def _over(samples: Sequence[Sample], name: str, limit: float) -> int:
