@@ -204,6 +204,10 @@ class Actuator:
         path = f"{_path(live)}/{live['metadata']['name']}"
         return self._raw("PATCH", path, body, content="application/merge-patch+json")
 
+    def call(self, method: str, path: str, body: Object | None = None) -> Object:
+        """One call of a resource that has no method here, such as a Lease; errors as everywhere."""
+        return self._raw(method, path, body)
+
     def _raw(self, method: str, path: str, body: Object | None = None, *, content: str = "application/json") -> Object:
         answer = self._call(
             self.core.api_client.call_api,
