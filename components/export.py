@@ -14,8 +14,14 @@ def export(
     test: Input[Dataset],
     model: Output[Model],
     parity: Output[Artifact],
+    source: str = "",
+    as_of: str = "",
+    seed: int = 0,
 ) -> None:
-    """ONNX, refused where it does not answer as the trained model does; feature code and drift profile beside it."""
+    """ONNX, refused where it does not answer as the trained model does; feature code and drift profile beside it.
+
+    Where `source` is given, last year's examples of the weeks that come are references too.
+    """
     from pathlib import Path
 
     from hallmark.training import steps
@@ -26,4 +32,7 @@ def export(
         test=Path(test.path),
         model=Path(model.path),
         parity=Path(parity.path),
+        source=steps.origin(source) if source else "",
+        as_of=as_of,
+        seed=seed,
     )

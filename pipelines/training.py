@@ -90,7 +90,8 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
         judged.set_caching_options(False)  # the champion is not among its inputs
         passed = gate(domain=domain, decision=judged.outputs["decision"])
         with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
-            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"])
+            past = {"source": source, "as_of": day, "seed": seed} if declared.drift.history else {}
+            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past)
             registered = register(
                 domain=domain,
                 source=source,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,14 @@ PHOTO_ROWS = 2_000
 SAMPLE_ROWS = 2_000
 
 
+class Part(NamedTuple):
+    """Rows of one part of last year, from the day `first` to the day `last`, both inside."""
+
+    first: date
+    last: date
+    rows: pd.DataFrame
+
+
 class Parity(BaseModel):
     """How far the ONNX model is from the trained one over the test rows."""
 
@@ -50,6 +61,7 @@ def export(
     test: pd.DataFrame,
     reference: pd.DataFrame,
     int8: Path | None = None,
+    seasons: Sequence[Part] = (),
     settings: Settings | None = None,
 ) -> Parity:
     """Write the sealed model folder (all but the passport); `ModelRefused` where ONNX and trained model differ.
@@ -57,6 +69,7 @@ def export(
     It appears whole or not at all. `reference` is what the drift monitor compares with: rows like those that will come,
     which the model was not trained on, or its scores are rosier than what serving sees. Where `int8` is given it is what
     serves, as it was judged, byte for byte; the float32 model it came of still has to answer as the trained one does.
+    `seasons` are last year's rows of parts of the year that are coming.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / folders.MANIFEST).is_file():
         raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", came=folder.name)
@@ -64,7 +77,9 @@ def export(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        parity = _write(domain, trained, part, test=test, reference=reference, int8=int8, settings=settings)
+        parity = _write(
+            domain, trained, part, test=test, reference=reference, int8=int8, seasons=seasons, settings=settings
+        )
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
@@ -80,6 +95,7 @@ def _write(
     test: pd.DataFrame,
     reference: pd.DataFrame,
     int8: Path | None,
+    seasons: Sequence[Part],
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
@@ -100,7 +116,7 @@ def _write(
     if int8 is not None:
         shutil.copyfile(int8, path)
         _answers(path, inputs, signature)
-    _reference(domain, folder, reference, signature, seed=domain.training.seed)
+    _reference(domain, folder, reference, signature, seasons)
     folders.seal(folder)
     return parity
 
@@ -137,22 +153,41 @@ def _answers(
     return exported, single
 
 
-def _reference(domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, *, seed: int) -> None:
-    """profile.json over many rows, reference.parquet with a few of them."""
+def _reference(
+    domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, seasons: Sequence[Part]
+) -> None:
+    """profile.json over many rows, reference.parquet with a few of them, and embeddings where the domain has them."""
     import pandas as pd
 
-    from hallmark.drift import profile
+    from hallmark.drift import concept, embedding, profile
 
     photos = any(field.media is not None for field in signature.fields)
-    rows = _sample(frame, PHOTO_ROWS if photos else PROFILE_ROWS, seed=seed)
+    seed, most = domain.training.seed, PHOTO_ROWS if photos else PROFILE_ROWS
+    rows = _sample(frame, most, seed=seed)
     features = code.load(folder, "features")
-    raw = columns(rows, signature.fields)
-    observed: Columns = features.observe(raw)
-    scores = _scalars(folder, features.encode(raw), signature)
+    observed, scores = _seen(folder, rows, signature, features)
     made = profile.build(observed, scores=scores)
-    (folder / "profile.json").write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    error = concept.reference(scores, rows[domain.data.label].to_numpy()) if domain.data.label in rows else None
+    then = []
+    for part in seasons:
+        inputs, outputs = _seen(folder, _sample(part.rows, most, seed=seed), signature, features)
+        then.append(made.season({**inputs, **outputs}, first=part.first, last=part.last))
+    whole = made.model_copy(update={"seasons": tuple(then), "error": error})
+    (folder / "profile.json").write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
     few = _sample(pd.DataFrame({**observed, **scores}), SAMPLE_ROWS, seed=seed)
     _parquet(few, folder / "reference.parquet")
+    if callable(embed := getattr(features, "embed", None)):
+        sample = embedding.sample(embed(columns(rows, signature.fields)))
+        (folder / embedding.FILE).write_bytes(embedding.write(sample))
+
+
+def _seen(
+    folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: ModuleType
+) -> tuple[Columns, Columns]:
+    """What the drift monitor will see of these rows: what is observed of the inputs, and one value a record of the outputs."""
+    raw = columns(rows, signature.fields)
+    observed: Columns = features.observe(raw)
+    return observed, _scalars(folder, features.encode(raw), signature)
 
 
 def _scalars(folder: Path, inputs: NDArray[np.float32], signature: folders.Signature) -> Columns:

@@ -60,8 +60,8 @@ COMPARE = Uses(
 )
 GATE = Uses(("training/step.py", "training/steps.py", "training/gate.py"), (), ("gate",))
 EXPORT = Uses(
-    (*_COMMON, "training/*.py", "registry/*.py", "drift/*.py"),
-    ("features", "model", "serving"),
+    (*_COMMON, "training/*.py", "registry/*.py", "drift/*.py", "data/*.py"),
+    ("data", "features", "model", "serving"),
     ("data", "training", "drift"),
     (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript"),
     _MINE,
@@ -295,9 +295,22 @@ def gate(domain: str, *, decision: Path) -> bool:
     return Judgement.model_validate_json(decision.read_bytes()).decision.passed
 
 
-@step(uses=EXPORT, reads=("trained", "test"), writes=("model", "parity"))
-def export(domain: str, *, trained: Path, test: Path, model: Path, parity: Path) -> str:
-    """Write the sealed model folder and how far ONNX is from the trained model, in float32; give the model's digest."""
+@step(uses=EXPORT, reads=("trained", "test", "source"), writes=("model", "parity"))
+def export(
+    domain: str,
+    *,
+    trained: Path,
+    test: Path,
+    model: Path,
+    parity: Path,
+    source: Path | str = "",
+    as_of: str = "",
+    seed: int = 0,
+) -> str:
+    """Write the sealed model folder and how far ONNX is from the trained model, in float32; give the model's digest.
+
+    source, as_of, seed: of the examples, where the domain declares drift.history: last year's come from there too.
+    """
     from hallmark.data import dataset
     from hallmark.registry.folder import verify
     from hallmark.training import export as exporting
@@ -308,9 +321,33 @@ def export(domain: str, *, trained: Path, test: Path, model: Path, parity: Path)
     model.mkdir(parents=True, exist_ok=True)
     frame = dataset.read(test)
     int8 = precisions.chosen(trained)
-    found = exporting.export(declared, restored, model, test=frame, reference=frame, int8=int8)
+    seasons = _seasons(declared, str(source), as_of, seed) if source else []
+    found = exporting.export(declared, restored, model, test=frame, reference=frame, int8=int8, seasons=seasons)
     _write(parity, found.model_dump_json(indent=2))
     return verify(model)
+
+
+def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
+    """Last year's rows of the parts of the year that are coming, where the source reaches back so far and they are many."""
+    from hallmark.data import source as sources
+    from hallmark.drift import season
+    from hallmark.errors import HallmarkError
+    from hallmark.training.export import Part
+
+    time, length = declared.data.event_time, declared.drift.history
+    if not length or not time:
+        return []
+    start = _utc(as_of) - timedelta(days=365)
+    try:
+        rows = sources.load(declared.name, source=source, start=start, end=start + length, seed=seed)
+    except HallmarkError:  # the team's own data begins later than that
+        return []
+    found = []
+    for first, after in season.parts(start, start + length):
+        part = rows[(rows[time] >= first) & (rows[time] < after)].reset_index(drop=True)
+        if len(part) >= declared.drift.minimum:
+            found.append(Part(first.date(), (after - timedelta(seconds=1)).date(), part))
+    return found
 
 
 @step(uses=REGISTER, kept=False)

@@ -19,7 +19,7 @@ from hallmark.errors import Conflict, ModelRefused
 from hallmark.registry import folder as folders
 from hallmark.training import onnx_model
 from hallmark.training.evaluate import evaluate
-from hallmark.training.export import export, score_folder
+from hallmark.training.export import Part, export, score_folder
 from hallmark.training.model import columns, examples
 from hallmark.training.split import split
 
@@ -92,6 +92,29 @@ def test_the_profile_is_of_what_is_observed_and_of_scores(made: Made) -> None:
     assert profile.rows == min(len(made.test), 20_000)
     sample = pd.read_parquet(made.folder / "reference.parquet")
     assert len(sample) == 2000 and list(sample.columns) == names
+
+
+def test_the_profile_knows_how_wrong_the_model_was(made: Made) -> None:
+    error = Profile.model_validate_json((made.folder / "profile.json").read_bytes()).error
+    scores = made.trained.predict(examples("fraud", made.test).inputs)
+    loss = (scores - made.test["fraud"].to_numpy()) ** 2
+    assert error is not None and (error.output, error.kind, error.rows) == ("score", "probability", len(made.test))
+    assert error.mean == pytest.approx(float(loss.mean()), rel=1e-4)
+
+
+def test_last_years_weeks_are_references_in_the_same_bins(made: Made, tmp_path: Path) -> None:
+    start = datetime(2025, 10, 1, tzinfo=UTC)
+    rows = domains.module("fraud", "data").draw(start=start, end=start + timedelta(days=2), seed=3)
+    part = Part(start.date(), (start + timedelta(days=1)).date(), rows)
+    export(FRAUD, made.trained, tmp_path / "model", test=made.test, reference=made.test, seasons=[part])
+    path = tmp_path / "model" / "profile.json"
+    profile = Profile.model_validate_json(path.read_bytes())
+    (season,) = profile.seasons
+    assert (season.name, season.rows) == ("10-01 to 10-02", len(rows))
+    amount = [column.name for column in profile.columns].index("amount")
+    counted = profile.columns[amount].tally(rows["amount"].to_numpy())
+    assert list(season.counts[amount]) == counted.tolist()
+    assert path.stat().st_size < 20_000
 
 
 def test_exporting_again_gives_the_same_digest(made: Made, tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from hallmark import domain as domains
+from hallmark.drift import embedding
 from hallmark.drift.profile import Profile
+from hallmark.features import image
+from hallmark.registry import bundle
 from hallmark.registry import folder as folders
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import Parity, export, score_folder
@@ -64,6 +67,15 @@ def test_its_profile_watches_photo_statistics_and_the_answer_and_holds_no_photo(
     sample = pd.read_parquet(exported[0] / "reference.parquet")
     assert list(sample.columns) == names
     assert not any(isinstance(value, bytes) for column in sample for value in sample[column])
+
+
+def test_its_embeddings_are_a_sample_under_the_manifest(exported: tuple[Path, Parity], parts: Split) -> None:
+    folder = exported[0]
+    kept = bundle.read(folder, expected=None, keep=bundle.WATCHED)
+    sample = embedding.read(kept.file(embedding.FILE))
+    assert sample.shape == (min(len(parts.test), embedding.MOST), image.DESCRIBED) and np.isfinite(sample).all()
+    error = Profile.model_validate_json(kept.file("profile.json")).error
+    assert error is not None and (error.output, error.kind) == ("label", "word") and 0 < error.mean <= 1
 
 
 def test_it_names_no_file_of_this_machine_and_exports_the_same_twice(

@@ -118,7 +118,7 @@ def test_a_domains_code_counts_for_the_steps_that_call_it(root: Path) -> None:
         return {name for name in before if before[name] != after[name]}
 
     assert changed("model.py", "range(10)", "range(11)") == {"train", "quantize", "evaluate", "compare", "export"}
-    assert changed("data.py", "100 points", "200 points") == {"load", "validate"}
+    assert changed("data.py", "100 points", "200 points") == {"load", "validate", "export"}
     assert changed("domain.yaml", "floor: 0.5", "floor: 0.6") == {"quantize", "evaluate", "compare", "gate"}
     assert changed("domain.yaml", 'cpu: "1"', 'cpu: "2"') == set()
     assert changed("domain.yaml", "latency_objective: 50ms", "latency_objective: 50ms, precision: int8") == {"quantize"}
