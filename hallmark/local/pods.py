@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hallmark.local.supervisor import Pod
 
 Json = dict[str, Any]
 Key = tuple[str, str]
+
+WARM_ANNOTATION = "hallmark.dev/warm-until"
 
 
 class Running:
@@ -38,8 +41,11 @@ class Running:
         grpc, http = containers.grpc_port([main]), containers.http_port(main)
         return Address(port=self.ports.get(http, http), grpc_port=self.ports.get(grpc) if grpc else None)
 
-    def object(self, variant: str) -> Json:
-        """The Pod object, without its status; `variant` is stable or canary, or empty while it has no part in the traffic."""
+    def object(self, variant: str, *, warm_until: float = 0.0) -> Json:
+        """The Pod object, without its status; `variant` is stable or canary, or empty while it has no part in the traffic.
+
+        warm_until: when the pod of a former stable revision ends, in seconds of the epoch; 0 for others.
+        """
         template, service = self.revision.template, self.key[1]
         labels = {
             **template["labels"],
@@ -59,7 +65,7 @@ class Running:
                 "name": self.pod.name,
                 "namespace": self.key[0],
                 "labels": labels,
-                "annotations": template["annotations"],
+                "annotations": template["annotations"] | ({WARM_ANNOTATION: _time(warm_until)} if warm_until else {}),
             },
             "spec": spec | ({"serviceAccountName": account} if account else {}),
         }
@@ -122,3 +128,7 @@ def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
         "POD_NAMESPACE": key[0],
         "POD_IP": "127.0.0.1",
     }
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

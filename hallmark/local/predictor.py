@@ -21,6 +21,9 @@ COMPONENT = "predictor"
 MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
 STOP_ANNOTATION = "serving.kserve.io/stop"
 SHADOW_ANNOTATION = "hallmark.dev/shadow-percent"
+RETENTION_ANNOTATION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
+LONGEST_RETENTION = 3600.0
+"""Seconds; Knative takes no more."""
 _OWN = "hallmark.dev/"
 
 _LEFT_OUT_ANNOTATIONS = frozenset(
@@ -43,6 +46,9 @@ _CANNOT = {
     "storageUris": "more than one storageUri",
 }
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PLACEHOLDER = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 
 
@@ -60,6 +66,7 @@ def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
         found = template(service, runtimes)
         _startable(found)
         shadow(service)
+        retention(found)
         return found, percent(service)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
@@ -116,6 +123,17 @@ def shadow(service: Json) -> float:
         found = -1.0
     if not 0 <= found <= 100:
         raise InvalidSpec("InvalidPredictorSpec", f"annotation {SHADOW_ANNOTATION}: expected 0 to 100, got {value!r}")
+    return found
+
+
+def retention(template: Json) -> float:
+    """Seconds that a revision's pod stays after its traffic is gone, by Knative's annotation; `InvalidSpec` unless 0 to 1h."""
+    value = str((template.get("annotations") or {}).get(RETENTION_ANNOTATION, "0s"))
+    given = _DURATION.fullmatch(value)
+    found = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value)) if given else -1.0
+    if not 0 <= found <= LONGEST_RETENTION:
+        text = f"annotation {RETENTION_ANNOTATION}: expected a duration from 0s to 1h such as 30m, got {value!r}"
+        raise InvalidSpec("InvalidPredictorSpec", text)
     return found
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ class Reconciler:
         self._shelf = Shelf(folder / "revisions")
         self._running: dict[Key, dict[str, Running]] = {}
         self._services: dict[Key, Service] = {}
+        self._until: dict[Key, float] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._queue: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -77,6 +80,8 @@ class Reconciler:
     async def halt(self) -> None:
         """Stop following changes; what runs goes on running."""
         self._unsubscribe()
+        for timer in self._timers.values():
+            timer.cancel()
         for task in [*self._tasks, *self._ends]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._ends, return_exceptions=True)
@@ -202,12 +207,13 @@ class Reconciler:
         if not set(was.needed) <= {*book.names, was.previous}:
             was = Rollout()
         decided = self._decide(was, book, service, problem, key)
-        for name in decided.needed:
+        needed = decided.needed | self._warm(key, service, book, decided)
+        for name in needed:
             revision = book.find(name)
             if revision is not None:
                 self._run(key, service, revision)
         await self._route(key, service, book, decided, problem)
-        self._retire(key, decided)
+        self._retire(key, needed)
 
     def _record_revision(self, key: Key, service: Json) -> tuple[Book, InvalidSpec | None]:
         """The service's revisions, with a new one where the predictor changed; and what is wrong with the spec."""
@@ -233,6 +239,24 @@ class Reconciler:
             text = f'LatestReadyRevisionName updated to "{decided.ready}"'
             self._store.record(service, "Normal", "LatestReadyUpdate", text)
         return decided
+
+    def _warm(self, key: Key, service: Json, book: Book, decided: Rollout) -> frozenset[str]:
+        """The former stable revision while its retention lasts, so that a roll-back moves a weight and starts nothing."""
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        noted = book.with_idle(decided.former, now=time.time())
+        if noted.idle != book.idle:
+            self._shelf.write(*key, noted)
+        until = noted.warm_until(decided.former)
+        self._until[key] = until
+        left = until - time.time()
+        if left <= 0:
+            return frozenset()
+        self._timers[key] = asyncio.get_running_loop().call_later(left + 0.01, self._enqueue, key)
+        if noted.idle != book.idle:
+            text = f'Keeping the pod of revision "{decided.former}" warm for {left:.0f} s'
+            self._store.record(service, "Normal", "KeptWarm", text)
+        return frozenset({decided.former})
 
     def _run(self, key: Key, service: Json, revision: Revision) -> None:
         """See that a needed revision has a pod."""
@@ -286,8 +310,10 @@ class Reconciler:
             _LOG.warning("the gateway did not take over %s/%s: %s", *key, error)
             asyncio.get_running_loop().call_later(1.0, self._enqueue, key)
         for running in self._running.get(key, {}).values():
-            variant = "canary" if running.revision.name == decided.canary else "stable"
-            self._write_pod(key, running, variant if decided.shares.get(running.revision.name) is not None else "")
+            name = running.revision.name
+            variant = "canary" if name == decided.canary else "stable"
+            warm = self._until.get(key, 0.0) if name == decided.former else 0.0
+            self._write_pod(key, running, variant if decided.shares.get(name) is not None else "", warm=warm)
         facts = self._facts(key, service, decided, problem)
         self._write_status(key, service, facts.model_copy(update={"gateway": trouble}))
 
@@ -308,8 +334,8 @@ class Reconciler:
                     revision=name,
                     variant="canary" if name == decided.canary else "stable",
                     weight=shares.get(name, 0),
-                    # Copies are for one that has no requests of its own yet.
-                    shadow=shadow if name == decided.canary and not shares.get(name) else 0.0,
+                    # Copies are for the newest, while it has no requests of its own: not for one that was rolled back.
+                    shadow=shadow if name == decided.canary == decided.created and not shares.get(name) else 0.0,
                     address=address if live else None,
                     health=containers.health(revision.template["containers"][0]),
                     grpc=containers.grpc_port(revision.template["containers"][:1]) is not None,
@@ -319,9 +345,9 @@ class Reconciler:
                 timeout = float(revision.template.get("timeoutSeconds") or DEFAULT_TIMEOUT)
         return Service(namespace=key[0], name=key[1], timeout=timeout, backends=tuple(backends))
 
-    def _retire(self, key: Key, decided: Rollout) -> None:
+    def _retire(self, key: Key, needed: frozenset[str]) -> None:
         for name, running in self._running.get(key, {}).items():
-            if name not in decided.needed and running.draining is None and not running.pod.stopping:
+            if name not in needed and running.draining is None and not running.pod.stopping:
                 running.draining = asyncio.create_task(self._drain(key, running))
                 self._ends.add(running.draining)
                 running.draining.add_done_callback(self._ends.discard)
@@ -357,6 +383,8 @@ class Reconciler:
     async def _forget(self, key: Key) -> None:
         """A service that was deleted or stopped: out of the gateway first, then its pods end."""
         self._shelf.drop(*key)
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
         if self._services.pop(key, None) is not None:
             with contextlib.suppress(HallmarkError):
                 await self._envoy.apply(tuple(self._services[k] for k in sorted(self._services)))
@@ -405,8 +433,8 @@ class Reconciler:
         for type_, reason, message in _events(key[1], was, built):
             self._store.record(service, type_, reason, message)  # type: ignore[arg-type]
 
-    def _write_pod(self, key: Key, running: Running, variant: str) -> None:
-        pod = running.object(variant)
+    def _write_pod(self, key: Key, running: Running, variant: str, *, warm: float = 0.0) -> None:
+        pod = running.object(variant, warm_until=warm)
         with contextlib.suppress(Missing, Stale):
             try:
                 self._store.get("pods", key[0], running.pod.name)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hallmark.files import replace
-from hallmark.local.predictor import COMPONENT
+from hallmark.local.predictor import COMPONENT, InvalidSpec, retention
 
 Json = dict[str, Any]
 
@@ -30,13 +30,17 @@ class Revision(BaseModel):
 
 
 class Book(BaseModel):
-    """The revisions of one InferenceService (`uid`), oldest first, and the number that the next one gets."""
+    """The revisions of one InferenceService (`uid`), oldest first, and the number that the next one gets.
+
+    idle: since when the former stable revision has no traffic, in seconds of the epoch, by its name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     uid: str
     next_number: int = 1
     revisions: tuple[Revision, ...] = ()
+    idle: dict[str, float] = {}
 
     @property
     def names(self) -> list[str]:
@@ -58,6 +62,20 @@ class Book(BaseModel):
             created=created,
         )
         return self.model_copy(update={"next_number": self.next_number + 1, "revisions": (*self.revisions, made)})
+
+    def with_idle(self, name: str, *, now: float) -> Book:
+        """The book with revision `name` noted as idle from now on, or since it was first noted; with none for an empty name."""
+        return self.model_copy(update={"idle": {name: self.idle.get(name, now)} if name else {}})
+
+    def warm_until(self, name: str) -> float:
+        """When the pod of an idle revision may end, in seconds of the epoch; 0 for one that is not kept."""
+        revision = self.find(name)
+        if revision is None or name not in self.idle:
+            return 0.0
+        try:
+            return self.idle[name] + retention(revision.template)
+        except InvalidSpec:
+            return 0.0
 
     def without_old(self, needed: frozenset[str]) -> Book:
         """The book with the newest revisions and those `needed`; the rest are forgotten."""

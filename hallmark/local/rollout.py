@@ -58,6 +58,11 @@ class Rollout(BaseModel):
         return latest if len(self.shares) > 1 else ""
 
     @property
+    def former(self) -> str:
+        """The one that served before, to which a roll-back would go; empty while it serves."""
+        return self.previous if self.previous != self.rolled_out and not self.shares.get(self.previous) else ""
+
+    @property
     def needed(self) -> frozenset[str]:
         """The revisions whose pods must run: what serves, what may serve next, and what is pinned."""
         return frozenset({self.created, self.ready, self.rolled_out, *self.shares} - {""})
