@@ -9,7 +9,7 @@ from typing import Any
 
 from hallmark.local import discovery
 from hallmark.local import schema as schemas
-from hallmark.local.resources import NEW_EVENTS, Object, Resource
+from hallmark.local.resources import LEASES, NEW_EVENTS, Object, Resource
 
 _ACTIONS = {"get": "get", "post": "post", "put": "put", "patch": "patch", "delete": "delete"}
 _PATCHES = (
@@ -79,6 +79,7 @@ _KINDS = frozenset(
         "Event",
         "NewEvent",
         "Pod",
+        "Lease",
         "InferenceService",
         "ClusterServingRuntime",
     }
@@ -88,8 +89,8 @@ _KINDS = frozenset(
 def _component(item: Resource) -> str:
     if item.group == "":
         return f"io.k8s.api.core.{item.version}.{item.kind}"
-    if item is NEW_EVENTS:
-        return f"io.k8s.api.events.{item.version}.{item.kind}"
+    if item in (NEW_EVENTS, LEASES):
+        return f"io.k8s.api.{item.group.partition('.')[0]}.{item.version}.{item.kind}"
     return f"io.kserve.serving.{item.version}.{item.kind}"
 
 

@@ -75,6 +75,7 @@ NEW_EVENTS = Resource(
     stored=False,
     verbs=LISTED_VERBS,
 )
+LEASES = Resource(plural="leases", kind="Lease", version="v1", group="coordination.k8s.io")
 INFERENCE_SERVICES = Resource(
     plural="inferenceservices",
     kind="InferenceService",
@@ -101,6 +102,7 @@ RESOURCES: tuple[Resource, ...] = (
     EVENTS,
     PODS,
     NEW_EVENTS,
+    LEASES,
     INFERENCE_SERVICES,
     SERVING_RUNTIMES,
 )

@@ -226,6 +226,7 @@ _COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
             priority=1,
         ),
     ),
+    ("coordination.k8s.io", "leases"): (_NAME, Column("Holder", _at("spec", "holderIdentity")), _AGE),
     ("", "events"): _EVENTS,
     ("events.k8s.io", "events"): _EVENTS,
 }

@@ -131,6 +131,18 @@ def _content(obj: Object, resource: Resource, before: Object | None) -> Iterator
             yield Fault("spec", "FieldValueRequired", "Required value")
     elif resource in (resources.CONFIGMAPS, resources.SECRETS):
         yield from _data(obj, resource, before)
+    elif resource is resources.LEASES:
+        yield from _lease(obj.get("spec") or {})
+
+
+def _lease(spec: Object) -> Iterator[Fault]:
+    seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if seconds is not None and seconds <= 0:
+        yield _wrong("spec.leaseDurationSeconds", seconds, "must be greater than 0")
+    if transitions is not None and transitions < 0:
+        yield _wrong("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
+    if spec.get("holderIdentity") == "":
+        yield _wrong("spec.holderIdentity", "", "must not be empty")
 
 
 def _data(obj: Object, resource: Resource, before: Object | None) -> Iterator[Fault]:

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,56 @@ def test_kubectl_creates_core_kinds_in_its_own_encoding(cluster: Cluster) -> Non
     assert cluster.live("c", "configmaps")["data"] == {"key": "välue", "more": "1"}
     assert "configmap/c" in cluster.run("get", "cm,secret,sa", "-n", "fraud")
     cluster.run("create", "namespace", "fraud", code=1)
+
+
+def lease(**spec: Any) -> dict[str, Any]:
+    meta = {"name": "watch", "namespace": "fraud"}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+
+
+@needs_kubectl
+def test_kubectl_knows_leases(cluster: Cluster) -> None:
+    cluster.run("apply", "-f", "-", stdin=lease(holderIdentity="one", leaseDurationSeconds=15))
+    header, row = cluster.run("get", "lease", "-n", "fraud").splitlines()
+    assert header.split() == ["NAME", "HOLDER", "AGE"]
+    assert row.split()[:2] == ["watch", "one"]
+    assert "leases.coordination.k8s.io" in cluster.run("api-resources", "-o", "name")
+    assert "Lease" in cluster.run("explain", "lease.spec.holderIdentity")
+    refused = cluster.run("apply", "-f", "-", stdin=lease(leaseDurationSeconds=0, leaseTransitions=-1), code=1)
+    assert "spec.leaseDurationSeconds" in refused
+    assert "spec.leaseTransitions" in refused
+    assert "holder" in cluster.run("apply", "-f", "-", stdin=lease(holder="one"), code=1)
+    cluster.run("delete", "lease", "watch", "-n", "fraud")
+
+
+def test_a_lease_changes_hands_once_by_its_version(cluster: Cluster) -> None:
+    """The client's own typed calls: of two who take an expired lease, one gets 409, and so does who renews a lost one."""
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
+    with client.ApiClient(configuration) as made:
+        leases = client.CoordinationV1Api(made)
+        now = datetime.now(UTC)
+        spec = client.V1LeaseSpec(holder_identity="one", lease_duration_seconds=15, acquire_time=now, renew_time=now)
+        meta = client.V1ObjectMeta(name="watch", namespace="fraud")
+        leases.create_namespaced_lease("fraud", client.V1Lease(metadata=meta, spec=spec))
+        with pytest.raises(client.ApiException) as exists:
+            leases.create_namespaced_lease("fraud", client.V1Lease(metadata=meta, spec=spec))
+        assert exists.value.status == 409
+        seen = [leases.read_namespaced_lease("watch", "fraud") for _ in range(2)]
+        assert seen[0].spec.renew_time == now
+        outcomes = []
+        for number, found in enumerate(seen):
+            found.spec.holder_identity, found.spec.lease_transitions = f"taker-{number}", 1
+            try:
+                leases.replace_namespaced_lease("watch", "fraud", found)
+                outcomes.append(200)
+            except client.ApiException as error:
+                assert json.loads(error.body)["reason"] == "Conflict"
+                outcomes.append(error.status)
+        assert outcomes == [200, 409]
+        assert leases.read_namespaced_lease("watch", "fraud").spec.holder_identity == "taker-0"
 
 
 @needs_kubectl
