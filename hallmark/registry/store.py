@@ -17,12 +17,13 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.errors import NotFound, Unavailable
+from hallmark.errors import Conflict, NotFound, Unavailable
 from hallmark.registry import glance
 from hallmark.registry import passport as passports
 from hallmark.registry.folder import PASSPORT, verify
@@ -147,13 +148,39 @@ class Registry:
         released = self.resolve(domain, version)
         return passports.read(released.path if released.path is not None else released.fetch())
 
-    def alias(self, domain: str, name: str, version: int | str) -> None:
-        """Point an alias at a version; a version that becomes champion is challenger no longer."""
-        with self._asked(writing=True) as client:
+    def alias(self, domain: str, name: str, version: int | str, *, expected: int | EllipsisType | None = ...) -> None:
+        """Point an alias at a version; a version that becomes champion is challenger no longer.
+
+        expected: the version that it points at now (None for none), or `Conflict`: of all who expect the same, one wins.
+            That holds for everybody on this machine who uses the same database or state folder. MLflow itself has no
+            compare-and-set, so that others, on other machines or with other tools, are only seen where they wrote before this
+            reads or by the time it reads again: between machines the InferenceService's resourceVersion decides, before this.
+        """
+        with self._asked(writing=True) as client, self._alone():
+            from mlflow.exceptions import MlflowException
+
             number = int(self._get(client, domain, version).version)
+            aliases = self._aliases(client, domain)
+            self._expect(domain, name, expected, aliases)
             client.set_registered_model_alias(domain, name, str(number))
-            if name == CHAMPION and CHALLENGER in self._aliases(client, domain).get(number, ()):
-                client.delete_registered_model_alias(domain, CHALLENGER)
+            if expected is not ... and _database(self.settings.tracking) is None:
+                self._expect(domain, name, number, self._aliases(client, domain))
+            if name == CHAMPION and CHALLENGER in aliases.get(number, ()):
+                # What was asked for is done, and a champion is never shown as challenger.
+                with contextlib.suppress(MlflowException, sqlite3.Error):
+                    client.delete_registered_model_alias(domain, CHALLENGER)
+
+    def _expect(
+        self, domain: str, name: str, expected: int | EllipsisType | None, aliases: dict[int, tuple[str, ...]]
+    ) -> None:
+        came = next((number for number, names in aliases.items() if name in names), None)
+        if expected not in (..., came):
+            raise Conflict(
+                f"{name} of {domain} has been moved by somebody else",
+                expected=f"version {expected}" if expected is not None else "no version",
+                came=f"version {came}" if came is not None else "no version",
+                do="look at what is there now, and decide again",
+            )
 
     def correlate(self, domain: str, version: int, correlation: str) -> None:
         """Note that this version is an answer to `correlation` too; saying it twice changes nothing."""
@@ -276,6 +303,8 @@ class Registry:
             return {}
         found: dict[int, tuple[str, ...]] = {}
         for name, number in sorted(aliases.items()):
+            if name == CHALLENGER and number == aliases.get(CHAMPION):
+                continue
             found[int(number)] = (*found.get(int(number), ()), name)
         return found
 
@@ -341,7 +370,8 @@ class Registry:
     @contextlib.contextmanager
     def _alone(self, patience: float = PATIENCE) -> Iterator[None]:
         """One writer of the local registry at a time; MLflow has no compare-and-set to lean on."""
-        path = self.settings.state / "registry.lock"
+        database = _database(self.settings.tracking)
+        path = self.settings.state / "registry.lock" if database is None else Path(f"{database}.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         until = time.monotonic() + patience
         with path.open("w") as stream:
@@ -351,7 +381,7 @@ class Registry:
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > until:
-                        raise self._unavailable("another process is registering") from error
+                        raise self._unavailable("another process is writing to it") from error
                     time.sleep(0.05)
             yield
 
