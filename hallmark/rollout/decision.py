@@ -91,7 +91,7 @@ def _dwelt(policy: Rollout, progress: Progress, now: datetime) -> Iterator[Reaso
 
 def _loaded(evidence: Evidence) -> Iterator[Reason]:
     if evidence.refused:
-        yield Reason(rule="model", outcome="against", text=f"it does not load: {evidence.refused}")
+        yield Reason(rule="model", outcome="against", text=f"it does not run: {evidence.refused}")
     elif not evidence.ready:
         yield Reason(rule="model", outcome="wait", text="it is not ready")
     for each in evidence.missing:
@@ -286,14 +286,14 @@ def _compared(
     Over a limit alone is two findings, each at `alpha`: it is over, and stable is under or at least better. So what fails behind
     both variants speaks against neither.
     """
-    canary, stable = evidence.total("canary"), evidence.total("stable")
-    bad, fine = getattr(canary, name), getattr(stable, name)
-    needed = _needed(alpha)
+    canary, needed = evidence.total("canary"), _needed(alpha)
+    bad = getattr(canary, name)
     if _rate(bad, canary.requests) > least and _summed(evidence, name, ratio=ratio) >= needed:
         return "worse"
     if sequential.above(bad, canary.requests, limit=limit) < needed:
         return ""
-    alone = sequential.below(fine, stable.requests, limit=limit) >= needed
+    stable = evidence.total("stable")
+    alone = sequential.below(getattr(stable, name), stable.requests, limit=limit) >= needed
     if alone or not stable.requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed:
         return "worse"
     return "both"
