@@ -273,7 +273,7 @@ _MISS = 0.005
 _TWICE = 2
 """Times the allowed disagreement that a shadow has to rule out, in every slice that holds this part of the pairs or more."""
 _LARGE = 0.05
-_SLIGHTLY = 1.1
+_SLIGHTLY = 1.25
 """Times stable's rate from which a candidate over a limit is worse than stable, where stable may be over it too."""
 _BOTH = "stable's may be too many as well, so the candidate alone is not to blame"
 
@@ -293,7 +293,8 @@ def _compared(
     if sequential.above(bad, canary.requests, limit=limit) < needed:
         return ""
     stable = evidence.total("stable")
-    alone = sequential.below(getattr(stable, name), stable.requests, limit=limit) >= needed
+    fine = getattr(stable, name)
+    alone = not fine if not limit else sequential.below(fine, stable.requests, limit=limit) >= needed
     if alone or not stable.requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed:
         return "worse"
     return "both"
