@@ -30,6 +30,7 @@ _DROPPED = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "x-forwarded-for",
     }
 )
 _FOLLOW_SECONDS = 0.5
@@ -121,6 +122,8 @@ async def forward(
         f"http://{host}:{port}", raw_path=(path + (f"?{query}" if query else "")).encode("ascii", "replace")
     )
     headers = [(key, value) for key, value in request.headers.raw if key.decode("latin-1").lower() not in _DROPPED]
+    # As the real one does, and so that a pod can tell who calls from its own host.
+    headers.append((b"x-forwarded-for", (request.client.host if request.client else "unknown").encode("ascii")))
     try:
         answer = await client.send(
             client.build_request(request.method, url, headers=headers, content=body),

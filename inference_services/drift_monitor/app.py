@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,12 +19,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hallmark.drift.verdict import Verdict
-from inference_services.drift_monitor import events, exposition, state
+from inference_services.drift_monitor import answers, events, exposition, state
 from inference_services.drift_monitor.monitor import Monitor
 
 _log = logging.getLogger(__name__)
 LARGEST = 32 * 1024 * 1024
 """Bytes of one call."""
+MOST_ANSWERS = 5000
+"""Rows in one answer."""
 MOST_WAITING = 16
 MOST_HELD = 2 * LARGEST
 """Calls that wait for their turn, and bytes of them; what is more is told to come again."""
@@ -36,10 +39,11 @@ LOOK_EVERY = 60.0
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events; GET /verdict, /history, /metrics, /window, /healthz.
+    """POST / (also /events) takes events, /labels labels; GET /verdict, /history, /answers, /metrics, /window, /healthz.
 
-    Where `state_file` is given, the windows are taken up from it and kept in it. Events are
-    taken from this host alone, since that is where the runtime is, or with `remote_events` from anywhere.
+    Where `state_file` is given, the windows are taken up from it and kept in it. Events are taken from this host alone and
+    through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
+    API server's proxy: one counts only for who knows the id that a client gave its request.
     """
     door = _Door(monitor, remote_events=remote_events)
     if state_file is not None:
@@ -51,6 +55,8 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/events", door.take, methods=["POST"]),
             Route("/verdict", door.verdict, methods=["GET"]),
             Route("/history", door.history, methods=["GET"]),
+            Route("/answers", door.answers, methods=["GET"]),
+            Route("/labels", door.labels, methods=["POST"]),
             Route("/metrics", door.metrics, methods=["GET"]),
             Route("/window", door.window, methods=["GET"]),
             Route("/healthz", door.health, methods=["GET"]),
@@ -83,8 +89,42 @@ class _Door:
         if state_file is not None:
             await self._save(state_file)
 
+    async def answers(self, request: Request) -> Response:
+        """GET /answers?after=CURSOR&limit=N: rows as `answers.Row.shown`, oldest first."""
+        query, ring = request.query_params, self._monitor.answers
+        given = {"after": query.get("after", "0"), "limit": query.get("limit", "2000")}
+        if wrong := [
+            name for name, text in given.items() if not (text.isascii() and text.isdecimal() and len(text) < 19)
+        ]:
+            return _answer(400, {"error": f"expected {wrong[0]} to be a whole number"})
+        limit = min(int(given["limit"]), MOST_ANSWERS)
+        async with self._turn:
+            variant = query.get("variant", ring.variant)
+            rows, cursor, lost = ring.after(int(given["after"]), limit=limit, variant=variant)
+            shown = {"variant": variant, "cursor": cursor, "lost": lost, "rows": [row.shown() for row in rows]}
+        return await asyncio.to_thread(_answer, 200, shown)
+
+    async def labels(self, request: Request) -> Response:
+        """POST /labels: `answers.known` says what one is."""
+        if self._waiting >= MOST_WAITING:
+            return self._busy()
+        parts: list[bytes] = []
+        self._waiting += 1
+        try:
+            refused = await self._read(request, parts)
+            if refused is not None:
+                return refused
+            async with self._turn:
+                status, told = await asyncio.to_thread(self._label, b"".join(parts))
+        except ClientDisconnect:
+            return _answer(400, {"error": "the call was cut off"})
+        finally:
+            self._waiting -= 1
+            self._held -= sum(map(len, parts))
+        return _answer(status, told)
+
     async def take(self, request: Request) -> Response:
-        if not (self._remote_events or _is_loopback(request)):
+        if not (self._remote_events or (_is_loopback(request) and not _is_forwarded(request))):
             self._monitor.counts["foreign"] += 1
             return _answer(403, {"error": "expected events from this host"})
         if self._waiting >= MOST_WAITING:
@@ -192,6 +232,17 @@ class _Door:
         refused = self._monitor.take(good)
         return len(good) - len(refused), [*wrong, *refused]
 
+    def _label(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            found, wrong = answers.known(json.loads(body))
+        except (ValueError, RecursionError):
+            found, wrong = [], ["expected JSON"]
+        joined, unknown = self._monitor.label(found)
+        told: dict[str, Any] = {"joined": joined, "unknown": unknown}
+        if wrong:
+            told |= {"malformed": len(wrong), "errors": wrong[:5]}
+        return (400 if wrong and not found else 200), told
+
     def _verdicts(self) -> dict[str, Verdict]:
         return {name: self._monitor.verdict(name) for name in list(self._monitor.windows)}
 
@@ -206,6 +257,11 @@ def _is_loopback(request: Request) -> bool:
         return request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:
         return False
+
+
+def _is_forwarded(request: Request) -> bool:
+    """Did it come through a proxy? The API server's says so; the runtime beside us has none."""
+    return any(name in request.headers for name in ("x-forwarded-for", "forwarded", "via"))
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -14,6 +14,7 @@ _TYPES: dict[object, Literal["request", "response"]] = {
 }
 _VARIANT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 _TRACE = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_EXCHANGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 MOST_EVENTS = 4096
 """In one batch."""
 
@@ -26,7 +27,9 @@ class Malformed(ValueError):
 class Event:
     """One half of an exchange: `id` is the runtime's own and the same on both halves; `data` is a V2 JSON object.
 
-    trace: the request's W3C trace id, 32 hex digits; "" where it came with none.
+    trace:    the request's W3C trace id, 32 hex digits; "" where it came with none.
+    exchange: the gateway's own id of the request, "" where there was none;  shadow: was it a mirrored copy?
+    request:  a hash of the client's id.
     """
 
     id: str
@@ -36,6 +39,9 @@ class Event:
     variant: str
     data: dict[str, Any]
     trace: str = ""
+    exchange: str = ""
+    shadow: bool = False
+    request: str = ""
 
 
 def parse(headers: Mapping[str, str], body: bytes) -> tuple[list[Event], list[str]]:
@@ -99,6 +105,9 @@ def _event(attributes: Mapping[str, Any], data: object) -> Event:
         variant,
         data,
         trace[1] if trace else "",
+        exchange if _EXCHANGE.match(exchange := _text(attributes, "exchangeid")) else "",
+        attributes.get("shadow") in ("1", 1),
+        _text(attributes, "requestid")[:64],
     )
 
 

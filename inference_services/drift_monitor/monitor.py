@@ -16,6 +16,8 @@ from hallmark.domain import Drift
 from hallmark.drift import concept, embedding
 from hallmark.drift.concept import Concept
 from hallmark.drift.verdict import LOOKS, PER_LOOK, Measured, Verdict, conclude, lag_of, measure
+from inference_services.drift_monitor import answers
+from inference_services.drift_monitor.answers import Answers
 from inference_services.drift_monitor.events import Event, Malformed
 from inference_services.drift_monitor.history import History
 from inference_services.drift_monitor.records import Decoder, Part
@@ -89,6 +91,7 @@ class Monitor:
         self.windows: OrderedDict[str, Window] = OrderedDict()
         self._waiting: OrderedDict[str, _Half] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
+        self.answers = Answers()
         self.history = History()
         self._looked: dict[str, _Looked] = {}
         self._concepts: dict[str, tuple[int, Concept]] = {}
@@ -140,6 +143,15 @@ class Monitor:
         )
         self.history.note(variant, verdict, at=time.time() if at is None else at)
         return verdict
+
+    def label(self, labels: Sequence[answers.Known]) -> tuple[int, int]:
+        """Join labels with the answers kept, and learn from them; how many found an answer, and how many did not."""
+        joined, unknown = self.answers.label(labels)
+        if joined and (error := self.reference.profile.error) is not None:
+            for variant in list(self.windows):
+                at, answered, truth = answers.labels(self.answers.of(variant), error.output)
+                self.learn(variant, Labelled(at=at, answers=answered, labels=truth))
+        return joined, unknown
 
     def learn(self, variant: str, labelled: Labelled) -> None:
         """Judge the variant's error on its final labels, the newest as many as a window; anew when a fiftieth of them is new.
@@ -229,6 +241,17 @@ class Monitor:
             happened=half.request.happened,
             embeddings=half.request.embeddings,
             trace=half.trace,
+        )
+        self.answers.add(
+            half.variant,
+            columns=half.request.columns,
+            outputs=half.response.columns,
+            records=half.request.records,
+            at=time.time() if at is None else at,
+            request=event.request,
+            exchange=event.exchange,
+            trace=half.trace,
+            shadow=event.shadow,
         )
 
     def _is_due(self, looked: _Looked, window: Window) -> bool:

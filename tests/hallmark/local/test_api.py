@@ -643,6 +643,14 @@ def test_logs_and_ports_of_pods_are_reached(tmp_path: Path) -> None:
             assert code == 203
             assert asked.startswith("GET /verdict/a%2Fb?variant=x%20y HTTP/1.1")
             assert TOKEN not in asked
+            code, asked = await call(
+                "POST", f"{PODS}/p:9090/proxy/labels", [{"request": "1"}], headers={"x-forwarded-for": "9.9.9.9"}
+            )
+            assert asked.startswith("POST /labels HTTP/1.1")
+            assert "content-length: 18" in asked.lower()
+            # A pod is told that this came through a proxy, and by nobody else where from.
+            assert asked.count("x-forwarded-for: ") == 1
+            assert "9.9.9.9" not in asked
             assert (await call("GET", f"{PODS}/p:9090/proxy"))[1].startswith("GET / HTTP/1.1")
             assert (await call("GET", f"{PODS}/p:8080/proxy/x"))[0] == 503
             assert (await call("GET", f"{PODS}/p:http/proxy/x"))[0] == 400

@@ -50,7 +50,8 @@ def test_what_was_served_is_what_the_window_holds(
     answers = []
     for row in range(150):
         request, _ = exchange(columns, scores, slice(row, row + 1))
-        answers.append(client.post("/v2/models/shop/infer", json={"id": "the same", **request}))
+        headers = {"x-hallmark-request-id": f"e-{row}"} | ({"x-hallmark-shadow": "1"} if row % 2 else {})
+        answers.append(client.post("/v2/models/shop/infer", json={"id": "the same", **request}, headers=headers))
     refused = client.post("/v2/models/shop/infer", json={"inputs": []})
     wait_for(lambda: sidecar.counts()["joined"] >= 150)
     wait_for(lambda: sidecar.verdict("shop-00007")["captured"] is not None)
@@ -63,6 +64,13 @@ def test_what_was_served_is_what_the_window_holds(
     assert window["columns"]["score"] == pytest.approx(given)
     by_name: dict[str, Any] = {column["name"]: column for column in window["verdict"]["columns"]}
     assert not by_name["amount"]["drifted"] and by_name["amount"]["missing"] == 0
+    ring = sidecar.client.get("/answers").json()
+    assert (ring["variant"], ring["lost"]) == ("shop-00007", 0)
+    assert [(row["exchange"], row["shadow"]) for row in ring["rows"]] == [(f"e-{n}", n % 2 == 1) for n in range(150)]
+    assert [row["outputs"]["score"] for row in ring["rows"]] == pytest.approx(given)
+    assert len({row["request"] for row in ring["rows"]}) == 1
+    label = [{"request": "the same", "label": 1, "at": "2026-11-21T12:00:00Z"}]
+    assert sidecar.client.post("/labels", json=label).json() == {"joined": 1, "unknown": 0}
     fates = sidecar.counts()
     assert fates.pop("joined") == 150 and not any(fates.values())
 

@@ -1,0 +1,252 @@
+"""The newest answers beside what was asked, a bounded ring, and the labels that come for them later.
+
+It is what a rollout compares two revisions by. It is kept in memory only: after a restart it begins anew, and a cursor from
+before then finds everything that came since. A row that gets a label goes to the ring's end, so that who reads on sees it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import re
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS = 20_000
+BYTES = 32 * 1024 * 1024
+MOST_LABELS = 10_000
+"""Labels in one call."""
+_WORD = 64
+_SAME = 8
+"""Answers to one client's id that a label of it goes to: the newest."""
+_ROW_BYTES = 900
+_VALUE_BYTES = 40
+_REQUEST = re.compile(r"^[0-9a-f]{32}$")
+
+Value = float | int | bool | str | None
+Label = int | str
+
+
+@dataclass(slots=True)
+class Row:
+    """One answered record.
+
+    exchange: the gateway's own id of the request, "" where there was none;  row: which record of the request it is.
+    request:  the first 32 hex digits of the SHA-256 of the client's id;  at, label_at: seconds of the epoch.
+    records:  how many records the request had.
+    """
+
+    variant: str
+    exchange: str
+    row: int
+    records: int
+    at: float
+    request: str
+    trace: str
+    shadow: bool
+    outputs: dict[str, Value]
+    columns: dict[str, Value]
+    label: Label | None = None
+    label_at: float | None = None
+    number: int = 0
+
+    def shown(self) -> dict[str, Any]:
+        """As GET /answers gives it."""
+        return {
+            "exchange": self.exchange,
+            "row": self.row,
+            "at": self.at,
+            "request": self.request,
+            "trace": self.trace,
+            "shadow": self.shadow,
+            "outputs": self.outputs,
+            "columns": self.columns,
+            "label": self.label,
+            "label_at": self.label_at,
+        }
+
+
+@dataclass(frozen=True)
+class Known:
+    """A label as it was sent: of the request with this id of the client's, and of one of its records where that is said."""
+
+    request: str
+    label: Label
+    at: float
+    row: int | None = None
+
+
+class Answers:
+    """The newest `rows` answers within `size` bytes, over all variants. Not for several threads at once."""
+
+    def __init__(self, *, rows: int = ROWS, size: int = BYTES, began: float | None = None) -> None:
+        self._most = rows
+        self._size = size
+        # Numbers of a later process are larger: a cursor never points past what it has not seen.
+        self._numbers = itertools.count(int((time.time() if began is None else began) * 1000) * 1000)
+        self._ring: OrderedDict[int, Row] = OrderedDict()
+        self._gone: deque[int] = deque(maxlen=rows)
+        self._asked: dict[tuple[str, int], list[Row]] = {}
+        self._words: dict[str, str] = {}
+        self._bytes = 0
+        self.variant = ""
+        """The one that answered last."""
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @property
+    def size(self) -> int:
+        """Bytes held, about."""
+        return self._bytes
+
+    def add(
+        self,
+        variant: str,
+        *,
+        columns: Mapping[str, NDArray[Any]],
+        outputs: Mapping[str, NDArray[Any]],
+        records: int,
+        at: float,
+        request: str = "",
+        exchange: str = "",
+        trace: str = "",
+        shadow: bool = False,
+    ) -> None:
+        """Keep the records of one exchange: of `records`, those that the columns and outputs (kept,) hold, evenly spread."""
+        self.variant = variant
+        kept = len(next(iter(outputs.values()), next(iter(columns.values()), ())))
+        asked = {name: [self._plain(value) for value in values.tolist()] for name, values in columns.items()}
+        answered = {name: [self._plain(value) for value in values.tolist()] for name, values in outputs.items()}
+        for place in range(kept):
+            row = Row(
+                variant=self._word(variant),
+                exchange=exchange,
+                row=place * records // kept,
+                records=records,
+                at=at,
+                request=request if _REQUEST.match(request) else "",
+                trace=self._word(trace),
+                shadow=shadow,
+                outputs={name: values[place] for name, values in answered.items()},
+                columns={name: values[place] for name, values in asked.items()},
+            )
+            if row.request:
+                same = self._asked.setdefault((row.request, row.row), [])
+                same.append(row)
+                del same[:-_SAME]
+            self._append(row)
+            self._bytes += _cost(row)
+        while self._ring and (len(self._ring) > self._most or self._bytes > self._size):
+            self._drop()
+
+    def label(self, labels: Sequence[Known]) -> tuple[int, int]:
+        """Join labels with the answers to their requests: how many found any, and how many found none.
+
+        A later label replaces an earlier one. Without `row`, a label is of a request of one record.
+        """
+        joined = 0
+        for known in labels:
+            hashed = hashlib.sha256(known.request.encode("utf-8", "replace")).hexdigest()[:32]
+            found = [
+                row
+                for row in self._asked.get((hashed, known.row or 0), ())
+                if known.row is not None or row.records == 1
+            ]
+            joined += bool(found)
+            for row in found:
+                if row.label_at is None or known.at > row.label_at:
+                    row.label, row.label_at = known.label, known.at
+                    del self._ring[row.number]
+                    self._append(row)
+        return joined, len(labels) - joined
+
+    def after(self, cursor: int, *, limit: int, variant: str) -> tuple[list[Row], int, int]:
+        """At most `limit` rows of a variant after `cursor`, the next cursor, and how many rows left the ring unseen since."""
+        lost = sum(1 for _ in itertools.takewhile(lambda number: number > cursor, reversed(self._gone)))
+        found: list[Row] = []
+        for number, row in self._ring.items():
+            if number > cursor and row.variant == variant:
+                found.append(row)
+                if len(found) >= limit:
+                    return found, number, lost
+        return found, max(cursor, next(reversed(self._ring), cursor)), lost
+
+    def of(self, variant: str) -> Iterator[Row]:
+        """A variant's rows."""
+        return (row for row in self._ring.values() if row.variant == variant)
+
+    def _append(self, row: Row) -> None:
+        row.number = next(self._numbers)
+        self._ring[row.number] = row
+
+    def _drop(self) -> None:
+        number, row = self._ring.popitem(last=False)
+        self._gone.append(number)
+        self._bytes -= _cost(row)
+        same = [each for each in self._asked.pop((row.request, row.row), ()) if each is not row]
+        if same:
+            self._asked[row.request, row.row] = same
+
+    def _plain(self, value: Any) -> Value:
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, str):
+            return self._word(value[:_WORD])
+        return value if isinstance(value, bool | int) else None
+
+    def _word(self, word: str) -> str:
+        if len(self._words) > self._most:
+            self._words.clear()
+        return self._words.setdefault(word, word)
+
+
+def known(items: object) -> tuple[list[Known], list[str]]:
+    """The labels of one call, and what is wrong with those that are none."""
+    if not isinstance(items, list) or len(items) > MOST_LABELS:
+        return [], [f"expected a JSON array of at most {MOST_LABELS} labels"]
+    good, wrong = [], []
+    for item in items:
+        try:
+            good.append(_known(item))
+        except ValueError as error:
+            wrong.append(str(error))
+    return good, wrong
+
+
+def labels(rows: Iterator[Row], output: str) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
+    """(n,) each: when the rows were answered, what `output` was, and the label or None."""
+    found = [(row.at, row.outputs.get(output), row.label) for row in rows]
+    at = np.array([each[0] for each in found], dtype=np.float64)
+    answers, truth = (np.empty(len(found), dtype=object) for _ in range(2))
+    answers[:], truth[:] = [each[1] for each in found], [each[2] for each in found]
+    return at, answers, truth
+
+
+def _known(item: object) -> Known:
+    if not isinstance(item, dict) or not isinstance(item.get("request"), str) or not item["request"]:
+        raise ValueError("expected request: the client's id as it was sent")
+    label, row = item.get("label"), item.get("row")
+    if not (label in (0, 1) or (isinstance(label, str) and 0 < len(label) <= _WORD)):
+        raise ValueError(f"expected label: 0, 1 or a word of at most {_WORD} characters")
+    if row is not None and (type(row) is not int or row < 0):
+        raise ValueError("expected row: a whole number")
+    try:
+        at = datetime.fromisoformat(item.get("at", ""))
+    except (TypeError, ValueError):
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError("expected at: an RFC 3339 time with its zone")
+    return Known(item["request"], label if isinstance(label, str) else int(label), at.timestamp(), row)
+
+
+def _cost(row: Row) -> int:
+    return _ROW_BYTES + _VALUE_BYTES * (len(row.outputs) + len(row.columns))
