@@ -73,6 +73,7 @@ for _ in range(25):
 """
 
 
+@pytest.mark.slow
 def test_fault_19_a_hundred_reports_from_four_processes_are_one_training_that_outlives_them(settings: Settings) -> None:
     asked = request("toy-1-drift")
     crowd = [
@@ -100,7 +101,10 @@ def test_fault_19_a_hundred_reports_from_four_processes_are_one_training_that_ou
     for _ in range(3):
         assert RunsHere(settings).submit(asked) == done  # a new watch, which remembers nothing
     assert len(list((settings.runs / "workspaces" / "toy").iterdir())) == 1
-    assert processes(settings, asked.key) == []
+    until = time.monotonic() + 10
+    while processes(settings, asked.key):
+        assert time.monotonic() < until, "it has said its result and does not end"
+        time.sleep(0.1)
 
     registry = Registry(settings)
     assert registry.passport("toy", 1).request.correlation == FIRST
