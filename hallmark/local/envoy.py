@@ -96,7 +96,10 @@ class Envoy:
             if before.keys() - after.keys():
                 await self._push("cds.json", list(after.values()), fresh=(), timeout=timeout)
                 for name in before.keys() - after.keys():
-                    routes.endpoint_file(self._xds, name).unlink(missing_ok=True)
+                    gone = routes.endpoint_file(self._xds, name)
+                    gone.unlink(missing_ok=True)
+                    # A cluster of that name may come back, as a candidate's shadow does: its file is written again then.
+                    self._versions.pop(gone.name, None)
             self._services = services
 
     async def active(self, cluster: str) -> int:

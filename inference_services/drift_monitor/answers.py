@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROWS = 20_000
-BYTES = 32 * 1024 * 1024
+BYTES = 48 * 1024 * 1024
 MOST_LABELS = 10_000
 """Labels in one call."""
 _WORD = 64

@@ -65,6 +65,9 @@ def test_the_candidate_gets_every_request_under_the_same_id_and_marked_as_a_copy
             await envoy.apply((service(0, stable, candidate),))
             await call(envoy, 10)
             assert len(await caught_up(candidate, 70)) == 60
+            await envoy.apply((service(0, stable, candidate, shadow=100),))
+            await call(envoy, 10)
+            assert len(await caught_up(candidate, 70)) == 70
 
     asyncio.run(scenario())
 
