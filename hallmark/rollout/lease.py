@@ -149,8 +149,9 @@ class Lease:
         if now.strftime(_FORMAT) == before.get("renewTime"):  # what does not change is a sign of death
             now += timedelta(microseconds=1)
         stamp = now.strftime(_FORMAT)
+        before = {name: value for name, value in before.items() if name != "holderIdentity"}
         return before | {
-            "holderIdentity": holder,
+            **({"holderIdentity": holder} if holder else {}),  # left out and not empty, which newer API servers refuse
             "leaseDurationSeconds": seconds,
             "leaseTransitions": token,
             "renewTime": stamp,
@@ -169,4 +170,4 @@ class Lease:
                 return None
             raise
         seconds = int(spec["leaseDurationSeconds"])
-        return Fence(int(spec["leaseTransitions"]), str(spec["holderIdentity"]), seconds, began + seconds)
+        return Fence(int(spec["leaseTransitions"]), str(spec.get("holderIdentity")), seconds, began + seconds)
