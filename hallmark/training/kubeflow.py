@@ -71,7 +71,7 @@ class _Found(_Part):
     error: _Error | None = Field(default=None)
 
 
-class KubeflowRuns:
+class Kubeflow:
     """The trainings of every domain, each in its domain's namespace and experiment.
 
     A run that succeeded without a version that carries its correlation was refused by the gate: the graph ends before `register`.
@@ -83,7 +83,7 @@ class KubeflowRuns:
         self._registry = registry
 
     @classmethod
-    def at(cls, url: str, registry: Registry, *, token: Path | None = None) -> KubeflowRuns:
+    def at(cls, url: str, *, registry: Registry, token: Path | None = None) -> Kubeflow:
         """The Kubeflow Pipelines at this address, such as http://ml-pipeline.kubeflow:8888."""
         return cls(Remote.at(url, what="Kubeflow Pipelines", token=token), registry)
 

@@ -37,7 +37,7 @@ def bad(message: str) -> Problem:
 
 
 @dataclass
-class Kubeflow:
+class Fake:
     """What the API server keeps. `delay` widens the gap between looking and making; `lose` drops one answer."""
 
     token: str = "secret"

@@ -16,12 +16,12 @@ import yaml
 
 from hallmark.errors import HallmarkError, NotFound, Refused, Unavailable
 from hallmark.settings import Settings
-from hallmark.training.kubeflow import KubeflowRuns
+from hallmark.training.kubeflow import Kubeflow
 from hallmark.training.submit import Request, Runner
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
-from fake_kubeflow import Kubeflow
+from fake_kubeflow import Fake
 
 ROOT = Path(__file__).parents[3]
 CORRELATION = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -48,14 +48,14 @@ def parameters(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 @pytest.fixture
-def kubeflow(parameters: set[str]) -> Kubeflow:
-    made = Kubeflow(parameters=parameters)
+def kubeflow(parameters: set[str]) -> Fake:
+    made = Fake(parameters=parameters)
     made.add_pipeline("fraud-training", versions=3)
     return made
 
 
 @pytest.fixture
-def url(kubeflow: Kubeflow) -> Iterator[str]:
+def url(kubeflow: Fake) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -79,7 +79,7 @@ def versions() -> Versions:
 @pytest.fixture
 def runner(url: str, versions: Versions, tmp_path: Path) -> Runner:
     (tmp_path / "token").write_text("secret\n")
-    return KubeflowRuns.at(url, versions, token=tmp_path / "token")  # type: ignore[arg-type]
+    return Kubeflow.at(url, registry=versions, token=tmp_path / "token")  # type: ignore[arg-type]
 
 
 def request(key: str = "fraud-3-drift", **more: object) -> Request:
@@ -93,7 +93,7 @@ def request(key: str = "fraud-3-drift", **more: object) -> Request:
     return Request.model_validate(given | more)
 
 
-def test_a_run_of_the_newest_graph_is_made_once_with_what_was_set(kubeflow: Kubeflow, runner: Runner) -> None:
+def test_a_run_of_the_newest_graph_is_made_once_with_what_was_set(kubeflow: Fake, runner: Runner) -> None:
     assert runner.find("fraud-3-drift", "fraud") is None
     asked = request(shift="new_fraud_pattern", options={"rounds": 60})
     first = runner.submit(asked)
@@ -117,12 +117,12 @@ def test_a_run_of_the_newest_graph_is_made_once_with_what_was_set(kubeflow: Kube
 
 
 def test_fault_19_a_hundred_reports_at_once_leave_one_run(
-    kubeflow: Kubeflow, url: str, versions: Versions, tmp_path: Path
+    kubeflow: Fake, url: str, versions: Versions, tmp_path: Path
 ) -> None:
     (tmp_path / "token").write_text("secret")
 
     def many(_: int) -> set[str]:
-        runner = KubeflowRuns.at(url, versions, token=tmp_path / "token")  # type: ignore[arg-type]
+        runner = Kubeflow.at(url, registry=versions, token=tmp_path / "token")  # type: ignore[arg-type]
         return {runner.submit(request()).id for _ in range(25)}
 
     with ThreadPoolExecutor(4) as pool:
@@ -130,11 +130,11 @@ def test_fault_19_a_hundred_reports_at_once_leave_one_run(
     alive = [run for run in kubeflow.runs if run["state"] in ("PENDING", "RUNNING")]
     assert len(alive) == 1
     assert len(kubeflow.experiments) == 1
-    found = KubeflowRuns.at(url, versions, token=tmp_path / "token").find("fraud-3-drift", "fraud")  # type: ignore[arg-type]
+    found = Kubeflow.at(url, registry=versions, token=tmp_path / "token").find("fraud-3-drift", "fraud")  # type: ignore[arg-type]
     assert found is not None and found.id == alive[0]["run_id"]
 
 
-def test_of_two_runs_with_one_key_all_agree_on_the_first(kubeflow: Kubeflow, runner: Runner) -> None:
+def test_of_two_runs_with_one_key_all_agree_on_the_first(kubeflow: Fake, runner: Runner) -> None:
     first = runner.submit(request())
     late = {**kubeflow.runs[0], "run_id": "f" * 8, "created_at": "2099-01-01T00:00:00Z"}
     kubeflow.runs.insert(0, late)
@@ -158,7 +158,7 @@ def test_of_two_runs_with_one_key_all_agree_on_the_first(kubeflow: Kubeflow, run
         ("SUCCEEDED", "refused"),
     ],
 )
-def test_every_state_of_kubeflow_has_one_of_ours(kubeflow: Kubeflow, runner: Runner, said: str, state: str) -> None:
+def test_every_state_of_kubeflow_has_one_of_ours(kubeflow: Fake, runner: Runner, said: str, state: str) -> None:
     runner.submit(request())
     kubeflow.end("fraud-3-drift", said)
     found = runner.find("fraud-3-drift", "fraud")
@@ -168,7 +168,7 @@ def test_every_state_of_kubeflow_has_one_of_ours(kubeflow: Kubeflow, runner: Run
 
 
 def test_the_version_is_the_one_that_carries_the_correlation(
-    kubeflow: Kubeflow, runner: Runner, versions: Versions
+    kubeflow: Fake, runner: Runner, versions: Versions
 ) -> None:
     runner.submit(request())
     kubeflow.end("fraud-3-drift", "SUCCEEDED")
@@ -183,7 +183,7 @@ def test_the_version_is_the_one_that_carries_the_correlation(
     assert by_hand is not None and (by_hand.state, by_hand.version) == ("succeeded", None)
 
 
-def test_a_failure_names_the_step(kubeflow: Kubeflow, runner: Runner) -> None:
+def test_a_failure_names_the_step(kubeflow: Fake, runner: Runner) -> None:
     runner.submit(request())
     tasks = [
         {"display_name": "load", "state": "SUCCEEDED", "task_id": "1"},
@@ -194,7 +194,7 @@ def test_a_failure_names_the_step(kubeflow: Kubeflow, runner: Runner) -> None:
     assert found is not None and found.message == "step validate failed: exit code 3"
 
 
-def test_a_run_is_found_on_a_later_page_and_not_taken_for_one_in_capitals(kubeflow: Kubeflow, runner: Runner) -> None:
+def test_a_run_is_found_on_a_later_page_and_not_taken_for_one_in_capitals(kubeflow: Fake, runner: Runner) -> None:
     runner.submit(request("FRAUD-3-DRIFT"))
     kubeflow.page_limit = 3
     template = kubeflow.runs[0]
@@ -207,7 +207,7 @@ def test_a_run_is_found_on_a_later_page_and_not_taken_for_one_in_capitals(kubefl
     assert sum(line == "GET /apis/v2beta1/runs" for line in kubeflow.seen) > 4
 
 
-def test_an_answer_that_is_lost_is_not_a_second_run(kubeflow: Kubeflow, runner: Runner) -> None:
+def test_an_answer_that_is_lost_is_not_a_second_run(kubeflow: Fake, runner: Runner) -> None:
     kubeflow.lose = True
     with pytest.raises(Unavailable, match="Kubeflow Pipelines does not answer"):
         runner.submit(request())
@@ -215,9 +215,9 @@ def test_an_answer_that_is_lost_is_not_a_second_run(kubeflow: Kubeflow, runner: 
     assert len(kubeflow.runs) == 1
 
 
-def test_what_is_wrong_is_said(kubeflow: Kubeflow, url: str, versions: Versions, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said(kubeflow: Fake, url: str, versions: Versions, tmp_path: Path) -> None:
     token = tmp_path / "token"
-    runner = KubeflowRuns.at(url, versions, token=token)  # type: ignore[arg-type]
+    runner = Kubeflow.at(url, registry=versions, token=token)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match="the token for Kubeflow Pipelines cannot be read"):
         runner.submit(request())
     token.write_text("expired")
@@ -247,13 +247,11 @@ def test_silence_ends_in_time(versions: Versions) -> None:
         quiet.listen()
         began = time.monotonic()
         with pytest.raises(Unavailable, match="Kubeflow Pipelines does not answer"):
-            KubeflowRuns.at(f"http://127.0.0.1:{quiet.getsockname()[1]}", versions).find("key", "fraud")  # type: ignore[arg-type]
+            Kubeflow.at(f"http://127.0.0.1:{quiet.getsockname()[1]}", registry=versions).find("key", "fraud")  # type: ignore[arg-type]
         assert time.monotonic() - began < 6.5
 
 
-def test_the_stand_in_speaks_what_the_generated_client_understands(
-    kubeflow: Kubeflow, url: str, runner: Runner
-) -> None:
+def test_the_stand_in_speaks_what_the_generated_client_understands(kubeflow: Fake, url: str, runner: Runner) -> None:
     import kfp_server_api as api
 
     made = runner.submit(request())
