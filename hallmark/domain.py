@@ -173,6 +173,10 @@ class Drift(Section):
     columns: tuple[str, ...] = Field(
         default=(), description="Columns to watch; empty watches every one in the reference profile."
     )
+    match: str | None = Field(
+        default=None,
+        description="Field of the request, such as its hour, by whose values the reference is weighted as the window is.",
+    )
     history: Duration | None = Field(
         default=None,
         description="This much of last year, from the day of training on, becomes references by part of the year.",
@@ -187,6 +191,16 @@ class Drift(Section):
         if self.history is not None and not timedelta(days=1) <= self.history <= timedelta(days=335):
             raise ValueError("expected history from 1d to 335d: a part of last year")
         return self
+
+
+class Drill(Section):
+    """What `hallmark drill` injects, and how small the trainings are that it makes."""
+
+    shift: str = Field(description="A named shift of synthetic data: see `hallmark data DOMAIN --shifts`.")
+    window: Duration = timedelta(days=14)
+    options: dict[str, bool | int | float | str] = Field(default={}, description="Keywords for the domain's `fit`.")
+    rate: float = Field(default=150, gt=0, le=1000, description="Requests a second.")
+    set: tuple[str, ...] = Field(default=(), description="Other keys for the drill, such as gate.floor=0.2.")
 
 
 class Quota(Section):
@@ -213,6 +227,7 @@ class Domain(Section):
     retrain: Retrain = Retrain()
     drift: Drift = Drift()
     quota: Quota = Quota()
+    drill: Drill | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Domain:

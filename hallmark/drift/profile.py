@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Literal
 
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hallmark.drift import strata
 from hallmark.drift.concept import Error
 from hallmark.drift.season import Season
+from hallmark.drift.strata import Strata
 from hallmark.errors import HallmarkError
 from hallmark.features.fields import Columns
 
@@ -82,31 +85,43 @@ class Column(BaseModel):
 
     def tally(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """How many of `values` fall into each bin, in the order of the counts; takes what no model would."""
-        return self._tally_words(words(values)) if self.kind == "category" else self._tally_numbers(numbers(values))
+        return np.bincount(self.codes(values), minlength=len(self._bins())).astype(np.int64)
 
-    def _tally_words(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        found = Counter(values.tolist())
-        missing = found.pop(None, 0)
-        known = [found.pop(value, 0) for value in self.categories]
-        return np.array([*known, sum(found.values()), missing], dtype=np.int64)
-
-    def _tally_numbers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        present = values[~np.isnan(values)]
-        reach = max(self.high - self.low, _CLOSE * abs(self.high))
-        inside = present[(present >= self.low - reach) & (present <= self.high + reach)]
-        atom = _nearest(inside, self.atoms)
-        heavy = np.bincount(atom[atom >= 0], minlength=len(self.atoms))
-        spans = np.bincount(
-            np.searchsorted(np.array(self.edges), inside[atom < 0], side="left"), minlength=len(self.edges) + 1
+    def codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """(n,) the bin that each of `values` falls into."""
+        return (
+            self._codes_of_words(words(values)) if self.kind == "category" else self._codes_of_numbers(numbers(values))
         )
-        ends = [len(present) - len(inside), len(values) - len(present)]
-        return np.concatenate([heavy, spans, ends]).astype(np.int64)
+
+    def _bins(self) -> range:
+        parts = len(self.categories) + 1 if self.kind == "category" else len(self.atoms) + len(self.edges) + 2
+        return range(parts + 1)
+
+    def _codes_of_words(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        other = len(self.categories)
+        known: dict[str | None, int] = {value: at for at, value in enumerate(self.categories)}
+        known[None] = other + 1
+        return np.array([known.get(value, other) for value in values.tolist()], dtype=np.int64)
+
+    def _codes_of_numbers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Atoms first, then the spans between edges, then what lies far outside, then what is missing."""
+        outside, missing = self._bins()[-2:]
+        found = np.full(len(values), missing, dtype=np.int64)
+        reach = max(self.high - self.low, _CLOSE * abs(self.high))
+        there = ~np.isnan(values)
+        found[there] = outside
+        inside = there & (values >= self.low - reach) & (values <= self.high + reach)
+        atom = _nearest(values[inside], self.atoms)
+        span = len(self.atoms) + np.searchsorted(np.array(self.edges), values[inside], side="left")
+        found[inside] = np.where(atom >= 0, atom, span)
+        return found
 
 
 class Profile(BaseModel):
     """The reference of one model version, as `profile.json` in its folder.
 
     seasons: the same columns by part of the year, where there was history; version 1 had none.
+    strata:  the same rows by the field that the reference is matched by; version 1 had none.
     error:   how wrong the model was on reference rows with final labels; version 1 had none.
     """
 
@@ -116,6 +131,7 @@ class Profile(BaseModel):
     rows: int = Field(ge=1)
     columns: tuple[Column, ...]
     seasons: tuple[Season, ...] = ()
+    strata: Strata | None = None
     error: Error | None = None
 
     @model_validator(mode="after")
@@ -124,15 +140,29 @@ class Profile(BaseModel):
         for season in self.seasons:
             if [len(counts) for counts in season.counts] != lengths:
                 raise ValueError(f"expected season {season.name} to count the bins of every column")
+        for counted in self.strata.counts if self.strata else ():
+            if [len(counts) for counts in counted] != lengths:
+                raise ValueError("expected strata to count the bins of every column")
         return self
 
     def season(self, columns: Columns, *, first: date, last: date) -> Season:
         """What rows of another time, inputs and outputs together as in `build`, look like in this profile's bins."""
-        counts = tuple(
-            tuple(int(count) for count in column.tally(np.asarray(columns[column.name]))) for column in self.columns
-        )
         rows = len(next(iter(columns.values())))
-        return Season(first=f"{first:%m-%d}", last=f"{last:%m-%d}", rows=rows, counts=counts)
+        return Season(first=f"{first:%m-%d}", last=f"{last:%m-%d}", rows=rows, counts=self._counts(columns))
+
+    def stratified(self, columns: Columns, *, by: str, values: Sequence[Any]) -> Profile:
+        """This profile with its rows, `columns` as in `season`, also counted by the (rows,) `values` of the field `by`."""
+        found = np.array(strata.keys(values), dtype=object)
+        groups = strata.choose(found.tolist())
+        parts = [
+            {name: np.asarray(column)[np.isin(found, group)] for name, column in columns.items()} for group in groups
+        ]
+        made = Strata(column=by, values=tuple(groups), counts=tuple(self._counts(part) for part in parts))
+        return self.model_copy(update={"strata": made})
+
+    def _counts(self, columns: Columns) -> tuple[tuple[int, ...], ...]:
+        tallies = [column.tally(np.asarray(columns[column.name])) for column in self.columns]
+        return tuple(tuple(int(count) for count in tally) for tally in tallies)
 
 
 def build(columns: Columns, *, scores: Columns | None = None) -> Profile:

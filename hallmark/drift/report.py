@@ -43,7 +43,8 @@ def html(
     """Write the report on `current_rows` (columns of one length) to `path`; `HallmarkError` where there is nothing to show."""
     import pandas as pd
 
-    before = pd.read_parquet(reference)
+    # In this thread: one of the reader's own that is still there when a short run ends takes the process down with it.
+    before = pd.read_parquet(reference, use_threads=False, pre_buffer=False)
     rows = max((len(values) for values in current_rows.values()), default=0)
     if not rows or before.empty:
         raise HallmarkError(

@@ -29,10 +29,10 @@ def index_parts(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> N
 
 
 def stability_indices(reference: Counts, current: Counts) -> NDArray[np.float64]:
-    """PSI of (..., bins) counts against (bins,), less what chance gives in small ones: (bins - 1)(1/n + 1/m), Yurdakul 2018."""
+    """PSI of (..., bins) counts against (..., bins), less what chance gives in small ones: (bins - 1)(1/n + 1/m), Yurdakul 2018."""
     first, second = np.asarray(reference), np.asarray(current)
     filled = ((first + second) > 0).sum(axis=-1)
-    chance = (filled - 1) * (1 / np.maximum(1, first.sum()) + 1 / np.maximum(1, second.sum(axis=-1)))
+    chance = (filled - 1) * (1 / np.maximum(1, first.sum(axis=-1)) + 1 / np.maximum(1, second.sum(axis=-1)))
     found: NDArray[np.float64] = index_parts(shares(first), shares(second)).sum(axis=-1) - chance
     return np.maximum(0.0, found)
 
@@ -43,15 +43,15 @@ def stability_index(reference: Counts, current: Counts) -> float:
 
 
 def rank_shifts(reference: Counts, current: Counts) -> NDArray[np.float64]:
-    """Cliff's delta of (..., bins) counts against (bins,), bins in the order of their values: -1..1.
+    """Cliff's delta of (..., bins) counts against (..., bins), bins in the order of their values: -1..1.
 
     How much more often a new value is the larger of a pair than the smaller: P(new > old) - P(new < old). 0 is no shift,
     0.15 is 0.27 standard deviations of a normal; 0 where either side is empty.
     """
     first, second = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
-    below = np.cumsum(first) - first
-    above = first.sum() - below - first
-    pairs = np.maximum(1.0, first.sum() * second.sum(axis=-1))
+    below = np.cumsum(first, axis=-1) - first
+    above = first.sum(axis=-1, keepdims=True) - below - first
+    pairs = np.maximum(1.0, first.sum(axis=-1) * second.sum(axis=-1))
     found: NDArray[np.float64] = (second * (below - above)).sum(axis=-1) / pairs
     return found
 

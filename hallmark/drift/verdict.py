@@ -135,11 +135,13 @@ def measure(
     *,
     at: datetime | None = None,
     separation: Separation | None = None,
+    strata: Sequence[str] = (),
 ) -> Measured:
     """Every watched column of `window`, columns as `observe` gives them and scores as the model answers them.
 
     window:     (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
     at:         when the records came; a column that drifted, and looks as it did in that part of last year, did not.
+    strata:     (rows,) what `strata.keys` calls the rows' values of the field that the reference is matched by.
     separation: how well the window's embeddings are told from the reference's, where there are any.
     """
     rows = max((len(values) for values in window.values()), default=0)
@@ -150,7 +152,7 @@ def measure(
         return Measured(rows, (), unknown)
     gone = np.full(rows, None, dtype=object)
     tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
-    columns = _compared(watched, tallies, drift, separation)
+    columns = _compared(_matched(profile, places, strata), tallies, drift, separation)
     for season in [each for each in profile.seasons if at is not None and each.holds(at)]:
         if not any(column.drifted for column in columns):
             break
@@ -220,29 +222,21 @@ def lag_of(seconds: NDArray[np.float64], limit: float) -> Lag:
     )
 
 
-def forgiven(column: Column, tally: NDArray[Any]) -> NDArray[np.int64]:
+def forgiven(reference: statistics.Counts, tally: NDArray[Any]) -> NDArray[np.int64]:
     """(..., bins) tallies without up to `FORGIVEN` of their rows that are broken, beyond what the reference has of the kind.
 
     So a few poisoned records change no verdict, and what comes in numbers counts in full but for those.
     """
-    kept = tally.astype(np.int64).copy()
+    kept, before = tally.astype(np.int64).copy(), np.asarray(reference)
     total = kept.sum(axis=-1)
     allowed = (FORGIVEN * total).astype(np.int64)
     # Missing, and beside it what lies far outside or was never seen.
     for at in (-1, -2):
-        usual = np.round(column.counts[at] / max(1, column.rows) * total).astype(np.int64)
+        usual = np.round(before[..., at] / np.maximum(1, before.sum(axis=-1)) * total).astype(np.int64)
         taken = np.minimum(allowed, np.maximum(0, kept[..., at] - usual))
         kept[..., at] -= taken
         allowed = allowed - taken
     return kept
-
-
-def rank_shifts(column: Column, tally: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(...) the shift of a number's ranks, of (..., bins) tallies; 0 of a category."""
-    order = column.order
-    if not len(order):
-        return np.zeros(tally.shape[:-1])
-    return statistics.rank_shifts(np.array(column.counts)[order], tally[..., order])
 
 
 def _lacking(measured: Measured, captured: float | None, drift: Drift) -> list[str]:
@@ -282,9 +276,9 @@ def _of_columns(
     watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, *, more: Sequence[float] = ()
 ) -> list[ColumnVerdict]:
     """Each column's line; `more` are p-values of other tests of the same look."""
-    kept = [forgiven(column, tally) for column, tally in zip(watched, tallies, strict=True)]
+    kept = [forgiven(column.counts, tally) for column, tally in zip(watched, tallies, strict=True)]
     both = [
-        (statistics.homogeneity(column.counts, tally)[2], _rank_p(column, tally))
+        (statistics.homogeneity(column.counts, tally)[2], statistics.rank_test(*_ranked(column, tally)))
         for column, tally in zip(watched, kept, strict=True)
     ]
     adjusted = statistics.holm([p for pair in both for p in pair] + list(more))
@@ -292,7 +286,7 @@ def _of_columns(
     for at, (column, tally, judged) in enumerate(zip(watched, tallies, kept, strict=True)):
         p, shift_p = adjusted[2 * at : 2 * at + 2]
         psi = statistics.stability_index(column.counts, judged)
-        shift = float(rank_shifts(column, judged))
+        shift = float(statistics.rank_shifts(*_ranked(column, judged)))
         by_index = psi > drift.threshold and p < PER_LOOK
         by_rank = abs(shift) > drift.shift and shift_p < PER_LOOK
         found.append(
@@ -314,9 +308,22 @@ def _of_columns(
     return found
 
 
-def _rank_p(column: Column, tally: NDArray[np.int64]) -> float:
-    order = column.order
-    return statistics.rank_test(np.array(column.counts)[order], tally[order]) if len(order) else 1.0
+def _ranked(column: Column, tally: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both sides of a number by the order of values; nothing of a category."""
+    return np.array(column.counts)[column.order], tally[column.order]
+
+
+def _matched(profile: Profile, places: Sequence[int], keys: Sequence[str]) -> list[Column]:
+    """The columns at `places`, their reference weighted as the window's rows are where the profile can."""
+    columns = [profile.columns[place] for place in places]
+    if profile.strata is None or not keys:
+        return columns
+    shares = profile.strata.shares(keys)
+    counts = [profile.strata.matched(place, profile.columns[place].counts, shares) for place in places]
+    return [
+        column.model_copy(update={"counts": tuple(int(count) for count in matched.round())})
+        for column, matched in zip(columns, counts, strict=True)
+    ]
 
 
 def _of_embeddings(separation: Separation, p: float, drift: Drift) -> ColumnVerdict:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hallmark import domain as domains
-from hallmark.errors import Conflict, ModelRefused
+from hallmark.errors import Conflict, DeclarationError, ModelRefused
 from hallmark.features import code
 from hallmark.features.fields import Columns
 from hallmark.registry import folder as folders
@@ -173,7 +173,13 @@ def _reference(
         inputs, outputs = _seen(folder, _sample(part.rows, most, seed=seed), signature, features)
         then.append(made.season({**inputs, **outputs}, first=part.first, last=part.last))
     whole = made.model_copy(update={"seasons": tuple(then), "error": error})
-    (folder / "profile.json").write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if match := domain.drift.match:
+        fields = [field.name for field in signature.fields if not field.shape and field.media is None]
+        if match not in fields:
+            raise DeclarationError("drift.match is not a plain field", expected=", ".join(fields), came=match)
+        values = columns(rows, signature.fields)[match].tolist()
+        whole = whole.stratified({**observed, **scores}, by=match, values=values)
+    (folder / "profile.json").write_text(whole.model_dump_json() + "\n", encoding="utf-8")
     few = _sample(pd.DataFrame({**observed, **scores}), SAMPLE_ROWS, seed=seed)
     _parquet(few, folder / "reference.parquet")
     if callable(embed := getattr(features, "embed", None)):

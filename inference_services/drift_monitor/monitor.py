@@ -240,6 +240,7 @@ class Monitor:
             at=at,
             happened=half.request.happened,
             embeddings=half.request.embeddings,
+            strata=half.request.strata,
             trace=half.trace,
         )
         self.answers.add(
@@ -271,6 +272,7 @@ class Monitor:
             self.drift,
             at=datetime.fromtimestamp(window.middle(), UTC),
             separation=separation,
+            strata=window.strata() if self.reference.profile.strata else (),
         )
 
     def _forget(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.drift import strata
 from hallmark.features.fields import Columns, Field
 from inference_services.drift_monitor.events import Malformed
 from inference_services.drift_monitor.reference import Reference
@@ -27,12 +28,14 @@ class Part:
 
     embeddings: (kept, d) of a request, where the model has embeddings; NaN where there is none.
     happened:   (kept,) event time of a request's records in seconds of the epoch, where it is asked for; NaN for none.
+    strata:     (kept,) of a request, what its records have in the field that the reference is matched by; "" for nothing.
     """
 
     records: int
     columns: dict[str, NDArray[Any]]
     embeddings: NDArray[np.float32] | None = None
     happened: NDArray[np.float64] | None = None
+    strata: list[str] | None = None
 
 
 class Decoder:
@@ -43,6 +46,7 @@ class Decoder:
 
     def __init__(self, reference: Reference, *, most: int, event_time: str | None = None) -> None:
         self._event_time = event_time
+        self._match = reference.profile.strata.column if reference.profile.strata else None
         self._embed = reference.embed
         self._width = 0 if reference.sample is None else reference.sample.shape[1]
         self._fields = reference.signature.fields
@@ -66,6 +70,7 @@ class Decoder:
         observed = self._observed(joined, rows)
         embedded = self._embedded(joined, rows)
         happened = times([value for _, values in good for value in values.get(self._event_time or "", [])])
+        found = strata.keys([value for _, values in good for value in values.get(self._match or "", [])])
         parts: list[Part | Malformed] = []
         at = 0
         for part in raw:
@@ -81,6 +86,7 @@ class Decoder:
                     columns,
                     None if embedded is None else embedded[at:end],
                     None if self._event_time is None else _padded(happened[at:end], end - at),
+                    None if self._match is None or len(found) != rows else found[at:end],
                 )
             )
             at = end

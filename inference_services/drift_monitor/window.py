@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class Window:
         self._serials = np.zeros(size, dtype=np.int64)
         self._lags = np.full(size, np.nan)
         self._traces = np.full(size, "", dtype=object)
+        self._strata = np.full(size, "", dtype=object)
         self._embeddings = np.full((size, width), np.nan, dtype=np.float32)
         self._words: dict[str, str] = {}
 
@@ -47,6 +49,7 @@ class Window:
         at: float | None = None,
         happened: NDArray[np.float64] | None = None,
         embeddings: NDArray[np.float32] | None = None,
+        strata: Sequence[str] | None = None,
         trace: str = "",
     ) -> None:
         """Append the records of one request that was scored `at`, in seconds of the epoch; now where that is not known.
@@ -63,6 +66,7 @@ class Window:
         self._serials[places] = self.requests
         self._lags[places] = np.nan if happened is None else self.seen_at - happened
         self._traces[places] = trace
+        self._strata[places] = "" if strata is None else [self._words.setdefault(each, each) for each in strata]
         self._embeddings[places] = np.nan if embeddings is None else embeddings
         self.added += rows
         self.rows = min(self.size, self.rows + rows)
@@ -75,6 +79,11 @@ class Window:
     def embeddings(self) -> NDArray[np.float32]:
         """(rows, d) oldest first, NaN where there was none."""
         return self._embeddings[self._places(None)]
+
+    def strata(self) -> list[str]:
+        """(rows,) what the records have in the field that the reference is matched by, oldest first."""
+        found: list[str] = self._strata[self._places(None)].tolist()
+        return found
 
     def lags(self) -> NDArray[np.float64]:
         """(rows,) seconds from event to scoring, NaN where that is not known."""
@@ -106,12 +115,13 @@ class Window:
             "serials": self._serials[places].tolist(),
             "lags": [None if value != value else value for value in self._lags[places].tolist()],
             "traces": self._traces[places].tolist(),
+            "strata": self._strata[places].tolist(),
             "embeddings": base64.b64encode(self._embeddings[places].astype("<f4").tobytes()).decode(),
         }
 
     def load(self, kept: dict[str, Any]) -> None:
         """Take up what `dump` gave of a window of any size, the newest records of it; `ValueError` or such where it is broken."""
-        lengths = {len(kept[name]) for name in ("times", "serials", "lags", "traces")}
+        lengths = {len(kept[name]) for name in ("times", "serials", "lags", "traces", "strata")}
         lengths |= {len(values) for values in kept["columns"].values()}
         if len(lengths) != 1:
             raise ValueError("columns of several lengths")
@@ -130,6 +140,7 @@ class Window:
         self._serials[places] = np.array(kept["serials"][newest], dtype=np.int64)
         self._lags[places] = np.array(kept["lags"][newest], dtype=np.float64)
         self._traces[places] = np.array([str(each) for each in kept["traces"][newest]], dtype=object)
+        self._strata[places] = np.array([str(each) for each in kept["strata"][newest]], dtype=object)
         self._embeddings[places] = vectors[newest]
 
     def span(self) -> tuple[float, float]:
