@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 import yaml
+from real_model import real_model
 
 Open = Callable[..., Any]
 Runtime = Callable[..., dict[str, Any]]
@@ -427,36 +428,6 @@ def test_the_gateway_comes_back_when_it_is_killed(cluster: Open) -> None:
             await c.ready({ONE: 50, TWO: 50})
 
     asyncio.run(scenario())
-
-
-def real_model(folder: Path) -> str:
-    """A model folder for the real model server: one field in, a sigmoid of it out; gives its digest."""
-    from onnx import TensorProto, helper
-
-    from hallmark.features.fields import Field
-    from hallmark.registry.folder import Output, Signature, seal
-
-    folder.mkdir(parents=True)
-    nodes = [
-        helper.make_node("Sigmoid", ["input"], ["column"]),
-        helper.make_node("Squeeze", ["column", "axes"], ["score"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "toy",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])],
-    )
-    graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    (folder / "model.onnx").write_bytes(made.SerializeToString())
-    encode = "import numpy as np\ndef encode(columns):\n    return columns['amount'].astype(np.float32)[:, None]\n"
-    (folder / "features.py").write_text(encode)
-    field = Field(name="amount", datatype="FP64", minimum=0, maximum=100)
-    output = Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = Signature(domain="fraud", fields=(field,), outputs=(output,))
-    (folder / "signature.json").write_text(signature.model_dump_json())
-    return seal(folder)
 
 
 def test_the_real_model_server_is_served_and_a_swapped_folder_is_refused(cluster: Open, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from gateways import (
     call,
     counted,
@@ -26,9 +27,12 @@ from gateways import (
     steady,
     upstream,
 )
+from real_model import real_model
 
 from hallmark.local import predictor, routes
 from hallmark.local.routes import Address
+
+ROOT = Path(__file__).parents[3]
 
 
 async def caught_up(address: Address, wanted: int) -> list[dict[str, str]]:
@@ -217,6 +221,52 @@ def test_a_candidate_without_traffic_is_mirrored_to_by_annotation_alone(cluster:
             assert (await c.infer()).status_code == 200
             c.store.modify("inferenceservices", "fraud", "fraud", annotate(None))
             await c.ready({"00001": 100, "00002": 0})
+
+    asyncio.run(scenario())
+
+
+def test_both_revisions_answers_are_joined_by_the_gateways_id(cluster: Callable[..., Any], tmp_path: Path) -> None:
+    """The real model server and drift monitor of two revisions: the candidate in shadow, then behind a share."""
+    runtime = yaml.safe_load((ROOT / "inference_services" / "runtime" / "servingruntime.yaml").read_text())
+    body = {"id": "order-1", "inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [0.0]}]}
+
+    def model(version: int) -> dict[str, Any]:
+        digest = real_model(tmp_path / "models" / "fraud" / str(version))
+        env = [{"name": "HALLMARK_MODEL_DIGEST", "value": digest}]
+        named = {"modelFormat": {"name": "onnx"}, "protocolVersion": "v2", "runtime": "hallmark-runtime", "env": env}
+        return named | {"storageUri": f"pvc://models/fraud/{version}"}
+
+    async def rows(c: Any, number: int, wanted: int) -> list[dict[str, Any]]:
+        port = c.reconciler.address("fraud", c.pod(number)["metadata"]["name"], 9090)[1]
+        for _ in range(100):
+            whole = (await c.client.get(f"http://127.0.0.1:{port}/answers")).json()
+            if len(whole["rows"]) >= wanted:
+                assert whole["variant"] == f"fraud-predictor-{number:05d}"
+                break
+            await asyncio.sleep(0.05)
+        found: list[dict[str, Any]] = whole["rows"]
+        return found
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.store.create(runtime)
+            c.apply(1, model=model(1))
+            await c.ready({"00001": 100}, seconds=40)
+            service = c.apply(2, percent=0, model=model(2))
+            service["metadata"]["annotations"] = {predictor.SHADOW_ANNOTATION: "100"}
+            c.store.update(service)
+            await c.ready({"00001": 100, "00002": 0}, seconds=40)
+            trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+            for _ in range(20):
+                answer = await c.client.post(f"{c.url}/v2/models/fraud/infer", json=body, headers=trace)
+                assert (answer.status_code, answer.headers[routes.VARIANT_HEADER]) == (200, "stable")
+            stable, candidate = await rows(c, 1, 20), await rows(c, 2, 20)
+            assert len(stable) == len(candidate) == 20
+            assert {row["exchange"] for row in stable} == {row["exchange"] for row in candidate}
+            assert len({row["exchange"] for row in stable}) == 20
+            assert ({row["shadow"] for row in stable}, {row["shadow"] for row in candidate}) == ({False}, {True})
+            for row in (*stable, *candidate):
+                assert (row["outputs"], row["columns"], row["trace"]) == ({"score": 0.5}, {"amount": 0.0}, "ab" * 16)
 
     asyncio.run(scenario())
 
