@@ -13,6 +13,8 @@ from hallmark.rollout.evidence import Frozen
 Kind = Literal["drift", "training", "candidate", "shadow", "canary", "hold", "promote", "rollback", "trouble"]
 ENTRIES = 400
 POINTS = 720
+_FRESH = 60.0
+"""Seconds; points younger than this are joined last."""
 
 
 class Entry(Frozen):
@@ -59,26 +61,50 @@ class Timeline(Frozen):
         return self.model_copy(update={"entries": (*self.entries, entry)[-ENTRIES:]})
 
     def with_point(self, point: Point) -> Timeline:
-        """The timeline with one more point; when there are too many, two neighbours of the older half become one."""
+        """The timeline with one more point; when there are too many, neighbours become one, the more so the older they are."""
         points = (*self.points, point)
-        if len(points) > POINTS:
-            half = len(points) // 2
-            old = points[:half]
-            joined = [_joined(old[at], old[at + 1]) for at in range(0, half - 1, 2)]
-            points = (*joined, *points[half - half % 2 :])
-        return self.model_copy(update={"points": points})
+        return self.model_copy(update={"points": points if len(points) <= POINTS else _thinned(points)})
+
+
+def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """An eighth fewer, so that a point stands for a time in proportion to its age; none joins two shares or two versions."""
+    most = len(points) // 8
+    last = points[-1].at
+
+    def cost(place: int) -> float:
+        span = points[place + 1].at - points[max(place - 1, 0)].at
+        return span.total_seconds() / ((last - points[place].at).total_seconds() + _FRESH)
+
+    alike = [place for place in range(len(points) - 1) if _kind(points[place]) == _kind(points[place + 1])]
+    joined: set[int] = set()
+    for place in sorted(alike, key=cost):
+        if len(joined) < most and not joined & {place - 1, place, place + 1}:
+            joined.add(place)
+    if not joined:
+        return points[most:]
+    return tuple(
+        _joined(each, points[place + 1]) if place in joined else each
+        for place, each in enumerate(points)
+        if place - 1 not in joined
+    )
+
+
+def _kind(point: Point) -> tuple[int | None, int | None, bool]:
+    return point.percent, point.version, point.canary is None
 
 
 def _joined(first: Point, second: Point) -> Point:
     return second.model_copy(
         update={
-            "stable": _added(first.stable, second.stable),
-            "canary": _added(first.canary, second.canary) if first.canary and second.canary else second.canary,
+            "stable": joined(first.stable, second.stable),
+            "canary": joined(first.canary, second.canary) if first.canary and second.canary else second.canary,
         }
     )
 
 
-def _added(first: Side, second: Side) -> Side:
-    return second.model_copy(
-        update={name: getattr(first, name) + getattr(second, name) for name in ("requests", "failed", "slow")}
-    )
+def joined(first: Side, second: Side) -> Side:
+    """One variant over both times: counts added up, the later of what is no count."""
+    counts = {name: getattr(first, name) + getattr(second, name) for name in ("requests", "failed", "slow")}
+    score = first.score if second.score is None else second.score
+    psi = first.psi if second.psi is None else second.psi
+    return second.model_copy(update={**counts, "score": score, "psi": psi})
