@@ -1,0 +1,191 @@
+"""What happened to a domain's models, and why: `hallmark timeline`, for a person on call."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.cli.console import DomainName, Format, Output, emit, say, show
+from hallmark.cli.serve import Kubeconfig, connected
+from hallmark.errors import DeclarationError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from hallmark.rollout.timeline import Entry, Timeline
+
+_PAUSE = 2.0
+_SHORT = 8
+"""Digits of a correlation id that a table shows; `--correlation` takes as many as tell it apart."""
+
+
+def timeline(
+    name: DomainName,
+    correlation: Annotated[
+        str,
+        typer.Option(
+            metavar="ID", help="Only what belongs to this correlation id, or begins with it.", show_default=False
+        ),
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="DURATION", help="Only this long back, such as 2h or 3d.", show_default=False)
+    ] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Write it to this file as one page that needs no network.", show_default=False)
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print what comes, until ctrl-c.")] = False,
+    utc: Annotated[bool, typer.Option("--utc", help="Times in UTC; default: this machine's zone.")] = False,
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.table,
+) -> None:
+    """What happened to a domain's models, and why: drift, trainings, rollouts and every decision with its reasons."""
+    from hallmark import domain as declared
+    from hallmark.rollout.record import Record
+    from hallmark.settings import Settings
+
+    if follow and output is Format.yaml:
+        raise DeclarationError("--follow has no YAML", expected="-o table or -o json", came="-o yaml")
+    settings = Settings.load()
+    namespace = declared.load(name, settings).namespace
+    zone: tzinfo | None = UTC if utc else None
+    record = Record(connected(settings, kubeconfig), namespace)
+    back = _duration(since)
+
+    def read() -> Timeline:
+        return chosen(record.read().timeline, correlation=correlation, since=back, now=datetime.now(UTC))
+
+    found = read()
+    if html is not None:
+        _write(html, found, name=name, zone=zone)
+    elif not follow:
+        _print(found, output, zone=zone, empty=_nothing(name, correlation, since))
+    if follow:
+        if not found.entries:
+            say(_nothing(name, correlation, since))
+        try:
+            for entry in news(read, pause=time.sleep):
+                typer.echo(entry.model_dump_json() if output is Format.json else line(entry, zone=zone))
+        except KeyboardInterrupt:
+            return
+
+
+def chosen(whole: Timeline, *, correlation: str, since: timedelta | None, now: datetime) -> Timeline:
+    """The part of a timeline that was asked for; the points are those between the entries of a correlation id."""
+    entries, points = whole.entries, whole.points
+    if since is not None:
+        entries = tuple(entry for entry in entries if entry.at >= now - since)
+        points = tuple(point for point in points if point.at >= now - since)
+    if correlation:
+        entries = tuple(entry for entry in entries if entry.correlation.startswith(correlation.lower()))
+        edges = [entry.at for entry in entries]
+        points = tuple(point for point in points if edges and edges[0] <= point.at <= edges[-1])
+    return whole.model_copy(update={"entries": entries, "points": points})
+
+
+def rows(entries: Sequence[Entry], *, zone: tzinfo | None) -> list[dict[str, Any]]:
+    """A row an entry, the newest last; the head of the first column names the zone."""
+    clock = f"time ({_zone(zone)})"
+    return [
+        {
+            clock: _time(entry.at, zone),
+            "what": entry.kind,
+            "version": "" if entry.version is None else str(entry.version),
+            "share": "" if entry.percent is None else f"{entry.percent}%",
+            "id": entry.correlation[:_SHORT],
+            "why": _plain(entry.text),
+        }
+        for entry in entries
+    ]
+
+
+def line(entry: Entry, *, zone: tzinfo | None) -> str:
+    """An entry as one line of a log."""
+    version = "" if entry.version is None else f"v{entry.version}"
+    share = "" if entry.percent is None else f"{entry.percent}%"
+    at = f"{_time(entry.at, zone)} {_zone(zone)}"
+    return f"{at}  {entry.kind:<9}  {version:>5}  {share:>4}  {entry.correlation[:_SHORT]:<8}  {_plain(entry.text)}"
+
+
+def news(read: Callable[[], Timeline], *, pause: Callable[[float], None]) -> Iterator[Entry]:
+    """Every entry once, as it comes, for ever; while the cluster does not answer it says so once and goes on."""
+    known: list[Entry] = []
+    silent = False
+    while True:
+        try:
+            entries = read().entries
+        except Unavailable as error:
+            if not silent:
+                say(f"{error.message}; trying again")
+            silent = True
+        else:
+            silent = False
+            yield from (entry for entry in entries if entry not in known)
+            known = list(entries) or known
+        pause(_PAUSE)
+
+
+def _print(found: Timeline, output: Format, *, zone: tzinfo | None, empty: str) -> None:
+    if output is not Format.table:
+        show(json.loads(found.model_dump_json()), output)
+        return
+    emit(rows(found.entries, zone=zone), output, empty=empty)
+
+
+def _write(path: Path, found: Timeline, *, name: str, zone: tzinfo | None) -> None:
+    from hallmark.rollout.page import page
+
+    if path.is_dir():
+        raise DeclarationError(
+            "the page needs a file's name", expected="such as timeline.html", came=f"{path}, a folder"
+        )
+    made = datetime.now(UTC)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(found, domain=name, made=made, zone=zone or _local(made)), encoding="utf-8")
+    except OSError as error:
+        raise NotFound(f"{path} cannot be written", came=str(error), do="name another file") from error
+    say(f"timeline of {name}: {path}")
+
+
+def _duration(text: str) -> timedelta | None:
+    from hallmark.section import duration
+
+    if not text:
+        return None
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise DeclarationError("--since", expected=str(error).removeprefix("expected "), came=repr(text)) from error
+
+
+def _nothing(name: str, correlation: str, since: str) -> str:
+    asked = [
+        f"with a correlation id that begins with {correlation}" if correlation else "",
+        since and f"within {since}",
+    ]
+    if any(asked):
+        return f"nothing was recorded of {name} " + " ".join(filter(None, asked))
+    return (
+        f"nothing was recorded of {name} yet: `hallmark watch {name}` records, and drift or a release begins something"
+    )
+
+
+def _plain(text: str) -> str:
+    """On one line and without control characters, which a terminal would obey."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def _time(at: datetime, zone: tzinfo | None) -> str:
+    return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _zone(zone: tzinfo | None) -> str:
+    return datetime.now(UTC).astimezone(zone).tzname() or "local"
+
+
+def _local(at: datetime) -> tzinfo:
+    return at.astimezone().tzinfo or UTC
