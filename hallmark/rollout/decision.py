@@ -172,9 +172,8 @@ def _watched(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(rule="drift", outcome="ok", text=f"drift: candidate OK, stable {stable.state}")
     elif stable.state == "OK" or not canary.inputs:
         what = ", ".join((*canary.outputs, *canary.inputs)[:3])
-        yield Reason(
-            rule="drift", outcome="against", text=f"it drifts from its own reference ({what}), stable does not"
-        )
+        though = "stable does not" if stable.state == "OK" else "its inputs do not"
+        yield Reason(rule="drift", outcome="against", text=f"it drifts from its own reference ({what}), {though}")
     else:
         what = ", ".join(canary.inputs[:3])
         yield Reason(
