@@ -76,7 +76,8 @@ def show(found: list[Found], output: Format) -> None:
                 "variant": each.variant,
                 "version": each.version,
                 "verdict": each.state,
-                "requests": each.verdict.get("rows", 0),
+                "rows": each.verdict.get("rows", 0),
+                **_summary(each.verdict),
                 "why": "; ".join(each.verdict.get("reasons") or []),
             }
             for each in found
@@ -84,23 +85,54 @@ def show(found: list[Found], output: Format) -> None:
         output,
     )
     for each in found:
-        columns = sorted(each.verdict.get("columns") or [], key=lambda column: -(column.get("psi") or 0))
+        columns = sorted(each.verdict.get("columns") or [], key=lambda column: -(column.get("effect") or 0))
         if columns and each.state != "INSUFFICIENT":
             say("")
-            emit(
-                [
-                    {
-                        "column": c["name"],
-                        "psi": c.get("psi"),
-                        "p": c.get("p"),
-                        "missing": c.get("missing"),
-                        "drifted": str(c.get("drifted")),
-                    }
-                    for c in columns
-                ],
-                output,
-                title=f"{each.variant} (version {each.version})",
-            )
+            emit([_line(column) for column in columns], output, title=f"{each.variant} (version {each.version})")
+
+
+def _summary(verdict: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a variant beside its columns: a share, seconds, and the state of its labels."""
+    lag, labels = verdict.get("lag") or {}, verdict.get("labels") or {}
+    captured, stale, error = verdict.get("captured"), lag.get("stale"), labels.get("error")
+    final = str(labels.get("state", "")).replace(
+        "NOT_ENOUGH_LABELS", f"{labels.get('rows', 0)} of {labels.get('minimum')}"
+    )
+    return {
+        "captured": "" if captured is None else f"{captured:.0%}",
+        "lag": "" if lag.get("median") is None else f"{lag['median']:.3g} s, {stale:.0%} stale",
+        "labels": final if error is None else f"{final}, error {error:.3g} ({labels['reference']:.3g})",
+        "trace": verdict.get("trace") or "",
+    }
+
+
+def _line(column: dict[str, Any]) -> dict[str, Any]:
+    source = column.get("source")
+    note = column.get("note") or (f"as from {column['season']} of last year" if column.get("season") else "")
+    return {
+        "column": column["name"],
+        "source": source,
+        "effect": column.get("effect"),
+        "psi": column.get("psi") if source in ("input", "output") else None,
+        "shift": column.get("shift") if column.get("kind") != "category" else None,
+        "p": min(column.get("p", 1.0), column.get("shift_p", 1.0)),
+        "missing": column.get("missing") if source in ("input", "output") else None,
+        "verdict": "DRIFT" if column.get("drifted") else "",
+        "why": note,
+    }
+
+
+def plot(actuator: Actuator, found: list[Found], *, name: str, path: Path) -> None:
+    """The history of every variant's verdicts as a picture."""
+    from hallmark.drift import plot as plots
+
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise DeclarationError("the plot needs a file's name", expected="such as drift.png", came=str(path))
+    histories: dict[str, list[dict[str, Any]]] = {}
+    for each in found:
+        points = json.loads(actuator.sidecar(each.pod, f"history?variant={each.revision}"))["points"]
+        histories.setdefault(f"{each.variant} (version {each.version})", []).extend(points)
+    plots.draw(histories, path, title=f"{name}: effect of each column over time, 1 is where drift begins")
 
 
 def choose(found: list[Found], *, variant: str, name: str) -> Found:

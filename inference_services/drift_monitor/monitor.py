@@ -95,6 +95,8 @@ class Monitor:
         self.history = History()
         self._looked: dict[str, _Looked] = {}
         self._concepts: dict[str, tuple[int, Concept]] = {}
+        few = drift.labels.minimum
+        self._unlabelled = Concept(state="NOT_ENOUGH_LABELS", rows=0, minimum=few) if reference.profile.error else None
 
     def take(self, events: Sequence[Event], *, at: float | None = None) -> list[str]:
         """Take in events of one call; gives what is wrong with those that are malformed."""
@@ -138,7 +140,7 @@ class Monitor:
             captured=captured,
             doubts=doubts,
             lag=lag_of(window.lags(), freshness.limit.total_seconds()) if freshness else None,
-            labels=self._concepts[variant][1] if variant in self._concepts else None,
+            labels=self._concepts[variant][1] if variant in self._concepts else self._unlabelled,
             trace=window.trace(),
         )
         self.history.note(variant, verdict, at=time.time() if at is None else at)
