@@ -59,7 +59,8 @@ def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: date
             rule="deadline",
             outcome="against",
             text=f"not promoted within {_words(policy.deadline.total_seconds())}"
-            + (": " + "; ".join(reason.text for reason in waiting) if waiting else ""),
+            + (": " + "; ".join(reason.text for reason in waiting[:3]) if waiting else "")
+            + (f"; and {len(waiting) - 3} more" if len(waiting) > 3 else ""),
         )
         return Step(action="rollback", reasons=(late, *_first("wait", reasons)))
     if waiting:
@@ -282,8 +283,9 @@ def _compared(
 ) -> Literal["worse", "both", ""]:
     """Is the candidate `ratio` times as bad as stable, and over `least`; or over `limit`, alone or with stable?
 
-    Over a limit alone is two findings, each at `alpha`: it is over, and stable is under or at least better. So what fails behind
-    both variants speaks against neither.
+    Over a limit alone is two findings, each at `alpha`: it is over, and stable is better, step by step. (Not: stable is under. A
+    bad hour in which the candidate has half of the traffic, after a good one with a tenth, would be blamed on it.) So what fails
+    behind both variants speaks against neither.
     """
     canary, needed = evidence.total("canary"), _needed(alpha)
     bad = getattr(canary, name)
@@ -291,12 +293,8 @@ def _compared(
         return "worse"
     if sequential.above(bad, canary.requests, limit=limit) < needed:
         return ""
-    stable = evidence.total("stable")
-    fine = getattr(stable, name)
-    alone = not fine if not limit else sequential.below(fine, stable.requests, limit=limit) >= needed
-    if alone or not stable.requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed:
-        return "worse"
-    return "both"
+    alone = not evidence.total("stable").requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed
+    return "worse" if alone else "both"
 
 
 def _summed(evidence: Evidence, name: Literal["failed", "slow"], *, ratio: float) -> float:
