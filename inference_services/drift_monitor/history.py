@@ -39,7 +39,7 @@ class History:
         """Keep a verdict where a minute has passed, or where it is another one than before."""
         drifted = tuple(sorted(column.name for column in verdict.columns if column.drifted))
         last = self._last.get(variant)
-        if last and (last.state, last.drifted) == (verdict.state, drifted) and at - last.at < EVERY:
+        if last and (last.state, last.drifted) == (verdict.state, drifted) and 0 <= at - last.at < EVERY:
             return
         point = Point(
             at=round(at, 3),
