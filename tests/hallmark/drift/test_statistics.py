@@ -103,3 +103,29 @@ def test_chance_is_taken_off_the_index_of_small_windows() -> None:
     reference = random.multinomial(20_000, shares)
     found = [statistics.stability_index(reference, random.multinomial(300, shares)) for _ in range(500)]
     assert np.mean(found) < 0.01 and max(found) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_shift_of_ranks_and_its_test_are_scipys_mann_whitney(seed: int) -> None:
+    """On the bins themselves, ties and all; Cliff's delta is 2U/(nm) - 1."""
+    random = np.random.default_rng(seed)
+    old, new = random.poisson(3.0, 4000), random.poisson(3.0 + seed / 50, 700)
+    first, second = (np.bincount(each, minlength=20) for each in (old, new))
+    theirs = scipy.stats.mannwhitneyu(new, old, method="asymptotic", use_continuity=False)
+    assert float(statistics.rank_shifts(first, second)) == pytest.approx(2 * theirs.statistic / (4000 * 700) - 1)
+    assert statistics.rank_test(first, second) == pytest.approx(theirs.pvalue, rel=1e-6)
+
+
+def test_ranks_of_nothing_or_of_one_value_say_nothing() -> None:
+    assert statistics.rank_test([0, 0], [3, 4]) == statistics.rank_test([9, 0], [5, 0]) == 1.0
+    assert float(statistics.rank_shifts([0, 0], [3, 4])) == 0.0
+
+
+def test_many_windows_at_once_are_each_of_them_alone() -> None:
+    random = np.random.default_rng(5)
+    before, windows = random.multinomial(5000, np.full(8, 1 / 8)), random.multinomial(400, np.full(8, 1 / 8), size=6)
+    alone = [statistics.stability_index(before, window) for window in windows]
+    assert statistics.stability_indices(before, windows) == pytest.approx(alone)
+    assert statistics.rank_shifts(before, windows) == pytest.approx(
+        [statistics.rank_shifts(before, w) for w in windows]
+    )
