@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, demo, model, serve
+from hallmark.cli import check, console, demo, drill, labels, model, serve, timeline, watch
 from hallmark.errors import HallmarkError
 
 app = typer.Typer(
@@ -43,6 +43,10 @@ def _options(
 check.add_to(app)
 model.add_to(app)
 serve.add_to(app)
+app.command()(watch.watch)
+app.command()(timeline.timeline)
+app.command()(drill.drill)
+app.command()(labels.labels)
 app.command()(demo.demo)
 
 

@@ -135,7 +135,7 @@ def train(
             window=window,
             seed=seed,
             shift=shift,
-            options=_options(option or []),
+            options=options(option or []),
             report=listed(steps),
         )
     _outcome(outcome, output)
@@ -206,16 +206,17 @@ def _outcome(outcome: Outcome, output: Format) -> None:
         say(f"next: hallmark release {outcome.domain} --candidate {outcome.version}{share}")
 
 
-def _options(given: list[str]) -> dict[str, Any]:
+def options(given: list[str]) -> dict[str, Any]:
+    """`--option KEY=VALUE` as keywords for `fit`."""
     import yaml
 
-    options: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for item in given:
         key, equals, value = item.partition("=")
         if not equals or not key.isidentifier():
             raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", came=repr(item))
-        options[key] = yaml.safe_load(value)
-    return options
+        found[key] = yaml.safe_load(value)
+    return found
 
 
 def versions(name: DomainName, output: Output = Format.table) -> None:

@@ -66,7 +66,7 @@ def apply(
     """
     settings = _settings()
     emit(
-        apply_all(_actuator(settings, kubeconfig), settings, names=names, force=force),
+        apply_all(connected(settings, kubeconfig), settings, names=names, force=force),
         output,
         empty="nothing is released yet",
     )
@@ -122,7 +122,7 @@ def up(
         cluster.run(settings, port=port, api_port=api_port)
         return
     state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout)
-    for row in apply_all(_actuator(settings, settings.kubeconfig), settings):
+    for row in apply_all(connected(settings, settings.kubeconfig), settings):
         say(f"{row['kind']} {row['name']}: {row['result']}")
     say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
     say(f"kubeconfig   export KUBECONFIG={shlex.quote(str(settings.kubeconfig))}")
@@ -142,7 +142,7 @@ def status(
     output: Output = Format.table,
 ) -> None:
     """What is live: each revision of each domain, its version, its share and whether it is ready."""
-    actuator = _actuator(_settings(), kubeconfig)
+    actuator = connected(_settings(), kubeconfig)
     services = [each for each in actuator.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(actuator, each)]
     emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {actuator.host}")
@@ -163,7 +163,7 @@ def call(
 
     settings = _settings()
     bodies = synthetic(name, count=min(requests, 2000), seed=seed, shift=shift, settings=settings)
-    live = _actuator(settings, kubeconfig).live(name)
+    live = connected(settings, kubeconfig).live(name)
     url = ((live or {}).get("status") or {}).get("url")
     if not url:
         came = condition(live, "Ready") if live else "no InferenceService"
@@ -195,6 +195,9 @@ def release(
         str, typer.Option(help="Version to release, or an alias such as challenger.", show_default=False)
     ],
     percent: Annotated[int, typer.Option(min=0, max=100, help="Its share of the traffic.")] = 10,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="No traffic yet: mirror stable's requests to it, and compare.")
+    ] = False,
     kubeconfig: Kubeconfig = None,
     timeout: Seconds = 120.0,
 ) -> None:
@@ -202,6 +205,7 @@ def release(
     from hallmark import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout import steps
+    from hallmark.rollout.actuator import SHADOW_NOTE
     from hallmark.rollout.release import Target
 
     settings = _settings()
@@ -209,13 +213,27 @@ def release(
     registry = Registry(settings)
     found = registry.resolve(name, candidate)
     target = Target.of(found)
+    share = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
     live = steps.release(
-        _actuator(settings, kubeconfig), domain, target, percent=percent, settings=settings, note=say, seconds=timeout
+        connected(settings, kubeconfig),
+        domain,
+        target,
+        percent=0 if shadow else percent,
+        settings=settings,
+        note=say,
+        seconds=timeout,
+        notes={SHADOW_NOTE: f"{share:g}" if shadow else None},
     )
     if (live["spec"]["predictor"]).get("canaryTrafficPercent") is None:
         registry.alias(name, "champion", target.version)
         _render_again(settings)
-    following = "promote" if percent == 100 and live["spec"]["predictor"].get("canaryTrafficPercent") else "status"
+    following = (
+        "watch"
+        if shadow
+        else "promote"
+        if percent == 100 and live["spec"]["predictor"].get("canaryTrafficPercent")
+        else "status"
+    )
     say(f"version {target.version} of {name} serves; next: hallmark {following} {name}")
 
 
@@ -227,7 +245,7 @@ def promote(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 
 
     settings = _settings()
     target = steps.promote(
-        _actuator(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
+        connected(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
     )
     Registry(settings).alias(name, "champion", target.version)
     _render_again(settings)
@@ -241,7 +259,7 @@ def rollback(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds =
 
     settings = _settings()
     good = steps.rollback(
-        _actuator(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
+        connected(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
     )
     if good is not None:
         Registry(settings).alias(name, "champion", good.version)
@@ -252,6 +270,9 @@ def drift(
     name: DomainName,
     html: Annotated[
         Path | None, typer.Option(help="Write Evidently's report on the window to this file.", show_default=False)
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the history of all verdicts to this PNG.", show_default=False)
     ] = None,
     variant: Annotated[
         str, typer.Option(help="Which variant the report is about: stable, canary, or a revision.")
@@ -266,13 +287,16 @@ def drift(
     from hallmark.cli import verdict
 
     settings = _settings()
-    actuator = _actuator(settings, kubeconfig)
+    actuator = connected(settings, kubeconfig)
     found = verdict.collect(actuator, name)
     verdict.choose(found, variant=variant, name=name)
     verdict.show(found, output)
     if html is not None:
         verdict.report(actuator, found, variant=variant, name=name, path=html, settings=settings)
         say(f"report of {variant}: {html}")
+    if plot is not None:
+        verdict.plot(actuator, found, name=name, path=plot)
+        say(f"history: {plot}")
     drifted = [each.variant for each in found if each.state == "DRIFT"]
     if fail_on_drift and drifted:
         raise Refused(f"{name}: {', '.join(drifted)} drifted", do=f"`hallmark drift {name} --html report.html`")
@@ -339,7 +363,8 @@ def _settings() -> Settings:
     return Settings.load()
 
 
-def _actuator(settings: Settings, kubeconfig: Path | None) -> Actuator:
+def connected(settings: Settings, kubeconfig: Path | None) -> Actuator:
+    """The hand on the cluster that is meant; `HallmarkError` where the kubeconfig that was named is not there."""
     from hallmark.rollout.actuator import Actuator
 
     if kubeconfig is not None and not kubeconfig.is_file():

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count as counter
@@ -88,7 +88,8 @@ class Traffic:
     ) -> None:
         self.url = url
         self.answers: list[Answer] = []
-        self._bodies = list(bodies)
+        self.bodies = list(bodies)
+        self._headers: dict[str, str] = {}
         self._rate = rate
         self._clients = clients
         self._timeout = timeout
@@ -104,9 +105,9 @@ class Traffic:
         self._stop.set()
         self._thread.join(self._timeout + 5)
 
-    def use(self, bodies: Sequence[bytes]) -> None:
-        """Send these from now on."""
-        self._bodies = list(bodies)
+    def use(self, bodies: Sequence[bytes], *, headers: Mapping[str, str] | None = None) -> None:
+        """Send these from now on, with these headers beside the usual ones."""
+        self.bodies, self._headers = list(bodies), dict(headers or {})
 
     def mark(self) -> float:
         """The time now, to count `since`."""
@@ -143,7 +144,8 @@ class Traffic:
                     sent = time.monotonic()
                     status, variant, version = 0, "", ""
                     try:
-                        answer = await client.post(self.url, content=self._bodies[number % len(self._bodies)])
+                        body = self.bodies[number % len(self.bodies)]
+                        answer = await client.post(self.url, content=body, headers=self._headers)
                         status, variant = answer.status_code, answer.headers.get(VARIANT, "")
                         version = answer.headers.get(VERSION, "")
                     except httpx.HTTPError as error:

@@ -82,15 +82,17 @@ class Actuator:
         )
         return list(json.loads(answer.data)["items"])
 
-    def sidecar(self, pod: Object, path: str, *, port: int = 9090) -> bytes:
-        """GET `path` of a pod's sidecar through the API server's proxy."""
+    def sidecar(self, pod: Object, path: str, *, port: int = 9090, body: Any = None) -> bytes:
+        """GET `path` of a pod's sidecar through the API server's proxy; POST where there is a `body`, as JSON."""
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         where, _, query = path.partition("?")
         answer = self._call(
             self.core.api_client.call_api,
             f"/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/{where}",
-            "GET",
+            "GET" if body is None else "POST",
             query_params=[tuple(pair.split("=", 1)) for pair in query.split("&") if pair],
+            body=body,
+            header_params={} if body is None else {"Content-Type": "application/json"},
             auth_settings=["BearerToken"],
             _preload_content=False,
             _return_http_data_only=True,

@@ -21,7 +21,7 @@ from hallmark.rollout import release as releases
 from hallmark.rollout import steps
 from hallmark.rollout.actuator import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
 from hallmark.rollout.decision import Reason, Step, decide
-from hallmark.rollout.evidence import Counts, Phase, Progress
+from hallmark.rollout.evidence import Counts, Exposure, Phase, Progress
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.observer import Observer, Source
 from hallmark.rollout.record import Memory, Record, Submitted
@@ -79,6 +79,11 @@ class Operator:
         self._kept = self._pointed = datetime.min.replace(tzinfo=UTC)
         self._dirty = False
         self._seen: Verdicts | None = None
+
+    @property
+    def exposures(self) -> tuple[Exposure, ...]:
+        """Both variants' counts at each share of the rollout under way."""
+        return self._memory.exposures
 
     def tick(self) -> None:
         """Look once, and do what is to be done. What fails is told, and tried again at the next tick."""
@@ -198,11 +203,13 @@ class Operator:
 
     def _promote(self, progress: Progress, step: Step, now: datetime) -> None:
         # A registry that is down says so before anything is changed.
-        self._registry.resolve(self.domain.name, progress.version)
+        known = self._registry.versions(self.domain.name)
+        before = next((each.version for each in known if "champion" in each.aliases), None)
         steps.promote(self._actuator, self.domain, settings=self._settings, note=_quiet)
         self._say("promote", f"version {progress.version} is stable", progress, now, percent=100, reasons=step.reasons)
-        self._registry.alias(self.domain.name, "champion", progress.version)
         files.write(self._settings)
+        # The live object decided who won; an alias that was moved meanwhile is told and left.
+        self._registry.alias(self.domain.name, "champion", progress.version, expected=before)
         self._over()
 
     def _roll_back(self, progress: Progress, step: Step, now: datetime) -> None:
@@ -214,7 +221,7 @@ class Operator:
         self._over()
 
     def _over(self) -> None:
-        self._observer, self._said = None, ()
+        self._observer, self._said, self._seen = None, (), None
         self._memory = self._memory.model_copy(update={"rollout": "", "exposures": (), "series": None})
 
     # At rest.

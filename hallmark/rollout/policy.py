@@ -12,6 +12,9 @@ from hallmark.section import Duration, Section, Share
 Percent = Annotated[int, Field(ge=1, le=100)]
 
 
+LONGEST_WARM = timedelta(hours=1)
+
+
 class Shadow(Section):
     """Requests that stable answers go to the candidate too; its answers are compared and thrown away.
 
@@ -81,6 +84,8 @@ class Rollout(Section):
     def _rising(self) -> Rollout:
         if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100:
             raise ValueError(f"expected rising steps that end at 100, such as [10, 50, 100]; came {list(self.steps)}")
+        if self.warm > LONGEST_WARM:
+            raise ValueError("expected warm of 1h or less (Knative keeps no pod longer)")
         return self
 
 

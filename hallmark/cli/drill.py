@@ -1,0 +1,295 @@
+"""The loop, proven: inject a shift, and follow its correlation id through every link from the captured event to the decision."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from hallmark.cli.console import DomainName, Format, Output, show
+from hallmark.cli.progress import Step, Steps
+from hallmark.errors import HallmarkError, NotFound, TimedOut
+
+if TYPE_CHECKING:
+    from hallmark.local.rehearsal import World
+    from hallmark.local.traffic import Traffic
+    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.evidence import Seen
+    from hallmark.rollout.links import Found, Link
+
+_BODIES = 3000
+_SECONDS: dict[Link, float] = {
+    "captured": 10,
+    "verdict": 60,
+    "run": 20,
+    "version": 120,
+    "canary": 60,
+    "decision": 60,
+}
+"""How long each link may take; all of them within five minutes with what goes before."""
+_IMPATIENT: dict[Link, float] = {"captured": 6, "verdict": 20, "run": 8, "version": 60, "canary": 40, "decision": 15}
+"""Where a link is broken on purpose there is less to wait for."""
+
+
+class Broken(StrEnum):
+    """A link to break on purpose."""
+
+    captured = "captured"
+    verdict = "verdict"
+    run = "run"
+    version = "version"
+    canary = "canary"
+    decision = "decision"
+
+
+def drill(
+    name: DomainName,
+    broken: Annotated[
+        Broken | None,
+        typer.Option("--break", help="Break this link on purpose, to see that it is found.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic requests.")] = 11,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave cluster and watch running.")] = False,
+    output: Output = Format.table,
+) -> None:
+    """Prove the loop on this machine: drift, training, rollout, promotion, under one correlation id, in five minutes or less.
+
+    Exit 1 where a link is broken, with its name. All of it happens in .hallmark/drill; nothing of yours is touched.
+    """
+    from hallmark.local.rehearsal import World
+    from hallmark.settings import Settings
+
+    base = Settings.load()
+    world = World.make(name, base.root / ".hallmark" / "drill", base=base)
+    began = time.monotonic()
+    with Steps() as steps:
+        steps.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
+        with prepared(world, steps, seed=seed, keep=keep) as (actuator, traffic, shifted):
+            found = run(world, actuator, traffic, shifted, steps, broken=broken.value if broken else None)
+            failed = sum(answer.status != 200 for answer in traffic.since(0))
+            total = len(traffic.since(0))
+        _ending(steps, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
+    if output is not Format.table:
+        show([each.model_dump() for each in found], output)
+    bad = next((each for each in found if each.state == "broken"), None)
+    if bad is not None:
+        raise HallmarkError(
+            f"the loop is broken at: {bad.link}",
+            came=bad.text,
+            do=f"look at {world.log}, and at `hallmark timeline {name}` with HALLMARK_STATE={world.settings.state}",
+        )
+    if failed:
+        raise HallmarkError(f"{failed} of {total} requests failed", expected="none", came=str(failed))
+
+
+@contextmanager
+def prepared(
+    world: World, steps: Steps, *, seed: int, keep: bool = False
+) -> Iterator[tuple[Actuator, Traffic, list[bytes]]]:
+    """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
+    from hallmark.cli.model import shown
+    from hallmark.local.traffic import Traffic, synthetic
+
+    name, drill = world.domain.name, world.drill
+    with steps.step("draw requests") as step:
+        clean, shifted = (
+            synthetic(name, count=_BODIES, seed=seed, shift=shift, settings=world.settings)
+            for shift in (None, drill.shift)
+        )
+        step.result = f"{len(clean)} as they come, {len(shifted)} with {drill.shift}"
+    with steps.step("train version 1") as step:
+        step.result = f"version {world.train(shown(step))}"
+    try:
+        with steps.step("start the cluster of one") as step:
+            actuator = world.up()
+            step.result = actuator.host
+        with steps.step("serve version 1"):
+            first(world, actuator)
+        live = actuator.live(name) or {}
+        url = f"{live['status']['url']}/v2/models/{name}/infer"
+        with Traffic(url, clean, rate=drill.rate) as traffic:
+            yield actuator, traffic, shifted
+    finally:
+        if not keep:
+            with steps.step("stop it") as step:
+                world.down()
+                step.result = "no process left"
+
+
+def first(world: World, actuator: Actuator) -> None:
+    """Release version 1 as the first and stable one."""
+    from hallmark.registry.store import Registry
+    from hallmark.rollout import steps as rollout
+    from hallmark.rollout.release import Target
+
+    registry = Registry(world.settings)
+    target = Target.of(registry.resolve(world.domain.name, 1))
+    rollout.release(actuator, world.domain, target, percent=100, settings=world.settings, note=lambda _: None)
+    registry.alias(world.domain.name, "champion", 1)
+
+
+def run(
+    world: World,
+    actuator: Actuator,
+    traffic: Traffic,
+    shifted: list[bytes],
+    steps: Steps,
+    *,
+    broken: Link | None = None,
+) -> list[Found]:
+    """Start the watch, inject the shift, and follow it; `broken` is broken just before its turn."""
+    from hallmark.registry.store import Registry
+    from hallmark.rollout.links import MEANING, Chain
+
+    name = world.domain.name
+    correlation = secrets.token_hex(16)
+    breaker = Breaker(world, actuator, broken, correlation=correlation)
+    breaker.before_the_watch()
+    world.watch()
+    chain = Chain(name, correlation=correlation, actuator=actuator, registry=Registry(world.settings))
+    with steps.step("drift before it") as step:
+        state = _quiet_verdict(world, actuator, must=broken != "verdict")
+        step.result = f"stable {state} on clean requests"
+    breaker.before_the_shift()
+    traceparent = f"00-{correlation}-{secrets.token_hex(8)}-01"
+    traffic.use(shifted, headers={"traceparent": traceparent})
+    steps.say(f"  injected {world.drill.shift} with correlation id {correlation}")
+    running: list[Step] = []
+
+    def reached(link: Link) -> None:
+        breaker.at(link)
+        running.append(steps.start(f"{link}: {MEANING[link]}"))
+
+    def told(found: Found) -> None:
+        if running:
+            running.pop().end()
+        steps.done(found.link, found.text, found.seconds, mark={"whole": "✓", "broken": "✗"}.get(found.state, "·"))
+
+    try:
+        return chain.follow(_IMPATIENT if broken else _SECONDS, told=told, reached=reached)
+    finally:
+        breaker.close()
+
+
+class Breaker:
+    """Breaks one link, and that one only, by what breaks it in real life."""
+
+    def __init__(self, world: World, actuator: Actuator, link: Link | None, *, correlation: str) -> None:
+        self._world = world
+        self._actuator = actuator
+        self._link = link
+        self._correlation = correlation
+        self._spoiled: Path | None = None
+        self._done = threading.Event()
+        self._spoiling: threading.Thread | None = None
+
+    def before_the_watch(self) -> None:
+        """verdict: the monitor is told to wait for more rows than will come. version: a gate that nothing passes."""
+        if self._link == "verdict":
+            self._world.change(["drift.window=100000", "drift.minimum=100000"])
+            self._apply_drift()
+        if self._link == "version":
+            gate = self._world.domain.gate
+            self._world.change([f"gate.floor={'2.0' if gate.direction == 'higher' else '-1.0'}"])
+        if self._link == "run":
+            # A disk that cannot take the run's folder.
+            place = self._world.settings.runs / "submitted"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(b"")
+
+    def before_the_shift(self) -> None:
+        """captured: the drift monitor hangs, so no event comes in."""
+        if self._link == "captured":
+            self._stop_monitor("stable")
+
+    def at(self, link: Link) -> None:
+        """canary: the candidate's model is spoiled on disk once it is there. decision: its drift monitor hangs."""
+        if link == "decision" == self._link:
+            self._stop_monitor("canary")
+        if link == "version" and self._link == "canary":
+            self._spoiling = threading.Thread(target=self._spoil, name="spoil", daemon=True)
+            self._spoiling.start()
+
+    def close(self) -> None:
+        """Stop waiting for something to break, and mend the model that was spoiled."""
+        self._done.set()
+        if self._spoiling is not None:
+            self._spoiling.join()
+        if self._spoiled is not None:
+            _flip(self._spoiled)
+
+    def _spoil(self) -> None:
+        """Flip a byte of the model as soon as it is registered, before anything loads it."""
+        from hallmark.registry.store import Registry
+
+        registry = Registry(self._world.settings)
+        while not self._done.wait(0.05):
+            version = registry.correlated(self._world.domain.name, self._correlation)
+            if version is not None:
+                self._spoiled = registry.resolve(self._world.domain.name, version).fetch() / "model.onnx"
+                _flip(self._spoiled)
+                return
+
+    def _stop_monitor(self, variant: str) -> None:
+        for pod in self._actuator.pods(self._world.domain.name):
+            labels = pod["metadata"].get("labels") or {}
+            if labels.get("endpoint") == variant:
+                self._world.stop(pod["metadata"]["name"], "inference_services.drift_monitor")
+                return
+        raise NotFound(f"no {variant} pod of {self._world.domain.name} to break")
+
+    def _apply_drift(self) -> None:
+        from hallmark.render.inferenceservice import drift_config
+
+        self._actuator.apply(drift_config(self._world.domain))
+
+
+def _flip(path: Path) -> None:
+    """Flip the bits of the byte in the middle of a file; once more gives the file as it was."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 0xFF
+    path.write_bytes(bytes(body))
+    path.chmod(mode)
+
+
+def _quiet_verdict(world: World, actuator: Actuator, *, must: bool) -> str:
+    """The state of stable on clean requests, once it is OK; with `must` false the first that is there."""
+    from hallmark.rollout.monitors import REVISION_LABEL, Monitors
+
+    monitors = Monitors(actuator, world.domain.name)
+    last: Seen | None = None
+
+    def settled() -> bool:
+        nonlocal last
+        for pod in actuator.pods(world.domain.name):
+            revision = pod["metadata"]["labels"][REVISION_LABEL]
+            found = monitors.verdict(revision, [pod])
+            last = found.seen if found else None
+        return last is not None and (last.state == "OK" or not must)
+
+    try:
+        world.wait("a verdict OK on clean requests", settled, seconds=60)
+    except TimedOut as error:
+        raise TimedOut(
+            error.message, came=f"{last.state}: {'; '.join(last.reasons)}" if last else "no verdict"
+        ) from error
+    return last.state if last else ""
+
+
+def _ending(steps: Steps, found: list[Found], world: World, *, failed: int, total: int, seconds: float) -> None:
+    whole = sum(each.state == "whole" for each in found)
+    steps.say()
+    steps.say(f"{whole} of {len(found)} links whole; {failed} of {total:,} requests failed; {seconds:.0f} s in all.")
+    where = world.settings.state
+    shown = where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where
+    steps.say(f"read  {shown / 'watch.log'}   what the watch said")

@@ -1,0 +1,90 @@
+"""What turned out to be true: labels of answered requests, handed to the drift monitors that kept the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.cli.console import DomainName, Format, Output, emit
+from hallmark.cli.serve import Kubeconfig, connected
+from hallmark.errors import DeclarationError, NotFound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("request", "label")
+_BATCH = 1000
+
+
+def labels(
+    name: DomainName,
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label and at.")],
+    kubeconfig: Kubeconfig = None,
+    output: Output = Format.table,
+) -> None:
+    """Join labels with answers: a rollout then weighs what wrong verdicts cost, and drift of the concept is seen.
+
+    request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
+    at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
+    """
+    from hallmark.settings import Settings
+
+    frame = _read(file)
+    actuator = connected(Settings.load(), kubeconfig)
+    pods = actuator.pods(name)
+    if not pods:
+        raise NotFound(f"no pod serves {name} on {actuator.host}", do=f"`hallmark status {name}`")
+    joined = 0
+    for batch in _batches(frame):
+        # Only the pod that answered knows the request.
+        for pod in pods:
+            joined += int(json.loads(actuator.sidecar(pod, "labels", body=batch))["joined"])
+    emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if not file.is_file():
+        raise NotFound(f"there is no file {file}", expected="a file of labels", came="none")
+    readers: dict[str, Any] = {
+        ".csv": lambda: pd.read_csv(file, dtype={"request": str}),
+        ".parquet": lambda: pd.read_parquet(file),
+        ".jsonl": lambda: pd.read_json(file, lines=True, dtype={"request": str}),
+    }
+    if file.suffix not in readers:
+        raise DeclarationError(
+            f"{file} is no file of labels", expected="a name that ends in " + ", ".join(readers), came=file.suffix
+        )
+    try:
+        frame: pd.DataFrame = readers[file.suffix]()
+    except (ValueError, OSError) as error:
+        raise DeclarationError(f"{file} cannot be read", expected="a table", came=str(error)) from error
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise DeclarationError(
+            f"{file} lacks {', '.join(missing)}",
+            expected="columns request, label and, where known, at",
+            came=", ".join(map(str, frame.columns)),
+        )
+    empty = int(frame["request"].isna().sum() + frame["label"].isna().sum())
+    if empty:
+        raise DeclarationError(f"{file} has {empty} empty cells", expected="a request and a label in each row")
+    return frame
+
+
+def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
+    import pandas as pd
+
+    now = pd.Timestamp.now("UTC").isoformat()
+    rows = []
+    for row in frame.to_dict("records"):
+        at = row.get("at")
+        known = now if at is None or pd.isna(at) else pd.Timestamp(at).isoformat()
+        rows.append({"request": str(row["request"]), "label": row["label"], "at": known})
+    for at in range(0, len(rows), _BATCH):
+        yield rows[at : at + _BATCH]

@@ -1,0 +1,129 @@
+"""The loop: `hallmark watch` runs it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hallmark.cli.console import say
+from hallmark.cli.serve import Kubeconfig, connected
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.observer import Source
+    from hallmark.rollout.timeline import Entry
+    from hallmark.settings import Settings
+    from hallmark.training.submit import Runner
+
+
+def watch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Domains; default: every declared one.", show_default=False)
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds between two looks at a domain.")] = 2.0,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of domain.yaml for this watch, such as rollout.dwell=3s; repeatable."),
+    ] = None,
+    data: Annotated[str, typer.Option(help="What a retraining learns from, as for `hallmark train`.")] = "synthetic",
+    until: Annotated[
+        str, typer.Option(help="Retrain as of this day; default: the end of today, UTC.", show_default=False)
+    ] = "",
+    window: Annotated[str, typer.Option(help="Retrain on this long; default: domain.yaml's.", show_default=False)] = "",
+    shift: Annotated[str, typer.Option(help="Retrain on synthetic data with this shift.", show_default=False)] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the domain's own `fit`; repeatable.", show_default=False)
+    ] = None,
+    prometheus: Annotated[
+        str, typer.Option(help="Read metrics from this Prometheus; default: from the parts.", show_default=False)
+    ] = "",
+    kubeflow: Annotated[
+        str, typer.Option(help="Train on the Kubeflow Pipelines at this address; default: here.", show_default=False)
+    ] = "",
+    token: Annotated[
+        Path | None,
+        typer.Option(help="File with the token for both, such as a projected service account's.", show_default=False),
+    ] = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Watch domains until ctrl-c: drift starts a training, its version a rollout, evidence moves it forward or back.
+
+    A rollout that a person began, with `hallmark release` or kubectl, is taken over where it stands.
+    """
+    from hallmark import domain as declared
+    from hallmark.cli.model import options
+    from hallmark.registry.store import Registry
+    from hallmark.rollout.lease import Fence, Lease
+    from hallmark.rollout.operator import Operator
+    from hallmark.rollout.record import Record
+    from hallmark.rollout.watch import LEASE, Watch
+    from hallmark.settings import Settings
+
+    settings = Settings.load().prepared()
+    wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
+    domains = {name: declared.overridden(each, change or []) for name, each in wanted.items()}
+    actuator = connected(settings, kubeconfig)
+    given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": options(option or [])}
+    training = {key: value for key, value in given.items() if value}
+
+    def make(name: str, fence: Fence) -> Operator:
+        return Operator(
+            domains[name],
+            actuator=actuator,
+            source=_source(actuator, settings, prometheus, token),
+            registry=Registry(settings),
+            runner=_runner(settings, kubeflow, token),
+            settings=settings,
+            tell=_teller(name),
+            training=training,
+            fence=fence.token,
+        )
+
+    watching = Watch(
+        list(domains),
+        lease=lambda name: Lease(actuator, namespace=name, name=LEASE),
+        above=lambda name: Record(actuator, name).read().fence,
+        make=make,
+        every=every,
+        note=say,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: watching.stop.set())
+    watching.run()
+
+
+def _source(actuator: Actuator, settings: Settings, prometheus: str, token: Path | None) -> Source:
+    if prometheus:
+        from hallmark.rollout.prometheus import Prometheus
+
+        return Prometheus.at(prometheus, token=token)
+    from hallmark.local import cluster
+    from hallmark.rollout.scrape import Scrape
+
+    def gateway() -> str | None:
+        running = cluster.state(settings)
+        return running.admin if running else None
+
+    return Scrape(actuator, gateway=gateway)
+
+
+def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:
+    if kubeflow:
+        from hallmark.registry.store import Registry
+        from hallmark.training.kubeflow import Kubeflow
+
+        return Kubeflow.at(kubeflow, registry=Registry(settings), token=token)
+    from hallmark.training.runs_here import RunsHere
+
+    return RunsHere(settings)
+
+
+def _teller(name: str) -> Callable[[Entry], None]:
+    def tell(entry: Entry) -> None:
+        say(f"{entry.at:%H:%M:%S}  {name:<10} {entry.kind:<9} {entry.text}")
+
+    return tell

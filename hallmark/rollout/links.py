@@ -1,0 +1,162 @@
+"""The links of the loop, from a captured event to a decision, each proven by what it left behind under one correlation id."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, get_args
+
+from hallmark.errors import HallmarkError
+from hallmark.rollout.evidence import Frozen
+from hallmark.rollout.monitors import REVISION_LABEL, Monitors
+from hallmark.rollout.record import Record
+from hallmark.rollout.timeline import Entry, Kind
+
+if TYPE_CHECKING:
+    from hallmark.registry.store import Registry
+    from hallmark.rollout.actuator import Actuator
+
+Link = Literal["captured", "verdict", "run", "version", "canary", "decision"]
+LINKS: tuple[Link, ...] = get_args(Link)
+MEANING: dict[Link, str] = {
+    "captured": "an event with the id reached the drift monitor",
+    "verdict": "the drift monitor says DRIFT, and names the id",
+    "run": "one training run was submitted under the id",
+    "version": "the version it registered carries the id",
+    "canary": "that version takes real traffic in a rollout of the id",
+    "decision": "the rollout was decided on evidence: promoted",
+}
+_POLL = 0.3
+
+
+class Found(Frozen):
+    """What became of one link: whole, broken, or not reached because one before it is broken; after how many seconds."""
+
+    link: Link
+    state: Literal["whole", "broken", "not reached"]
+    text: str
+    seconds: float = 0.0
+
+
+class Chain:
+    """Follows one correlation id through the loop of one domain."""
+
+    def __init__(self, name: str, *, correlation: str, actuator: Actuator, registry: Registry) -> None:
+        self.name = name
+        self.correlation = correlation
+        self._actuator = actuator
+        self._registry = registry
+        self._record = Record(actuator, name)
+        self._monitors = Monitors(actuator, name)
+        self._traced = 0
+        self._proofs: dict[Link, Callable[[], str]] = {
+            "captured": self._captured,
+            "verdict": self._verdict,
+            "run": self._run,
+            "version": self._version,
+            "canary": self._canary,
+            "decision": self._decision,
+        }
+
+    def follow(
+        self, seconds: dict[Link, float], *, told: Callable[[Found], None], reached: Callable[[Link], None]
+    ) -> list[Found]:
+        """Wait for each link in turn, at most its `seconds`; the first that is broken ends it, the rest are not reached.
+
+        told: hears each link's end.  reached: hears which link is waited for now.
+        """
+        found: list[Found] = []
+        for link in LINKS:
+            if found and found[-1].state != "whole":
+                found.append(Found(link=link, state="not reached", text=MEANING[link]))
+            else:
+                reached(link)
+                found.append(self._wait(link, seconds[link]))
+            told(found[-1])
+        return found
+
+    def _wait(self, link: Link, seconds: float) -> Found:
+        began = time.monotonic()
+        why = ""
+        while True:
+            took = time.monotonic() - began
+            try:
+                text = self._proofs[link]()
+                if text:
+                    return Found(link=link, state="whole", text=text, seconds=took)
+            except _Broken as error:
+                return Found(link=link, state="broken", text=str(error), seconds=took)
+            except (HallmarkError, ValueError) as error:
+                why = f"; {error.message if isinstance(error, HallmarkError) else error}"
+            if took > seconds:
+                text = f"expected within {seconds:g} s: {MEANING[link]}{why}{self._last_word()}"
+                return Found(link=link, state="broken", text=text, seconds=took)
+            time.sleep(_POLL)
+
+    def _captured(self) -> str:
+        for pods in self._monitors.pods().values():
+            rows, _ = self._monitors.answers(pods)
+            self._traced += sum(row.get("trace") == self.correlation for row in rows)
+        return f"{self._traced} answers with the id" if self._traced else ""
+
+    def _verdict(self) -> str:
+        for pod in self._actuator.pods(self.name):
+            revision = (pod["metadata"].get("labels") or {}).get(REVISION_LABEL, "")
+            found = self._monitors.verdict(revision, [pod])
+            if found and found.seen.state == "DRIFT" and found.trace == self.correlation:
+                return "; ".join(found.seen.reasons[:2]) or "DRIFT"
+        return ""
+
+    def _run(self) -> str:
+        runs = [run for run in self._record.read().runs if run.correlation == self.correlation]
+        if len(runs) > 1:
+            raise _Broken(f"expected one training run, came {len(runs)}: {', '.join(run.key for run in runs)}")
+        entry = self._entry("training")
+        return f"{runs[0].key}: {entry.text}" if runs and entry else ""
+
+    def _version(self) -> str:
+        failed = [
+            run
+            for run in self._record.read().runs
+            if run.correlation == self.correlation and run.state not in ("running", "succeeded")
+        ]
+        if failed:
+            entries = self._entries("training")
+            raise _Broken(entries[-1].text if entries else failed[0].state)
+        for version in self._registry.versions(self.name):
+            if self.correlation in version.correlations:
+                return f"version {version.version}, {version.metric} {version.value:.3f}"
+        return ""
+
+    def _canary(self) -> str:
+        self._refuse_rollback()
+        entry = self._entry("canary")
+        return entry.text if entry else ""
+
+    def _decision(self) -> str:
+        self._refuse_rollback()
+        entry = self._entry("promote")
+        return f"{entry.text}, for {sum(reason.outcome == 'ok' for reason in entry.reasons)} reasons" if entry else ""
+
+    def _refuse_rollback(self) -> None:
+        if entry := self._entry("rollback"):
+            raise _Broken(f"rolled back: {entry.text}")
+
+    def _entry(self, kind: Kind) -> Entry | None:
+        return next(iter(self._entries(kind)), None)
+
+    def _entries(self, *kinds: Kind) -> list[Entry]:
+        return [
+            entry
+            for entry in self._record.read().timeline.entries
+            if entry.kind in kinds and entry.correlation == self.correlation
+        ]
+
+    def _last_word(self) -> str:
+        """What the watch said last that went wrong, or waits."""
+        entries = [e for e in self._record.read().timeline.entries if e.kind in ("trouble", "hold")]
+        return f"; the watch: {entries[-1].text}" if entries else ""
+
+
+class _Broken(Exception):
+    """A link that will not become whole by waiting."""

@@ -1,0 +1,127 @@
+"""Operators at work: a thread a domain, each under a lease of its own, so that several watches share the domains and one can fall over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hallmark.errors import HallmarkError
+from hallmark.rollout.lease import Fence, Lease
+
+if TYPE_CHECKING:
+    from hallmark.rollout.operator import Operator
+
+LEASE = "hallmark-watch"
+LEASE_SECONDS = 15
+Make = Callable[[str, Fence], "Operator"]
+Note = Callable[[str], None]
+
+
+class Watch:
+    """Ticks the operator of each of `names` every `every` seconds while its lease is held; `run` until `stop` is set.
+
+    lease: the lease of a domain's namespace.  above: the highest token that was ever written there.  make: an operator with the token of that lease.  note: hears who holds what.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        lease: Callable[[str], Lease],
+        above: Callable[[str], int],
+        make: Make,
+        every: float,
+        note: Note,
+        identity: str = "",
+    ) -> None:
+        self.stop = threading.Event()
+        self._names = list(names)
+        self._lease = lease
+        self._above = above
+        self._make = make
+        self._every = every
+        self._note = note
+        self._identity = identity or f"{socket.gethostname()}-{os.getpid()}"
+
+    def run(self) -> None:
+        """Watch until told to stop; every lease is given back then."""
+        threads = [threading.Thread(target=self._follow, args=(name,), name=f"watch-{name}") for name in self._names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _follow(self, name: str) -> None:
+        lease = self._lease(name)
+        said = ""
+        while not self.stop.is_set():
+            try:
+                fence = lease.acquire(self._identity, LEASE_SECONDS, above=self._above(name))
+            except HallmarkError as error:
+                fence, why = None, error.message
+            else:
+                why = f"another watch holds the lease of {name}"
+            if fence is None:
+                if why != said:
+                    self._note(f"{name}: {why}; waiting")
+                    said = why
+                self.stop.wait(min(2.0, self._every * 2))
+                continue
+            said = ""
+            self._hold(name, lease, fence)
+
+    def _hold(self, name: str, lease: Lease, fence: Fence) -> None:
+        """Tick while the lease is held. A step may take long (a model that loads), so renewing has a thread of its own."""
+        held = _Held(lease, fence)
+        self._note(f"{name}: watched from here, fencing token {fence.token}")
+        try:
+            operator = self._make(name, fence)
+            while held.is_ours and not self.stop.is_set():
+                operator.tick()
+                self.stop.wait(self._every)
+            if held.is_ours:
+                operator.close()
+        except HallmarkError as error:
+            self._note(f"{name}: {error.message}; begins again")
+            self.stop.wait(self._every)
+        finally:
+            held.end()
+
+
+class _Held:
+    """A lease that is renewed by a thread until it is lost or ended."""
+
+    def __init__(self, lease: Lease, fence: Fence) -> None:
+        self._lease = lease
+        self._fence = fence
+        self._lost, self._done = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease")
+        self._thread.start()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether nobody else can have it yet."""
+        return not self._lost.is_set() and self._lease.holds(self._fence)
+
+    def end(self) -> None:
+        """Stop renewing, and give it back where it is still ours."""
+        self._done.set()
+        self._thread.join()
+        if not self._lost.is_set():
+            with contextlib.suppress(HallmarkError):
+                self._lease.release(self._fence)
+
+    def _renew(self) -> None:
+        while not self._done.wait(LEASE_SECONDS / 5):
+            try:
+                fence = self._lease.renew(self._fence)
+            except HallmarkError:
+                continue  # The API does not answer; what was held runs out by itself.
+            if fence is None:
+                self._lost.set()
+                return
+            self._fence = fence

@@ -1,0 +1,101 @@
+"""The drill finds the link that is broken, and that one only; whole, it promotes what drift called for."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hallmark.cli import drill
+from hallmark.cli.progress import Steps
+from hallmark.domain import Domain
+from hallmark.errors import NotFound
+from hallmark.local.rehearsal import World
+from hallmark.local.traffic import Traffic
+from hallmark.rollout import release as releases
+from hallmark.rollout.actuator import Actuator
+from hallmark.rollout.links import LINKS, Found, Link
+from hallmark.rollout.record import NAME as MEMORY
+from hallmark.rollout.release import Release
+from hallmark.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+NAME = "fraud"
+pytestmark = pytest.mark.serial
+
+
+@dataclass
+class Hall:
+    """A world with version 1 served, in which one drill follows the other."""
+
+    world: World
+    actuator: Actuator
+    traffic: Traffic
+    clean: list[bytes]
+    shifted: list[bytes]
+    declared: Domain
+    shown: Steps
+
+    def drill(self, broken: Link | None = None) -> dict[Link, Found]:
+        self.traffic.use(self.clean)
+        mark = self.traffic.mark()
+        found = drill.run(self.world, self.actuator, self.traffic, self.shifted, self.shown, broken=broken)
+        assert sum(answer.status != 200 for answer in self.traffic.since(mark)) == 0
+        return {each.link: each for each in found}
+
+    def rest(self) -> None:
+        """As before the first drill: version 1, nothing remembered, nothing stopped."""
+        self.world.unwatch()
+        submitted = self.world.settings.runs / "submitted"
+        if submitted.is_dir():
+            shutil.rmtree(submitted)
+        submitted.unlink(missing_ok=True)
+        self.world.domain = self.declared
+        self.world.change([])
+        for path in (
+            f"/apis/serving.kserve.io/v1beta1/namespaces/{NAME}/inferenceservices/{NAME}",
+            f"/api/v1/namespaces/{NAME}/configmaps/{MEMORY}",
+        ):
+            self.actuator.call("DELETE", path)
+        releases.write(NAME, Release(), self.world.settings)
+        self.traffic.use(self.clean)
+        drill.first(self.world, self.actuator)
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
+    base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+    world = World.make(NAME, tmp_path_factory.mktemp("drill") / "state", base=base)
+    with (
+        Steps(Console(file=io.StringIO())) as shown,
+        drill.prepared(world, shown, seed=11) as (actuator, traffic, shifted),
+    ):
+        yield Hall(world, actuator, traffic, list(traffic.bodies), shifted, world.domain, shown)
+
+
+def test_whole_it_ends_in_a_promotion(hall: Hall) -> None:
+    found = hall.drill()
+    assert {link: each.state for link, each in found.items()} == dict.fromkeys(LINKS, "whole"), found
+    hall.rest()
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_that_is_broken_is_found_and_no_other(hall: Hall, link: Link) -> None:
+    found = hall.drill(link)
+    at = LINKS.index(link)
+    expected = ["whole"] * at + ["broken"] + ["not reached"] * (len(LINKS) - at - 1)
+    assert [each.state for each in found.values()] == expected, found
+    hall.rest()
+
+
+def test_a_domain_without_a_drill_says_how_to_declare_one(tmp_path: Path) -> None:
+    base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+    world = World.make(NAME, tmp_path / "state", base=base)
+    world.domain = world.domain.model_copy(update={"drill": None})
+    with pytest.raises(NotFound, match="declares no drill"):
+        _ = world.drill

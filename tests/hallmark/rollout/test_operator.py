@@ -1,0 +1,309 @@
+"""The operator against a cluster in memory: one training for a drift, rollouts taken over, restarts, fences and parts that are down."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from hallmark import domain as domains
+from hallmark.domain import Domain
+from hallmark.rollout import release as releases
+from hallmark.rollout.actuator import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE
+from hallmark.rollout.operator import Operator
+from hallmark.rollout.record import Record
+from hallmark.rollout.release import Release
+from hallmark.rollout.timeline import Entry
+from hallmark.settings import Settings
+from tests.hallmark.rollout.tiny import NAME, Clock, Cluster, Counters, Trainings, Versions, target
+
+ROOT = Path(__file__).parents[3]
+DRIFT = {
+    "state": "DRIFT",
+    "columns": [{"name": "amount", "source": "input", "drifted": True, "psi": 0.6}],
+    "reasons": ["amount: above 200 in 40% of rows"],
+    "trace": "ab" * 16,
+}
+CHANGES = ["rollout.shadow=null", "rollout.dwell=2s", "rollout.minimum_samples=100", "rollout.limits.negligible=0.02"]
+
+
+@dataclass
+class World:
+    settings: Settings
+    cluster: Cluster
+    counters: Counters
+    clock: Clock = field(default_factory=Clock)
+    trainings: Trainings = field(default_factory=Trainings)
+    versions: Versions = field(default_factory=Versions)
+    told: list[Entry] = field(default_factory=list)
+
+    def domain(self, *changes: str) -> Domain:
+        return domains.overridden(domains.load(NAME, self.settings), [*CHANGES, *changes])
+
+    def operator(self, *changes: str, fence: int = 1) -> Operator:
+        return Operator(
+            self.domain(*changes),
+            actuator=self.cluster,  # type: ignore[arg-type]
+            source=self.counters,
+            registry=self.versions,  # type: ignore[arg-type]
+            runner=self.trainings,
+            settings=self.settings,
+            tell=self.told.append,
+            fence=fence,
+            clock=self.clock,
+        )
+
+    def pass_time(self, operator: Operator, seconds: int, *, rate: int = 200, failing: float = 0.0) -> None:
+        for _ in range(seconds):
+            self.counters.serve(rate, failing=failing)
+            self.score(rate)
+            self.clock.sleep(1)
+            operator.tick()
+
+    def score(self, rate: int) -> None:
+        """Answers of both variants with the same scores, as far as they have traffic."""
+        for revision in {self.cluster.rolled_out, self.cluster.revisions[-1]}:
+            rows = self.cluster.answers.setdefault(revision, [])
+            for at in range(20):
+                rows.append(
+                    {
+                        "exchange": f"{len(rows)}",
+                        "row": 0,
+                        "at": self.clock().timestamp(),
+                        "outputs": {"score": (len(rows) * 37 % 100) / 100},
+                        "columns": {"amount": 10.0 + at},
+                        "label": None,
+                    }
+                )
+
+    def kinds(self) -> list[str]:
+        return [entry.kind for entry in self.told if entry.kind not in ("hold", "trouble")]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    shutil.copytree(ROOT / "domains", tmp_path / "domains", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "inference_services").symlink_to(ROOT / "inference_services")
+    environment = {"HALLMARK_ROOT": str(tmp_path), "HALLMARK_RELEASES": str(tmp_path / "releases")}
+    settings = Settings.load(environment)
+    releases.write(NAME, Release(stable=target(1)), settings)
+    cluster = Cluster()
+    return World(settings, cluster, Counters(cluster))
+
+
+def test_a_hundred_reports_of_one_drift_start_one_training_also_after_restarts(world: World) -> None:
+    world.cluster.verdicts[world.cluster.rolled_out] = DRIFT
+    for _ in range(10):
+        operator = world.operator()
+        for _ in range(10):
+            world.clock.sleep(5)
+            operator.tick()
+    assert len(world.trainings.requests) == 1
+    request = world.trainings.requests[0]
+    assert request.correlation == "ab" * 16
+    assert "amount" in request.reason
+
+
+def test_a_watch_that_ends_before_it_could_submit_submits_once_when_it_is_back(world: World) -> None:
+    world.cluster.verdicts[world.cluster.rolled_out] = DRIFT
+    world.trainings.down = True
+    for _ in range(3):
+        operator = world.operator()
+        for _ in range(3):
+            world.clock.sleep(1)
+            operator.tick()
+    assert not world.trainings.requests
+    world.trainings.down = False
+    for _ in range(3):
+        operator = world.operator()
+        for _ in range(5):
+            world.clock.sleep(1)
+            operator.tick()
+    assert len(world.trainings.requests) == 1
+
+
+def test_a_training_that_is_refused_is_told_and_the_cooldown_keeps_the_next_one_away(world: World) -> None:
+    world.cluster.verdicts[world.cluster.rolled_out] = DRIFT
+    operator = world.operator("retrain.cooldown=12h")
+    operator.tick()
+    world.trainings.end("refused", message="average_precision 0.10 does not reach the floor 0.30")
+    for _ in range(100):
+        world.clock.sleep(60)
+        operator.tick()
+    assert len(world.trainings.requests) == 1
+    assert "does not reach the floor" in world.told[-1].text
+    world.clock.sleep(24 * 3600)
+    operator.tick()
+    assert len(world.trainings.requests) == 2
+
+
+@pytest.mark.parametrize("state", ["OK", "INSUFFICIENT"])
+def test_nothing_is_trained_for_less_than_drift(world: World, state: str) -> None:
+    world.cluster.verdicts[world.cluster.rolled_out] = {**DRIFT, "state": state}
+    operator = world.operator()
+    for _ in range(20):
+        world.clock.sleep(60)
+        operator.tick()
+    assert not world.trainings.requests
+
+
+def test_drift_ends_in_a_promoted_version_under_one_correlation_id(world: World) -> None:
+    world.cluster.verdicts[world.cluster.rolled_out] = DRIFT
+    operator = world.operator()
+    operator.tick()
+    world.trainings.end("succeeded", version=2)
+    operator.tick()
+    assert (world.cluster.version, world.cluster.percent) == (2, 10)
+    world.pass_time(operator, 60)
+    assert world.kinds() == ["drift", "training", "candidate", "canary", "canary", "promote"]
+    assert {entry.correlation for entry in world.told} == {"ab" * 16}
+    assert (world.cluster.version, world.cluster.percent) == (2, None)
+    assert world.versions.champion == 2
+    assert releases.read(NAME, world.settings).stable == target(2)
+    assert ROLLOUT_NOTE not in world.cluster.object["metadata"]["annotations"]
+
+
+def test_the_shadow_comes_first_where_the_policy_has_one(world: World) -> None:
+    operator = world.operator("rollout.shadow={output: score, threshold: 0.5, minimum: 40, share: 0.5}")
+    operator.begin(target(2))
+    assert (world.cluster.percent, world.cluster.object["metadata"]["annotations"][SHADOW_NOTE]) == (0, "50")
+    world.pass_time(operator, 4)
+    assert world.cluster.percent == 0
+    world.pass_time(operator, 60)
+    assert world.kinds() == ["shadow", "canary", "canary", "promote"]
+    assert SHADOW_NOTE not in world.cluster.object["metadata"]["annotations"]
+
+
+def test_a_candidate_that_fails_behind_a_failover_is_rolled_back(world: World) -> None:
+    operator = world.operator()
+    operator.begin(target(2))
+    world.pass_time(operator, 10, failing=1.0)
+    assert world.kinds() == ["canary", "rollback"]
+    assert "failed" in world.told[-1].text
+    assert (world.cluster.version, world.cluster.percent) == (1, None)
+
+
+def test_a_candidate_that_does_not_load_is_rolled_back(world: World) -> None:
+    operator = world.operator()
+    operator.begin(target(2))
+    world.cluster.refused = "sha256 differs"
+    operator.tick()
+    world.cluster.refused = ""
+    assert world.kinds() == ["canary", "rollback"]
+    assert "sha256 differs" in world.told[-1].text
+
+
+def test_a_missing_metric_holds_and_at_the_deadline_rolls_back(world: World) -> None:
+    operator = world.operator("rollout.deadline=60s")
+    operator.begin(target(2))
+    world.pass_time(operator, 5)
+    world.counters.down = True
+    world.pass_time(operator, 40)
+    assert world.cluster.percent == 10
+    assert "Prometheus does not answer" in world.told[-1].text
+    world.pass_time(operator, 20)
+    assert world.kinds()[-1] == "rollback"
+    assert world.cluster.version == 1
+
+
+def test_a_registry_that_is_down_stops_a_promotion_and_nothing_else(world: World) -> None:
+    operator = world.operator()
+    operator.begin(target(2))
+    world.pass_time(operator, 8)
+    world.versions.down = True
+    world.pass_time(operator, 40)
+    assert (world.cluster.version, world.cluster.percent) == (2, 50)
+    assert [entry.text for entry in world.told if entry.kind == "trouble"] == ["the registry does not answer"]
+    world.versions.down = False
+    world.pass_time(operator, 3)
+    assert world.kinds()[-1] == "promote"
+
+
+def test_a_restart_goes_on_with_what_was_counted(world: World) -> None:
+    operator = world.operator("rollout.minimum_samples=150")
+    operator.begin(target(2))
+    world.pass_time(operator, 6)
+    before = operator.exposures
+    assert before[-1].canary.requests >= 80
+    operator.close()
+    again = world.operator("rollout.minimum_samples=150", fence=2)
+    world.pass_time(again, 3)
+    assert again.exposures[-1].canary.requests > before[-1].canary.requests
+    assert again.exposures[-1].canary.requests == 20 * 8  # each second's, but for the first, which is the baseline
+
+
+def test_a_rollout_that_a_person_began_is_taken_over_where_it_stands(world: World) -> None:
+    live = world.cluster.live(NAME)
+    assert live is not None
+    world.cluster.shift(live, percent=25, target=target(2))
+    operator = world.operator()
+    operator.tick()
+    assert "25% of the traffic; begun by hand" in world.told[-1].text
+    world.pass_time(operator, 60)
+    assert world.kinds() == ["canary", "canary", "promote"]
+
+
+def test_a_share_that_a_person_changed_begins_its_step_anew(world: World) -> None:
+    operator = world.operator("rollout.dwell=30s")
+    operator.begin(target(2))
+    world.pass_time(operator, 5)
+    live = world.cluster.live(NAME)
+    assert live is not None
+    world.cluster.shift(live, percent=30)
+    world.pass_time(operator, 3)
+    assert operator.exposures[-1].percent == 30
+    assert len({entry.correlation for entry in world.told}) == 1
+
+
+def test_a_person_who_pins_stable_is_left_alone(world: World) -> None:
+    live = world.cluster.live(NAME)
+    assert live is not None
+    world.cluster.shift(live, percent=0, target=target(2))
+    operator = world.operator()
+    world.pass_time(operator, 5)
+    assert not world.told
+    assert world.cluster.percent == 0
+
+
+def test_a_watch_that_slept_while_another_took_over_changes_nothing(world: World) -> None:
+    old = world.operator(fence=1)
+    old.begin(target(2))
+    world.pass_time(old, 3)
+    old.close()
+    new = world.operator(fence=2)
+    world.pass_time(new, 2)
+    assert world.cluster.object["metadata"]["annotations"][FENCE_NOTE] == "2"
+    writes = world.cluster.writes
+    world.told.clear()
+    world.clock.sleep(30)
+    with pytest.raises(Exception, match="somebody else watches"):
+        for _ in range(10):
+            world.clock.sleep(6)
+            old.tick()
+    assert world.cluster.writes == writes
+    assert "another watch has taken over" in world.told[0].text
+
+
+def test_a_roll_back_that_was_cut_off_is_finished(world: World) -> None:
+    operator = world.operator()
+    operator.begin(target(2))
+    live = world.cluster.live(NAME)
+    assert live is not None
+    # The first patch of a roll-back: all to stable, whose model has a revision of its own again, at 0%.
+    world.cluster.shift(live, percent=0, target=target(1), notes={ROLLOUT_NOTE: None})
+    again = world.operator(fence=2)
+    again.tick()
+    assert (world.cluster.version, world.cluster.percent) == (1, None)
+
+
+def test_what_is_remembered_is_bounded_and_whole(world: World) -> None:
+    operator = world.operator()
+    operator.begin(target(2))
+    world.pass_time(operator, 60)
+    operator.close()
+    memory = Record(world.cluster, NAME).read()  # type: ignore[arg-type]
+    assert memory.timeline.entries[-1].kind == "promote"
+    assert [point.percent for point in memory.timeline.points][:2] == [10, 10]
+    assert len(memory.model_dump_json()) < 200_000

@@ -1,0 +1,184 @@
+"""Whole rollouts on the real parts, under load: a good candidate is promoted without a hand, every broken one is rolled back."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from hallmark import domain as domains
+from hallmark.cli import drill
+from hallmark.cli.progress import Steps
+from hallmark.local import cluster
+from hallmark.local.rehearsal import World
+from hallmark.local.traffic import Answer, Tally, Traffic
+from hallmark.registry.store import Registry
+from hallmark.rollout import release as releases
+from hallmark.rollout import steps
+from hallmark.rollout.actuator import Actuator, live_target, share
+from hallmark.rollout.evidence import Counts
+from hallmark.rollout.operator import Operator
+from hallmark.rollout.release import Target
+from hallmark.rollout.scrape import Scrape
+from hallmark.rollout.timeline import Entry
+from hallmark.settings import Settings
+from hallmark.training.runs_here import RunsHere
+from tests.hallmark.rollout import candidates
+
+ROOT = Path(__file__).parents[3]
+NAME = "fraud"
+SECONDS = 10.0
+SLOW_SECONDS = 15.0
+"""What faults.md allows from the policy's minimum of samples to the roll-back."""
+pytestmark = pytest.mark.serial
+
+
+@dataclass
+class Stage:
+    """Version 1 of fraud as stable under 200 requests a second."""
+
+    world: World
+    actuator: Actuator
+    traffic: Traffic
+
+    def operator(self, told: list[Entry], *, shadow: bool = False) -> Operator:
+        # Sliced by what the candidate's fault goes by, so that a shadow of seconds has enough pairs in each slice.
+        changes = ["rollout.steps=[10, 50, 100]", "rollout.shadow.slices=[amount]"]
+        if not shadow:
+            changes[1] = "rollout.shadow=null"
+        domain = domains.overridden(self.world.domain, changes)
+        return Operator(
+            domain,
+            actuator=self.actuator,
+            source=Scrape(self.actuator, gateway=self._admin),
+            registry=Registry(self.world.settings),
+            runner=RunsHere(self.world.settings),
+            settings=self.world.settings,
+            tell=told.append,
+        )
+
+    def rest(self) -> None:
+        """Version 1 is stable again, whatever the test before left."""
+        live = self.actuator.live(NAME)
+        assert live is not None
+        if share(live) is not None or live_target(live).version != 1:
+            steps.rollback(self.actuator, self.world.domain, settings=self.world.settings, note=lambda _: None)
+        assert releases.read(NAME, self.world.settings).stable is not None
+
+    def _admin(self) -> str | None:
+        running = cluster.state(self.world.settings)
+        return running.admin if running else None
+
+
+@dataclass
+class Ending:
+    """How a rollout ended: after how many seconds, and how many of them after the canary had its minimum of samples."""
+
+    last: Entry
+    entries: list[Entry]
+    answers: list[Answer]
+    after_minimum: float
+    canary: Counts
+
+    @property
+    def kinds(self) -> list[str]:
+        return [entry.kind for entry in self.entries if entry.kind not in ("hold", "trouble")]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+    world = World.make(NAME, tmp_path_factory.mktemp("rollouts") / "state", base=base)
+    with (
+        Steps(Console(file=io.StringIO())) as shown,
+        drill.prepared(world, shown, seed=5) as (actuator, traffic, _),
+    ):
+        yield Stage(world, actuator, traffic)
+
+
+def roll(stage: Stage, target: Target, *, shadow: bool = False, seconds: float = 60.0, kill: bool = False) -> Ending:
+    """Roll `target` out until it is promoted or rolled back; `kill` ends its process with -9 once it has traffic."""
+    told: list[Entry] = []
+    operator = stage.operator(told, shadow=shadow)
+    wanted = operator.domain.rollout.minimum_samples
+    mark, enough = stage.traffic.mark(), 0.0
+    operator.begin(target)
+    began, canary = time.monotonic(), Counts()
+    while time.monotonic() - began < seconds:
+        operator.tick()
+        exposures = operator.exposures
+        canary = exposures[-1].canary if exposures else canary
+        if not enough and exposures and exposures[-1].percent and exposures[-1].canary.requests >= wanted:
+            enough = time.monotonic()
+        if kill and exposures and exposures[-1].canary.requests > 20:
+            kill = False
+            pod = next(p for p in stage.actuator.pods(NAME) if p["metadata"]["labels"].get("endpoint") == "canary")
+            os.kill(stage.world.process(pod["metadata"]["name"], "inference_services.runtime"), signal.SIGKILL)
+        if told and told[-1].kind in ("promote", "rollback"):
+            break
+        time.sleep(0.5)
+    operator.close()
+    after = time.monotonic() - enough if enough else 0.0
+    return Ending(told[-1], told, stage.traffic.since(mark), after, canary)
+
+
+def failed(ending: Ending) -> list[Answer]:
+    return [answer for answer in ending.answers if answer.status != 200]
+
+
+def test_a_good_candidate_is_promoted_without_a_hand(stage: Stage) -> None:
+    stage.rest()
+    ending = roll(stage, candidates.register("good", stage.world.settings), shadow=True)
+    assert ending.kinds == ["shadow", "canary", "canary", "promote"], ending.last.text
+    assert not failed(ending)
+    live = stage.actuator.live(NAME)
+    assert live is not None and share(live) is None
+    assert live_target(live).version == ending.last.version
+    champion = Registry(stage.world.settings).resolve(NAME, "champion").version
+    assert champion == ending.last.version == releases.read(NAME, stage.world.settings).stable.version  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["raises", "nan", "shape", "range", "shifted", "dies"])
+def test_a_broken_candidate_is_rolled_back_and_no_client_sees_it(stage: Stage, kind: str) -> None:
+    stage.rest()
+    ending = roll(stage, candidates.register(kind, stage.world.settings))
+    assert ending.last.kind == "rollback", ending.last.text
+    assert "promote" not in ending.kinds
+    assert ending.after_minimum <= SECONDS
+    assert not failed(ending)
+
+
+def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_and_one_more(stage: Stage) -> None:
+    stage.rest()
+    ending = roll(stage, candidates.register("hangs", stage.world.settings))
+    assert ending.last.kind == "rollback", ending.last.text
+    assert ending.after_minimum <= SLOW_SECONDS
+    assert not failed(ending)
+    tally = Tally.of(ending.answers)
+    per_try = stage.world.domain.serving.timeout.total_seconds()
+    assert tally.p99_ms <= per_try * 1000 + 100
+
+
+def test_a_candidate_that_is_killed_is_rolled_back(stage: Stage) -> None:
+    stage.rest()
+    ending = roll(stage, candidates.register("good", stage.world.settings), kill=True)
+    assert ending.last.kind == "rollback", ending.last.text
+    assert ending.after_minimum <= SECONDS
+    assert not failed(ending)
+
+
+def test_a_candidate_that_flips_verdicts_of_dear_items_does_not_leave_the_shadow(stage: Stage) -> None:
+    """It changes 3 in 100 verdicts of the dearest tenth, which is 3 in 1,000 overall: within what is allowed, but not there."""
+    stage.rest()
+    ending = roll(stage, candidates.register("flips", stage.world.settings), shadow=True, seconds=20)
+    assert ending.kinds in (["shadow"], ["shadow", "rollback"]), ending.last.text
+    assert "verdicts" in ending.last.text
+    assert {answer.variant for answer in ending.answers} == {"stable"}
+    assert not failed(ending)
