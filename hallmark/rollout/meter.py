@@ -62,6 +62,7 @@ def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, sha
 
     objective: seconds; an answer counts as slow above the first bucket edge that is not under it.
     shadow:    the candidate gets mirrored requests only, which the gateway does not answer: its own counters stand for them.
+               While it counts none, as before it is ready, stable's are nothing to compare with and are left out.
     """
     found = {}
     for name, revision in (("stable", variants.stable), ("canary", variants.canary)):
@@ -81,6 +82,9 @@ def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, sha
         found[name] = Counts(
             requests=requests, failed=failed, slow=min(slow, requests), answered=answered, invalid=invalid
         )
+    if shadow and not found["canary"].requests:
+        # An outage behind both would else be a larger part of the fewer requests, and be blamed on the candidate.
+        found["stable"] = Counts()
     return found
 
 

@@ -149,6 +149,14 @@ def test_in_shadow_the_candidates_own_counters_stand_for_its_requests() -> None:
     assert found["stable"] == Counts(requests=1000)
 
 
+def test_before_the_candidate_answers_in_shadow_stable_is_not_counted() -> None:
+    """Else an outage behind both, later, were a larger part of the candidate's fewer requests."""
+    stable = gateway(6000, "r1", "stable")
+    assert counted(stable, shadow=True)["stable"] == Counts()
+    assert counted(stable, runtime(REST, 1, code="500"), shadow=True)["stable"].requests == 6000
+    assert counted(stable)["stable"].requests == 6000
+
+
 def test_outside_shadow_the_gateway_counts_requests_and_the_model_server_answers() -> None:
     found = counted(
         gateway(90),
