@@ -1,4 +1,4 @@
-"""Verdicts over time: a point a minute for each variant, and one at each change, bounded."""
+"""Verdicts over time: a point a minute for each variant, and one at each change of weight, bounded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from hallmark.drift.verdict import State, Verdict
 
 EVERY = 60.0
+MOVED = 0.25
+"""Seconds after which the same verdict is a point again, and how far an effect has to move to be one before."""
 MOST = 1000
 
 
@@ -36,18 +38,21 @@ class History:
         self._last: dict[str, Point] = {}
 
     def note(self, variant: str, verdict: Verdict, *, at: float) -> None:
-        """Keep a verdict where a minute has passed, or where it is another one than before."""
+        """Keep a verdict where a minute has passed, where it is another one than before, or where an effect moved far."""
         drifted = tuple(sorted(column.name for column in verdict.columns if column.drifted))
+        effects = {column.name: round(column.effect, 3) for column in verdict.columns}
         last = self._last.get(variant)
         if last and (last.state, last.drifted) == (verdict.state, drifted) and 0 <= at - last.at < EVERY:
-            return
+            moved = max((abs(effect - last.effects.get(name, 0.0)) for name, effect in effects.items()), default=0.0)
+            if verdict.state == "INSUFFICIENT" or moved < MOVED:
+                return
         point = Point(
             at=round(at, 3),
             variant=variant,
             state=verdict.state,
             rows=verdict.rows,
             captured=verdict.captured,
-            effects={column.name: round(column.effect, 3) for column in verdict.columns},
+            effects=effects,
             drifted=drifted,
         )
         self._points.append(point)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hallmark.drift import profile
+from hallmark.drift.profile import Profile
+from hallmark.drift.season import Season
 from hallmark.errors import HallmarkError
 
 BROKEN = [None, float("nan"), float("inf"), -float("inf"), "12", b"12", True, [], {}, 10**400, 1 + 2j]
@@ -118,3 +123,35 @@ def test_every_row_falls_into_exactly_one_bin(reference: list[Any], window: list
     assert found.rows == len(reference)
     counts = found.tally(objects(window))
     assert counts.sum() == len(window) and len(counts) == len(found.counts) == len(found.labels())
+
+
+def test_a_profile_of_the_first_version_is_read_as_it_was() -> None:
+    made = profile.build({"x": np.arange(100.0)})
+    old = made.model_dump(mode="json", exclude={"seasons", "strata", "error"}) | {"version": 1}
+    read = Profile.model_validate_json(json.dumps(old))
+    assert (read.version, read.columns, read.seasons, read.strata, read.error) == (1, made.columns, (), None, None)
+
+
+def test_a_season_that_counts_other_bins_is_refused() -> None:
+    made = profile.build({"x": np.arange(100.0)})
+    season = {"first": "09-01", "last": "09-30", "rows": 9, "counts": [[1, 2]]}
+    with pytest.raises(ValidationError, match="09-01 to 09-30 to count the bins"):
+        Profile.model_validate({**made.model_dump(), "seasons": [season]})
+
+
+def test_a_season_over_new_year_holds_both_sides_of_it() -> None:
+    season = Season(first="12-15", last="01-14", rows=9, counts=())
+    days = ((2026, 12, 20), (2027, 1, 2), (2026, 12, 6), (2027, 1, 24), (2026, 12, 4), (2027, 1, 26), (2026, 7, 1))
+    held = [season.holds(datetime(*day, tzinfo=UTC)) for day in days]
+    assert held == [True, True, True, True, False, False, False]
+
+
+def test_hours_have_references_of_their_own_and_rare_ones_share_one() -> None:
+    hours = np.repeat([2, 3, 12, 20], [30, 30, 400, 540])
+    amounts = np.where(hours < 5, 500.0, 20.0) + np.arange(1000) % 7
+    made = profile.build({"amount": amounts}).stratified({"amount": amounts}, by="hour", values=hours.tolist())
+    assert made.strata is not None and made.strata.values == (("12",), ("20",), ("2", "3"))
+    night = made.strata.matched(0, made.columns[0].counts, made.strata.shares(["3"] * 50))
+    assert night.sum() == pytest.approx(60) and night == pytest.approx(made.columns[0].tally(amounts[hours < 5]))
+    unknown = made.strata.matched(0, made.columns[0].counts, made.strata.shares(["", "7"]))
+    assert unknown == pytest.approx(np.array(made.columns[0].counts))
