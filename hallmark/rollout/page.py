@@ -43,7 +43,8 @@ details:target { background: var(--soft); }
 .kind { font-weight: 600; } .promote .kind { color: var(--good); } .rollback .kind, .trouble .kind { color: var(--bad); }
 .canary .kind, .shadow .kind { color: var(--canary); } .drift .kind { color: var(--note); }
 table { border-collapse: collapse; margin: .5rem 0; width: 100%; font-size: .92rem; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-top: 1px solid var(--rule); overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-top: 1px solid var(--rule); white-space: nowrap; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; width: 99%; }
 td.against { color: var(--bad); font-weight: 600; } td.wait { color: var(--note); font-weight: 600; } td.ok { color: var(--good); }
 code { font-size: .88em; overflow-wrap: anywhere; }
 """

@@ -24,7 +24,8 @@ GOOD = (
 BAD = (
     Reason(rule="errors", outcome="against", text="61 of 1201 (5.1%) of its requests failed, 14 of 10893 (0.1%) of stable's"),
     Reason(rule="scores", outcome="wait", text="score is 0.23 from stable's distribution, 0.2 is allowed"),
-    *GOOD[2:],
+    GOOD[2],
+    *GOOD[4:],
 )  # fmt: skip
 
 
