@@ -23,6 +23,7 @@ from hallmark.drift.verdict import Verdict, conclude, measure
 from hallmark.features import image
 from hallmark.features.fields import Columns
 
+pytestmark = pytest.mark.slow
 SEEDS, WEEKS = (101, 102, 103, 104, 105), 40
 
 
