@@ -72,8 +72,9 @@ def drill(
     began = time.monotonic()
     with Steps() as steps:
         steps.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
-        with prepared(world, steps, seed=seed, keep=keep) as (actuator, traffic, shifted):
-            found = run(world, actuator, traffic, shifted, steps, broken=broken.value if broken else None)
+        link: Link | None = broken.value if broken else None
+        with prepared(world, steps, seed=seed, broken=link, keep=keep) as (actuator, traffic, shifted):
+            found = run(world, actuator, traffic, shifted, steps, broken=link)
             failed = sum(answer.status != 200 for answer in traffic.since(0))
             total = len(traffic.since(0))
         _ending(steps, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
@@ -92,7 +93,7 @@ def drill(
 
 @contextmanager
 def prepared(
-    world: World, steps: Steps, *, seed: int, keep: bool = False
+    world: World, steps: Steps, *, seed: int, broken: Link | None = None, keep: bool = False
 ) -> Iterator[tuple[Actuator, Traffic, list[bytes]]]:
     """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
     from hallmark.cli.model import shown
@@ -112,7 +113,7 @@ def prepared(
             actuator = world.up()
             step.result = actuator.host
         with steps.step("serve version 1"):
-            first(world, actuator)
+            first(world, actuator, broken=broken)
         live = actuator.live(name) or {}
         url = f"{live['status']['url']}/v2/models/{name}/infer"
         with Traffic(url, clean, rate=drill.rate) as traffic:
@@ -124,12 +125,14 @@ def prepared(
                 step.result = "no process left"
 
 
-def first(world: World, actuator: Actuator) -> None:
-    """Release version 1 as the first and stable one."""
+def first(world: World, actuator: Actuator, *, broken: Link | None = None) -> None:
+    """Release version 1 as the first and stable one; to break the verdict, beside a monitor that waits for rows that never come."""
     from hallmark.registry.store import Registry
     from hallmark.rollout import steps as rollout
     from hallmark.rollout.release import Target
 
+    if broken == "verdict":
+        world.change(["drift.window=100000", "drift.minimum=100000"])
     registry = Registry(world.settings)
     target = Target.of(registry.resolve(world.domain.name, 1))
     rollout.release(actuator, world.domain, target, percent=100, settings=world.settings, note=lambda _: None)
@@ -192,15 +195,11 @@ class Breaker:
         self._spoiling: threading.Thread | None = None
 
     def before_the_watch(self) -> None:
-        """verdict: the monitor is told to wait for more rows than will come. version: a gate that nothing passes."""
-        if self._link == "verdict":
-            self._world.change(["drift.window=100000", "drift.minimum=100000"])
-            self._apply_drift()
+        """run: a disk that takes nothing. version: a gate that nothing passes."""
         if self._link == "version":
             gate = self._world.domain.gate
             self._world.change([f"gate.floor={'2.0' if gate.direction == 'higher' else '-1.0'}"])
         if self._link == "run":
-            # A disk that cannot take the run's folder.
             place = self._world.settings.runs / "submitted"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(b"")
@@ -245,11 +244,6 @@ class Breaker:
                 self._world.stop(pod["metadata"]["name"], "inference_services.drift_monitor")
                 return
         raise NotFound(f"no {variant} pod of {self._world.domain.name} to break")
-
-    def _apply_drift(self) -> None:
-        from hallmark.render.inferenceservice import drift_config
-
-        self._actuator.apply(drift_config(self._world.domain))
 
 
 def _flip(path: Path) -> None:
