@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hallmark.domain import Drift
 from hallmark.drift import concept, embedding
 from hallmark.drift.concept import Concept
-from hallmark.drift.verdict import LOOKS, PER_LOOK, Measured, Verdict, conclude, lag_of, measure
+from hallmark.drift.look import LOOKS, PER_LOOK, Measured, measure
+from hallmark.drift.verdict import Verdict, conclude, lag_of
 from inference_services.drift_monitor import answers
 from inference_services.drift_monitor.answers import Answers
 from inference_services.drift_monitor.events import Event, Malformed
@@ -123,7 +124,7 @@ class Monitor:
     def verdict(self, variant: str, *, at: float | None = None) -> Verdict:
         """The verdict on one variant's window, as of its last look; loss, lag, trace and labels as of now.
 
-        Looks are counted in rows (hallmark.drift.verdict): a window is judged anew when a fiftieth of it is new. One that is
+        Looks are counted in rows (hallmark.drift.look): a window is judged anew when a fiftieth of it is new. One that is
         still too small is judged whenever it grew, since it cannot alarm.
         """
         window = self.windows[variant]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hallmark.drift import concept
 from hallmark.drift.concept import Concept, Error
-from hallmark.drift.verdict import PER_LOOK
+from hallmark.drift.look import PER_LOOK
 
 
 def traffic(rows: int, *, seed: int, truth: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:

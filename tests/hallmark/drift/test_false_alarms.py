@@ -18,8 +18,9 @@ from weeks import AS_OF, DRIFT, MATCH, STRIDE, Frame, Released
 
 from hallmark.data.photos import photos
 from hallmark.drift import embedding, profile
+from hallmark.drift.look import measure
 from hallmark.drift.strata import keys
-from hallmark.drift.verdict import Verdict, conclude, measure
+from hallmark.drift.verdict import Verdict, conclude
 from hallmark.features import image
 from hallmark.features.fields import Columns
 

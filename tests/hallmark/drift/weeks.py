@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hallmark import domain as domains
+from hallmark.drift.look import LOOKS, forgiven
 from hallmark.drift.profile import Profile
 from hallmark.drift.statistics import rank_shifts, stability_indices
 from hallmark.drift.strata import keys
-from hallmark.drift.verdict import LOOKS, forgiven
 from hallmark.training.export import export, score_folder
 from hallmark.training.model import columns, examples
 from hallmark.training.split import split

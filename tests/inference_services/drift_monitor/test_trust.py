@@ -17,7 +17,7 @@ from sidecar import draw, event, events, exchange
 from hallmark.domain import Drift
 from hallmark.drift import profile
 from hallmark.drift.concept import Error
-from hallmark.drift.verdict import measure
+from hallmark.drift.look import measure
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import exposition, reference, state
 from inference_services.drift_monitor.events import Event

@@ -1,0 +1,233 @@
+"""One look at a window: every column held against the reference, and how far each has moved.
+
+How often it cries wolf. An alarm needs two things at once: a shift that matters (the population stability index over
+`threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
+chance did not do it. Over columns, all tests of one look are one family (Holm). Over time, looks are counted in rows, not in
+questions: a window is judged anew when a fiftieth of it is new (`LOOKS`), what is asked in between is told the same, and each
+look may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
+at most `ALPHA` = 0.001, however the looks overlap and however often somebody asks (a union bound, no independence needed).
+Simulated on 200 weeks of the marketplace, looked at every 40 rows: tests/hallmark/drift/test_false_alarms.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.domain import Drift
+from hallmark.drift import embedding, statistics
+from hallmark.drift.embedding import Separation
+from hallmark.drift.profile import Column, Profile
+from hallmark.drift.season import Season
+from hallmark.features.fields import Columns
+
+ALPHA = 0.001
+"""Over all columns and all looks of one window's worth of traffic, how often chance alone may look significant."""
+LOOKS = 50
+"""A window is judged anew when this part of it is new; each look spends as little of `ALPHA`."""
+PER_LOOK = ALPHA / LOOKS
+FORGIVEN = 0.01
+"""This share of a column's rows may be broken (no value, wrong type, far outside, never seen) and is set aside."""
+
+
+class ColumnVerdict(BaseModel):
+    """One column, or one line of the verdict that is judged as one.
+
+    psi:     population stability index, corrected for chance.
+    shift:   Cliff's delta of a number's ranks, above 0 where values grew; of embeddings 2 AUC - 1; of labels the part
+             by which the error grew.
+    effect:  the larger of both over its threshold: 1 is where drift begins.
+    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the look (Holm).
+    missing: share of rows without a value.
+    season:  the part of last year that looked like this, where that is why it is no drift.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["number", "category", "vector"]
+    source: Literal["input", "output", "embedding", "label"]
+    psi: float
+    p: float
+    missing: float
+    missing_in_reference: float
+    drifted: bool
+    note: str = ""
+    shift: float = 0.0
+    shift_p: float = 1.0
+    effect: float = 0.0
+    season: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a look at a window found; `unknown` are columns to watch that the profile does not have."""
+
+    rows: int
+    columns: tuple[ColumnVerdict, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def measure(
+    profile: Profile,
+    window: Columns,
+    drift: Drift,
+    *,
+    at: datetime | None = None,
+    separation: Separation | None = None,
+    strata: Sequence[str] = (),
+) -> Measured:
+    """Every watched column of `window`, columns as `observe` gives them and scores as the model answers them.
+
+    window:     (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
+    at:         when the records came; a column that drifted, and looks as it did in that part of last year, did not.
+    strata:     (rows,) what `strata.keys` calls the rows' values of the field that the reference is matched by.
+    separation: how well the window's embeddings are told from the reference's, where there are any.
+    """
+    rows = max((len(values) for values in window.values()), default=0)
+    places = [at for at, column in enumerate(profile.columns) if not drift.columns or column.name in drift.columns]
+    watched = [profile.columns[place] for place in places]
+    unknown = tuple(sorted(set(drift.columns) - {column.name for column in watched}))
+    if not rows:
+        return Measured(rows, (), unknown)
+    gone = np.full(rows, None, dtype=object)
+    tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
+    columns = _compared(_matched(profile, places, strata), tallies, drift, separation)
+    for season in [each for each in profile.seasons if at is not None and each.holds(at)]:
+        if not any(column.drifted for column in columns):
+            break
+        then = [_then(column, season, place) for column, place in zip(watched, places, strict=True)]
+        columns = [
+            _excused(now, last, season) for now, last in zip(columns, _of_columns(then, tallies, drift), strict=False)
+        ] + columns[len(watched) :]
+    return Measured(rows, tuple(columns), unknown)
+
+
+def forgiven(reference: statistics.Counts, tally: NDArray[Any]) -> NDArray[np.int64]:
+    """(..., bins) tallies without up to `FORGIVEN` of their rows that are broken, beyond what the reference has of the kind.
+
+    So a few poisoned records change no verdict, and what comes in numbers counts in full but for those.
+    """
+    kept, before = tally.astype(np.int64).copy(), np.asarray(reference)
+    total = kept.sum(axis=-1)
+    allowed = (FORGIVEN * total).astype(np.int64)
+    # Missing, and beside it what lies far outside or was never seen.
+    for at in (-1, -2):
+        usual = np.round(before[..., at] / np.maximum(1, before.sum(axis=-1)) * total).astype(np.int64)
+        taken = np.minimum(allowed, np.maximum(0, kept[..., at] - usual))
+        kept[..., at] -= taken
+        allowed = allowed - taken
+    return kept
+
+
+def _compared(
+    watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, separation: Separation | None
+) -> list[ColumnVerdict]:
+    more = [] if separation is None else [separation.p]
+    found = _of_columns(watched, tallies, drift, more=more)
+    if separation is not None:
+        tests = 2 * len(watched) + 1
+        found.append(_of_embeddings(separation, min(1.0, separation.p * tests), drift))
+    return found
+
+
+def _of_columns(
+    watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, *, more: Sequence[float] = ()
+) -> list[ColumnVerdict]:
+    """Each column's line; `more` are p-values of other tests of the same look."""
+    kept = [forgiven(column.counts, tally) for column, tally in zip(watched, tallies, strict=True)]
+    both = [
+        (statistics.homogeneity(column.counts, tally)[2], statistics.rank_test(*_ranked(column, tally)))
+        for column, tally in zip(watched, kept, strict=True)
+    ]
+    adjusted = statistics.holm([p for pair in both for p in pair] + list(more))
+    found = []
+    for at, (column, tally, judged) in enumerate(zip(watched, tallies, kept, strict=True)):
+        p, shift_p = adjusted[2 * at : 2 * at + 2]
+        psi = statistics.stability_index(column.counts, judged)
+        shift = float(statistics.rank_shifts(*_ranked(column, judged)))
+        by_index = psi > drift.threshold and p < PER_LOOK
+        by_rank = abs(shift) > drift.shift and shift_p < PER_LOOK
+        found.append(
+            ColumnVerdict(
+                name=column.name,
+                kind=column.kind,
+                source=column.source,
+                psi=round(psi, 4),
+                p=float(f"{p:.3g}"),
+                shift=round(shift, 4),
+                shift_p=float(f"{shift_p:.3g}"),
+                effect=round(max(psi / drift.threshold, abs(shift) / drift.shift), 4),
+                missing=round(float(tally[-1]) / max(1, int(tally.sum())), 4),
+                missing_in_reference=round(column.missing, 4),
+                drifted=by_index or by_rank,
+                note=_note(column, judged, shift if by_rank and not by_index else None) if by_index or by_rank else "",
+            )
+        )
+    return found
+
+
+def _ranked(column: Column, tally: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both sides of a number by the order of values; nothing of a category."""
+    return np.array(column.counts)[column.order], tally[column.order]
+
+
+def _matched(profile: Profile, places: Sequence[int], keys: Sequence[str]) -> list[Column]:
+    """The columns at `places`, their reference weighted as the window's rows are where the profile can."""
+    columns = [profile.columns[place] for place in places]
+    if profile.strata is None or not keys:
+        return columns
+    shares = profile.strata.shares(keys)
+    counts = [profile.strata.matched(place, profile.columns[place].counts, shares) for place in places]
+    return [
+        column.model_copy(update={"counts": tuple(int(count) for count in matched.round())})
+        for column, matched in zip(columns, counts, strict=True)
+    ]
+
+
+def _of_embeddings(separation: Separation, p: float, drift: Drift) -> ColumnVerdict:
+    drifted = separation.auc > drift.separation and p < PER_LOOK
+    return ColumnVerdict(
+        name=embedding.NAME,
+        kind="vector",
+        source="embedding",
+        psi=0.0,
+        p=1.0,
+        shift=round(2 * separation.auc - 1, 4),
+        shift_p=float(f"{p:.3g}"),
+        effect=round(max(0.0, (2 * separation.auc - 1) / (2 * drift.separation - 1)), 4),
+        missing=0.0,
+        missing_in_reference=0.0,
+        drifted=drifted,
+        note=f"a classifier tells new from reference with AUC {separation.auc:.2f}" if drifted else "",
+    )
+
+
+def _then(column: Column, season: Season, place: int) -> Column:
+    """The column as it was in a part of last year."""
+    return column.model_copy(update={"counts": season.counts[place]})
+
+
+def _excused(now: ColumnVerdict, then: ColumnVerdict, season: Season) -> ColumnVerdict:
+    if not now.drifted or then.drifted:
+        return now
+    return now.model_copy(update={"drifted": False, "note": "", "season": season.name})
+
+
+def _note(column: Column, tally: NDArray[np.int64], shift: float | None) -> str:
+    """The bin that moved most, or which way all of them did, in words."""
+    if tally[-1] == tally.sum():
+        return "the column is missing"
+    if shift is not None:
+        larger = (1 + shift) / 2
+        return f"values {'grew' if shift > 0 else 'fell'}: {larger:.0%} of pairs have the new one above the reference's"
+    before, now = statistics.shares(column.counts), statistics.shares(tally)
+    most = int(statistics.index_parts(before, now).argmax())
+    was, came = (int(counts[most]) / max(1, int(np.sum(counts))) for counts in (column.counts, tally))
+    return f"{column.labels()[most]} in {came:.0%} of rows, {was:.0%} in the reference"
