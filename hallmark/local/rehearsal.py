@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,7 +20,8 @@ import yaml
 from hallmark import domain as declared
 from hallmark.domain import Domain
 from hallmark.errors import NotFound, TimedOut, Unavailable
-from hallmark.local import cluster
+from hallmark.files import replace
+from hallmark.local import cluster, leash
 from hallmark.local.processes import recorded, tail
 from hallmark.settings import Settings
 
@@ -39,6 +42,7 @@ SHORT: tuple[str, ...] = (
     "retrain.cooldown=1h",
 )
 """Times and numbers of a rollout that is over in half a minute. Slow is what a busy laptop does, so little is made of it."""
+_WATCH = "watch.json"
 _PARTS = ("inference_services", "components", "pipelines")
 
 
@@ -53,9 +57,12 @@ class World:
 
     @classmethod
     def make(cls, name: str, state: Path, *, base: Settings, changes: Sequence[str] = ()) -> World:
-        """A new world in `state`, which is emptied; `changes` are made to the declaration besides `SHORT`."""
-        shutil.rmtree(state, ignore_errors=True)
+        """A new world in `state`, which is emptied; `changes` are made to the declaration besides `SHORT`.
+
+        What a world that was killed left running there is ended first.
+        """
         root = state / "checkout"
+        _clear(state, base)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(base.domains, root / "domains", ignore=ignored)
         for part in _PARTS:
@@ -118,7 +125,8 @@ class World:
         return actuator
 
     def watch(self, *options: str) -> None:
-        """Start `hallmark watch` on it, as a person would."""
+        """Start `hallmark watch` on it, as a person would; one that is still there is ended first."""
+        self.unwatch()
         drill = self.drill
         given = [f"--option={key}={value}" for key, value in drill.options.items()]
         command = [sys.executable, "-m", "hallmark.cli", "watch", self.domain.name, "--every=0.5", f"--until={AGAIN}"]
@@ -133,6 +141,8 @@ class World:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        who = {"pid": self.watching.pid, "identity": leash.identity(self.watching.pid)}
+        replace(self.settings.state / _WATCH, json.dumps(who))
 
     def unwatch(self, *, seconds: float = 20.0) -> None:
         """End the watch and wait for it."""
@@ -187,3 +197,14 @@ class World:
     @property
     def _window(self) -> str:
         return str(self.domain.model_dump(mode="json")["drill"]["window"])
+
+
+def _clear(state: Path, base: Settings) -> None:
+    """End what runs on `state` and empty it."""
+    if state.is_dir():
+        old = Settings.load({"HALLMARK_ROOT": str(base.root), "HALLMARK_STATE": str(state)})
+        cluster.down(old)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            who = json.loads((state / _WATCH).read_bytes())
+            leash.end([(int(who["pid"]), str(who["identity"]))])
+    shutil.rmtree(state, ignore_errors=True)

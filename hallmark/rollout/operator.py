@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Tell = Callable[[Entry], None]
 _KEEP_SECONDS = 5.0
 _POINT_SECONDS = 2.0
+_REMIND_SECONDS = 300.0
+"""A hold is said when its reasons change, and again after this long, with the numbers of then."""
 
 
 class Operator:
@@ -76,6 +78,7 @@ class Operator:
         self._observer: Observer | None = None
         self._monitors = Monitors(actuator, domain.name)
         self._said: tuple[str, ...] = ()
+        self._held_at = datetime.min.replace(tzinfo=UTC)
         self._kept = self._pointed = datetime.min.replace(tzinfo=UTC)
         self._dirty = False
         self._seen: Verdicts | None = None
@@ -190,8 +193,9 @@ class Operator:
 
     def _hold(self, progress: Progress, step: Step, now: datetime) -> None:
         waiting = tuple(sorted({reason.rule for reason in step.reasons if reason.outcome == "wait"}))
-        if waiting != self._said:
-            self._said = waiting
+        late = (now - self._held_at).total_seconds() >= _REMIND_SECONDS
+        if waiting != self._said or late:
+            self._said, self._held_at = waiting, now
             where = "in shadow" if progress.phase == "shadow" else f"at {progress.percent}%"
             self._say("hold", f"holds {where}: {step.why}", progress, now, reasons=step.reasons)
 

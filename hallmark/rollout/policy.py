@@ -27,7 +27,7 @@ class Shadow(Section):
     threshold: float | None = Field(default=None, description="From here on a number is a yes; none for words.")
     disagreement: Share = Field(default=0.01, description="Share of changed verdicts allowed, overall and by slice.")
     slices: tuple[str, ...] = Field(
-        default=(), description="Watched columns to look at by value, or by decile of the reference."
+        default=(), description="Watched columns to look at by value, or by decile of the pairs."
     )
     slice_minimum: int = Field(default=50, ge=10, description="Smaller slices of a column are judged together.")
 
@@ -35,7 +35,9 @@ class Shadow(Section):
 class Limits(Section):
     """What a candidate may not do. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
 
-    errors: Share = Field(default=0.02, description="Share of failed requests that is too many, whatever stable does.")
+    errors: Share = Field(
+        default=0.02, description="Share of failed requests that is too many, where stable has fewer."
+    )
     error_ratio: float = Field(default=2.0, gt=1, description="Times stable's share of failed requests.")
     negligible: Share = Field(
         default=0.005, gt=0, description="Below this share of failed requests no candidate is told from a better one."

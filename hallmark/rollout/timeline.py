@@ -11,7 +11,7 @@ from hallmark.rollout.decision import Reason
 from hallmark.rollout.evidence import Frozen
 
 Kind = Literal["drift", "training", "candidate", "shadow", "canary", "hold", "promote", "rollback", "trouble"]
-ENTRIES = 400
+ENTRIES = 200
 POINTS = 720
 _FRESH = 60.0
 """Seconds; points younger than this are joined last."""
