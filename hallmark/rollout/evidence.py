@@ -39,6 +39,9 @@ class Counts(Frozen):
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in Counts.model_fields})
 
 
+_COUNTS = tuple(Counts.model_fields)
+
+
 class Exposure(Frozen):
     """Both variants' requests while the share was `percent`."""
 
@@ -113,7 +116,6 @@ class Evidence(Frozen):
 
     def total(self, variant: Literal["stable", "canary"]) -> Counts:
         """A variant's requests since the rollout began."""
-        whole = Counts()
-        for each in self.exposures:
-            whole = whole + getattr(each, variant)
-        return whole
+        parts = [getattr(each, variant) for each in self.exposures]
+        # Sums of counts are counts: nothing is left to check, and a decision sums often.
+        return Counts.model_construct(**{name: sum(getattr(part, name) for part in parts) for name in _COUNTS})

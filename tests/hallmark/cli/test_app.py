@@ -40,6 +40,10 @@ def test_the_commands_are_those_of_the_readme() -> None:
     promised = {
         "doctor",
         "domains",
+        "drill",
+        "labels",
+        "timeline",
+        "watch",
         "data",
         "train",
         "versions",

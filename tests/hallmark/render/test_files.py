@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -34,6 +35,13 @@ def settings(tmp_path: Path) -> Settings:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     return Settings.load({"HALLMARK_ROOT": str(tmp_path)})
+
+
+@functools.cache
+def validator(group: str, name: str) -> Any:
+    """A validator that is made once: the schema is megabytes, and checking the schema itself takes seconds."""
+    found = schema(group, name)
+    return jsonschema.validators.validator_for(found)(found)
 
 
 def schema(group: str, name: str) -> dict[str, Any]:
@@ -114,12 +122,12 @@ def test_rendered_objects_keep_kserves_strict_schema(name: str, release: Release
     domain = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
     config, service = yaml.safe_load_all(files.text(domain, inferenceservice.objects(domain, release)))
     assert config["kind"] == "ConfigMap" and json.loads(config["data"]["drift.json"])
-    jsonschema.validate(service, schema("serving.kserve.io", "inferenceservice_v1beta1"))
+    validator("serving.kserve.io", "inferenceservice_v1beta1").validate(service)
 
 
 def test_the_runtime_keeps_kserves_strict_schema(settings: Settings) -> None:
     (runtime,) = files.runtime(settings)
-    jsonschema.validate(runtime, schema("serving.kserve.io", "clusterservingruntime_v1alpha1"))
+    validator("serving.kserve.io", "clusterservingruntime_v1alpha1").validate(runtime)
     assert runtime["metadata"]["name"] == inferenceservice.RUNTIME
     with_ports = [container["name"] for container in runtime["spec"]["containers"] if "ports" in container]
     assert with_ports == ["kserve-container"], "in Knative mode exactly one container declares ports"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,6 +19,7 @@ from rich.console import Console
 from hallmark import domain as domains
 from hallmark.cli import drill
 from hallmark.cli.progress import Steps
+from hallmark.errors import Conflict
 from hallmark.local import cluster
 from hallmark.local.rehearsal import World
 from hallmark.local.traffic import Answer, Tally, Traffic
@@ -23,7 +27,6 @@ from hallmark.registry.store import Registry
 from hallmark.rollout import release as releases
 from hallmark.rollout import steps
 from hallmark.rollout.actuator import Actuator, live_target, share
-from hallmark.rollout.evidence import Counts
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.release import Target
 from hallmark.rollout.scrape import Scrape
@@ -37,6 +40,8 @@ NAME = "fraud"
 SECONDS = 10.0
 SLOW_SECONDS = 15.0
 """What faults.md allows from the policy's minimum of samples to the roll-back."""
+RESPONSES = 50
+"""Within so many of its answers a candidate that answers nonsense is caught."""
 pytestmark = pytest.mark.serial
 
 
@@ -48,9 +53,9 @@ class Stage:
     actuator: Actuator
     traffic: Traffic
 
-    def operator(self, told: list[Entry], *, shadow: bool = False) -> Operator:
+    def operator(self, told: list[Entry], *, shadow: bool, steps: str) -> Operator:
         # Sliced by what the candidate's fault goes by, so that a shadow of seconds has enough pairs in each slice.
-        changes = ["rollout.steps=[10, 50, 100]", "rollout.shadow.slices=[amount]"]
+        changes = [f"rollout.steps={steps}", "rollout.shadow.slices=[amount]"]
         if not shadow:
             changes[1] = "rollout.shadow=null"
         domain = domains.overridden(self.world.domain, changes)
@@ -85,7 +90,6 @@ class Ending:
     entries: list[Entry]
     answers: list[Answer]
     after_minimum: float
-    canary: Counts
 
     @property
     def kinds(self) -> list[str]:
@@ -103,18 +107,25 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(world, actuator, traffic)
 
 
-def roll(stage: Stage, target: Target, *, shadow: bool = False, seconds: float = 60.0, kill: bool = False) -> Ending:
+def roll(
+    stage: Stage,
+    target: Target,
+    *,
+    shadow: bool = False,
+    steps: str = "[10, 50, 100]",
+    seconds: float = 60.0,
+    kill: bool = False,
+) -> Ending:
     """Roll `target` out until it is promoted or rolled back; `kill` ends its process with -9 once it has traffic."""
     told: list[Entry] = []
-    operator = stage.operator(told, shadow=shadow)
+    operator = stage.operator(told, shadow=shadow, steps=steps)
     wanted = operator.domain.rollout.minimum_samples
     mark, enough = stage.traffic.mark(), 0.0
     operator.begin(target)
-    began, canary = time.monotonic(), Counts()
+    began = time.monotonic()
     while time.monotonic() - began < seconds:
         operator.tick()
         exposures = operator.exposures
-        canary = exposures[-1].canary if exposures else canary
         if not enough and exposures and exposures[-1].percent and exposures[-1].canary.requests >= wanted:
             enough = time.monotonic()
         if kill and exposures and exposures[-1].canary.requests > 20:
@@ -126,7 +137,7 @@ def roll(stage: Stage, target: Target, *, shadow: bool = False, seconds: float =
         time.sleep(0.5)
     operator.close()
     after = time.monotonic() - enough if enough else 0.0
-    return Ending(told[-1], told, stage.traffic.since(mark), after, canary)
+    return Ending(told[-1], told, stage.traffic.since(mark), after)
 
 
 def failed(ending: Ending) -> list[Answer]:
@@ -153,6 +164,9 @@ def test_a_broken_candidate_is_rolled_back_and_no_client_sees_it(stage: Stage, k
     assert "promote" not in ending.kinds
     assert ending.after_minimum <= SECONDS
     assert not failed(ending)
+    if kind in ("nan", "shape"):
+        found = re.search(r"(\d+) of (\d+) answers were NaN", ending.last.text)
+        assert found and int(found[2]) <= RESPONSES, ending.last.text
 
 
 def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_and_one_more(stage: Stage) -> None:
@@ -168,10 +182,27 @@ def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_a
 
 def test_a_candidate_that_is_killed_is_rolled_back(stage: Stage) -> None:
     stage.rest()
-    ending = roll(stage, candidates.register("good", stage.world.settings), kill=True)
+    ending = roll(stage, candidates.register("good", stage.world.settings), steps="[50, 100]", kill=True)
     assert ending.last.kind == "rollback", ending.last.text
     assert ending.after_minimum <= SECONDS
     assert not failed(ending)
+
+
+def test_of_four_who_change_the_same_release_one_wins_a_hundred_times(stage: Stage) -> None:
+    stage.rest()
+    for at in range(100):
+        live = stage.actuator.live(NAME)
+        assert live is not None
+
+        def race(racer: int, live: dict[str, Any] = live, at: int = at) -> str:
+            try:
+                stage.actuator.note(live, {"hallmark.dev/race": f"{at}-{racer}"})
+            except Conflict:
+                return "lost"
+            return "won"
+
+        with ThreadPoolExecutor(4) as racers:
+            assert sorted(racers.map(race, range(4))) == ["lost", "lost", "lost", "won"]
 
 
 def test_a_candidate_that_flips_verdicts_of_dear_items_does_not_leave_the_shadow(stage: Stage) -> None:
