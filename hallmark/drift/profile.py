@@ -199,7 +199,8 @@ def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
 def words(values: NDArray[Any]) -> NDArray[Any]:
     """(n,) strings cut at `LONGEST_WORD`, None for what is neither string nor truth value."""
     out = np.empty(len(values), dtype=object)
-    out[:] = [_word(value) for value in values.tolist()]
+    # Most of what comes is a short word, and that is itself.
+    out[:] = [value if type(value) is str and len(value) <= LONGEST_WORD else _word(value) for value in values.tolist()]
     return out
 
 

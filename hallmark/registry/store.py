@@ -382,7 +382,7 @@ class Registry:
                 except BlockingIOError as error:
                     if time.monotonic() > until:
                         raise self._unavailable("another process is writing to it") from error
-                    time.sleep(0.05)
+                    time.sleep(0.01)
             yield
 
     def _unavailable(self, came: str) -> Unavailable:

@@ -116,6 +116,8 @@ class Evidence(Frozen):
 
     def total(self, variant: Literal["stable", "canary"]) -> Counts:
         """A variant's requests since the rollout began."""
-        parts = [getattr(each, variant) for each in self.exposures]
+        parts: list[Counts] = [getattr(each, variant) for each in self.exposures]
+        if len(parts) == 1:
+            return parts[0]
         # Sums of counts are counts: nothing is left to check, and a decision sums often.
-        return Counts.model_construct(**{name: sum(getattr(part, name) for part in parts) for name in _COUNTS})
+        return Counts.model_construct(**{name: sum([getattr(part, name) for part in parts]) for name in _COUNTS})

@@ -23,6 +23,15 @@ def counts(answers: Ints, scores: Floats) -> tuple[Floats, Floats, Floats]:
     return true, 1.0 + last - true, ranked[last]
 
 
+def roc_curve(answers: Ints, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """False and true positive rates and their thresholds, the first infinite; points on a straight stretch are left out."""
+    true, false, thresholds = counts(answers, scores)
+    bends = np.ones(len(true), dtype=bool)
+    bends[1:-1] = (np.diff(false, 2) != 0) | (np.diff(true, 2) != 0)
+    true, false = np.append(0.0, true[bends]), np.append(0.0, false[bends])
+    return false / max(false[-1], 1.0), true / max(true[-1], 1.0), np.append(np.inf, thresholds[bends])
+
+
 def average_precision(answers: Ints, scores: Floats) -> float:
     """Mean precision over the steps in recall."""
     true, false, _ = counts(answers, scores)

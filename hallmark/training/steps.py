@@ -408,7 +408,8 @@ def _utc(text: str) -> datetime:
 def _roc(labels: Any, scores: Any) -> list[list[float]]:
     """False positive rate, true positive rate and threshold, at most 200 points each."""
     import numpy as np
-    from sklearn.metrics import roc_curve
+
+    from hallmark.training.metrics import roc_curve
 
     curve = roc_curve(labels, scores)
     keep = np.unique(np.linspace(0, len(curve[0]) - 1, 200).astype(int))

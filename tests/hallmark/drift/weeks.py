@@ -91,7 +91,8 @@ def effects(profile: Profile, week: Frame) -> NDArray[np.float64]:
     assert profile.strata is not None
     groups = len(profile.strata.values)
     known = {value: at for at, group in enumerate(profile.strata.values) for value in group}
-    codes = np.array([known.get(key, groups) for key in keys(week[MATCH].tolist())])
+    distinct, places = np.unique(week[MATCH], return_inverse=True)
+    codes = np.array([known.get(key, groups) for key in keys(distinct.tolist())])[places]
     hours = windows(codes, groups + 1)
     shares = hours[:, :-1] / hours.sum(axis=1, keepdims=True)
     found = np.zeros((len(spans), len(profile.columns)))

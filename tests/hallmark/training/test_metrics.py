@@ -37,6 +37,20 @@ def test_binary_metrics_agree_with_scikit_learn(seed: int, ties: bool) -> None:
     assert ours["recall_at_1pct_fpr"] == pytest.approx(true[false <= 0.01].max())
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 500])
+def test_the_roc_curve_is_scikit_learns(count: int, ties: bool) -> None:
+    answers, scores = scored(5, count, ties=ties)
+    answers[0], answers[-1] = 0, 1
+    for kind in (np.float64, np.float32):
+        found = metrics.roc_curve(answers, scores.astype(kind))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one example only: no negative
+            expected = reference.roc_curve(answers, scores.astype(kind))
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, np.nan_to_num(theirs, posinf=np.inf))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])), min_size=2, max_size=40))
 def test_ranking_metrics_agree_on_any_small_sample(pairs: list[tuple[int, float]]) -> None:

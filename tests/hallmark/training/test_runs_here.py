@@ -141,7 +141,7 @@ def test_a_refusal_of_the_gate_and_of_the_contract_are_told_with_their_reasons(s
     assert "a" in broken.message and "contract" in broken.message
 
 
-def test_a_run_that_is_killed_or_breaks_has_failed_and_says_so_and_stays_so(settings: Settings) -> None:
+def test_a_run_that_is_killed_has_failed_and_says_so_and_stays_so(settings: Settings) -> None:
     runner = RunsHere(settings)
     run = runner.submit(request("killed", options={"pause": 30}))
     assert run.state == "running"
@@ -158,9 +158,6 @@ def test_a_run_that_is_killed_or_breaks_has_failed_and_says_so_and_stays_so(sett
     assert "without a result" in killed.message and '"train"' in killed.message
     assert RunsHere(settings).submit(request("killed")) == killed
     assert len(list((settings.runs / "workspaces" / "toy").iterdir())) == 1
-    runner.submit(request("breaks", options={"fail": "the loss went to infinity"}))
-    breaks = ended(runner, "breaks")
-    assert breaks.state == "failed" and "the loss went to infinity" in breaks.message
 
 
 def test_another_process_with_the_number_of_the_one_that_died_is_not_taken_for_it(settings: Settings) -> None:
@@ -179,10 +176,11 @@ def test_another_process_with_the_number_of_the_one_that_died_is_not_taken_for_i
     assert found is not None and found.state == "running"
 
 
-def test_one_that_was_only_half_handed_in_is_started_by_the_next(settings: Settings) -> None:
+def test_one_that_was_only_half_handed_in_is_started_once_and_one_that_breaks_says_why(settings: Settings) -> None:
+    asked = request("half", options={"fail": "the loss went to infinity"})
     folder = settings.runs / "submitted" / "half"
     folder.mkdir(parents=True)
-    (folder / "request.json").write_text(request("half").model_dump_json())
+    (folder / "request.json").write_text(asked.model_dump_json())
     runner = RunsHere(settings)
     assert runner.find("half", "toy") is None
     # Two processes for one key, whatever started them: the second finds it taken, and leaves.
@@ -190,9 +188,11 @@ def test_one_that_was_only_half_handed_in_is_started_by_the_next(settings: Setti
     command = [sys.executable, "-m", "hallmark.training.runs_here", str(folder)]
     twins = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [twin.communicate(timeout=120)[0] for twin in twins]
-    assert sorted("succeeded" in each for each in told) == [False, True]
+    assert sorted("failed: " in each for each in told) == [False, True]
     assert "" in told
-    assert runner.submit(request("half")).state == "succeeded"
+    breaks = runner.submit(asked)
+    assert breaks.state == "failed" and "the loss went to infinity" in breaks.message
+    assert len(list((settings.runs / "workspaces" / "toy").iterdir())) == 1
 
 
 def test_a_key_is_one_domains_and_cannot_leave_its_folder(settings: Settings) -> None:
@@ -224,9 +224,9 @@ def test_the_log_is_bounded_and_ends_with_what_was_said_last(tmp_path: Path) -> 
 
 
 def test_what_is_written_can_be_read_by_a_person(settings: Settings) -> None:
-    asked = request("shown", options={"fail": "no"})
+    asked = request("shown", source=str(settings.root / "nowhere.parquet"))
     RunsHere(settings).submit(asked)
-    ended(RunsHere(settings), "shown")
+    assert "there is no data at" in ended(RunsHere(settings), "shown").message
     folder = settings.runs / "submitted" / "shown"
     assert json.loads((folder / "request.json").read_text())["reason"] == "drift of a"
     assert {path.name for path in folder.iterdir()} == {"request.json", "process.json", "lock", "log", "result.json"}
