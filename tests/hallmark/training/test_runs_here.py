@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hallmark.errors import Conflict, DeclarationError
+from hallmark.local.leash import identity
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import runs_here
@@ -170,7 +171,7 @@ def test_another_process_with_the_number_of_the_one_that_died_is_not_taken_for_i
     found = RunsHere(settings).find("old", "toy")
     assert found is not None
     assert found.state == "failed" and found.message.endswith("the last word")
-    known = runs_here.identity(os.getpid())
+    known = identity(os.getpid())
     (folder / "process.json").write_text(mine.model_copy(update={"identity": known}).model_dump_json())
     found = RunsHere(settings).find("old", "toy")
     assert found is not None and found.state == "running"
