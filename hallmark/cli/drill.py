@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +38,7 @@ _SECONDS: dict[Link, float] = {
     "decision": 60,
 }
 """How long each link may take; all of them within five minutes with what goes before."""
-_IMPATIENT: dict[Link, float] = {"captured": 6, "verdict": 20, "run": 8, "version": 60, "canary": 40, "decision": 15}
+_IMPATIENT: dict[Link, float] = {"captured": 6, "verdict": 15, "run": 8, "version": 90, "canary": 60, "decision": 8}
 """Where a link is broken on purpose there is less to wait for."""
 
 
@@ -191,6 +194,7 @@ class Breaker:
         self._link = link
         self._correlation = correlation
         self._spoiled: Path | None = None
+        self._stopped: list[int] = []
         self._done = threading.Event()
         self._spoiling: threading.Thread | None = None
 
@@ -218,8 +222,11 @@ class Breaker:
             self._spoiling.start()
 
     def close(self) -> None:
-        """Stop waiting for something to break, and mend the model that was spoiled."""
+        """Stop waiting for something to break, and mend what is broken."""
         self._done.set()
+        for process in self._stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
         if self._spoiling is not None:
             self._spoiling.join()
         if self._spoiled is not None:
@@ -241,7 +248,9 @@ class Breaker:
         for pod in self._actuator.pods(self._world.domain.name):
             labels = pod["metadata"].get("labels") or {}
             if labels.get("endpoint") == variant:
-                self._world.stop(pod["metadata"]["name"], "inference_services.drift_monitor")
+                process = self._world.process(pod["metadata"]["name"], "inference_services.drift_monitor")
+                os.kill(process, signal.SIGSTOP)
+                self._stopped.append(process)
                 return
         raise NotFound(f"no {variant} pod of {self._world.domain.name} to break")
 

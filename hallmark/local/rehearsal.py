@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -180,10 +179,6 @@ class World:
             if module.encode() in command and f"POD_NAME={pod}".encode() in environment:
                 return pid
         raise NotFound(f"no process of {module} in pod {pod}")
-
-    def stop(self, pod: str, module: str) -> None:
-        """Stop a container's process where it stands, as SIGSTOP does."""
-        os.kill(self.process(pod, module), signal.SIGSTOP)
 
     def wait(self, what: str, done: Callable[[], bool], *, seconds: float) -> None:
         """Wait until `done()` is true; `Unavailable` where the watch ended, `TimedOut` where it does not come true."""

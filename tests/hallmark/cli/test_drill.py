@@ -27,7 +27,7 @@ from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 
 @dataclass

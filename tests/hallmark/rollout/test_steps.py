@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -29,10 +27,11 @@ from hallmark.rollout import steps
 from hallmark.rollout.actuator import Actuator, share
 from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
+from tests.hallmark.rollout import candidates
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
-pytestmark = pytest.mark.serial
+pytestmark = pytest.mark.slow
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Running:
     shifted: list[bytes]
     targets: dict[int, Target]
 
-    def traffic(self, *, rate: float = 200) -> Traffic:
+    def traffic(self, *, rate: float = 400) -> Traffic:
         return Traffic(self.url, self.bodies, rate=rate)
 
     def release(self, version: int, percent: int) -> dict[str, Any]:
@@ -101,14 +100,9 @@ def running(settings: Settings) -> Iterator[Running]:
     from hallmark.training import run
     from hallmark.training.model import columns
 
-    for day in ("2026-08-01", "2026-09-01"):
-        outcome = run.train(NAME, settings=settings, as_of=day, window="14d", options={"rounds": 60})
-        assert outcome.version, outcome.decision.reasons
-    registry = Registry(settings)
-    targets = {}
-    for version in (1, 2):
-        found = registry.resolve(NAME, version)
-        targets[version] = Target.of(found)
+    outcome = run.train(NAME, settings=settings, as_of="2026-09-01", window="14d", options={"rounds": 60})
+    assert outcome.version == 1, outcome.decision.reasons
+    targets = {1: Target.of(Registry(settings).resolve(NAME, 1)), 2: candidates.register("good", settings)}
     features, data = domains.module(NAME, "features", settings), domains.module(NAME, "data", settings)
     bodies = []
     for shift in (None, "new_fraud_pattern"):
@@ -176,32 +170,6 @@ def test_a_promoted_version_can_be_rolled_back_too(at_rest: Running) -> None:
         traffic.next(100, seconds=30)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
     assert actuators.live_target(at_rest.live()) == at_rest.targets[1]
-
-
-def test_fault_2_a_killed_candidate_costs_no_client_an_error(at_rest: Running) -> None:
-    at_rest.release(2, 50)
-    with at_rest.traffic(rate=200) as traffic:
-        traffic.next(400, seconds=30)
-        for _ in range(2):
-            os.kill(candidate_process(at_rest), signal.SIGKILL)
-            time.sleep(2)
-        traffic.next(400, seconds=30)
-        answers = traffic.since(0)
-    assert {answer.status for answer in answers} == {200}
-    assert {answer.variant for answer in answers} == {"stable", "canary"}
-
-
-def candidate_process(running: Running) -> int:
-    """The model server of the candidate, found by what it was started with."""
-    import psutil
-
-    revision = running.live()["status"]["components"]["predictor"]["latestReadyRevision"]
-    for process in psutil.process_iter(["cmdline", "environ", "pid"]):
-        command, environment = process.info["cmdline"] or [], process.info["environ"] or {}
-        mine = any(str(running.settings.state) in argument for argument in command)
-        if mine and "inference_services.runtime" in command and environment.get("K_REVISION") == revision:
-            return int(process.info["pid"])
-    raise AssertionError(f"no process of {revision}")
 
 
 def test_fault_11_a_changed_model_gets_no_traffic_and_stable_goes_on(at_rest: Running) -> None:
