@@ -24,11 +24,11 @@ demo: $(READY)  ## The main job for fraud, end to end, in under three minutes; l
 	@$(BIN)/hallmark demo
 
 test: $(READY)  ## The whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not serial"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial"
 	$(BIN)/python -m pytest -m serial
 
 quick: $(READY)  ## The tests that take seconds
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not serial and not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow"
 
 check: $(READY)  ## Lint, types, and whether generated files are fresh
 	$(BIN)/ruff check .

@@ -31,10 +31,13 @@ def labels(
     request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
     """
+    from hallmark import domain as declared
     from hallmark.settings import Settings
 
-    frame = _read(file)
-    actuator = connected(Settings.load(), kubeconfig)
+    settings = Settings.load()
+    shadow = declared.load(name, settings).rollout.shadow
+    frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
+    actuator = connected(settings, kubeconfig)
     pods = actuator.pods(name)
     if not pods:
         raise NotFound(f"no pod serves {name} on {actuator.host}", do=f"`hallmark status {name}`")
@@ -44,9 +47,15 @@ def labels(
         for pod in pods:
             joined += int(json.loads(actuator.sidecar(pod, "labels", body=batch))["joined"])
     emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
+    if not joined:
+        raise NotFound(
+            f"no label of {file} met an answer that is still kept",
+            expected="ids that the client sent, of the newest 20,000 answers of each pod",
+            came=f"{len(frame)} that are not known",
+        )
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
     import pandas as pd
 
     if not file.is_file():
@@ -74,6 +83,21 @@ def _read(file: Path) -> pd.DataFrame:
     empty = int(frame["request"].isna().sum() + frame["label"].isna().sum())
     if empty:
         raise DeclarationError(f"{file} has {empty} empty cells", expected="a request and a label in each row")
+    if frame.empty:
+        raise DeclarationError(f"{file} has no rows", expected="a request and a label in each row", came="none")
+    words = frame["label"].astype(str).str.removesuffix(".0")
+    odd = frame[~words.isin(["0", "1"])] if yes_or_no else frame[:0]
+    if len(odd):
+        came = f"{odd['label'].iloc[0]!r} in row {odd.index[0] + 1}"
+        raise DeclarationError(f"{file} has labels that are neither yes nor no", expected="1 or 0", came=came)
+    if yes_or_no:
+        frame["label"] = words.astype(int)
+    if "at" in frame.columns:
+        known = pd.to_datetime(frame["at"], utc=True, errors="coerce", format="ISO8601")
+        wrong = frame[known.isna() & frame["at"].notna()]
+        if len(wrong):
+            came = f"{wrong['at'].iloc[0]!r} in row {wrong.index[0] + 1}"
+            raise DeclarationError(f"{file} has times that are none", expected="RFC 3339 in at", came=came)
     return frame
 
 

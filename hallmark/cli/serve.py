@@ -234,7 +234,8 @@ def release(
         if percent == 100 and live["spec"]["predictor"].get("canaryTrafficPercent")
         else "status"
     )
-    say(f"version {target.version} of {name} serves; next: hallmark {following} {name}")
+    doing = "is in shadow" if shadow else "serves"
+    say(f"version {target.version} of {name} {doing}; next: hallmark {following} {name}")
 
 
 def promote(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 120.0) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hallmark.domain import Domain
 from hallmark.rollout import sequential
-from hallmark.rollout.decision import OVERALL, TESTS
+from hallmark.rollout.decision import LARGE, OVERALL, TESTS
 from hallmark.rollout.evidence import Cost, Scores, Slice
 from hallmark.rollout.policy import Costs, Labels, Shadow
 from hallmark.rollout.ring import MISSING, NUMBER, Ring
@@ -197,12 +197,13 @@ def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int
         names = [f"{column} is {word}" for word in words]
     sizes = np.bincount(groups, minlength=len(names))
     wrong = np.bincount(groups[changed], minlength=len(names))
+    # A slice that is small for now only, as each tenth of the first few hundred pairs is, has to be shown on its own all the same.
+    rare = (sizes < fewest) & (sizes < LARGE * sizes.sum())
     found = [
         Slice(name=name, pairs=int(size), changed=int(bad))
-        for name, size, bad in zip(names, sizes, wrong, strict=True)
-        if size >= fewest
+        for name, size, bad, few in zip(names, sizes, wrong, rare, strict=True)
+        if size and not few
     ]
-    rare = sizes < fewest
     if sizes[rare].sum():
         found.append(Slice(name=f"{column} is rare", pairs=int(sizes[rare].sum()), changed=int(wrong[rare].sum())))
     return found

@@ -224,7 +224,7 @@ def _agreed(policy: Rollout, progress: Progress, evidence: Evidence, alpha: floa
             yield Reason(rule="agreement", outcome="wait", text=_changed(most, limit))
             return
         # What 20 pairs do not show is no agreement yet: a slice is waited for where it is no rarity.
-        large = [each for each in parts if each.pairs >= _LARGE * parts[0].pairs]
+        large = [each for each in parts if each.pairs >= LARGE * parts[0].pairs]
         least = min(large, key=lambda each: sequential.below(each.changed, each.pairs, limit=_TWICE * limit))
         if limit and sequential.below(least.changed, least.pairs, limit=_TWICE * limit) < _needed(_MISS):
             text = f"{_changed(least, limit)}: too few to tell it from {_TWICE} times that"
@@ -272,7 +272,7 @@ _MISS = 0.005
 """How often a candidate at the ratio that matters may pass as good."""
 _TWICE = 2
 """Times the allowed disagreement that a shadow has to rule out, in every slice that holds this part of the pairs or more."""
-_LARGE = 0.05
+LARGE = 0.05
 _SLIGHTLY = 1.25
 """Times stable's rate from which a candidate over a limit is worse than stable, where stable may be over it too."""
 _BOTH = "stable's may be too many as well, so the candidate alone is not to blame"

@@ -210,11 +210,19 @@ class Operator:
         known = self._registry.versions(self.domain.name)
         before = next((each.version for each in known if "champion" in each.aliases), None)
         steps.promote(self._actuator, self.domain, settings=self._settings, note=_quiet)
-        self._say("promote", f"version {progress.version} is stable", progress, now, percent=100, reasons=step.reasons)
+        why = [each.text for each in step.reasons if each.rule in ("errors", "latency", "drift")]
+        self._say(
+            "promote",
+            f"version {progress.version} is stable: {'; '.join(why)}",
+            progress,
+            now,
+            percent=100,
+            reasons=step.reasons,
+        )
         files.write(self._settings)
         # The live object decided who won; an alias that was moved meanwhile is told and left.
         self._registry.alias(self.domain.name, "champion", progress.version, expected=before)
-        self._over()
+        self._over(progress.version)
 
     def _roll_back(self, progress: Progress, step: Step, now: datetime) -> None:
         good = steps.rollback(self._actuator, self.domain, settings=self._settings, note=_quiet)
@@ -222,15 +230,17 @@ class Operator:
         self._say(
             "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
         )
-        self._over()
+        self._over(good.version if good else 0)
 
-    def _over(self) -> None:
+    def _over(self, stable: int) -> None:
+        self._memory = self._memory.model_copy(update={"stable": stable})
         self._observer, self._said, self._seen = None, (), None
         self._memory = self._memory.model_copy(update={"rollout": "", "exposures": (), "series": None})
 
     # At rest.
 
     def _rest(self, live: Object, revision: str, now: datetime) -> None:
+        self._notice(live, now)
         running = next((run for run in self._memory.runs if run.state == "running"), None)
         seen = self._stable_verdict(revision)
         self._rest_point(seen, now)
@@ -238,6 +248,19 @@ class Operator:
             self._follow(live, running, now)
         elif seen is not None and seen.seen.state == "DRIFT" and self.domain.retrain.on_drift:
             self._retrain(live, seen, now)
+
+    def _notice(self, live: Object, now: datetime) -> None:
+        """Tell of a stable version that a person put there, by roll-back, promotion or patch."""
+        before, version = self._memory.stable, live_target(live).version
+        if version == before:
+            return
+        self._memory = self._memory.model_copy(update={"stable": version})
+        self._dirty = True
+        if before:
+            kind: Kind = "rollback" if version < before else "promote"
+            self._say(
+                kind, f"version {version} is stable in the place of {before}; by hand", None, now, version=version
+            )
 
     def _stable_verdict(self, revision: str) -> Verdicts | None:
         pods = self._monitors.pods().get(revision, [])

@@ -29,7 +29,11 @@ class Shadow(Section):
     slices: tuple[str, ...] = Field(
         default=(), description="Watched columns to look at by value, or by decile of the pairs."
     )
-    slice_minimum: int = Field(default=50, ge=10, description="Smaller slices of a column are judged together.")
+    slice_minimum: int = Field(
+        default=50,
+        ge=10,
+        description="Smaller slices of a column are judged together, where they hold under 5% of the pairs.",
+    )
 
 
 class Limits(Section):

@@ -38,9 +38,11 @@ class Memory(Frozen):
     exposures: both variants' counts at each share so far.
     series:    the last value of each counter, for the next look at it.
     fence:     the highest fencing token that wrote this.
+    stable:    the version that was stable at the last look; 0 before the first.
     """
 
     fence: int = 0
+    stable: int = 0
     rollout: str = ""
     exposures: tuple[Exposure, ...] = ()
     series: dict[str, float] | None = None

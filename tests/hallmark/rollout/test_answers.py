@@ -146,15 +146,24 @@ def test_slices_of_a_number_are_deciles_and_of_a_word_its_values() -> None:
     assert not any("unwatched" in name for name in found)
 
 
+def test_a_tenth_of_few_pairs_stands_for_itself_and_is_not_hidden_among_the_rest() -> None:
+    columns = [{"amount": float(n)} for n in range(464)]
+    found = taken(
+        [row(f"e{n}", 0.1, columns=each) for n, each in enumerate(columns)], [row(f"e{n}", 0.1) for n in range(464)]
+    ).slices()
+    tenths = [each.pairs for each in found if each.name.startswith("amount")]
+    assert len(tenths) == 10 and max(tenths) < 50
+
+
 def test_small_slices_are_judged_together_and_none_is_left_out() -> None:
-    words = ["bags"] * 60 + ["kilts"] * 6 + ["capes"] * 5 + [None] * 4
+    words = ["bags"] * 600 + ["kilts"] * 6 + ["capes"] * 5 + [None] * 4
     found = taken(
         [row(f"e{n}", 0.1, columns={"category": word}) for n, word in enumerate(words)],
         [row(f"e{n}", 0.1 if word == "bags" else 0.9) for n, word in enumerate(words)],
     ).slices()
     mine = {each.name: each for each in found if each.name.startswith("category")}
     assert mine == {
-        "category is bags": Slice(name="category is bags", pairs=60, changed=0),
+        "category is bags": Slice(name="category is bags", pairs=600, changed=0),
         "category is rare": Slice(name="category is rare", pairs=15, changed=15),
     }
 

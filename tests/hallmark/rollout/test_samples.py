@@ -14,7 +14,7 @@ from hallmark.errors import Unavailable
 from hallmark.rollout.samples import Sample, parse
 
 NAMES = ("requests", "requests_bucket", "requests_total", "seconds", "other:sum")
-label = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,6}", fullmatch=True).filter(lambda name: name != "__name__")
+label = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,6}", fullmatch=True).filter(lambda name: not name.startswith("__"))
 word = st.text(
     st.characters(codec="utf-8", exclude_characters="\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=12
 ) | st.sampled_from(['a"b', "a\\", "}", "# {", 'x="y",', "\n", "\\n", "1 2"])
