@@ -23,7 +23,7 @@ from hallmark.local.predictor import InvalidSpec
 from hallmark.local.processes import Leash, tail
 from hallmark.local.revisions import Book, Revision, Shelf
 from hallmark.local.rollout import Rollout
-from hallmark.local.routes import Backend, Service, cluster_name
+from hallmark.local.routes import Backend, Service, Variant, cluster_name
 from hallmark.local.store import Change, Missing, Stale, Store
 from hallmark.local.supervisor import now
 
@@ -322,17 +322,20 @@ class Reconciler:
         running = self._running.get(key, {})
         shares = decided.shares
         timeout = DEFAULT_TIMEOUT
-        # Those that only drain keep their place with no weight: what is under way there ends well.
+        before = {b.revision: b.variant for b in self._services[key].backends} if key in self._services else {}
+        # Those that only drain keep their place with no weight, and stable behind them where it was: what is under way there
+        # ends well.
         for name in [*shares, *(n for n in running if n not in shares and running[n].pod.was_ready)]:
             revision, one = book.find(name), running.get(name)
             if revision is None:
                 continue
             address = one.address if one is not None else None
             live = one is not None and (one.pod.ready or (one.draining is not None and not one.pod.stopping))
+            named: Variant = "canary" if name == decided.canary else "stable"
             backends.append(
                 Backend(
                     revision=name,
-                    variant="canary" if name == decided.canary else "stable",
+                    variant=named if name in shares else before.get(name, named),
                     weight=shares.get(name, 0),
                     # Copies are for the newest, while it has no requests of its own: not for one that was rolled back.
                     shadow=shadow if name == decided.canary == decided.created and not shares.get(name) else 0.0,

@@ -55,6 +55,29 @@ def test_a_first_release_serves_and_says_so_in_kserves_fields(cluster: Open) -> 
     asyncio.run(scenario())
 
 
+def test_what_hangs_in_a_candidate_that_is_rolled_back_still_ends_on_stable(cluster: Open) -> None:
+    """The roll-back brings a third revision, so the hung one is no longer the canary while requests to it are under way."""
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1, timeout=1)
+            await c.ready({ONE: 100})
+            c.apply(2, percent=50, timeout=1)
+            await c.ready({ONE: 50, TWO: 50})
+            os.kill(c.pid(2), signal.SIGSTOP)
+            try:
+                async with c.load(clients=40, pause=0.02) as seen:
+                    await asyncio.sleep(0.5)
+                    c.apply(1, percent=0, timeout=1)
+                    await c.ready({ONE: 100, "00003": 0})
+                    await asyncio.sleep(1.5)
+            finally:
+                os.kill(c.pid(2), signal.SIGCONT)
+            assert {status for status, _ in seen} == {200}, seen
+
+    asyncio.run(scenario())
+
+
 def test_a_candidate_is_split_promoted_and_rolled_back(cluster: Open) -> None:
     async def scenario() -> None:
         async with cluster() as c:
