@@ -73,11 +73,12 @@ def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator
     """What every rule says, in the order in which a person would ask."""
     alpha = policy.false_alarm / TESTS
     last = progress.phase == "canary" and _next(policy, progress) == 100
+    whole = evidence.whole()
     yield from _loaded(evidence)
-    yield from _counted(policy, progress, evidence)
-    yield from _failing(policy.limits, evidence, alpha, last=last)
-    yield from _slowness(policy.limits, evidence, alpha, last=last)
-    yield from _sane(policy.limits, evidence, alpha)
+    yield from _counted(policy, progress, evidence, whole.canary)
+    yield from _failing(policy.limits, evidence, whole, alpha, last=last)
+    yield from _slowness(policy.limits, evidence, whole, alpha, last=last)
+    yield from _sane(policy.limits, whole.canary, alpha)
     yield from _watched(evidence)
     yield from _scored(policy.limits, evidence, alpha)
     yield from _agreed(policy, progress, evidence, alpha)
@@ -99,7 +100,7 @@ def _loaded(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(rule="metrics", outcome="wait", text=f"missing: {each}")
 
 
-def _counted(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator[Reason]:
+def _counted(policy: Rollout, progress: Progress, evidence: Evidence, canary: Counts) -> Iterator[Reason]:
     """Enough answers of both variants in this step; in shadow, enough pairs."""
     if progress.phase == "shadow":
         wanted = policy.shadow.minimum if policy.shadow else 0
@@ -112,18 +113,17 @@ def _counted(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterato
         # Where a candidate fails, what was meant for it is the sample; that it answered is not.
         text = f"{counts.requests} of {policy.minimum_samples} requests to {name} at {progress.percent}%"
         yield Reason(rule="samples", outcome="ok" if counts.requests >= policy.minimum_samples else "wait", text=text)
-    canary = evidence.total("canary")
     if canary.requests >= policy.minimum_samples and not canary.answered:
         yield Reason(
             rule="samples", outcome="wait", text="its model server counted no answer, so nothing is known of them"
         )
 
 
-def _failing(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -> Iterator[Reason]:
-    canary, stable = evidence.total("canary"), evidence.total("stable")
+def _failing(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool) -> Iterator[Reason]:
+    canary, stable = whole.canary, whole.stable
     shown = f"{_share(canary.failed, canary.requests)} of its requests failed, {_share(stable.failed, stable.requests)} of stable's"
     found = _compared(
-        evidence, "failed", ratio=limits.error_ratio, least=limits.negligible, limit=limits.errors, alpha=alpha
+        evidence, whole, "failed", ratio=limits.error_ratio, least=limits.negligible, limit=limits.errors, alpha=alpha
     )
     if found == "worse":
         yield Reason(rule="errors", outcome="against", text=shown)
@@ -137,10 +137,12 @@ def _failing(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) ->
         yield Reason(rule="errors", outcome="ok", text=shown)
 
 
-def _slowness(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -> Iterator[Reason]:
-    canary, stable = evidence.total("canary"), evidence.total("stable")
+def _slowness(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool) -> Iterator[Reason]:
+    canary, stable = whole.canary, whole.stable
     shown = f"{_share(canary.slow, canary.requests)} of its answers are over the objective, {_share(stable.slow, stable.requests)} of stable's"
-    found = _compared(evidence, "slow", ratio=limits.slow_ratio, least=limits.slow, limit=limits.slow, alpha=alpha)
+    found = _compared(
+        evidence, whole, "slow", ratio=limits.slow_ratio, least=limits.slow, limit=limits.slow, alpha=alpha
+    )
     if found == "worse":
         yield Reason(rule="latency", outcome="against", text=shown)
     elif found == "both":
@@ -151,8 +153,7 @@ def _slowness(limits: Limits, evidence: Evidence, alpha: float, *, last: bool) -
         yield Reason(rule="latency", outcome="ok", text=shown)
 
 
-def _sane(limits: Limits, evidence: Evidence, alpha: float) -> Iterator[Reason]:
-    canary = evidence.total("canary")
+def _sane(limits: Limits, canary: Counts, alpha: float) -> Iterator[Reason]:
     tried = canary.answered + canary.invalid
     shown = f"{canary.invalid} of {tried} answers were NaN, misshapen, out of range, or none"
     found = sequential.above(canary.invalid, tried, limit=limits.invalid) >= _needed(alpha)
@@ -279,7 +280,14 @@ _BOTH = "stable's may be too many as well, so the candidate alone is not to blam
 
 
 def _compared(
-    evidence: Evidence, name: Literal["failed", "slow"], *, ratio: float, least: float, limit: float, alpha: float
+    evidence: Evidence,
+    whole: Exposure,
+    name: Literal["failed", "slow"],
+    *,
+    ratio: float,
+    least: float,
+    limit: float,
+    alpha: float,
 ) -> Literal["worse", "both", ""]:
     """Is the candidate `ratio` times as bad as stable, and over `least`; or over `limit`, alone or with stable?
 
@@ -287,13 +295,13 @@ def _compared(
     bad hour in which the candidate has half of the traffic, after a good one with a tenth, would be blamed on it.) So what fails
     behind both variants speaks against neither.
     """
-    canary, needed = evidence.total("canary"), _needed(alpha)
+    canary, needed = whole.canary, _needed(alpha)
     bad = getattr(canary, name)
     if _rate(bad, canary.requests) > least and _summed(evidence, name, ratio=ratio) >= needed:
         return "worse"
     if sequential.above(bad, canary.requests, limit=limit) < needed:
         return ""
-    alone = not evidence.total("stable").requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed
+    alone = not whole.stable.requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed
     return "worse" if alone else "both"
 
 

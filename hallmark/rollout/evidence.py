@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import reduce
+from operator import add
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,10 +38,13 @@ class Counts(Frozen):
 
     def __add__(self, other: Counts) -> Counts:
         """Both together."""
-        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in Counts.model_fields})
-
-
-_COUNTS = tuple(Counts.model_fields)
+        return Counts(
+            requests=self.requests + other.requests,
+            failed=self.failed + other.failed,
+            slow=self.slow + other.slow,
+            answered=self.answered + other.answered,
+            invalid=self.invalid + other.invalid,
+        )
 
 
 class Exposure(Frozen):
@@ -117,7 +122,8 @@ class Evidence(Frozen):
     def total(self, variant: Literal["stable", "canary"]) -> Counts:
         """A variant's requests since the rollout began."""
         parts: list[Counts] = [getattr(each, variant) for each in self.exposures]
-        if len(parts) == 1:
-            return parts[0]
-        # Sums of counts are counts: nothing is left to check, and a decision sums often.
-        return Counts.model_construct(**{name: sum([getattr(part, name) for part in parts]) for name in _COUNTS})
+        return reduce(add, parts) if parts else Counts()
+
+    def whole(self) -> Exposure:
+        """Both variants' requests since the rollout began, whatever the share was; `percent` is that of now."""
+        return Exposure(percent=self.now.percent, stable=self.total("stable"), canary=self.total("canary"))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +44,7 @@ def above(bad: int, of: int, *, limit: float) -> float:
         return math.inf if bad else 0.0
     if limit >= 1:
         return 0.0
-    others = [each * limit / (1 - limit + each * limit) for each in _ABOVE]
-    return _mixture([_rate_test(bad, of, null=limit, other=other) for other in others])
+    return _mixture([bad * worse + (of - bad) * better for worse, better in _gains_above(limit)])
 
 
 def below(bad: int, of: int, *, limit: float) -> float:
@@ -52,7 +53,7 @@ def below(bad: int, of: int, *, limit: float) -> float:
         return 0.0
     if limit >= 1:
         return math.inf if bad < of else 0.0
-    return _mixture([_rate_test(bad, of, null=limit, other=limit * each) for each in _BELOW])
+    return _mixture([bad * worse + (of - bad) * better for worse, better in _gains_below(limit)])
 
 
 def radius(count: int, *, alpha: float) -> float:
@@ -68,10 +69,12 @@ def radius(count: int, *, alpha: float) -> float:
 
 def distance(first: Sequence[int], second: Sequence[int]) -> float:
     """Kolmogorov-Smirnov's distance of two sets of counts over the same ordered bins; 0 where one is empty."""
-    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if not one.sum() or not two.sum():
+    one, two = sum(first), sum(second)
+    if not one or not two:
         return 0.0
-    return float(np.abs(np.cumsum(one) / one.sum() - np.cumsum(two) / two.sum()).max())
+    return max(
+        abs(mine / one - theirs / two) for mine, theirs in zip(accumulate(first), accumulate(second), strict=True)
+    )
 
 
 def mean_radius(values: NDArray[np.float64], *, alpha: float, tuned: int = 500) -> float:
@@ -95,8 +98,19 @@ def _ratio_test(bad: int, of: int, bad_before: int, of_before: int, ratio: float
     return bad * math.log(other / share) + bad_before * math.log((1 - other) / (1 - share))
 
 
-def _rate_test(bad: int, of: int, *, null: float, other: float) -> float:
-    return bad * math.log(other / null) + (of - bad) * math.log((1 - other) / (1 - null))
+@cache
+def _gains_above(limit: float) -> tuple[tuple[float, float], ...]:
+    return tuple(_gains(limit, each * limit / (1 - limit + each * limit)) for each in _ABOVE)
+
+
+@cache
+def _gains_below(limit: float) -> tuple[tuple[float, float], ...]:
+    return tuple(_gains(limit, limit * each) for each in _BELOW)
+
+
+def _gains(null: float, other: float) -> tuple[float, float]:
+    """What a bad answer, and a good one, adds to the evidence for the rate `other` and against `null`."""
+    return math.log(other / null), math.log((1 - other) / (1 - null))
 
 
 def _mixture(logs: Sequence[float]) -> float:
