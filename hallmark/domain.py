@@ -52,8 +52,18 @@ class Training(Section):
     schedule: Cron = Field(description="Cron of 6 fields, seconds first, UTC.")
     window: Duration = Field(description="Length of the data a model learns from.")
     accelerator: Literal["none", "gpu"] = "none"
+    cpu: Quantity = Field(default="2", description="Cores of the step that trains, on each node.")
+    memory: Quantity = Field(default="8Gi", description="Memory of the step that trains, on each node.")
+    nodes: int = Field(
+        default=1, ge=1, le=16, description="More than one trains distributed, a process a node (Kubeflow Trainer)."
+    )
     seed: int = Field(default=7, ge=0)
     timeout: Duration = timedelta(hours=2)
+
+    @property
+    def gpu(self) -> int:
+        """GPUs of one training on all its nodes together."""
+        return self.nodes if self.accelerator == "gpu" else 0
 
 
 class Slices(Section):
@@ -105,6 +115,13 @@ class Serving(Section):
     gpu: int = Field(default=0, ge=0)
     timeout: Duration = timedelta(seconds=5)
     latency_objective: Duration = Field(description="99 of 100 answers come within this.")
+    availability: float = Field(
+        default=0.995, gt=0.5, lt=1, description="Share of requests that are answered well, over 30 days."
+    )
+    callers: tuple[Name, ...] = Field(
+        default=(),
+        description="Domains whose pods may call this model inside the cluster; from outside, a token of this domain does.",
+    )
     precision: Literal["fp32", "int8"] = Field(
         default="fp32",
         description="int8: tried at each training, and served only where the gate allows it and it is faster.",
@@ -120,6 +137,19 @@ class Serving(Section):
                 f"expected precision: fp32 or gpu: 0 (int8 is made for processors); came int8 and gpu: {self.gpu}"
             )
         return self
+
+
+class Reviewer(Section):
+    """A vision-language model for the cases that the domain's own model leaves open; served as an LLMInferenceService."""
+
+    model: str = Field(
+        pattern=r"^(hf|s3|pvc|oci)://[^\s@]+$", description="Where its weights are: hf://owner/name, s3://bucket/path."
+    )
+    served_name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="The name that requests call it by.")
+    replicas: Replicas = Replicas(minimum=0, maximum=1)
+    cpu: Quantity = "6"
+    memory: Quantity = "24Gi"
+    gpu: int = Field(default=1, ge=1, le=8)
 
 
 class Freshness(Section):
@@ -226,11 +256,21 @@ class Domain(Section):
     rollout: Rollout = Rollout()
     retrain: Retrain = Retrain()
     drift: Drift = Drift()
+    reviewer: Reviewer | None = None
     quota: Quota = Quota()
     drill: Drill | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Domain:
+        if self.quota.gpu < self.gpus:
+            raise ValueError(
+                f"quota.gpu is {self.quota.gpu}, and training, serving and reviewer together take up to {self.gpus}:"
+                f" raise it, or lower serving.replicas.maximum or training.nodes"
+            )
+        if self.name in self.serving.callers:
+            raise ValueError(
+                "serving.callers names the domain itself, which may always call its own model: leave it out"
+            )
         if self.data.split == "time" and self.data.event_time is None:
             raise ValueError("data.split is time, so data.event_time is needed: the column with an example's time")
         if self.data.label_delay and self.data.event_time is None:
@@ -238,6 +278,12 @@ class Domain(Section):
         if self.drift.history and self.data.event_time is None:
             raise ValueError("drift.history is set, so data.event_time is needed: it says which part of the year")
         return self
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that training, serving and reviewer take together, each at its largest."""
+        reviewer = self.reviewer.gpu * self.reviewer.replicas.maximum if self.reviewer else 0
+        return self.training.gpu + self.serving.gpu * self.serving.replicas.maximum + reviewer
 
     @property
     def namespace(self) -> str:

@@ -47,6 +47,11 @@ class Settings(BaseModel):
         return self.root / "domains"
 
     @property
+    def manifests(self) -> Path:
+        """What a cluster applies: platform, tenants, clusters."""
+        return self.root / "manifests"
+
+    @property
     def models(self) -> Path:
         """Where registered model folders lie on this machine: the volume that `pvc://models/` names."""
         return self.state / "models"

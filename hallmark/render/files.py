@@ -10,16 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from hallmark import domain as domains
-from hallmark.domain import Domain
 from hallmark.errors import HallmarkError
 from hallmark.files import replace
-from hallmark.render import inferenceservice
-from hallmark.rollout import release as releases
+from hallmark.render import inferenceservice, monitoring, reviewer, tenant
+from hallmark.render.manifest import MARK
 from hallmark.settings import Settings
 
-SERVICE = "inferenceservice.yaml"
 SCHEMA = "domain.schema.json"
-_MARK = "# Generated from "
+_READERS = (inferenceservice, reviewer, tenant, monitoring)
 
 
 class Finding(BaseModel):
@@ -37,19 +35,11 @@ class Stale(HallmarkError):
 
 def expected(settings: Settings) -> dict[Path, str]:
     """Every generated file and its text."""
+    declared = [domains.load(name, settings) for name in domains.names(settings)]
     files: dict[Path, str] = {settings.domains / SCHEMA: domains.json_schema()}
-    for name in domains.names(settings):
-        declared = domains.load(name, settings)
-        objects = inferenceservice.objects(declared, releases.read(name, settings))
-        if objects:
-            files[settings.releases / name / SERVICE] = text(declared, objects)
+    for reader in _READERS:
+        files |= reader.files(settings, declared)
     return files
-
-
-def text(domain: Domain, objects: list[dict[str, Any]]) -> str:
-    """Kubernetes objects as YAML, under a header that names their source."""
-    header = f"{_MARK}domains/{domain.name}/domain.yaml and release.yaml by `hallmark render`; edit those.\n"
-    return header + yaml.safe_dump_all(objects, sort_keys=False, width=160)
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -78,8 +68,8 @@ def write(settings: Settings) -> list[Finding]:
 
 
 def _orphans(wanted: dict[Path, str], settings: Settings) -> Iterator[Path]:
-    for path in sorted(settings.releases.glob(f"*/{SERVICE}")):
-        if path not in wanted and path.read_text(encoding="utf-8").startswith(_MARK):
+    for path in sorted([*settings.releases.glob("*/*.yaml"), *settings.manifests.rglob("*.yaml")]):
+        if path not in wanted and path.read_text(encoding="utf-8").startswith(MARK):
             yield path
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from hallmark import names
 from hallmark.domain import Domain
+from hallmark.render.manifest import manifest
+from hallmark.rollout import release as releases
 from hallmark.rollout.release import Release, Target
 from hallmark.section import amount
+from hallmark.settings import Settings
 
+FILE = "inferenceservice.yaml"
 RUNTIME = "hallmark-runtime"
 DRIFT_CONFIG = "drift-monitor"
 VERSION_LABEL = "hallmark.dev/model-version"
@@ -15,6 +22,16 @@ RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 """Knative's own: how long the last pod of a revision stays after its traffic went, so that a roll-back finds it warm."""
 DIGEST_ENV = "HALLMARK_MODEL_DIGEST"
 VERSION_ENV = "HALLMARK_MODEL_VERSION"
+
+
+def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
+    """The InferenceService of each released domain, by path."""
+    found = {}
+    for domain in declared:
+        if wanted := objects(domain, releases.read(domain.name, settings)):
+            source = f"domains/{domain.name}/domain.yaml and release.yaml"
+            found[settings.releases / domain.name / FILE] = manifest(wanted, source=source)
+    return found
 
 
 def objects(domain: Domain, release: Release) -> list[dict[str, Any]]:
@@ -34,7 +51,7 @@ def inferenceservice(domain: Domain, release: Release) -> dict[str, Any]:
         "minReplicas": serving.replicas.minimum,
         "maxReplicas": serving.replicas.maximum,
         "timeout": max(1, round(serving.timeout.total_seconds())),
-        "serviceAccountName": "predictor",
+        "serviceAccountName": names.PREDICTOR,
         "annotations": {RETENTION: f"{domain.rollout.warm.total_seconds():g}s"},
         **model_of(served),
     }
@@ -53,7 +70,7 @@ def inferenceservice(domain: Domain, release: Release) -> dict[str, Any]:
         "metadata": {
             "name": domain.name,
             "namespace": domain.namespace,
-            "labels": {"app.kubernetes.io/part-of": "hallmark", "hallmark.dev/domain": domain.name},
+            "labels": names.labels(domain.name),
             "annotations": {"serving.kserve.io/deploymentMode": "Knative"},
         },
         "spec": {"predictor": predictor},
@@ -92,7 +109,7 @@ def drift_config(domain: Domain) -> dict[str, Any]:
         "metadata": {
             "name": DRIFT_CONFIG,
             "namespace": domain.namespace,
-            "labels": {"app.kubernetes.io/part-of": "hallmark", "hallmark.dev/domain": domain.name},
+            "labels": names.labels(domain.name),
         },
         "data": {"drift.json": domain.drift.model_dump_json()},
     }

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hallmark.errors import Conflict, HallmarkError, NotFound, Refused, Unavailable
+from hallmark.names import PIPELINE
 from hallmark.remote import Remote
 from hallmark.training.submit import Request, Run, State
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
 
-SERVICE_ACCOUNT = "pipeline"
 _API = "/apis/v2beta1"
 _PAGE = 50
 _MOST_PAGES = 100
@@ -124,7 +124,7 @@ class Kubeflow:
             "experiment_id": experiment,
             "pipeline_version_reference": pipeline,
             "runtime_config": {"parameters": {name: value for name, value in given.items() if value}},
-            "service_account": SERVICE_ACCOUNT,
+            "service_account": PIPELINE,
         }
 
     def _pipeline(self, domain: str) -> dict[str, str]:

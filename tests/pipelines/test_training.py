@@ -173,7 +173,7 @@ def test_the_accelerator_comes_from_the_declaration(tmp_path: Path) -> None:
     assert all("resources" not in item["container"] for item in plain["deploymentSpec"]["executors"].values())
     shutil.copytree(ROOT / "tests" / "toy", tmp_path / "root")
     file = tmp_path / "root" / "domains" / "toy" / "domain.yaml"
-    file.write_text(file.read_text().replace("window: 10d", "window: 10d, accelerator: gpu"))
+    file.write_text(file.read_text().replace("window: 10d", "window: 10d, accelerator: gpu") + "quota: {gpu: 1}\n")
     executors = compiled(tmp_path, "toy", tmp_path / "root")["deploymentSpec"]["executors"]
     asked = executors["exec-train"]["container"]["resources"]["accelerator"]
     assert asked["resourceType"] == "nvidia.com/gpu"

@@ -15,6 +15,7 @@ import yaml
 from hallmark import domain as domains
 from hallmark.errors import DeclarationError
 from hallmark.render import files, inferenceservice
+from hallmark.render.manifest import manifest
 from hallmark.rollout import release as releases
 from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
@@ -71,7 +72,7 @@ def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
     assert files.check(settings) == []
     releases.write("fraud", Release(stable=STABLE, candidate=CANDIDATE, percent=10), settings)
     assert [finding.state for finding in files.check(settings)] == ["stale"]
-    path = settings.releases / "fraud" / files.SERVICE
+    path = settings.releases / "fraud" / inferenceservice.FILE
     path.write_text(path.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
     assert [finding.state for finding in files.check(settings)] == ["stale"]
 
@@ -82,11 +83,11 @@ def test_a_removed_domain_leaves_an_orphan_that_render_removes(settings: Setting
     shutil.rmtree(settings.domains / "fraud")
     assert [finding.state for finding in files.check(settings)] == ["orphaned"]
     files.write(settings)
-    assert not (settings.releases / "fraud" / files.SERVICE).exists()
+    assert not (settings.releases / "fraud" / inferenceservice.FILE).exists()
 
 
 def test_a_file_written_by_hand_is_never_removed(settings: Settings) -> None:
-    mine = settings.releases / "mine" / files.SERVICE
+    mine = settings.releases / "mine" / inferenceservice.FILE
     mine.parent.mkdir()
     mine.write_text("kind: InferenceService\n", encoding="utf-8")
     files.write(settings)
@@ -120,7 +121,7 @@ def test_the_runtime_is_told_what_the_domain_owes() -> None:
 @pytest.mark.parametrize("release", [Release(stable=STABLE), Release(stable=STABLE, candidate=CANDIDATE, percent=0)])
 def test_rendered_objects_keep_kserves_strict_schema(name: str, release: Release) -> None:
     domain = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
-    config, service = yaml.safe_load_all(files.text(domain, inferenceservice.objects(domain, release)))
+    config, service = yaml.safe_load_all(manifest(inferenceservice.objects(domain, release), source="a test"))
     assert config["kind"] == "ConfigMap" and json.loads(config["data"]["drift.json"])
     validator("serving.kserve.io", "inferenceservice_v1beta1").validate(service)
 

@@ -226,7 +226,7 @@ def test_apply_leaves_a_running_rollout_its_model_and_its_share(at_rest: Running
 def test_kubectl_and_the_kserve_sdk_drive_the_same_rollout(at_rest: Running, tmp_path: Path) -> None:
     from kserve import KServeClient
 
-    from hallmark.render import files
+    from hallmark.render import files, inferenceservice
 
     at_rest.release(2, 10)
     shown = at_rest.kubectl("get", "isvc", "-A")
@@ -244,7 +244,7 @@ def test_kubectl_and_the_kserve_sdk_drive_the_same_rollout(at_rest: Running, tmp
     at_rest.rollback()
     rendered = files.write(at_rest.settings)
     assert rendered
-    at_rest.kubectl("apply", "-f", str(at_rest.settings.releases / NAME / files.SERVICE))
+    at_rest.kubectl("apply", "-f", str(at_rest.settings.releases / NAME / inferenceservice.FILE))
     assert "fraud-predictor" in at_rest.kubectl("describe", "isvc", NAME, "-n", NAME)
 
 

@@ -1,0 +1,23 @@
+"""Kubernetes objects as the text of a generated file, which names its source in its first line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+MARK = "# Generated from "
+
+
+def manifest(objects: Iterable[dict[str, Any]], *, source: str) -> str:
+    """`objects` as YAML documents, under a header that names `source`, such as domains/fraud/domain.yaml."""
+    header = f"{MARK}{source} by `hallmark render`; edit that.\n"
+    return header + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=160)
+
+
+class _Plain(yaml.SafeDumper):
+    """No anchors: what stands twice is written twice, so that a file can be read and patched from the top down."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

@@ -1,0 +1,14 @@
+"""The vision-language reviewer that a domain declares, as an LLMInferenceService."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hallmark.domain import Domain
+from hallmark.settings import Settings
+
+
+def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
+    """The generated files of this kind, by path."""
+    return {}
