@@ -1,9 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and locks on them."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+
+_PAUSE = 0.01
 
 
 def replace(path: Path, text: str) -> None:
@@ -15,3 +21,22 @@ def replace(path: Path, text: str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, patience: float) -> Iterator[None]:
+    """Hold the file at `path`, which is made, alone among all processes; `TimeoutError` where it is not free within `patience` seconds.
+
+    The kernel frees it when the holder ends, however that ends.
+    """
+    until = time.monotonic() + patience
+    with path.open("w") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{path} is held by another process") from error
+                time.sleep(_PAUSE)
+        yield

@@ -6,7 +6,6 @@ Register's last act is the one that makes a version, so that a registry which fa
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -24,6 +23,7 @@ from urllib.parse import unquote, urlparse
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.errors import Conflict, NotFound, Unavailable
+from hallmark.files import locked
 from hallmark.registry import glance
 from hallmark.registry import passport as passports
 from hallmark.registry.folder import PASSPORT, verify
@@ -373,16 +373,11 @@ class Registry:
         database = _database(self.settings.tracking)
         path = self.settings.state / "registry.lock" if database is None else Path(f"{database}.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        until = time.monotonic() + patience
-        with path.open("w") as stream:
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > until:
-                        raise self._unavailable("another process is writing to it") from error
-                    time.sleep(0.01)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(path, patience=patience))
+            except TimeoutError as error:
+                raise self._unavailable("another process is writing to it") from error
             yield
 
     def _unavailable(self, came: str) -> Unavailable:

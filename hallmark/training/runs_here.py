@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -26,7 +25,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Refused, Unavailable
-from hallmark.files import replace
+from hallmark.files import locked, replace
 from hallmark.local.leash import identity
 from hallmark.settings import Settings
 from hallmark.training.submit import Key, Request, Run
@@ -57,7 +56,7 @@ class RunsHere:
         """Start it, or give the run of its key; a run that failed stays failed, so that trying again takes another key."""
         folder = self._folder(request.key)
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / "lock", request.key):
+        with _alone(folder / "lock", request.key):
             if not (folder / "process.json").is_file():
                 if not (folder / "request.json").is_file():
                     replace(folder / "request.json", request.model_dump_json(indent=2))
@@ -149,19 +148,14 @@ def _last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, key: str) -> Iterator[None]:
-    until = time.monotonic() + _PATIENCE
-    with path.open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise Unavailable(
-                        f"another process has been starting {key} for {_PATIENCE:g} s", do="look at what hangs there"
-                    ) from error
-                time.sleep(_PAUSE)
+def _alone(path: Path, key: str) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(path, patience=_PATIENCE))
+        except TimeoutError as error:
+            raise Unavailable(
+                f"another process has been starting {key} for {_PATIENCE:g} s", do="look at what hangs there"
+            ) from error
         yield
 
 

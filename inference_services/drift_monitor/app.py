@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +23,7 @@ from inference_services.drift_monitor import answers, events, exposition, state
 from inference_services.drift_monitor.monitor import Monitor
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 LARGEST = 32 * 1024 * 1024
 """Bytes of one call."""
 MOST_ANSWERS = 5000
@@ -106,27 +107,23 @@ class _Door:
 
     async def labels(self, request: Request) -> Response:
         """POST /labels: `answers.known` says what one is."""
-        if self._waiting >= MOST_WAITING:
-            return self._busy()
-        parts: list[bytes] = []
-        self._waiting += 1
-        try:
-            refused = await self._read(request, parts)
-            if refused is not None:
-                return refused
-            async with self._turn:
-                status, told = await asyncio.to_thread(self._label, b"".join(parts))
-        except ClientDisconnect:
-            return _answer(400, {"error": "the call was cut off"})
-        finally:
-            self._waiting -= 1
-            self._held -= sum(map(len, parts))
-        return _answer(status, told)
+        done = await self._whole(request, self._label)
+        return done if isinstance(done, Response) else _answer(*done)
 
     async def take(self, request: Request) -> Response:
         if not (self._remote_events or (_is_loopback(request) and not _is_forwarded(request))):
             self._monitor.counts["foreign"] += 1
             return _answer(403, {"error": "expected events from this host"})
+        headers = dict(request.headers)
+        done = await self._whole(request, lambda body: self._take(headers, body))
+        if isinstance(done, Response):
+            return done
+        accepted, wrong = done
+        status = 202 if accepted or not wrong else 400
+        return _answer(status, {"accepted": accepted, "malformed": len(wrong), "errors": wrong[:5]})
+
+    async def _whole(self, request: Request, work: Callable[[bytes], T]) -> T | Response:
+        """What `work` makes of the whole body, one at a time; a refusal where there is no room for it, or it is cut off."""
         if self._waiting >= MOST_WAITING:
             return self._busy()
         parts: list[bytes] = []
@@ -136,14 +133,12 @@ class _Door:
             if refused is not None:
                 return refused
             async with self._turn:
-                accepted, wrong = await asyncio.to_thread(self._take, dict(request.headers), b"".join(parts))
+                return await asyncio.to_thread(work, b"".join(parts))
         except ClientDisconnect:
             return _answer(400, {"error": "the call was cut off"})
         finally:
             self._waiting -= 1
             self._held -= sum(map(len, parts))
-        status = 202 if accepted or not wrong else 400
-        return _answer(status, {"accepted": accepted, "malformed": len(wrong), "errors": wrong[:5]})
 
     async def verdict(self, request: Request) -> Response:
         async with self._turn:
