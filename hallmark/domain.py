@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from hallmark.errors import DeclarationError
+from hallmark.names import taken
 from hallmark.rollout.policy import Retrain, Rollout
 from hallmark.section import Cron, Duration, Name, Quantity, Section, validated
 from hallmark.settings import Settings
@@ -262,6 +263,8 @@ class Domain(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Domain:
+        if taken(self.name):
+            raise ValueError(f"{self.name} is, or looks like, a namespace of the platform: choose another name")
         if self.quota.gpu < self.gpus:
             raise ValueError(
                 f"quota.gpu is {self.quota.gpu}, and training, serving and reviewer together take up to {self.gpus}:"

@@ -24,6 +24,29 @@ HOST = "hallmark.example"
 REGISTRY = "hallmark"
 """The prefix of our images; each cluster replaces it by its own registry, and the tag by a digest."""
 
+_TAKEN = frozenset(
+    {"default", "kubeflow", "monitoring", "karpenter", "kyverno", "kserve", "argocd", "mlflow", "hallmark"}
+)
+_OTHERS = (
+    "kube-",
+    "istio-",
+    "knative-",
+    "kueue-",
+    "cert-",
+    "external-",
+    "hallmark-",
+    "aws-",
+    "amazon-",
+    "nvidia-",
+    "gpu-",
+    "argo",
+)
+
+
+def taken(domain: str) -> bool:
+    """Would a domain of this name take a namespace that the platform itself uses?"""
+    return domain in _TAKEN or domain.startswith(_OTHERS)
+
 
 def labels(domain: str) -> dict[str, str]:
     """What every object of a domain carries."""

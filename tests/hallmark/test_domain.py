@@ -73,6 +73,13 @@ def test_a_declaration_comes_back_the_same_from_its_own_dump(declared: dict[str,
         ("drift.minimum", 5000, "minimum <= window"),
         ("data.event_time", None, "data.event_time is needed"),
         ("name", "Fraud Team", "match pattern"),
+        ("name", "kube-system", "a namespace of the platform"),
+        ("name", "monitoring", "a namespace of the platform"),
+        ("training.accelerator", "gpu", "quota.gpu is 0"),
+        ("training.nodes", 0, "greater than or equal to 1"),
+        ("serving.callers", ["fraud"], "leave it out"),
+        ("serving.availability", 1.0, "less than 1"),
+        ("reviewer", {"model": "models/x", "served_name": "x"}, "match pattern"),
     ],
 )
 def test_an_error_names_file_key_expected_and_got(
