@@ -19,37 +19,15 @@ from typing import Any
 
 from hallmark.local.routes import BUFFER, GATEWAY, OWN, REQUEST_HEADER, ROUTES, VARIANT_HEADER
 from hallmark.local.xds import TYPE, header, socket, watched
+from hallmark.metrics import GATEWAY_MILLISECONDS
 
 Json = dict[str, Any]
 
 MAX_BODY_BYTES = 16 << 20
 MAX_HEADERS_KIB = 32
 MAX_CONNECTIONS = 4096
-MILLISECONDS_LE = (
-    1,
-    2,
-    5,
-    10,
-    20,
-    35,
-    50,
-    75,
-    100,
-    150,
-    200,
-    250,
-    350,
-    500,
-    750,
-    1000,
-    1500,
-    2500,
-    5000,
-    10000,
-    30000,
-    60000,
-)
-"""Edges of the buckets of times: the objectives of models (50 and 200 ms) are among them."""
+MILLISECONDS_LE = GATEWAY_MILLISECONDS.buckets
+"""Edges of the buckets of times: every declared objective is among them."""
 
 
 def bootstrap(port: int, folder: Path) -> Json:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hallmark.local.xds import TYPE, header, seconds, socket, watched
+from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS
 
 Json = dict[str, Any]
 Variant = Literal["stable", "canary"]
@@ -24,9 +25,9 @@ ROUTES = "hallmark"
 VARIANT_HEADER = "x-hallmark-variant"
 REQUEST_HEADER = "x-hallmark-request-id"
 SHADOW_HEADER = "x-hallmark-shadow"
-REQUESTS = "envoy_hallmark_requests"
+REQUESTS = GATEWAY_REQUESTS.name
 """Counter {service, revision, answered, code, grpc}."""
-MILLISECONDS = "envoy_hallmark_milliseconds"
+MILLISECONDS = GATEWAY_MILLISECONDS.name
 """Histogram {service, revision}: _bucket with le, _sum, _count."""
 MIRRORED = "envoy_cluster_upstream_rq_xx"
 """Counter {envoy_cluster_name, envoy_response_code_class}: for `shadow_cluster` what a candidate answered to mirrored copies."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from hallmark import metrics
 from hallmark.rollout.evidence import Counts, Frozen
 from hallmark.rollout.samples import Sample
 
-GATEWAY_REQUESTS = "envoy_hallmark_requests"
-GATEWAY_BUCKETS = "envoy_hallmark_milliseconds_bucket"
-RUNTIME_ANSWERS = ("hallmark_rest_requests_total", "hallmark_grpc_requests_total")
-RUNTIME_REFUSED = "hallmark_refused_total"
-RUNTIME_BUCKETS = "hallmark_request_seconds_bucket"
+GATEWAY_REQUESTS = metrics.GATEWAY_REQUESTS.name
+GATEWAY_BUCKETS = metrics.GATEWAY_MILLISECONDS.samples[0]
+RUNTIME_ANSWERS = metrics.RUNTIME_ANSWERS
+RUNTIME_REFUSED = metrics.RUNTIME_REFUSED
+RUNTIME_BUCKETS = metrics.RUNTIME_BUCKETS
 NAMES: tuple[str, ...] = (GATEWAY_REQUESTS, GATEWAY_BUCKETS, *RUNTIME_ANSWERS, RUNTIME_REFUSED, RUNTIME_BUCKETS)
 _GRPC_FAULTS = frozenset({"2", "4", "8", "13", "14", "15"})
 """Unknown, deadline exceeded, resource exhausted, internal, unavailable, data loss: the server's, not the client's."""
-FAULT = "model"
-"""The runtime's reason for an answer that it held back."""
+FAULT = metrics.FAULT
 
 
 class Variants(Frozen):

@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hallmark.metrics import RUNTIME
+
 STALE = 30.0
 """Seconds after which counters that cannot be read any more prove nothing."""
 FEWEST = 20
 MOST = 2000
-_LINE = re.compile(rb"^hallmark_capture_(offered_total|queued)(?:\{([^}]*)\})? ([0-9.eE+]+)", re.MULTILINE)
+_OFFERED, _QUEUED = (RUNTIME[short].name.encode() for short in ("capture_offered", "capture_queued"))
+_LINE = re.compile(rb"^(%s|%s)(?:\{([^}]*)\})? ([0-9.eE+]+)" % (_OFFERED, _QUEUED), re.MULTILINE)
 _REVISION = re.compile(rb'(?:^|,)\s*revision="([^"]*)"')
 
 
@@ -78,11 +81,11 @@ class Served:
             named = _REVISION.search(labels)
             of = found.setdefault(named[1].decode(errors="replace") if named else "", {})
             of[name] = of.get(name, 0.0) + float(value)
-        counted = {revision: values for revision, values in found.items() if b"offered_total" in values}
+        counted = {revision: values for revision, values in found.items() if _OFFERED in values}
         for revision, values in counted.items():
             variant = self._variant(revision, set(counted), set(captured))
             track = self._tracks.setdefault(revision, _Track())
-            track.note(values[b"offered_total"], values.get(b"queued", 0.0), captured.get(variant, 0))
+            track.note(values[_OFFERED], values.get(_QUEUED, 0.0), captured.get(variant, 0))
         if counted:
             self._read_at = self._clock()
 

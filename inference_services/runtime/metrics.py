@@ -7,35 +7,38 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hallmark import metrics as names
 from inference_services.capture.queue import DROPS
 from inference_services.protocol.errors import REASONS
 
 PROTOCOLS = ("rest", "grpc")
 CODES = ("200", "400", "403", "404", "405", "408", "413", "415", "431", "500", "503", "other")
 STAGES = ("decode", "queue", "infer", "encode")
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+_VALUES = {
+    "rest_requests": CODES,
+    "grpc_requests": CODES,
+    "refused": REASONS,
+    "request_seconds": PROTOCOLS,
+    "stage_seconds": STAGES,
+    "cache_requests": ("hit", "miss"),
+    "connections": PROTOCOLS,
+    "capture_dropped": DROPS,
+}
+
+
+_Family = tuple[str, str, str, tuple[str, ...], tuple[float, ...]]
+
+
+def _families() -> dict[str, _Family]:
+    found: dict[str, _Family] = {}
+    for name, family in names.RUNTIME.items():
+        label = "".join(family.labels[len(names.RUNTIME_LABELS) :])
+        found[name] = (family.kind, family.help, label, _VALUES.get(name, ("",)), family.buckets)
+    return found
+
 
 # name -> (kind, help, label, values of the label, buckets)
-_FAMILIES: dict[str, tuple[str, str, str, tuple[str, ...], tuple[float, ...]]] = {
-    "rest_requests": ("counter", "Answers over REST, by HTTP status.", "code", CODES, ()),
-    "grpc_requests": ("counter", "Answers over gRPC, by the HTTP status that means the same.", "code", CODES, ()),
-    "refused": ("counter", "Requests answered without tensors, by reason.", "reason", REASONS, ()),
-    "model_calls": ("counter", "Times the model was run.", "", ("",), ()),
-    "request_seconds": ("histogram", "From the whole request to its answer.", "protocol", PROTOCOLS, _SECONDS),
-    "stage_seconds": ("histogram", "Where a request's time goes.", "stage", STAGES, _SECONDS),
-    "batch_rows": ("histogram", "Records in one call of the model.", "", ("",), _ROWS),
-    "in_flight": ("gauge", "Requests that wait for the model or are in it.", "", ("",), ()),
-    "cache_requests": ("counter", "Requests looked up in the response cache.", "result", ("hit", "miss"), ()),
-    "cache_bytes": ("gauge", "Bytes of answers in the response cache.", "", ("",), ()),
-    "access_dropped": ("counter", "Lines of the access log that could not be written.", "", ("",), ()),
-    "connections": ("gauge", "Open connections.", "protocol", PROTOCOLS, ()),
-    "capture_offered": ("counter", "Answered requests offered to the capture.", "", ("",), ()),
-    "capture_sent": ("counter", "Captured requests that the sink took.", "", ("",), ()),
-    "capture_dropped": ("counter", "Captured requests that were dropped, by reason.", "reason", DROPS, ()),
-    "capture_queued": ("gauge", "Captured requests that wait to be sent.", "", ("",), ()),
-    "capture_queued_bytes": ("gauge", "Bytes of them.", "", ("",), ()),
-}
+_FAMILIES = _families()
 
 
 def _layout() -> tuple[dict[tuple[str, str], int], int]:

@@ -1,0 +1,175 @@
+"""Every metric that Hallmark's programs export, declared once: what exports them, what reads them and the rules are written from this.
+
+A family's name is the one in `# TYPE`; `samples` are the names that carry its values. Labels are those that the program itself
+writes; a scrape adds its own (namespace, pod, instance, job), and rules read those too. Edges of histograms of time hold the
+`serving.latency_objective` of every declared domain: between two edges nobody can count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+class Family(NamedTuple):
+    """One metric: its name as `# TYPE` has it, what it means, its labels, and a histogram's edges."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names of its series, without those of a client library (`_created`)."""
+        if self.kind == "histogram":
+            return (f"{self.name}_bucket", f"{self.name}_sum", f"{self.name}_count")
+        return (self.name,)
+
+
+SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.03, 0.05, 0.06, 0.08),
+    *(0.1, 0.2, 0.25, 0.3, 0.5, 1.0, 1.5, 2.5, 5.0),
+)
+"""Edges of the model server's times. Add an objective that is none of them here and to `MILLISECONDS`; it costs a series."""
+MILLISECONDS = (
+    *(1, 2, 5, 10, 20, 30, 35, 50, 60, 75, 80, 100, 150, 200, 250, 300, 350, 500, 750),
+    *(1000, 1500, 2500, 5000, 10000, 30000, 60000),
+)
+"""Edges of the gateway's times: of the cluster of one, and by `ISTIO_EDGES` of Istio's gateways."""
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+# The model server: inference_services/runtime. Short name, as its code counts -> family.
+
+RUNTIME_LABELS = ("model", "version", "revision", "variant")
+"""On every series of the model server: who answers. `variant` is the revision where nothing else is set."""
+
+
+def _runtime(*families: tuple[str, Kind, str, str, tuple[float, ...]]) -> dict[str, Family]:
+    found = {}
+    for short, kind, shown, label, buckets in families:
+        name = f"hallmark_{short}_total" if kind == "counter" else f"hallmark_{short}"
+        found[short] = Family(name, kind, shown, (*RUNTIME_LABELS, *([label] if label else [])), buckets)
+    return found
+
+
+RUNTIME: dict[str, Family] = _runtime(
+    ("rest_requests", "counter", "Answers over REST, by HTTP status.", "code", ()),
+    ("grpc_requests", "counter", "Answers over gRPC, by the HTTP status that means the same.", "code", ()),
+    ("refused", "counter", "Requests answered without tensors, by reason.", "reason", ()),
+    ("model_calls", "counter", "Times the model was run.", "", ()),
+    ("request_seconds", "histogram", "From the whole request to its answer.", "protocol", SECONDS),
+    ("stage_seconds", "histogram", "Where a request's time goes.", "stage", SECONDS),
+    ("batch_rows", "histogram", "Records in one call of the model.", "", _ROWS),
+    ("in_flight", "gauge", "Requests that wait for the model or are in it.", "", ()),
+    ("cache_requests", "counter", "Requests looked up in the response cache.", "result", ()),
+    ("cache_bytes", "gauge", "Bytes of answers in the response cache.", "", ()),
+    ("access_dropped", "counter", "Lines of the access log that could not be written.", "", ()),
+    ("connections", "gauge", "Open connections.", "protocol", ()),
+    ("capture_offered", "counter", "Answered requests offered to the capture.", "", ()),
+    ("capture_sent", "counter", "Captured requests that the sink took.", "", ()),
+    ("capture_dropped", "counter", "Captured requests that were dropped, by reason.", "reason", ()),
+    ("capture_queued", "gauge", "Captured requests that wait to be sent.", "", ()),
+    ("capture_queued_bytes", "gauge", "Bytes of them.", "", ()),
+)
+RUNTIME_ANSWERS = (RUNTIME["rest_requests"].name, RUNTIME["grpc_requests"].name)
+RUNTIME_REFUSED = RUNTIME["refused"].name
+RUNTIME_BUCKETS = RUNTIME["request_seconds"].samples[0]
+FAULT = "model"
+"""The model server's reason for an answer that it held back: NaN, a wrong shape, out of range, or an error in feature code."""
+OVERLOADED = "overloaded"
+"""Its reason for a request that it refused at once, because it would not be done in time."""
+
+# The drift monitor: inference_services/drift_monitor.
+
+
+def _drift(*families: tuple[str, Kind, str, tuple[str, ...]]) -> dict[str, Family]:
+    return {short: Family(f"hallmark_drift_{short}", kind, shown, labels) for short, kind, shown, labels in families}
+
+
+_COLUMN = ("variant", "column")
+DRIFT: dict[str, Family] = _drift(
+    ("events_total", "counter", "Exchanges joined, and what became of other events.", ("fate",)),
+    ("unreadable_total", "counter", "Records that cannot be observed.", ()),
+    ("waiting", "gauge", "Halves that wait for the other half.", ()),
+    ("requests_total", "counter", "Requests joined with their responses.", ("variant",)),
+    ("window_rows", "gauge", "Records in the window.", ("variant",)),
+    ("verdict", "gauge", "1 for the state that holds.", ("variant", "state")),
+    ("captured_ratio", "gauge", "Share of the served requests that came here.", ("variant",)),
+    ("psi", "gauge", "Population stability index against the reference, less what chance gives.", _COLUMN),
+    (
+        "shift",
+        "gauge",
+        "Shift of a number's ranks (Cliff's delta), of embeddings (2 AUC - 1), or growth of the error on labels.",
+        _COLUMN,
+    ),
+    ("effect", "gauge", "The larger of index and shift over its threshold; drift begins at 1.", _COLUMN),
+    ("input_lag_seconds", "gauge", "From an input's event time to its scoring.", ("variant", "quantile")),
+    ("stale_ratio", "gauge", "Share of records whose input was too old when it was scored.", ("variant",)),
+    ("final_labels", "gauge", "Final labels that the error is judged on.", ("variant",)),
+    ("missing_ratio", "gauge", "Share of records without the value.", _COLUMN),
+)
+
+# The gateway: Envoy in the cluster of one; on a real cluster Istio's counts under these names (hallmark/render/istio.py).
+
+GATEWAY_REQUESTS = Family(
+    "envoy_hallmark_requests",
+    "counter",
+    "Requests that clients sent, by the revision each was meant for and who answered.",
+    ("service", "revision", "answered", "code", "grpc"),
+)
+GATEWAY_MILLISECONDS = Family(
+    "envoy_hallmark_milliseconds",
+    "histogram",
+    "First byte of a request to the last of its answer, tries included.",
+    ("service", "revision"),
+    MILLISECONDS,
+)
+ISTIO_EDGES = ("sidecar.istio.io/statsHistogramBuckets", f'{{"istiocustom":[{",".join(map(str, MILLISECONDS))}]}}')
+"""The annotation that gives the pods of Istio's gateways the edges above. Of the objectives declared here, its own have 50 ms only."""
+
+# The watch: hallmark/rollout/pulse.py. `domain` is the namespace too; a scrape's own `namespace` is the watch's.
+
+
+def _watch(*families: tuple[str, Kind, str, tuple[str, ...]]) -> dict[str, Family]:
+    return {
+        short: Family(f"hallmark_{short}", kind, shown, ("domain", *labels)) for short, kind, shown, labels in families
+    }
+
+
+WATCH: dict[str, Family] = _watch(
+    ("watch_lease_held", "gauge", "1 where this watch holds the domain's lease.", ()),
+    ("watch_looks_total", "counter", "Looks at the domain, by how they went.", ("result",)),
+    ("watch_last_look_timestamp_seconds", "gauge", "When a look at the domain last went well.", ()),
+    ("rollout_running", "gauge", "1 while a candidate is in shadow or gets a share.", ()),
+    ("rollout_percent", "gauge", "The candidate's share of the traffic; 0 in shadow.", ()),
+    ("rollout_started_timestamp_seconds", "gauge", "When the rollout under way began.", ()),
+    ("rollout_step_timestamp_seconds", "gauge", "When it came to its share of now.", ()),
+    ("rollout_deadline_timestamp_seconds", "gauge", "When it is rolled back, if it is not promoted by then.", ()),
+    ("rollout_version", "gauge", "The model's version, by variant.", ("variant",)),
+    ("rollout_revision", "gauge", "1 for the revision of each variant.", ("variant", "revision")),
+    ("rollout_entries_total", "counter", "Entries of the timeline since this watch began, by kind.", ("kind",)),
+    ("rollout_last_entry_timestamp_seconds", "gauge", "When the last entry of this kind was written.", ("kind",)),
+    ("registry_newest_timestamp_seconds", "gauge", "When the domain's newest version was registered.", ()),
+)
+
+
+def exposed(family: Family, samples: Iterable[tuple[Mapping[str, object], float]]) -> str:
+    """A counter or gauge in Prometheus's text format (0.0.4): each sample is its labels and its value."""
+    lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.kind}"]
+    for labels, value in samples:
+        written = ",".join(f'{name}="{_escaped(str(text))}"' for name, text in labels.items())
+        lines.append(f"{family.name}{{{written}}} {_number(value)}" if written else f"{family.name} {_number(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    """Six digits; whole where that would cut off a count or a time."""
+    return f"{value:g}" if abs(value) < 1e6 else repr(value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
