@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +13,18 @@ import typer
 
 from hallmark.cli.console import say
 from hallmark.cli.serve import Kubeconfig, connected
+from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
+    from hallmark.registry.store import Registry
     from hallmark.rollout.actuator import Actuator
     from hallmark.rollout.observer import Source
+    from hallmark.rollout.pulse import Pulse
     from hallmark.rollout.timeline import Entry
     from hallmark.settings import Settings
     from hallmark.training.submit import Runner
+
+_REGISTRY_SECONDS = 600.0
 
 
 def watch(
@@ -48,6 +55,9 @@ def watch(
         Path | None,
         typer.Option(help="File with the token for both, such as a projected service account's.", show_default=False),
     ] = None,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Serve /metrics and /live for Prometheus here; 0: do not.")
+    ] = 0,
     kubeconfig: Kubeconfig = None,
 ) -> None:
     """Watch domains until ctrl-c: drift starts a training, its version a rollout, evidence moves it forward or back.
@@ -59,6 +69,7 @@ def watch(
     from hallmark.registry.store import Registry
     from hallmark.rollout.lease import Fence, Lease
     from hallmark.rollout.operator import Operator
+    from hallmark.rollout.pulse import Pulse, serving
     from hallmark.rollout.record import Record
     from hallmark.rollout.watch import LEASE, Watch
     from hallmark.settings import Settings
@@ -69,6 +80,7 @@ def watch(
     actuator = connected(settings, kubeconfig)
     given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": options(option or [])}
     training = {key: value for key, value in given.items() if value}
+    pulse = Pulse()
 
     def make(name: str, fence: Fence) -> Operator:
         return Operator(
@@ -78,7 +90,7 @@ def watch(
             registry=Registry(settings),
             runner=_runner(settings, kubeflow, token),
             settings=settings,
-            tell=_teller(name),
+            tell=_teller(name, pulse),
             training=training,
             fence=fence.token,
         )
@@ -90,10 +102,39 @@ def watch(
         make=make,
         every=every,
         note=say,
+        pulse=pulse,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watching.stop.set())
-    watching.run()
+    with contextlib.ExitStack() as stack:
+        if metrics_port:
+            _enter(stack, serving(pulse, port=metrics_port), metrics_port)
+            asking = threading.Thread(
+                target=_ask_registry, args=(Registry(settings), list(domains), pulse, watching.stop), daemon=True
+            )
+            asking.start()
+        watching.run()
+
+
+def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[int], port: int) -> None:
+    try:
+        stack.enter_context(server)
+    except OSError as error:
+        raise HallmarkError(
+            f"port {port} cannot be listened on", came=str(error.strerror or error), do="take another --metrics-port"
+        ) from error
+
+
+def _ask_registry(registry: Registry, names: Sequence[str], pulse: Pulse, stop: threading.Event) -> None:
+    """Keep the age of each domain's newest version; apart from the looks, which a registry that is slow may not hold up."""
+    while True:
+        for name in names:
+            # One that is down says so where it is needed; here the last known age goes on growing.
+            with contextlib.suppress(HallmarkError):
+                if known := registry.versions(name):
+                    pulse.registered(name, max(version.created for version in known))
+        if stop.wait(_REGISTRY_SECONDS):
+            return
 
 
 def _source(actuator: Actuator, settings: Settings, prometheus: str, token: Path | None) -> Source:
@@ -122,8 +163,9 @@ def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:
     return RunsHere(settings)
 
 
-def _teller(name: str) -> Callable[[Entry], None]:
+def _teller(name: str, pulse: Pulse) -> Callable[[Entry], None]:
     def tell(entry: Entry) -> None:
+        pulse.told(name, entry)
         say(f"{entry.at:%H:%M:%S}  {name:<10} {entry.kind:<9} {entry.text}")
 
     return tell

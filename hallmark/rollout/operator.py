@@ -24,6 +24,7 @@ from hallmark.rollout.decision import Reason, Step, decide
 from hallmark.rollout.evidence import Counts, Exposure, Phase, Progress
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.observer import Observer, Source
+from hallmark.rollout.pulse import Look
 from hallmark.rollout.record import Memory, Record, Submitted
 from hallmark.rollout.release import Target
 from hallmark.rollout.timeline import Entry, Kind, Point, Side
@@ -65,6 +66,7 @@ class Operator:
     ) -> None:
         self.domain = domain
         self.fence = fence
+        self.look = Look()
         self._actuator = actuator
         self._source = source
         self._registry = registry
@@ -91,12 +93,14 @@ class Operator:
     def tick(self) -> None:
         """Look once, and do what is to be done. What fails is told, and tried again at the next tick."""
         now = self._clock()
+        self.look = self.look.model_copy(update={"failed": False})
         try:
             live = self._actuator.live(self.domain.name)
             if live is not None:
                 self._step(live, now)
         except HallmarkError as error:
             # A conflict too: somebody else changed the object, and the next tick sees what they did.
+            self.look = self.look.model_copy(update={"failed": True})
             self._trouble(error, now)
         self._keep(now)
 
@@ -119,6 +123,7 @@ class Operator:
         target = live_target(live)
         component = predictor_status(live)
         created, rolled_out = component.get("latestCreatedRevision"), component.get("latestRolledoutRevision")
+        self.look = Look(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
         if percent is None or not rolled_out or percent >= 100:
             self._rest(live, str(rolled_out or ""), now)
         elif target == releases.read(self.domain.name, self._settings).stable:
@@ -134,6 +139,7 @@ class Operator:
         progress = self._progress(live, target, percent, now)
         if progress is None:
             return
+        self.look = self._underway(live, progress)
         observer = self._observer_of(progress)
         evidence = observer.look(live, progress, now=now)
         self._memory = self._memory.model_copy(
@@ -232,7 +238,20 @@ class Operator:
         )
         self._over(good.version if good else 0)
 
+    def _underway(self, live: Object, progress: Progress) -> Look:
+        created = predictor_status(live).get("latestCreatedRevision")
+        return Look(
+            progress=progress,
+            deadline=progress.started + self.domain.rollout.deadline,
+            revisions={**self.look.revisions, **({"canary": str(created)} if created else {})},
+            versions={**self.look.versions, "canary": progress.version},
+        )
+
+    def _versions(self) -> dict[str, int]:
+        return {"stable": self._memory.stable} if self._memory.stable else {}
+
     def _over(self, stable: int) -> None:
+        self.look = Look(revisions=self.look.revisions, versions={"stable": stable} if stable else {})
         self._memory = self._memory.model_copy(update={"stable": stable})
         self._observer, self._said, self._seen = None, (), None
         self._memory = self._memory.model_copy(update={"rollout": "", "exposures": (), "series": None})

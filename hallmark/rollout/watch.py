@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hallmark.errors import HallmarkError
 from hallmark.rollout.lease import Fence, Lease
+from hallmark.rollout.pulse import Pulse
 
 if TYPE_CHECKING:
     from hallmark.rollout.operator import Operator
@@ -24,7 +25,7 @@ Note = Callable[[str], None]
 class Watch:
     """Ticks the operator of each of `names` every `every` seconds while its lease is held; `run` until `stop` is set.
 
-    lease: the lease of a domain's namespace.  above: the highest token that was ever written there.  make: an operator with the token of that lease.  note: hears who holds what.
+    lease: the lease of a domain's namespace.  above: the highest token that was ever written there.  make: an operator with the token of that lease.  note: hears who holds what.  pulse: counts for Prometheus.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Watch:
         every: float,
         note: Note,
         identity: str = "",
+        pulse: Pulse | None = None,
     ) -> None:
         self.stop = threading.Event()
         self._names = list(names)
@@ -46,6 +48,7 @@ class Watch:
         self._every = every
         self._note = note
         self._identity = identity or f"{socket.gethostname()}-{os.getpid()}"
+        self._pulse = pulse or Pulse()
 
     def run(self) -> None:
         """Watch until told to stop; every lease is given back then."""
@@ -57,6 +60,7 @@ class Watch:
 
     def _follow(self, name: str) -> None:
         lease = self._lease(name)
+        self._pulse.held(name, False)
         said = ""
         while not self.stop.is_set():
             try:
@@ -78,10 +82,12 @@ class Watch:
         """Tick while the lease is held. A step may take long (a model that loads), so renewing has a thread of its own."""
         held = _Held(lease, fence)
         self._note(f"{name}: watched from here, fencing token {fence.token}")
+        self._pulse.held(name, True)
         try:
             operator = self._make(name, fence)
             while held.is_ours and not self.stop.is_set():
                 operator.tick()
+                self._pulse.looked(name, operator.look)
                 self.stop.wait(self._every)
             if held.is_ours:
                 operator.close()
@@ -89,6 +95,7 @@ class Watch:
             self._note(f"{name}: {error.message}; begins again")
             self.stop.wait(self._every)
         finally:
+            self._pulse.held(name, False)
             held.end()
 
 
