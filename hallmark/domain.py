@@ -107,6 +107,22 @@ class Replicas(Section):
         return self
 
 
+class Traffic(Section):
+    """How much is asked, for what it costs and how many pods that takes; what really comes is in the metrics."""
+
+    mean: float = Field(gt=0, description="Requests a second, averaged over a month.")
+    peak: float = Field(gt=0, description="Requests a second in the busiest minute.")
+    payload: Quantity = Field(default="2Ki", description="Bytes of a request and its answer together.")
+    work: Literal["rows", "photos"] = "rows"
+    active: float = Field(default=1.0, gt=0, le=1, description="Share of a month's hours in which any come.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Traffic:
+        if self.mean > self.peak:
+            raise ValueError(f"expected mean <= peak, came {self.mean:g} > {self.peak:g}")
+        return self
+
+
 class Serving(Section):
     """What one serving pod gets, and what it owes."""
 
@@ -127,6 +143,7 @@ class Serving(Section):
         default="fp32",
         description="int8: tried at each training, and served only where the gate allows it and it is faster.",
     )
+    traffic: Traffic = Field(default=Traffic(mean=1, peak=5), description="What is expected; `hallmark tco` reads it.")
     cache: Quantity | None = Field(
         default=None, description="Memory for answers to records that come again, such as 64Mi; none without it."
     )
