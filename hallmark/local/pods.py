@@ -95,8 +95,12 @@ def make(
             volumes.materialise(volume, home / "volumes" / str(volume.get("name")), config_map)
 
     def plan(container: str) -> containers.Plan:
-        # Every container sees the model: the drift monitor reads the profile that lies beside it.
-        mounts = {volumes.MODELS_MOUNT: volumes.folder(template["storageUri"], models)}
+        # As KServe does, the model goes to the container that serves it and to no other; that one publishes what others need.
+        mounts = (
+            {volumes.MODELS_MOUNT: volumes.folder(template["storageUri"], models)}
+            if container == predictor.MAIN
+            else {}
+        )
         write_volumes()
         for mount in by_name[container].get("volumeMounts") or []:
             mounts[mount["mountPath"]] = home / "volumes" / mount["name"] / mount.get("subPath", "")

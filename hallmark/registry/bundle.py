@@ -27,10 +27,11 @@ _RESTORE = "restore the folder from the registry"
 
 @dataclass(frozen=True)
 class Bundle:
-    """The verified bytes of a model folder, those that were asked for."""
+    """The verified bytes of a model folder, those that were asked for; `manifest` is what the digest is of."""
 
     digest: str
     files: Mapping[str, bytes]
+    manifest: bytes = b""
 
     @property
     def signature(self) -> Signature:
@@ -61,8 +62,11 @@ class Bundle:
         return module.answer, tuple(module.OUTPUTS)
 
 
-def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED) -> Bundle:
-    """All bytes of the folder checked against its manifest and that against `expected`, and those of `keep`; or `ModelRefused`."""
+def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, whole: bool = True) -> Bundle:
+    """All bytes of the folder checked against its manifest and that against `expected`, and those of `keep`; or `ModelRefused`.
+
+    whole: with False the folder may hold less than its manifest names, as long as what is kept is there.
+    """
     if not folder.is_dir():
         raise ModelRefused("there is no model folder", expected=f"a folder with a {MANIFEST}", came=str(folder))
     digest, manifest = _read(folder, MANIFEST, keep=True)
@@ -76,12 +80,14 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED) -
         )
     files = {}
     for name, recorded in sorted(entries.items()):
+        if not whole and name not in keep:
+            continue
         came, data = _read(folder, name, keep=name in keep)
         if came != recorded:
             raise ModelRefused(f"{name} of the model was changed", expected=recorded, came=came, do=_RESTORE)
         if name in keep:
             files[name] = data
-    bundle = Bundle(digest, files)
+    bundle = Bundle(digest, files, manifest)
     if "model.onnx" in keep:
         self_contained(bundle.file("model.onnx"))
     return bundle

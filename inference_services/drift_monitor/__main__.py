@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from typing import NoReturn
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from hallmark.errors import HallmarkError
 from inference_services.drift_monitor import options, reference
 from inference_services.drift_monitor.app import app
+from inference_services.drift_monitor.follow import Following
 from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.options import Options
+from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.served import Served
 
 
@@ -21,14 +26,15 @@ def main() -> int:
     # uvicorn raises the signal again once all is closed; this makes that a clean end.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _end)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     chosen = options.read()
     try:
-        monitor = build(chosen)
+        served = application(chosen)
     except HallmarkError as error:
         sys.stderr.write(f"drift monitor: {error}\n")
         return error.exit_code
     uvicorn.run(
-        app(monitor, state_file=chosen.state, remote_events=chosen.remote_events),
+        served,
         host=chosen.host,
         port=chosen.port,
         ws="none",
@@ -41,9 +47,23 @@ def main() -> int:
     return 0
 
 
-def build(chosen: Options) -> Monitor:
-    """The monitor that the options describe; `ModelRefused` or `DeclarationError`."""
-    found = reference.read(chosen.model_dir, expected=chosen.digest)
+def application(chosen: Options) -> ASGIApp:
+    """What is served: the monitor of the folder given, or of the model that its server publishes; errors as in `build`."""
+
+    def make(monitor: Monitor) -> Starlette:
+        return app(monitor, state_file=chosen.state, remote_events=chosen.remote_events)
+
+    if chosen.published is None:
+        return make(build(chosen))
+    options.drift(chosen.config)  # What is wrong with it is told now, and not when the first model comes.
+    return Following(chosen.published, lambda found: make(build(chosen, found)), digest=chosen.digest)
+
+
+def build(chosen: Options, found: Reference | None = None) -> Monitor:
+    """The monitor that the options describe, of the model `found` or of the folder given; `ModelRefused` or `DeclarationError`."""
+    if found is None:
+        assert chosen.model_dir is not None  # noqa: S101 - one of the two is required
+        found = reference.read(chosen.model_dir, expected=chosen.digest)
     monitor = Monitor(found, options.drift(chosen.config), service=chosen.service)
     if chosen.runtime_metrics_url:
         monitor.served = Served(chosen.runtime_metrics_url, captured=monitor.captured)

@@ -18,7 +18,8 @@ from hallmark.section import validated
 class Options:
     """How one monitor runs."""
 
-    model_dir: Path
+    model_dir: Path | None
+    published: Path | None
     port: int
     host: str
     config: Path | None
@@ -35,7 +36,9 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         prog="python -m inference_services.drift_monitor",
         description="Keep a window of captured traffic per variant and say whether it has drifted.",
     )
-    parser.add_argument("--model-dir", type=Path, required=True, help="the served model's folder")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--model-dir", type=Path, help="the served model's folder")
+    model.add_argument("--published", type=Path, help="where the model's server publishes it; waited for, and followed")
     parser.add_argument("--port", type=int, default=9090)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s); a pod needs 0.0.0.0")
     parser.add_argument("--remote-events", action="store_true", help="take events from other hosts too")

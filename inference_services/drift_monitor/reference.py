@@ -15,6 +15,7 @@ from hallmark.drift.profile import Profile
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Columns
 from hallmark.registry import bundle
+from hallmark.registry.bundle import Bundle
 from hallmark.registry.folder import Signature
 
 
@@ -32,7 +33,11 @@ class Reference:
 
 def read(folder: Path, *, expected: str | None = None) -> Reference:
     """The reference in a model folder, checked against its manifest and `expected` before any of it runs; or `ModelRefused`."""
-    found = bundle.read(folder, expected=expected, keep=bundle.WATCHED)
+    return of(bundle.read(folder, expected=expected, keep=bundle.WATCHED))
+
+
+def of(found: Bundle) -> Reference:
+    """The reference in verified files; or `ModelRefused`."""
     code = found.code("features.py")
     try:
         profile = Profile.model_validate_json(found.file("profile.json"))

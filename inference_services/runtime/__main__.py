@@ -5,17 +5,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hallmark.errors import HallmarkError
+
+if TYPE_CHECKING:
+    from hallmark.registry.bundle import Bundle
+
+_POD = re.compile(r"^([a-z0-9][a-z0-9-]*-predictor)-[a-z0-9]{1,10}-[a-z0-9]{5}$")
 
 _ENVIRONMENT = """environment:
   HALLMARK_MODEL_DIGEST   sha256:… that the model folder must have; nothing is loaded before it is checked
   HALLMARK_MODEL_VERSION  the version that answers and metadata name
   HALLMARK_VARIANT        stable or canary; the revision where it is not set
   K_REVISION              the revision, as Knative sets it
+  HOSTNAME                a pod's name; where there is no K_REVISION, its Deployment's name in it is the revision
   POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
 
 exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder was refused"""
@@ -32,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add = flags.add_argument
     add("--model-name", required=True, help="name in the paths, the domain's")
     add("--model-dir", required=True, type=Path, help="the model folder")
+    add("--publish", type=Path, help="folder for what the drift monitor needs of the model; none without it")
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="REST and /metrics (%(default)s)")
     add("--grpc-port", type=int, default=8081, help="gRPC; 0 for none (%(default)s)")
@@ -78,10 +88,14 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     from hallmark.registry import bundle
 
+    served, watched = bundle.SERVED, bundle.WATCHED if flags.publish else frozenset()
     expected = env.get("HALLMARK_MODEL_DIGEST")
     if not expected:
         logging.getLogger(__name__).warning("HALLMARK_MODEL_DIGEST is not set: any whole model folder will be served")
-    verified = bundle.read(flags.model_dir, expected=expected)
+    verified = bundle.read(flags.model_dir, expected=expected, keep=served | watched)
+    if flags.publish:
+        _publish(verified, flags.publish)
+        verified = replace(verified, files={name: data for name, data in verified.files.items() if name in served})
 
     from inference_services.capture import queue as capture
     from inference_services.protocol import schema
@@ -94,7 +108,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         http_port=flags.http_port,
         grpc_port=flags.grpc_port or None,
         version=env.get("HALLMARK_MODEL_VERSION", ""),
-        revision=env.get("K_REVISION", ""),
+        revision=env.get("K_REVISION") or workload(env.get("HOSTNAME", "")),
         namespace=env.get("POD_NAMESPACE", ""),
         variant=env.get("HALLMARK_VARIANT", ""),
         provider=flags.provider,
@@ -121,6 +135,23 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         ),
     )
     return server.run(options, verified, count=flags.workers or workers.cores(threads=env.get("OMP_NUM_THREADS", "")))
+
+
+def _publish(verified: Bundle, to: Path) -> None:
+    from hallmark.registry import publication
+
+    log = logging.getLogger(__name__)
+    try:
+        log.info("published what the drift monitor needs: %s", publication.publish(verified, to))
+    except OSError as error:
+        # Drift goes unseen, and the monitor says so; requests are answered all the same.
+        log.warning("the model cannot be published to %s, so drift is not watched: %s", to, error.strerror or error)
+
+
+def workload(pod: str) -> str:
+    """The Deployment of a pod that KServe made in Standard mode, such as fraud-v2-predictor; empty for another name."""
+    found = _POD.match(pod)
+    return found[1] if found else ""
 
 
 def _workers(text: str) -> int:
