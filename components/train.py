@@ -18,7 +18,7 @@ def train(
     validation: Input[Dataset],
     trained: Output[Model],
 ) -> None:
-    """Weights only; the graph asks for an accelerator where the domain declares one."""
+    """Weights only; on the nodes, processors and accelerators that the domain declares."""
     from pathlib import Path
 
     from hallmark.training import steps
@@ -30,4 +30,5 @@ def train(
         training=Path(training.path),
         validation=Path(validation.path),
         trained=Path(trained.path),
+        addresses=steps.elsewhere(training=training.uri, validation=validation.uri, trained=trained.uri),
     )

@@ -28,13 +28,16 @@ from components.validate import validate
 from hallmark import domain as domains
 from hallmark.domain import Domain
 from hallmark.settings import Settings
-
-ACCELERATORS = {"gpu": "nvidia.com/gpu"}
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+from pipelines.placement import place
 
 
-def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER) -> Any:
-    """The graph of one domain's training, its declaration as defaults.
+def pipeline(
+    declared: Domain,
+    *,
+    scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
+    image: str = TRAINING_IMAGE,
+) -> Any:
+    """The graph of one domain's training, its declaration as defaults; `image` is what its steps are told that they run.
 
     A scheduled run leaves `as_of` empty and is as of the time it was scheduled for. `load` is never cached: with unchanged
     parameters Kubeflow would take a day's retraining for done. `correlation` names what the run is an answer to; it goes to
@@ -109,18 +112,15 @@ def pipeline(declared: Domain, *, scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIM
                 **papers,
             )
             registered.set_caching_options(False)  # its effect is elsewhere
-        if training.accelerator in ACCELERATORS:
-            fitted.set_accelerator_type(ACCELERATORS[training.accelerator]).set_accelerator_limit(1)
         for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered):
-            for name, value in QUIET.items():
-                task.set_env_variable(name, value)
+            place(task, declared, image=image)
 
     return graph
 
 
 def compile_to(path: Path, domain: str, *, image: str | None = None, settings: Settings | None = None) -> None:
     """Write the domain's graph as Kubeflow's intermediate representation; `image` instead of the unqualified one."""
-    graph = pipeline(domains.load(domain, settings))
+    graph = pipeline(domains.load(domain, settings), image=image or TRAINING_IMAGE)
     path.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(graph, str(path))
     if image is not None:
@@ -158,7 +158,7 @@ def main() -> None:
     run(request["domain"], request["arguments"], Path(request["workspace"]))
 
 
-__all__ = ["ACCELERATORS", "TRAINING_IMAGE", "compile_to", "main", "pipeline", "run"]
+__all__ = ["TRAINING_IMAGE", "compile_to", "main", "pipeline", "run"]
 
 if __name__ == "__main__":
     main()

@@ -22,6 +22,7 @@ _FRAMES = ("numpy", "pandas", "pyarrow")
 _MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
 _COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
 _MINE = ("run.py", "chain.py", "process.py", "cache.py", "journal.py", "passport.py", "store.py", "glance.py")
+_AWAY = ("submit.py", "runs_here.py", "graph.py", "kubeflow.py", "schedule.py", "cron.py", "pods.py")
 _AFTER_FIT = (
     "evaluate.py",
     "metrics.py",
@@ -40,7 +41,7 @@ VALIDATE = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRA
 SPLIT = Uses(
     (*_COMMON, *(f"training/{it}.py" for it in ("split", "leakage", "metrics"))), ("features",), ("data",), _FRAMES
 )
-TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AFTER_FIT))
+TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AWAY, *_AFTER_FIT))
 QUANTIZE = Uses(
     (*_COMMON, "training/*.py", "registry/*.py"),
     ("features", "model"),
@@ -158,12 +159,43 @@ def split(domain: str, *, as_of: str, seed: int, examples: Path, training: Path,
     dataset.write(parts.test, test)
 
 
+def elsewhere(**addresses: str) -> dict[str, str]:
+    """Where artifacts lie for other machines, by name; empty where all of it is on this one."""
+    return addresses if all("://" in each for each in addresses.values()) else {}
+
+
 @step(uses=TRAIN, reads=("training", "validation"), writes=("trained",))
-def train(domain: str, *, seed: int, options: dict[str, Any], training: Path, validation: Path, trained: Path) -> None:
-    """Fit the domain's model and keep it in its own form, weights only."""
+def train(
+    domain: str,
+    *,
+    seed: int,
+    options: dict[str, Any],
+    training: Path,
+    validation: Path,
+    trained: Path,
+    addresses: dict[str, str] | None = None,
+) -> None:
+    """Fit the domain's model and keep it in its own form, weights only.
+
+    addresses: of training, validation and trained, where others reach them: a domain that declares several nodes is trained on them.
+    """
     from hallmark.data import dataset
     from hallmark.training.model import examples
 
+    if addresses and domains.load(domain).training.nodes > 1:
+        from hallmark.training import distributed
+
+        distributed.train(
+            domain,
+            seed=seed,
+            options=whole(options),
+            training=training,
+            validation=validation,
+            trained=trained,
+            addresses=addresses,
+            code=TRAIN.digest(domain, Settings.load()),
+        )
+        return
     model = domains.module(domain, "model")
     fitted = model.fit(
         examples(domain, dataset.read(training)),

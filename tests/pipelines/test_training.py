@@ -168,9 +168,23 @@ def test_kubeflow_is_shown_plots_metrics_and_slices(spec: dict[str, Any]) -> Non
     }
 
 
+def test_every_container_has_limits_and_the_one_that_trains_has_the_declared_ones(spec: dict[str, Any]) -> None:
+    training = domains.load(spec["pipelineInfo"]["name"].removesuffix("-training"), settings(ROOT)).training
+    executors = spec["deploymentSpec"]["executors"]
+    for name, executor in executors.items():
+        resources = executor["container"]["resources"]
+        for key in ("resourceCpuLimit", "resourceMemoryLimit", "resourceCpuRequest", "resourceMemoryRequest"):
+            assert resources[key], (name, key)
+        assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"], name
+        assert ("accelerator" in resources) == (name == "exec-train" and training.gpu == 1)
+    train = executors["exec-train"]["container"]["resources"]
+    if training.nodes == 1:
+        assert (train["resourceCpuLimit"], train["resourceMemoryLimit"]) == (training.cpu, training.memory)
+    else:  # it only waits for the nodes that do
+        assert (train["resourceCpuLimit"], train["resourceMemoryLimit"]) == ("1", "2Gi")
+
+
 def test_the_accelerator_comes_from_the_declaration(tmp_path: Path) -> None:
-    plain = compiled(tmp_path, "fraud")
-    assert all("resources" not in item["container"] for item in plain["deploymentSpec"]["executors"].values())
     shutil.copytree(ROOT / "tests" / "toy", tmp_path / "root")
     file = tmp_path / "root" / "domains" / "toy" / "domain.yaml"
     file.write_text(file.read_text().replace("window: 10d", "window: 10d, accelerator: gpu") + "quota: {gpu: 1}\n")
@@ -178,7 +192,60 @@ def test_the_accelerator_comes_from_the_declaration(tmp_path: Path) -> None:
     asked = executors["exec-train"]["container"]["resources"]["accelerator"]
     assert asked["resourceType"] == "nvidia.com/gpu"
     assert asked["resourceCount"] == "1"
-    assert "resources" not in executors["exec-evaluate"]["container"]
+    assert "accelerator" not in executors["exec-evaluate"]["container"]["resources"]
+    train, evaluate = (platform(tmp_path)[f"exec-{step}"] for step in ("train", "evaluate"))
+    assert train["nodeSelector"]["labels"] == {"hallmark.dev/pool": "gpu-training"}
+    assert train["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+    assert train["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "hallmark.dev/pool", "operator": "Equal", "value": "gpu-training", "effect": "NoSchedule"},
+    ]
+    assert "tolerations" not in evaluate and "kueue.x-k8s.io/queue-name" not in evaluate["podMetadata"]["labels"]
+    assert evaluate["nodeSelector"]["labels"] == {"hallmark.dev/pool": "cpu"}
+
+
+def platform(path: Path) -> dict[str, Any]:
+    """What the second document of the graph in this folder says of each executor's pod; fields that are none are refused."""
+    from google.protobuf import json_format
+    from kfp.kubernetes import common
+
+    _, document = yaml.safe_load_all((path / "graph.yaml").read_text())
+    found: dict[str, Any] = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for config in found.values():
+        json_format.ParseDict(config, common.pb.KubernetesExecutorConfig())
+    return found
+
+
+@pytest.mark.parametrize("name", domains.names(settings(ROOT)))
+def test_every_step_says_who_it_is_where_it_runs_and_for_how_long(name: str, tmp_path: Path) -> None:
+    spec = compiled(tmp_path, name)
+    declared, pods = domains.load(name, settings(ROOT)), platform(tmp_path)
+    assert set(pods) == set(spec["deploymentSpec"]["executors"])
+    timeout = declared.training.timeout.total_seconds()
+    for step, pod in pods.items():
+        assert pod["podMetadata"]["labels"]["hallmark.dev/domain"] == name
+        assert pod["securityContext"] == {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
+        assert {"volumeName": "scratch", "mountPath": "/tmp"} in pod["emptyDirMounts"]
+        waits = step == "exec-train" and declared.training.nodes > 1
+        assert int(pod["activeDeadlineSeconds"]) == timeout + (12 * 3600 if waits else 0)
+        asks = step in ("exec-compare", "exec-quantize", "exec-register")
+        assert [each["configMapName"] for each in pod.get("configMapAsEnv", [])] == ["mlflow"] * asks, step
+        assert [each["secretName"] for each in pod.get("secretAsEnv", [])] == ["mlflow"] * asks, step
+
+
+def test_what_asks_others_is_tried_again_and_nothing_else(spec: dict[str, Any]) -> None:
+    inside = spec["components"]["comp-condition-1"]["dag"]["tasks"]
+    tasks = {**spec["root"]["dag"]["tasks"], **inside}
+    tried = {name: task["retryPolicy"]["maxRetryCount"] for name, task in tasks.items() if "retryPolicy" in task}
+    assert tried == {"load": 3, "register": 3}
+
+
+def test_a_domain_of_several_nodes_tells_its_step_which_image_they_run(tmp_path: Path) -> None:
+    spec = compiled(tmp_path, "authentication", image="r/training-python@sha256:1")
+    told = {"name": "HALLMARK_IMAGE", "value": "r/training-python@sha256:1"}
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        assert (told in executor["container"]["env"]) == (name == "exec-train"), name
+    assert "kueue.x-k8s.io/queue-name" not in platform(tmp_path)["exec-train"]["podMetadata"]["labels"]
 
 
 def test_what_is_measured_and_exported_is_what_the_choice_of_a_precision_left(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Where the pods of a training run on a cluster, as whom, and with how much: for pipeline steps and for distributed training alike."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from hallmark import names
+from hallmark.domain import Domain
+
+USER = 10001
+"""The numeric user of every image of ours; Pod Security wants a number to know that it is not root."""
+POOL = "hallmark.dev/pool"
+"""Label of nodes, and key of the taint that keeps other work off the GPUs of training."""
+CPU_POOL, GPU_POOL = "cpu", "gpu-training"
+QUEUE_LABEL, QUEUE = "kueue.x-k8s.io/queue-name", "training"
+JOB_LABEL = "hallmark.dev/job"
+"""Label of pods: `pipeline` on steps, `training` on the nodes of a distributed training, which alone talk to each other."""
+ACCELERATOR = "nvidia.com/gpu"
+TRACKING = "mlflow"
+"""The ConfigMap and the Secret of a tenant that say where MLflow is and who asks."""
+TRACKING_CONFIG = ("MLFLOW_TRACKING_URI",)
+TRACKING_SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+IMAGE_VARIABLE = "HALLMARK_IMAGE"
+"""Tells the step that trains which image it runs, so that the nodes of a distributed training run the same."""
+SCRATCH = "/tmp"  # noqa: S108  an emptyDir there; nothing else of our images is written
+
+
+class Toleration(BaseModel):
+    """A taint that does not keep a pod away."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    operator: str
+    value: str | None = None
+    effect: str = "NoSchedule"
+
+
+GPU_TAINTS = (
+    Toleration(key=ACCELERATOR, operator="Exists"),
+    Toleration(key=POOL, operator="Equal", value=GPU_POOL),
+)
+
+
+class Amounts(BaseModel):
+    """What one container may use, and what is set aside for it: as much memory, and a part of the processors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: str
+    memory: str
+    cpu_request: str
+
+
+def amounts(domain: Domain, step: str) -> Amounts:
+    """Of a step by its name.
+
+    What holds the examples gets the declared memory of training, one or two processors; the step that trains, all of it. Where
+    nodes of their own train, that step only waits for them.
+    """
+    training = domain.training
+    if step == "train" and training.nodes == 1:
+        return node(domain)
+    if step in ("train", "gate", "register"):
+        return Amounts(cpu="1", memory="2Gi", cpu_request="100m")
+    return Amounts(cpu="2", memory=training.memory, cpu_request="500m")
+
+
+def node(domain: Domain) -> Amounts:
+    """Of what trains: each node, where there are several."""
+    training = domain.training
+    return Amounts(cpu=training.cpu, memory=training.memory, cpu_request=training.cpu)
+
+
+def labels(domain: str, job: str) -> dict[str, str]:
+    """Of a pod."""
+    return {**names.labels(domain), JOB_LABEL: job}
+
+
+def trains_on_gpu(domain: Domain, step: str) -> bool:
+    """Whether this step's own pod needs a GPU."""
+    return step == "train" and domain.training.accelerator == "gpu" and domain.training.nodes == 1

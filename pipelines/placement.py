@@ -1,0 +1,57 @@
+"""What a step is told of the cluster: resources, nodes, queue, user, time limit and MLflow; kfp.local takes no notice of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from kfp import kubernetes
+
+from hallmark.domain import Domain
+from hallmark.training import pods
+
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+RETRIED = ("load", "register")
+"""Steps that ask others (a store, MLflow) and may be asked again: both give the same for the same, however often."""
+QUEUED = timedelta(hours=12)
+"""How long a distributed training may stand in its queue; a step's own limit counts from when its pod runs."""
+_MLFLOW = ("compare", "quantize", "register")
+
+
+def place(task: Any, domain: Domain, *, image: str) -> None:
+    """Say of one task, by its name, where and how its pod runs."""
+    step = task.name
+    wanted = pods.amounts(domain, step)
+    task.set_cpu_request(wanted.cpu_request).set_cpu_limit(wanted.cpu)
+    task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
+    for name, value in QUIET.items():
+        task.set_env_variable(name, value)
+    for key, value in pods.labels(domain.name, "pipeline").items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_security_context(task, run_as_user=pods.USER, run_as_group=pods.USER, run_as_non_root=True)
+    kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=pods.SCRATCH)
+    kubernetes.set_timeout(task, int(_limit(domain, step).total_seconds()))
+    if step in RETRIED:
+        task.set_retry(num_retries=3, backoff_duration="30s", backoff_factor=2, backoff_max_duration="300s")
+    if step in _MLFLOW:
+        kubernetes.use_config_map_as_env(task, pods.TRACKING, {name: name for name in pods.TRACKING_CONFIG})
+        kubernetes.use_secret_as_env(task, pods.TRACKING, {name: name for name in pods.TRACKING_SECRET}, optional=True)
+    if step == "train" and domain.training.nodes > 1:
+        task.set_env_variable(pods.IMAGE_VARIABLE, image)
+    _choose_nodes(task, on_gpu=pods.trains_on_gpu(domain, step))
+
+
+def _choose_nodes(task: Any, *, on_gpu: bool) -> None:
+    kubernetes.add_node_selector(task, pods.POOL, pods.GPU_POOL if on_gpu else pods.CPU_POOL)
+    if not on_gpu:
+        return
+    task.set_accelerator_type(pods.ACCELERATOR).set_accelerator_limit(1)
+    kubernetes.add_pod_label(task, pods.QUEUE_LABEL, pods.QUEUE)
+    for taint in pods.GPU_TAINTS:
+        kubernetes.add_toleration(task, taint.key, taint.operator, value=taint.value, effect=taint.effect)
+
+
+def _limit(domain: Domain, step: str) -> timedelta:
+    """How long a step's pod may run: no longer than a training; the one that waits for nodes of their own waits for a queue too."""
+    waits = step == "train" and domain.training.nodes > 1
+    return domain.training.timeout + (QUEUED if waits else timedelta(0))
