@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, demo, drill, labels, model, new, serve, timeline, watch
+from hallmark.cli import check, console, demo, drill, labels, model, new, serve, tco, timeline, watch
 from hallmark.errors import HallmarkError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command()(timeline.timeline)
 app.command()(drill.drill)
 app.command()(labels.labels)
 app.command()(new.new)
+app.command()(tco.tco)
 app.command()(demo.demo)
 
 

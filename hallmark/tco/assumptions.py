@@ -18,7 +18,13 @@ class Assumptions(Section):
         default=0.6, gt=0, description="Part of a replica's most that it is planned for, so that a burst finds room."
     )
     packing: Share = Field(
-        default=0.75, gt=0, description="Part of a node that pods can use: the rest is kubelet, daemons and gaps."
+        default=0.85, gt=0, description="Part of a node that pods can use: the rest is kubelet, daemons and gaps."
+    )
+    spot: Share = Field(
+        default=0.5, description="Part of the pods above a domain's minimum, without GPU, that run on spot nodes."
+    )
+    spot_discount: Share = Field(
+        default=0.6, description="By how much a spot node is cheaper: it varies by hour and zone."
     )
     gpu_hours: Share | None = Field(
         default=None,
@@ -36,22 +42,32 @@ class Assumptions(Section):
     outbound: Share = Field(
         default=0.02, description="Part of the traffic's bytes that leaves by NAT; the rest goes by VPC endpoints."
     )
-    serverless_share: Share = Field(
-        default=0.5, gt=0, description="Part of the latency objective that a request takes on a serverless endpoint."
-    )
     serverless_overhead: float = Field(
-        default=0.02, ge=0, description="Seconds a serverless request takes at least: start of the handler, decoding."
+        default=0.02,
+        ge=0,
+        description="Seconds that a serverless request is billed beside the model: handler, decoding.",
+    )
+    serverless_latency: float = Field(
+        default=0.15,
+        ge=0,
+        description="Seconds within which 99 of 100 warm serverless answers come; a cold one takes seconds.",
     )
     wage: float = Field(default=95.0, ge=0, description="USD an hour of an engineer, with all that comes on top.")
     platform_hours: float = Field(
-        default=120.0, ge=0, description="Hours a month that people run the platform in house, on-call included; all domains."
+        default=120.0,
+        ge=0,
+        description="Hours a month that people run the platform in house, on-call included; all domains.",
     )
     house_hours: float = Field(default=4.0, ge=0, description="Hours a month for one domain's serving in house.")
     managed_hours: float = Field(
-        default=7.0, ge=0, description="The same on managed endpoints: their own rollouts, alarms, drift and cost reviews."
+        default=7.0,
+        ge=0,
+        description="The same on managed endpoints: their own rollouts, alarms, drift and cost reviews.",
     )
     managed_platform_hours: float = Field(
-        default=30.0, ge=0, description="Hours a month for accounts, roles, networks and pipelines of managed endpoints; all domains."
+        default=30.0,
+        ge=0,
+        description="Hours a month for accounts, roles, networks and pipelines of managed endpoints; all domains.",
     )
 
     def with_changes(self, changes: Sequence[str]) -> Assumptions:
