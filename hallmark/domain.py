@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from hallmark.errors import DeclarationError
-from hallmark.names import taken
+from hallmark.names import outside, taken
 from hallmark.rollout.policy import Retrain, Rollout
 from hallmark.section import Cron, Duration, Name, Quantity, Section, validated
 from hallmark.settings import Settings
@@ -26,6 +26,10 @@ class Owner(Section):
 
     team: str
     contact: str = Field(description="An address that reaches the people on call.")
+    members: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses of people who use Kubeflow's pages; it asks for each by name, and knows no groups.",
+    )
 
 
 class Data(Section):
@@ -282,6 +286,8 @@ class Domain(Section):
     def _whole(self) -> Domain:
         if taken(self.name):
             raise ValueError(f"{self.name} is, or looks like, a namespace of the platform: choose another name")
+        if self.reviewer and (reason := outside(self.name, self.reviewer.model)):
+            raise ValueError(f"reviewer.model: {reason}")
         if self.quota.gpu < self.gpus:
             raise ValueError(
                 f"quota.gpu is {self.quota.gpu}, and training, serving and reviewer together take up to {self.gpus}:"

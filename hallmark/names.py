@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import unquote
+
 from hallmark import __version__
+from hallmark.errors import DeclarationError
 
 PART_OF = "app.kubernetes.io/part-of"
 DOMAIN_LABEL = "hallmark.dev/domain"
@@ -24,6 +28,7 @@ HOST = "hallmark.example"
 REGISTRY = "hallmark"
 """The prefix of our images; each cluster replaces it by its own registry, and the tag by a digest."""
 
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _TAKEN = frozenset(
     {"default", "kubeflow", "monitoring", "karpenter", "kyverno", "kserve", "argocd", "mlflow", "hallmark"}
 )
@@ -64,8 +69,29 @@ def prefix(domain: str) -> str:
 
 
 def storage(domain: str, *parts: str) -> str:
-    """An address in the domain's part of the bucket, such as s3://hallmark-artifacts/fraud/pipelines."""
+    """An address in the domain's part of the bucket, such as s3://hallmark-artifacts/fraud/pipelines.
+
+    `DeclarationError` for a part that could lead out of it, or that KFP would read as settings (`?`).
+    """
+    for part in parts:
+        if not _PATH.fullmatch(part):
+            raise DeclarationError(
+                "this cannot be a part of an address in the bucket",
+                expected="names of letters, digits, '.', '_' and '-', with '/' between, each beginning with a letter or digit",
+                came=repr(part),
+            )
     return "/".join([f"s3://{BUCKET}", domain, *parts])
+
+
+def outside(domain: str, uri: str) -> str:
+    """Why a model at `uri` is not this domain's to serve; nothing where it is."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(key))):
+        return "its path leads elsewhere by . or .."
+    if scheme == "s3" and bucket == BUCKET and not key.startswith(prefix(domain)):
+        return f"it lies in another domain's part of the bucket: {domain} has s3://{BUCKET}/{prefix(domain)}"
+    return ""
 
 
 def members(domain: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hallmark.errors import DeclarationError
 from hallmark.files import replace
+from hallmark.names import outside
 from hallmark.section import validated
 from hallmark.settings import Settings
 
@@ -81,7 +82,16 @@ def read(name: str, settings: Settings) -> Release:
         raise DeclarationError(
             f"{shown} is not YAML", expected="keys stable, candidate, percent", came=str(error), do="mend the file"
         ) from error
-    return validated(Release, raw or {}, shown)
+    found = validated(Release, raw or {}, shown)
+    for target in (found.stable, found.candidate, found.previous):
+        if target is not None and (reason := outside(name, target.storage_uri)):
+            raise DeclarationError(
+                f"{shown}: storageUri",
+                expected=f"a model of {name}",
+                came=f"{target.storage_uri}: {reason}",
+                do=f"name a version that `hallmark versions {name}` lists",
+            )
+    return found
 
 
 def write(name: str, release: Release, settings: Settings) -> Path:
