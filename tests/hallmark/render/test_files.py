@@ -143,6 +143,8 @@ def test_the_runtime_keeps_kserves_strict_schema(settings: Settings) -> None:
         + "'}\npercent: 10",
         "percent: 10",
         "stabel: null",
+        f"stable: {{version: 1, storageUri: 's3://hallmark-artifacts/search/1/', digest: 'sha256:{'0' * 64}'}}",
+        f"stable: {{version: 1, storageUri: 's3://hallmark-artifacts/fraud/%2e%2e/search/1/', digest: 'sha256:{'0' * 64}'}}",
         "stable: [",
     ],
 )
