@@ -128,6 +128,8 @@ GATEWAY_MILLISECONDS = Family(
     ("service", "revision"),
     MILLISECONDS,
 )
+GRPC_FAULTS = frozenset({"2", "4", "8", "13", "14", "15"})
+"""Unknown, deadline exceeded, resource exhausted, internal, unavailable, data loss: the server's, not the client's."""
 ISTIO_EDGES = ("sidecar.istio.io/statsHistogramBuckets", f'{{"istiocustom":[{",".join(map(str, MILLISECONDS))}]}}')
 """The annotation that gives the pods of Istio's gateways the edges above. Of the objectives declared here, its own have 50 ms only."""
 

@@ -16,8 +16,19 @@ def manifest(objects: Iterable[dict[str, Any]], *, source: str) -> str:
     return header + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=160)
 
 
+class Block(str):
+    """Text of several lines that stays so in the file (`|`), such as a dashboard's JSON: a change of it reads line by line."""
+
+
 class _Plain(yaml.SafeDumper):
     """No anchors: what stands twice is written twice, so that a file can be read and patched from the top down."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _block(dumper: yaml.SafeDumper, text: Block) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+
+
+_Plain.add_representer(Block, _block)

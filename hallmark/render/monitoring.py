@@ -5,10 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hallmark import names
 from hallmark.domain import Domain
+from hallmark.render import alerts, istio, overview, panels, platform, slo
+from hallmark.render.dashboard import config_map
+from hallmark.render.manifest import manifest
+from hallmark.render.rules import Json, prometheus_rule
 from hallmark.settings import Settings
+
+FOLDER = "observability"
+PLATFORM = "platform"
 
 
 def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
     """The generated files of this kind, by path."""
-    return {}
+    folder = settings.manifests / FOLDER
+    found = {
+        folder / f"{domain.name}.yaml": manifest(objects(domain), source=f"domains/{domain.name}/domain.yaml")
+        for domain in declared
+    }
+    found[folder / f"{PLATFORM}.yaml"] = manifest(of_platform(), source="hallmark/render/platform.py")
+    resources = sorted(path.name for path in found)
+    found[folder / "kustomization.yaml"] = manifest([_kustomization(resources)], source="the names of domains/")
+    return found
+
+
+def objects(domain: Domain) -> list[Json]:
+    """The PrometheusRule of one domain, and its dashboard."""
+    labels = names.labels(domain.name)
+    groups = [*istio.groups(domain), *slo.groups(domain), *alerts.groups(domain)]
+    return [
+        prometheus_rule(domain.name, groups, labels=labels),
+        config_map(domain.name, panels.of_domain(domain), labels=labels),
+    ]
+
+
+def of_platform() -> list[Json]:
+    """The same for what all domains share."""
+    labels = {names.PART_OF: "hallmark"}
+    return [
+        prometheus_rule(PLATFORM, platform.groups(), labels=labels),
+        config_map(PLATFORM, overview.of_platform(), labels=labels),
+    ]
+
+
+def _kustomization(resources: Sequence[str]) -> Json:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(resources)}

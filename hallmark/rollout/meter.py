@@ -15,8 +15,6 @@ RUNTIME_ANSWERS = metrics.RUNTIME_ANSWERS
 RUNTIME_REFUSED = metrics.RUNTIME_REFUSED
 RUNTIME_BUCKETS = metrics.RUNTIME_BUCKETS
 NAMES: tuple[str, ...] = (GATEWAY_REQUESTS, GATEWAY_BUCKETS, *RUNTIME_ANSWERS, RUNTIME_REFUSED, RUNTIME_BUCKETS)
-_GRPC_FAULTS = frozenset({"2", "4", "8", "13", "14", "15"})
-"""Unknown, deadline exceeded, resource exhausted, internal, unavailable, data loss: the server's, not the client's."""
 FAULT = metrics.FAULT
 
 
@@ -94,7 +92,7 @@ def _has_failed(sample: Sample, variant: str) -> bool:
     A client that left before any answer (code 0, answered by nobody) says nothing.
     """
     code, answered = sample.labels.get("code", ""), sample.labels.get("answered", "")
-    if code.startswith("5") or sample.labels.get("grpc", "") in _GRPC_FAULTS:
+    if code.startswith("5") or sample.labels.get("grpc", "") in metrics.GRPC_FAULTS:
         return True
     if answered in {"stable", "canary"} - {variant}:
         return True

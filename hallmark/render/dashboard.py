@@ -1,0 +1,190 @@
+"""Grafana dashboards as data: panels that flow over a grid of 24 columns, and the ConfigMap that Grafana's sidecar loads.
+
+The JSON is Grafana's classic schema, version 41; newer ones read it and migrate it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from hallmark import names
+from hallmark.render.manifest import Block
+from hallmark.render.rules import Json, dashboard_uid
+
+SCHEMA_VERSION = 41
+COLUMNS = 24
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+Kind = Literal["timeseries", "stat", "state-timeline"]
+
+
+class Query(NamedTuple):
+    """A line of a panel; `legend` may name labels as {{label}}."""
+
+    expr: str
+    legend: str = ""
+
+
+class Limit(NamedTuple):
+    """A line across a panel at a declared value."""
+
+    value: float
+    colour: str = "red"
+
+
+class Panel(NamedTuple):
+    """One panel: what it shows, in which unit, how wide, and where its limits are."""
+
+    title: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    kind: Kind = "timeseries"
+    width: int = 8
+    height: int = 8
+    help: str = ""
+    limits: tuple[Limit, ...] = ()
+    words: tuple[tuple[float, str, str], ...] = ()
+    """Values that have a name and a colour, such as (3, DRIFT, red)."""
+    stacked: bool = False
+
+
+class Row(NamedTuple):
+    """A heading with panels under it."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+def dashboard(name: str, *, title: str, rows: Sequence[Row], tags: Sequence[str], marks: str = "") -> Json:
+    """The dashboard. marks: a query that is above nought where a vertical line belongs."""
+    return {
+        "uid": dashboard_uid(name),
+        "title": title,
+        "tags": ["hallmark", *tags],
+        "schemaVersion": SCHEMA_VERSION,
+        "version": 1,
+        "editable": False,
+        "graphTooltip": 1,
+        "time": {"from": "now-6h", "to": "now"},
+        "refresh": "30s",
+        "timezone": "utc",
+        "templating": {
+            "list": [
+                {
+                    "name": "datasource",
+                    "label": "Prometheus",
+                    "type": "datasource",
+                    "query": "prometheus",
+                    "current": {},
+                }
+            ]
+        },
+        "annotations": {"list": [_marks(marks)] if marks else []},
+        "links": [
+            {"type": "dashboards", "title": "Hallmark", "tags": ["hallmark"], "asDropdown": True, "keepTime": True}
+        ],
+        "panels": _laid_out(rows),
+    }
+
+
+def config_map(name: str, content: Json, *, labels: Mapping[str, str]) -> Json:
+    """The ConfigMap with the dashboard, where the sidecar of Grafana looks for it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": f"hallmark-dashboard-{name}",
+            "namespace": names.MONITORING,
+            "labels": {**labels, "grafana_dashboard": "1"},
+            "annotations": {"grafana_folder": "Hallmark"},
+        },
+        "data": {f"hallmark-{name}.json": Block(json.dumps(content, indent=1) + "\n")},
+    }
+
+
+def _laid_out(rows: Sequence[Row]) -> list[Json]:
+    """Panels from left to right, in lines as high as their highest; each row begins a line of its own."""
+    found: list[Json] = []
+    top = 0
+    for row in rows:
+        found.append(
+            _placed(
+                {"type": "row", "title": row.title, "collapsed": False, "panels": []}, len(found), 0, top, COLUMNS, 1
+            )
+        )
+        top += 1
+        left = line = 0
+        for panel in row.panels:
+            if left + panel.width > COLUMNS:
+                top, left, line = top + line, 0, 0
+            found.append(_placed(_panel(panel), len(found), left, top, panel.width, panel.height))
+            left, line = left + panel.width, max(line, panel.height)
+        top += line
+    return found
+
+
+def _placed(panel: Json, before: int, left: int, top: int, width: int, height: int) -> Json:
+    return {"id": before + 1, "gridPos": {"x": left, "y": top, "w": width, "h": height}, **panel}
+
+
+def _panel(panel: Panel) -> Json:
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.help,
+        "datasource": SOURCE,
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
+        "options": _OPTIONS[panel.kind],
+        "targets": [
+            {
+                "refId": chr(ord("A") + at),
+                "datasource": SOURCE,
+                "expr": query.expr,
+                "legendFormat": query.legend or "__auto",
+                **({"instant": True, "range": False} if panel.kind == "stat" else {"range": True}),
+            }
+            for at, query in enumerate(panel.queries)
+        ],
+    }
+
+
+def _defaults(panel: Panel) -> Json:
+    steps: list[Json] = [{"color": "green", "value": None}]
+    steps += [{"color": limit.colour, "value": limit.value} for limit in sorted(panel.limits)]
+    found: Json = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
+    if panel.words:
+        options = {f"{value:g}": {"text": text, "color": colour} for value, text, colour in panel.words}
+        found["mappings"] = [{"type": "value", "options": options}]
+    if panel.kind == "timeseries":
+        found["min"] = 0
+        found["custom"] = {
+            "lineWidth": 1,
+            "fillOpacity": 20 if panel.stacked else 0,
+            "stacking": {"mode": "normal" if panel.stacked else "none"},
+            "thresholdsStyle": {"mode": "line" if panel.limits else "off"},
+        }
+    return found
+
+
+_OPTIONS: dict[Kind, Json] = {
+    "timeseries": {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    },
+    "stat": {"reduceOptions": {"calcs": ["lastNotNull"], "values": False}, "colorMode": "value", "graphMode": "none"},
+    "state-timeline": {"mergeValues": True, "showValue": "auto", "rowHeight": 0.9, "legend": {"showLegend": False}},
+}
+
+
+def _marks(expr: str) -> Json:
+    return {
+        "name": "Timeline",
+        "datasource": SOURCE,
+        "enable": True,
+        "iconColor": "blue",
+        "expr": expr,
+        "step": "60s",
+        "titleFormat": "{{kind}}",
+        "textFormat": "{{domain}}: {{kind}}",
+    }

@@ -1,0 +1,317 @@
+"""What a domain's dashboard shows: its requests against what it owes, the model, drift, the rollout, and the machines."""
+
+from __future__ import annotations
+
+from hallmark.domain import Domain
+from hallmark.metrics import DRIFT, GATEWAY_MILLISECONDS, RUNTIME, RUNTIME_REFUSED, WATCH
+from hallmark.render import slo
+from hallmark.render.alerts import CAPTURED, DROPPED, OFFERED, REPLICAS, STALE
+from hallmark.render.dashboard import Limit, Panel, Query, Row, dashboard
+from hallmark.render.rules import Json
+
+STATES = ((1.0, "OK", "green"), (2.0, "INSUFFICIENT", "yellow"), (3.0, "DRIFT", "red"))
+
+
+def verdicts(selector: str, by: str) -> str:
+    """The worst verdict as a number (`STATES`), over all pods."""
+    verdict = DRIFT["verdict"].name
+    ok, insufficient, drift = (f'{verdict}{{{selector}state="{state}"}}' for _, state, _ in STATES)
+    return f"max by ({by}) ({ok} or 2 * {insufficient} or 3 * {drift})"
+
+
+def marks(selector: str) -> str:
+    """Nought but for the minutes in which a rollout moved."""
+    kinds = f'{selector}kind=~"shadow|canary|promote|rollback"'
+    return f"sum by (domain, kind) (increase({WATCH['rollout_entries_total'].name}{{{kinds}}}[1m])) > 0"
+
+
+def of_domain(domain: Domain) -> Json:
+    """The dashboard of one domain."""
+    return dashboard(
+        domain.name,
+        title=f"Hallmark / {domain.name}",
+        rows=[
+            _now(domain),
+            _traffic(domain),
+            _levels(domain),
+            _model(domain),
+            _drift(domain),
+            _rollout(domain),
+            _machines(domain),
+        ],
+        tags=[domain.name],
+        marks=marks(f'domain="{domain.name}",'),
+    )
+
+
+def _now(domain: Domain) -> Row:
+    mine = f'domain="{domain.name}"'
+    serving = domain.serving
+    stats = (
+        Panel(
+            f"Answered well, 3 days ({100 * serving.availability:g} % owed)",
+            (Query(f"1 - {slo.ERRORS}3d{{{mine}}}"),),
+            unit="percentunit",
+        ),
+        Panel(
+            f"Within {slo.span_ms(serving.latency_objective)}, 3 days ({100 * slo.WITHIN:g} % owed)",
+            (Query(f"1 - {slo.SLOW}3d{{{mine}}}"),),
+            unit="percentunit",
+        ),
+        Panel("Requests a second", (Query(f"sum({slo.REQUESTS}{{{mine}}})"),), unit="reqps"),
+        Panel("Stable version", (Query(f'max({WATCH["rollout_version"].name}{{{mine},variant="stable"}})'),)),
+        Panel("Candidate's share", (Query(f"max({WATCH['rollout_percent'].name}{{{mine}}})"),), unit="percent"),
+        Panel(
+            "Pods ready",
+            (Query(_ready(domain)),),
+            help=f"{serving.replicas.minimum} to {serving.replicas.maximum} are declared.",
+        ),
+    )
+    return Row("Now", tuple(each._replace(kind="stat", width=4, height=4) for each in stats))
+
+
+def _traffic(domain: Domain) -> Row:
+    mine = f'domain="{domain.name}"'
+    return Row(
+        "Requests",
+        (
+            Panel(
+                "Requests by variant",
+                (Query(f"{slo.VARIANT_REQUESTS}{{{mine}}}", "{{variant}}"),),
+                unit="reqps",
+                stacked=True,
+            ),
+            Panel(
+                "Share of the candidate",
+                (
+                    Query(
+                        f'sum({slo.VARIANT_REQUESTS}{{{mine},variant="canary"}}) / sum({slo.VARIANT_REQUESTS}{{{mine}}})',
+                        "measured",
+                    ),
+                    Query(f"max({WATCH['rollout_percent'].name}{{{mine}}}) / 100", "asked"),
+                ),
+                unit="percentunit",
+            ),
+            Panel(
+                "Requests by revision",
+                (Query(f"{slo.REQUESTS}{{{mine}}}", "{{revision}}"),),
+                unit="reqps",
+                help="As the gateway meant them; also without a watch.",
+            ),
+        ),
+    )
+
+
+def _levels(domain: Domain) -> Row:
+    mine, namespace = f'domain="{domain.name}"', f'namespace="{domain.namespace}"'
+    budget = 1 - domain.serving.availability
+    objective = domain.serving.latency_objective.total_seconds() * 1000
+    buckets = f"sum by (le) (rate({GATEWAY_MILLISECONDS.samples[0]}{{{namespace}}}[5m]))"
+    return Row(
+        "What is owed",
+        (
+            Panel(
+                "Requests that fail",
+                (
+                    Query(f"{slo.ERRORS}5m{{{mine}}}", "5 minutes"),
+                    Query(f"{slo.ERRORS}1h{{{mine}}}", "1 hour"),
+                    Query(f"{slo.VARIANT_ERRORS}{{{mine}}}", "{{variant}}, 5 minutes"),
+                ),
+                unit="percentunit",
+                help="Lines: what may fail, and 14.4 times that, which pages.",
+                limits=(Limit(round(budget, 6), "orange"), Limit(round(min(14.4 * budget, slo.CEILING), 6))),
+            ),
+            Panel(
+                "Time to answer",
+                tuple(Query(f"histogram_quantile({q}, {buckets})", name) for q, name in ((0.5, "p50"), (0.99, "p99"))),
+                unit="ms",
+                help="At the gateway, tries included. The line is the objective that 99 of 100 answers owe.",
+                limits=(Limit(objective),),
+            ),
+            Panel(
+                f"Answers over {slo.edge(domain.serving.latency_objective):g} ms",
+                (
+                    Query(f"{slo.SLOW}5m{{{mine}}}", "5 minutes"),
+                    Query(f"{slo.SLOW}1h{{{mine}}}", "1 hour"),
+                    Query(f"{slo.VARIANT_SLOW}{{{mine}}}", "{{variant}}, 5 minutes"),
+                ),
+                unit="percentunit",
+                limits=(Limit(round(1 - slo.WITHIN, 6), "orange"), Limit(round(14.4 * (1 - slo.WITHIN), 6))),
+            ),
+        ),
+    )
+
+
+def _model(domain: Domain) -> Row:
+    mine = f'namespace="{domain.namespace}"'
+    rows, stages = RUNTIME["batch_rows"].samples[0], RUNTIME["stage_seconds"].samples[0]
+    panels = [
+        Panel(
+            "Refused and held back",
+            (Query(f"sum by (reason) (rate({RUNTIME_REFUSED}{{{mine}}}[5m])) > 0", "{{reason}}"),),
+            unit="reqps",
+            help="overloaded: the server is full. model: NaN or a broken answer. The rest is the caller's mistake.",
+        ),
+        Panel(
+            "Records in one call of the model",
+            tuple(
+                Query(f"histogram_quantile({q}, sum by (le) (rate({rows}{{{mine}}}[5m])))", name)
+                for q, name in ((0.5, "p50"), (0.99, "p99"))
+            ),
+        ),
+        Panel(
+            "Where the time goes, p99",
+            (Query(f"histogram_quantile(0.99, sum by (le, stage) (rate({stages}{{{mine}}}[5m])))", "{{stage}}"),),
+            unit="s",
+        ),
+        Panel(
+            "Waiting for the model or in it",
+            (Query(f"sum by (pod) ({RUNTIME['in_flight'].name}{{{mine}}})", "{{pod}}"),),
+        ),
+    ]
+    if domain.serving.cache is not None:
+        looked = RUNTIME["cache_requests"].name
+        hits = f'sum(rate({looked}{{{mine},result="hit"}}[5m])) / (sum(rate({looked}{{{mine}}}[5m])) > 0)'
+        panels.append(Panel("Answered from the cache", (Query(hits, "hits"),), unit="percentunit"))
+    return Row("Model server", tuple(panels))
+
+
+def _drift(domain: Domain) -> Row:
+    mine = f'namespace="{domain.namespace}"'
+    lost = f"sum by (reason) (rate({DROPPED}{{{mine}}}[5m])) > 0"
+    panels = [
+        Panel(
+            "Verdict",
+            (Query(verdicts(f"{mine},", "variant"), "{{variant}}"),),
+            kind="state-timeline",
+            words=STATES,
+            height=6,
+            width=24,
+        ),
+        Panel(
+            "Effect by column",
+            (Query(f"max by (variant, column) ({DRIFT['effect'].name}{{{mine}}})", "{{variant}} {{column}}"),),
+            help="The larger of population stability index and shift, over its threshold. Drift begins at 1.",
+            limits=(Limit(1),),
+            width=12,
+        ),
+        Panel(
+            "Captured",
+            (Query(f"min by (variant) ({DRIFT['captured_ratio'].name}{{{mine}}})", "{{variant}}"),),
+            unit="percentunit",
+            help=f"Under {100 * CAPTURED:g} % there is no verdict.",
+            width=6,
+        ),
+        Panel(
+            "Captured and dropped",
+            (Query(f"sum(rate({OFFERED}{{{mine}}}[5m]))", "offered"), Query(lost, "dropped: {{reason}}")),
+            unit="reqps",
+            width=6,
+        ),
+        Panel(
+            "Records in the window",
+            (Query(f"max by (variant) ({DRIFT['window_rows'].name}{{{mine}}})", "{{variant}}"),),
+            help=f"A verdict needs {domain.drift.minimum} in each pod.",
+            width=12,
+        ),
+        Panel(
+            "Records without a value",
+            (Query(f"max by (column) ({DRIFT['missing_ratio'].name}{{{mine}}}) > 0", "{{column}}"),),
+            unit="percentunit",
+            width=12,
+        ),
+    ]
+    if domain.drift.freshness is not None:
+        limit = Limit(domain.drift.freshness.limit.total_seconds())
+        lag, stale = DRIFT["input_lag_seconds"].name, DRIFT["stale_ratio"].name
+        panels += [
+            Panel(
+                "Age of inputs",
+                (Query(f"max by (quantile) ({lag}{{{mine}}})", "{{quantile}}"),),
+                unit="s",
+                limits=(limit,),
+                width=12,
+            ),
+            Panel(
+                "Stale inputs",
+                (Query(f"max({stale}{{{mine}}})", "stale"),),
+                unit="percentunit",
+                limits=(Limit(STALE),),
+                width=12,
+            ),
+        ]
+    return Row("Drift", tuple(panels))
+
+
+def _rollout(domain: Domain) -> Row:
+    mine = f'domain="{domain.name}"'
+    deadline, newest = WATCH["rollout_deadline_timestamp_seconds"].name, WATCH["registry_newest_timestamp_seconds"].name
+    looked = WATCH["watch_last_look_timestamp_seconds"].name
+    return Row(
+        "Rollout",
+        (
+            Panel(
+                "Share of the candidate",
+                (Query(f"max({WATCH['rollout_percent'].name}{{{mine}}})", "percent"),),
+                unit="percent",
+            ),
+            Panel("Version", (Query(f"max by (variant) ({WATCH['rollout_version'].name}{{{mine}}})", "{{variant}}"),)),
+            Panel(
+                "What the watch did",
+                (
+                    Query(
+                        f"sum by (kind) (increase({WATCH['rollout_entries_total'].name}{{{mine}}}[5m])) > 0", "{{kind}}"
+                    ),
+                ),
+            ),
+            Panel("Time left until the deadline", (Query(f"max({deadline}{{{mine}}}) - time()", "left"),), unit="s"),
+            Panel(
+                "Since the last look",
+                (Query(f"time() - max({looked}{{{mine}}})", "seconds"),),
+                unit="s",
+                limits=(Limit(300),),
+            ),
+            Panel("Age of the newest version", (Query(f"time() - max({newest}{{{mine}}})", "age"),), unit="s"),
+        ),
+    )
+
+
+def _machines(domain: Domain) -> Row:
+    mine = f'namespace="{domain.namespace}",pod=~"{domain.name}-predictor.*"'
+    panels = [
+        Panel("Pods ready", (Query(_ready(domain), "ready"),)),
+        Panel(
+            "Processor",
+            (Query(f'sum by (pod) (rate(container_cpu_usage_seconds_total{{{mine},container!=""}}[5m]))', "{{pod}}"),),
+            help=f"Cores; {domain.serving.cpu} a pod for the model server.",
+        ),
+        Panel(
+            "Memory",
+            (Query(f'sum by (pod) (container_memory_working_set_bytes{{{mine},container!=""}})', "{{pod}}"),),
+            unit="bytes",
+            help=f"{domain.serving.memory} a pod for the model server.",
+        ),
+    ]
+    if domain.gpus:
+        panels += [
+            Panel(
+                "GPU", (Query(_gpu("DCGM_FI_DEV_GPU_UTIL", domain), "{{Hostname}} {{gpu}}"),), unit="percent", width=12
+            ),
+            Panel(
+                "GPU memory",
+                (Query(_gpu("DCGM_FI_DEV_FB_USED", domain), "{{Hostname}} {{gpu}}"),),
+                unit="decmbytes",
+                width=12,
+            ),
+        ]
+    return Row("Machines", tuple(panels))
+
+
+def _ready(domain: Domain) -> str:
+    return f'sum({REPLICAS}{{namespace="{domain.namespace}",deployment=~"{domain.name}-predictor.*"}})'
+
+
+def _gpu(metric: str, domain: Domain) -> str:
+    """By the pod that uses it: the exporter's own labels are called exported_… where the scrape has labels of that name."""
+    both = (f'{metric}{{{prefix}namespace="{domain.namespace}"}}' for prefix in ("exported_", ""))
+    return f"max by (Hostname, gpu) ({' or '.join(both)})"

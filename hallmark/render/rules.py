@@ -1,0 +1,101 @@
+"""Prometheus rules as the operator takes them: records, alerts with a page of docs/runbooks each, and the object that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from hallmark import names
+
+Json = dict[str, Any]
+Severity = Literal["page", "ticket"]
+
+RUNBOOKS = f"https://git.{names.HOST}/hallmark/blob/main/docs/runbooks"
+"""Where the pages of docs/runbooks are read; every alert names its own."""
+GRAFANA = f"https://grafana.{names.HOST}"
+RELEASE = "kube-prometheus-stack"
+"""The chart's release: its Prometheus takes rules that carry this label unless it is told to take all."""
+PLATFORM_TEAM = "platform"
+
+
+def dashboard_uid(name: str) -> str:
+    """The address of a dashboard in Grafana: a domain's, or the platform's."""
+    return f"hallmark-{name}"
+
+
+def dashboard_url(name: str) -> str:
+    """The link to it."""
+    return f"{GRAFANA}/d/{dashboard_uid(name)}"
+
+
+def span(time: timedelta) -> str:
+    """A duration as Prometheus writes it: 90s, 10m, 2h, 3d; whole seconds."""
+    seconds = round(time.total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def number(value: float) -> str:
+    """A threshold in six digits, without noise of binary fractions."""
+    return f"{value:.6g}"
+
+
+def record(name: str, expr: str, labels: Mapping[str, str]) -> Json:
+    """A rule that keeps the value of `expr` under `name`."""
+    return {"record": name, "expr": expr, "labels": dict(labels)}
+
+
+def alert(
+    name: str,
+    expr: str,
+    *,
+    wait: str,
+    severity: Severity,
+    summary: str,
+    description: str,
+    team: str,
+    domain: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Json:
+    """A rule that fires where `expr` has held for `wait`.
+
+    summary: what happened, and to whom, in one line.  description: how to read the number, and what follows of itself.
+    """
+    return {
+        "alert": name,
+        "expr": expr,
+        "for": wait,
+        "labels": {"severity": severity, "team": team, **({"domain": domain} if domain else {}), **(labels or {})},
+        "annotations": {
+            "summary": summary,
+            "description": description,
+            "runbook_url": f"{RUNBOOKS}/{name}.md",
+            "dashboard_url": dashboard_url(domain or "platform"),
+        },
+    }
+
+
+def group(name: str, rules: Sequence[Json], *, interval: str = "30s") -> Json:
+    """Rules that are looked at one after the other, every `interval`."""
+    return {"name": name, "interval": interval, "rules": list(rules)}
+
+
+def prometheus_rule(name: str, groups: Sequence[Json], *, labels: Mapping[str, str]) -> Json:
+    """The object that the Prometheus operator reads.
+
+    It lies in the monitoring namespace and not in the domain's: its rules read the gateway's and the watch's series too, and who
+    may write there may silence an alert.
+    """
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": f"hallmark-{name}",
+            "namespace": names.MONITORING,
+            "labels": {**labels, "release": RELEASE},
+        },
+        "spec": {"groups": list(groups)},
+    }
