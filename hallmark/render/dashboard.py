@@ -99,8 +99,20 @@ def config_map(name: str, content: Json, *, labels: Mapping[str, str]) -> Json:
             "labels": {**labels, "grafana_dashboard": "1"},
             "annotations": {"grafana_folder": "Hallmark"},
         },
-        "data": {f"hallmark-{name}.json": Block(json.dumps(content, indent=1) + "\n")},
+        "data": {f"hallmark-{name}.json": Block(_text(content))},
     }
+
+
+def _text(content: Json) -> str:
+    """JSON with a line for each key and each panel, so that a change of one panel is a change of one line."""
+    lines = []
+    for key, value in content.items():
+        if key == "panels":
+            inner = ",\n".join(f"  {json.dumps(panel)}" for panel in value)
+            lines.append(f' "panels": [\n{inner}\n ]')
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _laid_out(rows: Sequence[Row]) -> list[Json]:
