@@ -11,11 +11,11 @@ from hallmark import names
 Json = dict[str, Any]
 Severity = Literal["page", "ticket"]
 
-RUNBOOKS = f"https://git.{names.HOST}/hallmark/blob/main/docs/runbooks"
+REPOSITORY = "https://github.com/hallmark-marketplace/hallmark"
+RUNBOOKS = f"{REPOSITORY}/blob/main/docs/runbooks"
 """Where the pages of docs/runbooks are read; every alert names its own."""
-GRAFANA = f"https://grafana.{names.HOST}"
-RELEASE = "kube-prometheus-stack"
-"""The chart's release: its Prometheus takes rules that carry this label unless it is told to take all."""
+GRAFANA = f"https://{names.HOST}/grafana"
+"""A cluster replaces the host in it by its own."""
 PLATFORM_TEAM = "platform"
 
 
@@ -87,7 +87,7 @@ def prometheus_rule(name: str, groups: Sequence[Json], *, labels: Mapping[str, s
     """The object that the Prometheus operator reads.
 
     It lies in the monitoring namespace and not in the domain's: its rules read the gateway's and the watch's series too, and who
-    may write there may silence an alert.
+    may write there may silence an alert. Prometheus takes every rule of every namespace (manifests/platform/prometheus.yaml).
     """
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -95,7 +95,7 @@ def prometheus_rule(name: str, groups: Sequence[Json], *, labels: Mapping[str, s
         "metadata": {
             "name": f"hallmark-{name}",
             "namespace": names.MONITORING,
-            "labels": {**labels, "release": RELEASE},
+            "labels": dict(labels),
         },
         "spec": {"groups": list(groups)},
     }
