@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from hallmark.domain import Domain
+from hallmark.schedule import Schedule
 from hallmark.section import Section, amount
 from hallmark.tco.assumptions import Assumptions
 from hallmark.tco.prices import HOURS
-from hallmark.tco.schedule import runs_a_month
 from hallmark.tco.throughput import Throughput
 
 GPU_NODE = (3.5, 14.0)
@@ -50,7 +50,7 @@ class Plan(Section):
             peak=traffic.peak * factor,
             active=active,
             gigabytes=traffic.mean * factor * HOURS * 3600 * amount(traffic.payload) / 1e9,
-            training=hours * runs_a_month(training.schedule),
+            training=hours * Schedule(training.schedule).a_month,
             stored=amount(domain.quota.storage) / 1e9 * assumed.stored,
         )
 

@@ -23,7 +23,6 @@ from hallmark.tco.assumptions import Assumptions
 from hallmark.tco.comparison import Inputs, bills, break_even, compare, sensitivity
 from hallmark.tco.environment import Environment
 from hallmark.tco.plan import Plan
-from hallmark.tco.schedule import runs_a_month
 from hallmark.tco.throughput import Throughput
 
 ROOT = Path(__file__).parents[3]
@@ -163,22 +162,6 @@ def test_more_traffic_never_costs_less(low: float, more: float) -> None:
         before = bills(each, inputs(), factor=low)
         after = bills(each, inputs(), factor=low * more)
         assert all(b.total <= a.total + 1e-9 for b, a in zip(before, after, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("cron", "runs"),
-    [
-        ("0 0 3 * * *", 365 / 12),
-        ("0 0 3 * * SUN", 365 / 84),
-        ("0 0 3 * * MON-FRI", 5 * 365 / 84),
-        ("0 0 */6 * * *", 4 * 365 / 12),
-        ("0 0 3 1 * ?", 365 / 12 / 31),
-        ("0 30 3 * JAN,JUL *", 365 / 12 / 6),
-        ("0 0 3 * * 0,7", 365 / 84),
-    ],
-)
-def test_a_schedule_is_counted_as_cron_fires_it(cron: str, runs: float) -> None:
-    assert runs_a_month(cron) == pytest.approx(runs)
 
 
 def test_throughput_is_what_the_benchmark_measured() -> None:
