@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check format render bench constraints clean
+.PHONY: help install demo test quick check format render manifests terraform bench constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -24,11 +24,11 @@ demo: $(READY)  ## The main job for fraud, end to end, in under three minutes; l
 	@$(BIN)/hallmark demo
 
 test: $(READY)  ## The whole test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial"
-	$(BIN)/python -m pytest -m serial
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not terraform"
+	$(BIN)/python -m pytest -m "serial and not terraform"
 
 quick: $(READY)  ## The tests that take seconds
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform"
 
 check: $(READY)  ## Lint, types, and whether generated files are fresh
 	$(BIN)/ruff check .
@@ -42,6 +42,14 @@ format: $(READY)  ## Format the code
 
 render: $(READY)  ## Write the generated files
 	$(BIN)/hallmark render
+
+manifests: $(READY)  ## Render what a cluster applies, and check it: freshness, lint, schemas, policies, tenancy, builds
+	$(BIN)/hallmark render
+	$(BIN)/hallmark lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/manifests tests/hallmark/render tests/hallmark/lint
+
+terraform: $(READY)  ## Check and test the Terraform code, and apply it to a stand-in of AWS (8 minutes)
+	$(BIN)/python -m pytest -m terraform tests/terraform
 
 bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=folder of other servers: docs/performance.md)
 	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance
