@@ -54,14 +54,17 @@ class Remote:
         query: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         body: Any = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
     ) -> Answer:
-        """One call. `Unavailable` where nothing comes in time, or what comes is a 5xx or no JSON."""
+        """One call; `files` are name, content and type of what a form carries. `Unavailable` where nothing comes in time, or what comes is a 5xx or no JSON."""
         import httpx
 
         until = time.monotonic() + self._seconds
         parts: dict[str, Any] = {"params": query, "data": form, "headers": self._headers(), "timeout": self._seconds}
         if body is not None:
             parts["json"] = body
+        if files is not None:
+            parts["files"] = files
         try:
             with self._client.stream(method, path, **parts) as response:
                 text = self._read(response, until)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, demo, drill, labels, model, new, serve, tco, timeline, watch
+from hallmark.cli import check, console, demo, drill, labels, model, new, pipeline, serve, tco, timeline, watch
 from hallmark.errors import HallmarkError
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command()(labels.labels)
 app.command()(new.new)
 app.command()(tco.tco)
 app.command()(demo.demo)
+app.add_typer(pipeline.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

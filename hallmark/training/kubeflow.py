@@ -6,26 +6,22 @@ the run, and whoever started another one stops it: all who look at the list agre
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hallmark.errors import Conflict, HallmarkError, NotFound, Refused, Unavailable
+from hallmark.errors import HallmarkError, Refused, Unavailable
 from hallmark.names import PIPELINE
 from hallmark.remote import Remote
+from hallmark.training import kubeflow_graph
+from hallmark.training.kubeflow_api import Api, Reference, named
 from hallmark.training.submit import Request, Run, State
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
 
-_API = "/apis/v2beta1"
-_PAGE = 50
-_MOST_PAGES = 100
-_KINDS: dict[int, type[HallmarkError]] = {401: Refused, 403: Refused, 404: NotFound, 409: Conflict}
 _STATES: dict[str, State] = {
     **dict.fromkeys(("RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", "PAUSED"), "running"),
     "SUCCEEDED": "succeeded",
@@ -79,7 +75,7 @@ class Kubeflow:
     """
 
     def __init__(self, remote: Remote, registry: Registry) -> None:
-        self._remote = remote
+        self.api = Api(remote)
         self._registry = registry
 
     @classmethod
@@ -87,29 +83,33 @@ class Kubeflow:
         """The Kubeflow Pipelines at this address, such as http://ml-pipeline.kubeflow:8888."""
         return cls(Remote.at(url, what="Kubeflow Pipelines", token=token), registry)
 
-    def submit(self, request: Request) -> Run:
-        """Start it, or give the run of its key. Where an answer is lost on its way (`Unavailable`), asking again finds the run."""
-        experiment = self._experiment(request.domain) or self._new_experiment(request.domain)
+    def submit(self, request: Request, *, graph: Reference | None = None) -> Run:
+        """Start it, or give the run of its key. Where an answer is lost on its way (`Unavailable`), asking again finds the run.
+
+        graph: the version to run; else the one that was uploaded last.
+        """
+        experiment = self.api.experiment_made(request.domain)
         runs = self._runs(experiment, request.key)
         if not runs:
-            body = self._body(request, experiment)
-            self._ask("POST", "/runs", query={"experiment_id": experiment}, body=body)
+            body = self._body(request, experiment, graph or kubeflow_graph.newest(self.api, request.domain))
+            self.api.ask("POST", "/runs", query={"experiment_id": experiment}, body=body)
             runs = self._runs(experiment, request.key)
         for late in runs[1:]:
             if _STATES.get(late.state) == "running" and late.state != "CANCELING":
                 self._stop(late)
         if not runs:
-            raise self._remote.unavailable(f"the run {request.key} was taken, and is not in the list", do="ask again")
+            raise self.api.remote.unavailable(
+                f"the run {request.key} was taken, and is not in the list", do="ask again"
+            )
         return self._run(runs[0], request.domain)
 
     def find(self, key: str, domain: str) -> Run | None:
         """The run of this key, as it stands."""
-        experiment = self._experiment(domain)
+        experiment = self.api.experiment(domain)
         runs = self._runs(experiment, key) if experiment else []
         return self._run(runs[0], domain) if runs else None
 
-    def _body(self, request: Request, experiment: str) -> dict[str, Any]:
-        pipeline = self._pipeline(request.domain)
+    def _body(self, request: Request, experiment: str, graph: Reference) -> dict[str, Any]:
         given = {
             "source": request.source,
             "as_of": request.as_of,
@@ -122,55 +122,23 @@ class Kubeflow:
             "display_name": request.key,
             "description": request.reason,
             "experiment_id": experiment,
-            "pipeline_version_reference": pipeline,
+            "pipeline_version_reference": graph,
             "runtime_config": {"parameters": {name: value for name, value in given.items() if value}},
             "service_account": PIPELINE,
         }
 
-    def _pipeline(self, domain: str) -> dict[str, str]:
-        """The domain's graph in its newest version."""
-        found = self._ask("GET", f"/pipelines/names/{domain}-training")
-        pipeline = str(found["pipeline_id"])
-        query = {"sort_by": "created_at desc", "page_size": "1"}
-        versions = self._ask("GET", f"/pipelines/{pipeline}/versions", query=query).get("pipeline_versions") or []
-        if not versions:
-            raise NotFound(
-                f"the pipeline {domain}-training has no version",
-                expected="a compiled graph",
-                came="none",
-                do="let CI upload what pipelines.training compiles",
-            )
-        return {"pipeline_id": pipeline, "pipeline_version_id": str(versions[0]["pipeline_version_id"])}
-
-    def _experiment(self, domain: str) -> str | None:
-        query = {"namespace": domain, "filter": _named(domain)}
-        for each in self._all("/experiments", "experiments", query):
-            if each.get("display_name") == domain:
-                return str(each["experiment_id"])
-        return None
-
-    def _new_experiment(self, domain: str) -> str:
-        try:
-            body = {"display_name": domain, "namespace": domain}
-            return str(self._ask("POST", "/experiments", body=body)["experiment_id"])
-        except Conflict:  # somebody else has just made it
-            found = self._experiment(domain)
-            if found is None:
-                raise
-            return found
-
     def _runs(self, experiment: str, key: str) -> list[_Found]:
         """All runs of this name, the first one first. The filter takes Capitals for small letters; we do not."""
-        query = {"experiment_id": experiment, "filter": _named(key)}
+        query = {"experiment_id": experiment, "filter": named(key)}
         try:
-            found = [_Found.model_validate(each) for each in self._all("/runs", "runs", query)]
+            found = [_Found.model_validate(each) for each in self.api.all("/runs", "runs", query)]
         except ValidationError as error:
-            raise self._remote.unavailable(f"another form of answer: {error.errors()[0]['loc']}") from error
+            raise self.api.remote.unavailable(f"another form of answer: {error.errors()[0]['loc']}") from error
         return sorted((run for run in found if run.display_name == key), key=lambda run: (run.created_at, run.run_id))
 
     def _stop(self, run: _Found) -> None:
         try:
-            self._ask("POST", f"/runs/{run.run_id}:terminate")
+            self.api.ask("POST", f"/runs/{run.run_id}:terminate")
         except (Refused, Unavailable):
             raise
         except HallmarkError:  # it has ended meanwhile, or somebody else has stopped it
@@ -184,6 +152,8 @@ class Kubeflow:
             version = self._registry.correlated(domain, correlation) if correlation else None
             if correlation and version is None:
                 state, message = "refused", "it ended and registered no version: the gate did not pass the candidate"
+        elif state == "running":
+            message = ", ".join(task.display_name for task in found.run_details.task_details if task.state == "RUNNING")
         elif state == "failed":
             message = "; ".join(filter(None, [message, *_failures(found)])) or "Kubeflow does not say why"
         ended = found.finished_at if found.finished_at and found.finished_at >= found.created_at else None
@@ -198,30 +168,6 @@ class Kubeflow:
             ended=ended if state != "running" else None,
         )
 
-    def _all(self, path: str, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """What a list holds, page after page."""
-        token = ""
-        for _ in range(_MOST_PAGES):
-            page = self._ask("GET", path, query={**query, "page_size": str(_PAGE), "page_token": token})
-            yield from page.get(name) or []
-            token = page.get("next_page_token") or ""
-            if not token:
-                return
-        raise self._remote.unavailable(f"more than {_MOST_PAGES} pages of {name}", do="archive what is old")
-
-    def _ask(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        answer = self._remote.ask(method, _API + path, **parts)
-        body = answer.body if isinstance(answer.body, dict) else {}
-        if answer.status < 300:
-            return body
-        kind = _KINDS.get(answer.status, HallmarkError)
-        raise kind(
-            "Kubeflow Pipelines refused a call",
-            expected=f"{method} {_API}{path} to be allowed",
-            came=f"{answer.status}: {body.get('message') or body.get('error') or 'no reason'}",
-            do="see that the graph is uploaded and that the token may use pipelines in the domain's namespace",
-        )
-
 
 def _failures(found: _Found) -> list[str]:
     """Which steps failed, and what Kubeflow knows of it."""
@@ -230,8 +176,3 @@ def _failures(found: _Found) -> list[str]:
         if task.state == "FAILED":
             told.append(f"step {task.display_name} failed" + (f": {task.error.message}" if task.error else ""))
     return [text[:500] for text in told]
-
-
-def _named(name: str) -> str:
-    """The filter for a display name."""
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

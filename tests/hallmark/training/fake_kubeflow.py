@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kfp_server_api as api
+import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -22,7 +23,18 @@ from starlette.routing import Route
 RUN_INPUT = {"display_name", "description", "experiment_id", "pipeline_version_reference", "runtime_config"}
 RUN_INPUT |= {"service_account", "pipeline_spec", "recurring_run_id", "plugins_input"}
 LIST = {"page_token", "page_size", "sort_by", "filter"}
+RECURRING_INPUT = {"display_name", "description", "experiment_id", "pipeline_version_reference", "runtime_config"}
+RECURRING_INPUT |= {
+    "service_account",
+    "max_concurrency",
+    "trigger",
+    "mode",
+    "no_catchup",
+    "pipeline_spec",
+    "plugins_input",
+}
 assert set(api.V2beta1Run.attribute_map) > RUN_INPUT
+assert set(api.V2beta1RecurringRun.attribute_map) > RECURRING_INPUT
 
 
 class Problem(Exception):
@@ -38,24 +50,31 @@ def bad(message: str) -> Problem:
 
 @dataclass
 class Fake:
-    """What the API server keeps. `delay` widens the gap between looking and making; `lose` drops one answer."""
+    """What the API server keeps. `lose` drops one answer; `clock` is its time."""
 
     token: str = "secret"
     namespaces: set[str] = field(default_factory=lambda: {"fraud", "listing"})
     parameters: set[str] = field(default_factory=set)
     pipelines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    spaces: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
     experiments: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    recurring: list[dict[str, Any]] = field(default_factory=list)
+    graphs: dict[str, str] = field(default_factory=dict)
+    clock: datetime | None = None
     page_limit: int = 200
     lose: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     seen: list[str] = field(default_factory=list)
 
     def now(self) -> str:
-        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")  # it keeps whole seconds
+        now = self.clock or datetime.now(UTC)
+        return now.strftime("%Y-%m-%dT%H:%M:%SZ")  # it keeps whole seconds
 
     def add_pipeline(self, name: str, versions: int = 1) -> None:
-        pipeline = str(uuid.uuid4())
+        pipeline = self.ids[name] = str(uuid.uuid4())
+        self.spaces[name] = name.removesuffix("-training")
         self.pipelines[name] = [
             {
                 "pipeline_id": pipeline,
@@ -95,10 +114,49 @@ class Fake:
 
     def pipeline_named(self, query: dict[str, str], body: Any, name: str) -> Any:
         allowed(query, {"namespace"})
-        if name not in self.pipelines:
+        if query.get("namespace"):
+            self.authorize(query["namespace"])
+        if name not in self.pipelines or self.spaces.get(name, query.get("namespace")) != query.get("namespace"):
             raise Problem(404, 5, f"ResourceNotFoundError: Namespace/Pipeline {name} not found")
-        first = self.pipelines[name][0] if self.pipelines[name] else {"pipeline_id": "empty"}
+        first = self.pipelines[name][0] if self.pipelines[name] else {"pipeline_id": self.ids.get(name, "empty")}
         return {"pipeline_id": first["pipeline_id"], "display_name": name, "name": name}
+
+    def create_pipeline(self, query: dict[str, str], body: Any) -> Any:
+        allowed(query, set())
+        fields(body, set(api.V2beta1Pipeline.attribute_map) - {"pipeline_id", "created_at", "error"})
+        self.authorize(body.get("namespace", ""))
+        with self.lock:
+            if body["name"] in self.pipelines:
+                raise Problem(409, 6, "AlreadyExistError: The name already exist. Please specify a new name")
+            self.pipelines[body["name"]], self.spaces[body["name"]] = [], body["namespace"]
+            self.ids[body["name"]] = str(uuid.uuid4())
+        return {**body, "pipeline_id": self.ids[body["name"]], "created_at": self.now()}
+
+    def upload_version(self, query: dict[str, str], body: Any) -> Any:
+        """The multipart form; its parameters are in the query."""
+        allowed(query, {"name", "display_name", "description", "pipelineid", "tags", "code_source_url"})
+        name = next((name for name, made in self.ids.items() if made == query.get("pipelineid")), None)
+        if name is None or not query.get("name"):
+            raise Problem(400, 3, "Failed to create a pipeline version")
+        self.authorize(self.spaces[name])
+        if not body["filename"].endswith((".yaml", ".yml", ".zip", ".tar.gz")):
+            raise Problem(400, 3, "Unexpected pipeline file format. Support .zip, .tar.gz, .json or YAML")
+        spec = next(yaml.safe_load_all(body["content"]))
+        if not {"pipelineInfo", "root", "deploymentSpec", "schemaVersion"} <= set(spec):
+            raise bad("unknown template format: pipeline spec is invalid")
+        with self.lock:
+            if any(each["name"] == query["name"] for each in self.pipelines[name]):
+                raise Problem(409, 6, "Failed to create a pipeline version")
+            made = {
+                "pipeline_id": query["pipelineid"],
+                "pipeline_version_id": str(uuid.uuid4()),
+                "name": query["name"],
+                "display_name": query.get("display_name") or query["name"],
+                "created_at": self.now(),
+            }
+            self.pipelines[name].append(made)
+            self.graphs[made["pipeline_version_id"]] = body["content"].decode()
+        return made
 
     def pipeline_versions(self, query: dict[str, str], body: Any, pipeline: str) -> Any:
         allowed(query, LIST)
@@ -154,6 +212,66 @@ class Fake:
                 return {}
         raise Problem(404, 5, "ResourceNotFoundError: Run not found")
 
+    def list_recurring(self, query: dict[str, str], body: Any) -> Any:
+        allowed(query, LIST | {"namespace", "experiment_id"})
+        self.authorize(self.space(query["experiment_id"]))
+        found = [each for each in self.recurring if each["experiment_id"] == query["experiment_id"]]
+        return self.page("recurringRuns", found, query)
+
+    def create_recurring(self, query: dict[str, str], body: Any) -> Any:
+        allowed(query, set())
+        fields(body, RECURRING_INPUT)
+        fields(body["runtime_config"], set(api.V2beta1RuntimeConfig.attribute_map))
+        fields(body["trigger"], set(api.V2beta1Trigger.attribute_map))
+        fields(body["trigger"]["cron_schedule"], set(api.V2beta1CronSchedule.attribute_map))
+        reference = body["pipeline_version_reference"]
+        fields(reference, set(api.V2beta1PipelineVersionReference.attribute_map))
+        namespace = self.space(body["experiment_id"])
+        self.authorize(namespace)
+        if not 1 <= int(body.get("max_concurrency") or 0) <= 10:
+            raise bad("Max concurrency of a recurring run must be at least 1 and at most 10")
+        if len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
+            raise bad("Schedule cron is not a supported format")
+        known = {v["pipeline_version_id"]: v["pipeline_id"] for each in self.pipelines.values() for v in each}
+        if known.get(reference.get("pipeline_version_id")) != reference.get("pipeline_id"):
+            raise Problem(404, 5, "ResourceNotFoundError: PipelineVersion not found")
+        made = {
+            **{name: value for name, value in body.items() if name != "mode"},
+            "recurring_run_id": str(uuid.uuid4()),
+            "namespace": namespace,
+            "created_at": self.now(),
+            "updated_at": self.now(),
+            "status": "ENABLED" if body.get("mode") == "ENABLE" else "DISABLED",
+        }
+        self.recurring.append(made)
+        return made
+
+    def enable_recurring(self, query: dict[str, str], body: Any, run: str) -> Any:
+        return self._switched(query, run, "ENABLED")
+
+    def disable_recurring(self, query: dict[str, str], body: Any, run: str) -> Any:
+        return self._switched(query, run, "DISABLED")
+
+    def _switched(self, query: dict[str, str], run: str, status: str) -> Any:
+        allowed(query, set())
+        self._recurring(run)["status"] = status
+        return {}
+
+    def delete_recurring(self, query: dict[str, str], body: Any, run: str) -> Any:
+        """Without ORPHAN, Kubernetes takes the workflows that it has started with it."""
+        allowed(query, {"propagation_policy"})
+        self.recurring.remove(self._recurring(run))
+        if query.get("propagation_policy") != "ORPHAN":
+            self.runs = [each for each in self.runs if each.get("recurring_run_id") != run]
+        return {}
+
+    def _recurring(self, run: str) -> dict[str, Any]:
+        for each in self.recurring:
+            if each["recurring_run_id"] == run:
+                self.authorize(each["namespace"])
+                return each
+        raise Problem(404, 5, f"ResourceNotFoundError: Job {run} not found")
+
     # What they share.
 
     def authorize(self, namespace: str) -> None:
@@ -202,7 +320,8 @@ class Fake:
                     pairs = request.query_params.multi_items()
                     if len(dict(pairs)) != len(pairs):
                         raise bad("a parameter twice")
-                    body = await request.json() if await request.body() else None
+                    form = request.headers.get("content-type", "").startswith("multipart/form-data")
+                    body = await upload(request) if form else await request.json() if await request.body() else None
                     return JSONResponse(call(dict(pairs), body, **request.path_params))
                 except Problem as problem:
                     told = {"error": problem.message, "code": problem.code, "message": problem.message}
@@ -214,13 +333,29 @@ class Fake:
             routes=[
                 route("/experiments", "GET", self.list_experiments),
                 route("/experiments", "POST", self.create_experiment),
+                route("/pipelines", "POST", self.create_pipeline),
+                route("/pipelines/upload_version", "POST", self.upload_version),
                 route("/pipelines/names/{name}", "GET", self.pipeline_named),
                 route("/pipelines/{pipeline}/versions", "GET", self.pipeline_versions),
                 route("/runs", "GET", self.list_runs),
                 route("/runs", "POST", self.create_run),
                 route("/runs/{run}:terminate", "POST", self.terminate),
+                route("/recurringruns", "GET", self.list_recurring),
+                route("/recurringruns", "POST", self.create_recurring),
+                route("/recurringruns/{run}:enable", "POST", self.enable_recurring),
+                route("/recurringruns/{run}:disable", "POST", self.disable_recurring),
+                route("/recurringruns/{run}", "DELETE", self.delete_recurring),
             ]
         )
+
+
+async def upload(request: Request) -> dict[str, Any]:
+    """The one file of a form; its field is called uploadfile."""
+    async with request.form() as form:
+        if set(form) != {"uploadfile"}:
+            raise bad("Failed to read pipeline from file")
+        file: Any = form["uploadfile"]
+        return {"filename": file.filename, "content": await file.read()}
 
 
 def allowed(query: dict[str, str], names: set[str]) -> None:

@@ -1,0 +1,323 @@
+"""Trainings on a cluster's Kubeflow Pipelines: `hallmark pipeline compile|submit|schedule`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.cli.console import DomainName, Format, Output, emit, say, show
+from hallmark.cli.model import options
+from hallmark.errors import DeclarationError, GateRefused, HallmarkError, Refused, TimedOut, Unavailable
+
+if TYPE_CHECKING:
+    from hallmark.domain import Domain
+    from hallmark.settings import Settings
+    from hallmark.training.graph import Graph
+    from hallmark.training.kubeflow import Kubeflow
+    from hallmark.training.submit import Run
+
+app = typer.Typer(
+    name="pipeline", help="Train on a cluster: compile, submit and schedule a domain's graph.", no_args_is_help=True
+)
+
+_SYNTHETIC = "synthetic"
+_LOOK = 5.0
+_MOST_TRIES = 100
+
+Image = Annotated[
+    str,
+    typer.Option(
+        envvar="HALLMARK_TRAINING_IMAGE",
+        help="The image of the steps, by digest; default: the name that each cluster replaces.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="HALLMARK_KUBEFLOW",
+        help="Kubeflow Pipelines, such as https://HOST/pipeline or http://ml-pipeline.kubeflow:8888.",
+        show_default=False,
+    ),
+]
+Token = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HALLMARK_KUBEFLOW_TOKEN",
+        help="File with a bearer token, such as a projected service account's.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("compile")
+def compile_(
+    name: DomainName,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to this file; default: stdout.", show_default=False)
+    ] = None,
+    image: Image = "",
+    manifest: Annotated[
+        bool, typer.Option("--manifest", help="As Pipeline and PipelineVersion objects, for GitOps.")
+    ] = False,
+) -> None:
+    """Compile a domain's graph: for upload in Kubeflow's UI, or as objects that a cluster applies.
+
+    The same graph is the same bytes, and its version has the same name.
+    """
+    from hallmark.files import replace
+    from hallmark.render.manifest import manifest as rendered
+
+    graph = _graph(_domain(name)[0], image)
+    text = rendered(graph.manifest(), source=f"domains/{name}/domain.yaml") if manifest else graph.text
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    if out.suffix not in (".yaml", ".yml"):
+        raise DeclarationError("--out is not a YAML file", expected="a name ending in .yaml", came=str(out))
+    replace(out, text)
+    say(f"{out}: {graph.name} in version {graph.version}")
+
+
+@app.command()
+def submit(
+    name: DomainName,
+    until: Annotated[str, typer.Option(help="Train as of this day (UTC); default: today.", show_default=False)] = "",
+    window: Annotated[
+        str, typer.Option(help="Learn from this long before that; default: domain.yaml's.", show_default=False)
+    ] = "",
+    data: Annotated[str, typer.Option(help="`synthetic`, or a path as the steps' pods see it.")] = _SYNTHETIC,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the domain's own `fit`, such as epochs=3; repeatable.", show_default=False),
+    ] = None,
+    url: Url = "",
+    token: Token = None,
+    image: Image = "",
+    again: Annotated[bool, typer.Option("--again", help="Start anew where this very training has ended.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Follow it to its end: exit 1 failed, 3 refused by contract or gate, 4 timed out."),
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds to wait; default: three times training.timeout.", show_default=False),
+    ] = None,
+    output: Output = Format.table,
+) -> None:
+    """Train a domain on the cluster: upload its graph if that content is not there yet, and start one run of it.
+
+    The same graph with the same parameters is the same run, however often it is submitted.
+    """
+    from hallmark.training import kubeflow_graph
+
+    domain, settings = _domain(name)
+    request = _request(domain, settings, until=until, window=window, data=data, given=options(option or []))
+    kubeflow = _kubeflow(settings, url, token)
+    graph = _graph(domain, image)
+    reference = kubeflow_graph.uploaded(kubeflow.api, graph)
+    key = f"{name}-{hashlib.sha256(json.dumps([graph.version, request], sort_keys=True).encode()).hexdigest()[:12]}"
+    run = _started(kubeflow, name, key, request, reference, again=again)
+    row = {
+        "run": run.id,
+        "name": run.key,
+        "graph": graph.version,
+        "state": run.state,
+        "ui": f"{url.rstrip('/')}/#/runs/details/{run.id}",
+    }
+    emit([row], output) if output is Format.table else show(row, output)
+    if wait:
+        _follow(kubeflow, run, timeout or 3 * domain.training.timeout.total_seconds())
+
+
+@app.command()
+def schedule(
+    name: DomainName,
+    url: Url = "",
+    token: Token = None,
+    image: Image = "",
+    off: Annotated[bool, typer.Option("--off", help="Put the domain's schedule to sleep.")] = False,
+    shown: Annotated[
+        bool, typer.Option("--show", help="Change nothing; show what is there and when it is due.")
+    ] = False,
+    output: Output = Format.table,
+) -> None:
+    """Train a domain by the clock, as training.schedule says: one recurring run of this very graph, whatever was there before.
+
+    A second time changes nothing. Without --url, --show tells the times that are declared.
+    """
+    from hallmark.training import kubeflow_graph
+    from hallmark.training import schedule as schedules
+    from hallmark.training.kubeflow_api import Api
+
+    domain, settings = _domain(name)
+    times = [f"{when:%Y-%m-%d %H:%M:%S}" for when in schedules.times(domain, after=datetime.now(UTC))]
+    if shown and not url:
+        _tell([{"cron": domain.training.schedule, "state": "declared", "version": "", "id": ""}], times, output)
+        return
+    api = Api.at(_address(url), token=token)
+    clock = schedules.Schedules(api, say=say)
+    if not (shown or off):
+        _runnable(domain, settings)
+        clock.on(domain, kubeflow_graph.uploaded(api, _graph(domain, image)))
+    elif off:
+        say(f"{clock.off(name)} put to sleep")
+    rows = [
+        {"cron": each.cron, "state": "on" if each.awake else "off", "version": each.version, "id": each.id}
+        for each in clock.found(name)
+    ]
+    _tell(rows, times if any(row["state"] == "on" for row in rows) else [], output)
+
+
+def _tell(rows: list[dict[str, Any]], times: list[str], output: Format) -> None:
+    if output is not Format.table:
+        show({"recurring": rows, "next": times}, output)
+        return
+    emit(rows, output, empty="no recurring run")
+    if times:
+        say("next, UTC: " + ", ".join(times))
+
+
+def _domain(name: str) -> tuple[Domain, Settings]:
+    from hallmark import domain as declared
+    from hallmark.settings import Settings
+
+    settings = Settings.load()
+    return declared.load(name, settings), settings
+
+
+def _runnable(domain: Domain, settings: Settings) -> None:
+    from hallmark.training import graph
+
+    graph.runnable(domain, settings)
+
+
+def _graph(domain: Domain, image: str) -> Graph:
+    from hallmark.settings import Settings
+    from hallmark.training import graph
+
+    return graph.compiled(domain, Settings.load(), image=image)
+
+
+def _address(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise DeclarationError(
+            "where Kubeflow Pipelines is was not said",
+            expected="--url or HALLMARK_KUBEFLOW, such as https://HOST/pipeline or http://ml-pipeline.kubeflow:8888",
+            came=url or "neither",
+            do="name it; from outside the cluster with --token too",
+        )
+    return url
+
+
+def _kubeflow(settings: Settings, url: str, token: Path | None) -> Kubeflow:
+    from hallmark.registry.store import Registry
+    from hallmark.training.kubeflow import Kubeflow
+
+    return Kubeflow.at(_address(url), registry=Registry(settings), token=token)
+
+
+def _request(
+    domain: Domain, settings: Settings, *, until: str, window: str, data: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    """What is asked of the run, each value written out, so that the same request is the same on another day."""
+    from hallmark.training import steps
+
+    _runnable(domain, settings)
+    if "://" in data or (data != _SYNTHETIC and not Path(data).is_absolute()):
+        raise DeclarationError(
+            "the steps' pods cannot read --data",
+            expected=f"{_SYNTHETIC}, or a path that begins with / on a volume that they mount",
+            came=data,
+            do="give the domain's data.py a source of its own, or train here: hallmark train",
+        )
+    day = steps.day(until, "" if domain.data.event_time else steps.UNDATED)
+    steps.span(domain, day, window or domain.model_dump(mode="json")["training"]["window"])
+    return {"source": data, "as_of": day, "window": window, "options": given}
+
+
+def _started(
+    kubeflow: Kubeflow, name: str, key: str, request: dict[str, Any], reference: dict[str, str], *, again: bool
+) -> Run:
+    """The run of this key; with `again`, of the first one after it that has not ended."""
+    from hallmark.training.submit import Request
+
+    tried = key
+    for number in range(2, _MOST_TRIES):
+        found = kubeflow.find(tried, name) if again else None
+        if found is None or found.state == "running":
+            correlation = hashlib.sha256(tried.encode()).hexdigest()[:32]
+            asked = Request(
+                key=tried, domain=name, reason="hallmark pipeline submit", correlation=correlation, **request
+            )
+            return kubeflow.submit(asked, graph=reference)
+        tried = f"{key}-{number}"
+    raise HallmarkError(f"{key} was tried {_MOST_TRIES} times", do="look at why it fails, in the UI")
+
+
+def _follow(kubeflow: Kubeflow, run: Run, seconds: float) -> None:
+    """Say what happens until the run has ended; raises what it ended with."""
+    until, told = time.monotonic() + seconds, ""
+    while True:
+        found = _looked(kubeflow, run, until)
+        line = f"{found.state}: {found.message}" if found.message else found.state
+        if line != told:
+            say(f"{found.key} {line}")
+            told = line
+        if found.state != "running":
+            break
+        if time.monotonic() > until:
+            raise TimedOut(
+                f"{run.key} has not ended",
+                expected=f"an end within {seconds:g} s",
+                came=line,
+                do="it goes on; the same command with --wait follows it again",
+            )
+        time.sleep(min(_LOOK, max(0.05, until - time.monotonic())))
+    if found.state == "succeeded":
+        say(
+            f"version {found.version} of {found.domain}; next: hallmark release {found.domain} --candidate {found.version}"
+        )
+        return
+    raise _ended(found)
+
+
+def _looked(kubeflow: Kubeflow, run: Run, until: float) -> Run:
+    """The run as it stands; silence is borne until the time is up."""
+    while True:
+        try:
+            return kubeflow.find(run.key, run.domain) or run
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(min(_LOOK, max(0.05, until - time.monotonic())))
+
+
+def _ended(found: Run) -> HallmarkError:
+    """What a run came to that did not succeed, as the error that says so."""
+    if found.state == "refused":
+        return GateRefused(
+            f"the candidate of {found.domain} did not pass its gate; nothing was registered",
+            expected="every rule of gate: in domain.yaml kept",
+            came=found.message,
+            do="look at the step `compare` of the run",
+        )
+    if found.message.startswith("step validate failed"):
+        return Refused(
+            f"{found.key} ended at the contract of {found.domain}'s data",
+            expected="examples that keep it",
+            came=found.message,
+            do="the log of the step `validate` names column, rule and count of rows",
+        )
+    return HallmarkError(
+        f"{found.key} failed",
+        expected="every step to end well",
+        came=found.message,
+        do="look at its steps in the UI; --again starts it anew",
+    )

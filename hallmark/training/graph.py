@@ -1,0 +1,120 @@
+"""A domain's compiled graph, known by its content: what is uploaded, what GitOps applies, and what a run or a schedule refers to."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from hallmark import domain as domains
+from hallmark import names
+from hallmark.domain import Domain
+from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.settings import Settings
+
+LIBRARY = Path(__file__).parents[2]
+"""Where hallmark, components and pipelines are imported from."""
+_TAIL = 8
+_PARTS = ("data", "features", "model")
+
+
+class Graph(BaseModel):
+    """The intermediate representation of a domain's training, for one image.
+
+    text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
+    documents: the same, read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: str
+    description: str
+    text: str
+    documents: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """Of the pipeline."""
+        return f"{self.domain}-training"
+
+    @functools.cached_property
+    def version(self) -> str:
+        """Of this content: the same graph has the same name wherever it is compiled, and is uploaded once."""
+        told = json.dumps(self.documents, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """Pipeline and PipelineVersion for GitOps, where Kubeflow keeps its pipelines in the Kubernetes API.
+
+        Kubeflow's own name for an uploaded version's object is the pipeline's, a dash and the version's: so is this one's.
+        """
+        spec, *platform = self.documents
+        common = {"apiVersion": "pipelines.kubeflow.org/v2beta1"}
+        labels = names.labels(self.domain)
+
+        def metadata(name: str) -> dict[str, Any]:
+            return {"name": name, "namespace": self.domain, "labels": labels}
+
+        version = {
+            "displayName": self.version,
+            "versionName": self.version,
+            "description": self.description,
+            "pipelineName": self.name,
+            "pipelineSpec": spec,
+        } | ({"platformSpec": platform[0]} if platform else {})
+        return [
+            common
+            | {
+                "kind": "Pipeline",
+                "metadata": metadata(self.name),
+                "spec": {"displayName": self.name, "description": self.description},
+            },
+            common | {"kind": "PipelineVersion", "metadata": metadata(f"{self.name}-{self.version}"), "spec": version},
+        ]
+
+
+def compiled(domain: Domain, settings: Settings, *, image: str = "") -> Graph:
+    """The graph of a domain, its steps in `image`; compiled in a process of its own, since kfp stays out of this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.yaml"
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.compile", domain.name, str(path), *([image] if image else [])],
+            env={**os.environ, **settings.environment(), "PYTHONPATH": f"{settings.root}{os.pathsep}{LIBRARY}"},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0 or not path.is_file():
+            raise HallmarkError(
+                f"the graph of {domain.name} does not compile",
+                expected="pipelines.compile to write it",
+                came="\n    ".join(done.stderr.strip().splitlines()[-_TAIL:]),
+                do="install the training extra, or mend what it names",
+            )
+        text = path.read_text(encoding="utf-8")
+    documents = tuple(each for each in yaml.safe_load_all(text) if each)
+    return Graph(domain=domain.name, description=domain.description, text=text, documents=documents)
+
+
+def runnable(domain: Domain, settings: Settings) -> None:
+    """Nothing where the domain has the code that its steps call; else `DeclarationError` names what is not there."""
+    missing = [part for part in _PARTS if not (settings.domains / domain.name / f"{part}.py").is_file()]
+    if missing:
+        shown = f"domains/{domain.name}/{missing[0]}.py"
+        able = [name for name in domains.names(settings) if (settings.domains / name / "data.py").is_file()]
+        raise DeclarationError(
+            f"{domain.name} is declared and cannot be trained yet: there is no {shown}",
+            expected=", ".join(f"{part}.py" for part in _PARTS) + f" beside domain.yaml, as in {' and '.join(able)}",
+            came="no " + ", ".join(f"{part}.py" for part in missing),
+            do="write them (CONTRIBUTING, Add a domain); compiling works without",
+        )

@@ -1,0 +1,24 @@
+"""A domain's graph as a file, in a process of its own: `python -m pipelines.compile DOMAIN FILE [IMAGE]`."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from pipelines import training
+
+
+def graph_of(domain: str) -> ModuleType:
+    """The domain's own graph where it has one, else the standard one."""
+    own = Path(__file__).with_name(f"{domain}.py")
+    return importlib.import_module(f"pipelines.{domain}") if own.is_file() else training
+
+
+def main() -> None:
+    """Compile what the command line names."""
+    domain, path, *image = sys.argv[1:]
+    graph_of(domain).compile_to(Path(path), domain, image=image[0] if image else None)
+
+
+if __name__ == "__main__":
+    main()
