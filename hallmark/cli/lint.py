@@ -1,0 +1,212 @@
+"""`hallmark lint`: what a cluster would reject or silently ignore, found in the files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from hallmark.cli.console import Format, emit, out, say, show
+from hallmark.errors import DeclarationError, Refused
+
+if TYPE_CHECKING:
+    from hallmark.lint.judge import Report
+    from hallmark.lint.rules import Finding, Rule
+
+
+class Form(StrEnum):
+    """How findings are printed."""
+
+    table = "table"
+    json = "json"
+    sarif = "sarif"
+
+
+class DeploymentMode(StrEnum):
+    """How KServe runs a service that does not say."""
+
+    knative = "Knative"
+    standard = "Standard"
+
+
+def lint(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATHS]...",
+            help="Files and folders; - is what another program prints. None: all that this checkout would apply.",
+            show_default=False,
+        ),
+    ] = None,
+    mode: Annotated[
+        DeploymentMode | None, typer.Option(case_sensitive=False, help="The mode of services without the annotation.")
+    ] = None,
+    kserve: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="The cluster's KServe; else read from manifests/platform.")
+    ] = None,
+    gateway_api: Annotated[
+        bool | None,
+        typer.Option("--gateway-api/--no-gateway-api", help="Whether KServe writes HTTPRoutes; else read likewise."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF_OR_DIR", help="How it was before: a revision of Git, or a folder of the same layout."
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse warnings too.")] = False,
+    output: Annotated[Form, typer.Option("--output", "-o", help="How to print findings.")] = Form.table,
+    explain: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Say what a rule is about, and nothing else.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the rules, and nothing else.")] = False,
+) -> None:
+    """Find what KServe, Knative, Kubeflow or the platform would reject or silently ignore, without a cluster.
+
+    Exit 0: nothing is refused. 3: something is. 2: something cannot be read. docs/lint.md has every rule.
+    """
+    from hallmark.lint import catalogue
+
+    if listed:
+        _list(output)
+        return
+    if explain is not None:
+        _explain(catalogue.rules(), explain)
+        return
+    if kserve is not None:
+        from hallmark.lint.reading import version
+
+        if version(kserve) is None:
+            raise DeclarationError("--kserve", expected="a version such as 0.21.0", came=repr(kserve))
+    report = _report(paths or [], mode, kserve, gateway_api, against)
+    _print(report, output)
+    _end(report, strict=strict)
+
+
+def _report(
+    paths: list[str], mode: DeploymentMode | None, kserve: str | None, gateway_api: bool | None, against: str | None
+) -> Report:
+    from hallmark.lint import checkout, judge
+    from hallmark.lint.objects import Options
+    from hallmark.settings import Settings
+
+    try:
+        root = Settings.load().root
+    except DeclarationError:
+        # A single file can be judged anywhere; only the default needs a checkout.
+        if not paths:
+            raise
+        root = None
+    given = [Path(path) for path in paths if path != judge.STDIN]
+    asked = given if paths else checkout.usual(root) if root else []
+    return judge.lint(
+        asked,
+        root=root,
+        options=Options.model_validate(
+            {"mode": mode.value if mode else None, "kserve": kserve, "gateway_api": gateway_api}
+        ),
+        against=against,
+        stdin=sys.stdin.read() if judge.STDIN in paths else None,
+    )
+
+
+def _print(report: Report, output: Form) -> None:
+    if output is Form.json:
+        show([finding.model_dump(mode="json") for finding in report.findings], Format.json)
+    elif output is Form.sarif:
+        from hallmark.lint.sarif import sarif
+
+        show(sarif(report), Format.json)
+    else:
+        console = out()
+        for block in _blocks(report.findings):
+            console.print(block, soft_wrap=True)
+
+
+def _blocks(findings: tuple[Finding, ...]) -> Iterator[Text]:
+    """A finding in one line that editors and grep follow; why and the fix once for findings of one rule that follow each other."""
+    for index, finding in enumerate(findings):
+        style = "bold red" if finding.severity == "error" else "bold yellow"
+        yield Text.assemble(
+            (f"{finding.file}:{finding.line}:{finding.column}", "bold"),
+            ": ",
+            (f"{finding.severity} {finding.code}", style),
+            f" {finding.message}",
+        )
+        following = findings[index + 1] if index + 1 < len(findings) else None
+        if following is None or following.code != finding.code or following.file != finding.file:
+            yield Text.assemble(("    why ", "dim"), finding.reason)
+            yield Text.assemble(("    fix ", "dim"), finding.fix)
+
+
+def _end(report: Report, *, strict: bool) -> None:
+    from hallmark.lint.rules import Severity
+
+    errors, warnings = report.count(Severity.error), report.count(Severity.warning)
+    for text in report.unreadable:
+        say(text)
+    if report.unreadable:
+        raise DeclarationError(
+            f"{_many(len(report.unreadable), 'file')} cannot be read",
+            expected="YAML, JSON or Python",
+            came=f"{_found(errors, warnings)} in the {_many(report.files, 'file')} that can",
+            do="mend what is named above",
+        )
+    if errors or (strict and warnings):
+        first = report.findings[0].code
+        raise Refused(
+            f"{_found(errors, warnings)} in {_many(report.files, 'file')}",
+            do=f"`hallmark lint --explain {first}` says more; docs/lint.md says how to allow one with its reason",
+        )
+    say(f"{_found(errors, warnings)} in {_many(report.files, 'file')}")
+
+
+def _found(errors: int, warnings: int) -> str:
+    if not errors and not warnings:
+        return "nothing refused"
+    return ", ".join(
+        part
+        for part in (_many(errors, "error") if errors else "", _many(warnings, "warning") if warnings else "")
+        if part
+    )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _list(output: Form) -> None:
+    from hallmark.lint.catalogue import rules, topic
+
+    rows: list[dict[str, Any]] = [
+        {"code": rule.code, "severity": rule.severity.value, "about": topic(rule), "rule": rule.title}
+        for rule in rules()
+    ]
+    emit(rows, Format.table if output is Form.table else Format.json)
+
+
+def _explain(known: tuple[Rule, ...], code: str) -> None:
+    from hallmark.lint.catalogue import topic
+
+    found = next((rule for rule in known if rule.code == code.upper()), None)
+    if found is None:
+        raise DeclarationError(
+            f"there is no rule {code}",
+            expected=f"{known[0].code} to {known[-1].code}",
+            came=code,
+            do="hallmark lint --list",
+        )
+    console = out()
+    console.print(Text.assemble((found.code, "bold"), f"  {found.title}  ({topic(found)}, {found.severity})"))
+    for word, text in (("why", found.reason), ("fix", found.fix), ("see", found.link), ("how", _read_from(found))):
+        console.print(Text.assemble((f"  {word}  ", "dim"), text), soft_wrap=True)
+
+
+def _read_from(rule: Rule) -> str:
+    """Where the rule was read: the first words of its check's docstring."""
+    return " ".join((rule.check.__doc__ or "").split())

@@ -1,0 +1,71 @@
+"""What the files say about the cluster: KServe's version and ingress, Knative's features and limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from hallmark.lint.objects import Object, World
+from hallmark.lint.reading import dig, integer, listing, mapping, text, version
+
+
+def kserve_version(world: World) -> tuple[tuple[int, ...], str] | None:
+    """KServe's version and who says so: --kserve, else the Argo CD Application that installs it; None where nobody does."""
+    if world.options.kserve is not None:
+        found = version(world.options.kserve)
+        return (found, "--kserve") if found else None
+    for each, source in _sources(world):
+        if (found := version(text(source, "targetRevision"))) is not None:
+            return found, f"Application {each.name}"
+    return None
+
+
+def gateway_api(world: World) -> tuple[bool, str] | None:
+    """Whether KServe writes HTTPRoutes, and who says so."""
+    if world.options.gateway_api is not None:
+        return world.options.gateway_api, "--gateway-api" if world.options.gateway_api else "--no-gateway-api"
+    for each, source in _sources(world):
+        values = mapping(source, "helm", "valuesObject")
+        found = dig(values, "kserve", "controller", "gateway", "ingressGateway", "enableGatewayApi")
+        if isinstance(found, bool):
+            return found, f"Application {each.name}"
+    for each in world.of("ConfigMap"):
+        if each.name == "inferenceservice-config":
+            try:
+                ingress = json.loads(text(each.data, "data", "ingress") or "{}")
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(dig(ingress, "enableGatewayApi"), bool):
+                return ingress["enableGatewayApi"], "ConfigMap inferenceservice-config"
+    return None
+
+
+def knative_config(world: World, name: str) -> dict[str, Any]:
+    """A ConfigMap of Knative Serving, such as features or defaults, from the files; empty where they do not have it."""
+    found: dict[str, Any] = {}
+    for each in world.of("KnativeServing", "ConfigMap"):
+        if each.kind == "KnativeServing":
+            config = mapping(each.data, "spec", "config")
+            found |= mapping(config, name) | mapping(config, f"config-{name}")
+        elif each.name == f"config-{name}":
+            found |= mapping(each.data, "data")
+    return found
+
+
+def limit(world: World, key: str, default: int) -> int:
+    """A whole number of Knative's config-defaults."""
+    value = knative_config(world, "defaults").get(key)
+    found = integer([value], 0)
+    if found is None and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return default if found is None else found
+
+
+def _sources(world: World) -> Iterator[tuple[Object, Any]]:
+    """The sources of the Applications that install KServe."""
+    for each in world.of("Application"):
+        for source in [mapping(each.data, "spec", "source"), *listing(each.data, "spec", "sources")]:
+            where = " ".join(text(source, key) for key in ("chart", "repoURL", "path"))
+            if "kserve" in where.split("/")[-1] or "/kserve/" in where or text(source, "chart").startswith("kserve"):
+                yield each, source

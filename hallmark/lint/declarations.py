@@ -1,0 +1,194 @@
+"""Declarations of domains: what would be refused, or never be possible, on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from hallmark.lint.cluster import limit
+from hallmark.lint.objects import World
+from hallmark.lint.reading import dig, listing, mapping, quantity, text
+from hallmark.lint.rules import KNATIVE, PIPELINES, Hit, rule
+from hallmark.lint.source import Document, Keys
+from hallmark.section import duration
+
+_MONITOR = {"cpu": 0.5, "memory": 512 * 2**20}
+"""What the drift monitor beside each model server may take (the runtime's limits), where the runtime is not among the files."""
+_DOCS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration:
+    """A domain.yaml as it is written, valid or not."""
+
+    document: Document
+    data: dict[str, Any]
+
+    def hit(self, text: str, *path: str | int) -> Hit:
+        """A finding at `path` of the declaration."""
+        return Hit(self.document, path, text)
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return text(self.data, "name")
+
+    @cached_property
+    def problems(self) -> tuple[tuple[Keys, str], ...]:
+        """What hallmark.domain refuses: the key and why."""
+        from hallmark.domain import Domain
+
+        try:
+            Domain.model_validate(self.data)
+        except ValidationError as error:
+            return tuple((tuple(item["loc"]), item["msg"]) for item in error.errors())
+        return ()
+
+    def seconds(self, *path: str) -> float | None:
+        """A duration of the declaration in seconds."""
+        try:
+            return duration(dig(self.data, *path)).total_seconds()
+        except ValueError:
+            return None
+
+
+def declaration_of(document: Document) -> Declaration | None:
+    """The declaration that a document is, by the file's name."""
+    if PurePosixPath(document.shown).name != "domain.yaml" or not isinstance(document.data, dict):
+        return None
+    return Declaration(document, document.data)
+
+
+def _fields(declaration: Declaration) -> int:
+    return len(text(declaration.data, "training", "schedule").split())
+
+
+@rule(
+    "HM701",
+    "A declaration that is refused",
+    on=Declaration,
+    reason="every command that reads it fails: hallmark domains names each wrong key",
+    fix="mend the key; your editor completes it from domains/domain.schema.json",
+    link="https://docs.pydantic.dev/latest/errors/errors/",
+)
+def refused(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """hallmark/domain.py; a cron of five fields is HM702."""
+    for path, why in declaration.problems:
+        if path != ("training", "schedule") or _fields(declaration) != 5:
+            yield declaration.hit(f"{'.'.join(map(str, path)) or 'the whole'}: {why}", *path)
+
+
+@rule(
+    "HM702",
+    "A schedule of five fields",
+    on=Declaration,
+    reason="Kubeflow reads seconds first and takes a missing sixth field for *: `0 3 * * *` runs every hour at 3 minutes past",
+    fix='write six fields, seconds first: "0 0 3 * * *"',
+    link=PIPELINES + "backend/src/apiserver/server/api_converter.go",
+)
+def cron(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """api_converter.go: robfig/cron v1.2 Parse, `day of week, optional`."""
+    if _fields(declaration) == 5:
+        text_ = f"{text(declaration.data, 'training', 'schedule')!r} has 5 fields"
+        yield declaration.hit(text_, "training", "schedule")
+
+
+@rule(
+    "HM703",
+    "A quota that one training and all of serving exceed",
+    on=Declaration,
+    reason="at full load the training waits for ever, or the last replicas are refused: exceeded quota",
+    fix="raise the quota, or lower serving.replicas.maximum, training.nodes or what each of them takes",
+    link=_DOCS,
+)
+def quota(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """Profile.spec.resourceQuotaSpec is made of `quota`; GPUs are held by the declaration itself."""
+    if declaration.problems:
+        return
+    from hallmark.domain import Domain
+
+    domain = Domain.model_validate(declaration.data)
+    sidecars = _sidecars(world)
+    serving, training, reviewer = domain.serving, domain.training, domain.reviewer
+    for key in ("cpu", "memory"):
+        served = serving.replicas.maximum * ((quantity(getattr(serving, key)) or 0) + sidecars[key])
+        trained = training.nodes * (quantity(getattr(training, key)) or 0)
+        reviewed = reviewer.replicas.maximum * (quantity(getattr(reviewer, key)) or 0) if reviewer else 0
+        needed, have = served + trained + reviewed, quantity(getattr(domain.quota, key)) or 0
+        if needed > have:
+            shown = _gibibytes if key == "memory" else _cores
+            parts = f"serving {shown(served)} + training {shown(trained)}"
+            parts += f" + reviewer {shown(reviewed)}" if reviewed else ""
+            yield declaration.hit(f"{key}: {parts} = {shown(needed)} of {shown(have)}", "quota", key)
+
+
+def _cores(value: float) -> str:
+    return f"{value:g}"
+
+
+def _gibibytes(value: float) -> str:
+    return f"{value / 2**30:g}Gi"
+
+
+def _sidecars(world: World) -> dict[str, float]:
+    """What a pod's other containers may take, from the runtime that domains are served with."""
+    found = world.runtimes.get(("", "hallmark-runtime"))
+    if found is None:
+        return dict(_MONITOR)
+    others = [item for item in listing(found.data, "spec", "containers") if text(item, "name") != "kserve-container"]
+    return {
+        key: sum(quantity(mapping(item, "resources", "limits").get(key)) or 0 for item in others)
+        for key in ("cpu", "memory")
+    }
+
+
+@rule(
+    "HM704",
+    "A timeout longer than the cluster allows",
+    on=Declaration,
+    reason="a revision's timeout is at most max-revision-timeout-seconds: no revision could be made",
+    fix="lower serving.timeout, or raise the limit where the platform configures Knative Serving",
+    link=KNATIVE + "pkg/apis/config/defaults.go",
+)
+def timeout(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """revision_validation.go, validateTimeoutSeconds."""
+    found, most = declaration.seconds("serving", "timeout"), limit(world, "max-revision-timeout-seconds", 600)
+    if found is not None and found > most:
+        yield declaration.hit(f"serving.timeout is {timedelta(seconds=found)}, at most {most}s", "serving", "timeout")
+
+
+@rule(
+    "HM705",
+    "A latency objective that cannot be missed",
+    on=Declaration,
+    reason="whatever is slower than the timeout is cut off and counts as an error, so no answer is ever too slow",
+    fix="set latency_objective below timeout",
+    link="https://sre.google/sre-book/service-level-objectives/",
+)
+def objective(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """serving.latency_objective against serving.timeout (5 s where it is not set)."""
+    wanted, most = declaration.seconds("serving", "latency_objective"), declaration.seconds("serving", "timeout")
+    if wanted is not None and wanted >= (5.0 if most is None else most):
+        text_ = f"latency_objective {dig(declaration.data, 'serving', 'latency_objective')} is not below the timeout"
+        yield declaration.hit(text_, "serving", "latency_objective")
+
+
+@rule(
+    "HM706",
+    "A caller that is no domain",
+    on=Declaration,
+    reason="the permission is for pods of a namespace that is not there, and whoever was meant stays out",
+    fix="name declared domains in serving.callers",
+    link="https://istio.io/latest/docs/reference/config/security/authorization-policy/",
+)
+def caller(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """AuthorizationPolicy matches source namespaces as text."""
+    for index, name in enumerate(listing(declaration.data, "serving", "callers")):
+        if world.domains is not None and isinstance(name, str) and name not in world.domains | {declaration.name}:
+            yield declaration.hit(f"{name} is no declared domain", "serving", "callers", index)

@@ -1,0 +1,148 @@
+"""Judge documents by the rules: what each of them is, which rules are about it, and what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hallmark.lint import checkout
+from hallmark.lint.catalogue import rules
+from hallmark.lint.declarations import declaration_of
+from hallmark.lint.objects import Object, Options, World, objects, service_of
+from hallmark.lint.pipelines import graph_of, schedule_of
+from hallmark.lint.pods import pods
+from hallmark.lint.rules import Finding, Hit, Rule, Severity
+from hallmark.lint.scripts import script_of
+from hallmark.lint.source import Document, Unreadable, documents
+
+STDIN = "-"
+
+
+class Report(BaseModel):
+    """What was found, what could not be read, and how much was judged."""
+
+    model_config = ConfigDict(frozen=True)
+
+    findings: tuple[Finding, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    files: int = 0
+
+    def count(self, severity: Severity) -> int:
+        """How many findings of this severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+
+def lint(
+    paths: Sequence[Path],
+    *,
+    root: Path | None,
+    options: Options | None = None,
+    against: str | None = None,
+    stdin: str | None = None,
+) -> Report:
+    """Judge the files under `paths`; the rest of the checkout at `root` informs (runtimes, features, accounts).
+
+    stdin: a text that is judged too, such as what `kubectl kustomize` printed.
+    """
+    asked = checkout.files(paths, root=root)
+    read: list[Document] = []
+    unreadable: list[str] = []
+    judged = 0
+    for path in asked:
+        try:
+            read += checkout.read(path, root=root)
+            judged += 1
+        except Unreadable as error:
+            unreadable.append(str(error))
+    if stdin is not None:
+        try:
+            read += documents(stdin, shown="stdin")
+            judged += 1
+        except Unreadable as error:
+            unreadable.append(str(error))
+    # A whole build says all there is to say; beside it the checkout would say it twice.
+    others = checkout.files(checkout.usual(root), root=root) if root is not None and stdin is None else []
+    for path in others:
+        if path not in set(asked):
+            try:
+                read += checkout.read(path, root=root, background=True)
+            except Unreadable:
+                continue
+    previous = checkout.before(against, asked, root=root or Path.cwd()) if against is not None else None
+    domains = frozenset(path.parent.name for path in (root / "domains").glob("*/domain.yaml")) if root else None
+    found = findings(read, options=options, domains=domains, previous=previous)
+    return Report(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
+
+
+def of_objects(
+    given: Iterable[dict[str, Any]],
+    *,
+    source: str = "memory",
+    background: Iterable[dict[str, Any]] = (),
+    options: Options | None = None,
+    domains: Iterable[str] | None = None,
+) -> list[Finding]:
+    """Judge objects that no file holds, such as what a renderer gives; lines are 1."""
+    read = [Document(source, each) for each in given]
+    read += [Document("background", each, background=True) for each in background]
+    return findings(read, options=options, domains=None if domains is None else frozenset(domains))
+
+
+def findings(
+    read: Sequence[Document],
+    *,
+    options: Options | None = None,
+    domains: frozenset[str] | None = None,
+    previous: checkout.Before | None = None,
+) -> list[Finding]:
+    """What the rules find in documents: each once, in the order of files and lines, without what a comment allows."""
+    options = options or Options()
+    found = [each for document in read for each in objects(document)]
+    typed: tuple[Object, ...] = tuple(service_of(each, options) or each for each in found)
+    world = World(options=options, objects=typed, domains=domains, previous=previous)
+    seen: dict[tuple[str, str, int, int, str], Finding] = {}
+    for subject in _subjects(read, world):
+        for rule in rules():
+            if isinstance(subject, rule.subject):
+                for hit in rule.check(subject, world):
+                    if finding := _finding(rule, hit):
+                        place = (finding.code, finding.file, finding.line, finding.column, finding.key)
+                        seen.setdefault(place, finding)
+    order = {document.shown: index for index, document in reversed(list(enumerate(read)))}
+    return sorted(seen.values(), key=lambda each: (order[each.file], each.line, each.column, each.code))
+
+
+def _subjects(read: Sequence[Document], world: World) -> Iterator[Any]:
+    """Everything that a rule may be about. Background objects are judged for what they do to those that were asked for."""
+    yield world
+    for document in read:
+        if not document.background:
+            yield document
+            for make in (graph_of, schedule_of, script_of, declaration_of):
+                if (subject := make(document)) is not None:
+                    yield subject
+    for each in world.objects:
+        if not each.document.background:
+            yield each
+            yield from pods(each, world)
+
+
+def _finding(rule: Rule, hit: Hit) -> Finding | None:
+    line, column = hit.mark or hit.document.mark(hit.path)
+    if hit.document.background or rule.code in hit.document.allowed(line):
+        return None
+    return Finding(
+        code=rule.code,
+        severity=rule.severity,
+        file=hit.document.shown,
+        line=line,
+        column=column,
+        key=".".join(map(str, hit.path)),
+        message=" ".join(hit.text.split()),
+        reason=rule.reason,
+        fix=rule.fix,
+        link=rule.link,
+    )

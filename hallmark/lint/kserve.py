@@ -1,0 +1,414 @@
+"""What KServe's webhook and controller reject, or accept and ignore, in either mode."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from hallmark.lint.keys import CANARY, MODEL, PREDICTOR, SPEC
+from hallmark.lint.objects import CONTAINER, LEGACY, MODE, Object, Service, World
+from hallmark.lint.pods import Pod
+from hallmark.lint.reading import dig, integer, listing, mapping, text
+from hallmark.lint.rules import KSERVE, Hit, Severity, rule
+from hallmark.lint.source import Keys
+
+_VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
+_PREDICTOR = KSERVE + "pkg/controller/v1beta1/inferenceservice/components/predictor.go"
+_STORAGE = KSERVE + "pkg/controller/v1beta1/inferenceservice/utils/utils.go"
+_SCHEMES = "gs://s3://pvc://file://https://http://hdfs://webhdfs://oci://oci+native://oci+fetch://hf://".split("://")[
+    :-1
+]
+_INJECTED = {
+    "storage-initializer": "KServe's model download",
+    "agent": "KServe's logger and batcher",
+    "modelcar": "KServe's oci:// models",
+    "modelcar-init": "KServe's oci:// models",
+    "queue-proxy": "Knative's sidecar",
+    "istio-proxy": "Istio's sidecar",
+    "istio-init": "Istio's set-up",
+}
+_HANDED_OVER = {
+    "autoscaling.knative.dev/min-scale": "minReplicas",
+    "autoscaling.knative.dev/minScale": "minReplicas",
+    "autoscaling.knative.dev/max-scale": "maxReplicas",
+    "autoscaling.knative.dev/maxScale": "maxReplicas",
+}
+_METRICS = {"Knative": {"concurrency", "rps"}, "Standard": {"cpu", "memory"}}
+_CLASSES = ("hpa", "external", "keda", "none")
+
+
+@rule(
+    "HM101",
+    "No deployment mode",
+    on=Service,
+    reason="without the annotation the installer's default decides, which differs between clusters and cannot be changed later",
+    fix=f'set metadata.annotations["{MODE}"] to Knative or Standard',
+    link=_VALIDATION,
+)
+def no_mode(service: Service, world: World) -> Iterator[Hit]:
+    """constants.go: DefaultDeployment is Standard, the chart's defaultDeploymentMode another; validateDeploymentMode."""
+    if not service.written:
+        yield service.hit("no deploymentMode annotation", "metadata")
+
+
+@rule(
+    "HM102",
+    "A deployment mode that is not written as KServe compares it",
+    on=Service,
+    reason="the validator compares the text with Standard and Knative: an older or misspelt name is refused at the next update",
+    fix="write Knative (was Serverless) or Standard (was RawDeployment)",
+    link=_VALIDATION,
+)
+def legacy_mode(service: Service, world: World) -> Iterator[Hit]:
+    """ParseDeploymentMode turns old names into new ones for the status, and validateDeploymentMode compares that as text."""
+    if service.written and service.written not in {"Knative", "Standard"}:
+        said = f"; KServe runs it as {LEGACY[service.written]}" if service.written in LEGACY else ""
+        yield service.hit(f"deploymentMode is {service.written!r}{said}", "metadata", "annotations", MODE)
+
+
+@rule(
+    "HM103",
+    "No runtime named",
+    on=Service,
+    severity=Severity.warning,
+    reason="KServe takes the first runtime that supports the format, so a runtime that somebody adds takes over at the next change",
+    fix="set spec.predictor.model.runtime",
+    link=_PREDICTOR,
+)
+def no_runtime(service: Service, world: World) -> Iterator[Hit]:
+    """predictor.go, reconcileModel: `Get first supporting runtime`."""
+    if service.model and not text(service.model, "runtime"):
+        yield service.hit("the model names no runtime", "spec", "predictor", "model")
+
+
+@rule(
+    "HM104",
+    "A runtime that does not take this model",
+    on=Service,
+    reason="the runtime's lists of formats, versions and protocols are compared as text; the service never becomes ready",
+    fix="name a format, version and protocolVersion of the runtime's lists, or another runtime",
+    link=_PREDICTOR,
+)
+def runtime_refuses(service: Service, world: World) -> Iterator[Hit]:
+    """predictor.go, reconcileModel: NoSupportingRuntime, RuntimeDisabled; predictor_model.go, RuntimeSupportsModel."""
+    model = service.model
+    runtime = world.runtime(service, model)
+    if not model or runtime is None:
+        return
+    at = ("spec", "predictor", "model")
+    if dig(runtime.data, "spec", "disabled") is True:
+        yield service.hit(f"runtime {runtime.name} is disabled", *at, "runtime")
+    protocol, offered = text(model, "protocolVersion"), listing(runtime.data, "spec", "protocolVersions")
+    if protocol and offered and protocol not in offered:
+        yield service.hit(
+            f"runtime {runtime.name} speaks {', '.join(map(str, offered))}, not {protocol}", *at, "protocolVersion"
+        )
+    name, version = text(model, "modelFormat", "name"), dig(model, "modelFormat", "version")
+    formats = [item for item in listing(runtime.data, "spec", "supportedModelFormats") if isinstance(item, dict)]
+    taken = {item.get("name") for item in formats} | {(item.get("name"), item.get("version")) for item in formats}
+    if name and ((name, version) if version is not None else name) not in taken:
+        shown = f"{name} {version}" if version is not None else name
+        yield service.hit(f"runtime {runtime.name} does not list the format {shown}", *at, "modelFormat")
+
+
+@rule(
+    "HM105",
+    "A runtime that is nowhere",
+    on=Service,
+    reason="KServe waits for it without end: RuntimeNotRecognized",
+    fix="name a ClusterServingRuntime, or a ServingRuntime of the same namespace",
+    link=_PREDICTOR,
+)
+def runtime_unknown(service: Service, world: World) -> Iterator[Hit]:
+    """Only where runtimes are among the files: KServe's own ones are not. utils.go, GetServingRuntime."""
+    name = text(service.model, "runtime")
+    if name and world.runtimes and world.runtime(service, service.model) is None and not name.startswith("kserve-"):
+        known = ", ".join(sorted({each for _, each in world.runtimes}))
+        yield service.hit(
+            f"no runtime {name} for namespace {service.namespace}; there is {known}",
+            *("spec", "predictor", "model", "runtime"),
+        )
+
+
+def _uris(service: Service) -> Iterator[tuple[Keys, str, str]]:
+    """Every storageUri: its path, itself, and the model format beside it."""
+    for path, component in service.predictors:
+        for key, part in component.items():
+            if isinstance(part, dict) and (uri := text(part, "storageUri")):
+                yield (*path, key, "storageUri"), uri, text(part, "modelFormat", "name") or key
+        for index, item in enumerate(listing(component, "storageUris")):
+            if uri := text(item, "uri"):
+                yield (*path, "storageUris", index, "uri"), uri, ""
+
+
+@rule(
+    "HM106",
+    "A storageUri that KServe cannot fetch",
+    on=Service,
+    reason="KServe knows no mlflow://, models:/ or runs:/; the service never gets a pod",
+    fix="write where the files are: the artifact_location of the logged model that the alias points to",
+    link=_STORAGE,
+)
+def uri_scheme(service: Service, world: World) -> Iterator[Hit]:
+    """utils.go, ValidateStorageURI and SupportedStorageURIPrefixList; a ClusterStorageContainer may add prefixes."""
+    added = [
+        text(item, "prefix")
+        for each in world.of("ClusterStorageContainer")
+        for item in listing(each.data, "spec", "supportedUriFormats")
+    ]
+    for path, uri, _ in _uris(service):
+        scheme = uri.partition(":")[0]
+        bare = "://" not in uri and not re.match(r"(models|runs|mlflow-artifacts):/", uri)
+        if not bare and scheme not in _SCHEMES and not any(prefix and uri.startswith(prefix) for prefix in added):
+            yield service.hit(f"{scheme}: is no place that KServe fetches from", *path)
+
+
+@rule(
+    "HM107",
+    "A folder in a bucket without a slash at its end",
+    on=Service,
+    reason="the URI is a prefix: s3://b/fraud/1 also fetches s3://b/fraud/10, and an MLflow model loses its folder",
+    fix="end the URI with /",
+    link=KSERVE + "python/storage/kserve_storage/kserve_storage.py",
+)
+def uri_prefix(service: Service, world: World) -> Iterator[Hit]:
+    """kserve_storage.py, _download_s3: `bucket.objects.filter(Prefix=bucket_path)`; so for gs."""
+    for path, uri, form in _uris(service):
+        if uri.startswith(("s3://", "gs://")) and not uri.endswith("/"):
+            if form == "mlflow" or re.search(r"/v?\d+$", uri):
+                yield service.hit(f"{uri} is a prefix, not a folder", *path)
+
+
+@rule(
+    "HM108",
+    "A storageUri with .. or a query",
+    on=Service,
+    reason="a query (an S3 version, say) is dropped without a word, and .. leaves the tenant's prefix",
+    fix="write the plain address of the folder; put versions in the path",
+    link=KSERVE + "python/storage/kserve_storage/kserve_storage.py",
+)
+def uri_tricks(service: Service, world: World) -> Iterator[Hit]:
+    """kserve_storage.py, _download_s3 reads netloc and path alone; faults.md 30: keys with `..` are refused."""
+    for path, uri, _ in _uris(service):
+        try:
+            parts = urlsplit(uri)
+        except ValueError:
+            yield service.hit(f"{uri} is no address", *path)
+            continue
+        if ".." in parts.path.split("/") or ".." in parts.netloc.split("/"):
+            yield service.hit(f"{uri} holds ..", *path)
+        elif parts.scheme not in {"http", "https"} and (parts.query or parts.fragment):
+            yield service.hit(f"{uri} has a {'query' if parts.query else 'fragment'}, which is dropped", *path)
+
+
+@rule(
+    "HM109",
+    "Two addresses for one model",
+    on=Service,
+    reason="storageUri, storageUris and storage.path exclude each other: the first pair is rejected, the second fails to reconcile",
+    fix="keep one of them",
+    link=_VALIDATION,
+)
+def uri_twice(service: Service, world: World) -> Iterator[Hit]:
+    """validateMultipleStorageURIs; predictor.go, addStorageInitializerAnnotations."""
+    for path, component in service.components:
+        for key, part in component.items():
+            if isinstance(part, dict) and part.get("storageUri"):
+                if component.get("storageUris"):
+                    yield service.hit("storageUris beside storageUri", *path, "storageUris")
+                if dig(part, "storage", "path"):
+                    yield service.hit("storage.path beside storageUri", *path, key, "storage", "path")
+
+
+@rule(
+    "HM110",
+    "A batcher with a protocol that it does not know",
+    on=Service,
+    reason="the batcher takes V1 HTTP (…:predict with instances) alone: V2 and gRPC requests pass it one by one",
+    fix="remove batcher, and batch in the model server; or use protocolVersion v1",
+    link=KSERVE + "pkg/batcher/handler.go",
+)
+def batcher(service: Service, world: World) -> Iterator[Hit]:
+    """handler.go, ServeHTTP: `only batch predict requests`, `:predict$`."""
+    protocol = text(service.model, "protocolVersion")
+    if "batcher" in service.predictor and protocol not in {"", "v1"}:
+        yield service.hit(f"batcher with protocolVersion {protocol}", "spec", "predictor", "batcher")
+
+
+@rule(
+    "HM111",
+    "A logger whose events do not say which variant answered",
+    on=Service,
+    severity=Severity.warning,
+    reason="KServe puts the pod's label `endpoint` into each event, and leaves it empty without one: stable and canary mix",
+    fix="set the label endpoint: stable on the predictor, endpoint: canary on each canary's predictor",
+    link=KSERVE + "pkg/webhook/admission/pod/agent_injector.go",
+)
+def logger(service: Service, world: World) -> Iterator[Hit]:
+    """agent_injector.go: `endpoint := pod.Labels[constants.KServiceEndpointLabel]`."""
+    for path, component in service.predictors:
+        canary = path[:2] == ("spec", "canary")
+        logged = "logger" in component or (canary and "logger" in service.predictor)
+        label = text(component, "labels", "endpoint")
+        if logged and not (label or (not canary and mapping(service.data, "metadata", "labels").get("endpoint"))):
+            yield service.hit(
+                "logger without the label endpoint", *path, *(["logger"] if "logger" in component else [])
+            )
+
+
+@rule(
+    "HM112",
+    "A reserved container name",
+    on=Pod,
+    reason="the name belongs to a container that KServe, Knative or Istio adds or fills: the pod is rejected, or yours is replaced",
+    fix="rename the container",
+    link=KSERVE + "pkg/constants/constants.go",
+)
+def reserved_name(pod: Pod, world: World) -> Iterator[Hit]:
+    """constants.go, InferenceService container names; predictor.go, GetImplementations: kserve-container beside model is two."""
+    if pod.owner.group not in {"serving.kserve.io", "serving.knative.dev"}:
+        return
+    for index, container in enumerate(pod.containers):
+        if container.name in _INJECTED:
+            yield container.hit(f"{container.name} is the name of {_INJECTED[container.name]}", "name")
+        elif container.name == CONTAINER and index and pod.service and pod.spec.get("model"):
+            yield container.hit(f"{container.name} beside model makes two predictors of one", "name")
+
+
+@rule(
+    "HM113",
+    "More replicas at least than at most",
+    on=Service,
+    reason="rejected: MinReplicas cannot be greater than MaxReplicas",
+    fix="raise maxReplicas, or lower minReplicas",
+    link=KSERVE + "pkg/apis/serving/v1beta1/component.go",
+)
+def replicas(service: Service, world: World) -> Iterator[Hit]:
+    """component.go, validateReplicas: no minReplicas counts as 1, a maxReplicas of 0 as none."""
+    for path, component in service.components:
+        least, most = integer(component, "minReplicas"), integer(component, "maxReplicas")
+        least = 1 if least is None else least
+        if least < 0 or (most is not None and (most < 0 or (most and least > most))):
+            key = "minReplicas" if "minReplicas" in component else "maxReplicas"
+            yield service.hit(f"minReplicas {least}, maxReplicas {'unset' if most is None else most}", *path, key)
+
+
+@rule(
+    "HM114",
+    "A name that KServe refuses",
+    on=Service,
+    reason="rejected: a name starts with a letter and holds lower-case letters, digits and dashes",
+    fix="rename it, such as fraud or fraud-v2",
+    link=KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go",
+)
+def name(service: Service, world: World) -> Iterator[Hit]:
+    """validateInferenceServiceName, IsvcNameFmt."""
+    if service.name and not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", service.name):
+        yield service.hit(f"the name {service.name!r}", "metadata", "name")
+
+
+@rule(
+    "HM115",
+    "A scale annotation that KServe drops",
+    on=Service,
+    reason="KServe takes this annotation away and writes its own from the spec: the value has no effect",
+    fix="set minReplicas and maxReplicas of the component",
+    link=KSERVE + "pkg/constants/constants.go",
+)
+def scale_annotation(service: Service, world: World) -> Iterator[Hit]:
+    """constants.go, ServiceAnnotationDisallowedList; ksvc_reconciler.go, SetAutoScalingAnnotations."""
+    places = [(("metadata",), mapping(service.data, "metadata")), *service.predictors]
+    for path, holder in places:
+        for key in mapping(holder, "annotations"):
+            if key in _HANDED_OVER:
+                yield service.hit(f"{key} is dropped; {_HANDED_OVER[key]} says it", *path, "annotations", key)
+
+
+@rule(
+    "HM116",
+    "A named model",
+    on=Service,
+    reason="rejected: the 'name' field is not allowed in standard predictor",
+    fix="remove it: the container is always kserve-container, and the model's name is the service's",
+    link=_VALIDATION,
+)
+def named_model(service: Service, world: World) -> Iterator[Hit]:
+    """validatePredictor."""
+    if text(service.model, "name"):
+        yield service.hit(f"model.name is {text(service.model, 'name')}", "spec", "predictor", "model", "name")
+
+
+@rule(
+    "HM117",
+    "A scale metric of the other mode",
+    on=Service,
+    reason="Knative scales by concurrency or rps, a HorizontalPodAutoscaler by cpu or memory: rejected, or scaled by nothing",
+    fix="Knative: concurrency or rps. Standard: cpu or memory",
+    link=_VALIDATION,
+)
+def scale_metric(service: Service, world: World) -> Iterator[Hit]:
+    """validateKPAMetrics, validateHPAMetrics; validateInferenceServiceAutoscaler for the class."""
+    keda = text(service.annotations, "serving.kserve.io/autoscalerClass") == "keda"
+    for path, component in service.components:
+        metric = text(component, "scaleMetric")
+        if metric and service.mode in _METRICS and metric not in _METRICS[service.mode] and not keda:
+            yield service.hit(f"scaleMetric {metric} in {service.mode} mode", *path, "scaleMetric")
+
+
+@rule(
+    "HM118",
+    "An autoscaler class that KServe does not know",
+    on=Service,
+    reason="rejected: not a supported autoscaler class type",
+    fix="one of hpa, keda, external, none (Standard mode), or no annotation",
+    link=_VALIDATION,
+)
+def autoscaler_class(service: Service, world: World) -> Iterator[Hit]:
+    """validateInferenceServiceAutoscaler, AutoscalerAllowedClassList."""
+    key = "serving.kserve.io/autoscalerClass"
+    found = service.annotations.get(key)
+    if found is not None and found not in _CLASSES:
+        yield service.hit(f"autoscalerClass is {found!r}", "metadata", "annotations", key)
+
+
+@rule(
+    "HM119",
+    "A serving runtime without kserve-container",
+    on=Object,
+    reason="the model's settings are merged into the container of that name: failed to find kserve-container",
+    fix="name the model server's container kserve-container",
+    link=_STORAGE,
+)
+def runtime_container(each: Object, world: World) -> Iterator[Hit]:
+    """utils.go, MergeServingRuntimeAndInferenceServiceSpecs."""
+    if each.kind in {"ServingRuntime", "ClusterServingRuntime"} and not each.get("spec", "multiModel"):
+        names = [text(item, "name") for item in listing(each.data, "spec", "containers")]
+        if CONTAINER not in names:
+            yield each.hit(f"the containers are {', '.join(names) or 'none'}", "spec", "containers")
+
+
+@rule(
+    "HM120",
+    "A key that KServe does not know",
+    on=Service,
+    reason="the API server drops it without a word wherever the client does not ask for strict fields",
+    fix="mend the spelling, or move the key to where it belongs",
+    link="https://kserve.github.io/website/docs/reference/crd-api",
+)
+def unknown_key(service: Service, world: World) -> Iterator[Hit]:
+    """The keys of KServe 0.21's InferenceService: a test compares them with its strict schema."""
+    places: list[tuple[Keys, dict[str, Any], frozenset[str]]] = [(("spec",), mapping(service.data, "spec"), SPEC)]
+    places += [(canary.path, mapping(dig(service.data, *canary.path)), CANARY) for canary in service.canaries]
+    for path, component in service.predictors:
+        if path[-1] == "predictor":
+            places += [(path, component, PREDICTOR), ((*path, "model"), mapping(component, "model"), MODEL)]
+    for path, holder, known in places:
+        for key in holder:
+            if key not in known:
+                near = get_close_matches(str(key), known, 1)
+                yield service.hit(
+                    f"{'.'.join(map(str, path))} has no {key}{f': {near[0]}?' if near else ''}", *path, key
+                )

@@ -1,0 +1,173 @@
+"""Pipelines and components as Python: what shows before anything is compiled."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hallmark.lint.objects import World
+from hallmark.lint.rules import PIPELINES, Hit, rule
+from hallmark.lint.source import Document
+
+_CLIENT = PIPELINES + "sdk/python/kfp/client/client.py"
+_CONDITIONS = frozenset({"If", "Elif", "Condition"})
+
+
+@dataclass(frozen=True, eq=False)
+class Script:
+    """A Python file that imports kfp."""
+
+    document: Document
+    tree: ast.Module
+
+    def hit(self, text: str, node: ast.expr) -> Hit:
+        """A finding at a node."""
+        return Hit(self.document, (), text, (node.lineno, node.col_offset + 1))
+
+    @property
+    def components(self) -> Iterator[tuple[str, ast.expr]]:
+        """Every function under dsl.component: its name and the decorator."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for decorator in node.decorator_list:
+                    if _called(decorator) == "component":
+                        yield node.name, decorator
+
+    def calls(self, *names: str) -> Iterator[ast.Call]:
+        """Every call of a function or method of these names."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and _called(node) in names:
+                yield node
+
+
+def script_of(document: Document) -> Script | None:
+    """The document as a script, where it is Python that imports kfp."""
+    if not isinstance(document.data, ast.Module):
+        return None
+    for node in ast.walk(document.data):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if any(name.split(".")[0] == "kfp" for name in names):
+            return Script(document, document.data)
+    return None
+
+
+def _called(node: ast.expr) -> str:
+    target = node.func if isinstance(node, ast.Call) else node
+    return target.attr if isinstance(target, ast.Attribute) else target.id if isinstance(target, ast.Name) else ""
+
+
+def _keywords(node: ast.expr) -> dict[str, ast.expr]:
+    return {item.arg: item.value for item in node.keywords if item.arg} if isinstance(node, ast.Call) else {}
+
+
+def _spread(node: ast.expr) -> bool:
+    """Are keywords handed on with **, so that nobody can tell which are there?"""
+    return isinstance(node, ast.Call) and any(item.arg is None for item in node.keywords)
+
+
+def _given(value: ast.expr | None) -> bool:
+    return value is not None and not (isinstance(value, ast.Constant) and value.value is None)
+
+
+@rule(
+    "HM451",
+    "A component without a base image",
+    on=Script,
+    reason="kfp takes its own default image, which holds nothing of ours and changes with kfp",
+    fix="@dsl.component(base_image=TRAINING_IMAGE, install_kfp_package=False)",
+    link=PIPELINES + "sdk/python/kfp/dsl/component_factory.py",
+)
+def base_image(script: Script, world: World) -> Iterator[Hit]:
+    """component_factory.py: _DEFAULT_BASE_IMAGE."""
+    for name, decorator in script.components:
+        if not _spread(decorator) and not _given(_keywords(decorator).get("base_image")):
+            yield script.hit(f"{name} has no base_image", decorator)
+
+
+@rule(
+    "HM452",
+    "A component that asks for packages",
+    on=Script,
+    reason="each run installs what is newest then: slow, different tomorrow, and impossible where pods reach no registry",
+    fix="put packages into the image; remove packages_to_install",
+    link=PIPELINES + "sdk/python/kfp/dsl/component_factory.py",
+)
+def packages(script: Script, world: World) -> Iterator[Hit]:
+    """component_factory.py writes `pip install` into the command."""
+    for name, decorator in script.components:
+        value = _keywords(decorator).get("packages_to_install")
+        if value is not None and _given(value) and not (isinstance(value, ast.List) and not value.elts):
+            yield script.hit(f"{name} has packages_to_install", value)
+
+
+@rule(
+    "HM453",
+    "dsl.If on a named output",
+    on=Script,
+    reason="kfp.local knows outputs called Output alone: it cannot find this one, skips the branch, and the run says SUCCESS",
+    fix="compare task.output of a component with one output (bool or str)",
+    link=PIPELINES + "sdk/python/kfp/local/orchestrator/enhanced_dag_orchestrator.py",
+)
+def named_output(script: Script, world: World) -> Iterator[Hit]:
+    """enhanced_dag_orchestrator.py, _resolve_pipeline_channel."""
+    for call in script.calls(*_CONDITIONS):
+        for node in [part for argument in call.args for part in ast.walk(argument)]:
+            if (
+                isinstance(node, ast.Subscript)
+                and isinstance(node.value, ast.Attribute)
+                and node.value.attr == "outputs"
+            ):
+                key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+                if isinstance(key, str) and key != "Output":
+                    yield script.hit(f"the condition reads outputs[{key!r}]", node)
+
+
+@rule(
+    "HM454",
+    "A schedule of five fields, in Python",
+    on=Script,
+    reason="Kubeflow reads seconds first and takes a missing sixth field for *: `0 3 * * *` runs every hour at 3 minutes past",
+    fix="write six fields, seconds first: 0 0 3 * * *",
+    link=_CLIENT,
+)
+def cron(script: Script, world: World) -> Iterator[Hit]:
+    """client.py, create_recurring_run: `using 6 space-separated fields`."""
+    for call in script.calls("create_recurring_run"):
+        value = _keywords(call).get("cron_expression")
+        if isinstance(value, ast.Constant) and isinstance(value.value, str) and not value.value.startswith("@"):
+            if len(value.value.split()) != 6:
+                yield script.hit(f"{value.value!r} has {len(value.value.split())} fields", value)
+
+
+@rule(
+    "HM455",
+    "A recurring run with one id of two, in Python",
+    on=Script,
+    reason="raises ValueError: both pipeline_id and version_id are required",
+    fix="give pipeline_id and version_id, or pipeline_package_path",
+    link=_CLIENT,
+)
+def ids(script: Script, world: World) -> Iterator[Hit]:
+    """client.py, _create_job_config."""
+    for call in script.calls("create_recurring_run", "run_pipeline"):
+        given = {key for key, value in _keywords(call).items() if _given(value)}
+        if not _spread(call) and len(given & {"pipeline_id", "version_id"}) == 1:
+            yield script.hit(f"no {({'pipeline_id', 'version_id'} - given).pop()}", call)
+
+
+@rule(
+    "HM456",
+    "A caching option that is not read",
+    on=Script,
+    reason="enable_caching rewrites a package file; a run of an uploaded version keeps what was compiled, and says nothing",
+    fix="set caching in the graph: task.set_caching_options(False)",
+    link=_CLIENT,
+)
+def caching(script: Script, world: World) -> Iterator[Hit]:
+    """client.py, _create_job_config: enable_caching is used under pipeline_package_path alone."""
+    for call in script.calls("create_recurring_run", "run_pipeline"):
+        keywords = _keywords(call)
+        if _given(keywords.get("version_id")) and _given(keywords.get("enable_caching")):
+            yield script.hit("enable_caching beside version_id", keywords["enable_caching"])

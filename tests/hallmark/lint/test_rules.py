@@ -1,0 +1,91 @@
+"""Every rule against the pair of files in its fixture's folder: bad breaks it, and it alone, at the marked lines; good breaks none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hallmark.lint import checkout, judge
+from hallmark.lint.catalogue import rules, topic
+from hallmark.lint.objects import Options
+from hallmark.lint.rules import Finding
+
+FIXTURES = Path(__file__).parent / "fixtures"
+DOMAINS = frozenset({"fraud", "search"})
+FOLDERS = sorted(path for path in FIXTURES.iterdir() if path.is_dir())
+MARK = re.compile(r"#\s*<-\s*(HM\d{3})")
+
+
+def the_file(folder: Path, which: str) -> Path | None:
+    """The file of a pair: bad.yaml, bad.py, or bad/domain.yaml where the name matters."""
+    found = [*folder.glob(f"{which}.*"), *folder.glob(f"{which}/*")]
+    return found[0] if found else None
+
+
+def options_of(path: Path) -> Options:
+    """What a first line such as `# with: kserve=0.20.1` says about the cluster."""
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    given = dict(item.split("=") for item in first.removeprefix("# with: ").split()) if "# with: " in first else {}
+    return Options.model_validate(given)
+
+
+def judged(path: Path) -> list[Finding]:
+    before = the_file(path.parent if path.parent.parent == FIXTURES else path.parent.parent, "before")
+    previous = None
+    if before is not None:
+        assert before.suffix == path.suffix
+        previous = {
+            (each.kind, each.namespace, each.name): each.data
+            for document in checkout.read(before, root=FIXTURES)
+            for each in judge.objects(document)
+        }
+    return judge.findings(
+        checkout.read(path, root=FIXTURES), options=options_of(path), domains=DOMAINS, previous=previous
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_bad_file_breaks_its_rule_alone_at_the_marked_lines(folder: Path) -> None:
+    path = the_file(folder, "bad")
+    assert path is not None
+    marked = {
+        (mark[1], number)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (mark := MARK.search(line))
+    }
+    assert marked and {code for code, _ in marked} == {folder.name[:5]}
+    assert {(finding.code, finding.line) for finding in judged(path)} == marked
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_good_file_breaks_nothing(folder: Path) -> None:
+    path = the_file(folder, "good")
+    assert path is not None
+    assert judged(path) == []
+
+
+def test_every_rule_has_a_pair_and_every_pair_a_rule() -> None:
+    codes = [rule.code for rule in rules()]
+    assert len(codes) >= 25
+    assert [folder.name[:5] for folder in FOLDERS] == codes
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.code)
+def test_a_rule_says_why_how_to_mend_it_and_where_that_was_read(rule: judge.Rule) -> None:
+    assert topic(rule)
+    assert rule.link.startswith("https://")
+    assert (rule.check.__doc__ or "").strip(), "the docstring names the source"
+    for text in (rule.title, rule.reason, rule.fix):
+        assert "\n" not in text and 5 < len(text) < 160 and not text.endswith(".")
+
+
+def test_a_finding_points_at_the_key_itself() -> None:
+    path = the_file(next(folder for folder in FOLDERS if folder.name.startswith("HM201")), "bad")
+    assert path is not None
+    (finding,) = judged(path)
+    line = path.read_text(encoding="utf-8").splitlines()[finding.line - 1]
+    assert line[finding.column - 1 :].startswith("canaryTrafficPercent:")
+    assert finding.key == "spec.predictor.canaryTrafficPercent"
+    assert finding.message == "canaryTrafficPercent: 10 is ignored in Standard mode"
