@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, demo, drill, labels, model, new, pipeline, serve, tco, timeline, watch
+from hallmark.cli import check, console, demo, drill, labels, lint, model, new, pipeline, serve, tco, timeline, watch
 from hallmark.errors import HallmarkError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command()(watch.watch)
 app.command()(timeline.timeline)
 app.command()(drill.drill)
 app.command()(labels.labels)
+app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)
 app.command()(demo.demo)
