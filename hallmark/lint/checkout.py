@@ -111,6 +111,7 @@ def _in_git(revision: str, paths: Sequence[Path], root: Path) -> Iterator[tuple[
     try:
         known = subprocess.run(
             ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
+            check=False,
             **_quiet(root),
         )
     except OSError as error:
@@ -122,10 +123,10 @@ def _in_git(revision: str, paths: Sequence[Path], root: Path) -> Iterator[tuple[
     for path in paths:
         inside = shown_as(path, root)
         if path.suffix in _YAML and not Path(inside).is_absolute():
-            old = subprocess.run(["git", "show", f"{known.stdout.strip()}:./{inside}"], **_quiet(root))
+            old = subprocess.run(["git", "show", f"{known.stdout.strip()}:./{inside}"], check=False, **_quiet(root))
             if old.returncode == 0:
                 yield f"{revision}:{inside}", old.stdout
 
 
 def _quiet(root: Path) -> dict[str, Any]:
-    return {"cwd": root, "capture_output": True, "text": True, "check": False}
+    return {"cwd": root, "capture_output": True, "text": True}

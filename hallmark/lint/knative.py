@@ -239,9 +239,8 @@ def feature(pod: Pod, world: World) -> Iterator[Hit]:
         return str(features.get(name, default)).lower() not in {"enabled", "allowed"}
 
     for key, name in _FEATURES.items():
-        if pod.values(key) or pod.spec.get(key):
-            if off(f"kubernetes.podspec-{name}"):
-                yield pod.hit(f"{key} needs kubernetes.podspec-{name}", key)
+        if (pod.values(key) or pod.spec.get(key)) and off(f"kubernetes.podspec-{name}"):
+            yield pod.hit(f"{key} needs kubernetes.podspec-{name}", key)
     for index, volume in enumerate(listing(pod.spec, "volumes")):
         for key, name, default in (
             ("persistentVolumeClaim", "persistent-volume-claim", "disabled"),

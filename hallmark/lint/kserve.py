@@ -18,9 +18,7 @@ from hallmark.lint.source import Keys
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
 _PREDICTOR = KSERVE + "pkg/controller/v1beta1/inferenceservice/components/predictor.go"
 _STORAGE = KSERVE + "pkg/controller/v1beta1/inferenceservice/utils/utils.go"
-_SCHEMES = "gs://s3://pvc://file://https://http://hdfs://webhdfs://oci://oci+native://oci+fetch://hf://".split("://")[
-    :-1
-]
+_SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
 _INJECTED = {
     "storage-initializer": "KServe's model download",
     "agent": "KServe's logger and batcher",
@@ -177,9 +175,9 @@ def uri_scheme(service: Service, world: World) -> Iterator[Hit]:
 def uri_prefix(service: Service, world: World) -> Iterator[Hit]:
     """kserve_storage.py, _download_s3: `bucket.objects.filter(Prefix=bucket_path)`; so for gs."""
     for path, uri, form in _uris(service):
-        if uri.startswith(("s3://", "gs://")) and not uri.endswith("/"):
-            if form == "mlflow" or re.search(r"/v?\d+$", uri):
-                yield service.hit(f"{uri} is a prefix, not a folder", *path)
+        folder = form == "mlflow" or re.search(r"/v?\d+$", uri)
+        if folder and uri.startswith(("s3://", "gs://")) and not uri.endswith("/"):
+            yield service.hit(f"{uri} is a prefix, not a folder", *path)
 
 
 @rule(

@@ -147,7 +147,7 @@ class World:
     previous: the objects as they were, by kind, namespace and name; None where nothing is compared with.
     """
 
-    options: Options = Options()
+    options: Options
     objects: tuple[Object, ...] = ()
     domains: frozenset[str] | None = None
     previous: dict[tuple[str, str, str], dict[str, Any]] | None = None

@@ -36,11 +36,9 @@ class Graph:
     @cached_property
     def dags(self) -> tuple[tuple[Keys, dict[str, Any]], ...]:
         """The tasks of the root and of every component that is a graph itself, with their paths."""
-        found = [(("root", "dag", "tasks"), mapping(self.data, "root", "dag", "tasks"))]
-        for name in mapping(self.data, "components"):
-            path = ("components", name, "dag", "tasks")
-            found.append((path, mapping(self.data, *path)))
-        return tuple(found)
+        paths: list[Keys] = [("root", "dag", "tasks")]
+        paths += [("components", name, "dag", "tasks") for name in mapping(self.data, "components")]
+        return tuple((path, mapping(self.data, *path)) for path in paths)
 
     @property
     def executors(self) -> dict[str, Any]:

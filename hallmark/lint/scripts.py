@@ -136,9 +136,9 @@ def cron(script: Script, world: World) -> Iterator[Hit]:
     """client.py, create_recurring_run: `using 6 space-separated fields`."""
     for call in script.calls("create_recurring_run"):
         value = _keywords(call).get("cron_expression")
-        if isinstance(value, ast.Constant) and isinstance(value.value, str) and not value.value.startswith("@"):
-            if len(value.value.split()) != 6:
-                yield script.hit(f"{value.value!r} has {len(value.value.split())} fields", value)
+        found = value.value if isinstance(value, ast.Constant) else None
+        if value and isinstance(found, str) and not found.startswith("@") and len(found.split()) != 6:
+            yield script.hit(f"{found!r} has {len(found.split())} fields", value)
 
 
 @rule(

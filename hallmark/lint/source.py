@@ -20,8 +20,8 @@ Keys = tuple[str | int, ...]
 _DEEPEST = 100
 _LARGEST = 200_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_RESOLVER = yaml.resolver.Resolver()
-_CONSTRUCTOR = yaml.constructor.SafeConstructor()
+_RESOLVER: Any = yaml.resolver.Resolver()
+_CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
 _ALLOW = re.compile(r"#\s*hallmark-lint:\s*allow\s+((?:HM\d{3}[,\s]+)+)because\s+\S")
 
 
@@ -152,7 +152,8 @@ class _Reader:
         stack: list[_Frame] = []
         anchors: dict[str, Node] = {}
         root: Node | None = None
-        for event in yaml.parse(text, Loader=_LOADER):
+        events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+        for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 root, anchors = None, {}
                 continue
@@ -168,10 +169,10 @@ class _Reader:
                 if frame.node.depth > _DEEPEST:
                     raise self._refused(frame.node, f"nested more than {_DEEPEST} deep once aliases are followed")
                 continue
-            if not isinstance(event, yaml.NodeEvent):
+            if isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent):
                 continue
             mark = (event.start_mark.line, event.start_mark.column)
-            scalar = isinstance(event, yaml.ScalarEvent)
+            scalar: bool = isinstance(event, yaml.ScalarEvent)
             if isinstance(event, yaml.AliasEvent):
                 if event.anchor not in anchors:
                     raise self._refused(Node(*mark), f"*{event.anchor}, whose anchor is not in the same document")

@@ -48,9 +48,8 @@ def percent(service: Service, world: World) -> Iterator[Hit]:
 def mode(service: Service, world: World) -> Iterator[Hit]:
     """validateCanarySpecs: the annotation as written has to be Standard, so none and RawDeployment are rejected too."""
     if service.canaries and service.written != "Standard":
-        if service.written or world.options.mode != "Standard":
-            said = f"in {service.written} mode" if service.written else "without the mode annotation"
-            yield service.hit(f"spec.canary {said}", "spec", "canary")
+        said = f"in {service.written} mode" if service.written else "without the mode annotation"
+        yield service.hit(f"spec.canary {said}", "spec", "canary")
 
 
 @rule(
