@@ -76,6 +76,7 @@ def tco(
         return
     price = recorded.read(prices)
     if at_rest:
+        say(f"list prices of {price.recorded}, {price.region}")
         _at_rest([environments.read(each, settings).bill(price) for each in environments.names(settings)], output)
         return
     everything = [declared.load(name, settings) for name in declared.names(settings)]
@@ -127,6 +128,8 @@ def _table(compared: Sequence[Comparison], inputs: Inputs, *, lines: bool) -> No
         f"list prices of {inputs.prices.recorded}, {inputs.prices.region}; throughput: {inputs.throughput.source};"
         f" platform: {inputs.environment.name}, shared by {inputs.domains} domains"
     )
+    if inputs.environment.region != inputs.prices.region:
+        say(f"{inputs.environment.name} is in {inputs.environment.region}: give that region's prices with --prices")
     notes = {(each.domain, bill.way, bill.reason) for each in compared for bill in each.bills if bill.reason}
     if notes:
         say("* does not keep what the domain declares:")

@@ -1,38 +1,48 @@
-"""An environment at rest: what the platform costs a month before the first request, by Terraform's own variables."""
+"""An environment at rest: what the platform costs a month before the first request, from Terraform's own var-files."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from pydantic import Field
 
-from hallmark.errors import NotFound
+from hallmark.errors import DeclarationError, NotFound
 from hallmark.section import Section
 from hallmark.settings import Settings
 from hallmark.tco.bill import Bill, Line
 from hallmark.tco.prices import HOURS, Prices
 
+_DISK = 50
+"""GB of a node's disk."""
+_IMAGES = 40
+"""GB of images."""
+
 
 class Environment(Section):
-    """What stands whether anybody calls or not."""
+    """What stands whether anybody calls or not; instance types by their price's name, such as ec2.m6i.large."""
 
     name: str
+    region: str
     nat_gateways: int = Field(ge=0)
     zones: int = Field(ge=1)
-    endpoints: int = Field(default=8, ge=0, description="Interface endpoints, each in every zone.")
+    endpoints: int = Field(ge=0, description="Interface endpoints, each in every zone.")
     system_nodes: int = Field(ge=1)
+    system_node: str
+    database: str
     database_zones: int = Field(ge=1, le=2)
-    database_gigabytes: float = Field(default=50, gt=0)
+    database_gigabytes: float = Field(gt=0)
+    cache: str
     cache_nodes: int = Field(ge=0)
     keys: int = Field(default=6, ge=0)
 
     def bill(self, prices: Prices) -> Bill:
         """A month at rest."""
-        nodes = self.system_nodes * (HOURS * prices["ec2.m5.large"] + 50 * prices["ebs.gp3"])
-        database = self.database_zones * (
-            HOURS * prices["rds.t4g.medium"] + self.database_gigabytes * prices["rds.gp3"]
-        )
+        node = HOURS * prices[self.system_node] + _DISK * prices["ebs.gp3"]
+        database = HOURS * prices[self.database] + self.database_gigabytes * prices["rds.gp3"]
         found = (
             ("control plane", HOURS * prices["eks.cluster"], "1 cluster"),
-            ("system nodes", nodes, f"{self.system_nodes} x m5.large with 50 GB"),
+            ("system nodes", self.system_nodes * node, f"{self.system_nodes} x {self.system_node} with {_DISK} GB"),
             ("NAT", self.nat_gateways * HOURS * prices["nat.gateway"], f"{self.nat_gateways}, without data"),
             (
                 "VPC endpoints",
@@ -40,33 +50,86 @@ class Environment(Section):
                 f"{self.endpoints} in {self.zones} zones",
             ),
             ("load balancer", HOURS * (prices["nlb.hour"] + prices["nlb.unit"]), "1, and a capacity unit"),
-            ("database", database, f"Postgres in {self.database_zones} zone(s)"),
+            ("database", self.database_zones * database, f"{self.database} in {self.database_zones} zone(s)"),
             (
                 "online store",
-                self.cache_nodes * HOURS * prices["cache.t4g.small"],
-                f"{self.cache_nodes} x cache.t4g.small",
+                self.cache_nodes * HOURS * prices[self.cache] if self.cache_nodes else 0.0,
+                f"{self.cache_nodes} x {self.cache}" if self.cache_nodes else "DynamoDB, by request",
             ),
-            ("keys and images", self.keys * prices["kms.key"] + 40 * prices["ecr.storage"], f"{self.keys} keys, 40 GB"),
+            (
+                "keys and images",
+                self.keys * prices["kms.key"] + _IMAGES * prices["ecr.storage"],
+                f"{self.keys} keys, {_IMAGES} GB",
+            ),
         )
         return Bill(way=self.name, lines=tuple(Line(item=item, monthly=cost, how=how) for item, cost, how in found))
 
 
 def names(settings: Settings) -> list[str]:
-    """The environments that are known, smallest first."""
-    return list(_KNOWN)
+    """The environments that Terraform knows: dev and staging before production, others after them."""
+    known = [path.parent.name for path in (settings.root / "terraform" / "environments").glob("*/foundation.tfvars")]
+    habit = ("dev", "staging", "production")
+    return sorted(known, key=lambda name: (habit.index(name) if name in habit else len(habit), name))
 
 
 def read(name: str, settings: Settings) -> Environment:
-    """One environment; `NotFound` where there is none of that name."""
-    if name not in _KNOWN:
-        raise NotFound(f"there is no environment {name!r}", expected=", ".join(_KNOWN), came=name)
-    return _KNOWN[name]
+    """One environment; `NotFound` where there is none of that name, `DeclarationError` where its file is not understood."""
+    if name not in names(settings):
+        raise NotFound(
+            f"there is no environment {name!r}",
+            expected=", ".join(names(settings)) or "terraform/environments/<name>/foundation.tfvars",
+            came=name,
+        )
+    terraform = settings.root / "terraform"
+    path = terraform / "environments" / name / "foundation.tfvars"
+    given = _load(path)
+    try:
+        nodes, tracking = given.get("system_nodes", {}), given.get("tracking", {})
+        cache = given.get("online_store", {}).get("valkey") or {}
+        endpoints = _default(terraform / "modules" / "network" / "variables.tf", "interface_endpoints")
+        return Environment(
+            name=name,
+            region=given["region"],
+            nat_gateways=len(given["zones"]) if given["nat"] == "zone" else 1,
+            zones=len(given["zones"]),
+            endpoints=len(endpoints),
+            system_nodes=nodes.get("minimum", 2),
+            system_node="ec2." + nodes.get("instance_types", ["m6i.large"])[0],
+            database="rds." + tracking.get("instance_class", "db.t4g.medium").removeprefix("db."),
+            database_zones=2 if tracking.get("multi_az", True) else 1,
+            database_gigabytes=tracking.get("storage_gib", 20),
+            cache="cache." + cache.get("node_type", "cache.t4g.small").removeprefix("cache."),
+            cache_nodes=1 + cache.get("replicas", 1) if cache else 0,
+        )
+    except (KeyError, AttributeError, TypeError) as error:
+        raise DeclarationError(
+            f"{path.relative_to(settings.root)} is not understood",
+            expected="region, zones, nat, and system_nodes, tracking, online_store as terraform/foundation/variables.tf has them",
+            came=f"{type(error).__name__}: {error}",
+        ) from error
 
 
-_KNOWN = {
-    "dev": Environment(name="dev", nat_gateways=1, zones=2, system_nodes=2, database_zones=1, cache_nodes=1),
-    "staging": Environment(name="staging", nat_gateways=1, zones=3, system_nodes=2, database_zones=1, cache_nodes=1),
-    "production": Environment(
-        name="production", nat_gateways=3, zones=3, system_nodes=3, database_zones=2, cache_nodes=2
-    ),
-}
+def _load(path: Path) -> dict[str, Any]:
+    import hcl2  # type: ignore[import-untyped]
+
+    with path.open(encoding="utf-8") as stream:
+        found = _plain(hcl2.load(stream))
+    return dict(found)
+
+
+def _default(path: Path, variable: str) -> Any:
+    """The default of a variable."""
+    for each in _load(path).get("variable", []):
+        for name, body in each.items():
+            if name.strip('"') == variable:
+                return body["default"]
+    raise KeyError(variable)
+
+
+def _plain(value: Any) -> Any:
+    """Without the quotes that the parser leaves about strings."""
+    if isinstance(value, dict):
+        return {str(key).strip('"'): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value[1:-1] if isinstance(value, str) and value[:1] == value[-1:] == '"' else value

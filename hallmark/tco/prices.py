@@ -19,7 +19,8 @@ HOURS = 730.0
 Unit = Literal["hour", "month", "GB", "GB-month", "GB-second"]
 NEEDED: dict[str, Unit] = {
     "ec2.m5.xlarge": "hour",
-    "ec2.m5.large": "hour",
+    "ec2.m6i.large": "hour",
+    "ec2.m6i.xlarge": "hour",
     "ec2.g5.xlarge": "hour",
     "ec2.g5.2xlarge": "hour",
     "eks.cluster": "hour",
@@ -32,8 +33,10 @@ NEEDED: dict[str, Unit] = {
     "s3.standard": "GB-month",
     "ecr.storage": "GB-month",
     "rds.t4g.medium": "hour",
+    "rds.m7g.large": "hour",
     "rds.gp3": "GB-month",
     "cache.t4g.small": "hour",
+    "cache.r7g.large": "hour",
     "kms.key": "month",
     "sagemaker.m5.xlarge": "hour",
     "sagemaker.g5.xlarge": "hour",
@@ -62,6 +65,13 @@ class Prices(Section):
 
     def __getitem__(self, name: str) -> float:
         """A price a unit."""
+        if name not in self.prices:
+            raise DeclarationError(
+                f"there is no price of {name}",
+                expected=", ".join(sorted(self.prices)),
+                came=name,
+                do="add it with its source to hallmark/tco/prices.yaml",
+            )
         return self.prices[name].value
 
     def scaled(self, prefix: str, factor: float) -> Prices:
