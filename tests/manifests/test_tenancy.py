@@ -1,0 +1,427 @@
+"""Tenants: every one against every other, for every kind of access; and that each way of looking would find a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hallmark import domain as domains
+from hallmark import names
+from hallmark.domain import Domain
+from hallmark.render import mesh as meshes
+from hallmark.render import network
+from hallmark.settings import Settings
+from tests.manifests import kubeflow, mesh, rbac, tenancy
+from tests.manifests.flows import Pod
+from tests.manifests.rbac import Ask, Subject
+from tests.manifests.tenancy import Object, World, pods
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+
+
+def declared(*only: str) -> list[Domain]:
+    """The declared domains, and one whose name begins like another's."""
+    found = [domains.load(name, SETTINGS) for name in domains.names(SETTINGS)]
+    search = next(each for each in found if each.name == "search")
+    owner = search.owner.model_copy(update={"contact": "search-2-oncall@hallmark.example"})
+    found.append(search.model_copy(update={"name": "search-2", "owner": owner}))
+    return [each for each in found if not only or each.name in only]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(declared())
+
+
+def few(**callers: tuple[str, ...]) -> World:
+    """Three tenants, the third's name beginning like the second's; and who may call whom."""
+    return World(
+        [
+            each.model_copy(
+                update={
+                    "serving": each.serving.model_copy(update={"callers": callers.get(each.name.replace("-", "_"), ())})
+                }
+            )
+            for each in declared("fraud", "search", "search-2")
+        ]
+    )
+
+
+@pytest.mark.parametrize("kind", ["permissions", "flows", "calls", "storage", "secrets"])
+def test_no_tenant_reaches_another(world: World, kind: str) -> None:
+    assert len(world.domains) >= 8
+    assert getattr(tenancy, kind)(world) == []
+
+
+def _binding(namespace: str, subject: Object, *, role: str = "member", kind: str = "RoleBinding") -> Object:
+    metadata = {"name": "planted"} if kind == "ClusterRoleBinding" else {"name": "planted", "namespace": namespace}
+    reference = {"kind": "ClusterRole" if kind == "ClusterRoleBinding" else "Role", "name": role}
+    return {"kind": kind, "metadata": metadata, "roleRef": reference, "subjects": [subject]}
+
+
+def _policy(spec: Object) -> Object:
+    return {"kind": "NetworkPolicy", "metadata": {"name": "planted", "namespace": "fraud"}, "spec": spec}
+
+
+def _rule(world: World, name: str, place: int) -> Object:
+    found: Object = world.one("fraud", "AuthorizationPolicy", name)["spec"]["rules"][place]
+    return found
+
+
+def _both_open(world: World, rule: Object) -> None:
+    """A hole in fraud's ingress is found only where the others may send."""
+    world.objects["fraud"].append(_policy({"podSelector": {}, "ingress": [rule]}))
+    world.objects["search"] = [each for each in world.objects["search"] if each["kind"] != "NetworkPolicy"]
+
+
+_GROUP = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io"}
+PLANTED: dict[str, tuple[str, Callable[[World], object]]] = {
+    "another domain's group": (
+        "permissions",
+        lambda w: w.objects["fraud"].append(_binding("fraud", _GROUP | {"name": "hallmark:search"})),
+    ),
+    "everybody with a token": (
+        "permissions",
+        lambda w: w.objects["fraud"].append(_binding("fraud", _GROUP | {"name": "system:authenticated"})),
+    ),
+    "every service account": (
+        "permissions",
+        lambda w: w.objects["fraud"].append(_binding("fraud", _GROUP | {"name": "system:serviceaccounts"})),
+    ),
+    "another's pipeline": (
+        "permissions",
+        lambda w: w.objects["fraud"].append(
+            _binding("fraud", {"kind": "ServiceAccount", "name": "pipeline", "namespace": "search"}, role="pipeline")
+        ),
+    ),
+    "a role for the whole cluster": (
+        "permissions",
+        lambda w: w.objects["fraud"].append(
+            _binding("", _GROUP | {"name": "hallmark:fraud"}, role="kubeflow-view", kind="ClusterRoleBinding")
+        ),
+    ),
+    "an owner of two": (
+        "permissions",
+        lambda w: w.one("fraud", "RoleBinding", "namespaceAdmin").update(
+            subjects=[{"kind": "User", "name": "search-oncall@hallmark.example"}]
+        ),
+    ),
+    "ingress from every namespace": ("flows", lambda w: _both_open(w, {"from": [{"namespaceSelector": {}}]})),
+    "ingress from anywhere": ("flows", lambda w: _both_open(w, {})),
+    "ingress from the pods' own addresses": (
+        "flows",
+        lambda w: _both_open(w, {"from": [{"ipBlock": {"cidr": "10.0.0.0/16"}}]}),
+    ),
+    "no policies on either side": (
+        "flows",
+        lambda w: [
+            w.objects.update({name: [each for each in w.objects[name] if each["kind"] != "NetworkPolicy"]})
+            for name in ("fraud", "search")
+        ],
+    ),
+    "an ALLOW that asks nothing": ("calls", lambda w: _open_mesh(w, {"action": "ALLOW", "rules": [{}]})),
+    "no policy of ours": (
+        "calls",
+        lambda w: w.objects.update(
+            fraud=[
+                each for each in w.objects["fraud"] if each["metadata"]["name"] in ("fraud", "ns-owner-access-istio")
+            ]
+        ),
+    ),
+    "the Profile's policy without our DENY": (
+        "calls",
+        lambda w: w.objects["fraud"].remove(w.one("fraud", "AuthorizationPolicy", "outsiders")),
+    ),
+    "tokens of every domain": (
+        "calls",
+        lambda w: (
+            _rule(w, "clients", 0).pop("when"),
+            _rule(w, "outsiders", 3).update(when=[{"key": f"request.auth.claims[{meshes.CLAIM}]", "notValues": ["*"]}]),
+        ),
+    ),
+    "a claim that only begins so": (
+        "calls",
+        lambda w: [
+            each["spec"]["rules"][place]["when"][0].update({key: ["search*"]})
+            for each, place, key in (
+                (w.one("search", "AuthorizationPolicy", "clients"), 0, "values"),
+                (w.one("search", "AuthorizationPolicy", "outsiders"), 3, "notValues"),
+            )
+        ],
+    ),
+    "a wider principal": (
+        "calls",
+        lambda w: (
+            _rule(w, "clients", 1)["from"][0]["source"].update(principals=["cluster.local/*"]),
+            _rule(w, "outsiders", 0)["from"][0]["source"].update(notPrincipals=["cluster.local/*"]),
+        ),
+    ),
+    "an address one level up": (
+        "storage",
+        lambda w: w.one("fraud", "ConfigMap", "kfp-launcher")["data"].update(
+            defaultPipelineRoot=names.storage("fraud") + "/../search/pipelines"
+        ),
+    ),
+    "logs in another's part": (
+        "storage",
+        lambda w: w.one("fraud", "ConfigMap", "artifact-repositories")["data"].update(
+            hallmark='{"s3": {"keyFormat": "search/logs/x"}}'
+        ),
+    ),
+    "another's secret": (
+        "secrets",
+        lambda w: w.one("fraud", "ExternalSecret", "mlflow")["spec"]["data"][0]["remoteRef"].update(
+            key="hallmark/search/mlflow"
+        ),
+    ),
+    "a secret one level up": (
+        "secrets",
+        lambda w: w.one("fraud", "ExternalSecret", "mlflow")["spec"]["data"][0]["remoteRef"].update(
+            key="hallmark/fraud/../search/mlflow"
+        ),
+    ),
+    "the secret of a longer name": (
+        "secrets",
+        lambda w: w.one("search", "ExternalSecret", "mlflow")["spec"]["data"][0]["remoteRef"].update(
+            key="hallmark/search-2/mlflow"
+        ),
+    ),
+}
+
+
+def _open_mesh(world: World, spec: Object) -> None:
+    world.objects["fraud"].remove(world.one("fraud", "AuthorizationPolicy", "outsiders"))
+    world.objects["fraud"].append(
+        {"kind": "AuthorizationPolicy", "metadata": {"name": "planted", "namespace": "fraud"}, "spec": spec}
+    )
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found(fault: str) -> None:
+    kind, plant = PLANTED[fault]
+    spoilt = few()
+    assert getattr(tenancy, kind)(spoilt) == []
+    spoilt = few()
+    plant(spoilt)
+    assert getattr(tenancy, kind)(spoilt)
+
+
+def test_a_prefix_without_its_slash_reads_a_longer_name_too() -> None:
+    found = tenancy.storage(few(), {"fraud": "fraud/", "search": "search", "search-2": "search-2/"})
+    assert found
+    assert all("search's accounts read search-2/" in each for each in found)
+
+
+def test_members_do_what_a_rollout_needs_in_their_own_namespace_and_touch_no_secret(world: World) -> None:
+    for domain in world.domains:
+        here = [*kubeflow.ROLES, *world.objects[domain]]
+        member = tenancy.people(domain)["member"]
+        may = {(ask.verb, ask.group, ask.resource) for ask in tenancy.asks(domain) if rbac.allowed(here, member, ask)}
+        for verb in ("get", "list", "watch", "patch", "update"):
+            assert (verb, "serving.kserve.io", "inferenceservices") in may
+        for resource in ("pods", "pods/log", "events", "configmaps"):
+            assert ("get", "", resource) in may
+        for group, resource in (
+            ("serving.knative.dev", "revisions"),
+            ("trainer.kubeflow.org", "trainjobs"),
+            ("kueue.x-k8s.io", "workloads"),
+            ("serving.kserve.io", "llminferenceservices"),
+        ):
+            assert ("get", group, resource) in may
+        for resource in ("experiments", "runs", "jobs"):
+            assert ("create", "pipelines.kubeflow.org", resource) in may
+        written = {
+            (group, resource)
+            for verb, group, resource in may
+            if verb in ("create", "update", "patch", "delete", "deletecollection")
+        }
+        assert {group for group, _ in written} == {"serving.kserve.io", "pipelines.kubeflow.org"}
+        assert ("serving.kserve.io", "inferenceservices") in written
+        assert not {verb for verb, group, _ in may if group == "serving.kserve.io"} & {"create", "delete"}
+        touched = {resource for _, _, resource in may}
+        assert not touched & {
+            "secrets",
+            "pods/exec",
+            "pods/proxy",
+            "serviceaccounts/token",
+            "rolebindings",
+            "externalsecrets",
+        }
+
+
+def test_the_predictor_may_ask_the_kubernetes_api_nothing_at_all(world: World) -> None:
+    for domain in world.domains:
+        here = [*kubeflow.ROLES, *world.objects[domain]]
+        predictor = Subject.account(domain, names.PREDICTOR)
+        assert not [ask for ask in tenancy.asks(domain) if rbac.allowed(here, predictor, ask)]
+        assert world.one(domain, "ServiceAccount", names.PREDICTOR)["automountServiceAccountToken"] is False
+
+
+def test_the_pipeline_reads_its_launchers_config_and_no_other(world: World) -> None:
+    here = world.objects["authentication"]
+    pipeline = Subject.account("authentication", names.PIPELINE)
+    ask = Ask("get", "", "configmaps", "authentication", "kfp-launcher")
+    assert rbac.allowed(here, pipeline, ask)
+    assert not rbac.allowed(here, pipeline, Ask("get", "", "configmaps", "authentication", "drift-monitor"))
+    assert not rbac.allowed(here, pipeline, Ask("list", "", "configmaps", "authentication"))
+    assert not rbac.allowed(here, pipeline, Ask("get", "", "secrets", "authentication", "mlflow"))
+    assert rbac.allowed(here, pipeline, Ask("create", "trainer.kubeflow.org", "trainjobs", "authentication"))
+    assert not rbac.allowed(
+        world.objects["fraud"],
+        Subject.account("fraud", names.PIPELINE),
+        Ask("create", "trainer.kubeflow.org", "trainjobs", "fraud"),
+    )
+
+
+def test_a_person_of_one_domain_sees_and_starts_runs_of_that_domain_only() -> None:
+    """Kubeflow Pipelines asks for the user and never for groups, so who works in its UI is bound by name."""
+    world = few()
+    anna = Subject("anna@hallmark.example")
+    world.objects["search"].append(
+        _binding("search", {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": anna.user})
+    )
+    for resource, verb in (
+        ("experiments", "get"),
+        ("experiments", "list"),
+        ("runs", "create"),
+        ("runs", "readArtifact"),
+    ):
+        ask = Ask(verb, "pipelines.kubeflow.org", resource, "search")
+        assert rbac.allowed(world.objects["search"], anna, ask)
+        for other in ("fraud", "search-2"):
+            ask = Ask(verb, "pipelines.kubeflow.org", resource, other)
+            assert not rbac.allowed(world.objects[other], anna, ask)
+    nobody = Subject("ben@hallmark.example", frozenset())
+    assert not rbac.allowed(world.objects["search"], nobody, Ask("get", "pipelines.kubeflow.org", "runs", "search"))
+
+
+GATEWAY = Pod("istio-ingress", {"gateway.networking.k8s.io/gateway-name": "hallmark"})
+PROMETHEUS = Pod("monitoring", {"app.kubernetes.io/name": "prometheus"})
+WATCH = Pod("hallmark-system", {"app.kubernetes.io/name": "watch"})
+ACTIVATOR = Pod("knative-serving", {"app": "activator"})
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "passes"),
+    [
+        (GATEWAY, "predictor", network.HTTP, True),
+        (GATEWAY, "predictor", network.QUEUE, True),
+        (GATEWAY, "predictor", network.MONITOR, False),
+        (GATEWAY, "step", network.HTTP, False),
+        (ACTIVATOR, "predictor", network.QUEUE, True),
+        (ACTIVATOR, "predictor", network.MONITOR + 1000, False),
+        (Pod("knative-serving", {"app": "webhook"}), "predictor", network.QUEUE, False),
+        (Pod("knative-serving", {"app": "autoscaler"}), "predictor", network.QUEUE_SCALING, True),
+        (PROMETHEUS, "predictor", network.HTTP, True),
+        (PROMETHEUS, "predictor", network.MONITOR, True),
+        (Pod("monitoring", {"app.kubernetes.io/name": "grafana"}), "predictor", network.MONITOR, False),
+        (WATCH, "predictor", network.MONITOR, True),
+        (WATCH, "predictor", network.HTTP, False),
+        (Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"}), "predictor", network.MONITOR, False),
+        (Pod.outside("10.0.208.7"), "predictor", network.MONITOR, True),
+        (Pod.outside("10.0.208.7"), "predictor", network.HTTP, False),
+        (Pod.outside("10.0.64.200"), "predictor", network.MONITOR, False),
+    ],
+)
+def test_what_enters_a_tenant(world: World, source: Pod, target: str, port: int, passes: bool) -> None:
+    assert world.network.passes(source, pods("fraud")[target], port) is passes
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "passes"),
+    [
+        ("step", Pod("kubeflow", {"app": "ml-pipeline"}), 8887, True),
+        ("step", Pod("kubeflow", {"app": "mysql"}), 3306, False),
+        ("step", Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"}), 5000, True),
+        ("predictor", Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"}), 5000, False),
+        ("step", Pod.outside("172.20.0.1"), 443, True),
+        ("step", Pod.outside("10.0.208.7"), 443, True),
+        ("predictor", Pod.outside("172.20.0.1"), 443, False),
+        ("step", Pod("kube-system", {"k8s-app": "kube-dns"}), 53, True),
+        ("predictor", Pod("kube-system", {"k8s-app": "kube-dns"}), 53, True),
+        ("predictor", Pod.outside("169.254.170.23"), 80, True),
+        ("predictor", Pod.outside("169.254.169.254"), 80, False),
+        ("step", Pod.outside("169.254.169.254"), 443, False),
+        ("predictor", Pod.outside("52.218.1.1"), 443, True),
+        ("predictor", Pod.outside("52.218.1.1"), 80, False),
+        ("predictor", Pod.outside("10.0.192.9"), 6379, True),
+        ("step", Pod.outside("10.0.192.9"), 6379, False),
+        ("predictor", Pod("istio-system", {"app": "istiod"}), 15012, True),
+        ("step", Pod("knative-serving", {"app": "activator"}), 8012, False),
+        ("predictor", Pod("knative-serving", {"app": "activator"}), 8012, False),
+        ("other", Pod("kubeflow", {"app": "ml-pipeline"}), 8888, False),
+    ],
+)
+def test_what_leaves_a_tenant(world: World, source: str, target: Pod, port: int, passes: bool) -> None:
+    assert world.network.passes(pods("fraud")[source], target, port) is passes
+
+
+def test_only_the_nodes_of_a_distributed_training_speak_to_each_other(world: World) -> None:
+    own = pods("authentication")
+    assert world.network.passes(own["trainer"], own["trainer"], 29500)
+    assert not world.network.passes(own["trainer"], own["predictor"], network.HTTP)
+    assert not world.network.passes(pods("fraud")["trainer"], pods("fraud")["trainer"], 29500)
+
+
+def test_the_reviewer_is_asked_by_its_own_model_and_by_the_gateway(world: World) -> None:
+    own = pods("listing")
+    assert world.network.passes(own["predictor"], own["reviewer"], network.REVIEWER)
+    assert world.network.passes(GATEWAY, own["reviewer"], network.REVIEWER)
+    assert not world.network.passes(own["step"], own["reviewer"], network.REVIEWER)
+    assert not world.network.passes(GATEWAY, pods("fraud")["reviewer"], network.REVIEWER)
+
+
+def _ask(world: World, domain: str, **request: object) -> bool:
+    wanted: Object = {"port": network.QUEUE, "path": f"/v2/models/{domain}/infer"} | request
+    return mesh.Sidecar(world.objects[domain], pods(domain)["predictor"]).admits(mesh.Request(**wanted))
+
+
+@pytest.mark.parametrize("hand", [meshes.GATEWAY, meshes.ACTIVATOR])
+def test_a_token_of_the_domain_opens_its_model_by_whichever_hand_it_comes(world: World, hand: str) -> None:
+    for domain in world.domains:
+        own = {"principal": hand, "issuer": meshes.ISSUER, "claims": {meshes.CLAIM: [domain, "another"]}}
+        for port in network.DOORS:
+            for path in ("/v2/models/m/infer", "/v1/models/m:predict", "/v2/health/ready", "/v2"):
+                assert _ask(world, domain, port=port, path=path, **own)
+        assert not _ask(world, domain, port=network.MONITOR, path="/labels", **own)
+        assert not _ask(world, domain, path="/admin", **own)
+        assert not _ask(world, domain, method="DELETE", **own)
+        assert not _ask(world, domain, principal=hand)
+        assert not _ask(world, domain, **(own | {"principal": ""})), "a token without mutual TLS"
+        assert not _ask(world, domain, **(own | {"issuer": "https://elsewhere.example"}))
+
+
+def test_the_platforms_own_parts_ask_what_they_must_and_no_more(world: World) -> None:
+    watch = {"principal": meshes.WATCH, "port": network.MONITOR}
+    assert _ask(world, "fraud", path="/labels", **watch)
+    assert _ask(world, "fraud", path="/labels", port=network.MONITOR, address="10.0.208.9")
+    assert not _ask(world, "fraud", path="/labels", port=network.MONITOR, address="10.0.64.9")
+    assert not _ask(world, "fraud", principal=meshes.WATCH)
+    assert _ask(world, "fraud", path="/metrics", method="GET", port=network.HTTP)
+    assert not _ask(world, "fraud", path="/v2/models/fraud/infer", port=network.HTTP), "plaintext past /metrics"
+    assert _ask(world, "fraud", path="/healthz", method="GET", principal=meshes.ACTIVATOR)
+    assert _ask(world, "fraud", path="/metrics", method="GET", principal=meshes.AUTOSCALER, port=network.QUEUE_SCALING)
+    assert not _ask(world, "fraud", principal=meshes.AUTOSCALER)
+
+
+def test_a_declared_caller_opens_exactly_that_path() -> None:
+    closed, opened = few(), few(fraud=("search",))
+    assert tenancy.flows(closed) == []
+    assert set(tenancy.flows(opened)) == {
+        f"search's predictor -> fraud's predictor:{port}/TCP" for port in network.DOORS
+    }
+    admitted = tenancy.calls(opened)
+    assert admitted
+    assert all("ns/search/sa/predictor" in each and each.endswith("-> fraud's predictor") for each in admitted)
+    for path in ("/labels", "/answers", "/x"):
+        assert not any(f"path='{path}'" in each for each in admitted)
+    assert tenancy.permissions(opened) == []
+    caller = {"principal": "cluster.local/ns/search/sa/predictor"}
+    assert _ask(opened, "fraud", **caller)
+    assert not _ask(opened, "fraud", port=network.MONITOR, path="/labels", **caller)
+    assert not _ask(opened, "search", principal="cluster.local/ns/fraud/sa/predictor")
+    assert not _ask(opened, "fraud", principal="cluster.local/ns/search/sa/pipeline")
+    assert not _ask(opened, "fraud", principal="cluster.local/ns/search-2/sa/predictor")
