@@ -40,6 +40,16 @@ def groups(domain: Domain) -> list[Json]:
     ]
 
 
+def pods(domain: Domain) -> str:
+    """A pattern for the names of the domain's model servers, pods and Deployments, in either mode of KServe."""
+    return f"{domain.name}(-v[0-9]+b?)?-predictor.*"
+
+
+def ready_pods(domain: Domain) -> str:
+    """How many of them are ready, over all revisions."""
+    return f'sum({REPLICAS}{{namespace="{domain.namespace}",deployment=~"{pods(domain)}"}})'
+
+
 def traffic(domain: Domain, window: str, *, function: str = "rate") -> str:
     """Requests that the model server answered well; unlike its counters of answers, without probes and scrapes."""
     return f'sum({function}({OFFERED}{{namespace="{domain.namespace}"}}[{window}]))'
@@ -77,7 +87,7 @@ def _invalid(domain: Domain, say: Callable[..., Json]) -> Json:
 
 
 def _none_ready(domain: Domain, say: Callable[..., Json]) -> Json:
-    ready = f'sum({REPLICAS}{{namespace="{domain.namespace}",deployment=~"{domain.name}-predictor.*"}}) == 0'
+    ready = f"{ready_pods(domain)} == 0"
     if domain.serving.replicas.minimum:
         wait, more = "3m", f"{domain.serving.replicas.minimum} at least are declared."
     else:

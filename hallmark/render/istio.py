@@ -2,8 +2,8 @@
 
 What Istio gives, by its documentation of standard metrics: `istio_requests_total` and `istio_request_duration_milliseconds`, counted
 by the proxy that sends (`reporter="source"`) and the one that receives. Only the sender counts what no pod answered, and its
-`destination_service_name` is the Kubernetes Service that a route names: in Knative mode the revision's, whose name is the
-revision's, also where the activator stands in between. `destination_workload` would be the activator then, and
+`destination_service_name` is the Kubernetes Service that a route names, which is called as the revision is: Knative's own for each
+revision, also where the activator stands in between, and in Standard mode KServe's for each Deployment. `destination_workload` would be the activator then, and
 `destination_canonical_revision` follows labels that Knative does not set. What the activator itself sends on goes to
 `<revision>-private` and is not counted a second time.
 
@@ -42,8 +42,8 @@ def groups(domain: Domain) -> list[Json]:
 
 
 def _meant(domain: Domain) -> str:
-    """A request that was meant for one of the domain's revisions: five digits in Knative mode, any other suffix in Standard."""
-    services = rf"{domain.name}-predictor(-[0-9]{{5}}|-canary.*|-stable)?"
+    """A request that was meant for one of the domain's revisions: fraud-predictor-00002, in Standard mode fraud-v2-predictor."""
+    services = rf"{domain.name}(-v[0-9]+b?)?-predictor(-[0-9]{{5}})?"
     return f'{{reporter="source",destination_service_namespace="{domain.namespace}",destination_service_name=~"{services}"}}'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hallmark.domain import Domain
 from hallmark.metrics import DRIFT, GATEWAY_MILLISECONDS, RUNTIME, RUNTIME_REFUSED, WATCH
 from hallmark.render import slo
-from hallmark.render.alerts import CAPTURED, DROPPED, OFFERED, REPLICAS, STALE
+from hallmark.render.alerts import CAPTURED, DROPPED, OFFERED, STALE, pods, ready_pods
 from hallmark.render.dashboard import Limit, Panel, Query, Row, dashboard
 from hallmark.render.rules import Json
 
@@ -63,7 +63,7 @@ def _now(domain: Domain) -> Row:
         Panel("Candidate's share", (Query(f"max({WATCH['rollout_percent'].name}{{{mine}}})"),), unit="percent"),
         Panel(
             "Pods ready",
-            (Query(_ready(domain)),),
+            (Query(ready_pods(domain)),),
             help=f"{serving.replicas.minimum} to {serving.replicas.maximum} are declared.",
         ),
     )
@@ -277,9 +277,9 @@ def _rollout(domain: Domain) -> Row:
 
 
 def _machines(domain: Domain) -> Row:
-    mine = f'namespace="{domain.namespace}",pod=~"{domain.name}-predictor.*"'
+    mine = f'namespace="{domain.namespace}",pod=~"{pods(domain)}"'
     panels = [
-        Panel("Pods ready", (Query(_ready(domain), "ready"),)),
+        Panel("Pods ready", (Query(ready_pods(domain), "ready"),)),
         Panel(
             "Processor",
             (Query(f'sum by (pod) (rate(container_cpu_usage_seconds_total{{{mine},container!=""}}[5m]))', "{{pod}}"),),
@@ -305,10 +305,6 @@ def _machines(domain: Domain) -> Row:
             ),
         ]
     return Row("Machines", tuple(panels))
-
-
-def _ready(domain: Domain) -> str:
-    return f'sum({REPLICAS}{{namespace="{domain.namespace}",deployment=~"{domain.name}-predictor.*"}})'
 
 
 def _gpu(metric: str, domain: Domain) -> str:

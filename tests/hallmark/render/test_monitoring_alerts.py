@@ -1,0 +1,361 @@
+"""Each alert fires when it should and for nothing else: real `promtool test rules` over what the exporters would say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hallmark.render import monitoring
+from tests.hallmark.render.prometheus import (
+    MINUTES,
+    Case,
+    alerts_of,
+    declared,
+    drift,
+    groups_of,
+    healthy,
+    istio,
+    named,
+    needs_promtool,
+    replicas,
+    run,
+    runtime,
+    times,
+    watch,
+)
+
+pytestmark = needs_promtool
+FRAUD = healthy("fraud")
+OK, FAILED = istio("fraud", response_code="200"), istio("fraud", response_code="503")
+WITHIN, INSIDE = times("fraud", "50"), runtime("fraud", "capture_offered_total")
+VERDICTS = {state: drift("fraud", "verdict", state=state) for state in ("OK", "DRIFT", "INSUFFICIENT")}
+LOOKED = watch("fraud", "watch_last_look_timestamp_seconds")
+UNDECIDED = {VERDICTS["OK"]: f"0x{MINUTES}", VERDICTS["INSUFFICIENT"]: f"1x{MINUTES}"}
+STANDARD = {istio("fraud", revision="fraud-v2-predictor", response_code="200"): f"0+600x{MINUTES}"}
+
+
+def without(series: dict[str, str], *parts: str) -> dict[str, str]:
+    return {name: values for name, values in series.items() if not any(part in name for part in parts)}
+
+
+def days(count: int, series: dict[str, str]) -> dict[str, str]:
+    """The same steps, an hour each: what grows by 60 a minute as time does grows by 3600 then."""
+    return {
+        name: values.replace("0+60x", "0+3600x").replace(f"x{MINUTES}", f"x{24 * count}")
+        for name, values in series.items()
+    }
+
+
+def scaled_to_zero(name: str, **more: str) -> dict[str, str]:
+    return {
+        replicas(name): f"0x{MINUTES}",
+        **{watch(name, "watch_last_look_timestamp_seconds"): f"0+60x{MINUTES}"},
+        **more,
+    }
+
+
+GPU = "authentication"
+ASKED = istio(GPU, response_code="503")
+FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
+LENIENT = declared("fraud", "serving.availability=0.9")
+BY_HAND = declared("fraud", "retrain.on_drift=false")
+THREE = tuple(declared(name) for name in ("fraud", "pricing", "search"))
+
+CASES = (
+    Case("a healthy domain is quiet", FRAUD, "90m"),
+    Case("one in Standard mode too", without(FRAUD, "istio_requests") | STANDARD, "90m"),
+    Case("a domain that is declared and not released is quiet", {LOOKED: f"0+60x{MINUTES}"}, "90m"),
+    Case(
+        "a gateway's pod that restarts is no outage",
+        FRAUD | {OK: "0+600x30 0+600x100", WITHIN: "0+598x30 0+598x100"},
+        "40m",
+    ),
+    Case(
+        "two pods of the gateway are counted, and one that ends is no outage",
+        FRAUD | {istio("fraud", gateway="gw-2", response_code="200"): "0+600x30 stale"},
+        "34m",
+    ),
+    # Service levels.
+    Case("one in ten fails", FRAUD | {FAILED: "0+60x140"}, "12m", ("AvailabilityBurns page fraud 1h",)),
+    Case("one in twenty-five fails", FRAUD | {FAILED: "0+25x140"}, "25m", ("AvailabilityBurns page fraud 6h",)),
+    Case("one in a hundred fails", FRAUD | {FAILED: "0+6x140"}, "80m", ("AvailabilityBurns ticket fraud 3d",)),
+    Case("one in a thousand may fail", FRAUD | {FAILED: "0+0.6x140"}, "90m"),
+    Case("a burst that ended pages nobody", FRAUD | {FAILED: "0+300x10 3000x130"}, "45m"),
+    Case("the client's mistakes are its own", FRAUD | {istio("fraud", response_code="422"): "0+600x140"}, "90m"),
+    Case("clients that leave say nothing", FRAUD | {istio("fraud", response_code="0"): "0+300x140"}, "90m"),
+    Case(
+        "a gRPC status that is the server's fault fails with HTTP 200",
+        FRAUD | {istio("fraud", response_code="200", grpc_response_status="14"): "0+100x140"},
+        "12m",
+        ("AvailabilityBurns page fraud 1h",),
+    ),
+    Case(
+        "three failures in a quiet night are too few to tell",
+        without(FRAUD, "istio_", "capture") | {OK: "0+0.1x140", FAILED: "0+0.05x140"},
+        "60m",
+    ),
+    Case(
+        "with a large budget a whole outage still pages",
+        without(FRAUD, "istio_") | {FAILED: "0+600x140"},
+        "12m",
+        ("AvailabilityBurns page fraud 1h",),
+        domains=(LENIENT,),
+    ),
+    Case("three in ten are late", FRAUD | {WITHIN: "0+420x140"}, "12m", ("LatencyBurns page fraud 1h",)),
+    Case(
+        "Prometheus 3 writes whole edges as 50.0",
+        without(FRAUD, 'le="50"') | {times("fraud", "50.0"): "0+420x140"},
+        "12m",
+        ("LatencyBurns page fraud 1h",),
+    ),
+    Case("one in twelve is late: a ticket", FRAUD | {WITHIN: "0+550x140"}, "25m", ("LatencyBurns ticket fraud 6h",)),
+    Case(
+        "two in a hundred are late for hours", FRAUD | {WITHIN: "0+588x140"}, "80m", ("LatencyBurns ticket fraud 3d",)
+    ),
+    # The model server.
+    Case(
+        "the model server is full",
+        FRAUD | {runtime("fraud", "refused_total", reason="overloaded"): "0+30x140"},
+        "12m",
+        ("ModelRefuses ticket fraud",),
+    ),
+    Case(
+        "answers are NaN",
+        FRAUD | {runtime("fraud", "refused_total", reason="model"): "0+5x140"},
+        "25m",
+        ("InvalidAnswers ticket fraud",),
+    ),
+    Case("one broken answer is none", FRAUD | {runtime("fraud", "refused_total", reason="model"): "0x10 1x130"}, "15m"),
+    Case("no pod is ready", FRAUD | {replicas("fraud"): "2x10 0x130"}, "15m", ("NoPredictorReady page fraud",)),
+    Case(
+        "a new revision's pods stand for the old one's",
+        FRAUD | {replicas("fraud"): "0x140", replicas("fraud", "fraud-v2-predictor"): "2x140"},
+        "15m",
+    ),
+    Case("scaled to zero and not asked is no outage", scaled_to_zero(GPU), "90m", domains=(declared(GPU),)),
+    Case(
+        "scaled to zero, asked, and nothing comes up",
+        scaled_to_zero(GPU) | {ASKED: "0+0.1x140"},
+        "20m",
+        ("NoPredictorReady page authentication",),
+        domains=(declared(GPU),),
+    ),
+    Case(
+        "a GPU may take ten minutes to come",
+        scaled_to_zero(GPU) | {ASKED: "0+0.1x140", replicas(GPU): "0x9 1x130"},
+        "20m",
+        domains=(declared(GPU),),
+    ),
+    # Drift and capture.
+    Case(
+        "drift that the loop did not mend in five hours",
+        without(days(2, FRAUD), "verdict") | {VERDICTS["DRIFT"]: "1x48", VERDICTS["OK"]: "0x48"},
+        "6h",
+        ("DriftLasts ticket fraud",),
+        step="1h",
+    ),
+    Case("drift that it still has time for", days(2, FRAUD) | {VERDICTS["DRIFT"]: "1x48"}, "4h", step="1h"),
+    Case(
+        "where drift trains nothing an hour is enough",
+        FRAUD | {VERDICTS["DRIFT"]: "1x140"},
+        "65m",
+        ("DriftLasts ticket fraud",),
+        domains=(BY_HAND,),
+    ),
+    Case("no verdict for hours with thousands of requests", FRAUD | UNDECIDED, "75m", ("DriftUnknown ticket fraud",)),
+    Case(
+        "a monitor that does not answer gives none either",
+        without(FRAUD, "hallmark_drift"),
+        "75m",
+        ("DriftUnknown ticket fraud",),
+    ),
+    Case(
+        "with few requests no verdict is as it should be",
+        without(FRAUD, "istio_", "capture_offered") | UNDECIDED | {INSIDE: "0+1x140"},
+        "90m",
+    ),
+    Case(
+        "a tenth is not captured",
+        FRAUD | {drift("fraud", "captured_ratio"): "0.9x140"},
+        "20m",
+        ("CaptureLost ticket fraud",),
+    ),
+    Case(
+        "a tenth is dropped",
+        FRAUD | {runtime("fraud", "capture_dropped_total", reason="full"): "0+60x140"},
+        "20m",
+        ("CaptureLost ticket fraud",),
+    ),
+    Case(
+        "a lull in the traffic is no loss",
+        without(FRAUD, "istio_", "capture_offered") | {INSIDE: "0+600x10 6000x130"},
+        "60m",
+    ),
+    Case(
+        "inputs are old",
+        FRAUD | {drift("fraud", "stale_ratio"): "0.2x140"},
+        "20m",
+        ("InputsStale ticket fraud",),
+        domains=(FRESH,),
+    ),
+    Case(
+        "of a domain that asks for no freshness nobody asks it",
+        FRAUD | {drift("fraud", "stale_ratio"): "0.2x140"},
+        "20m",
+    ),
+    Case("the gateway does not count", without(FRAUD, "istio_"), "30m", ("GatewayCountsMissing ticket fraud",)),
+    Case(
+        "the gateway's times lack the objective's edge",
+        without(FRAUD, 'le="50"'),
+        "30m",
+        ("GatewayCountsMissing ticket fraud",),
+    ),
+    # Rollouts and the watch.
+    Case(
+        "a rollout is over its deadline and still there",
+        FRAUD | {watch("fraud", "rollout_deadline_timestamp_seconds"): "3600x140"},
+        "75m",
+        ("RolloutStuck page fraud",),
+    ),
+    Case("one that is not over it", FRAUD | {watch("fraud", "rollout_deadline_timestamp_seconds"): "3600x140"}, "65m"),
+    Case(
+        "one that was rolled back in time",
+        FRAUD | {watch("fraud", "rollout_deadline_timestamp_seconds"): "3600x61 stale"},
+        "75m",
+    ),
+    Case("the watch hangs", FRAUD | {LOOKED: "0+60x10 600x130"}, "30m", ("WatchGone ticket fraud",)),
+    Case(
+        "the watch was never there",
+        without(FRAUD, "hallmark_watch", "hallmark_rollout"),
+        "30m",
+        ("WatchGone ticket fraud",),
+    ),
+    Case(
+        "another watch took over",
+        FRAUD | {LOOKED: "0+60x10 stale", LOOKED.replace("watch-1", "watch-2"): "_x10 600+60x130"},
+        "60m",
+    ),
+    Case(
+        "two versions get traffic and nobody watches",
+        FRAUD
+        | {LOOKED: "0+60x10 stale", istio("fraud", revision="fraud-predictor-00002", response_code="200"): "0+60x140"},
+        "30m",
+        ("WatchGone ticket fraud", "RolloutUnwatched page fraud"),
+    ),
+    Case(
+        "two days and no new version of a daily model",
+        days(3, FRAUD),
+        "52h",
+        ("RetrainingOverdue ticket fraud",),
+        step="1h",
+    ),
+    Case("one night without is none", days(3, FRAUD), "47h", step="1h"),
+    # The platform.
+    Case(
+        "the gateway is gone",
+        FRAUD | {replicas("istio-ingress", "istio-ingress"): f"3x5 0x{MINUTES}"},
+        "10m",
+        ("GatewayGone page",),
+        platform=True,
+    ),
+    Case(
+        "three domains fail at once",
+        {
+            name: "0+60x140"
+            for domain in ("fraud", "pricing", "search")
+            for name in (istio(domain, response_code="503"), istio(domain, response_code="200"))
+        }
+        | {watch(domain, "watch_last_look_timestamp_seconds"): "0+60x140" for domain in ("fraud", "pricing", "search")},
+        "8m",
+        ("ManyDomainsFail page", *(f"AvailabilityBurns page {domain} 1h" for domain in ("fraud", "pricing", "search"))),
+        domains=THREE,
+        platform=True,
+    ),
+    Case(
+        "MLflow is gone",
+        FRAUD | {replicas("hallmark-system", "mlflow"): "0x140"},
+        "15m",
+        ("RegistryGone ticket",),
+        platform=True,
+    ),
+    Case("no part of the platform is there yet", FRAUD, "90m", platform=True),
+)
+FAILING = {named("resource_manager_workflow_runs_failed", profile="fraud", workflow="a"): "0x2 1x8"}
+HOURS = (
+    Case(
+        "a training has waited for five hours",
+        {named("kueue_pending_workloads", cluster_queue="training", status="active"): "2x10"},
+        "5h",
+        ("TrainingQueued ticket",),
+    ),
+    Case(
+        "one that came in turn",
+        {named("kueue_pending_workloads", cluster_queue="training", status="active"): "2x3 0x9"},
+        "5h",
+    ),
+    Case(
+        "pods wait for a GPU",
+        {
+            named("kube_pod_status_phase", namespace=GPU, pod="p", phase="Pending"): "1x10",
+            named(
+                "kube_pod_container_resource_requests", namespace=GPU, pod="p", container="c", resource="nvidia_com_gpu"
+            ): "1x10",
+        },
+        "2h",
+        ("GpuPodsPending ticket",),
+    ),
+    Case(
+        "pods that wait for something else",
+        {
+            named("kube_pod_status_phase", namespace=GPU, pod="p", phase="Pending"): "1x10",
+            named(
+                "kube_pod_container_resource_requests", namespace=GPU, pod="p", container="c", resource="cpu"
+            ): "1x10",
+        },
+        "2h",
+    ),
+    Case(
+        "a GPU reports an error",
+        {named("DCGM_FI_DEV_XID_ERRORS", Hostname="n1", gpu="0", UUID="u"): "0 79x9"},
+        "2h",
+        ("GpuFaulty ticket",),
+    ),
+    Case("a pipeline run failed", FAILING, "2h", ("PipelineRunFails ticket",)),
+    Case("one that failed before", FAILING, "3h"),
+    Case(
+        "a run of another name failed for the first time",
+        FAILING | {named("resource_manager_workflow_runs_failed", profile="fraud", workflow="b"): "_x5 1x5"},
+        "3h",
+        ("PipelineRunFails ticket",),
+    ),
+    Case("the pipelines' server starts anew", {next(iter(FAILING)): "0x2 3x3 0x5"}, "3h"),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
+def test_exactly_the_right_alerts_fire(case: Case, tmp_path: Path) -> None:
+    run(case, tmp_path)
+
+
+@pytest.mark.parametrize("case", HOURS, ids=lambda case: case.why)
+def test_alerts_on_what_domains_share(case: Case, tmp_path: Path) -> None:
+    run(
+        Case(
+            case.why,
+            case.series,
+            case.at,
+            case.fires,
+            domains=(),
+            platform=True,
+            step="30m",
+        ),
+        tmp_path,
+    )
+
+
+def test_every_alert_fires_in_a_case() -> None:
+    generated = {
+        rule["alert"] for rule in alerts_of(groups_of([*monitoring.objects(FRESH), *monitoring.of_platform()]))
+    }
+    assert generated == {told.split()[0] for case in (*CASES, *HOURS) for told in case.fires}
