@@ -267,7 +267,8 @@ def _flip(path: Path) -> None:
 
 def _quiet_verdict(world: World, actuator: Actuator, *, must: bool) -> str:
     """The state of stable on clean requests, once it is OK; with `must` false the first that is there."""
-    from hallmark.rollout.monitors import REVISION_LABEL, Monitors
+    from hallmark.rollout import marks
+    from hallmark.rollout.monitors import Monitors
 
     monitors = Monitors(actuator, world.domain.name)
     last: Seen | None = None
@@ -275,8 +276,7 @@ def _quiet_verdict(world: World, actuator: Actuator, *, must: bool) -> str:
     def settled() -> bool:
         nonlocal last
         for pod in actuator.pods(world.domain.name):
-            revision = pod["metadata"]["labels"][REVISION_LABEL]
-            found = monitors.verdict(revision, [pod])
+            found = monitors.verdict(marks.revision_of(pod), [pod])
             last = found.seen if found else None
         return last is not None and (last.state == "OK" or not must)
 

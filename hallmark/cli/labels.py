@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit
-from hallmark.cli.serve import Kubeconfig, connected
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def labels(
     name: DomainName,
     file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label and at.")],
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """Join labels with answers: a rollout then weighs what wrong verdicts cost, and drift of the concept is seen.
@@ -37,7 +38,7 @@ def labels(
     settings = Settings.load()
     shadow = declared.load(name, settings).rollout.shadow
     frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
-    actuator = connected(settings, kubeconfig)
+    actuator = connected(settings, kubeconfig, context, changes=True)
     pods = actuator.pods(name)
     if not pods:
         raise NotFound(f"no pod serves {name} on {actuator.host}", do=f"`hallmark status {name}`")

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned
 from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
 from hallmark.errors import HallmarkError, NotFound, Refused
 
 if TYPE_CHECKING:
+    from hallmark.render.inferenceservice import Mode
     from hallmark.rollout.actuator import Actuator
     from hallmark.settings import Settings
 
-Kubeconfig = Annotated[
-    Path | None,
-    typer.Option(
-        help="The cluster to talk to; default: the one of `hallmark up`, else kubectl's own.", show_default=False
-    ),
+
+class ServingMode(StrEnum):
+    """KServe's two ways of keeping pods."""
+
+    knative = "Knative"
+    standard = "Standard"
+
+    @property
+    def name_of(self) -> Mode:
+        """As the renderer and KServe call it."""
+        return "Standard" if self is ServingMode.standard else "Knative"
+
+
+ModeOption = Annotated[
+    ServingMode,
+    typer.Option("--mode", help="KServe's mode of a domain that is not live yet; what is live keeps its own."),
 ]
 
 
@@ -57,7 +71,10 @@ def apply(
     force: Annotated[
         bool, typer.Option("--force", help="Take model and share back from a rollout that is running.")
     ] = False,
+    mode: ModeOption = ServingMode.knative,
+    dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """Apply runtime and InferenceServices to the cluster, as `kubectl apply` would.
@@ -65,24 +82,42 @@ def apply(
     While a rollout runs, the live object keeps its model and its share of traffic; the rest is applied.
     """
     settings = _settings()
+    if dry_run:
+        with planned(settings, kubeconfig, context) as (plan, _):
+            apply_all(plan, settings, names=names, force=force, mode=mode.name_of)
+        return
     emit(
-        apply_all(connected(settings, kubeconfig), settings, names=names, force=force),
+        apply_all(
+            connected(settings, kubeconfig, context, changes=True),
+            settings,
+            names=names,
+            force=force,
+            mode=mode.name_of,
+        ),
         output,
         empty="nothing is released yet",
     )
 
 
 def apply_all(
-    actuator: Actuator, settings: Settings, *, names: list[str] | None = None, force: bool = False
+    actuator: Actuator,
+    settings: Settings,
+    *,
+    names: list[str] | None = None,
+    force: bool = False,
+    mode: Mode = "Knative",
 ) -> list[dict[str, Any]]:
-    """Apply the runtime and the services of `names`; a row an object."""
+    """Apply the runtime and the services of `names`, those that are live in the mode they have; a row an object."""
     from hallmark import domain as declared
     from hallmark.render import files, inferenceservice
     from hallmark.rollout import release as releases
+    from hallmark.rollout.actuator import mode_of
 
     wanted = files.runtime(settings)
     for name in names or declared.names(settings):
-        objects = inferenceservice.objects(declared.load(name, settings), releases.read(name, settings))
+        release = releases.read(name, settings)
+        live = actuator.live(name) if release.stable else None
+        objects = inferenceservice.objects(declared.load(name, settings), release, mode_of(live) if live else mode)
         if names and not objects:
             raise NotFound(
                 f"nothing is released of {name} yet",
@@ -139,10 +174,11 @@ def down(timeout: Seconds = 60.0) -> None:
 def status(
     name: Annotated[str | None, typer.Argument(help="Only this domain.", show_default=False)] = None,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """What is live: each revision of each domain, its version, its share and whether it is ready."""
-    actuator = connected(_settings(), kubeconfig)
+    actuator = connected(_settings(), kubeconfig, context)
     services = [each for each in actuator.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(actuator, each)]
     emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {actuator.host}")
@@ -155,6 +191,7 @@ def call(
     shift: Annotated[str | None, typer.Option(help="A named shift in them, to see drift.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic examples.")] = 11,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """Send synthetic requests to what is live, and count who answered. Exit 1 where one failed."""
@@ -163,7 +200,7 @@ def call(
 
     settings = _settings()
     bodies = synthetic(name, count=min(requests, 2000), seed=seed, shift=shift, settings=settings)
-    live = connected(settings, kubeconfig).live(name)
+    live = connected(settings, kubeconfig, context).live(name)
     url = ((live or {}).get("status") or {}).get("url")
     if not url:
         came = condition(live, "Ready") if live else "no InferenceService"
@@ -198,7 +235,10 @@ def release(
     shadow: Annotated[
         bool, typer.Option("--shadow", help="No traffic yet: mirror stable's requests to it, and compare.")
     ] = False,
+    mode: ModeOption = ServingMode.knative,
+    dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     timeout: Seconds = 120.0,
 ) -> None:
     """Give a registered version a share of the traffic; the first version of a domain gets all of it."""
@@ -206,62 +246,86 @@ def release(
     from hallmark.registry.store import Registry
     from hallmark.rollout import steps
     from hallmark.rollout.actuator import SHADOW_NOTE
+    from hallmark.rollout.actuator import share as share_of
     from hallmark.rollout.release import Target
 
     settings = _settings()
     domain = declared.load(name, settings)
     registry = Registry(settings)
-    found = registry.resolve(name, candidate)
-    target = Target.of(found)
-    share = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
-    live = steps.release(
-        connected(settings, kubeconfig),
-        domain,
-        target,
-        percent=0 if shadow else percent,
-        settings=settings,
-        note=say,
-        seconds=timeout,
-        notes={SHADOW_NOTE: f"{share:g}" if shadow else None},
-    )
-    if (live["spec"]["predictor"]).get("canaryTrafficPercent") is None:
+    target = Target.of(registry.resolve(name, candidate))
+    mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
+
+    def done(actuator: Actuator, settings: Settings) -> dict[str, Any]:
+        return steps.release(
+            actuator,
+            domain,
+            target,
+            percent=0 if shadow else percent,
+            settings=settings,
+            note=say,
+            seconds=timeout,
+            notes={SHADOW_NOTE: f"{mirrored:g}" if shadow else None},
+            mode=mode.name_of,
+        )
+
+    if dry_run:
+        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
+            done(plan, aside)
+        return
+    live = done(connected(settings, kubeconfig, context, changes=True), settings)
+    share = share_of(live)
+    if share is None:
         registry.alias(name, "champion", target.version)
         _render_again(settings)
-    following = (
-        "watch"
-        if shadow
-        else "promote"
-        if percent == 100 and live["spec"]["predictor"].get("canaryTrafficPercent")
-        else "status"
-    )
+    following = "watch" if shadow else "promote" if percent == 100 and share else "status"
     doing = "is in shadow" if shadow else "serves"
     say(f"version {target.version} of {name} {doing}; next: hallmark {following} {name}")
 
 
-def promote(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 120.0) -> None:
+def promote(
+    name: DomainName,
+    dry_run: DryRun = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    timeout: Seconds = 120.0,
+) -> None:
     """Make the candidate the stable version: all traffic, champion in the registry, release.yaml written."""
     from hallmark import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout import steps
 
     settings = _settings()
-    target = steps.promote(
-        connected(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
-    )
+    domain = declared.load(name, settings)
+    if dry_run:
+        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
+            steps.promote(plan, domain, settings=aside, note=say, seconds=timeout)
+        return
+    actuator = connected(settings, kubeconfig, context, changes=True)
+    target = steps.promote(actuator, domain, settings=settings, note=say, seconds=timeout)
     Registry(settings).alias(name, "champion", target.version)
     _render_again(settings)
 
 
-def rollback(name: DomainName, kubeconfig: Kubeconfig = None, timeout: Seconds = 120.0) -> None:
+def rollback(
+    name: DomainName,
+    dry_run: DryRun = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    timeout: Seconds = 120.0,
+) -> None:
     """Send all traffic back to the version before, at once; then settle on it and write release.yaml."""
     from hallmark import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout import steps
 
     settings = _settings()
-    good = steps.rollback(
-        connected(settings, kubeconfig), declared.load(name, settings), settings=settings, note=say, seconds=timeout
-    )
+    domain = declared.load(name, settings)
+    if dry_run:
+        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
+            steps.rollback(plan, domain, settings=aside, note=say, seconds=timeout)
+        return
+    actuator = connected(settings, kubeconfig, context, changes=True)
+    good = steps.rollback(actuator, domain, settings=settings, note=say, seconds=timeout)
     if good is not None:
         Registry(settings).alias(name, "champion", good.version)
         _render_again(settings)
@@ -282,13 +346,14 @@ def drift(
         bool, typer.Option("--fail-on-drift", help="Exit 3 where a variant's verdict is DRIFT.")
     ] = False,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """The drift monitor's verdict for each variant, column by column."""
     from hallmark.cli import verdict
 
     settings = _settings()
-    actuator = connected(settings, kubeconfig)
+    actuator = connected(settings, kubeconfig, context)
     found = verdict.collect(actuator, name)
     verdict.choose(found, variant=variant, name=name)
     verdict.show(found, output)
@@ -305,8 +370,10 @@ def drift(
 
 def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]:
     from hallmark.render.inferenceservice import VERSION_LABEL
-    from hallmark.rollout.actuator import condition, predictor_status
+    from hallmark.rollout import marks
+    from hallmark.rollout.actuator import condition, predictor_status, variants
 
+    meaning = variants(live)
     name = live["metadata"]["name"]
     component = predictor_status(live)
     shares: dict[str, int] = {}
@@ -317,7 +384,7 @@ def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]
     rows = []
     for pod in actuator.pods(name):
         labels = pod["metadata"].get("labels") or {}
-        revision = labels.get("serving.knative.dev/revision", "")
+        revision = marks.revision_of(pod)
         ready = any(
             item["type"] == "Ready" and item["status"] == "True"
             for item in pod.get("status", {}).get("conditions") or []
@@ -326,7 +393,7 @@ def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]
         rows.append(
             {
                 "domain": name,
-                "variant": labels.get("endpoint", ""),
+                "variant": meaning.get(revision, ""),
                 "version": labels.get(VERSION_LABEL, ""),
                 "revision": revision,
                 "percent": shares.get(revision, 0),
@@ -362,17 +429,3 @@ def _settings() -> Settings:
     from hallmark.settings import Settings
 
     return Settings.load()
-
-
-def connected(settings: Settings, kubeconfig: Path | None) -> Actuator:
-    """The hand on the cluster that is meant; `HallmarkError` where the kubeconfig that was named is not there."""
-    from hallmark.rollout.actuator import Actuator
-
-    if kubeconfig is not None and not kubeconfig.is_file():
-        raise HallmarkError(
-            f"there is no kubeconfig {kubeconfig}",
-            expected="a file",
-            came="none",
-            do="run `hallmark up`, or name another",
-        )
-    return Actuator.connect(settings, kubeconfig=kubeconfig)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.cli.serve import Kubeconfig, connected
 from hallmark.errors import DeclarationError, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def timeline(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and print what comes, until ctrl-c.")] = False,
     utc: Annotated[bool, typer.Option("--utc", help="Times in UTC; default: this machine's zone.")] = False,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """What happened to a domain's models, and why: drift, trainings, rollouts and every decision with its reasons."""
@@ -52,7 +53,7 @@ def timeline(
     settings = Settings.load()
     namespace = declared.load(name, settings).namespace
     zone: tzinfo | None = UTC if utc else None
-    record = Record(connected(settings, kubeconfig), namespace)
+    record = Record(connected(settings, kubeconfig, context), namespace)
     back = _duration(since)
 
     def read() -> Timeline:

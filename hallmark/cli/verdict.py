@@ -35,21 +35,22 @@ class Found(BaseModel):
 def collect(actuator: Actuator, name: str) -> list[Found]:
     """The verdict of each pod of domain `name`, stable first."""
     from hallmark.render.inferenceservice import VERSION_LABEL
+    from hallmark.rollout import marks
+    from hallmark.rollout.actuator import variants
+    from hallmark.rollout.monitors import unknown
 
     found = []
+    live = actuator.live(name)
+    meaning = variants(live) if live else {}
     for pod in actuator.pods(name):
         labels = pod["metadata"].get("labels") or {}
-        revision = labels.get("serving.knative.dev/revision", "")
+        revision = marks.revision_of(pod)
         answer = json.loads(actuator.sidecar(pod, "verdict"))
         verdicts: dict[str, Any] = answer.get("variants") or {}
-        verdict = verdicts.get(revision) or {
-            "state": "INSUFFICIENT",
-            "rows": 0,
-            "reasons": ["no request was captured yet"],
-        }
+        verdict = verdicts.get(revision) or unknown(answer)
         found.append(
             Found(
-                variant=labels.get("endpoint", "") or revision,
+                variant=meaning.get(revision) or revision,
                 version=labels.get(VERSION_LABEL, ""),
                 revision=revision,
                 state=str(verdict["state"]),

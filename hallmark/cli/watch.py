@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
-from hallmark.cli.serve import Kubeconfig, connected
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def watch(
         int, typer.Option(min=0, max=65535, help="Serve /metrics and /live for Prometheus here; 0: do not.")
     ] = 0,
     kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Watch domains until ctrl-c: drift starts a training, its version a rollout, evidence moves it forward or back.
 
@@ -77,7 +78,7 @@ def watch(
     settings = Settings.load().prepared()
     wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
     domains = {name: declared.overridden(each, change or []) for name, each in wanted.items()}
-    actuator = connected(settings, kubeconfig)
+    actuator = connected(settings, kubeconfig, context, changes=True)
     given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": options(option or [])}
     training = {key: value for key, value in given.items() if value}
     pulse = Pulse()

@@ -14,6 +14,7 @@ from hallmark.local.processes import Leash
 from hallmark.local.revisions import Revision
 from hallmark.local.routes import Address
 from hallmark.local.supervisor import Pod
+from hallmark.rollout import marks
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -50,11 +51,11 @@ class Running:
         labels = {
             **template["labels"],
             "serving.kserve.io/inferenceservice": service,
-            "serving.knative.dev/revision": self.revision.name,
+            marks.REVISION: self.revision.name,
             "serving.knative.dev/configuration": f"{service}-{predictor.COMPONENT}",
             "serving.knative.dev/service": f"{service}-{predictor.COMPONENT}",
             "component": predictor.COMPONENT,
-            **({"endpoint": variant} if variant else {}),
+            **({marks.VARIANT: variant} if variant else {}),
         }
         spec = {"containers": template["containers"], "volumes": template["volumes"], "nodeName": "cluster-of-one"}
         account = template["serviceAccountName"]

@@ -13,14 +13,14 @@ from typing import Any
 from hallmark.errors import HallmarkError
 from hallmark.local import containers
 from hallmark.local.volumes import VolumeError, parse
+from hallmark.rollout import marks
 
 Json = dict[str, Any]
 
 MAIN = "kserve-container"
 COMPONENT = "predictor"
-MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
 STOP_ANNOTATION = "serving.kserve.io/stop"
-SHADOW_ANNOTATION = "hallmark.dev/shadow-percent"
+SHADOW_ANNOTATION = marks.SHADOW
 RETENTION_ANNOTATION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 LONGEST_RETENTION = 3600.0
 """Seconds; Knative takes no more."""
@@ -164,11 +164,11 @@ def _startable(found: Json) -> None:
 
 
 def _predictor(meta: Json, spec: Json) -> Json:
-    mode = (meta.get("annotations") or {}).get(MODE_ANNOTATION, "Knative")
+    mode = (meta.get("annotations") or {}).get(marks.MODE, "Knative")
     if mode not in ("Knative", "Serverless"):
         raise InvalidSpec(
             "InvalidPredictorSpec",
-            f"annotation {MODE_ANNOTATION}: the cluster of one serves Knative mode only, got {mode!r}",
+            f"annotation {marks.MODE}: the cluster of one serves Knative mode only, got {mode!r}",
         )
     for part in ("transformer", "explainer", "canary"):
         if spec.get(part):

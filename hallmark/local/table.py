@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hallmark.local.resources import Object, Resource, dicts
+from hallmark.rollout import marks
 
 Cell = str | int | bool | None
 
@@ -222,7 +223,7 @@ _COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
         Column("Node", _at("spec", "nodeName"), priority=1),
         Column(
             "Revision",
-            lambda obj: (obj["metadata"].get("labels") or {}).get("serving.knative.dev/revision"),
+            lambda obj: (obj["metadata"].get("labels") or {}).get(marks.REVISION),
             priority=1,
         ),
     ),

@@ -1,69 +1,79 @@
-"""A domain's InferenceService, in KServe's Knative mode, from its declaration and its release."""
+"""A domain's InferenceService, for KServe's Knative and Standard mode, from its declaration and its release."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hallmark import names
 from hallmark.domain import Domain
+from hallmark.render import kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
+from hallmark.rollout import marks
 from hallmark.rollout import release as releases
 from hallmark.rollout.release import Release, Target
 from hallmark.section import amount
 from hallmark.settings import Settings
 
+Mode = Literal["Knative", "Standard"]
+Json = dict[str, Any]
+
 FILE = "inferenceservice.yaml"
+BUDGET_FILE = "disruptionbudget.yaml"
 RUNTIME = "hallmark-runtime"
 DRIFT_CONFIG = "drift-monitor"
 VERSION_LABEL = "hallmark.dev/model-version"
+ZERO_NOTE = "hallmark.dev/scale-to-zero"
+"""Annotation where the declaration allows no pods at all, which Knative does and Standard mode cannot wake up from."""
 RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 """Knative's own: how long the last pod of a revision stays after its traffic went, so that a roll-back finds it warm."""
+GRACE = 60
+"""Seconds from SIGTERM until a pod is killed, in Standard mode; Knative takes `timeout` for it, and no other."""
+DRAIN = 35
+"""Seconds that the model server may take beyond the longest request: its --grace and --drain, and some for its end."""
 DIGEST_ENV = "HALLMARK_MODEL_DIGEST"
 VERSION_ENV = "HALLMARK_MODEL_VERSION"
 
 
 def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
-    """The InferenceService of each released domain, by path."""
+    """The InferenceService of each released domain, what guards its pods, and each domain's kustomization, by path."""
     found = {}
     for domain in declared:
+        folder, source = settings.releases / domain.name, f"domains/{domain.name}/domain.yaml"
         if wanted := objects(domain, releases.read(domain.name, settings)):
-            source = f"domains/{domain.name}/domain.yaml and release.yaml"
-            found[settings.releases / domain.name / FILE] = manifest(wanted, source=source)
-    return found
+            found[folder / FILE] = manifest(wanted, source=f"{source} and release.yaml")
+        if budget := disruption(domain):
+            found[folder / BUDGET_FILE] = manifest([budget], source=source)
+    beside = [*found, *reviewer.files(settings, declared)]
+    return found | kustomization.files(settings, declared, beside=beside)
 
 
-def objects(domain: Domain, release: Release) -> list[dict[str, Any]]:
+def objects(domain: Domain, release: Release, mode: Mode = "Knative") -> list[Json]:
     """The Kubernetes objects of one domain's service; none while nothing is released."""
     if release.stable is None:
         return []
-    return [drift_config(domain), inferenceservice(domain, release)]
+    return [drift_config(domain), inferenceservice(domain, release, mode)]
 
 
-def inferenceservice(domain: Domain, release: Release) -> dict[str, Any]:
-    """The v1beta1 InferenceService: the candidate's model where there is one, else the stable one's."""
-    served = release.candidate or release.stable
-    if served is None:
+def inferenceservice(domain: Domain, release: Release, mode: Mode = "Knative") -> Json:
+    """The v1beta1 InferenceService.
+
+    Knative:  the candidate's model where there is one, else the stable one's; canaryTrafficPercent says who gets what.
+    Standard: the stable one's, and the candidate's in spec.canary (KServe 0.21 with enableGatewayApi).
+    """
+    if release.stable is None:
         raise ValueError(f"nothing is released of {domain.name}")
-    serving = domain.serving
-    predictor: dict[str, Any] = {
-        "minReplicas": serving.replicas.minimum,
-        "maxReplicas": serving.replicas.maximum,
-        "timeout": max(1, round(serving.timeout.total_seconds())),
-        "serviceAccountName": names.PREDICTOR,
-        "annotations": {RETENTION: f"{domain.rollout.warm.total_seconds():g}s"},
-        **model_of(served),
-    }
-    if release.percent is not None:
-        predictor["canaryTrafficPercent"] = release.percent
-    predictor["model"] |= {
-        "modelFormat": {"name": "onnx", "version": "1"},
-        "protocolVersion": "v2",
-        "runtime": RUNTIME,
-        "args": _flags(domain),
-        "resources": _resources(domain),
-    }
+    annotations: dict[str, str] = {marks.MODE: mode}
+    if not domain.serving.replicas.minimum:
+        annotations[ZERO_NOTE] = "true"
+    knative = mode == "Knative"
+    served = release.candidate if knative and release.candidate else release.stable
+    spec: Json = {"predictor": _predictor(domain, served, mode)}
+    if knative and release.percent is not None:
+        spec["predictor"]["canaryTrafficPercent"] = release.percent
+    if not knative and release.candidate is not None:
+        spec["canary"] = [canary(release.candidate, percent=release.percent or 0)]
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -71,13 +81,25 @@ def inferenceservice(domain: Domain, release: Release) -> dict[str, Any]:
             "name": domain.name,
             "namespace": domain.namespace,
             "labels": names.labels(domain.name),
-            "annotations": {"serving.kserve.io/deploymentMode": "Knative"},
+            "annotations": annotations,
         },
-        "spec": {"predictor": predictor},
+        "spec": spec,
     }
 
 
-def model_of(target: Target) -> dict[str, Any]:
+def canary(target: Target, *, percent: int, name: str = "") -> Json:
+    """An entry of spec.canary; what it does not say, it has from the stable predictor.
+
+    Its pods are as many as its share of the stable ones; one where it has no traffic, or there would be none to be ready.
+    """
+    predictor: Json = {"name": name or f"v{target.version}", **model_of(target)}
+    predictor["model"] |= _format()
+    if not percent:
+        predictor["minReplicas"] = 1
+    return {"trafficPercent": percent, "predictor": predictor}
+
+
+def model_of(target: Target) -> Json:
     """The part of a predictor that says which model it serves: what a release patches, and nothing else."""
     return {
         "labels": {VERSION_LABEL: str(target.version)},
@@ -91,7 +113,7 @@ def model_of(target: Target) -> dict[str, Any]:
     }
 
 
-def target_of(predictor: dict[str, Any]) -> Target | None:
+def target_of(predictor: Json) -> Target | None:
     """The version that a live predictor serves; none where it was not written by Hallmark."""
     model = predictor.get("model") or {}
     env = {item.get("name"): item.get("value") for item in model.get("env") or []}
@@ -101,7 +123,7 @@ def target_of(predictor: dict[str, Any]) -> Target | None:
     return Target(version=int(version), storageUri=uri, digest=digest)
 
 
-def drift_config(domain: Domain) -> dict[str, Any]:
+def drift_config(domain: Domain) -> Json:
     """The ConfigMap that the drift monitor of the domain's namespace reads."""
     return {
         "apiVersion": "v1",
@@ -115,6 +137,58 @@ def drift_config(domain: Domain) -> dict[str, Any]:
     }
 
 
+def disruption(domain: Domain) -> Json | None:
+    """The budget that lets a drained node take one of the service's pods at a time; none for a service that rests on one pod.
+
+    One over all revisions, by a label that outlives them: a budget that one pod cannot keep would hold up every drain.
+    """
+    if domain.serving.replicas.minimum < 2:
+        return None
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": names.PREDICTOR, "namespace": domain.namespace, "labels": names.labels(domain.name)},
+        "spec": {
+            "maxUnavailable": 1,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": pods(domain)},
+        },
+    }
+
+
+def pods(domain: Domain) -> dict[str, str]:
+    """The labels that KServe gives to every pod of the domain's predictor, in both modes."""
+    return {"serving.kserve.io/inferenceservice": domain.name, "component": "predictor"}
+
+
+def _predictor(domain: Domain, target: Target, mode: Mode) -> Json:
+    serving = domain.serving
+    minimum = serving.replicas.minimum
+    predictor: Json = {
+        "minReplicas": minimum if mode == "Knative" else max(1, minimum),
+        "maxReplicas": serving.replicas.maximum,
+        "timeout": max(1, round(serving.timeout.total_seconds())),
+        **placement.account(names.PREDICTOR),
+        **placement.nodes(gpu=serving.gpu),
+    }
+    if serving.replicas.maximum > 1:
+        predictor |= placement.spread(pods(domain))
+    if mode == "Knative":
+        predictor["annotations"] = {RETENTION: f"{domain.rollout.warm.total_seconds():g}s"}
+    else:
+        predictor["terminationGracePeriodSeconds"] = max(GRACE, round(serving.timeout.total_seconds()) + DRAIN)
+    predictor |= model_of(target)
+    predictor["model"] |= _format() | {
+        "args": _flags(domain),
+        "resources": placement.resources(cpu=serving.cpu, memory=serving.memory, gpu=serving.gpu),
+    }
+    return predictor
+
+
+def _format() -> Json:
+    return {"modelFormat": {"name": "onnx", "version": "1"}, "protocolVersion": "v2", "runtime": RUNTIME}
+
+
 def _flags(domain: Domain) -> list[str]:
     """What the runtime is told beside its own arguments; KServe puts a model's after those."""
     serving = domain.serving
@@ -125,10 +199,3 @@ def _flags(domain: Domain) -> list[str]:
     if serving.cache is not None:
         flags.append(f"--cache={amount(serving.cache) / 2**20:g}")
     return [*flags, "--provider=cuda"] if serving.gpu else flags
-
-
-def _resources(domain: Domain) -> dict[str, Any]:
-    amount = {"cpu": domain.serving.cpu, "memory": domain.serving.memory}
-    if domain.serving.gpu:
-        amount["nvidia.com/gpu"] = str(domain.serving.gpu)
-    return {"requests": dict(amount), "limits": dict(amount)}

@@ -9,20 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
-from hallmark.render.inferenceservice import model_of, target_of
+from hallmark.render.inferenceservice import Mode, model_of, target_of
+from hallmark.rollout import clusters, marks, standard
 from hallmark.rollout.release import Target
 from hallmark.settings import Settings
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
-SHADOW_NOTE = "hallmark.dev/shadow-percent"
-"""Annotation: this share of stable's requests is mirrored to the newest revision while that gets 0%."""
-ROLLOUT_NOTE = "hallmark.dev/rollout"
-"""Annotation: where a rollout is, as the JSON of `Progress`; written in the same patch as the share."""
-FENCE_NOTE = "hallmark.dev/fence"
-"""Annotation: the fencing token of the watch that wrote last."""
+SHADOW_NOTE, ROLLOUT_NOTE, FENCE_NOTE = marks.SHADOW, marks.ROLLOUT, marks.FENCE
 OVER: dict[str, str | None] = {SHADOW_NOTE: None, ROLLOUT_NOTE: None}
 """What the end of a rollout takes away."""
 _POLL = 0.2
@@ -42,23 +36,9 @@ class Actuator:
         self.host = str(client.configuration.host)
 
     @classmethod
-    def connect(cls, settings: Settings, *, kubeconfig: Path | None = None) -> Actuator:
-        """The cluster of `kubeconfig`; else the cluster of one where `hallmark up` wrote one; else kubectl's own."""
-        from kubernetes import client, config
-
-        chosen = kubeconfig or (settings.kubeconfig if settings.kubeconfig.is_file() else None)
-        configuration = client.Configuration()
-        try:
-            config.load_kube_config(str(chosen) if chosen else None, client_configuration=configuration)
-        except (config.ConfigException, OSError, yaml.YAMLError) as error:
-            raise Unavailable(
-                "there is no cluster to talk to",
-                expected="a kubeconfig that can be read",
-                came=str(error),
-                do="run `hallmark up`, or name one with --kubeconfig",
-            ) from error
-        configuration.retries = 0
-        return cls(client.ApiClient(configuration))
+    def connect(cls, settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> Actuator:
+        """The cluster of `kubeconfig` and `context`; by default as `clusters.choose` has it."""
+        return cls(clusters.client(clusters.choose(settings, kubeconfig=kubeconfig, context=context)))
 
     def live(self, name: str) -> Object | None:
         """The InferenceService of domain `name` as it is now; none where there is none."""
@@ -81,6 +61,12 @@ class Actuator:
             _preload_content=False,
         )
         return list(json.loads(answer.data)["items"])
+
+    def count_ready(self, name: str, revision: str) -> int:
+        """How many pods of a revision are ready."""
+        found = [pod for pod in self.pods(name) if marks.revision_of(pod) == revision]
+        told = [(pod.get("status") or {}).get("conditions") or [] for pod in found]
+        return sum(any(one["type"] == "Ready" and one["status"] == "True" for one in each) for each in told)
 
     def sidecar(self, pod: Object, path: str, *, port: int = 9090, body: Any = None) -> bytes:
         """GET `path` of a pod's sidecar through the API server's proxy; POST where there is a `body`, as JSON."""
@@ -118,7 +104,7 @@ class Actuator:
         for key in ("labels", "annotations"):
             if wanted["metadata"].get(key):
                 desired["metadata"][key] = {**(current["metadata"].get(key) or {}), **wanted["metadata"][key]}
-        kept = kind == "InferenceService" and not force and _keep_rollout(current, desired)
+        kept = kind == "InferenceService" and _keep_rollout(current, desired, force=force)
         desired.pop("status", None)
         if desired == {key: value for key, value in current.items() if key != "status"}:
             return "kept" if kept else "unchanged"
@@ -155,16 +141,22 @@ class Actuator:
     ) -> Object:
         """Patch model, share and annotations in one write; `Conflict` where the object changed since `live` was read.
 
-        notes: annotations to set, or with None to take away; untouched by default.
+        percent: the share of the newest; None promotes it.   target: a new newest.
+        notes:   annotations to set, or with None to take away; untouched by default.
         """
-        predictor: Object = {"canaryTrafficPercent": percent}
-        if target is not None:
-            predictor |= model_of(target)
-        meta = live["metadata"]
-        body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": {"predictor": predictor}}
+        if standard.is_standard(live):
+            spec = standard.moved(live, percent=percent, to=target)
+        else:
+            spec = {"predictor": {"canaryTrafficPercent": percent, **(model_of(target) if target else {})}}
+        body: Object = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "spec": spec}
         if notes:
             body["metadata"]["annotations"] = dict(notes)
         return self._patch(live, body)
+
+    def shift_away(self, live: Object) -> Object:
+        """Take the candidate out of an object in Standard mode; compare-and-set as in `shift`."""
+        meta = {"resourceVersion": live["metadata"]["resourceVersion"]}
+        return self._patch(live, {"metadata": meta, "spec": {"canary": []}})
 
     def note(self, live: Object, notes: Mapping[str, str | None]) -> Object:
         """Set annotations, or with None take them away, and nothing else; compare-and-set as in `shift`."""
@@ -180,8 +172,13 @@ class Actuator:
         seconds: float,
         what: str,
         failing: bool = True,
+        moved: Callable[[Object], bool] | None = None,
     ) -> Object:
-        """The live object once `settled`; with `failing`, a newest revision that cannot load ends the wait at once."""
+        """The live object once `settled`, its pods marked; with `failing`, a newest revision that cannot load ends the wait at once.
+
+        generation: the object's, as of the patch. KServe writes its Knative service's or Deployment's own into the status,
+        which may never reach it.   moved: does a status that is behind it know of the patch all the same?
+        """
         deadline = time.monotonic() + seconds
         live: Object | None = None
         while time.monotonic() < deadline:
@@ -189,11 +186,13 @@ class Actuator:
             if live is None:
                 raise NotFound(f"InferenceService {name}/{name} was deleted while {what}")
             status = live.get("status") or {}
-            if int(status.get("observedGeneration") or 0) >= generation:
+            known = standard.is_standard(live) or int(status.get("observedGeneration") or 0) >= generation
+            if known or (moved is not None and moved(live)):
                 if settled(live):
+                    self.mark(live)
                     return live
                 if failing:
-                    _raise_failed(name, live)
+                    self._raise_failed(name, live)
             time.sleep(_POLL)
         raise TimedOut(
             f"{name}: {what} did not happen in {seconds:g} s",
@@ -201,6 +200,48 @@ class Actuator:
             came=condition(live or {}, "Ready"),
             do=f"look at `kubectl describe isvc {name} -n {name}`, or give it longer with --timeout",
         )
+
+    def _raise_failed(self, name: str, live: Object) -> None:
+        if came := refusal(live) or self._crashed(name, live):
+            raise ModelRefused(
+                f"{name}: the new revision does not load, and gets no traffic",
+                expected=f"{predictor_status(live).get('latestCreatedRevision')} to become ready",
+                came=came,
+                do=f"`hallmark rollback {name}`, mend the model, release again",
+            )
+
+    def _crashed(self, name: str, live: Object) -> str:
+        """What the candidate's pods say in Standard mode, where KServe's status has no word of why one does not load."""
+        if not standard.is_standard(live) or standard.candidate(live) is None or ready(live):
+            return ""
+        newest = predictor_status(live)["latestCreatedRevision"]
+        for pod in self.pods(name):
+            status = pod.get("status") or {}
+            told = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+            for container in told if marks.revision_of(pod) == newest else []:
+                waiting = (container.get("state") or {}).get("waiting") or {}
+                ended = (container.get("lastState") or {}).get("terminated") or {}
+                if waiting.get("reason") in ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"):
+                    why = ended.get("message") or waiting.get("message") or "no message"
+                    return f"{container['name']}: {waiting['reason']}: {why}"
+        return ""
+
+    def mark(self, live: Object) -> None:
+        """Label the pods of both variants `endpoint: stable` or `canary`, where this account may: for metrics and people.
+
+        No template can say it: a revision is made as canary and lives on as stable, and a change of it makes new pods.
+        """
+        meaning = variants(live)
+        try:
+            for pod in self.pods(live["metadata"]["name"]):
+                meta = pod["metadata"]
+                variant = meaning.get(marks.revision_of(pod))
+                if variant and (meta.get("labels") or {}).get(marks.VARIANT) != variant:
+                    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+                    body = {"metadata": {"labels": {marks.VARIANT: variant}}}
+                    self._raw("PATCH", path, body, content="application/merge-patch+json")
+        except HallmarkError:
+            return  # Nothing of ours reads it: who is stable is the InferenceService's to say.
 
     def _patch(self, live: Object, body: Object) -> Object:
         path = f"{_path(live)}/{live['metadata']['name']}"
@@ -240,14 +281,16 @@ class Actuator:
 
 
 def share(live: Object) -> int | None:
-    """canaryTrafficPercent of a live object; none where no rollout runs."""
+    """The candidate's percent of the traffic; none where no rollout runs."""
+    if standard.is_standard(live):
+        return standard.share(live)
     value = live["spec"]["predictor"].get("canaryTrafficPercent")
     return None if value is None else int(value)
 
 
 def live_target(live: Object) -> Target:
     """The version that the newest revision serves."""
-    target = target_of(live["spec"]["predictor"])
+    target = standard.target(live) if standard.is_standard(live) else target_of(live["spec"]["predictor"])
     if target is None:
         raise Refused(
             f"InferenceService {live['metadata']['name']} was not released by Hallmark",
@@ -259,7 +302,9 @@ def live_target(live: Object) -> Target:
 
 
 def predictor_status(live: Object) -> Object:
-    """status.components.predictor, or {}."""
+    """status.components.predictor, or {}; in Standard mode what says the same there."""
+    if standard.is_standard(live):
+        return standard.component(live)
     return dict(((live.get("status") or {}).get("components") or {}).get("predictor") or {})
 
 
@@ -298,9 +343,25 @@ def gets(percent: int) -> Callable[[Object], bool]:
     return settled
 
 
-def _keep_rollout(current: Object, desired: Object) -> bool:
+def mode_of(live: Object) -> Mode:
+    """KServe's mode of a live object; it keeps that as long as it lives."""
+    return "Standard" if standard.is_standard(live) else "Knative"
+
+
+def variants(live: Object) -> dict[str, str]:
+    """stable or canary of each revision that the traffic names, if only with nothing."""
+    component = predictor_status(live)
+    named = {str(item.get("revisionName")) for item in component.get("traffic") or []}
+    newest, stable = (str(component.get(key) or "") for key in ("latestCreatedRevision", "latestRolledoutRevision"))
+    found = {newest: "canary"} if share(live) is not None else {}
+    return {name: variant for name, variant in {**found, stable: "stable"}.items() if name in named}
+
+
+def _keep_rollout(current: Object, desired: Object, *, force: bool) -> bool:
+    if standard.is_standard(current):
+        return standard.kept(current, desired, force=force)
     mine, theirs = desired["spec"]["predictor"], current["spec"]["predictor"]
-    if theirs.get("canaryTrafficPercent") is None:
+    if force or theirs.get("canaryTrafficPercent") is None:
         return False
     before = copy.deepcopy(mine)
     mine["canaryTrafficPercent"] = theirs["canaryTrafficPercent"]
@@ -315,6 +376,8 @@ def _keep_rollout(current: Object, desired: Object) -> bool:
 
 def refusal(live: Object) -> str:
     """Why the newest revision does not load; nothing where it does, or it is not known yet."""
+    if standard.is_standard(live) and standard.candidate(live) is not None:
+        return standard.refusal(live)
     status = (live.get("status") or {}).get("modelStatus") or {}
     failure = status.get("lastFailureInfo") or {}
     newest = predictor_status(live).get("latestCreatedRevision")
@@ -323,16 +386,6 @@ def refusal(live: Object) -> str:
     if failure.get("modelRevisionName") not in (newest, None):
         return ""
     return f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}"
-
-
-def _raise_failed(name: str, live: Object) -> None:
-    if came := refusal(live):
-        raise ModelRefused(
-            f"{name}: the new revision does not load, and gets no traffic",
-            expected=f"{predictor_status(live).get('latestCreatedRevision')} to become ready",
-            came=came,
-            do=f"`hallmark rollback {name}`, mend the model, release again",
-        )
 
 
 def _translated(error: Any) -> HallmarkError:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
 
 from hallmark.errors import HallmarkError
+from hallmark.rollout import marks
 from hallmark.rollout.evidence import Frozen
-from hallmark.rollout.monitors import REVISION_LABEL, Monitors
+from hallmark.rollout.monitors import Monitors
 from hallmark.rollout.record import Record
 from hallmark.rollout.timeline import Entry, Kind
 
@@ -101,8 +102,7 @@ class Chain:
 
     def _verdict(self) -> str:
         for pod in self._actuator.pods(self.name):
-            revision = (pod["metadata"].get("labels") or {}).get(REVISION_LABEL, "")
-            found = self._monitors.verdict(revision, [pod])
+            found = self._monitors.verdict(marks.revision_of(pod), [pod])
             if found and found.seen.state == "DRIFT" and found.trace == self.correlation:
                 return "; ".join(found.seen.reasons[:2]) or "DRIFT"
         return ""

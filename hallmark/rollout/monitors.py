@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hallmark.errors import HallmarkError, Unavailable
+from hallmark.rollout import marks
 from hallmark.rollout.answers import Row, parsed
 from hallmark.rollout.evidence import Frozen, Seen
 
 if TYPE_CHECKING:
     from hallmark.rollout.actuator import Actuator, Object
 
-REVISION_LABEL = "serving.knative.dev/revision"
 _MOST = 4000
 _CALLS = 20
 
@@ -38,9 +38,8 @@ class Monitors:
         """The pods of each revision that have not been told to end."""
         found: dict[str, list[Object]] = {}
         for pod in self._actuator.pods(self._name):
-            revision = (pod["metadata"].get("labels") or {}).get(REVISION_LABEL, "")
             if not pod["metadata"].get("deletionTimestamp"):
-                found.setdefault(revision, []).append(pod)
+                found.setdefault(marks.revision_of(pod), []).append(pod)
         return found
 
     def verdict(self, revision: str, pods: list[Object]) -> Verdicts | None:
@@ -49,7 +48,7 @@ class Monitors:
         for pod in pods:
             try:
                 whole = json.loads(self._actuator.sidecar(pod, "verdict"))
-                found.append((whole.get("variants") or {}).get(revision) or _EMPTY)
+                found.append((whole.get("variants") or {}).get(revision) or unknown(whole))
             except (HallmarkError, ValueError, AttributeError):
                 return None
         if not found:
@@ -93,4 +92,6 @@ class Monitors:
         self._cursors.clear()
 
 
-_EMPTY: dict[str, Any] = {"state": "INSUFFICIENT", "reasons": ["no request was captured yet"]}
+def unknown(told: dict[str, Any]) -> dict[str, Any]:
+    """The verdict on a revision of which a monitor, which `told` this, knows nothing: it waits for its model, or for requests."""
+    return {"state": "INSUFFICIENT", "rows": 0, "reasons": [told.get("waiting") or "no request was captured yet"]}

@@ -18,7 +18,7 @@ from hallmark.domain import Domain
 from hallmark.errors import Conflict, HallmarkError
 from hallmark.render import files
 from hallmark.rollout import release as releases
-from hallmark.rollout import steps
+from hallmark.rollout import standard, steps
 from hallmark.rollout.actuator import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
 from hallmark.rollout.decision import Reason, Step, decide
 from hallmark.rollout.evidence import Counts, Exposure, Phase, Progress
@@ -350,7 +350,9 @@ class Operator:
     def begin(self, target: Target, *, correlation: str = "") -> None:
         """Begin the rollout of a version: in shadow where the policy has one, else at its first step."""
         now = self._clock()
-        shadow = self.domain.rollout.shadow
+        live = self._actuator.live(self.domain.name)
+        # Nothing mirrors requests in Standard mode, so a rollout begins with its first share there.
+        shadow = None if live is not None and standard.is_standard(live) else self.domain.rollout.shadow
         percent = 0 if shadow else self.domain.rollout.steps[0]
         phase: Phase = "shadow" if shadow else "canary"
         progress = Progress(

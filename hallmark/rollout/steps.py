@@ -6,18 +6,31 @@ While a rollout runs, the live object owns the model and the share; its end is w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from hallmark.domain import Domain
 from hallmark.errors import NotFound, Refused
 from hallmark.render import inferenceservice
+from hallmark.render.inferenceservice import Mode
 from hallmark.rollout import release as releases
-from hallmark.rollout.actuator import OVER, Actuator, Note, Object, gets, live_target, predictor_status, ready, share
+from hallmark.rollout import standard
+from hallmark.rollout.actuator import (
+    OVER,
+    SHADOW_NOTE,
+    Actuator,
+    Note,
+    Object,
+    gets,
+    live_target,
+    predictor_status,
+    ready,
+    share,
+)
 from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
 
 SECONDS = 120.0
+Check = Callable[[Object], bool]
 
 
 def release(
@@ -30,17 +43,25 @@ def release(
     note: Note,
     seconds: float = SECONDS,
     notes: Mapping[str, str | None] | None = None,
+    mode: Mode = "Knative",
 ) -> Object:
     """Give version `target` `percent` of the traffic; the very first version of a domain gets all of it.
 
-    notes: annotations that are written with it.
+    notes: annotations that are written with it.   mode: KServe's, for a domain of which nothing is live yet.
     Refused while another candidate is being rolled out, or when `target` is the stable version already.
     """
     name = domain.name
     live = actuator.live(name)
     resting = releases.read(name, settings)
     if live is None:
-        return _first(actuator, domain, target, resting, settings=settings, note=note, seconds=seconds)
+        return _first(actuator, domain, target, resting, settings=settings, note=note, seconds=seconds, mode=mode)
+    if standard.is_standard(live) and (notes or {}).get(SHADOW_NOTE):
+        raise Refused(
+            f"{name} is served in Standard mode, where nothing mirrors requests",
+            expected="a share of the traffic",
+            came="shadow",
+            do=f"`hallmark release {name} --candidate {target.version} --percent {domain.rollout.steps[0]}`",
+        )
     current = live_target(live)
     rolling = share(live)
     if rolling is None and current == target:
@@ -58,7 +79,9 @@ def release(
         )
     patched = actuator.shift(live, percent=percent, target=None if current == target else target, notes=notes)
     note(f"asked for {percent}% to version {target.version}")
-    return _wait(actuator, name, gets(percent), patched, seconds, f"{percent}% to version {target.version}")
+    moved = gets(percent) if current == target else _newer_than(live)
+    what = f"{percent}% to version {target.version}"
+    return _wait(actuator, name, gets(percent), patched, seconds, what, moved=moved)
 
 
 def promote(actuator: Actuator, domain: Domain, *, settings: Settings, note: Note, seconds: float = SECONDS) -> Target:
@@ -80,6 +103,8 @@ def promote(actuator: Actuator, domain: Domain, *, settings: Settings, note: Not
             came="one that does not load",
             do=f"`hallmark rollback {name}`",
         )
+    if standard.is_standard(live):
+        live = _crowd(actuator, domain, live, note=note, seconds=seconds)
     patched = actuator.shift(live, percent=None, notes=OVER)
     _wait(actuator, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
     resting = releases.read(name, settings)
@@ -110,6 +135,8 @@ def rollback(
             came="none",
             do=f"`hallmark release {name} --candidate N`",
         )
+    if standard.is_standard(live):
+        return _rollback_standard(actuator, domain, live, good, settings=settings, note=note, seconds=seconds)
     if share(live) is None and not component.get("previousRolledoutRevision"):
         assert good is not None  # noqa: S101 - the case above
         note(f"no warm revision to pin: releasing version {good.version} again")
@@ -120,8 +147,9 @@ def rollback(
         note(f"version {bad.version} gets nothing now")
     if good is None:
         return None
-    patched = actuator.shift(_must(actuator, name), percent=0, target=good)
-    _wait(actuator, name, ready, patched, seconds, f"version {good.version} ready again")
+    live = _must(actuator, name)
+    patched = actuator.shift(live, percent=0, target=good)
+    _wait(actuator, name, ready, patched, seconds, f"version {good.version} ready again", moved=_newer_than(live))
     finish(actuator, domain, good, settings=settings, note=note, seconds=seconds)
     return good
 
@@ -137,6 +165,62 @@ def finish(
     note(f"version {good.version} is stable")
 
 
+def _rollback_standard(
+    actuator: Actuator,
+    domain: Domain,
+    live: Object,
+    good: Target | None,
+    *,
+    settings: Settings,
+    note: Note,
+    seconds: float,
+) -> Target | None:
+    """The candidate to 0%, where its pods end what they have, then away; without one, the version before as a candidate.
+
+    A promotion in Standard mode leaves nothing warm: KServe deletes the Deployment that is in the spec no more.
+    """
+    name, bad = domain.name, live_target(live)
+    if share(live) is not None:
+        stable = inferenceservice.target_of(live["spec"]["predictor"])
+        patched = actuator.shift(live, percent=0, notes=OVER)
+        what = "all traffic back to the version before"
+        live = _wait(actuator, name, _drained, patched, seconds, what, failing=False)
+        note(f"version {bad.version} gets nothing now")
+        patched = actuator.shift_away(live)
+        _wait(actuator, name, gets(100), patched, seconds, "the candidate gone", failing=False)
+        if stable is None:
+            return None
+        releases.write(name, Release(stable=stable), settings)
+        note(f"version {stable.version} is stable")
+        return stable
+    assert good is not None  # noqa: S101 - refused before
+    note(f"nothing of version {good.version} is warm: releasing it again")
+    patched = actuator.shift(live, percent=0, target=good)
+    _wait(actuator, name, gets(0), patched, seconds, f"version {good.version} ready again")
+    live = _crowd(actuator, domain, _must(actuator, name), note=note, seconds=seconds)
+    finish(actuator, domain, good, settings=settings, note=note, seconds=seconds)
+    return good
+
+
+def _crowd(actuator: Actuator, domain: Domain, live: Object, *, note: Note, seconds: float) -> Object:
+    """All traffic to the candidate while it is one, and as many pods of it as stable has at least: then it may be stable.
+
+    As a candidate it has a fixed number of pods, its share of the stable ones; promoted first, few would get everything.
+    """
+    name, target = domain.name, live_target(live)
+    if share(live) != 100:
+        patched = actuator.shift(live, percent=100)
+        live = _wait(actuator, name, gets(100), patched, seconds, f"100% to version {target.version}")
+        note(f"100% to version {target.version}")
+    newest = str(predictor_status(live)["latestCreatedRevision"])
+    wanted = int(live["spec"]["predictor"].get("minReplicas") or 1)
+
+    def enough(now: Object) -> bool:
+        return gets(100)(now) and actuator.count_ready(name, newest) >= wanted
+
+    return _wait(actuator, name, enough, live, seconds, f"{wanted} pods of version {target.version} ready")
+
+
 def _first(
     actuator: Actuator,
     domain: Domain,
@@ -146,6 +230,7 @@ def _first(
     settings: Settings,
     note: Note,
     seconds: float,
+    mode: Mode,
 ) -> Object:
     if resting.stable is not None and resting.stable != target:
         raise Refused(
@@ -155,7 +240,7 @@ def _first(
             do=f"`hallmark apply {domain.name}`, then release {target.version} beside it",
         )
     first = Release(stable=target)
-    for item in inferenceservice.objects(domain, first):
+    for item in inferenceservice.objects(domain, first, mode):
         actuator.apply(item)
     note(f"version {target.version} is the first of {domain.name}: it gets all of the traffic")
     live = _wait(
@@ -166,10 +251,35 @@ def _first(
 
 
 def _wait(
-    actuator: Actuator, name: str, settled: Any, patched: Object, seconds: float, what: str, *, failing: bool = True
+    actuator: Actuator,
+    name: str,
+    settled: Check,
+    patched: Object,
+    seconds: float,
+    what: str,
+    *,
+    failing: bool = True,
+    moved: Check | None = None,
 ) -> Object:
     generation = int(patched["metadata"].get("generation") or 0)
-    return actuator.wait(name, settled, generation=generation, seconds=seconds, what=what, failing=failing)
+    return actuator.wait(
+        name, settled, generation=generation, seconds=seconds, what=what, failing=failing, moved=moved or settled
+    )
+
+
+def _newer_than(before: Object) -> Check:
+    """Does the status know a revision that was not there `before`?"""
+    known = predictor_status(before).get("latestCreatedRevision")
+    return lambda live: predictor_status(live).get("latestCreatedRevision") != known
+
+
+def _drained(live: Object) -> bool:
+    """In Standard mode: does the candidate get nothing any more?"""
+    newest = predictor_status(live).get("latestCreatedRevision")
+    traffic = predictor_status(live).get("traffic") or []
+    told = (live.get("status") or {}).get("canaryStatuses") or []
+    asked = all(not int(each.get("trafficPercent") or 0) for each in told)
+    return asked and not any(item["percent"] for item in traffic if item["revisionName"] == newest)
 
 
 def _pinned(live: Object) -> bool:

@@ -1,0 +1,95 @@
+"""Which cluster a command means: --kubeconfig, --context, --dry-run, and what is said before another one is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hallmark.cli.console import say
+from hallmark.errors import HallmarkError
+
+if TYPE_CHECKING:
+    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.plan import Planned
+    from hallmark.settings import Settings
+
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="The cluster to talk to; default: the one of `hallmark up`, else kubectl's own.", show_default=False
+    ),
+]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", help="A context of that kubeconfig, or of kubectl's own.", show_default=False),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; print the objects and the kubectl commands that would do it.")
+]
+
+
+def connected(
+    settings: Settings, kubeconfig: Path | None, context: str | None = None, *, changes: bool = False
+) -> Actuator:
+    """The hand on the cluster that is meant; with `changes`, one that is not the cluster of one is named on stderr first."""
+    from hallmark.rollout import clusters
+    from hallmark.rollout.actuator import Actuator
+
+    choice = clusters.choose(settings, kubeconfig=_there(kubeconfig), context=context)
+    actuator = Actuator(clusters.client(choice))
+    if changes and not choice.here:
+        say(f"cluster  {actuator.host}" + (f", context {choice.context}" if choice.context else ""))
+    return actuator
+
+
+@contextlib.contextmanager
+def planned(
+    settings: Settings, kubeconfig: Path | None, context: str | None, *, name: str = ""
+) -> Iterator[tuple[Planned, Settings]]:
+    """A hand that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
+    from hallmark.rollout import clusters
+    from hallmark.rollout import release as releases
+    from hallmark.rollout.plan import Planned
+    from hallmark.rollout.release import Release
+
+    choice = clusters.choose(settings, kubeconfig=_there(kubeconfig), context=context)
+
+    def tell(text: str) -> None:
+        sys.stdout.write(text + "\n")
+
+    with tempfile.TemporaryDirectory() as folder:
+        aside = settings.model_copy(update={"releases": Path(folder)})
+        before = releases.read(name, settings) if name else Release()
+        if name:
+            releases.write(name, before, aside)
+        actuator = Planned(clusters.client(choice), flags=choice.flags, tell=tell)
+        yield actuator, aside
+        after = releases.read(name, aside) if name else before
+        if after != before:
+            shown = releases.path(name, settings)
+            tell(f"# then {_shown(shown, settings)} becomes:")
+            tell("\n".join(f"#   {line}" for line in releases.path(name, aside).read_text().splitlines()))
+            if after.stable is not None and after.stable != before.stable:
+                tell(f"# and version {after.stable.version} the champion of {name} in the registry")
+    say(f"nothing was changed on {actuator.host}")
+
+
+def _there(kubeconfig: Path | None) -> Path | None:
+    if kubeconfig is not None and not kubeconfig.is_file():
+        raise HallmarkError(
+            f"there is no kubeconfig {kubeconfig}",
+            expected="a file",
+            came="none",
+            do="run `hallmark up`, or name another",
+        )
+    return kubeconfig
+
+
+def _shown(path: Path, settings: Settings) -> str:
+    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)

@@ -1,0 +1,64 @@
+"""Where a serving pod may run, and as what: the same for predictors and reviewers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+POOL = "hallmark.dev/pool"
+"""Label of a node: the pool that it was made for."""
+GPU = "nvidia.com/gpu"
+_SPREAD = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+
+
+def nodes(*, gpu: int) -> Json:
+    """The pool whose nodes take the pod, and the taint of GPU nodes that it tolerates."""
+    if not gpu:
+        return {"nodeSelector": {POOL: "cpu"}}
+    toleration = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+    return {"nodeSelector": {POOL: "gpu-inference"}, "tolerations": [toleration]}
+
+
+def spread(labels: dict[str, str]) -> Json:
+    """The pods with these labels over zones, and over hosts within them, each Deployment by itself.
+
+    By preference: a pod that waits for a zone serves nobody.
+    """
+    constraints = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": labels},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key in _SPREAD
+    ]
+    return {"topologySpreadConstraints": constraints}
+
+
+def account(name: str) -> Json:
+    """The service account, without its token for the Kubernetes API: nothing that serves calls that."""
+    return {
+        "serviceAccountName": name,
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+
+
+def restricted() -> Json:
+    """A container's securityContext: Pod Security at restricted, and nothing written but in volumes."""
+    return {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def resources(*, cpu: str, memory: str, gpu: int) -> Json:
+    """What the container gets: as much as it asks for, and no more."""
+    amount = {"cpu": cpu, "memory": memory} | ({GPU: str(gpu)} if gpu else {})
+    return {"requests": dict(amount), "limits": dict(amount)}
