@@ -37,7 +37,8 @@ MODEL_PATHS = (
     "/inference.GRPCInferenceService/*",
 )
 """The Open Inference Protocol over REST and gRPC, and V1."""
-REVIEW_PATHS = ("/v1/models", "/v1/chat/completions", "/v1/completions")
+METRICS = tuple(sorted({HTTP, QUEUE_METRICS, MONITOR}))
+"""Where Prometheus reads, without a name in the mesh."""
 MONITOR_PATHS = ("/verdict", "/history", "/answers", "/labels", "/metrics", "/window", "/healthz")
 
 Object = dict[str, Any]
@@ -47,9 +48,8 @@ def objects(domain: Domain) -> list[Object]:
     """The mesh's policies of one tenant."""
     claimed = {"key": f"request.auth.claims[{CLAIM}]", "values": [domain.name]}
     callers = [_account(each, names.PREDICTOR) for each in (domain.name, *domain.serving.callers)]
-    doors = [*DOORS, *([REVIEWER] if domain.reviewer else [])]
-    paths = [*MODEL_PATHS, *(path for path in (REVIEW_PATHS if domain.reviewer else ()) if path not in MODEL_PATHS)]
-    model = {"methods": ["GET", "POST"], "paths": paths, "ports": _ports(*doors)}
+    model = {"methods": ["GET", "POST"], "paths": list(MODEL_PATHS), "ports": _ports(*DOORS)}
+    review = {"from": _from(_account(domain.name, names.PREDICTOR)), "to": [{"operation": {"ports": _ports(REVIEWER)}}]}
     return [
         *_authentication(domain),
         _policy(domain, "default-deny", "Nobody calls anything but what another policy names.", {}),
@@ -62,6 +62,7 @@ def objects(domain: Domain) -> list[Object]:
                 "rules": [
                     {"from": _from(GATEWAY, ACTIVATOR), "to": [{"operation": model}], "when": [claimed]},
                     {"from": _from(*callers), "to": [{"operation": model}]},
+                    *([review] if domain.reviewer else []),
                 ],
             },
         ),
@@ -75,7 +76,7 @@ def objects(domain: Domain) -> list[Object]:
                     {"from": _from(GATEWAY, ACTIVATOR), "to": [_operation("GET", ["/healthz"], *DOORS)]},
                     {"from": _from(AUTOSCALER), "to": [_operation("GET", ["/metrics"], QUEUE_SCALING)]},
                     {
-                        "to": [_operation("GET", ["/metrics"], *_metrics(domain))],
+                        "to": [_operation("GET", ["/metrics"], *METRICS)],
                         "when": [{"key": "source.principal", "notValues": ["*"]}],
                     },
                 ],
@@ -130,7 +131,7 @@ def _authentication(domain: Domain) -> list[Object]:
     metrics = {
         "selector": predictor_pods(domain.name),
         "mtls": {"mode": "STRICT"},
-        "portLevelMtls": {str(port): {"mode": "PERMISSIVE"} for port in sorted({HTTP, QUEUE_METRICS, MONITOR})},
+        "portLevelMtls": {str(port): {"mode": "PERMISSIVE"} for port in METRICS},
     }
     token = {
         "issuer": ISSUER,
@@ -166,10 +167,6 @@ def _authentication(domain: Domain) -> list[Object]:
 def _tenants(domain: Domain) -> list[str]:
     """Whoever of the tenants may call: every account of the domain itself, and declared callers."""
     return [_account(domain.name, "*"), *(_account(each, names.PREDICTOR) for each in domain.serving.callers)]
-
-
-def _metrics(domain: Domain) -> list[int]:
-    return sorted({HTTP, QUEUE_METRICS, MONITOR, *([REVIEWER] if domain.reviewer else [])})
 
 
 def _account(namespace: str, name: str) -> str:

@@ -39,6 +39,8 @@ MONITOR = 9090
 """The drift monitor."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
+ONLINE_STORE = 6379
+"""Valkey, in the cluster or as one of the data stores."""
 DOORS = (HTTP, GRPC, QUEUE, QUEUE_H2)
 """Where a request to a model arrives at its pod, in either mode."""
 
@@ -72,7 +74,12 @@ def objects(domain: Domain, declared: Sequence[Domain]) -> list[Object]:
                 _flow(_pods("knative-serving", {"app": "activator"}), QUEUE, QUEUE_H2),
                 _flow(_pods("knative-serving", {"app": "autoscaler"}), QUEUE_SCALING),
             ],
-            egress=[_flow([{"ipBlock": {"cidr": STORES}}], 6379)],
+            egress=[
+                _flow(
+                    [{"ipBlock": {"cidr": STORES}}, *_pods("features", {"app.kubernetes.io/name": "valkey"})],
+                    ONLINE_STORE,
+                )
+            ],
         ),
         _policy(
             domain,
@@ -162,12 +169,8 @@ def _review(domain: Domain) -> list[Object]:
             domain,
             "reviewer",
             reviewer(),
-            "The reviewer is asked through the shared gateway or by the domain's own model; Prometheus reads its metrics.",
-            ingress=[
-                _flow(_namespace(names.INGRESS), REVIEWER),
-                _flow([{"podSelector": predictor(domain.name)}], REVIEWER),
-                _flow(_pods(names.MONITORING, {"app.kubernetes.io/name": "prometheus"}), REVIEWER),
-            ],
+            "The domain's own model asks the reviewer, and nobody else.",
+            ingress=[_flow([{"podSelector": predictor(domain.name)}], REVIEWER)],
         ),
         _policy(
             domain,

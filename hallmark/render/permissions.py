@@ -71,7 +71,7 @@ def watch() -> list[Object]:
     """What `hallmark watch` calls in a domain's namespace (hallmark/rollout): nothing that it does not."""
     return [
         _rule("serving.kserve.io", ["inferenceservices"], "get", "patch"),
-        _rule("", ["pods"], "list"),
+        _rule("", ["pods"], "list", "patch"),
         _rule("", ["pods/proxy"], "get", "create"),
         _rule("", ["configmaps"], "create"),
         _rule("", ["configmaps"], "get", "update", named=[MEMORY]),

@@ -164,7 +164,6 @@ def _endpoint(container: str, port: int) -> Object:
         "relabelings": [
             {"action": "keep", "sourceLabels": ["__meta_kubernetes_pod_container_name"], "regex": container},
             {"sourceLabels": ["__meta_kubernetes_pod_ip"], "targetLabel": "__address__", "replacement": f"$1:{port}"},
-            {"sourceLabels": ["__meta_kubernetes_pod_label_endpoint"], "targetLabel": "variant"},
         ],
     }
 

@@ -349,6 +349,7 @@ def test_what_enters_a_tenant(world: World, source: Pod, target: str, port: int,
         ("predictor", Pod.outside("52.218.1.1"), 80, False),
         ("predictor", Pod.outside("10.0.192.9"), 6379, True),
         ("step", Pod.outside("10.0.192.9"), 6379, False),
+        ("predictor", Pod("features", {"app.kubernetes.io/name": "valkey"}), 6379, True),
         ("predictor", Pod("istio-system", {"app": "istiod"}), 15012, True),
         ("step", Pod("knative-serving", {"app": "activator"}), 8012, False),
         ("predictor", Pod("knative-serving", {"app": "activator"}), 8012, False),
@@ -366,12 +367,14 @@ def test_only_the_nodes_of_a_distributed_training_speak_to_each_other(world: Wor
     assert not world.network.passes(pods("fraud")["trainer"], pods("fraud")["trainer"], 29500)
 
 
-def test_the_reviewer_is_asked_by_its_own_model_and_by_the_gateway(world: World) -> None:
+def test_the_reviewer_is_asked_by_its_own_model_only(world: World) -> None:
     own = pods("listing")
     assert world.network.passes(own["predictor"], own["reviewer"], network.REVIEWER)
-    assert world.network.passes(GATEWAY, own["reviewer"], network.REVIEWER)
+    assert not world.network.passes(GATEWAY, own["reviewer"], network.REVIEWER)
     assert not world.network.passes(own["step"], own["reviewer"], network.REVIEWER)
-    assert not world.network.passes(GATEWAY, pods("fraud")["reviewer"], network.REVIEWER)
+    sidecar = mesh.Sidecar(world.objects["listing"], own["reviewer"])
+    asked = mesh.Request(port=network.REVIEWER, path="", principal="cluster.local/ns/listing/sa/predictor")
+    assert sidecar.admits(asked)
 
 
 def _ask(world: World, domain: str, **request: object) -> bool:
