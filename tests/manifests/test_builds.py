@@ -1,0 +1,227 @@
+"""Each cluster's build: every object against its strict schema, nothing twice, nothing of another cluster, everything pinned."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+
+import pytest
+import yaml
+
+from hallmark import names
+from hallmark.render import inferenceservice
+from hallmark.rollout import marks
+from tests.manifests.builds import (
+    CLUSTERS,
+    DOMAINS,
+    ROOT,
+    STANDARD,
+    Object,
+    declared,
+    everything,
+    identity,
+    platform,
+    problems,
+    release,
+    tenant,
+    texts,
+)
+
+LEFT_OVER = re.compile(rf"(?<!@){re.escape(names.HOST)}|{re.escape(names.BUCKET)}|\b10\.0\.(?:192|208)\.")
+"""What stands for a cluster's own values; a person's address in a declaration (fraud-oncall@…) is nobody's to replace."""
+OWN = "https://github.com/hallmark-marketplace/hallmark"
+LINES = 30
+"""An overlay of more lines than these is another platform, not another cluster."""
+
+
+@pytest.fixture(params=CLUSTERS)
+def cluster(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def of_kind(objects: list[Object] | tuple[Object, ...], kind: str) -> list[Object]:
+    return [each for each in objects if each["kind"] == kind]
+
+
+def test_every_object_is_valid_by_its_strict_schema(cluster: str) -> None:
+    found = {identity(each): problems(each) for each in everything(cluster)}
+    assert not {key: value for key, value in found.items() if value}
+
+
+def test_a_wrong_field_is_found() -> None:
+    pool = next(each for each in platform("dev") if each["kind"] == "NodePool")
+    deployment = next(each for each in platform("dev") if each["kind"] == "Deployment")
+    assert problems({**pool, "spec": {**pool["spec"], "weigth": 1}})
+    assert problems({**deployment, "spec": {**deployment["spec"], "replica": 1}})
+
+
+def test_no_object_comes_twice(cluster: str) -> None:
+    assert not [key for key, count in Counter(map(identity, everything(cluster))).items() if count > 1]
+
+
+def test_nothing_is_left_of_what_a_cluster_replaces(cluster: str) -> None:
+    text = texts(cluster)
+    assert not {key: LEFT_OVER.findall(value) for key, value in text.items() if LEFT_OVER.search(value)}
+    others = [other for other in CLUSTERS if other != cluster]
+    foreign = re.compile("|".join(rf"hallmark-{other}\b|clusters/{other}\b" for other in others))
+    assert not {key: foreign.findall(value) for key, value in text.items() if foreign.search(value)}
+
+
+def test_every_value_of_a_cluster_is_used(cluster: str) -> None:
+    path = ROOT / "manifests" / "clusters" / cluster / "settings" / "values.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    text = "".join(texts(cluster).values())
+    assert not [key for key, value in values.items() if value not in text]
+    assert not [each for each in everything(cluster) if each["metadata"]["name"] == "cluster"], "values are not applied"
+
+
+def test_our_images_come_from_the_clusters_own_registry_and_production_names_them_by_digest(cluster: str) -> None:
+    images = set(re.findall(r'"image": "([^"]*hallmark/[^"]+)"', "".join(texts(cluster).values())))
+    assert len(images) >= 3
+    assert not [
+        each for each in images if not re.match(r"\d{12}\.dkr\.ecr\.eu-central-1\.amazonaws\.com/hallmark/", each)
+    ]
+    if cluster == "production":
+        assert not [each for each in images if not re.search(r"@sha256:[0-9a-f]{64}$", each)]
+
+
+def test_clusters_differ_by_a_few_lines(cluster: str) -> None:
+    folder = ROOT / "manifests" / "clusters" / cluster
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.yaml")}
+    assert max(lines.values()) <= LINES, lines
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"kustomization.yaml", "values.yaml"}
+
+
+def sources(cluster: str) -> list[tuple[str, Object]]:
+    found = []
+    for each in of_kind(platform(cluster), "Application"):
+        spec = each["spec"]
+        found += [(each["metadata"]["name"], source) for source in spec.get("sources") or [spec["source"]]]
+    return found
+
+
+def test_every_upstream_part_is_pinned_to_one_version(cluster: str) -> None:
+    exact = re.compile(r"v?\d+\.\d+\.\d+(?:-[\w.]+)?")
+    upstream = [(name, source) for name, source in sources(cluster) if source["repoURL"] != OWN]
+    assert len(upstream) >= 20
+    loose = [
+        (name, source["targetRevision"]) for name, source in upstream if not exact.fullmatch(source["targetRevision"])
+    ]
+    assert not loose
+    for pool in of_kind(platform(cluster), "EC2NodeClass"):
+        (alias,) = [term["alias"] for term in pool["spec"]["amiSelectorTerms"]]
+        assert re.fullmatch(r"(al2023|bottlerocket)@v[\d.]+", alias)
+
+
+def test_only_dev_follows_a_branch(cluster: str) -> None:
+    revisions = {source["targetRevision"] for _, source in sources(cluster) if source["repoURL"] == OWN}
+    (tenants,) = of_kind(platform(cluster), "ApplicationSet")
+    revisions |= {each["git"]["revision"] for each in tenants["spec"]["generators"]}
+    revisions.add(tenants["spec"]["template"]["spec"]["source"]["targetRevision"])
+    assert len(revisions) == 1, "the platform and its tenants come from one revision"
+    assert revisions == {"main"} if cluster == "dev" else re.fullmatch(r"v\d+\.\d+\.\d+", revisions.pop())
+
+
+def test_every_application_mends_itself_within_its_project(cluster: str) -> None:
+    for each in of_kind(platform(cluster), "Application"):
+        spec = each["spec"]
+        assert spec["project"] == "platform", each["metadata"]["name"]
+        assert spec["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
+        assert "argocd.argoproj.io/sync-wave" in each["metadata"]["annotations"], each["metadata"]["name"]
+
+
+def test_every_namespace_that_is_used_is_made(cluster: str) -> None:
+    made = {each["metadata"]["name"] for each in everything(cluster) if each["kind"] == "Namespace"} | {"kube-system"}
+    used = {each["metadata"].get("namespace") for each in everything(cluster)} - {None}
+    used |= {each["spec"]["destination"]["namespace"] for each in of_kind(platform(cluster), "Application")}
+    for _, source in sources(cluster):
+        used |= set(re.findall(r'"namespaceOverride": "([^"]+)"', json.dumps(source)))
+    assert used <= made
+
+
+def test_every_namespace_has_its_level_of_pod_security(cluster: str) -> None:
+    levels = {
+        each["metadata"]["name"]: each["metadata"]["labels"].get("pod-security.kubernetes.io/enforce")
+        for each in everything(cluster)
+        if each["kind"] == "Namespace"
+    }
+    loose = {name: level for name, level in levels.items() if level != "restricted"}
+    assert loose == {"istio-system": "privileged", "nodes": "privileged", "kubeflow": "baseline"}
+    assert {names.SYSTEM, names.INGRESS, names.MONITORING, *DOMAINS} <= levels.keys()
+
+
+def test_tenants_cannot_reach_the_platforms_namespaces(cluster: str) -> None:
+    (project,) = [each for each in of_kind(platform(cluster), "AppProject") if each["metadata"]["name"] == "tenants"]
+    refused = [each["namespace"][1:] for each in project["spec"]["destinations"] if each["namespace"].startswith("!")]
+    ours = {each["metadata"]["name"] for each in of_kind(platform(cluster), "Namespace")} | {"kube-system", "default"}
+    assert not [name for name in ours if not any(re.fullmatch(deny.replace("*", ".*"), name) for deny in refused)]
+    allowed = {(each["group"], each["kind"]) for each in project["spec"]["clusterResourceWhitelist"]}
+    wide = {
+        (group, kind)
+        for domain in DOMAINS
+        for group, kind, namespace, _ in map(identity, tenant(cluster, domain))
+        if not namespace
+    }
+    assert wide <= allowed
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_tenant_stays_in_its_namespace(cluster: str, domain: str) -> None:
+    assert {each["metadata"].get("namespace", domain) for each in tenant(cluster, domain)} == {domain}
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_service_at_rest_is_what_the_renderer_makes_for_the_clusters_mode(cluster: str, domain: str) -> None:
+    (live,) = of_kind(tenant(cluster, domain), "InferenceService")
+    mode = "Standard" if cluster in STANDARD else "Knative"
+    wanted = inferenceservice.inferenceservice(declared(domain), release(domain), mode)  # type: ignore[arg-type]
+    bucket = live["spec"]["predictor"]["model"]["storageUri"].split("/")[2]
+    assert bucket == f"hallmark-{cluster}-artifacts"
+    assert json.loads(json.dumps(wanted).replace(names.BUCKET, bucket)) == live
+
+
+def test_a_rollouts_state_is_not_gits(cluster: str) -> None:
+    (tenants,) = of_kind(platform(cluster), "ApplicationSet")
+    spec = tenants["spec"]["template"]["spec"]
+    (ignored,) = spec["ignoreDifferences"]
+    notes = {f"/metadata/annotations/{note.replace('/', '~1')}" for note in (marks.SHADOW, marks.ROLLOUT, marks.FENCE)}
+    predictor = {
+        f"/spec/predictor/{part}" for part in ("canaryTrafficPercent", "model/storageUri", "model/env", "labels")
+    }
+    assert set(ignored["jsonPointers"]) == notes | predictor | {"/spec/canary"}
+    assert "RespectIgnoreDifferences=true" in spec["syncPolicy"]["syncOptions"], "a sync would put them back"
+
+
+def test_no_note_of_a_rollout_makes_a_revision(cluster: str) -> None:
+    (config,) = [each for each in platform(cluster) if each["metadata"]["name"] == "inferenceservice-config"]
+    parts = {key: json.loads(value) for key, value in config["data"].items()}
+    assert set(parts["inferenceService"]["serviceAnnotationDisallowedList"]) == {
+        marks.SHADOW,
+        marks.ROLLOUT,
+        marks.FENCE,
+    }
+    standard = cluster in STANDARD
+    assert parts["deploy"]["defaultDeploymentMode"] == ("Standard" if standard else "Knative")
+    assert parts["ingress"]["enableGatewayApi"] is standard
+    assert parts["ingress"]["kserveIngressGateway"] == f"{names.INGRESS}/{names.GATEWAY}"
+
+
+def test_knative_keeps_every_field_that_a_predictor_sets(cluster: str) -> None:
+    if cluster in STANDARD:
+        assert not of_kind(platform(cluster), "KnativeServing")
+        return
+    (serving,) = of_kind(platform(cluster), "KnativeServing")
+    config = serving["spec"]["config"]
+    flags = {
+        "nodeSelector": "nodeselector",
+        "tolerations": "tolerations",
+        "topologySpreadConstraints": "topologyspreadconstraints",
+        "securityContext": "securitycontext",
+    }
+    for domain in DOMAINS:
+        (live,) = of_kind(tenant(cluster, domain), "InferenceService")
+        predictor = live["spec"]["predictor"]
+        for field in flags.keys() & predictor.keys():
+            assert config["features"][f"kubernetes.podspec-{flags[field]}"] == "enabled"
+        assert predictor["timeout"] <= int(config["defaults"]["max-revision-timeout-seconds"])
