@@ -22,6 +22,7 @@ def place(task: Any, domain: Domain, *, image: str) -> None:
     """Say of one task, by its name, where and how its pod runs."""
     step = task.name
     wanted = pods.amounts(domain, step)
+    task.set_container_image(image)
     task.set_cpu_request(wanted.cpu_request).set_cpu_limit(wanted.cpu)
     task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
     for name, value in QUIET.items():

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kfp import compiler, dsl, local
 
 from components.compare import compare
@@ -37,7 +36,7 @@ def pipeline(
     scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
     image: str = TRAINING_IMAGE,
 ) -> Any:
-    """The graph of one domain's training, its declaration as defaults; `image` is what its steps are told that they run.
+    """The graph of one domain's training, its declaration as defaults, its steps in `image`.
 
     A scheduled run leaves `as_of` empty and is as of the time it was scheduled for. `load` is never cached: with unchanged
     parameters Kubeflow would take a day's retraining for done. `correlation` names what the run is an answer to; it goes to
@@ -123,11 +122,6 @@ def compile_to(path: Path, domain: str, *, image: str | None = None, settings: S
     graph = pipeline(domains.load(domain, settings), image=image or TRAINING_IMAGE)
     path.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(graph, str(path))
-    if image is not None:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        for executor in documents[0]["deploymentSpec"]["executors"].values():
-            executor["container"]["image"] = image
-        path.write_text(yaml.safe_dump_all(documents, sort_keys=True), encoding="utf-8")
 
 
 def run(domain: str, arguments: dict[str, Any], workspace: Path) -> None:

@@ -71,11 +71,17 @@ def compile_(
 
     The same graph is the same bytes, and its version has the same name.
     """
+    import yaml
+
     from hallmark.files import replace
-    from hallmark.render.manifest import manifest as rendered
 
     graph = _graph(_domain(name)[0], image)
-    text = rendered(graph.manifest(), source=f"domains/{name}/domain.yaml") if manifest else graph.text
+    text = graph.text
+    if manifest:
+        text = (
+            f"# Compiled from domains/{name}/domain.yaml by `hallmark pipeline compile {name} --manifest`; edit that.\n"
+        )
+        text += yaml.safe_dump_all(graph.manifest(), sort_keys=False, width=160, allow_unicode=True)
     if out is None:
         typer.echo(text, nl=False)
         return

@@ -59,10 +59,9 @@ class Graph(BaseModel):
         """
         spec, *platform = self.documents
         common = {"apiVersion": "pipelines.kubeflow.org/v2beta1"}
-        labels = names.labels(self.domain)
 
         def metadata(name: str) -> dict[str, Any]:
-            return {"name": name, "namespace": self.domain, "labels": labels}
+            return {"name": name, "namespace": self.domain, "labels": names.labels(self.domain)}
 
         version = {
             "displayName": self.version,

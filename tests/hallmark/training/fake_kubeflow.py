@@ -5,6 +5,7 @@ Fields and query parameters are those of the generated client (kfp_server_api), 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import kfp_server_api as api
 import yaml
 from starlette.applications import Starlette
@@ -347,6 +349,19 @@ class Fake:
                 route("/recurringruns/{run}", "DELETE", self.delete_recurring),
             ]
         )
+
+
+def client(kubeflow: Fake) -> httpx.Client:
+    """A client of the stand-in without a network between them."""
+    app = httpx.ASGITransport(app=kubeflow.app)
+
+    async def asked(request: httpx.Request) -> httpx.Response:
+        same = httpx.Request(request.method, request.url, headers=request.headers, content=request.read())
+        answer = await app.handle_async_request(same)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+    transport = httpx.MockTransport(lambda request: asyncio.run(asked(request)))
+    return httpx.Client(base_url="http://kubeflow.test", transport=transport)
 
 
 async def upload(request: Request) -> dict[str, Any]:
