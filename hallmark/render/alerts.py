@@ -177,13 +177,13 @@ def _rollout(domain: Domain, say: Callable[..., Json]) -> list[Json]:
     deadline, looked = WATCH["rollout_deadline_timestamp_seconds"].name, WATCH["watch_last_look_timestamp_seconds"].name
     newest = WATCH["registry_newest_timestamp_seconds"].name
     # Of several watches the lease's holder looks; one that never did has no such series, nor has one that is gone.
-    gone = f"absent({looked}{{{mine}}}) or time() - max({looked}{{{mine}}}) > {UNWATCHED.total_seconds():g}"
+    gone = f"absent({looked}{{{mine}}}) or time() - max({looked}{{{mine}}}) > {UNWATCHED.total_seconds():.0f}"
     gap = longest_gap(domain.training.schedule)
     overdue = 2 * gap + domain.training.timeout
     return [
         say(
             "RolloutStuck",
-            f"time() - max({deadline}{{{mine}}}) > {LATE.total_seconds():g}",
+            f"time() - max({deadline}{{{mine}}}) > {LATE.total_seconds():.0f}",
             wait="1m",
             severity="page",
             summary=f"{domain.name}: a rollout is {{{{ $value | humanizeDuration }}}} over its deadline, and not rolled back",
@@ -207,7 +207,7 @@ def _rollout(domain: Domain, say: Callable[..., Json]) -> list[Json]:
         ),
         say(
             "RetrainingOverdue",
-            f"time() - max({newest}{{{mine}}}) > {overdue.total_seconds():g}",
+            f"time() - max({newest}{{{mine}}}) > {overdue.total_seconds():.0f}",
             wait="1h",
             severity="ticket",
             summary=f"{domain.name}: no new version for {{{{ $value | humanizeDuration }}}}",
