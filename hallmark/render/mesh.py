@@ -21,6 +21,7 @@ CLAIM = "hallmark/domains"
 """The claim of a token that lists the domains whose models its bearer may call."""
 ISSUER = f"https://login.{names.HOST}"
 KEYS = f"{ISSUER}/.well-known/jwks.json"
+AUDIENCE = "hallmark"
 
 GATEWAY = f"cluster.local/ns/{names.INGRESS}/sa/{names.GATEWAY}-istio"
 """The shared gateway, as Istio names the account of a Gateway of class `istio`."""
@@ -133,12 +134,7 @@ def _authentication(domain: Domain) -> list[Object]:
         "mtls": {"mode": "STRICT"},
         "portLevelMtls": {str(port): {"mode": "PERMISSIVE"} for port in METRICS},
     }
-    token = {
-        "issuer": ISSUER,
-        "jwksUri": KEYS,
-        "audiences": ["hallmark"],
-        "forwardOriginalToken": True,
-    }
+    token = {"issuer": ISSUER, "jwksUri": KEYS, "audiences": [AUDIENCE]}  # and goes no further: the model never sees it
     return [
         _object(
             domain,

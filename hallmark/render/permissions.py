@@ -19,6 +19,7 @@ Object = dict[str, Any]
 def objects(domain: Domain) -> list[Object]:
     """Accounts, roles and bindings of one tenant; no ClusterRole, so nothing of them reaches another namespace."""
     return [
+        _object(domain, "ServiceAccount", "v1", "default", {"automountServiceAccountToken": False}),
         _object(domain, "ServiceAccount", "v1", names.PIPELINE, {"automountServiceAccountToken": True}),
         _object(domain, "ServiceAccount", "v1", names.PREDICTOR, {"automountServiceAccountToken": False}),
         *_granted(domain, MEMBER, member(), _group(names.members(domain.name))),
