@@ -9,6 +9,8 @@ from typing import Any
 from hallmark.lint.objects import Object, World
 from hallmark.lint.reading import dig, integer, listing, mapping, text, version
 
+_CONFIG = "inferenceservice-config"
+
 
 def kserve_version(world: World) -> tuple[tuple[int, ...], str] | None:
     """KServe's version and who says so: --kserve, else the Argo CD Application that installs it; None where nobody does."""
@@ -30,14 +32,20 @@ def gateway_api(world: World) -> tuple[bool, str] | None:
         found = dig(values, "kserve", "controller", "gateway", "ingressGateway", "enableGatewayApi")
         if isinstance(found, bool):
             return found, f"Application {each.name}"
-    for each in world.of("ConfigMap"):
-        if each.name == "inferenceservice-config":
+    patched = any(
+        text(patch, "target", "name") == _CONFIG
+        for each in world.of("Kustomization", "Component")
+        for patch in listing(each.data, "patches")
+    )
+    # Where a cluster lays a patch over it, only that cluster's build says what holds.
+    for each in [] if patched else world.of("ConfigMap"):
+        if each.name == _CONFIG:
             try:
                 ingress = json.loads(text(each.data, "data", "ingress") or "{}")
             except (ValueError, RecursionError):
                 continue
             if isinstance(dig(ingress, "enableGatewayApi"), bool):
-                return ingress["enableGatewayApi"], "ConfigMap inferenceservice-config"
+                return ingress["enableGatewayApi"], f"ConfigMap {_CONFIG}"
     return None
 
 

@@ -63,18 +63,28 @@ def lint(
             judged += 1
         except Unreadable as error:
             unreadable.append(str(error))
-    # A whole build says all there is to say; beside it the checkout would say it twice.
-    others = checkout.files(checkout.usual(root), root=root) if root is not None and stdin is None else []
-    for path in others:
-        if path not in set(asked):
-            try:
-                read += checkout.read(path, root=root, background=True)
-            except Unreadable:
-                continue
+    read += _background(asked, root, read if stdin is not None else []) if root is not None else []
     previous = checkout.before(against, asked, root=root or Path.cwd()) if against is not None else None
     domains = frozenset(path.parent.name for path in (root / "domains").glob("*/domain.yaml")) if root else None
     found = findings(read, options=options, domains=domains, previous=previous)
     return Report(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
+
+
+def _background(asked: Sequence[Path], root: Path, built: Sequence[Document]) -> Iterator[Document]:
+    """The rest of the checkout's documents, but for those whose objects a build (stdin) has in another form."""
+    given, known = set(asked), {_identity(each) for document in built for each in objects(document)}
+    for path in checkout.files(checkout.usual(root), root=root):
+        if path not in given:
+            try:
+                for document in checkout.read(path, root=root, background=True):
+                    if not known & {_identity(each) for each in objects(document)}:
+                        yield document
+            except Unreadable:
+                continue
+
+
+def _identity(each: Object) -> tuple[str, str, str]:
+    return each.kind, each.namespace, each.name
 
 
 def of_objects(
@@ -116,7 +126,7 @@ def findings(
 
 
 def _subjects(read: Sequence[Document], world: World) -> Iterator[Any]:
-    """Everything that a rule may be about. Background objects are judged for what they do to those that were asked for."""
+    """Everything that was asked about. What a runtime in the background does to a service is still found, in its own file."""
     yield world
     for document in read:
         if not document.background:
@@ -132,7 +142,7 @@ def _subjects(read: Sequence[Document], world: World) -> Iterator[Any]:
 
 def _finding(rule: Rule, hit: Hit) -> Finding | None:
     line, column = hit.mark or hit.document.mark(hit.path)
-    if hit.document.background or rule.code in hit.document.allowed(line):
+    if rule.code in hit.document.allowed(line):
         return None
     return Finding(
         code=rule.code,

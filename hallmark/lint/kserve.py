@@ -106,7 +106,7 @@ def runtime_refuses(service: Service, world: World) -> Iterator[Hit]:
         )
     name, version = text(model, "modelFormat", "name"), dig(model, "modelFormat", "version")
     formats = [item for item in listing(runtime.data, "spec", "supportedModelFormats") if isinstance(item, dict)]
-    taken = {item.get("name") for item in formats} | {(item.get("name"), item.get("version")) for item in formats}
+    taken = [item.get("name") for item in formats] + [(item.get("name"), item.get("version")) for item in formats]
     if name and ((name, version) if version is not None else name) not in taken:
         shown = f"{name} {version}" if version is not None else name
         yield service.hit(f"runtime {runtime.name} does not list the format {shown}", *at, "modelFormat")

@@ -9,7 +9,7 @@ from typing import Any
 
 from hallmark import names
 from hallmark.lint.objects import Object, World
-from hallmark.lint.reading import dig, integer, listing, mapping
+from hallmark.lint.reading import integer, listing, mapping, text
 from hallmark.lint.rules import Hit, rule
 from hallmark.lint.source import Document, Keys
 
@@ -28,7 +28,7 @@ _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 _SECRET = re.compile(r"(?i)aws_?secret_?access_?key['\"]?\s*[:=]\s*['\"]?[A-Za-z0-9/+=]{30,}")
 _ARN = re.compile(r"\barn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:\d{12}:\S+")
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_EMPTY = frozenset({"", None})
+_EMPTY = ("", None)
 
 
 @rule(
@@ -41,7 +41,10 @@ _EMPTY = frozenset({"", None})
 )
 def no_namespace(each: Object, world: World) -> Iterator[Hit]:
     """Kinds of the whole cluster are known by name; a kustomization that lists the file may give the namespace."""
-    if each.kind not in _CLUSTER_WIDE and not each.namespace and not _given_by_kustomization(each, world):
+    never_applied = each.annotations.get("config.kubernetes.io/local-config") == "true"
+    if each.kind in _CLUSTER_WIDE or each.namespace or never_applied:
+        return
+    if not _given_by_kustomization(each, world):
         yield each.hit(f"{each.kind} {each.name} names no namespace", "metadata")
 
 
@@ -52,11 +55,10 @@ def _given_by_kustomization(each: Object, world: World) -> bool:
         listed = {_joined(folder, item) for item in listing(kustomization.data, "resources") if isinstance(item, str)}
         if str(file) not in listed:
             continue
-        if kustomization.get("namespace"):
+        # A strategic merge patch cannot: kustomize takes its metadata for the target's and keeps what the target has.
+        added = [text(patch, "patch") for patch in listing(kustomization.data, "patches")]
+        if kustomization.get("namespace") or any("/metadata/namespace" in patch for patch in added):
             return True
-        for patch in listing(kustomization.data, "patches"):
-            if dig(patch, "target", "kind") in {None, each.kind}:
-                return True
     return False
 
 
@@ -216,7 +218,7 @@ def same_object(_: World, world: World) -> Iterator[Hit]:
             continue
         place = re.search(r"(?:^|/)clusters/([^/]+)/", each.document.shown)
         identity = (each.group, each.kind, each.namespace, each.name, place[1] if place else "")
-        if identity in seen:
-            first = seen[identity].document.shown
-            yield each.hit(f"{each.kind} {each.name} stands in {first} already", "metadata", "name")
-        seen.setdefault(identity, each)
+        first = seen.setdefault(identity, each)
+        if first is not each and not (first.document.background and each.document.background):
+            text_ = f"{each.kind} {each.name} stands in {first.document.shown} already"
+            yield each.hit(text_, "metadata", "name")

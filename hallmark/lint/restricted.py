@@ -139,7 +139,7 @@ def capabilities(pod: Pod, world: World) -> Iterator[Hit]:
 def seccomp(pod: Pod, world: World) -> Iterator[Hit]:
     """Pod Security Standards: Seccomp."""
     for container in pod.containers:
-        if _said(pod, container, "seccompProfile", "type") not in {"RuntimeDefault", "Localhost"}:
+        if _said(pod, container, "seccompProfile", "type") not in ("RuntimeDefault", "Localhost"):
             yield container.hit(f"{_name(container)} has no seccomp profile", "securityContext", "seccompProfile")
 
 

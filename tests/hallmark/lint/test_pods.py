@@ -1,0 +1,206 @@
+"""The walker finds every pod spec of every kind, and the rules of Pod Security see into each (fault 34)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from hallmark.lint import judge
+from hallmark.lint.pods import pod_specs
+
+GOOD: dict[str, Any] = {
+    "serviceAccountName": "watch",
+    "automountServiceAccountToken": False,
+    "containers": [
+        {
+            "name": "kserve-container",
+            "image": "hallmark/serving:0.1.0",
+            "ports": [{"containerPort": 8080}],
+            "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+    ],
+}
+TEMPLATE = ("spec", "template", "spec")
+KINDS: dict[str, tuple[str, str, tuple[str | int, ...]]] = {
+    "Pod": ("v1", "Pod", ("spec",)),
+    "Deployment": ("apps/v1", "Deployment", TEMPLATE),
+    "StatefulSet": ("apps/v1", "StatefulSet", TEMPLATE),
+    "DaemonSet": ("apps/v1", "DaemonSet", TEMPLATE),
+    "Job": ("batch/v1", "Job", TEMPLATE),
+    "CronJob": ("batch/v1", "CronJob", ("spec", "jobTemplate", *TEMPLATE)),
+    "InferenceService, predictor": ("serving.kserve.io/v1beta1", "InferenceService", ("spec", "predictor")),
+    "InferenceService, transformer": ("serving.kserve.io/v1beta1", "InferenceService", ("spec", "transformer")),
+    "InferenceService, explainer": ("serving.kserve.io/v1beta1", "InferenceService", ("spec", "explainer")),
+    "InferenceService, canary": (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+        ("spec", "canary", 0, "predictor"),
+    ),
+    "InferenceService, workers": (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+        ("spec", "predictor", "workerSpec"),
+    ),
+    "ServingRuntime": ("serving.kserve.io/v1alpha1", "ServingRuntime", ("spec",)),
+    "ClusterServingRuntime": ("serving.kserve.io/v1alpha1", "ClusterServingRuntime", ("spec",)),
+    "ClusterServingRuntime, workers": (
+        "serving.kserve.io/v1alpha1",
+        "ClusterServingRuntime",
+        ("spec", "workerSpec"),
+    ),
+    "LLMInferenceService": ("serving.kserve.io/v1alpha2", "LLMInferenceService", ("spec", "template")),
+    "LLMInferenceService, worker": ("serving.kserve.io/v1alpha2", "LLMInferenceService", ("spec", "worker")),
+    "LLMInferenceService, prefill": (
+        "serving.kserve.io/v1alpha2",
+        "LLMInferenceService",
+        ("spec", "prefill", "template"),
+    ),
+    "LLMInferenceService, router": (
+        "serving.kserve.io/v1alpha2",
+        "LLMInferenceService",
+        ("spec", "router", "scheduler", "template"),
+    ),
+    "TrainJob": ("trainer.kubeflow.org/v1alpha1", "TrainJob", ("spec", "podTemplate", "template", "spec")),
+    "ClusterTrainingRuntime": (
+        "trainer.kubeflow.org/v1alpha1",
+        "ClusterTrainingRuntime",
+        ("spec", "template", "spec", "replicatedJobs", 0, "template", *TEMPLATE),
+    ),
+    "Knative Service": ("serving.knative.dev/v1", "Service", TEMPLATE),
+    "Workflow": ("argoproj.io/v1alpha1", "Workflow", ("spec", "templates", 0, "podSpec")),
+    "a kind nobody thought of": ("example.dev/v1", "Surprise", ("spec", "deep", 3, "down", "here")),
+}
+
+
+def planted(api: str, kind: str, path: tuple[str | int, ...], spec: Any) -> dict[str, Any]:
+    """An object of this kind with a pod spec at `path`."""
+    value: Any = spec
+    for part in reversed(path):
+        value = [{} for _ in range(part)] + [value] if isinstance(part, int) else {part: value}
+    metadata: dict[str, Any] = {"name": "one", "namespace": "fraud"}
+    if kind == "InferenceService":
+        metadata["annotations"] = {"serving.kserve.io/deploymentMode": "Standard"}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **value}
+
+
+def broken(change: dict[str, Any], *, of_pod: bool) -> dict[str, Any]:
+    spec = deepcopy(GOOD)
+    (spec if of_pod else spec["containers"][0]).update(deepcopy(change))
+    return spec
+
+
+FAULTS: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "privileged": ("HM501", {"securityContext": {"privileged": True}}, False),
+    "root": ("HM502", {"securityContext": {"runAsUser": 0}}, False),
+    "hostPath": ("HM503", {"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}, True),
+    "hostNetwork": ("HM504", {"hostNetwork": True}, True),
+    "capabilities": ("HM505", {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}, False),
+    "seccomp": ("HM506", {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, False),
+    "writable root": ("HM507", {"securityContext": {}}, False),
+    "limits": ("HM508", {"resources": {}}, False),
+    "latest": ("HM509", {"image": "hallmark/serving"}, False),
+    "default account": ("HM510", {"serviceAccountName": "default"}, True),
+}
+
+
+@pytest.mark.parametrize(("api", "kind", "path"), KINDS.values(), ids=KINDS)
+def test_a_pod_is_found_wherever_it_stands(api: str, kind: str, path: tuple[str | int, ...]) -> None:
+    assert (path, GOOD) in list(pod_specs(planted(api, kind, path, GOOD)))
+
+
+@pytest.mark.parametrize(("code", "change", "of_pod"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("api", "kind", "path"), KINDS.values(), ids=KINDS)
+def test_every_fault_is_found_in_every_kind(
+    api: str, kind: str, path: tuple[str | int, ...], code: str, change: dict[str, Any], of_pod: bool
+) -> None:
+    if code == "HM510" and "ServingRuntime" in kind:
+        pytest.skip("a serving runtime has no account of its own")
+    clean = {finding.code for finding in judge.of_objects([planted(api, kind, path, GOOD)])}
+    found = {finding.code for finding in judge.of_objects([planted(api, kind, path, broken(change, of_pod=of_pod))])}
+    assert code in found - clean
+
+
+def test_a_pattern_of_a_pod_is_no_pod() -> None:
+    policy = planted("kyverno.io/v1", "ClusterPolicy", ("spec", "rules", 0, "validate", "pattern", "spec"), GOOD)
+    assert not list(pod_specs(policy))
+
+
+def test_a_configmap_that_holds_one_as_data_is_none() -> None:
+    assert not list(pod_specs({"apiVersion": "v1", "kind": "ConfigMap", "data": {"spec": GOOD}}))
+
+
+def runtime(**change: Any) -> dict[str, Any]:
+    container = {**deepcopy(GOOD["containers"][0]), **change}
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "hallmark-runtime"},
+        "spec": {"supportedModelFormats": [{"name": "onnx"}], "containers": [container]},
+    }
+
+
+def service(mode: str = "Standard", **model: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": "fraud",
+            "namespace": "fraud",
+            "annotations": {"serving.kserve.io/deploymentMode": mode},
+        },
+        "spec": {
+            "predictor": {
+                "serviceAccountName": "predictor",
+                "automountServiceAccountToken": False,
+                "model": {"modelFormat": {"name": "onnx"}, "runtime": "hallmark-runtime", **model},
+            }
+        },
+    }
+
+
+def codes(*objects: dict[str, Any], background: tuple[dict[str, Any], ...] = ()) -> list[str]:
+    return [finding.code for finding in judge.of_objects(objects, background=background)]
+
+
+def test_a_model_is_judged_as_the_container_that_its_runtime_makes_of_it() -> None:
+    assert codes(service(), runtime()) == []
+    # The model's own image wins over the runtime's, and so do its limits, key by key.
+    assert codes(service(image="hallmark/serving:latest"), runtime()) == ["HM509"]
+    assert codes(service(resources={"limits": {"memory": "2Gi"}}), runtime()) == []
+    assert codes(service(resources={"limits": {"cpu": "2"}}), runtime(resources={})) == ["HM508", "HM508"]
+
+
+def test_what_the_runtime_lacks_is_found_through_the_service_that_names_it() -> None:
+    found = judge.of_objects([service()], background=[runtime(resources={})])
+    assert [(finding.code, finding.file) for finding in found] == [("HM508", "background")]
+
+
+def test_without_its_runtime_a_model_is_judged_by_what_it_says_itself() -> None:
+    assert codes(service()) == []
+    assert codes(service(resources={"limits": {"nvidia.com/gpu": "1"}})) == ["HM512"]
+
+
+def test_arguments_of_runtime_and_model_are_one_command_line() -> None:
+    limited = service("Knative", args=["--workers=8"])
+    limited["spec"]["predictor"]["containerConcurrency"] = 4
+    assert codes(limited, runtime()) == ["HM307"]
+
+
+def test_a_canary_has_what_stable_has_unless_it_says_otherwise() -> None:
+    rolled = service()
+    rolled["spec"]["predictor"]["name"] = "v1"
+    rolled["spec"]["canary"] = [
+        {"trafficPercent": 10, "predictor": {"name": "v2", "model": {"storageUri": "pvc://models/fraud/2"}}}
+    ]
+    assert codes(rolled, runtime()) == []
+    rolled["spec"]["canary"][0]["predictor"]["hostNetwork"] = True
+    assert codes(rolled, runtime()) == ["HM504"]
