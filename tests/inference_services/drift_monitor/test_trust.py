@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from hallmark.domain import Drift
 from hallmark.drift import profile
 from hallmark.drift.concept import Error
 from hallmark.drift.look import measure
+from hallmark.drift.verdict import Verdict
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import exposition, reference, state
 from inference_services.drift_monitor.events import Event
@@ -145,6 +149,25 @@ POISON = st.sampled_from(
     [1e6, -1e6, 1e300, None, "x", True, [], {}, 10**400, "", "never seen", "1e6"]  # JSON has no inf but what overflows
 )
 INPUTS = ("amount", "orders", "express", "payment")
+WATCHED = Drift(window=600, minimum=100)
+
+
+@cache
+def honest(factor: float) -> list[Any]:
+    return events(600, seed=6, factor=factor)
+
+
+@pytest.fixture(scope="module")
+def without(learned: Reference) -> Callable[..., Verdict]:
+    """The verdict on the honest ones alone, where those of so many rows are taken out."""
+
+    @cache
+    def verdict(rows: int, factor: float) -> Verdict:
+        monitor = Monitor(learned, WATCHED)
+        send(monitor, [item for at, item in enumerate(honest(factor)) if at // 2 % 100 or at // 200 >= rows])
+        return monitor.verdict("shop-00001")
+
+    return verdict
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -155,19 +178,17 @@ INPUTS = ("amount", "orders", "express", "payment")
     factor=st.sampled_from([1.0, 1.35, 1.6, 3.0]),
 )
 def test_up_to_1_percent_of_poisoned_rows_change_no_verdict(
-    learned: Reference, poison: Any, names: set[str], rows: int, factor: float
+    learned: Reference, without: Callable[..., Verdict], poison: Any, names: set[str], rows: int, factor: float
 ) -> None:
     """Fault 20, through the door that events come by: of 600 rows up to 6 are poisoned, in any columns, by any kind."""
-    items = events(600, seed=6, factor=factor)
-    clean, poisoned = (Monitor(learned, Drift(window=600, minimum=100)) for _ in range(2))
-    send(clean, [item for at, item in enumerate(items) if at // 2 % 100 or at // 200 >= rows])
-    for row in range(rows):
-        request, response = items[200 * row]["data"], items[200 * row + 1]["data"]
-        for tensor in (*request["inputs"], *response["outputs"]):
+    items, poisoned = list(honest(factor)), Monitor(learned, WATCHED)
+    for at in [200 * row + half for row in range(rows) for half in (0, 1)]:
+        items[at] = copy.deepcopy(items[at])
+        for tensor in items[at]["data"].get("inputs") or items[at]["data"]["outputs"]:
             if tensor["name"] in names:
                 tensor["data"] = [poison]
     send(poisoned, items)
-    before, after = clean.verdict("shop-00001"), poisoned.verdict("shop-00001")
+    before, after = without(rows, factor), poisoned.verdict("shop-00001")
     assert after.rows == 600 and after.state == before.state
     assert [each.drifted for each in after.columns] == [each.drifted for each in before.columns]
 
