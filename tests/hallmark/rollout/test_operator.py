@@ -62,6 +62,14 @@ class World:
             self.clock.sleep(1)
             operator.tick()
 
+    def restarted(self, times: int, *, ticks: int, every: float) -> None:
+        """So many watches one after the other, each of which looks so often."""
+        for _ in range(times):
+            operator = self.operator()
+            for _ in range(ticks):
+                self.clock.sleep(every)
+                operator.tick()
+
     def score(self, rate: int) -> None:
         """Answers of both variants with the same scores, as far as they have traffic."""
         for revision in {self.cluster.rolled_out, self.cluster.revisions[-1]}:
@@ -95,11 +103,7 @@ def world(tmp_path: Path) -> World:
 
 def test_a_hundred_reports_of_one_drift_start_one_training_also_after_restarts(world: World) -> None:
     world.cluster.verdicts[world.cluster.rolled_out] = DRIFT
-    for _ in range(10):
-        operator = world.operator()
-        for _ in range(10):
-            world.clock.sleep(5)
-            operator.tick()
+    world.restarted(10, ticks=10, every=5)
     assert len(world.trainings.requests) == 1
     request = world.trainings.requests[0]
     assert request.correlation == "ab" * 16
@@ -109,18 +113,10 @@ def test_a_hundred_reports_of_one_drift_start_one_training_also_after_restarts(w
 def test_a_watch_that_ends_before_it_could_submit_submits_once_when_it_is_back(world: World) -> None:
     world.cluster.verdicts[world.cluster.rolled_out] = DRIFT
     world.trainings.down = True
-    for _ in range(3):
-        operator = world.operator()
-        for _ in range(3):
-            world.clock.sleep(1)
-            operator.tick()
+    world.restarted(3, ticks=3, every=1)
     assert not world.trainings.requests
     world.trainings.down = False
-    for _ in range(3):
-        operator = world.operator()
-        for _ in range(5):
-            world.clock.sleep(1)
-            operator.tick()
+    world.restarted(3, ticks=5, every=1)
     assert len(world.trainings.requests) == 1
 
 
