@@ -55,7 +55,7 @@ def _gateway() -> Row:
             Panel("Pods ready", (Query(f'sum({REPLICAS}{{namespace="{names.INGRESS}"}})', "gateway"),), width=6),
             Panel(
                 "MLflow's pods ready",
-                (Query(f'sum({REPLICAS}{{namespace="{names.SYSTEM}",deployment=~"mlflow.*"}})', "mlflow"),),
+                (Query(f'sum({REPLICAS}{{namespace="{names.SYSTEM}",deployment="mlflow"}})', "mlflow"),),
                 width=6,
             ),
         ),

@@ -45,7 +45,7 @@ def groups() -> list[Json]:
         ),
         say(
             "RegistryGone",
-            f'sum({REPLICAS}{{namespace="{names.SYSTEM}",deployment=~"mlflow.*"}}) == 0',
+            f'sum({REPLICAS}{{namespace="{names.SYSTEM}",deployment="mlflow"}}) == 0',
             wait="10m",
             severity="ticket",
             summary="No pod of MLflow is ready: no model can be registered or promoted",
