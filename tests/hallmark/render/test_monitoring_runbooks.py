@@ -78,6 +78,6 @@ def refusal(line: str) -> str:
         command, words = commands[words[0]], words[1:]
     try:
         command.make_context(command.name, words)
-    except Exception as error:  # Typer brings its own Click, whose errors have no public name
+    except Exception as error:  # noqa: BLE001  Typer brings its own Click, whose errors have no public name
         return str(getattr(error, "message", error)) or type(error).__name__
     return ""
