@@ -80,6 +80,10 @@ def planned(
     say(f"nothing was changed on {actuator.host}")
 
 
+def quiet(_: str) -> None:
+    """Says nothing of what was not done."""
+
+
 def _there(kubeconfig: Path | None) -> Path | None:
     if kubeconfig is not None and not kubeconfig.is_file():
         raise HallmarkError(

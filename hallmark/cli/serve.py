@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned
+from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
 from hallmark.errors import HallmarkError, NotFound, Refused
 
@@ -255,14 +256,14 @@ def release(
     target = Target.of(registry.resolve(name, candidate))
     mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
 
-    def done(actuator: Actuator, settings: Settings) -> dict[str, Any]:
+    def done(actuator: Actuator, settings: Settings, note: Callable[[str], None] = say) -> dict[str, Any]:
         return steps.release(
             actuator,
             domain,
             target,
             percent=0 if shadow else percent,
             settings=settings,
-            note=say,
+            note=note,
             seconds=timeout,
             notes={SHADOW_NOTE: f"{mirrored:g}" if shadow else None},
             mode=mode.name_of,
@@ -270,13 +271,13 @@ def release(
 
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            done(plan, aside)
+            done(plan, aside, quiet)
         return
     live = done(connected(settings, kubeconfig, context, changes=True), settings)
     share = share_of(live)
     if share is None:
         registry.alias(name, "champion", target.version)
-        _render_again(settings)
+        _render_again(settings, name)
     following = "watch" if shadow else "promote" if percent == 100 and share else "status"
     doing = "is in shadow" if shadow else "serves"
     say(f"version {target.version} of {name} {doing}; next: hallmark {following} {name}")
@@ -298,12 +299,12 @@ def promote(
     domain = declared.load(name, settings)
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            steps.promote(plan, domain, settings=aside, note=say, seconds=timeout)
+            steps.promote(plan, domain, settings=aside, note=quiet, seconds=timeout)
         return
     actuator = connected(settings, kubeconfig, context, changes=True)
     target = steps.promote(actuator, domain, settings=settings, note=say, seconds=timeout)
     Registry(settings).alias(name, "champion", target.version)
-    _render_again(settings)
+    _render_again(settings, name)
 
 
 def rollback(
@@ -322,13 +323,13 @@ def rollback(
     domain = declared.load(name, settings)
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            steps.rollback(plan, domain, settings=aside, note=say, seconds=timeout)
+            steps.rollback(plan, domain, settings=aside, note=quiet, seconds=timeout)
         return
     actuator = connected(settings, kubeconfig, context, changes=True)
     good = steps.rollback(actuator, domain, settings=settings, note=say, seconds=timeout)
     if good is not None:
         Registry(settings).alias(name, "champion", good.version)
-        _render_again(settings)
+        _render_again(settings, name)
 
 
 def drift(
@@ -418,11 +419,13 @@ def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]
     return rows
 
 
-def _render_again(settings: Settings) -> None:
+def _render_again(settings: Settings, name: str) -> None:
+    """Bring the generated files up to date, and say which of this domain's were changed."""
     from hallmark.render import files
 
     for finding in files.write(settings):
-        say(f"wrote {finding.path}")
+        if Path(finding.path).parent.name == name:
+            say(f"wrote {finding.path}")
 
 
 def _settings() -> Settings:

@@ -12,8 +12,12 @@ MARK = "# Generated from "
 
 def manifest(objects: Iterable[dict[str, Any]], *, source: str) -> str:
     """`objects` as YAML documents, under a header that names `source`, such as domains/fraud/domain.yaml."""
-    header = f"{MARK}{source} by `hallmark render`; edit that.\n"
-    return header + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=160)
+    return f"{MARK}{source} by `hallmark render`; edit that.\n" + text(objects)
+
+
+def text(objects: Iterable[dict[str, Any]]) -> str:
+    """`objects` as YAML documents, each key where it was set."""
+    return yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=160)
 
 
 class Block(str):

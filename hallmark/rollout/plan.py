@@ -8,9 +8,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 from hallmark.errors import NotFound
+from hallmark.render.manifest import text
 from hallmark.rollout.actuator import Actuator, Object
 
 _SERVERS = ("resourceVersion", "uid", "generation", "creationTimestamp", "managedFields", "selfLink")
@@ -70,8 +69,7 @@ class Planned(Actuator):
     def _manifest(self, body: Object, *, verb: str) -> str:
         shown = {key: value for key, value in body.items() if key != "status"}
         shown["metadata"] = {key: value for key, value in shown["metadata"].items() if key not in _SERVERS}
-        text = yaml.safe_dump(shown, sort_keys=False, width=160)
-        return f"kubectl {verb} -f -{self._flags} <<'EOF'\n{text}EOF"
+        return f"kubectl {verb} -f -{self._flags} <<'EOF'\n{text([shown])}EOF"
 
 
 def _merged(whole: Any, patch: Any) -> Any:

@@ -1,0 +1,310 @@
+"""Release, promote and roll back in KServe's Standard mode, against what KServe's source says that it does there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hallmark import domain as domains
+from hallmark.errors import Conflict, ModelRefused, Refused
+from hallmark.render import inferenceservice
+from hallmark.rollout import marks, standard, steps
+from hallmark.rollout import release as releases
+from hallmark.rollout.actuator import Actuator, gets, live_target, predictor_status, ready, share, variants
+from hallmark.rollout.monitors import Monitors
+from hallmark.rollout.plan import Planned
+from hallmark.rollout.release import Release, Target
+from hallmark.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
+
+from kserve_standard import KServe
+
+ROOT = Path(__file__).parents[3]
+NAME = "fraud"
+
+
+def target(version: int) -> Target:
+    return Target(version=version, storageUri=f"s3://models/{NAME}/{version}", digest="sha256:" + f"{version:064x}")
+
+
+def quiet(_: str) -> None:
+    return
+
+
+def client(url: str) -> Any:
+    from kubernetes import client as kubernetes
+
+    configuration = kubernetes.Configuration()
+    configuration.host, configuration.retries = url, 0
+    return kubernetes.ApiClient(configuration)
+
+
+@dataclass
+class World:
+    kserve: KServe
+    actuator: Actuator
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        self.domain = domains.load(NAME, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+
+    def release(self, version: int, percent: int, **options: Any) -> dict[str, Any]:
+        given = {"settings": self.settings, "note": quiet, "seconds": 10.0, "mode": "Standard", **options}
+        return steps.release(self.actuator, self.domain, target(version), percent=percent, **given)
+
+    def promote(self) -> Target:
+        return steps.promote(self.actuator, self.domain, settings=self.settings, note=quiet, seconds=10)
+
+    def rollback(self) -> Target | None:
+        return steps.rollback(self.actuator, self.domain, settings=self.settings, note=quiet, seconds=10)
+
+    @property
+    def live(self) -> dict[str, Any]:
+        found = self.actuator.live(NAME)
+        assert found is not None
+        return found
+
+    @property
+    def weights(self) -> dict[str, int]:
+        return self.kserve.routes[-1]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr("hallmark.rollout.actuator._POLL", 0.02)
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(tmp_path)})
+    with KServe() as kserve:
+        connected = client(kserve.url)
+        yield World(kserve, Actuator(connected), settings)
+        connected.rest_client.pool_manager.clear()
+        connected.close()
+
+
+@pytest.fixture
+def stable(world: World) -> World:
+    """Version 1 serves everything."""
+    world.release(1, 100)
+    return world
+
+
+def test_the_first_version_gets_everything(stable: World) -> None:
+    assert stable.weights == {"fraud-predictor": 100}
+    assert releases.read(NAME, stable.settings).stable == target(1)
+    assert share(stable.live) is None and live_target(stable.live) == target(1)
+
+
+def test_a_candidate_gets_its_share_once_it_is_ready_and_stable_is_not_touched(stable: World) -> None:
+    before = stable.kserve.deployments["fraud-predictor"]["uid"]
+    live = stable.release(2, 10)
+    assert stable.weights == {"fraud-predictor": 90, "fraud-v2-predictor": 10}
+    assert (share(live), live_target(live)) == (10, target(2)) and gets(10)(live) and ready(live)
+    assert stable.kserve.deployments["fraud-predictor"]["uid"] == before
+    assert stable.release(2, 50) and stable.weights == {"fraud-predictor": 50, "fraud-v2-predictor": 50}
+    assert not stable.kserve.misrouted
+    assert "canaryTrafficPercent" not in live["spec"]["predictor"], "Standard mode ignores it without a word"
+
+
+def test_the_status_is_read_as_it_is_in_knative_mode(stable: World) -> None:
+    live = stable.release(2, 10)
+    component = predictor_status(live)
+    assert (component["latestRolledoutRevision"], component["latestCreatedRevision"]) == (
+        "fraud-predictor",
+        "fraud-v2-predictor",
+    )
+    assert variants(live) == {"fraud-predictor": "stable", "fraud-v2-predictor": "canary"}
+    assert set(Monitors(stable.actuator, NAME).pods()) == set(variants(live))
+    whole = stable.release(2, 100)
+    assert predictor_status(whole)["latestRolledoutRevision"] == "fraud-v2-predictor"
+
+
+def test_pods_say_what_they_are_and_are_not_made_anew_for_it(stable: World) -> None:
+    stable.release(2, 50)
+
+    def told() -> dict[str, str]:
+        return {marks.revision_of(pod): pod["metadata"]["labels"].get("endpoint", "") for pod in stable.kserve.pods()}
+
+    assert told() == {"fraud-predictor": "stable", "fraud-v2-predictor": "canary"}
+    uid = stable.kserve.deployments["fraud-v2-predictor"]["uid"]
+    stable.promote()
+    assert told() == {"fraud-v2-predictor": "stable"}
+    assert stable.kserve.deployments["fraud-v2-predictor"]["uid"] == uid
+
+
+def test_who_may_not_label_pods_may_still_release(stable: World) -> None:
+    stable.kserve.forbidden = True
+    stable.release(2, 50)
+    assert stable.promote() == target(2)
+
+
+def test_promoting_from_a_small_share_gives_all_the_pods_first_and_restarts_none(stable: World) -> None:
+    stable.release(2, 10)
+    uid = stable.kserve.deployments["fraud-v2-predictor"]["uid"]
+    before = len(stable.kserve.routes)
+    assert stable.promote() == target(2)
+    assert stable.kserve.routes[before:] == [
+        {"fraud-predictor": 0, "fraud-v2-predictor": 100},
+        {"fraud-v2-predictor": 100},
+    ]
+    deployments = stable.kserve.deployments
+    assert set(deployments) == {"fraud-v2-predictor"} and deployments["fraud-v2-predictor"]["uid"] == uid
+    assert deployments["fraud-v2-predictor"]["ready"] >= stable.domain.serving.replicas.minimum
+    spec = stable.live["spec"]
+    assert (spec["predictor"]["name"], spec["canary"]) == ("v2", [])
+    assert spec["predictor"]["model"]["storageUri"] == target(2).storage_uri
+    assert spec["predictor"]["maxReplicas"] == stable.domain.serving.replicas.maximum
+    assert releases.read(NAME, stable.settings) == Release(stable=target(2), previous=target(1))
+    assert not stable.kserve.misrouted
+
+
+def test_a_roll_back_takes_the_share_first_and_the_pods_then(stable: World) -> None:
+    stable.release(2, 50)
+    before = len(stable.kserve.routes)
+    assert stable.rollback() == target(1)
+    assert stable.kserve.routes[before:] == [
+        {"fraud-predictor": 100, "fraud-v2-predictor": 0},
+        {"fraud-predictor": 100},
+    ]
+    assert releases.read(NAME, stable.settings).stable == target(1)
+    assert set(stable.kserve.deployments) == {"fraud-predictor"} and not stable.kserve.misrouted
+
+
+def test_a_candidate_without_traffic_keeps_a_pod(stable: World) -> None:
+    live = stable.release(2, 0)
+    assert gets(0)(live) and stable.kserve.deployments["fraud-v2-predictor"]["ready"] == 1
+    assert stable.weights == {"fraud-predictor": 100, "fraud-v2-predictor": 0}
+    moved = stable.release(2, 100)
+    assert "minReplicas" not in moved["spec"]["canary"][0]["predictor"], "or it would keep the one pod for everything"
+
+
+def test_a_promoted_version_rolls_back_to_the_one_before_it(stable: World) -> None:
+    stable.release(2, 50)
+    stable.promote()
+    assert stable.rollback() == target(1)
+    assert set(stable.kserve.deployments) == {"fraud-v1-predictor"} and stable.weights == {"fraud-v1-predictor": 100}
+    assert live_target(stable.live) == target(1) and not stable.kserve.misrouted
+    with pytest.raises(Refused, match="nothing before"):
+        stable.rollback()
+
+
+def test_a_model_that_does_not_load_is_told_from_its_pods(stable: World) -> None:
+    stable.kserve.broken.add(target(2).storage_uri)
+    with pytest.raises(ModelRefused, match="does not load") as raised:
+        stable.release(2, 50)
+    assert "model.onnx of the model was changed" in str(raised.value)
+    assert stable.weights == {"fraud-predictor": 100}
+    with pytest.raises(Refused, match="not ready"):
+        stable.promote()
+    assert stable.rollback() == target(1)
+
+
+def test_two_hands_at_once_and_one_wins(stable: World) -> None:
+    live = stable.live
+    stable.actuator.shift(live, percent=10, target=target(2))
+    with pytest.raises(Conflict):
+        stable.actuator.shift(live, percent=10, target=target(3))
+
+
+def test_shadow_is_refused_where_nothing_mirrors(stable: World) -> None:
+    with pytest.raises(Refused, match="mirrors"):
+        stable.release(2, 0, notes={marks.SHADOW: "100"})
+    assert share(stable.live) is None
+
+
+def test_another_candidate_waits_for_the_end_of_the_first(stable: World) -> None:
+    stable.release(2, 10)
+    with pytest.raises(Refused, match="running at 10%"):
+        stable.release(3, 10)
+
+
+def test_a_candidate_of_the_name_that_stable_has_gets_another(stable: World) -> None:
+    live = stable.live
+    live["spec"]["predictor"]["name"] = "v2"
+    moved = standard.moved(live, percent=10, to=target(2))
+    assert moved["canary"][0]["predictor"]["name"] == "v2b"
+
+
+def test_several_canaries_are_a_persons_and_left_alone(stable: World) -> None:
+    live = stable.live
+    live["spec"]["canary"] = [inferenceservice.canary(target(n), percent=5) for n in (2, 3)]
+    with pytest.raises(Refused, match="2 canaries"):
+        share(live)
+
+
+def test_apply_keeps_the_rollout_and_the_name_that_a_promotion_gave(stable: World) -> None:
+    stable.release(2, 50)
+    (_, service) = inferenceservice.objects(stable.domain, Release(stable=target(1)), "Standard")
+    service["spec"]["predictor"]["maxReplicas"] = 9
+    assert stable.actuator.apply(service) == "kept"
+    assert share(stable.live) == 50 and stable.live["spec"]["predictor"]["maxReplicas"] == 9
+    stable.promote()
+    (_, service) = inferenceservice.objects(stable.domain, Release(stable=target(2)), "Standard")
+    assert stable.actuator.apply(service) == "configured", "maxReplicas is the declaration's again"
+    assert stable.live["spec"]["predictor"]["name"] == "v2"
+    assert stable.actuator.apply(service) == "unchanged"
+
+
+def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
+    stable.release(2, 10)
+    before, version = releases.read(NAME, stable.settings), stable.live["metadata"]["resourceVersion"]
+    aside = stable.settings.model_copy(update={"releases": stable.settings.releases / "aside"})
+    said: dict[str, list[str]] = {}
+    for step in (steps.promote, steps.rollback):
+        lines = said.setdefault(step.__name__, [])
+        plan = Planned(client(stable.kserve.url), flags=("--context", "eks"), tell=lines.append)
+        releases.write(NAME, before, aside)
+        step(plan, stable.domain, settings=aside, note=quiet)
+        plan.core.api_client.rest_client.pool_manager.clear()
+        assert all(line.startswith(("kubectl", "# wait until: ")) for line in lines) and lines[-1].startswith("#")
+        patches = [line for line in lines if not line.startswith("#")]
+        assert all(
+            line.startswith("kubectl patch inferenceservice fraud -n fraud --type merge -p '") for line in patches
+        )
+        assert all(line.endswith("' --context eks") for line in patches)
+    whole, promoted = (line for line in said["promote"] if not line.startswith("#"))
+    assert '"trafficPercent":100' in whole and '"canary":[]' in promoted and '"name":"v2"' in promoted
+    nothing, gone = (line for line in said["rollback"] if not line.startswith("#"))
+    assert '"trafficPercent":0' in nothing and '"spec":{"canary":[]}' in gone
+    assert stable.live["metadata"]["resourceVersion"] == version and releases.read(NAME, stable.settings) == before
+
+
+# Knative mode on a real KServe: its status counts another object's generations.
+
+
+class Real(Actuator):
+    """An actuator whose live object is what `told` gives, one after the other."""
+
+    def __init__(self, told: list[dict[str, Any]]) -> None:
+        super().__init__(client("http://127.0.0.1:1"))
+        self.told = told
+
+    def live(self, name: str) -> dict[str, Any]:
+        return self.told.pop(0) if len(self.told) > 1 else self.told[0]
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        return []
+
+
+def knative(created: str, percent: int) -> dict[str, Any]:
+    component = {
+        "latestCreatedRevision": created,
+        "latestReadyRevision": created,
+        "traffic": [{"revisionName": created, "percent": percent}],
+    }
+    conditions = [{"type": "Ready", "status": "True"}]
+    status = {"observedGeneration": 2, "conditions": conditions, "components": {"predictor": component}}
+    meta = {"name": NAME, "namespace": NAME, "generation": 9, "annotations": {marks.MODE: "Knative"}}
+    return {"metadata": meta, "spec": {"predictor": {"canaryTrafficPercent": percent}}, "status": status}
+
+
+def test_a_status_that_counts_the_knative_services_generations_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hallmark.rollout.actuator._POLL", 0.01)
+    moved: Callable[[dict[str, Any]], bool] = lambda live: predictor_status(live)["latestCreatedRevision"] == "two"  # noqa: E731
+    actuator = Real([knative("one", 100), knative("one", 100), knative("two", 100)])
+    live = actuator.wait(NAME, gets(100), generation=9, seconds=5, what="it", moved=moved)
+    assert predictor_status(live)["latestCreatedRevision"] == "two", "the old revision's 100% are not the new one's"
