@@ -65,15 +65,27 @@ PATHS = (
 
 
 class World:
-    """A cluster of tenants: what is rendered of each, and what Kubeflow adds to it."""
+    """A cluster of tenants: what each is made of, what Kubeflow adds to it, and the platform that they share."""
 
-    def __init__(self, domains: Sequence[Domain]) -> None:
-        self.domains = {domain.name: domain for domain in domains}
+    def __init__(self, tenants: Mapping[str, Sequence[Object]], platform: Sequence[Object] = ()) -> None:
+        self.platform = list(platform)
         self.objects: dict[str, list[Object]] = {}
-        for domain in domains:
-            rendered = json.loads(json.dumps(tenant.objects(domain, domains)))
-            profile = next(each for each in rendered if each["kind"] == "Profile")
-            self.objects[domain.name] = [*rendered, *kubeflow.of(profile, gateway=meshes.GATEWAY)]
+        for name, objects in tenants.items():
+            mine: list[Object] = json.loads(json.dumps(list(objects)))
+            profile = next(each for each in mine if each["kind"] == "Profile")
+            self.objects[name] = [*mine, *kubeflow.of(profile, gateway=meshes.GATEWAY)]
+
+    @classmethod
+    def of(cls, declared: Sequence[Domain]) -> World:
+        """As declarations are rendered, before any cluster's own values."""
+        return cls({domain.name: tenant.objects(domain, declared) for domain in declared})
+
+    @property
+    def issuer(self) -> str:
+        """Whose tokens count."""
+        found = [each for each in self.everything() if each["kind"] == "RequestAuthentication"]
+        (issuer,) = {rule["issuer"] for each in found for rule in each["spec"]["jwtRules"]}
+        return str(issuer)
 
     def one(self, namespace: str, kind: str, name: str) -> Object:
         """An object, to look at or to spoil."""
@@ -82,15 +94,15 @@ class World:
         )
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        return itertools.permutations(self.domains, 2)
+        return itertools.permutations(self.objects, 2)
 
     def everything(self) -> list[Object]:
-        return [each for mine in self.objects.values() for each in mine]
+        return [*self.platform, *(each for mine in self.objects.values() for each in mine)]
 
     @cached_property
     def network(self) -> Network:
         labels = {
-            each["metadata"]["name"]: each["metadata"]["labels"]
+            each["metadata"]["name"]: each["metadata"].get("labels") or {}
             for each in self.everything()
             if each["kind"] == "Namespace"
         }
@@ -130,11 +142,11 @@ def permissions(world: World) -> list[str]:
     """What RBAC grants a tenant's people and accounts in another's namespace, or in all; runs and experiments among it."""
     found = []
     everywhere = [each for each in world.everything() if each["kind"].startswith("ClusterRole")]
-    for namespace in ("", *world.domains):
+    for namespace in ("", *world.objects):
         here = [*kubeflow.ROLES, *everywhere, *_access(world.objects.get(namespace, []))]
         subjects = {
             f"{domain}'s {who}": subject
-            for domain in world.domains
+            for domain in world.objects
             if domain != namespace
             for who, subject in people(domain).items()
         } | {STRANGER: Subject.person(STRANGER)}
@@ -165,8 +177,9 @@ def calls(world: World) -> list[str]:
     """What a tenant's pods let in, as far as the mesh knows, from another's accounts and from bearers of another's token."""
     ports = (*network.DOORS, network.REVIEWER, network.MONITOR, network.QUEUE_METRICS, 8022)
     found = []
-    for other in world.domains:
-        kinds = ("predictor", "reviewer") if world.domains[other].reviewer else ("predictor",)
+    for other in world.objects:
+        reviewed = any(each["metadata"]["name"] == "reviewer" for each in world.objects[other])
+        kinds = ("predictor", "reviewer") if reviewed else ("predictor",)
         sidecars = {kind: mesh.Sidecar(world.objects[other], pods(other)[kind]) for kind in kinds}
         for peer in _peers(world, other):
             for port, path in itertools.product(ports, PATHS):
@@ -179,14 +192,14 @@ def calls(world: World) -> list[str]:
 def _peers(world: World, other: str) -> Iterator[Object]:
     """Whoever is not of this tenant, with whatever they could bring."""
     owner = world.one(other, "Profile", other)["spec"]["owner"]["name"]
-    for one in world.domains.keys() - {other}:
+    for one in world.objects.keys() - {other}:
         for account in ACCOUNTS:
             yield {"principal": f"cluster.local/ns/{one}/sa/{account}"}
         for hand in (meshes.GATEWAY, meshes.ACTIVATOR):
             for claim in ([one], one):
                 yield {
                     "principal": hand,
-                    "issuer": meshes.ISSUER,
+                    "issuer": world.issuer,
                     "claims": {meshes.CLAIM: claim},
                     "headers": {"kubeflow-userid": owner},
                 }
@@ -208,14 +221,14 @@ def storage(world: World, prefixes: Mapping[str, str] | None = None) -> list[str
 
     prefixes: by domain, what its accounts may read: every key that begins so, as AWS compares it; letter by letter.
     """
-    prefixes = prefixes or {domain: names.prefix(domain) for domain in world.domains}
+    prefixes = prefixes or {domain: names.prefix(domain) for domain in world.objects}
     found = [
         f"{one}'s accounts read {key}"
         for one, other in world.pairs()
         for key in (names.storage(other, "pipelines", "x").split("/", 3)[3], f"{other}/", f"{other}/../{other}/x")
         if key.startswith(prefixes[one])
     ]
-    for domain in world.domains:
+    for domain in world.objects:
         for key in keys(world.objects[domain]):
             if not key.startswith(prefixes[domain]) or posixpath.normpath(key) != key.rstrip("/"):
                 found.append(f"{domain} is handed {key}")
@@ -227,7 +240,7 @@ def keys(objects: list[Object]) -> Iterator[str]:
     for text in texts(objects):
         if text.startswith("s3://"):
             yield text.split("/", 3)[3]
-        if text.startswith("{"):
+        if text.startswith("{") and "keyFormat" in text:
             yield json.loads(text)["s3"]["keyFormat"]
 
 
@@ -247,7 +260,7 @@ def secrets(world: World) -> list[str]:
     """Remote secrets that a tenant is handed and are not its own."""
     return [
         f"{domain} is handed {key}"
-        for domain in world.domains
+        for domain in world.objects
         for each in world.objects[domain]
         if each["kind"] == "ExternalSecret"
         for item in each["spec"]["data"]

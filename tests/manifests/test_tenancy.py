@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hallmark import domain as domains
 from hallmark import names
 from hallmark.domain import Domain
 from hallmark.render import mesh as meshes
-from hallmark.render import network
+from hallmark.render import network, tenant
 from hallmark.settings import Settings
-from tests.manifests import kubeflow, mesh, rbac, tenancy
+from tests.manifests import builds, kubeflow, mesh, rbac, tenancy
 from tests.manifests.flows import Pod
 from tests.manifests.rbac import Ask, Subject
 from tests.manifests.tenancy import Object, World, pods
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+KINDS = ("permissions", "flows", "calls", "storage", "secrets")
 
 
 def declared(*only: str) -> list[Domain]:
@@ -33,12 +36,12 @@ def declared(*only: str) -> list[Domain]:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World(declared())
+    return World.of(declared())
 
 
 def few(**callers: tuple[str, ...]) -> World:
     """Three tenants, the third's name beginning like the second's; and who may call whom."""
-    return World(
+    return World.of(
         [
             each.model_copy(
                 update={
@@ -50,10 +53,48 @@ def few(**callers: tuple[str, ...]) -> World:
     )
 
 
-@pytest.mark.parametrize("kind", ["permissions", "flows", "calls", "storage", "secrets"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_tenant_reaches_another(world: World, kind: str) -> None:
-    assert len(world.domains) >= 8
+    assert len(world.objects) >= 8
     assert getattr(tenancy, kind)(world) == []
+
+
+@pytest.mark.parametrize("cluster", builds.CLUSTERS)
+def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
+    """So that what holds for the tenants as they are rendered holds for what Argo CD applies there."""
+    path = ROOT / "manifests" / "clusters" / cluster / "settings" / "values.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
+    found = [domains.load(name, SETTINGS) for name in builds.DOMAINS]
+    for domain in found:
+        text = json.dumps(tenant.objects(domain, found))
+        for ours, theirs in (
+            (meshes.KEYS, values["keys"]),
+            (meshes.ISSUER, values["issuer"]),
+            (network.CONTROL_PLANE, values["controlPlane"]),
+            (network.STORES, values["stores"]),
+            (names.BUCKET, values["bucket"]),
+        ):
+            assert ours in text
+            text = text.replace(ours, theirs)
+        wanted = {builds.identity(each): each for each in json.loads(text)}
+        built = {builds.identity(each): each for each in builds.tenant(cluster, domain.name)}
+        assert {key: built[key] for key in wanted} == wanted
+
+
+def test_the_platforms_own_grants_open_no_tenant_either() -> None:
+    built = World({name: builds.tenant("production", name) for name in builds.DOMAINS}, builds.platform("production"))
+    assert tenancy.permissions(built) == []
+    assert tenancy.storage(built) == []
+    assert tenancy.secrets(built) == []
+    mlflow = Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"})
+    for name in builds.DOMAINS:
+        assert built.network.passes(pods(name)["step"], mlflow, 5000)
+        assert not built.network.passes(pods(name)["predictor"], mlflow, 5000)
+        assert built.network.passes(Pod.outside("10.48.208.7"), pods(name)["predictor"], network.MONITOR)
+        assert not built.network.passes(Pod.outside("10.0.208.7"), pods(name)["predictor"], network.MONITOR)
+        own = {"principal": meshes.GATEWAY, "issuer": built.issuer, "claims": {meshes.CLAIM: [name]}}
+        assert _ask(built, name, **own)
+        assert not _ask(built, name, **(own | {"issuer": meshes.ISSUER}))
 
 
 def _binding(namespace: str, subject: Object, *, role: str = "member", kind: str = "RoleBinding") -> Object:
@@ -216,7 +257,7 @@ def test_a_prefix_without_its_slash_reads_a_longer_name_too() -> None:
 
 
 def test_members_do_what_a_rollout_needs_in_their_own_namespace_and_touch_no_secret(world: World) -> None:
-    for domain in world.domains:
+    for domain in world.objects:
         here = [*kubeflow.ROLES, *world.objects[domain]]
         member = tenancy.people(domain)["member"]
         may = {(ask.verb, ask.group, ask.resource) for ask in tenancy.asks(domain) if rbac.allowed(here, member, ask)}
@@ -253,7 +294,7 @@ def test_members_do_what_a_rollout_needs_in_their_own_namespace_and_touch_no_sec
 
 
 def test_the_predictor_may_ask_the_kubernetes_api_nothing_at_all(world: World) -> None:
-    for domain in world.domains:
+    for domain in world.objects:
         here = [*kubeflow.ROLES, *world.objects[domain]]
         predictor = Subject.account(domain, names.PREDICTOR)
         assert not [ask for ask in tenancy.asks(domain) if rbac.allowed(here, predictor, ask)]
@@ -384,7 +425,7 @@ def _ask(world: World, domain: str, **request: object) -> bool:
 
 @pytest.mark.parametrize("hand", [meshes.GATEWAY, meshes.ACTIVATOR])
 def test_a_token_of_the_domain_opens_its_model_by_whichever_hand_it_comes(world: World, hand: str) -> None:
-    for domain in world.domains:
+    for domain in world.objects:
         own = {"principal": hand, "issuer": meshes.ISSUER, "claims": {meshes.CLAIM: [domain, "another"]}}
         for port in network.DOORS:
             for path in ("/v2/models/m/infer", "/v1/models/m:predict", "/v2/health/ready", "/v2"):
