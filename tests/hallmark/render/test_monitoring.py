@@ -275,3 +275,22 @@ def test_a_pattern_for_pods_knows_both_modes_of_kserve_and_no_reviewer() -> None
     ):
         assert pattern.fullmatch(name)
     assert not pattern.fullmatch("authentication-reviewer-kserve")
+
+
+def test_the_table_of_what_is_owed_is_the_declarations() -> None:
+    text = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ([a-z]+) \| ([\d.]+) % \| ([\d.]+) % fail \| (\d+) ms \| (\S+)(, if asked)? \|$", text, re.MULTILINE
+    )
+    assert rows
+    for name, *told in rows:
+        domain = declared(name)
+        (none,) = (each for each in alerts_of(groups_of(OBJECTS[name])) if each["alert"] == "NoPredictorReady")
+        budget = 1 - domain.serving.availability
+        assert told == [
+            f"{100 * domain.serving.availability:g}",
+            f"{100 * min(14.4 * budget, slo.CEILING):.4g}",
+            f"{domain.serving.latency_objective.total_seconds() * 1000:g}",
+            none["for"],
+            "" if domain.serving.replicas.minimum else ", if asked",
+        ], f"docs/observability.md, What is owed: {name}"
