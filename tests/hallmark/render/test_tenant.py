@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import jsonschema
 import kubernetes_validate
@@ -364,3 +365,62 @@ def test_no_two_names_share_a_part_of_the_bucket_or_a_secret(one: str, other: st
         assert not names.prefix(one).startswith(names.prefix(other))
         assert f"hallmark/{other}/" not in text
         assert f"/{other}/pipelines" not in text
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            "..",
+            ".",
+            "",
+            "/",
+            "\\",
+            "%2e%2e",
+            "%2E.",
+            "%2f",
+            "search",
+            "search-2",
+            "fraud",
+            "x",
+            "?",
+            "#",
+            " ",
+            "\n",
+            "~",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@given(st.lists(PIECES | st.text(max_size=8), max_size=3))
+@settings(max_examples=400, deadline=None)
+def test_no_part_leads_an_address_out_of_the_domains_part_of_the_bucket(parts: list[str]) -> None:
+    try:
+        address = names.storage("search", *parts)
+    except DeclarationError:
+        return
+    assert _lands_in(address, "search")
+
+
+@given(PIECES | st.text(max_size=20))
+@settings(max_examples=600, deadline=None)
+def test_a_model_that_is_the_domains_to_serve_lies_in_its_part(key: str) -> None:
+    if names.outside("search", f"s3://{names.BUCKET}/{key}") == "":
+        assert _lands_in(f"s3://{names.BUCKET}/{key}", "search")
+
+
+@pytest.mark.parametrize(
+    "key", ["search-2/m", "searchx/m", "search", "search/../fraud/m", "search/%2e%2e/fraud/m", "/search/m", "fraud/m"]
+)
+def test_a_model_in_another_part_is_refused(key: str) -> None:
+    assert names.outside("search", f"s3://{names.BUCKET}/{key}")
+    assert not names.outside("search", f"s3://{names.BUCKET}/search/m")
+
+
+def _lands_in(address: str, domain: str) -> bool:
+    """Does it begin with the domain's prefix, letter by letter as AWS compares it, and still once somebody has tidied it up?"""
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    tidied = posixpath.normpath(unquote(key).replace("\\", "/"))
+    whole = key.startswith(names.prefix(domain)) or key == domain
+    return bucket == names.BUCKET and whole and (tidied == domain or tidied.startswith(names.prefix(domain)))
