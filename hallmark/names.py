@@ -30,7 +30,19 @@ REGISTRY = "hallmark"
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _TAKEN = frozenset(
-    "default kubeflow monitoring karpenter kyverno kserve argocd mlflow hallmark platform kustomization".split()
+    [
+        "default",
+        "kubeflow",
+        "monitoring",
+        "karpenter",
+        "kyverno",
+        "kserve",
+        "argocd",
+        "mlflow",
+        "hallmark",
+        "platform",
+        "kustomization",
+    ]
 )
 _OTHERS = (
     "kube-",
