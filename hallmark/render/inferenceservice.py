@@ -22,6 +22,7 @@ Json = dict[str, Any]
 FILE = "inferenceservice.yaml"
 BUDGET_FILE = "disruptionbudget.yaml"
 RUNTIME = "hallmark-runtime"
+MAIN = "kserve-container"
 DRIFT_CONFIG = "drift-monitor"
 VERSION_LABEL = "hallmark.dev/model-version"
 ZERO_NOTE = "hallmark.dev/scale-to-zero"
@@ -93,7 +94,8 @@ def canary(target: Target, *, percent: int, name: str = "") -> Json:
     Its pods are as many as its share of the stable ones; one where it has no traffic, or there would be none to be ready.
     """
     predictor: Json = {"name": name or f"v{target.version}", **model_of(target)}
-    predictor["model"] |= _format()
+    # KServe's schema wants the container's name of a canary's model, where its webhook refuses one of stable's.
+    predictor["model"] = {"name": MAIN, **predictor["model"], **_format()}
     if not percent:
         predictor["minReplicas"] = 1
     return {"trafficPercent": percent, "predictor": predictor}

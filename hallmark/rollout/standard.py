@@ -114,7 +114,9 @@ def moved(live: Object, *, percent: int | None, to: Target | None = None) -> Obj
             entry["predictor"]["minReplicas"] = 1
         return {"canary": [entry]}
     # All that the candidate says, in stable's place: the pods stay, since their Deployment keeps its name and its template.
-    return {"predictor": {k: v for k, v in entry["predictor"].items() if k != "minReplicas"}, "canary": []}
+    promoted = {key: value for key, value in entry["predictor"].items() if key != "minReplicas"}
+    promoted["model"] = {key: value for key, value in promoted["model"].items() if key != "name"}
+    return {"predictor": promoted, "canary": []}
 
 
 def kept(current: Object, desired: Object, *, force: bool) -> bool:

@@ -66,6 +66,8 @@ class KServe:
     def validate(new: Json, old: Json | None) -> None:
         spec, mode = new["spec"], (new["metadata"].get("annotations") or {}).get("serving.kserve.io/deploymentMode")
         stable = spec["predictor"]
+        if stable["model"].get("name"):
+            raise Invalid("the 'name' field is not allowed in standard predictor")
         if old is not None:
             if (old.get("status") or {}).get("deploymentMode") not in (None, mode):
                 raise Invalid("update rejected: deploymentMode cannot be changed")
@@ -87,8 +89,8 @@ class KServe:
                 raise Invalid(f'canary predictor.name "{name}" conflicts with stable predictor name')
             seen.add(name)
             total += entry["trafficPercent"]
-            if not (predictor.get("model") or {}).get("modelFormat"):
-                raise Invalid(f'canary "{name}" predictor: exactly one implementation')
+            if not {"modelFormat", "name"} <= (predictor.get("model") or {}).keys():
+                raise Invalid("spec.canary[].predictor.model: required value: modelFormat, name")
             for key in ("workerSpec", "maxReplicas", "scaleTarget", "scaleMetric", "autoScaling"):
                 if predictor.get(key):
                     raise Invalid(f'canary "{name}" must not set {key}')
@@ -313,7 +315,8 @@ def _template(isvc: Json, predictor: Json) -> Json:
     left_out = ("name", "minReplicas", "maxReplicas", "timeout", "labels")
     labels = {**isvc["metadata"].get("labels", {}), **predictor.get("labels", {})}
     labels |= {"serving.kserve.io/inferenceservice": isvc["metadata"]["name"], "component": "predictor"}
-    return {"labels": labels, **{k: v for k, v in predictor.items() if k not in left_out}}
+    model = {key: value for key, value in predictor["model"].items() if key != "name"}
+    return {**{k: v for k, v in predictor.items() if k not in left_out}, "labels": labels, "model": model}
 
 
 def merged(whole: Any, patch: Any) -> Any:
