@@ -14,7 +14,7 @@ import yaml
 
 from hallmark import domain as domains
 from hallmark.errors import DeclarationError
-from hallmark.render import files, inferenceservice
+from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.manifest import manifest
 from hallmark.rollout import release as releases
 from hallmark.rollout.release import Release, Target
@@ -66,8 +66,10 @@ def test_nothing_released_renders_nothing(settings: Settings) -> None:
 
 
 def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
+    files.write(settings)
     releases.write("fraud", Release(stable=STABLE), settings)
-    assert [finding.state for finding in files.check(settings)] == ["missing"]
+    found = {Path(finding.path).name: finding.state for finding in files.check(settings)}
+    assert found == {inferenceservice.FILE: "missing", kustomization.FILE: "stale"}
     files.write(settings)
     assert files.check(settings) == []
     releases.write("fraud", Release(stable=STABLE, candidate=CANDIDATE, percent=10), settings)
@@ -81,9 +83,10 @@ def test_a_removed_domain_leaves_an_orphan_that_render_removes(settings: Setting
     releases.write("fraud", Release(stable=STABLE), settings)
     files.write(settings)
     shutil.rmtree(settings.domains / "fraud")
-    assert [finding.state for finding in files.check(settings)] == ["orphaned"]
+    orphans = {Path(found.path).name for found in files.check(settings) if found.state == "orphaned"}
+    assert {inferenceservice.FILE, inferenceservice.BUDGET_FILE, kustomization.FILE} <= orphans
     files.write(settings)
-    assert not (settings.releases / "fraud" / inferenceservice.FILE).exists()
+    assert not list((settings.releases / "fraud").glob("[!r]*.yaml")), "release.yaml is no generated file"
 
 
 def test_a_file_written_by_hand_is_never_removed(settings: Settings) -> None:

@@ -1,0 +1,83 @@
+"""The vision-language reviewers: KServe's strict schema, what it refuses, and Pod Security at restricted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from hallmark import domain as domains
+from hallmark.domain import Replicas
+from hallmark.render import reviewer
+from hallmark.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(ROOT / "inference_services")})
+DECLARED = [domains.load(name, SETTINGS) for name in domains.names(SETTINGS)]
+REVIEWED = [domain for domain in DECLARED if domain.reviewer]
+
+
+def test_authentication_and_listing_have_a_reviewer_and_nobody_else() -> None:
+    found = reviewer.files(SETTINGS, DECLARED)
+    assert {path.parent.name for path in found} == {"authentication", "listing"}
+    assert {path.name for path in found} == {"reviewer.yaml"}
+
+
+def test_reviewers_keep_kserves_strict_schema() -> None:
+    path = ROOT.parent / "shared" / "schemas" / "serving.kserve.io" / "llminferenceservice_v1alpha2.json"
+    if not path.is_file():
+        pytest.skip("the strict schemas of ../shared/schemas are not here")
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    for text in reviewer.files(SETTINGS, DECLARED).values():
+        (service,) = yaml.safe_load_all(text)
+        validator.validate(service)
+
+
+@pytest.mark.parametrize("domain", REVIEWED, ids=lambda domain: str(domain.name))
+def test_a_reviewer_is_what_its_domain_declares(domain: domains.Domain) -> None:
+    (service,) = reviewer.objects(domain)
+    declared, spec = domain.reviewer, service["spec"]
+    assert declared is not None
+    assert service["metadata"]["namespace"] == domain.namespace
+    assert spec["model"] == {"uri": declared.model, "name": declared.served_name}
+    (container,) = spec["template"]["containers"]
+    assert container["name"] == "main", "the container of KServe's template that this one is merged with"
+    limits = container["resources"]["limits"]
+    assert limits == {"cpu": declared.cpu, "memory": declared.memory, "nvidia.com/gpu": str(declared.gpu)}
+    assert spec["template"]["nodeSelector"] == {"hallmark.dev/pool": "gpu-inference"}
+    assert [each["key"] for each in spec["template"]["tolerations"]] == ["nvidia.com/gpu"]
+    assert "router" not in spec, "nothing outside the cluster reaches it"
+
+
+@pytest.mark.parametrize("domain", REVIEWED, ids=lambda domain: str(domain.name))
+def test_a_reviewers_pod_is_restricted_and_pinned(domain: domains.Domain) -> None:
+    template = reviewer.objects(domain)[0]["spec"]["template"]
+    assert template["serviceAccountName"] == "predictor" and template["automountServiceAccountToken"] is False
+    (container,) = template["containers"]
+    context = container["securityContext"]
+    assert context["runAsNonRoot"] and context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
+    assert context["capabilities"] == {"drop": ["ALL"]} and context["seccompProfile"] == {"type": "RuntimeDefault"}
+    _, _, tag = container["image"].rpartition(":")
+    assert tag and tag != "latest" and "/" not in tag
+
+
+def test_a_reviewer_that_may_sleep_stays_up_since_nothing_would_wake_it() -> None:
+    (domain, *_) = REVIEWED
+    assert domain.reviewer is not None
+    for minimum, replicas in ((0, 1), (1, 1), (2, 2)):
+        declared = domain.reviewer.model_copy(update={"replicas": Replicas(minimum=minimum, maximum=3)})
+        (service,) = reviewer.objects(domain.model_copy(update={"reviewer": declared}))
+        assert service["spec"]["replicas"] == replicas
+        assert "scaling" not in service["spec"], "replicas and scaling are mutually exclusive"
+
+
+def test_several_gpus_share_the_model() -> None:
+    (domain, *_) = REVIEWED
+    assert domain.reviewer is not None
+    wide = domain.model_copy(update={"reviewer": domain.reviewer.model_copy(update={"gpu": 4})})
+    assert reviewer.objects(wide)[0]["spec"]["parallelism"] == {"tensor": 4}
+    assert "parallelism" not in reviewer.objects(domain)[0]["spec"]
