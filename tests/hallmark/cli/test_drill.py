@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from hallmark.cli import drill
-from hallmark.cli.progress import Steps
-from hallmark.domain import Domain
 from hallmark.errors import NotFound
 from hallmark.local.rehearsal import World
-from hallmark.local.traffic import Traffic
 from hallmark.rollout import release as releases
-from hallmark.rollout.actuator import Actuator
 from hallmark.rollout.links import LINKS, Found, Link
 from hallmark.rollout.record import NAME as MEMORY
 from hallmark.rollout.release import Release
 from hallmark.settings import Settings
+from tests.hallmark.rollout.candidates import NAME, ROOT, Rehearsal
 
-ROOT = Path(__file__).parents[3]
-NAME = "fraud"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below
 
 
 @dataclass
-class Hall:
+class Hall(Rehearsal):
     """A world with version 1 served, in which one drill follows the other."""
 
-    world: World
-    actuator: Actuator
-    traffic: Traffic
-    clean: list[bytes]
-    shifted: list[bytes]
-    declared: Domain
-    shown: Steps
+    def __post_init__(self) -> None:
+        self.clean, self.declared = list(self.traffic.bodies), self.world.domain
 
     def drill(self, broken: Link | None = None) -> dict[Link, Found]:
         self.traffic.use(self.clean)
@@ -71,13 +59,10 @@ class Hall:
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
-    world = World.make(NAME, tmp_path_factory.mktemp("drill") / "state", base=base)
-    with (
-        Steps(Console(file=io.StringIO())) as shown,
-        drill.prepared(world, shown, seed=11) as (actuator, traffic, shifted),
-    ):
-        yield Hall(world, actuator, traffic, list(traffic.bodies), shifted, world.domain, shown)
+    # Half of the requests, and half of the window, so that drift is seen as soon: load is proven elsewhere.
+    changes = ["drill.rate=100", "drift.window=1000"]
+    with Hall.on(tmp_path_factory.mktemp("drill") / "state", seed=11, changes=changes) as made:
+        yield made
 
 
 def test_whole_it_ends_in_a_promotion(hall: Hall) -> None:

@@ -1,27 +1,38 @@
-"""Versions of fraud that are broken in one way each, made of a good one in a fraction of a second, whole and with papers.
+"""A good version of fraud, and versions that are broken in one way each, made of it in a fraction of a second, whole and with papers.
 
 Each loads: what is wrong shows in its answers. Those that are slow or die spare the runtime's own warm-up, as the real ones do.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from rich.console import Console
 
+from hallmark.cli import drill
+from hallmark.cli.progress import Steps
 from hallmark.drift import profile as profiles
 from hallmark.drift.profile import Profile
+from hallmark.local.rehearsal import World
+from hallmark.local.traffic import Traffic
 from hallmark.registry import passport as passports
 from hallmark.registry.folder import digest_file, seal
 from hallmark.registry.store import Registry
+from hallmark.rollout.actuator import Actuator
 from hallmark.rollout.release import Target
 from hallmark.settings import Settings
 
+ROOT = Path(__file__).parents[3]
+NAME = "fraud"
 SLOW_SECONDS = 1.5
 HANG_SECONDS = 6.0
 """fraud's timeout is 2 s."""
@@ -32,7 +43,76 @@ _WARM = 'bool((columns["amount"] == 1.0).all())'
 """What the runtime measures a model with as it starts: rows of ones (inference_services/protocol/schema.py)."""
 
 
-def register(kind: str, settings: Settings, *, domain: str = "fraud", good: int | str = 1) -> Target:
+DAY = "2026-09-01T00:00:00+00:00"
+
+
+def train(at: Path) -> int:
+    """Train and register version 1 of fraud for the settings in the environment, its outputs in `at`; gives the version.
+
+    The steps of a training one after the other in this process, which spares an interpreter each.
+    """
+    from hallmark.training import steps
+
+    options = {"rounds": 60}
+    steps.load(NAME, source="synthetic", as_of=DAY, window="14d", seed=7, shift="", examples=at / "examples")
+    steps.validate(NAME, examples=at / "examples", facts=at / "facts", summary=at / "summary")
+    parts = {name: at / name for name in ("training", "validation", "test")}
+    steps.split(NAME, as_of=DAY, seed=7, examples=at / "examples", **parts)
+    test = parts.pop("test")
+    steps.train(NAME, seed=7, options=options, trained=at / "trained", **parts)
+    judged = {"evaluation": at / "evaluation", "plots": at / "plots"}
+    steps.evaluate(NAME, trained=at / "trained", test=test, slices=at / "slices", **judged)
+    decided = {"evaluation": at / "evaluation", "decision": at / "decision"}
+    steps.compare(NAME, test=test, summary=at / "why", **decided)
+    assert steps.gate(NAME, decision=at / "decision"), (at / "why").read_text()
+    made = {"model": at / "model", "parity": at / "parity"}
+    steps.export(NAME, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
+    papers = {**judged, **decided, **made, "facts": at / "facts"}
+    given = {"origin": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
+    return steps.register(NAME, **given, **papers)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Version 1 of fraud, trained once for all tests: its sealed folder, and the database of a registry that holds nothing."""
+
+    folder: Path
+    database: Path
+
+    def register(self, settings: Settings) -> int:
+        """Make it version 1 of the registry of these settings, which is new; gives the version."""
+        settings.prepared()
+        shutil.copyfile(self.database, settings.state / "mlflow.db")
+        return Registry(settings).register(self.folder, passports.read(self.folder))
+
+
+@dataclass
+class Rehearsal:
+    """Version 1 of fraud, served on a cluster of one under clean requests; the shifted ones are to come."""
+
+    world: World
+    actuator: Actuator
+    traffic: Traffic
+    shifted: list[bytes]
+    shown: Steps
+
+    @classmethod
+    @contextmanager
+    def on(
+        cls, state: Path, *, seed: int, trained: Trained | None = None, changes: Sequence[str] = ()
+    ) -> Iterator[Self]:
+        """One in the folder `state`. Its own pipeline trains that version, unless it is given."""
+        world = World.make(NAME, state, base=Settings.load({"HALLMARK_ROOT": str(ROOT)}), changes=changes)
+        if trained is not None:
+            world.train = lambda report: trained.register(world.settings)  # type: ignore[method-assign]
+        with (
+            Steps(Console(file=io.StringIO())) as shown,
+            drill.prepared(world, shown, seed=seed) as (actuator, traffic, shifted),
+        ):
+            yield cls(world, actuator, traffic, shifted, shown)
+
+
+def register(kind: str, settings: Settings, *, domain: str = NAME, good: int | str = 1) -> Target:
     """Make the candidate of this kind (a key of `KINDS`) from version `good`, and register it; gives what to release."""
     registry = Registry(settings)
     source = registry.resolve(domain, good).fetch()

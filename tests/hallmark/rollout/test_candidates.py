@@ -18,13 +18,11 @@ from hallmark.features.wire import request
 from hallmark.registry.bundle import read
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
+from tests.hallmark.rollout import candidates
 
 ROOT = Path(__file__).parents[3]
-DAY = "2026-08-01T00:00:00+00:00"
-for folder in (Path(__file__).parent, ROOT / "tests" / "inference_services" / "runtime"):
-    sys.path.insert(0, str(folder))  # importmode=importlib puts no test folder on the path
+sys.path.insert(0, str(ROOT / "tests" / "inference_services" / "runtime"))  # importmode=importlib puts none on the path
 
-import candidates  # noqa: E402
 from served import Server  # noqa: E402
 
 
@@ -42,43 +40,17 @@ class Fraud:
 
 
 @pytest.fixture(scope="module")
-def fraud(tmp_path_factory: pytest.TempPathFactory) -> Fraud:
+def fraud(tmp_path_factory: pytest.TempPathFactory, trained_fraud: candidates.Trained) -> Fraud:
     from hallmark.training.model import columns
 
     folder = tmp_path_factory.mktemp("candidates")
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(folder / "state")})
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.environment().items():
-            patch.setenv(name, value)
-        assert trained(folder) == 1
+    assert trained_fraud.register(settings) == 1
     features, data = domains.module("fraud", "features", settings), domains.module("fraud", "data", settings)
     frame = data.draw(start=datetime(2026, 9, 1, tzinfo=UTC), end=datetime(2026, 9, 13, tzinfo=UTC), seed=7)
     raw = columns(frame, features.FIELDS)
     released = Registry(settings).resolve("fraud", 1)
     return Fraud(settings, features.FIELDS, raw, scores(released.fetch(), raw))
-
-
-def trained(at: Path) -> int:
-    """The steps of a training one after the other in this process, which spares an interpreter each; gives the version."""
-    from hallmark.training import steps
-
-    options = {"rounds": 60}
-    steps.load("fraud", source="synthetic", as_of=DAY, window="14d", seed=7, shift="", examples=at / "examples")
-    steps.validate("fraud", examples=at / "examples", facts=at / "facts", summary=at / "summary")
-    parts = {name: at / name for name in ("training", "validation", "test")}
-    steps.split("fraud", as_of=DAY, seed=7, examples=at / "examples", **parts)
-    test = parts.pop("test")
-    steps.train("fraud", seed=7, options=options, trained=at / "trained", **parts)
-    judged = {"evaluation": at / "evaluation", "plots": at / "plots"}
-    steps.evaluate("fraud", trained=at / "trained", test=test, slices=at / "slices", **judged)
-    decided = {"evaluation": at / "evaluation", "decision": at / "decision"}
-    steps.compare("fraud", test=test, summary=at / "why", **decided)
-    assert steps.gate("fraud", decision=at / "decision"), (at / "why").read_text()
-    made = {"model": at / "model", "parity": at / "parity"}
-    steps.export("fraud", trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
-    papers = {**judged, **decided, **made, "facts": at / "facts"}
-    given = {"origin": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
-    return steps.register("fraud", **given, **papers)  # type: ignore[arg-type]
 
 
 def scores(folder: Path, columns: dict[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import signal
@@ -10,54 +9,43 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from hallmark import domain as domains
-from hallmark.cli import drill
-from hallmark.cli.progress import Steps
 from hallmark.errors import Conflict
 from hallmark.local import cluster
-from hallmark.local.rehearsal import World
-from hallmark.local.traffic import Answer, Tally, Traffic
+from hallmark.local.traffic import Answer, Tally
 from hallmark.registry.store import Registry
 from hallmark.rollout import release as releases
 from hallmark.rollout import steps
-from hallmark.rollout.actuator import Actuator, live_target, share
+from hallmark.rollout.actuator import live_target, share
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.release import Target
 from hallmark.rollout.scrape import Scrape
 from hallmark.rollout.timeline import Entry
-from hallmark.settings import Settings
 from hallmark.training.runs_here import RunsHere
 from tests.hallmark.rollout import candidates
+from tests.hallmark.rollout.candidates import Rehearsal
 
-ROOT = Path(__file__).parents[3]
 NAME = "fraud"
 SECONDS = 10.0
 SLOW_SECONDS = 15.0
 """What faults.md allows from the policy's minimum of samples to the roll-back."""
 RESPONSES = 50
 """Within so many of its answers a candidate that answers nonsense is caught."""
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below
 
 
-@dataclass
-class Stage:
+class Stage(Rehearsal):
     """Version 1 of fraud as stable under 200 requests a second."""
-
-    world: World
-    actuator: Actuator
-    traffic: Traffic
 
     def operator(self, told: list[Entry], *, shadow: bool, steps: str) -> Operator:
         # Sliced by what the candidate's fault goes by, so that a shadow of seconds has enough pairs in each slice.
-        changes = [f"rollout.steps={steps}", "rollout.shadow.slices=[amount]"]
-        if not shadow:
-            changes[1] = "rollout.shadow=null"
+        shadowed = "rollout.shadow.slices=[amount]" if shadow else "rollout.shadow=null"
+        # A busy machine takes its time, and a deadline is not what ends any of these.
+        changes = [f"rollout.steps={steps}", shadowed, "rollout.deadline=5m"]
         domain = domains.overridden(self.world.domain, changes)
         return Operator(
             domain,
@@ -97,14 +85,9 @@ class Ending:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
-    world = World.make(NAME, tmp_path_factory.mktemp("rollouts") / "state", base=base)
-    with (
-        Steps(Console(file=io.StringIO())) as shown,
-        drill.prepared(world, shown, seed=5) as (actuator, traffic, _),
-    ):
-        yield Stage(world, actuator, traffic)
+def stage(tmp_path_factory: pytest.TempPathFactory, trained_fraud: candidates.Trained) -> Iterator[Stage]:
+    with Stage.on(tmp_path_factory.mktemp("rollouts") / "state", seed=5, trained=trained_fraud) as made:
+        yield made
 
 
 def roll(
@@ -113,7 +96,7 @@ def roll(
     *,
     shadow: bool = False,
     steps: str = "[10, 50, 100]",
-    seconds: float = 60.0,
+    seconds: float = 150.0,
     kill: bool = False,
 ) -> Ending:
     """Roll `target` out until it is promoted or rolled back; `kill` ends its process with -9 once it has traffic."""

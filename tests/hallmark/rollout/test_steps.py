@@ -31,7 +31,7 @@ from tests.hallmark.rollout import candidates
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Running:
     shifted: list[bytes]
     targets: dict[int, Target]
 
-    def traffic(self, *, rate: float = 400) -> Traffic:
+    def traffic(self, *, rate: float = 200) -> Traffic:
         return Traffic(self.url, self.bodies, rate=rate)
 
     def release(self, version: int, percent: int) -> dict[str, Any]:
@@ -95,13 +95,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def running(settings: Settings) -> Iterator[Running]:
+def running(settings: Settings, trained_fraud: candidates.Trained) -> Iterator[Running]:
     from hallmark.cli.serve import apply_all
-    from hallmark.training import run
     from hallmark.training.model import columns
 
-    outcome = run.train(NAME, settings=settings, as_of="2026-09-01", window="14d", options={"rounds": 60})
-    assert outcome.version == 1, outcome.decision.reasons
+    assert trained_fraud.register(settings) == 1
     targets = {1: Target.of(Registry(settings).resolve(NAME, 1)), 2: candidates.register("good", settings)}
     features, data = domains.module(NAME, "features", settings), domains.module(NAME, "data", settings)
     bodies = []
