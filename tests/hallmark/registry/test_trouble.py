@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 from urllib.request import urlopen
 
 import pytest
@@ -127,22 +128,33 @@ def test_a_promotion_is_whole_where_the_registry_goes_away_right_after_it(
 
 
 RACE = """
-import sys
+import os, sys
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store
 from hallmark.errors import Conflict
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
-registry = Registry(Settings.load())
-registry.versions("toy")
-print("ready", flush=True)
-for line in sys.stdin:
-    expected, version = map(int, line.split())
-    try:
-        registry.alias("toy", "champion", version, expected=expected)
-        print("won", flush=True)
-    except Conflict:
-        print("lost", flush=True)
+
+def race(asked, told):
+    registry = Registry(Settings.load())
+    registry.versions("toy")
+    print("ready", file=told, flush=True)
+    for line in asked:
+        expected, version = map(int, line.split())
+        try:
+            registry.alias("toy", "champion", version, expected=expected)
+            print("won", file=told, flush=True)
+        except Conflict:
+            print("lost", file=told, flush=True)
+
+ends = [int(end) for end in sys.argv[1:]]
+for asked, told in zip(ends[::2], ends[1::2]):
+    if not os.fork():  # a process each, and one import of MLflow for all of them
+        race(os.fdopen(asked), os.fdopen(told, "w"))
+        os._exit(0)
+sys.exit(sum(os.wait()[1] for _ in ends[::2]))
 """
 RACERS, ROUNDS = 4, 100
+Racer = tuple[TextIO, TextIO]
 
 
 @pytest.mark.slow
@@ -153,21 +165,18 @@ def test_fault_15_of_four_promotions_at_once_one_wins_a_hundred_times(settings: 
     registry.alias("toy", CHAMPION, 1)
     (settings.root / "domains").mkdir(exist_ok=True)
     environment = {**os.environ, **settings.environment()}
+    asked, told = ([os.pipe() for _ in range(RACERS)] for _ in range(2))
+    theirs = [end for (reads, _), (_, writes) in zip(asked, told, strict=True) for end in (reads, writes)]
+    process = subprocess.Popen([sys.executable, "-c", RACE, *map(str, theirs)], env=environment, pass_fds=theirs)
+    for end in theirs:
+        os.close(end)
     racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(RACERS)
+        (os.fdopen(writes, "w", buffering=1), os.fdopen(reads))
+        for (_, writes), (reads, _) in zip(asked, told, strict=True)
     ]
 
-    def say(racer: subprocess.Popen[str], text: str) -> None:
-        assert racer.stdin is not None
-        racer.stdin.write(text + "\n")
-        racer.stdin.flush()
-
-    def hear(racer: subprocess.Popen[str]) -> str:
-        assert racer.stdout is not None
-        return racer.stdout.readline().strip()
+    def hear(racer: Racer) -> str:
+        return racer[1].readline().strip()
 
     try:
         assert [hear(racer) for racer in racers] == ["ready"] * RACERS
@@ -176,7 +185,7 @@ def test_fault_15_of_four_promotions_at_once_one_wins_a_hundred_times(settings: 
             order = [racers[(turn + n) % RACERS] for n in range(RACERS)]  # nobody is always asked first
             wanted = {id(racer): (champion + n) % 5 + 1 for n, racer in enumerate(racers)}
             for racer in order:
-                say(racer, f"{champion} {wanted[id(racer)]}")
+                racer[0].write(f"{champion} {wanted[id(racer)]}\n")
             told = [hear(racer) for racer in racers]
             assert sorted(told) == ["lost"] * (RACERS - 1) + ["won"], (turn, told)
             winner = told.index("won")
@@ -185,7 +194,9 @@ def test_fault_15_of_four_promotions_at_once_one_wins_a_hundred_times(settings: 
         assert sum(wins) == ROUNDS
     finally:
         for racer in racers:
-            racer.communicate(timeout=30)
+            for end in racer:
+                end.close()
+        assert process.wait(timeout=30) == 0
 
 
 @pytest.mark.slow
