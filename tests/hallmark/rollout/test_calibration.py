@@ -21,6 +21,7 @@ from hallmark.rollout.policy import Limits, Rollout, Shadow
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 TICK, RATE = 10, 100
 BINS = 20
+ANYWHERE = np.full(BINS, 1 / BINS)
 POLICY = Rollout(steps=(10, 50, 100), dwell="1m", deadline="6h")  # type: ignore[arg-type]
 SHADOW = POLICY.model_copy(
     update={"shadow": Shadow(output="score", threshold=0.5, disagreement=0.01, slices=("price",))}
@@ -57,7 +58,7 @@ class Tally:
 
     def add(self, rng: np.random.Generator, count: int, moved: float) -> None:
         high = rng.binomial(count, moved)
-        self.bins += rng.multinomial(count - high, np.full(BINS, 1 / BINS))
+        self.bins += rng.multinomial(count - high, ANYWHERE)
         self.bins[-1] += high
 
 

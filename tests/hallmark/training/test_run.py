@@ -333,6 +333,7 @@ def test_a_full_disk_fails_cleanly_and_the_next_run_works(small_disk: Settings) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
     fresh: Settings, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
