@@ -31,6 +31,8 @@ from tests.hallmark.rollout import candidates
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
+PATIENCE = 300.0
+"""Seconds in which answers come on a machine that has other things to do; how many are waited for is said each time."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below
 
 
@@ -132,13 +134,13 @@ def at_rest(running: Running) -> Running:
 
 def test_a_candidate_takes_over_step_by_step_and_no_request_fails(at_rest: Running) -> None:
     with at_rest.traffic() as traffic:
-        traffic.next(100, seconds=30)
+        traffic.next(100, seconds=PATIENCE)
         at_rest.release(2, 10)
-        ten = traffic.next(1500, seconds=60)
+        ten = traffic.next(1500, seconds=PATIENCE)
         at_rest.release(2, 50)
-        fifty = traffic.next(3000, seconds=60)
+        fifty = traffic.next(3000, seconds=PATIENCE)
         at_rest.promote()
-        everything = traffic.next(200, seconds=30)
+        everything = traffic.next(200, seconds=PATIENCE)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
     assert ten.shares["canary"] == pytest.approx(10, abs=3)
     assert fifty.shares["canary"] == pytest.approx(50, abs=3)
@@ -151,9 +153,9 @@ def test_a_candidate_takes_over_step_by_step_and_no_request_fails(at_rest: Runni
 def test_a_rollback_loses_no_request_and_rests_on_the_good_version(at_rest: Running) -> None:
     at_rest.release(2, 50)
     with at_rest.traffic() as traffic:
-        traffic.next(200, seconds=30)
+        traffic.next(200, seconds=PATIENCE)
         assert at_rest.rollback() == at_rest.targets[1]
-        after = traffic.next(200, seconds=30)
+        after = traffic.next(200, seconds=PATIENCE)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
     assert after.shares == {"stable": 100}
     assert releases.read(NAME, at_rest.settings) == Release(stable=at_rest.targets[1])
@@ -165,7 +167,7 @@ def test_a_promoted_version_can_be_rolled_back_too(at_rest: Running) -> None:
     at_rest.promote()
     with at_rest.traffic() as traffic:
         assert at_rest.rollback() == at_rest.targets[1]
-        traffic.next(100, seconds=30)
+        traffic.next(100, seconds=PATIENCE)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
     assert actuators.live_target(at_rest.live()) == at_rest.targets[1]
 
@@ -182,7 +184,7 @@ def test_fault_11_a_changed_model_gets_no_traffic_and_stable_goes_on(at_rest: Ru
     with at_rest.traffic(rate=50) as traffic:
         with pytest.raises(ModelRefused, match="gets no traffic") as caught:
             steps.release(at_rest.actuator, at_rest.domain, changed, percent=50, settings=at_rest.settings, note=quiet)
-        tally = traffic.next(100, seconds=30)
+        tally = traffic.next(100, seconds=PATIENCE)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
     assert "model.onnx" in caught.value.came
     assert tally.shares == {"stable": 100}
@@ -237,7 +239,7 @@ def test_kubectl_and_the_kserve_sdk_drive_the_same_rollout(at_rest: Running, tmp
         NAME, namespace=NAME, timeout_seconds=30, polling_interval=1
     )
     with at_rest.traffic() as traffic:
-        tally = traffic.next(2500, seconds=60)
+        tally = traffic.next(2500, seconds=PATIENCE)
     assert tally.failed == 0 and tally.shares["canary"] == pytest.approx(25, abs=3)
     at_rest.rollback()
     rendered = files.write(at_rest.settings)
@@ -253,11 +255,11 @@ def test_the_drift_monitor_tells_shifted_orders_from_clean_ones(at_rest: Running
         return verdict.collect(at_rest.actuator, NAME)[0].state
 
     with at_rest.traffic() as traffic:
-        traffic.next(600, seconds=30)
+        traffic.next(600, seconds=PATIENCE)
         eventually(lambda: state() != "INSUFFICIENT")
         assert state() == "OK"
         traffic.use(at_rest.shifted)
-        traffic.next(2000, seconds=60)
+        traffic.next(2000, seconds=PATIENCE)
         eventually(lambda: state() == "DRIFT")
     found = verdict.collect(at_rest.actuator, NAME)
     assert any(column["drifted"] for column in found[0].verdict["columns"])
@@ -274,11 +276,11 @@ def test_the_state_of_the_cluster_survives_a_restart(at_rest: Running) -> None:
     cluster.up(at_rest.settings, port=port)
     eventually(lambda: actuators.gets(25)(at_rest.live()))
     with at_rest.traffic() as traffic:
-        tally = traffic.next(1500, seconds=60)
+        tally = traffic.next(1500, seconds=PATIENCE)
     assert tally.failed == 0 and tally.shares["canary"] == pytest.approx(25, abs=4)
 
 
-def eventually(true: Callable[[], object], *, seconds: float = 30) -> None:
+def eventually(true: Callable[[], object], *, seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"not so after {seconds:g} s"
