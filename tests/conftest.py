@@ -1,10 +1,10 @@
-"""What all tests share: one trained version of fraud, and an order in which the long files do not come last."""
+"""What all tests share: an empty registry, one trained version of fraud, and an order in which the long files do not come last."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,27 +38,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder that `make` fills, by the first worker that needs it. It is for all: copy what it holds, never change it."""
+    from hallmark.files import locked
+
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made, draft = shared / name, shared / f"{name}-draft"
+    with locked(shared / f"{name}.lock", patience=600):
+        if not made.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            make(draft)
+            draft.rename(made)
+    return made
+
+
 @pytest.fixture(scope="session")
-def trained_fraud(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Version 1 of fraud, trained by the first worker that needs it. What it holds is for all: copy it, never change it."""
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a registry that holds nothing, to copy; setting one up takes MLflow 3 s."""
+    from hallmark.registry.store import Registry
+    from hallmark.settings import Settings
+
+    def make(folder: Path) -> None:
+        Registry(Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(folder)}))._client()
+
+    return once(tmp_path_factory, "registry", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def trained_fraud(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Trained:
+    """Version 1 of fraud, to register wherever it is needed."""
     from hallmark.registry.store import Registry
     from hallmark.settings import Settings
     from tests.hallmark.rollout import candidates
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    made, draft = shared / "fraud", shared / "fraud-draft"
-    with (shared / "fraud.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.is_dir():
-            shutil.rmtree(draft, ignore_errors=True)
-            settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(draft / "state")})
-            with pytest.MonkeyPatch.context() as patch:
-                for name, value in settings.environment().items():
-                    patch.setenv(name, value)
-                Registry(settings.prepared())._client()
-                shutil.copyfile(settings.state / "mlflow.db", draft / "empty.db")
-                assert candidates.train(draft) == 1
-            shutil.copytree(Registry(settings).resolve("fraud", 1).fetch(), draft / "version")
-            draft.rename(made)
-    return candidates.Trained(made / "version", made / "empty.db")
+    def make(folder: Path) -> None:
+        state = folder / "state"
+        settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(state)}).prepared()
+        shutil.copyfile(empty_registry, state / "mlflow.db")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in settings.environment().items():
+                patch.setenv(name, value)
+            assert candidates.train(folder) == 1
+        shutil.copytree(Registry(settings).resolve("fraud", 1).fetch(), folder / "version")
+
+    return candidates.Trained(once(tmp_path_factory, "fraud", make) / "version", empty_registry)

@@ -11,7 +11,6 @@ import pytest
 
 from hallmark.registry.folder import seal
 from hallmark.registry.passport import Champion, Code, Facts, Passport, Request
-from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training.evaluate import Slice
 from hallmark.training.export import Parity
@@ -58,20 +57,12 @@ def passport(digest: str, domain: str = "toy") -> Passport:
     )
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of a registry that holds nothing; setting one up takes MLflow 2 s."""
-    settings = at(tmp_path_factory.mktemp("registry"))
-    Registry(settings)._client()
-    return settings.state / "mlflow.db"
-
-
 @pytest.fixture
-def settings(tmp_path: Path, empty: Path) -> Settings:
+def settings(tmp_path: Path, empty_registry: Path) -> Settings:
     """Settings of a registry of this test's own."""
     found = at(tmp_path)
     found.state.mkdir()
-    shutil.copyfile(empty, found.state / "mlflow.db")
+    shutil.copyfile(empty_registry, found.state / "mlflow.db")
     return found
 
 

@@ -47,9 +47,10 @@ def ends(events: list[Event]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Outcome, list[Event]]:
-    """A first run; the tests that only add to what it left share it."""
-    settings = a_root(tmp_path_factory.mktemp("trained"))
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> tuple[Settings, Outcome, list[Event]]:
+    """A first run; the tests that only add to what it left share it. (The two at once below set their registry up as well.)"""
+    settings = a_root(tmp_path_factory.mktemp("trained")).prepared()
+    shutil.copyfile(empty_registry, settings.state / "mlflow.db")
     events: list[Event] = []
     return settings, train(settings, events), events
 
@@ -335,8 +336,9 @@ def test_a_full_disk_fails_cleanly_and_the_next_run_works(small_disk: Settings) 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
-    fresh: Settings, trained: Trained, monkeypatch: pytest.MonkeyPatch
+    fresh: Settings, trained: Trained, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copyfile(empty_registry, fresh.prepared().state / "mlflow.db")
     monkeypatch.setattr(process, "PAUSE", 0.002)  # so that the gate, which takes 40 ms, is killed within it
     for number, step in enumerate(STEPS):
         events: list[Event] = []
