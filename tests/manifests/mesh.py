@@ -40,27 +40,28 @@ class Sidecar:
     def __init__(self, objects: Iterable[Object], pod: Pod) -> None:
         mine = [each for each in objects if each["metadata"].get("namespace") == pod.namespace and _selects(each, pod)]
         policies = [each["spec"] for each in mine if each["kind"] == "AuthorizationPolicy"]
-        self._denying = [spec for spec in policies if spec.get("action") == "DENY"]
-        self._allowing = [spec for spec in policies if spec.get("action", "ALLOW") == "ALLOW"]
-        if len(self._denying) + len(self._allowing) != len(policies):
+        self.denying = [spec for spec in policies if spec.get("action") == "DENY"]
+        self.allowing = [spec for spec in policies if spec.get("action", "ALLOW") == "ALLOW"]
+        if len(self.denying) + len(self.allowing) != len(policies):
             raise ValueError("only ALLOW and DENY are known here")
         self._peers = [each["spec"] for each in mine if each["kind"] == "PeerAuthentication"]
-        self._issuers = {
-            rule["issuer"]
-            for each in mine
-            if each["kind"] == "RequestAuthentication"
-            for rule in each["spec"]["jwtRules"]
-        }
+        self.tokens = [
+            rule for each in mine if each["kind"] == "RequestAuthentication" for rule in each["spec"]["jwtRules"]
+        ]
+
+    def mode(self, port: int) -> str:
+        """STRICT where a caller without a certificate is turned away."""
+        return _tls(self._peers, port)
 
     def admits(self, request: Request) -> bool:
         """Does it hand the request on?"""
-        if not request.principal and _tls(self._peers, request.port) == "STRICT":
+        if not request.principal and self.mode(request.port) == "STRICT":
             return False
-        claims = request.claims if request.issuer in self._issuers else {}
-        if any(_fits(rule, request, claims) for spec in self._denying for rule in spec.get("rules") or []):
+        claims = request.claims if request.issuer in [rule["issuer"] for rule in self.tokens] else {}
+        if any(_fits(rule, request, claims) for spec in self.denying for rule in spec.get("rules") or []):
             return False
-        return not self._allowing or any(
-            _fits(rule, request, claims) for spec in self._allowing for rule in spec.get("rules") or []
+        return not self.allowing or any(
+            _fits(rule, request, claims) for spec in self.allowing for rule in spec.get("rules") or []
         )
 
 
