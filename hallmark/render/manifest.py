@@ -24,14 +24,14 @@ class Block(str):
     """Text of several lines that stays so in the file (`|`), such as a dashboard's JSON: a change of it reads line by line."""
 
 
-class _Plain(yaml.SafeDumper):
+class _Plain(yaml.CSafeDumper):
     """No anchors: what stands twice is written twice, so that a file can be read and patched from the top down."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _block(dumper: yaml.SafeDumper, text: Block) -> yaml.ScalarNode:
+def _block(dumper: _Plain, text: Block) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
 
 
