@@ -18,7 +18,7 @@ JOB_LABEL = "hallmark.dev/job"
 ACCELERATOR = "nvidia.com/gpu"
 TRACKING = "mlflow"
 """The ConfigMap and the Secret of a tenant that say where MLflow is and who asks."""
-TRACKING_CONFIG = ("MLFLOW_TRACKING_URI",)
+TRACKING_CONFIG = ("MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
 TRACKING_SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 IMAGE_VARIABLE = "HALLMARK_IMAGE"
 """Tells the step that trains which image it runs, so that the nodes of a distributed training run the same."""

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from hallmark import domain as domains
+from hallmark.section import amount
 from hallmark.settings import Settings
+from hallmark.training import pods
 from pipelines import training
 
 ROOT = Path(__file__).parents[2]
@@ -219,10 +221,10 @@ def platform(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", domains.names(settings(ROOT)))
 def test_every_step_says_who_it_is_where_it_runs_and_for_how_long(name: str, tmp_path: Path) -> None:
     spec = compiled(tmp_path, name)
-    declared, pods = domains.load(name, settings(ROOT)), platform(tmp_path)
-    assert set(pods) == set(spec["deploymentSpec"]["executors"])
+    declared, found = domains.load(name, settings(ROOT)), platform(tmp_path)
+    assert set(found) == set(spec["deploymentSpec"]["executors"])
     timeout = declared.training.timeout.total_seconds()
-    for step, pod in pods.items():
+    for step, pod in found.items():
         assert pod["podMetadata"]["labels"]["hallmark.dev/domain"] == name
         assert pod["securityContext"] == {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
         assert {"volumeName": "scratch", "mountPath": "/tmp"} in pod["emptyDirMounts"]
@@ -231,6 +233,54 @@ def test_every_step_says_who_it_is_where_it_runs_and_for_how_long(name: str, tmp
         asks = step in ("exec-compare", "exec-quantize", "exec-register")
         assert [each["configMapName"] for each in pod.get("configMapAsEnv", [])] == ["mlflow"] * asks, step
         assert [each["secretName"] for each in pod.get("secretAsEnv", [])] == ["mlflow"] * asks, step
+
+
+@pytest.mark.parametrize("name", domains.names(settings(ROOT)))
+def test_what_the_steps_ask_of_their_tenant_is_there(name: str, tmp_path: Path) -> None:
+    """Names and keys of ConfigMaps and Secrets, what one container may be, and what the whole namespace may use."""
+    spec = compiled(tmp_path, name)
+    path = ROOT / "manifests" / "tenants" / f"{name}.yaml"
+    there = [each for each in yaml.safe_load_all(path.read_text()) if each]
+    maps = {each["metadata"]["name"]: set(each["data"]) for each in there if each["kind"] == "ConfigMap"}
+    secrets = {
+        each["spec"]["target"]["name"]: {item["secretKey"] for item in each["spec"]["data"]}
+        for each in there
+        if each["kind"] == "ExternalSecret"
+    }
+    for pod in platform(tmp_path).values():
+        for each in pod.get("configMapAsEnv", []):
+            assert {key["configMapKey"] for key in each["keyToEnv"]} <= maps[each["configMapName"]]
+        for each in pod.get("secretAsEnv", []):
+            assert {key["secretKey"] for key in each["keyToEnv"]} <= secrets[each["secretName"]]
+    accounts = {each["metadata"]["name"] for each in there if each["kind"] == "ServiceAccount"}
+    assert "pipeline" in accounts
+    training = domains.load(name, settings(ROOT)).training
+    queues = {each["metadata"]["name"] for each in there if each["kind"] == "LocalQueue"}
+    assert ("training" in queues) >= (training.gpu > 0 or training.nodes > 1)
+    if training.nodes > 1:
+        (between,) = [
+            each["spec"]["podSelector"]["matchLabels"]
+            for each in there
+            if (each["kind"], each["metadata"]["name"]) == ("NetworkPolicy", "training")
+        ]
+        assert between.items() <= pods.labels(name, "training").items()
+        rules = [rule for each in there if each["kind"] == "Role" for rule in each["rules"]]
+        mine = [set(rule["verbs"]) for rule in rules if "trainjobs" in rule["resources"]]
+        assert {"get", "create", "delete"} in mine
+    (most,) = [
+        limit["max"]
+        for each in there
+        if each["kind"] == "LimitRange"
+        for limit in each["spec"]["limits"]
+        if limit["type"] == "Container"
+    ]
+    resources = [each["container"]["resources"] for each in spec["deploymentSpec"]["executors"].values()]
+    quota = domains.load(name, settings(ROOT)).quota
+    for each in resources:
+        assert amount(each["resourceCpuLimit"]) <= amount(most["cpu"])
+        assert amount(each["resourceMemoryLimit"]) <= amount(most["memory"])
+    largest = max(amount(each["resourceMemoryLimit"]) for each in resources)
+    assert largest + training.nodes * amount(training.memory) <= amount(quota.memory)
 
 
 def test_what_asks_others_is_tried_again_and_nothing_else(spec: dict[str, Any]) -> None:
