@@ -120,18 +120,20 @@ def healthy(domain: str, *, edge: str = "50", minutes: int = MINUTES) -> dict[st
 
 @dataclass(frozen=True)
 class Case:
-    """Series, and the alerts that fire at a time: exactly these. `said` are what their summaries hold."""
+    """Series, and the alerts that fire at a time: exactly these.
+
+    said: alert -> the labels of its series and its summary, word for word.  values: expressions, and what they are then (a sum without labels).
+    """
 
     why: str
     series: Mapping[str, str]
     at: str
     fires: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
+    said: Mapping[str, tuple[Mapping[str, str], str]] = field(default_factory=dict)
     domains: tuple[Domain, ...] = field(default_factory=lambda: (declared("fraud"),))
     platform: bool = False
     step: str = "1m"
     values: Mapping[str, float] = field(default_factory=dict)
-    """Expressions and what they are then; NaN is written as no value."""
 
 
 def rules_of(case: Case) -> list[Json]:
@@ -156,12 +158,25 @@ def run(case: Case, folder: Path) -> None:
                 "interval": case.step,
                 "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
                 "promql_expr_test": tests,
+                "alert_rule_test": [_told(case, name, *said) for name, said in case.said.items()],
             }
         ],
     }
     (folder / "test.yaml").write_text(json.dumps(content))
     told = subprocess.run(["promtool", "test", "rules", "test.yaml"], cwd=folder, capture_output=True, text=True)
     assert told.returncode == 0, f"{case.why}\n{told.stdout}{told.stderr}"
+
+
+def _told(case: Case, name: str, labels: Mapping[str, str], summary: str) -> Json:
+    long = next((word.split()[-1] for word in case.fires if word.startswith(name)), "")
+    (rule,) = (
+        rule for rule in alerts_of(rules_of(case)) if rule["alert"] == name and rule["labels"].get("long", long) == long
+    )
+    expected = {
+        "exp_labels": {**labels, **rule["labels"]},
+        "exp_annotations": {**rule["annotations"], "summary": summary},
+    }
+    return {"eval_time": case.at, "alertname": name, "exp_alerts": [expected]}
 
 
 def _sample(told: str) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,13 @@ CASES = (
         "34m",
     ),
     # Service levels.
-    Case("one in ten fails", FRAUD | {FAILED: "0+60x140"}, "12m", ("AvailabilityBurns page fraud 1h",)),
+    Case(
+        "one in ten fails",
+        FRAUD | {FAILED: "0+60x140"},
+        "12m",
+        ("AvailabilityBurns page fraud 1h",),
+        said={"AvailabilityBurns": ({}, "fraud: 9.091% of requests fail")},
+    ),
     Case("one in twenty-five fails", FRAUD | {FAILED: "0+25x140"}, "25m", ("AvailabilityBurns page fraud 6h",)),
     Case("one in a hundred fails", FRAUD | {FAILED: "0+6x140"}, "80m", ("AvailabilityBurns ticket fraud 3d",)),
     Case("one in a thousand may fail", FRAUD | {FAILED: "0+0.6x140"}, "90m"),
@@ -102,7 +109,13 @@ CASES = (
         ("AvailabilityBurns page fraud 1h",),
         domains=(LENIENT,),
     ),
-    Case("three in ten are late", FRAUD | {WITHIN: "0+420x140"}, "12m", ("LatencyBurns page fraud 1h",)),
+    Case(
+        "three in ten are late",
+        FRAUD | {WITHIN: "0+420x140"},
+        "12m",
+        ("LatencyBurns page fraud 1h",),
+        said={"LatencyBurns": ({}, "fraud: 30% of answers take longer than 50 ms")},
+    ),
     Case(
         "Prometheus 3 writes whole edges as 50.0",
         without(FRAUD, 'le="50"') | {times("fraud", "50.0"): "0+420x140"},
@@ -119,15 +132,28 @@ CASES = (
         FRAUD | {runtime("fraud", "refused_total", reason="overloaded"): "0+30x140"},
         "12m",
         ("ModelRefuses ticket fraud",),
+        said={"ModelRefuses": ({}, "fraud: the model server refuses 4.762% of requests because it is full")},
     ),
     Case(
         "answers are NaN",
         FRAUD | {runtime("fraud", "refused_total", reason="model"): "0+5x140"},
         "25m",
         ("InvalidAnswers ticket fraud",),
+        said={
+            "InvalidAnswers": (
+                {"revision": "fraud-predictor-00001"},
+                "fraud: fraud-predictor-00001 gives NaN or broken answers to 0.8264% of requests",
+            )
+        },
     ),
     Case("one broken answer is none", FRAUD | {runtime("fraud", "refused_total", reason="model"): "0x10 1x130"}, "15m"),
-    Case("no pod is ready", FRAUD | {replicas("fraud"): "2x10 0x130"}, "15m", ("NoPredictorReady page fraud",)),
+    Case(
+        "no pod is ready",
+        FRAUD | {replicas("fraud"): "2x10 0x130"},
+        "15m",
+        ("NoPredictorReady page fraud",),
+        said={"NoPredictorReady": ({}, "fraud: no pod of the model is ready, every request fails")},
+    ),
     Case(
         "a new revision's pods stand for the old one's",
         FRAUD | {replicas("fraud"): "0x140", replicas("fraud", "fraud-v2-predictor"): "2x140"},
@@ -154,6 +180,12 @@ CASES = (
         "6h",
         ("DriftLasts ticket fraud",),
         step="1h",
+        said={
+            "DriftLasts": (
+                {"variant": "fraud-predictor-00001"},
+                "fraud: fraud-predictor-00001 has been drifting for 5h",
+            )
+        },
     ),
     Case("drift that it still has time for", days(2, FRAUD) | {VERDICTS["DRIFT"]: "1x48"}, "4h", step="1h"),
     Case(
@@ -163,7 +195,13 @@ CASES = (
         ("DriftLasts ticket fraud",),
         domains=(BY_HAND,),
     ),
-    Case("no verdict for hours with thousands of requests", FRAUD | UNDECIDED, "75m", ("DriftUnknown ticket fraud",)),
+    Case(
+        "no verdict for hours with thousands of requests",
+        FRAUD | UNDECIDED,
+        "75m",
+        ("DriftUnknown ticket fraud",),
+        said={"DriftUnknown": ({}, "fraud: nobody can say whether its requests drift, with 45k of them in six hours")},
+    ),
     Case(
         "a monitor that does not answer gives none either",
         without(FRAUD, "hallmark_drift"),
@@ -180,12 +218,19 @@ CASES = (
         FRAUD | {drift("fraud", "captured_ratio"): "0.9x140"},
         "20m",
         ("CaptureLost ticket fraud",),
+        said={
+            "CaptureLost": (
+                {"variant": "fraud-predictor-00001"},
+                "fraud: only 90% of the served requests reach the drift monitor",
+            )
+        },
     ),
     Case(
         "a tenth is dropped",
         FRAUD | {runtime("fraud", "capture_dropped_total", reason="full"): "0+60x140"},
         "20m",
         ("CaptureLost ticket fraud",),
+        said={"CaptureLost": ({}, "fraud: only 90% of the served requests reach the drift monitor")},
     ),
     Case(
         "a lull in the traffic is no loss",
@@ -198,6 +243,7 @@ CASES = (
         "20m",
         ("InputsStale ticket fraud",),
         domains=(FRESH,),
+        said={"InputsStale": ({"variant": "fraud-predictor-00001"}, "fraud: 20% of inputs are older than 5m")},
     ),
     Case(
         "of a domain that asks for no freshness nobody asks it",
@@ -217,6 +263,7 @@ CASES = (
         FRAUD | {watch("fraud", "rollout_deadline_timestamp_seconds"): "3600x140"},
         "75m",
         ("RolloutStuck page fraud",),
+        said={"RolloutStuck": ({}, "fraud: a rollout is 15m 0s over its deadline, and not rolled back")},
     ),
     Case("one that is not over it", FRAUD | {watch("fraud", "rollout_deadline_timestamp_seconds"): "3600x140"}, "65m"),
     Case(
@@ -249,6 +296,7 @@ CASES = (
         "52h",
         ("RetrainingOverdue ticket fraud",),
         step="1h",
+        said={"RetrainingOverdue": ({}, "fraud: no new version for 2d 4h 0m 0s")},
     ),
     Case("one night without is none", days(3, FRAUD), "47h", step="1h"),
     # The platform.
@@ -271,6 +319,7 @@ CASES = (
         ("ManyDomainsFail page", *(f"AvailabilityBurns page {domain} 1h" for domain in ("fraud", "pricing", "search"))),
         domains=THREE,
         platform=True,
+        said={"ManyDomainsFail": ({}, "3 domains fail more than one request in ten")},
     ),
     Case(
         "MLflow is gone",
@@ -282,12 +331,48 @@ CASES = (
     Case("no part of the platform is there yet", FRAUD, "90m", platform=True),
 )
 FAILING = {named("resource_manager_workflow_runs_failed", profile="fraud", workflow="a"): "0x2 1x8"}
+CANARY = istio("fraud", revision="fraud-predictor-00002", response_code="200")
+TELLS = {watch("fraud", "rollout_revision", variant="canary", revision="fraud-predictor-00002"): "1x140"}
+SHARE = 'sum(hallmark:variant_requests:rate5m{variant="canary"}) / sum(hallmark:variant_requests:rate5m)'
+BAD = 'round(sum(hallmark:variant_errors:ratio_rate5m{variant="canary"}), 0.001)'
+VARIANTS = (
+    Case(
+        "a candidate's share and its failures are its own",
+        FRAUD | TELLS | {CANARY: "0+195x140", CANARY.replace('"200"', '"503"'): "0+5x140"},
+        "8m",
+        values={SHARE: 0.25, BAD: 0.025, 'sum(hallmark:variant_errors:ratio_rate5m{variant="stable"})': 0},
+    ),
+    Case(
+        "two watches that name a revision differently spoil no rule",
+        FRAUD
+        | TELLS
+        | {CANARY: "0+200x140"}
+        | {name.replace("canary", "stable").replace("watch-1", "watch-2"): values for name, values in TELLS.items()},
+        "8m",
+        values={"sum(hallmark:variant_requests:rate5m)": 800 / 60, "sum(hallmark:requests:rate5m)": 800 / 60},
+    ),
+    Case(
+        "without a watch revisions are counted and nothing else is spoilt",
+        without(FRAUD, "rollout_") | {CANARY: "0+200x140"},
+        "8m",
+        values={
+            "sum(hallmark:requests:rate5m)": 800 / 60,
+            'sum(hallmark:requests:rate5m{revision="fraud-predictor-00002"})': 200 / 60,
+        },
+    ),
+)
 HOURS = (
     Case(
         "a training has waited for five hours",
         {named("kueue_pending_workloads", cluster_queue="training", status="active"): "2x10"},
         "5h",
         ("TrainingQueued ticket",),
+        said={
+            "TrainingQueued": (
+                {"cluster_queue": "training", "status": "active"},
+                "2 trainings have waited in Kueue for hours (active)",
+            )
+        },
     ),
     Case(
         "one that came in turn",
@@ -304,6 +389,7 @@ HOURS = (
         },
         "2h",
         ("GpuPodsPending ticket",),
+        said={"GpuPodsPending": ({"namespace": GPU}, "authentication: 1 pods wait for a GPU")},
     ),
     Case(
         "pods that wait for something else",
@@ -320,8 +406,15 @@ HOURS = (
         {named("DCGM_FI_DEV_XID_ERRORS", Hostname="n1", gpu="0", UUID="u"): "0 79x9"},
         "2h",
         ("GpuFaulty ticket",),
+        said={"GpuFaulty": ({"Hostname": "n1", "gpu": "0"}, "GPU 0 of n1 reports XID 79")},
     ),
-    Case("a pipeline run failed", FAILING, "2h", ("PipelineRunFails ticket",)),
+    Case(
+        "a pipeline run failed",
+        FAILING,
+        "2h",
+        ("PipelineRunFails ticket",),
+        said={"PipelineRunFails": ({"profile": "fraud"}, "fraud: 1 pipeline runs failed within an hour")},
+    ),
     Case("one that failed before", FAILING, "3h"),
     Case(
         "a run of another name failed for the first time",
@@ -338,20 +431,14 @@ def test_exactly_the_right_alerts_fire(case: Case, tmp_path: Path) -> None:
     run(case, tmp_path)
 
 
+@pytest.mark.parametrize("case", VARIANTS, ids=lambda case: case.why)
+def test_what_is_recorded_by_variant(case: Case, tmp_path: Path) -> None:
+    run(case, tmp_path)
+
+
 @pytest.mark.parametrize("case", HOURS, ids=lambda case: case.why)
 def test_alerts_on_what_domains_share(case: Case, tmp_path: Path) -> None:
-    run(
-        Case(
-            case.why,
-            case.series,
-            case.at,
-            case.fires,
-            domains=(),
-            platform=True,
-            step="30m",
-        ),
-        tmp_path,
-    )
+    run(replace(case, domains=(), platform=True, step="30m"), tmp_path)
 
 
 def test_every_alert_fires_in_a_case() -> None:
