@@ -410,3 +410,24 @@ def unknown_key(service: Service, world: World) -> Iterator[Hit]:
                 yield service.hit(
                     f"{'.'.join(map(str, path))} has no {key}{f': {near[0]}?' if near else ''}", *path, key
                 )
+
+
+@rule(
+    "HM121",
+    "A model without what the schema asks for",
+    on=Service,
+    reason="the CRD wants modelFormat.name, and in a canary's model a name too, before stable's are merged in: rejected",
+    fix="set modelFormat.name; in a canary also name: kserve-container",
+    link=KSERVE + "config/crd/full/serving.kserve.io_inferenceservices.yaml",
+)
+def incomplete(service: Service, world: World) -> Iterator[Hit]:
+    """The CRD of 0.21: required in spec.canary[].predictor.model are modelFormat and name. The name becomes the container's."""
+    for path, component in service.predictors:
+        if path[-1] != "predictor" or "model" not in component:
+            continue
+        model = mapping(component, "model")
+        if not text(model, "modelFormat", "name"):
+            yield service.hit("no modelFormat.name", *path, "model")
+        if path[:2] == ("spec", "canary") and model.get("name") not in (CONTAINER, ""):
+            said = f"the canary's model is called {model['name']}" if "name" in model else "no name in a canary's model"
+            yield service.hit(said, *path, "model", *(["name"] if "name" in model else []))

@@ -197,7 +197,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_judged(house: Path) -> None
 
 def test_the_clusters_kserve_is_read_from_the_application_that_installs_it(house: Path) -> None:
     path = service_of(house)
-    canary = "  canary:\n  - trafficPercent: 10\n    predictor: {name: v2, model: {storageUri: pvc://models/fraud/2}}\n"
+    canary = "  canary:\n  - trafficPercent: 10\n    predictor: {name: v2, model: {name: kserve-container, modelFormat: {name: onnx}, storageUri: pvc://models/fraud/2}}\n"
     path.write_text(SERVICE.replace("Knative", "Standard").replace("spec:\n", f"spec:\n{canary}"), encoding="utf-8")
     application = {
         "apiVersion": "argoproj.io/v1alpha1",

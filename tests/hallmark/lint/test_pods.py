@@ -199,7 +199,17 @@ def test_a_canary_has_what_stable_has_unless_it_says_otherwise() -> None:
     rolled = service()
     rolled["spec"]["predictor"]["name"] = "v1"
     rolled["spec"]["canary"] = [
-        {"trafficPercent": 10, "predictor": {"name": "v2", "model": {"storageUri": "pvc://models/fraud/2"}}}
+        {
+            "trafficPercent": 10,
+            "predictor": {
+                "name": "v2",
+                "model": {
+                    "name": "kserve-container",
+                    "modelFormat": {"name": "onnx"},
+                    "storageUri": "pvc://models/fraud/2",
+                },
+            },
+        }
     ]
     assert codes(rolled, runtime()) == []
     rolled["spec"]["canary"][0]["predictor"]["hostNetwork"] = True

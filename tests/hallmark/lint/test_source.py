@@ -143,13 +143,13 @@ def judged(text: str, shown: str) -> None:
     assert all(1 <= finding.line <= lines + 1 and finding.column >= 1 for finding in found)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ANYTHING, st.sampled_from(["a.yaml", "domain.yaml", "kustomization.yaml"]))
 def test_no_shape_of_data_breaks_a_rule(data: Any, shown: str) -> None:
     judged(yaml.safe_dump(data), shown)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     try:
