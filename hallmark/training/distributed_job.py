@@ -95,7 +95,8 @@ def _pod(domain: Domain) -> dict[str, Any]:
     }
     if on_gpu:
         spec["tolerations"] = [taint.model_dump(exclude_none=True) for taint in pods.GPU_TAINTS]
-    return {"metadata": {"labels": pods.labels(domain.name, "training")}, "spec": spec}
+    labels = {**pods.labels(domain.name, "training"), "sidecar.istio.io/inject": "false"}  # torch chooses its own ports
+    return {"metadata": {"labels": labels}, "spec": spec}
 
 
 class TrainJobs:

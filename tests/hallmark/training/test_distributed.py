@@ -185,6 +185,8 @@ def test_the_nodes_are_what_the_domain_declares() -> None:
     assert job["metadata"]["namespace"] == "authentication"
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "training"
     (part,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    labels = part["template"]["spec"]["template"]["metadata"]["labels"]
+    assert (labels["hallmark.dev/job"], labels["sidecar.istio.io/inject"]) == ("training", "false")
     pod = part["template"]["spec"]["template"]["spec"]
     assert pod["serviceAccountName"] == "pipeline"
     assert pod["nodeSelector"] == {"hallmark.dev/pool": "gpu-training"}
