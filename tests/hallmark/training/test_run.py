@@ -363,13 +363,14 @@ def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_runs_at_once_do_each_step_once_and_register_one_version(fresh: Settings, trained: Trained) -> None:
     outcomes: list[Outcome] = []
     threads = [threading.Thread(target=lambda: outcomes.append(train(fresh))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(600)
     assert [outcome.digest for outcome in outcomes] == [trained[1].digest] * 2
     assert [outcome.version for outcome in outcomes] == [1, 1]
     assert len(Registry(fresh).versions("toy")) == 1

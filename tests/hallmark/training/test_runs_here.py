@@ -41,7 +41,7 @@ def request(key: str, **more: object) -> Request:
     return Request.model_validate(given | more)
 
 
-def ended(runner: Runner, key: str, *, seconds: float = 90) -> Run:
+def ended(runner: Runner, key: str, *, seconds: float = 240) -> Run:
     until = time.monotonic() + seconds
     while (found := runner.find(key, "toy")) is None or found.state == "running":
         assert time.monotonic() < until, found
