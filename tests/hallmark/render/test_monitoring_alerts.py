@@ -64,9 +64,9 @@ BY_HAND = declared("fraud", "retrain.on_drift=false")
 THREE = tuple(declared(name) for name in ("fraud", "pricing", "search"))
 
 CASES = (
-    Case("a healthy domain is quiet", FRAUD, "90m"),
-    Case("one in Standard mode too", without(FRAUD, "istio_requests") | STANDARD, "90m"),
-    Case("a domain that is declared and not released is quiet", {LOOKED: f"0+60x{MINUTES}"}, "90m"),
+    Case("a healthy domain is quiet", FRAUD, "75m"),
+    Case("one in Standard mode too", without(FRAUD, "istio_requests") | STANDARD, "75m"),
+    Case("a domain that is declared and not released is quiet", {LOOKED: f"0+60x{MINUTES}"}, "75m"),
     Case(
         "a gateway's pod that restarts is no outage",
         FRAUD | {OK: "0+600x30 0+600x100", WITHIN: "0+598x30 0+598x100"},
@@ -87,10 +87,10 @@ CASES = (
     ),
     Case("one in twenty-five fails", FRAUD | {FAILED: "0+25x140"}, "25m", ("AvailabilityBurns page fraud 6h",)),
     Case("one in a hundred fails", FRAUD | {FAILED: "0+6x140"}, "80m", ("AvailabilityBurns ticket fraud 3d",)),
-    Case("one in a thousand may fail", FRAUD | {FAILED: "0+0.6x140"}, "90m"),
+    Case("one in a thousand may fail", FRAUD | {FAILED: "0+0.6x140"}, "75m"),
     Case("a burst that ended pages nobody", FRAUD | {FAILED: "0+300x10 3000x130"}, "45m"),
-    Case("the client's mistakes are its own", FRAUD | {istio("fraud", response_code="422"): "0+600x140"}, "90m"),
-    Case("clients that leave say nothing", FRAUD | {istio("fraud", response_code="0"): "0+300x140"}, "90m"),
+    Case("the client's mistakes are its own", FRAUD | {istio("fraud", response_code="422"): "0+600x140"}, "75m"),
+    Case("clients that leave say nothing", FRAUD | {istio("fraud", response_code="0"): "0+300x140"}, "75m"),
     Case(
         "a gRPC status that is the server's fault fails with HTTP 200",
         FRAUD | {istio("fraud", response_code="200", grpc_response_status="14"): "0+100x140"},
@@ -159,7 +159,7 @@ CASES = (
         FRAUD | {replicas("fraud"): "0x140", replicas("fraud", "fraud-v2-predictor"): "2x140"},
         "15m",
     ),
-    Case("scaled to zero and not asked is no outage", scaled_to_zero(GPU), "90m", domains=(declared(GPU),)),
+    Case("scaled to zero and not asked is no outage", scaled_to_zero(GPU), "75m", domains=(declared(GPU),)),
     Case(
         "scaled to zero, asked, and nothing comes up",
         scaled_to_zero(GPU) | {ASKED: "0+0.1x140"},
@@ -211,7 +211,7 @@ CASES = (
     Case(
         "with few requests no verdict is as it should be",
         without(FRAUD, "istio_", "capture_offered") | UNDECIDED | {INSIDE: "0+1x140"},
-        "90m",
+        "75m",
     ),
     Case(
         "a tenth is not captured",
@@ -328,7 +328,7 @@ CASES = (
         ("RegistryGone ticket",),
         platform=True,
     ),
-    Case("no part of the platform is there yet", FRAUD, "90m", platform=True),
+    Case("no part of the platform is there yet", FRAUD, "75m", platform=True),
 )
 FAILING = {named("resource_manager_workflow_runs_failed", profile="fraud", workflow="a"): "0x2 1x8"}
 CANARY = istio("fraud", revision="fraud-predictor-00002", response_code="200")
