@@ -32,25 +32,28 @@ def pod_specs(data: Any) -> Iterator[tuple[Keys, PodSpec]]:
     """
     if text(data, "apiVersion").rpartition("/")[0] in _PATTERNS:
         return
+    skipped = {"status", "data", *(["helm"] if text(data, "kind").startswith("Application") else [])}
+    # A TrainJob lays its parts over the runtime's: without an image they are no containers yet.
+    partial = text(data, "kind") == "TrainJob"
     waiting: list[tuple[Keys, Any]] = [((), data)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, dict):
-            if _is_pod(path, value):
+            if _is_pod(path, value, partial=partial):
                 yield path, value
-            waiting += [((*path, key), item) for key, item in value.items() if key not in {"status", "data"}]
+            waiting += [((*path, key), item) for key, item in value.items() if key not in skipped]
         elif isinstance(value, list):
             waiting += [((*path, index), item) for index, item in enumerate(value)]
 
 
-def _is_pod(path: Keys, value: dict[str, Any]) -> bool:
+def _is_pod(path: Keys, value: dict[str, Any], *, partial: bool) -> bool:
     containers = value.get("containers")
     if not isinstance(containers, list) or not containers:
         return False
     named = all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in containers)
     held = any(isinstance(each, dict) and each.get("image") for each in containers)
     templated = bool(path) and (path[-1] in _HOLDERS or (path[-1] == "spec" and "template" in path[-2:]))
-    return (named or held) and (held or templated)
+    return held or (named and templated and not partial)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,8 @@ def pods(each: Object, world: World) -> Iterator[Pod]:
     whole = each.kind not in {"ServingRuntime", "ClusterServingRuntime"}
     for path, spec in pod_specs(each.data):
         yield _plain(each, path, spec, whole=whole)
+    if each.kind == "TrainJob":
+        yield from _training(each)
 
 
 def _plain(each: Object, path: Keys, spec: PodSpec, *, whole: bool = True) -> Pod:
@@ -140,6 +145,30 @@ def _plain(each: Object, path: Keys, spec: PodSpec, *, whole: bool = True) -> Po
         if isinstance(item, dict)
     )
     return Pod(each, path, spec, containers, whole)
+
+
+def _training(each: Object) -> Iterator[Pod]:
+    """The nodes of a TrainJob that says itself what its pods are: its part of the runtime's pod, under what its trainer says."""
+    trainer = mapping(each.data, "spec", "trainer")
+    runs: dict[str, Any] = {key: trainer[key] for key in ("image", "args", "env") if key in trainer}
+    if "resourcesPerNode" in trainer:
+        runs["resources"] = trainer["resourcesPerNode"]
+    over: Layer = (each.document, (*each.path, "spec", "trainer"), runs)
+    waiting: list[tuple[Keys, Any]] = [(("spec", "runtimePatches"), dig(each.data, "spec", "runtimePatches"))]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            if path[-2:] == ("template", "spec") and any(
+                text(item, "name") == "node" for item in listing(value, "containers")
+            ):
+                plain = _plain(each, path, value)
+                containers = [
+                    Container((*one.layers, over), one.kind) if one.name == "node" else one for one in plain.containers
+                ]
+                yield Pod(each, path, value, tuple(containers))
+            waiting += [((*path, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*path, index), item) for index, item in enumerate(value)]
 
 
 def _component(service: Service, path: Keys, component: dict[str, Any], world: World) -> Pod | None:

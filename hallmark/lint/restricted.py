@@ -217,8 +217,12 @@ def account(pod: Pod, world: World) -> Iterator[Hit]:
     link=_ACCOUNTS,
 )
 def token(pod: Pod, world: World) -> Iterator[Hit]:
-    """A predictor says false; another pod has to say which."""
+    """A predictor says false; another pod has to say which. What its account says, among the files, holds where it does not."""
     found = pod.spec.get("automountServiceAccountToken")
+    account = (pod.owner.namespace, text(pod.spec, "serviceAccountName"))
+    for each in world.of("ServiceAccount") if found is None else []:
+        if (each.namespace, each.name) == account:
+            found = each.get("automountServiceAccountToken")
     serves = pod.service is not None or pod.owner.kind == "LLMInferenceService"
     if pod.whole and not (found is False or (found is True and not serves)):
         yield pod.hit(f"{pod.shown} mounts its token", "automountServiceAccountToken")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 from hallmark import __version__
 from hallmark.lint.catalogue import rules, topic
@@ -76,7 +77,7 @@ def _result(finding: Finding, index: int, seen: Counter[str]) -> dict[str, Any]:
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": _uri(finding.file), "uriBaseId": _ROOT},
+                    "artifactLocation": _place(finding.file),
                     "region": {"startLine": finding.line, "startColumn": finding.column},
                 }
             }
@@ -97,10 +98,11 @@ def _level(severity: Severity) -> str:
     return "error" if severity is Severity.error else "warning"
 
 
-def _uri(file: str) -> str:
-    from urllib.parse import quote
-
-    return quote(file)
+def _place(file: str) -> dict[str, str]:
+    """Relative to the checkout's root, or the whole address of a file that is outside."""
+    if file.startswith("/"):
+        return {"uri": f"file://{quote(file)}"}
+    return {"uri": quote(file), "uriBaseId": _ROOT}
 
 
 def _sentence(text: str) -> str:

@@ -134,6 +134,50 @@ def test_a_pattern_of_a_pod_is_no_pod() -> None:
     assert not list(pod_specs(policy))
 
 
+def test_a_charts_values_and_a_trainjobs_parts_are_no_pods() -> None:
+    values = planted("argoproj.io/v1alpha1", "Application", ("spec", "source", "helm", "valuesObject", "server"), GOOD)
+    parts = {"containers": [{"name": "node", "volumeMounts": []}]}
+    path = (
+        "spec",
+        "runtimePatches",
+        0,
+        "trainingRuntimeSpec",
+        "template",
+        "spec",
+        "replicatedJobs",
+        0,
+        "template",
+        *TEMPLATE,
+    )
+    assert not list(pod_specs(values))
+    assert not list(pod_specs(planted("trainer.kubeflow.org/v1alpha1", "TrainJob", path, parts)))
+
+
+def test_the_nodes_of_a_trainjob_are_judged_with_what_its_trainer_says() -> None:
+    path = (
+        "spec",
+        "runtimePatches",
+        0,
+        "trainingRuntimeSpec",
+        "template",
+        "spec",
+        "replicatedJobs",
+        0,
+        "template",
+        *TEMPLATE,
+    )
+    node = {key: value for key, value in GOOD["containers"][0].items() if key == "securityContext"} | {"name": "node"}
+    job = planted("trainer.kubeflow.org/v1alpha1", "TrainJob", path, {**GOOD, "containers": [node]})
+    limits = {"cpu": "4", "memory": "8Gi"}
+    job["spec"]["trainer"] = {"image": "hallmark/training-python:0.1.0", "resourcesPerNode": {"limits": limits}}
+    assert codes(job) == []
+    job["spec"]["trainer"] = {
+        "image": "hallmark/training-python",
+        "resourcesPerNode": {"limits": {**limits, "nvidia.com/gpu": 1}},
+    }
+    assert codes(job) == ["HM509", "HM512"]
+
+
 def test_a_configmap_that_holds_one_as_data_is_none() -> None:
     assert not list(pod_specs({"apiVersion": "v1", "kind": "ConfigMap", "data": {"spec": GOOD}}))
 
@@ -214,3 +258,20 @@ def test_a_canary_has_what_stable_has_unless_it_says_otherwise() -> None:
     assert codes(rolled, runtime()) == []
     rolled["spec"]["canary"][0]["predictor"]["hostNetwork"] = True
     assert codes(rolled, runtime()) == ["HM504"]
+
+
+def test_what_an_account_says_of_its_token_holds_for_pods_that_do_not_say() -> None:
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "watch", "namespace": "fraud"},
+        "automountServiceAccountToken": False,
+    }
+    silent = {key: value for key, value in GOOD.items() if key != "automountServiceAccountToken"}
+    job = planted("batch/v1", "Job", TEMPLATE, silent)
+    assert codes(job) == ["HM511"]
+    assert codes(job, background=(account,)) == []
+    assert codes(job, background=({**account, "metadata": {"name": "other", "namespace": "fraud"}},)) == [
+        "HM514",
+        "HM511",
+    ]

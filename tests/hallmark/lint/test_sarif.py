@@ -63,6 +63,21 @@ def test_an_empty_report_is_valid_too() -> None:
     ]
 
 
+def test_a_file_inside_is_relative_to_the_root_and_one_outside_has_its_whole_address(tmp_path: Path) -> None:
+    outside = tmp_path / "a b.yaml"
+    outside.write_text((FIXTURES / "HM113-replicas" / "bad.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    report = judge.lint([outside, FIXTURES / "HM113-replicas" / "bad.yaml"], root=FIXTURES)
+    places = [
+        result["locations"][0]["physicalLocation"]["artifactLocation"]
+        for result in checked(report)["runs"][0]["results"]
+        if result["ruleId"] == "HM113"
+    ]
+    assert places == [
+        {"uri": f"file://{tmp_path}/a%20b.yaml"},
+        {"uri": "HM113-replicas/bad.yaml", "uriBaseId": "%SRCROOT%"},
+    ]
+
+
 def fingerprints(text: str) -> list[str]:
     report = Report(findings=tuple(judge.findings(list(documents(text, shown="a b.yaml")))))
     return [
