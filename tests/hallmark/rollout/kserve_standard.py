@@ -37,6 +37,7 @@ class KServe:
         self.others: dict[str, Json] = {}
         self.deployments: dict[str, Json] = {}
         self.routes: list[dict[str, int]] = []
+        self.answers: dict[str, list[Json]] = {}
         self.broken: set[str] = set()
         self.misrouted: list[str] = []
         self.forbidden = False
@@ -224,11 +225,22 @@ class KServe:
                 )
         return found
 
-    def call(self, method: str, path: str, body: Json | None) -> tuple[int, Json]:
+    def _monitor(self, pod: str, what: str, query: str) -> Json:
+        """The drift monitor of a pod: content, and with the answers that a test put there."""
+        revision = next(name for name, each in self.deployments.items() if pod.startswith(f"{name}-{each['uid'][:9]}"))
+        if what == "verdict":
+            return {"variants": {revision: {"state": "OK", "columns": [], "reasons": []}}}
+        after = int(query.partition("after=")[2].partition("&")[0])
+        rows = self.answers.get(revision, [])[after:] if pod.endswith("00000") else []
+        return {"variant": revision, "cursor": after + len(rows), "lost": 0, "rows": rows}
+
+    def call(self, method: str, path: str, body: Json | None, query: str = "") -> tuple[int, Json]:
         with self.lock:
             parts = path.strip("/").split("/")
             if parts[-1] == "pods":
                 return 200, {"items": self.pods()}
+            if parts[-2:-1] == ["proxy"]:
+                return 200, self._monitor(parts[-3].partition(":")[0], parts[-1], query)
             if parts[-2:-1] == ["pods"] and method == "PATCH":
                 if self.forbidden:
                     return 403, {"message": "pods is forbidden"}
@@ -240,8 +252,9 @@ class KServe:
             if method == "GET":
                 return (200, self.others[path]) if path in self.others else (404, {"message": f"{path} not found"})
             where = path if method == "PUT" else f"{path}/{(body or {})['metadata']['name']}"
-            self.others[where] = body or {}
-            return 201, body or {}
+            self.others[where] = made = copy.deepcopy(body or {})
+            self._stamp(made)
+            return 201, made
 
     def _inferenceservice(self, method: str, parts: list[str], body: Json) -> tuple[int, Json]:
         name = parts[-1]
@@ -283,7 +296,8 @@ class KServe:
             def answer(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
-                status, found = kserve.call(self.command, urlsplit(self.path).path, body)
+                where = urlsplit(self.path)
+                status, found = kserve.call(self.command, where.path, body, where.query)
                 data = json.dumps(found).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hallmark import domain as domains
+from hallmark.cli import app
 from hallmark.errors import Conflict, ModelRefused, Refused
 from hallmark.render import inferenceservice
 from hallmark.rollout import marks, standard, steps
 from hallmark.rollout import release as releases
 from hallmark.rollout.actuator import Actuator, gets, live_target, predictor_status, ready, share, variants
-from hallmark.rollout.monitors import Monitors
+from hallmark.rollout.monitors import Monitors, unknown
+from hallmark.rollout.operator import Operator
 from hallmark.rollout.plan import Planned
 from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
@@ -24,6 +28,7 @@ from hallmark.settings import Settings
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
 from kserve_standard import KServe
+from tiny import Clock, Counters, Trainings, Versions
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
@@ -271,6 +276,85 @@ def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
     nothing, gone = (line for line in said["rollback"] if not line.startswith("#"))
     assert '"trafficPercent":0' in nothing and '"spec":{"canary":[]}' in gone
     assert stable.live["metadata"]["resourceVersion"] == version and releases.read(NAME, stable.settings) == before
+
+
+def test_status_shows_both_variants(stable: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stable.release(2, 10)
+    path = tmp_path / "kubeconfig"
+    content = {
+        "clusters": [{"name": "c", "cluster": {"server": stable.kserve.url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert app.main(["status", "--kubeconfig", str(path), "-o", "json"]) == 0
+    rows = {
+        (row["variant"], row["version"], row["percent"], row["ready"]) for row in json.loads(capsys.readouterr().out)
+    }
+    assert rows == {("stable", "1", 90, True), ("canary", "2", 10, True)}
+
+
+class Told:
+    """What the stand-in for metrics asks of a cluster."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    @property
+    def percent(self) -> int | None:
+        return share(self._world.live)
+
+    @property
+    def revisions(self) -> list[str]:
+        return [predictor_status(self._world.live)["latestCreatedRevision"]]
+
+    @property
+    def rolled_out(self) -> str:
+        return str(predictor_status(self._world.live)["latestRolledoutRevision"])
+
+
+@pytest.mark.parametrize(("failing", "ends"), [(0.0, "promote"), (1.0, "rollback")])
+def test_the_watch_decides_in_standard_mode_too(stable: World, failing: float, ends: str) -> None:
+    clock, told, entries = Clock(), Told(stable), []
+    counters = Counters(told)  # type: ignore[arg-type]
+    changes = ["rollout.dwell=2s", "rollout.minimum_samples=100", "rollout.limits.negligible=0.02"]
+    operator = Operator(
+        domains.overridden(stable.domain, changes),
+        actuator=stable.actuator,
+        source=counters,
+        registry=Versions(),  # type: ignore[arg-type]
+        runner=Trainings(),
+        settings=stable.settings,
+        tell=entries.append,
+        fence=1,
+        clock=clock,
+    )
+    assert stable.domain.rollout.shadow, "the policy has a shadow, which nothing could mirror here"
+    operator.begin(target(2))
+    assert share(stable.live) == 10
+    for _ in range(60):
+        counters.serve(200, failing=failing)
+        for revision in (told.rolled_out, *told.revisions):
+            rows = stable.kserve.answers.setdefault(revision, [])
+            for at in range(20):
+                score = {"score": (len(rows) * 37 % 100) / 100}
+                row = {"exchange": f"{len(rows)}", "row": 0, "at": clock().timestamp(), "outputs": score, "label": None}
+                rows.append({**row, "columns": {"amount": 10.0 + at}})
+        clock.sleep(1)
+        operator.tick()
+        if ends in [entry.kind for entry in entries]:
+            break
+    kinds = [entry.kind for entry in entries if entry.kind != "hold"]
+    assert kinds == (["canary", "canary", "promote"] if ends == "promote" else ["canary", "rollback"]), entries[-1].text
+    winner = 2 if ends == "promote" else 1
+    assert (share(stable.live), live_target(stable.live)) == (None, target(winner))
+    assert releases.read(NAME, stable.settings).stable == target(winner) and not stable.kserve.misrouted
+
+
+def test_a_monitor_that_waits_for_its_model_says_so() -> None:
+    assert unknown({"waiting": "nothing is published"})["reasons"] == ["nothing is published"]
+    assert unknown({"variants": {}}) == {"state": "INSUFFICIENT", "rows": 0, "reasons": ["no request was captured yet"]}
 
 
 # Knative mode on a real KServe: its status counts another object's generations.
