@@ -88,7 +88,7 @@ def declared(domain: str) -> Domain:
 
 def release(domain: str) -> Release:
     """A first version, at rest: no rollout is under way."""
-    target = Target(version=3, storageUri=names.storage(domain, "models", "3"), digest="sha256:" + "3" * 64)
+    target = Target(version=3, storageUri=names.storage(domain, "models", "3") + "/", digest="sha256:" + "3" * 64)
     return Release(stable=target)
 
 

@@ -131,6 +131,49 @@ def test_every_application_mends_itself_within_its_project(cluster: str) -> None
         assert "argocd.argoproj.io/sync-wave" in each["metadata"]["annotations"], each["metadata"]["name"]
 
 
+BRINGS = {
+    "cert-manager.io": "cert-manager",
+    "external-secrets.io": "external-secrets",
+    "gateway.networking.k8s.io": "gateway-api",
+    "karpenter.k8s.aws": "karpenter",
+    "karpenter.sh": "karpenter",
+    "kueue.x-k8s.io": "kueue",
+    "kyverno.io": "kyverno",
+    "monitoring.coreos.com": "prometheus",
+    "networking.istio.io": "istio-base",
+    "operator.knative.dev": "knative-operator",
+    "security.istio.io": "istio-base",
+    "serving.kserve.io": "kserve-crd",
+    "telemetry.istio.io": "istio-base",
+}
+"""Which Application brings the kinds of a group."""
+
+
+def wave(each: Object) -> int:
+    return int(each["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0"))
+
+
+def test_what_others_need_comes_in_an_earlier_wave(cluster: str) -> None:
+    built = platform(cluster)
+    named = {each["metadata"]["name"]: wave(each) for each in of_kind(built, "Application")}
+    spaces = {each["metadata"]["name"]: wave(each) for each in of_kind(built, "Namespace")}
+    late: list[tuple[str, ...]] = []
+    for each in built:
+        group, kind, namespace, name = identity(each)
+        if kind not in {"AppProject", "Application", "ApplicationSet"} and namespace:
+            late += [(kind, name, namespace)] if spaces.get(namespace, -99) >= wave(each) else []
+        if kind == "Application" and name != "hallmark":
+            late += [(kind, name)] if spaces.get(each["spec"]["destination"]["namespace"], -99) >= wave(each) else []
+        if ("." in group and not group.endswith(("argoproj.io", "networking.k8s.io", "policy"))) or group in BRINGS:
+            late += [(kind, name, BRINGS[group])] if named[BRINGS[group]] >= wave(each) else []
+            options = each["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-options", "")
+            assert "SkipDryRunOnMissingResource=true" in options or wave(each) == 0, (kind, name)
+    assert not late
+    assert named["cert-manager"] < named["kserve"]
+    assert named["istiod"] < named["istio-ingress"]
+    assert wave(of_kind(built, "ApplicationSet")[0]) > max(named.values())
+
+
 def test_every_namespace_that_is_used_is_made(cluster: str) -> None:
     made = {each["metadata"]["name"] for each in everything(cluster) if each["kind"] == "Namespace"} | {"kube-system"}
     used = {each["metadata"].get("namespace") for each in everything(cluster)} - {None}
