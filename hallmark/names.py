@@ -21,6 +21,8 @@ INGRESS = "istio-ingress"
 GATEWAY = "hallmark"
 """The Gateway in it."""
 KUBEFLOW = "kubeflow"
+MONITOR_PORT = 9191
+"""Where a pod's drift monitor listens. Not 9090 or 9091: Knative's queue-proxy has these in every revision's pod."""
 BUCKET = "hallmark-artifacts"
 """The bucket as the manifests name it; each cluster replaces it by its own."""
 HOST = "hallmark.example"

@@ -35,7 +35,7 @@ HTTP, GRPC = 8080, 8081
 """The model server's own ports: what clients reach in Standard mode, and in Knative mode only Prometheus."""
 QUEUE, QUEUE_H2, QUEUE_SCALING, QUEUE_METRICS = 8012, 8013, 9090, 9091
 """Knative's queue-proxy, beside the model server: requests in two forms, what the autoscaler reads, what Prometheus reads."""
-MONITOR = 9090
+MONITOR = names.MONITOR_PORT
 """The drift monitor."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""

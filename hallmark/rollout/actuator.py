@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
+from hallmark.names import MONITOR_PORT
 from hallmark.render.inferenceservice import Mode, model_of, target_of
 from hallmark.rollout import clusters, marks, standard
 from hallmark.rollout.release import Target
@@ -68,7 +69,7 @@ class Actuator:
         told = [(pod.get("status") or {}).get("conditions") or [] for pod in found]
         return sum(any(one["type"] == "Ready" and one["status"] == "True" for one in each) for each in told)
 
-    def sidecar(self, pod: Object, path: str, *, port: int = 9090, body: Any = None) -> bytes:
+    def sidecar(self, pod: Object, path: str, *, port: int = MONITOR_PORT, body: Any = None) -> bytes:
         """GET `path` of a pod's sidecar through the API server's proxy; POST where there is a `body`, as JSON."""
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         where, _, query = path.partition("?")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hallmark.domain import Drift
 from hallmark.errors import DeclarationError
+from hallmark.names import MONITOR_PORT
 from hallmark.section import validated
 
 
@@ -39,7 +40,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model-dir", type=Path, help="the served model's folder")
     model.add_argument("--published", type=Path, help="where the model's server publishes it; waited for, and followed")
-    parser.add_argument("--port", type=int, default=9090)
+    parser.add_argument("--port", type=int, default=MONITOR_PORT, help="%(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s); a pod needs 0.0.0.0")
     parser.add_argument("--remote-events", action="store_true", help="take events from other hosts too")
     parser.add_argument("--config", type=Path, help="JSON of the domain's drift section; absent: its defaults")

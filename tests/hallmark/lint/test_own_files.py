@@ -28,8 +28,6 @@ STABLE, CANDIDATE = (
 
 
 OPEN = {
-    # The drift monitor's port is queue-proxy's: it moves to another with the runtime, the tenants' scrape and the readers.
-    "HM302 --port=9090 is queue-proxy's port (the autoscaler's metrics)",
     # KServe's schema asks for a name in a canary's model.
     "HM121 no name in a canary's model",
     # Kustomize drops the namespace that manifests/platform/application.yaml would give to each Application.

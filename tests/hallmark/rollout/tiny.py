@@ -67,7 +67,7 @@ class Cluster:
             for r in {self.rolled_out, self.revisions[-1]}
         ]
 
-    def sidecar(self, pod: Json, path: str, *, port: int = 9090, body: Any = None) -> bytes:
+    def sidecar(self, pod: Json, path: str, *, port: int = 9191, body: Any = None) -> bytes:
         revision = pod["metadata"]["name"]
         if path == "verdict":
             found = self.verdicts.get(revision, {"state": "OK", "columns": [], "reasons": []})
