@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from hallmark.lint import declarations, knative, kserve, pipelines, references, restricted, scripts, standard_mode
+from hallmark.lint import (
+    declarations,
+    knative,
+    kserve,
+    pipelines,
+    references,
+    restricted,
+    revision,
+    scripts,
+    standard_mode,
+    storage,
+)
 from hallmark.lint.rules import RULES, Rule
 
 TOPICS = (
     ("KServe", kserve),
+    ("Models' addresses", storage),
     ("Standard mode", standard_mode),
-    ("Knative mode", knative),
+    ("Knative mode: the service", knative),
+    ("Knative mode: the pod", revision),
     ("Pipelines", pipelines),
     ("Pipelines in Python", scripts),
     ("Pods", restricted),

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import urlsplit
 
 from hallmark.lint.keys import CANARY, MODEL, PREDICTOR, SPEC
 from hallmark.lint.objects import CONTAINER, LEGACY, MODE, Object, Service, World
@@ -18,7 +17,6 @@ from hallmark.lint.source import Keys
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
 _PREDICTOR = KSERVE + "pkg/controller/v1beta1/inferenceservice/components/predictor.go"
 _STORAGE = KSERVE + "pkg/controller/v1beta1/inferenceservice/utils/utils.go"
-_SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
 _INJECTED = {
     "storage-initializer": "KServe's model download",
     "agent": "KServe's logger and batcher",
@@ -129,96 +127,6 @@ def runtime_unknown(service: Service, world: World) -> Iterator[Hit]:
             f"no runtime {name} for namespace {service.namespace}; there is {known}",
             *("spec", "predictor", "model", "runtime"),
         )
-
-
-def _uris(service: Service) -> Iterator[tuple[Keys, str, str]]:
-    """Every storageUri: its path, itself, and the model format beside it."""
-    for path, component in service.predictors:
-        for key, part in component.items():
-            if isinstance(part, dict) and (uri := text(part, "storageUri")):
-                yield (*path, key, "storageUri"), uri, text(part, "modelFormat", "name") or key
-        for index, item in enumerate(listing(component, "storageUris")):
-            if uri := text(item, "uri"):
-                yield (*path, "storageUris", index, "uri"), uri, ""
-
-
-@rule(
-    "HM106",
-    "A storageUri that KServe cannot fetch",
-    on=Service,
-    reason="KServe knows no mlflow://, models:/ or runs:/; the service never gets a pod",
-    fix="write where the files are: the artifact_location of the logged model that the alias points to",
-    link=_STORAGE,
-)
-def uri_scheme(service: Service, world: World) -> Iterator[Hit]:
-    """utils.go, ValidateStorageURI and SupportedStorageURIPrefixList; a ClusterStorageContainer may add prefixes."""
-    added = [
-        text(item, "prefix")
-        for each in world.of("ClusterStorageContainer")
-        for item in listing(each.data, "spec", "supportedUriFormats")
-    ]
-    for path, uri, _ in _uris(service):
-        scheme = uri.partition(":")[0]
-        bare = "://" not in uri and not re.match(r"(models|runs|mlflow-artifacts):/", uri)
-        if not bare and scheme not in _SCHEMES and not any(prefix and uri.startswith(prefix) for prefix in added):
-            yield service.hit(f"{scheme}: is no place that KServe fetches from", *path)
-
-
-@rule(
-    "HM107",
-    "A folder in a bucket without a slash at its end",
-    on=Service,
-    reason="the URI is a prefix: s3://b/fraud/1 also fetches s3://b/fraud/10, and an MLflow model loses its folder",
-    fix="end the URI with /",
-    link=KSERVE + "python/storage/kserve_storage/kserve_storage.py",
-)
-def uri_prefix(service: Service, world: World) -> Iterator[Hit]:
-    """kserve_storage.py, _download_s3: `bucket.objects.filter(Prefix=bucket_path)`; so for gs."""
-    for path, uri, form in _uris(service):
-        folder = form == "mlflow" or re.search(r"/v?\d+$", uri)
-        if folder and uri.startswith(("s3://", "gs://")) and not uri.endswith("/"):
-            yield service.hit(f"{uri} is a prefix, not a folder", *path)
-
-
-@rule(
-    "HM108",
-    "A storageUri with .. or a query",
-    on=Service,
-    reason="a query (an S3 version, say) is dropped without a word, and .. leaves the tenant's prefix",
-    fix="write the plain address of the folder; put versions in the path",
-    link=KSERVE + "python/storage/kserve_storage/kserve_storage.py",
-)
-def uri_tricks(service: Service, world: World) -> Iterator[Hit]:
-    """kserve_storage.py, _download_s3 reads netloc and path alone; faults.md 30: keys with `..` are refused."""
-    for path, uri, _ in _uris(service):
-        try:
-            parts = urlsplit(uri)
-        except ValueError:
-            yield service.hit(f"{uri} is no address", *path)
-            continue
-        if ".." in parts.path.split("/") or ".." in parts.netloc.split("/"):
-            yield service.hit(f"{uri} holds ..", *path)
-        elif parts.scheme not in {"http", "https"} and (parts.query or parts.fragment):
-            yield service.hit(f"{uri} has a {'query' if parts.query else 'fragment'}, which is dropped", *path)
-
-
-@rule(
-    "HM109",
-    "Two addresses for one model",
-    on=Service,
-    reason="storageUri, storageUris and storage.path exclude each other: the first pair is rejected, the second fails to reconcile",
-    fix="keep one of them",
-    link=_VALIDATION,
-)
-def uri_twice(service: Service, world: World) -> Iterator[Hit]:
-    """validateMultipleStorageURIs; predictor.go, addStorageInitializerAnnotations."""
-    for path, component in service.components:
-        for key, part in component.items():
-            if isinstance(part, dict) and part.get("storageUri"):
-                if component.get("storageUris"):
-                    yield service.hit("storageUris beside storageUri", *path, "storageUris")
-                if dig(part, "storage", "path"):
-                    yield service.hit("storage.path beside storageUri", *path, key, "storage", "path")
 
 
 @rule(

@@ -272,6 +272,6 @@ def test_what_an_account_says_of_its_token_holds_for_pods_that_do_not_say() -> N
     assert codes(job) == ["HM511"]
     assert codes(job, background=(account,)) == []
     assert codes(job, background=({**account, "metadata": {"name": "other", "namespace": "fraud"}},)) == [
-        "HM514",
         "HM511",
+        "HM514",
     ]
