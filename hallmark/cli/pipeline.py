@@ -124,6 +124,13 @@ def submit(
     from hallmark.training import kubeflow_graph
 
     domain, settings = _domain(name)
+    if wait and not settings.tracking.startswith("http"):
+        raise DeclarationError(
+            "how the run ends could not be told from here",
+            expected="MLFLOW_TRACKING_URI to be the cluster's MLflow: a run that ended well and left no version was refused",
+            came=settings.tracking,
+            do="set it, or leave --wait and look at the UI",
+        )
     request = _request(domain, settings, until=until, window=window, data=data, given=options(option or []))
     kubeflow = _kubeflow(settings, url, token)
     graph = _graph(domain, image)

@@ -67,6 +67,7 @@ def hallmark(kubeflow: Any, graph: Graph, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "token").write_text("secret\n")
     monkeypatch.setenv("HALLMARK_ROOT", str(ROOT))
     monkeypatch.setenv("HALLMARK_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("HALLMARK_KUBEFLOW", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("HALLMARK_KUBEFLOW_TOKEN", str(tmp_path / "token"))
     monkeypatch.setattr(graphs, "compiled", lambda domain, settings, image="": graph)
@@ -115,6 +116,7 @@ def test_the_name_of_a_version_follows_from_its_content(graph: Graph) -> None:
     other = graph.model_copy(update={"documents": ({**first, "sdkVersion": "kfp-3"}, *rest)})
     assert Graph.model_validate(same.model_dump()).version == graph.version
     assert Graph.model_validate(other.model_dump()).version != graph.version
+    assert first["pipelineInfo"]["description"] == graph.description  # a version's object may not change but by its name
 
 
 def test_out_is_a_yaml_file(hallmark: Hallmark, tmp_path: Path) -> None:
@@ -204,6 +206,7 @@ def test_waiting_follows_to_the_end_and_says_how_it_ended(
     said: str,
 ) -> None:
     monkeypatch.setattr(Registry, "correlated", lambda self, domain, correlation: version)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.test")
 
     def story() -> None:
         while not kubeflow.runs:
@@ -235,6 +238,7 @@ def test_what_cannot_run_is_refused_before_anything_is_asked(
         (("submit", "fraud", "--window", "a while"), "the window is not a duration"),
         (("submit", "fraud", "--option", "rounds"), "--option is not KEY=VALUE"),
         (("submit", "nobody"), "there is no domain 'nobody'"),
+        (("submit", "fraud", "--wait"), "MLFLOW_TRACKING_URI to be the cluster's MLflow"),
     ):
         assert hallmark(*given) == 2, given
         assert said in capsys.readouterr().err

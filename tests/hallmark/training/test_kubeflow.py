@@ -262,5 +262,7 @@ def test_the_stand_in_speaks_what_the_generated_client_understands(kubeflow: Fak
         (run,) = found.runs
         assert (run.run_id, run.state, found.total_size) == (made.id, "PENDING", 1)
         assert run.created_at == made.started
-        named = api.PipelineServiceApi(client).pipeline_service_get_pipeline_by_name("fraud-training", namespace="fraud")
+        named = api.PipelineServiceApi(client).pipeline_service_get_pipeline_by_name(
+            "fraud-training", namespace="fraud"
+        )
         assert named.pipeline_id == kubeflow.pipelines["fraud-training"][0]["pipeline_id"]
