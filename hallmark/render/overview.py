@@ -5,9 +5,9 @@ from __future__ import annotations
 from hallmark import names
 from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS, WATCH
 from hallmark.render import slo
-from hallmark.render.alerts import REPLICAS
+from hallmark.render.alerts import REPLICAS, UNWATCHED
 from hallmark.render.dashboard import Limit, Panel, Query, Row, dashboard
-from hallmark.render.panels import STATES, marks, verdicts
+from hallmark.render.loop import STATES, marks, verdicts
 from hallmark.render.platform import KFP_FAILED, PENDING
 from hallmark.render.rules import Json
 
@@ -78,7 +78,7 @@ def _rollouts() -> Row:
                 "Since the last look",
                 (Query(f"time() - {newest('watch_last_look_timestamp_seconds')}", "{{domain}}"),),
                 unit="s",
-                limits=(Limit(300),),
+                limits=(Limit(UNWATCHED.total_seconds()),),
             ),
             Panel("Leases held", (Query(f"sum by (pod) ({WATCH['watch_lease_held'].name})", "{{pod}}"),)),
             Panel(
