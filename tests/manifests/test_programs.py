@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import pytest
 import typer.main
 
 from hallmark import names
@@ -50,6 +51,7 @@ def test_one_watch_ends_before_the_next_begins() -> None:
     assert (found["spec"]["replicas"], found["spec"]["strategy"]) == (1, {"type": "Recreate"})
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # MLflow's own, of a module that its command line imports
 def test_mlflow_starts_with_flags_that_it_has() -> None:
     from mlflow.cli import server
     from mlflow.db import upgrade
