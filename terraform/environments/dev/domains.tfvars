@@ -1,0 +1,6 @@
+environment = "dev"
+region      = "eu-central-1"
+account_id  = "111111111111"
+
+default_budget = 100
+budgets        = {}

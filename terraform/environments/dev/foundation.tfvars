@@ -1,0 +1,40 @@
+environment = "dev"
+region      = "eu-central-1"
+account_id  = "111111111111"
+
+cidr = "10.16.0.0/16"
+apart_from = {
+  office     = "10.8.0.0/16"
+  staging    = "10.32.0.0/16"
+  production = "10.48.0.0/16"
+}
+zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+nat   = "one"
+
+kubernetes_version = "1.33"
+addons = {
+  vpc-cni                = "v1.19.5-eksbuild.1"
+  coredns                = "v1.12.1-eksbuild.2"
+  kube-proxy             = "v1.33.0-eksbuild.2"
+  eks-pod-identity-agent = "v1.3.7-eksbuild.2"
+  aws-ebs-csi-driver     = "v1.44.0-eksbuild.1"
+}
+administrators = {
+  platform = "arn:aws:iam::111111111111:role/hallmark-administrator"
+}
+
+system_nodes = { instance_types = ["m6i.large"], minimum = 2, maximum = 3 }
+gpu_pools = {
+  inference = { instance_types = ["g4dn.xlarge", "g5.xlarge"], maximum = 1 }
+  training  = { instance_types = ["g5.xlarge", "g4dn.xlarge"], maximum = 2, spot = true }
+}
+
+tracking     = { instance_class = "db.t4g.medium", storage_gib = 20, multi_az = false, backup_retention_days = 7 }
+online_store = { engines = ["dynamodb"] }
+
+log_retention_days     = 90
+keep_old_versions_days = 30
+deletion_protection    = false
+
+contacts       = ["platform-oncall@hallmark.example"]
+monthly_budget = 1500

@@ -1,0 +1,6 @@
+environment = "staging"
+region      = "eu-central-1"
+account_id  = "222222222222"
+
+default_budget = 150
+budgets        = {}

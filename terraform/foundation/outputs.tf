@@ -1,0 +1,39 @@
+output "cluster" {
+  description = "Name and private address of the Kubernetes API."
+  value       = { name = module.cluster.name, endpoint = module.cluster.endpoint }
+}
+
+output "bucket" {
+  description = "Bucket of the artifacts, which the cluster's manifests name (manifests/clusters/<cluster>/settings)."
+  value       = module.artifact_store.bucket
+}
+
+output "repositories" {
+  description = "Where images are pushed to and pulled from."
+  value       = module.images.repository_urls
+}
+
+output "karpenter" {
+  description = "What Karpenter's values and node classes name."
+  value       = module.gpu_nodes.karpenter
+}
+
+output "tracking" {
+  description = "Host of the tracking database and the secret with its password."
+  value       = { address = module.experiment_tracking.address, secret_arn = module.experiment_tracking.secret_arn }
+}
+
+output "valkey" {
+  description = "Host of the online store; null where DynamoDB holds it."
+  value       = module.online_store.valkey_address
+}
+
+output "prometheus" {
+  description = "Address of the Managed Prometheus workspace."
+  value       = module.observability.workspace_endpoint
+}
+
+output "nat_addresses" {
+  description = "Public addresses from which the cluster calls out."
+  value       = module.network.nat_addresses
+}

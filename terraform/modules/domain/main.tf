@@ -1,0 +1,207 @@
+locals {
+  bucket  = "arn:aws:s3:::${var.artifacts.bucket}"
+  cluster = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.platform}"
+  tags    = { "hallmark:domain" = var.name, "hallmark:team" = var.owner.team }
+
+  # The two service accounts of a domain (hallmark/names.py): pipeline trains and writes, predictor serves and reads models only.
+  accounts = {
+    pipeline = {
+      prefix = "${var.name}/"
+      object_actions = [
+        "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts",
+      ]
+      key_actions    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      table_actions  = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+      valkey_command = "+@read +@write +@connection"
+    }
+    predictor = {
+      prefix         = "${var.name}/models/"
+      object_actions = ["s3:GetObject", "s3:GetObjectVersion"]
+      key_actions    = ["kms:Decrypt"]
+      table_actions  = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
+      valkey_command = "+@read +@connection"
+    }
+  }
+
+  # Where which engine is there; known before anything is applied, because the parts of ARNs are.
+  table  = var.online_store.table_arn == null ? {} : local.accounts
+  valkey = var.online_store.valkey_arn == null ? {} : local.accounts
+}
+
+resource "aws_iam_role" "this" {
+  for_each = local.accounts
+
+  name                 = "${var.platform}-${var.name}-${each.key}"
+  description          = "Service account ${each.key} of domain ${var.name}, by EKS Pod Identity."
+  max_session_duration = 3600 * 6
+  tags                 = local.tags
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "ThisServiceAccountOfThisCluster"
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount"                         = var.account_id
+          "aws:RequestTag/eks-cluster-arn"            = local.cluster
+          "aws:RequestTag/kubernetes-namespace"       = var.name
+          "aws:RequestTag/kubernetes-service-account" = each.key
+        }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "artifacts" {
+  for_each = local.accounts
+
+  name = "artifacts"
+  role = aws_iam_role.this[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "OwnObjects"
+        Effect   = "Allow"
+        Action   = each.value.object_actions
+        Resource = "${local.bucket}/${each.value.prefix}*"
+      },
+      {
+        Sid       = "OwnListing"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.bucket
+        Condition = { StringLike = { "s3:prefix" = [each.value.prefix, "${each.value.prefix}*"] } }
+      },
+      {
+        Sid      = "WhereTheBucketIs"
+        Effect   = "Allow"
+        Action   = "s3:GetBucketLocation"
+        Resource = local.bucket
+      },
+      {
+        # A key is a name and no path, so IAM compares it as it is written; what resolves paths later would end in another domain.
+        Sid      = "NoWayUp"
+        Effect   = "Deny"
+        Action   = "s3:*"
+        Resource = ["${local.bucket}/../*", "${local.bucket}/*/../*", "${local.bucket}/*/.."]
+      },
+      {
+        Sid       = "KeyThroughS3"
+        Effect    = "Allow"
+        Action    = each.value.key_actions
+        Resource  = var.artifacts.key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "features" {
+  for_each = local.table
+
+  name = "features"
+  role = aws_iam_role.this[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        # Items are keyed <domain>/<entity>; an item whose key begins otherwise is not this domain's.
+        Sid       = "OwnItems"
+        Effect    = "Allow"
+        Action    = each.value.table_actions
+        Resource  = var.online_store.table_arn
+        Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["${var.name}/*"] }, Null = { "dynamodb:LeadingKeys" = "false" } }
+      },
+      {
+        Sid       = "KeyThroughDynamoDb"
+        Effect    = "Allow"
+        Action    = "kms:Decrypt"
+        Resource  = var.online_store.key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "dynamodb.${var.region}.amazonaws.com" } }
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "valkey" {
+  for_each = local.valkey
+
+  name = "valkey"
+  role = aws_iam_role.this[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "SignInAsOwnUser"
+      Effect   = "Allow"
+      Action   = "elasticache:Connect"
+      Resource = [var.online_store.valkey_arn, "arn:aws:elasticache:${var.region}:${var.account_id}:user:${var.name}-${each.key}"]
+    }]
+  })
+}
+
+# Signs in by IAM, with no password; its commands reach the domain's own keys only.
+resource "aws_elasticache_user" "this" {
+  for_each = var.emulated ? {} : local.valkey
+
+  engine        = "valkey"
+  user_id       = "${var.name}-${each.key}"
+  user_name     = "${var.name}-${each.key}"
+  access_string = "on ~${var.name}/* resetchannels -@all ${each.value.valkey_command} -@dangerous"
+  tags          = local.tags
+
+  authentication_mode {
+    type = "iam"
+  }
+}
+
+resource "aws_elasticache_user_group_association" "this" {
+  for_each = var.emulated ? {} : local.valkey
+
+  user_group_id = var.online_store.valkey_user_group
+  user_id       = aws_elasticache_user.this[each.key].user_id
+}
+
+resource "aws_eks_pod_identity_association" "this" {
+  for_each = var.emulated ? {} : local.accounts
+
+  cluster_name    = var.platform
+  namespace       = var.name
+  service_account = each.key
+  role_arn        = aws_iam_role.this[each.key].arn
+  tags            = local.tags
+}
+
+resource "aws_budgets_budget" "this" {
+  for_each = var.emulated ? toset([]) : toset(["monthly"])
+
+  name         = "${var.platform}-${var.name}"
+  budget_type  = "COST"
+  limit_amount = format("%.1f", var.monthly_budget)
+  limit_unit   = "USD"
+  time_unit    = "MONTHLY"
+  tags         = local.tags
+
+  cost_filter {
+    name   = "TagKeyValue"
+    values = [format("user:hallmark:domain$%s", var.name)]
+  }
+
+  dynamic "notification" {
+    for_each = { FORECASTED = 100, ACTUAL = 80 }
+
+    content {
+      notification_type          = notification.key
+      threshold                  = notification.value
+      threshold_type             = "PERCENTAGE"
+      comparison_operator        = "GREATER_THAN"
+      subscriber_email_addresses = [var.owner.contact]
+    }
+  }
+}

@@ -1,0 +1,19 @@
+output "vpc_id" {
+  description = "The VPC."
+  value       = aws_vpc.this.id
+}
+
+output "private_subnet_ids" {
+  description = "Subnets of nodes and pods, in the order of the zones."
+  value       = [for zone in var.zones : aws_subnet.private[zone].id]
+}
+
+output "data_subnet_ids" {
+  description = "Subnets of data stores, which no route leaves, in the order of the zones."
+  value       = [for zone in var.zones : aws_subnet.data[zone].id]
+}
+
+output "nat_addresses" {
+  description = "Public addresses from which the cluster calls out, for others' allow lists."
+  value       = [for address in aws_eip.nat : address.public_ip]
+}
