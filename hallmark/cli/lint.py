@@ -129,8 +129,9 @@ def _print(report: Report, output: Form) -> None:
 
 
 def _blocks(findings: tuple[Finding, ...]) -> Iterator[Text]:
-    """A finding in one line that editors and grep follow; why and the fix once for findings of one rule that follow each other."""
-    for index, finding in enumerate(findings):
+    """A finding in one line that editors and grep follow; why, and the fix, with the first finding of each rule."""
+    told: set[str] = set()
+    for finding in findings:
         style = "bold red" if finding.severity == "error" else "bold yellow"
         yield Text.assemble(
             (f"{finding.file}:{finding.line}:{finding.column}", "bold"),
@@ -138,8 +139,8 @@ def _blocks(findings: tuple[Finding, ...]) -> Iterator[Text]:
             (f"{finding.severity} {finding.code}", style),
             f" {finding.message}",
         )
-        following = findings[index + 1] if index + 1 < len(findings) else None
-        if following is None or following.code != finding.code or following.file != finding.file:
+        if finding.code not in told:
+            told.add(finding.code)
             yield Text.assemble(("    why ", "dim"), finding.reason)
             yield Text.assemble(("    fix ", "dim"), finding.fix)
 

@@ -205,7 +205,8 @@ def account(pod: Pod, world: World) -> Iterator[Hit]:
     """Kubernetes fills in `default`."""
     found = text(pod.spec, "serviceAccountName")
     if pod.whole and found in {"", "default"}:
-        yield pod.hit(f"{pod.shown} runs as {found or 'nobody in particular'}", "serviceAccountName")
+        said = "runs as the default account" if found else "names no service account"
+        yield pod.hit(f"{pod.shown} {said}", "serviceAccountName")
 
 
 @rule(
@@ -262,7 +263,8 @@ def untolerated(pod: Pod, world: World) -> Iterator[Hit]:
     )
     if pod.whole and not good:
         for container, kind in _gpus(pod):
-            yield container.hit(f"{_name(container)} asks for a GPU", "resources", kind, _GPU)
+            said = f"{_name(container)} asks for a GPU, and the pod tolerates no GPU node"
+            yield container.hit(said, "resources", kind, _GPU)
 
 
 @rule(
