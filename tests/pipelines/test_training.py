@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,19 @@ def settings(root: Path) -> Settings:
     return Settings.load({"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(root / "state")})
 
 
+@functools.cache
+def text(domain: str) -> str:
+    """A declared domain's graph, compiled once."""
+    with tempfile.TemporaryDirectory() as folder:
+        training.compile_to(Path(folder) / "graph.yaml", domain, settings=settings(ROOT))
+        return (Path(folder) / "graph.yaml").read_text()
+
+
 def compiled(path: Path, domain: str, root: Path = ROOT, **options: Any) -> dict[str, Any]:
-    training.compile_to(path / "graph.yaml", domain, settings=settings(root), **options)
+    if root == ROOT and not options:
+        (path / "graph.yaml").write_text(text(domain))
+    else:
+        training.compile_to(path / "graph.yaml", domain, settings=settings(root), **options)
     spec, *_ = yaml.safe_load_all((path / "graph.yaml").read_text())
     assert isinstance(spec, dict)
     return spec

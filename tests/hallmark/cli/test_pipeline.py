@@ -116,7 +116,7 @@ def test_the_name_of_a_version_follows_from_its_content(graph: Graph) -> None:
     other = graph.model_copy(update={"documents": ({**first, "sdkVersion": "kfp-3"}, *rest)})
     assert Graph.model_validate(same.model_dump()).version == graph.version
     assert Graph.model_validate(other.model_dump()).version != graph.version
-    assert first["pipelineInfo"]["description"] == graph.description  # a version's object may not change but by its name
+    assert first["pipelineInfo"]["description"] == graph.description, "an object may not change under its name"
 
 
 def test_out_is_a_yaml_file(hallmark: Hallmark, tmp_path: Path) -> None:

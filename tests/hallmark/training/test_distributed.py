@@ -45,7 +45,7 @@ def environment(root: Path, state: Path) -> dict[str, str]:
     }
 
 
-EXAMPLES = """
+EXAMPLES_AND_ONE = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,10 +54,6 @@ from hallmark.data import dataset
 for name, seed in (("training", 1), ("validation", 2)):
     frame = data.draw(start=datetime(2026, 10, 1, tzinfo=UTC), end=datetime(2026, 10, 11, tzinfo=UTC), seed=seed)
     dataset.write(frame, Path(sys.argv[1]) / f"{name}.parquet")
-"""
-ONE = """
-import sys
-from pathlib import Path
 from hallmark.training import steps
 folder = Path(sys.argv[1])
 steps.train("spread", seed=7, options={}, training=folder / "training.parquet",
@@ -69,8 +65,8 @@ steps.train("spread", seed=7, options={}, training=folder / "training.parquet",
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A thousand examples, and what one process makes of them by the plain step."""
     folder = tmp_path_factory.mktemp("examples")
-    for code in (EXAMPLES, ONE):
-        subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment(TOY, folder), cwd=folder)
+    command = [sys.executable, "-c", EXAMPLES_AND_ONE, str(folder)]
+    subprocess.run(command, check=True, env=environment(TOY, folder), cwd=folder)
     return folder
 
 
