@@ -27,6 +27,11 @@ def settings(root: Path) -> Settings:
     return Settings.load({"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(root / "state")})
 
 
+def read_all(text: str) -> Any:
+    """YAML documents, by libyaml: a graph is long."""
+    return yaml.load_all(text, Loader=yaml.CSafeLoader)
+
+
 @functools.cache
 def text(domain: str) -> str:
     """A declared domain's graph, compiled once."""
@@ -40,7 +45,7 @@ def compiled(path: Path, domain: str, root: Path = ROOT, **options: Any) -> dict
         (path / "graph.yaml").write_text(text(domain))
     else:
         training.compile_to(path / "graph.yaml", domain, settings=settings(root), **options)
-    spec, *_ = yaml.safe_load_all((path / "graph.yaml").read_text())
+    spec, *_ = read_all((path / "graph.yaml").read_text())
     assert isinstance(spec, dict)
     return spec
 
@@ -224,7 +229,7 @@ def platform(path: Path) -> dict[str, Any]:
     from google.protobuf import json_format
     from kfp.kubernetes import common
 
-    _, document = yaml.safe_load_all((path / "graph.yaml").read_text())
+    _, document = read_all((path / "graph.yaml").read_text())
     found: dict[str, Any] = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for config in found.values():
         json_format.ParseDict(config, common.pb.KubernetesExecutorConfig())
@@ -253,7 +258,7 @@ def test_what_the_steps_ask_of_their_tenant_is_there(name: str, tmp_path: Path) 
     """Names and keys of ConfigMaps and Secrets, what one container may be, and what the whole namespace may use."""
     spec = compiled(tmp_path, name)
     path = ROOT / "manifests" / "tenants" / f"{name}.yaml"
-    there = [each for each in yaml.safe_load_all(path.read_text()) if each]
+    there = [each for each in read_all(path.read_text()) if each]
     maps = {each["metadata"]["name"]: set(each["data"]) for each in there if each["kind"] == "ConfigMap"}
     secrets = {
         each["spec"]["target"]["name"]: {item["secretKey"] for item in each["spec"]["data"]}
