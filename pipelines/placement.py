@@ -1,4 +1,4 @@
-"""What a step is told of the cluster: resources, nodes, queue, user, time limit and MLflow; kfp.local takes no notice of it."""
+"""What a step is told of the cluster: resources, nodes, queue, user, time limit and MLflow; kfp.local takes notice of retries alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ QUEUED = timedelta(hours=12)
 _MLFLOW = ("compare", "quantize", "register")
 
 
-def place(task: Any, domain: Domain, *, image: str) -> None:
-    """Say of one task, by its name, where and how its pod runs."""
+def place(task: Any, domain: Domain, *, image: str, retries: bool = True) -> None:
+    """Say of one task, by its name, where and how its pod runs; retries: may it be asked again after a failure?"""
     step = task.name
     wanted = pods.amounts(domain, step)
     task.set_container_image(image)
@@ -32,7 +32,7 @@ def place(task: Any, domain: Domain, *, image: str) -> None:
     kubernetes.set_security_context(task, run_as_user=pods.USER, run_as_group=pods.USER, run_as_non_root=True)
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=pods.SCRATCH)
     kubernetes.set_timeout(task, int(_limit(domain, step).total_seconds()))
-    if step in RETRIED:
+    if retries and step in RETRIED:
         task.set_retry(num_retries=3, backoff_duration="30s", backoff_factor=2, backoff_max_duration="300s")
     if step in _MLFLOW:
         kubernetes.use_config_map_as_env(task, pods.TRACKING, {name: name for name in pods.TRACKING_CONFIG})

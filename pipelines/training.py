@@ -35,6 +35,7 @@ def pipeline(
     *,
     scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
     image: str = TRAINING_IMAGE,
+    retries: bool = True,
 ) -> Any:
     """The graph of one domain's training, its declaration as defaults, its steps in `image`.
 
@@ -112,7 +113,7 @@ def pipeline(
             )
             registered.set_caching_options(False)  # its effect is elsewhere
         for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered):
-            place(task, declared, image=image)
+            place(task, declared, image=image, retries=retries)
 
     return graph
 
@@ -133,8 +134,9 @@ def run(domain: str, arguments: dict[str, Any], workspace: Path) -> None:
         workspace_root=tempfile.mkdtemp(dir=workspace),
         raise_on_error=True,
     )
-    # Nothing is scheduled here, and kfp.local breaks on that placeholder.
-    pipeline(domains.load(domain), scheduled="")(domain=domain, **arguments)
+    # Nothing is scheduled here, and kfp.local breaks on that placeholder. Whoever runs it here sees a failure at once, not after
+    # minutes of back-off.
+    pipeline(domains.load(domain), scheduled="", retries=False)(domain=domain, **arguments)
 
 
 def _die_with(parent: int) -> None:
