@@ -79,7 +79,7 @@ def one_port(pod: Pod, world: World) -> Iterator[Hit]:
     "HM302",
     "A port that queue-proxy has",
     on=Pod,
-    reason="queue-proxy runs in every revision's pod and holds 8008, 8012, 8013, 8022, 8112, 9090 and 9091: whoever binds last fails",
+    reason="queue-proxy in every revision's pod has 8012, 8013, 8022, 9090 and 9091 (and, asked to, 8008 and 8112): whoever binds last fails",
     fix="take another port",
     link=KNATIVE + "pkg/networking/constants.go",
 )
