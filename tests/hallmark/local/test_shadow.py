@@ -29,6 +29,7 @@ from gateways import (
 )
 from real_model import real_model
 
+from hallmark import names
 from hallmark.local import predictor, routes
 from hallmark.local.routes import Address
 
@@ -237,7 +238,7 @@ def test_both_revisions_answers_are_joined_by_the_gateways_id(cluster: Callable[
         return named | {"storageUri": f"pvc://models/fraud/{version}"}
 
     async def rows(c: Any, number: int, wanted: int) -> list[dict[str, Any]]:
-        port = c.reconciler.address("fraud", c.pod(number)["metadata"]["name"], 9090)[1]
+        port = c.reconciler.address("fraud", c.pod(number)["metadata"]["name"], names.MONITOR_PORT)[1]
         for _ in range(100):
             whole = (await c.client.get(f"http://127.0.0.1:{port}/answers")).json()
             if len(whole["rows"]) >= wanted:
