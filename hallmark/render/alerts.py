@@ -165,8 +165,8 @@ def _inputs(domain: Domain, say: Callable[..., Json]) -> list[Json]:
                 wait="15m",
                 severity="ticket",
                 summary=f"{domain.name}: {{{{ $value | humanizePercentage }}}} of inputs are older than {span(drift.freshness.limit)}",
-                description=f"Answers are given on old values of {drift.freshness.column}'s sender. The verdict is INSUFFICIENT"
-                " until they are fresh again.",
+                description=f"Answers are given on old facts, by the time in {drift.freshness.column}. The verdict is INSUFFICIENT"
+                " until they are fresh again, and no rollout is promoted.",
             )
         )
     return found
