@@ -37,6 +37,31 @@ class Trained:
 
         save_file(self.network.state_dict(), folder / "weights.safetensors")
 
+    def export(self, path: Path) -> None:
+        """As ONNX."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        weights = [
+            numpy_helper.from_array(value.numpy(), name.replace(".", "_"))
+            for name, value in self.network.state_dict().items()
+        ]
+        nodes = [
+            helper.make_node("Gemm", ["input", "0_weight", "0_bias"], ["hidden"], transB=1),
+            helper.make_node("Tanh", ["hidden"], ["bent"]),
+            helper.make_node("Gemm", ["bent", "2_weight", "2_bias"], ["logit"], transB=1),
+            helper.make_node("Sigmoid", ["logit"], ["column"]),
+            helper.make_node("Reshape", ["column", "flat"], ["score"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "spread",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 2])],
+            [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])],
+            [*weights, numpy_helper.from_array(np.array([-1], dtype=np.int64), "flat")],
+        )
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        path.write_bytes(made.SerializeToString())
+
 
 def fit(
     train: Examples,
