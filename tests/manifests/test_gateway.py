@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import time
 from collections.abc import Iterator
@@ -102,6 +103,29 @@ def test_the_limits_are_those_of_the_gateway_of_one() -> None:
     assert buffer["max_request_bytes"] == listener.MAX_BODY_BYTES == BODY
 
 
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_the_world_reaches_one_port_and_every_host_of_it_has_tls(cluster: str) -> None:
+    built = {(each["kind"], each["metadata"]["name"]): each for each in platform(cluster)}
+    service = built["Application", "istio-ingress"]["spec"]["source"]["helm"]["valuesObject"]["service"]
+    assert {each["port"] for each in service["ports"]} == {443, 15021}
+    fronts = [each["spec"] for each in platform(cluster) if each["kind"] == "Gateway"]
+    (istio,), (other,) = (
+        [each for each in fronts if "servers" in each],
+        [each for each in fronts if "listeners" in each],
+    )
+    (server,) = istio["servers"]
+    assert (server["port"]["number"], server["tls"]["minProtocolVersion"]) == (443, "TLSV1_2")
+    for each in other["listeners"]:
+        assert (each["port"], each["protocol"]) == (443, "HTTPS")
+        assert each["tls"]["options"]["gateway.istio.io/tls-min-protocol-version"] == "TLSV1_2"
+    hosts = [*server["hosts"], *(each["hostname"] for each in other["listeners"])]
+    assert len(hosts) == len(set(hosts)), "of two TLS servers with one host Istio drops the younger"
+    assert set(hosts) == set(built["Certificate", "hallmark-tls"]["spec"]["dnsNames"])
+    if (knative := built.get(("KnativeServing", "knative-serving"))) is not None:
+        selector = knative["spec"]["ingress"]["istio"]["knative-ingress-gateway"]["selector"]
+        assert selector != istio["selector"], "Knative's own gateway takes every host on port 80"
+
+
 def test_nothing_comes_in_without_a_token_but_a_look_at_health(gateway: str) -> None:
     assert ask(gateway, "/healthz").status_code == 200
     for path in ("/", "/serving/fraud/fraud/v2/models/fraud", "/pipeline/", "/mlflow/", "/grafana/", "/healthz/x"):
@@ -179,14 +203,12 @@ def test_no_spelling_of_a_path_leads_to_another_domain(gateway: str, issuer: Iss
 
 
 def raw(gateway: str, path: str, token: str) -> tuple[int, str]:
-    """One request whose path nothing on the way has tidied up: the status, and the path that the server was asked for."""
-    host, port = gateway.removeprefix("http://").split(":")
-    head = f"GET {path} HTTP/1.1\r\nhost: {HOST}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(head.encode())
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    first, _, rest = answer.decode("latin-1").partition("\r\n")
-    return int(first.split()[1]), rest.rpartition("\r\n\r\n")[2]
+    """One request whose path nothing on the way has tidied up: the status, and what the server says that it was asked."""
+    connection = http.client.HTTPConnection(gateway.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"host": HOST, "authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def test_a_domain_over_its_rate_gets_429_and_another_goes_through(small: str, issuer: Issuer) -> None:
