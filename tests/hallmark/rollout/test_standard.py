@@ -203,6 +203,10 @@ def test_a_model_that_does_not_load_is_told_from_its_pods(stable: World) -> None
         stable.release(2, 50)
     assert "model.onnx of the model was changed" in str(raised.value)
     assert stable.weights == {"fraud-predictor": 100}
+    shares = {each["revisionName"]: each["percent"] for each in predictor_status(stable.live)["traffic"]}
+    assert shares == {"fraud-predictor": 100, "fraud-v2-predictor": 0}, "what is not ready is left out of the route"
+    with pytest.raises(ModelRefused):
+        stable.release(2, 100)
     with pytest.raises(Refused, match="not ready"):
         stable.promote()
     assert stable.rollback() == target(1)
