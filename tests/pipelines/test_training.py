@@ -308,6 +308,12 @@ def test_what_asks_others_is_tried_again_and_nothing_else(spec: dict[str, Any]) 
     assert tried == {"load": 3, "register": 3}
 
 
+def test_on_this_machine_nothing_is_tried_again() -> None:
+    graph = training.pipeline(domains.load("fraud", settings(ROOT)), scheduled="", retries=False)
+    assert "retryPolicy" in text("fraud") and "retry_policy" not in str(graph.pipeline_spec)
+    assert "retry_policy" in str(training.pipeline(domains.load("fraud", settings(ROOT))).pipeline_spec)
+
+
 def test_a_domain_of_several_nodes_tells_its_step_which_image_they_run(tmp_path: Path) -> None:
     spec = compiled(tmp_path, "authentication", image="r/training-python@sha256:1")
     told = {"name": "HALLMARK_IMAGE", "value": "r/training-python@sha256:1"}
