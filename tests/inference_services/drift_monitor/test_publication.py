@@ -105,8 +105,8 @@ def test_a_planted_link_is_not_followed(sealed: Path, tmp_path: Path, where: str
     (secret / "token").write_text("s3cret", encoding="utf-8")
     folder = publication.publish(verified(sealed), shared)
     if where == "pointer":
-        (shared / publication.POINTER).unlink()
-        (shared / publication.POINTER).symlink_to(secret / "token")
+        (shared / publication.POINTER).rename(secret / "elsewhere.json")
+        (shared / publication.POINTER).symlink_to(secret / "elsewhere.json")
         with pytest.raises(ModelRefused, match=r"current\.json"):
             publication.current(shared)
     elif where == "folder":
