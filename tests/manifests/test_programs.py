@@ -51,7 +51,7 @@ def test_one_watch_ends_before_the_next_begins() -> None:
     assert (found["spec"]["replicas"], found["spec"]["strategy"]) == (1, {"type": "Recreate"})
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # MLflow's own, of a module that its command line imports
+@pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of a module that MLflow's command line imports
 def test_mlflow_starts_with_flags_that_it_has() -> None:
     from mlflow.cli import server
     from mlflow.db import upgrade
