@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
+from hallmark.cron import longest_gap
 from hallmark.domain import Domain
 from hallmark.metrics import DRIFT, FAULT, GATEWAY_REQUESTS, OVERLOADED, RUNTIME, RUNTIME_REFUSED, WATCH
 from hallmark.render import slo
 from hallmark.render.rules import Json, alert, group, number, span
-from hallmark.render.schedule import longest_gap
 
 CAPTURED = 0.95
 """With less of the traffic captured the drift monitor gives no verdict (hallmark.drift.verdict.COMPLETE)."""

@@ -50,7 +50,8 @@ def bill(plan: Plan, prices: Prices, assumed: Assumptions, environment: Environm
         ),
     ]
     if reviewer:
-        hours = max(float(reviewer.replicas.minimum), plan.active) * HOURS * reviewer.gpu
+        # Nothing wakes one that is scaled to zero, so one runs around the clock at least (docs/decisions/0013).
+        hours = max(1, reviewer.replicas.minimum) * HOURS * reviewer.gpu
         lines.insert(1, Line(item="reviewer", monthly=hours * prices["ec2.g5.2xlarge"], how=f"{hours:.0f} GPU hours"))
     most = plan.most(units, target=assumed.target)
     short = most > serving.replicas.maximum

@@ -87,7 +87,7 @@ def _rest(plan: Plan, prices: Prices, assumed: Assumptions, *, domains: int) -> 
     ]
     if domain.reviewer:
         reviewer = domain.reviewer
-        running = max(float(reviewer.replicas.minimum), plan.active) * HOURS * reviewer.gpu
+        running = max(1, reviewer.replicas.minimum) * HOURS * reviewer.gpu
         lines.insert(
             0, Line(item="reviewer", monthly=running * prices["sagemaker.g5.2xlarge"], how=f"{running:.0f} GPU hours")
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from hallmark.cron import times_a_month
 from hallmark.domain import Domain
-from hallmark.schedule import Schedule
 from hallmark.section import Section, amount
 from hallmark.tco.assumptions import Assumptions
 from hallmark.tco.prices import HOURS
@@ -50,7 +50,7 @@ class Plan(Section):
             peak=traffic.peak * factor,
             active=active,
             gigabytes=traffic.mean * factor * HOURS * 3600 * amount(traffic.payload) / 1e9,
-            training=hours * Schedule(training.schedule).a_month,
+            training=hours * times_a_month(training.schedule),
             stored=amount(domain.quota.storage) / 1e9 * assumed.stored,
         )
 

@@ -20,10 +20,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hallmark import cron
 from hallmark.domain import Domain
 from hallmark.errors import Conflict, NotFound
 from hallmark.names import PIPELINE
-from hallmark.training import cron
 from hallmark.training.kubeflow_api import Api, Reference, named
 
 QUIET = timedelta(seconds=60)

@@ -58,6 +58,10 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "promote",
         "rollback",
         "drift",
+        "lint",
+        "new",
+        "pipeline",
+        "tco",
         "demo",
     }
     assert set(COMMANDS) == promised
@@ -81,11 +85,11 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
     ("arguments", "code", "said"),
     [
         (["domains"], 0, ""),
-        (["domains", "nope"], 2, "one of fraud, listing"),
+        (["domains", "nope"], 2, "one of authentication, fraud, listing"),
         (["nope"], 2, "No such command"),
         (["release", "fraud"], 2, "--candidate"),
         (["release", "fraud", "--candidate", "1", "--percent", "101"], 2, "less than or equal to 100"),
-        (["versions", "nope"], 2, "one of fraud, listing"),
+        (["versions", "nope"], 2, "one of authentication, fraud, listing"),
         (["passport", "fraud", "9"], 1, "no version 9"),
         (["train", "fraud", "--until", "soon"], 2, "YYYY-MM-DD"),
         (["train", "fraud", "--data", "/no/such/file"], 1, "no data at"),
@@ -119,7 +123,7 @@ def test_a_result_is_the_same_in_every_format(capsys: pytest.CaptureFixture[str]
     main(["domains"])
     table = capsys.readouterr().out
     assert as_json == as_yaml
-    assert [row["domain"] for row in as_json] == ["fraud", "listing"]
+    assert {"fraud", "listing"} < {row["domain"] for row in as_json}
     assert all(row["domain"] in table for row in as_json)
 
 

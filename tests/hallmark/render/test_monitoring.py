@@ -19,7 +19,6 @@ from hallmark import domain as domains
 from hallmark import metrics, names
 from hallmark.domain import Domain
 from hallmark.render import alerts, monitoring, rules, slo
-from hallmark.render.schedule import longest_gap
 from hallmark.settings import Settings
 from tests.hallmark.render import promql
 from tests.hallmark.render.prometheus import alerts_of, declared, groups_of, needs_promtool
@@ -197,27 +196,6 @@ def test_freshness_is_asked_where_it_is_declared() -> None:
         kinds = {rule["alert"] for rule in alerts_of(groups_of(monitoring.objects(domain)))}
         assert ("InputsStale" in kinds) is there
         assert ("Stale inputs" in json.dumps(monitoring.objects(domain)[1])) is there
-
-
-@pytest.mark.parametrize(
-    ("cron", "days"),
-    [
-        ("0 0 3 * * *", 1),
-        ("0 30 2 ? * ?", 1),
-        ("0 0 4 * * SUN", 7),
-        ("0 0 4 * * 7", 7),
-        ("0 0 4 * * MON-FRI", 3),
-        ("0 0 4 * * MON,THU", 4),
-        ("0 0 4 1 * *", 31),
-        ("0 0 4 1,15 * *", 17),
-        ("0 0 4 */10 * *", 10),
-        ("0 0 4 1 JAN *", 366),
-        ("0 0 4 1 1-12/3 *", 92),
-        ("0 0 4 1 * SUN", 7),
-    ],
-)
-def test_the_longest_quiet_time_of_a_schedule(cron: str, days: int) -> None:
-    assert longest_gap(cron) == timedelta(days=days)
 
 
 def test_scaled_to_zero_decides_how_no_pod_is_read() -> None:

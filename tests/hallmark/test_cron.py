@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from hallmark import cron
 from hallmark import domain as domains
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
-from hallmark.training import cron
 
 AFTER = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # a Saturday
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def due(schedule: str, count: int = 3) -> list[str]:
@@ -63,3 +63,38 @@ def test_every_declared_schedule_is_due_when_asking_each_minute_says_so(name: st
         and weekday in ("*", days[(when.weekday() + 1) % 7], str((when.weekday() + 1) % 7))
     ]
     assert list(islice(cron.upcoming(schedule, AFTER), len(wanted))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("schedule", "days"),
+    [
+        ("0 0 3 * * *", 1),
+        ("0 30 2 ? * ?", 1),
+        ("0 0 4 * * SUN", 7),
+        ("0 0 4 * * MON-FRI", 3),
+        ("0 0 4 * * MON,THU", 4),
+        ("0 0 4 1 * *", 31),
+        ("0 0 4 1,15 * *", 17),
+        ("0 0 4 */10 * *", 10),
+        ("0 0 4 1 JAN *", 366),
+        ("0 0 4 1 1-12/3 *", 92),
+        ("0 0 4 1 * SUN", 7),
+    ],
+)
+def test_the_longest_quiet_time_of_a_schedule(schedule: str, days: int) -> None:
+    assert cron.longest_gap(schedule) == timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "times"),
+    [
+        ("0 0 3 * * *", 365 / 12),
+        ("0 0 3 * * SUN", 365 / 84),
+        ("0 0 3 * * MON-FRI", 5 * 365 / 84),
+        ("0 0 */6 * * ?", 4 * 365 / 12),
+        ("0 0 3 1 * ?", 12 / 365.25 * 365 / 12),
+        ("15,45 0 3 * * *", 2 * 365 / 12),
+    ],
+)
+def test_how_often_it_is_due_in_a_month(schedule: str, times: float) -> None:
+    assert cron.times_a_month(schedule) == pytest.approx(times)

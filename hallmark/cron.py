@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 
 from hallmark.errors import DeclarationError
 
@@ -18,21 +19,19 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("month", 1, 12, _MONTHS),
     ("day of week", 0, 6, _DAYS),
 )
+_FIRST, _SPAN = date(2024, 1, 1), 10_227
+"""28 years in days, after which days of the week and of the month meet as before."""
 _YEARS = 5
 """Whoever is not due within them is never due, such as on the 30th of February."""
 
 
 def upcoming(schedule: str, after: datetime) -> Iterator[datetime]:
     """The times at which it is due, the first one later than `after`; none where it never is."""
-    seconds, minutes, hours, days, months, weekdays = _parsed(schedule)
-    _, _, _, on_day, _, on_weekday = schedule.split()
-    either = not _open(on_day) and not _open(on_weekday)
+    seconds, minutes, hours, *days = _parsed(schedule)
     after = after.astimezone(UTC)
-    first = after.date()
     for offset in range(_YEARS * 366):
-        day = first + timedelta(days=offset)
-        fits = [day.day in days, (day.weekday() + 1) % 7 in weekdays]
-        if day.month not in months or not (any(fits) if either else all(fits)):
+        day = after.date() + timedelta(days=offset)
+        if not _names(schedule, days, day):
             continue
         for hour, minute, second in itertools.product(sorted(hours), sorted(minutes), sorted(seconds)):
             due = datetime.combine(day, time(hour, minute, second), tzinfo=UTC)
@@ -43,6 +42,32 @@ def upcoming(schedule: str, after: datetime) -> Iterator[datetime]:
 def due(schedule: str, after: datetime) -> datetime | None:
     """The first time later than `after`; none where it never is."""
     return next(upcoming(schedule, after), None)
+
+
+def times_a_month(schedule: str) -> float:
+    """How often it is due in a month of 365/12 days, on average over 28 years."""
+    seconds, minutes, hours, *_ = _parsed(schedule)
+    return len(seconds) * len(minutes) * len(hours) * len(_days(schedule)) / _SPAN * 365 / 12
+
+
+def longest_gap(schedule: str) -> timedelta:
+    """The most days between two that it names, one at least: 1d daily, 7d weekly, 31d monthly."""
+    gaps = [later - sooner for sooner, later in itertools.pairwise(_days(schedule))]
+    return timedelta(days=max(gaps, default=_SPAN))
+
+
+@cache
+def _days(schedule: str) -> tuple[int, ...]:
+    _, _, _, *days = _parsed(schedule)
+    return tuple(at for at in range(_SPAN) if _names(schedule, days, _FIRST + timedelta(days=at)))
+
+
+def _names(schedule: str, sets: list[set[int]], day: date) -> bool:
+    """Is it due on this day? Where both days are given either will do, which is cron's own rule."""
+    days, months, weekdays = sets
+    _, _, _, on_day, _, on_weekday = schedule.split()
+    fits = [day.day in days, day.isoweekday() % 7 in weekdays]
+    return day.month in months and (any(fits) if not _open(on_day) and not _open(on_weekday) else all(fits))
 
 
 def _parsed(schedule: str) -> list[set[int]]:
