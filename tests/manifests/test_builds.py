@@ -114,6 +114,14 @@ def test_every_upstream_part_is_pinned_to_one_version(cluster: str) -> None:
         assert re.fullmatch(r"(al2023|bottlerocket)@v[\d.]+", alias)
 
 
+def test_the_platform_comes_from_the_places_that_its_project_names_and_no_others(cluster: str) -> None:
+    (project,) = [each for each in of_kind(platform(cluster), "AppProject") if each["metadata"]["name"] == "platform"]
+    used = {source["repoURL"] for _, source in sources(cluster)}
+    named = set(project["spec"]["sourceRepos"])
+    assert used <= named
+    assert len(named - used) <= (1 if cluster in STANDARD else 0), "Knative's operator is not in every cluster"
+
+
 def test_only_dev_follows_a_branch(cluster: str) -> None:
     revisions = {source["targetRevision"] for _, source in sources(cluster) if source["repoURL"] == OWN}
     (tenants,) = of_kind(platform(cluster), "ApplicationSet")
