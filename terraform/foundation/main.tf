@@ -1,6 +1,9 @@
 locals {
   name   = "hallmark-${var.environment}"
   bucket = "${local.name}-artifacts"
+
+  # EKS makes one security group for nodes and pods; an emulator makes none.
+  clients = var.emulated ? module.network.closed_security_group_id : module.cluster.security_group_id
 }
 
 module "observability" {
@@ -125,7 +128,7 @@ module "experiment_tracking" {
   region                   = var.region
   vpc_id                   = module.network.vpc_id
   subnet_ids               = module.network.data_subnet_ids
-  client_security_group_id = module.cluster.security_group_id
+  client_security_group_id = local.clients
   instance_class           = var.tracking.instance_class
   storage_gib              = var.tracking.storage_gib
   multi_az                 = var.tracking.multi_az
@@ -145,7 +148,7 @@ module "online_store" {
   valkey                   = var.online_store.valkey
   vpc_id                   = module.network.vpc_id
   subnet_ids               = module.network.data_subnet_ids
-  client_security_group_id = module.cluster.security_group_id
+  client_security_group_id = local.clients
   deletion_protection      = var.deletion_protection
   emulated                 = var.emulated
 }

@@ -69,9 +69,13 @@ resource "aws_eks_cluster" "this" {
     service_ipv4_cidr = var.services_cidr
   }
 
-  access_config {
-    authentication_mode                         = "API"
-    bootstrap_cluster_creator_admin_permissions = false
+  dynamic "access_config" {
+    for_each = var.emulated ? toset([]) : toset(["API"])
+
+    content {
+      authentication_mode                         = access_config.value
+      bootstrap_cluster_creator_admin_permissions = false
+    }
   }
 
   encryption_config {
@@ -81,8 +85,13 @@ resource "aws_eks_cluster" "this" {
     }
   }
 
-  upgrade_policy {
-    support_type = "EXTENDED" # an upgrade is a change that somebody makes (README.md), never one that a date makes
+  # An upgrade is a change that somebody makes (README.md), never one that a date makes.
+  dynamic "upgrade_policy" {
+    for_each = var.emulated ? toset([]) : toset(["EXTENDED"])
+
+    content {
+      support_type = upgrade_policy.value
+    }
   }
 
   depends_on = [aws_cloudwatch_log_group.control_plane, aws_iam_role_policy_attachment.cluster]

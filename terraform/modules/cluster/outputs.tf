@@ -15,7 +15,7 @@ output "endpoint" {
 
 output "security_group_id" {
   description = "Security group of nodes and pods; data stores let in what carries it."
-  value       = try(aws_eks_cluster.this.vpc_config[0].cluster_security_group_id, null)
+  value       = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
 }
 
 output "node_role_arn" {

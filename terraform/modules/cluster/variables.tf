@@ -139,7 +139,7 @@ variable "log_key_arn" {
 }
 
 variable "emulated" {
-  description = "True only where an emulator (moto) answers, which serves no add-ons, access entries, pod identity associations and no OIDC issuer."
+  description = "True only where an emulator (moto) answers, which serves no add-ons, access entries, pod identity associations and OIDC issuers, and keeps neither access mode nor upgrade policy."
   type        = bool
   default     = false
 }

@@ -17,3 +17,8 @@ output "nat_addresses" {
   description = "Public addresses from which the cluster calls out, for others' allow lists."
   value       = [for address in aws_eip.nat : address.public_ip]
 }
+
+output "closed_security_group_id" {
+  description = "The VPC's default security group, which allows nothing."
+  value       = aws_default_security_group.closed.id
+}
