@@ -9,6 +9,18 @@ from hallmark import __version__
 from hallmark.errors import DeclarationError
 
 PART_OF = "app.kubernetes.io/part-of"
+JOB = "hallmark.dev/job"
+"""Label of pods: `pipeline` on a run's steps, `training` on the nodes of a distributed training, which alone talk to each other."""
+PIPELINE_JOB, TRAINING_JOB = "pipeline", "training"
+POOL = "hallmark.dev/pool"
+"""Label of nodes, and key of the taint that keeps other work off the GPUs of training."""
+CPU_POOL, INFERENCE_POOL, TRAINING_POOL = "cpu", "gpu-inference", "gpu-training"
+GPU = "nvidia.com/gpu"
+"""The resource, and the key of the taint of every node that has one."""
+QUEUE_LABEL, QUEUE = "kueue.x-k8s.io/queue-name", "training"
+"""By which a pod asks for its place; the LocalQueue and ClusterQueue of trainings."""
+MLFLOW = "mlflow"
+"""MLflow's Service, and the ConfigMap and the Secret of a tenant that say where it is and who asks."""
 DOMAIN_LABEL = "hallmark.dev/domain"
 PIPELINE, PREDICTOR = "pipeline", "predictor"
 """The two service accounts of a domain's namespace: what trains, and what serves."""

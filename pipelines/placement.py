@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import kubernetes
 
+from hallmark import names
 from hallmark.domain import Domain
 from hallmark.training import pods
 
@@ -35,19 +36,19 @@ def place(task: Any, domain: Domain, *, image: str, retries: bool = True) -> Non
     if retries and step in RETRIED:
         task.set_retry(num_retries=3, backoff_duration="30s", backoff_factor=2, backoff_max_duration="300s")
     if step in _MLFLOW:
-        kubernetes.use_config_map_as_env(task, pods.TRACKING, {name: name for name in pods.TRACKING_CONFIG})
-        kubernetes.use_secret_as_env(task, pods.TRACKING, {name: name for name in pods.TRACKING_SECRET}, optional=True)
+        kubernetes.use_config_map_as_env(task, names.MLFLOW, {name: name for name in pods.TRACKING_CONFIG})
+        kubernetes.use_secret_as_env(task, names.MLFLOW, {name: name for name in pods.TRACKING_SECRET}, optional=True)
     if step == "train" and domain.training.nodes > 1:
         task.set_env_variable(pods.IMAGE_VARIABLE, image)
     _choose_nodes(task, on_gpu=pods.trains_on_gpu(domain, step))
 
 
 def _choose_nodes(task: Any, *, on_gpu: bool) -> None:
-    kubernetes.add_node_selector(task, pods.POOL, pods.GPU_POOL if on_gpu else pods.CPU_POOL)
+    kubernetes.add_node_selector(task, names.POOL, names.TRAINING_POOL if on_gpu else names.CPU_POOL)
     if not on_gpu:
         return
-    task.set_accelerator_type(pods.ACCELERATOR).set_accelerator_limit(1)
-    kubernetes.add_pod_label(task, pods.QUEUE_LABEL, pods.QUEUE)
+    task.set_accelerator_type(names.GPU).set_accelerator_limit(1)
+    kubernetes.add_pod_label(task, names.QUEUE_LABEL, names.QUEUE)
     for taint in pods.GPU_TAINTS:
         kubernetes.add_toleration(task, taint.key, taint.operator, value=taint.value, effect=taint.effect)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hallmark import names
 from hallmark.lint.objects import World
 from hallmark.lint.pipelines import pinned
 from hallmark.lint.pods import Container, Pod
@@ -25,7 +26,7 @@ _VOLUMES = frozenset(
         "secret",
     )
 )
-_GPU = "nvidia.com/gpu"
+_GPU = names.GPU
 _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/"
 _ACCOUNTS = "https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/"
 

@@ -13,9 +13,6 @@ from hallmark import names
 from hallmark.domain import Domain
 
 REASON = "hallmark.dev/reason"
-JOB = "hallmark.dev/job"
-TRAINING_JOB = "training"
-"""Label `hallmark.dev/job` of the pods of a distributed training, which talk to each other."""
 
 CONTROL_PLANE = "10.0.208.0/24"
 """The subnets of the interfaces by which EKS' API server reaches into the VPC: theirs alone, with no pod in them."""
@@ -151,7 +148,7 @@ def reviewer() -> Object:
 
 
 def _training(domain: Domain) -> Object:
-    selector = {"matchLabels": {JOB: TRAINING_JOB}}
+    selector = {"matchLabels": {names.JOB: names.TRAINING_JOB}}
     every: Object = {"ports": [{"protocol": "TCP"}]}
     return _policy(
         domain,
@@ -238,4 +235,4 @@ def _predictors(domains: Sequence[str]) -> list[Object]:
 
 
 def _mlflow() -> list[Object]:
-    return _pods(names.SYSTEM, {"app.kubernetes.io/name": "mlflow"})
+    return _pods(names.SYSTEM, {"app.kubernetes.io/name": names.MLFLOW})

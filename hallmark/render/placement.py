@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from hallmark import names
+
 Json = dict[str, Any]
 
-POOL = "hallmark.dev/pool"
-"""Label of a node: the pool that it was made for."""
-GPU = "nvidia.com/gpu"
 _SPREAD = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
 
 
 def nodes(*, gpu: int) -> Json:
     """The pool whose nodes take the pod, and the taint of GPU nodes that it tolerates."""
     if not gpu:
-        return {"nodeSelector": {POOL: "cpu"}}
-    toleration = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
-    return {"nodeSelector": {POOL: "gpu-inference"}, "tolerations": [toleration]}
+        return {"nodeSelector": {names.POOL: names.CPU_POOL}}
+    toleration = {"key": names.GPU, "operator": "Exists", "effect": "NoSchedule"}
+    return {"nodeSelector": {names.POOL: names.INFERENCE_POOL}, "tolerations": [toleration]}
 
 
 def spread(labels: dict[str, str]) -> Json:
@@ -60,5 +59,5 @@ def restricted() -> Json:
 
 def resources(*, cpu: str, memory: str, gpu: int) -> Json:
     """What the container gets: as much as it asks for, and no more."""
-    amount = {"cpu": cpu, "memory": memory} | ({GPU: str(gpu)} if gpu else {})
+    amount = {"cpu": cpu, "memory": memory} | ({names.GPU: str(gpu)} if gpu else {})
     return {"requests": dict(amount), "limits": dict(amount)}

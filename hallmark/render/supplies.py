@@ -12,8 +12,7 @@ from hallmark.domain import Domain
 
 STORE = "hallmark"
 """The ClusterSecretStore."""
-MLFLOW = "mlflow"
-MLFLOW_ADDRESS = f"http://mlflow.{names.SYSTEM}.svc.cluster.local:5000"
+MLFLOW_ADDRESS = f"http://{names.MLFLOW}.{names.SYSTEM}.svc.cluster.local:5000"
 ONLINE_STORE = "online-store"
 
 Object = dict[str, Any]
@@ -24,8 +23,8 @@ def objects(domain: Domain) -> list[Object]:
     return [
         launcher(domain),
         archive(domain),
-        _config(domain, MLFLOW, {"MLFLOW_TRACKING_URI": MLFLOW_ADDRESS, "MLFLOW_WORKSPACE": domain.name}),
-        _secret(domain, MLFLOW, MLFLOW_TRACKING_USERNAME="username", MLFLOW_TRACKING_PASSWORD="password"),  # noqa: S106
+        _config(domain, names.MLFLOW, {"MLFLOW_TRACKING_URI": MLFLOW_ADDRESS, "MLFLOW_WORKSPACE": domain.name}),
+        _secret(domain, names.MLFLOW, MLFLOW_TRACKING_USERNAME="username", MLFLOW_TRACKING_PASSWORD="password"),  # noqa: S106
         _secret(domain, ONLINE_STORE, username="username", password="password"),  # noqa: S106
     ]
 

@@ -16,7 +16,6 @@ from hallmark.settings import Settings
 
 BURST = 2
 """Limits may be this many times what may be requested: sidecars ask for little, and seldom use more all at once."""
-QUEUE = "training"
 KUBERNETES = "v1.32"
 """Whose rules of Pod Security hold; pinned, so that an upgrade of the cluster evicts nobody."""
 
@@ -90,7 +89,7 @@ def profile(domain: Domain) -> Object:
         "requests.memory": quota.memory,
         "limits.cpu": _times(quota.cpu, BURST),
         "limits.memory": _times(quota.memory, BURST),
-        "requests.nvidia.com/gpu": str(quota.gpu),
+        f"requests.{names.GPU}": str(quota.gpu),
         "requests.storage": quota.storage,
         "pods": str(quota.pods),
     }
@@ -132,7 +131,7 @@ def queued(domain: Domain) -> bool:
 
 def queue(domain: Domain) -> Object:
     """The Kueue LocalQueue through which the domain's training asks for nodes."""
-    return _object(domain, "kueue.x-k8s.io/v1beta2", "LocalQueue", QUEUE, {"spec": {"clusterQueue": QUEUE}})
+    return _object(domain, "kueue.x-k8s.io/v1beta2", "LocalQueue", names.QUEUE, {"spec": {"clusterQueue": names.QUEUE}})
 
 
 def metrics(domain: Domain) -> Object:

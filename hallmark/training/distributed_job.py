@@ -34,14 +34,14 @@ def train_job(domain: Domain, name: str, *, image: str, arguments: Mapping[str, 
             do=f"compile the graph again: hallmark pipeline compile {domain.name}",
         )
     wanted, on_gpu = pods.node(domain), domain.training.accelerator == "gpu"
-    limits = {"cpu": wanted.cpu, "memory": wanted.memory} | ({pods.ACCELERATOR: "1"} if on_gpu else {})
+    limits = {"cpu": wanted.cpu, "memory": wanted.memory} | ({names.GPU: "1"} if on_gpu else {})
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
         "metadata": {
             "name": name,
             "namespace": domain.namespace,
-            "labels": {**pods.labels(domain.name, "training"), pods.QUEUE_LABEL: pods.QUEUE},
+            "labels": {**pods.labels(domain.name, "training"), names.QUEUE_LABEL: names.QUEUE},
         },
         "spec": {
             "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": RUNTIME},
@@ -77,7 +77,7 @@ def _pod(domain: Domain) -> dict[str, Any]:
     seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
     spec: dict[str, Any] = {
         "serviceAccountName": names.PIPELINE,
-        "nodeSelector": {pods.POOL: pods.GPU_POOL if on_gpu else pods.CPU_POOL},
+        "nodeSelector": {names.POOL: names.TRAINING_POOL if on_gpu else names.CPU_POOL},
         "securityContext": {"runAsNonRoot": True, "runAsUser": pods.USER, "runAsGroup": pods.USER, **seccomp},
         "volumes": [{"name": "scratch", "emptyDir": {}}],
         "containers": [

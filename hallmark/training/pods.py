@@ -9,15 +9,6 @@ from hallmark.domain import Domain
 
 USER = 10001
 """The numeric user of every image of ours; Pod Security wants a number to know that it is not root."""
-POOL = "hallmark.dev/pool"
-"""Label of nodes, and key of the taint that keeps other work off the GPUs of training."""
-CPU_POOL, GPU_POOL = "cpu", "gpu-training"
-QUEUE_LABEL, QUEUE = "kueue.x-k8s.io/queue-name", "training"
-JOB_LABEL = "hallmark.dev/job"
-"""Label of pods: `pipeline` on steps, `training` on the nodes of a distributed training, which alone talk to each other."""
-ACCELERATOR = "nvidia.com/gpu"
-TRACKING = "mlflow"
-"""The ConfigMap and the Secret of a tenant that say where MLflow is and who asks."""
 TRACKING_CONFIG = ("MLFLOW_TRACKING_URI", "MLFLOW_WORKSPACE")
 TRACKING_SECRET = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 IMAGE_VARIABLE = "HALLMARK_IMAGE"
@@ -37,8 +28,8 @@ class Toleration(BaseModel):
 
 
 GPU_TAINTS = (
-    Toleration(key=ACCELERATOR, operator="Exists"),
-    Toleration(key=POOL, operator="Equal", value=GPU_POOL),
+    Toleration(key=names.GPU, operator="Exists"),
+    Toleration(key=names.POOL, operator="Equal", value=names.TRAINING_POOL),
 )
 
 
@@ -74,7 +65,7 @@ def node(domain: Domain) -> Amounts:
 
 def labels(domain: str, job: str) -> dict[str, str]:
     """Of a pod."""
-    return {**names.labels(domain), JOB_LABEL: job}
+    return {**names.labels(domain), names.JOB: job}
 
 
 def trains_on_gpu(domain: Domain, step: str) -> bool:

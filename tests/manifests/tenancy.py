@@ -115,7 +115,7 @@ def pods(domain: str) -> Mapping[str, Pod]:
     made = {
         "predictor": serving,
         "step": {"pipelines.kubeflow.org/v2_component": "true", "workflows.argoproj.io/workflow": "w"},
-        "trainer": {network.JOB: network.TRAINING_JOB},
+        "trainer": {names.JOB: names.TRAINING_JOB},
         "reviewer": {"app.kubernetes.io/part-of": "llminferenceservice"},
         "other": {},
     }

@@ -16,7 +16,10 @@ from hallmark.cli.app import app
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+COMMANDS = sorted(
+    [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    + [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
+)
 
 
 @pytest.fixture(autouse=True)
