@@ -108,6 +108,24 @@ def test_names_are_those_of_the_manifests() -> None:
         assert f'"{reserved}"' in (CODE / "modules" / "domain" / "variables.tf").read_text()
 
 
+def test_what_holds_data_cannot_be_destroyed_by_a_plan() -> None:
+    guarded = {
+        name
+        for path in CODE.glob("modules/*/main.tf")
+        for name, text in re.findall(
+            r'^resource "(\w+" "\w+)" {\n(.*?)^}', path.read_text(), flags=re.MULTILINE | re.DOTALL
+        )
+        if "prevent_destroy = true" in text
+    }
+    assert {name.replace('" "', ".") for name in guarded} == {
+        "aws_s3_bucket.artifacts",
+        "aws_kms_key.artifacts",
+        "aws_db_instance.this",
+        "aws_kms_key.database",
+        "aws_dynamodb_table.features",
+    }
+
+
 def test_what_the_domains_read_of_the_foundation_is_names_only() -> None:
     written = re.search(
         r"insecure_value = jsonencode\(\{(.*?)^  \}\)",

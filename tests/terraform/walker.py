@@ -229,6 +229,8 @@ def walk(plan: Mapping[str, Any]) -> tuple[list[str], list[str]]:
             wrong.append(
                 f"{address}: unjudged: does {kind} store or listen? Give walker.py a rule, or name it harmless"
             )
+        if values.get("vpc_endpoint_type") == "Interface":
+            continue  # keeps AWS's policy of everything: it narrows what callers may, grants nothing, and IAM decides behind it
         for attribute in ("policy", "assume_role_policy", "access_policy"):
             if unknown.get(attribute) is True:
                 unread += [address] if kind.endswith("_policy") or kind == "aws_kms_key" else []

@@ -14,7 +14,7 @@ variable "account_id" {
 }
 
 variable "vpc_id" {
-  description = "The VPC."
+  description = "The network that it lies in."
   type        = string
 }
 

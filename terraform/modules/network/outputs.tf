@@ -1,5 +1,5 @@
 output "vpc_id" {
-  description = "The VPC."
+  description = "The network that the cluster lies in."
   value       = aws_vpc.this.id
 }
 

@@ -25,7 +25,7 @@ variable "engines" {
 }
 
 variable "vpc_id" {
-  description = "The VPC."
+  description = "The network that it lies in."
   type        = string
 }
 

@@ -1,6 +1,4 @@
 mock_provider "aws" {
-  override_during = plan # what AWS would answer is known before anything is made, so nothing is made
-
   mock_resource "aws_iam_role" {
     defaults = { arn = "arn:aws:iam::111111111111:role/mock" }
   }
@@ -20,8 +18,6 @@ variables {
 }
 
 run "three_zones_of_private_data_and_public_subnets" {
-  command = plan
-
   assert {
     condition     = length(aws_subnet.private) == 3 && length(aws_subnet.data) == 3 && length(aws_subnet.public) == 3
     error_message = "Expected three subnets of each kind."
@@ -49,8 +45,6 @@ run "three_zones_of_private_data_and_public_subnets" {
 }
 
 run "a_nat_gateway_in_every_zone_and_data_without_a_way_out" {
-  command = plan
-
   assert {
     condition     = length(aws_nat_gateway.this) == 3 && alltrue([for zone, route in aws_route.nat : route.nat_gateway_id == aws_nat_gateway.this[zone].id])
     error_message = "Expected every private subnet to leave by the NAT gateway of its own zone."
@@ -63,8 +57,6 @@ run "a_nat_gateway_in_every_zone_and_data_without_a_way_out" {
 }
 
 run "one_nat_gateway_where_that_is_enough" {
-  command = plan
-
   variables {
     nat = "one"
   }
@@ -76,8 +68,6 @@ run "one_nat_gateway_where_that_is_enough" {
 }
 
 run "endpoints_reach_this_account_only" {
-  command = plan
-
   assert {
     condition     = length(setsubtract(["ecr.api", "ecr.dkr", "sts", "logs", "eks-auth"], keys(aws_vpc_endpoint.interface))) == 0
     error_message = "An interface endpoint is missing."
@@ -100,8 +90,6 @@ run "endpoints_reach_this_account_only" {
 }
 
 run "all_traffic_is_logged_under_a_key" {
-  command = plan
-
   assert {
     condition     = aws_flow_log.this.traffic_type == "ALL" && aws_cloudwatch_log_group.flow.kms_key_id == var.log_key_arn && aws_cloudwatch_log_group.flow.retention_in_days == 365
     error_message = "Flow logs are partial, plain or endless."
