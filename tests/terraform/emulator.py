@@ -87,7 +87,8 @@ class Emulator:
 
     def ask(self, path: str, body: bytes | None = None) -> bytes:
         """The answer of moto's own interface."""
-        with urllib.request.urlopen(self.url + path, data=body, timeout=10) as answer:
+        request = urllib.request.Request(self.url + path, data=body, headers={"Content-Type": "text/plain"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return bytes(answer.read())
 
     def close(self) -> None:
