@@ -23,9 +23,9 @@ FROM builder AS drift-packages
 RUN python requirements drift > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
-# The watch asks MLflow, which is among the requirements of training.
+# The watch asks MLflow, and MLflow's server runs from this image too.
 FROM builder AS platform-packages
-RUN python requirements platform training:mlflow > wanted.txt \
+RUN python requirements platform tracking > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 # A user by number, since Pod Security wants to see that it is not root; by name too, since some libraries ask who they are.
@@ -95,7 +95,7 @@ COPY inference_services/drift_monitor inference_services/drift_monitor
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "inference_services.drift_monitor"]
 
-# The command line: the watch on a cluster.
+# The command line: the watch on a cluster, and MLflow's server.
 FROM base AS platform
 LABEL org.opencontainers.image.title="hallmark/platform" \
       org.opencontainers.image.description="Hallmark's command line, and the watch over every domain's rollouts"

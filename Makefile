@@ -17,7 +17,7 @@ install: $(READY)  ## Make .venv with everything in it
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) on the PATH; name another with make PYTHON=..."; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[training,serving,drift,report,platform,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[training,serving,drift,report,platform,tracking,dev]'
 	@touch $@
 
 demo: $(READY)  ## The main job for fraud, end to end, in under three minutes; leaves nothing running

@@ -74,7 +74,28 @@ def client(choice: Choice) -> Any:
             do="run `hallmark up`, or name one with --kubeconfig or --context",
         ) from error
     configuration.retries = 0
+    if token := _token_file(choice):
+        # The package reads it once, and a pod's token is another one every day.
+        configuration.refresh_api_key_hook = lambda fresh: fresh.api_key.update(authorization=_bearer(token))
     return kubernetes.ApiClient(configuration)
+
+
+def _bearer(token: Path) -> str:
+    return f"Bearer {token.read_text(encoding='utf-8').strip()}"
+
+
+def _token_file(choice: Choice) -> Path | None:
+    """The file that the chosen context's user has its token in; none where it has another credential, or kubectl's own is meant."""
+    if choice.file is None:
+        return None
+    raw = yaml.safe_load(choice.file.read_text(encoding="utf-8"))
+    context = _named(raw.get("contexts"), choice.context or raw.get("current-context")).get("context") or {}
+    user = _named(raw.get("users"), context.get("user")).get("user") or {}
+    return choice.file.parent / user["tokenFile"] if user.get("tokenFile") else None
+
+
+def _named(listed: list[dict[str, Any]] | None, name: str | None) -> dict[str, Any]:
+    return next((each for each in listed or [] if each.get("name") == name), {})
 
 
 def _contexts(place: Path | None) -> list[str]:

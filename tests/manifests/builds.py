@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from kubeflow_trainer_api.models import TrainerV1alpha1ClusterTrainingRuntime  # type: ignore[import-untyped]
 
 from hallmark import domain as domains
 from hallmark import names
@@ -23,8 +24,10 @@ from hallmark.render.kustomization import kustomization
 from hallmark.render.manifest import manifest
 from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
+from tests.hallmark.training.fake_trainer import missing
 
 Object = dict[str, Any]
+
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT.parent / "shared" / "schemas"
@@ -103,6 +106,9 @@ def problems(each: Object) -> list[str]:
     import kubernetes_validate  # type: ignore[import-untyped]
 
     group, _, version = each["apiVersion"].rpartition("/")
+    if each["kind"] == "ClusterTrainingRuntime":
+        lost = missing(each, TrainerV1alpha1ClusterTrainingRuntime.from_dict(each).to_dict(), "")
+        return [f"{lost}: not a field of Kubeflow Trainer's, or written otherwise there"] if lost else []
     if group not in CORE:
         if not SCHEMAS.is_dir():
             pytest.skip("../shared/schemas is not on this machine")

@@ -153,6 +153,7 @@ BRINGS = {
     "security.istio.io": "istio-base",
     "serving.kserve.io": "kserve-crd",
     "telemetry.istio.io": "istio-base",
+    "trainer.kubeflow.org": "trainer",
 }
 """Which Application brings the kinds of a group."""
 

@@ -120,3 +120,19 @@ def test_every_command_that_talks_to_a_cluster_takes_a_context(
         monkeypatch.setenv(key, value)
     assert app.main([*command, "--context", "nowhere"]) == 1
     assert "one of staging, production" in capsys.readouterr().err
+
+
+def test_a_token_that_lies_in_a_file_is_read_anew(tmp_path: Path) -> None:
+    """A pod's token is another one every day, and the watch runs for weeks."""
+    file = tmp_path / "kubeconfig"
+    token = tmp_path / "token"
+    token.write_text("first\n", encoding="utf-8")
+    user = {"name": "watch", "user": {"tokenFile": str(token)}}
+    place = {"name": "here", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "here", "user": "watch"}}
+    whole = {"current-context": "c", "clusters": [place], "users": [user], "contexts": [context]}
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **whole}), encoding="utf-8")
+    configuration = clusters.client(clusters.Choice(file=file)).configuration
+    assert configuration.get_api_key_with_prefix("authorization") == "Bearer first"
+    token.write_text("second", encoding="utf-8")
+    assert configuration.get_api_key_with_prefix("authorization") == "Bearer second"

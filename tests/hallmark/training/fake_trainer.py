@@ -21,20 +21,21 @@ def strange(job: Job) -> str:
     """The first field that Kubeflow Trainer's own models do not know, or would write otherwise; empty where there is none."""
     known = TrainerV1alpha1TrainJob.from_dict(job)
     assert known is not None
-    return _missing(job, known.to_dict(), "")
+    return missing(job, known.to_dict(), "")
 
 
-def _missing(given: Any, kept: Any, path: str) -> str:
+def missing(given: Any, kept: Any, path: str) -> str:
+    """Where `kept` lacks what `given` has, or has it otherwise."""
     if isinstance(given, dict) and isinstance(kept, dict):
         for key, value in given.items():
             if key not in kept:
                 return f"{path}.{key}"
-            if found := _missing(value, kept[key], f"{path}.{key}"):
+            if found := missing(value, kept[key], f"{path}.{key}"):
                 return found
         return ""
     if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
         return next(
-            filter(None, (_missing(a, b, f"{path}[{n}]") for n, (a, b) in enumerate(zip(given, kept, strict=True)))), ""
+            filter(None, (missing(a, b, f"{path}[{n}]") for n, (a, b) in enumerate(zip(given, kept, strict=True)))), ""
         )
     return "" if given == kept else path
 
