@@ -74,23 +74,24 @@ module "network" {
 module "cluster" {
   source = "../modules/cluster"
 
-  name                = local.name
-  account_id          = var.account_id
-  region              = var.region
-  kubernetes_version  = var.kubernetes_version
-  addons              = var.addons
-  subnet_ids          = module.network.private_subnet_ids
-  services_cidr       = var.services_cidr
-  public_access_cidrs = var.public_access_cidrs
-  administrators      = var.administrators
-  system_nodes        = var.system_nodes
-  log_retention_days  = var.log_retention_days
-  log_key_arn         = module.observability.key_arn
-  emulated            = var.emulated
+  name                     = local.name
+  account_id               = var.account_id
+  region                   = var.region
+  kubernetes_version       = var.kubernetes_version
+  addons                   = var.addons
+  control_plane_subnet_ids = module.network.control_plane_subnet_ids
+  subnet_ids               = module.network.private_subnet_ids
+  services_cidr            = var.services_cidr
+  public_access_cidrs      = var.public_access_cidrs
+  administrators           = var.administrators
+  system_nodes             = var.system_nodes
+  log_retention_days       = var.log_retention_days
+  log_key_arn              = module.observability.key_arn
+  emulated                 = var.emulated
 
   pod_identities = {
     prometheus = { namespace = "monitoring", service_account = "prometheus", role_arn = module.observability.prometheus_role_arn }
-    tracking   = { namespace = "hallmark-system", service_account = "mlflow", role_arn = module.experiment_tracking.reader_role_arn }
+    secrets    = { namespace = "external-secrets", service_account = "external-secrets", role_arn = module.experiment_tracking.reader_role_arn }
   }
 }
 

@@ -14,7 +14,13 @@ EVERYBODY = {"0.0.0.0/0", "::/0"}
 WIDE_MANAGED = re.compile(r"/(AdministratorAccess|PowerUserAccess|IAMFullAccess|[A-Za-z0-9]*FullAccess)$")
 
 HARMLESS = {
-    *("aws_budgets_budget", "aws_cloudwatch_event_rule", "aws_cloudwatch_event_target", "aws_cloudwatch_metric_alarm"),
+    *(
+        "aws_budgets_budget",
+        "aws_ec2_tag",
+        "aws_cloudwatch_event_rule",
+        "aws_cloudwatch_event_target",
+        "aws_cloudwatch_metric_alarm",
+    ),
     *(
         "aws_db_parameter_group",
         "aws_db_subnet_group",

@@ -58,7 +58,7 @@ resource "aws_eks_cluster" "this" {
   bootstrap_self_managed_addons = false
 
   vpc_config {
-    subnet_ids              = var.subnet_ids
+    subnet_ids              = var.control_plane_subnet_ids
     endpoint_private_access = true
     endpoint_public_access  = length(var.public_access_cidrs) > 0
     public_access_cidrs     = length(var.public_access_cidrs) > 0 ? var.public_access_cidrs : null
@@ -97,6 +97,15 @@ resource "aws_eks_cluster" "this" {
   depends_on = [aws_cloudwatch_log_group.control_plane, aws_iam_role_policy_attachment.cluster]
 }
 
+# EKS makes this group; Karpenter's node classes find it by the tag.
+resource "aws_ec2_tag" "discovery" {
+  for_each = var.emulated ? toset([]) : toset(["karpenter.sh/discovery"])
+
+  resource_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
+  key         = each.value
+  value       = var.name
+}
+
 # For programs that know service account tokens but not Pod Identity; nothing of Hallmark's needs it.
 resource "aws_iam_openid_connect_provider" "cluster" {
   for_each = var.emulated ? toset([]) : toset(["cluster"])
@@ -108,9 +117,11 @@ resource "aws_iam_openid_connect_provider" "cluster" {
 resource "aws_eks_addon" "this" {
   for_each = var.emulated ? {} : var.addons
 
-  cluster_name                = aws_eks_cluster.this.name
-  addon_name                  = each.key
-  addon_version               = each.value
+  cluster_name  = aws_eks_cluster.this.name
+  addon_name    = each.key
+  addon_version = each.value
+  # Without it the VPC CNI takes NetworkPolicies and enforces none.
+  configuration_values        = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "PRESERVE"
 

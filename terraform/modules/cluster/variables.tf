@@ -48,8 +48,23 @@ variable "addons" {
   }
 }
 
+variable "control_plane_subnet_ids" {
+  description = "Subnets of the API server's own interfaces, in at least two zones, with no pod in them."
+  type        = list(string)
+
+  validation {
+    condition     = length(distinct(var.control_plane_subnet_ids)) >= 2
+    error_message = "Expected subnets in at least two zones; came ${length(distinct(var.control_plane_subnet_ids))}."
+  }
+
+  validation {
+    condition     = length(setintersection(var.control_plane_subnet_ids, var.subnet_ids)) == 0
+    error_message = "Expected subnets that no node is in: pods there would pass for the API server; came ${join(", ", setintersection(var.control_plane_subnet_ids, var.subnet_ids))}."
+  }
+}
+
 variable "subnet_ids" {
-  description = "Private subnets, in at least two zones."
+  description = "Private subnets of nodes and pods, in at least two zones."
   type        = list(string)
 
   validation {

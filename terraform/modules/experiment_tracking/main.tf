@@ -159,10 +159,10 @@ resource "aws_secretsmanager_secret_rotation" "password" {
   }
 }
 
-# The tracking server reads the password, and nothing else of AWS: artifacts go between pipelines and the bucket.
+# External Secrets brings the password to the cluster, and what people keep under hallmark/; it reads no other secret.
 resource "aws_iam_role" "reader" {
-  name        = "${var.name}-tracking-password"
-  description = "Reads the tracking database's password, by EKS Pod Identity."
+  name        = "${var.name}-external-secrets"
+  description = "Reads the tracking database's password and secrets under hallmark/, by EKS Pod Identity."
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -174,8 +174,8 @@ resource "aws_iam_role" "reader" {
         StringEquals = {
           "aws:SourceAccount"                         = var.account_id
           "aws:RequestTag/eks-cluster-arn"            = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.name}"
-          "aws:RequestTag/kubernetes-namespace"       = "hallmark-system"
-          "aws:RequestTag/kubernetes-service-account" = "mlflow"
+          "aws:RequestTag/kubernetes-namespace"       = "external-secrets"
+          "aws:RequestTag/kubernetes-service-account" = "external-secrets"
         }
       }
     }]
@@ -183,7 +183,7 @@ resource "aws_iam_role" "reader" {
 }
 
 resource "aws_iam_role_policy" "reader" {
-  name = "password"
+  name = "secrets"
   role = aws_iam_role.reader.id
 
   policy = jsonencode({
@@ -192,7 +192,7 @@ resource "aws_iam_role_policy" "reader" {
       {
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-        Resource = aws_db_instance.this.master_user_secret[0].secret_arn
+        Resource = [aws_db_instance.this.master_user_secret[0].secret_arn, "arn:aws:secretsmanager:${var.region}:${var.account_id}:secret:hallmark/*"]
       },
       {
         Effect    = "Allow"

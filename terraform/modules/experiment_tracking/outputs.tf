@@ -14,6 +14,6 @@ output "secret_arn" {
 }
 
 output "reader_role_arn" {
-  description = "Role of the tracking server (namespace hallmark-system, account mlflow), which reads the password."
+  description = "Role of External Secrets (namespace and account external-secrets), which reads the password and secrets under hallmark/."
   value       = aws_iam_role.reader.arn
 }

@@ -223,7 +223,7 @@ resource "aws_iam_role_policy" "karpenter" {
 resource "aws_sqs_queue" "interruptions" {
   for_each = local.karpenter
 
-  name                              = "${var.cluster_name}-interruptions"
+  name                              = var.cluster_name
   message_retention_seconds         = 300 # a warning is worth two minutes
   kms_master_key_id                 = var.queue_key_arn
   kms_data_key_reuse_period_seconds = 300

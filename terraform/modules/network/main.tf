@@ -4,7 +4,11 @@ locals {
   # Nodes and pods get the big subnets. Data stores have their own, with no way out; public ones hold NAT and load balancers only.
   private = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 3, index) }
   data    = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 8, 192 + index) }
-  public  = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 8, 224 + index) }
+  # The API server's own addresses in the VPC lie here and nothing else does, so that a policy can tell them from pods.
+  control_plane_cidr = cidrsubnet(var.cidr, 8, 208)
+  control_plane      = { for zone, index in local.zones : zone => cidrsubnet(local.control_plane_cidr, 2, index) }
+
+  public = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 8, 224 + index) }
 
   nat_zones = var.nat == "zone" ? toset(var.zones) : toset([var.zones[0]])
 }
@@ -48,6 +52,17 @@ resource "aws_subnet" "data" {
   map_public_ip_on_launch = false
 
   tags = { Name = "${var.name}-data-${each.key}" }
+}
+
+resource "aws_subnet" "control_plane" {
+  for_each = local.control_plane
+
+  vpc_id                  = aws_vpc.this.id
+  availability_zone       = each.key
+  cidr_block              = each.value
+  map_public_ip_on_launch = false
+
+  tags = { Name = "${var.name}-control-plane-${each.key}" }
 }
 
 resource "aws_subnet" "public" {
@@ -135,6 +150,13 @@ resource "aws_route_table" "data" {
   vpc_id = aws_vpc.this.id
 
   tags = { Name = "${var.name}-data" }
+}
+
+resource "aws_route_table_association" "control_plane" {
+  for_each = local.zones
+
+  subnet_id      = aws_subnet.control_plane[each.key].id
+  route_table_id = aws_route_table.data.id
 }
 
 resource "aws_route_table_association" "data" {

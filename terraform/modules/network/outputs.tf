@@ -8,6 +8,16 @@ output "private_subnet_ids" {
   value       = [for zone in var.zones : aws_subnet.private[zone].id]
 }
 
+output "control_plane_subnet_ids" {
+  description = "Subnets of the API server's own interfaces, which no route leaves, in the order of the zones."
+  value       = [for zone in var.zones : aws_subnet.control_plane[zone].id]
+}
+
+output "control_plane_cidr" {
+  description = "Their addresses together: what NetworkPolicies know the API server by (controlPlane in manifests/clusters)."
+  value       = local.control_plane_cidr
+}
+
 output "data_subnet_ids" {
   description = "Subnets of data stores, which no route leaves, in the order of the zones."
   value       = [for zone in var.zones : aws_subnet.data[zone].id]

@@ -33,9 +33,10 @@ variables {
     eks-pod-identity-agent = "v1.3.7-eksbuild.2"
     aws-ebs-csi-driver     = "v1.44.0-eksbuild.1"
   }
-  subnet_ids     = ["subnet-a", "subnet-b", "subnet-c"]
-  administrators = { platform = "arn:aws:iam::111111111111:role/hallmark-administrator" }
-  log_key_arn    = "arn:aws:kms:eu-central-1:111111111111:key/00000000-0000-0000-0000-000000000000"
+  subnet_ids               = ["subnet-a", "subnet-b", "subnet-c"]
+  control_plane_subnet_ids = ["subnet-x", "subnet-y", "subnet-z"]
+  administrators           = { platform = "arn:aws:iam::111111111111:role/hallmark-administrator" }
+  log_key_arn              = "arn:aws:kms:eu-central-1:111111111111:key/00000000-0000-0000-0000-000000000000"
   pod_identities = {
     prometheus = { namespace = "monitoring", service_account = "prometheus", role_arn = "arn:aws:iam::111111111111:role/prometheus" }
   }
@@ -43,6 +44,11 @@ variables {
 
 run "the_api_is_private" {
   command = plan
+
+  assert {
+    condition     = toset(aws_eks_cluster.this.vpc_config[0].subnet_ids) == toset(["subnet-x", "subnet-y", "subnet-z"]) && toset(aws_eks_node_group.system.subnet_ids) == toset(["subnet-a", "subnet-b", "subnet-c"])
+    error_message = "The API server's addresses lie among pods."
+  }
 
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_private_access && !aws_eks_cluster.this.vpc_config[0].endpoint_public_access
@@ -132,6 +138,11 @@ run "addons_have_versions_and_roles_of_their_own" {
   command = plan
 
   assert {
+    condition     = jsondecode(aws_eks_addon.this["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
+    error_message = "NetworkPolicies are taken, and nobody enforces them."
+  }
+
+  assert {
     condition     = length(aws_eks_addon.this) == 5 && aws_eks_addon.this["coredns"].addon_version == "v1.12.1-eksbuild.2"
     error_message = "Expected every add-on at its version."
   }
@@ -149,6 +160,15 @@ run "addons_have_versions_and_roles_of_their_own" {
   assert {
     condition     = aws_eks_pod_identity_association.platform["prometheus"].namespace == "monitoring"
     error_message = "A platform program has no identity."
+  }
+}
+
+run "karpenter_finds_the_security_group" {
+  command = plan
+
+  assert {
+    condition     = aws_ec2_tag.discovery["karpenter.sh/discovery"].value == "hallmark-dev"
+    error_message = "Nodes that Karpenter starts would have no security group."
   }
 }
 
@@ -187,6 +207,14 @@ run "refuses_a_cluster_without_pod_identity" {
     addons = { vpc-cni = "v1.19.5-eksbuild.1", coredns = "v1.12.1-eksbuild.2", kube-proxy = "v1.33.0-eksbuild.2" }
   }
   expect_failures = [var.addons]
+}
+
+run "refuses_an_api_server_among_pods" {
+  command = plan
+  variables {
+    control_plane_subnet_ids = ["subnet-a", "subnet-y", "subnet-z"]
+  }
+  expect_failures = [var.control_plane_subnet_ids]
 }
 
 run "refuses_one_zone" {

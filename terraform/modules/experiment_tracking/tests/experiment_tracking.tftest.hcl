@@ -55,13 +55,13 @@ run "the_password_is_nobody_s_and_turns" {
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role_policy.reader.policy).Statement[0].Resource == "arn:aws:secretsmanager:eu-central-1:111111111111:secret:rds!db-mock"
-    error_message = "The tracking server may read other secrets."
+    condition     = toset(jsondecode(aws_iam_role_policy.reader.policy).Statement[0].Resource) == toset(["arn:aws:secretsmanager:eu-central-1:111111111111:secret:rds!db-mock", "arn:aws:secretsmanager:eu-central-1:111111111111:secret:hallmark/*"])
+    error_message = "External Secrets may read other secrets."
   }
 
   assert {
-    condition     = jsondecode(aws_iam_role.reader.assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "mlflow"
-    error_message = "Others may take the tracking server's role."
+    condition     = jsondecode(aws_iam_role.reader.assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "external-secrets"
+    error_message = "Others may take External Secrets' role."
   }
 }
 

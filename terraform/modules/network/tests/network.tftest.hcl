@@ -34,6 +34,11 @@ run "three_zones_of_private_data_and_public_subnets" {
   }
 
   assert {
+    condition     = [for subnet in aws_subnet.control_plane : subnet.cidr_block] == ["10.16.208.0/26", "10.16.208.64/26", "10.16.208.128/26"] && output.control_plane_cidr == "10.16.208.0/24"
+    error_message = "NetworkPolicies know the API server by these addresses: controlPlane in manifests/clusters."
+  }
+
+  assert {
     condition     = alltrue([for subnet in aws_subnet.private : subnet.tags["karpenter.sh/discovery"] == "hallmark-dev"])
     error_message = "Karpenter finds private subnets by their discovery tag."
   }
