@@ -21,7 +21,8 @@ class Assumptions(Section):
         default=0.85, gt=0, description="Part of a node that pods can use: the rest is kubelet, daemons and gaps."
     )
     spot: Share = Field(
-        default=0.5, description="Part of the pods above a domain's minimum, without GPU, that run on spot nodes."
+        default=0.0,
+        description="Part of the pods above a domain's minimum, without GPU, that run on spot: none in manifests/platform/nodes.",
     )
     spot_discount: Share = Field(
         default=0.6, description="By how much a spot node is cheaper: it varies by hour and zone."
