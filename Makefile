@@ -35,6 +35,7 @@ check: $(READY)  ## Lint, types, and whether generated files are fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hallmark render --check
+	$(BIN)/hallmark lint
 
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
@@ -43,8 +44,9 @@ format: $(READY)  ## Format the code
 render: $(READY)  ## Write the generated files
 	$(BIN)/hallmark render
 
-manifests: $(READY)  ## Render what a cluster applies, and check it: freshness, lint, schemas, policies, tenancy, builds
-	$(BIN)/hallmark render
+manifests: $(READY)  ## Check what a cluster applies: freshness, lint, schemas, policies, tenancy, builds
+	$(BIN)/hallmark render --check
+	for each in dev staging production; do kubectl kustomize --load-restrictor LoadRestrictionsNone manifests/clusters/$$each > /dev/null || exit 1; done
 	$(BIN)/hallmark lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/manifests tests/hallmark/render tests/hallmark/lint
 

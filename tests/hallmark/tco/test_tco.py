@@ -102,7 +102,7 @@ def test_the_quiet_golden_domain_is_cheaper_managed_to_the_cent() -> None:
 
 
 def test_the_busy_golden_domain_is_cheaper_in_house_to_the_cent() -> None:
-    house, realtime, serverless, _ = bills(BUSY, inputs())
+    house, realtime, serverless, _ = bills(BUSY, inputs(spot=0.5))
     # A core does 100 photos a second and is planned for 60: 34 pods, of which half of those above 2 are on spot at 0.4 of the
     # price, against 9 instances with 3.8 cores for the model.
     assert items(house)["serving"] == pytest.approx((2 + 32 * 0.7) * 730 * 0.3 / 0.85 * 0.192)
@@ -111,6 +111,9 @@ def test_the_busy_golden_domain_is_cheaper_in_house_to_the_cent() -> None:
     assert items(realtime)["network"] == pytest.approx(gigabytes * 0.016)
     assert items(house)["network"] == pytest.approx(gigabytes * (0.006 + 0.02 * 0.045))
     assert items(serverless)["serving"] == pytest.approx(2000 * 730 * 3600 * 0.03 * 0.00002)
+    assert items(bills(BUSY, inputs())[0])["serving"] == pytest.approx(34 * 730 * 0.3 / 0.85 * 0.192), (
+        "no spot by default"
+    )
     found = compare(BUSY, inputs())
     assert found.cheapest == "in house"
     assert found.house.total < 0.8 * found.managed.total
