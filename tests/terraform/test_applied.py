@@ -126,10 +126,10 @@ def test_the_network_spans_three_zones_and_data_has_no_way_out(dev: Environment)
     names = {
         key: next(tag["Value"] for tag in subnet["Tags"] if tag["Key"] == "Name") for key, subnet in subnets.items()
     }
-    assert len(subnets) == 9
+    assert len(subnets) == 12
     assert len({subnet["AvailabilityZone"] for subnet in subnets.values()}) == 3
     assert not any(subnet["MapPublicIpOnLaunch"] for subnet in subnets.values())
-    ways: dict[str, set[str]] = {"private": set(), "data": set(), "public": set()}
+    ways: dict[str, set[str]] = {"private": set(), "data": set(), "control": set(), "public": set()}
     for table in ec2.describe_route_tables(Filters=here)["RouteTables"]:
         out = {
             "nat" if route.get("NatGatewayId") else "internet"
@@ -140,7 +140,7 @@ def test_the_network_spans_three_zones_and_data_has_no_way_out(dev: Environment)
             if "SubnetId" in association:
                 kind = names[association["SubnetId"]].removeprefix(f"{NAME}-").split("-")[0]
                 ways[kind] |= out or {"none"}
-    assert ways == {"private": {"nat"}, "data": {"none"}, "public": {"internet"}}
+    assert ways == {"private": {"nat"}, "data": {"none"}, "control": {"none"}, "public": {"internet"}}
     endpoints = {
         endpoint["ServiceName"].removeprefix(f"com.amazonaws.{REGION}.")
         for endpoint in ec2.describe_vpc_endpoints(Filters=here)["VpcEndpoints"]

@@ -29,7 +29,7 @@ variable "region" {
 }
 
 variable "cidr" {
-  description = "Addresses of the VPC, /16 to /20: every node and every pod takes one."
+  description = "Addresses of the VPC, /16 to /18: every node and every pod takes one, and the smallest subnet is a /28."
   type        = string
 
   validation {
@@ -38,8 +38,8 @@ variable "cidr" {
   }
 
   validation {
-    condition     = try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 20, false)
-    error_message = "Expected a block from /16 to /20: smaller ones run out of pod addresses; came \"${var.cidr}\"."
+    condition     = try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 18, false)
+    error_message = "Expected a block from /16 to /18: smaller ones run out of pod addresses; came \"${var.cidr}\"."
   }
 
   validation {

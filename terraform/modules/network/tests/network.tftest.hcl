@@ -133,7 +133,7 @@ run "refuses_a_neighbour_that_is_no_network" {
 run "refuses_a_cidr_that_is_too_small" {
   command = plan
   variables {
-    cidr = "10.16.0.0/22"
+    cidr = "10.16.0.0/19"
   }
   expect_failures = [var.cidr]
 }
