@@ -21,6 +21,7 @@ SHADOW_NOTE, ROLLOUT_NOTE, FENCE_NOTE = marks.SHADOW, marks.ROLLOUT, marks.FENCE
 OVER: dict[str, str | None] = {SHADOW_NOTE: None, ROLLOUT_NOTE: None}
 """What the end of a rollout takes away."""
 _POLL = 0.2
+_TRIES = 5
 
 Object = dict[str, Any]
 Note = Callable[[str], None]
@@ -245,7 +246,16 @@ class Actuator:
             return  # Nothing of ours reads it: who is stable is the InferenceService's to say.
 
     def _patch(self, live: Object, body: Object) -> Object:
+        """Compare-and-set on what people and programs ask for: a status that was written meanwhile is nobody's change."""
         path = f"{_path(live)}/{live['metadata']['name']}"
+        for _ in range(_TRIES):
+            try:
+                return self._raw("PATCH", path, body, content="application/merge-patch+json")
+            except Conflict:
+                now = self.live(live["metadata"]["name"])
+                if now is None or _asked(now) != _asked(live):
+                    raise
+                body["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"]
         return self._raw("PATCH", path, body, content="application/merge-patch+json")
 
     def call(self, method: str, path: str, body: Object | None = None) -> Object:
@@ -279,6 +289,12 @@ class Actuator:
                 came=type(error).__name__,
                 do="run `hallmark up`, or check --kubeconfig",
             ) from error
+
+
+def _asked(live: Object) -> tuple[Any, ...]:
+    """All of an object but its status."""
+    meta = live["metadata"]
+    return meta.get("uid"), live["spec"], meta.get("annotations") or {}, meta.get("labels") or {}
 
 
 def share(live: Object) -> int | None:

@@ -24,7 +24,8 @@ from hallmark.rollout.samples import Sample
 from inference_services.runtime.metrics import Metrics
 from tests.hallmark.render.prometheus import declared
 from tests.hallmark.rollout.test_prometheus import _ready as is_ready
-from tests.hallmark.rollout.test_prometheus import eventually, free_port, serving
+from tests.hallmark.rollout.test_prometheus import eventually, free_port
+from tests.web import serving
 
 STABLE, CANARY = "fraud-predictor-00001", "fraud-predictor-00002"
 VARIANTS = Variants(stable=STABLE, canary=CANARY)

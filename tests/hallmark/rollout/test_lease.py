@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -28,6 +25,7 @@ from hallmark.local.api import app as api_of_the_cluster
 from hallmark.local.store import Store
 from hallmark.rollout.actuator import Actuator
 from hallmark.rollout.lease import Fence, Lease
+from tests.web import serving
 
 NAMESPACE, NAME = "fraud", "hallmark-watch"
 TOKEN = "a-token-of-this-test-alone"
@@ -268,22 +266,13 @@ def _status(code: int, reason: str, message: str) -> Response:
 def actuator(app: Starlette) -> Iterator[Actuator]:
     from kubernetes import client
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
-    configuration.retries = 0
-    configuration.api_key = {"authorization": f"Bearer {TOKEN}"}
-    with client.ApiClient(configuration) as made:
-        yield Actuator(made)
-        made.rest_client.pool_manager.clear()
-    server.should_exit = True
-    thread.join(timeout=10)
+    with serving(app) as address:
+        configuration = client.Configuration(host=address)
+        configuration.retries = 0
+        configuration.api_key = {"authorization": f"Bearer {TOKEN}"}
+        with client.ApiClient(configuration) as made:
+            yield Actuator(made)
+            made.rest_client.pool_manager.clear()
 
 
 @pytest.fixture(params=["stand-in", "cluster of one"])

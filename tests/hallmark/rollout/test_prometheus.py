@@ -5,17 +5,14 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -24,6 +21,7 @@ from starlette.routing import Route
 from hallmark.errors import Unavailable
 from hallmark.rollout.prometheus import Prometheus
 from hallmark.rollout.samples import Sample, parse
+from tests.web import serving
 
 NAMES = ("envoy_hallmark_requests", "envoy_hallmark_milliseconds_bucket")
 TEXT = """# TYPE envoy_hallmark_requests counter
@@ -40,20 +38,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(app: Starlette) -> Iterator[str]:
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    eventually(lambda: server.started)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
 
 
 def eventually(true: Callable[[], object], *, seconds: float = 30) -> None:

@@ -396,3 +396,15 @@ def test_a_status_that_counts_the_knative_services_generations_is_understood(mon
     actuator = Real([knative("one", 100), knative("one", 100), knative("two", 100)])
     live = actuator.wait(NAME, gets(100), generation=9, seconds=5, what="it", moved=moved)
     assert predictor_status(live)["latestCreatedRevision"] == "two", "the old revision's 100% are not the new one's"
+
+
+def test_a_status_that_is_written_meanwhile_is_nobodys_change(stable: World) -> None:
+    """KServe writes the status as often as pods change, and each time the object gets another resourceVersion."""
+    live = stable.live
+    with stable.kserve.lock:
+        stable.kserve._stamp(stable.kserve.objects[NAME])
+    stable.actuator.note(live, {"hallmark.dev/a": "1"})
+    assert stable.live["metadata"]["annotations"]["hallmark.dev/a"] == "1"
+    with pytest.raises(Conflict):
+        stable.actuator.note(live, {"hallmark.dev/a": "2"})
+    assert stable.live["metadata"]["annotations"]["hallmark.dev/a"] == "1"

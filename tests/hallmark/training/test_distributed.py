@@ -7,8 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 
 from hallmark import domain as domains
 from hallmark.domain import Domain
@@ -25,6 +22,7 @@ from hallmark.settings import Settings
 from hallmark.training import distributed_job, distributed_store, pods
 from hallmark.training.distributed import ALONE, Ranks
 from hallmark.training.distributed_job import TrainJobs, train_job
+from tests.web import serving
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
@@ -202,20 +200,11 @@ def api() -> Fake:
 def jobs(api: Fake) -> Iterator[TrainJobs]:
     from kubernetes import client
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = uvicorn.Server(uvicorn.Config(api.app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    configuration = client.Configuration(host=f"http://127.0.0.1:{port}")
-    configuration.retries = False
-    with client.ApiClient(configuration) as connection:
-        yield TrainJobs(client.CustomObjectsApi(connection), "spread", pause=0.01, patience=0.3)
-    server.should_exit = True
-    thread.join(timeout=10)
+    with serving(api.app) as address:
+        configuration = client.Configuration(host=address)
+        configuration.retries = False
+        with client.ApiClient(configuration) as connection:
+            yield TrainJobs(client.CustomObjectsApi(connection), "spread", pause=0.01, patience=0.3)
 
 
 def test_a_job_is_started_waited_for_and_taken_away(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import uvicorn
 import yaml
 
 from hallmark.errors import HallmarkError, NotFound, Refused, Unavailable
 from hallmark.settings import Settings
 from hallmark.training.kubeflow import Kubeflow
 from hallmark.training.submit import Request, Runner
+from tests.web import serving
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
@@ -56,19 +55,8 @@ def kubeflow(parameters: set[str]) -> Fake:
 
 @pytest.fixture
 def url(kubeflow: Fake) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = uvicorn.Server(
-        uvicorn.Config(kubeflow.app, host="127.0.0.1", port=port, log_level="error", lifespan="off")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=10)
+    with serving(kubeflow.app) as address:
+        yield address
 
 
 @pytest.fixture

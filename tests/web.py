@@ -1,0 +1,42 @@
+"""A Starlette application on a free port of this machine, in a thread, for tests that speak to it over a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """Its address, once it answers; at the end no connection and no thread is left, also where somebody was just calling."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(server)), daemon=True)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < until and thread.is_alive(), "the server did not start"
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=30)
+
+
+async def _serve(server: uvicorn.Server) -> None:
+    await server.serve()
+    # One that was accepted while the server ended is known to nobody else.
+    await asyncio.sleep(0.05)
+    for connection in list(server.server_state.connections):
+        connection.transport.close()  # type: ignore[union-attr]
+    await asyncio.sleep(0.02)
