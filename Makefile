@@ -50,8 +50,15 @@ manifests: $(READY)  ## Check what a cluster applies: freshness, lint, schemas, 
 	$(BIN)/hallmark lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/manifests tests/hallmark/render tests/hallmark/lint
 
-terraform: $(READY)  ## Check and test the Terraform code, and apply it to a stand-in of AWS (8 minutes)
-	$(BIN)/python -m pytest -m terraform tests/terraform
+# checkov pins boto3 and others, so it has an environment of its own.
+CHECKOV := $(VENV)/checkov
+$(CHECKOV)/.installed: terraform/requirements.txt $(READY)
+	test -x $(CHECKOV)/bin/python || $(PYTHON) -m venv $(CHECKOV)
+	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check -r terraform/requirements.txt
+	@touch $@
+
+terraform: $(READY) $(CHECKOV)/.installed  ## Check terraform/: tests, plans, an apply to moto (8 minutes; TF_PLUGIN_MIRROR=folder for a mirror)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m terraform -rs tests/terraform
 
 bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=folder of other servers: docs/performance.md)
 	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance

@@ -77,7 +77,7 @@ Duration = Annotated[
 Quantity = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(pattern=_QUANTITY)]
 Cron = Annotated[str, BeforeValidator(_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 
 
 class Section(BaseModel):

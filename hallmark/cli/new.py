@@ -16,7 +16,7 @@ from hallmark.errors import DeclarationError
 if TYPE_CHECKING:
     from hallmark.settings import Settings
 
-_NAME = re.compile(r"[a-z][a-z0-9]{0,39}")
+_NAME = re.compile(r"[a-z][a-z0-9]{0,29}")
 
 
 def new(
