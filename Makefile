@@ -7,7 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check format render manifests terraform bench constraints clean
+.PHONY: help install demo test slow quick check format render manifests terraform bench constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -23,11 +23,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## The main job for fraud, end to end, in under three minutes; leaves nothing running
 	@$(BIN)/hallmark demo
 
-test: $(READY)  ## The whole test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not terraform"
-	$(BIN)/python -m pytest -m "serial and not terraform"
+test: $(READY)  ## The test suite: under ten minutes
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform"
+	$(BIN)/python -m pytest -m "serial and not slow and not terraform"
 
-quick: $(READY)  ## The tests that take seconds
+slow: $(READY)  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not terraform"
+
+quick: $(READY)  ## The tests that need no quiet machine
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform"
 
 check: $(READY)  ## Lint, types, and whether generated files are fresh

@@ -101,6 +101,7 @@ def test_validation_sets_how_sure_it_is() -> None:
     assert -np.log(sure.predict(held.inputs)[chosen]).mean() <= -np.log(unset.predict(held.inputs)[chosen]).mean()
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_model(tmp_path: Path) -> None:
     def fitted(seed: int) -> model.TrainedNetwork:
         options = {"quick": True, "epochs": 2, "mixing": 0.2}

@@ -18,6 +18,8 @@ from hallmark.rollout.decision import OVERALL, Step, decide
 from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Scores, Seen, Slice
 from hallmark.rollout.policy import Limits, Rollout, Shadow
 
+pytestmark = pytest.mark.slow
+
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 TICK, RATE = 10, 100
 BINS = 20

@@ -18,6 +18,8 @@ from hallmark.training.export import Parity, export, score_folder
 from hallmark.training.model import Trained, examples
 from hallmark.training.split import Split, split
 
+pytestmark = pytest.mark.slow
+
 LISTING = domains.load("listing")
 DAY = datetime(2026, 10, 1, tzinfo=UTC)
 

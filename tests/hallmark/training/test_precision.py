@@ -31,6 +31,8 @@ from hallmark.training.race import Speed
 from hallmark.training.run import Outcome
 from hallmark.training.split import split
 
+pytestmark = pytest.mark.slow
+
 TOY = Path(__file__).parents[2] / "toy"
 HERE = Settings.load({"HALLMARK_ROOT": str(TOY), "HALLMARK_STATE": str(TOY / "never")})
 SHAPES = domains.load("shapes", HERE)
