@@ -285,7 +285,9 @@ class Domain(Section):
     @model_validator(mode="after")
     def _whole(self) -> Domain:
         if taken(self.name):
-            raise ValueError(f"{self.name} is, or looks like, a namespace of the platform: choose another name")
+            raise ValueError(
+                f"{self.name} is, or looks like, a namespace of the platform, or a word of Python or YAML: choose another name"
+            )
         if self.reviewer and (reason := outside(self.name, self.reviewer.model)):
             raise ValueError(f"reviewer.model: {reason}")
         if self.quota.gpu < self.gpus:

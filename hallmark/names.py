@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from keyword import iskeyword, issoftkeyword
 from urllib.parse import unquote
 
 from hallmark import __version__
@@ -45,6 +46,26 @@ REGISTRY = "hallmark"
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _TAKEN = frozenset(
     [
+        # Namespaces of manifests/platform, and those that its policies open ways to.
+        "login",
+        "nodes",
+        "trainer",
+        "features",
+        # Rooms beside the domains' own in inference_services, and what generated files are called.
+        "runtime",
+        "protocol",
+        "transport",
+        "capture",
+        # Words that YAML reads as something else.
+        "true",
+        "false",
+        "null",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "nan",
+        "inf",
         "default",
         "kubeflow",
         "monitoring",
@@ -75,8 +96,8 @@ _OTHERS = (
 
 
 def taken(domain: str) -> bool:
-    """Would a domain of this name take a namespace that the platform itself uses?"""
-    return domain in _TAKEN or domain.startswith(_OTHERS)
+    """Would a domain of this name take a namespace or a folder that the platform itself uses, or be no name in Python or YAML?"""
+    return domain in _TAKEN or domain.startswith(_OTHERS) or iskeyword(domain) or issoftkeyword(domain)
 
 
 def labels(domain: str) -> dict[str, str]:

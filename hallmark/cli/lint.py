@@ -111,8 +111,26 @@ def _report(
             {"mode": mode.value if mode else None, "kserve": kserve, "gateway_api": gateway_api}
         ),
         against=against,
-        stdin=sys.stdin.read() if judge.STDIN in paths else None,
+        stdin=_given() if judge.STDIN in paths else None,
     )
+
+
+def _given() -> str:
+    """What came by a pipe; `DeclarationError` where it is nothing, as after a build that failed, or not text."""
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DeclarationError(
+            "what came by the pipe is not text", expected="YAML or JSON in UTF-8", came=str(error)
+        ) from error
+    if not text.strip():
+        raise DeclarationError(
+            "nothing came by the pipe",
+            expected="objects, such as `kubectl kustomize` prints",
+            came="nothing",
+            do="see whether that failed",
+        )
+    return text
 
 
 def _print(report: Report, output: Form) -> None:

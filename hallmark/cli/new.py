@@ -12,6 +12,7 @@ import typer
 
 from hallmark.cli.console import say
 from hallmark.errors import DeclarationError
+from hallmark.names import taken
 
 if TYPE_CHECKING:
     from hallmark.settings import Settings
@@ -62,10 +63,11 @@ def scaffold(name: str, *, like: str, team: str, contact: str, description: str,
     """The files of the new folder, which appears whole or not at all; none where it is there already."""
     from hallmark import domain as domains
 
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or taken(name):
         raise DeclarationError(
             "this cannot be a domain's name",
-            expected="small letters and digits, beginning with a letter: it is a namespace, and a Python package",
+            expected="up to 30 small letters and digits, beginning with a letter, that are no namespace of the platform and no word of"
+            " Python or YAML",
             came=repr(name),
             do="choose another, such as returns",
         )

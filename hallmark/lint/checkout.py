@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,14 +31,28 @@ def files(paths: Sequence[Path], *, root: Path | None) -> list[Path]:
         if path.is_file():
             found[path.resolve()] = None
             continue
-        for each in sorted(path.rglob("*")):
-            inside = each.relative_to(path).parts
-            wanted = each.suffix in _YAML or each.suffix == ".py"
-            if wanted and each.is_file() and not _SKIPPED & set(inside) and each.name not in _CONFIGURATION:
-                found[each.resolve()] = None
+        inside = [each for each in sorted(_walk(path)) if each.suffix in _YAML or each.suffix == ".py"]
+        if not inside:
+            raise Unreadable(f"{path} holds nothing to judge", expected="YAML, JSON or Python files in it", came="none")
+        found |= {each.resolve(): None for each in inside if each.name not in _CONFIGURATION}
     explicit = {path.resolve() for path in paths if path.is_file()}
     fragments = _fragments(found)
     return [path for path in found if path in explicit or path not in fragments]
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """The files under a folder; `Unreadable` where a part of it may not be looked into, which is not the same as empty."""
+
+    def closed(error: OSError) -> None:
+        raise Unreadable(
+            f"{error.filename} cannot be looked into",
+            expected="a folder that is ours to read",
+            came=error.strerror or "",
+        ) from error
+
+    for folder, below, names in os.walk(path, onerror=closed):
+        below[:] = [name for name in below if name not in _SKIPPED]
+        yield from (Path(folder) / name for name in names)
 
 
 def usual(root: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from hallmark.lint.rules import Finding, Rule, Severity
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _ROOT = "%SRCROOT%"
-_ADDRESS = "https://github.com/hallmark-ml/hallmark/blob/main/docs/lint.md"
+_ADDRESS = "https://github.com/hallmark-marketplace/hallmark/blob/main/docs/lint.md"
 
 
 def sarif(report: Report) -> dict[str, Any]:

@@ -158,6 +158,10 @@ BRINGS = {
 """Which Application brings the kinds of a group."""
 
 
+OPEN_TO_ALL: set[str] = set()
+"""NetworkPolicies of the platform that let anybody in, each with its reason beside it."""
+
+
 def wave(each: Object) -> int:
     return int(each["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0"))
 
@@ -183,6 +187,25 @@ def test_what_others_need_comes_in_an_earlier_wave(cluster: str) -> None:
     assert wave(of_kind(built, "ApplicationSet")[0]) > max(named.values())
 
 
+def test_the_platform_puts_nothing_into_a_tenant_and_opens_no_door_by_itself(cluster: str) -> None:
+    """What a tenant allows is in its own file, which the matrix tries; a hole from the platform's side would be in none."""
+    doors, grants, inside = [], [], []
+    for each in platform(cluster):
+        kind, name, spec = each["kind"], each["metadata"]["name"], each.get("spec") or {}
+        if each["metadata"].get("namespace") in DOMAINS:
+            inside.append((kind, name))
+        if kind in ("RoleBinding", "ClusterRoleBinding"):
+            grants += [(name, who["name"]) for who in each.get("subjects") or [] if who["kind"] in ("Group", "User")]
+        if kind == "NetworkPolicy":
+            doors += [(kind, name) for rule in spec.get("ingress") or [] if not rule.get("from")]
+        if kind == "AuthorizationPolicy" and spec.get("action", "ALLOW") == "ALLOW":
+            doors += [(kind, name) for rule in spec.get("rules") or [] if not rule]
+        if kind == "Service" and spec.get("type") in ("LoadBalancer", "NodePort"):
+            doors.append((kind, name))
+    assert not inside and not grants
+    assert set(doors) <= {("NetworkPolicy", name) for name in OPEN_TO_ALL}, doors
+
+
 def test_every_namespace_that_is_used_is_made(cluster: str) -> None:
     made = {each["metadata"]["name"] for each in everything(cluster) if each["kind"] == "Namespace"} | {"kube-system"}
     used = {each["metadata"].get("namespace") for each in everything(cluster)} - {None}
@@ -190,6 +213,11 @@ def test_every_namespace_that_is_used_is_made(cluster: str) -> None:
     for _, source in sources(cluster):
         used |= set(re.findall(r'"namespaceOverride": "([^"]+)"', json.dumps(source)))
     assert used <= made
+
+
+def test_no_domain_can_have_a_name_of_the_platforms_namespaces(cluster: str) -> None:
+    made = {each["metadata"]["name"] for each in of_kind(platform(cluster), "Namespace")}
+    assert made and not [name for name in made if not names.taken(name)]
 
 
 def test_every_namespace_has_its_level_of_pod_security(cluster: str) -> None:

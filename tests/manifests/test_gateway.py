@@ -66,7 +66,7 @@ def free_port() -> int:
 
 def ask(gateway: str, path: str, token: str | None = None, host: str = HOST, **options: Any) -> httpx.Response:
     headers = {"host": host, **({"authorization": f"Bearer {token}"} if token else {}), **options.pop("headers", {})}
-    method = "POST" if "content" in options else "GET"
+    method = options.pop("method", "POST" if "content" in options else "GET")
     return httpx.request(method, gateway + path, headers=headers, trust_env=False, timeout=20, **options)
 
 
@@ -171,6 +171,40 @@ def test_a_token_reaches_the_domains_of_its_claim_and_no_other(gateway: str, iss
     assert ask(gateway, "/serving/fraud/x", issuer.token(**single)).status_code == 200
     assert ask(gateway, "/mlflow/ajax-api/2.0/mlflow/runs/search", mine).status_code == 403, "no workspace is nobody's"
     assert ask(gateway, "/mlflow/static-files/main.js", mine).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "workspace", "status"),
+    [
+        ("GET", "/mlflow/", None, 200),
+        ("GET", "/mlflow/get-artifact?run_id=1&path=x", "fraud", 200),
+        ("GET", "/mlflow/get-artifact?run_id=1&path=x", "search", 403),
+        ("GET", "/mlflow/get-artifact?run_id=1&path=x", None, 403),
+        ("GET", "/mlflow/model-versions/get-artifact?name=search&version=1&path=model.onnx", "search", 403),
+        ("POST", "/mlflow/v1/traces", "search", 403),
+        ("POST", "/mlflow/v1/traces", "fraud", 403),
+        ("POST", "/mlflow/gateway/x", "fraud", 403),
+        ("POST", "/mlflow/graphql", "fraud", 200),
+        ("GET", "/mlflow/ajax-api/3.0/mlflow/workspaces", "fraud", 200),
+        ("PATCH", "/mlflow/ajax-api/3.0/mlflow/workspaces/search", "fraud", 403),
+        ("DELETE", "/mlflow/ajax-api/3.0/mlflow/workspaces/search?mode=CASCADE", "fraud", 403),
+        ("POST", "/mlflow/ajax-api/3.0/mlflow/workspaces", "fraud", 403),
+        ("POST", "/mlflow/ajax-api/2.0/mlflow/model-versions/create", "fraud", 403),
+        ("POST", "/mlflow/api/2.0/mlflow/runs/create", "fraud", 403),
+        ("PUT", "/mlflow/api/2.0/mlflow-artifacts/artifacts/x", "fraud", 403),
+        ("POST", "/mlflow/api/2.0/mlflow/runs/search", "fraud", 200),
+        ("POST", "/mlflow/ajax-api/2.0/mlflow/runs/search", "search", 403),
+        ("POST", "/mlflow/api/2.0/mlflow/registered-models/alias", "fraud", 200),
+        ("DELETE", "/mlflow/api/2.0/mlflow/registered-models/alias?name=fraud&alias=x", "fraud", 200),
+        ("DELETE", "/mlflow/api/2.0/mlflow/registered-models/delete", "fraud", 403),
+        ("POST", "/mlflow/api/2.0/mlflow/model-versions/create/search", "fraud", 403),
+    ],
+)
+def test_of_mlflow_people_see_their_own_workspaces_and_write_nothing_but_aliases_and_tags(
+    gateway: str, issuer: Issuer, method: str, path: str, workspace: str | None, status: int
+) -> None:
+    headers = {"x-mlflow-workspace": workspace} if workspace else {}
+    assert ask(gateway, path, issuer.token("fraud"), headers=headers, method=method).status_code == status
 
 
 def test_no_spelling_of_a_path_leads_to_another_domain(gateway: str, issuer: Issuer) -> None:

@@ -85,6 +85,10 @@ def test_what_was_written_by_hand_is_never_written_to(checkout: Settings) -> Non
         (["order-risk"], "small letters"),
         (["../returns"], "small letters"),
         (["monitoring"], "namespace of the platform"),
+        (["class"], "word of"),
+        (["true"], "word of"),
+        (["runtime"], "namespace of the platform"),
+        (["a" * 31], "up to 30"),
         (["returns", "--like", "nothing"], "there is no domain"),
     ],
 )

@@ -68,7 +68,7 @@ def test_json_is_a_list_of_findings_with_all_that_is_known(capsys: pytest.Captur
 def test_standard_input_is_judged_as_a_file(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(BAD.read_text(encoding="utf-8")))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(BAD.read_bytes())))
     assert main(["lint", "-", "-o", "sarif"]) == 3
     (run,) = json.loads(capsys.readouterr().out)["runs"]
     assert run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "stdin"
@@ -117,3 +117,19 @@ def test_its_help_loads_nothing_heavy() -> None:
 
 def _python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(b"", "nothing came"), (b"  \n", "nothing came"), (b"\xff\xfe\x80", "not text")]
+)
+def test_a_pipe_that_brings_nothing_is_no_build_that_is_clean(
+    given: bytes, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert main(["lint", "-"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_without_files_is_not_called_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", str(tmp_path)]) == 2
+    assert "holds nothing to judge" in capsys.readouterr().err
