@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -85,10 +85,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with httpx.Client(timeout=30, trust_env=False) as client:
             answers(client, f"http://127.0.0.1:{sink}/healthz")
             answers(client, f"http://127.0.0.1:{port}/v2/health/ready")
-            for row in range(60):
+
+            def ask(row: int) -> None:
                 request, _ = exchange(columns, scores, slice(row, row + 1))
                 client.post(f"http://127.0.0.1:{port}/v2/models/shop/infer", json=request).raise_for_status()
-            yield text_of(client, f"http://127.0.0.1:{port}/metrics", f"http://127.0.0.1:{sink}/metrics")
+
+            for row in range(60):
+                ask(row)
+            yield text_of(client, f"http://127.0.0.1:{port}/metrics", f"http://127.0.0.1:{sink}/metrics", ask)
     finally:
         for process in running:
             process.terminate()
@@ -106,14 +110,17 @@ def answers(client: httpx.Client, url: str) -> None:
         time.sleep(0.05)
 
 
-def text_of(client: httpx.Client, model: str, monitor: str) -> str:
+def text_of(client: httpx.Client, model: str, monitor: str, ask: Callable[[int], None]) -> str:
+    """Both texts once all is in them; requests go on, since the monitor counts loss between two looks at the runtime."""
     until = time.monotonic() + 20
-    while True:
+    for row in range(60, 2000):
+        ask(row)
         text = client.get(monitor).text
         if "hallmark_drift_psi{" in text and "hallmark_drift_captured_ratio{" in text:
             return client.get(model).text + text
         assert time.monotonic() < until, text
         time.sleep(0.1)
+    raise AssertionError("2,000 requests, and not all series")
 
 
 @pytest.fixture(scope="module")
