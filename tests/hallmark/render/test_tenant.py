@@ -354,7 +354,7 @@ def test_what_is_no_name_is_refused(text: str) -> None:
         NAMES.validate_python(text)
 
 
-@given(st.from_regex(r"\A[a-z]([a-z0-9-]{0,38}[a-z0-9])?\Z"), st.from_regex(r"\A[a-z]([a-z0-9-]{0,38}[a-z0-9])?\Z"))
+@given(st.from_regex(r"\A[a-z]([a-z0-9-]{0,28}[a-z0-9])?\Z"), st.from_regex(r"\A[a-z]([a-z0-9-]{0,28}[a-z0-9])?\Z"))
 @settings(max_examples=60, deadline=None)
 def test_no_two_names_share_a_part_of_the_bucket_or_a_secret(one: str, other: str) -> None:
     assert NAMES.validate_python(one) == one
