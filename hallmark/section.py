@@ -43,10 +43,16 @@ def duration(value: object) -> timedelta:
 
 def amount(quantity: str) -> float:
     """A Kubernetes quantity such as 500m, 2 or 64Mi as a number."""
+    number, unit = parted(quantity)
+    return number * _SCALES[unit]
+
+
+def parted(quantity: str) -> tuple[float, str]:
+    """A Kubernetes quantity as its number and its unit, such as 64.0 and Mi."""
     match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", quantity)
     if match is None or match[2] not in _SCALES:
         raise ValueError(f"expected a quantity such as 500m, 2 or 64Mi; came {quantity!r}")
-    return float(match[1]) * _SCALES[match[2]]
+    return float(match[1]), match[2]
 
 
 def _short(value: timedelta) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from hallmark.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.render import mesh, network, permissions, supplies
 from hallmark.render.manifest import manifest
+from hallmark.section import parted
 from hallmark.settings import Settings
 
 BURST = 2
@@ -168,10 +168,8 @@ def _endpoint(container: str, port: int) -> Object:
 
 
 def _times(quantity: str, factor: int) -> str:
-    match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", quantity)
-    if match is None:
-        raise ValueError(f"expected a quantity such as 500m, 2 or 64Mi; came {quantity!r}")
-    return f"{float(match[1]) * factor:g}{match[2]}"
+    number, unit = parted(quantity)
+    return f"{number * factor:g}{unit}"
 
 
 def _object(domain: Domain, version: str, kind: str, name: str, content: Object) -> Object:

@@ -18,9 +18,9 @@ GPU_NODE = (3.5, 14.0)
 class Plan(Section):
     """What a domain asks of any place it is run in.
 
-    rate: requests a second that one core, or one GPU, answers at most.  mean: requests a second over the month.
-    gigabytes: in and out, a month.  active: share of the month with traffic, or measured for its GPU.
-    training: hours of one training's nodes a month, all nodes together.  gpu_node: the node that a GPU pod needs.
+    unit_rate: requests a second that one core, or one GPU, answers at most.  core_seconds: of one request.
+    mean, peak: requests a second, over the month and in the busiest minute.  active: share of the month with traffic, or measured
+    for its GPU.  gigabytes: in and out, a month.  training: node hours a month.  stored: GB.
     """
 
     domain: Domain

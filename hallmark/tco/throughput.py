@@ -8,8 +8,7 @@ from pathlib import Path
 
 from hallmark.domain import Domain
 from hallmark.errors import DeclarationError
-from hallmark.section import Section, amount
-from hallmark.tco.assumptions import Assumptions
+from hallmark.section import Section
 
 FIGURES = {
     "rows": ("an order, 17 fields, JSON", "hallmark"),
@@ -47,12 +46,6 @@ class Throughput(Section):
     def core_seconds(self, domain: Domain) -> float:
         """Seconds of one core that a request of this domain takes."""
         return self.photos if domain.serving.traffic.work == "photos" else self.rows
-
-    def replica(self, domain: Domain, assumed: Assumptions) -> float:
-        """Requests a second that one replica answers at most."""
-        if domain.serving.gpu:
-            return assumed.gpu_photos * domain.serving.gpu
-        return amount(domain.serving.cpu) / self.core_seconds(domain)
 
 
 def _seconds(whole: dict[str, list[dict[str, dict[str, list[float]]]]], work: str, contender: str) -> float:
