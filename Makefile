@@ -23,8 +23,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## The main job for fraud, end to end, in under three minutes; leaves nothing running
 	@$(BIN)/hallmark demo
 
-test: $(READY)  ## The test suite: under ten minutes
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform"
+test: quick  ## The test suite: under ten minutes
 	$(BIN)/python -m pytest -m "serial and not slow and not terraform"
 
 slow: $(READY)  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
