@@ -12,10 +12,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hallmark import domain as domains
+from domains.fraud.synthetic import orders
+from domains.listing.synthetic import photos
 from hallmark.data import contract, dataset
-from hallmark.data.orders import orders
-from hallmark.data.photos import photos
+from hallmark.declaration import domain as domains
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 DAYS = 66

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.domain import load, module
+from hallmark.artifacts import folder as folders
+from hallmark.declaration.domain import load, module
 from hallmark.drift import profile
 from hallmark.drift.profile import Profile
 from hallmark.drift.verdict import judge
-from hallmark.registry import folder as folders
 
 ROOT = Path(__file__).parents[1]
 START = datetime(2026, 9, 1, tzinfo=UTC)

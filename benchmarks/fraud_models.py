@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.fraud import model as trees
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
+from hallmark.learners.model import Examples, examples
 from hallmark.training import metrics
-from hallmark.training.model import Examples, examples
 
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]

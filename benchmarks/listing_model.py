@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from domains.listing import data
 from domains.listing import model as listing
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
+from hallmark.learners.model import Examples, examples
 from hallmark.training import split as splits
-from hallmark.training.model import Examples, examples
 
 Parts = tuple[str, NDArray[Any], NDArray[Any], NDArray[Any]]
 

@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from hallmark.cli import drill
 from hallmark.cli.progress import Steps
-from hallmark.local.rehearsal import World
-from hallmark.local.traffic import Tally
 from hallmark.settings import Settings
+from tools import drill
+from tools.rehearsal import World
+from tools.traffic import Tally
 
 MODULE = "inference_services.drift_monitor"
 
@@ -34,8 +34,8 @@ def main() -> int:
     tallies: dict[str, list[Tally]] = {"running": [], "stopped": []}
     with tempfile.TemporaryDirectory() as folder:
         world = World.make("fraud", Path(folder) / "state", base=Settings.load())
-        with Steps() as steps, drill.prepared(world, steps, seed=3) as (actuator, traffic, _):
-            pod = actuator.pods("fraud")[0]["metadata"]["name"]
+        with Steps() as steps, drill.prepared(world, steps, seed=3) as (writer, traffic, _):
+            pod = writer.pods("fraud")[0]["metadata"]["name"]
             time.sleep(3)
             monitor = world.process(pod, MODULE)
             for number in range(given.rounds):

@@ -25,10 +25,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from domains.listing import data
 from domains.listing import model as listing
-from hallmark import domain as domains
-from hallmark.training import onnx_model, precision, race
+from hallmark.declaration import domain as domains
+from hallmark.learners import onnx_model
+from hallmark.learners.model import Examples, examples
+from hallmark.training import precision, race
 from hallmark.training import quantize as quantizing
-from hallmark.training.model import Examples, examples
 from hallmark.training.split import split
 
 FEW = 32

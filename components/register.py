@@ -1,5 +1,5 @@
 # mypy: allow-untyped-decorators
-"""Register a model with its passport."""
+"""Register a model with its model card."""
 
 from typing import Any
 

@@ -106,7 +106,7 @@ def _open(text: str) -> bool:
     return any(part.partition("/")[0] in ("*", "?") for part in text.split(","))
 
 
-def _wrong(schedule: str, came: str, expected: str) -> DeclarationError:
+def _wrong(schedule: str, got: str, expected: str) -> DeclarationError:
     return DeclarationError(
-        f"{schedule!r} is no schedule", expected=expected, came=came, do="mend training.schedule in domain.yaml"
+        f"{schedule!r} is no schedule", expected=expected, got=got, fix="mend training.schedule in domain.yaml"
     )

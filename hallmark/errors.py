@@ -22,21 +22,21 @@ class HallmarkError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, expected: str = "", came: str = "", do: str = "") -> None:
+    def __init__(self, message: str, *, expected: str = "", got: str = "", fix: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.expected = expected
-        self.came = came
-        self.do = do
+        self.got = got
+        self.fix = fix
 
     def __str__(self) -> str:
         parts = [self.message]
         if self.expected:
             parts.append(f"expected: {self.expected}")
-        if self.came:
-            parts.append(f"came: {self.came}")
-        if self.do:
-            parts.append(f"do: {self.do}")
+        if self.got:
+            parts.append(f"got: {self.got}")
+        if self.fix:
+            parts.append(f"fix: {self.fix}")
         return "\n  ".join(parts)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 _PAUSE = 0.01
+_CHUNK = 1 << 20
 
 
 def replace(path: Path, text: str) -> None:
@@ -40,3 +42,12 @@ def locked(path: Path, *, patience: float) -> Iterator[None]:
                     raise TimeoutError(f"{path} is held by another process") from error
                 time.sleep(_PAUSE)
         yield
+
+
+def digest_file(path: Path) -> str:
+    """`sha256:` and the hex digest of a file's bytes."""
+    sha = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            sha.update(chunk)
+    return f"sha256:{sha.hexdigest()}"

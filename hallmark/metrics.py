@@ -39,7 +39,7 @@ MILLISECONDS = (
     *(1, 2, 5, 10, 20, 30, 35, 50, 60, 75, 80, 100, 150, 200, 250, 300, 350, 500, 750),
     *(1000, 1500, 2500, 5000, 10000, 30000, 60000),
 )
-"""Edges of the gateway's times: of the cluster of one, and by `ISTIO_EDGES` of Istio's gateways."""
+"""Edges of the gateway's times: of the local cluster, and by `ISTIO_EDGES` of Istio's gateways."""
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 # The model server: inference_services/runtime. Short name, as its code counts -> family.
@@ -113,7 +113,7 @@ DRIFT: dict[str, Family] = _drift(
     ("missing_ratio", "gauge", "Share of records without the value.", _COLUMN),
 )
 
-# The gateway: Envoy in the cluster of one; on a real cluster Istio's counts under these names (hallmark/render/istio.py).
+# The gateway: Envoy in the local cluster; on a real cluster Istio's counts under these names (hallmark/render/istio.py).
 
 GATEWAY_REQUESTS = Family(
     "envoy_hallmark_requests",
@@ -133,7 +133,7 @@ GRPC_FAULTS = frozenset({"2", "4", "8", "13", "14", "15"})
 ISTIO_EDGES = ("sidecar.istio.io/statsHistogramBuckets", f'{{"istiocustom":[{",".join(map(str, MILLISECONDS))}]}}')
 """The annotation that gives the pods of Istio's gateways the edges above. Of the objectives declared here, its own have 50 ms only."""
 
-# The watch: hallmark/rollout/pulse.py. `domain` is the namespace too; a scrape's own `namespace` is the watch's.
+# The watch: hallmark/rollout/liveness.py. `domain` is the namespace too; a scrape's own `namespace` is the watch's.
 
 
 def _watch(*families: tuple[str, Kind, str, tuple[str, ...]]) -> dict[str, Family]:

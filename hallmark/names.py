@@ -125,7 +125,7 @@ def storage(domain: str, *parts: str) -> str:
             raise DeclarationError(
                 "this cannot be a part of an address in the bucket",
                 expected="names of letters, digits, '.', '_' and '-', with '/' between, each beginning with a letter or digit",
-                came=repr(part),
+                got=repr(part),
             )
     return "/".join([f"s3://{BUCKET}", domain, *parts])
 

@@ -77,13 +77,13 @@ class Remote:
         except (ValueError, RecursionError) as error:
             raise self.unavailable(f"{response.status_code} without JSON: {_start(text)}") from error
 
-    def unavailable(self, came: str, *, do: str = "") -> Unavailable:
+    def unavailable(self, got: str, *, fix: str = "") -> Unavailable:
         """What to raise where an answer is not one."""
         return Unavailable(
             f"{self.what} does not answer",
             expected=f"JSON from {_shown(str(self._client.base_url))} within {self._seconds:g} s",
-            came=came,
-            do=do or "look whether it runs and is reachable from here; it is asked again",
+            got=got,
+            fix=fix or "look whether it runs and is reachable from here; it is asked again",
         )
 
     def _read(self, response: httpx.Response, until: float) -> bytes:
@@ -106,8 +106,8 @@ class Remote:
             raise Unavailable(
                 f"the token for {self.what} cannot be read",
                 expected=f"a bearer token in {self._token}",
-                came=type(error).__name__,
-                do="mount the service account's token there",
+                got=type(error).__name__,
+                fix="mount the service account's token there",
             ) from error
 
 

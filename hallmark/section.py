@@ -51,7 +51,7 @@ def parted(quantity: str) -> tuple[float, str]:
     """A Kubernetes quantity as its number and its unit, such as 64.0 and Mi."""
     match = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", quantity)
     if match is None or match[2] not in _SCALES:
-        raise ValueError(f"expected a quantity such as 500m, 2 or 64Mi; came {quantity!r}")
+        raise ValueError(f"expected a quantity such as 500m, 2 or 64Mi; got {quantity!r}")
     return float(match[1]), match[2]
 
 
@@ -98,9 +98,9 @@ def validated(model: type[M], raw: object, shown: str) -> M:
         return model.model_validate(raw)
     except ValidationError as error:
         first, *rest = [_explain(shown, item) for item in error.errors()]
-        message, expected, came = first
-        more = "".join(f"\n  also {m}: expected {e}, came {c}" for m, e, c in rest)
-        raise DeclarationError(message, expected=expected, came=came + more, do=f"mend {shown}") from error
+        message, expected, got = first
+        more = "".join(f"\n  also {m}: expected {e}, got {c}" for m, e, c in rest)
+        raise DeclarationError(message, expected=expected, got=got + more, fix=f"mend {shown}") from error
 
 
 def _explain(shown: str, item: Any) -> tuple[str, str, str]:

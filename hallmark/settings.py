@@ -16,7 +16,7 @@ class Settings(BaseModel):
     """The folders and addresses of one Hallmark checkout.
 
     root:      the checkout, which holds `domains/` and `inference_services/`.
-    state:     what running leaves behind (registry, pipeline runs, cluster of one); safe to delete.
+    state:     what running leaves behind (registry, pipeline runs, local cluster); safe to delete.
     releases:  where each domain's `release.yaml` and rendered InferenceService lie.
     tracking:  MLflow tracking URI.
     """
@@ -63,7 +63,7 @@ class Settings(BaseModel):
 
     @property
     def cluster(self) -> Path:
-        """State, sockets and logs of the cluster of one."""
+        """State, sockets and logs of the local cluster."""
         return self.state / "cluster"
 
     @property
@@ -81,8 +81,8 @@ class Settings(BaseModel):
             raise HallmarkError(
                 "the state folder cannot be written",
                 expected="a folder that is ours to write",
-                came=f"{self.state}: {error.strerror}",
-                do="set HALLMARK_STATE to another",
+                got=f"{self.state}: {error.strerror}",
+                fix="set HALLMARK_STATE to another",
             ) from error
 
     def environment(self) -> dict[str, str]:
@@ -104,10 +104,10 @@ def _find_root(start: Path) -> Path:
     raise _no_checkout(start)
 
 
-def _no_checkout(came: Path) -> DeclarationError:
+def _no_checkout(got: Path) -> DeclarationError:
     return DeclarationError(
         "this is not inside a Hallmark checkout",
         expected="a folder with domains/ and inference_services/ here or above",
-        came=str(came),
-        do="change into the checkout, or set HALLMARK_ROOT to it",
+        got=str(got),
+        fix="change into the checkout, or set HALLMARK_ROOT to it",
     )

@@ -24,8 +24,8 @@ from components.register import register
 from components.split import split
 from components.train import train
 from components.validate import validate
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.settings import Settings
 from pipelines.placement import place
 

@@ -91,7 +91,7 @@ def test_feature_code_travels_so_it_imports_little() -> None:
         for name in imported(path)
         if name.split(".")[0] not in allowed
         and not name.startswith("hallmark.features")
-        and name not in {"hallmark.registry.folder", "hallmark.registry.folder.Output"}
+        and name not in {"hallmark.artifacts.folder", "hallmark.artifacts.folder.Output"}
     }
     assert paths and not wrong
 
@@ -101,10 +101,10 @@ def test_feature_code_travels_so_it_imports_little() -> None:
     [
         "hallmark",
         "hallmark.cli",
-        "hallmark.domain",
-        "hallmark.rollout.steps",
+        "hallmark.declaration.domain",
+        "hallmark.rollout.operations",
         "hallmark.render.files",
-        "hallmark.registry.folder",
+        "hallmark.artifacts.folder",
     ],
 )
 def test_importing_is_light(module: str) -> None:

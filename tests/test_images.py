@@ -296,7 +296,7 @@ def test_only_what_is_copied_reaches_the_engine() -> None:
     for path in (".git/config", ".venv/bin/python", "tests/test_images.py", ".hallmark/mlflow.db", "README.md"):
         assert ignored(path), path
     assert ignored("hallmark/__pycache__/domain.cpython-311.pyc") and ignored("domains/fraud/__pycache__/x.txt")
-    for path in ("pyproject.toml", ".ci/requirements", "hallmark/domain.py", "domains/fraud/domain.yaml"):
+    for path in ("pyproject.toml", ".ci/requirements", "hallmark/declaration/domain.py", "domains/fraud/domain.yaml"):
         assert not ignored(path), path
     assert ignored(".ci/run")
 

@@ -19,7 +19,7 @@ FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = sorted(path.name for path in FOLDER.glob("*.yml"))
 TOOLS = {"docker", "kubectl", "python", "terraform"}
 """What the runner has, or a step before brings."""
-SHELL = {"do", "done", "if", "then", "fi"}
+SHELL = {"fix", "done", "if", "then", "fi"}
 
 
 def workflow(name: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def main() -> int:
             work for work in WORKS if not options.work or any(each.lower() in work.lower() for each in options.work)
         ]
         if not works:
-            flags.error(f"expected part of a work: {'; '.join(WORKS)}; came {', '.join(options.work)}")
+            flags.error(f"expected part of a work: {'; '.join(WORKS)}; got {', '.join(options.work)}")
         pythons = interpreters(options.venvs, dict(each.split("=", 1) for each in options.venv))
         report = measure(
             works,
@@ -83,7 +83,7 @@ def interpreters(folder: Path | None, single: dict[str, str]) -> dict[str, str]:
     """Rivals' interpreters by name; ends where one that is named is not there."""
     found = dict(single)
     if unknown := found.keys() - set(RIVALS):
-        raise SystemExit(f"--venv: expected a name of {', '.join(RIVALS)}; came {', '.join(unknown)}")
+        raise SystemExit(f"--venv: expected a name of {', '.join(RIVALS)}; got {', '.join(unknown)}")
     if folder is not None:
         found = {name: str(folder / name) for name in RIVALS if (folder / name).is_dir()} | found
     pythons = {name: str(Path(path).absolute() / "bin" / "python") for name, path in found.items()}

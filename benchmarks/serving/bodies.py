@@ -116,7 +116,7 @@ def _file(name: str) -> str:
 
 
 def _drawn(count: int) -> list[bytes]:
-    from hallmark.data.photos import photos
+    from domains.listing.synthetic import photos
 
     return list(photos(count, seed=7)["image"])
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hallmark.features.fields import Field
-from hallmark.registry.folder import Output, Signature, seal
+from hallmark.artifacts.folder import Signature, seal
+from hallmark.features.fields import Field, Output
 
 FLOATS = "def encode(columns):\n    return columns['input']\n"
 PHOTOS = """from hallmark.features import image
@@ -94,7 +94,7 @@ def forest() -> bytes:
     labels = random.random(4000) < 1 / (1 + np.exp(-rows[:, 0]))
     settings = {"objective": "binary", "num_leaves": 31, "seed": 7, "num_threads": 1, "verbose": -1}
     booster = lightgbm.train(settings, lightgbm.Dataset(rows, labels), num_boost_round=300)
-    from hallmark.training import trees
+    from hallmark.learners import trees
 
     made: bytes = trees.binary_onnx(Booster(booster).dump(), output="score").SerializeToString()
     return made

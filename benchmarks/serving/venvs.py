@@ -34,7 +34,7 @@ def main() -> None:
     flags.add_argument("names", nargs="*", default=sorted(PACKAGES), help="of " + ", ".join(PACKAGES))
     options = flags.parse_args()
     if unknown := set(options.names) - PACKAGES.keys():
-        flags.error(f"expected names of {', '.join(PACKAGES)}; came {', '.join(sorted(unknown))}")
+        flags.error(f"expected names of {', '.join(PACKAGES)}; got {', '.join(sorted(unknown))}")
     for name in options.names:
         if not (options.folder / name / "bin/python").exists():
             print(f"making {options.folder / name}", flush=True)

@@ -40,8 +40,8 @@ def contract() -> pa.DataFrameSchema:
 
 
 def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
-    """Orders of the synthetic marketplace, one row each, with their labels (hallmark.data.orders)."""
-    from hallmark.data.orders import orders
+    """Orders of the synthetic marketplace, one row each, with their labels (domains.fraud.synthetic)."""
+    from domains.fraud.synthetic import orders
 
     return orders(start, end, seed=seed, shift=shift)
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.errors import DeclarationError
-from hallmark.registry.folder import Output
-from hallmark.training.model import Examples, Progress
+from hallmark.features.fields import Output
+from hallmark.learners.model import Examples, Progress
 
 if TYPE_CHECKING:
     import lightgbm
@@ -57,7 +57,7 @@ class Booster:
         return told
 
     def export(self, path: Path) -> None:
-        from hallmark.training import trees
+        from hallmark.learners import trees
 
         made = trees.binary_onnx(self.dump(), output=OUTPUTS[0].name)
         path.write_bytes(made.SerializeToString(deterministic=True))
@@ -101,7 +101,7 @@ def _check(options: dict[str, Any], *, rounds: object, patience: object) -> None
             if strange
             else f"option {wrong[0]} has the wrong type",
             expected="rounds, patience (whole numbers), " + ", ".join(_OPTIONS),
-            came=", ".join(strange + wrong),
+            got=", ".join(strange + wrong),
         )
 
 

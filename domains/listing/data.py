@@ -55,8 +55,8 @@ def contract() -> pa.DataFrameSchema:
 
 
 def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
-    """Drawn photos of garments, `PER_DAY` for each day of the window, with their labels (hallmark.data.photos)."""
-    from hallmark.data.photos import photos
+    """Drawn photos of garments, `PER_DAY` for each day of the window, with their labels (domains.listing.synthetic)."""
+    from domains.listing.synthetic import photos
 
     first, last = int(start.timestamp() // _DAY), -int(-end.timestamp() // _DAY)
     return photos(max(0, last - first) * PER_DAY, seed=seed, shift=shift, first=first * PER_DAY)

@@ -26,9 +26,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from domains.listing import data
 from domains.listing.features import SIDE
 from hallmark.errors import HallmarkError, ModelRefused
-from hallmark.registry.folder import Output
-from hallmark.training import augmentation
-from hallmark.training.model import Examples, Progress
+from hallmark.features.fields import Output
+from hallmark.learners import augmentation
+from hallmark.learners.model import Examples, Progress
 
 LABELS: tuple[str, ...] = data.LABELS
 OUTPUTS: tuple[Output, ...] = (
@@ -141,7 +141,7 @@ class Serving(nn.Module):
 
 
 class TrainedNetwork:
-    """A trained listing model (hallmark.training.model.Trained)."""
+    """A trained listing model (hallmark.learners.model.Trained)."""
 
     def __init__(self, network: Network, *, threads: int = 1) -> None:
         self.serving = Serving(network).eval()
@@ -189,7 +189,7 @@ class TrainedNetwork:
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             )
         if program is None:
-            raise HallmarkError("torch exported nothing", expected="an ONNX program", came="None")
+            raise HallmarkError("torch exported nothing", expected="an ONNX program", got="None")
         program.save(path, external_data=False)
 
 
@@ -226,8 +226,8 @@ def restore(folder: Path) -> TrainedNetwork:
         raise ModelRefused(
             f"{WEIGHTS} is not a listing model",
             expected="safetensors with the weights of the architecture they name",
-            came=(str(error).splitlines() or [type(error).__name__])[0],
-            do="restore the folder from the registry",
+            got=(str(error).splitlines() or [type(error).__name__])[0],
+            fix="restore the folder from the registry",
         ) from error
     return TrainedNetwork(network)
 
@@ -258,7 +258,7 @@ def _train(train: Examples, recipe: Recipe, progress: Progress | None) -> Networ
             losses.append(float(loss.detach()))
         mean = float(np.mean(losses))
         if not math.isfinite(mean):
-            raise HallmarkError("training diverged", expected="a finite loss", came=str(mean), do="lower `rate`")
+            raise HallmarkError("training diverged", expected="a finite loss", got=str(mean), fix="lower `rate`")
         if progress is not None:
             progress(epoch + 1, recipe.epochs, f"loss {mean:.3f}")
     return average

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.registry.folder import Output
+from hallmark.features.fields import Output
 
 OUTPUTS: tuple[Output, ...] = (
     Output(name="label", datatype="BYTES"),

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, demo, drill, labels, lint, model, new, pipeline, serve, tco, timeline, watch
+from hallmark.cli import check, console, labels, lint, model, new, pipeline, serve, tco, timeline, watch
 from hallmark.errors import HallmarkError
+from tools import demo, drill
 
 app = typer.Typer(
     name="hallmark",
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.fail(
             HallmarkError(
                 "something went wrong that Hallmark does not know",
-                came=f"{type(error).__name__}: {error}",
-                do="run it again with --debug, and report what it prints",
+                got=f"{type(error).__name__}: {error}",
+                fix="run it again with --debug, and report what it prints",
             )
         )
         return 1

@@ -43,11 +43,11 @@ def doctor(output: Output = Format.table) -> None:
 
     settings = Settings.load().prepared()
     rows = [*_machine(settings), *_libraries(), *_tools(), *_declarations(settings)]
-    emit([{"check": name, "state": state, "found": found, "do": do} for name, state, found, do in rows], output)
+    emit([{"check": name, "state": state, "found": found, "fix": fix} for name, state, found, fix in rows], output)
     missing = [name for name, state, _, _ in rows if state == "missing"]
     if missing:
         raise HallmarkError(
-            f"{len(missing)} of {len(rows)} checks failed", came=", ".join(missing), do="run `make install`"
+            f"{len(missing)} of {len(rows)} checks failed", got=", ".join(missing), fix="run `make install`"
         )
     say("everything that is needed is here")
 
@@ -60,7 +60,7 @@ def domains(
     output: Output = Format.table,
 ) -> None:
     """List the declared domains, or show one."""
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
 
     if schema:
@@ -121,15 +121,15 @@ def _libraries() -> Iterator[Check]:
 
 def _tools() -> Iterator[Check]:
     for tool, why in (
-        ("kubectl", "optional: `kubectl get isvc -A` on the cluster of one"),
-        ("git", "optional: passports name the commit"),
+        ("kubectl", "optional: `kubectl get isvc -A` on the local cluster"),
+        ("git", "optional: model cards name the commit"),
     ):
         found = shutil.which(tool)
         yield tool, "ok" if found else "absent", "found" if found else "not on the PATH", "" if found else why
 
 
 def _declarations(settings: Any) -> Iterator[Check]:
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
 
     for name in declared.names(settings):
         try:

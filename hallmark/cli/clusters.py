@@ -15,8 +15,8 @@ from hallmark.cli.console import say
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
-    from hallmark.rollout.actuator import Actuator
     from hallmark.rollout.plan import Planned
+    from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
 
 Kubeconfig = Annotated[
@@ -36,16 +36,16 @@ DryRun = Annotated[
 
 def connected(
     settings: Settings, kubeconfig: Path | None, context: str | None = None, *, changes: bool = False
-) -> Actuator:
-    """The hand on the cluster that is meant; with `changes`, one that is not the cluster of one is named on stderr first."""
+) -> InferenceServiceWriter:
+    """The hand on the cluster that is meant; with `changes`, one that is not the local cluster is named on stderr first."""
     from hallmark.rollout import clusters
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.writer import InferenceServiceWriter
 
     choice = clusters.choose(settings, kubeconfig=_there(kubeconfig), context=context)
-    actuator = Actuator(clusters.client(choice))
+    writer = InferenceServiceWriter(clusters.client(choice))
     if changes and not choice.here:
-        say(f"cluster  {actuator.host}" + (f", context {choice.context}" if choice.context else ""))
-    return actuator
+        say(f"cluster  {writer.host}" + (f", context {choice.context}" if choice.context else ""))
+    return writer
 
 
 @contextlib.contextmanager
@@ -53,10 +53,10 @@ def planned(
     settings: Settings, kubeconfig: Path | None, context: str | None, *, name: str = ""
 ) -> Iterator[tuple[Planned, Settings]]:
     """A hand that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
+    from hallmark.artifacts import release as releases
+    from hallmark.artifacts.release import Release
     from hallmark.rollout import clusters
-    from hallmark.rollout import release as releases
     from hallmark.rollout.plan import Planned
-    from hallmark.rollout.release import Release
 
     choice = clusters.choose(settings, kubeconfig=_there(kubeconfig), context=context)
 
@@ -68,8 +68,8 @@ def planned(
         before = releases.read(name, settings) if name else Release()
         if name:
             releases.write(name, before, aside)
-        actuator = Planned(clusters.client(choice), flags=choice.flags, tell=tell)
-        yield actuator, aside
+        writer = Planned(clusters.client(choice), flags=choice.flags, tell=tell)
+        yield writer, aside
         after = releases.read(name, aside) if name else before
         if after != before:
             shown = releases.path(name, settings)
@@ -77,7 +77,7 @@ def planned(
             tell("\n".join(f"#   {line}" for line in releases.path(name, aside).read_text().splitlines()))
             if after.stable is not None and after.stable != before.stable:
                 tell(f"# and version {after.stable.version} the champion of {name} in the registry")
-    say(f"nothing was changed on {actuator.host}")
+    say(f"nothing was changed on {writer.host}")
 
 
 def quiet(_: str) -> None:
@@ -89,8 +89,8 @@ def _there(kubeconfig: Path | None) -> Path | None:
         raise HallmarkError(
             f"there is no kubeconfig {kubeconfig}",
             expected="a file",
-            came="none",
-            do="run `hallmark up`, or name another",
+            got="none",
+            fix="run `hallmark up`, or name another",
         )
     return kubeconfig
 

@@ -78,7 +78,7 @@ def fail(error: HallmarkError) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     kind = {2: "usage", 3: "refused", 4: "timed out"}.get(error.exit_code, "failed")
     console.print(Text.assemble((f"{kind}: ", "bold red"), error.message))
-    for word, text in (("expected", error.expected), ("came", error.came), ("do", error.do)):
+    for word, text in (("expected", error.expected), ("got", error.got), ("fix", error.fix)):
         if text:
             console.print(Text.assemble((f"  {word + ':':<10}", "bold"), text))
 

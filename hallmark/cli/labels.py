@@ -32,27 +32,27 @@ def labels(
     request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
     """
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
 
     settings = Settings.load()
     shadow = declared.load(name, settings).rollout.shadow
     frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
-    actuator = connected(settings, kubeconfig, context, changes=True)
-    pods = actuator.pods(name)
+    writer = connected(settings, kubeconfig, context, changes=True)
+    pods = writer.pods(name)
     if not pods:
-        raise NotFound(f"no pod serves {name} on {actuator.host}", do=f"`hallmark status {name}`")
+        raise NotFound(f"no pod serves {name} on {writer.host}", fix=f"`hallmark status {name}`")
     joined = 0
     for batch in _batches(frame):
         # Only the pod that answered knows the request.
         for pod in pods:
-            joined += int(json.loads(actuator.sidecar(pod, "labels", body=batch))["joined"])
+            joined += int(json.loads(writer.sidecar(pod, "labels", body=batch))["joined"])
     emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
     if not joined:
         raise NotFound(
             f"no label of {file} met an answer that is still kept",
             expected="ids that the client sent, of the newest 20,000 answers of each pod",
-            came=f"{len(frame)} that are not known",
+            got=f"{len(frame)} that are not known",
         )
 
 
@@ -60,7 +60,7 @@ def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
     import pandas as pd
 
     if not file.is_file():
-        raise NotFound(f"there is no file {file}", expected="a file of labels", came="none")
+        raise NotFound(f"there is no file {file}", expected="a file of labels", got="none")
     readers: dict[str, Any] = {
         ".csv": lambda: pd.read_csv(file, dtype={"request": str}),
         ".parquet": lambda: pd.read_parquet(file),
@@ -68,37 +68,37 @@ def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
     }
     if file.suffix not in readers:
         raise DeclarationError(
-            f"{file} is no file of labels", expected="a name that ends in " + ", ".join(readers), came=file.suffix
+            f"{file} is no file of labels", expected="a name that ends in " + ", ".join(readers), got=file.suffix
         )
     try:
         frame: pd.DataFrame = readers[file.suffix]()
     except (ValueError, OSError) as error:
-        raise DeclarationError(f"{file} cannot be read", expected="a table", came=str(error)) from error
+        raise DeclarationError(f"{file} cannot be read", expected="a table", got=str(error)) from error
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise DeclarationError(
             f"{file} lacks {', '.join(missing)}",
             expected="columns request, label and, where known, at",
-            came=", ".join(map(str, frame.columns)),
+            got=", ".join(map(str, frame.columns)),
         )
     empty = int(frame["request"].isna().sum() + frame["label"].isna().sum())
     if empty:
         raise DeclarationError(f"{file} has {empty} empty cells", expected="a request and a label in each row")
     if frame.empty:
-        raise DeclarationError(f"{file} has no rows", expected="a request and a label in each row", came="none")
+        raise DeclarationError(f"{file} has no rows", expected="a request and a label in each row", got="none")
     words = frame["label"].astype(str).str.removesuffix(".0")
     odd = frame[~words.isin(["0", "1"])] if yes_or_no else frame[:0]
     if len(odd):
-        came = f"{odd['label'].iloc[0]!r} in row {odd.index[0] + 1}"
-        raise DeclarationError(f"{file} has labels that are neither yes nor no", expected="1 or 0", came=came)
+        got = f"{odd['label'].iloc[0]!r} in row {odd.index[0] + 1}"
+        raise DeclarationError(f"{file} has labels that are neither yes nor no", expected="1 or 0", got=got)
     if yes_or_no:
         frame["label"] = words.astype(int)
     if "at" in frame.columns:
         known = pd.to_datetime(frame["at"], utc=True, errors="coerce", format="ISO8601")
         wrong = frame[known.isna() & frame["at"].notna()]
         if len(wrong):
-            came = f"{wrong['at'].iloc[0]!r} in row {wrong.index[0] + 1}"
-            raise DeclarationError(f"{file} has times that are none", expected="RFC 3339 in at", came=came)
+            got = f"{wrong['at'].iloc[0]!r} in row {wrong.index[0] + 1}"
+            raise DeclarationError(f"{file} has times that are none", expected="RFC 3339 in at", got=got)
     return frame
 
 

@@ -82,7 +82,7 @@ def lint(
         from hallmark.lint.reading import version
 
         if version(kserve) is None:
-            raise DeclarationError("--kserve", expected="a version such as 0.21.0", came=repr(kserve))
+            raise DeclarationError("--kserve", expected="a version such as 0.21.0", got=repr(kserve))
     report = _report(paths or [], mode, kserve, gateway_api, against)
     _print(report, output)
     _end(report, strict=strict)
@@ -121,14 +121,14 @@ def _given() -> str:
         text = sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise DeclarationError(
-            "what came by the pipe is not text", expected="YAML or JSON in UTF-8", came=str(error)
+            "what came by the pipe is not text", expected="YAML or JSON in UTF-8", got=str(error)
         ) from error
     if not text.strip():
         raise DeclarationError(
             "nothing came by the pipe",
             expected="objects, such as `kubectl kustomize` prints",
-            came="nothing",
-            do="see whether that failed",
+            got="nothing",
+            fix="see whether that failed",
         )
     return text
 
@@ -173,14 +173,14 @@ def _end(report: Report, *, strict: bool) -> None:
         raise DeclarationError(
             f"{_many(len(report.unreadable), 'file')} cannot be read",
             expected="YAML, JSON or Python",
-            came=f"{_found(errors, warnings)} in the {_many(report.files, 'file')} that can",
-            do="mend what is named above",
+            got=f"{_found(errors, warnings)} in the {_many(report.files, 'file')} that can",
+            fix="mend what is named above",
         )
     if errors or (strict and warnings):
         first = report.findings[0].code
         raise Refused(
             f"{_found(errors, warnings)} in {_many(report.files, 'file')}",
-            do=f"`hallmark lint --explain {first}` says more; docs/lint.md says how to allow one with its reason",
+            fix=f"`hallmark lint --explain {first}` says more; docs/lint.md says how to allow one with its reason",
         )
     say(f"{_found(errors, warnings)} in {_many(report.files, 'file')}")
 
@@ -217,8 +217,8 @@ def _explain(known: tuple[Rule, ...], code: str) -> None:
         raise DeclarationError(
             f"there is no rule {code}",
             expected=f"{known[0].code} to {known[-1].code}",
-            came=code,
-            do="hallmark lint --list",
+            got=code,
+            fix="hallmark lint --list",
         )
     console = out()
     console.print(Text.assemble((found.code, "bold"), f"  {found.title}  ({topic(found)}, {found.severity})"))

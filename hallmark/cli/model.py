@@ -1,4 +1,4 @@
-"""What is trained: data, train, versions, passport."""
+"""What is trained: data, train, versions, model card."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Shift = Annotated[str | None, typer.Option(help="A named shift in synthetic data
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (data, train, versions, passport):
+    for command in (data, train, versions, model_card):
         app.command()(command)
 
 
@@ -57,11 +57,11 @@ def data(
     output: Output = Format.table,
 ) -> None:
     """Draw or read a domain's examples, check them against its contract, and say what they are."""
-    from hallmark import domain as declared
     from hallmark.data import contract, dataset
-    from hallmark.data import shifts as named
-    from hallmark.data import source as sources
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
+    from hallmark.training import source as sources
+    from synthetic import shifts as named
 
     settings = Settings.load()
     domain = declared.load(name, settings)
@@ -72,7 +72,7 @@ def data(
         )
         return
     if out is not None and out.suffix != ".parquet":
-        raise DeclarationError("--out is not a Parquet file", expected="a name ending in .parquet", came=str(out))
+        raise DeclarationError("--out is not a Parquet file", expected="a name ending in .parquet", got=str(out))
     start, end = _span(source, until, days)
     frame = sources.load(name, source=source, start=start, end=end, seed=seed, shift=shift)
     contract.check(declared.module(name, "data", settings).contract(), frame, source)
@@ -115,8 +115,8 @@ def train(
 
     What an earlier run finished on the same content is reused, and said so.
     """
-    from hallmark import domain as declared
     from hallmark.cli.progress import Steps
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
     from hallmark.training import run
 
@@ -214,14 +214,14 @@ def options(given: list[str]) -> dict[str, Any]:
     for item in given:
         key, equals, value = item.partition("=")
         if not equals or not key.isidentifier():
-            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", came=repr(item))
+            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", got=repr(item))
         found[key] = yaml.safe_load(value)
     return found
 
 
 def versions(name: DomainName, output: Output = Format.table) -> None:
     """The registered versions of a domain, newest first."""
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.settings import Settings
 
@@ -231,13 +231,13 @@ def versions(name: DomainName, output: Output = Format.table) -> None:
     emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`")
 
 
-def passport(
+def model_card(
     name: DomainName,
     version: Annotated[str, typer.Argument(help="A version, or an alias such as champion.")] = "champion",
     output: Output = Format.yaml,
 ) -> None:
     """Where a version comes from: its data, code, seed, metrics by slice, digests."""
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.settings import Settings
 
@@ -248,10 +248,10 @@ def passport(
         raise NotFound(
             f"no version of {name} is champion yet",
             expected="a version",
-            came="none",
-            do=f"name one: `hallmark versions {name}`",
+            got="none",
+            fix=f"name one: `hallmark versions {name}`",
         )
-    show(registry.passport(name, version).model_dump(mode="json"), output)
+    show(registry.model_card(name, version).model_dump(mode="json"), output)
 
 
 def _row(version: Version) -> dict[str, Any]:
@@ -272,14 +272,14 @@ def _span(source: str, until: str, days: int | None) -> tuple[datetime, datetime
         return EVER
     end = _day(until)
     if end.year < _FIRST_YEAR:
-        raise DeclarationError("--until is too early", expected=f"a day from {_FIRST_YEAR} on", came=until)
+        raise DeclarationError("--until is too early", expected=f"a day from {_FIRST_YEAR} on", got=until)
     return end - timedelta(days=days or 30), end
 
 
 def _last_day(name: str, source: str, settings: Settings) -> str:
     """The day that a team's own file can be trained as of: its labels final, and not after today."""
-    from hallmark import domain as declared
-    from hallmark.data import source as sources
+    from hallmark.declaration import domain as declared
+    from hallmark.training import source as sources
 
     domain = declared.load(name, settings)
     time = domain.data.event_time
@@ -304,6 +304,6 @@ def _day(text: str) -> datetime:
         day = datetime.fromisoformat(text)
     except ValueError as error:
         raise DeclarationError(
-            "--until is not a day", expected="a day such as 2026-10-01", came=repr(text), do="write it as YYYY-MM-DD"
+            "--until is not a day", expected="a day such as 2026-10-01", got=repr(text), fix="write it as YYYY-MM-DD"
         ) from error
     return day if day.tzinfo else day.replace(tzinfo=UTC)

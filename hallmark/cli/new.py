@@ -61,15 +61,15 @@ def new(
 
 def scaffold(name: str, *, like: str, team: str, contact: str, description: str, settings: Settings) -> list[Path]:
     """The files of the new folder, which appears whole or not at all; none where it is there already."""
-    from hallmark import domain as domains
+    from hallmark.declaration import domain as domains
 
     if not _NAME.fullmatch(name) or taken(name):
         raise DeclarationError(
             "this cannot be a domain's name",
             expected="up to 30 small letters and digits, beginning with a letter, that are no namespace of the platform and no word of"
             " Python or YAML",
-            came=repr(name),
-            do="choose another, such as returns",
+            got=repr(name),
+            fix="choose another, such as returns",
         )
     folder = settings.domains / name
     if (folder / "domain.yaml").is_file():
@@ -79,8 +79,8 @@ def scaffold(name: str, *, like: str, team: str, contact: str, description: str,
         raise DeclarationError(
             f"domains/{name} is there, but holds no domain.yaml",
             expected="no such folder, or a whole domain",
-            came=", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder",
-            do="remove it, or write its domain.yaml",
+            got=", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder",
+            fix="remove it, or write its domain.yaml",
         )
     domains.load(like, settings)
     draft = settings.domains / f".{uuid.uuid4().hex}" / name

@@ -16,7 +16,7 @@ from hallmark.cli.model import options
 from hallmark.errors import DeclarationError, GateRefused, HallmarkError, Refused, TimedOut, Unavailable
 
 if TYPE_CHECKING:
-    from hallmark.domain import Domain
+    from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
     from hallmark.training.graph import Graph
     from hallmark.training.kubeflow import Kubeflow
@@ -86,7 +86,7 @@ def compile_(
         typer.echo(text, nl=False)
         return
     if out.suffix not in (".yaml", ".yml"):
-        raise DeclarationError("--out is not a YAML file", expected="a name ending in .yaml", came=str(out))
+        raise DeclarationError("--out is not a YAML file", expected="a name ending in .yaml", got=str(out))
     replace(out, text)
     say(f"{out}: {graph.name} in version {graph.version}")
 
@@ -128,8 +128,8 @@ def submit(
         raise DeclarationError(
             "how the run ends could not be told from here",
             expected="MLFLOW_TRACKING_URI to be the cluster's MLflow: a run that ended well and left no version was refused",
-            came=settings.tracking,
-            do="set it, or leave --wait and look at the UI",
+            got=settings.tracking,
+            fix="set it, or leave --wait and look at the UI",
         )
     request = _request(domain, settings, until=until, window=window, data=data, given=options(option or []))
     kubeflow = _kubeflow(settings, url, token)
@@ -198,7 +198,7 @@ def _tell(rows: list[dict[str, Any]], times: list[str], output: Format) -> None:
 
 
 def _domain(name: str) -> tuple[Domain, Settings]:
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
 
     settings = Settings.load()
@@ -223,8 +223,8 @@ def _address(url: str) -> str:
         raise DeclarationError(
             "where Kubeflow Pipelines is was not said",
             expected="--url or HALLMARK_KUBEFLOW, such as https://HOST/pipeline or http://ml-pipeline.kubeflow:8888",
-            came=url or "neither",
-            do="name it; from outside the cluster with --token too",
+            got=url or "neither",
+            fix="name it; from outside the cluster with --token too",
         )
     return url
 
@@ -247,8 +247,8 @@ def _request(
         raise DeclarationError(
             "the steps' pods cannot read --data",
             expected=f"{_SYNTHETIC}, or a path that begins with / on a volume that they mount",
-            came=data,
-            do="give the domain's data.py a source of its own, or train here: hallmark train",
+            got=data,
+            fix="give the domain's data.py a source of its own, or train here: hallmark train",
         )
     day = steps.day(until, "" if domain.data.event_time else steps.UNDATED)
     steps.span(domain, day, window or domain.model_dump(mode="json")["training"]["window"])
@@ -271,7 +271,7 @@ def _started(
             )
             return kubeflow.submit(asked, graph=reference)
         tried = f"{key}-{number}"
-    raise HallmarkError(f"{key} was tried {_MOST_TRIES} times", do="look at why it fails, in the UI")
+    raise HallmarkError(f"{key} was tried {_MOST_TRIES} times", fix="look at why it fails, in the UI")
 
 
 def _follow(kubeflow: Kubeflow, run: Run, seconds: float) -> None:
@@ -289,8 +289,8 @@ def _follow(kubeflow: Kubeflow, run: Run, seconds: float) -> None:
             raise TimedOut(
                 f"{run.key} has not ended",
                 expected=f"an end within {seconds:g} s",
-                came=line,
-                do="it goes on; the same command with --wait follows it again",
+                got=line,
+                fix="it goes on; the same command with --wait follows it again",
             )
         time.sleep(min(_LOOK, max(0.05, until - time.monotonic())))
     if found.state == "succeeded":
@@ -318,19 +318,19 @@ def _ended(found: Run) -> HallmarkError:
         return GateRefused(
             f"the candidate of {found.domain} did not pass its gate; nothing was registered",
             expected="every rule of gate: in domain.yaml kept",
-            came=found.message,
-            do="look at the step `compare` of the run",
+            got=found.message,
+            fix="look at the step `compare` of the run",
         )
     if found.message.startswith("step validate failed"):
         return Refused(
             f"{found.key} ended at the contract of {found.domain}'s data",
             expected="examples that keep it",
-            came=found.message,
-            do="the log of the step `validate` names column, rule and count of rows",
+            got=found.message,
+            fix="the log of the step `validate` names column, rule and count of rows",
         )
     return HallmarkError(
         f"{found.key} failed",
         expected="every step to end well",
-        came=found.message,
-        do="look at its steps in the UI; --again starts it anew",
+        got=found.message,
+        fix="look at its steps in the UI; --again starts it anew",
     )

@@ -16,7 +16,7 @@ from hallmark.errors import HallmarkError, NotFound, Refused
 
 if TYPE_CHECKING:
     from hallmark.render.inferenceservice import Mode
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
 
 
@@ -60,8 +60,8 @@ def render(
     if check and findings:
         raise files.Stale(
             f"{len(findings)} generated file(s) are not what their sources say",
-            came=", ".join(f"{finding.path} ({finding.state})" for finding in findings),
-            do="run `hallmark render` and commit what it writes",
+            got=", ".join(f"{finding.path} ({finding.state})" for finding in findings),
+            fix="run `hallmark render` and commit what it writes",
         )
 
 
@@ -101,7 +101,7 @@ def apply(
 
 
 def apply_all(
-    actuator: Actuator,
+    writer: InferenceServiceWriter,
     settings: Settings,
     *,
     names: list[str] | None = None,
@@ -109,25 +109,25 @@ def apply_all(
     mode: Mode = "Knative",
 ) -> list[dict[str, Any]]:
     """Apply the runtime and the services of `names`, those that are live in the mode they have; a row an object."""
-    from hallmark import domain as declared
+    from hallmark.artifacts import release as releases
+    from hallmark.declaration import domain as declared
     from hallmark.render import files, inferenceservice
-    from hallmark.rollout import release as releases
-    from hallmark.rollout.actuator import mode_of
+    from hallmark.rollout.writer import mode_of
 
     wanted = files.runtime(settings)
     for name in names or declared.names(settings):
         release = releases.read(name, settings)
-        live = actuator.live(name) if release.stable else None
+        live = writer.live(name) if release.stable else None
         objects = inferenceservice.objects(declared.load(name, settings), release, mode_of(live) if live else mode)
         if names and not objects:
             raise NotFound(
                 f"nothing is released of {name} yet",
-                do=f"`hallmark train {name}`, then `hallmark release {name} --candidate 1`",
+                fix=f"`hallmark train {name}`, then `hallmark release {name} --candidate 1`",
             )
         wanted += objects
     rows = []
     for item in wanted:
-        done = actuator.apply(item, force=force)
+        done = writer.apply(item, force=force)
         rows.append(
             {
                 "kind": item["kind"],
@@ -150,8 +150,8 @@ def up(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and log, until ctrl-c.")] = False,
     timeout: Seconds = 60.0,
 ) -> None:
-    """Start the cluster of one: the Kubernetes API, KServe's behaviour and Envoy, with what is released."""
-    from hallmark.local import cluster
+    """Start the local cluster: the Kubernetes API, KServe's behaviour and Envoy, with what is released."""
+    from local_cluster import cluster
 
     settings = _settings().prepared()
     if foreground:
@@ -166,8 +166,8 @@ def up(
 
 
 def down(timeout: Seconds = 60.0) -> None:
-    """Stop the cluster of one; its objects come back with the next `hallmark up`."""
-    from hallmark.local import cluster
+    """Stop the local cluster; its objects come back with the next `hallmark up`."""
+    from local_cluster import cluster
 
     say("stopped" if cluster.down(_settings(), timeout=timeout) else "nothing was running")
 
@@ -179,10 +179,10 @@ def status(
     output: Output = Format.table,
 ) -> None:
     """What is live: each revision of each domain, its version, its share and whether it is ready."""
-    actuator = connected(_settings(), kubeconfig, context)
-    services = [each for each in actuator.all() if name in (None, each["metadata"]["name"])]
-    rows = [row for each in services for row in _revisions(actuator, each)]
-    emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {actuator.host}")
+    writer = connected(_settings(), kubeconfig, context)
+    services = [each for each in writer.all() if name in (None, each["metadata"]["name"])]
+    rows = [row for each in services for row in _revisions(writer, each)]
+    emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {writer.host}")
 
 
 def call(
@@ -196,18 +196,16 @@ def call(
     output: Output = Format.table,
 ) -> None:
     """Send synthetic requests to what is live, and count who answered. Exit 1 where one failed."""
-    from hallmark.local.traffic import Traffic, synthetic
-    from hallmark.rollout.actuator import condition
+    from hallmark.rollout.writer import condition
+    from tools.traffic import Traffic, synthetic
 
     settings = _settings()
     bodies = synthetic(name, count=min(requests, 2000), seed=seed, shift=shift, settings=settings)
     live = connected(settings, kubeconfig, context).live(name)
     url = ((live or {}).get("status") or {}).get("url")
     if not url:
-        came = condition(live, "Ready") if live else "no InferenceService"
-        raise NotFound(
-            f"{name} is not live", expected="a URL", came=came, do=f"`hallmark release {name} --candidate 1`"
-        )
+        got = condition(live, "Ready") if live else "no InferenceService"
+        raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
     with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate) as traffic:
         tally = traffic.next(requests, seconds=60 + 3 * requests / rate)
     shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
@@ -224,7 +222,7 @@ def call(
         output,
     )
     if tally.failed:
-        raise HallmarkError(f"{tally.failed} of {tally.requests} requests failed", do=f"`hallmark status {name}`")
+        raise HallmarkError(f"{tally.failed} of {tally.requests} requests failed", fix=f"`hallmark status {name}`")
 
 
 def release(
@@ -243,12 +241,12 @@ def release(
     timeout: Seconds = 120.0,
 ) -> None:
     """Give a registered version a share of the traffic; the first version of a domain gets all of it."""
-    from hallmark import domain as declared
+    from hallmark.artifacts.release import Target
+    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
-    from hallmark.rollout import steps
-    from hallmark.rollout.actuator import SHADOW_NOTE
-    from hallmark.rollout.actuator import share as share_of
-    from hallmark.rollout.release import Target
+    from hallmark.rollout import operations
+    from hallmark.rollout.writer import SHADOW_NOTE
+    from hallmark.rollout.writer import share as share_of
 
     settings = _settings()
     domain = declared.load(name, settings)
@@ -256,9 +254,9 @@ def release(
     target = Target.of(registry.resolve(name, candidate))
     mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
 
-    def done(actuator: Actuator, settings: Settings, note: Callable[[str], None] = say) -> dict[str, Any]:
-        return steps.release(
-            actuator,
+    def done(writer: InferenceServiceWriter, settings: Settings, note: Callable[[str], None] = say) -> dict[str, Any]:
+        return operations.release(
+            writer,
             domain,
             target,
             percent=0 if shadow else percent,
@@ -291,18 +289,18 @@ def promote(
     timeout: Seconds = 120.0,
 ) -> None:
     """Make the candidate the stable version: all traffic, champion in the registry, release.yaml written."""
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
-    from hallmark.rollout import steps
+    from hallmark.rollout import operations
 
     settings = _settings()
     domain = declared.load(name, settings)
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            steps.promote(plan, domain, settings=aside, note=quiet, seconds=timeout)
+            operations.promote(plan, domain, settings=aside, note=quiet, seconds=timeout)
         return
-    actuator = connected(settings, kubeconfig, context, changes=True)
-    target = steps.promote(actuator, domain, settings=settings, note=say, seconds=timeout)
+    writer = connected(settings, kubeconfig, context, changes=True)
+    target = operations.promote(writer, domain, settings=settings, note=say, seconds=timeout)
     Registry(settings).alias(name, "champion", target.version)
     _render_again(settings, name)
 
@@ -315,18 +313,18 @@ def rollback(
     timeout: Seconds = 120.0,
 ) -> None:
     """Send all traffic back to the version before, at once; then settle on it and write release.yaml."""
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
-    from hallmark.rollout import steps
+    from hallmark.rollout import operations
 
     settings = _settings()
     domain = declared.load(name, settings)
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            steps.rollback(plan, domain, settings=aside, note=quiet, seconds=timeout)
+            operations.rollback(plan, domain, settings=aside, note=quiet, seconds=timeout)
         return
-    actuator = connected(settings, kubeconfig, context, changes=True)
-    good = steps.rollback(actuator, domain, settings=settings, note=say, seconds=timeout)
+    writer = connected(settings, kubeconfig, context, changes=True)
+    good = operations.rollback(writer, domain, settings=settings, note=say, seconds=timeout)
     if good is not None:
         Registry(settings).alias(name, "champion", good.version)
         _render_again(settings, name)
@@ -354,25 +352,25 @@ def drift(
     from hallmark.cli import verdict
 
     settings = _settings()
-    actuator = connected(settings, kubeconfig, context)
-    found = verdict.collect(actuator, name)
+    writer = connected(settings, kubeconfig, context)
+    found = verdict.collect(writer, name)
     verdict.choose(found, variant=variant, name=name)
     verdict.show(found, output)
     if html is not None:
-        verdict.report(actuator, found, variant=variant, name=name, path=html, settings=settings)
+        verdict.report(writer, found, variant=variant, name=name, path=html, settings=settings)
         say(f"report of {variant}: {html}")
     if plot is not None:
-        verdict.plot(actuator, found, name=name, path=plot)
+        verdict.plot(writer, found, name=name, path=plot)
         say(f"history: {plot}")
     drifted = [each.variant for each in found if each.state == "DRIFT"]
     if fail_on_drift and drifted:
-        raise Refused(f"{name}: {', '.join(drifted)} drifted", do=f"`hallmark drift {name} --html report.html`")
+        raise Refused(f"{name}: {', '.join(drifted)} drifted", fix=f"`hallmark drift {name} --html report.html`")
 
 
-def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]:
+def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dict[str, Any]]:
+    from hallmark import object_labels
     from hallmark.render.inferenceservice import VERSION_LABEL
-    from hallmark.rollout import marks
-    from hallmark.rollout.actuator import condition, predictor_status, variants
+    from hallmark.rollout.writer import condition, predictor_status, variants
 
     meaning = variants(live)
     name = live["metadata"]["name"]
@@ -383,9 +381,9 @@ def _revisions(actuator: Actuator, live: dict[str, Any]) -> list[dict[str, Any]]
             item.get("percent") or 0
         )
     rows = []
-    for pod in actuator.pods(name):
+    for pod in writer.pods(name):
         labels = pod["metadata"].get("labels") or {}
-        revision = marks.revision_of(pod)
+        revision = object_labels.revision_of(pod)
         ready = any(
             item["type"] == "Ready" and item["status"] == "True"
             for item in pod.get("status", {}).get("conditions") or []

@@ -53,7 +53,7 @@ def tco(
     Prices are list prices, recorded with date and source; throughput is what the serving benchmark measured. The answer to the same
     inputs is always the same. Measured GPU use goes in by `--set gpu_hours=0.4`.
     """
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
     from hallmark.tco import environment as environments
     from hallmark.tco import prices as recorded

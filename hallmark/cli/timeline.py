@@ -44,12 +44,12 @@ def timeline(
     output: Output = Format.table,
 ) -> None:
     """What happened to a domain's models, and why: drift, trainings, rollouts and every decision with its reasons."""
-    from hallmark import domain as declared
+    from hallmark.declaration import domain as declared
     from hallmark.rollout.record import Record
     from hallmark.settings import Settings
 
     if follow and output is Format.yaml:
-        raise DeclarationError("--follow has no YAML", expected="-o table or -o json", came="-o yaml")
+        raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
     settings = Settings.load()
     namespace = declared.load(name, settings).namespace
     zone: tzinfo | None = UTC if utc else None
@@ -141,14 +141,14 @@ def _write(path: Path, found: Timeline, *, name: str, zone: tzinfo | None) -> No
 
     if path.is_dir():
         raise DeclarationError(
-            "the page needs a file's name", expected="such as timeline.html", came=f"{path}, a folder"
+            "the page needs a file's name", expected="such as timeline.html", got=f"{path}, a folder"
         )
     made = datetime.now(UTC)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(found, domain=name, made=made, zone=zone or _local(made)), encoding="utf-8")
     except OSError as error:
-        raise NotFound(f"{path} cannot be written", came=str(error), do="name another file") from error
+        raise NotFound(f"{path} cannot be written", got=str(error), fix="name another file") from error
     say(f"timeline of {name}: {path}")
 
 
@@ -160,7 +160,7 @@ def _duration(text: str) -> timedelta | None:
     try:
         return duration(text)
     except ValueError as error:
-        raise DeclarationError("--since", expected=str(error).removeprefix("expected "), came=repr(text)) from error
+        raise DeclarationError("--since", expected=str(error).removeprefix("expected "), got=repr(text)) from error
 
 
 def _nothing(name: str, correlation: str, since: str) -> str:

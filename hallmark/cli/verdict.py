@@ -15,7 +15,7 @@ from hallmark.cli.console import show as show_value
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
 
 if TYPE_CHECKING:
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
 
 
@@ -32,20 +32,20 @@ class Found(BaseModel):
     pod: dict[str, Any]
 
 
-def collect(actuator: Actuator, name: str) -> list[Found]:
+def collect(writer: InferenceServiceWriter, name: str) -> list[Found]:
     """The verdict of each pod of domain `name`, stable first."""
+    from hallmark import object_labels
     from hallmark.render.inferenceservice import VERSION_LABEL
-    from hallmark.rollout import marks
-    from hallmark.rollout.actuator import variants
     from hallmark.rollout.monitors import unknown
+    from hallmark.rollout.writer import variants
 
     found = []
-    live = actuator.live(name)
+    live = writer.live(name)
     meaning = variants(live) if live else {}
-    for pod in actuator.pods(name):
+    for pod in writer.pods(name):
         labels = pod["metadata"].get("labels") or {}
-        revision = marks.revision_of(pod)
-        answer = json.loads(actuator.sidecar(pod, "verdict"))
+        revision = object_labels.revision_of(pod)
+        answer = json.loads(writer.sidecar(pod, "verdict"))
         verdicts: dict[str, Any] = answer.get("variants") or {}
         verdict = verdicts.get(revision) or unknown(answer)
         found.append(
@@ -60,8 +60,8 @@ def collect(actuator: Actuator, name: str) -> list[Found]:
         )
     if not found:
         raise NotFound(
-            f"no pod serves {name} on {actuator.host}",
-            do=f"`hallmark apply {name}`, or `hallmark release {name} --candidate 1`",
+            f"no pod serves {name} on {writer.host}",
+            fix=f"`hallmark apply {name}`, or `hallmark release {name} --candidate 1`",
         )
     return sorted(found, key=lambda each: (each.variant != "stable", each.revision))
 
@@ -123,15 +123,15 @@ def _line(column: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def plot(actuator: Actuator, found: list[Found], *, name: str, path: Path) -> None:
+def plot(writer: InferenceServiceWriter, found: list[Found], *, name: str, path: Path) -> None:
     """The history of every variant's verdicts as a picture."""
     from hallmark.drift import plot as plots
 
     if path.suffix.lower() != ".png" or path.is_dir():
-        raise DeclarationError("the plot needs a file's name", expected="such as drift.png", came=str(path))
+        raise DeclarationError("the plot needs a file's name", expected="such as drift.png", got=str(path))
     histories: dict[str, list[dict[str, Any]]] = {}
     for each in found:
-        points = json.loads(actuator.sidecar(each.pod, f"history?variant={each.revision}"))["points"]
+        points = json.loads(writer.sidecar(each.pod, f"history?variant={each.revision}"))["points"]
         histories.setdefault(f"{each.variant} (version {each.version})", []).extend(points)
     plots.draw(histories, path, title=f"{name}: effect of each column over time, 1 is where drift begins")
 
@@ -141,12 +141,14 @@ def choose(found: list[Found], *, variant: str, name: str) -> Found:
     chosen = next((each for each in found if variant in (each.variant, each.revision)), None)
     if chosen is None:
         raise NotFound(
-            f"{name} has no variant {variant!r}", expected=", ".join(each.variant for each in found), came=variant
+            f"{name} has no variant {variant!r}", expected=", ".join(each.variant for each in found), got=variant
         )
     return chosen
 
 
-def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, path: Path, settings: Settings) -> None:
+def report(
+    writer: InferenceServiceWriter, found: list[Found], *, variant: str, name: str, path: Path, settings: Settings
+) -> None:
     """Evidently's report of one variant's window against its model's reference, written by a process of its own."""
     from hallmark.registry.store import Registry
 
@@ -155,15 +157,15 @@ def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, p
         raise NotFound(
             f"no request of {variant} was captured yet",
             expected="a window with requests",
-            came="an empty one",
-            do=f"send some: `hallmark call {name} --requests 500`",
+            got="an empty one",
+            fix=f"send some: `hallmark call {name} --requests 500`",
         )
     if path.is_dir():
         raise DeclarationError(
-            "the report needs a file's name", expected="such as report.html", came=f"{path}, a folder"
+            "the report needs a file's name", expected="such as report.html", got=f"{path}, a folder"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    window = actuator.sidecar(chosen.pod, f"window?variant={chosen.revision}")
+    window = writer.sidecar(chosen.pod, f"window?variant={chosen.revision}")
     reference = Registry(settings).resolve(name, chosen.version).fetch() / "reference.parquet"
     done = subprocess.run(
         [sys.executable, "-m", "hallmark.drift.report", "--reference", str(reference), "--output", str(path.resolve())],
@@ -173,4 +175,4 @@ def report(actuator: Actuator, found: list[Found], *, variant: str, name: str, p
     )
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise HallmarkError("the report could not be made", came=last[0], do="run it with --debug")
+        raise HallmarkError("the report could not be made", got=last[0], fix="run it with --debug")

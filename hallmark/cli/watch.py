@@ -17,10 +17,10 @@ from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.liveness import Liveness
     from hallmark.rollout.observer import Source
-    from hallmark.rollout.pulse import Pulse
     from hallmark.rollout.timeline import Entry
+    from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
     from hallmark.training.submit import Runner
 
@@ -65,12 +65,12 @@ def watch(
 
     A rollout that a person began, with `hallmark release` or kubectl, is taken over where it stands.
     """
-    from hallmark import domain as declared
     from hallmark.cli.model import options
+    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout.lease import Fence, Lease
+    from hallmark.rollout.liveness import Liveness, serving
     from hallmark.rollout.operator import Operator
-    from hallmark.rollout.pulse import Pulse, serving
     from hallmark.rollout.record import Record
     from hallmark.rollout.watch import LEASE, Watch
     from hallmark.settings import Settings
@@ -78,40 +78,40 @@ def watch(
     settings = Settings.load().prepared()
     wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
     domains = {name: declared.overridden(each, change or []) for name, each in wanted.items()}
-    actuator = connected(settings, kubeconfig, context, changes=True)
+    writer = connected(settings, kubeconfig, context, changes=True)
     given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": options(option or [])}
     training = {key: value for key, value in given.items() if value}
-    pulse = Pulse()
+    liveness = Liveness()
 
     def make(name: str, fence: Fence) -> Operator:
         return Operator(
             domains[name],
-            actuator=actuator,
-            source=_source(actuator, settings, prometheus, token),
+            writer=writer,
+            source=_source(writer, settings, prometheus, token),
             registry=Registry(settings),
             runner=_runner(settings, kubeflow, token),
             settings=settings,
-            tell=_teller(name, pulse),
+            tell=_teller(name, liveness),
             training=training,
             fence=fence.token,
         )
 
     watching = Watch(
         list(domains),
-        lease=lambda name: Lease(actuator, namespace=name, name=LEASE),
-        above=lambda name: Record(actuator, name).read().fence,
+        lease=lambda name: Lease(writer, namespace=name, name=LEASE),
+        above=lambda name: Record(writer, name).read().fence,
         make=make,
         every=every,
         note=say,
-        pulse=pulse,
+        liveness=liveness,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watching.stop.set())
     with contextlib.ExitStack() as stack:
         if metrics_port:
-            _enter(stack, serving(pulse, port=metrics_port), metrics_port)
+            _enter(stack, serving(liveness, port=metrics_port), metrics_port)
             asking = threading.Thread(
-                target=_ask_registry, args=(Registry(settings), list(domains), pulse, watching.stop), daemon=True
+                target=_ask_registry, args=(Registry(settings), list(domains), liveness, watching.stop), daemon=True
             )
             asking.start()
         watching.run()
@@ -122,35 +122,35 @@ def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManage
         stack.enter_context(server)
     except OSError as error:
         raise HallmarkError(
-            f"port {port} cannot be listened on", came=str(error.strerror or error), do="take another --metrics-port"
+            f"port {port} cannot be listened on", got=str(error.strerror or error), fix="take another --metrics-port"
         ) from error
 
 
-def _ask_registry(registry: Registry, names: Sequence[str], pulse: Pulse, stop: threading.Event) -> None:
+def _ask_registry(registry: Registry, names: Sequence[str], liveness: Liveness, stop: threading.Event) -> None:
     """Keep the age of each domain's newest version; apart from the looks, which a registry that is slow may not hold up."""
     while True:
         for name in names:
             # One that is down says so where it is needed; here the last known age goes on growing.
             with contextlib.suppress(HallmarkError):
                 if known := registry.versions(name):
-                    pulse.registered(name, max(version.created for version in known))
+                    liveness.registered(name, max(version.created for version in known))
         if stop.wait(_REGISTRY_SECONDS):
             return
 
 
-def _source(actuator: Actuator, settings: Settings, prometheus: str, token: Path | None) -> Source:
+def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str, token: Path | None) -> Source:
     if prometheus:
         from hallmark.rollout.prometheus import Prometheus
 
         return Prometheus.at(prometheus, token=token)
-    from hallmark.local import cluster
     from hallmark.rollout.scrape import Scrape
+    from local_cluster import cluster
 
     def gateway() -> str | None:
         running = cluster.state(settings)
         return running.admin if running else None
 
-    return Scrape(actuator, gateway=gateway)
+    return Scrape(writer, gateway=gateway)
 
 
 def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:
@@ -164,9 +164,9 @@ def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:
     return RunsHere(settings)
 
 
-def _teller(name: str, pulse: Pulse) -> Callable[[Entry], None]:
+def _teller(name: str, liveness: Liveness) -> Callable[[Entry], None]:
     def tell(entry: Entry) -> None:
-        pulse.told(name, entry)
+        liveness.told(name, entry)
         say(f"{entry.at:%H:%M:%S}  {name:<10} {entry.kind:<9} {entry.text}")
 
     return tell

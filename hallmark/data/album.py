@@ -53,8 +53,8 @@ def _listed(source: Path) -> pd.DataFrame:
         raise NotFound(
             f"there are no photos at {source}",
             expected=f"a folder with {INDEX} and {FOLDER}/, or a .parquet data set",
-            came=f"no {missing.name} there" if missing is not None else "something else",
-            do="check the path given with --data",
+            got=f"no {missing.name} there" if missing is not None else "something else",
+            fix="check the path given with --data",
         )
     listed = table.read(index, {})
     absent = [name for name in COLUMNS if name not in listed.columns]
@@ -62,11 +62,11 @@ def _listed(source: Path) -> pd.DataFrame:
         raise ContractBroken(
             f"column {absent[0]} is not in {INDEX}",
             expected=", ".join(COLUMNS),
-            came=", ".join(listed.columns),
-            do=f"add it to {INDEX}",
+            got=", ".join(listed.columns),
+            fix=f"add it to {INDEX}",
         )
     if listed.empty:
-        raise HallmarkError(f"{INDEX} lists no photo", expected="a line a photo", came="a header alone")
+        raise HallmarkError(f"{INDEX} lists no photo", expected="a line a photo", got="a header alone")
     return listed
 
 

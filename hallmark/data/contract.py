@@ -70,8 +70,8 @@ def broken(found: Sequence[Breach], *, shown: str, rows: int) -> None:
     raise ContractBroken(
         f"{shown} breaks its contract: {first}" + (f", and {more} more" if more else ""),
         expected=f"{first.column}: {first.rule}",
-        came="\n        ".join([f"{rows} rows", *lines]),
-        do="mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
+        got="\n        ".join([f"{rows} rows", *lines]),
+        fix="mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hallmark.errors import ContractBroken, HallmarkError, NotFound
-from hallmark.registry.folder import digest_file
+from hallmark.files import digest_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +40,13 @@ def read(path: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise NotFound(f"there is no data set {path.name}", expected="a Parquet file", came=_came(path))
+        raise NotFound(f"there is no data set {path.name}", expected="a Parquet file", got=_got(path))
     try:
         table = pq.ParquetFile(path).read()
         frame: pd.DataFrame = table.to_pandas(date_as_object=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise HallmarkError(
-            f"{path.name} cannot be read", expected="a whole Parquet file", came=str(error).splitlines()[0][:200]
+            f"{path.name} cannot be read", expected="a whole Parquet file", got=str(error).splitlines()[0][:200]
         ) from error
     return frame
 
@@ -64,7 +64,7 @@ def _table(frame: pd.DataFrame) -> Any:
         raise ContractBroken(
             f"column {repeated[0]} is there more than once",
             expected="every column once",
-            came=", ".join(map(str, frame.columns)),
+            got=", ".join(map(str, frame.columns)),
         )
     arrays = []
     for name in frame.columns:
@@ -75,12 +75,12 @@ def _table(frame: pd.DataFrame) -> Any:
             raise ContractBroken(
                 f"column {name} holds several kinds of values",
                 expected="one kind in one column",
-                came=", ".join(kinds),
-                do="mend the data",
+                got=", ".join(kinds),
+                fix="mend the data",
             ) from error
     # From arrays, not from the frame: pandas would write its own version into the file.
     return pa.table(arrays, names=[str(name) for name in frame.columns])
 
 
-def _came(path: Path) -> str:
+def _got(path: Path) -> str:
     return "a folder" if path.is_dir() else f"nothing at {path}"

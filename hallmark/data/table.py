@@ -33,7 +33,7 @@ def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
             raise ContractBroken(
                 f"{file.name} has other columns than {first[0].name}",
                 expected="the same columns in every file",
-                came="only in one of them: " + ", ".join(differs),
+                got="only in one of them: " + ", ".join(differs),
             )
     frame = pd.concat([frame[list(first[1].columns)] for frame in frames.values()], ignore_index=True)
     for name, kind in kinds.items():
@@ -96,15 +96,15 @@ def _files(source: Path) -> list[Path]:
         raise NotFound(
             f"there is no data at {source}",
             expected="a Parquet or CSV file, or a folder of them",
-            came="nothing at that path",
-            do="check the path given with --data",
+            got="nothing at that path",
+            fix="check the path given with --data",
         )
     if not files or files[0].suffix not in SUFFIXES:
         raise HallmarkError(
             f"{source.name} holds no records that can be read",
             expected="a .parquet or .csv file, or a folder of them",
-            came=source.suffix or ("an empty folder" if source.is_dir() else "no suffix"),
-            do="convert it, or check the path given with --data",
+            got=source.suffix or ("an empty folder" if source.is_dir() else "no suffix"),
+            fix="convert it, or check the path given with --data",
         )
     return files
 
@@ -134,7 +134,7 @@ def _csv(path: Path) -> pd.DataFrame:
         raise HallmarkError(
             f"{path.name} cannot be read as a CSV",
             expected="UTF-8 text: a line of column names, then one line a record, all with as many values",
-            came=str(error).splitlines()[0][:200] or type(error).__name__,
+            got=str(error).splitlines()[0][:200] or type(error).__name__,
         ) from error
     names = head.iloc[0].tolist()
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -142,6 +142,6 @@ def _csv(path: Path) -> pd.DataFrame:
         raise ContractBroken(
             f"column {repeated[0]} of {path.name} is there more than once",
             expected="every column once",
-            came=", ".join(names),
+            got=", ".join(names),
         )
     return body.set_axis(names, axis=1)

@@ -83,8 +83,8 @@ def sample(rows: Floats) -> NDArray[np.float32]:
         raise ModelRefused(
             "embed does not give embeddings",
             expected=f"(rows, d) float32, d from 1 to {WIDEST}",
-            came=f"{found.dtype} {found.shape}",
-            do="look at embed in the domain's features.py",
+            got=f"{found.dtype} {found.shape}",
+            fix="look at embed in the domain's features.py",
         )
     chosen = np.unique(np.linspace(0, len(found) - 1, min(MOST, len(found))).astype(np.int64))
     return np.ascontiguousarray(found[chosen], dtype=np.float32)
@@ -114,7 +114,7 @@ def read(data: bytes) -> NDArray[np.float32]:
         return np.frombuffer(body, dtype="<f4").reshape(rows, width)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelRefused(
-            f"the model's {FILE} cannot be read", expected="one tensor `reference` of float32", came=str(error)[:120]
+            f"the model's {FILE} cannot be read", expected="one tensor `reference` of float32", got=str(error)[:120]
         ) from error
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.domain import Drift
+from hallmark.declaration.domain import Drift
 from hallmark.drift import embedding, statistics
 from hallmark.drift.embedding import Separation
 from hallmark.drift.profile import Column, Profile
@@ -229,5 +229,5 @@ def _note(column: Column, tally: NDArray[np.int64], shift: float | None) -> str:
         return f"values {'grew' if shift > 0 else 'fell'}: {larger:.0%} of pairs have the new one above the reference's"
     before, now = statistics.shares(column.counts), statistics.shares(tally)
     most = int(statistics.index_parts(before, now).argmax())
-    was, came = (int(counts[most]) / max(1, int(np.sum(counts))) for counts in (column.counts, tally))
-    return f"{column.labels()[most]} in {came:.0%} of rows, {was:.0%} in the reference"
+    was, got = (int(counts[most]) / max(1, int(np.sum(counts))) for counts in (column.counts, tally))
+    return f"{column.labels()[most]} in {got:.0%} of rows, {was:.0%} in the reference"

@@ -24,7 +24,7 @@ def draw(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, *, ti
     shown = {variant: sorted(points, key=lambda point: point["at"]) for variant, points in histories.items() if points}
     if not shown:
         raise NotFound(
-            "there is no history to draw", expected="verdicts over time", came="none", do="send requests first"
+            "there is no history to draw", expected="verdicts over time", got="none", fix="send requests first"
         )
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -174,11 +174,11 @@ def build(columns: Columns, *, scores: Columns | None = None) -> Profile:
     lengths = {name: len(values) for _, part in parts for name, values in part.items()}
     rows = max(lengths.values(), default=0)
     if rows < 1 or set(lengths.values()) != {rows}:
-        came = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "no columns"
-        raise HallmarkError("no profile of these rows", expected="columns of one length, at least a row", came=came)
+        got = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "no columns"
+        raise HallmarkError("no profile of these rows", expected="columns of one length, at least a row", got=got)
     if both := sorted(set(columns) & set(scores or {})):
         raise HallmarkError(
-            f"{both[0]} is both watched and answered", expected="one column a name", do="rename it in observe"
+            f"{both[0]} is both watched and answered", expected="one column a name", fix="rename it in observe"
         )
     made = tuple(_column(name, np.asarray(part[name]), source) for source, part in parts for name in part)
     return Profile(rows=rows, columns=made)
@@ -206,7 +206,7 @@ def words(values: NDArray[Any]) -> NDArray[Any]:
 
 def _column(name: str, values: NDArray[Any], source: Literal["input", "output"]) -> Column:
     if values.ndim != 1:
-        raise HallmarkError(f"{name} has no profile", expected="one value a row", came=f"shape {values.shape}")
+        raise HallmarkError(f"{name} has no profile", expected="one value a row", got=f"shape {values.shape}")
     bare = _words(name, values, source) if _is_category(values) else _numbers(name, values, source)
     return bare.model_copy(update={"counts": tuple(int(count) for count in bare.tally(values))})
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hallmark.domain import Drift
+from hallmark.declaration.domain import Drift
 from hallmark.drift import profile
 from hallmark.drift.verdict import Verdict
 from hallmark.errors import HallmarkError
@@ -50,8 +50,8 @@ def html(
         raise HallmarkError(
             "there is nothing to report on",
             expected="rows in the window and in the reference",
-            came=f"{rows} and {len(before)}",
-            do="send requests first",
+            got=f"{rows} and {len(before)}",
+            fix="send requests first",
         )
     old, new, notes = _aligned(before, current_rows, rows)
     part = path.with_name(f".{path.name}.part")
@@ -79,11 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdict = Verdict.model_validate(window["verdict"]) if window.get("verdict") else None
         html(given.reference, dict(window["columns"]), given.output, verdict=verdict, title=given.title)
     except HallmarkError as error:
-        sys.stderr.write(f"{error.message}: expected {error.expected}; came {error.came}\n")
+        sys.stderr.write(f"{error.message}: expected {error.expected}; got {error.got}\n")
         return error.exit_code
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         sys.stderr.write(
-            f"expected a window with columns, as /window answers it; came {type(error).__name__}: {error}\n"
+            f"expected a window with columns, as /window answers it; got {type(error).__name__}: {error}\n"
         )
         return 1
     return 0
@@ -103,11 +103,11 @@ def _aligned(
             notes.append(f"{name}: the window has no such column")
             continue
         if len(rows[name]) != count:
-            raise HallmarkError("the window is ragged", expected=f"{count} values of {name}", came=str(len(rows[name])))
-        came = np.empty(count, dtype=object)
-        came[:] = list(rows[name])
+            raise HallmarkError("the window is ragged", expected=f"{count} values of {name}", got=str(len(rows[name])))
+        got = np.empty(count, dtype=object)
+        got[:] = list(rows[name])
         read = profile.numbers if number else profile.words
-        first, second = pd.Series(read(values)), pd.Series(read(came))
+        first, second = pd.Series(read(values)), pd.Series(read(got))
         if first.isna().all() or second.isna().all():
             side = "window" if second.isna().all() else "reference"
             notes.append(f"{name}: the {side} has no value at all")

@@ -19,7 +19,7 @@ def run(source: bytes, name: str) -> ModuleType:
     except Exception as error:  # whatever the model's own code raises while it loads
         del sys.modules[module.__name__]
         raise ModelRefused(
-            f"the model's {name} cannot be run", expected="a module", came=f"{type(error).__name__}: {error}"
+            f"the model's {name} cannot be run", expected="a module", got=f"{type(error).__name__}: {error}"
         ) from error
     return module
 
@@ -28,5 +28,5 @@ def load(folder: Path, part: str) -> ModuleType:
     """`features` or `serving` of the model in `folder`; verify the folder first, because this runs what is in it."""
     path = folder / f"{part}.py"
     if not path.is_file():
-        raise ModelRefused(f"{path.name} of the model is missing", expected=path.name, came="no such file")
+        raise ModelRefused(f"{path.name} of the model is missing", expected=path.name, got="no such file")
     return run(path.read_bytes(), path.name)

@@ -49,3 +49,15 @@ class Field(BaseModel):
     def dtype(self) -> Any:
         """The numpy type that holds it."""
         return _NUMPY[self.datatype]
+
+
+class Output(BaseModel):
+    """One output tensor; `shape` is per record, `minimum` and `maximum` are what a sane answer keeps to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None

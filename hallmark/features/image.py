@@ -56,24 +56,24 @@ class Header(NamedTuple):
 def header(data: bytes, *, limits: Limits = LIMITS) -> Header:
     """The header of a photo within `limits`, or `BadImage`; allocates nothing in proportion to the pixels."""
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise BadImage("this is not a photo", expected="the bytes of a file", came=type(data).__name__)
+        raise BadImage("this is not a photo", expected="the bytes of a file", got=type(data).__name__)
     data = bytes(data)
     if len(data) > limits.bytes:
-        raise BadImage("the photo is too large", expected=f"at most {limits.bytes} bytes", came=str(len(data)))
+        raise BadImage("the photo is too large", expected=f"at most {limits.bytes} bytes", got=str(len(data)))
     try:
         found = _read(data)
     except (IndexError, ValueError) as error:
-        raise BadImage("the photo's header is damaged", expected="a whole file", came=_brief(error)) from error
+        raise BadImage("the photo's header is damaged", expected="a whole file", got=_brief(error)) from error
     allowed = limits.scalable_pixels if found.scalable else limits.pixels
     if min(found.width, found.height) < 1 or max(found.width, found.height) > limits.side:
         raise BadImage(
             "the photo has impossible sides",
             expected=f"1 to {limits.side} pixels",
-            came=f"{found.width}x{found.height}",
+            got=f"{found.width}x{found.height}",
         )
     if found.width * found.height > allowed:
         raise BadImage(
-            "the photo has too many pixels", expected=f"at most {allowed}", came=f"{found.width}x{found.height}"
+            "the photo has too many pixels", expected=f"at most {allowed}", got=f"{found.width}x{found.height}"
         )
     return found
 
@@ -85,7 +85,7 @@ def decode(data: bytes, *, at_least: int, limits: Limits = LIMITS) -> tuple[Imag
         with Image.open(BytesIO(found.pixels_only), formats=[found.format]) as image:
             if image.size != (found.width, found.height):
                 raise BadImage(
-                    "the photo contradicts itself", expected=f"{found.width}x{found.height}", came=str(image.size)
+                    "the photo contradicts itself", expected=f"{found.width}x{found.height}", got=str(image.size)
                 )
             if found.scalable:
                 image.draft("RGB", _draft_size(image.size, at_least=at_least))
@@ -95,7 +95,7 @@ def decode(data: bytes, *, at_least: int, limits: Limits = LIMITS) -> tuple[Imag
         raise
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError) as error:
         # what Pillow's three decoders raise for damaged files
-        raise BadImage("the photo cannot be decoded", expected=f"a whole {found.format}", came=_brief(error)) from error
+        raise BadImage("the photo cannot be decoded", expected=f"a whole {found.format}", got=_brief(error)) from error
     return upright, found
 
 
@@ -243,7 +243,7 @@ def _read(data: bytes) -> Header:
         return _png(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
-    raise BadImage("this is not a photo that is read here", expected="a JPEG, PNG or WebP file", came=_kind(data))
+    raise BadImage("this is not a photo that is read here", expected="a JPEG, PNG or WebP file", got=_kind(data))
 
 
 def _jpeg(data: bytes) -> Header:

@@ -27,13 +27,13 @@ def files(paths: Sequence[Path], *, root: Path | None) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if not path.exists():
-            raise Unreadable(f"{path} is not there", expected="a file or folder", came="nothing")
+            raise Unreadable(f"{path} is not there", expected="a file or folder", got="nothing")
         if path.is_file():
             found[path.resolve()] = None
             continue
         inside = [each for each in sorted(_walk(path)) if each.suffix in _YAML or each.suffix == ".py"]
         if not inside:
-            raise Unreadable(f"{path} holds nothing to judge", expected="YAML, JSON or Python files in it", came="none")
+            raise Unreadable(f"{path} holds nothing to judge", expected="YAML, JSON or Python files in it", got="none")
         found |= {each.resolve(): None for each in inside if each.name not in _CONFIGURATION}
     explicit = {path.resolve() for path in paths if path.is_file()}
     fragments = _fragments(found)
@@ -47,7 +47,7 @@ def _walk(path: Path) -> Iterator[Path]:
         raise Unreadable(
             f"{error.filename} cannot be looked into",
             expected="a folder that is ours to read",
-            came=error.strerror or "",
+            got=error.strerror or "",
         ) from error
 
     for folder, below, names in os.walk(path, onerror=closed):
@@ -83,7 +83,7 @@ def read(path: Path, *, root: Path | None, background: bool = False) -> list[Doc
     shown = shown_as(path, root)
     if path.stat().st_size > _LARGEST:
         raise Unreadable(
-            f"{shown} is too large", expected="8 MiB at most", came=f"{path.stat().st_size / 2**20:.0f} MiB"
+            f"{shown} is too large", expected="8 MiB at most", got=f"{path.stat().st_size / 2**20:.0f} MiB"
         )
     body = text_of(path, shown=shown)
     if path.suffix == ".py":
@@ -130,10 +130,10 @@ def _in_git(revision: str, paths: Sequence[Path], root: Path) -> Iterator[tuple[
             **_quiet(root),
         )
     except OSError as error:
-        raise DeclarationError("--against a revision needs git", came=str(error), do="name a folder") from error
+        raise DeclarationError("--against a revision needs git", got=str(error), fix="name a folder") from error
     if known.returncode:
         raise DeclarationError(
-            f"--against {revision}", expected="a folder, or a revision of Git", came="neither", do="check the spelling"
+            f"--against {revision}", expected="a folder, or a revision of Git", got="neither", fix="check the spelling"
         )
     for path in paths:
         inside = shown_as(path, root)

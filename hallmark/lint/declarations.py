@@ -41,8 +41,8 @@ class Declaration:
 
     @cached_property
     def problems(self) -> tuple[tuple[Keys, str], ...]:
-        """What hallmark.domain refuses: the key and why."""
-        from hallmark.domain import Domain
+        """What hallmark.declaration.domain refuses: the key and why."""
+        from hallmark.declaration.domain import Domain
 
         try:
             Domain.model_validate(self.data)
@@ -78,7 +78,7 @@ def _fields(declaration: Declaration) -> int:
     link="https://docs.pydantic.dev/latest/errors/errors/",
 )
 def refused(declaration: Declaration, world: World) -> Iterator[Hit]:
-    """hallmark/domain.py; a cron of five fields is HM702."""
+    """hallmark/declaration/domain.py; a cron of five fields is HM702."""
     for path, why in declaration.problems:
         if path != ("training", "schedule") or _fields(declaration) != 5:
             yield declaration.hit(f"{'.'.join(map(str, path)) or 'the whole'}: {why}", *path)
@@ -111,7 +111,7 @@ def quota(declaration: Declaration, world: World) -> Iterator[Hit]:
     """Profile.spec.resourceQuotaSpec is made of `quota`; GPUs are held by the declaration itself."""
     if declaration.problems:
         return
-    from hallmark.domain import Domain
+    from hallmark.declaration.domain import Domain
 
     domain = Domain.model_validate(declaration.data)
     sidecars = _sidecars(world)

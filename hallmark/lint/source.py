@@ -106,10 +106,10 @@ def documents(text: str, *, shown: str, background: bool = False) -> Iterator[Do
         mark = error.problem_mark or error.context_mark
         where = f"{shown}:{mark.line + 1}:{mark.column + 1}" if mark else shown
         raise Unreadable(
-            f"{where} is not YAML", expected="YAML", came=str(error.problem), do="mend that line"
+            f"{where} is not YAML", expected="YAML", got=str(error.problem), fix="mend that line"
         ) from error
     except yaml.YAMLError as error:
-        raise Unreadable(f"{shown} is not YAML", expected="YAML in UTF-8", came=str(error).splitlines()[0]) from error
+        raise Unreadable(f"{shown} is not YAML", expected="YAML in UTF-8", got=str(error).splitlines()[0]) from error
 
 
 def script(text: str, *, shown: str, background: bool = False) -> Document:
@@ -118,7 +118,7 @@ def script(text: str, *, shown: str, background: bool = False) -> Document:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise Unreadable(f"{shown}:{line} is not Python", expected="Python 3.11", came=str(error)) from error
+        raise Unreadable(f"{shown}:{line} is not Python", expected="Python 3.11", got=str(error)) from error
     return Document(shown, tree, None, tuple(text.splitlines()), background)
 
 
@@ -127,8 +127,8 @@ def text_of(path: Path, *, shown: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        came = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Unreadable(f"{shown} cannot be read", expected="a file of UTF-8 text", came=came) from error
+        got = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Unreadable(f"{shown} cannot be read", expected="a file of UTF-8 text", got=got) from error
 
 
 @dataclass(slots=True)
@@ -216,9 +216,9 @@ class _Reader:
             else:
                 parent.value[key] = node
 
-    def _refused(self, node: Node, came: str) -> Unreadable:
+    def _refused(self, node: Node, got: str) -> Unreadable:
         where = f"{self.shown}:{node.line + 1}:{node.column + 1}"
-        return Unreadable(f"{where} cannot be read", expected="YAML that every reader takes", came=came)
+        return Unreadable(f"{where} cannot be read", expected="YAML that every reader takes", got=got)
 
 
 @lru_cache(maxsize=65536)

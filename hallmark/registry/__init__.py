@@ -1,1 +1,1 @@
-"""What was trained: model folders, their passports, and the versions of each domain in MLflow."""
+"""What was trained: model folders, their model cards, and the versions of each domain in MLflow."""

@@ -1,4 +1,4 @@
-"""The versions of each domain, in MLflow: one experiment and one registered model a domain, a passport with every version.
+"""The versions of each domain, in MLflow: one experiment and one registered model a domain, a model card with every version.
 
 Register's last act is the one that makes a version, so that a registry which fails half-way has nothing half-registered.
 """
@@ -22,12 +22,12 @@ from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
+from hallmark.artifacts import model_card as model_cards
+from hallmark.artifacts.folder import MODEL_CARD, verify
+from hallmark.artifacts.model_card import ModelCard
 from hallmark.errors import Conflict, NotFound, Unavailable
 from hallmark.files import locked
-from hallmark.registry import glance
-from hallmark.registry import passport as passports
-from hallmark.registry.folder import PASSPORT, verify
-from hallmark.registry.passport import Passport
+from hallmark.registry import summary
 from hallmark.settings import Settings
 
 CHAMPION = "champion"
@@ -90,19 +90,19 @@ class Registry:
         self.settings = settings
         self._made: Any = None
 
-    def register(self, folder: Path, passport: Passport, *, plots: Mapping[str, Path] | None = None) -> int:
+    def register(self, folder: Path, model_card: ModelCard, *, plots: Mapping[str, Path] | None = None) -> int:
         """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is.
 
-        That version then carries the correlation of both requests, and the passport of the first.
+        That version then carries the correlation of both requests, and the model card of the first.
         """
-        verify(folder, expected=passport.model)
+        verify(folder, expected=model_card.model)
         with self._asked(writing=True) as client, self._alone():
-            found = self._of_digest(client, passport.domain, passport.model)
+            found = self._of_digest(client, model_card.domain, model_card.model)
             if found is not None:
-                self._correlate(client, passport.domain, found, passport.request.correlation)
+                self._correlate(client, model_card.domain, found, model_card.request.correlation)
                 return found
-            number = self._add(client, folder, passport, plots or {})
-            client.set_registered_model_alias(passport.domain, CHALLENGER, str(number))
+            number = self._add(client, folder, model_card, plots or {})
+            client.set_registered_model_alias(model_card.domain, CHALLENGER, str(number))
             return number
 
     def versions(self, domain: str) -> list[Version]:
@@ -131,11 +131,11 @@ class Registry:
         )
 
     def _locate(self, domain: str, version: int | str) -> tuple[int, str, str]:
-        """Number, folder and digest of a version: at a glance where that can be, else by MLflow."""
+        """Number, folder and digest of a version: at a summary where that can be, else by MLflow."""
         database = _database(self.settings.tracking)
-        with contextlib.suppress(glance.Elsewhere):
+        with contextlib.suppress(summary.Elsewhere):
             if database is not None and version != "latest":
-                seen = glance.version(database, domain, version)
+                seen = summary.version(database, domain, version)
                 if seen is None:
                     raise _unknown(domain, version)
                 return seen.version, seen.source, seen.digest
@@ -143,10 +143,10 @@ class Registry:
             item = self._get(client, domain, version)
         return int(item.version), str(item.source), str(item.tags["digest"])
 
-    def passport(self, domain: str, version: int | str) -> Passport:
-        """The passport of a version, by number or alias."""
+    def model_card(self, domain: str, version: int | str) -> ModelCard:
+        """The model card of a version, by number or alias."""
         released = self.resolve(domain, version)
-        return passports.read(released.path if released.path is not None else released.fetch())
+        return model_cards.read(released.path if released.path is not None else released.fetch())
 
     def alias(self, domain: str, name: str, version: int | str, *, expected: int | EllipsisType | None = ...) -> None:
         """Point an alias at a version; a version that becomes champion is challenger no longer.
@@ -173,13 +173,13 @@ class Registry:
     def _expect(
         self, domain: str, name: str, expected: int | EllipsisType | None, aliases: dict[int, tuple[str, ...]]
     ) -> None:
-        came = next((number for number, names in aliases.items() if name in names), None)
-        if expected not in (..., came):
+        got = next((number for number, names in aliases.items() if name in names), None)
+        if expected not in (..., got):
             raise Conflict(
                 f"{name} of {domain} has been moved by somebody else",
                 expected=f"version {expected}" if expected is not None else "no version",
-                came=f"version {came}" if came is not None else "no version",
-                do="look at what is there now, and decide again",
+                got=f"version {got}" if got is not None else "no version",
+                fix="look at what is there now, and decide again",
             )
 
     def correlate(self, domain: str, version: int, correlation: str) -> None:
@@ -197,21 +197,21 @@ class Registry:
             kept = " ".join([*known, correlation][-_CORRELATIONS:])
             client.set_model_version_tag(domain, str(version), CORRELATION, kept)
 
-    def _add(self, client: Any, folder: Path, passport: Passport, plots: Mapping[str, Path]) -> int:
+    def _add(self, client: Any, folder: Path, model_card: ModelCard, plots: Mapping[str, Path]) -> int:
         from mlflow.entities import LoggedModelStatus
 
-        domain = passport.domain
+        domain = model_card.domain
         there: Path | None = None
         self._registered_model(client, domain)
-        run = client.create_run(self._experiment(client, domain), run_name=f"{domain} {passport.request.as_of[:10]}")
+        run = client.create_run(self._experiment(client, domain), run_name=f"{domain} {model_card.request.as_of[:10]}")
         try:
-            self._log(client, run.info.run_id, passport, plots)
+            self._log(client, run.info.run_id, model_card, plots)
             model = client.create_logged_model(
                 run.info.experiment_id,
                 name=domain,
                 source_run_id=run.info.run_id,
-                tags={"digest": passport.model},
-                params={"seed": str(passport.request.seed)},
+                tags={"digest": model_card.model},
+                params={"seed": str(model_card.request.seed)},
                 model_type="onnx",
             )
             there = _local(model.artifact_location)
@@ -220,17 +220,17 @@ class Registry:
                 shutil.copytree(
                     folder, papers, copy_function=shutil.copyfile
                 )  # bytes only: some writers make files private
-                (papers / PASSPORT).write_text(passport.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                (papers / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 client.log_model_artifacts(model.model_id, str(papers))
             if there is not None:
-                verify(there, expected=passport.model)
+                verify(there, expected=model_card.model)
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             # Not models:/<id>, which MLflow looks up in the process's own tracking store instead of this client's.
             made = client.create_model_version(
                 domain,
                 source=model.artifact_location,
                 run_id=run.info.run_id,
-                tags=_tags(passport),
+                tags=_tags(model_card),
                 model_id=model.model_id,
             )
         except BaseException:  # whatever stopped it, nothing may look as if it had gone well
@@ -242,24 +242,24 @@ class Registry:
         client.set_terminated(run.info.run_id)
         return int(made.version)
 
-    def _log(self, client: Any, run: str, passport: Passport, plots: Mapping[str, Path]) -> None:
+    def _log(self, client: Any, run: str, model_card: ModelCard, plots: Mapping[str, Path]) -> None:
         from mlflow.entities import Metric, Param
 
         now = int(time.time() * 1000)
-        asked = passport.request
+        asked = model_card.request
         parameters = {
             "origin": asked.origin,
             "as_of": asked.as_of,
             "seed": asked.seed,
             "shift": asked.shift or "none",
-            "rows": passport.data.rows,
-            "data": passport.data.digest,
-            "features": passport.features,
-            "commit": passport.code.commit + ("-dirty" if passport.code.dirty else ""),
-            "precision": passport.precision.kept,
+            "rows": model_card.data.rows,
+            "data": model_card.data.digest,
+            "features": model_card.features,
+            "commit": model_card.code.commit + ("-dirty" if model_card.code.dirty else ""),
+            "precision": model_card.precision.kept,
             **{f"option.{name}": value for name, value in asked.options.items()},
         }
-        metrics = {**passport.metrics, "parity_max_abs_difference": passport.parity.max_abs_difference}
+        metrics = {**model_card.metrics, "parity_max_abs_difference": model_card.parity.max_abs_difference}
         client.log_batch(
             run,
             metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
@@ -380,12 +380,12 @@ class Registry:
                 raise self._unavailable("another process is writing to it") from error
             yield
 
-    def _unavailable(self, came: str) -> Unavailable:
+    def _unavailable(self, got: str) -> Unavailable:
         return Unavailable(
             "the registry does not answer; nothing was changed in it",
             expected=f"MLflow at {_shown(self.settings.tracking)}",
-            came=came,
-            do="run it again once the registry answers; what is served is not touched",
+            got=got,
+            fix="run it again once the registry answers; what is served is not touched",
         )
 
 
@@ -393,8 +393,8 @@ def _unknown(domain: str, version: int | str) -> NotFound:
     return NotFound(
         f"{domain} has no version {version}",
         expected="a registered version or alias",
-        came=str(version),
-        do=f"hallmark versions {domain} lists them; hallmark train {domain} makes one",
+        got=str(version),
+        fix=f"hallmark versions {domain} lists them; hallmark train {domain} makes one",
     )
 
 
@@ -441,15 +441,15 @@ def _shown(tracking: str) -> str:
     return tracking.replace(f"{parsed.username}:{parsed.password}@", "***@") if parsed.password else tracking
 
 
-def _tags(passport: Passport) -> dict[str, str]:
+def _tags(model_card: ModelCard) -> dict[str, str]:
     return {
-        "digest": passport.model,
-        "data": passport.data.digest,
-        "commit": passport.code.commit,
-        "metric": passport.metric,
-        "value": repr(passport.metrics[passport.metric]),
-        "precision": passport.precision.kept,
-        **({CORRELATION: passport.request.correlation} if passport.request.correlation else {}),
+        "digest": model_card.model,
+        "data": model_card.data.digest,
+        "commit": model_card.code.commit,
+        "metric": model_card.metric,
+        "value": repr(model_card.metrics[model_card.metric]),
+        "precision": model_card.precision.kept,
+        **({CORRELATION: model_card.request.correlation} if model_card.request.correlation else {}),
     }
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 
 from hallmark.cron import longest_gap
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.metrics import DRIFT, FAULT, GATEWAY_REQUESTS, OVERLOADED, RUNTIME, RUNTIME_REFUSED, WATCH
 from hallmark.render import slo
 from hallmark.render.rules import Json, alert, group, number, span

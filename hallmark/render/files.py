@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError
 from hallmark.files import replace
 from hallmark.render import inferenceservice, monitoring, reviewer, tenant
@@ -83,4 +83,4 @@ def runtime(settings: Settings) -> list[dict[str, Any]]:
     try:
         return [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
     except (OSError, yaml.YAMLError) as error:
-        raise HallmarkError(f"{_shown(path, settings)} cannot be read", came=str(error)) from error
+        raise HallmarkError(f"{_shown(path, settings)} cannot be read", got=str(error)) from error

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hallmark import names
-from hallmark.domain import Domain
+from hallmark import names, object_labels
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release, Target
+from hallmark.declaration.domain import Domain
 from hallmark.render import kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
-from hallmark.rollout import marks
-from hallmark.rollout import release as releases
-from hallmark.rollout.release import Release, Target
 from hallmark.section import amount
 from hallmark.settings import Settings
 
@@ -65,7 +64,7 @@ def inferenceservice(domain: Domain, release: Release, mode: Mode = "Knative") -
     """
     if release.stable is None:
         raise ValueError(f"nothing is released of {domain.name}")
-    annotations: dict[str, str] = {marks.MODE: mode}
+    annotations: dict[str, str] = {object_labels.MODE: mode}
     if not domain.serving.replicas.minimum:
         annotations[ZERO_NOTE] = "true"
     knative = mode == "Knative"

@@ -13,7 +13,7 @@ Who answered (`answered`) is left out: without failover between revisions it is 
 
 from __future__ import annotations
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS
 from hallmark.render.rules import Json, group, record
 

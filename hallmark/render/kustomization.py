@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
 

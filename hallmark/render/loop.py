@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.metrics import DRIFT, WATCH
 from hallmark.render.alerts import CAPTURED, DROPPED, OFFERED, STALE, UNWATCHED
 from hallmark.render.dashboard import Limit, Panel, Query, Row

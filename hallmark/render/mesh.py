@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.render.network import CONTROL_PLANE as API_SERVER
 from hallmark.render.network import DOORS, HTTP, MONITOR, QUEUE_METRICS, QUEUE_SCALING, REASON, REVIEWER
 from hallmark.render.network import predictor as predictor_pods

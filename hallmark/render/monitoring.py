@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.render import alerts, istio, overview, panels, platform, slo
 from hallmark.render.dashboard import config_map
 from hallmark.render.manifest import manifest

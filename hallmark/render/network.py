@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 
 REASON = "hallmark.dev/reason"
 

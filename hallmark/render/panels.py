@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.metrics import GATEWAY_MILLISECONDS, RUNTIME, RUNTIME_REFUSED, WATCH
 from hallmark.render import loop, slo
 from hallmark.render.alerts import pods, ready_pods

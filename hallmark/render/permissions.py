@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 
 MEMBER, WATCH = "member", "watch"
 MEMORY = "hallmark-watch"
@@ -29,7 +29,7 @@ def objects(domain: Domain) -> list[Object]:
 
 
 def member() -> list[Object]:
-    """What a domain's people may do: roll out, train and look; not write what the platform owns, and no secrets.
+    """What a domain's people may fix: roll out, train and look; not write what the platform owns, and no secrets.
 
     `pipelines.kubeflow.org` is what Kubeflow Pipelines asks about before it shows or starts anything; no such objects exist.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.render import placement
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings

@@ -19,7 +19,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS, GRPC_FAULTS, WATCH
 from hallmark.render.rules import Json, Severity, alert, group, number, record
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 
 STORE = "hallmark"
 """The ClusterSecretStore."""

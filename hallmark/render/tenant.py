@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.render import mesh, network, permissions, supplies
 from hallmark.render.manifest import manifest
@@ -39,8 +39,8 @@ def objects(domain: Domain, declared: Sequence[Domain]) -> list[Object]:
         raise DeclarationError(
             f"domains/{domain.name}/domain.yaml: serving.callers",
             expected="declared domains: " + ", ".join(sorted(known - {domain.name})),
-            came=", ".join(strangers),
-            do="check the spelling, or declare it first",
+            got=", ".join(strangers),
+            fix="check the spelling, or declare it first",
         )
     return [
         namespace(domain),

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
+from hallmark.declaration.rollout import Costs, Labels, Shadow
 from hallmark.rollout import sequential
 from hallmark.rollout.decision import LARGE, OVERALL, TESTS
 from hallmark.rollout.evidence import Cost, Scores, Slice
-from hallmark.rollout.policy import Costs, Labels, Shadow
 from hallmark.rollout.ring import MISSING, NUMBER, Ring
 
 Row = dict[str, Any]

@@ -15,7 +15,7 @@ from hallmark.settings import Settings
 class Choice(BaseModel):
     """A kubeconfig, kubectl's own ($KUBECONFIG, else ~/.kube/config) where it is none, and a context, its current one by default.
 
-    here: is it the cluster of one of these settings?
+    here: is it the local cluster of these settings?
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,8 +34,8 @@ class Choice(BaseModel):
 def choose(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> Choice:
     """The cluster that is meant; `NotFound` names the contexts that there are.
 
-    --kubeconfig, with --context in it; --context alone: in kubectl's own kubeconfig, or the cluster of one's; neither: the
-    cluster of one where `hallmark up` made one, running or not, else kubectl's own current context.
+    --kubeconfig, with --context in it; --context alone: in kubectl's own kubeconfig, or the local cluster's; neither: the
+    local cluster where `hallmark up` made one, running or not, else kubectl's own current context.
     """
     mine = settings.kubeconfig if settings.kubeconfig.is_file() else None
     if context is None:
@@ -51,8 +51,8 @@ def choose(settings: Settings, *, kubeconfig: Path | None = None, context: str |
     raise NotFound(
         f"there is no context {context!r}" + (f" in {kubeconfig}" if kubeconfig else ""),
         expected="one of " + (", ".join(known) or "none, since there is no kubeconfig"),
-        came=repr(context),
-        do="`kubectl config get-contexts` lists them; $KUBECONFIG or --kubeconfig names another file",
+        got=repr(context),
+        fix="`kubectl config get-contexts` lists them; $KUBECONFIG or --kubeconfig names another file",
     )
 
 
@@ -70,8 +70,8 @@ def client(choice: Choice) -> Any:
         raise Unavailable(
             "there is no cluster to talk to",
             expected="a kubeconfig that can be read",
-            came=str(error),
-            do="run `hallmark up`, or name one with --kubeconfig or --context",
+            got=str(error),
+            fix="run `hallmark up`, or name one with --kubeconfig or --context",
         ) from error
     configuration.retries = 0
     if token := _token_file(choice):

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
+from hallmark.declaration.rollout import Limits, Rollout
 from hallmark.rollout import sequential
 from hallmark.rollout.evidence import Counts, Evidence, Exposure, Frozen, Progress, Slice
-from hallmark.rollout.policy import Limits, Rollout
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
 TESTS = 9

@@ -26,7 +26,7 @@ _TRIES = 3
 
 
 class Api(Protocol):
-    """The Kubernetes API, as `hallmark.rollout.actuator.Actuator` has it."""
+    """The Kubernetes API, as `hallmark.rollout.writer.InferenceServiceWriter` has it."""
 
     def call(self, method: str, path: str, body: Object | None = None) -> Object:
         """The answer, or `NotFound`, `Conflict` (409), `Unavailable`."""
@@ -109,8 +109,8 @@ class Lease:
         raise Conflict(
             f"the lease {self._place['name']} is being changed by others all the time",
             expected="nobody else to write to a lease that is held",
-            came=f"{_TRIES} conflicts one after the other",
-            do="see who does: `kubectl get lease -o yaml --show-managed-fields`",
+            got=f"{_TRIES} conflicts one after the other",
+            fix="see who does: `kubectl get lease -o yaml --show-managed-fields`",
         )
 
     def release(self, fence: Fence) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
 
+from hallmark import object_labels
 from hallmark.errors import HallmarkError
-from hallmark.rollout import marks
 from hallmark.rollout.evidence import Frozen
 from hallmark.rollout.monitors import Monitors
 from hallmark.rollout.record import Record
@@ -15,7 +15,7 @@ from hallmark.rollout.timeline import Entry, Kind
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.writer import InferenceServiceWriter
 
 Link = Literal["captured", "verdict", "run", "version", "canary", "decision"]
 LINKS: tuple[Link, ...] = get_args(Link)
@@ -42,13 +42,13 @@ class Found(Frozen):
 class Chain:
     """Follows one correlation id through the loop of one domain."""
 
-    def __init__(self, name: str, *, correlation: str, actuator: Actuator, registry: Registry) -> None:
+    def __init__(self, name: str, *, correlation: str, writer: InferenceServiceWriter, registry: Registry) -> None:
         self.name = name
         self.correlation = correlation
-        self._actuator = actuator
+        self._actuator = writer
         self._registry = registry
-        self._record = Record(actuator, name)
-        self._monitors = Monitors(actuator, name)
+        self._record = Record(writer, name)
+        self._monitors = Monitors(writer, name)
         self._traced = 0
         self._proofs: dict[Link, Callable[[], str]] = {
             "captured": self._captured,
@@ -102,7 +102,7 @@ class Chain:
 
     def _verdict(self) -> str:
         for pod in self._actuator.pods(self.name):
-            found = self._monitors.verdict(marks.revision_of(pod), [pod])
+            found = self._monitors.verdict(object_labels.revision_of(pod), [pod])
             if found and found.seen.state == "DRIFT" and found.trace == self.correlation:
                 return "; ".join(found.seen.reasons[:2]) or "DRIFT"
         return ""
@@ -110,7 +110,7 @@ class Chain:
     def _run(self) -> str:
         runs = [run for run in self._record.read().runs if run.correlation == self.correlation]
         if len(runs) > 1:
-            raise _Broken(f"expected one training run, came {len(runs)}: {', '.join(run.key for run in runs)}")
+            raise _Broken(f"expected one training run, got {len(runs)}: {', '.join(run.key for run in runs)}")
         entry = self._entry("training")
         return f"{runs[0].key}: {entry.text}" if runs and entry else ""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from hallmark import object_labels
 from hallmark.errors import HallmarkError, Unavailable
-from hallmark.rollout import marks
 from hallmark.rollout.answers import Row, parsed
 from hallmark.rollout.evidence import Frozen, Seen
 
 if TYPE_CHECKING:
-    from hallmark.rollout.actuator import Actuator, Object
+    from hallmark.rollout.writer import InferenceServiceWriter, Object
 
 _MOST = 4000
 _CALLS = 20
@@ -29,8 +29,8 @@ class Verdicts(Frozen):
 class Monitors:
     """Verdicts and answers of one domain; cursors into the pods' answers are kept from call to call."""
 
-    def __init__(self, actuator: Actuator, name: str) -> None:
-        self._actuator = actuator
+    def __init__(self, writer: InferenceServiceWriter, name: str) -> None:
+        self._actuator = writer
         self._name = name
         self._cursors: dict[str, int] = {}
 
@@ -39,7 +39,7 @@ class Monitors:
         found: dict[str, list[Object]] = {}
         for pod in self._actuator.pods(self._name):
             if not pod["metadata"].get("deletionTimestamp"):
-                found.setdefault(marks.revision_of(pod), []).append(pod)
+                found.setdefault(object_labels.revision_of(pod), []).append(pod)
         return found
 
     def verdict(self, revision: str, pods: list[Object]) -> Verdicts | None:
@@ -79,7 +79,7 @@ class Monitors:
                 try:
                     some, cursor, gone = parsed(self._actuator.sidecar(pod, path))
                 except ValueError as error:
-                    raise Unavailable(f"the monitor of {self._name} gave no answers", came=str(error)) from error
+                    raise Unavailable(f"the monitor of {self._name} gave no answers", got=str(error)) from error
                 self._cursors[uid] = cursor
                 rows += some
                 lost += gone

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError
 from hallmark.rollout import meter
-from hallmark.rollout.actuator import predictor_status, ready, refusal
 from hallmark.rollout.answers import Answers
 from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Seen
 from hallmark.rollout.meter import Meter, Variants
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.samples import Sample
+from hallmark.rollout.writer import predictor_status, ready, refusal
 
 if TYPE_CHECKING:
-    from hallmark.rollout.actuator import Actuator, Object
+    from hallmark.rollout.writer import InferenceServiceWriter, Object
 
 
 class Source(Protocol):
@@ -33,7 +33,7 @@ class Observer:
     def __init__(
         self,
         domain: Domain,
-        actuator: Actuator,
+        writer: InferenceServiceWriter,
         source: Source,
         *,
         since: datetime,
@@ -47,7 +47,7 @@ class Observer:
         self._domain = domain
         self._source = source
         self._meter = Meter(series)
-        self._monitors = Monitors(actuator, domain.name)
+        self._monitors = Monitors(writer, domain.name)
         self._answers = Answers(since=since.timestamp(), shadow=domain.rollout.shadow)
 
     @property

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from hallmark.domain import Domain
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Target
+from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, HallmarkError
 from hallmark.render import files
-from hallmark.rollout import release as releases
-from hallmark.rollout import standard, steps
-from hallmark.rollout.actuator import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
+from hallmark.rollout import operations, standard
 from hallmark.rollout.decision import Reason, Step, decide
 from hallmark.rollout.evidence import Counts, Exposure, Phase, Progress
+from hallmark.rollout.liveness import Look
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.observer import Observer, Source
-from hallmark.rollout.pulse import Look
 from hallmark.rollout.record import Memory, Record, Submitted
-from hallmark.rollout.release import Target
 from hallmark.rollout.timeline import Entry, Kind, Point, Side
+from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
 from hallmark.training.submit import Request, Run, Runner
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
-    from hallmark.rollout.actuator import Actuator, Object
+    from hallmark.rollout.writer import InferenceServiceWriter, Object
     from hallmark.settings import Settings
 
 Tell = Callable[[Entry], None]
@@ -54,7 +54,7 @@ class Operator:
         self,
         domain: Domain,
         *,
-        actuator: Actuator,
+        writer: InferenceServiceWriter,
         source: Source,
         registry: Registry,
         runner: Runner,
@@ -67,7 +67,7 @@ class Operator:
         self.domain = domain
         self.fence = fence
         self.look = Look()
-        self._actuator = actuator
+        self._actuator = writer
         self._source = source
         self._registry = registry
         self._runner = runner
@@ -75,10 +75,10 @@ class Operator:
         self._tell = tell
         self._training = dict(training or {})
         self._clock = clock
-        self._record = Record(actuator, domain.namespace)
+        self._record = Record(writer, domain.namespace)
         self._memory = self._record.read()
         self._observer: Observer | None = None
-        self._monitors = Monitors(actuator, domain.name)
+        self._monitors = Monitors(writer, domain.name)
         self._said: tuple[str, ...] = ()
         self._held_at = datetime.min.replace(tzinfo=UTC)
         self._kept = self._pointed = datetime.min.replace(tzinfo=UTC)
@@ -114,7 +114,7 @@ class Operator:
             raise Conflict(
                 f"another watch has taken over {self.domain.name}",
                 expected=f"fencing token {self.fence} or lower on the InferenceService",
-                came=str(written),
+                got=str(written),
             )
         if written < self.fence:
             # Before anything else, so that a watch that was only asleep finds out at its next write.
@@ -129,7 +129,7 @@ class Operator:
         elif target == releases.read(self.domain.name, self._settings).stable:
             # A roll-back that was cut off: the good model has its revision, and only has to get the traffic.
             if created != rolled_out and ready(live):
-                steps.finish(self._actuator, self.domain, target, settings=self._settings, note=_quiet)
+                operations.finish(self._actuator, self.domain, target, settings=self._settings, note=_quiet)
         else:
             self._roll(live, target, percent, now)
 
@@ -215,7 +215,7 @@ class Operator:
         # A registry that is down says so before anything is changed.
         known = self._registry.versions(self.domain.name)
         before = next((each.version for each in known if "champion" in each.aliases), None)
-        steps.promote(self._actuator, self.domain, settings=self._settings, note=_quiet)
+        operations.promote(self._actuator, self.domain, settings=self._settings, note=_quiet)
         why = [each.text for each in step.reasons if each.rule in ("errors", "latency", "drift")]
         self._say(
             "promote",
@@ -231,7 +231,7 @@ class Operator:
         self._over(progress.version)
 
     def _roll_back(self, progress: Progress, step: Step, now: datetime) -> None:
-        good = steps.rollback(self._actuator, self.domain, settings=self._settings, note=_quiet)
+        good = operations.rollback(self._actuator, self.domain, settings=self._settings, note=_quiet)
         back = f"; version {good.version} serves everything" if good else ""
         self._say(
             "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
@@ -368,7 +368,7 @@ class Operator:
             notes[SHADOW_NOTE] = f"{100 * shadow.share:g}"
         what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic"
         self._say(phase, f"version {target.version}: {what}", progress, now)
-        steps.release(
+        operations.release(
             self._actuator,
             self.domain,
             target,
@@ -411,7 +411,7 @@ class Operator:
 
     def _trouble(self, error: HallmarkError, now: datetime) -> None:
         last = self._memory.timeline.entries[-1:]
-        text = error.message + (f": {error.came}" if error.came else "")
+        text = error.message + (f": {error.got}" if error.got else "")
         if last and last[0].kind == "trouble" and last[0].text == text:
             return
         self._say("trouble", text, None, now, correlation=self._memory.rollout)

@@ -50,8 +50,8 @@ class Prometheus:
         answer = self._remote.ask("POST", "/api/v1/query", form=form)
         body = answer.body if isinstance(answer.body, dict) else {}
         if answer.status != 200 or body.get("status") != "success":
-            came = f"{answer.status} {body.get('errorType', '')}: {body.get('error', 'no reason')}"
-            raise self._remote.unavailable(came, do="look at its log, and whether the token may query")
+            got = f"{answer.status} {body.get('errorType', '')}: {body.get('error', 'no reason')}"
+            raise self._remote.unavailable(got, fix="look at its log, and whether the token may query")
         partial = [str(note) for note in body.get("warnings") or [] if not str(note).startswith(_NOTE)]
         if partial:
             raise self._remote.unavailable(f"a part of the data: {'; '.join(partial)[:300]}")
@@ -63,7 +63,7 @@ class Prometheus:
 
 def _samples(data: dict[str, Any]) -> list[Sample]:
     if data["resultType"] != "vector":
-        raise ValueError(f"expected a vector, came a {data['resultType']}")
+        raise ValueError(f"expected a vector, got a {data['resultType']}")
     found = []
     for series in data["result"]:
         labels = {str(name): str(value) for name, value in series["metric"].items()}

@@ -13,7 +13,7 @@ from hallmark.rollout.evidence import Exposure, Frozen
 from hallmark.rollout.timeline import Timeline
 
 if TYPE_CHECKING:
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.writer import InferenceServiceWriter
 
 NAME = "hallmark-watch"
 _KEY = "memory.json"
@@ -58,8 +58,8 @@ class Memory(Frozen):
 class Record:
     """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
 
-    def __init__(self, actuator: Actuator, namespace: str) -> None:
-        self._actuator = actuator
+    def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
+        self._actuator = writer
         self._namespace = namespace
         self._version: str | None = None
 
@@ -96,7 +96,7 @@ class Record:
             raise Conflict(
                 f"somebody else watches {self._namespace}",
                 expected=f"to be the only one that writes ConfigMap {NAME}",
-                came=error.message,
-                do="see who holds the lease: `kubectl get lease -n " + self._namespace + "`",
+                got=error.message,
+                fix="see who holds the lease: `kubectl get lease -n " + self._namespace + "`",
             ) from error
         self._version = str(done["metadata"]["resourceVersion"])

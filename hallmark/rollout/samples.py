@@ -76,6 +76,6 @@ def _broken(expected: str, line: str) -> Unavailable:
     return Unavailable(
         "the metrics cannot be read",
         expected=expected,
-        came=repr(line[:200]),
-        do="ask again; if it stays so, look at what the address answers",
+        got=repr(line[:200]),
+        fix="ask again; if it stays so, look at what the address answers",
     )

@@ -11,17 +11,17 @@ from hallmark.errors import Unavailable
 from hallmark.rollout.samples import Sample, parse
 
 if TYPE_CHECKING:
-    from hallmark.rollout.actuator import Actuator
+    from hallmark.rollout.writer import InferenceServiceWriter
 
 _PORT = 8080
 _SECONDS = 3.0
 
 
 class Scrape:
-    """Reads the cluster of one. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
+    """Reads the local cluster. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
 
-    def __init__(self, actuator: Actuator, *, gateway: Callable[[], str | None]) -> None:
-        self._actuator = actuator
+    def __init__(self, writer: InferenceServiceWriter, *, gateway: Callable[[], str | None]) -> None:
+        self._actuator = writer
         self._gateway = gateway
 
     def read(self, namespace: str, names: Sequence[str]) -> list[Sample]:
@@ -36,14 +36,14 @@ class Scrape:
     def _statistics(self) -> str:
         where = self._gateway()
         if where is None:
-            raise Unavailable("the gateway is not up", do="hallmark up")
+            raise Unavailable("the gateway is not up", fix="hallmark up")
         try:
             url = f"http://{where}/stats/prometheus?filter=hallmark"
             with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
                 return str(answer.read().decode("utf-8", "replace"))
         except (OSError, urllib.error.URLError) as error:
             raise Unavailable(
-                "the gateway's statistics do not answer", came=str(error), do="hallmark status"
+                "the gateway's statistics do not answer", got=str(error), fix="hallmark status"
             ) from error
 
 

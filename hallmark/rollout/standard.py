@@ -10,10 +10,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from hallmark import object_labels
+from hallmark.artifacts.release import Target
 from hallmark.errors import Refused
 from hallmark.render.inferenceservice import canary, model_of, target_of
-from hallmark.rollout import marks
-from hallmark.rollout.release import Target
 
 Object = dict[str, Any]
 
@@ -23,7 +23,7 @@ _FAILED = ("BlockedByFailedLoad", "InvalidSpec")
 
 def is_standard(live: Object) -> bool:
     """Is it served in Standard mode, which KServe called RawDeployment before?"""
-    return (live["metadata"].get("annotations") or {}).get(marks.MODE) in _NAMES
+    return (live["metadata"].get("annotations") or {}).get(object_labels.MODE) in _NAMES
 
 
 def candidate(live: Object) -> Object | None:
@@ -34,8 +34,8 @@ def candidate(live: Object) -> Object | None:
         raise Refused(
             f"InferenceService {name} has {len(entries)} canaries",
             expected="one candidate at a time",
-            came=", ".join(str(entry["predictor"].get("name")) for entry in entries),
-            do=f"take all but one out of spec.canary: `kubectl edit inferenceservice {name} -n {name}`",
+            got=", ".join(str(entry["predictor"].get("name")) for entry in entries),
+            fix=f"take all but one out of spec.canary: `kubectl edit inferenceservice {name} -n {name}`",
         )
     return dict(entries[0]) if entries else None
 

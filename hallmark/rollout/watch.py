@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hallmark.errors import HallmarkError
 from hallmark.rollout.lease import Fence, Lease
-from hallmark.rollout.pulse import Pulse
+from hallmark.rollout.liveness import Liveness
 
 if TYPE_CHECKING:
     from hallmark.rollout.operator import Operator
@@ -25,7 +25,7 @@ Note = Callable[[str], None]
 class Watch:
     """Ticks the operator of each of `names` every `every` seconds while its lease is held; `run` until `stop` is set.
 
-    lease: the lease of a domain's namespace.  above: the highest token that was ever written there.  make: an operator with the token of that lease.  note: hears who holds what.  pulse: counts for Prometheus.
+    lease: the lease of a domain's namespace.  above: the highest token that was ever written there.  make: an operator with the token of that lease.  note: hears who holds what.  liveness: counts for Prometheus.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Watch:
         every: float,
         note: Note,
         identity: str = "",
-        pulse: Pulse | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
         self.stop = threading.Event()
         self._names = list(names)
@@ -48,7 +48,7 @@ class Watch:
         self._every = every
         self._note = note
         self._identity = identity or f"{socket.gethostname()}-{os.getpid()}"
-        self._pulse = pulse or Pulse()
+        self._pulse = liveness or Liveness()
 
     def run(self) -> None:
         """Watch until told to stop; every lease is given back then."""

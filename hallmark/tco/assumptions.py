@@ -78,7 +78,7 @@ class Assumptions(Section):
             key, equals, value = change.partition("=")
             if not equals or key not in raw:
                 raise DeclarationError(
-                    "--set is not KEY=VALUE of an assumption", expected=", ".join(raw), came=repr(change)
+                    "--set is not KEY=VALUE of an assumption", expected=", ".join(raw), got=repr(change)
                 )
             raw[key] = yaml.safe_load(value)
         return validated(Assumptions, raw, "--set")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.section import Section
 from hallmark.tco import house, managed
 from hallmark.tco.assumptions import Assumptions

@@ -78,7 +78,7 @@ def read(name: str, settings: Settings) -> Environment:
         raise NotFound(
             f"there is no environment {name!r}",
             expected=", ".join(names(settings)) or "terraform/environments/<name>/foundation.tfvars",
-            came=name,
+            got=name,
         )
     terraform = settings.root / "terraform"
     path = terraform / "environments" / name / "foundation.tfvars"
@@ -105,7 +105,7 @@ def read(name: str, settings: Settings) -> Environment:
         raise DeclarationError(
             f"{path.relative_to(settings.root)} is not understood",
             expected="region, zones, nat, and system_nodes, tracking, online_store as terraform/foundation/variables.tf has them",
-            came=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {error}",
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hallmark.cron import times_a_month
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.section import Section, amount
 from hallmark.tco.assumptions import Assumptions
 from hallmark.tco.prices import HOURS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.tco.comparison import Comparison, Inputs, bills
 
 _COLOURS = {"in house": "#1b7f5c", "real-time": "#c2571a", "serverless": "#6a4fb3", "batch": "#8a8a8a"}

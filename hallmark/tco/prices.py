@@ -69,8 +69,8 @@ class Prices(Section):
             raise DeclarationError(
                 f"there is no price of {name}",
                 expected=", ".join(sorted(self.prices)),
-                came=name,
-                do="add it with its source to hallmark/tco/prices.yaml",
+                got=name,
+                fix="add it with its source to hallmark/tco/prices.yaml",
             )
         return self.prices[name].value
 
@@ -94,7 +94,7 @@ def _read(path: Path) -> Prices:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DeclarationError(
-            f"the price file {path} cannot be read", expected="YAML such as hallmark/tco/prices.yaml", came=str(error)
+            f"the price file {path} cannot be read", expected="YAML such as hallmark/tco/prices.yaml", got=str(error)
         ) from error
     found = validated(Prices, raw, str(path))
     wrong = [
@@ -106,7 +106,7 @@ def _read(path: Path) -> Prices:
         raise DeclarationError(
             f"the price file {path} lacks prices",
             expected=", ".join(wrong),
-            came="none, or one by another unit",
-            do="write them with a source, as hallmark/tco/prices.yaml has them",
+            got="none, or one by another unit",
+            fix="write them with a source, as hallmark/tco/prices.yaml has them",
         )
     return found

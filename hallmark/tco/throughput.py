@@ -6,7 +6,7 @@ import json
 import statistics
 from pathlib import Path
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.section import Section
 
@@ -39,8 +39,8 @@ class Throughput(Section):
                 f"{path} is not a serving benchmark's JSON",
                 expected="what `python -m benchmarks.serving --save FOLDER` writes, with "
                 + " and ".join(work for work, _ in FIGURES.values()),
-                came=f"{type(error).__name__}: {error}",
-                do="run `make bench`, or leave the file out",
+                got=f"{type(error).__name__}: {error}",
+                fix="run `make bench`, or leave the file out",
             ) from error
 
     def core_seconds(self, domain: Domain) -> float:

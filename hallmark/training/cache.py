@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hallmark.registry.folder import digest_file
+from hallmark.files import digest_file
 
 ENTRY = "entry.json"
 OUTPUTS = "outputs"
@@ -96,7 +96,7 @@ class Cache:
             raw = json.loads((folder / ENTRY).read_bytes())
             entry = Entry.model_validate(raw["entry"])
             whole = raw["sha256"] == _hash(entry.model_dump_json()) and (entry.step, entry.key) == (step, key)
-            if whole and all(digest(self.output(entry, name)) == came for name, came in entry.outputs.items()):
+            if whole and all(digest(self.output(entry, name)) == got for name, got in entry.outputs.items()):
                 os.utime(folder / ENTRY)
                 return entry
         except (OSError, ValueError, KeyError, TypeError, ValidationError):

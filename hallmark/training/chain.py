@@ -13,14 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hallmark.artifacts.model_card import Judgement
+from hallmark.artifacts.precision import Precision
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.files import replace
-from hallmark.registry.passport import Judgement
 from hallmark.settings import Settings
 from hallmark.training import cache, steps
 from hallmark.training.cache import Cache
 from hallmark.training.journal import Event
-from hallmark.training.precision import Precision
 from hallmark.training.step import all_uses
 
 Report = Callable[[Event], None]

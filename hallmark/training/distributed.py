@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError
 from hallmark.training import cache, pods
 
@@ -146,8 +146,8 @@ def train(
         raise DeclarationError(
             f"domains/{domain}/model.py cannot be trained on {declared.training.nodes} nodes",
             expected="fit(…, ranks: Ranks = ALONE), which shares each batch (hallmark.training.distributed)",
-            came="a fit without ranks",
-            do="take ranks there, or set training.nodes to 1 in domain.yaml",
+            got="a fit without ranks",
+            fix="take ranks there, or set training.nodes to 1 in domain.yaml",
         )
     content = {"training": cache.digest(training), "validation": cache.digest(validation)}
     parameters = {"seed": seed, "options": options, "nodes": declared.training.nodes}

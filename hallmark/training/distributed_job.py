@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, NotFound, Refused, TimedOut, Unavailable
 from hallmark.training import pods
 
@@ -30,8 +30,8 @@ def train_job(domain: Domain, name: str, *, image: str, arguments: Mapping[str, 
         raise DeclarationError(
             "the nodes of a distributed training would have no image",
             expected=f"{pods.IMAGE_VARIABLE} in the environment of the step, as the compiled graph sets it",
-            came="nothing",
-            do=f"compile the graph again: hallmark pipeline compile {domain.name}",
+            got="nothing",
+            fix=f"compile the graph again: hallmark pipeline compile {domain.name}",
         )
     wanted, on_gpu = pods.node(domain), domain.training.accelerator == "gpu"
     limits = {"cpu": wanted.cpu, "memory": wanted.memory} | ({names.GPU: "1"} if on_gpu else {})
@@ -139,7 +139,7 @@ class TrainJobs:
             raise
         if not done():  # it says that it ended well: then what it left is there, or something else is wrong
             self.delete(name)
-            raise HallmarkError(f"TrainJob {name} ended and left no model", expected="a sealed model", came="none")
+            raise HallmarkError(f"TrainJob {name} ended and left no model", expected="a sealed model", got="none")
         self.delete(name)
 
     def delete(self, name: str) -> None:
@@ -169,8 +169,8 @@ class TrainJobs:
                 raise TimedOut(
                     f"the last TrainJob {name} does not go away",
                     expected=f"it gone within {self._patience:g} s",
-                    came="still being deleted",
-                    do=f"kubectl get trainjob {name} -n {self._of['namespace']} -o yaml, and look at its finalizers",
+                    got="still being deleted",
+                    fix=f"kubectl get trainjob {name} -n {self._of['namespace']} -o yaml, and look at its finalizers",
                 )
             time.sleep(self._pause)
 
@@ -189,8 +189,8 @@ class TrainJobs:
                 raise HallmarkError(
                     f"TrainJob {name} is gone",
                     expected="it to end",
-                    came="somebody deleted it",
-                    do="start the step again",
+                    got="somebody deleted it",
+                    fix="start the step again",
                 )
             conditions = {each["type"]: each for each in found.get("status", {}).get("conditions") or []}
             if _true(conditions, "Complete"):
@@ -231,11 +231,11 @@ class TrainJobs:
             raise kind(
                 f"a TrainJob cannot be {what}",
                 expected=f"{PLURAL}.{GROUP}/{VERSION}, and a service account that may use it",
-                came=f"{error.status}: {error.reason} {str(error.body or '')[:500]}".strip(),
-                do="see that Kubeflow Trainer is installed and that the tenant's manifest is applied",
+                got=f"{error.status}: {error.reason} {str(error.body or '')[:500]}".strip(),
+                fix="see that Kubeflow Trainer is installed and that the tenant's manifest is applied",
             ) from error
         except HTTPError as error:
-            raise Unavailable("the Kubernetes API does not answer", came=f"{type(error).__name__}: {error}") from error
+            raise Unavailable("the Kubernetes API does not answer", got=f"{type(error).__name__}: {error}") from error
 
 
 def _true(conditions: Mapping[str, Mapping[str, Any]], kind: str) -> bool:
@@ -247,8 +247,8 @@ def _failed(name: str, condition: Mapping[str, Any]) -> HallmarkError:
     return kind(
         f"TrainJob {name} failed",
         expected="every node to end well",
-        came=f"{condition.get('reason', '')}: {condition.get('message', '')}",
-        do="look at the logs of its pods, and start the step again",
+        got=f"{condition.get('reason', '')}: {condition.get('message', '')}",
+        fix="look at the logs of its pods, and start the step again",
     )
 
 
@@ -256,8 +256,8 @@ def _too_long(name: str, limit: float, *, queued: bool) -> TimedOut:
     return TimedOut(
         f"TrainJob {name} took too long",
         expected=f"an end within {limit:.0f} s (training.timeout in domain.yaml)",
-        came="still in the queue: too few nodes of this kind" if queued else "still running",
-        do="raise quota and node limits" if queued else "raise the timeout, or train on less",
+        got="still in the queue: too few nodes of this kind" if queued else "still running",
+        fix="raise quota and node limits" if queued else "raise the timeout, or train on less",
     )
 
 

@@ -26,8 +26,8 @@ def beside(address: str, domain: str, *parts: str) -> str:
         raise DeclarationError(
             "the nodes of a distributed training cannot reach the artifacts of this run",
             expected="a pipeline root such as " + names.storage(domain, "pipelines"),
-            came=address,
-            do="set defaultPipelineRoot in the tenant's ConfigMap kfp-launcher",
+            got=address,
+            fix="set defaultPipelineRoot in the tenant's ConfigMap kfp-launcher",
         )
     path = "/".join([root, names.prefix(domain).rstrip("/"), *parts]).lstrip("/")
     return f"{found.scheme}://{found.netloc}/{path}"
@@ -54,17 +54,17 @@ def fetch(place: str, folder: Path) -> Path:
 
     seal = _read(f"{place}/{SEAL}")
     if seal is None:
-        raise HallmarkError("the distributed training left no model", expected=f"{place}/{SEAL}", came="no such file")
+        raise HallmarkError("the distributed training left no model", expected=f"{place}/{SEAL}", got="no such file")
     system, path = _at(place)
     folder.mkdir(parents=True)
     fs.copy_files(f"{path}/{MODEL}", str(folder), source_filesystem=system)
-    came = cache.digest(folder)
-    if came != seal.get("digest"):
+    got = cache.digest(folder)
+    if got != seal.get("digest"):
         raise ModelRefused(
             f"the model at {place} is not the one that was trained",
             expected=str(seal.get("digest")),
-            came=came,
-            do=f"remove {place} and train again",
+            got=got,
+            fix=f"remove {place} and train again",
         )
     return folder
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.training import distributed_store as store
 from hallmark.training.distributed import Ranks, joined
 
@@ -24,7 +24,7 @@ _EVERY = 5.0
 def work(arguments: argparse.Namespace, ranks: Ranks) -> None:
     """Bring the examples, fit, and put the model where the step looks for it."""
     from hallmark.data import dataset
-    from hallmark.training.model import examples
+    from hallmark.learners.model import examples
     from hallmark.training.steps import whole
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hallmark import domain as domains
+from hallmark.artifacts.evaluation import Confusion, Curves, Evaluation, Point, Slice
+from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError, ModelRefused
-from hallmark.training import metrics, model
+from hallmark.learners import model
+from hallmark.training import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.domain import Domain
+    from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
 
 POINTS = 200
@@ -30,52 +32,6 @@ class Record(BaseModel):
     """A frozen result with no key that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Slice(Record):
-    """One group of test examples; `metric` is the gate's, None where the group cannot tell it."""
-
-    column: str
-    value: str
-    rows: int
-    metric: float | None
-
-
-class Point(Record):
-    """One point of a curve."""
-
-    x: float
-    y: float
-
-
-class Curves(Record):
-    """Precision over recall, and the receiver's operating characteristic, thinned to at most 200 points each."""
-
-    precision_recall: tuple[Point, ...]
-    roc: tuple[Point, ...]
-
-
-class Confusion(Record):
-    """counts[i][j]: examples of class `labels[i]` that the model took for `labels[j]`."""
-
-    labels: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-class Evaluation(Record):
-    """What one model made of one test set.
-
-    test:    digest of the test examples, so that two evaluations can be told to be of the same ones.
-    metrics: by name; one that the examples cannot tell is left out.
-    """
-
-    rows: int
-    test: str
-    metric: str
-    metrics: dict[str, float]
-    slices: tuple[Slice, ...] = ()
-    curves: Curves | None = None
-    confusion: Confusion | None = None
 
 
 def evaluate(
@@ -91,7 +47,7 @@ def evaluate(
         raise DeclarationError(
             f"domains/{domain.name}/domain.yaml: gate.metric cannot be told from these {len(test)} test examples",
             expected=", ".join(overall),
-            came=metric,
+            got=metric,
         )
     return Evaluation(
         rows=len(test),
@@ -117,13 +73,13 @@ def _sane(scores: NDArray[Any], *, rows: int, classes: int) -> NDArray[np.float6
     shape = (rows, classes) if classes else (rows,)
     given = np.asarray(scores, dtype=np.float64)
     if given.shape != shape:
-        raise ModelRefused("the model's scores have the wrong shape", expected=str(shape), came=str(given.shape))
+        raise ModelRefused("the model's scores have the wrong shape", expected=str(shape), got=str(given.shape))
     wrong = ~np.isfinite(given) | (given < 0) | (given > 1 + 1e-6)
     if wrong.any():
         raise ModelRefused(
             f"{int(wrong.sum())} of the model's scores are no probabilities",
             expected="0..1",
-            came=str(given[wrong][0]),
+            got=str(given[wrong][0]),
         )
     return given
 
@@ -145,8 +101,8 @@ def _slices(
             raise ContractBroken(
                 f"there is no column {column} to slice by",
                 expected=", ".join(map(str, test.columns)),
-                came=column,
-                do=f"mend gate.slices.columns in domains/{domain.name}/domain.yaml",
+                got=column,
+                fix=f"mend gate.slices.columns in domains/{domain.name}/domain.yaml",
             )
         groups = _groups(test[column])
         for value in sorted(set(groups)):

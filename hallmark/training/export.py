@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from hallmark import domain as domains
+from hallmark.artifacts import folder as folders
+from hallmark.artifacts.evaluation import Parity
+from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, DeclarationError, ModelRefused
 from hallmark.features import code
 from hallmark.features.fields import Columns
-from hallmark.registry import folder as folders
-from hallmark.training import model, onnx_model
-from hallmark.training.model import columns
+from hallmark.learners import model, onnx_model
+from hallmark.learners.model import columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.domain import Domain
+    from hallmark.declaration.domain import Domain
+    from hallmark.learners.model import Trained
     from hallmark.settings import Settings
-    from hallmark.training.model import Trained
 
 TOLERANCE = 1e-4
 """How far a probability of the ONNX model may be from the trained one's: float32 sums in another order."""
@@ -43,16 +43,6 @@ class Part(NamedTuple):
     rows: pd.DataFrame
 
 
-class Parity(BaseModel):
-    """How far the ONNX model is from the trained one over the test rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int
-    max_abs_difference: float
-    tolerance: float
-
-
 def export(
     domain: Domain,
     trained: Trained,
@@ -64,7 +54,7 @@ def export(
     seasons: Sequence[Part] = (),
     settings: Settings | None = None,
 ) -> Parity:
-    """Write the sealed model folder (all but the passport); `ModelRefused` where ONNX and trained model differ.
+    """Write the sealed model folder (all but the model card); `ModelRefused` where ONNX and trained model differ.
 
     It appears whole or not at all. `reference` is what the drift monitor compares with: rows like those that will come,
     which the model was not trained on, or its scores are rosier than what serving sees. Where `int8` is given it is what
@@ -72,7 +62,7 @@ def export(
     `seasons` are last year's rows of parts of the year that are coming.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / folders.MANIFEST).is_file():
-        raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", came=folder.name)
+        raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", got=folder.name)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -126,7 +116,7 @@ def _parity(trained: Trained, path: Path, inputs: NDArray[np.float32], signature
     expected = trained.predict(inputs)
     if expected.shape != exported.shape:
         raise ModelRefused(
-            "the ONNX model answers in another shape", expected=str(expected.shape), came=str(exported.shape)
+            "the ONNX model answers in another shape", expected=str(expected.shape), got=str(exported.shape)
         )
     gaps = [np.abs(exported - expected).max(), np.abs(single - expected[: len(single)]).max()]
     difference = float(np.max(gaps))  # not max(): that one loses a NaN
@@ -134,8 +124,8 @@ def _parity(trained: Trained, path: Path, inputs: NDArray[np.float32], signature
         raise ModelRefused(
             "the ONNX model does not answer as the trained one does",
             expected=f"a difference of at most {TOLERANCE:g} over {len(inputs)} test rows",
-            came=f"{difference:g}",
-            do="look at export in the domain's model.py",
+            got=f"{difference:g}",
+            fix="look at export in the domain's model.py",
         )
     return Parity(rows=len(inputs), max_abs_difference=difference, tolerance=TOLERANCE)
 
@@ -176,7 +166,7 @@ def _reference(
     if match := domain.drift.match:
         fields = [field.name for field in signature.fields if not field.shape and field.media is None]
         if match not in fields:
-            raise DeclarationError("drift.match is not a plain field", expected=", ".join(fields), came=match)
+            raise DeclarationError("drift.match is not a plain field", expected=", ".join(fields), got=match)
         values = columns(rows, signature.fields)[match].tolist()
         whole = whole.stratified({**observed, **scores}, by=match, values=values)
     (folder / "profile.json").write_text(whole.model_dump_json() + "\n", encoding="utf-8")

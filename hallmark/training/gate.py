@@ -6,34 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from hallmark.errors import GateRefused
+from hallmark.artifacts.evaluation import Decision
 
 if TYPE_CHECKING:
-    from hallmark.domain import Gate
-    from hallmark.training.evaluate import Evaluation, Slice
+    from hallmark.artifacts.evaluation import Evaluation, Slice
+    from hallmark.declaration.domain import Gate
 
 _SLACK = 1e-12
 """Sums of floats: 0.60 - 0.02 is not quite 0.58, and exactly as good as asked is good enough."""
-
-
-class Decision(BaseModel):
-    """Passed or not, and one line a rule that says why; what failed comes first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    passed: bool
-    reasons: tuple[str, ...]
-
-    def enforce(self) -> None:
-        """Do nothing where it passed; `GateRefused` with the reasons otherwise."""
-        if not self.passed:
-            raise GateRefused(
-                "the candidate did not pass its gate: " + self.reasons[0],
-                came="\n        ".join(self.reasons),
-                do="the champion stays; look at the evaluation by slice",
-            )
 
 
 def decide(

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from hallmark import domain as domains
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.settings import Settings
 
@@ -97,8 +97,8 @@ def compiled(domain: Domain, settings: Settings, *, image: str = "") -> Graph:
             raise HallmarkError(
                 f"the graph of {domain.name} does not compile",
                 expected="pipelines.compile to write it",
-                came="\n    ".join(done.stderr.strip().splitlines()[-_TAIL:]),
-                do="install the training extra, or mend what it names",
+                got="\n    ".join(done.stderr.strip().splitlines()[-_TAIL:]),
+                fix="install the training extra, or mend what it names",
             )
         text = path.read_text(encoding="utf-8")
     documents = tuple(each for each in yaml.safe_load_all(text) if each)
@@ -114,6 +114,6 @@ def runnable(domain: Domain, settings: Settings) -> None:
         raise DeclarationError(
             f"{domain.name} is declared and cannot be trained yet: there is no {shown}",
             expected=", ".join(f"{part}.py" for part in _PARTS) + f" beside domain.yaml, as in {' and '.join(able)}",
-            came="no " + ", ".join(f"{part}.py" for part in missing),
-            do="write them (CONTRIBUTING, Add a domain); compiling works without",
+            got="no " + ", ".join(f"{part}.py" for part in missing),
+            fix="write them (CONTRIBUTING, Add a domain); compiling works without",
         )

@@ -28,8 +28,8 @@ class Failure(BaseModel):
     kind: str
     message: str
     expected: str = ""
-    came: str = ""
-    do: str = ""
+    got: str = ""
+    fix: str = ""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -39,8 +39,8 @@ class Failure(BaseModel):
                 kind=type(error).__name__,
                 message=error.message,
                 expected=error.expected,
-                came=error.came,
-                do=error.do,
+                got=error.got,
+                fix=error.fix,
             )
         return cls(kind="", message=f"{type(error).__name__}: {error}")
 
@@ -49,7 +49,7 @@ class Failure(BaseModel):
         kind = getattr(errors, self.kind, None) if self.kind else None
         if not (isinstance(kind, type) and issubclass(kind, HallmarkError)):
             return None
-        return kind(self.message, expected=self.expected, came=self.came, do=self.do)
+        return kind(self.message, expected=self.expected, got=self.got, fix=self.fix)
 
 
 class Event(BaseModel):

@@ -99,7 +99,7 @@ class Kubeflow:
                 self._stop(late)
         if not runs:
             raise self.api.remote.unavailable(
-                f"the run {request.key} was taken, and is not in the list", do="ask again"
+                f"the run {request.key} was taken, and is not in the list", fix="ask again"
             )
         return self._run(runs[0], request.domain)
 

@@ -41,8 +41,8 @@ class Api:
         raise kind(
             "Kubeflow Pipelines refused a call",
             expected=f"{method} {_PREFIX}{path} to be allowed",
-            came=f"{answer.status}: {told[0] if told else 'no reason'}",
-            do="see that the graph is uploaded and that the token may use pipelines in the domain's namespace",
+            got=f"{answer.status}: {told[0] if told else 'no reason'}",
+            fix="see that the graph is uploaded and that the token may use pipelines in the domain's namespace",
         )
 
     def all(self, path: str, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -54,7 +54,7 @@ class Api:
             token = page.get("next_page_token") or ""
             if not token:
                 return
-        raise self.remote.unavailable(f"more than {_MOST_PAGES} pages of {name}", do="archive what is old")
+        raise self.remote.unavailable(f"more than {_MOST_PAGES} pages of {name}", fix="archive what is old")
 
     def experiment(self, domain: str) -> str | None:
         """The id of the domain's experiment; none where nothing has run yet."""

@@ -16,8 +16,8 @@ def newest(api: Api, domain: str) -> Reference:
         raise NotFound(
             f"the pipeline {domain}-training has no version",
             expected="a compiled graph",
-            came="none",
-            do=f"upload one: hallmark pipeline submit {domain}, or let CI apply `hallmark pipeline compile --manifest`",
+            got="none",
+            fix=f"upload one: hallmark pipeline submit {domain}, or let CI apply `hallmark pipeline compile --manifest`",
         )
     return {"pipeline_id": pipeline, "pipeline_version_id": str(versions[0]["pipeline_version_id"])}
 
@@ -50,7 +50,7 @@ def uploaded(api: Api, graph: Graph) -> Reference:
         pass
     there = _version(api, pipeline, graph)
     if there is None:
-        raise api.remote.unavailable(f"the graph {graph.version} was taken, and is not in the list", do="ask again")
+        raise api.remote.unavailable(f"the graph {graph.version} was taken, and is not in the list", fix="ask again")
     return there
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken
 from hallmark.training import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.domain import Domain
+    from hallmark.declaration.domain import Domain
     from hallmark.features.fields import Field
     from hallmark.settings import Settings
 
@@ -53,7 +53,7 @@ def _no_late_label(domain: Domain, name: str, part: pd.DataFrame, as_of: datetim
         raise ContractBroken(
             f"{int((young | late).sum())} rows of the {name} part have a label that was not known at {as_of.isoformat()}",
             expected=f"{data.event_time} at least {data.label_delay.days} days before",
-            came=f"{int(young.sum())} younger, {int(late.sum())} with a later {data.label_time}",
+            got=f"{int(young.sum())} younger, {int(late.sum())} with a later {data.label_time}",
         )
 
 
@@ -66,7 +66,7 @@ def _in_order(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
             raise ContractBroken(
                 f"the {before} part reaches into the {after} part",
                 expected=f"every {time} of {before} before the first of {after}, {first}",
-                came=f"{int((parts[before][time] >= first).sum())} rows up to {last}",
+                got=f"{int((parts[before][time] >= first).sum())} rows up to {last}",
             )
 
 
@@ -79,7 +79,7 @@ def _strangers(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
                 raise ContractBroken(
                     f"one {entity} is in the {seen[value]} and in the {name} part",
                     expected="every entity in one part",
-                    came=value,
+                    got=value,
                 )
             seen[value] = name
 
@@ -97,8 +97,8 @@ def _no_telltale(domain: Domain, train: pd.DataFrame, test: pd.DataFrame, fields
             raise ContractBroken(
                 f"field {field.name} alone tells the answer (area under the ROC curve {area:.3f})",
                 expected=f"below {TELLTALE}: what is known before the answer never ranks it this well",
-                came=f"{len(test)} test rows ranked by {field.name}",
-                do=f"check whether {field.name} is filled in after {label} is known",
+                got=f"{len(test)} test rows ranked by {field.name}",
+                fix=f"check whether {field.name} is filled in after {label} is known",
             )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from hallmark.training.evaluate import Confusion, Curves, Evaluation, Point
+    from hallmark.artifacts.evaluation import Confusion, Curves, Evaluation, Point
 
 _INK, _LINE, _SOFT = "#1f2933", "#0b6e6e", "#c9d3d8"
 _STYLE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 
 USER = 10001
 """The numeric user of every image of ours; Pod Security wants a number to know that it is not root."""

@@ -8,27 +8,30 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hallmark import domain as domains
+from hallmark.artifacts import folder as folders
+from hallmark.artifacts.evaluation import Decision
+from hallmark.artifacts.precision import Measured, Precision, Speed
+from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
-from hallmark.registry import folder as folders
-from hallmark.training import evaluate, gate, model, onnx_model
+from hallmark.features.fields import Output
+from hallmark.learners import model, onnx_model
+from hallmark.training import evaluate, gate
 from hallmark.training.quantize import quantize
-from hallmark.training.race import Speed, race
+from hallmark.training.race import race
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.domain import Domain
+    from hallmark.artifacts.evaluation import Decision, Evaluation
+    from hallmark.declaration.domain import Domain
+    from hallmark.learners.model import Progress
     from hallmark.settings import Settings
-    from hallmark.training.evaluate import Evaluation
-    from hallmark.training.gate import Decision
-    from hallmark.training.model import Progress
 
 INT8 = "int8.onnx"
 """Beside a trained model's own files, where its int8 form was chosen to ship."""
@@ -39,49 +42,9 @@ SPEED_UP = 1.2
 
 
 class Record(BaseModel):
-    """A frozen part of a passport, with no key that nobody reads."""
+    """A frozen part of a model card, with no key that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Measured(Record):
-    """An int8 form beside the fp32 form of the same run.
-
-    layers:      how many of each operator with weights run on integers.
-    calibration: digest of the encoded training examples, `rows` of them, that the scales were taken from.
-    fp32, int8:  the gate's metric on the test examples; `loss` is how much worse int8 is.
-    difference:  the greatest between two scores.
-    """
-
-    layers: dict[str, int]
-    rows: int
-    calibration: str
-    metric: str
-    fp32: float
-    int8: float
-    loss: float
-    difference: float
-    milliseconds: Speed
-    speed_up: float
-
-
-class Precision(Record):
-    """In which precision a version answers, and why: what spoke against int8 comes first.
-
-    measured: none where int8 was not asked for, or could not be made.
-    """
-
-    kept: Literal["fp32", "int8"] = "fp32"
-    reasons: tuple[str, ...] = ()
-    measured: Measured | None = None
-
-    @property
-    def line(self) -> str:
-        """It in one line."""
-        if self.kept == "fp32" or self.measured is None:
-            return "fp32" + (f"; int8: {self.reasons[0]}" if self.reasons else ", as declared")
-        found = self.measured
-        return f"int8: {found.speed_up:.2f} times as fast, {found.metric} {found.int8:.4f} (fp32 {found.fp32:.4f})"
 
 
 @dataclass(frozen=True)
@@ -136,7 +99,7 @@ def choose(
             layers = quantize(fp32, int8, inputs)
             small = Form.of(domain, int8, encoded, test, settings)
         except ModelRefused as error:
-            return Precision(reasons=(f"{error.message} (expected {error.expected}, came {error.came})",))
+            return Precision(reasons=(f"{error.message} (expected {error.expected}, got {error.got})",))
         progress(2, 3, "one against the other")
         speed = (measure or race)(fp32, int8, inputs[:1])
         decisions = [_faster(speed), _near(domain, small, whole), gate.decide(domain.gate, small.evaluation, theirs)]
@@ -169,7 +132,7 @@ def predict(name: str, folder: Path, inputs: NDArray[np.float32], *, settings: S
     return found
 
 
-def scores(path: Path, inputs: NDArray[np.float32], outputs: tuple[folders.Output, ...]) -> NDArray[Any]:
+def scores(path: Path, inputs: NDArray[np.float32], outputs: tuple[Output, ...]) -> NDArray[Any]:
     """The first of `outputs` of the ONNX model at `path`; `ModelRefused` where it does not give what they say."""
     running = onnx_model.session(path)
     onnx_model.agrees(running, outputs)
@@ -182,7 +145,7 @@ def _faster(speed: Speed) -> Decision:
         f"{speed.int8:.3f} ms a row instead of {speed.fp32:.3f}: {speed.gain:.2f} times as fast, "
         f"{'at least' if passed else 'less than'} the {SPEED_UP:.2f} asked for"
     )
-    return gate.Decision(passed=passed, reasons=(text,))
+    return Decision(passed=passed, reasons=(text,))
 
 
 def _near(domain: Domain, small: Form, whole: Form) -> Decision:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError, TimedOut
 from hallmark.settings import Settings
 from hallmark.training.chain import LIBRARY, Chain, Done, Report
@@ -90,8 +90,8 @@ def _follow(child: subprocess.Popen[bytes], journal: Journal, report: Report, de
             raise TimedOut(
                 f"training {declared.name} took too long",
                 expected=f"an end within {limit:.0f} s (training.timeout in domain.yaml)",
-                came=f"still in step {_under_way(last) or 'none'}",
-                do="raise the timeout, or train on less; finished steps are reused",
+                got=f"still in step {_under_way(last) or 'none'}",
+                fix="raise the timeout, or train on less; finished steps are reused",
             )
         if not over:
             time.sleep(PAUSE)
@@ -113,14 +113,14 @@ def _cause(journal: Journal, last: Mapping[str, Event]) -> HallmarkError:
     return _broken(journal, step, "it was killed" if step else "no step was running")
 
 
-def _broken(journal: Journal, step: str, came: str) -> HallmarkError:
+def _broken(journal: Journal, step: str, got: str) -> HallmarkError:
     log = journal.log(step or "pipeline")
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:] if log.is_file() else []
     return HallmarkError(
         f"step {step} broke" if step else "the run broke",
         expected="a result, or an error that says what is wrong",
-        came="\n    ".join([came, *lines]),
-        do=f"the whole log is {log}; run it again once it is mended, finished steps are reused",
+        got="\n    ".join([got, *lines]),
+        fix=f"the whole log is {log}; run it again once it is mended, finished steps are reused",
     )
 
 

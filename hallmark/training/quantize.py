@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.errors import ModelRefused
-from hallmark.training import onnx_model
+from hallmark.learners import onnx_model
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 OPERATORS = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten")
@@ -35,19 +35,19 @@ def quantize(fp32: Path, int8: Path, inputs: NDArray[np.float32]) -> dict[str, i
         raise ModelRefused(
             "there is nothing to quantize",
             expected=f"{', '.join(WEIGHTED)} with weights",
-            came=", ".join(sorted({str(node.op_type) for node in graph.node})),
+            got=", ".join(sorted({str(node.op_type) for node in graph.node})),
         )
     try:
         _quantize(fp32, int8, inputs)
     except OSError:  # a full disk is no trait of the model
         raise
     except Exception as error:  # whatever ONNX Runtime's tools raise at a graph they were not made for
-        came = f"{type(error).__name__}: {error}"[:300]
-        raise ModelRefused("ONNX Runtime cannot quantize it", expected="a QDQ model", came=came) from error
+        got = f"{type(error).__name__}: {error}"[:300]
+        raise ModelRefused("ONNX Runtime cannot quantize it", expected="a QDQ model", got=got) from error
     onnx_model.tidy(int8)
     layers = _layers(onnx.load(str(int8)).graph, behind="DequantizeLinear")
     if not layers:
-        raise ModelRefused("no layer was quantized", expected="one at least", came="every layer still in float32")
+        raise ModelRefused("no layer was quantized", expected="one at least", got="every layer still in float32")
     return layers
 
 

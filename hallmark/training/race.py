@@ -8,28 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from hallmark.training import onnx_model
+from hallmark.artifacts.precision import Speed
+from hallmark.learners import onnx_model
 
 SECONDS = 3.0
 """How long the two run against each other."""
 _ROUNDS = (30, 500)
-
-
-class Speed(BaseModel):
-    """Milliseconds for one row on one thread, the best of many runs in turn, and the processor they ran on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fp32: float
-    int8: float
-    processor: str
-
-    @property
-    def gain(self) -> float:
-        """How many times as fast int8 is."""
-        return self.fp32 / self.int8
 
 
 def race(fp32: Path, int8: Path, row: NDArray[np.float32], *, seconds: float = SECONDS) -> Speed:

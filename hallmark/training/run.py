@@ -9,19 +9,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.artifacts.evaluation import Decision, Evaluation
+from hallmark.artifacts.model_card import Champion
+from hallmark.artifacts.precision import Precision
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import GateRefused, NotFound
 from hallmark.files import replace
-from hallmark.registry.passport import Champion
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import cache, chain, process, steps
 from hallmark.training.cache import Cache
 from hallmark.training.chain import Chain, Done, Report
-from hallmark.training.evaluate import Evaluation
-from hallmark.training.gate import Decision
-from hallmark.training.precision import Precision
 from hallmark.training.step import disk_full, folder
 
 
@@ -56,8 +55,8 @@ class Outcome(BaseModel):
         return GateRefused(
             f"the candidate of {self.domain} did not pass its gate; nothing was registered",
             expected="every rule of gate: in domain.yaml kept",
-            came="; ".join(self.decision.reasons),
-            do=f"look at {self.plots}",
+            got="; ".join(self.decision.reasons),
+            fix=f"look at {self.plots}",
         )
 
 
@@ -114,7 +113,7 @@ def _arguments(
     """The graph's parameters, each with its value, so that the same request is the same on another day."""
     where = steps.origin(source)
     if isinstance(where, Path) and not where.exists():
-        raise NotFound(f"there is no data at {source}", expected='a file, a folder or "synthetic"', came=source)
+        raise NotFound(f"there is no data at {source}", expected='a file, a folder or "synthetic"', got=source)
     window = window or declared.model_dump(mode="json")["training"]["window"]
     day = steps.day(as_of, "" if declared.data.event_time else steps.UNDATED)
     steps.span(declared, day, window)

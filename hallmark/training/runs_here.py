@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Refused, Unavailable
 from hallmark.files import locked, replace
-from hallmark.local.leash import identity
+from hallmark.leash import identity
 from hallmark.settings import Settings
 from hallmark.training.submit import Key, Request, Run
 
@@ -66,8 +66,8 @@ class RunsHere:
             raise Conflict(
                 f"{request.key} is a run of another domain",
                 expected=f"a key that only {request.domain} uses",
-                came=_request(folder).domain,
-                do="put the domain's name into the key",
+                got=_request(folder).domain,
+                fix="put the domain's name into the key",
             )
         return found
 
@@ -95,7 +95,7 @@ class RunsHere:
             raise DeclarationError(
                 "this cannot be the key of a run",
                 expected="up to 100 letters, digits, dots, dashes and underscores",
-                came=repr(key),
+                got=repr(key),
             ) from error
 
     def _start(self, folder: Path) -> None:
@@ -125,8 +125,8 @@ class RunsHere:
                 raise HallmarkError(
                     f"the training {folder.name} did not start",
                     expected="a process that signs for it",
-                    came=_last_line(folder / "log") or "no word from it",
-                    do=f"the whole log is {folder / 'log'}",
+                    got=_last_line(folder / "log") or "no word from it",
+                    fix=f"the whole log is {folder / 'log'}",
                 )
             time.sleep(_PAUSE)
 
@@ -154,7 +154,7 @@ def _alone(path: Path, key: str) -> Iterator[None]:
             held.enter_context(locked(path, patience=_PATIENCE))
         except TimeoutError as error:
             raise Unavailable(
-                f"another process has been starting {key} for {_PATIENCE:g} s", do="look at what hangs there"
+                f"another process has been starting {key} for {_PATIENCE:g} s", fix="look at what hangs there"
             ) from error
         yield
 
@@ -210,7 +210,7 @@ def _trained(request: Request, settings: Settings) -> dict[str, object]:
     except HallmarkError as error:
         return {"state": "failed", "message": str(error)}
     if outcome.refusal is not None:
-        return {"state": "refused", "message": outcome.refusal.came}
+        return {"state": "refused", "message": outcome.refusal.got}
     value = outcome.evaluation.metrics[outcome.evaluation.metric]
     message = f"version {outcome.version}, {outcome.evaluation.metric} {value:.3f}, {outcome.seconds:.0f} s"
     return {"state": "succeeded", "version": outcome.version, "message": message}
@@ -223,9 +223,9 @@ def main() -> None:
     if process is None:
         return
     threading.Thread(target=_bound, args=(folder / "log",), name="log", daemon=True).start()
-    came = _trained(request, Settings.load())
-    sys.stdout.write(f"{came['state']}: {came['message']}\n")
-    replace(folder / "result.json", _run(request, process, ended=datetime.now(UTC), **came).model_dump_json(indent=2))
+    got = _trained(request, Settings.load())
+    sys.stdout.write(f"{got['state']}: {got['message']}\n")
+    replace(folder / "result.json", _run(request, process, ended=datetime.now(UTC), **got).model_dump_json(indent=2))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hallmark import cron
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, NotFound
 from hallmark.names import PIPELINE
 from hallmark.training.kubeflow_api import Api, Reference, named
@@ -209,6 +209,6 @@ def _restless(domain: str) -> Conflict:
     return Conflict(
         f"the recurring runs of {domain} change as fast as they are changed",
         expected=f"one recurring run after {_ROUNDS} calls",
-        came="another state each time",
-        do="see who else schedules this domain, and run it again",
+        got="another state each time",
+        fix="see who else schedules this domain, and run it again",
     )

@@ -15,7 +15,7 @@ from hallmark.training import leakage
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.domain import Domain
+    from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
 
 VALIDATION = 0.15
@@ -69,7 +69,7 @@ def mature(domain: Domain, frame: pd.DataFrame, *, as_of: datetime | None) -> pd
         raise DeclarationError(
             "a split by time needs to know when training happens",
             expected="as_of with a time zone, such as 2026-10-01T00:00:00+00:00",
-            came=str(as_of),
+            got=str(as_of),
         )
     data = domain.data
     keep = frame[data.event_time] <= as_of - data.label_delay
@@ -114,6 +114,6 @@ def _populated(domain: Domain, made: Split, *, total: int) -> None:
             raise ContractBroken(
                 f"the {name} part has {len(part)} rows and {classes} kinds of label",
                 expected="two kinds of label at least",
-                came=f"{total} rows{young}",
-                do="take more data" + (f", or data older than {days} days" if days else ""),
+                got=f"{total} rows{young}",
+                fix="take more data" + (f", or data older than {days} days" if days else ""),
             )

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.settings import Settings
 from hallmark.training import cache
@@ -145,7 +145,7 @@ def _call(name: str, domain: str, kwargs: Mapping[str, Any], reads: tuple[str, .
     given = {read: Path(kwargs[read]) for read in reads if isinstance(kwargs.get(read), Path)}
     for read, path in given.items():
         if not path.exists():
-            raise NotFound(f"{read} of step {name} is not there", expected="a file or folder", came=str(path))
+            raise NotFound(f"{read} of step {name} is not there", expected="a file or folder", got=str(path))
     return Call(
         step=name,
         domain=domain,
@@ -213,8 +213,8 @@ def disk_full(name: str, where: str) -> HallmarkError:
     return HallmarkError(
         f"the disk is full: step {name} could not write its result",
         expected="room for the results of a run",
-        came=f"no space left at {where}",
-        do="make room and run it again; the steps that finished are reused",
+        got=f"no space left at {where}",
+        fix="make room and run it again; the steps that finished are reused",
     )
 
 

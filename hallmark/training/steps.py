@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 from hallmark.training.step import Uses, progress, step
@@ -21,7 +21,7 @@ UNDATED = "2026-01-01T00:00:00+00:00"
 _FRAMES = ("numpy", "pandas", "pyarrow")
 _MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
 _COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
-_MINE = ("run.py", "chain.py", "process.py", "cache.py", "journal.py", "passport.py", "store.py", "glance.py")
+_MINE = ("run.py", "chain.py", "process.py", "cache.py", "journal.py", "model_card.py", "store.py", "summary.py")
 _AWAY = ("submit.py", "runs_here.py", "graph.py", "kubeflow.py", "schedule.py", "cron.py", "pods.py")
 _AFTER_FIT = (
     "evaluate.py",
@@ -102,7 +102,7 @@ def length(window: str) -> timedelta:
         return duration(window)
     except ValueError as error:
         raise DeclarationError(
-            "the window is not a duration", expected="a duration such as 12h or 30d", came=repr(window)
+            "the window is not a duration", expected="a duration such as 12h or 30d", got=repr(window)
         ) from error
 
 
@@ -110,7 +110,7 @@ def length(window: str) -> timedelta:
 def load(domain: str, *, source: Path | str, as_of: str, window: str, seed: int, shift: str, examples: Path) -> str:
     """Write the domain's examples to one Parquet file; give the time they are as of."""
     from hallmark.data import dataset
-    from hallmark.data import source as sources
+    from hallmark.training import source as sources
 
     declared = domains.load(domain)
     start, end = span(declared, as_of, window)
@@ -122,8 +122,8 @@ def load(domain: str, *, source: Path | str, as_of: str, window: str, seed: int,
 @step(uses=VALIDATE, reads=("examples",), writes=("facts", "summary"))
 def validate(domain: str, *, examples: Path, facts: Path, summary: Path) -> None:
     """Check the examples against the domain's contract, and write down what they are; `ContractBroken` stops the run."""
+    from hallmark.artifacts.model_card import Facts
     from hallmark.data import contract, dataset
-    from hallmark.registry.passport import Facts
 
     declared = domains.load(domain)
     schema = domains.module(domain, "data").contract()
@@ -180,7 +180,7 @@ def train(
     addresses: of training, validation and trained, where others reach them: a domain that declares several nodes is trained on them.
     """
     from hallmark.data import dataset
-    from hallmark.training.model import examples
+    from hallmark.learners.model import examples
 
     if addresses and domains.load(domain).training.nodes > 1:
         from hallmark.training import distributed
@@ -265,10 +265,10 @@ def quantize(
 def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots: Path, slices: Path) -> dict[str, Any]:
     """Score the test examples with what is to ship; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
     from hallmark.data import dataset
+    from hallmark.learners.model import examples
     from hallmark.training import evaluate as evaluating
     from hallmark.training import plots as plotting
     from hallmark.training import precision as precisions
-    from hallmark.training.model import examples
 
     declared = domains.load(domain)
     frame = dataset.read(test)
@@ -298,15 +298,16 @@ def compare(
     champion_version: int | None = None,
 ) -> None:
     """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
+    from hallmark.artifacts.evaluation import Evaluation
+    from hallmark.artifacts.folder import verify
+    from hallmark.artifacts.model_card import Champion, Judgement
     from hallmark.data import dataset
-    from hallmark.registry.folder import verify
-    from hallmark.registry.passport import Champion, Judgement
     from hallmark.training import evaluate as evaluating
     from hallmark.training import gate as gating
     from hallmark.training.export import score_folder
 
     declared = domains.load(domain)
-    candidate = evaluating.Evaluation.model_validate_json(evaluation.read_bytes())
+    candidate = Evaluation.model_validate_json(evaluation.read_bytes())
     theirs, beside = None, None
     if champion is not None and champion_version is not None:
         digest = verify(champion)
@@ -322,7 +323,7 @@ def compare(
 @step(uses=GATE, reads=("decision",))
 def gate(domain: str, *, decision: Path) -> bool:
     """Whether the candidate passed: the one thing that the graph branches on."""
-    from hallmark.registry.passport import Judgement
+    from hallmark.artifacts.model_card import Judgement
 
     return Judgement.model_validate_json(decision.read_bytes()).decision.passed
 
@@ -343,8 +344,8 @@ def export(
 
     source, as_of, seed: of the examples, where the domain declares drift.history: last year's come from there too.
     """
+    from hallmark.artifacts.folder import verify
     from hallmark.data import dataset
-    from hallmark.registry.folder import verify
     from hallmark.training import export as exporting
     from hallmark.training import precision as precisions
 
@@ -361,9 +362,9 @@ def export(
 
 def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
     """Last year's rows of the parts of the year that are coming, where the source reaches back so far and they are many."""
-    from hallmark.data import source as sources
     from hallmark.drift import season
     from hallmark.errors import HallmarkError
+    from hallmark.training import source as sources
     from hallmark.training.export import Part
 
     time, length = declared.data.event_time, declared.drift.history
@@ -400,15 +401,14 @@ def register(
     precision: Path | None = None,
     correlation: str = "",
 ) -> int:
-    """Register the model with its passport, once by digest, as challenger; give its version."""
-    from hallmark.registry import passport as passports
+    """Register the model with its model card, once by digest, as challenger; give its version."""
+    from hallmark.artifacts import model_card as model_cards
+    from hallmark.artifacts.evaluation import Evaluation, Parity
+    from hallmark.artifacts.precision import Precision
     from hallmark.registry.store import Registry
-    from hallmark.training.evaluate import Evaluation
-    from hallmark.training.export import Parity
-    from hallmark.training.precision import Precision
 
     settings = Settings.load()
-    found = passports.issue(
+    found = model_cards.issue(
         domain,
         model,
         origin=origin,
@@ -417,9 +417,9 @@ def register(
         shift=shift,
         options=whole(options),
         correlation=correlation,
-        facts=passports.Facts.model_validate_json(facts.read_bytes()),
+        facts=model_cards.Facts.model_validate_json(facts.read_bytes()),
         evaluation=Evaluation.model_validate_json(evaluation.read_bytes()),
-        judgement=passports.Judgement.model_validate_json(decision.read_bytes()),
+        judgement=model_cards.Judgement.model_validate_json(decision.read_bytes()),
         parity=Parity.model_validate_json(parity.read_bytes()),
         precision=Precision.model_validate_json(precision.read_bytes()) if precision else Precision(),
         root=settings.root,
@@ -432,7 +432,7 @@ def _utc(text: str) -> datetime:
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise DeclarationError(
-            "the time is not a day", expected="a day such as 2026-10-31, UTC", came=repr(text)
+            "the time is not a day", expected="a day such as 2026-10-31, UTC", got=repr(text)
         ) from error
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 

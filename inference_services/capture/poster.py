@@ -17,7 +17,7 @@ class Poster:
     def __init__(self, url: str, *, timeout: float) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
-            raise DeclarationError("--capture-url", expected="an http:// address", came=url)
+            raise DeclarationError("--capture-url", expected="an http:// address", got=url)
         self._host, self._port = parts.hostname, parts.port or 80
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._authority = parts.netloc.rpartition("@")[2]

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from hallmark.artifacts import publication
 from hallmark.errors import HallmarkError, ModelRefused
-from hallmark.registry import publication
 from inference_services.drift_monitor import reference
 from inference_services.drift_monitor.reference import Reference
 
@@ -95,7 +95,7 @@ class Following:
             return
         self._refused = digest
         if self._wanted and digest != self._wanted:
-            raise ModelRefused("another model is published", expected=self._wanted, came=digest)
+            raise ModelRefused("another model is published", expected=self._wanted, got=digest)
         found = reference.of(await asyncio.to_thread(publication.read, self._at, digest))
         await self._close()
         inner = self._make(found)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hallmark.domain import Drift
+from hallmark.declaration.domain import Drift
 from hallmark.errors import DeclarationError
 from hallmark.names import MONITOR_PORT
 from hallmark.section import validated
@@ -58,5 +58,5 @@ def drift(path: Path | None) -> Drift:
     try:
         raw = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DeclarationError(f"{path} is not JSON", expected="a drift section", came=str(error)) from error
+        raise DeclarationError(f"{path} is not JSON", expected="a drift section", got=str(error)) from error
     return validated(Drift, raw, str(path))

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from hallmark.artifacts import bundle
+from hallmark.artifacts.bundle import Bundle
+from hallmark.artifacts.folder import Signature
 from hallmark.drift import embedding
 from hallmark.drift.profile import Profile
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Columns
-from hallmark.registry import bundle
-from hallmark.registry.bundle import Bundle
-from hallmark.registry.folder import Signature
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def of(found: Bundle) -> Reference:
         profile = Profile.model_validate_json(found.file("profile.json"))
     except ValidationError as error:
         raise ModelRefused(
-            "the model's profile.json cannot be read", expected="a Profile", came=str(error).splitlines()[0]
+            "the model's profile.json cannot be read", expected="a Profile", got=str(error).splitlines()[0]
         ) from error
     if not callable(getattr(code, "observe", None)):
         raise ModelRefused(
-            "the model's features.py does not say what to watch", expected="observe(columns)", came="none"
+            "the model's features.py does not say what to watch", expected="observe(columns)", got="none"
         )
     embed, sample = getattr(code, "embed", None), None
     if embedding.FILE in found.files:
@@ -56,8 +56,8 @@ def of(found: Bundle) -> Reference:
             raise ModelRefused(
                 "the model has embeddings and no way to make more",
                 expected="embed(columns) in features.py",
-                came="none",
-                do="train it again",
+                got="none",
+                fix="train it again",
             )
     return Reference(
         found.digest, found.signature, profile, code.observe, embed if sample is not None else None, sample

@@ -83,12 +83,12 @@ class Column:
     def rows(self, shape: Sequence[int], datatype: str, *, limit: int) -> int:
         """The batch that a declared shape and datatype announce, or why they cannot be."""
         if datatype != self.datatype:
-            came = f"came {datatype}" if datatype in DATATYPES else "came an unknown datatype"
-            raise self.wrong(f"expected datatype {self.datatype}, {came}")
+            got = f"came {datatype}" if datatype in DATATYPES else "came an unknown datatype"
+            raise self.wrong(f"expected datatype {self.datatype}, {got}")
         if len(shape) != 1 + len(self.shape) or list(shape[1:]) != self.shape:
-            raise self.wrong(f"expected shape {[-1, *self.shape]}, came {_shown(shape)}")
+            raise self.wrong(f"expected shape {[-1, *self.shape]}, got {_shown(shape)}")
         if not 1 <= shape[0] <= limit:
-            raise self.wrong(f"expected 1 to {limit} rows, came shape {_shown(shape)}")
+            raise self.wrong(f"expected 1 to {limit} rows, got shape {_shown(shape)}")
         return int(shape[0])
 
     def from_json(self, raw: msgspec.Raw | bytes, rows: int) -> NDArray[Any]:
@@ -100,7 +100,7 @@ class Column:
                 return self._from_nested(raw, rows)
             raise self.wrong(explain(error, self.expected)) from None
         if len(values) != rows * self.size:
-            raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, came {len(values)}")
+            raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, got {len(values)}")
         return self._array(values, rows)
 
     def from_bytes(self, buffer: memoryview, rows: int) -> NDArray[Any]:
@@ -109,7 +109,7 @@ class Column:
             return self.from_strings(self._split(buffer, rows * self.size), rows)
         wanted = rows * self.size * self.dtype.itemsize
         if len(buffer) != wanted:
-            raise self.wrong(f"shape {[rows, *self.shape]} of {self.datatype} needs {wanted} bytes, came {len(buffer)}")
+            raise self.wrong(f"shape {[rows, *self.shape]} of {self.datatype} needs {wanted} bytes, got {len(buffer)}")
         if self.datatype == "BOOL":
             raw = np.frombuffer(buffer, dtype=np.uint8)
             if raw.max() > 1:
@@ -120,14 +120,14 @@ class Column:
     def from_values(self, values: Any, rows: int) -> NDArray[Any]:
         """Numbers or booleans that are already of the right kind, such as a protobuf's repeated field."""
         if len(values) != rows * self.size:
-            raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, came {len(values)}")
+            raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, got {len(values)}")
         array = np.array(values, dtype=self.dtype)
         return array.reshape(rows, *self.shape) if self.datatype == "BOOL" else self.checked(array, rows)
 
     def from_strings(self, values: Sequence[bytes], rows: int) -> NDArray[Any]:
         """Byte strings: photos as they are, text as UTF-8 from the closed set, if there is one."""
         if len(values) != rows * self.size:
-            raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, came {len(values)}")
+            raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, got {len(values)}")
         if self.image:
             return self._array(list(values), rows)
         try:
@@ -173,9 +173,9 @@ class Column:
         except UNREADABLE as error:
             raise self.wrong(explain(error, self.expected)) from None
         except ValueError:
-            raise self.wrong(f"expected shape {[rows, *self.shape]}, came lists of unequal length") from None
+            raise self.wrong(f"expected shape {[rows, *self.shape]}, got lists of unequal length") from None
         if list(array.shape) != [rows, *self.shape]:
-            raise self.wrong(f"expected shape {[rows, *self.shape]}, came data of shape {list(array.shape)}")
+            raise self.wrong(f"expected shape {[rows, *self.shape]}, got data of shape {list(array.shape)}")
         return array
 
     def _split(self, buffer: memoryview, count: int) -> list[bytes]:

@@ -68,7 +68,7 @@ class Codec:
         self._schema.check_name(message.model_name, message.model_version)
         tensors, raw = message.inputs, message.raw_input_contents
         if raw and len(raw) != len(tensors):
-            raise BadRequest(f"raw_input_contents: expected one for each of {len(tensors)} inputs, came {len(raw)}")
+            raise BadRequest(f"raw_input_contents: expected one for each of {len(tensors)} inputs, got {len(raw)}")
         arrays: dict[str, NDArray[Any]] = {}
         rows: dict[str, int] = {}
         for place, tensor in enumerate(tensors):
@@ -110,7 +110,7 @@ def _values(column: Column, contents: Any, rows: int) -> NDArray[Any]:
     wanted = _CONTENTS[column.datatype]
     for descriptor, _ in contents.ListFields():
         if descriptor.name != wanted:
-            raise column.wrong(f"expected {wanted}, came {descriptor.name}")
+            raise column.wrong(f"expected {wanted}, got {descriptor.name}")
     values = getattr(contents, wanted)
     return column.from_strings(values, rows) if column.datatype == "BYTES" else column.from_values(values, rows)
 

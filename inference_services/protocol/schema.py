@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.features.fields import Columns
+from hallmark.artifacts.folder import Signature
+from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage, header
-from hallmark.registry.folder import Output, Signature
 from inference_services.protocol.column import Column
 from inference_services.protocol.errors import BadRequest, UnknownPath
 
@@ -87,7 +87,7 @@ class Schema:
         if len(sizes) != 1:
             first = next(iter(rows))
             other = next(name for name, size in rows.items() if size != rows[first])
-            raise BadRequest(f"input {other!r}: expected {rows[first]} rows as in {first!r}, came {rows[other]}")
+            raise BadRequest(f"input {other!r}: expected {rows[first]} rows as in {first!r}, got {rows[other]}")
         if self.photos:
             self._weigh(arrays)
         return arrays, sizes.pop()

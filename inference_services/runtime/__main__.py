@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
-    from hallmark.registry.bundle import Bundle
+    from hallmark.artifacts.bundle import Bundle
 
 _POD = re.compile(r"^([a-z0-9][a-z0-9-]*-predictor)-[a-z0-9]{1,10}-[a-z0-9]{5}$")
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
-    from hallmark.registry import bundle
+    from hallmark.artifacts import bundle
 
     served, watched = bundle.SERVED, bundle.WATCHED if flags.publish else frozenset()
     expected = env.get("HALLMARK_MODEL_DIGEST")
@@ -138,7 +138,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _publish(verified: Bundle, to: Path) -> None:
-    from hallmark.registry import publication
+    from hallmark.artifacts import publication
 
     log = logging.getLogger(__name__)
     try:

@@ -10,11 +10,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from hallmark.artifacts.bundle import Bundle
 from hallmark.errors import DeclarationError, ModelRefused
-from hallmark.features.fields import Columns
+from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage
-from hallmark.registry.bundle import Bundle
-from hallmark.registry.folder import Output
 from inference_services.protocol.errors import BadRequest, ModelFault
 from inference_services.protocol.schema import Limits, Outputs, Schema, reason
 
@@ -100,19 +99,19 @@ class Model:
             raise ModelRefused(
                 "model.onnx does not fit its signature",
                 expected=f"one input {self._input}, and outputs {', '.join(self._names)}",
-                came=f"inputs {', '.join(inputs)}, and outputs {', '.join(outputs)}",
+                got=f"inputs {', '.join(inputs)}, and outputs {', '.join(outputs)}",
             )
 
 
 def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
     if provider not in PROVIDERS:
-        raise DeclarationError("no such execution provider", expected=", ".join(PROVIDERS), came=provider)
+        raise DeclarationError("no such execution provider", expected=", ".join(PROVIDERS), got=provider)
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise DeclarationError(
             f"execution provider {provider} is not in this image",
             expected=f"one of {', '.join(onnxruntime.get_available_providers())}",
-            came=PROVIDERS[provider],
-            do="serve with --provider cpu, or use the image that has it",
+            got=PROVIDERS[provider],
+            fix="serve with --provider cpu, or use the image that has it",
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -121,12 +120,10 @@ def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[PROVIDERS[provider]])
     except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
-        raise ModelRefused(
-            "model.onnx cannot be loaded", expected="an ONNX model", came=type(error).__name__
-        ) from error
+        raise ModelRefused("model.onnx cannot be loaded", expected="an ONNX model", got=type(error).__name__) from error
     if (started := session.get_providers()[0]) != PROVIDERS[provider]:  # it goes on without one that fails to start
         raise DeclarationError(
-            f"execution provider {provider} did not start", expected=PROVIDERS[provider], came=started
+            f"execution provider {provider} did not start", expected=PROVIDERS[provider], got=started
         )
     return session
 

@@ -12,7 +12,7 @@ import kserve
 import numpy as np
 from kserve.errors import InvalidInput
 
-from hallmark.registry import bundle
+from hallmark.artifacts import bundle
 from inference_services.protocol.column import Column, to_strings
 from inference_services.protocol.errors import BadRequest
 from inference_services.protocol.v2 import request_id

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from hallmark import __version__
-from hallmark.registry.bundle import Bundle
+from hallmark.artifacts.bundle import Bundle
 from inference_services.capture import queue as capturing
 from inference_services.protocol.schema import Limits as ModelLimits
 from inference_services.runtime.access import AccessLog

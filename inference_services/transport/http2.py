@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
         if self._noise:
             self._noise -= 1
         if stop - at < 5:
-            self._refuse(stream, INTERNAL, "expected one message, came less")
+            self._refuse(stream, INTERNAL, "expected one message, got less")
             return
         packed, size = _PREFIX.unpack_from(data, at)
         at += 5

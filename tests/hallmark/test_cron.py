@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hallmark import cron
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 

@@ -19,7 +19,7 @@ def test_outside_a_checkout_the_error_says_what_to_do(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DeclarationError) as caught:
         Settings.load({})
-    assert "HALLMARK_ROOT" in caught.value.do
+    assert "HALLMARK_ROOT" in caught.value.fix
 
 
 def test_a_child_process_finds_the_same_places(tmp_path: Path) -> None:

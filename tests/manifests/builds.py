@@ -16,13 +16,13 @@ import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1ClusterTrainingRuntime  # type: ignore[import-untyped]
 
-from hallmark import domain as domains
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.render import inferenceservice
 from hallmark.render.kustomization import kustomization
 from hallmark.render.manifest import manifest
-from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
 from tests.hallmark.training.fake_trainer import missing
 

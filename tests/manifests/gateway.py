@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from hallmark import names
-from hallmark.local.xds import TYPE, socket
+from local_cluster.xds import TYPE, socket
 from tests.manifests.builds import Object
 
 HCM = "envoy.filters.network.http_connection_manager"

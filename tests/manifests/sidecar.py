@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hallmark.local.xds import TYPE, socket
+from local_cluster.xds import TYPE, socket
 from tests.manifests.flows import Pod
 from tests.manifests.gateway import HCM, JWT, ROUTER, Issuer
 from tests.manifests.mesh import Sidecar

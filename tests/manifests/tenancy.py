@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration.domain import Domain
 from hallmark.render import mesh as meshes
 from hallmark.render import network, tenant
 from tests.manifests import kubeflow, mesh, rbac

@@ -9,9 +9,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from hallmark import names
+from hallmark import names, object_labels
 from hallmark.render import inferenceservice
-from hallmark.rollout import marks
 from tests.manifests.builds import (
     CLUSTERS,
     DOMAINS,
@@ -265,7 +264,10 @@ def test_a_rollouts_state_is_not_gits(cluster: str) -> None:
     (tenants,) = of_kind(platform(cluster), "ApplicationSet")
     spec = tenants["spec"]["template"]["spec"]
     (ignored,) = spec["ignoreDifferences"]
-    notes = {f"/metadata/annotations/{note.replace('/', '~1')}" for note in (marks.SHADOW, marks.ROLLOUT, marks.FENCE)}
+    notes = {
+        f"/metadata/annotations/{note.replace('/', '~1')}"
+        for note in (object_labels.SHADOW, object_labels.ROLLOUT, object_labels.FENCE)
+    }
     predictor = {
         f"/spec/predictor/{part}" for part in ("canaryTrafficPercent", "model/storageUri", "model/env", "labels")
     }
@@ -277,9 +279,9 @@ def test_no_note_of_a_rollout_makes_a_revision(cluster: str) -> None:
     (config,) = [each for each in platform(cluster) if each["metadata"]["name"] == "inferenceservice-config"]
     parts = {key: json.loads(value) for key, value in config["data"].items()}
     assert set(parts["inferenceService"]["serviceAnnotationDisallowedList"]) == {
-        marks.SHADOW,
-        marks.ROLLOUT,
-        marks.FENCE,
+        object_labels.SHADOW,
+        object_labels.ROLLOUT,
+        object_labels.FENCE,
     }
     standard = cluster in STANDARD
     assert parts["deploy"]["defaultDeploymentMode"] == ("Standard" if standard else "Knative")

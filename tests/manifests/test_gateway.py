@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from hallmark import names
-from hallmark.local import listener
+from local_cluster import listener
 from tests.manifests.builds import CLUSTERS, Object, platform
 from tests.manifests.gateway import Issuer, configuration, echo, envoy, valid
 

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from hallmark import domain as domains
-from hallmark.local.containers import free_ports
+from hallmark.declaration import domain as domains
 from hallmark.render import mesh as meshes
 from hallmark.render import network
 from hallmark.settings import Settings
+from local_cluster.containers import free_ports
 from tests.manifests import mesh, sidecar
 from tests.manifests.gateway import Issuer, envoy
 from tests.manifests.tenancy import World, pods

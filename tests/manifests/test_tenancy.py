@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hallmark import domain as domains
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.render import mesh as meshes
 from hallmark.render import network, tenant
 from hallmark.settings import Settings

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.section import amount
 from hallmark.settings import Settings
 from hallmark.training import pods

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from domains.fraud import data
 from domains.fraud.features import FIELDS
-from hallmark.data import contract, dataset, source
+from hallmark.data import contract, dataset
 from hallmark.errors import ContractBroken
+from hallmark.training import source
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -110,7 +111,7 @@ def stopped(frame: pd.DataFrame, folder: Path, column: str) -> None:
     with pytest.raises(ContractBroken) as caught:
         arrives(frame, folder)
     assert f"column {column}:" in caught.value.message or f"column {column} " in caught.value.message, str(caught.value)
-    assert caught.value.exit_code == 3 and caught.value.expected and caught.value.came and caught.value.do
+    assert caught.value.exit_code == 3 and caught.value.expected and caught.value.got and caught.value.fix
 
 
 def test_untouched_orders_arrive_as_they_were(tmp_path: Path) -> None:

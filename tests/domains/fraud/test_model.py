@@ -12,8 +12,9 @@ import pytest
 from domains.fraud import model
 from domains.fraud.features import NAMES
 from hallmark.errors import ModelRefused
-from hallmark.training import metrics, trees
-from hallmark.training.model import Examples
+from hallmark.learners import trees
+from hallmark.learners.model import Examples
+from hallmark.training import metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 

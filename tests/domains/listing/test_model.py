@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from domains.listing import features, model
 from hallmark.errors import HallmarkError, ModelRefused
-from hallmark.training import onnx_model
-from hallmark.training.model import Examples
+from hallmark.learners import onnx_model
+from hallmark.learners.model import Examples
 
 SHAPES = ("ellipse", "rectangle", "line", "rounded_rectangle")
 

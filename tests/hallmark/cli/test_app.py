@@ -50,7 +50,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "data",
         "train",
         "versions",
-        "passport",
+        "model_card",
         "render",
         "apply",
         "up",
@@ -93,7 +93,7 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
         (["release", "fraud"], 2, "--candidate"),
         (["release", "fraud", "--candidate", "1", "--percent", "101"], 2, "less than or equal to 100"),
         (["versions", "nope"], 2, "one of authentication, fraud, listing"),
-        (["passport", "fraud", "9"], 1, "no version 9"),
+        (["model_card", "fraud", "9"], 1, "no version 9"),
         (["train", "fraud", "--until", "soon"], 2, "YYYY-MM-DD"),
         (["train", "fraud", "--data", "/no/such/file"], 1, "no data at"),
         (["train", "fraud", "--option", "epochs"], 2, "KEY=VALUE"),
@@ -131,8 +131,8 @@ def test_a_result_is_the_same_in_every_format(capsys: pytest.CaptureFixture[str]
 
 
 def test_render_check_fails_on_a_stale_file_and_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    from hallmark.rollout import release
-    from hallmark.rollout.release import Release, Target
+    from hallmark.artifacts import release
+    from hallmark.artifacts.release import Release, Target
 
     settings = Settings.load()
     release.write(
@@ -150,7 +150,7 @@ def test_what_nobody_foresaw_is_a_sentence_too(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("hallmark.domain.names", broken)
+    monkeypatch.setattr("hallmark.declaration.domain.names", broken)
     assert main(["domains"]) == 1
     error = capsys.readouterr().err
     assert "ZeroDivisionError: oops" in error and "--debug" in error and "Traceback" not in error

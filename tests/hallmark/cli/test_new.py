@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from hallmark import domain as domains
 from hallmark.cli.app import app
+from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.render import files
 from hallmark.settings import Settings

@@ -20,7 +20,7 @@ import uvicorn
 import yaml
 
 from hallmark import cli
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import graph as graphs
@@ -219,10 +219,10 @@ def test_waiting_follows_to_the_end_and_says_how_it_ended(
 
     teller = threading.Thread(target=story)
     teller.start()
-    came = hallmark("submit", "fraud", "--wait", "--timeout", "5" if ends else "1")
+    got = hallmark("submit", "fraud", "--wait", "--timeout", "5" if ends else "1")
     teller.join()
     told = capsys.readouterr().err
-    assert came == code and said in " ".join(told.split())
+    assert got == code and said in " ".join(told.split())
     assert "running: train" in told
 
 

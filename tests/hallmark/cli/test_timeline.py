@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Cluster:
-    """An actuator's two methods for ConfigMaps, over one that is kept here; `down` makes it answer nothing."""
+    """An writer's two methods for ConfigMaps, over one that is kept here; `down` makes it answer nothing."""
 
     host = "https://example"
 

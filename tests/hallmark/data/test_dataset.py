@@ -49,7 +49,7 @@ def test_the_same_frame_gives_the_same_digest_and_another_another(tmp_path: Path
 def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     code = """
         import sys; from pathlib import Path; from datetime import datetime, UTC, timedelta
-        from hallmark.data import dataset; from hallmark.data.orders import orders
+        from hallmark.data import dataset; from domains.fraud.synthetic import orders
         start = datetime(2026, 7, 1, tzinfo=UTC)
         dataset.write(orders(start, start + timedelta(days=2), seed=7, per_day=100), Path(sys.argv[1]))
         print(dataset.digest(Path(sys.argv[1])))

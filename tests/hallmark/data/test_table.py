@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hallmark.data import album, source, table
+from hallmark.data import album, table
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, NotFound
+from hallmark.training import source
 
 KINDS = {"n": "INT64", "x": "FP64", "yes": "BOOL", "who": "BYTES", "at": table.TIME}
 UTC_US = pd.DatetimeTZDtype("us", "UTC")
@@ -79,7 +80,7 @@ def test_a_path_with_nothing_to_read_says_so(tmp_path: Path) -> None:
         table.read(tmp_path / "missing.csv", KINDS)
     with pytest.raises(HallmarkError, match="holds no records") as caught:
         table.read(tmp_path, KINDS)
-    assert caught.value.came == "an empty folder"
+    assert caught.value.got == "an empty folder"
     with pytest.raises(HallmarkError, match="holds no records"):
         table.read(csv(tmp_path, "{}", "orders.json"), KINDS)
 
@@ -146,7 +147,7 @@ def test_a_folder_that_is_no_album_says_what_is_missing(photos: Path) -> None:
     (photos / "images.csv").unlink()
     with pytest.raises(NotFound) as caught:
         album.read(photos)
-    assert caught.value.came == "no images.csv there"
+    assert caught.value.got == "no images.csv there"
 
 
 def test_a_window_keeps_only_what_happened_in_it(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_window_keeps_only_what_happened_in_it(tmp_path: Path) -> None:
     path = csv(tmp_path, "order_id,ordered_at\na,2026-01-01T00:00:00Z\n", "orders.csv")
     with pytest.raises(HallmarkError, match="is of the time asked for") as caught:
         source.load("fraud", source=str(path), seed=0, **late)
-    assert "1 rows from 2026-01-01 to 2026-01-01" in caught.value.came
+    assert "1 rows from 2026-01-01 to 2026-01-01" in caught.value.got
 
 
 def test_a_shift_is_only_put_into_synthetic_data(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no t
 import weeks
 from weeks import AS_OF, DRIFT, MATCH, STRIDE, Frame, Released
 
-from hallmark.data.photos import photos
+from domains.listing.synthetic import photos
 from hallmark.drift import embedding, profile
 from hallmark.drift.look import measure
 from hallmark.drift.strata import keys

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.drift.look import LOOKS, forgiven
 from hallmark.drift.profile import Profile
 from hallmark.drift.statistics import rank_shifts, stability_indices
 from hallmark.drift.strata import keys
+from hallmark.learners.model import columns, examples
 from hallmark.training.export import export, score_folder
-from hallmark.training.model import columns, examples
 from hallmark.training.split import split
 
 FRAUD = domains.load("fraud")

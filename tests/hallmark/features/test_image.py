@@ -58,22 +58,22 @@ def peak() -> int:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_each_format_comes_as_bytes_of_the_asked_size(form: str) -> None:
-    came = image.pixels(saved(garment(), form, quality=95), size=(96, 80))
+    got = image.pixels(saved(garment(), form, quality=95), size=(96, 80))
     wanted = np.asarray(garment().resize((80, 96), Image.Resampling.BILINEAR))
-    assert came.shape == (96, 80, 3)
-    assert came.dtype == np.uint8
-    assert np.abs(came.astype(int) - wanted).mean() < 4
+    assert got.shape == (96, 80, 3)
+    assert got.dtype == np.uint8
+    assert np.abs(got.astype(int) - wanted).mean() < 4
 
 
 def test_batch_is_channels_first_and_normalised() -> None:
     white, black = Image.new("RGB", (50, 50), "white"), Image.new("RGB", (50, 50), "black")
-    came = image.batch(
+    got = image.batch(
         [saved(white, "PNG"), saved(black, "PNG")], size=(8, 8), mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0)
     )
-    assert came.dtype == np.float32
-    assert came.shape == (2, 3, 8, 8)
-    assert came[0, :, 0, 0] == pytest.approx([1.0, 3.0, 1.0])
-    assert came[1, :, 0, 0] == pytest.approx([-1.0, -1.0, 0.0])
+    assert got.dtype == np.float32
+    assert got.shape == (2, 3, 8, 8)
+    assert got[0, :, 0, 0] == pytest.approx([1.0, 3.0, 1.0])
+    assert got[1, :, 0, 0] == pytest.approx([-1.0, -1.0, 0.0])
 
 
 def test_an_empty_batch_is_empty() -> None:
@@ -82,10 +82,10 @@ def test_an_empty_batch_is_empty() -> None:
 
 
 def test_letterbox_keeps_the_sides_ratio() -> None:
-    came = image.pixels(saved(Image.new("RGB", (200, 100), "white"), "PNG"), size=(40, 40), fit="letterbox")
-    assert (came[10:30] == 255).all()
-    assert (came[:10] == 127).all()
-    assert (came[30:] == 127).all()
+    got = image.pixels(saved(Image.new("RGB", (200, 100), "white"), "PNG"), size=(40, 40), fit="letterbox")
+    assert (got[10:30] == 255).all()
+    assert (got[:10] == 127).all()
+    assert (got[30:] == 127).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -94,9 +94,9 @@ def test_a_turned_photo_comes_upright(form: str, orientation: int) -> None:
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
     stored = garment() if orientation == 1 else garment().transpose(Image.Transpose(undo[orientation]))
     options = {"exif": exif(orientation)[6:] if form == "PNG" else exif(orientation)}
-    came = image.pixels(saved(stored, form, quality=95, **options), size=(80, 60)).astype(int)
+    got = image.pixels(saved(stored, form, quality=95, **options), size=(80, 60)).astype(int)
     wanted = image.pixels(saved(garment(), "PNG"), size=(80, 60)).astype(int)
-    assert np.abs(came - wanted).mean() < 4
+    assert np.abs(got - wanted).mean() < 4
 
 
 def test_a_camera_photo_looks_as_its_thumbnail_does() -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from hallmark import domain as domains
+from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import domain as domains
 from hallmark.lint import checkout, judge
 from hallmark.lint.objects import Options
 from hallmark.lint.rules import Finding
 from hallmark.render import files, inferenceservice
-from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""A small sealed model folder with its passport, and a registry set up once."""
+"""A small sealed model folder with its model card, and a registry set up once."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from hallmark.registry.folder import seal
-from hallmark.registry.passport import Champion, Code, Facts, Passport, Request
+from hallmark.artifacts.evaluation import Decision, Parity, Slice
+from hallmark.artifacts.folder import seal
+from hallmark.artifacts.model_card import Champion, Code, Facts, ModelCard, Request
 from hallmark.settings import Settings
-from hallmark.training.evaluate import Slice
-from hallmark.training.export import Parity
-from hallmark.training.gate import Decision
 
-Make = Callable[[str], tuple[Path, Passport]]
+Make = Callable[[str], tuple[Path, ModelCard]]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A model folder that holds `text`, and its passport."""
+    """A model folder that holds `text`, and its model card."""
 
-    def made(text: str) -> tuple[Path, Passport]:
+    def made(text: str) -> tuple[Path, ModelCard]:
         folder = tmp_path / f"made-{text}"
         folder.mkdir()
         (folder / "model.onnx").write_text(text)
         (folder / "features.py").write_text("FIELDS = ()\n")
         (folder / "profile.json").write_text("{}")
-        return folder, passport(seal(folder))
+        return folder, model_card(seal(folder))
 
     return made
 
 
-def passport(digest: str, domain: str = "toy") -> Passport:
-    """A passport of the model with this digest."""
-    return Passport(
+def model_card(digest: str, domain: str = "toy") -> ModelCard:
+    """A model card of the model with this digest."""
+    return ModelCard(
         domain=domain,
         created=datetime(2026, 11, 1, tzinfo=UTC),
         model=digest,

@@ -12,47 +12,47 @@ from pathlib import Path
 
 import pytest
 
+from hallmark.artifacts import model_card as model_cards
+from hallmark.artifacts.folder import verify
+from hallmark.artifacts.model_card import ModelCard
 from hallmark.errors import ModelRefused, NotFound, Unavailable
-from hallmark.registry import glance
-from hallmark.registry import passport as passports
-from hallmark.registry.folder import verify
-from hallmark.registry.passport import Passport
+from hallmark.registry import summary
 from hallmark.registry.store import CHALLENGER, CHAMPION, Registry
 from hallmark.settings import Settings
 
-Make = Callable[[str], tuple[Path, Passport]]
+Make = Callable[[str], tuple[Path, ModelCard]]
 
 
 def test_the_first_version_is_challenger_and_nobody_is_champion(settings: Settings, make: Make) -> None:
     registry = Registry(settings)
-    folder, passport = make("one")
-    assert registry.register(folder, passport) == 1
+    folder, model_card = make("one")
+    assert registry.register(folder, model_card) == 1
     (row,) = registry.versions("toy")
-    assert (row.version, row.aliases, row.digest, row.value) == (1, (CHALLENGER,), passport.model, 0.7)
+    assert (row.version, row.aliases, row.digest, row.value) == (1, (CHALLENGER,), model_card.model, 0.7)
     with pytest.raises(NotFound, match="toy has no version champion"):
         registry.resolve("toy", CHAMPION)
 
 
-def test_a_version_resolves_to_a_folder_that_holds_the_same_model_and_its_passport(
+def test_a_version_resolves_to_a_folder_that_holds_the_same_model_and_its_model_card(
     settings: Settings, make: Make
 ) -> None:
     registry = Registry(settings)
-    folder, passport = make("one")
-    registry.register(folder, passport)
+    folder, model_card = make("one")
+    registry.register(folder, model_card)
     released = registry.resolve("toy", CHALLENGER)
     assert released == registry.resolve("toy", 1) == registry.resolve("toy", "1")
     assert released.path is not None
-    assert verify(released.path, expected=passport.model) == released.digest
+    assert verify(released.path, expected=model_card.model) == released.digest
     assert released.storage_uri == f"pvc://models/{released.path.relative_to(settings.models)}"
     assert str(settings.root) not in released.storage_uri
-    assert registry.passport("toy", 1) == passport
-    assert not (folder / "passport.json").exists()
+    assert registry.model_card("toy", 1) == model_card
+    assert not (folder / "model_card.json").exists()
 
 
 def test_whoever_serves_a_version_can_read_it(settings: Settings, make: Make) -> None:
-    folder, passport = make("one")
+    folder, model_card = make("one")
     (folder / "model.onnx").chmod(0o600)
-    Registry(settings).register(folder, passport)
+    Registry(settings).register(folder, model_card)
     path = Registry(settings).resolve("toy", 1).path
     assert path is not None
     assert {file.stat().st_mode & 0o044 for file in path.iterdir()} == {0o044}
@@ -60,10 +60,10 @@ def test_whoever_serves_a_version_can_read_it(settings: Settings, make: Make) ->
 
 def test_the_same_digest_is_the_same_version(settings: Settings, make: Make) -> None:
     registry = Registry(settings)
-    folder, passport = make("one")
-    assert [registry.register(folder, passport) for _ in range(3)] == [1, 1, 1]
+    folder, model_card = make("one")
+    assert [registry.register(folder, model_card) for _ in range(3)] == [1, 1, 1]
     assert registry.register(*make("two")) == 2
-    assert Registry(settings).register(folder, passport) == 1
+    assert Registry(settings).register(folder, model_card) == 1
     assert [row.version for row in registry.versions("toy")] == [2, 1]
     assert registry.resolve("toy", CHALLENGER).version == registry.resolve("toy", "latest").version == 2
 
@@ -117,35 +117,35 @@ def test_the_run_holds_parameters_metrics_and_plots(settings: Settings, make: Ma
     assert Path(model.artifact_location.removeprefix("file://")) == Registry(settings).resolve("toy", 1).path
 
 
-def test_a_folder_that_is_not_the_passports_is_refused(settings: Settings, make: Make) -> None:
-    folder, passport = make("one")
+def test_a_folder_that_is_not_the_model_cards_is_refused(settings: Settings, make: Make) -> None:
+    folder, model_card = make("one")
     (folder / "model.onnx").write_text("two")
     with pytest.raises(ModelRefused):
-        Registry(settings).register(folder, passport)
+        Registry(settings).register(folder, model_card)
     assert Registry(settings).versions("toy") == []
 
 
-def test_a_swapped_passport_is_refused(settings: Settings, make: Make) -> None:
+def test_a_swapped_model_card_is_refused(settings: Settings, make: Make) -> None:
     registry = Registry(settings)
     registry.register(*make("one"))
     registry.register(*make("two"))
     first, second = registry.resolve("toy", 1).path, registry.resolve("toy", 2).path
     assert first is not None
     assert second is not None
-    (first / "passport.json").write_bytes((second / "passport.json").read_bytes())
+    (first / "model_card.json").write_bytes((second / "model_card.json").read_bytes())
     with pytest.raises(ModelRefused, match="another model's"):
-        registry.passport("toy", 1)
+        registry.model_card("toy", 1)
 
 
 def test_a_locked_registry_is_unavailable_soon_and_nothing_is_half_registered(settings: Settings, make: Make) -> None:
     registry = Registry(settings)
     registry.register(*make("one"))
-    folder, passport = make("two")
+    folder, model_card = make("two")
     link = sqlite3.connect(settings.state / "mlflow.db", isolation_level=None)
     link.execute("BEGIN EXCLUSIVE")
     try:
         for attempt in (
-            lambda: registry.register(folder, passport),
+            lambda: registry.register(folder, model_card),
             lambda: registry.resolve("toy", 1),
             lambda: registry.alias("toy", CHAMPION, 1),
             lambda: Registry(settings).versions("toy"),
@@ -158,7 +158,7 @@ def test_a_locked_registry_is_unavailable_soon_and_nothing_is_half_registered(se
         link.execute("ROLLBACK")
         link.close()
     assert [(row.version, row.aliases) for row in registry.versions("toy")] == [(1, (CHALLENGER,))]
-    assert registry.register(folder, passport) == 2
+    assert registry.register(folder, model_card) == 2
 
 
 def test_a_registry_locked_in_the_middle_leaves_no_version(
@@ -166,7 +166,7 @@ def test_a_registry_locked_in_the_middle_leaves_no_version(
 ) -> None:
     registry = Registry(settings)
     registry.register(*make("one"))
-    folder, passport = make("two")
+    folder, model_card = make("two")
     link = sqlite3.connect(settings.state / "mlflow.db", isolation_level=None, check_same_thread=False)
     client = registry._client()
     log = client.log_model_artifacts
@@ -178,14 +178,14 @@ def test_a_registry_locked_in_the_middle_leaves_no_version(
     monkeypatch.setattr(client, "log_model_artifacts", then_lock)
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        registry.register(folder, passport)
+        registry.register(folder, model_card)
     assert time.monotonic() - began < 5
     link.execute("ROLLBACK")
     link.close()
     assert [row.version for row in registry.versions("toy")] == [1]
     assert len(list(settings.models.glob("toy/models/*/artifacts"))) == 1
     monkeypatch.undo()
-    assert registry.register(folder, passport) == 2
+    assert registry.register(folder, model_card) == 2
 
 
 def test_a_registry_that_is_down_is_unavailable_soon(settings: Settings) -> None:
@@ -204,13 +204,13 @@ def test_a_damaged_registry_is_unavailable(settings: Settings) -> None:
 
 
 def test_two_that_register_the_same_model_at_once_get_one_version(settings: Settings, make: Make) -> None:
-    folder, passport = make("one")
+    folder, model_card = make("one")
     registries = [Registry(settings) for _ in range(3)]
     for registry in registries:
         registry.versions("toy")
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda r=registry: found.append(r.register(folder, passport)))
+        threading.Thread(target=lambda r=registry: found.append(r.register(folder, model_card)))
         for registry in registries
     ]
     for thread in threads:
@@ -227,13 +227,13 @@ def test_the_library_stays_out_until_it_is_asked() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_passport_reads_back(make: Make) -> None:
-    folder, passport = make("one")
-    (folder / "passport.json").write_text(passport.model_dump_json())
-    assert passports.read(folder) == passport
+def test_a_model_card_reads_back(make: Make) -> None:
+    folder, model_card = make("one")
+    (folder / "model_card.json").write_text(model_card.model_dump_json())
+    assert model_cards.read(folder) == model_card
 
 
-def test_a_passport_knows_its_commit_and_whether_files_differ(tmp_path: Path) -> None:
+def test_a_model_card_knows_its_commit_and_whether_files_differ(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         subprocess.run(
             ["git", "-c", "user.name=t", "-c", "user.email=t@hallmark.example", "-C", str(tmp_path), *arguments],
@@ -241,16 +241,16 @@ def test_a_passport_knows_its_commit_and_whether_files_differ(tmp_path: Path) ->
             capture_output=True,
         )
 
-    assert passports.checkout(tmp_path).commit == "unknown"
+    assert model_cards.checkout(tmp_path).commit == "unknown"
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "-q", "-m", "One")
-    clean = passports.checkout(tmp_path)
+    clean = model_cards.checkout(tmp_path)
     assert len(clean.commit) == 40
     assert not clean.dirty
     (tmp_path / "file").write_text("two")
-    assert passports.checkout(tmp_path).dirty
+    assert model_cards.checkout(tmp_path).dirty
 
 
 def test_a_glance_says_what_mlflow_says(settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,5 +264,5 @@ def test_a_glance_says_what_mlflow_says(settings: Settings, make: Make, monkeypa
         patch.setattr(Registry, "_asked", None)
         assert [registry.resolve("toy", version) for version in wanted] == glanced
     # A schema that it was not written for is MLflow's to read.
-    monkeypatch.setattr(glance, "SCHEMA", "another")
+    monkeypatch.setattr(summary, "SCHEMA", "another")
     assert [registry.resolve("toy", version) for version in wanted] == glanced

@@ -17,12 +17,12 @@ from urllib.request import urlopen
 
 import pytest
 
+from hallmark.artifacts.model_card import ModelCard
 from hallmark.errors import Conflict, Unavailable
-from hallmark.registry.passport import Passport
 from hallmark.registry.store import CHALLENGER, CHAMPION, Registry
 from hallmark.settings import Settings
 
-Make = Callable[[str], tuple[Path, Passport]]
+Make = Callable[[str], tuple[Path, ModelCard]]
 
 
 def calls(registry: Registry) -> list[Callable[[], object]]:
@@ -30,7 +30,7 @@ def calls(registry: Registry) -> list[Callable[[], object]]:
     return [
         lambda: registry.resolve("toy", 1),
         lambda: registry.resolve("toy", CHALLENGER),
-        lambda: registry.passport("toy", 1),
+        lambda: registry.model_card("toy", 1),
         lambda: registry.versions("toy"),
         lambda: registry.correlated("toy", "a" * 32),
         lambda: registry.correlate("toy", 1, "a" * 32),
@@ -102,7 +102,7 @@ def test_a_champion_is_moved_only_from_where_it_was_expected(settings: Settings,
     registry.alias("toy", CHAMPION, 1, expected=None)
     with pytest.raises(Conflict, match="moved by somebody else") as caught:
         registry.alias("toy", CHAMPION, 2, expected=None)
-    assert (caught.value.expected, caught.value.came) == ("no version", "version 1")
+    assert (caught.value.expected, caught.value.got) == ("no version", "version 1")
     with pytest.raises(Conflict):
         registry.alias("toy", CHAMPION, 2, expected=2)
     assert registry.resolve("toy", CHAMPION).version == 1

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.render import monitoring
 from hallmark.settings import Settings
 

@@ -12,12 +12,12 @@ import jsonschema
 import pytest
 import yaml
 
-from hallmark import domain as domains
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.manifest import manifest
-from hallmark.rollout import release as releases
-from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]

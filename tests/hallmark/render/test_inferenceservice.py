@@ -12,13 +12,13 @@ import jsonschema
 import pytest
 import yaml
 
-from hallmark import domain as domains
-from hallmark.domain import Domain, Replicas
+from hallmark import object_labels
+from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain, Replicas
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.inferenceservice import Mode
 from hallmark.render.manifest import manifest
-from hallmark.rollout import marks
-from hallmark.rollout.release import Release, Target
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +74,7 @@ def refused(service: dict[str, Any], mode: Mode) -> None:
     """The rules of KServe's inference_service_validation.go that our objects could break."""
     spec, stable = service["spec"], service["spec"]["predictor"]
     assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", service["metadata"]["name"])
-    assert service["metadata"]["annotations"][marks.MODE] == mode
+    assert service["metadata"]["annotations"][object_labels.MODE] == mode
     assert "name" not in stable["model"], "the 'name' field is not allowed in a standard predictor"
     assert not {"containers", "workerSpec", "batcher", "logger"} & stable.keys()
     assert stable["maxReplicas"] >= stable["minReplicas"] >= 0
@@ -151,7 +151,7 @@ def test_standard_at_rest_is_knative_with_a_few_lines_patched() -> None:
     """What manifests/clusters/<a cluster in Standard mode>/settings does to every domain."""
     for name in NAMES:
         patched = rendered(name, "stable", "Knative")
-        patched["metadata"]["annotations"][marks.MODE] = "Standard"
+        patched["metadata"]["annotations"][object_labels.MODE] = "Standard"
         predictor = patched["spec"]["predictor"]
         del predictor["annotations"]
         predictor["terminationGracePeriodSeconds"] = inferenceservice.GRACE

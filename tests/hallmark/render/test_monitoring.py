@@ -15,9 +15,9 @@ import jsonschema
 import pytest
 import yaml
 
-from hallmark import domain as domains
 from hallmark import metrics, names
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.render import alerts, monitoring, rules, slo
 from hallmark.settings import Settings
 from tests.hallmark.render import promql

@@ -17,18 +17,18 @@ import httpx
 import pytest
 
 from hallmark import metrics
+from hallmark.artifacts import folder as folders
 from hallmark.drift import profile
 from hallmark.drift.look import FORGIVEN
 from hallmark.drift.verdict import COMPLETE
-from hallmark.registry import folder as folders
 from hallmark.render import alerts, monitoring
 from hallmark.rollout.evidence import Progress
-from hallmark.rollout.pulse import Look, Pulse
+from hallmark.rollout.liveness import Liveness, Look
 from hallmark.rollout.timeline import Entry
-from tests.hallmark.local.gateways import call, gateway, service, upstream
 from tests.hallmark.render import foreign, promql
 from tests.hallmark.render.prometheus import declared, groups_of
 from tests.inference_services.drift_monitor.sidecar import FEATURES, ROOT, draw, exchange, free_port, onnx_model
+from tests.local_cluster.gateways import call, gateway, service, upstream
 
 SCRAPED = {"namespace", "pod", "instance", "job", "container"}
 """What the operator's PodMonitors add to every series."""
@@ -144,23 +144,23 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def watched() -> str:
     """A watch in a rollout."""
-    pulse, now = Pulse(), datetime.now(UTC)
+    liveness, now = Liveness(), datetime.now(UTC)
     progress = Progress(id="a", version=2, phase="canary", percent=10, started=now, since=now)
     sides = {"stable": "fraud-predictor-00001", "canary": "fraud-predictor-00002"}
-    pulse.held("fraud", True)
-    pulse.looked(
+    liveness.held("fraud", True)
+    liveness.looked(
         "fraud",
         Look(
             progress=progress, deadline=now + timedelta(hours=1), revisions=sides, versions={"stable": 1, "canary": 2}
         ),
     )
-    pulse.looked(
+    liveness.looked(
         "fraud",
         Look(failed=True, progress=progress, deadline=now, revisions=sides, versions={"stable": 1, "canary": 2}),
     )
-    pulse.told("fraud", Entry(at=now, correlation="", kind="promote", text=""))
-    pulse.registered("fraud", now)
-    return pulse.text()
+    liveness.told("fraud", Entry(at=now, correlation="", kind="promote", text=""))
+    liveness.registered("fraud", now)
+    return liveness.text()
 
 
 @pytest.fixture(scope="module")

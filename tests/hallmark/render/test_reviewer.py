@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from hallmark import domain as domains
-from hallmark.domain import Replicas
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Replicas
 from hallmark.render import reviewer
 from hallmark.settings import Settings
 

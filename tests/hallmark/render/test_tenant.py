@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from hallmark import domain as domains
 from hallmark import names
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.render import mesh, network, permissions, supplies, tenant
 from hallmark.render.manifest import MARK
@@ -241,7 +241,7 @@ def test_prometheus_reaches_exactly_what_it_is_told_to_scrape(domain: Domain) ->
 
 
 def test_the_watch_may_do_what_its_code_calls_and_nothing_beside() -> None:
-    """Every call of the real actuator and lease, recorded, against the Role; and every rule of the Role against the calls."""
+    """Every call of the real writer and lease, recorded, against the Role; and every rule of the Role against the calls."""
     asked = set(_calls_of_the_watch())
     granted = [rule for rule in permissions.watch() if rule["apiGroups"] != ["pipelines.kubeflow.org"]]
     used = set()
@@ -262,10 +262,10 @@ def test_the_watch_may_do_what_its_code_calls_and_nothing_beside() -> None:
 def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
     from kubernetes.client import ApiClient
 
-    from hallmark.rollout.actuator import Actuator
     from hallmark.rollout.lease import Lease
     from hallmark.rollout.record import NAME
     from hallmark.rollout.watch import LEASE
+    from hallmark.rollout.writer import InferenceServiceWriter
 
     seen: list[tuple[str, str]] = []
     live = {
@@ -299,18 +299,18 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
             kind = next((kind for kind in answers if kind in path.split("/")), "")
             return SimpleNamespace(data=json.dumps(answers.get(kind, live)).encode(), status=200)
 
-    actuator = Actuator(Recorder())
-    actuator.live("fraud")
-    actuator.shift(live, percent=20)
-    actuator.note(live, {"hallmark.dev/fence": "1"})
-    actuator.mark(live)
-    actuator.sidecar(pod, "verdict")
-    actuator.sidecar(pod, "labels", body=[])
-    actuator.config_map("fraud", NAME)
+    writer = InferenceServiceWriter(Recorder())
+    writer.live("fraud")
+    writer.shift(live, percent=20)
+    writer.note(live, {"hallmark.dev/fence": "1"})
+    writer.mark(live)
+    writer.sidecar(pod, "verdict")
+    writer.sidecar(pod, "labels", body=[])
+    writer.config_map("fraud", NAME)
     for create in (True, False):
-        actuator.write_config_map({"metadata": {"name": NAME, "namespace": "fraud"}}, create=create)
-    actuator.call("POST", "/apis/coordination.k8s.io/v1/namespaces/fraud/leases", {})
-    held = Lease(actuator, "fraud", LEASE)
+        writer.write_config_map({"metadata": {"name": NAME, "namespace": "fraud"}}, create=create)
+    writer.call("POST", "/apis/coordination.k8s.io/v1/namespaces/fraud/leases", {})
+    held = Lease(writer, "fraud", LEASE)
     fence = held.acquire("me", 15)
     assert fence is not None
     held.renew(fence)

@@ -18,18 +18,19 @@ from typing import Any, Self
 import numpy as np
 from rich.console import Console
 
-from hallmark.cli import drill
+from hallmark.artifacts import model_card as model_cards
+from hallmark.artifacts.folder import seal
+from hallmark.artifacts.release import Target
 from hallmark.cli.progress import Steps
 from hallmark.drift import profile as profiles
 from hallmark.drift.profile import Profile
-from hallmark.local.rehearsal import World
-from hallmark.local.traffic import Traffic
-from hallmark.registry import passport as passports
-from hallmark.registry.folder import digest_file, seal
+from hallmark.files import digest_file
 from hallmark.registry.store import Registry
-from hallmark.rollout.actuator import Actuator
-from hallmark.rollout.release import Target
+from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
+from tools import drill
+from tools.rehearsal import World
+from tools.traffic import Traffic
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
@@ -83,15 +84,15 @@ class Trained:
         """Make it version 1 of the registry of these settings, which is new; gives the version."""
         settings.prepared()
         shutil.copyfile(self.database, settings.state / "mlflow.db")
-        return Registry(settings).register(self.folder, passports.read(self.folder))
+        return Registry(settings).register(self.folder, model_cards.read(self.folder))
 
 
 @dataclass
 class Rehearsal:
-    """Version 1 of fraud, served on a cluster of one under clean requests; the shifted ones are to come."""
+    """Version 1 of fraud, served on a local cluster under clean requests; the shifted ones are to come."""
 
     world: World
-    actuator: Actuator
+    writer: InferenceServiceWriter
     traffic: Traffic
     shifted: list[bytes]
     shown: Steps
@@ -107,9 +108,9 @@ class Rehearsal:
             world.train = lambda report: trained.register(world.settings)  # type: ignore[method-assign]
         with (
             Steps(Console(file=io.StringIO())) as shown,
-            drill.prepared(world, shown, seed=seed) as (actuator, traffic, shifted),
+            drill.prepared(world, shown, seed=seed) as (writer, traffic, shifted),
         ):
-            yield cls(world, actuator, traffic, shifted, shown)
+            yield cls(world, writer, traffic, shifted, shown)
 
 
 def register(kind: str, settings: Settings, *, domain: str = NAME, good: int | str = 1) -> Target:
@@ -119,25 +120,25 @@ def register(kind: str, settings: Settings, *, domain: str = NAME, good: int | s
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / kind
         make(kind, source, folder)
-        version = registry.register(folder, passports.read(folder))
+        version = registry.register(folder, model_cards.read(folder))
     return Target.of(registry.resolve(domain, version))
 
 
 def make(kind: str, good: Path, folder: Path) -> str:
-    """Write the model folder of this kind, sealed and with its passport; gives the digest."""
+    """Write the model folder of this kind, sealed and with its model card; gives the digest."""
     shutil.copytree(good, folder, copy_function=shutil.copyfile)
     KINDS[kind](folder)
     digest = seal(folder)
-    passport = passports.Passport.model_validate_json((good / "passport.json").read_bytes())
+    model_card = model_cards.ModelCard.model_validate_json((good / "model_card.json").read_bytes())
     changed = {
         "model": digest,
         "features": digest_file(folder / "features.py"),
         "profile": digest_file(folder / "profile.json"),
         "created": datetime.now(UTC).replace(microsecond=0),
     }
-    text = passport.model_copy(update=changed).model_dump_json(indent=2) + "\n"
-    (folder / "passport.json").write_text(text, encoding="utf-8")
-    passports.read(folder)
+    text = model_card.model_copy(update=changed).model_dump_json(indent=2) + "\n"
+    (folder / "model_card.json").write_text(text, encoding="utf-8")
+    model_cards.read(folder)
     return digest
 
 

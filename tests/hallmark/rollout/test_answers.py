@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
+from hallmark.declaration.rollout import Costs, Labels, Shadow
 from hallmark.rollout import answers, sequential
 from hallmark.rollout.answers import Answers, Row, judged, parsed, spent
 from hallmark.rollout.evidence import Slice
-from hallmark.rollout.policy import Costs, Labels, Shadow
 from hallmark.settings import Settings
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

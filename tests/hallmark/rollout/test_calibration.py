@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from hallmark.declaration.rollout import Limits, Rollout, Shadow
 from hallmark.rollout.decision import OVERALL, Step, decide
 from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Scores, Seen, Slice
-from hallmark.rollout.policy import Limits, Rollout, Shadow
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts.bundle import read
+from hallmark.declaration import domain as domains
 from hallmark.features.wire import request
-from hallmark.registry.bundle import read
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from tests.hallmark.rollout import candidates
@@ -41,7 +41,7 @@ class Fraud:
 
 @pytest.fixture(scope="module")
 def fraud(tmp_path_factory: pytest.TempPathFactory, trained_fraud: candidates.Trained) -> Fraud:
-    from hallmark.training.model import columns
+    from hallmark.learners.model import columns
 
     folder = tmp_path_factory.mktemp("candidates")
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(folder / "state")})
@@ -148,5 +148,5 @@ def test_every_kind_is_another_version_with_papers_of_its_own(fraud: Fraud) -> N
     registry = Registry(fraud.settings)
     assert len({target.digest for target in targets.values()}) == len(candidates.KINDS)
     for target in targets.values():
-        assert registry.passport("fraud", target.version).model == target.digest
+        assert registry.model_card("fraud", target.version).model == target.digest
     assert candidates.register("good", fraud.settings) == targets["good"]

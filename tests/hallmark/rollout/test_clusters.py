@@ -1,4 +1,4 @@
-"""Which cluster is meant: kubeconfig, context, the cluster of one; and an unknown one is told with those that there are."""
+"""Which cluster is meant: kubeconfig, context, the local cluster; and an unknown one is told with those that there are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kubeconfig(path: Path, *contexts: str) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Kubectl's own kubeconfig has staging and production; no cluster of one is there."""
+    """Kubectl's own kubeconfig has staging and production; no local cluster is there."""
     own = kubeconfig(tmp_path / "own", "staging", "production")
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(own))
     return Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path / "state")})
@@ -93,7 +93,7 @@ def test_another_cluster_is_named_before_it_is_changed(settings: Settings, capsy
     connected(settings, None, "production")
     kubeconfig(settings.kubeconfig, "hallmark")
     connected(settings, None, changes=True)
-    assert capsys.readouterr().err == "", "the cluster of one, and what only reads, need no word"
+    assert capsys.readouterr().err == "", "the local cluster, and what only reads, need no word"
 
 
 def test_a_kubeconfig_that_is_not_there_is_said(settings: Settings, tmp_path: Path) -> None:

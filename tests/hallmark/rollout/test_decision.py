@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hallmark.declaration.rollout import Labels, Limits, Rollout, Shadow
 from hallmark.rollout.decision import OVERALL, Reason, Step, decide
 from hallmark.rollout.evidence import Cost, Counts, Evidence, Exposure, Progress, Scores, Seen, Slice
-from hallmark.rollout.policy import Labels, Limits, Rollout, Shadow
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 POLICY = Rollout(

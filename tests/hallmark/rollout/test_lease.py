@@ -21,10 +21,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hallmark.errors import Conflict, NotFound, Unavailable
-from hallmark.local.api import app as api_of_the_cluster
-from hallmark.local.store import Store
-from hallmark.rollout.actuator import Actuator
 from hallmark.rollout.lease import Fence, Lease
+from hallmark.rollout.writer import InferenceServiceWriter
+from local_cluster.api import app as api_of_the_cluster
+from local_cluster.store import Store
 from tests.web import serving
 
 NAMESPACE, NAME = "fraud", "hallmark-watch"
@@ -263,7 +263,7 @@ def _status(code: int, reason: str, message: str) -> Response:
 
 
 @contextmanager
-def actuator(app: Starlette) -> Iterator[Actuator]:
+def writer(app: Starlette) -> Iterator[InferenceServiceWriter]:
     from kubernetes import client
 
     with serving(app) as address:
@@ -271,11 +271,11 @@ def actuator(app: Starlette) -> Iterator[Actuator]:
         configuration.retries = 0
         configuration.api_key = {"authorization": f"Bearer {TOKEN}"}
         with client.ApiClient(configuration) as made:
-            yield Actuator(made)
+            yield InferenceServiceWriter(made)
             made.rest_client.pool_manager.clear()
 
 
-@pytest.fixture(params=["stand-in", "cluster of one"])
+@pytest.fixture(params=["stand-in", "local cluster"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Starlette]:
     if request.param == "stand-in":
         yield served(Leases())
@@ -287,11 +287,11 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Starlette]:
 
 
 class NoPods:
-    """The cluster of one runs none here."""
+    """The local cluster runs none here."""
 
 
 def test_eight_racers_over_http_have_one_winner_a_round(app: Starlette) -> None:
-    with actuator(app) as api:
+    with writer(app) as api:
         tokens = []
         for _ in range(10):
             leases = [Lease(api, NAMESPACE, NAME) for _ in range(8)]
@@ -321,7 +321,7 @@ def test_what_is_no_conflict_is_not_taken_for_one() -> None:
     async def broken(request: Request) -> Response:
         return _status(503, "ServiceUnavailable", "etcd is away")
 
-    with actuator(Starlette(routes=[Route("/{path:path}", broken, methods=["GET"])])) as api:
+    with writer(Starlette(routes=[Route("/{path:path}", broken, methods=["GET"])])) as api:
         lease = Lease(api, NAMESPACE, NAME)
         with pytest.raises(Unavailable):
             lease.acquire("one", 10)

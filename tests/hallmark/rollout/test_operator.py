@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
-from hallmark.rollout import release as releases
-from hallmark.rollout.actuator import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.record import Record
-from hallmark.rollout.release import Release
 from hallmark.rollout.timeline import Entry
+from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE
 from hallmark.settings import Settings
 from tests.hallmark.rollout.tiny import NAME, Clock, Cluster, Counters, Trainings, Versions, target
 
@@ -45,7 +45,7 @@ class World:
     def operator(self, *changes: str, fence: int = 1) -> Operator:
         return Operator(
             self.domain(*changes),
-            actuator=self.cluster,  # type: ignore[arg-type]
+            writer=self.cluster,  # type: ignore[arg-type]
             source=self.counters,
             registry=self.versions,  # type: ignore[arg-type]
             runner=self.trainings,

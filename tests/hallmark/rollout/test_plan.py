@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release, Target
 from hallmark.cli import app
 from hallmark.cli.serve import apply_all
-from hallmark.local import cluster
-from hallmark.rollout import release as releases
-from hallmark.rollout import steps
-from hallmark.rollout.actuator import Actuator, gets
+from hallmark.declaration import domain as domains
+from hallmark.rollout import operations
 from hallmark.rollout.plan import Planned
-from hallmark.rollout.release import Release, Target
+from hallmark.rollout.writer import InferenceServiceWriter, gets
 from hallmark.settings import Settings
+from local_cluster import cluster
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "local"))  # importmode=importlib puts no test folder on the path
 
@@ -39,10 +39,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def actuator(settings: Settings) -> Iterator[Actuator]:
+def writer(settings: Settings) -> Iterator[InferenceServiceWriter]:
     cluster.up(settings, port=0)
     try:
-        made = Actuator.connect(settings, kubeconfig=settings.kubeconfig)
+        made = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
         apply_all(made, settings)
         yield made
     finally:
@@ -62,57 +62,60 @@ def quiet(_: str) -> None:
     return
 
 
-def pasted(settings: Settings, actuator: Actuator, step: Callable[[Any], object]) -> str:
+def pasted(settings: Settings, writer: InferenceServiceWriter, step: Callable[[Any], object]) -> str:
     """Plan `step`, run what was printed in a shell, and give it."""
     lines: list[str] = []
     flags = ("--kubeconfig", str(settings.kubeconfig))
-    step(Planned(actuator.core.api_client, flags=flags, tell=lines.append))
+    step(Planned(writer.core.api_client, flags=flags, tell=lines.append))
     script = "\n".join(lines)
     done = subprocess.run(["bash", "-eu", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return script
 
 
-def settled(actuator: Actuator, percent: int) -> dict[str, Any]:
-    return actuator.wait(NAME, gets(percent), generation=0, seconds=60, what="it", moved=gets(percent))
+def settled(writer: InferenceServiceWriter, percent: int) -> dict[str, Any]:
+    return writer.wait(NAME, gets(percent), generation=0, seconds=60, what="it", moved=gets(percent))
 
 
 def test_a_pasted_plan_does_what_the_command_does(
-    settings: Settings, actuator: Actuator, targets: dict[int, Target]
+    settings: Settings, writer: InferenceServiceWriter, targets: dict[int, Target]
 ) -> None:
     domain = domains.load(NAME, settings)
     aside = settings.model_copy(update={"releases": settings.state / "aside"})
     given: dict[str, Any] = {"settings": aside, "note": quiet}
 
-    script = pasted(settings, actuator, lambda plan: steps.release(plan, domain, targets[1], percent=100, **given))
+    script = pasted(settings, writer, lambda plan: operations.release(plan, domain, targets[1], percent=100, **given))
     assert script.count("<<'EOF'") == 3, "namespace, ConfigMap and InferenceService"
-    first = settled(actuator, 100)
+    first = settled(writer, 100)
 
-    script = pasted(settings, actuator, lambda plan: steps.release(plan, domain, targets[2], percent=10, **given))
+    script = pasted(settings, writer, lambda plan: operations.release(plan, domain, targets[2], percent=10, **given))
     assert script.startswith("kubectl patch inferenceservice fraud -n fraud --type merge -p '{")
-    ten = settled(actuator, 10)
+    ten = settled(writer, 10)
     assert ten["metadata"]["generation"] == first["metadata"]["generation"] + 1
-    again = steps.release(actuator, domain, targets[2], percent=10, **given)
+    again = operations.release(writer, domain, targets[2], percent=10, **given)
     assert again["spec"] == ten["spec"] and again["metadata"]["generation"] == ten["metadata"]["generation"], (
         "the command finds nothing left to do"
     )
 
-    pasted(settings, actuator, lambda plan: steps.promote(plan, domain, **given))
-    whole = settled(actuator, 100)
+    pasted(settings, writer, lambda plan: operations.promote(plan, domain, **given))
+    whole = settled(writer, 100)
     assert "canaryTrafficPercent" not in whole["spec"]["predictor"]
     assert releases.read(NAME, settings) == Release(), "nothing was written"
 
 
 def test_the_command_prints_a_plan_and_changes_nothing(
-    settings: Settings, actuator: Actuator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings,
+    writer: InferenceServiceWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for key, value in settings.environment().items():
         monkeypatch.setenv(key, value)
-    before = actuator.all()
+    before = writer.all()
     releases.write(
         "pricing", Release(stable=Target(version=1, storageUri="s3://b/1", digest="sha256:" + "1" * 64)), settings
     )
     assert app.main(["apply", "pricing", "--mode", "Standard", "--dry-run"]) == 0
     told = capsys.readouterr()
     assert "serving.kserve.io/deploymentMode: Standard" in told.out and "nothing was changed" in told.err
-    assert actuator.all() == before
+    assert writer.all() == before

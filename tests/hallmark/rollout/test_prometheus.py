@@ -87,7 +87,7 @@ def test_a_vector_becomes_samples_and_what_is_no_number_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "came"),
+    ("answer", "status", "got"),
     [
         ({"status": "error", "errorType": "bad_data", "error": "parse error"}, 400, "400 bad_data: parse error"),
         ({"status": "error", "errorType": "execution", "error": "too many"}, 422, "422 execution: too many"),
@@ -104,10 +104,10 @@ def test_a_vector_becomes_samples_and_what_is_no_number_is_missing() -> None:
         ("1", 200, "no reason"),
     ],
 )
-def test_what_is_no_answer_is_unavailable_and_never_a_zero(answer: Any, status: int, came: str) -> None:
+def test_what_is_no_answer_is_unavailable_and_never_a_zero(answer: Any, status: int, got: str) -> None:
     with serving(Fake(answer, status).app) as url, pytest.raises(Unavailable, match="Prometheus does not") as caught:
         Prometheus.at(url).read("fraud", ["requests"])
-    assert came in caught.value.came
+    assert got in caught.value.got
 
 
 def test_remarks_on_the_query_are_not_taken_for_missing_data() -> None:
@@ -220,7 +220,7 @@ def test_the_real_one_says_what_was_scraped_and_what_a_local_scrape_says(real: t
 def test_the_real_one_says_what_is_wrong_with_a_query(real: tuple[str, Exporter]) -> None:
     with pytest.raises(Unavailable) as caught:
         Prometheus.at(real[0]).read("fraud", ["a("])
-    assert "400 bad_data" in caught.value.came and "parse error" in caught.value.came
+    assert "400 bad_data" in caught.value.got and "parse error" in caught.value.got
 
 
 def test_an_old_number_is_not_given_for_a_new_one(real: tuple[str, Exporter]) -> None:

@@ -13,21 +13,21 @@ from typing import Any
 
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Target
+from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict
-from hallmark.local import cluster
-from hallmark.local.traffic import Answer, Tally
 from hallmark.registry.store import Registry
-from hallmark.rollout import release as releases
-from hallmark.rollout import steps
-from hallmark.rollout.actuator import live_target, share
+from hallmark.rollout import operations
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.release import Target
 from hallmark.rollout.scrape import Scrape
 from hallmark.rollout.timeline import Entry
+from hallmark.rollout.writer import live_target, share
 from hallmark.training.runs_here import RunsHere
+from local_cluster import cluster
 from tests.hallmark.rollout import candidates
 from tests.hallmark.rollout.candidates import Rehearsal
+from tools.traffic import Answer, Tally
 
 NAME = "fraud"
 SECONDS = 10.0
@@ -49,8 +49,8 @@ class Stage(Rehearsal):
         domain = domains.overridden(self.world.domain, changes)
         return Operator(
             domain,
-            actuator=self.actuator,
-            source=Scrape(self.actuator, gateway=self._admin),
+            writer=self.writer,
+            source=Scrape(self.writer, gateway=self._admin),
             registry=Registry(self.world.settings),
             runner=RunsHere(self.world.settings),
             settings=self.world.settings,
@@ -59,10 +59,10 @@ class Stage(Rehearsal):
 
     def rest(self) -> None:
         """Version 1 is stable again, whatever the test before left."""
-        live = self.actuator.live(NAME)
+        live = self.writer.live(NAME)
         assert live is not None
         if share(live) is not None or live_target(live).version != 1:
-            steps.rollback(self.actuator, self.world.domain, settings=self.world.settings, note=lambda _: None)
+            operations.rollback(self.writer, self.world.domain, settings=self.world.settings, note=lambda _: None)
         assert releases.read(NAME, self.world.settings).stable is not None
 
     def _admin(self) -> str | None:
@@ -101,7 +101,7 @@ def roll(
 ) -> Ending:
     """Roll `target` out until it is promoted or rolled back; `kill` ends its process with -9 once it has traffic."""
     told: list[Entry] = []
-    operator = stage.operator(told, shadow=shadow, steps=steps)
+    operator = stage.operator(told, shadow=shadow, steps=operations)
     wanted = operator.domain.rollout.minimum_samples
     mark, enough = stage.traffic.mark(), 0.0
     operator.begin(target)
@@ -113,7 +113,7 @@ def roll(
             enough = time.monotonic()
         if kill and exposures and exposures[-1].canary.requests > 20:
             kill = False
-            pod = next(p for p in stage.actuator.pods(NAME) if p["metadata"]["labels"].get("endpoint") == "canary")
+            pod = next(p for p in stage.writer.pods(NAME) if p["metadata"]["labels"].get("endpoint") == "canary")
             os.kill(stage.world.process(pod["metadata"]["name"], "inference_services.runtime"), signal.SIGKILL)
         if told and told[-1].kind in ("promote", "rollback"):
             break
@@ -132,7 +132,7 @@ def test_a_good_candidate_is_promoted_without_a_hand(stage: Stage) -> None:
     ending = roll(stage, candidates.register("good", stage.world.settings), shadow=True)
     assert ending.kinds == ["shadow", "canary", "canary", "promote"], ending.last.text
     assert not failed(ending)
-    live = stage.actuator.live(NAME)
+    live = stage.writer.live(NAME)
     assert live is not None and share(live) is None
     assert live_target(live).version == ending.last.version
     champion = Registry(stage.world.settings).resolve(NAME, "champion").version
@@ -161,7 +161,7 @@ def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_a
     assert not failed(ending)
     tally = Tally.of(ending.answers)
     per_try = stage.world.domain.serving.timeout.total_seconds()
-    # To 100 ms it is held beside nothing else: tests/hallmark/local/test_counts.py. A busy machine is slow without a candidate too.
+    # To 100 ms it is held beside nothing else: tests/local_cluster/test_counts.py. A busy machine is slow without a candidate too.
     assert tally.p99_ms <= per_try * 1000 + 500 + usual.p99_ms
 
 
@@ -176,12 +176,12 @@ def test_a_candidate_that_is_killed_is_rolled_back(stage: Stage) -> None:
 def test_of_four_who_change_the_same_release_one_wins_a_hundred_times(stage: Stage) -> None:
     stage.rest()
     for at in range(100):
-        live = stage.actuator.live(NAME)
+        live = stage.writer.live(NAME)
         assert live is not None
 
         def race(racer: int, live: dict[str, Any] = live, at: int = at) -> str:
             try:
-                stage.actuator.note(live, {"hallmark.dev/race": f"{at}-{racer}"})
+                stage.writer.note(live, {"hallmark.dev/race": f"{at}-{racer}"})
             except Conflict:
                 return "lost"
             return "won"

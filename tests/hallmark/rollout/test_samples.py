@@ -74,7 +74,7 @@ def test_it_reads_what_the_official_parser_reads(lines: list[str], names: set[st
 def test_a_broken_line_of_a_name_that_is_asked_for_is_an_error_that_shows_it(broken: str) -> None:
     with pytest.raises(Unavailable, match="cannot be read") as caught:
         parse(f"fine 1\n{broken}\n", ["requests"])
-    assert broken[:20] in caught.value.came.replace("\\\\", "\\")
+    assert broken[:20] in caught.value.got.replace("\\\\", "\\")
     assert parse(f"fine 1\n{broken}\n", ["fine"]) == [Sample("fine", {}, 1)]
 
 

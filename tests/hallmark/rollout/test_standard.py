@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from hallmark import domain as domains
+from hallmark import object_labels
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release, Target
 from hallmark.cli import app
+from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, ModelRefused, Refused
 from hallmark.render import inferenceservice
-from hallmark.rollout import marks, standard, steps
-from hallmark.rollout import release as releases
-from hallmark.rollout.actuator import Actuator, gets, live_target, predictor_status, ready, share, variants
+from hallmark.rollout import operations, standard
 from hallmark.rollout.monitors import Monitors, unknown
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.plan import Planned
-from hallmark.rollout.release import Release, Target
+from hallmark.rollout.writer import InferenceServiceWriter, gets, live_target, predictor_status, ready, share, variants
 from hallmark.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
@@ -53,7 +54,7 @@ def client(url: str) -> Any:
 @dataclass
 class World:
     kserve: KServe
-    actuator: Actuator
+    writer: InferenceServiceWriter
     settings: Settings
 
     def __post_init__(self) -> None:
@@ -61,17 +62,17 @@ class World:
 
     def release(self, version: int, percent: int, **options: Any) -> dict[str, Any]:
         given = {"settings": self.settings, "note": quiet, "seconds": 10.0, "mode": "Standard", **options}
-        return steps.release(self.actuator, self.domain, target(version), percent=percent, **given)
+        return operations.release(self.writer, self.domain, target(version), percent=percent, **given)
 
     def promote(self) -> Target:
-        return steps.promote(self.actuator, self.domain, settings=self.settings, note=quiet, seconds=10)
+        return operations.promote(self.writer, self.domain, settings=self.settings, note=quiet, seconds=10)
 
     def rollback(self) -> Target | None:
-        return steps.rollback(self.actuator, self.domain, settings=self.settings, note=quiet, seconds=10)
+        return operations.rollback(self.writer, self.domain, settings=self.settings, note=quiet, seconds=10)
 
     @property
     def live(self) -> dict[str, Any]:
-        found = self.actuator.live(NAME)
+        found = self.writer.live(NAME)
         assert found is not None
         return found
 
@@ -82,11 +83,11 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr("hallmark.rollout.actuator._POLL", 0.02)
+    monkeypatch.setattr("hallmark.rollout.writer._POLL", 0.02)
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(tmp_path)})
     with KServe() as kserve:
         connected = client(kserve.url)
-        yield World(kserve, Actuator(connected), settings)
+        yield World(kserve, InferenceServiceWriter(connected), settings)
         connected.rest_client.pool_manager.clear()
         connected.close()
 
@@ -123,7 +124,7 @@ def test_the_status_is_read_as_it_is_in_knative_mode(stable: World) -> None:
         "fraud-v2-predictor",
     )
     assert variants(live) == {"fraud-predictor": "stable", "fraud-v2-predictor": "canary"}
-    assert set(Monitors(stable.actuator, NAME).pods()) == set(variants(live))
+    assert set(Monitors(stable.writer, NAME).pods()) == set(variants(live))
     whole = stable.release(2, 100)
     assert predictor_status(whole)["latestRolledoutRevision"] == "fraud-v2-predictor"
 
@@ -132,7 +133,10 @@ def test_pods_say_what_they_are_and_are_not_made_anew_for_it(stable: World) -> N
     stable.release(2, 50)
 
     def told() -> dict[str, str]:
-        return {marks.revision_of(pod): pod["metadata"]["labels"].get("endpoint", "") for pod in stable.kserve.pods()}
+        return {
+            object_labels.revision_of(pod): pod["metadata"]["labels"].get("endpoint", "")
+            for pod in stable.kserve.pods()
+        }
 
     assert told() == {"fraud-predictor": "stable", "fraud-v2-predictor": "canary"}
     uid = stable.kserve.deployments["fraud-v2-predictor"]["uid"]
@@ -214,14 +218,14 @@ def test_a_model_that_does_not_load_is_told_from_its_pods(stable: World) -> None
 
 def test_two_hands_at_once_and_one_wins(stable: World) -> None:
     live = stable.live
-    stable.actuator.shift(live, percent=10, target=target(2))
+    stable.writer.shift(live, percent=10, target=target(2))
     with pytest.raises(Conflict):
-        stable.actuator.shift(live, percent=10, target=target(3))
+        stable.writer.shift(live, percent=10, target=target(3))
 
 
 def test_shadow_is_refused_where_nothing_mirrors(stable: World) -> None:
     with pytest.raises(Refused, match="mirrors"):
-        stable.release(2, 0, notes={marks.SHADOW: "100"})
+        stable.release(2, 0, notes={object_labels.SHADOW: "100"})
     assert share(stable.live) is None
 
 
@@ -249,13 +253,13 @@ def test_apply_keeps_the_rollout_and_the_name_that_a_promotion_gave(stable: Worl
     stable.release(2, 50)
     (_, service) = inferenceservice.objects(stable.domain, Release(stable=target(1)), "Standard")
     service["spec"]["predictor"]["maxReplicas"] = 9
-    assert stable.actuator.apply(service) == "kept"
+    assert stable.writer.apply(service) == "kept"
     assert share(stable.live) == 50 and stable.live["spec"]["predictor"]["maxReplicas"] == 9
     stable.promote()
     (_, service) = inferenceservice.objects(stable.domain, Release(stable=target(2)), "Standard")
-    assert stable.actuator.apply(service) == "configured", "maxReplicas is the declaration's again"
+    assert stable.writer.apply(service) == "configured", "maxReplicas is the declaration's again"
     assert stable.live["spec"]["predictor"]["name"] == "v2"
-    assert stable.actuator.apply(service) == "unchanged"
+    assert stable.writer.apply(service) == "unchanged"
 
 
 def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
@@ -263,7 +267,7 @@ def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
     before, version = releases.read(NAME, stable.settings), stable.live["metadata"]["resourceVersion"]
     aside = stable.settings.model_copy(update={"releases": stable.settings.releases / "aside"})
     said: dict[str, list[str]] = {}
-    for step in (steps.promote, steps.rollback):
+    for step in (operations.promote, operations.rollback):
         lines = said.setdefault(step.__name__, [])
         plan = Planned(client(stable.kserve.url), flags=("--context", "eks"), tell=lines.append)
         releases.write(NAME, before, aside)
@@ -325,7 +329,7 @@ def test_the_watch_decides_in_standard_mode_too(stable: World, failing: float, e
     changes = ["rollout.dwell=2s", "rollout.minimum_samples=100", "rollout.limits.negligible=0.02"]
     operator = Operator(
         domains.overridden(stable.domain, changes),
-        actuator=stable.actuator,
+        writer=stable.writer,
         source=counters,
         registry=Versions(),  # type: ignore[arg-type]
         runner=Trainings(),
@@ -364,8 +368,8 @@ def test_a_monitor_that_waits_for_its_model_says_so() -> None:
 # Knative mode on a real KServe: its status counts another object's generations.
 
 
-class Real(Actuator):
-    """An actuator whose live object is what `told` gives, one after the other."""
+class Real(InferenceServiceWriter):
+    """An writer whose live object is what `told` gives, one after the other."""
 
     def __init__(self, told: list[dict[str, Any]]) -> None:
         super().__init__(client("http://127.0.0.1:1"))
@@ -386,15 +390,15 @@ def knative(created: str, percent: int) -> dict[str, Any]:
     }
     conditions = [{"type": "Ready", "status": "True"}]
     status = {"observedGeneration": 2, "conditions": conditions, "components": {"predictor": component}}
-    meta = {"name": NAME, "namespace": NAME, "generation": 9, "annotations": {marks.MODE: "Knative"}}
+    meta = {"name": NAME, "namespace": NAME, "generation": 9, "annotations": {object_labels.MODE: "Knative"}}
     return {"metadata": meta, "spec": {"predictor": {"canaryTrafficPercent": percent}}, "status": status}
 
 
 def test_a_status_that_counts_the_knative_services_generations_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hallmark.rollout.actuator._POLL", 0.01)
+    monkeypatch.setattr("hallmark.rollout.writer._POLL", 0.01)
     moved: Callable[[dict[str, Any]], bool] = lambda live: predictor_status(live)["latestCreatedRevision"] == "two"  # noqa: E731
-    actuator = Real([knative("one", 100), knative("one", 100), knative("two", 100)])
-    live = actuator.wait(NAME, gets(100), generation=9, seconds=5, what="it", moved=moved)
+    writer = Real([knative("one", 100), knative("one", 100), knative("two", 100)])
+    live = writer.wait(NAME, gets(100), generation=9, seconds=5, what="it", moved=moved)
     assert predictor_status(live)["latestCreatedRevision"] == "two", "the old revision's 100% are not the new one's"
 
 
@@ -403,8 +407,8 @@ def test_a_status_that_is_written_meanwhile_is_nobodys_change(stable: World) -> 
     live = stable.live
     with stable.kserve.lock:
         stable.kserve._stamp(stable.kserve.objects[NAME])
-    stable.actuator.note(live, {"hallmark.dev/a": "1"})
+    stable.writer.note(live, {"hallmark.dev/a": "1"})
     assert stable.live["metadata"]["annotations"]["hallmark.dev/a"] == "1"
     with pytest.raises(Conflict):
-        stable.actuator.note(live, {"hallmark.dev/a": "2"})
+        stable.writer.note(live, {"hallmark.dev/a": "2"})
     assert stable.live["metadata"]["annotations"]["hallmark.dev/a"] == "1"

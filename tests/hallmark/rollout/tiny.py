@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hallmark.artifacts.release import Target
 from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.render.inferenceservice import model_of
-from hallmark.rollout.release import Target
 from hallmark.rollout.samples import Sample
 from hallmark.training.submit import Request, Run
 
@@ -36,7 +36,7 @@ class Clock:
 
 @dataclass
 class Cluster:
-    """Stands in for `Actuator`. A new model gets a revision that is ready at once; `refused` says why it never is."""
+    """Stands in for `InferenceServiceWriter`. A new model gets a revision that is ready at once; `refused` says why it never is."""
 
     verdicts: dict[str, Json] = field(default_factory=dict)
     answers: dict[str, list[Json]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Cluster:
             "spec": {"predictor": {**model_of(target(1)), "canaryTrafficPercent": None}},
         }
 
-    # As Actuator has them.
+    # As InferenceServiceWriter has them.
 
     def live(self, name: str) -> Json | None:
         found = copy.deepcopy(self.object)

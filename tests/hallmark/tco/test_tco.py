@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from hallmark import domain as domains
 from hallmark.cli.app import app
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
 from hallmark.tco import environment as environments

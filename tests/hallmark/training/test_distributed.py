@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound, TimedOut, Unavailable
 from hallmark.settings import Settings
 from hallmark.training import distributed_job, distributed_store, pods
@@ -252,7 +252,7 @@ def test_a_job_that_fails_says_why_and_is_not_in_the_way_of_the_next(
     api.story = [[], story]
     with pytest.raises(kind) as caught:
         jobs.run(declared_job(spread), limit=LIMIT, done=lambda: True)
-    assert type(caught.value) is kind and said in caught.value.came
+    assert type(caught.value) is kind and said in caught.value.got
     assert api.jobs == {}
 
 
@@ -286,13 +286,13 @@ def test_where_trainer_is_not_installed_it_is_said(api: Fake, jobs: TrainJobs, s
     jobs._of["plural"] = "trainjob"
     with pytest.raises(NotFound, match="cannot be created") as caught:
         jobs.run(declared_job(spread), limit=LIMIT, done=lambda: True)
-    assert "Kubeflow Trainer is installed" in caught.value.do
+    assert "Kubeflow Trainer is installed" in caught.value.fix
 
 
 def test_the_whole_step_trains_once_and_finds_its_model_again(
     api: Fake, jobs: TrainJobs, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step as on a cluster, but for what its pods do: they leave the model that one process has trained."""
+    """The step as on a cluster, but for what its pods fix: they leave the model that one process has trained."""
     from hallmark.training import distributed
 
     monkeypatch.setenv("HALLMARK_ROOT", str(TOY))

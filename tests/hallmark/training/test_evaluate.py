@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts.evaluation import Evaluation
+from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError, ModelRefused
 from hallmark.training import metrics
-from hallmark.training.evaluate import POINTS, Evaluation, curves, digest, evaluate
+from hallmark.training.evaluate import POINTS, curves, digest, evaluate
 
 FRAUD = domains.load("fraud")
 LISTING = domains.load("listing")

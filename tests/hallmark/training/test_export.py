@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from hallmark import domain as domains
+from hallmark.artifacts import folder as folders
+from hallmark.declaration import domain as domains
 from hallmark.drift.profile import Profile
 from hallmark.errors import Conflict, ModelRefused
-from hallmark.registry import folder as folders
-from hallmark.training import onnx_model
+from hallmark.learners import onnx_model
+from hallmark.learners.model import columns, examples
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import Part, export, score_folder
-from hallmark.training.model import columns, examples
 from hallmark.training.split import split
 
 ROOT = Path(__file__).resolve().parents[3]

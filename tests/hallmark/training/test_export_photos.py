@@ -7,15 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts import bundle
+from hallmark.artifacts import folder as folders
+from hallmark.artifacts.evaluation import Parity
+from hallmark.declaration import domain as domains
 from hallmark.drift import embedding
 from hallmark.drift.profile import Profile
 from hallmark.features import image
-from hallmark.registry import bundle
-from hallmark.registry import folder as folders
+from hallmark.learners.model import Trained, examples
 from hallmark.training.evaluate import evaluate
-from hallmark.training.export import Parity, export, score_folder
-from hallmark.training.model import Trained, examples
+from hallmark.training.export import export, score_folder
 from hallmark.training.split import Split, split
 
 pytestmark = pytest.mark.slow

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from hallmark.domain import Gate, Slices
+from hallmark.artifacts.evaluation import Evaluation, Slice
+from hallmark.declaration.domain import Gate, Slices
 from hallmark.errors import GateRefused
-from hallmark.training.evaluate import Evaluation, Slice
 from hallmark.training.gate import decide
 
 GATE = Gate(

@@ -211,21 +211,21 @@ def test_what_is_wrong_is_said(kubeflow: Fake, url: str, versions: Versions, tmp
     token.write_text("expired")
     with pytest.raises(Unavailable) as caught:
         runner.submit(request())
-    assert "401 without JSON: Jwt verification fails" in caught.value.came
+    assert "401 without JSON: Jwt verification fails" in caught.value.got
     token.write_text("secret")
     with pytest.raises(Refused, match="refused a call") as refused:
         runner.submit(request(domain="search"))
-    assert "403: PermissionDenied: not authorized in namespace search" in refused.value.came
+    assert "403: PermissionDenied: not authorized in namespace search" in refused.value.got
     with pytest.raises(NotFound) as missing:
         runner.submit(request(domain="listing"))
-    assert "Pipeline listing-training not found" in missing.value.came
+    assert "Pipeline listing-training not found" in missing.value.got
     kubeflow.pipelines["listing-training"] = []
     with pytest.raises(NotFound, match="has no version"):
         runner.submit(request(domain="listing"))
     kubeflow.parameters = {"as_of"}
     with pytest.raises(HallmarkError) as unknown:
         runner.submit(request())
-    assert "400: InvalidInputError: pipeline has no parameter" in unknown.value.came
+    assert "400: InvalidInputError: pipeline has no parameter" in unknown.value.got
     assert kubeflow.runs == []
 
 

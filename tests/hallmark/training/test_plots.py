@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hallmark.artifacts.evaluation import Confusion, Evaluation, Slice
 from hallmark.training import metrics
-from hallmark.training.evaluate import Confusion, Evaluation, Slice, curves
+from hallmark.training.evaluate import curves
 from hallmark.training.plots import html, png
 
 

@@ -14,20 +14,20 @@ import onnx
 import pandas as pd
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts import folder as folders
+from hallmark.artifacts.precision import Precision, Speed
 from hallmark.cli import main
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import ModelRefused
-from hallmark.registry import folder as folders
+from hallmark.learners.model import examples
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import precision, run
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import export, score_folder
 from hallmark.training.journal import Event
-from hallmark.training.model import examples
-from hallmark.training.precision import INT8, Precision
-from hallmark.training.race import Speed
+from hallmark.training.precision import INT8
 from hallmark.training.run import Outcome
 from hallmark.training.split import split
 
@@ -254,22 +254,22 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return said
 
 
-def test_a_training_ships_int8_its_passport_says_so_and_the_next_one_repeats_it(
+def test_a_training_ships_int8_its_model_card_says_so_and_the_next_one_repeats_it(
     ran: Ran, parts: Parts, folder: Path, tmp_path: Path, cli: CLI
 ) -> None:
     made, outcome, ends = ran
-    passport = Registry(made.settings).passport("shapes", 1)
-    assert passport.precision == outcome.precision
-    measured = passport.precision.measured
-    assert passport.precision.kept == "int8" and measured is not None
+    model_card = Registry(made.settings).model_card("shapes", 1)
+    assert model_card.precision == outcome.precision
+    measured = model_card.precision.measured
+    assert model_card.precision.kept == "int8" and measured is not None
     assert measured.speed_up >= precision.SPEED_UP and measured.milliseconds.processor
-    assert passport.metrics["top1"] == measured.int8  # of what ships, not of what it was made of
-    assert outcome.evaluation.metrics == passport.metrics
-    assert passport.parity.max_abs_difference <= passport.parity.tolerance
+    assert model_card.metrics["top1"] == measured.int8  # of what ships, not of what it was made of
+    assert outcome.evaluation.metrics == model_card.metrics
+    assert model_card.parity.max_abs_difference <= model_card.parity.tolerance
     assert ends["quantize"].note == outcome.precision.line
 
     assert cli(made, "versions", "shapes")[0]["precision"] == "int8"
-    assert Precision.model_validate(cli(made, "passport", "shapes", "1")["precision"]) == outcome.precision
+    assert Precision.model_validate(cli(made, "model_card", "shapes", "1")["precision"]) == outcome.precision
 
     parts.choose(folder)  # in this process, where another wins the race by another time
     assert parts.ship(folder, tmp_path / "model") == outcome.digest
@@ -291,5 +291,5 @@ def test_a_changed_declaration_makes_the_choice_anew(ran: Ran) -> None:
         file.write_text(before)
     assert {name for name, event in ends.items() if event.state == "reused"} == {"load", "validate", "split", "train"}
     assert strict.precision.kept == "fp32" and strict.digest != first.digest
-    assert Registry(made.settings).passport("shapes", 2).metrics["top1"] > first.evaluation.metrics["top1"]
+    assert Registry(made.settings).model_card("shapes", 2).metrics["top1"] > first.evaluation.metrics["top1"]
     assert [row.precision for row in Registry(made.settings).versions("shapes")] == ["fp32", "int8"]

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
-from hallmark.training import onnx_model
-from hallmark.training.model import Examples
+from hallmark.learners import onnx_model
+from hallmark.learners.model import Examples
 from hallmark.training.quantize import quantize
 
 RANDOM = np.random.default_rng(0)
@@ -97,11 +97,11 @@ def test_a_booster_has_nothing_to_quantize(tmp_path: Path) -> None:
     booster.export(tmp_path / "fp32.onnx")
     with pytest.raises(ModelRefused, match="nothing to quantize") as refused:
         quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", rows.inputs)
-    assert "TreeEnsemble" in refused.value.came
+    assert "TreeEnsemble" in refused.value.got
     assert not (tmp_path / "int8.onnx").exists()
 
 
 def test_what_onnx_runtime_cannot_quantize_says_why(cnn: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="ONNX Runtime cannot quantize it") as refused:
         quantize(cnn, tmp_path / "int8.onnx", INPUTS[:, :, :4])  # of another size than the model takes
-    assert "Got: 4 Expected: 8" in refused.value.came
+    assert "Got: 4 Expected: 8" in refused.value.got

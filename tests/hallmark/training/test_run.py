@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from hallmark.artifacts.folder import verify
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, NotFound, TimedOut
-from hallmark.registry.folder import verify
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
 from hallmark.training import process, run
@@ -83,11 +83,11 @@ def test_the_train_step_says_how_far_it_is(trained: Trained) -> None:
     assert progress[-1].note.startswith("loss ")
 
 
-def test_the_passport_says_where_the_version_comes_from(trained: Trained) -> None:
+def test_the_model_card_says_where_the_version_comes_from(trained: Trained) -> None:
     settings, outcome, _ = trained
-    passport = Registry(settings).passport("toy", 1)
-    assert (passport.domain, passport.model) == ("toy", outcome.digest)
-    assert passport.request.model_dump() == {
+    model_card = Registry(settings).model_card("toy", 1)
+    assert (model_card.domain, model_card.model) == ("toy", outcome.digest)
+    assert model_card.request.model_dump() == {
         "origin": "synthetic",
         "as_of": "2026-11-01T00:00:00+00:00",
         "seed": 7,
@@ -95,18 +95,18 @@ def test_the_passport_says_where_the_version_comes_from(trained: Trained) -> Non
         "options": {},
         "correlation": "",
     }
-    assert passport.data.rows == 1000
-    assert passport.data.first is not None
-    assert passport.data.last is not None
+    assert model_card.data.rows == 1000
+    assert model_card.data.first is not None
+    assert model_card.data.last is not None
     # A label is final a day later, so the window of 10 days ends a day before.
-    assert passport.data.first.isoformat() >= "2026-10-21"
-    assert passport.data.last.isoformat() <= "2026-10-31"
-    assert passport.decision == outcome.decision
-    assert passport.metrics == outcome.evaluation.metrics
-    assert {part.value for part in passport.slices} == {"x", "y"}
-    assert passport.champion is None
-    assert passport.parity.max_abs_difference <= passport.parity.tolerance
-    assert {"kfp", "mlflow", "numpy"} <= set(passport.libraries)
+    assert model_card.data.first.isoformat() >= "2026-10-21"
+    assert model_card.data.last.isoformat() <= "2026-10-31"
+    assert model_card.decision == outcome.decision
+    assert model_card.metrics == outcome.evaluation.metrics
+    assert {part.value for part in model_card.slices} == {"x", "y"}
+    assert model_card.champion is None
+    assert model_card.parity.max_abs_difference <= model_card.parity.tolerance
+    assert {"kfp", "mlflow", "numpy"} <= set(model_card.libraries)
 
 
 def test_kubeflow_artifacts_and_a_log_a_step_are_kept(trained: Trained) -> None:
@@ -161,8 +161,8 @@ def test_an_error_nobody_foresaw_is_told_with_its_step_and_its_log(trained: Trai
     settings = trained[0]
     with pytest.raises(HallmarkError, match="step train broke") as caught:
         train(settings, options={"fail": "the loss went to infinity"})
-    assert "ValueError: the loss went to infinity" in caught.value.came
-    log = Path(caught.value.do.removeprefix("the whole log is ").partition(";")[0])
+    assert "ValueError: the loss went to infinity" in caught.value.got
+    log = Path(caught.value.fix.removeprefix("the whole log is ").partition(";")[0])
     assert "Traceback" in log.read_text()
 
 
@@ -209,7 +209,7 @@ def test_a_candidate_that_does_not_pass_is_not_registered(trained: Trained, tmp_
     assert outcome.digest is None
     assert outcome.refusal is not None
     assert outcome.refusal.exit_code == 3
-    assert "0.9999" in outcome.refusal.came
+    assert "0.9999" in outcome.refusal.got
     assert {done.state for done in again.steps} == {"reused"}
     assert again.refusal is not None
     assert len(Registry(settings).versions("toy")) == 1
@@ -224,8 +224,8 @@ def test_a_candidate_is_compared_with_the_champion_of_now(trained: Trained) -> N
     assert outcome.champion is not None
     assert (outcome.champion.version, outcome.champion.digest) == (1, first.digest)
     assert outcome.version == 2
-    passport = Registry(settings).passport("toy", 2)
-    assert passport.champion == outcome.champion
+    model_card = Registry(settings).model_card("toy", 2)
+    assert model_card.champion == outcome.champion
     released = Registry(settings).resolve("toy", 2)
     assert released.path is not None
     assert verify(released.path) == outcome.digest
@@ -315,7 +315,7 @@ def fails_cleanly_and_works_again(settings: Settings, full: Any) -> None:
     large: dict[str, Any] = {"window": "200d", "options": {"fail": "far enough"}}
     with full(settings), pytest.raises(HallmarkError, match="the disk is full") as caught:
         train(settings, **large)
-    assert "make room" in caught.value.do
+    assert "make room" in caught.value.fix
     assert not list((settings.runs / "cache").glob("entries/*"))
     assert not list((settings.runs / "cache").glob("drafts/*"))
     events: list[Event] = []
@@ -350,7 +350,7 @@ def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
 
         with pytest.raises(HallmarkError, match=f"step {step} broke") as caught:
             run.train("toy", settings=fresh, as_of=DAY, report=kill)
-        assert "it was killed" in caught.value.came
+        assert "it was killed" in caught.value.got
         reused = {name for name, state in ends(events).items() if state == "reused"}
         # The step killed last time, and the ones never reached before it, run; what had finished is reused.
         assert reused >= set(STEPS[: max(number - 1, 0)])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hallmark.errors import Conflict, DeclarationError
-from hallmark.local.leash import identity
+from hallmark.leash import identity
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import runs_here
@@ -108,7 +108,7 @@ def test_fault_19_a_hundred_reports_from_four_processes_are_one_training_that_ou
         time.sleep(0.1)
 
     registry = Registry(settings)
-    assert registry.passport("toy", 1).request.correlation == FIRST
+    assert registry.model_card("toy", 1).request.correlation == FIRST
     assert registry.correlated("toy", FIRST) == 1
     # Another drift asks for the same: the same model, which then is an answer to both.
     again = runner.submit(request("toy-1-other", correlation=SECOND))
@@ -118,7 +118,7 @@ def test_fault_19_a_hundred_reports_from_four_processes_are_one_training_that_ou
     assert row.correlations == (FIRST, SECOND)
     assert registry.correlated("toy", SECOND) == 1
     assert registry.correlated("toy", "c" * 32) is None
-    assert registry.passport("toy", 1).request.correlation == FIRST
+    assert registry.model_card("toy", 1).request.correlation == FIRST
 
 
 def test_a_refusal_of_the_gate_and_of_the_contract_are_told_with_their_reasons(settings: Settings) -> None:

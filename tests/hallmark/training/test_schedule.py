@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hallmark import domain as domains
-from hallmark.domain import Domain
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, HallmarkError, Unavailable
 from hallmark.remote import Remote
 from hallmark.settings import Settings

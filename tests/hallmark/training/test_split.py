@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hallmark import domain as domains
+from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError
+from hallmark.learners.model import columns, examples
 from hallmark.training import leakage
-from hallmark.training.model import columns, examples
 from hallmark.training.split import Split, place, split
 
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hallmark import domain as domains
+from hallmark.artifacts.evaluation import Evaluation
+from hallmark.artifacts.folder import verify
+from hallmark.artifacts.model_card import Facts, Judgement
+from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, ModelRefused
-from hallmark.registry.folder import verify
-from hallmark.registry.passport import Facts, Judgement
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
 from hallmark.training import steps
-from hallmark.training.evaluate import Evaluation
 from hallmark.training.journal import Event, Failure, Journal
 from hallmark.training.step import all_uses
 
@@ -78,7 +78,7 @@ def test_the_steps_run_as_plain_functions_where_there_is_no_journal(root: Path, 
     versions = [steps.register("toy", **given, **named) for _ in range(2)]  # type: ignore[arg-type]
     assert versions == [1, 1]
     registry = Registry(Settings.load())
-    assert registry.passport("toy", 1).request.options == {"epochs": 3}
+    assert registry.model_card("toy", 1).request.options == {"epochs": 3}
     assert not (root / ".hallmark" / "runs").exists()
 
     registry.alias("toy", CHAMPION, 1)
@@ -150,7 +150,7 @@ def test_a_window_ends_where_labels_are_final(root: Path) -> None:
 
 
 def test_errors_keep_their_kind_and_parts_on_their_way_out_of_a_process(tmp_path: Path) -> None:
-    error = ModelRefused("no", expected="a", came="b", do="c")
+    error = ModelRefused("no", expected="a", got="b", fix="c")
     back = Failure.model_validate_json(Failure.of(error).model_dump_json()).error()
     assert isinstance(back, ModelRefused)
     assert str(back) == str(error)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from hallmark.artifacts import folder as folders
 from hallmark.drift import profile
-from hallmark.registry import folder as folders
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from sidecar import event
 
-from hallmark.domain import Drift
+from hallmark.artifacts.folder import Signature
+from hallmark.declaration.domain import Drift
 from hallmark.drift import profile
 from hallmark.features import image
-from hallmark.features.fields import Field
-from hallmark.registry.folder import Output, Signature
+from hallmark.features.fields import Field, Output
 from inference_services.drift_monitor import events
 from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference

@@ -276,7 +276,7 @@ def test_sigterm_ends_it_cleanly_and_its_windows_outlive_it(start: Start, tmp_pa
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"digest": 1}', '{"digest":"D","variants":{"a":[]},"ids":7}'])
 def test_a_broken_state_file_is_left_alone(start: Start, tmp_path: Path, sealed: Path, text: str) -> None:
-    from hallmark.registry import folder as folders
+    from hallmark.artifacts import folder as folders
 
     path = tmp_path / "windows.json"
     path.write_text(text.replace('"D"', json.dumps(folders.verify(sealed))), encoding="utf-8")

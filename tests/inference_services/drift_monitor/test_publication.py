@@ -17,10 +17,10 @@ import httpx
 import pytest
 from sidecar import ROOT, Sidecar, draw, events, exchange, free_port
 
+from hallmark.artifacts import bundle, publication
+from hallmark.artifacts import folder as folders
 from hallmark.drift import profile
 from hallmark.errors import ModelRefused
-from hallmark.registry import bundle, publication
-from hallmark.registry import folder as folders
 from inference_services.drift_monitor import reference
 from inference_services.runtime.__main__ import workload
 

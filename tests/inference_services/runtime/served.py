@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from hallmark.features.fields import Field
-from hallmark.registry.folder import Output, Signature, seal
+from hallmark.artifacts.folder import Signature, seal
+from hallmark.features.fields import Field, Output
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,7 +55,7 @@ def encode(columns):
 PHOTO_SERVING = """
 import numpy as np
 
-from hallmark.registry.folder import Output
+from hallmark.artifacts.folder import Output
 
 OUTPUTS = (Output(name="label", datatype="BYTES"), Output(name="confidence", datatype="FP32", minimum=0, maximum=1))
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from served import ROOT, Server, linear, orders_folder
 
+from hallmark.artifacts import bundle
+from hallmark.artifacts.folder import seal, verify
 from hallmark.errors import ModelRefused
-from hallmark.registry import bundle
-from hallmark.registry.folder import seal, verify
 from inference_services.runtime.model import Model
 
 
 def mutate(folder: Path, rng: random.Random) -> str:
     """Flip a bit of a file, cut it, or swap it with another's content; says which."""
-    files = sorted(path for path in folder.iterdir() if path.name != "passport.json")
+    files = sorted(path for path in folder.iterdir() if path.name != "model_card.json")
     path = rng.choice(files)
     data = bytearray(path.read_bytes())
     kind = rng.choice(("flip", "cut", "swap"))

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from served import Server, free_port, jpeg, order_inputs
 
-from hallmark.registry import bundle
+from hallmark.artifacts import bundle
 from inference_services.capture.queue import DROPS, Capture, Exchange, Limits, Origin
 from inference_services.protocol import pb
 from inference_services.protocol.v2 import request_text, response_text

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from served import ROOT, Server, jpeg, linear, write_folder
 
-from hallmark import domain
-from hallmark.registry.folder import Output
+from hallmark.declaration import domain
+from hallmark.features.fields import Output
 from hallmark.settings import Settings
 
 LABELS = tuple(f"label {at:02d}" for at in range(17))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from served import ORDER_FEATURES, ORDER_FIELDS, Server, jpeg, linear, order_inputs, write_folder
 
-from hallmark.registry.folder import Output
+from hallmark.features.fields import Output
 
 _SLOW = ORDER_FEATURES.replace("import numpy as np\n", "import time\n\nimport numpy as np\n").replace(
     "    first =", "    time.sleep(0.01)\n    first ="

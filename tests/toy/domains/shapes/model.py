@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.registry.folder import Output
-from hallmark.training.model import Examples, Progress
+from hallmark.features.fields import Output
+from hallmark.learners.model import Examples, Progress
 
 LABELS: tuple[str, ...] = ("across", "along", "slanted")
 OUTPUTS = (Output(name="probabilities", datatype="FP32", shape=(len(LABELS),), minimum=0, maximum=1),)

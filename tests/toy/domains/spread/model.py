@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from hallmark.registry.folder import Output
+from hallmark.features.fields import Output
+from hallmark.learners.model import Examples, Progress
 from hallmark.training.distributed import ALONE, Ranks
-from hallmark.training.model import Examples, Progress
 
 LABELS: tuple[str, ...] = ()
 OUTPUTS = (Output(name="score", datatype="FP32", minimum=0, maximum=1),)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.registry.folder import Output
-from hallmark.training.model import Examples, Progress
+from hallmark.features.fields import Output
+from hallmark.learners.model import Examples, Progress
 
 LABELS: tuple[str, ...] = ()
 OUTPUTS = (Output(name="score", datatype="FP32", minimum=0, maximum=1),)

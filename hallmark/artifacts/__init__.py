@@ -1,0 +1,1 @@
+"""Sealed model folders, releases, and the records kept about them."""

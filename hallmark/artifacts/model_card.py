@@ -1,0 +1,190 @@
+"""Where a version comes from: what it learned from, by which code, how good it is and why it was let through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hallmark.artifacts.evaluation import Decision, Evaluation, Parity, Slice
+from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
+from hallmark.artifacts.precision import Precision
+from hallmark.errors import ModelRefused
+from hallmark.files import digest_file
+
+GIT_SHA = "HALLMARK_GIT_SHA"
+"""Set in an image, where there is no checkout to ask."""
+
+LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
+
+
+class Record(BaseModel):
+    """A frozen part of a model card, with no key that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Facts(Record):
+    """What a checked data set is. `contract` is the digest of the contract it kept; times are event times, UTC."""
+
+    digest: str
+    rows: int
+    columns: tuple[str, ...]
+    contract: str
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Champion(Record):
+    """The version that was champion when the candidate was judged, and its metrics on the candidate's test examples."""
+
+    version: int
+    digest: str
+    metrics: dict[str, float]
+
+
+class Judgement(Record):
+    """The gate's decision, and the champion it was made beside; none for a first version."""
+
+    decision: Decision
+    champion: Champion | None = None
+
+
+class Request(Record):
+    """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder.
+
+    `correlation` names what it was an answer to, such as a verdict of drift; empty where a person asked. A later request that
+    came to the same digest came to this version, and its model card stays: the registry's tags name that request too.
+    """
+
+    origin: str
+    as_of: str
+    seed: int
+    shift: str
+    options: dict[str, Any]
+    correlation: str = ""
+
+
+class Code(Record):
+    """The state of the checkout: its commit, and whether files differed from it."""
+
+    commit: str
+    dirty: bool
+
+
+class ModelCard(Record):
+    """The papers of one version; `model_card.json` in its folder.
+
+    model, features, profile: digests of the folder, of its feature code and of its reference profile for drift.
+    metrics, slices:          of what ships, on the test examples; `metric` is the one that the gate looks at.
+    parity:                   of the float32 ONNX model, which an int8 one is made of.
+    """
+
+    domain: str
+    created: datetime
+    model: str
+    features: str
+    profile: str | None
+    request: Request
+    data: Facts
+    code: Code
+    libraries: dict[str, str]
+    test: str
+    test_rows: int
+    metric: str
+    metrics: dict[str, float]
+    slices: tuple[Slice, ...]
+    decision: Decision
+    champion: Champion | None
+    parity: Parity
+    precision: Precision = Precision()
+
+
+def issue(
+    domain: str,
+    folder: Path,
+    *,
+    origin: str,
+    as_of: str,
+    seed: int,
+    shift: str,
+    options: Mapping[str, Any],
+    facts: Facts,
+    evaluation: Evaluation,
+    judgement: Judgement,
+    parity: Parity,
+    precision: Precision,
+    root: Path,
+    correlation: str = "",
+) -> ModelCard:
+    """The model card of the sealed model in `folder`, trained in the checkout at `root`."""
+    profile = folder / "profile.json"
+    return ModelCard(
+        domain=domain,
+        created=datetime.now(UTC).replace(microsecond=0),
+        model=verify(folder),
+        features=digest_file(folder / "features.py"),
+        profile=digest_file(profile) if profile.is_file() else None,
+        request=Request(
+            origin=origin, as_of=as_of, seed=seed, shift=shift, options=dict(options), correlation=correlation
+        ),
+        data=facts,
+        code=checkout(root),
+        libraries=_libraries(),
+        test=evaluation.test,
+        test_rows=evaluation.rows,
+        metric=evaluation.metric,
+        metrics=evaluation.metrics,
+        slices=evaluation.slices,
+        decision=judgement.decision,
+        champion=judgement.champion,
+        parity=parity,
+        precision=precision,
+    )
+
+
+def read(folder: Path) -> ModelCard:
+    """The model card in a model folder; `ModelRefused` where there is none, or it is another model's."""
+    try:
+        model_card = ModelCard.model_validate_json((folder / MODEL_CARD).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelRefused(
+            "the model's model card cannot be read", expected=MODEL_CARD, got=str(error).splitlines()[0]
+        ) from error
+    digest = digest_file(folder / MANIFEST) if (folder / MANIFEST).is_file() else "no manifest"
+    if model_card.model != digest:
+        raise ModelRefused("the model card is another model's", expected=digest, got=model_card.model)
+    return model_card
+
+
+_NOT_CODE = (":(exclude)inference_services/*/release.yaml", ":(exclude)inference_services/*/inferenceservice.yaml")
+"""What a release writes: it changes what is served, and nothing that trains."""
+
+
+def checkout(root: Path) -> Code:
+    """The commit of the checkout at `root`, or the one its image was built from."""
+    if os.environ.get(GIT_SHA):
+        return Code(commit=os.environ[GIT_SHA], dirty=False)
+    commit = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--", ".", *_NOT_CODE)
+    return Code(commit=commit or "unknown", dirty=not commit or bool(changed))
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # no git on this machine: the model card says "unknown"
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _libraries() -> dict[str, str]:
+    from hallmark.training.step import version
+
+    return {name: found for name in LIBRARIES if (found := version(name))}

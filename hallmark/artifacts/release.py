@@ -1,0 +1,103 @@
+"""`release.yaml`: which versions of a domain are released. It is what rests in Git; docs/decisions/0004 says how the live object relates to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hallmark.errors import DeclarationError
+from hallmark.files import replace
+from hallmark.names import outside
+from hallmark.section import validated
+from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.registry.store import Released
+
+NAME = "release.yaml"
+
+
+class Target(BaseModel):
+    """A registered version that can be served: where its folder lies, and the digest it must have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: int = Field(ge=1)
+    storage_uri: str = Field(alias="storageUri", pattern=r"^[a-z0-9]+://\S+$")
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+
+    @classmethod
+    def of(cls, found: Released) -> Target:
+        """A registered version as what a release names."""
+        return cls(version=found.version, storageUri=found.storage_uri, digest=found.digest)
+
+
+class Release(BaseModel):
+    """What is released of one domain.
+
+    stable:    serves all traffic that the candidate does not.
+    candidate: gets `percent` of the traffic; none while nothing is being rolled out.
+    previous:  was stable before; where `hallmark rollback` goes back to once the candidate is promoted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stable: Target | None = None
+    candidate: Target | None = None
+    percent: int | None = Field(default=None, ge=0, le=100)
+    previous: Target | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Release:
+        if (self.candidate is None) != (self.percent is None):
+            raise ValueError("candidate and percent come together: set both, or neither")
+        if self.candidate is not None and self.stable is None:
+            raise ValueError("a candidate needs a stable version beside it; a first version is released as stable")
+        return self
+
+    def promoted(self) -> Release:
+        """The release after its candidate took over."""
+        if self.candidate is None:
+            return self
+        return Release(stable=self.candidate, previous=self.stable)
+
+
+def path(name: str, settings: Settings) -> Path:
+    """Where the release of domain `name` is written."""
+    return settings.releases / name / NAME
+
+
+def read(name: str, settings: Settings) -> Release:
+    """The release of domain `name`; an empty one where nothing was released yet."""
+    file = path(name, settings)
+    if not file.is_file():
+        return Release()
+    shown = f"{file.parent.parent.name}/{name}/{NAME}"
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DeclarationError(
+            f"{shown} is not YAML", expected="keys stable, candidate, percent", got=str(error), fix="mend the file"
+        ) from error
+    found = validated(Release, raw or {}, shown)
+    for target in (found.stable, found.candidate, found.previous):
+        if target is not None and (reason := outside(name, target.storage_uri)):
+            raise DeclarationError(
+                f"{shown}: storageUri",
+                expected=f"a model of {name}",
+                got=f"{target.storage_uri}: {reason}",
+                fix=f"name a version that `hallmark versions {name}` lists",
+            )
+    return found
+
+
+def write(name: str, release: Release, settings: Settings) -> Path:
+    """Write the release of domain `name`, whole or not at all."""
+    file = path(name, settings)
+    body = yaml.safe_dump(release.model_dump(by_alias=True), sort_keys=False, width=160)
+    header = f"# What is released of {name}, at rest. Written by `hallmark release|promote|rollback {name}`, or by a person.\n"
+    replace(file, header + body)
+    return file

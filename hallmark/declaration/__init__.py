@@ -1,0 +1,1 @@
+"""A domain's declaration: `domain.yaml` and all its sections."""

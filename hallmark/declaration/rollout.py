@@ -1,0 +1,102 @@
+"""How a candidate gets its traffic, what it may not do on the way, and when drift starts a training: `rollout:` and `retrain:` of domain.yaml."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from hallmark.section import Duration, Section, Share
+
+Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+LONGEST_WARM = timedelta(hours=1)
+
+
+class Shadow(Section):
+    """Requests that stable answers go to the candidate too; its answers are compared and thrown away.
+
+    A verdict is the output's value where it is a word, and whether it reaches `threshold` where it is a number.
+    """
+
+    share: Share = Field(default=1.0, gt=0, description="Of stable's requests, how many are mirrored.")
+    minimum: int = Field(default=500, ge=20, description="Pairs of answers before the first real traffic.")
+    output: str = Field(description="Which output is the verdict.")
+    threshold: float | None = Field(default=None, description="From here on a number is a yes; none for words.")
+    disagreement: Share = Field(default=0.01, description="Share of changed verdicts allowed, overall and by slice.")
+    slices: tuple[str, ...] = Field(
+        default=(), description="Watched columns to look at by value, or by decile of the pairs."
+    )
+    slice_minimum: int = Field(
+        default=50,
+        ge=10,
+        description="Smaller slices of a column are judged together, where they hold under 5% of the pairs.",
+    )
+
+
+class Limits(Section):
+    """What a candidate may not do. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
+
+    errors: Share = Field(
+        default=0.02, description="Share of failed requests that is too many, where stable has fewer."
+    )
+    error_ratio: float = Field(default=2.0, gt=1, description="Times stable's share of failed requests.")
+    negligible: Share = Field(
+        default=0.005, gt=0, description="Below this share of failed requests no candidate is told from a better one."
+    )
+    slow: Share = Field(default=0.05, description="Share of answers over serving.latency_objective that is too many.")
+    slow_ratio: float = Field(default=2.0, gt=1, description="Times stable's share of slow answers.")
+    invalid: Share = Field(default=0.002, description="Share of NaN, wrong shapes and values out of range.")
+    score_shift: Share = Field(
+        default=0.2, description="Largest distance between both distributions of an output (Kolmogorov-Smirnov)."
+    )
+
+
+class Costs(Section):
+    """What a wrong verdict costs: a fixed amount, and a part of a watched column's value such as the price."""
+
+    false_negative: float = Field(default=1.0, ge=0, description="Called no and was yes, such as a missed fraud.")
+    false_positive: float = Field(default=1.0, ge=0, description="Called yes and was no, such as a lost sale.")
+    times: str | None = Field(default=None, description="Watched column that both are multiplied with; none: by one.")
+
+
+class Labels(Section):
+    """Judged on answers whose label is final (data.label_delay); with fewer the metric says NOT_ENOUGH_LABELS."""
+
+    minimum: int = Field(default=200, ge=20, description="Final labels a variant.")
+    costs: Costs = Costs()
+    regression: float = Field(default=0.1, ge=0, description="Part by which the candidate may cost more than stable.")
+    required: bool = Field(default=False, description="Whether a promotion waits for them.")
+
+
+class Rollout(Section):
+    """How a candidate gets its traffic: shadow, then `steps`, each for `dwell` at least; 100 is the promotion."""
+
+    shadow: Shadow | None = None
+    steps: tuple[Percent, ...] = (10, 50, 100)
+    dwell: Duration = timedelta(minutes=10)
+    minimum_samples: int = Field(default=500, ge=1, description="Answers of each variant in a step.")
+    deadline: Duration = Field(default=timedelta(hours=2), description="Not promoted by then, it is rolled back.")
+    warm: Duration = Field(default=timedelta(minutes=30), description="The former stable stays ready this long.")
+    false_alarm: float = Field(
+        default=0.01, gt=0, lt=0.5, description="How often a candidate as good as stable may be rolled back by chance."
+    )
+    limits: Limits = Limits()
+    labels: Labels = Labels()
+
+    @model_validator(mode="after")
+    def _rising(self) -> Rollout:
+        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100:
+            raise ValueError(f"expected rising steps that end at 100, such as [10, 50, 100]; got {list(self.steps)}")
+        if self.warm > LONGEST_WARM:
+            raise ValueError("expected warm of 1h or less (Knative keeps no pod longer)")
+        return self
+
+
+class Retrain(Section):
+    """What drift of the stable version starts: one training run for each champion, window of data and reason."""
+
+    on_drift: bool = True
+    cooldown: Duration = Field(default=timedelta(hours=12), description="After a run, none for the same domain.")

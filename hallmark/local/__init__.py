@@ -1,1 +1,0 @@
-"""The cluster of one: the Kubernetes API, KServe's behaviour and Envoy, on one machine."""

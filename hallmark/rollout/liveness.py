@@ -1,0 +1,164 @@
+"""What a watch says about itself to Prometheus: whose lease it holds, when it last looked, and where each rollout is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from pydantic import Field
+
+from hallmark.metrics import WATCH, exposed
+from hallmark.rollout.evidence import Frozen, Progress
+from hallmark.rollout.timeline import Entry
+
+SILENT = 900.0
+"""Seconds without a look at a domain whose lease is held, after which the watch is not alive: a step may wait for a model to load."""
+_Samples = Iterable[tuple[Mapping[str, object], float]]
+
+
+class Look(Frozen):
+    """How a domain stood when it was last looked at; `canary` is there only while a rollout is under way."""
+
+    failed: bool = False
+    progress: Progress | None = None
+    deadline: datetime | None = None
+    revisions: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, int] = Field(default_factory=dict)
+
+
+class Liveness:
+    """Numbers of one watch, by domain. What belongs to a lease goes with it: its new holder tells it."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: dict[str, bool] = {}
+        self._since: dict[str, float] = {}
+        self._looks: dict[str, Look] = {}
+        self._well: dict[str, float] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._entries: Counter[tuple[str, str]] = Counter()
+        self._told: dict[tuple[str, str], float] = {}
+        self._newest: dict[str, float] = {}
+
+    def held(self, domain: str, is_held: bool) -> None:
+        """This watch has, or no longer has, the domain's lease."""
+        with self._lock:
+            self._held[domain] = is_held
+            self._since[domain] = self._clock()
+            if not is_held:
+                self._looks.pop(domain, None)
+                self._well.pop(domain, None)
+
+    def looked(self, domain: str, look: Look) -> None:
+        """The domain was looked at."""
+        with self._lock:
+            self._looks[domain] = look
+            self._since[domain] = self._clock()
+            self._counts[domain, "failed" if look.failed else "done"] += 1
+            if not look.failed:
+                self._well[domain] = self._since[domain]
+
+    def told(self, domain: str, entry: Entry) -> None:
+        """The timeline has a new entry."""
+        with self._lock:
+            self._entries[domain, entry.kind] += 1
+            self._told[domain, entry.kind] = entry.at.timestamp()
+
+    def registered(self, domain: str, newest: datetime) -> None:
+        """The registry's newest version of the domain is from then."""
+        with self._lock:
+            self._newest[domain] = newest.timestamp()
+
+    @property
+    def alive(self) -> bool:
+        """Is no domain whose lease is held without a look for long?"""
+        with self._lock:
+            late = self._clock() - SILENT
+            return all(self._since[domain] >= late for domain, is_held in self._held.items() if is_held)
+
+    def text(self) -> str:
+        """All of it in Prometheus's text format."""
+        with self._lock:
+            samples = {**self._of_watch(), **self._of_rollouts()}
+        return "".join(exposed(family, samples[short]) for short, family in WATCH.items())
+
+    def _of_watch(self) -> dict[str, _Samples]:
+        return {
+            "watch_lease_held": [({"domain": name}, int(is_held)) for name, is_held in self._held.items()],
+            "watch_looks_total": [
+                ({"domain": name, "result": result}, count) for (name, result), count in self._counts.items()
+            ],
+            "watch_last_look_timestamp_seconds": [({"domain": name}, at) for name, at in self._well.items()],
+            "rollout_entries_total": [
+                ({"domain": name, "kind": kind}, count) for (name, kind), count in self._entries.items()
+            ],
+            "rollout_last_entry_timestamp_seconds": [
+                ({"domain": name, "kind": kind}, at) for (name, kind), at in self._told.items()
+            ],
+            "registry_newest_timestamp_seconds": [({"domain": name}, at) for name, at in self._newest.items()],
+        }
+
+    def _of_rollouts(self) -> dict[str, _Samples]:
+        under_way = [(name, look.progress) for name, look in self._looks.items() if look.progress]
+        deadlines = [(name, look.deadline) for name, look in self._looks.items() if look.progress and look.deadline]
+        return {
+            "rollout_running": [
+                ({"domain": name}, int(look.progress is not None)) for name, look in self._looks.items()
+            ],
+            "rollout_percent": [({"domain": name}, each.percent) for name, each in under_way],
+            "rollout_started_timestamp_seconds": [({"domain": n}, each.started.timestamp()) for n, each in under_way],
+            "rollout_step_timestamp_seconds": [({"domain": n}, each.since.timestamp()) for n, each in under_way],
+            "rollout_deadline_timestamp_seconds": [({"domain": name}, at.timestamp()) for name, at in deadlines],
+            "rollout_version": [
+                ({"domain": name, "variant": variant}, version)
+                for name, look in self._looks.items()
+                for variant, version in look.versions.items()
+            ],
+            "rollout_revision": [
+                ({"domain": name, "variant": variant, "revision": revision}, 1)
+                for name, look in self._looks.items()
+                for variant, revision in look.revisions.items()
+            ],
+        }
+
+
+@contextmanager
+def serving(liveness: Liveness, *, port: int, host: str = "0.0.0.0") -> Iterator[int]:  # noqa: S104  a pod is reached from outside
+    """Answers /metrics, and /live with 503 where a look hangs; gives the port (0 takes any free one)."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, liveness.text())
+            elif self.path == "/live":
+                self._answer(200 if liveness.alive else 503, "alive\n" if liveness.alive else "no look for long\n")
+            else:
+                self._answer(404, "there is /metrics and /live\n")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """A scrape is no news."""
+
+        def _answer(self, status: int, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer((host, port), Answers)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,435 @@
+"""The one hand that changes what is served: patches InferenceServices through the Kubernetes API, here and on EKS alike."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hallmark import object_labels
+from hallmark.artifacts.release import Target
+from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
+from hallmark.names import MONITOR_PORT
+from hallmark.render.inferenceservice import Mode, model_of, target_of
+from hallmark.rollout import clusters, standard
+from hallmark.settings import Settings
+
+GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
+SHADOW_NOTE, ROLLOUT_NOTE, FENCE_NOTE = object_labels.SHADOW, object_labels.ROLLOUT, object_labels.FENCE
+OVER: dict[str, str | None] = {SHADOW_NOTE: None, ROLLOUT_NOTE: None}
+"""What the end of a rollout takes away."""
+_POLL = 0.2
+_TRIES = 5
+
+Object = dict[str, Any]
+Note = Callable[[str], None]
+
+
+class InferenceServiceWriter:
+    """InferenceServices of one cluster, read and patched with their resourceVersion as compare-and-set."""
+
+    def __init__(self, client: Any) -> None:
+        from kubernetes import client as kubernetes
+
+        self.custom = kubernetes.CustomObjectsApi(client)
+        self.core = kubernetes.CoreV1Api(client)
+        self.host = str(client.configuration.host)
+
+    @classmethod
+    def connect(
+        cls, settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None
+    ) -> InferenceServiceWriter:
+        """The cluster of `kubeconfig` and `context`; by default as `clusters.choose` has it."""
+        return cls(clusters.client(clusters.choose(settings, kubeconfig=kubeconfig, context=context)))
+
+    def live(self, name: str) -> Object | None:
+        """The InferenceService of domain `name` as it is now; none where there is none."""
+        try:
+            found = self._call(self.custom.get_namespaced_custom_object, GROUP, VERSION, name, PLURAL, name)
+        except NotFound:
+            return None
+        return dict(found)
+
+    def all(self) -> list[Object]:
+        """Every InferenceService of the cluster."""
+        return list(self._call(self.custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)["items"])
+
+    def pods(self, name: str) -> list[Object]:
+        """The pods that serve domain `name`."""
+        answer = self._call(
+            self.core.list_namespaced_pod,
+            name,
+            label_selector=f"serving.kserve.io/inferenceservice={name}",
+            _preload_content=False,
+        )
+        return list(json.loads(answer.data)["items"])
+
+    def count_ready(self, name: str, revision: str) -> int:
+        """How many pods of a revision are ready."""
+        found = [pod for pod in self.pods(name) if object_labels.revision_of(pod) == revision]
+        told = [(pod.get("status") or {}).get("conditions") or [] for pod in found]
+        return sum(any(one["type"] == "Ready" and one["status"] == "True" for one in each) for each in told)
+
+    def sidecar(self, pod: Object, path: str, *, port: int = MONITOR_PORT, body: Any = None) -> bytes:
+        """GET `path` of a pod's sidecar through the API server's proxy; POST where there is a `body`, as JSON."""
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        where, _, query = path.partition("?")
+        answer = self._call(
+            self.core.api_client.call_api,
+            f"/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/{where}",
+            "GET" if body is None else "POST",
+            query_params=[tuple(pair.split("=", 1)) for pair in query.split("&") if pair],
+            body=body,
+            header_params={} if body is None else {"Content-Type": "application/json"},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        return bytes(answer.data)
+
+    def apply(self, wanted: Object, *, force: bool = False) -> str:
+        """Make an object what `wanted` says: "created", "configured", "unchanged", or "kept" where a running
+        rollout owns the model and the share and only the rest was applied (`force` takes them back)."""
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        namespace = wanted["metadata"].get("namespace")
+        base = _path(wanted)
+        if namespace:
+            self.namespace(namespace)
+        try:
+            current = self._raw("GET", f"{base}/{name}")
+        except NotFound:
+            self._raw("POST", base, wanted)
+            return "created"
+        desired = copy.deepcopy(current)
+        for key in wanted.keys() - {"metadata", "status"}:
+            desired[key] = copy.deepcopy(wanted[key])
+        for key in ("labels", "annotations"):
+            if wanted["metadata"].get(key):
+                desired["metadata"][key] = {**(current["metadata"].get(key) or {}), **wanted["metadata"][key]}
+        kept = kind == "InferenceService" and _keep_rollout(current, desired, force=force)
+        desired.pop("status", None)
+        if desired == {key: value for key, value in current.items() if key != "status"}:
+            return "kept" if kept else "unchanged"
+        self._raw("PUT", f"{base}/{name}", desired)
+        return "kept" if kept else "configured"
+
+    def namespace(self, name: str) -> None:
+        """Make sure that namespace `name` exists."""
+        try:
+            self._raw("GET", f"/api/v1/namespaces/{name}")
+        except NotFound:
+            self._raw(
+                "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            )
+
+    def config_map(self, namespace: str, name: str) -> Object:
+        """A ConfigMap; `NotFound` where there is none."""
+        return self._raw("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
+    def write_config_map(self, wanted: Object, *, create: bool) -> Object:
+        """Create a ConfigMap, or replace it with its resourceVersion as compare-and-set; `Conflict` where it lost."""
+        path = f"/api/v1/namespaces/{wanted['metadata']['namespace']}/configmaps"
+        if create:
+            return self._raw("POST", path, wanted)
+        return self._raw("PUT", f"{path}/{wanted['metadata']['name']}", wanted)
+
+    def shift(
+        self,
+        live: Object,
+        *,
+        percent: int | None,
+        target: Target | None = None,
+        notes: Mapping[str, str | None] | None = None,
+    ) -> Object:
+        """Patch model, share and annotations in one write; `Conflict` where the object changed since `live` was read.
+
+        percent: the share of the newest; None promotes it.   target: a new newest.
+        notes:   annotations to set, or with None to take away; untouched by default.
+        """
+        if standard.is_standard(live):
+            spec = standard.moved(live, percent=percent, to=target)
+        else:
+            spec = {"predictor": {"canaryTrafficPercent": percent, **(model_of(target) if target else {})}}
+        body: Object = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "spec": spec}
+        if notes:
+            body["metadata"]["annotations"] = dict(notes)
+        return self._patch(live, body)
+
+    def shift_away(self, live: Object) -> Object:
+        """Take the candidate out of an object in Standard mode; compare-and-set as in `shift`."""
+        meta = {"resourceVersion": live["metadata"]["resourceVersion"]}
+        return self._patch(live, {"metadata": meta, "spec": {"canary": []}})
+
+    def note(self, live: Object, notes: Mapping[str, str | None]) -> Object:
+        """Set annotations, or with None take them away, and nothing else; compare-and-set as in `shift`."""
+        meta = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": dict(notes)}
+        return self._patch(live, {"metadata": meta})
+
+    def wait(
+        self,
+        name: str,
+        settled: Callable[[Object], bool],
+        *,
+        generation: int,
+        seconds: float,
+        what: str,
+        failing: bool = True,
+        moved: Callable[[Object], bool] | None = None,
+    ) -> Object:
+        """The live object once `settled`, its pods marked; with `failing`, a newest revision that cannot load ends the wait at once.
+
+        generation: the object's, as of the patch. KServe writes its Knative service's or Deployment's own into the status,
+        which may never reach it.   moved: does a status that is behind it know of the patch all the same?
+        """
+        deadline = time.monotonic() + seconds
+        live: Object | None = None
+        while time.monotonic() < deadline:
+            live = self.live(name)
+            if live is None:
+                raise NotFound(f"InferenceService {name}/{name} was deleted while {what}")
+            status = live.get("status") or {}
+            known = standard.is_standard(live) or int(status.get("observedGeneration") or 0) >= generation
+            if known or (moved is not None and moved(live)):
+                if settled(live):
+                    self.mark(live)
+                    return live
+                if failing:
+                    self._raise_failed(name, live)
+            time.sleep(_POLL)
+        raise TimedOut(
+            f"{name}: {what} did not happen in {seconds:g} s",
+            expected="the InferenceService to settle",
+            got=condition(live or {}, "Ready"),
+            fix=f"look at `kubectl describe isvc {name} -n {name}`, or give it longer with --timeout",
+        )
+
+    def _raise_failed(self, name: str, live: Object) -> None:
+        if got := refusal(live) or self._crashed(name, live):
+            raise ModelRefused(
+                f"{name}: the new revision does not load, and gets no traffic",
+                expected=f"{predictor_status(live).get('latestCreatedRevision')} to become ready",
+                got=got,
+                fix=f"`hallmark rollback {name}`, mend the model, release again",
+            )
+
+    def _crashed(self, name: str, live: Object) -> str:
+        """What the candidate's pods say in Standard mode, where KServe's status has no word of why one does not load."""
+        if not standard.is_standard(live) or standard.candidate(live) is None or ready(live):
+            return ""
+        newest = predictor_status(live)["latestCreatedRevision"]
+        for pod in self.pods(name):
+            status = pod.get("status") or {}
+            told = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+            for container in told if object_labels.revision_of(pod) == newest else []:
+                waiting = (container.get("state") or {}).get("waiting") or {}
+                ended = (container.get("lastState") or {}).get("terminated") or {}
+                if waiting.get("reason") in ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull"):
+                    why = ended.get("message") or waiting.get("message") or "no message"
+                    return f"{container['name']}: {waiting['reason']}: {why}"
+        return ""
+
+    def mark(self, live: Object) -> None:
+        """Label the pods of both variants `endpoint: stable` or `canary`, where this account may: for metrics and people.
+
+        No template can say it: a revision is made as canary and lives on as stable, and a change of it makes new pods.
+        """
+        meaning = variants(live)
+        try:
+            for pod in self.pods(live["metadata"]["name"]):
+                meta = pod["metadata"]
+                variant = meaning.get(object_labels.revision_of(pod))
+                if variant and (meta.get("labels") or {}).get(object_labels.VARIANT) != variant:
+                    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
+                    body = {"metadata": {"labels": {object_labels.VARIANT: variant}}}
+                    self._raw("PATCH", path, body, content="application/merge-patch+json")
+        except HallmarkError:
+            return  # Nothing of ours reads it: who is stable is the InferenceService's to say.
+
+    def _patch(self, live: Object, body: Object) -> Object:
+        """Compare-and-set on what people and programs ask for: a status that was written meanwhile is nobody's change."""
+        path = f"{_path(live)}/{live['metadata']['name']}"
+        for _ in range(_TRIES):
+            try:
+                return self._raw("PATCH", path, body, content="application/merge-patch+json")
+            except Conflict:
+                now = self.live(live["metadata"]["name"])
+                if now is None or _asked(now) != _asked(live):
+                    raise
+                body["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"]
+        return self._raw("PATCH", path, body, content="application/merge-patch+json")
+
+    def call(self, method: str, path: str, body: Object | None = None) -> Object:
+        """One call of a resource that has no method here, such as a Lease; errors as everywhere."""
+        return self._raw(method, path, body)
+
+    def _raw(self, method: str, path: str, body: Object | None = None, *, content: str = "application/json") -> Object:
+        answer = self._call(
+            self.core.api_client.call_api,
+            path,
+            method,
+            body=body,
+            header_params={"Accept": "application/json", "Content-Type": content},
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        return dict(json.loads(answer.data))
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return function(*args, _request_timeout=10, **kwargs)
+        except ApiException as error:
+            raise _translated(error) from error
+        except HTTPError as error:
+            raise Unavailable(
+                f"the cluster at {self.host} does not answer",
+                got=type(error).__name__,
+                fix="run `hallmark up`, or check --kubeconfig",
+            ) from error
+
+
+def _asked(live: Object) -> tuple[Any, ...]:
+    """All of an object but its status."""
+    meta = live["metadata"]
+    return meta.get("uid"), live["spec"], meta.get("annotations") or {}, meta.get("labels") or {}
+
+
+def share(live: Object) -> int | None:
+    """The candidate's percent of the traffic; none where no rollout runs."""
+    if standard.is_standard(live):
+        return standard.share(live)
+    value = live["spec"]["predictor"].get("canaryTrafficPercent")
+    return None if value is None else int(value)
+
+
+def live_target(live: Object) -> Target:
+    """The version that the newest revision serves."""
+    target = standard.target(live) if standard.is_standard(live) else target_of(live["spec"]["predictor"])
+    if target is None:
+        raise Refused(
+            f"InferenceService {live['metadata']['name']} was not released by Hallmark",
+            expected="a predictor with HALLMARK_MODEL_VERSION and HALLMARK_MODEL_DIGEST in its env",
+            got="none",
+            fix="apply a rendered file first: `hallmark apply`",
+        )
+    return target
+
+
+def predictor_status(live: Object) -> Object:
+    """status.components.predictor, or {}; in Standard mode what says the same there."""
+    if standard.is_standard(live):
+        return standard.component(live)
+    return dict(((live.get("status") or {}).get("components") or {}).get("predictor") or {})
+
+
+def condition(live: Object, kind: str) -> str:
+    """A condition in words: "True", or status, reason and message."""
+    for item in (live.get("status") or {}).get("conditions") or []:
+        if item.get("type") == kind:
+            words = [str(item.get(key)) for key in ("status", "reason", "message") if item.get(key)]
+            return ": ".join(words)
+    return "Unknown"
+
+
+def ready(live: Object) -> bool:
+    """Is it ready, with its newest revision the one that answers readiness?"""
+    component = predictor_status(live)
+    created = component.get("latestCreatedRevision")
+    return (
+        condition(live, "Ready").startswith("True")
+        and bool(created)
+        and created == component.get("latestReadyRevision")
+    )
+
+
+def gets(percent: int) -> Callable[[Object], bool]:
+    """Is the newest revision ready and routed exactly `percent` of the traffic?"""
+
+    def settled(live: Object) -> bool:
+        newest = predictor_status(live).get("latestCreatedRevision")
+        routed = sum(
+            int(item.get("percent") or 0)
+            for item in predictor_status(live).get("traffic") or []
+            if item.get("revisionName") == newest
+        )
+        return ready(live) and routed == percent
+
+    return settled
+
+
+def mode_of(live: Object) -> Mode:
+    """KServe's mode of a live object; it keeps that as long as it lives."""
+    return "Standard" if standard.is_standard(live) else "Knative"
+
+
+def variants(live: Object) -> dict[str, str]:
+    """stable or canary of each revision that the traffic names, if only with nothing."""
+    component = predictor_status(live)
+    named = {str(item.get("revisionName")) for item in component.get("traffic") or []}
+    newest, stable = (str(component.get(key) or "") for key in ("latestCreatedRevision", "latestRolledoutRevision"))
+    found = {newest: "canary"} if share(live) is not None else {}
+    return {name: variant for name, variant in {**found, stable: "stable"}.items() if name in named}
+
+
+def _keep_rollout(current: Object, desired: Object, *, force: bool) -> bool:
+    if standard.is_standard(current):
+        return standard.kept(current, desired, force=force)
+    mine, theirs = desired["spec"]["predictor"], current["spec"]["predictor"]
+    if force or theirs.get("canaryTrafficPercent") is None:
+        return False
+    before = copy.deepcopy(mine)
+    mine["canaryTrafficPercent"] = theirs["canaryTrafficPercent"]
+    model = theirs.get("model") or {}
+    for key in ("storageUri", "env"):
+        if key in model:
+            mine["model"][key] = copy.deepcopy(model[key])
+    if "labels" in theirs:
+        mine["labels"] = copy.deepcopy(theirs["labels"])
+    return bool(before != mine)
+
+
+def refusal(live: Object) -> str:
+    """Why the newest revision does not load; nothing where it does, or it is not known yet."""
+    if standard.is_standard(live) and standard.candidate(live) is not None:
+        return standard.refusal(live)
+    status = (live.get("status") or {}).get("modelStatus") or {}
+    failure = status.get("lastFailureInfo") or {}
+    newest = predictor_status(live).get("latestCreatedRevision")
+    if status.get("transitionStatus") not in ("BlockedByFailedLoad", "InvalidSpec"):
+        return ""
+    if failure.get("modelRevisionName") not in (newest, None):
+        return ""
+    return f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}"
+
+
+def _translated(error: Any) -> HallmarkError:
+    try:
+        message = str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        message = str(error.reason)
+    kinds: dict[int, type[HallmarkError]] = {404: NotFound, 409: Conflict, 403: Refused, 422: Refused, 503: Unavailable}
+    kind = kinds.get(int(error.status or 0), HallmarkError)
+    fix = "somebody else changed it first: look at `hallmark status`, then decide again" if kind is Conflict else ""
+    return kind(message, fix=fix)
+
+
+_PATHS = {
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "InferenceService": "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices",
+    "ClusterServingRuntime": "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes",
+}
+
+
+def _path(wanted: Object) -> str:
+    try:
+        return _PATHS[wanted["kind"]].format(namespace=wanted["metadata"].get("namespace", ""))
+    except KeyError as error:
+        raise Refused(
+            f"{wanted.get('kind')} is not applied by Hallmark", expected=", ".join(_PATHS), got=str(wanted.get("kind"))
+        ) from error

@@ -1,0 +1,130 @@
+"""What is served where: the answers that kubectl and the clients begin with."""
+
+from __future__ import annotations
+
+from local_cluster.resources import RESOURCES, Object, Resource
+
+VERSION: Object = {
+    "major": "1",
+    "minor": "32",
+    "gitVersion": "v1.32.0+hallmark",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "cpython",
+    "platform": "local",
+}
+STATUS_VERBS = ("get", "patch", "update")
+
+
+def groups() -> list[tuple[str, str]]:
+    """Every named group and its version."""
+    return sorted({(item.group, item.version) for item in RESOURCES if item.group})
+
+
+def served(group: str, version: str) -> list[Resource]:
+    """The resources of one group and version."""
+    return [item for item in RESOURCES if (item.group, item.version) == (group, version)]
+
+
+def core_versions(server: str) -> Object:
+    """`/api`."""
+    return {
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
+    }
+
+
+def group_list() -> Object:
+    """`/apis`."""
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group(name, version) for name, version in groups()]}
+
+
+def group(name: str, version: str) -> Object:
+    """`/apis/<group>`."""
+    one = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": [one], "preferredVersion": one}
+
+
+def resource_list(group_name: str, version: str) -> Object:
+    """`/api/v1` or `/apis/<group>/<version>`."""
+    listed: list[Object] = []
+    for item in served(group_name, version):
+        entry: Object = {
+            "name": item.plural,
+            "singularName": item.singular,
+            "namespaced": item.namespaced,
+            "kind": item.kind,
+            "verbs": list(item.verbs),
+        }
+        if item.short:
+            entry["shortNames"] = list(item.short)
+        if item.categories:
+            entry["categories"] = list(item.categories)
+        listed.append(entry)
+        for name, kind, verbs in _subresources(item):
+            listed.append(
+                {
+                    "name": f"{item.plural}/{name}",
+                    "singularName": "",
+                    "namespaced": item.namespaced,
+                    "kind": kind,
+                    "verbs": list(verbs),
+                }
+            )
+    whole = f"{group_name}/{version}" if group_name else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": whole, "resources": listed}
+
+
+def aggregated(*, core: bool, version: str) -> Object:
+    """All resources of all groups in one answer, as newer clients ask for it."""
+    wanted = [("", "v1")] if core else groups()
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{version}",
+        "metadata": {},
+        "items": [_aggregated(name, each) for name, each in wanted],
+    }
+
+
+def _aggregated(name: str, version: str) -> Object:
+    return {
+        "metadata": {"name": name or None, "creationTimestamp": None},
+        "versions": [
+            {
+                "version": version,
+                "freshness": "Current",
+                "resources": [_aggregated_resource(item) for item in served(name, version)],
+            }
+        ],
+    }
+
+
+def _aggregated_resource(item: Resource) -> Object:
+    answer: Object = {
+        "resource": item.plural,
+        "responseKind": _kind(item.group, item.version, item.kind),
+        "scope": "Namespaced" if item.namespaced else "Cluster",
+        "singularResource": item.singular,
+        "verbs": list(item.verbs),
+        "subresources": [
+            {"subresource": name, "responseKind": _kind(item.group, item.version, kind), "verbs": list(verbs)}
+            for name, kind, verbs in _subresources(item)
+        ],
+    }
+    if item.short:
+        answer["shortNames"] = list(item.short)
+    if item.categories:
+        answer["categories"] = list(item.categories)
+    return answer
+
+
+def _kind(group_name: str, version: str, kind: str) -> Object:
+    return {"group": group_name, "version": version, "kind": kind}
+
+
+def _subresources(item: Resource) -> list[tuple[str, str, tuple[str, ...]]]:
+    status = [("status", item.kind, STATUS_VERBS)] if item.status else []
+    return [*item.subresources, *status]

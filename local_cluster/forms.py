@@ -1,0 +1,94 @@
+"""The form of an answer: plain, `Table` or `PartialObjectMetadata`, as the Accept header asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from local_cluster import table as tables
+from local_cluster.problems import Problem
+from local_cluster.resources import NEW_EVENTS, Object, Resource
+
+Kind = Literal["", "Table", "PartialObjectMetadata"]
+_KINDS: dict[str, Kind] = {
+    "": "",
+    "Table": "Table",
+    "PartialObjectMetadata": "PartialObjectMetadata",
+    "PartialObjectMetadataList": "PartialObjectMetadata",
+}
+_MEDIA = ("application/json", "application/*", "*/*")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How objects of `resource` are told; `include` says what rows of a table carry: None, Metadata or Object."""
+
+    resource: Resource
+    kind: Kind
+    include: str
+
+    @classmethod
+    def asked(cls, accept: str, resource: Resource, *, include: str = "") -> Form:
+        """The first form of an Accept header that is served here; 406 where there is none."""
+        for written in (accept or "*/*").split(","):
+            media, given = parameters(written)
+            kind = _KINDS.get(given.get("as", ""))
+            if media in _MEDIA and kind is not None:
+                return cls(resource, kind, include or "Metadata")
+        raise Problem("NotAcceptable", "only the following media types are accepted: application/json")
+
+    def one(self, obj: Object) -> Object:
+        """One object."""
+        told = _told(obj, self.resource)
+        if self.kind == "Table":
+            version = str(told["metadata"].get("resourceVersion", ""))
+            return tables.table([told], self.resource, version=version, include=self.include)
+        return tables.partial(told) if self.kind else told
+
+    def many(self, objects: list[Object], version: str) -> Object:
+        """A list, as of resourceVersion `version`."""
+        told = [_told(obj, self.resource) for obj in objects]
+        if self.kind == "Table":
+            return tables.table(told, self.resource, version=version, include=self.include)
+        kind, api_version = self.resource.kind + "List", self.resource.api_version
+        if self.kind:
+            told = [tables.partial(obj) for obj in told]
+            kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+        return {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": version}, "items": told}
+
+    def mark(self, version: str) -> Object:
+        """The object of a bookmark."""
+        if self.kind == "Table":
+            return tables.table([], self.resource, version=version)
+        meta = {"resourceVersion": version, "creationTimestamp": None}
+        return {"kind": self.resource.kind, "apiVersion": self.resource.api_version, "metadata": meta}
+
+
+def parameters(written: str) -> tuple[str, dict[str, str]]:
+    """A media type and its parameters, without its weight."""
+    media, *rest = (part.strip() for part in written.split(";"))
+    found = dict(part.partition("=")[::2] for part in rest if "=" in part)
+    found.pop("q", None)
+    return media.lower(), found
+
+
+def _told(obj: Object, resource: Resource) -> Object:
+    """An object of the store as the resource tells it: events have two tellings."""
+    if resource is not NEW_EVENTS:
+        return obj
+    told: Object = {
+        key: obj[key] for key in ("metadata", "reason", "type", "action", "related", "reportingInstance") if key in obj
+    }
+    return {
+        "apiVersion": NEW_EVENTS.api_version,
+        "kind": NEW_EVENTS.kind,
+        **told,
+        "eventTime": obj.get("eventTime"),
+        "regarding": obj.get("involvedObject", {}),
+        "note": obj.get("message", ""),
+        "reportingController": obj.get("reportingComponent", ""),
+        "deprecatedCount": obj.get("count", 1),
+        "deprecatedFirstTimestamp": obj.get("firstTimestamp"),
+        "deprecatedLastTimestamp": obj.get("lastTimestamp"),
+        "deprecatedSource": obj.get("source", {}),
+    }

@@ -1,0 +1,139 @@
+"""A revision's pod: its processes, the ports and folders that stand for its own, and the Pod object that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hallmark import object_labels
+from local_cluster import containers, predictor, revisions, volumes
+from local_cluster.processes import Leash
+from local_cluster.revisions import Revision
+from local_cluster.routes import Address
+from local_cluster.supervisor import Pod
+
+Json = dict[str, Any]
+Key = tuple[str, str]
+
+WARM_ANNOTATION = "hallmark.dev/warm-until"
+
+
+class Running:
+    """A revision of service `key` (namespace, name) with its pod; `ports` maps the pod's ports to this machine's."""
+
+    def __init__(
+        self, key: Key, revision: Revision, *, pod: Pod, ports: dict[int, int], write_volumes: Callable[[], None]
+    ) -> None:
+        self.key = key
+        self.revision = revision
+        self.pod = pod
+        self.ports = ports
+        self.write_volumes = write_volumes
+        self.draining: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where the gateway reaches it."""
+        main = self.revision.template["containers"][0]
+        grpc, http = containers.grpc_port([main]), containers.http_port(main)
+        return Address(port=self.ports.get(http, http), grpc_port=self.ports.get(grpc) if grpc else None)
+
+    def object(self, variant: str, *, warm_until: float = 0.0) -> Json:
+        """The Pod object, without its status; `variant` is stable or canary, or empty while it has no part in the traffic.
+
+        warm_until: when the pod of a former stable revision ends, in seconds of the epoch; 0 for others.
+        """
+        template, service = self.revision.template, self.key[1]
+        labels = {
+            **template["labels"],
+            "serving.kserve.io/inferenceservice": service,
+            object_labels.REVISION: self.revision.name,
+            "serving.knative.dev/configuration": f"{service}-{predictor.COMPONENT}",
+            "serving.knative.dev/service": f"{service}-{predictor.COMPONENT}",
+            "component": predictor.COMPONENT,
+            **({object_labels.VARIANT: variant} if variant else {}),
+        }
+        spec = {"containers": template["containers"], "volumes": template["volumes"], "nodeName": "cluster-of-one"}
+        account = template["serviceAccountName"]
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.pod.name,
+                "namespace": self.key[0],
+                "labels": labels,
+                "annotations": template["annotations"] | ({WARM_ANNOTATION: _time(warm_until)} if warm_until else {}),
+            },
+            "spec": spec | ({"serviceAccountName": account} if account else {}),
+        }
+
+
+def make(
+    key: Key,
+    revision: Revision,
+    *,
+    folder: Path,
+    models: Path,
+    root: Path,
+    taken: set[int],
+    config_map: Callable[[str], Json | None],
+    on: Leash,
+    changed: Callable[[], None],
+) -> Running:
+    """A pod of `revision`, not started yet. It gets a folder of its own in `folder`, and ports that are not `taken`."""
+    template = revision.template
+    name = f"{revision.name}-deployment-{revisions.digest(template)}-{secrets.token_hex(3)[:5]}"
+    home = folder / name
+    ports = containers.free_ports(containers.ports(template["containers"]), taken=taken)
+    by_name = {str(c["name"]): c for c in template["containers"]}
+
+    def write_volumes() -> None:
+        for volume in template["volumes"]:
+            volumes.materialise(volume, home / "volumes" / str(volume.get("name")), config_map)
+
+    def plan(container: str) -> containers.Plan:
+        # As KServe does, the model goes to the container that serves it and to no other; that one publishes what others need.
+        mounts = (
+            {volumes.MODELS_MOUNT: volumes.folder(template["storageUri"], models)}
+            if container == predictor.MAIN
+            else {}
+        )
+        write_volumes()
+        for mount in by_name[container].get("volumeMounts") or []:
+            mounts[mount["mountPath"]] = home / "volumes" / mount["name"] / mount.get("subPath", "")
+        environment = _platform(key, revision, name)
+        return containers.plan(by_name[container], ports=ports, mounts=mounts, environment=environment, root=root)
+
+    pod = Pod(
+        name,
+        template["containers"],
+        main=predictor.MAIN,
+        plan=plan,
+        folder=home,
+        grace=float(template.get("grace") or 30),
+        on=on,
+        changed=changed,
+    )
+    return Running(key, revision, pod=pod, ports=ports, write_volumes=write_volumes)
+
+
+def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
+    """What Knative and KServe put into each container's environment."""
+    service = f"{key[1]}-{predictor.COMPONENT}"
+    return {
+        "K_REVISION": revision.name,
+        "K_SERVICE": service,
+        "K_CONFIGURATION": service,
+        "INFERENCE_SERVICE_NAME": key[1],
+        "POD_NAME": pod,
+        "POD_NAMESPACE": key[0],
+        "POD_IP": "127.0.0.1",
+    }
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,112 @@
+"""What the Kubernetes API answers when it refuses: a `Status` object, with the HTTP status that goes with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hallmark.errors import HallmarkError
+from local_cluster import store
+from local_cluster.resources import Object, Resource
+from local_cluster.schema import Fault
+
+_CODES = {
+    "BadRequest": 400,
+    "Unauthorized": 401,
+    "Forbidden": 403,
+    "NotFound": 404,
+    "MethodNotAllowed": 405,
+    "NotAcceptable": 406,
+    "AlreadyExists": 409,
+    "Conflict": 409,
+    "Expired": 410,
+    "RequestEntityTooLarge": 413,
+    "UnsupportedMediaType": 415,
+    "Invalid": 422,
+    "InternalError": 500,
+    "BadGateway": 502,
+    "ServiceUnavailable": 503,
+    "Timeout": 504,
+}
+
+
+class Problem(Exception):
+    """A request that is refused."""
+
+    def __init__(self, reason: str, message: str, *, details: Object | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.details = details
+
+    @property
+    def code(self) -> int:
+        """The HTTP status."""
+        return _CODES[self.reason]
+
+    def status(self) -> Object:
+        """The body of the answer."""
+        answer: Object = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        }
+        if self.details:
+            answer["details"] = self.details
+        return answer
+
+
+def bad_request(message: str) -> Problem:
+    """400: the request cannot be read."""
+    return Problem("BadRequest", message)
+
+
+def no_such_path() -> Problem:
+    """404 for a path where nothing is served; kubectl tells it from a missing object by these words."""
+    return Problem("NotFound", "the server could not find the requested resource", details={})
+
+
+def not_allowed() -> Problem:
+    """405: the path is right and the method is not."""
+    return Problem("MethodNotAllowed", "the server does not allow this method on the requested resource")
+
+
+def conflict(resource: Resource, name: str, message: str) -> Problem:
+    """409: somebody else was faster."""
+    return Problem("Conflict", message, details=_about(resource, name))
+
+
+def invalid(resource: Resource, name: str, faults: Sequence[Fault]) -> Problem:
+    """422 with every fault as a cause."""
+    words = [f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults]
+    listed = words[0] if len(words) == 1 else "[" + ", ".join(words) + "]"
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    causes = [{"reason": fault.reason, "message": fault.message, "field": fault.field} for fault in faults]
+    return Problem(
+        "Invalid",
+        f'{kind} "{name}" is invalid: {listed}',
+        details={"name": name, "group": resource.group, "kind": resource.kind, "causes": causes},
+    )
+
+
+def of(error: HallmarkError, resource: Resource, name: str) -> Problem:
+    """What the store refused, in HTTP's words."""
+    about = _about(resource, name)
+    if isinstance(error, store.Missing):
+        return Problem("NotFound", error.message, details=about)
+    if isinstance(error, store.AlreadyExists):
+        return Problem("AlreadyExists", error.message, details=about)
+    if isinstance(error, store.Stale):
+        return Problem("Conflict", error.message, details=about)
+    if isinstance(error, store.Terminating):
+        return Problem("Forbidden", f'{resource.qualified} "{name}" is forbidden: {error.message}', details=about)
+    if isinstance(error, store.TooOld):
+        return Problem("Expired", error.message)
+    return Problem("ServiceUnavailable", str(error))
+
+
+def _about(resource: Resource, name: str) -> Object:
+    return {"name": name, "group": resource.group, "kind": resource.plural}

@@ -1,0 +1,358 @@
+"""What the gateway is told: the Envoy resources for a set of services, as plain data.
+
+A revision is a cluster. Traffic is split by weighted clusters; a canary's cluster holds the stable endpoint at priority 1, so that
+a request that the canary cannot take, or answers with a failure of its own, is tried again on stable, and its answer says so
+(`x-hallmark-variant` is the endpoint's own). A candidate in shadow has a second cluster, without stable, for mirrored copies.
+What the gateway counts is told in `listener`, under the names here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS
+from local_cluster.xds import TYPE, header, seconds, socket, watched
+
+Json = dict[str, Any]
+Variant = Literal["stable", "canary"]
+
+ROUTES = "hallmark"
+VARIANT_HEADER = "x-hallmark-variant"
+REQUEST_HEADER = "x-hallmark-request-id"
+SHADOW_HEADER = "x-hallmark-shadow"
+REQUESTS = GATEWAY_REQUESTS.name
+"""Counter {service, revision, answered, code, grpc}."""
+MILLISECONDS = GATEWAY_MILLISECONDS.name
+"""Histogram {service, revision}: _bucket with le, _sum, _count."""
+MIRRORED = "envoy_cluster_upstream_rq_xx"
+"""Counter {envoy_cluster_name, envoy_response_code_class}: for `shadow_cluster` what a candidate answered to mirrored copies."""
+GATEWAY = "gateway"
+"""Who answered, where it was the gateway itself."""
+OWN = "hallmark"
+"""The metadata of routes (service) and clusters (revision), by which requests are counted."""
+BUFFER = "envoy.filters.http.buffer"
+MAX_MIRRORED = 192
+"""Copies under way to one candidate; what is more is left out."""
+GATEWAY_FAILURES = "connect-failure,refused-stream,reset,gateway-error"
+SERVER_FAILURES = f"{GATEWAY_FAILURES},5xx,internal,unavailable,resource-exhausted,deadline-exceeded"
+
+_ROUTE_CONFIG = TYPE + "envoy.config.route.v3.RouteConfiguration"
+_CLUSTER = TYPE + "envoy.config.cluster.v3.Cluster"
+_ENDPOINTS = TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+_LIMITS: Json = {"priority": "DEFAULT", "max_connections": 1024, "max_pending_requests": 1024, "max_requests": 2048}
+# Only what says that the server is gone ejects a canary: an answer of 500 or 4xx is an answer (faults.md). Every request
+# that it drops or fails may be tried again, since the tries go to stable.
+_CANARY_ONLY: Json = {
+    "outlier_detection": {
+        "interval": "1s",
+        "base_ejection_time": "1s",
+        "max_ejection_time": "5s",
+        "max_ejection_percent": 100,
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 3,
+        "consecutive_gateway_failure": 10,
+        "enforcing_consecutive_gateway_failure": 100,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+    },
+    "circuit_breakers": {"thresholds": [{**_LIMITS, "max_retries": 1024}]},
+}
+# One more try is stable's; a second would go to the canary again, and wait for it again.
+_CANARY_TRIES = 1
+# Nothing stands behind stable: ejecting it would refuse what it can still answer, and unbounded tries would bury one
+# that says 503 because it is full.
+_STABLE_ONLY: Json = {
+    "circuit_breakers": {
+        "thresholds": [{**_LIMITS, "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 5}}]
+    },
+}
+# Copies are nobody's answers: no tries, and few at a time, so that a candidate that hangs holds little.
+_SHADOW_ONLY: Json = {
+    "circuit_breakers": {
+        "thresholds": [
+            {
+                "priority": "DEFAULT",
+                "max_connections": 128,
+                "max_pending_requests": 64,
+                "max_requests": MAX_MIRRORED,
+                "max_retries": 0,
+            }
+        ]
+    },
+}
+
+
+class Address(BaseModel):
+    """Where a ready pod listens: HTTP, and gRPC where it has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int
+    grpc_port: int | None = None
+
+
+class Backend(BaseModel):
+    """A revision with its share of the traffic; no address while its pod is not ready.
+
+    health: its readiness path.  shadow: percent of stable's requests that are mirrored to it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: str
+    variant: Variant
+    weight: int
+    address: Address | None = None
+    grpc: bool = False
+    health: str = "/v2/health/ready"
+    shadow: float = Field(default=0.0, ge=0, le=100)
+
+
+class Service(BaseModel):
+    """One InferenceService as the gateway sees it; without backends it answers 503."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str
+    name: str
+    timeout: float = 60.0
+    backends: tuple[Backend, ...] = ()
+
+    @property
+    def fallback(self) -> Address | None:
+        """The stable endpoint, which takes what a canary cannot."""
+        return next((b.address for b in self.backends if b.variant == "stable" and b.weight and b.address), None)
+
+    @property
+    def prefix(self) -> str:
+        """The path it is served under: KServe's own path template."""
+        return f"/serving/{self.namespace}/{self.name}"
+
+    @property
+    def hostname(self) -> str:
+        """The name it is also served under, for gRPC and for clients that send a Host header as on KServe."""
+        return f"{self.name}.{self.namespace}.localhost"
+
+
+def cluster_name(service: Service, backend: Backend) -> str:
+    """The cluster of a revision, which is its name in Envoy's statistics too."""
+    return f"{service.namespace}/{backend.revision}"
+
+
+def shadow_cluster(service: Service, backend: Backend) -> str:
+    """The cluster that mirrored copies for a revision go to; with `/grpc` after it for those over gRPC."""
+    return f"{cluster_name(service, backend)}/shadow"
+
+
+def routes(services: tuple[Service, ...]) -> Json:
+    """The RouteConfiguration: by path and by host name for each service, and a clear 404 for everything else."""
+    paths = [route for service in services for route in _path_routes(service)]
+    paths.append(_direct({"prefix": "/"}, 404, "there is no such service here; `hallmark status` lists them"))
+    hosts = [_virtual_host(s.hostname, [s.hostname], [_grpc_route(s), _host_route(s)]) for s in services]
+    return {
+        "@type": _ROUTE_CONFIG,
+        "name": ROUTES,
+        "validate_clusters": True,
+        "virtual_hosts": [_virtual_host("paths", ["*"], paths), *hosts],
+        "response_headers_to_add": [header(VARIANT_HEADER, "%UPSTREAM_METADATA(envoy.lb:variant)%")],
+        "most_specific_header_mutations_wins": True,
+    }
+
+
+def clusters(services: tuple[Service, ...], endpoints: Path) -> list[Json]:
+    """A cluster for each revision, and one for its gRPC port; their endpoints come from files in folder `endpoints`."""
+    found: list[Json] = []
+    for service in services:
+        for backend in service.backends:
+            for h2 in (False, True) if backend.grpc else (False,):
+                suffix = "/grpc" if h2 else ""
+                own = _CANARY_ONLY if backend.variant == "canary" else _STABLE_ONLY
+                found.append(_cluster(cluster_name(service, backend) + suffix, backend, endpoints, h2=h2, own=own))
+                if backend.shadow:
+                    name = shadow_cluster(service, backend) + suffix
+                    found.append(_cluster(name, backend, endpoints, h2=h2, own=_SHADOW_ONLY))
+    return found
+
+
+def assignments(services: tuple[Service, ...]) -> dict[str, Json]:
+    """The endpoints of each cluster, by cluster name: its own pod first, stable after it where it is a canary."""
+    found: dict[str, Json] = {}
+    for service in services:
+        for backend in service.backends:
+            own: list[tuple[Address | None, Variant]] = [(backend.address, backend.variant)]
+            behind: list[tuple[Address | None, Variant]] = [(service.fallback, "stable")]
+            ranks = {cluster_name(service, backend): own}
+            if backend.variant == "canary" and service.fallback:
+                ranks[cluster_name(service, backend)] = own + behind
+            if backend.shadow:
+                ranks[shadow_cluster(service, backend)] = own
+            for name, ranked in ranks.items():
+                found[name] = _assignment(name, ranked, h2=False)
+                if backend.grpc:
+                    found[f"{name}/grpc"] = _assignment(f"{name}/grpc", ranked, h2=True)
+    return found
+
+
+def endpoint_file(folder: Path, cluster: str) -> Path:
+    """The file in `folder` with the endpoints of `cluster`."""
+    slug = re.sub(r"[^a-z0-9-]", "_", cluster)
+    return folder / f"eds-{slug}-{hashlib.sha256(cluster.encode()).hexdigest()[:6]}.json"
+
+
+def _path_routes(service: Service) -> list[Json]:
+    if not _weighted(service):
+        text = f"no revision of {service.namespace}/{service.name} is ready yet"
+        return [
+            _direct({"prefix": f"{service.prefix}/"}, 503, text) | _named(service),
+            _direct({"path": service.prefix}, 503, text) | _named(service),
+        ]
+    action = _action(service) | {"prefix_rewrite": "/"}
+    return [
+        {"match": {"prefix": f"{service.prefix}/"}, "route": action, **_named(service)},
+        {"match": {"path": service.prefix}, "route": action, **_named(service)},
+    ]
+
+
+def _host_route(service: Service) -> Json:
+    if not _weighted(service):
+        text = f"no revision of {service.namespace}/{service.name} is ready yet"
+        return _direct({"prefix": "/"}, 503, text) | _named(service)
+    return {"match": {"prefix": "/"}, "route": _action(service), **_named(service)}
+
+
+def _grpc_route(service: Service) -> Json:
+    match = {"prefix": "/", "grpc": {}}
+    if not any(b.grpc for b in _weighted(service)):
+        text = f"no revision of {service.namespace}/{service.name} serves gRPC"
+        return _direct(match, 503, text) | _named(service)
+    return {
+        "match": match,
+        **_named(service),
+        "route": _action(service, suffix="/grpc"),
+        # A stream has no end to wait for, so it is never buffered whole.
+        "typed_per_filter_config": {
+            BUFFER: {"@type": TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True}
+        },
+    }
+
+
+def _weighted(service: Service) -> tuple[Backend, ...]:
+    return service.backends if sum(b.weight for b in service.backends) else ()
+
+
+def _action(service: Service, *, suffix: str = "") -> Json:
+    weighted = [
+        {"name": cluster_name(service, b) + suffix, "weight": b.weight}
+        for b in _weighted(service)
+        if b.grpc or not suffix
+    ]
+    mirrored = [_mirror(service, b, suffix) for b in service.backends if b.shadow and (b.grpc or not suffix)]
+    return {
+        "weighted_clusters": {"clusters": weighted},
+        # The first try has the service's timeout, and the one on stable that follows it has its own.
+        "timeout": seconds(2 * service.timeout + 0.5),
+        # Stable's; a canary's cluster has its own.
+        "retry_policy": {**_retries(GATEWAY_FAILURES, 2), "per_try_timeout": seconds(service.timeout)},
+        **({"request_mirror_policies": mirrored} if mirrored else {}),
+    }
+
+
+def _retries(failures: str, tries: int) -> Json:
+    return {
+        "retry_on": failures,
+        "num_retries": tries,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.050s"},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": TYPE + "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
+        },
+    }
+
+
+def _mirror(service: Service, backend: Backend, suffix: str) -> Json:
+    share = {"numerator": round(backend.shadow * 10_000), "denominator": "MILLION"}
+    return {
+        "cluster": shadow_cluster(service, backend) + suffix,
+        "runtime_fraction": {"default_value": share},
+        "disable_shadow_host_suffix_append": True,
+        "request_headers_mutations": [{"append": header(SHADOW_HEADER, "1")}],
+    }
+
+
+def _named(service: Service) -> Json:
+    """A route's metadata: the service that its requests are counted under."""
+    return {"metadata": {"filter_metadata": {OWN: {"service": f"{service.namespace}/{service.name}"}}}}
+
+
+def _direct(match: Json, status: int, text: str) -> Json:
+    return {"match": match, "direct_response": {"status": status, "body": {"inline_string": text}}}
+
+
+def _virtual_host(name: str, domains: list[str], found: list[Json]) -> Json:
+    return {"name": name, "domains": domains, "routes": found}
+
+
+def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool, own: Json) -> Json:
+    protocol: Json = {"http2_protocol_options": {}} if h2 else {"http_protocol_options": {}}
+    return {
+        "@type": _CLUSTER,
+        "name": name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": watched(folder, endpoint_file(folder, name).name)},
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        # With panic routing, a dead canary would go on getting requests although stable stands behind it.
+        # Merged updates (the default) would reach the workers up to a second later than /clusters shows them.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
+        "ignore_health_on_host_removal": True,
+        "health_checks": [
+            {
+                "timeout": "2s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_interval": "0.25s",
+                "unhealthy_threshold": 3,
+                "healthy_threshold": 1,
+                "http_health_check": {"path": backend.health, "codec_client_type": "HTTP1"},
+            }
+        ],
+        "metadata": {"filter_metadata": {OWN: {"revision": backend.revision}}},
+        **own,
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": TYPE + _HTTP_OPTIONS,
+                "common_http_protocol_options": {"idle_timeout": "4s"},
+                "explicit_http_config": protocol,
+                **({"retry_policy": _retries(SERVER_FAILURES, _CANARY_TRIES)} if own is _CANARY_ONLY else {}),
+            }
+        },
+    }
+
+
+def _assignment(name: str, ranks: list[tuple[Address | None, Variant]], *, h2: bool) -> Json:
+    found = []
+    for priority, (address, variant) in enumerate(ranks):
+        port = (address.grpc_port if h2 else address.port) if address else None
+        if address is None or port is None:
+            endpoints: list[Json] = []
+        else:
+            endpoint: Json = {"address": socket(address.host, port)}
+            if h2:
+                endpoint["health_check_config"] = {"port_value": address.port}
+            endpoints = [{"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}]
+        found.append({"priority": priority, "locality": {"zone": "local"}, "lb_endpoints": endpoints})
+    return {"@type": _ENDPOINTS, "cluster_name": name, "endpoints": found}

@@ -1,0 +1,1 @@
+"""The synthetic marketplace: what the domains' synthetic.py share. In no image."""

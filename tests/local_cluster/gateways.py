@@ -1,0 +1,194 @@
+"""A real Envoy with fake model servers behind it, and what a test sends to it and reads of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+
+from local_cluster import routes
+from local_cluster.containers import free_ports
+from local_cluster.envoy import Envoy
+from local_cluster.processes import Child, Leash
+from local_cluster.routes import Address, Backend, Service
+
+FAKE = Path(__file__).with_name("fake_runtime.py")
+
+
+def service(
+    percent: int, stable: Address | None, canary: Address | None, *, timeout: float = 5, shadow: float = 0
+) -> Service:
+    backends = (
+        Backend(revision="r2", variant="canary", weight=percent, address=canary, shadow=shadow),
+        Backend(revision="r1", variant="stable", weight=100 - percent, address=stable),
+    )
+    return Service(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
+
+
+@asynccontextmanager
+async def gateway(folder: Path) -> AsyncIterator[tuple[Envoy, Leash]]:
+    on = Leash(folder / "ledger.json")
+    on.open()
+    envoy = Envoy(folder / "envoy", port=free_ports([1])[1], on=on)
+    try:
+        await envoy.start()
+        yield envoy, on
+    finally:
+        await envoy.stop(grace=1)
+        on.close()
+
+
+async def upstream(folder: Path, on: Leash, name: str, **files: str) -> Address:
+    """A fake model server that runs and answers."""
+    return (await server(folder, on, name, **files))[0]
+
+
+async def server(folder: Path, on: Leash, name: str, **files: str) -> tuple[Address, Child]:
+    """The same with its process, for tests that end or stop it."""
+    port, model = free_ports([1])[1], folder / name
+    model.mkdir()
+    for key, text in files.items():
+        (model / key).write_text(text)
+    command = [sys.executable, "-S", str(FAKE), f"--http-port={port}", f"--model-dir={model}"]
+    child = Child.start(command, environment={"K_REVISION": name}, folder=model, log=folder / f"{name}.log", on=on)
+    while child.last_line() != "ready":
+        await asyncio.sleep(0.02)
+    return Address(port=port), child
+
+
+def grpc_service(percent: int, stable: Address | None, canary: Address | None, *, shadow: float = 0) -> Service:
+    backends = (
+        Backend(revision="r2", variant="canary", weight=percent, address=canary, grpc=True, shadow=shadow),
+        Backend(revision="r1", variant="stable", weight=100 - percent, address=stable, grpc=True),
+    )
+    return Service(namespace="fraud", name="fraud", timeout=5, backends=backends)
+
+
+async def call(envoy: Envoy, count: int) -> list[httpx.Response]:
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+        url = f"http://127.0.0.1:{envoy.port}/serving/fraud/fraud/v2/models/m/infer"
+        return list(await asyncio.gather(*(client.post(url, json={}) for _ in range(count))))
+
+
+_SAMPLE = re.compile(r"^(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+
+
+async def counted(envoy: Envoy) -> Counter[tuple[str, ...]]:
+    """The gateway's own counts: requests by (revision, answered, code, grpc), without those of no service."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for family, text, value in _SAMPLE.findall(await envoy.stats()):
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
+        if family == routes.REQUESTS and labels.get("service"):
+            found[tuple(labels[key] for key in ("revision", "answered", "code", "grpc"))] += int(value)
+    return found
+
+
+async def milliseconds(envoy: Envoy, revision: str) -> dict[str, int]:
+    """The histogram of times of a revision: how many requests took at most the milliseconds of each edge."""
+    found = {}
+    for family, text, value in _SAMPLE.findall(await envoy.stats()):
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
+        if family == f"{routes.MILLISECONDS}_bucket" and labels["revision"] == revision:
+            found[labels["le"]] = int(value)
+    return found
+
+
+class Steady:
+    """What came of requests at a steady rate: statuses by variant, and milliseconds."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[tuple[int, str]] = Counter()
+        self.times: list[float] = []
+
+    @property
+    def p99(self) -> float:
+        return float(np.quantile(self.times, 0.99))
+
+    @property
+    def p50(self) -> float:
+        return float(np.quantile(self.times, 0.5))
+
+
+async def steady(envoy: Envoy, *, rate: float, seconds: float, body: bytes = b"{}") -> Steady:
+    """Send `rate` requests a second, each at its time whether or not those before it are answered.
+
+    Over bare connections: a client with a pool would cost more than what is measured.
+    """
+    found, started = Steady(), time.perf_counter()
+    head = b"POST /serving/fraud/fraud/v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def one() -> None:
+        sent = time.perf_counter()
+        try:
+            async with asyncio.timeout(10):
+                reader, writer = free.pop() if free else await asyncio.open_connection("127.0.0.1", envoy.port)
+                writer.write(head + body)
+                lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+                await reader.readexactly(int(headers["content-length"]))
+            found.seen[int(lines[0].split()[1]), headers.get(routes.VARIANT_HEADER, "")] += 1
+            free.append((reader, writer))
+        except (OSError, EOFError) as error:
+            found.seen[0, type(error).__name__] += 1
+        found.times.append((time.perf_counter() - sent) * 1000)
+
+    tasks = []
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(one()))
+    await asyncio.gather(*tasks)
+    for _, writer in free:
+        writer.close()
+    return found
+
+
+async def received(address: Address) -> list[dict[str, str]]:
+    """The headers of the inference requests that a fake model server got, with `:path`, oldest first."""
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        found: list[dict[str, str]] = (await client.get(f"http://127.0.0.1:{address.port}/received")).json()["received"]
+        return found
+
+
+Handler = Callable[[bytes, Any], Awaitable[bytes]]
+
+
+@asynccontextmanager
+async def grpc_server(handler: Handler) -> AsyncIterator[int]:
+    """The port of a gRPC server whose method /inference.Echo/Echo is `handler`."""
+    made = grpc.method_handlers_generic_handler(
+        "inference.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(handler)}
+    )
+    found = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 << 20)])
+    found.add_generic_rpc_handlers((made,))
+    port = found.add_insecure_port("127.0.0.1:0")
+    await found.start()
+    try:
+        yield port
+    finally:
+        await found.stop(0)
+
+
+@asynccontextmanager
+async def grpc_caller(envoy: Envoy, found: Service) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[str, str]]]]:
+    """Calls Echo through the gateway; gives the status's name and who answered."""
+    options = [("grpc.default_authority", found.hostname), ("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:
+
+        async def ask(message: bytes) -> tuple[str, str]:
+            one = channel.unary_unary("/inference.Echo/Echo")(message, timeout=10)
+            code = (await one.code()).name
+            headers = dict(await one.initial_metadata()) | dict(await one.trailing_metadata())
+            return code, str(headers.get(routes.VARIANT_HEADER, ""))
+
+        yield ask

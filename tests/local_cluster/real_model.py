@@ -1,0 +1,49 @@
+"""A small model that the real model server and the real drift monitor take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hallmark.artifacts.folder import Signature, seal
+from hallmark.drift import profile
+from hallmark.features.fields import Field, Output
+
+FEATURES = """import numpy as np
+
+def encode(columns):
+    return columns["amount"].astype(np.float32)[:, None]
+
+def observe(columns):
+    return {"amount": columns["amount"]}
+"""
+
+
+def real_model(folder: Path) -> str:
+    """A model folder for the real model server: one field in, a sigmoid of it out; gives its digest."""
+    from onnx import TensorProto, helper
+
+    folder.mkdir(parents=True)
+    nodes = [
+        helper.make_node("Sigmoid", ["input"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axes"], ["score"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])],
+    )
+    graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    (folder / "features.py").write_text(FEATURES)
+    amounts = np.linspace(0.0, 100.0, 500)
+    scores = {"score": 1 / (1 + np.exp(-amounts))}
+    (folder / "profile.json").write_text(profile.build({"amount": amounts}, scores=scores).model_dump_json())
+    field = Field(name="amount", datatype="FP64", minimum=0, maximum=100)
+    output = Output(name="score", datatype="FP32", minimum=0, maximum=1)
+    signature = Signature(domain="fraud", fields=(field,), outputs=(output,))
+    (folder / "signature.json").write_text(signature.model_dump_json())
+    return seal(folder)

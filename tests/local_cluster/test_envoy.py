@@ -1,0 +1,189 @@
+"""The gateway: what Envoy is told, and what a real Envoy does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from gateways import call, gateway, service, upstream
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hallmark.errors import HallmarkError, Unavailable
+from local_cluster import routes
+from local_cluster.envoy import Envoy
+from local_cluster.processes import Leash
+from local_cluster.routes import Address, Backend, Service
+
+
+@given(
+    percent=st.integers(0, 100),
+    stable=st.booleans(),
+    canary=st.booleans(),
+    grpc_too=st.booleans(),
+)
+def test_resources_hang_together(percent: int, stable: bool, canary: bool, grpc_too: bool) -> None:
+    made = service(percent, Address(port=1, grpc_port=2) if stable else None, Address(port=3) if canary else None)
+    made = made.model_copy(update={"backends": tuple(b.model_copy(update={"grpc": grpc_too}) for b in made.backends)})
+    clusters = {c["name"] for c in routes.clusters((made,), Path("/x"))}
+    text = json.dumps(routes.routes((made,)))
+    named = {c for c in clusters if f'"name": "{c}"' in text}
+    assert named == clusters
+    assignments = routes.assignments((made,))
+    assert assignments.keys() == clusters
+    ranks = assignments["fraud/r2"]["endpoints"]
+    variants = [[e["metadata"]["filter_metadata"]["envoy.lb"]["variant"] for e in r["lb_endpoints"]] for r in ranks]
+    assert variants[0] == (["canary"] if canary else [])
+    if stable and percent < 100:
+        assert variants[1] == ["stable"]
+    assert len(assignments["fraud/r1"]["endpoints"]) == 1
+
+
+def test_a_gateway_with_nothing_answers_in_json(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, _), httpx.AsyncClient(trust_env=False) as client:
+            base = f"http://127.0.0.1:{envoy.port}"
+            answer = await client.get(f"{base}/serving/fraud/fraud/v2")
+            assert (answer.status_code, answer.json()["code"]) == (404, 404)
+            await envoy.apply((Service(namespace="fraud", name="fraud"),))
+            answer = await client.get(f"{base}/serving/fraud/fraud/v2")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            await envoy.apply((service(50, None, None),))
+            answer = await client.get(f"{base}/serving/fraud/fraud/v2")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.headers["x-hallmark-variant"] == "gateway"
+            assert answer.json()["code"] == 503
+            many = await client.get(f"{base}/serving/fraud/fraud", headers={"x-big": "x" * 40_000})
+            assert many.status_code == 431
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_canary_is_passed_over_after_the_services_timeout(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable = await upstream(tmp_path, on, "r1")
+            canary = await upstream(tmp_path, on, "r2", delay="5")
+            await envoy.apply((service(100, stable, canary, timeout=0.5),))
+            # At 100 nothing stands behind a revision: there is no stable one beside it.
+            assert {a.status_code for a in await call(envoy, 2)} == {504}
+            await envoy.apply((service(99, stable, canary, timeout=0.5),))
+            answers = await call(envoy, 20)
+            assert {(a.status_code, a.headers["x-hallmark-variant"]) for a in answers} == {(200, "stable")}
+            assert max(a.elapsed.total_seconds() for a in answers) < 1.5
+
+    asyncio.run(scenario())
+
+
+def test_what_the_client_got_wrong_is_an_answer_and_ejects_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable = await upstream(tmp_path, on, "r1")
+            canary = await upstream(tmp_path, on, "r2", status="422")
+            await envoy.apply((service(50, stable, canary),))
+            for _ in range(4):
+                seen = {(a.status_code, a.headers["x-hallmark-variant"]) for a in await call(envoy, 50)}
+                assert seen == {(200, "stable"), (422, "canary")}
+
+    asyncio.run(scenario())
+
+
+def test_a_full_stable_server_is_neither_ejected_nor_buried_under_retries(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable = await upstream(tmp_path, on, "r1", status="503", delay="0.05")
+            await envoy.apply((service(0, stable, None),))
+            answers = [a for _ in range(3) for a in await call(envoy, 50)]
+            assert {a.status_code for a in answers} == {503}
+            lines = (await envoy.stats()).splitlines()
+            tries = sum(
+                int(line.rpartition(" ")[2])
+                for line in lines
+                if line.startswith("envoy_cluster_upstream_rq_total") and "fraud/r1" in line
+            )
+            assert tries < 2 * len(answers)
+            (tmp_path / "r1" / "status").unlink()
+            assert {a.status_code for a in await call(envoy, 20)} == {200}
+
+    asyncio.run(scenario())
+
+
+def test_shares_are_counted_by_revision(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable, canary = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
+            await envoy.apply((service(50, stable, canary),))
+            answers = await call(envoy, 100)
+            counted = {}
+            for line in (await envoy.stats()).splitlines():
+                if line.startswith('envoy_cluster_upstream_rq_xx{envoy_response_code_class="2"'):
+                    counted[line.partition("fraud/")[2][:2]] = int(line.rpartition(" ")[2])
+            variants = [a.headers["x-hallmark-variant"] for a in answers]
+            assert counted == {"r1": variants.count("stable"), "r2": variants.count("canary")}
+
+    asyncio.run(scenario())
+
+
+def test_a_configuration_that_envoy_refuses_is_an_error_and_the_old_one_stays(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable = await upstream(tmp_path, on, "r1")
+            await envoy.apply((service(0, stable, None),))
+            broken = routes.routes((service(0, stable, None).model_copy(update={"name": "unknown"}),))
+            text = json.dumps(broken).replace("fraud/r1", "fraud/nobody")
+            with pytest.raises(HallmarkError, match="refused") as caught:
+                await envoy._push("rds.json", [json.loads(text)], fresh=["hallmark"], timeout=3)
+            assert "nobody" in caught.value.got
+            assert {a.status_code for a in await call(envoy, 5)} == {200}
+
+    asyncio.run(scenario())
+
+
+def test_a_port_that_is_taken_is_an_error_with_envoys_own_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            on = Leash(tmp_path / "ledger.json")
+            on.open()
+            envoy = Envoy(tmp_path / "envoy", port=taken.getsockname()[1], on=on)
+            with pytest.raises(Unavailable) as caught:
+                await envoy.start()
+            assert "in use" in caught.value.got
+            on.close()
+
+    asyncio.run(scenario())
+
+
+def test_grpc_is_routed_by_authority(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            http = await upstream(tmp_path, on, "r1")
+
+            async def echo(request: bytes, _: grpc.aio.ServicerContext) -> bytes:
+                return request.upper()
+
+            handler = grpc.method_handlers_generic_handler(
+                "inference.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+            )
+            server = grpc.aio.server()
+            server.add_generic_rpc_handlers((handler,))
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            address = Address(port=http.port, grpc_port=port)
+            backend = Backend(revision="r1", variant="stable", weight=100, address=address, grpc=True)
+            made = Service(namespace="fraud", name="fraud", backends=(backend,))
+            await envoy.apply((made,))
+            options = [("grpc.default_authority", made.hostname), ("grpc.enable_http_proxy", 0)]
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:
+                call = channel.unary_unary("/inference.Echo/Echo")(b"hello", timeout=5)
+                assert await call == b"HELLO"
+                assert dict(await call.initial_metadata())["x-hallmark-variant"] == "stable"
+            await server.stop(0)
+
+    asyncio.run(scenario())

@@ -1,0 +1,98 @@
+"""The drill finds the link that is broken, and that one only; whole, it promotes what drift called for."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release
+from hallmark.errors import NotFound
+from hallmark.rollout.links import LINKS, Found, Link
+from hallmark.rollout.record import NAME as MEMORY
+from hallmark.settings import Settings
+from tests.hallmark.rollout.candidates import NAME, ROOT, Rehearsal
+from tools import drill
+from tools.rehearsal import World
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below
+
+
+@dataclass
+class Hall(Rehearsal):
+    """A world with version 1 served, in which one drill follows the other."""
+
+    def __post_init__(self) -> None:
+        self.clean, self.declared = list(self.traffic.bodies), self.world.domain
+
+    def drill(self, broken: Link | None = None) -> dict[Link, Found]:
+        self.traffic.use(self.clean)
+        mark = self.traffic.mark()
+        found = drill.run(self.world, self.writer, self.traffic, self.shifted, self.shown, broken=broken)
+        assert sum(answer.status != 200 for answer in self.traffic.since(mark)) == 0
+        return {each.link: each for each in found}
+
+    def rest(self, broken: Link | None = None) -> None:
+        """As before the first drill: version 1, nothing remembered, nothing stopped."""
+        self.world.unwatch()
+        submitted = self.world.settings.runs / "submitted"
+        if submitted.is_dir():
+            shutil.rmtree(submitted)
+        submitted.unlink(missing_ok=True)
+        self.world.domain = self.declared
+        self.world.change([])
+        for path in (
+            f"/apis/serving.kserve.io/v1beta1/namespaces/{NAME}/inferenceservices/{NAME}",
+            f"/api/v1/namespaces/{NAME}/configmaps/{MEMORY}",
+        ):
+            with contextlib.suppress(NotFound):
+                self.writer.call("DELETE", path)
+        releases.write(NAME, Release(), self.world.settings)
+        self.traffic.use(self.clean)
+        drill.first(self.world, self.writer, broken=broken)
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
+    # Half of the requests, and half of the window, so that drift is seen as soon: load is proven elsewhere.
+    changes = ["drill.rate=100", "drift.window=1000", "rollout.deadline=10m"]
+    with Hall.on(tmp_path_factory.mktemp("drill") / "state", seed=11, changes=changes) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> dict[Link, float]:
+    """Four times as long for what has to come, on a busy machine; for a link that is broken on purpose, as long as ever."""
+    longer: dict[Link, float] = {link: 4 * seconds for link, seconds in drill._SECONDS.items()}
+    monkeypatch.setattr(drill, "_SECONDS", longer)
+    return longer
+
+
+def test_whole_it_ends_in_a_promotion(hall: Hall) -> None:
+    found = hall.drill()
+    assert {link: each.state for link, each in found.items()} == dict.fromkeys(LINKS, "whole"), found
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_that_is_broken_is_found_and_no_other(
+    hall: Hall, link: Link, patience: dict[Link, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "_IMPATIENT", patience | {link: drill._IMPATIENT[link]})
+    hall.rest(broken=link)
+    found = hall.drill(link)
+    at = LINKS.index(link)
+    expected = ["whole"] * at + ["broken"] + ["not reached"] * (len(LINKS) - at - 1)
+    assert [each.state for each in found.values()] == expected, found
+
+
+def test_a_domain_without_a_drill_says_how_to_declare_one(tmp_path: Path) -> None:
+    base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+    world = World.make(NAME, tmp_path / "state", base=base)
+    world.domain = world.domain.model_copy(update={"drill": None})
+    with pytest.raises(NotFound, match="declares no drill"):
+        _ = world.drill

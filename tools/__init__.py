@@ -1,0 +1,1 @@
+"""Programs that show or prove, and that no image ships."""

@@ -1,0 +1,320 @@
+"""The main job, end to end, on this machine: train, serve, roll out under load, and see a shift in the incoming orders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from hallmark.cli.progress import Steps
+from hallmark.errors import HallmarkError, TimedOut
+
+if TYPE_CHECKING:
+    from hallmark.declaration.domain import Domain
+    from hallmark.rollout.writer import InferenceServiceWriter
+    from hallmark.settings import Settings
+    from tools.traffic import Answer, Tally, Traffic
+
+DOMAIN = "fraud"
+FIRST = datetime(2026, 9, 1, tzinfo=UTC)
+SECOND = datetime(2026, 10, 1, tzinfo=UTC)
+MONTH = "30d"
+SHIFT = "new_fraud_pattern"
+_ORDERS = 4000
+_SHIFTED = 1500
+
+
+@dataclass
+class Story:
+    """What happened, for the last lines and the plot."""
+
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    marks: list[tuple[float, str]] = field(default_factory=list)
+    verdicts: dict[str, str] = field(default_factory=dict)
+    column: str = ""
+
+
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of the marketplace.")] = 7,
+    requests: Annotated[
+        int, typer.Option(min=500, help="Requests counted at the 50% step; the others take their part of it.")
+    ] = 4000,
+    rate: Annotated[float, typer.Option(min=10, help="Requests a second of the client.")] = 300.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the local cluster running.")] = False,
+) -> None:
+    """The main job for fraud, end to end: train, serve, canary, promote, drift. Leaves nothing running."""
+    started = time.monotonic()
+    settings = _settings()
+    shutil.rmtree(settings.state, ignore_errors=True)
+    with Steps() as steps:
+        steps.say(Text("Hallmark, the main job for fraud: from orders to a promoted canary", style="bold"))
+        story = _run(settings, steps, seed=seed, requests=requests, rate=rate, keep=keep)
+        _ending(steps, story, settings, time.monotonic() - started, keep=keep)
+
+
+def _run(settings: Settings, steps: Steps, *, seed: int, requests: int, rate: float, keep: bool) -> Story:
+    from hallmark.declaration import domain as declared
+    from hallmark.registry.store import Registry
+
+    domain = declared.load(DOMAIN, settings)
+    registry = Registry(settings)
+    story = Story()
+    orders = _orders(domain, settings, steps, seed=seed)
+    _train(domain, settings, steps, as_of=FIRST, seed=seed)
+    with _cluster(settings, steps, keep=keep) as (port, writer):
+        _release(writer, domain, registry, 1, 100, settings, steps)
+        _train(domain, settings, steps, as_of=SECOND, seed=seed)
+        from tools.traffic import Traffic
+
+        url = f"http://127.0.0.1:{port}/serving/{DOMAIN}/{DOMAIN}/v2/models/{DOMAIN}/infer"
+        with Traffic(url, orders["clean"], rate=rate) as traffic:
+            _roll_out(writer, domain, registry, traffic, story, settings, steps, requests=requests)
+            found = _drift(writer, traffic, orders["shifted"], story, steps)
+            answers = traffic.since(0)
+        _report(writer, found, settings, steps)
+        _plot(answers, story, settings.state / "rollout.png")
+    return story
+
+
+def _orders(domain: Domain, settings: Settings, steps: Steps, *, seed: int) -> dict[str, list[bytes]]:
+    """Requests of the days after the second training: as they come, and with the shift in them."""
+    from hallmark.declaration import domain as declared
+    from tools.traffic import synthetic
+
+    with steps.step("draw a month of orders") as step:
+        data = declared.module(domain.name, "data", settings)
+        month = data.draw(start=FIRST - timedelta(days=30), end=FIRST, seed=seed)
+        step.result = f"{len(month):,} orders, {month[domain.data.label].mean():.1%} {domain.data.label}"
+        bodies = {}
+        for name, shift in (("clean", None), ("shifted", SHIFT)):
+            bodies[name] = synthetic(domain.name, count=_ORDERS, seed=seed, shift=shift, settings=settings)
+    return bodies
+
+
+def _train(domain: Domain, settings: Settings, steps: Steps, *, as_of: datetime, seed: int) -> None:
+    from hallmark.cli.model import shown
+    from hallmark.training.run import train
+
+    with steps.step(f"train on data until {as_of:%d %B}") as step:
+        outcome = train(
+            domain.name, settings=settings, as_of=as_of.isoformat(), window=MONTH, seed=seed, report=shown(step)
+        )
+        if outcome.refusal is not None:
+            raise outcome.refusal
+        metric = outcome.evaluation.metrics[domain.gate.metric]
+        step.result = f"version {outcome.version}, {domain.gate.metric} {metric:.3f}, {str(outcome.digest)[:19]}"
+
+
+@contextmanager
+def _cluster(settings: Settings, steps: Steps, *, keep: bool) -> Iterator[tuple[int, InferenceServiceWriter]]:
+    from hallmark.cli.serve import apply_all
+    from hallmark.rollout.writer import InferenceServiceWriter
+    from local_cluster import cluster
+
+    with steps.step("start the local cluster") as step:
+        state = cluster.up(settings, port=0)
+        writer = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
+        apply_all(writer, settings)
+        step.result = f"Kubernetes API {writer.host}, gateway http://127.0.0.1:{state.port}"
+    try:
+        yield state.port, writer
+    finally:
+        if not keep:
+            with steps.step("stop it") as step:
+                cluster.down(settings)
+                step.result = "no process left"
+
+
+def _release(
+    writer: InferenceServiceWriter,
+    domain: Domain,
+    registry: Any,
+    version: int,
+    percent: int,
+    settings: Settings,
+    steps: Steps,
+) -> None:
+    from hallmark.artifacts.release import Target
+    from hallmark.rollout import operations as rollout
+
+    found = registry.resolve(domain.name, version)
+    target = Target.of(found)
+    title = f"serve version {version}" if percent == 100 else f"version {version} at {percent}%"
+    with steps.step(title) as step:
+        live = rollout.release(writer, domain, target, percent=percent, settings=settings, note=step.note)
+        if live["spec"]["predictor"].get("canaryTrafficPercent") is None:
+            registry.alias(domain.name, "champion", version)
+        step.result = f"revision {live['status']['components']['predictor']['latestReadyRevision']} is ready"
+
+
+def _roll_out(
+    writer: InferenceServiceWriter,
+    domain: Domain,
+    registry: Any,
+    traffic: Traffic,
+    story: Story,
+    settings: Settings,
+    steps: Steps,
+    *,
+    requests: int,
+) -> None:
+    from hallmark.rollout import operations as rollout
+
+    for percent, number in ((10, requests // 2), (50, requests)):
+        _release(writer, domain, registry, 2, percent, settings, steps)
+        _count(traffic, story, steps, percent=percent, variant="canary", number=number)
+    with steps.step("promote version 2") as step:
+        target = rollout.promote(writer, domain, settings=settings, note=step.note)
+        registry.alias(domain.name, "champion", target.version)
+        step.result = "stable, champion in the registry, release.yaml written"
+    _count(traffic, story, steps, percent=100, variant="stable", number=requests // 4)
+
+
+def _count(traffic: Traffic, story: Story, steps: Steps, *, percent: int, variant: str, number: int) -> None:
+    with steps.step(f"measure {percent}%") as step:
+        story.marks.append((traffic.mark(), f"{percent}%"))
+        tally = traffic.next(number, seconds=120)
+        story.asked.append((variant, percent))
+        story.tallies.append(tally)
+        step.result = f"{tally.shares.get(variant, 0.0):.1f}% of {tally.requests:,} requests, {tally.failed} failed, p99 {tally.p99_ms:.0f} ms"
+
+
+def _drift(writer: InferenceServiceWriter, traffic: Traffic, shifted: list[bytes], story: Story, steps: Steps) -> Any:
+    with steps.step("drift on clean orders") as step:
+        story.verdicts["before"] = step.result = _verdict(writer, {"OK", "DRIFT"}, seconds=30).state
+    traffic.use(shifted)
+    story.marks.append((traffic.mark(), SHIFT))
+    began = time.monotonic()
+    with steps.step(f"inject {SHIFT}") as step:
+        _verdict(writer, {"DRIFT"}, seconds=60)
+        seconds = time.monotonic() - began
+        step.note("letting the window fill with it")
+        traffic.next(_SHIFTED, seconds=60)
+        found = _verdict(writer, {"DRIFT"}, seconds=30)
+        columns = sorted(found.verdict["columns"], key=lambda column: -(column.get("psi") or 0))
+        story.verdicts["after"] = found.state
+        story.column = ", ".join([column["name"] for column in columns if column.get("drifted")][:3])
+        step.result = f"{found.state} after {seconds:.0f} s: {story.column}"
+    return found
+
+
+def _report(writer: InferenceServiceWriter, found: Any, settings: Settings, steps: Steps) -> None:
+    from hallmark.cli import verdict
+
+    with steps.step("report of the window") as step:
+        path = settings.state / "drift.html"
+        verdict.report(writer, [found], variant=found.variant, name=DOMAIN, path=path, settings=settings)
+        step.result = str(_short(path))
+
+
+def _verdict(writer: InferenceServiceWriter, states: set[str], *, seconds: float) -> Any:
+    from hallmark.cli import verdict
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = next((each for each in verdict.collect(writer, DOMAIN) if each.variant == "stable"), None)
+        if found is not None and found.state in states:
+            return found
+        time.sleep(0.5)
+    raise TimedOut(
+        f"the drift monitor did not say {' or '.join(sorted(states))} in {seconds:g} s",
+        got=found.state if found else "no stable variant",
+    )
+
+
+def _plot(answers: list[Answer], story: Story, path: Path) -> None:
+    """Requests a second by who answered, over the rollout."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    end = int(max(each.at for each in answers)) + 1
+    figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
+    groups = {"version 1": "#2a6f97", "version 2": "#e09f3e", "failed": "#9e2a2b"}
+
+    def group(answer: Answer) -> str:
+        return f"version {answer.version}" if answer.status == 200 else "failed"
+
+    series = [
+        np.bincount([int(each.at) for each in answers if group(each) == name], minlength=end)[:end] for name in groups
+    ]
+    axis.stackplot(range(end), *series, labels=groups, colors=list(groups.values()), step="post")
+    for at, label in story.marks:
+        axis.axvline(at, color="black", linewidth=0.8, linestyle=":")
+        axis.annotate(label, (at, 1.01), xycoords=("data", "axes fraction"), fontsize=9)
+    axis.set(xlabel="seconds", ylabel="requests a second", xlim=(0, max(1, end - 1)))
+    axis.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _ending(steps: Steps, story: Story, settings: Settings, seconds: float, *, keep: bool) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("step", "asked", "measured", "requests", "failed", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for (variant, percent), tally in zip(story.asked, story.tallies, strict=True):
+        name = "version 2, promoted" if percent == 100 else "version 2, canary"
+        table.add_row(
+            name,
+            f"{percent}%",
+            f"{tally.shares.get(variant, 0.0):.1f}%",
+            f"{tally.requests:,}",
+            str(tally.failed),
+            f"{tally.p50_ms:.1f}",
+            f"{tally.p99_ms:.1f}",
+        )
+    requests, failed = sum(tally.requests for tally in story.tallies), sum(tally.failed for tally in story.tallies)
+    home = f"HALLMARK_STATE={_short(settings.state)} HALLMARK_RELEASES={_short(settings.releases)}"
+    steps.say()
+    steps.console.print(table)
+    steps.say()
+    steps.say(
+        f"{failed} of {requests:,} requests failed while version 2 took over from version 1; drift {story.verdicts['before']} -> {story.verdicts['after']} ({story.column})."
+    )
+    steps.say(
+        f"All of it took {seconds:.0f} s. {'The local cluster is still up.' if keep else 'Nothing is left running.'}"
+    )
+    steps.say()
+    steps.say(f"open  {_short(settings.state / 'rollout.png')}   who answered, second by second")
+    steps.say(f"open  {_short(settings.state / 'drift.html')}    Evidently's report on the shifted orders")
+    steps.say(f"try   export {home}")
+    steps.say("      .venv/bin/hallmark model-card fraud 2; .venv/bin/hallmark up; .venv/bin/hallmark rollback fraud")
+    worst = max(
+        abs(tally.shares.get(variant, 0.0) - percent)
+        for (variant, percent), tally in zip(story.asked, story.tallies, strict=True)
+    )
+    if failed or worst > 3:
+        raise HallmarkError(
+            "the rollout was not clean",
+            expected="0 failed requests, and shares within 3 points",
+            got=f"{failed} failed, {worst:.1f} points off",
+        )
+
+
+def _settings() -> Settings:
+    from hallmark.settings import Settings
+
+    base = Settings.load()
+    state = base.root / ".hallmark" / "demo"
+    settings = Settings.load(
+        {"HALLMARK_ROOT": str(base.root), "HALLMARK_STATE": str(state), "HALLMARK_RELEASES": str(state / "releases")}
+    )
+    os.environ.update(settings.environment())
+    return settings
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

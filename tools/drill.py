@@ -1,0 +1,298 @@
+"""The loop, proven: inject a shift, and follow its correlation id through every link from the captured event to the decision."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from hallmark.cli.console import DomainName, Format, Output, show
+from hallmark.cli.progress import Step, Steps
+from hallmark.errors import HallmarkError, NotFound, TimedOut
+
+if TYPE_CHECKING:
+    from hallmark.rollout.evidence import Seen
+    from hallmark.rollout.links import Found, Link
+    from hallmark.rollout.writer import InferenceServiceWriter
+    from tools.rehearsal import World
+    from tools.traffic import Traffic
+
+_BODIES = 3000
+_SECONDS: dict[Link, float] = {
+    "captured": 10,
+    "verdict": 60,
+    "run": 20,
+    "version": 120,
+    "canary": 60,
+    "decision": 60,
+}
+"""How long each link may take; all of them within five minutes with what goes before."""
+_IMPATIENT: dict[Link, float] = {"captured": 6, "verdict": 15, "run": 8, "version": 90, "canary": 60, "decision": 8}
+"""Where a link is broken on purpose there is less to wait for."""
+
+
+class Broken(StrEnum):
+    """A link to break on purpose."""
+
+    captured = "captured"
+    verdict = "verdict"
+    run = "run"
+    version = "version"
+    canary = "canary"
+    decision = "decision"
+
+
+def drill(
+    name: DomainName,
+    broken: Annotated[
+        Broken | None,
+        typer.Option("--break", help="Break this link on purpose, to see that it is found.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic requests.")] = 11,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave cluster and watch running.")] = False,
+    output: Output = Format.table,
+) -> None:
+    """Prove the loop on this machine: drift, training, rollout, promotion, under one correlation id, in five minutes or less.
+
+    Exit 1 where a link is broken, with its name. All of it happens in .hallmark/drill; nothing of yours is touched.
+    """
+    from hallmark.settings import Settings
+    from tools.rehearsal import World
+
+    base = Settings.load()
+    world = World.make(name, base.root / ".hallmark" / "drill", base=base)
+    began = time.monotonic()
+    with Steps() as steps:
+        steps.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
+        link: Link | None = broken.value if broken else None
+        with prepared(world, steps, seed=seed, broken=link, keep=keep) as (writer, traffic, shifted):
+            found = run(world, writer, traffic, shifted, steps, broken=link)
+            failed = sum(answer.status != 200 for answer in traffic.since(0))
+            total = len(traffic.since(0))
+        _ending(steps, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
+    if output is not Format.table:
+        show([each.model_dump() for each in found], output)
+    bad = next((each for each in found if each.state == "broken"), None)
+    if bad is not None:
+        raise HallmarkError(
+            f"the loop is broken at: {bad.link}",
+            got=bad.text,
+            fix=f"look at {world.log}, and at `hallmark timeline {name}` with HALLMARK_STATE={world.settings.state}",
+        )
+    if failed:
+        raise HallmarkError(f"{failed} of {total} requests failed", expected="none", got=str(failed))
+
+
+@contextmanager
+def prepared(
+    world: World, steps: Steps, *, seed: int, broken: Link | None = None, keep: bool = False
+) -> Iterator[tuple[InferenceServiceWriter, Traffic, list[bytes]]]:
+    """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
+    from hallmark.cli.model import shown
+    from tools.traffic import Traffic, synthetic
+
+    name, drill = world.domain.name, world.drill
+    with steps.step("draw requests") as step:
+        clean, shifted = (
+            synthetic(name, count=_BODIES, seed=seed, shift=shift, settings=world.settings)
+            for shift in (None, drill.shift)
+        )
+        step.result = f"{len(clean)} as they come, {len(shifted)} with {drill.shift}"
+    with steps.step("train version 1") as step:
+        step.result = f"version {world.train(shown(step))}"
+    try:
+        with steps.step("start the local cluster") as step:
+            writer = world.up()
+            step.result = writer.host
+        with steps.step("serve version 1"):
+            first(world, writer, broken=broken)
+        live = writer.live(name) or {}
+        url = f"{live['status']['url']}/v2/models/{name}/infer"
+        with Traffic(url, clean, rate=drill.rate) as traffic:
+            yield writer, traffic, shifted
+    finally:
+        if not keep:
+            with steps.step("stop it") as step:
+                world.down()
+                step.result = "no process left"
+
+
+def first(world: World, writer: InferenceServiceWriter, *, broken: Link | None = None) -> None:
+    """Release version 1 as the first and stable one; to break the verdict, beside a monitor that waits for rows that never come."""
+    from hallmark.artifacts.release import Target
+    from hallmark.registry.store import Registry
+    from hallmark.rollout import operations as rollout
+
+    if broken == "verdict":
+        world.change(["drift.window=100000", "drift.minimum=100000"])
+    registry = Registry(world.settings)
+    target = Target.of(registry.resolve(world.domain.name, 1))
+    rollout.release(writer, world.domain, target, percent=100, settings=world.settings, note=lambda _: None)
+    registry.alias(world.domain.name, "champion", 1)
+
+
+def run(
+    world: World,
+    writer: InferenceServiceWriter,
+    traffic: Traffic,
+    shifted: list[bytes],
+    steps: Steps,
+    *,
+    broken: Link | None = None,
+) -> list[Found]:
+    """Start the watch, inject the shift, and follow it; `broken` is broken just before its turn."""
+    from hallmark.registry.store import Registry
+    from hallmark.rollout.links import MEANING, Chain
+
+    name = world.domain.name
+    correlation = secrets.token_hex(16)
+    breaker = Breaker(world, writer, broken, correlation=correlation)
+    breaker.before_the_watch()
+    world.watch()
+    chain = Chain(name, correlation=correlation, writer=writer, registry=Registry(world.settings))
+    with steps.step("drift before it") as step:
+        state = _quiet_verdict(world, writer, must=broken != "verdict")
+        step.result = f"stable {state} on clean requests"
+    breaker.before_the_shift()
+    traceparent = f"00-{correlation}-{secrets.token_hex(8)}-01"
+    traffic.use(shifted, headers={"traceparent": traceparent})
+    steps.say(f"  injected {world.drill.shift} with correlation id {correlation}")
+    running: list[Step] = []
+
+    def reached(link: Link) -> None:
+        breaker.at(link)
+        running.append(steps.start(f"{link}: {MEANING[link]}"))
+
+    def told(found: Found) -> None:
+        if running:
+            running.pop().end()
+        steps.done(found.link, found.text, found.seconds, mark={"whole": "✓", "broken": "✗"}.get(found.state, "·"))
+
+    try:
+        return chain.follow(_IMPATIENT if broken else _SECONDS, told=told, reached=reached)
+    finally:
+        breaker.close()
+
+
+class Breaker:
+    """Breaks one link, and that one only, by what breaks it in real life."""
+
+    def __init__(self, world: World, writer: InferenceServiceWriter, link: Link | None, *, correlation: str) -> None:
+        self._world = world
+        self._actuator = writer
+        self._link = link
+        self._correlation = correlation
+        self._spoiled: Path | None = None
+        self._stopped: list[int] = []
+        self._done = threading.Event()
+        self._spoiling: threading.Thread | None = None
+
+    def before_the_watch(self) -> None:
+        """run: a disk that takes nothing. version: a gate that nothing passes."""
+        if self._link == "version":
+            gate = self._world.domain.gate
+            self._world.change([f"gate.floor={'2.0' if gate.direction == 'higher' else '-1.0'}"])
+        if self._link == "run":
+            place = self._world.settings.runs / "submitted"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(b"")
+
+    def before_the_shift(self) -> None:
+        """captured: the drift monitor hangs, so no event comes in."""
+        if self._link == "captured":
+            self._stop_monitor("stable")
+
+    def at(self, link: Link) -> None:
+        """canary: the candidate's model is spoiled on disk once it is there. decision: its drift monitor hangs."""
+        if link == "decision" == self._link:
+            self._stop_monitor("canary")
+        if link == "version" and self._link == "canary":
+            self._spoiling = threading.Thread(target=self._spoil, name="spoil", daemon=True)
+            self._spoiling.start()
+
+    def close(self) -> None:
+        """Stop waiting for something to break, and mend what is broken."""
+        self._done.set()
+        for process in self._stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+        if self._spoiling is not None:
+            self._spoiling.join()
+        if self._spoiled is not None:
+            _flip(self._spoiled)
+
+    def _spoil(self) -> None:
+        """Flip a byte of the model as soon as it is registered, before anything loads it."""
+        from hallmark.registry.store import Registry
+
+        registry = Registry(self._world.settings)
+        while not self._done.wait(0.05):
+            version = registry.correlated(self._world.domain.name, self._correlation)
+            if version is not None:
+                self._spoiled = registry.resolve(self._world.domain.name, version).fetch() / "model.onnx"
+                _flip(self._spoiled)
+                return
+
+    def _stop_monitor(self, variant: str) -> None:
+        for pod in self._actuator.pods(self._world.domain.name):
+            labels = pod["metadata"].get("labels") or {}
+            if labels.get("endpoint") == variant:
+                process = self._world.process(pod["metadata"]["name"], "inference_services.drift_monitor")
+                os.kill(process, signal.SIGSTOP)
+                self._stopped.append(process)
+                return
+        raise NotFound(f"no {variant} pod of {self._world.domain.name} to break")
+
+
+def _flip(path: Path) -> None:
+    """Flip the bits of the byte in the middle of a file; once more gives the file as it was."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 0xFF
+    path.write_bytes(bytes(body))
+    path.chmod(mode)
+
+
+def _quiet_verdict(world: World, writer: InferenceServiceWriter, *, must: bool) -> str:
+    """The state of stable on clean requests, once it is OK; with `must` false the first that is there."""
+    from hallmark import object_labels
+    from hallmark.rollout.monitors import Monitors
+
+    monitors = Monitors(writer, world.domain.name)
+    last: Seen | None = None
+
+    def settled() -> bool:
+        nonlocal last
+        for pod in writer.pods(world.domain.name):
+            found = monitors.verdict(object_labels.revision_of(pod), [pod])
+            last = found.seen if found else None
+        return last is not None and (last.state == "OK" or not must)
+
+    try:
+        world.wait("a verdict OK on clean requests", settled, seconds=60)
+    except TimedOut as error:
+        raise TimedOut(
+            error.message, got=f"{last.state}: {'; '.join(last.reasons)}" if last else "no verdict"
+        ) from error
+    return last.state if last else ""
+
+
+def _ending(steps: Steps, found: list[Found], world: World, *, failed: int, total: int, seconds: float) -> None:
+    whole = sum(each.state == "whole" for each in found)
+    steps.say()
+    steps.say(f"{whole} of {len(found)} links whole; {failed} of {total:,} requests failed; {seconds:.0f} s in all.")
+    where = world.settings.state
+    shown = where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where
+    steps.say(f"read  {shown / 'watch.log'}   what the watch said")

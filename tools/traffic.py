@@ -1,0 +1,156 @@
+"""A client that keeps calling a model through the gateway, and counts who answered and what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count as counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hallmark.errors import TimedOut
+
+if TYPE_CHECKING:
+    from hallmark.settings import Settings
+
+_DAYS = 64
+VARIANT = "x-hallmark-variant"
+VERSION = "x-hallmark-model-version"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request: when it was sent (s since start), how long it took (s), its status (0: none came) and who answered.
+
+    variant: stable or canary, or the error's name where no answer came.  version: the model's, where the server says it.
+    """
+
+    at: float
+    seconds: float
+    status: int
+    variant: str
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Answers counted: `failed` are all that were not 200; `shares` in percent of the answered."""
+
+    requests: int
+    failed: int
+    shares: dict[str, float]
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Tally:
+        """Count `answers`."""
+        good = [each for each in answers if each.status == 200]
+        variants = Counter(each.variant for each in good)
+        times = np.array([each.seconds for each in good]) * 1000 if good else np.zeros(1)
+        return cls(
+            requests=len(answers),
+            failed=len(answers) - len(good),
+            shares={name: 100 * number / len(good) for name, number in sorted(variants.items())},
+            p50_ms=float(np.quantile(times, 0.5)),
+            p99_ms=float(np.quantile(times, 0.99)),
+        )
+
+
+def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> list[bytes]:
+    """`count` V2 request bodies, one record each, of synthetic examples of domain `name`."""
+    from hallmark.declaration import domain as domains
+    from hallmark.features.wire import request
+    from hallmark.learners.model import columns
+
+    data, fields = domains.module(name, "data", settings), domains.module(name, "features", settings).FIELDS
+    start, days = datetime(2026, 10, 1, tzinfo=UTC), 1
+    frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
+    while len(frame) < count and days < _DAYS:
+        days *= 4
+        frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
+    frame = frame.sample(min(count, len(frame)), random_state=seed)
+    raw = columns(frame, fields)
+    return [request(fields, raw, start=row, stop=row + 1) for row in range(len(frame))]
+
+
+class Traffic:
+    """Requests at a steady `rate` (a second) from `clients` connections, in a thread, until the block ends."""
+
+    def __init__(
+        self, url: str, bodies: Sequence[bytes], *, rate: float, clients: int = 16, timeout: float = 10.0
+    ) -> None:
+        self.url = url
+        self.answers: list[Answer] = []
+        self.bodies = list(bodies)
+        self._headers: dict[str, str] = {}
+        self._rate = rate
+        self._clients = clients
+        self._timeout = timeout
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic", daemon=True)
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(self._timeout + 5)
+
+    def use(self, bodies: Sequence[bytes], *, headers: Mapping[str, str] | None = None) -> None:
+        """Send these from now on, with these headers beside the usual ones."""
+        self.bodies, self._headers = list(bodies), dict(headers or {})
+
+    def mark(self) -> float:
+        """The time now, to count `since`."""
+        return time.monotonic() - self._started
+
+    def since(self, mark: float) -> list[Answer]:
+        """The answers to requests that were sent after `mark`."""
+        return [each for each in list(self.answers) if each.at >= mark]
+
+    def next(self, number: int, *, seconds: float) -> Tally:
+        """Wait for `number` more answers to requests sent from now on, and count them."""
+        mark, deadline = self.mark(), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            answers = self.since(mark)
+            if len(answers) >= number:
+                return Tally.of(answers)
+            time.sleep(0.05)
+        raise TimedOut(f"{self.url}: {number} answers did not come in {seconds:g} s", got=str(len(self.since(mark))))
+
+    async def _run(self) -> None:
+        import httpx
+
+        numbers = counter()
+        limits = httpx.Limits(max_connections=self._clients, max_keepalive_connections=self._clients)
+        headers = {"Content-Type": "application/json"}
+        async with httpx.AsyncClient(timeout=self._timeout, limits=limits, headers=headers, trust_env=False) as client:
+
+            async def one() -> None:
+                while not self._stop.is_set():
+                    number = next(numbers)
+                    wait = self._started + number / self._rate - time.monotonic()
+                    if wait > 0:
+                        await asyncio.sleep(wait)
+                    sent = time.monotonic()
+                    status, variant, version = 0, "", ""
+                    try:
+                        body = self.bodies[number % len(self.bodies)]
+                        answer = await client.post(self.url, content=body, headers=self._headers)
+                        status, variant = answer.status_code, answer.headers.get(VARIANT, "")
+                        version = answer.headers.get(VERSION, "")
+                    except httpx.HTTPError as error:
+                        variant = type(error).__name__
+                    self.answers.append(Answer(sent - self._started, time.monotonic() - sent, status, variant, version))
+
+            self._started = time.monotonic()
+            await asyncio.gather(*(one() for _ in range(self._clients)))
