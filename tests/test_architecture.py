@@ -11,14 +11,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"hallmark", "domains", "components", "pipelines", "inference_services"}
+PACKAGES = {
+    "hallmark",
+    "domains",
+    "synthetic",
+    "components",
+    "pipelines",
+    "inference_services",
+    "local_cluster",
+    "tools",
+}
 MAY_IMPORT = {
     "hallmark": {"hallmark"},
-    "domains": {"domains", "hallmark"},
+    "synthetic": {"synthetic", "hallmark"},
+    "domains": {"domains", "synthetic", "hallmark"},
     "components": {"components", "hallmark"},
     "pipelines": {"pipelines", "components", "hallmark"},
     "inference_services": {"inference_services", "hallmark"},
+    "local_cluster": {"local_cluster", "hallmark"},
+    "tools": {"tools", "local_cluster", "hallmark"},
 }
+LAYERS: tuple[dict[str, set[str]], ...] = (
+    {
+        name: {"*"}
+        for name in (
+            *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash"),
+            "object_labels",
+        )
+    },
+    {"tasks": set(), "features": set(), "data": {"features"}},
+    {"declaration": set()},
+    {"artifacts": set(), "retrieval": {"artifacts"}, "learners": {"artifacts", "retrieval"}, "decision": {"artifacts"}},
+    {"registry": set(), "drift": {"registry"}, "training": {"registry", "drift"}, "feature_store": {"registry"}},
+    {"render": set(), "lint": set(), "tco": set()},
+    {"rollout": set()},
+    {"cli": set()},
+)
+"""The layers of `hallmark`, lowest first: each package with those of its own layer that it may import besides all lower ones."""
 HEAVY = {
     "torch",
     "mlflow",
@@ -48,14 +77,36 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_a_room_imports_only_the_rooms_it_may(room: str) -> None:
+def test_a_layer_of_hallmark_imports_only_lower_ones() -> None:
+    """docs/decisions/0017: what each layer is, and why training may import drift."""
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    assert {
+        path.stem if path.parent.name == "hallmark" else path.relative_to(ROOT / "hallmark").parts[0]
+        for path in modules("hallmark")
+    } - {"__init__"} <= set(level), "a package or module that no layer names"
+    wrong = set()
+    for path in modules("hallmark"):
+        own = path.relative_to(ROOT / "hallmark").parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for name in imported(path):
+            other = name.split(".")[1] if name.startswith("hallmark.") else ""
+            beside = LAYERS[level[own]].get(own, set())
+            if other in level and other != own and not (level[other] < level[own] or other in beside or "*" in beside):
+                wrong.add((str(path.relative_to(ROOT)), name))
+            if other in level and level[other] > level[own]:
+                wrong.add((str(path.relative_to(ROOT)), name))
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", sorted(PACKAGES))
+def test_a_package_imports_only_those_it_may(room: str) -> None:
     assert modules(room), f"{room} is empty: this test would hold for nothing"
     wrong = {
         (str(path.relative_to(ROOT)), name)
         for path in modules(room)
         for name in imported(path)
-        if name.split(".")[0] in ROOMS - MAY_IMPORT[room]
+        if name.split(".")[0] in PACKAGES - MAY_IMPORT[room]
     }
     assert not wrong
 

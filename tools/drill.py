@@ -190,7 +190,7 @@ class Breaker:
 
     def __init__(self, world: World, writer: InferenceServiceWriter, link: Link | None, *, correlation: str) -> None:
         self._world = world
-        self._actuator = writer
+        self._writer = writer
         self._link = link
         self._correlation = correlation
         self._spoiled: Path | None = None
@@ -245,7 +245,7 @@ class Breaker:
                 return
 
     def _stop_monitor(self, variant: str) -> None:
-        for pod in self._actuator.pods(self._world.domain.name):
+        for pod in self._writer.pods(self._world.domain.name):
             labels = pod["metadata"].get("labels") or {}
             if labels.get("endpoint") == variant:
                 process = self._world.process(pod["metadata"]["name"], "inference_services.drift_monitor")

@@ -45,7 +45,7 @@ class Chain:
     def __init__(self, name: str, *, correlation: str, writer: InferenceServiceWriter, registry: Registry) -> None:
         self.name = name
         self.correlation = correlation
-        self._actuator = writer
+        self._writer = writer
         self._registry = registry
         self._record = Record(writer, name)
         self._monitors = Monitors(writer, name)
@@ -101,7 +101,7 @@ class Chain:
         return f"{self._traced} answers with the id" if self._traced else ""
 
     def _verdict(self) -> str:
-        for pod in self._actuator.pods(self.name):
+        for pod in self._writer.pods(self.name):
             found = self._monitors.verdict(object_labels.revision_of(pod), [pod])
             if found and found.seen.state == "DRIFT" and found.trace == self.correlation:
                 return "; ".join(found.seen.reasons[:2]) or "DRIFT"

@@ -30,14 +30,14 @@ class Monitors:
     """Verdicts and answers of one domain; cursors into the pods' answers are kept from call to call."""
 
     def __init__(self, writer: InferenceServiceWriter, name: str) -> None:
-        self._actuator = writer
+        self._writer = writer
         self._name = name
         self._cursors: dict[str, int] = {}
 
     def pods(self) -> dict[str, list[Object]]:
         """The pods of each revision that have not been told to end."""
         found: dict[str, list[Object]] = {}
-        for pod in self._actuator.pods(self._name):
+        for pod in self._writer.pods(self._name):
             if not pod["metadata"].get("deletionTimestamp"):
                 found.setdefault(object_labels.revision_of(pod), []).append(pod)
         return found
@@ -47,7 +47,7 @@ class Monitors:
         found = []
         for pod in pods:
             try:
-                whole = json.loads(self._actuator.sidecar(pod, "verdict"))
+                whole = json.loads(self._writer.sidecar(pod, "verdict"))
                 found.append((whole.get("variants") or {}).get(revision) or unknown(whole))
             except (HallmarkError, ValueError, AttributeError):
                 return None
@@ -77,7 +77,7 @@ class Monitors:
             for _ in range(_CALLS):
                 path = f"answers?after={self._cursors.get(uid, 0)}&limit={_MOST}"
                 try:
-                    some, cursor, gone = parsed(self._actuator.sidecar(pod, path))
+                    some, cursor, gone = parsed(self._writer.sidecar(pod, path))
                 except ValueError as error:
                     raise Unavailable(f"the monitor of {self._name} gave no answers", got=str(error)) from error
                 self._cursors[uid] = cursor

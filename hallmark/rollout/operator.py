@@ -67,7 +67,7 @@ class Operator:
         self.domain = domain
         self.fence = fence
         self.look = Look()
-        self._actuator = writer
+        self._writer = writer
         self._source = source
         self._registry = registry
         self._runner = runner
@@ -95,7 +95,7 @@ class Operator:
         now = self._clock()
         self.look = self.look.model_copy(update={"failed": False})
         try:
-            live = self._actuator.live(self.domain.name)
+            live = self._writer.live(self.domain.name)
             if live is not None:
                 self._step(live, now)
         except HallmarkError as error:
@@ -118,7 +118,7 @@ class Operator:
             )
         if written < self.fence:
             # Before anything else, so that a watch that was only asleep finds out at its next write.
-            live = self._actuator.note(live, {FENCE_NOTE: str(self.fence)})
+            live = self._writer.note(live, {FENCE_NOTE: str(self.fence)})
         percent = share(live)
         target = live_target(live)
         component = predictor_status(live)
@@ -129,7 +129,7 @@ class Operator:
         elif target == releases.read(self.domain.name, self._settings).stable:
             # A roll-back that was cut off: the good model has its revision, and only has to get the traffic.
             if created != rolled_out and ready(live):
-                operations.finish(self._actuator, self.domain, target, settings=self._settings, note=_quiet)
+                operations.finish(self._writer, self.domain, target, settings=self._settings, note=_quiet)
         else:
             self._roll(live, target, percent, now)
 
@@ -178,7 +178,7 @@ class Operator:
             started=found.started if found and same else now,
             since=now,
         )
-        self._actuator.note(live, self._notes(taken))
+        self._writer.note(live, self._notes(taken))
         what = "shadow, its answers are compared and not sent" if phase == "shadow" else f"{percent}% of the traffic"
         self._say(phase, f"version {target.version}: {what}; begun by hand, taken over", taken, now)
         return None
@@ -188,7 +188,7 @@ class Operator:
             mine = self._memory.rollout == progress.id
             self._observer = Observer(
                 self.domain,
-                self._actuator,
+                self._writer,
                 self._source,
                 since=progress.started,
                 series=self._memory.series if mine else None,
@@ -207,7 +207,7 @@ class Operator:
 
     def _shift(self, live: Object, progress: Progress, step: Step, now: datetime) -> None:
         moved = progress.model_copy(update={"phase": "canary", "percent": step.percent, "since": now})
-        self._actuator.shift(live, percent=step.percent, notes={**self._notes(moved), SHADOW_NOTE: None})
+        self._writer.shift(live, percent=step.percent, notes={**self._notes(moved), SHADOW_NOTE: None})
         self._said = ()
         self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
 
@@ -215,7 +215,7 @@ class Operator:
         # A registry that is down says so before anything is changed.
         known = self._registry.versions(self.domain.name)
         before = next((each.version for each in known if "champion" in each.aliases), None)
-        operations.promote(self._actuator, self.domain, settings=self._settings, note=_quiet)
+        operations.promote(self._writer, self.domain, settings=self._settings, note=_quiet)
         why = [each.text for each in step.reasons if each.rule in ("errors", "latency", "drift")]
         self._say(
             "promote",
@@ -231,7 +231,7 @@ class Operator:
         self._over(progress.version)
 
     def _roll_back(self, progress: Progress, step: Step, now: datetime) -> None:
-        good = operations.rollback(self._actuator, self.domain, settings=self._settings, note=_quiet)
+        good = operations.rollback(self._writer, self.domain, settings=self._settings, note=_quiet)
         back = f"; version {good.version} serves everything" if good else ""
         self._say(
             "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
@@ -350,7 +350,7 @@ class Operator:
     def begin(self, target: Target, *, correlation: str = "") -> None:
         """Begin the rollout of a version: in shadow where the policy has one, else at its first step."""
         now = self._clock()
-        live = self._actuator.live(self.domain.name)
+        live = self._writer.live(self.domain.name)
         # Nothing mirrors requests in Standard mode, so a rollout begins with its first share there.
         shadow = None if live is not None and standard.is_standard(live) else self.domain.rollout.shadow
         percent = 0 if shadow else self.domain.rollout.steps[0]
@@ -369,7 +369,7 @@ class Operator:
         what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic"
         self._say(phase, f"version {target.version}: {what}", progress, now)
         operations.release(
-            self._actuator,
+            self._writer,
             self.domain,
             target,
             percent=percent,

@@ -59,14 +59,14 @@ class Record:
     """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
 
     def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
-        self._actuator = writer
+        self._writer = writer
         self._namespace = namespace
         self._version: str | None = None
 
     def read(self) -> Memory:
         """What is remembered; nothing yet, or another format's, is an empty memory."""
         try:
-            found = self._actuator.config_map(self._namespace, NAME)
+            found = self._writer.config_map(self._namespace, NAME)
         except NotFound:
             self._version = None
             return Memory()
@@ -91,7 +91,7 @@ class Record:
         if self._version is not None:
             body["metadata"]["resourceVersion"] = self._version
         try:
-            done = self._actuator.write_config_map(body, create=self._version is None)
+            done = self._writer.write_config_map(body, create=self._version is None)
         except Conflict as error:
             raise Conflict(
                 f"somebody else watches {self._namespace}",

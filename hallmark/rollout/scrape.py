@@ -21,15 +21,15 @@ class Scrape:
     """Reads the local cluster. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
 
     def __init__(self, writer: InferenceServiceWriter, *, gateway: Callable[[], str | None]) -> None:
-        self._actuator = writer
+        self._writer = writer
         self._gateway = gateway
 
     def read(self, namespace: str, names: Sequence[str]) -> list[Sample]:
         """The samples called `names` of the gateway and of every pod in `namespace`; `Unavailable` where one does not answer."""
         found = parse(self._statistics(), names)
-        for pod in self._actuator.pods(namespace):
+        for pod in self._writer.pods(namespace):
             if _is_ready(pod):
-                text = self._actuator.sidecar(pod, "metrics", port=_PORT).decode("utf-8", "replace")
+                text = self._writer.sidecar(pod, "metrics", port=_PORT).decode("utf-8", "replace")
                 found += parse(text, names)
         return found
 
