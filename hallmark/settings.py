@@ -67,6 +67,11 @@ class Settings(BaseModel):
         return self.state / "cluster"
 
     @property
+    def cluster_state(self) -> Path:
+        """What the local cluster writes down while it runs: its process, its gateway, its API, Envoy's admin address."""
+        return self.cluster / "state.json"
+
+    @property
     def kubeconfig(self) -> Path:
         """The kubeconfig that `hallmark up` writes."""
         return self.state / "kubeconfig"

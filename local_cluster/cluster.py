@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from local_cluster.access import Access
 
 PORT = 8080
-_STATE = "state.json"
 _ERROR = "error.json"
 _LOG = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def state(settings: Settings) -> State | None:
     if not _locked(settings.cluster):
         return None
     try:
-        found = State.model_validate_json((settings.cluster / _STATE).read_bytes())
+        found = State.model_validate_json((settings.cluster_state).read_bytes())
     except (OSError, ValidationError):
         return None
     return found if leash.identity(found.pid) == found.identity else None
@@ -86,8 +85,8 @@ def up(settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: floa
         _check_free(api_port, "--api-port")
     folder = settings.cluster
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (_STATE, _ERROR):
-        (folder / stale).unlink(missing_ok=True)
+    for stale in (settings.cluster_state, folder / _ERROR):
+        stale.unlink(missing_ok=True)
     log = folder / "cluster.log"
     if log.is_file() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_name("cluster.log.1"))
@@ -144,7 +143,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
     from local_cluster.store import Store
 
     folder = settings.cluster
-    (folder / _STATE).unlink(missing_ok=True)
+    settings.cluster_state.unlink(missing_ok=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -172,10 +171,10 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
             await asyncio.sleep(0.01)
         here = listener.getsockname()[1]
         kubeconfig.write(settings.kubeconfig, server=f"https://127.0.0.1:{here}", access=access)
-        replace(folder / _STATE, _state(port, here, envoy.admin).model_dump_json())
+        replace(settings.cluster_state, _state(port, here, envoy.admin).model_dump_json())
         await stop.wait()
     finally:
-        (folder / _STATE).unlink(missing_ok=True)
+        settings.cluster_state.unlink(missing_ok=True)
         store.end_watches()
         server.should_exit = True
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.fraud import fraudsters
 from hallmark.errors import DeclarationError
-from synthetic import history, shifts
+from synthetic import fraudsters, history, shifts
 from synthetic.marketplace import CATEGORIES, DAY, PATTERNS, PAYMENTS, ROW, TIERS, Marketplace, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NEW_FRAUD_PATTERN = shifts.Shift(
+    name="new_fraud_pattern",
+    description="A wave of account takeovers, near a third of all orders: at night, by wallet, shipped far, on fresh passwords.",
+)
+SEASON = shifts.Shift(
+    name="season",
+    description="The weeks before the holidays: coats, knitwear and watches, reduced prices, gifts sent far, more express.",
+)
+SHIFTS = (NEW_FRAUD_PATTERN, SEASON)
 MEMORY = 90
 """Days that an order's history reaches back."""
 
@@ -26,7 +34,7 @@ def orders(start: datetime, end: datetime, *, seed: int, shift: str | None = Non
     fraud: 1 where the order is charged back, at `charged_back_at` (later than the order by 1 to 30 days).
     pattern: how the fraud was done, "" for none; for analysis, never a feature.
     """
-    named = shifts.find(shift, domain="fraud")
+    named = shifts.find(shift, among=SHIFTS, domain="fraud")
     since, until = _second(start, "start"), _second(end, "end")
     if until <= since:
         raise DeclarationError("the window is empty", expected="start before end", got=f"{start} to {end}")
@@ -40,8 +48,8 @@ def remembered(place: Marketplace, first: int, last: int, *, shift: shifts.Shift
 
     Counts of the first `MEMORY` days are too low, since nothing is known of what went before.
     """
-    honest = place.honest(first - MEMORY, last, season=shift is shifts.SEASON)
-    crooked = fraudsters.orders(place, first - MEMORY, last, wave=shift is shifts.NEW_FRAUD_PATTERN)
+    honest = place.honest(first - MEMORY, last, season=shift is SEASON)
+    crooked = fraudsters.orders(place, first - MEMORY, last, wave=shift is NEW_FRAUD_PATTERN)
     rows = {name: np.concatenate((honest[name], crooked[name])).astype(kind) for name, kind in ROW.items()}
     # The buyer breaks ties, so that the order of rows does not depend on the window either.
     by_time = np.lexsort((rows["buyer"], rows["second"]))

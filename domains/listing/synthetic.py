@@ -19,6 +19,11 @@ from synthetic.scene import Floats, Scene
 if TYPE_CHECKING:
     import pandas as pd
 
+CAMERA_CHANGE = shifts.Shift(
+    name="camera_change",
+    description="A release of the app takes other photos: warm white balance, flat contrast, blurred and smaller.",
+)
+SHIFTS = (CAMERA_CHANGE,)
 BLOCK = 24
 """Photos among which a few senders share; blocks are independent, so any part of the photos can be drawn alone."""
 SIDE = 160
@@ -46,8 +51,8 @@ def photos(count: int, *, seed: int, shift: str | None = None, first: int = 0) -
     """
     import pandas as pd
 
-    named = shifts.find(shift, domain="listing")
-    rows = [_photo(number, seed=seed, changed=named is shifts.CAMERA_CHANGE) for number in range(first, first + count)]
+    named = shifts.find(shift, among=SHIFTS, domain="listing")
+    rows = [_photo(number, seed=seed, changed=named is CAMERA_CHANGE) for number in range(first, first + count)]
     frame = pd.DataFrame(rows, columns=["image", "name", "sender_id", "label", "kids"])
     return frame.astype({"image": object, "kids": bool})
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hallmark import libraries
 from hallmark.artifacts.evaluation import Decision, Evaluation, Parity, Slice
 from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
 from hallmark.artifacts.precision import Precision
@@ -185,6 +186,4 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _libraries() -> dict[str, str]:
-    from hallmark.training.step import version
-
-    return {name: found for name in LIBRARIES if (found := version(name))}
+    return {name: found for name in LIBRARIES if (found := libraries.version(name))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,10 +14,18 @@ from hallmark.names import outside
 from hallmark.section import validated
 from hallmark.settings import Settings
 
-if TYPE_CHECKING:
-    from hallmark.registry.store import Released
-
 NAME = "release.yaml"
+
+
+class Registered(Protocol):
+    """A version as the registry gives it."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def storage_uri(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
 
 
 class Target(BaseModel):
@@ -30,7 +38,7 @@ class Target(BaseModel):
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
 
     @classmethod
-    def of(cls, found: Released) -> Target:
+    def of(cls, found: Registered) -> Target:
         """A registered version as what a release names."""
         return cls(version=found.version, storageUri=found.storage_uri, digest=found.digest)
 

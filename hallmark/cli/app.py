@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 
 import typer
 
 from hallmark import __version__
 from hallmark.cli import check, console, labels, lint, model, new, pipeline, serve, tco, timeline, watch
 from hallmark.errors import HallmarkError
-from tools import demo, drill
 
 app = typer.Typer(
     name="hallmark",
@@ -46,13 +46,13 @@ model.add_to(app)
 serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)
-app.command()(drill.drill)
 app.command()(labels.labels)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)
-app.command()(demo.demo)
 app.add_typer(pipeline.app)
+for command in entry_points(group="hallmark.commands"):  # of the local cluster and of tools; an image has none
+    app.command(command.name)(command.load())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

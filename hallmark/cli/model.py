@@ -61,14 +61,15 @@ def data(
     from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
     from hallmark.training import source as sources
-    from synthetic import shifts as named
+    from hallmark.training.source import shifts as shifts_of
 
     settings = Settings.load()
     domain = declared.load(name, settings)
     if shifts:
         emit(
-            [{"shift": each.name, "domains": ", ".join(each.domains), "what": each.description} for each in named.ALL],
+            [{"shift": each.name, "description": each.description} for each in shifts_of(name, settings)],
             output,
+            empty=f"{name} has no synthetic shift",
         )
         return
     if out is not None and out.suffix != ".parquet":

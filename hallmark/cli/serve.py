@@ -1,8 +1,7 @@
-"""What is served: render, apply, up, down, status, release, promote, rollback, drift."""
+"""Commands about what is served: render, apply, status, release, promote, rollback, drift."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
-from hallmark.errors import HallmarkError, NotFound, Refused
+from hallmark.errors import NotFound, Refused
 
 if TYPE_CHECKING:
     from hallmark.render.inferenceservice import Mode
@@ -40,7 +39,7 @@ ModeOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (render, apply, up, down, status, call, release, promote, rollback, drift):
+    for command in (render, apply, status, release, promote, rollback, drift):
         app.command()(command)
 
 
@@ -139,39 +138,6 @@ def apply_all(
     return rows
 
 
-def up(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0 takes a free one.")
-    ] = 8080,
-    api_port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0 keeps the last one, or takes a free one."),
-    ] = 0,
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and log, until ctrl-c.")] = False,
-    timeout: Seconds = 60.0,
-) -> None:
-    """Start the local cluster: the Kubernetes API, KServe's behaviour and Envoy, with what is released."""
-    from local_cluster import cluster
-
-    settings = _settings().prepared()
-    if foreground:
-        cluster.run(settings, port=port, api_port=api_port)
-        return
-    state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout)
-    for row in apply_all(connected(settings, settings.kubeconfig), settings):
-        say(f"{row['kind']} {row['name']}: {row['result']}")
-    say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
-    say(f"kubeconfig   export KUBECONFIG={shlex.quote(str(settings.kubeconfig))}")
-    say("next         hallmark status, or kubectl get isvc -A")
-
-
-def down(timeout: Seconds = 60.0) -> None:
-    """Stop the local cluster; its objects come back with the next `hallmark up`."""
-    from local_cluster import cluster
-
-    say("stopped" if cluster.down(_settings(), timeout=timeout) else "nothing was running")
-
-
 def status(
     name: Annotated[str | None, typer.Argument(help="Only this domain.", show_default=False)] = None,
     kubeconfig: Kubeconfig = None,
@@ -183,46 +149,6 @@ def status(
     services = [each for each in writer.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(writer, each)]
     emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {writer.host}")
-
-
-def call(
-    name: DomainName,
-    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many to send.")] = 100,
-    rate: Annotated[float, typer.Option(min=1, max=2000, help="How many a second.")] = 100.0,
-    shift: Annotated[str | None, typer.Option(help="A named shift in them, to see drift.", show_default=False)] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic examples.")] = 11,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    output: Output = Format.table,
-) -> None:
-    """Send synthetic requests to what is live, and count who answered. Exit 1 where one failed."""
-    from hallmark.rollout.writer import condition
-    from tools.traffic import Traffic, synthetic
-
-    settings = _settings()
-    bodies = synthetic(name, count=min(requests, 2000), seed=seed, shift=shift, settings=settings)
-    live = connected(settings, kubeconfig, context).live(name)
-    url = ((live or {}).get("status") or {}).get("url")
-    if not url:
-        got = condition(live, "Ready") if live else "no InferenceService"
-        raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
-    with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate) as traffic:
-        tally = traffic.next(requests, seconds=60 + 3 * requests / rate)
-    shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
-    emit(
-        [
-            {
-                "requests": tally.requests,
-                "failed": tally.failed,
-                **shares,
-                "p50 ms": tally.p50_ms,
-                "p99 ms": tally.p99_ms,
-            }
-        ],
-        output,
-    )
-    if tally.failed:
-        raise HallmarkError(f"{tally.failed} of {tally.requests} requests failed", fix=f"`hallmark status {name}`")
 
 
 def release(

@@ -143,14 +143,9 @@ def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str,
         from hallmark.rollout.prometheus import Prometheus
 
         return Prometheus.at(prometheus, token=token)
-    from hallmark.rollout.scrape import Scrape
-    from local_cluster import cluster
+    from hallmark.rollout.scrape import Scrape, local_gateway
 
-    def gateway() -> str | None:
-        running = cluster.state(settings)
-        return running.admin if running else None
-
-    return Scrape(writer, gateway=gateway)
+    return Scrape(writer, gateway=lambda: local_gateway(settings))
 
 
 def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:

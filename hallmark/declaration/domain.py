@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 import yaml
 from pydantic import Field, model_validator
 
+from hallmark.declaration.code import module as module
 from hallmark.declaration.rollout import Retrain, Rollout
 from hallmark.errors import DeclarationError
 from hallmark.names import outside, taken
@@ -379,20 +377,6 @@ def overridden(domain: Domain, changes: Sequence[str]) -> Domain:
             place[part] = place = dict(found) if isinstance(found, dict) else {}
         place[path[-1]] = yaml.safe_load(value)
     return validated(Domain, raw, f"{domain.name} with --set")
-
-
-def module(name: str, part: str, settings: Settings | None = None) -> ModuleType:
-    """A domain's own code: `part` is data, features, model or serving."""
-    settings = settings or Settings.load()
-    path = settings.domains / name / f"{part}.py"
-    if not path.is_file():
-        raise DeclarationError(
-            f"domain {name!r} has no {part}.py", expected=f"domains/{name}/{part}.py", got="no such file"
-        )
-    root = str(settings.root)
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    return importlib.import_module(f"domains.{name}.{part}")
 
 
 def json_schema() -> str:

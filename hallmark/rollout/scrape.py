@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hallmark import leash
 from hallmark.errors import Unavailable
 from hallmark.rollout.samples import Sample, parse
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
+    from hallmark.settings import Settings
 
 _PORT = 8080
 _SECONDS = 3.0
@@ -45,6 +48,15 @@ class Scrape:
             raise Unavailable(
                 "the gateway's statistics do not answer", got=str(error), fix="hallmark status"
             ) from error
+
+
+def local_gateway(settings: Settings) -> str | None:
+    """The address of the local cluster's Envoy statistics, which the cluster writes down; none while none runs."""
+    try:
+        state = json.loads(settings.cluster_state.read_bytes())
+        return str(state["admin"]) if leash.identity(state["pid"]) == state["identity"] else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _is_ready(pod: dict[str, object]) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, HallmarkError
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SYNTHETIC = "synthetic"
+
+
+class Shift(Protocol):
+    """One named change of what comes in, as a domain's synthetic.py lists it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
 
 
 def load(
@@ -46,6 +56,14 @@ def load(
     frame: pd.DataFrame = code.read(Path(source))
     time = declared.data.event_time
     return _inside(frame, time, start=start, end=end, now=now or datetime.now(UTC), shown=source) if time else frame
+
+
+def shifts(domain: str, settings: Settings) -> Sequence[Shift]:
+    """The named shifts that can be injected into synthetic data of `domain`; none where it has no synthetic.py."""
+    if not (settings.domains / domain / "synthetic.py").is_file():
+        return ()
+    found: Sequence[Shift] = domains.module(domain, "synthetic", settings).SHIFTS
+    return found
 
 
 def _inside(

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
+from hallmark import libraries
 from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.settings import Settings
@@ -55,20 +55,12 @@ class Uses:
         files |= {file for file in own.glob("**/*.py") if file.stem in self.domain or file.stem not in PARTS}
         declared = domains.load(domain, settings)
         sections = [_json(attrgetter(name)(declared)) for name in self.sections]
-        versions = [f"{name}=={version(name)}" for name in self.libraries]
+        versions = [f"{name}=={libraries.version(name)}" for name in self.libraries]
         return cache.key(cache.code_digest(files), code="", parameters={"is": [*sections, *versions]}, inputs={})
 
 
 def _json(part: Any) -> str:
     return part.model_dump_json() if isinstance(part, BaseModel) else json.dumps(part)
-
-
-def version(distribution: str) -> str:
-    """The installed version of a library; empty where it is not installed."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def folder(settings: Settings) -> Path:

@@ -19,7 +19,7 @@ from real_model import real_model
 Open = Callable[..., Any]
 Runtime = Callable[..., dict[str, Any]]
 ONE, TWO = "00001", "00002"
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_first_release_serves_and_says_so_in_kserves_fields(cluster: Open) -> None:

@@ -16,7 +16,7 @@ from local_cluster import protobuf
 from local_cluster import schema as schemas
 from local_cluster.resources import INFERENCE_SERVICES, SERVING_RUNTIMES
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 STRICT = Path(os.environ.get("HALLMARK_DATA") or ROOT.parent / "shared") / "schemas" / "serving.kserve.io"
 
 

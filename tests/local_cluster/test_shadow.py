@@ -33,7 +33,7 @@ from hallmark import names
 from local_cluster import predictor, routes
 from local_cluster.routes import Address
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 async def caught_up(address: Address, wanted: int) -> list[dict[str, str]]:

@@ -71,5 +71,5 @@ def test_a_camera_change_shows_in_the_statistics_of_photos() -> None:
 
 
 def test_other_shifts_do_not_happen_to_photos() -> None:
-    with pytest.raises(DeclarationError, match="'season' cannot happen to listing"):
+    with pytest.raises(DeclarationError, match="listing has no shift 'season'"):
         photos(1, seed=7, shift="season")

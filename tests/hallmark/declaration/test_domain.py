@@ -16,7 +16,7 @@ from hallmark.errors import DeclarationError
 from hallmark.section import amount
 from hallmark.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""A domain's own code, imported from the checkout that is meant: two checkouts in one process never see each other's."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+
+PACKAGE = "domains"
+_FIRST: list[Path] = []
+"""The checkout whose code is imported as `domains`; any other has a package of its own name."""
+
+
+def module(name: str, part: str, settings: Settings | None = None) -> ModuleType:
+    """A domain's own code: `part` is data, features, model, serving or synthetic."""
+    settings = settings or Settings.load()
+    path = settings.domains / name / f"{part}.py"
+    if not path.is_file():
+        raise DeclarationError(
+            f"domain {name!r} has no {part}.py", expected=f"domains/{name}/{part}.py", got="no such file"
+        )
+    return importlib.import_module(f"{_package(settings.root)}.{name}.{part}")
+
+
+def _package(root: Path) -> str:
+    """What the folder `domains` of this checkout is imported as."""
+    if not _FIRST:
+        _FIRST.append(_known() or root)
+        if str(root) not in sys.path and _FIRST[0] == root:
+            sys.path.insert(0, str(root))
+    if _FIRST[0] == root:
+        return PACKAGE
+    alias = f"_{PACKAGE}_{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+    if not any(isinstance(finder, _Finder) and finder.alias == alias for finder in sys.meta_path):
+        sys.meta_path.append(_Finder(alias, root / PACKAGE))
+    return alias
+
+
+def _known() -> Path | None:
+    """The checkout from which `domains` was imported already, such as by a test."""
+    there = getattr(sys.modules.get(PACKAGE), "__path__", None)
+    return Path(next(iter(there))).resolve().parent if there else None
+
+
+class _Finder(MetaPathFinder):
+    """Finds `alias` and what is below it in a checkout's folder of domains."""
+
+    def __init__(self, alias: str, folder: Path) -> None:
+        self.alias = alias
+        self._folder = folder
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        if name == self.alias:
+            spec = ModuleSpec(name, None, is_package=True)
+            spec.submodule_search_locations = [str(self._folder)]
+            return spec
+        if not name.startswith(f"{self.alias}."):
+            return None
+        found = PathFinder.find_spec(name, path, target)
+        if found is not None and found.origin is not None and found.origin.endswith(".py"):
+            found.loader = _Loader(name, found.origin, alias=self.alias)
+        return found
+
+
+class _Loader(SourceFileLoader):
+    """Compiles a module whose imports of `domains` mean its own checkout's; leaves no bytecode, which would not say so."""
+
+    def __init__(self, name: str, path: str, *, alias: str) -> None:
+        super().__init__(name, path)
+        self._alias = alias
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:  # type: ignore[override]
+        tree = ast.parse(data, filename=str(path))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                node.module = self._own(node.module)
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.asname:
+                        alias.name = self._own(alias.name)
+        return compile(tree, str(path), "exec", dont_inherit=True, optimize=_optimize)
+
+    def _own(self, name: str) -> str:
+        inside = name == PACKAGE or name.startswith(f"{PACKAGE}.")
+        return self._alias + name.removeprefix(PACKAGE) if inside else name
