@@ -19,6 +19,7 @@ import yaml
 from hallmark import leash
 from hallmark.declaration import domain as declared
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.drill import Drill
 from hallmark.errors import NotFound, TimedOut, Unavailable
 from hallmark.files import replace
 from hallmark.settings import Settings
@@ -80,7 +81,7 @@ class World:
         return made
 
     @property
-    def drill(self) -> declared.Drill:
+    def drill(self) -> Drill:
         """What the domain's declaration says of drills; `NotFound` where it says nothing."""
         if self.domain.drill is None:
             raise NotFound(

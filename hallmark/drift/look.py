@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import embedding, statistics
 from hallmark.drift.embedding import Separation
 from hallmark.drift.profile import Column, Profile

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.drift.verdict import Verdict
 from hallmark.errors import HallmarkError

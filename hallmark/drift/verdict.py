@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift.concept import Concept
 from hallmark.drift.look import FORGIVEN, ColumnVerdict, Measured, measure
 from hallmark.drift.profile import Profile

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.declaration import domain as domains
+from hallmark.declaration.data import Data
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.features.fields import Columns, Field
 
@@ -107,7 +108,7 @@ def examples(name: str, frame: pd.DataFrame, *, settings: Settings | None = None
     )
 
 
-def _no_answers(fields: Sequence[Field], data: domains.Data) -> None:
+def _no_answers(fields: Sequence[Field], data: Data) -> None:
     for field in fields:
         if field.name in {data.label, data.label_time, data.entity, data.event_time}:
             raise DeclarationError(

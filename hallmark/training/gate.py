@@ -10,7 +10,7 @@ from hallmark.artifacts.evaluation import Decision
 
 if TYPE_CHECKING:
     from hallmark.artifacts.evaluation import Evaluation, Slice
-    from hallmark.declaration.domain import Gate
+    from hallmark.declaration.gate import Gate
 
 _SLACK = 1e-12
 """Sums of floats: 0.60 - 0.02 is not quite 0.58, and exactly as good as asked is good enough."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import concept, embedding
 from hallmark.drift.concept import Concept
 from hallmark.drift.look import LOOKS, PER_LOOK, Measured, measure

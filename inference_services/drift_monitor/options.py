@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.errors import DeclarationError
 from hallmark.names import MONITOR_PORT
 from hallmark.section import validated

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.drift.verdict import judge
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.drift.profile import Profile
 from hallmark.drift.verdict import judge

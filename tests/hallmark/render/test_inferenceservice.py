@@ -15,7 +15,8 @@ import yaml
 from hallmark import object_labels
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
-from hallmark.declaration.domain import Domain, Replicas
+from hallmark.declaration.domain import Domain
+from hallmark.declaration.serving import Replicas
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.inferenceservice import Mode
 from hallmark.render.manifest import manifest

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hallmark.declaration import domain as domains
-from hallmark.declaration.domain import Replicas
+from hallmark.declaration.serving import Replicas
 from hallmark.render import reviewer
 from hallmark.settings import Settings
 

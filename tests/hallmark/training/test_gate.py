@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hallmark.artifacts.evaluation import Evaluation, Slice
-from hallmark.declaration.domain import Gate, Slices
+from hallmark.declaration.gate import Gate, Slices
 from hallmark.errors import GateRefused
 from hallmark.training.gate import decide
 

@@ -12,7 +12,7 @@ from PIL import Image
 from sidecar import event
 
 from hallmark.artifacts.folder import Signature
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.features import image
 from hallmark.features.fields import Field, Output

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sidecar import draw, event, events, exchange
 
-from hallmark.declaration.domain import Drift
+from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.drift.concept import Error
 from hallmark.drift.look import measure
