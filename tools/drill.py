@@ -201,8 +201,7 @@ class Breaker:
     def before_the_watch(self) -> None:
         """run: a disk that takes nothing. version: a gate that nothing passes."""
         if self._link == "version":
-            gate = self._world.domain.gate
-            self._world.change([f"gate.floor={'2.0' if gate.direction == 'higher' else '-1.0'}"])
+            self._world.change(["gate.minimum_gain=1000000"])
         if self._link == "run":
             place = self._world.settings.runs / "submitted"
             place.parent.mkdir(parents=True, exist_ok=True)

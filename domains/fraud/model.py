@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from hallmark.errors import DeclarationError
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, ModelSpec, Progress
 
 if TYPE_CHECKING:
     import lightgbm
 
-LABELS: tuple[str, ...] = ()
 OUTPUTS: tuple[Output, ...] = (Output(name="score", datatype="FP32", minimum=0, maximum=1),)
 FILE = "booster.txt"
 
@@ -118,3 +117,6 @@ def _reporter(progress: Progress) -> Any:
         progress(environment.iteration + 1, environment.end_iteration, f"average precision {score:.4f}")
 
     return report
+
+
+SPEC = ModelSpec(task="binary", outputs=OUTPUTS, fit=fit, restore=restore)

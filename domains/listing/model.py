@@ -28,7 +28,7 @@ from domains.listing.features import SIDE
 from hallmark.errors import HallmarkError, ModelRefused
 from hallmark.features.fields import Output
 from hallmark.learners import augmentation
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, ModelSpec, Progress
 
 LABELS: tuple[str, ...] = data.LABELS
 OUTPUTS: tuple[Output, ...] = (
@@ -334,3 +334,6 @@ def _middle(photos: Tensor) -> Tensor:
 def _convolution(inner: int, outer: int, *, stride: int) -> nn.Sequential:
     layer = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
+
+
+SPEC = ModelSpec(task="multiclass", outputs=OUTPUTS, fit=fit, restore=restore, labels=LABELS)

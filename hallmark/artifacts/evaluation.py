@@ -2,86 +2,74 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
 
-from hallmark.errors import GateRefused
-
-
-class Record(BaseModel):
-    """A frozen result with no key that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from hallmark.section import Section
+from hallmark.tasks.bootstrap import Estimate
+from hallmark.tasks.charts import Chart, Confusion
 
 
-class Slice(Record):
-    """One group of test examples; `metric` is the gate's, None where the group cannot tell it."""
+class Slice(Section):
+    """One group of test examples; `metric` is the gate's, None where the group cannot tell it.
+
+    error, replicates, draws: its standard error, and what it was under each draw of the bootstrap (`Estimate`).
+    """
 
     column: str
     value: str
     rows: int
     metric: float | None
+    error: float | None = None
+    replicates: tuple[float | None, ...] = ()
+    draws: str = ""
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The metric with its error."""
+        if self.metric is None or not self.replicates:
+            return None
+        return Estimate(value=self.metric, error=self.error, replicates=self.replicates, draws=self.draws)
+
+    @property
+    def brief(self) -> Slice:
+        """Without its replicates, for the model card."""
+        return self.model_copy(update={"replicates": (), "draws": ""})
 
 
-class Point(Record):
-    """One point of a curve."""
-
-    x: float
-    y: float
-
-
-class Curves(Record):
-    """Precision over recall, and the receiver's operating characteristic, thinned to at most 200 points each."""
-
-    precision_recall: tuple[Point, ...]
-    roc: tuple[Point, ...]
-
-
-class Confusion(Record):
-    """counts[i][j]: examples of class `labels[i]` that the model took for `labels[j]`."""
-
-    labels: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-class Evaluation(Record):
+class Evaluation(Section):
     """What one model made of one test set.
 
-    test:    digest of the test examples, so that two evaluations can be told to be of the same ones.
-    metrics: by name; one that the examples cannot tell is left out.
+    test:      digest of the test examples, so that two evaluations can be told to be of the same ones.
+    metrics:   by name; one that the examples cannot tell is left out.
+    estimates: the same metrics with their standard errors and replicates.
+    charts:    how the model is wrong, as its task shows it.
     """
 
     rows: int
     test: str
     metric: str
     metrics: dict[str, float]
+    estimates: dict[str, Estimate] = {}
     slices: tuple[Slice, ...] = ()
-    curves: Curves | None = None
-    confusion: Confusion | None = None
+    charts: tuple[Chart | Confusion, ...] = ()
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Standard errors of the metrics that have one."""
+        return {name: each.error for name, each in self.estimates.items() if each.error is not None}
 
 
-class Decision(BaseModel):
+class Decision(Section):
     """Passed or not, and one line a rule that says why; what failed comes first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     passed: bool
     reasons: tuple[str, ...]
 
-    def enforce(self) -> None:
-        """Do nothing where it passed; `GateRefused` with the reasons otherwise."""
-        if not self.passed:
-            raise GateRefused(
-                "the candidate did not pass its gate: " + self.reasons[0],
-                got="\n        ".join(self.reasons),
-                fix="the champion stays; look at the evaluation by slice",
-            )
 
-
-class Parity(BaseModel):
-    """How far the ONNX model is from the trained one over the test rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Parity(Section):
+    """How far the ONNX model is from the trained one over the test rows, in the task's own measure."""
 
     rows: int
-    max_abs_difference: float
+    difference: float
     tolerance: float
+    kind: Literal["absolute", "relative", "rank"] = "absolute"

@@ -16,12 +16,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Field, Output
 from hallmark.files import digest_file
+from hallmark.tasks.kinds import Task
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
@@ -31,15 +33,28 @@ _CHUNK = 1 << 20
 
 
 class Signature(BaseModel):
-    """What a model takes and gives: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out."""
+    """What a model takes and gives: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
+
+    task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
+    the one of two that there was.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
+    task: Task
     fields: tuple[Field, ...]
     outputs: tuple[Output, ...]
     labels: tuple[str, ...] = ()
     onnx_input: str = "input"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _before_tasks(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and "task" not in raw:
+            labels = raw.get("labels") or ()
+            return {**raw, "task": {"kind": "multiclass", "labels": labels} if labels else {"kind": "binary"}}
+        return raw
 
 
 def seal(folder: Path) -> str:

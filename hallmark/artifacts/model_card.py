@@ -99,6 +99,7 @@ class ModelCard(Record):
     test_rows: int
     metric: str
     metrics: dict[str, float]
+    errors: dict[str, float] = {}
     slices: tuple[Slice, ...]
     decision: Decision
     champion: Champion | None
@@ -141,7 +142,8 @@ def issue(
         test_rows=evaluation.rows,
         metric=evaluation.metric,
         metrics=evaluation.metrics,
-        slices=evaluation.slices,
+        errors=evaluation.errors,
+        slices=tuple(each.brief for each in evaluation.slices),
         decision=judgement.decision,
         champion=judgement.champion,
         parity=parity,

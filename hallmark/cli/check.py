@@ -9,12 +9,15 @@ import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hallmark.cli.console import Format, Output, emit, say, show
 from hallmark.errors import HallmarkError
+
+if TYPE_CHECKING:
+    from hallmark.declaration.domain import Domain
 
 _PARTS = (
     "kfp",
@@ -68,7 +71,9 @@ def domains(
         return
     settings = Settings.load()
     if name:
-        show(declared.load(name, settings).model_dump(mode="json"), output)
+        domain = declared.load(name, settings)
+        metrics = {name: metric.description for name, metric in domain.task.metrics().items()}
+        show({**domain.model_dump(mode="json"), "metrics": metrics}, output)
         return
     rows: list[dict[str, Any]] = []
     for each in declared.names(settings):
@@ -79,12 +84,16 @@ def domains(
                 "predicts": domain.description,
                 "owner": domain.owner.team,
                 "retrains": domain.training.schedule,
-                "gate": f"{domain.gate.metric} >= {domain.gate.floor:g}"
-                if domain.gate.direction == "higher"
-                else f"{domain.gate.metric} <= {domain.gate.floor:g}",
+                "task": domain.task.kind,
+                "gate": f"{domain.gate.metric} {_sign(domain)} {domain.gate.floor:g}",
             }
         )
     emit(rows, output, empty="no domain is declared: see CONTRIBUTING.md")
+
+
+def _sign(domain: Domain) -> str:
+    metric = domain.task.metrics().get(domain.gate.metric)
+    return "<=" if metric is not None and metric.direction == "lower" else ">="
 
 
 Check = tuple[str, str, str, str]

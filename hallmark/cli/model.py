@@ -180,16 +180,27 @@ def shown(step: Step) -> Callable[[Event], None]:
 def _outcome(outcome: Outcome, output: Format) -> None:
     evaluation = outcome.evaluation
     if output is not Format.table:
-        shown_outcome = outcome.model_dump(mode="json", exclude={"evaluation": {"curves", "confusion"}})
+        shown_outcome = outcome.model_dump(mode="json", exclude={"evaluation": {"charts", "estimates", "slices"}})
         show(shown_outcome, output)
         return
     say("")
-    emit([{"metric": name, "value": value} for name, value in evaluation.metrics.items()], output)
+    emit(
+        [
+            {"metric": name, "value": value, "error": evaluation.errors.get(name)}
+            for name, value in evaluation.metrics.items()
+        ],
+        output,
+    )
     if evaluation.slices:
         say("")
         emit(
             [
-                {"slice": f"{each.column} = {each.value}", "rows": each.rows, evaluation.metric: each.metric}
+                {
+                    "slice": f"{each.column} = {each.value}",
+                    "rows": each.rows,
+                    evaluation.metric: each.metric,
+                    "error": each.error,
+                }
                 for each in evaluation.slices
             ],
             output,

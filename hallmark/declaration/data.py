@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from hallmark.section import Duration, Section
+from hallmark.tasks.targets import TargetColumns
 
 
 class Data(Section):
@@ -27,3 +28,45 @@ class Data(Section):
     split: Literal["time", "entity"] = Field(
         description="time: test on the latest examples. entity: test on entities never trained on."
     )
+    query: str | None = Field(
+        default=None, description="Column whose equal values are one query: its rows are ranked among each other."
+    )
+    item: str | None = Field(default=None, description="Column with the id that a retrieval answers with.")
+    treatment: str | None = Field(
+        default=None, description="Column with what was done: 0 for nothing, 1 and up for which treatment."
+    )
+    propensity: str | None = Field(
+        default=None, description="Column with the chance, above 0 and below 1, of the treatment that the row got."
+    )
+    censored: str | None = Field(
+        default=None, description="Column that is true where the label is only a bound, such as of an unsold item."
+    )
+    weight: str | None = Field(default=None, description="Column with how much a row counts; none: each counts 1.")
+
+    @property
+    def target_columns(self) -> TargetColumns:
+        """The columns that a task reads its targets from."""
+        return TargetColumns(
+            label=self.label,
+            query=self.query,
+            item=self.item,
+            treatment=self.treatment,
+            propensity=self.propensity,
+            censored=self.censored,
+            entity=self.entity,
+            weight=self.weight,
+        )
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """The columns that tell the answer, or what is known only with it: none of them may be a request's field."""
+        named = (
+            self.label,
+            self.label_time,
+            self.entity,
+            self.event_time,
+            self.treatment,
+            self.propensity,
+            self.censored,
+        )
+        return frozenset(name for name in (*named, self.weight) if name)

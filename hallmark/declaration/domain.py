@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import model_validator
 
+from hallmark.declaration import contradictions
 from hallmark.declaration.code import module as module
 from hallmark.declaration.data import Data
 from hallmark.declaration.drift import Drift
@@ -22,6 +23,7 @@ from hallmark.errors import DeclarationError
 from hallmark.names import outside, taken
 from hallmark.section import Name, Section, validated
 from hallmark.settings import Settings
+from hallmark.tasks.kinds import Task
 
 
 class Domain(Section):
@@ -30,6 +32,7 @@ class Domain(Section):
     name: Name
     owner: Owner
     description: str
+    task: Task
     data: Data
     training: Training
     gate: Gate
@@ -64,6 +67,12 @@ class Domain(Section):
             raise ValueError("data.label_delay is set, so data.event_time is needed: the delay counts from it")
         if self.drift.history and self.data.event_time is None:
             raise ValueError("drift.history is set, so data.event_time is needed: it says which part of the year")
+        return self
+
+    @model_validator(mode="after")
+    def _workable(self) -> Domain:
+        if found := list(contradictions.of(self)):
+            raise ValueError("\n  also ".join(found))
         return self
 
     @property

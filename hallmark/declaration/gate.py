@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from hallmark.section import Section
@@ -15,18 +13,23 @@ class Slices(Section):
     columns: tuple[str, ...] = ()
     minimum_rows: int = Field(default=200, ge=1, description="Smaller groups are reported and not judged.")
     tolerance: float = Field(
-        default=0.05, ge=0, description="How much worse a slice may be, in the metric's own units."
+        default=0.05, ge=0, description="How much worse a slice may be, in the metric's own units, beyond its noise."
     )
 
 
 class Gate(Section):
     """What a candidate has to reach before it is registered."""
 
-    metric: str
-    direction: Literal["higher", "lower"] = "higher"
+    metric: str = Field(description="One of the task's metrics: `hallmark domains NAME` lists them.")
     floor: float = Field(description="Worse than this is refused, with or without a champion.")
+    floors: dict[str, float | tuple[float, float]] = Field(
+        default={},
+        description="Other metrics of the task, and what each has to reach; two numbers are a range, both ends allowed.",
+    )
     minimum_gain: float = Field(
-        default=0.0, description="How much better than the champion, on the same test examples; negative allows a loss."
+        default=0.0,
+        description="How much better than the champion, on the same test examples; negative allows a loss, and a loss within"
+        " the noise of the test set is none.",
     )
     slices: Slices = Slices()
     precision_loss: float = Field(

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from hallmark.section import Duration, Section, Share
+from hallmark.tasks.answers import Agreement
 
 Percent = Annotated[int, Field(ge=1, le=100)]
 
@@ -18,14 +19,25 @@ LONGEST_WARM = timedelta(hours=1)
 class Shadow(Section):
     """Requests that stable answers go to the candidate too; its answers are compared and thrown away.
 
-    A verdict is the output's value where it is a word, and whether it reaches `threshold` where it is a number.
+    The task says when two answers agree: the same word, both numbers on one side of `threshold`, a difference within
+    `tolerance`, or two rankings of a request that `overlap`.
     """
 
     share: Share = Field(default=1.0, gt=0, description="Of stable's requests, how many are mirrored.")
     minimum: int = Field(default=500, ge=20, description="Pairs of answers before the first real traffic.")
-    output: str = Field(description="Which output is the verdict.")
-    threshold: float | None = Field(default=None, description="From here on a number is a yes; none for words.")
-    disagreement: Share = Field(default=0.01, description="Share of changed verdicts allowed, overall and by slice.")
+    output: str = Field(description="Output that is compared.")
+    threshold: float | None = Field(default=None, description="From here on a number is a yes (binary, uplift).")
+    tolerance: float | None = Field(
+        default=None, gt=0, description="Relative difference that counts as the same (regression); default: 0.05."
+    )
+    overlap: Share | None = Field(
+        default=None,
+        gt=0,
+        description="Rank-biased overlap that counts as the same (ranking, retrieval); default: 0.8.",
+    )
+    disagreement: Share = Field(
+        default=0.01, description="Share of pairs allowed to disagree, overall and by slice; of requests for rankings."
+    )
     slices: tuple[str, ...] = Field(
         default=(), description="Watched columns to look at by value, or by decile of the pairs."
     )
@@ -34,6 +46,11 @@ class Shadow(Section):
         ge=10,
         description="Smaller slices of a column are judged together, where they hold under 5% of the pairs.",
     )
+
+    @property
+    def agreement(self) -> Agreement:
+        """When two answers count as the same."""
+        return Agreement(threshold=self.threshold, tolerance=self.tolerance, overlap=self.overlap)
 
 
 class Limits(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,22 +11,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from hallmark.drift import statistics
+from hallmark.tasks.answers import Label, Value
+from hallmark.tasks.task import BaseTask
 
-Kind = Literal["probability", "word"]
 Judged = Literal["OK", "DRIFT", "NOT_ENOUGH_LABELS"]
 
 
 class Error(BaseModel):
-    """How wrong one output was on reference rows: `rows` of them, `mean` and `deviation` of the loss of a row.
+    """How wrong one output was on reference rows: the task's loss of `rows` units (records, or requests), and its bias.
 
-    probability: loss is (probability - label)² (Brier, 1950), label 0 or 1; `bias` is the mean of label - probability.
-    word:        loss is 1 for another word than the label, else 0; `bias` is 0.
+    bias: mean of what came true less what was answered; 0 where a task has no such thing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a profile from before there were tasks has a `kind`
 
     output: str
-    kind: Kind
     rows: int = Field(ge=1)
     mean: float
     deviation: float
@@ -37,7 +36,7 @@ class Error(BaseModel):
 class Concept(BaseModel):
     """What final labels say of one variant.
 
-    error, reference: mean loss of a row now and at release; bias: mean of label - probability now, less that at release,
+    error, reference: mean loss of a row now and at release; bias: mean of label - answer now, less that at release,
                       and `tilt` its size over what is allowed.
     worse:            by what part the error grew; p: chance alone would show as much, the worse of error and bias
                       (Welch's test, that of the error on one side), twice the smaller p of the two.
@@ -58,40 +57,28 @@ class Concept(BaseModel):
     reason: str = ""
 
 
-def reference(outputs: Mapping[str, NDArray[Any]], labels: NDArray[Any]) -> Error | None:
-    """The error of the output that can be held against `labels` (rows,): words against words, a number against 0 and 1.
+def reference(
+    task: BaseTask, outputs: Mapping[str, NDArray[Any]], labels: Sequence[Label], requests: Sequence[str]
+) -> Error | None:
+    """The error of the first output that can be held against `labels` (rows,); requests: id of each row's request.
 
     None where no output is of the labels' kind, or no row has a label.
     """
     for name, values in outputs.items():
-        kind = _kind(np.asarray(values), labels)
-        if kind is None:
-            continue
-        loss, bias = losses(kind, values, labels)
-        known = ~np.isnan(loss)
+        found = task.losses(np.asarray(values).tolist(), labels, requests)
+        known = ~np.isnan(found.loss)
         if not known.any():
             continue
+        loss, bias = found.loss[known], found.bias[known]
         return Error(
             output=name,
-            kind=kind,
             rows=int(known.sum()),
-            mean=float(loss[known].mean()),
-            deviation=float(loss[known].std()),
-            bias=float(bias[known].mean()),
-            bias_deviation=float(bias[known].std()),
+            mean=float(loss.mean()),
+            deviation=float(loss.std()),
+            bias=float(bias.mean()),
+            bias_deviation=float(bias.std()),
         )
     return None
-
-
-def losses(kind: Kind, answers: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(rows,) loss and label - probability of each row; NaN where answer or label is not of `kind`."""
-    if kind == "word":
-        pairs = zip(np.asarray(answers, dtype=object).tolist(), np.asarray(labels, dtype=object).tolist(), strict=True)
-        wrong = [float(a != b) if isinstance(a, str) and isinstance(b, str) else math.nan for a, b in pairs]
-        return np.array(wrong), np.zeros(len(wrong))
-    given, right = _probabilities(answers), _probabilities(labels)
-    right[~np.isin(right, (0.0, 1.0))] = np.nan
-    return (given - right) ** 2, right - given
 
 
 def mature(at: NDArray[np.float64], labelled: NDArray[np.bool_], *, coverage: float) -> NDArray[np.bool_]:
@@ -111,9 +98,11 @@ def mature(at: NDArray[np.float64], labelled: NDArray[np.bool_], *, coverage: fl
 
 
 def judge(
+    task: BaseTask,
     error: Error | None,
-    answers: NDArray[Any],
-    labels: NDArray[Any],
+    answers: Sequence[Value],
+    labels: Sequence[Label],
+    requests: Sequence[str],
     *,
     minimum: int,
     margin: float,
@@ -121,14 +110,14 @@ def judge(
 ) -> Concept:
     """Whether the model is worse on these rows, `answers` of the output that `error` is about, than when it was released.
 
-    answers, labels: (rows,) one a row, labels final; what is of another kind is left out.
+    answers, labels, requests: (rows,) one a row, labels final; what is of another kind is left out.
     margin: by what part the error may grow, and of the reference's error as a root how far the bias may go.
     """
     if error is None:
         return Concept(state="NOT_ENOUGH_LABELS", rows=0, minimum=minimum, reason="the profile has no reference error")
-    loss, bias = losses(error.kind, answers, labels)
-    known = ~np.isnan(loss)
-    loss, bias, rows = loss[known], bias[known], int(known.sum())
+    found = task.losses(answers, labels, requests)
+    known = ~np.isnan(found.loss)
+    loss, bias, rows = found.loss[known], found.bias[known], int(known.sum())
     if rows < minimum:
         reason = f"{rows} final labels, {minimum} are needed"
         return Concept(state="NOT_ENOUGH_LABELS", rows=rows, minimum=minimum, output=error.output, reason=reason)
@@ -146,8 +135,8 @@ def judge(
     if grown:
         reason = f"error {loss.mean():.3g} on {rows} final labels, {error.mean:.3g} at release"
     elif tilted:
-        which = "more" if moved > 0 else "fewer"
-        reason = f"{which} labels came true than {error.output} says: {abs(moved):.1%} of {rows} rows beyond release"
+        which = "higher" if moved > 0 else "lower"
+        reason = f"labels are {which} than {error.output} says, by {abs(moved):.3g} a row beyond release ({rows} rows)"
     return Concept(
         state="DRIFT" if grown or tilted else "OK",
         rows=rows,
@@ -169,21 +158,3 @@ def _welch(mean: float, deviation: float, rows: int, before: float, spread: floa
     if error == 0:
         return 1.0 if mean == before else 0.0
     return statistics.two_sides((mean - before) / error)
-
-
-def _kind(values: NDArray[Any], labels: NDArray[Any]) -> Kind | None:
-    words = sum(isinstance(label, str) for label in labels.tolist())
-    if words * 2 > len(labels):
-        return "word" if values.dtype.kind in "OU" else None
-    return "probability" if values.dtype.kind == "f" else None
-
-
-def _probabilities(values: NDArray[Any]) -> NDArray[np.float64]:
-    def read(value: object) -> float:
-        if isinstance(value, bool | np.bool_):
-            return float(value)
-        if isinstance(value, int | float | np.integer | np.floating) and 0 <= float(value) <= 1:
-            return float(value)
-        return math.nan
-
-    return np.array([read(value) for value in np.asarray(values).tolist()], dtype=np.float64)

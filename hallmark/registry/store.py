@@ -259,7 +259,7 @@ class Registry:
             "precision": model_card.precision.kept,
             **{f"option.{name}": value for name, value in asked.options.items()},
         }
-        metrics = {**model_card.metrics, "parity_max_abs_difference": model_card.parity.max_abs_difference}
+        metrics = {**model_card.metrics, "parity_difference": model_card.parity.difference}
         client.log_batch(
             run,
             metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
@@ -18,6 +19,7 @@ from hallmark.rollout import sequential
 from hallmark.rollout.decision import LARGE, OVERALL, TESTS
 from hallmark.rollout.evidence import Cost, Scores, Slice
 from hallmark.rollout.ring import MISSING, NUMBER, Ring
+from hallmark.tasks.task import BaseTask
 
 Row = dict[str, Any]
 MOST = 40_000
@@ -31,17 +33,19 @@ _CHANGED = " changed"
 class Answers:
     """What a rollout's two revisions answered since it began; `take` rows as a monitor's GET /answers gives them."""
 
-    def __init__(self, *, since: float, shadow: Shadow | None) -> None:
+    def __init__(self, *, since: float, shadow: Shadow | None, task: BaseTask) -> None:
         self.lost = 0
         self._since = since
         self._shadow = shadow
+        self._task = task
+        self._whole = task.compared_by == "request"
         self._sides = {"stable": _Side(), "canary": _Side()}
         self._pairs = Ring(MOST)
         self._unnamed = 0
 
     def take(self, variant: str, rows: Iterable[Row], *, lost: int = 0) -> None:
         """Take in rows of `variant`, stable or canary; one that came before is replaced, since its label may be new."""
-        mine, other = self._sides[variant], self._sides["canary" if variant == "stable" else "stable"]
+        mine = self._sides[variant]
         self.lost += lost
         for row in rows:
             if float(row["at"]) < self._since:
@@ -53,16 +57,26 @@ class Answers:
                 self._unnamed += 1
                 key = ("", self._unnamed)
             mine.put(key, row)
-            partner = other.row(key)
-            if self._shadow is not None and partner is not None and self._pairs.place(key) is None:
-                stable = row if variant == "stable" else partner
-                changed = _verdict(row, self._shadow) != _verdict(partner, self._shadow)
-                watched = stable.get("columns") or {}
-                columns = {name: watched.get(name) for name in self._shadow.slices}
-                self._pairs.put(key, {**columns, _CHANGED: float(changed)})
+            if self._shadow is not None and key[0]:
+                self._pair(key, self._sides["stable"], self._sides["canary"], self._shadow)
+
+    def _pair(self, key: tuple[str, int], stable: _Side, candidate: _Side, shadow: Shadow) -> None:
+        """Compare both answers to a record, or to a whole request, once both are there."""
+        if self._whole:
+            key = (key[0], 0)
+        if self._pairs.place(key) is not None:
+            return
+        ours, theirs = (side.unit(key, whole=self._whole) for side in (stable, candidate))
+        if not ours or not theirs:
+            return
+        said = [[row["outputs"].get(shadow.output) for row in rows] for rows in (ours, theirs)]
+        watched = ours[0].get("columns") or {}
+        columns = {name: watched.get(name) for name in shadow.slices}
+        agreed = self._task.agrees(said[0], said[1], shadow.agreement)
+        self._pairs.put(key, {**columns, _CHANGED: float(not agreed)})
 
     def slices(self) -> tuple[Slice, ...]:
-        """Changed verdicts overall, and by value or decile of each declared column; small slices of a column together."""
+        """Pairs that disagree overall, and by value or decile of each declared column; small slices of a column together."""
         if self._shadow is None or not len(self._pairs):
             return ()
         changed = self._pairs.numbers(_CHANGED) > 0
@@ -82,7 +96,7 @@ class Answers:
         return tuple(found)
 
     def means(self, shadow: Shadow | None) -> dict[str, float]:
-        """The mean of the verdict's output by variant, where it is a number; for the timeline."""
+        """The mean of the compared output by variant, where it is a number; for the timeline."""
         found = {}
         for variant, side in self._sides.items():
             values = side.ring.numbers(shadow.output) if shadow else np.empty(0)
@@ -92,7 +106,7 @@ class Answers:
         return found
 
     def cost(self, domain: Domain, *, now: datetime) -> Cost | None:
-        """What wrong verdicts cost each variant; none where the domain does not say what a verdict is.
+        """What wrong answers cost each variant; none where the domain names no output to judge.
 
         A label is final `data.label_delay` after its answer, also one that is known earlier: those that come early are not like
         the others.
@@ -101,7 +115,8 @@ class Answers:
             return None
         labels, before = domain.rollout.labels, now.timestamp() - domain.data.label_delay.total_seconds()
         stable, canary = (
-            self._sides[variant].costs(self._shadow, labels.costs, before=before) for variant in ("stable", "canary")
+            self._sides[variant].costs(self._task, self._shadow, labels.costs, before=before)
+            for variant in ("stable", "canary")
         )
         return judged(stable, canary, labels, alpha=domain.rollout.false_alarm / TESTS)
 
@@ -115,12 +130,17 @@ class _Side:
         self._at = np.zeros(MOST)
         self._costs = np.full(MOST, math.nan)
         self._unpriced: set[int] = set()
+        self._requests: OrderedDict[str, dict[int, int]] = OrderedDict()
 
     def put(self, key: tuple[str, int], row: Row) -> None:
         place = self.ring.put(key, row["outputs"])
         if place == len(self._rows):
             self._rows.append(row)
         self._rows[place] = row
+        if key[0]:
+            self._requests.setdefault(key[0], {})[key[1]] = place
+            while len(self._requests) > MOST:
+                self._requests.popitem(last=False)
         self._at[place] = float(row["at"])
         self._costs[place] = math.nan
         self._unpriced.discard(place)
@@ -131,10 +151,25 @@ class _Side:
         place = self.ring.place(key)
         return None if place is None else self._rows[place]
 
-    def costs(self, verdict: Shadow, declared: Costs, *, before: float) -> NDArray[np.float64]:
-        """What each answer from `before` or earlier cost that has a label."""
+    def unit(self, key: tuple[str, int], *, whole: bool) -> list[Row]:
+        """The answer to one record, or the answers to all records of its request; empty where one is not there."""
+        if not whole:
+            return [found] if (found := self.row(key)) is not None else []
+        places = sorted(self._requests.get(key[0], {}).items())
+        rows = [self._rows[place] for row, place in places if self.ring.place((key[0], row)) == place]
+        return rows if rows and len(rows) == int(rows[0].get("kept") or 1) else []
+
+    def costs(self, task: BaseTask, shadow: Shadow, declared: Costs, *, before: float) -> NDArray[np.float64]:
+        """What each answer from `before` or earlier cost whose labels are there: a record's, or a whole request's."""
+        whole = task.compared_by == "request"
         for place in self._unpriced:
-            self._costs[place] = spent(self._rows[place], verdict, declared)
+            row = self._rows[place]
+            rows = self.unit((str(row.get("exchange") or ""), int(row["row"])), whole=True) if whole else [row]
+            first = (
+                self.ring.place((str(rows[0].get("exchange") or ""), int(rows[0]["row"]))) if whole and rows else place
+            )
+            if first is not None and rows:
+                self._costs[first] = spent(rows, task, shadow, declared)
         self._unpriced.clear()
         count = len(self.ring)
         costs = self._costs[:count]
@@ -142,18 +177,20 @@ class _Side:
         return final
 
 
-def spent(row: Row, verdict: Shadow, declared: Costs) -> float:
-    """What an answer with a label cost: 0 where the verdict was right."""
-    said, was = _verdict(row, verdict), row["label"]
-    truth = bool(was) if verdict.threshold is not None else was
-    if said == truth:
-        return 0.0
-    missed = said is False or verdict.threshold is None
+def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: Costs) -> float:
+    """What the answer to one record, or to one request, cost; 0 where it was right, NaN where a label is missing."""
     price = 1.0
     if declared.times is not None:
-        value = (row.get("columns") or {}).get(declared.times)
+        value = (rows[0].get("columns") or {}).get(declared.times)
         price = float(value) if isinstance(value, int | float) else 1.0
-    return (declared.false_negative if missed else declared.false_positive) * price
+    cost = task.cost(
+        [row["outputs"].get(shadow.output) for row in rows],
+        [row["label"] for row in rows],
+        threshold=shadow.threshold,
+        false_negative=declared.false_negative,
+        false_positive=declared.false_positive,
+    )
+    return cost * price
 
 
 def judged(stable: NDArray[np.float64], canary: NDArray[np.float64], labels: Labels, *, alpha: float) -> Cost:
@@ -174,13 +211,6 @@ def parsed(body: bytes) -> tuple[list[Row], int, int]:
         return list(whole["rows"]), int(whole["cursor"]), int(whole.get("lost") or 0)
     except (KeyError, TypeError) as error:
         raise ValueError(f"expected rows and a cursor: {error}") from error
-
-
-def _verdict(row: Row, shadow: Shadow) -> object:
-    value = row["outputs"].get(shadow.output)
-    if shadow.threshold is None or value is None:
-        return value
-    return bool(value >= shadow.threshold) if isinstance(value, int | float) else None
 
 
 def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int) -> list[Slice]:

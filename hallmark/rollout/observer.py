@@ -48,7 +48,7 @@ class Observer:
         self._source = source
         self._meter = Meter(series)
         self._monitors = Monitors(writer, domain.name)
-        self._answers = Answers(since=since.timestamp(), shadow=domain.rollout.shadow)
+        self._answers = Answers(since=since.timestamp(), shadow=domain.rollout.shadow, task=domain.task)
 
     @property
     def series(self) -> dict[str, float] | None:

@@ -24,7 +24,7 @@ _EVERY = 5.0
 def work(arguments: argparse.Namespace, ranks: Ranks) -> None:
     """Bring the examples, fit, and put the model where the step looks for it."""
     from hallmark.data import dataset
-    from hallmark.learners.model import examples
+    from hallmark.learners.model import examples, spec
     from hallmark.training.steps import whole
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -33,7 +33,7 @@ def work(arguments: argparse.Namespace, ranks: Ranks) -> None:
             examples(arguments.domain, dataset.read(store.bring(address, folder / f"{name}.parquet")))
             for name, address in (("training", arguments.training), ("validation", arguments.validation))
         ]
-        fitted = domains.module(arguments.domain, "model").fit(
+        fitted = spec(domains.load(arguments.domain)).fit(
             *parts,
             seed=arguments.seed,
             progress=_speaker(arguments.place) if ranks.first else None,

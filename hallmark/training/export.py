@@ -18,18 +18,17 @@ from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, DeclarationError, ModelRefused
 from hallmark.features import code
 from hallmark.features.fields import Columns
-from hallmark.learners import model, onnx_model
-from hallmark.learners.model import columns
+from hallmark.learners import onnx_model
+from hallmark.learners.model import columns, examples, spec, task_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hallmark.declaration.domain import Domain
-    from hallmark.learners.model import Trained
+    from hallmark.learners.model import Examples, Trained
     from hallmark.settings import Settings
+    from hallmark.tasks.task import BaseTask
 
-TOLERANCE = 1e-4
-"""How far a probability of the ONNX model may be from the trained one's: float32 sums in another order."""
 PROFILE_ROWS = 20_000
 PHOTO_ROWS = 2_000
 SAMPLE_ROWS = 2_000
@@ -89,20 +88,22 @@ def _write(
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
-    declared = domains.module(domain.name, "model", settings)
+    declared = spec(domain, settings)
+    task = task_of(domain, declared)
     path = folder / "model.onnx"
     trained.export(path)
     onnx_model.tidy(path)
     trained.save(folder)
     signature = folders.Signature(
-        domain=domain.name, fields=features.FIELDS, outputs=declared.OUTPUTS, labels=tuple(declared.LABELS)
+        domain=domain.name, task=task, fields=features.FIELDS, outputs=declared.outputs, labels=declared.labels
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for source in (Path(str(features.__file__)).with_name(name) for name in ("features.py", "serving.py")):
         if source.is_file():
             shutil.copyfile(source, folder / source.name)
-    inputs = model.examples(domain.name, test, settings=settings).inputs
-    parity = _parity(trained, path, inputs, signature)
+    encoded = examples(domain.name, test, settings=settings)
+    inputs = encoded.inputs
+    parity = _parity(task, trained, path, encoded, signature)
     if int8 is not None:
         shutil.copyfile(int8, path)
         _answers(path, inputs, signature)
@@ -111,23 +112,20 @@ def _write(
     return parity
 
 
-def _parity(trained: Trained, path: Path, inputs: NDArray[np.float32], signature: folders.Signature) -> Parity:
-    exported, single = _answers(path, inputs, signature)
-    expected = trained.predict(inputs)
-    if expected.shape != exported.shape:
-        raise ModelRefused(
-            "the ONNX model answers in another shape", expected=str(expected.shape), got=str(exported.shape)
-        )
-    gaps = [np.abs(exported - expected).max(), np.abs(single - expected[: len(single)]).max()]
-    difference = float(np.max(gaps))  # not max(): that one loses a NaN
-    if not difference <= TOLERANCE:
+def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signature: folders.Signature) -> Parity:
+    exported, single = _answers(path, test.inputs, signature)
+    expected, targets = trained.predict(test.inputs), test.targets
+    few = np.arange(len(single))
+    gaps = [task.parity(expected, exported, targets), task.parity(expected[few], single, targets.take(few))]
+    wrong = [gap for gap in gaps if not gap.kept]
+    if wrong:
         raise ModelRefused(
             "the ONNX model does not answer as the trained one does",
-            expected=f"a difference of at most {TOLERANCE:g} over {len(inputs)} test rows",
-            got=f"{difference:g}",
+            expected=f"a difference ({wrong[0].kind}) of at most {wrong[0].tolerance:g} over {len(test)} test rows",
+            got=f"{wrong[0].value:g}",
             fix="look at export in the domain's model.py",
         )
-    return Parity(rows=len(inputs), max_abs_difference=difference, tolerance=TOLERANCE)
+    return Parity(rows=len(test), difference=gaps[0].value, tolerance=gaps[0].tolerance, kind=gaps[0].kind)
 
 
 def _answers(
@@ -149,18 +147,18 @@ def _reference(
     """profile.json over many rows, reference.parquet with a few of them, and embeddings where the domain has them."""
     import pandas as pd
 
-    from hallmark.drift import concept, embedding, profile
+    from hallmark.drift import embedding, profile
 
     photos = any(field.media is not None for field in signature.fields)
     seed, most = domain.training.seed, PHOTO_ROWS if photos else PROFILE_ROWS
     rows = _sample(frame, most, seed=seed)
     features = code.load(folder, "features")
-    observed, scores = _seen(folder, rows, signature, features)
+    observed, scores, whole_scores = _seen(folder, rows, signature, features)
     made = profile.build(observed, scores=scores)
-    error = concept.reference(scores, rows[domain.data.label].to_numpy()) if domain.data.label in rows else None
+    error = _error(domain, signature, rows, whole_scores) if domain.data.label in rows else None
     then = []
     for part in seasons:
-        inputs, outputs = _seen(folder, _sample(part.rows, most, seed=seed), signature, features)
+        inputs, outputs, _ = _seen(folder, _sample(part.rows, most, seed=seed), signature, features)
         then.append(made.season({**inputs, **outputs}, first=part.first, last=part.last))
     whole = made.model_copy(update={"seasons": tuple(then), "error": error})
     if match := domain.drift.match:
@@ -179,23 +177,37 @@ def _reference(
 
 def _seen(
     folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: ModuleType
-) -> tuple[Columns, Columns]:
-    """What the drift monitor will see of these rows: what is observed of the inputs, and one value a record of the outputs."""
+) -> tuple[Columns, Columns, Columns]:
+    """What the drift monitor will see of these rows: what is observed of the inputs, one value a record of the outputs, all outputs."""
     raw = columns(rows, signature.fields)
     observed: Columns = features.observe(raw)
-    return observed, _scalars(folder, features.encode(raw), signature)
+    outputs, shapes = _outputs(folder, features.encode(raw), signature)
+    return observed, {name: values for name, values in outputs.items() if shapes[name] == ()}, outputs
 
 
-def _scalars(folder: Path, inputs: NDArray[np.float32], signature: folders.Signature) -> Columns:
-    """What the server will answer with one value a record: outputs of shape (), and those serving.py adds."""
+def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, outputs: Columns) -> Any:
+    """How wrong the model is on these rows, as late labels will tell it."""
+    from hallmark.drift import concept
+
+    columns = domain.data.target_columns
+    labels = signature.task.late_labels(rows, columns)
+    return concept.reference(signature.task, outputs, labels, signature.task.requests(rows, columns))
+
+
+def _outputs(
+    folder: Path, inputs: NDArray[np.float32], signature: folders.Signature
+) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[int, ...]]]:
+    """What the server will answer, those outputs first that serving.py adds; and the shape per record of each."""
     running = onnx_model.session(folder / "model.onnx")
     outputs = onnx_model.run(running, inputs, [output.name for output in signature.outputs])
-    scalars = {output.name: outputs[output.name] for output in signature.outputs if output.shape == ()}
+    declared = {output.name: output.shape for output in signature.outputs}
+    added: dict[str, NDArray[Any]] = {}
     if (folder / "serving.py").is_file():
         serving = code.load(folder, "serving")
         answers = serving.answer(outputs, signature.labels)
-        scalars |= {output.name: answers[output.name] for output in serving.OUTPUTS if output.shape == ()}
-    return scalars
+        added = {output.name: answers[output.name] for output in serving.OUTPUTS}
+        declared |= {output.name: output.shape for output in serving.OUTPUTS}
+    return {**added, **{name: values for name, values in outputs.items() if name not in added}}, declared
 
 
 def _sample(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:

@@ -3,66 +3,99 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from hallmark.artifacts.evaluation import Decision
+from hallmark.tasks.bootstrap import Estimate, difference_error
 
 if TYPE_CHECKING:
     from hallmark.artifacts.evaluation import Evaluation, Slice
     from hallmark.declaration.gate import Gate
+    from hallmark.tasks.metric import Metric
 
+NOISE = 2.0
+"""Standard errors of a difference that chance alone may make: a loss within them is not a loss."""
 _SLACK = 1e-12
 """Sums of floats: 0.60 - 0.02 is not quite 0.58, and exactly as good as asked is good enough."""
 
+Direction = Literal["higher", "lower", "neither"]
+
 
 def decide(
-    gate: Gate, candidate: Evaluation, champion: Evaluation | None = None, *, named: str = "the champion"
+    gate: Gate,
+    candidate: Evaluation,
+    champion: Evaluation | None = None,
+    *,
+    metrics: Mapping[str, Metric],
+    named: str = "the champion",
 ) -> Decision:
-    """The decision on `candidate`; without a champion only the floor counts. `named` is what the reasons call the champion.
+    """The decision on `candidate`; without a champion only the floors count. `named` is what the reasons call the champion.
 
+    metrics: of the domain's task; they say which direction is better.
     What cannot be told (a metric that is missing or not a number, evaluations of different examples) is refused.
     """
-    checks = list(_checks(gate, candidate, champion, named))
+    checks = list(_checks(gate, candidate, champion, metrics[gate.metric].direction, named))
+    checks += [
+        _within(name, candidate.metrics.get(name, math.nan), bound, metrics[name].direction)
+        for name, bound in gate.floors.items()
+    ]
     ordered = [text for passed, text in checks if not passed] + [text for passed, text in checks if passed]
     return Decision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
 
 
-def _checks(gate: Gate, candidate: Evaluation, champion: Evaluation | None, named: str) -> Iterator[tuple[bool, str]]:
+def _checks(
+    gate: Gate, candidate: Evaluation, champion: Evaluation | None, direction: Direction, named: str
+) -> Iterator[tuple[bool, str]]:
     value = candidate.metrics.get(gate.metric, math.nan)
     if not math.isfinite(value):
         yield False, f"{gate.metric} of the candidate is {'missing' if math.isnan(value) else value}"
         return
-    yield _reaches(gate, value, gate.floor, f"{gate.metric} {value:.4f}", f"the floor {gate.floor:.4f}")
+    yield _within(gate.metric, value, gate.floor, direction)
     if champion is None:
         yield True, "there is no champion to compare with"
         return
     if candidate.test != champion.test:
         yield False, f"candidate and {named.removeprefix('the ')} were evaluated on different examples"
         return
-    yield _gains(gate, value, champion.metrics.get(gate.metric, math.nan), named)
-    yield from _slices(gate, candidate, champion, named)
+    yield _gains(gate, candidate, champion, direction, named)
+    yield from _slices(gate, candidate, champion, direction, named)
 
 
-def _reaches(gate: Gate, value: float, bound: float, what: str, bound_text: str) -> tuple[bool, str]:
-    better = value - bound if gate.direction == "higher" else bound - value
-    passed = better >= -_SLACK
-    return passed, f"{what} {'reaches' if passed else 'does not reach'} {bound_text}"
+def _within(name: str, value: float, bound: float | tuple[float, float], direction: Direction) -> tuple[bool, str]:
+    """A metric against its floor, or against the range it has to keep to."""
+    if not math.isfinite(value):
+        return False, f"{name} of the candidate is {'missing' if math.isnan(value) else value}"
+    if isinstance(bound, tuple):
+        inside = bound[0] - _SLACK <= value <= bound[1] + _SLACK
+        return inside, f"{name} {value:.4f} is {'within' if inside else 'outside of'} {bound[0]:.4f} to {bound[1]:.4f}"
+    passed = (bound - value if direction == "lower" else value - bound) >= -_SLACK
+    return passed, f"{name} {value:.4f} {'reaches' if passed else 'does not reach'} the floor {bound:.4f}"
 
 
-def _gains(gate: Gate, value: float, before: float, named: str) -> tuple[bool, str]:
+def _gains(
+    gate: Gate, candidate: Evaluation, champion: Evaluation, direction: Direction, named: str
+) -> tuple[bool, str]:
+    value, before = candidate.metrics[gate.metric], champion.metrics.get(gate.metric, math.nan)
     if not math.isfinite(before):
         return False, f"{gate.metric} of {named} is {'missing' if math.isnan(before) else before}"
-    gain = value - before if gate.direction == "higher" else before - value
-    passed = gain >= gate.minimum_gain - _SLACK
-    return passed, (
-        f"{gate.metric} {value:.4f} against {named}'s {before:.4f}: gain {gain:+.4f}, "
-        f"{'at least' if passed else 'less than'} the {gate.minimum_gain:+.4f} asked for"
+    gain = before - value if direction == "lower" else value - before
+    noise = _noise(candidate.estimates.get(gate.metric), champion.estimates.get(gate.metric))
+    shown = f"{gate.metric} {value:.4f} against {named}'s {before:.4f}: gain {gain:+.4f}" + (
+        f" (standard error {noise / NOISE:.4f})" if noise else ""
     )
+    asked = f"the {gate.minimum_gain:+.4f} asked for"
+    if gain >= gate.minimum_gain - _SLACK:
+        return True, f"{shown}, at least {asked}"
+    if gate.minimum_gain <= 0 and gain + noise >= gate.minimum_gain - _SLACK:
+        return True, f"{shown}, less than {asked} by no more than the noise of the test set"
+    return False, f"{shown}, less than {asked}"
 
 
-def _slices(gate: Gate, candidate: Evaluation, champion: Evaluation, named: str) -> Iterator[tuple[bool, str]]:
-    before = {(part.column, part.value): part.metric for part in champion.slices}
+def _slices(
+    gate: Gate, candidate: Evaluation, champion: Evaluation, direction: Direction, named: str
+) -> Iterator[tuple[bool, str]]:
+    before = {(part.column, part.value): part for part in champion.slices}
     judged = 0
     for column in gate.slices.columns:
         if not any(part.column == column for part in candidate.slices):
@@ -71,14 +104,21 @@ def _slices(gate: Gate, candidate: Evaluation, champion: Evaluation, named: str)
         old = before.get((part.column, part.value))
         if part.column not in gate.slices.columns or part.rows < gate.slices.minimum_rows:
             continue
-        if old is None or part.metric is None:
+        if old is None or old.metric is None or part.metric is None:
             continue
         judged += 1
-        loss = old - part.metric if gate.direction == "higher" else part.metric - old
-        if loss > gate.slices.tolerance + _SLACK:
-            yield False, _worse(gate, part, old, named)
+        loss = part.metric - old.metric if direction == "lower" else old.metric - part.metric
+        if loss - _noise(part.estimate, old.estimate) > gate.slices.tolerance + _SLACK:
+            yield False, _worse(gate, part, old.metric, named)
     if judged:
         yield True, f"{judged} slices judged, each may be worse by {gate.slices.tolerance:.4f}"
+
+
+def _noise(candidate: Estimate | None, champion: Estimate | None) -> float:
+    """How much of a difference chance alone may be; 0 where that is not known."""
+    if candidate is None or champion is None or candidate.draws != champion.draws:
+        return 0.0
+    return NOISE * (difference_error(candidate, champion) or 0.0)
 
 
 def _worse(gate: Gate, part: Slice, old: float, named: str) -> str:

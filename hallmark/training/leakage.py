@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken
-from hallmark.training import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.features.fields import Field
     from hallmark.settings import Settings
-
-TELLTALE = 0.99
-"""A single field that ranks the answers this well (area under the ROC curve) was written after the answer was known."""
 
 
 def check(
@@ -85,25 +81,25 @@ def _strangers(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
 
 
 def _no_telltale(domain: Domain, train: pd.DataFrame, test: pd.DataFrame, fields: tuple[Field, ...]) -> None:
-    label = domain.data.label
-    if not set(test[label].unique()) <= {0, 1}:
-        return
-    answers = test[label].to_numpy(dtype=np.int64)
+    import pandas as pd
+
+    columns = domain.data.target_columns
+    task = domain.task.seen_in(pd.concat([train[[columns.label]], test[[columns.label]]]), columns)
+    known, asked = task.targets(train, columns), task.targets(test, columns)
     for field in fields:
         if field.media is not None or field.shape:
             continue
-        area = metrics.roc_auc(answers, _ranking(train, test, field, label))
-        if max(area, 1 - area) >= TELLTALE:
+        explained = task.telltale(asked, _plain(test, field), train=(known, _plain(train, field)))
+        if explained is not None and explained >= task.too_good:
             raise ContractBroken(
-                f"field {field.name} alone tells the answer (area under the ROC curve {area:.3f})",
-                expected=f"below {TELLTALE}: what is known before the answer never ranks it this well",
+                f"field {field.name} alone tells the answer: it explains {explained:.3f} of 1",
+                expected=f"below {task.too_good}: what is known before the answer never explains it this well",
                 got=f"{len(test)} test rows ranked by {field.name}",
-                fix=f"check whether {field.name} is filled in after {label} is known",
+                fix=f"check whether {field.name} is filled in after {columns.label} is known",
             )
 
 
-def _ranking(train: pd.DataFrame, test: pd.DataFrame, field: Field, label: str) -> NDArray[Any]:
+def _plain(frame: pd.DataFrame, field: Field) -> NDArray[Any]:
     if field.datatype != "BYTES":
-        return test[field.name].to_numpy(dtype=np.float64)
-    rates = train.groupby(field.name, observed=True)[label].mean()
-    return test[field.name].map(rates).fillna(float(train[label].mean())).to_numpy(dtype=np.float64)
+        return frame[field.name].to_numpy(dtype=np.float64)
+    return frame[field.name].astype(str).to_numpy(dtype=np.str_)

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hallmark.tasks.charts import Confusion
+
 if TYPE_CHECKING:
-    from hallmark.artifacts.evaluation import Confusion, Curves, Evaluation, Point
+    from hallmark.artifacts.evaluation import Evaluation
+    from hallmark.tasks.charts import Chart
 
 _INK, _LINE, _SOFT = "#1f2933", "#0b6e6e", "#c9d3d8"
+_OTHERS = ("#c2571a", "#4a6fa5", "#8a6d3b", "#7b4b94")
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1040px;margin:2rem auto;padding:0 1rem}
 img{max-width:100%} table{border-collapse:collapse;margin:1rem 0} td,th{padding:.25rem .9rem;text-align:left}
@@ -22,19 +26,19 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} tr{border-bottom:1
 
 
 def png(evaluation: Evaluation, *, title: str) -> bytes:
-    """Both curves, or the confusion matrix, as a PNG."""
+    """The evaluation's charts side by side, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if evaluation.confusion is not None:
-        side = 2.5 + 0.42 * len(evaluation.confusion.labels)
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-        _confusion(figure.subplots(), evaluation.confusion)
-    else:
-        figure = Figure(figsize=(10, 4.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        if evaluation.curves is not None:
-            _curves(left, right, evaluation.curves, evaluation.metrics)
+    charts = evaluation.charts
+    tables = [chart for chart in charts if isinstance(chart, Confusion)]
+    side = max([4.6, *(2.5 + 0.42 * len(table.labels) for table in tables)])
+    figure = Figure(figsize=(max(1, len(charts)) * (side + 0.4), side), layout="constrained")
+    for axes, chart in zip(figure.subplots(1, max(1, len(charts)), squeeze=False)[0], charts, strict=False):
+        if isinstance(chart, Confusion):
+            _confusion(axes, chart)
+        else:
+            _chart(axes, chart, evaluation.metrics)
     figure.suptitle(title, color=_INK, fontsize=12)
     stream = io.BytesIO()
     FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
@@ -44,12 +48,15 @@ def png(evaluation: Evaluation, *, title: str) -> bytes:
 def html(evaluation: Evaluation, *, title: str) -> str:
     """The same with the tables of metrics and slices, as a page that needs nothing else."""
     picture = base64.b64encode(png(evaluation, title=title)).decode()
-    metrics = "".join(_row(name, f"{value:.4f}") for name, value in evaluation.metrics.items())
+    metrics = "".join(
+        _row(name, f"{value:.4f}" + (f" ± {evaluation.errors[name]:.4f}" if name in evaluation.errors else ""))
+        for name, value in evaluation.metrics.items()
+    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
         f"<h1>{escape(title)}</h1><p>{evaluation.rows:,} test examples <small>{evaluation.test}</small></p>"
-        f'<img alt="curves or confusion matrix of {escape(title)}" src="data:image/png;base64,{picture}">'
-        f'<h2>Metrics</h2><table><tr><th>metric<th class="n">value</tr>{metrics}</table>'
+        f'<img alt="charts of {escape(title)}" src="data:image/png;base64,{picture}">'
+        f'<h2>Metrics</h2><table><tr><th>metric<th class="n">value ± standard error</tr>{metrics}</table>'
         f"{_slices(evaluation)}</html>\n"
     )
 
@@ -73,25 +80,30 @@ def _slices(evaluation: Evaluation) -> str:
     return f"<h2>By slice</h2><table>{head}{''.join(rows)}</table>"
 
 
-def _curves(left: Any, right: Any, curves: Curves, metrics: dict[str, float]) -> None:
-    share = metrics.get("positive_share", 0.0)
-    _line(left, curves.precision_recall, "recall", "precision", steps=True)
-    left.axhline(share, color=_SOFT, linestyle="--", linewidth=1)
-    left.annotate(f"at random {share:.1%}", (0.98, share), ha="right", va="bottom", fontsize=8, color="#616e7c")
-    left.set_title(_named("average precision", metrics.get("average_precision")), fontsize=10)
-    _line(right, curves.roc, "false positive rate", "true positive rate", steps=False)
-    right.plot([0, 1], [0, 1], color=_SOFT, linestyle="--", linewidth=1)
-    right.set_title(_named("area under the ROC curve", metrics.get("roc_auc")), fontsize=10)
-
-
-def _named(name: str, value: float | None) -> str:
-    return name if value is None else f"{name} {value:.3f}"
-
-
-def _line(axes: Any, points: tuple[Point, ...], across: str, up: str, *, steps: bool) -> None:
-    x, y = [point.x for point in points], [point.y for point in points]
-    axes.plot(x, y, color=_LINE, linewidth=1.8, drawstyle="steps-pre" if steps else "default")
-    axes.set(xlabel=across, ylabel=up, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+def _chart(axes: Any, chart: Chart, metrics: dict[str, float]) -> None:
+    for number, line in enumerate(chart.lines):
+        x, y = [point.x for point in line.points], [point.y for point in line.points]
+        colour = _LINE if not number else _OTHERS[(number - 1) % len(_OTHERS)]
+        axes.plot(
+            x, y, color=colour, linewidth=1.8, drawstyle="steps-pre" if chart.steps else "default", label=line.name
+        )
+    if chart.diagonal:
+        ends = [
+            min(p.x for line in chart.lines for p in line.points),
+            max(p.x for line in chart.lines for p in line.points),
+        ]
+        axes.plot(ends, ends, color=_SOFT, linestyle="--", linewidth=1)
+    if chart.baseline is not None:
+        axes.axhline(chart.baseline, color=_SOFT, linestyle="--", linewidth=1)
+        axes.annotate(
+            f"by chance {chart.baseline:.1%}", (0.98, chart.baseline), xycoords=("axes fraction", "data"),
+            ha="right", va="bottom", fontsize=8, color="#616e7c",
+        )  # fmt: skip
+    if len(chart.lines) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    value = metrics.get(chart.metric)
+    axes.set_title(chart.title + (f": {chart.metric} {value:.3f}" if value is not None else ""), fontsize=10)
+    axes.set(xlabel=chart.across, ylabel=chart.up)
     axes.grid(color=_SOFT, linewidth=0.5, alpha=0.7)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from hallmark.artifacts.precision import Measured, Precision, Speed
 from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Output
-from hallmark.learners import model, onnx_model
+from hallmark.learners import onnx_model
+from hallmark.learners.model import examples, spec, task_of
 from hallmark.training import evaluate, gate
 from hallmark.training.quantize import quantize
 from hallmark.training.race import race
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.learners.model import Progress
     from hallmark.settings import Settings
+    from hallmark.tasks.metric import Metric
 
 INT8 = "int8.onnx"
 """Beside a trained model's own files, where its int8 form was chosen to ship."""
@@ -59,7 +61,7 @@ class Form:
         cls, domain: Domain, path: Path, inputs: NDArray[np.float32], test: pd.DataFrame, settings: Settings | None
     ) -> Form:
         """Of the ONNX model at `path`; `ModelRefused` where its answers are not what the domain declares."""
-        outputs = domains.module(domain.name, "model", settings).OUTPUTS
+        outputs = spec(domain, settings).outputs
         made = scores(path, inputs, outputs)
         onnx_model.within(made, outputs[0])
         return cls(made, evaluate.evaluate(domain, made, test, settings=settings))
@@ -86,12 +88,12 @@ def choose(
     if domain.serving.precision != "int8":
         return Precision()
     theirs = _champion(domain, champion, test, settings)
-    encoded = model.examples(domain.name, test, settings=settings).inputs
-    inputs = model.examples(domain.name, _sample(training, seed=seed), settings=settings).inputs
+    encoded = examples(domain.name, test, settings=settings).inputs
+    inputs = examples(domain.name, _sample(training, seed=seed), settings=settings).inputs
     with tempfile.TemporaryDirectory() as scratch:
         fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / INT8
         progress(0, 3, "test examples in fp32")
-        domains.module(domain.name, "model", settings).restore(candidate).export(fp32)
+        spec(domain, settings).restore(candidate).export(fp32)
         onnx_model.tidy(fp32)
         whole = Form.of(domain, fp32, encoded, test, settings)
         progress(1, 3, "test examples in int8")
@@ -102,7 +104,11 @@ def choose(
             return Precision(reasons=(f"{error.message} (expected {error.expected}, got {error.got})",))
         progress(2, 3, "one against the other")
         speed = (measure or race)(fp32, int8, inputs[:1])
-        decisions = [_faster(speed), _near(domain, small, whole), gate.decide(domain.gate, small.evaluation, theirs)]
+        decisions = [
+            _faster(speed),
+            _near(domain, small, whole, settings),
+            gate.decide(domain.gate, small.evaluation, theirs, metrics=_metrics(domain, settings)),
+        ]
         passed = all(decision.passed for decision in decisions)
         if passed:
             shutil.copyfile(int8, candidate / INT8)
@@ -124,10 +130,10 @@ def chosen(folder: Path) -> Path | None:
 
 def predict(name: str, folder: Path, inputs: NDArray[np.float32], *, settings: Settings | None = None) -> NDArray[Any]:
     """What the trained model of domain `name` in `folder` makes of `inputs`, in the precision that is to ship."""
-    declared = domains.module(name, "model", settings)
+    declared = spec(domains.load(name, settings), settings)
     int8 = chosen(folder)
     if int8 is not None:
-        return scores(int8, inputs, declared.OUTPUTS)
+        return scores(int8, inputs, declared.outputs)
     found: NDArray[Any] = declared.restore(folder).predict(inputs)
     return found
 
@@ -148,16 +154,21 @@ def _faster(speed: Speed) -> Decision:
     return Decision(passed=passed, reasons=(text,))
 
 
-def _near(domain: Domain, small: Form, whole: Form) -> Decision:
+def _metrics(domain: Domain, settings: Settings | None) -> Mapping[str, Metric]:
+    return task_of(domain, spec(domain, settings)).metrics()
+
+
+def _near(domain: Domain, small: Form, whole: Form, settings: Settings | None) -> Decision:
     """int8 judged beside fp32 as a candidate beside its champion, with its own tolerance."""
     allowed = domain.gate.model_copy(update={"minimum_gain": -domain.gate.precision_loss})
-    return gate.decide(allowed, small.evaluation, whole.evaluation, named="fp32")
+    return gate.decide(allowed, small.evaluation, whole.evaluation, metrics=_metrics(domain, settings), named="fp32")
 
 
 def _measured(
     domain: Domain, whole: Form, small: Form, *, layers: dict[str, int], inputs: NDArray[np.float32], speed: Speed
 ) -> Measured:
     metric = domain.gate.metric
+    lower = domain.task.metrics()[metric].direction == "lower"
     fp32, int8 = whole.evaluation.metrics[metric], small.evaluation.metrics[metric]
     return Measured(
         layers=layers,
@@ -166,7 +177,7 @@ def _measured(
         metric=metric,
         fp32=fp32,
         int8=int8,
-        loss=fp32 - int8 if domain.gate.direction == "higher" else int8 - fp32,
+        loss=int8 - fp32 if lower else fp32 - int8,
         difference=float(np.abs(small.scores - whole.scores).max()),
         milliseconds=speed,
         speed_up=round(speed.gain, 2),

@@ -82,10 +82,13 @@ def _by_time(domain: Domain, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     time = str(domain.data.event_time)
     ordered = frame.sort_values(time, kind="stable")
     times = ordered[time].to_numpy()
+    if domain.data.query is not None:  # a query stays whole: it is where its first row is
+        times = ordered.groupby(domain.data.query, sort=False)[time].transform("min").to_numpy()
     if not len(times):
         return ordered, ordered, ordered
+    sorted_times = np.sort(times)
     # Rows of one moment stay together, so the cut is a time and not a row.
-    first, second = (times[int(len(times) * share)] for share in (1 - VALIDATION - TEST, 1 - TEST))
+    first, second = (sorted_times[int(len(times) * share)] for share in (1 - VALIDATION - TEST, 1 - TEST))
     return ordered[times < first], ordered[(times >= first) & (times < second)], ordered[times >= second]
 
 
@@ -108,12 +111,13 @@ def _populated(domain: Domain, made: Split, *, total: int) -> None:
     days = domain.data.label_delay.days
     for name in ("train", "validation", "test"):
         part = getattr(made, name)
-        classes = part[domain.data.label].nunique()
-        if classes < 2:
+        task = domain.task.seen_in(part, domain.data.target_columns)
+        reason = task.enough(task.targets(part, domain.data.target_columns))
+        if reason is not None:
             young = f", of which {made.immature} are too young to have a final label" if days else ""
             raise ContractBroken(
-                f"the {name} part has {len(part)} rows and {classes} kinds of label",
-                expected="two kinds of label at least",
+                f"the {name} part, {len(part)} rows, cannot be learnt from or judged on: {reason}",
+                expected=f"what a {domain.task.kind} task needs in every part",
                 got=f"{total} rows{young}",
                 fix="take more data" + (f", or data older than {days} days" if days else ""),
             )

@@ -180,7 +180,7 @@ def train(
     addresses: of training, validation and trained, where others reach them: a domain that declares several nodes is trained on them.
     """
     from hallmark.data import dataset
-    from hallmark.learners.model import examples
+    from hallmark.learners.model import examples, spec
 
     if addresses and domains.load(domain).training.nodes > 1:
         from hallmark.training import distributed
@@ -196,8 +196,7 @@ def train(
             code=TRAIN.digest(domain, Settings.load()),
         )
         return
-    model = domains.module(domain, "model")
-    fitted = model.fit(
+    fitted = spec(domains.load(domain)).fit(
         examples(domain, dataset.read(training)),
         examples(domain, dataset.read(validation)),
         seed=seed,
@@ -266,6 +265,7 @@ def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots:
     """Score the test examples with what is to ship; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
     from hallmark.data import dataset
     from hallmark.learners.model import examples
+    from hallmark.tasks.charts import Confusion
     from hallmark.training import evaluate as evaluating
     from hallmark.training import plots as plotting
     from hallmark.training import precision as precisions
@@ -279,10 +279,11 @@ def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots:
     _write(plots, plotting.html(found, title=f"{domain}: candidate"))
     _write(slices, _slices(found))
     shown: dict[str, Any] = {"metrics": found.metrics, "roc": None, "confusion": None}
-    if found.confusion is not None:
-        shown["confusion"] = [list(found.confusion.labels), [list(row) for row in found.confusion.counts]]
-    elif scores.ndim == 1:
-        shown["roc"] = _roc(encoded.labels, scores)
+    for chart in found.charts:
+        if isinstance(chart, Confusion):
+            shown["confusion"] = [list(chart.labels), [list(row) for row in chart.counts]]
+        elif chart.metric == "roc_auc":
+            shown["roc"] = _roc(encoded.labels, scores)
     return shown
 
 
@@ -302,6 +303,7 @@ def compare(
     from hallmark.artifacts.folder import verify
     from hallmark.artifacts.model_card import Champion, Judgement
     from hallmark.data import dataset
+    from hallmark.learners.model import spec, task_of
     from hallmark.training import evaluate as evaluating
     from hallmark.training import gate as gating
     from hallmark.training.export import score_folder
@@ -314,7 +316,8 @@ def compare(
         frame = dataset.read(test)
         theirs = evaluating.evaluate(declared, score_folder(champion, frame, expected=digest), frame)
         beside = Champion(version=champion_version, digest=digest, metrics=theirs.metrics)
-    found = gating.decide(declared.gate, candidate, theirs)
+    metrics = task_of(declared, spec(declared)).metrics()
+    found = gating.decide(declared.gate, candidate, theirs, metrics=metrics)
     _write(decision, Judgement(decision=found, champion=beside).model_dump_json(indent=2))
     verdict = "passed" if found.passed else "refused"
     _write(summary, f"# {domain}: {verdict}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
@@ -346,11 +349,12 @@ def export(
     """
     from hallmark.artifacts.folder import verify
     from hallmark.data import dataset
+    from hallmark.learners.model import spec
     from hallmark.training import export as exporting
     from hallmark.training import precision as precisions
 
     declared = domains.load(domain)
-    restored = domains.module(domain, "model").restore(trained)
+    restored = spec(declared).restore(trained)
     model.mkdir(parents=True, exist_ok=True)
     frame = dataset.read(test)
     int8 = precisions.chosen(trained)
@@ -440,8 +444,7 @@ def _utc(text: str) -> datetime:
 def _roc(labels: Any, scores: Any) -> list[list[float]]:
     """False positive rate, true positive rate and threshold, at most 200 points each."""
     import numpy as np
-
-    from hallmark.training.metrics import roc_curve
+    from sklearn.metrics import roc_curve
 
     curve = roc_curve(labels, scores)
     keep = np.unique(np.linspace(0, len(curve[0]) - 1, 200).astype(int))

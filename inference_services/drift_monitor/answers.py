@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 import re
 import time
@@ -20,19 +21,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.tasks.answers import Label, Value
+from hallmark.tasks.task import BaseTask
+
 ROWS = 20_000
 BYTES = 48 * 1024 * 1024
 MOST_LABELS = 10_000
 """Labels in one call."""
 _WORD = 64
+_LIST = 100
+"""Entries kept of an answer that is a list, such as ids."""
 _SAME = 8
 """Answers to one client's id that a label of it goes to: the newest."""
 _ROW_BYTES = 900
 _VALUE_BYTES = 40
 _REQUEST = re.compile(r"^[0-9a-f]{32}$")
-
-Value = float | int | bool | str | None
-Label = int | str
 
 
 @dataclass(slots=True)
@@ -41,13 +44,14 @@ class Row:
 
     exchange: the gateway's own id of the request, "" where there was none;  row: which record of the request it is.
     request:  the first 32 hex digits of the SHA-256 of the client's id;  at, label_at: seconds of the epoch.
-    records:  how many records the request had.
+    records, kept: how many records the request had, and how many of them are here.
     """
 
     variant: str
     exchange: str
     row: int
     records: int
+    kept: int
     at: float
     request: str
     trace: str
@@ -63,6 +67,7 @@ class Row:
         return {
             "exchange": self.exchange,
             "row": self.row,
+            "kept": self.kept,
             "at": self.at,
             "request": self.request,
             "trace": self.trace,
@@ -82,6 +87,25 @@ class Known:
     label: Label
     at: float
     row: int | None = None
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows of one variant: when they were answered, what, what their labels are (None: not known yet), and of which request."""
+
+    at: NDArray[np.float64]
+    answers: Sequence[Value]
+    labels: Sequence[Label | None]
+    requests: Sequence[str]
+
+    def take(self, rows: Sequence[int]) -> Labelled:
+        """These rows."""
+        return Labelled(
+            at=self.at[rows],
+            answers=[self.answers[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            requests=[self.requests[row] for row in rows],
+        )
 
 
 class Answers:
@@ -132,6 +156,7 @@ class Answers:
                 exchange=exchange,
                 row=place * records // kept,
                 records=records,
+                kept=kept,
                 at=at,
                 request=request if _REQUEST.match(request) else "",
                 trace=self._word(trace),
@@ -201,6 +226,8 @@ class Answers:
             return value if math.isfinite(value) else None
         if isinstance(value, str):
             return self._word(value[:_WORD])
+        if isinstance(value, list):
+            return [self._plain(each) for each in value[:_LIST]]
         return value if isinstance(value, bool | int) else None
 
     def _word(self, word: str) -> str:
@@ -209,34 +236,38 @@ class Answers:
         return self._words.setdefault(word, word)
 
 
-def known(items: object) -> tuple[list[Known], list[str]]:
-    """The labels of one call, and what is wrong with those that are none."""
+def known(items: object, task: BaseTask) -> tuple[list[Known], list[str]]:
+    """The labels of one call, and what is wrong with those that are none of `task`."""
     if not isinstance(items, list) or len(items) > MOST_LABELS:
         return [], [f"expected a JSON array of at most {MOST_LABELS} labels"]
     good, wrong = [], []
     for item in items:
         try:
-            good.append(_known(item))
+            good.append(_known(item, task))
         except ValueError as error:
             wrong.append(str(error))
     return good, wrong
 
 
-def labels(rows: Iterator[Row], output: str) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
-    """(n,) each: when the rows were answered, what `output` was, and the label or None."""
-    found = [(row.at, row.outputs.get(output), row.label) for row in rows]
-    at = np.array([each[0] for each in found], dtype=np.float64)
-    answers, truth = (np.empty(len(found), dtype=object) for _ in range(2))
-    answers[:], truth[:] = [each[1] for each in found], [each[2] for each in found]
-    return at, answers, truth
+def labels(rows: Iterator[Row], output: str) -> Labelled:
+    """When a variant's rows were answered, what `output` was, their labels and requests."""
+    found = list(rows)
+    return Labelled(
+        at=np.array([row.at for row in found], dtype=np.float64),
+        answers=[row.outputs.get(output) for row in found],
+        labels=[row.label for row in found],
+        requests=[row.exchange or row.request for row in found],
+    )
 
 
-def _known(item: object) -> Known:
+def _known(item: object, task: BaseTask) -> Known:
     if not isinstance(item, dict) or not isinstance(item.get("request"), str) or not item["request"]:
         raise ValueError("expected request: the client's id as it was sent")
     label, row = item.get("label"), item.get("row")
-    if not (label in (0, 1) or (isinstance(label, str) and 0 < len(label) <= _WORD)):
-        raise ValueError(f"expected label: 0, 1 or a word of at most {_WORD} characters")
+    if problem := task.label_problem(label):
+        raise ValueError(problem)
+    if len(json.dumps(label)) > _LIST * _WORD or (isinstance(label, str) and len(label) > _WORD):
+        raise ValueError(f"expected label: words of at most {_WORD} characters, at most {_LIST} in a list")
     if row is not None and (type(row) is not int or row < 0):
         raise ValueError("expected row: a whole number")
     try:
@@ -245,8 +276,9 @@ def _known(item: object) -> Known:
         at = None
     if at is None or at.tzinfo is None:
         raise ValueError("expected at: an RFC 3339 time with its zone")
-    return Known(item["request"], label if isinstance(label, str) else int(label), at.timestamp(), row)
+    return Known(item["request"], label, at.timestamp(), row)
 
 
 def _cost(row: Row) -> int:
-    return _ROW_BYTES + _VALUE_BYTES * (len(row.outputs) + len(row.columns))
+    listed = sum(len(value) for value in row.outputs.values() if isinstance(value, list))
+    return _ROW_BYTES + _VALUE_BYTES * (len(row.outputs) + len(row.columns) + listed)

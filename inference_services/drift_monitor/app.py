@@ -229,7 +229,7 @@ class _Door:
 
     def _label(self, body: bytes) -> tuple[int, dict[str, Any]]:
         try:
-            found, wrong = answers.known(json.loads(body))
+            found, wrong = answers.known(json.loads(body), self._monitor.reference.signature.task)
         except (ValueError, RecursionError):
             found, wrong = [], ["expected JSON"]
         joined, unknown = self._monitor.label(found)

@@ -7,10 +7,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hallmark.declaration.drift import Drift
 from hallmark.drift import concept, embedding
@@ -39,15 +37,6 @@ class Limits:
     ids: int = 50_000
     waiting: int = 2048
     share: float = 0.05
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Answers of one variant, (n,) each, and their labels where they are final, else None; `at` in seconds of the epoch."""
-
-    at: NDArray[np.float64]
-    answers: NDArray[Any]
-    labels: NDArray[Any]
 
 
 @dataclass
@@ -152,27 +141,30 @@ class Monitor:
         joined, unknown = self.answers.label(labels)
         if joined and (error := self.reference.profile.error) is not None:
             for variant in list(self.windows):
-                at, answered, truth = answers.labels(self.answers.of(variant), error.output)
-                self.learn(variant, Labelled(at=at, answers=answered, labels=truth))
+                self.learn(variant, answers.labels(self.answers.of(variant), error.output))
         return joined, unknown
 
-    def learn(self, variant: str, labelled: Labelled) -> None:
+    def learn(self, variant: str, labelled: answers.Labelled) -> None:
         """Judge the variant's error on its final labels, the newest as many as a window; anew when a fiftieth of them is new.
 
         labelled: answers of the output that `reference.profile.error` names.
         """
         error, rules = self.reference.profile.error, self.drift.labels
-        final = np.array([label is not None for label in labelled.labels.tolist()], dtype=np.bool_)
+        final = np.array([label is not None for label in labelled.labels], dtype=np.bool_)
         known = self._concepts.get(variant)
         enough = known is not None and known[1].state != "NOT_ENOUGH_LABELS"
         if known and enough and 0 <= int(final.sum()) - known[0] < max(1, self.drift.window // LOOKS):
             return
         chosen = np.flatnonzero(concept.mature(labelled.at, final, coverage=rules.coverage))
         chosen = chosen[np.argsort(labelled.at[chosen], kind="stable")][-self.drift.window :]
+        judged = labelled.take(chosen.tolist())
         found = concept.judge(
+            self.reference.signature.task,
             error,
-            labelled.answers[chosen],
-            labelled.labels[chosen],
+            *(
+                [part[row] for row in chosen.tolist()]
+                for part in (labelled.answers, labelled.labels, labelled.requests)
+            ),
             minimum=rules.minimum,
             margin=rules.margin,
             alpha=PER_LOOK,

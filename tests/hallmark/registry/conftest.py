@@ -51,7 +51,7 @@ def model_card(digest: str, domain: str = "toy") -> ModelCard:
         slices=(Slice(column="kind", value="x", rows=100, metric=0.6),),
         decision=Decision(passed=True, reasons=("0.7 is above the floor",)),
         champion=Champion(version=1, digest="sha256:" + "6" * 64, metrics={"average_precision": 0.69}),
-        parity=Parity(rows=200, max_abs_difference=1e-7, tolerance=1e-5),
+        parity=Parity(rows=200, difference=1e-7, tolerance=1e-5),
     )
 
 

@@ -21,6 +21,7 @@ from hallmark.rollout import answers, sequential
 from hallmark.rollout.answers import Answers, Row, judged, parsed, spent
 from hallmark.rollout.evidence import Slice
 from hallmark.settings import Settings
+from hallmark.tasks import BaseTask, Binary, Multiclass
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 AT = NOW.timestamp() - 1000
@@ -33,8 +34,8 @@ def row(exchange: str, score: object = 0.1, *, at: float = AT, place: int = 0, *
     return found | {"outputs": {"score": score}, "columns": {}, "label": None, "label_at": None} | more
 
 
-def taken(stable: list[Row], canary: list[Row], shadow: Shadow | None = FRAUD) -> Answers:
-    found = Answers(since=0.0, shadow=shadow)
+def taken(stable: list[Row], canary: list[Row], shadow: Shadow | None = FRAUD, task: BaseTask | None = None) -> Answers:
+    found = Answers(since=0.0, shadow=shadow, task=task or (Multiclass() if shadow is WORDS else Binary()))
     found.take("stable", stable)
     found.take("canary", canary)
     return found
@@ -69,7 +70,7 @@ def test_the_order_in_which_rows_come_changes_nothing() -> None:
     seen = set()
     for _ in range(5):
         source.shuffle(rows)
-        found = Answers(since=0.0, shadow=FRAUD)
+        found = Answers(since=0.0, shadow=FRAUD, task=Binary())
         for variant, each in rows:
             found.take(variant, [each])
         seen.add((found.slices(), found.scores()))
@@ -89,7 +90,7 @@ def test_rows_without_an_exchange_are_counted_and_never_paired() -> None:
 
 
 def test_answers_from_before_the_rollout_do_not_count() -> None:
-    found = Answers(since=AT, shadow=FRAUD)
+    found = Answers(since=AT, shadow=FRAUD, task=Binary())
     found.take("stable", [row("a", at=AT - 1), row("b", at=AT)])
     found.take("canary", [row("a", at=AT - 1), row("b", at=AT)])
     assert found.slices()[0].pairs == 1
@@ -115,7 +116,7 @@ def test_an_output_that_is_missing_is_another_verdict() -> None:
 
 
 def test_lost_rows_are_added_up() -> None:
-    found = Answers(since=0.0, shadow=FRAUD)
+    found = Answers(since=0.0, shadow=FRAUD, task=Binary())
     found.take("stable", [], lost=3)
     found.take("canary", [row("a")], lost=4)
     assert found.lost == 7
@@ -232,16 +233,18 @@ def test_means_are_of_the_verdicts_output_and_of_numbers_only() -> None:
 )
 def test_a_missed_fraud_costs_its_price_and_a_false_alarm_a_tenth(score: float, label: int, cost: float) -> None:
     declared = Costs(false_negative=1.0, false_positive=0.1, times="amount")
-    assert spent(row("a", score, label=label, columns={"amount": 80}), FRAUD, declared) == pytest.approx(cost)
+    assert spent([row("a", score, label=label, columns={"amount": 80})], Binary(), FRAUD, declared) == pytest.approx(
+        cost
+    )
 
 
 def test_without_a_price_a_wrong_verdict_costs_what_is_declared() -> None:
     declared = Costs(false_negative=3.0, false_positive=2.0, times="amount")
-    assert spent(row("a", 0.1, label=1), FRAUD, declared) == 3.0
-    assert spent(row("a", 0.9, label=0, columns={"amount": None}), FRAUD, declared) == 2.0
+    assert spent([row("a", 0.1, label=1)], Binary(), FRAUD, declared) == 3.0
+    assert spent([row("a", 0.9, label=0, columns={"amount": None})], Binary(), FRAUD, declared) == 2.0
     wrong = row("a", outputs={"label": "coat"}, label="dress")
-    assert spent(wrong, WORDS, declared) == 3.0
-    assert spent(wrong | {"label": "coat"}, WORDS, declared) == 0.0
+    assert spent([wrong], Multiclass(), WORDS, declared) == 3.0
+    assert spent([wrong | {"label": "coat"}], Multiclass(), WORDS, declared) == 0.0
 
 
 def test_labels_that_are_not_final_are_not_enough(fraud: Domain) -> None:
@@ -300,7 +303,7 @@ def test_the_doubt_shrinks_as_labels_come() -> None:
 
 def test_memory_is_bounded_and_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST", 100)
-    found = Answers(since=0.0, shadow=FRAUD)
+    found = Answers(since=0.0, shadow=FRAUD, task=Binary())
     for start in range(0, 1000, 50):
         some = [row(f"e{n}", n / 1000) for n in range(start, start + 50)]
         found.take("stable", some)

@@ -66,7 +66,7 @@ def test_the_folder_holds_what_serving_needs_and_is_sealed(made: Made) -> None:
 
 def test_onnx_and_trained_model_agree_over_all_test_rows(made: Made) -> None:
     assert made.parity.rows == len(made.test)
-    assert made.parity.max_abs_difference <= 1e-6 < made.parity.tolerance
+    assert made.parity.difference <= 1e-6 < made.parity.tolerance
 
 
 def test_the_folder_scores_as_the_trained_model_does(made: Made) -> None:

@@ -47,7 +47,7 @@ def exported(parts: Split, trained: Trained, tmp_path_factory: pytest.TempPathFa
 
 def test_a_network_is_exported_with_its_answer_code(exported: tuple[Path, Parity]) -> None:
     folder, parity = exported
-    assert parity.max_abs_difference <= parity.tolerance
+    assert parity.difference <= parity.tolerance
     names = {path.name for path in folder.iterdir()}
     assert {"model.onnx", "weights.safetensors", "serving.py", "features.py", "profile.json"} <= names
     assert not any(name.endswith(".data") for name in names)

@@ -265,7 +265,7 @@ def test_a_training_ships_int8_its_model_card_says_so_and_the_next_one_repeats_i
     assert measured.speed_up >= precision.SPEED_UP and measured.milliseconds.processor
     assert model_card.metrics["top1"] == measured.int8  # of what ships, not of what it was made of
     assert outcome.evaluation.metrics == model_card.metrics
-    assert model_card.parity.max_abs_difference <= model_card.parity.tolerance
+    assert model_card.parity.difference <= model_card.parity.tolerance
     assert ends["quantize"].note == outcome.precision.line
 
     assert cli(made, "versions", "shapes")[0]["precision"] == "int8"

@@ -105,7 +105,7 @@ def test_the_model_card_says_where_the_version_comes_from(trained: Trained) -> N
     assert model_card.metrics == outcome.evaluation.metrics
     assert {part.value for part in model_card.slices} == {"x", "y"}
     assert model_card.champion is None
-    assert model_card.parity.max_abs_difference <= model_card.parity.tolerance
+    assert model_card.parity.difference <= model_card.parity.tolerance
     assert {"kfp", "mlflow", "numpy"} <= set(model_card.libraries)
 
 

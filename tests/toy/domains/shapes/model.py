@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, ModelSpec, Progress
 
 LABELS: tuple[str, ...] = ("across", "along", "slanted")
 OUTPUTS = (Output(name="probabilities", datatype="FP32", shape=(len(LABELS),), minimum=0, maximum=1),)
@@ -115,3 +115,6 @@ def restore(folder: Path) -> Net:
     from safetensors.numpy import load_file
 
     return Net(load_file(folder / "weights.safetensors"))
+
+
+SPEC = ModelSpec(task="multiclass", outputs=OUTPUTS, fit=fit, restore=restore, labels=LABELS)

@@ -12,10 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, ModelSpec, Progress
 from hallmark.training.distributed import ALONE, Ranks
 
-LABELS: tuple[str, ...] = ()
 OUTPUTS = (Output(name="score", datatype="FP32", minimum=0, maximum=1),)
 
 
@@ -102,3 +101,6 @@ def restore(folder: Path) -> Trained:
     network = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return Trained(network)
+
+
+SPEC = ModelSpec(task="binary", outputs=OUTPUTS, fit=fit, restore=restore)

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, ModelSpec, Progress
 
-LABELS: tuple[str, ...] = ()
 OUTPUTS = (Output(name="score", datatype="FP32", minimum=0, maximum=1),)
 
 
@@ -83,3 +82,6 @@ def restore(folder: Path) -> Logistic:
 
     tensors = load_file(folder / "weights.safetensors")
     return Logistic(tensors["weights"], tensors["bias"])
+
+
+SPEC = ModelSpec(task="binary", outputs=OUTPUTS, fit=fit, restore=restore)

@@ -1,0 +1,95 @@
+"""Declarations that cannot work: keys that are each right and together ask for what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hallmark.declaration.domain import Domain
+
+ROLES = ("query", "item", "treatment", "propensity", "censored")
+"""Keys of `data` that only some kinds of task read."""
+
+
+def of(domain: Domain) -> Iterator[str]:
+    """Each contradiction as key, reason and fix; none of a declaration that can work."""
+    yield from _data(domain)
+    yield from _gate(domain)
+    yield from _shadow(domain)
+    yield from _rollout(domain)
+
+
+def _data(domain: Domain) -> Iterator[str]:
+    task, data = domain.task, domain.data
+    for role in ROLES:
+        column = getattr(data, role)
+        if role in task.needs and column is None:
+            yield f"data.{role} is missing, and a {task.kind} task cannot be learnt without it: name the column"
+        if column is not None and role not in (*task.needs, *task.reads):
+            yield f"data.{role} is {column}, which a {task.kind} task never reads: take it away, or declare another task"
+    named = [(role, getattr(data, role)) for role in ("entity", "label_time", "event_time", *ROLES, "weight")]
+    for role, column in named:
+        if column == data.label:
+            yield f"data.{role} and data.label are both {column}: an answer cannot be that too; name another column"
+
+
+def _gate(domain: Domain) -> Iterator[str]:
+    gate, metrics = domain.gate, domain.task.metrics()
+    for key, name in (("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)):
+        by_class = domain.task.kind == "multiclass" and name.startswith("f1_")  # the classes come with the model
+        if name not in metrics and not by_class:
+            yield f"{key}: a {domain.task.kind} task has no metric {name!r}; it has {', '.join(metrics)}"
+    if gate.metric in metrics and metrics[gate.metric].direction == "neither":
+        yield f"gate.metric: {gate.metric} is neither better high nor low; put a range of it into gate.floors"
+    bounds = {gate.metric: gate.floor, **gate.floors}
+    for name, bound in bounds.items():
+        metric = metrics.get(name)
+        if metric is None:
+            continue
+        if isinstance(bound, tuple) and bound[0] > bound[1]:
+            yield f"gate.floors.{name}: no number is from {bound[0]:g} to {bound[1]:g}; write the smaller one first"
+        if not isinstance(bound, tuple) and metric.direction == "neither":
+            yield f"gate.floors.{name}: {name} is neither better high nor low; write a range such as [0.77, 0.83]"
+        wanted = bound[0] if isinstance(bound, tuple) else bound
+        if not metric.unit and wanted > 1 and metric.direction != "lower" and domain.task.kind != "uplift":
+            yield f"gate: {name} never reaches {wanted:g}; write a number up to 1"
+        if metric.direction == "lower" and not isinstance(bound, tuple) and bound < 0:
+            yield f"gate: {name} is never below 0, so nothing reaches {bound:g}; write a number above 0"
+    if domain.data.label in gate.slices.columns and domain.task.kind in ("binary", "uplift"):
+        yield (
+            f"gate.slices.columns has the label {domain.data.label}: in a slice with one answer {gate.metric} cannot be told;"
+            " slice by what is known before the answer"
+        )
+
+
+def _shadow(domain: Domain) -> Iterator[str]:
+    shadow, task = domain.rollout.shadow, domain.task
+    if shadow is None:
+        return
+    if problem := task.disagreement_problem(shadow.agreement, words=task.kind == "multiclass"):
+        yield f"rollout.shadow: {problem}"
+
+
+def _rollout(domain: Domain) -> Iterator[str]:
+    rollout = domain.rollout
+    stages = len(rollout.steps) - 1
+    if rollout.deadline < stages * rollout.dwell:
+        yield (
+            f"rollout.deadline is shorter than the {stages} stages before 100% last at least (rollout.dwell each): no candidate"
+            " would ever be promoted; lengthen the deadline or shorten the dwell"
+        )
+    if rollout.labels.required and domain.data.label_delay > rollout.deadline:
+        yield (
+            "rollout.labels.required waits for final labels, which come data.label_delay after the answer and so after"
+            " rollout.deadline: every candidate would be rolled back; lengthen the deadline, or do not require them"
+        )
+    costs = rollout.labels.costs
+    if domain.task.kind not in ("binary", "uplift") and costs.false_positive != costs.false_negative:
+        if domain.task.compared_by == "request" or domain.task.kind == "multiclass":
+            yield (
+                f"rollout.labels.costs prices yes and no apart, and a {domain.task.kind} answer is neither; give both the same"
+            )
+    if domain.data.label_delay > timedelta(days=365):
+        yield "data.label_delay is over a year, and no answer is kept that long to be judged; shorten it"

@@ -1,0 +1,112 @@
+"""Answers and labels one by one, as a drift monitor keeps them: whether two agree, and what a late label says of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hallmark.section import Section, Share
+from hallmark.tasks.targets import Floats, Ints
+
+Value = float | int | bool | str | Sequence[Any] | None
+"""What one record was answered: a number, a word, or a list: ids, quantiles, uplifts by treatment."""
+Label = float | int | bool | str | Sequence[Any] | Mapping[str, Any] | None
+PERSISTENCE = 0.9
+"""How likely a reader of a ranking goes on to the next place (rank-biased overlap, Webber 2010)."""
+
+
+class Agreement(Section):
+    """When stable's answer and the candidate's count as the same; a task reads the one key that it knows.
+
+    threshold: both numbers on the same side (binary, uplift).   tolerance: relative difference allowed (regression).
+    overlap:   rank-biased overlap of both rankings, at least (ranking, retrieval).
+    """
+
+    threshold: float | None = None
+    tolerance: float | None = None
+    overlap: Share | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What late labels say of a variant's answers, one a unit: a record, or a request for tasks by request.
+
+    loss: (units,) 0 for a right answer; NaN where answer or label is of another kind.
+    bias: (units,) what came true less what was answered; 0 where there is no such thing.
+    rows: (units,) index of the unit's first row.
+    """
+
+    loss: Floats
+    bias: Floats
+    rows: Ints
+
+
+def number(value: object) -> float:
+    """The value as a finite float, true and false as 1 and 0; NaN where it is none."""
+    if isinstance(value, bool | int | float | np.bool_ | np.integer | np.floating):
+        return float(value) if math.isfinite(value) else math.nan
+    return math.nan
+
+
+def numbers(value: object, *, count: int) -> Floats | None:
+    """A list of `count` finite numbers; None where it is none."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != count:
+        return None
+    found = np.array([number(each) for each in value])
+    return found if np.isfinite(found).all() else None
+
+
+def ids(value: object) -> tuple[str, ...] | None:
+    """A list of ids, each a word or a whole number, as words without repeats; None where it is none."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        return None
+    if not all(isinstance(each, str | int | np.integer) and not isinstance(each, bool) for each in value):
+        return None
+    return tuple(dict.fromkeys(str(each) for each in value))
+
+
+def by_record(
+    answers: Sequence[Value], labels: Sequence[Label], judge: Callable[[Value, Label], tuple[float, float]]
+) -> Losses:
+    """Losses of records on their own: `judge` gives loss and bias of one."""
+    found = np.array([judge(a, b) for a, b in zip(answers, labels, strict=True)], dtype=np.float64).reshape(-1, 2)
+    return Losses(loss=found[:, 0], bias=found[:, 1], rows=np.arange(len(found), dtype=np.int64))
+
+
+def by_request(
+    answers: Sequence[Value],
+    labels: Sequence[Label],
+    requests: Sequence[str],
+    judge: Callable[[Sequence[Value], Sequence[Label]], float],
+) -> Losses:
+    """Losses of whole requests, in order of their first rows; a row without a request's id is a request of its own."""
+    rows: dict[object, list[int]] = {}
+    for row, request in enumerate(requests):
+        rows.setdefault(request or row, []).append(row)
+    loss = [judge([answers[row] for row in each], [labels[row] for row in each]) for each in rows.values()]
+    first = np.array([each[0] for each in rows.values()], dtype=np.int64)
+    return Losses(loss=np.array(loss, dtype=np.float64), bias=np.zeros(len(loss)), rows=first)
+
+
+def overlap(first: Sequence[object], second: Sequence[object], *, depth: int) -> float:
+    """Rank-biased overlap of two rankings without repeats, 0..1 and 1 for the same, over their first `depth` places.
+
+    Truncated at the depth, or at the longer ranking's end, and divided by what two equal rankings reach there.
+    """
+    deepest = min(depth, max(len(first), len(second)))
+    ours: set[object] = set()
+    theirs: set[object] = set()
+    shared = total = reached = 0.0
+    for place in range(deepest):
+        for ranking, mine, other in ((first, ours, theirs), (second, theirs, ours)):
+            if place < len(ranking):
+                shared += ranking[place] in other
+                mine.add(ranking[place])
+        weight = PERSISTENCE**place
+        reached += weight * shared / (place + 1)
+        total += weight
+    return reached / total if total else 1.0

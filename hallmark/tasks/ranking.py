@@ -1,0 +1,106 @@
+"""Ranking: in which order do the rows of a query come? One score a record, against its relevance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from hallmark.tasks import answers as late
+from hallmark.tasks import by_query, queries
+from hallmark.tasks.answers import Agreement, Label, Losses, Value
+from hallmark.tasks.by_query import SWAPPED, ByQuery
+from hallmark.tasks.charts import Chart, Confusion
+from hallmark.tasks.metric import Metric
+from hallmark.tasks.targets import Floats, Targets
+from hallmark.tasks.task import Gap, both
+
+_EQUAL = 1e-5
+
+
+class Ranking(ByQuery):
+    """One score a record, compared only within its query; its size says nothing."""
+
+    kind: Literal["ranking"] = "ranking"
+    k: int = Field(default=10, ge=1, description="Places that count.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(): one score a record."""
+        return ()
+
+    @property
+    def gated(self) -> str:
+        """Discounted gain over the first k places."""
+        return f"ndcg@{self.k}"
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Figures of the first k places, and of the first relevant one."""
+        names = (f"ndcg@{self.k}", "mrr", f"recall@{self.k}", f"precision@{self.k}")
+        return by_query.metrics(queries.scored, self.k, names)
+
+    def enough(self, targets: Targets) -> str | None:
+        """Some query in which one row is more relevant than another."""
+        group, count = targets.grouped()
+        lowest, highest = np.full(count, np.inf), np.full(count, -np.inf)
+        np.minimum.at(lowest, group, targets.labels)
+        np.maximum.at(highest, group, targets.labels)
+        return None if (highest > lowest).any() else f"none of {count} queries has rows of two relevances"
+
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+        """Share of neighbours within a query whose order is turned; ties of the trained model, up to rounding, are set aside."""
+        first, second = both(expected, exported)
+        if not (np.isfinite(first).all() and np.isfinite(second).all()):
+            return Gap(value=math.nan, tolerance=SWAPPED, kind="rank")
+        group = np.zeros(len(first), dtype=np.int64) if targets is None else targets.grouped()[0]
+        order = np.lexsort((-first, group))
+        drop, kept, same = (np.diff(each[order]) for each in (first, second, group))
+        told = (same == 0) & (-drop > _EQUAL * np.maximum(1e-9, np.abs(first[order][1:])))
+        turned = told & (kept > 0)
+        return Gap(value=float(turned.sum() / max(1, told.sum())), tolerance=SWAPPED, kind="rank")
+
+    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
+        """Both orders of the request's records overlap; equal scores stand in the order of the records."""
+        first, second = by_query.as_numbers(stable), by_query.as_numbers(candidate)
+        if len(first) != len(second) or (np.isnan(first) != np.isnan(second)).any():
+            return False
+        ranked = [np.argsort(-each, kind="stable").tolist() for each in (first, second)]
+        return self.overlaps(ranked[0], ranked[1], rule)
+
+    def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
+        """Only scores can be put in order."""
+        if words:
+            return "the output holds words; name the output that holds the score"
+        return super().disagreement_problem(rule, words=words)
+
+    def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
+        """1 - ndcg@k of each request; NaN where a record has no label, or nothing is relevant."""
+        return late.by_request(answers, labels, requests, self._judged)
+
+    def label_problem(self, label: object) -> str | None:
+        """A relevance."""
+        return None if late.number(label) >= 0 else "expected label: a relevance of 0 or more, such as 1 for a click"
+
+    def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
+        """Discounted gain by how many places count."""
+        return (
+            by_query.by_depth(
+                queries.scored,
+                targets,
+                predictions,
+                what="ndcg",
+                metric=self.gated,
+                figure=lambda places, k: places.ndcg(k),
+            ),
+        )
+
+    def _judged(self, answers: Sequence[Value], labels: Sequence[Label]) -> float:
+        scores, truth = by_query.as_numbers(answers), by_query.as_numbers(labels)  # type: ignore[arg-type]
+        if not (np.isfinite(scores).all() and (truth >= 0).all()):
+            return math.nan
+        targets = Targets(labels=truth, groups=np.zeros(len(truth), dtype=np.int64))
+        return 1.0 - float(queries.scored(targets, scores).ndcg(self.k)[0])

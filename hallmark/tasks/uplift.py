@@ -1,0 +1,187 @@
+"""Uplift: what does a treatment change? One difference of outcomes a record and treatment, against what happened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from hallmark.tasks import answers as late
+from hallmark.tasks import metric as figures
+from hallmark.tasks import targets as columns_of
+from hallmark.tasks import telltale, uplift_metrics
+from hallmark.tasks.answers import Agreement, Label, Losses, Value
+from hallmark.tasks.charts import Chart, Confusion, line, thinned
+from hallmark.tasks.metric import Metric
+from hallmark.tasks.targets import Floats, TargetColumns, Targets
+from hallmark.tasks.task import RELATIVE, BaseTask, Gap, both, worst
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Uplift(BaseTask):
+    """The outcome with each treatment less that without; in a shadow, answers agree on whom to treat.
+
+    propensity is the chance of the treatment that the row got, none included. Without a column for it the treatments
+    are taken for drawn by lot, each with its share of the rows.
+    """
+
+    kind: Literal["uplift"] = "uplift"
+    rule: ClassVar[Literal["threshold"]] = "threshold"
+    needs: ClassVar[tuple[str, ...]] = ("treatment",)
+    reads: ClassVar[tuple[str, ...]] = ("propensity",)
+    treatments: int = Field(default=1, ge=1, description="Treatments beside none, which is 0.")
+    worth: float = Field(default=0.0, description="Smallest uplift that is worth a treatment: what it costs.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """() for one treatment, (treatments,) for several."""
+        return () if self.treatments == 1 else (self.treatments,)
+
+    @property
+    def gated(self) -> str:
+        """Qini coefficient."""
+        return "qini"
+
+    def targets(self, frame: pd.DataFrame, columns: TargetColumns) -> Targets:
+        """Labels are outcomes, with the treatment that led to them and how likely it was."""
+        labels = columns_of.numbers(frame, columns.label, role="label")
+        treatment = columns_of.numbers(frame, columns.treatment, role="treatment")
+        wrong = ~np.isin(treatment, np.arange(self.treatments + 1))
+        expected = f"a whole number in 0..{self.treatments}, 0 for none"
+        columns_of.refuse_where(wrong, frame[columns.treatment], role="treatment", expected=expected)
+        given = treatment.astype(np.int64)
+        if columns.propensity is None:
+            propensity = (np.bincount(given) / max(1, len(given)))[given] if len(given) else labels
+        else:
+            propensity = columns_of.numbers(frame, columns.propensity, role="propensity")
+            columns_of.refuse_where(
+                (propensity <= 0) | (propensity >= 1),
+                frame[columns.propensity],
+                role="propensity",
+                expected="above 0 and below 1: the chance of the treatment that the row got",
+                fix="leave out rows that could have got one treatment only",
+            )
+        return Targets(
+            labels=labels,
+            groups=columns_of.entities(frame, columns),
+            weights=columns_of.weights(frame, columns),
+            treatment=given,
+            propensity=propensity,
+        )
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """How well it ranks whom to treat, and what treating those would bring."""
+        return figures.named(uplift_metrics.of(self.worth))
+
+    def enough(self, targets: Targets) -> str | None:
+        """Rows of every treatment, and outcomes that differ."""
+        treatment = targets.treatment if targets.treatment is not None else np.zeros(0, dtype=np.int64)
+        counts = np.bincount(treatment, minlength=self.treatments + 1)
+        if not counts.all():
+            return f"none of {len(targets)} rows has treatment {int(np.argmin(counts))}"
+        return (
+            f"the outcome is {targets.labels[0]:g} in all {len(targets)} rows" if np.ptp(targets.labels) == 0 else None
+        )
+
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+        """Largest difference by the largest uplift: single ones are often next to 0."""
+        first, second = both(expected, exported)
+        size = max(float(np.max(np.abs(first), initial=0.0)), 1e-9)
+        return Gap(value=worst(np.abs(first - second)) / size, tolerance=RELATIVE, kind="relative")
+
+    def telltale(
+        self, targets: Targets, values: NDArray[Any], *, train: tuple[Targets, NDArray[Any]] | None = None
+    ) -> float | None:
+        """Size of the rank correlation with the outcome: of 0 and 1, the area under the ROC curve."""
+        binary = bool(np.isin(targets.labels, (0.0, 1.0)).all())
+        measured = telltale.area if binary else telltale.correlation
+        return telltale.best(measured, self.truths(targets), values, self._known(train))
+
+    def truths(self, targets: Targets) -> Floats:
+        """(n, 1) the outcome."""
+        return np.asarray(targets.labels, dtype=np.float64)[:, None]
+
+    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
+        """The same treatment or none, by the threshold, or by what a treatment is worth."""
+        least = self.worth if rule.threshold is None else rule.threshold
+        return [self._chosen(value, least) for value in stable] == [self._chosen(value, least) for value in candidate]
+
+    def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
+        """Words have no threshold."""
+        if words:
+            return "the output holds words; name the output that holds the uplift"
+        return super().disagreement_problem(rule, words=words)
+
+    def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
+        """(z - u)² and bias z - u, z the transformed outcome (Athey and Imbens, 2015), whose mean is the true uplift.
+
+        The noise of z is in it, so it compares variants; it says nothing by its size.
+        """
+        return late.by_record(answers, labels, self._judged)
+
+    def late_labels(self, frame: pd.DataFrame, columns: TargetColumns) -> Sequence[Label]:
+        """Outcome, treatment and propensity of each row."""
+        found = self.targets(frame, columns)
+        if found.treatment is None or found.propensity is None:
+            raise ValueError("expected targets with treatment and propensity, as Uplift.targets gives them")
+        rows = zip(found.labels.tolist(), found.treatment.tolist(), found.propensity.tolist(), strict=True)
+        return [{"label": label, "treatment": treatment, "propensity": chance} for label, treatment, chance in rows]
+
+    def label_problem(self, label: object) -> str | None:
+        """The outcome, the treatment that led to it, and how likely that was."""
+        if self._read(label) is not None:
+            return None
+        return (
+            f'expected label: {{"label": number, "treatment": 0..{self.treatments}, "propensity": chance of that treatment, '
+            "above 0 and below 1}"
+        )
+
+    def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
+        """Qini curve of each treatment, against treating the same share by lot."""
+        lines = []
+        for number, (arm, uplift) in enumerate(uplift_metrics.arms(targets, predictions), start=1):
+            if not len(arm):
+                continue
+            share, gain = (side[0] for side in uplift_metrics.qini_curve(arm, uplift, arm.weighed()[None, :]))
+            size = max(float(share[-1]), 1e-12)
+            name = "model" if self.treatments == 1 else f"treatment {number}"
+            lines.append(thinned(name, share / size, gain / size))
+            random = "by lot" if self.treatments == 1 else f"treatment {number} by lot"
+            lines.append(line(random, np.array([0.0, 1.0]), np.array([0.0, gain[-1] / size])))
+        title = "outcomes gained by share treated"
+        return (Chart(title=title, across="share treated", up="gain a record", lines=tuple(lines), metric="qini"),)
+
+    def _chosen(self, value: Value, least: float) -> object:
+        found = self._uplifts(value)
+        if found is None:
+            return value
+        return int(np.argmax(found)) + 1 if found.max() >= least else 0
+
+    def _uplifts(self, value: Value) -> Floats | None:
+        alone = late.number(value)
+        if self.treatments == 1 and math.isfinite(alone):
+            return np.array([alone])
+        return late.numbers(value, count=self.treatments)
+
+    def _read(self, label: object) -> tuple[float, int, float] | None:
+        if not isinstance(label, Mapping):
+            return None
+        outcome, treatment, propensity = (late.number(label.get(key)) for key in ("label", "treatment", "propensity"))
+        right = math.isfinite(outcome) and treatment in range(self.treatments + 1) and 0 < propensity < 1
+        return (outcome, int(treatment), propensity) if right else None
+
+    def _judged(self, answer: Value, label: Label) -> tuple[float, float]:
+        found, uplifts = self._read(label), self._uplifts(answer)
+        if found is None or uplifts is None:
+            return math.nan, math.nan
+        outcome, treatment, propensity = found
+        arms = np.arange(1, self.treatments + 1)
+        sign = np.equal(arms, treatment).astype(np.float64) - float(treatment == 0)
+        off = sign * outcome / propensity - uplifts
+        return float((off**2).mean()), float(off.mean())

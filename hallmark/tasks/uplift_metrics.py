@@ -1,0 +1,179 @@
+"""Figures of an uplift: how well it ranks whom to treat, and what a policy that follows it would have brought.
+
+Conventions, since libraries differ. The Qini curve is Radcliffe's (2007): responders with treatment less those without,
+scaled to as many; equal uplifts are one straight step. Its area over that of treating by lot is divided by the same of
+the best order, in which treated responders come first and untreated ones last: so it counts people that a treatment
+puts off, as scikit-uplift does unless told otherwise. 1 is that order, 0 is by lot. It is told for outcomes of 0 and 1; for others there is no best order, and the policy's value says it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hallmark.tasks import metric as figures
+from hallmark.tasks.metric import Measure, Metric
+from hallmark.tasks.targets import Floats, Ints, Targets
+
+SHARE = 0.3
+
+
+def of(worth: float) -> tuple[Metric, ...]:
+    """The metrics, of a policy that gives the best treatment whose uplift is `worth` or more."""
+    return (
+        Metric(
+            "qini",
+            "higher",
+            _over_arms(_qini),
+            "Area between Qini curve and treating by lot, by that of the best order; mean over treatments. Not told for "
+            "outcomes other than 0 and 1.",
+        ),
+        Metric(
+            "uplift_at_30pct",
+            "higher",
+            _over_arms(_uplift_at_share),
+            "Mean outcome with treatment less that without, among the 30% with the highest uplift; of equal uplifts at "
+            "the edge each counts in part. Mean over treatments.",
+        ),
+        Metric(
+            "policy_value_ips",
+            "higher",
+            figures.mean(lambda targets, uplifts: _ips(targets, uplifts, worth)),
+            "Mean outcome if each got the treatment that the uplift says: outcomes of those who did, by their propensity.",
+        ),
+        Metric(
+            "policy_value_dr",
+            "higher",
+            _doubly_robust(worth),
+            "The same, doubly robust (Dudík, Langford and Li, 2011): expected outcomes are the uplift and one constant, "
+            "corrected by what those who got that treatment did beyond it.",
+        ),
+    )
+
+
+def arms(targets: Targets, uplifts: Floats) -> list[tuple[Targets, Floats]]:
+    """For each treatment, the rows with it or with none and their uplifts, with treatment 0 or 1."""
+    columns = uplifts[:, None] if uplifts.ndim == 1 else uplifts
+    treatment = _treatment(targets)
+    found = []
+    for arm in range(1, columns.shape[1] + 1):
+        rows = (treatment == 0) | (treatment == arm)
+        part = targets.take(rows)
+        mine = Targets(part.labels, weights=part.weights, treatment=(treatment[rows] == arm).astype(np.int64))
+        found.append((mine, columns[rows, arm - 1]))
+    return found
+
+
+def qini_curve(targets: Targets, uplift: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """(r, d + 1) each: weight of the records treated so far, best first and from 0, and outcomes gained among them."""
+    order = np.argsort(-uplift, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(uplift[order])), len(order) - 1)
+    sums = _running(targets, order, weights)
+    whole, treated, gained, control_gained = (each[:, last] for each in sums)
+    control = whole - treated
+    scale = np.divide(treated, control, out=np.zeros_like(treated), where=control > 0)
+    start = ((0, 0), (1, 0))
+    return np.pad(whole, start), np.pad(gained - control_gained * scale, start)
+
+
+def _running(targets: Targets, order: Ints, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    treated, outcome = _treatment(targets)[order].astype(np.float64), targets.labels[order]
+    sorted_weights = weights[:, order]
+    whole, both, gained = (
+        np.cumsum(sorted_weights * each, axis=1) for each in (np.ones(len(order)), treated, treated * outcome)
+    )
+    return whole, both, gained, np.cumsum(sorted_weights * ((1 - treated) * outcome), axis=1)
+
+
+def _qini(targets: Targets, uplift: Floats, weights: Floats) -> Floats:
+    if not len(targets) or not np.isin(targets.labels, (0.0, 1.0)).all():
+        return np.full(len(weights), np.nan)
+    treated = _treatment(targets)
+    best = targets.labels * treated - targets.labels * (1 - treated)
+    areas = []
+    for ranking in (uplift, best):
+        across, up = qini_curve(targets, ranking, weights)
+        by_lot = across[:, -1] * up[:, -1] / 2
+        areas.append(np.trapezoid(up, across, axis=1) - by_lot)
+    possible = np.where(areas[1] > 1e-12, areas[1], 0.0)
+    return figures.divided(areas[0], possible)
+
+
+def _uplift_at_share(targets: Targets, uplift: Floats, weights: Floats) -> Floats:
+    if not len(targets):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(-uplift, kind="stable")
+    edges = np.append(np.flatnonzero(np.diff(uplift[order])), len(order) - 1)
+    whole, treated, gained, control_gained = (
+        np.pad(each[:, edges], ((0, 0), (1, 0))) for each in _running(targets, order, weights)
+    )
+    wanted = SHARE * whole[:, -1:]
+    # The block of equal uplifts in which the share ends, and what part of it is inside.
+    place = np.minimum((whole < wanted).sum(axis=1, keepdims=True), whole.shape[1] - 1)
+    part = _between(whole, place, wanted)
+    treated, gained, control_gained, count = (
+        _upto(each, place, part) for each in (treated, gained, control_gained, whole)
+    )
+    return figures.divided(gained, treated) - figures.divided(control_gained, np.maximum(count - treated, 0.0))
+
+
+def _between(whole: Floats, place: Ints, wanted: Floats) -> Floats:
+    before = np.take_along_axis(whole, np.maximum(place - 1, 0), axis=1)
+    size = np.take_along_axis(whole, place, axis=1) - before
+    return np.divide(wanted - before, size, out=np.zeros_like(size), where=size > 0)
+
+
+def _upto(sums: Floats, place: Ints, part: Floats) -> Floats:
+    before = np.take_along_axis(sums, np.maximum(place - 1, 0), axis=1)
+    return np.asarray((before + part * (np.take_along_axis(sums, place, axis=1) - before))[:, 0])
+
+
+def _over_arms(measure: Measure) -> Measure:
+    def measured(targets: Targets, uplifts: Floats, weights: Floats) -> Floats:
+        treatment = _treatment(targets)
+        found = [
+            measure(part, uplift, weights[:, (treatment == 0) | (treatment == arm)])
+            for arm, (part, uplift) in enumerate(arms(targets, uplifts), start=1)
+        ]
+        return np.asarray(np.mean(found, axis=0))
+
+    return measured
+
+
+def _chosen(uplifts: Floats, worth: float) -> Ints:
+    """(n,) treatment with the highest uplift where that is worth it, else 0."""
+    columns = uplifts[:, None] if uplifts.ndim == 1 else uplifts
+    return np.where(columns.max(axis=1) >= worth, columns.argmax(axis=1) + 1, 0)
+
+
+def _ips(targets: Targets, uplifts: Floats, worth: float) -> Floats:
+    followed = _treatment(targets) == _chosen(uplifts, worth)
+    return np.asarray(followed * targets.labels / _propensity(targets))
+
+
+def _doubly_robust(worth: float) -> Measure:
+    def measure(targets: Targets, uplifts: Floats, weights: Floats) -> Floats:
+        columns = uplifts[:, None] if uplifts.ndim == 1 else uplifts
+        with_none = np.column_stack([np.zeros(len(columns)), columns])
+        rows, treatment, chosen = np.arange(len(columns)), _treatment(targets), _chosen(uplifts, worth)
+        propensity = _propensity(targets)
+        beyond = (targets.labels - with_none[rows, treatment]) / propensity
+        followed = treatment == chosen
+        # Expected outcome of treatment a: base + uplift of a. The base is the mean of what uplifts leave over.
+        base = figures.divided(weights @ beyond, weights @ (1 / propensity))
+        fixed = weights @ (with_none[rows, chosen] + followed * beyond)
+        moving = weights @ (1 - followed / propensity)
+        return figures.divided(fixed + base * moving, weights.sum(axis=1))
+
+    return measure
+
+
+def _treatment(targets: Targets) -> Ints:
+    if targets.treatment is None:
+        raise ValueError("expected targets with treatments, as Uplift.targets gives them")
+    return targets.treatment
+
+
+def _propensity(targets: Targets) -> Floats:
+    if targets.propensity is None:
+        raise ValueError("expected targets with propensities, as Uplift.targets gives them")
+    return targets.propensity
