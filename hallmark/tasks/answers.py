@@ -13,14 +13,14 @@ from hallmark.section import Section, Share
 from hallmark.tasks.targets import Floats, Ints
 
 Value = float | int | bool | str | Sequence[Any] | None
-"""What one record was answered: a number, a word, or a list: ids, quantiles, uplifts by treatment."""
+"""The answer to one record: a number, a word, or a list: ids, quantiles, uplifts by treatment."""
 Label = float | int | bool | str | Sequence[Any] | Mapping[str, Any] | None
 PERSISTENCE = 0.9
-"""How likely a reader of a ranking goes on to the next place (rank-biased overlap, Webber 2010)."""
+"""Chance that a reader of a ranking goes on to the next place (rank-biased overlap, Webber 2010)."""
 
 
 class Agreement(Section):
-    """When stable's answer and the candidate's count as the same; a task reads the one key that it knows.
+    """The rule by which stable's answer and the candidate's count as the same; a task reads the one key that it knows.
 
     threshold: both numbers on the same side (binary, uplift).   tolerance: relative difference allowed (regression).
     overlap:   rank-biased overlap of both rankings, at least (ranking, retrieval).
@@ -33,7 +33,7 @@ class Agreement(Section):
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """What late labels say of a variant's answers, one a unit: a record, or a request for tasks by request.
+    """Losses of a variant's answers by their late labels, one per unit: a record, or a request for tasks by request.
 
     loss: (units,) 0 for a right answer; NaN where answer or label is of another kind.
     bias: (units,) what came true less what was answered; 0 where there is no such thing.
@@ -77,19 +77,13 @@ def by_record(
     return Losses(loss=found[:, 0], bias=found[:, 1], rows=np.arange(len(found), dtype=np.int64))
 
 
-def by_request(
-    answers: Sequence[Value],
-    labels: Sequence[Label],
-    requests: Sequence[str],
-    judge: Callable[[Sequence[Value], Sequence[Label]], float],
-) -> Losses:
-    """Losses of whole requests, in order of their first rows; a row without a request's id is a request of its own."""
-    rows: dict[object, list[int]] = {}
-    for row, request in enumerate(requests):
-        rows.setdefault(request or row, []).append(row)
-    loss = [judge([answers[row] for row in each], [labels[row] for row in each]) for each in rows.values()]
-    first = np.array([each[0] for each in rows.values()], dtype=np.int64)
-    return Losses(loss=np.array(loss, dtype=np.float64), bias=np.zeros(len(loss)), rows=first)
+def units(requests: Sequence[str]) -> tuple[Ints, Ints]:
+    """(rows,) number of each row's request, and (units,) first row of each; a row without a request's id is one of its own."""
+    found: dict[object, int] = {}
+    codes = np.array(
+        [found.setdefault(request or row, len(found)) for row, request in enumerate(requests)], dtype=np.int64
+    )
+    return codes, np.unique(codes, return_index=True)[1].astype(np.int64)
 
 
 def overlap(first: Sequence[object], second: Sequence[object], *, depth: int) -> float:

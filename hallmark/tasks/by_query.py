@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hallmark.tasks import answers as late
 from hallmark.tasks import metric as figures
 from hallmark.tasks import targets as columns_of
-from hallmark.tasks.answers import Agreement, Value
+from hallmark.tasks.answers import Agreement, Label, Value
 from hallmark.tasks.charts import Chart, line
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.queries import Places
@@ -102,6 +102,6 @@ def by_depth(
     return Chart(title=f"{what} by number of places", across="places", up=what, lines=lines, metric=metric)
 
 
-def as_numbers(values: Sequence[Value]) -> Floats:
+def as_numbers(values: Sequence[Value] | Sequence[Label]) -> Floats:
     """(rows,) finite numbers, NaN for others."""
     return np.array([late.number(value) for value in values], dtype=np.float64)

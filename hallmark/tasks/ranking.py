@@ -79,7 +79,13 @@ class Ranking(ByQuery):
 
     def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
         """1 - ndcg@k of each request; NaN where a record has no label, or nothing is relevant."""
-        return late.by_request(answers, labels, requests, self._judged)
+        codes, first = late.units(requests)
+        scores, truth = by_query.as_numbers(answers), by_query.as_numbers(labels)
+        unknown = ~np.isfinite(scores) | ~(truth >= 0)
+        targets = Targets(labels=np.where(unknown, 0.0, truth), groups=codes)
+        gain = queries.scored(targets, np.where(unknown, 0.0, scores)).ndcg(self.k)
+        loss = np.where(np.bincount(codes, weights=unknown, minlength=len(first)) > 0, np.nan, 1 - gain)
+        return Losses(loss=loss, bias=np.zeros(len(first)), rows=first)
 
     def label_problem(self, label: object) -> str | None:
         """A relevance."""
@@ -97,10 +103,3 @@ class Ranking(ByQuery):
                 figure=lambda places, k: places.ndcg(k),
             ),
         )
-
-    def _judged(self, answers: Sequence[Value], labels: Sequence[Label]) -> float:
-        scores, truth = by_query.as_numbers(answers), by_query.as_numbers(labels)  # type: ignore[arg-type]
-        if not (np.isfinite(scores).all() and (truth >= 0).all()):
-            return math.nan
-        targets = Targets(labels=truth, groups=np.zeros(len(truth), dtype=np.int64))
-        return 1.0 - float(queries.scored(targets, scores).ndcg(self.k)[0])

@@ -42,7 +42,7 @@ class Regression(BaseTask):
     kind: Literal["regression"] = "regression"
     rule: ClassVar[Literal["tolerance"]] = "tolerance"
     reads: ClassVar[tuple[str, ...]] = ("censored",)
-    too_good: ClassVar[float] = 0.999  # an asking price ranks the selling price at 0.98, and is known before it
+    too_good: ClassVar[float] = 0.999  # the price asked ranks the price paid very well, and is known before it
     quantiles: tuple[float, ...] = Field(default=(), description="Rising, in 0..1; none: one number, the expectation.")
     unit: str = Field(default="", description="What the number counts, such as EUR.")
     bound: Bound = Field(default="lower", description="What a censored label says: the truth is that or more, or less.")
@@ -72,7 +72,7 @@ class Regression(BaseTask):
 
     @property
     def scale(self) -> Scale:
-        """What metrics need to know of this task."""
+        """The part of the task that its metrics need."""
         return Scale(quantiles=self.quantiles, bound=self.bound)
 
     def targets(self, frame: pd.DataFrame, columns: TargetColumns) -> Targets:
@@ -162,7 +162,7 @@ class Regression(BaseTask):
         return f'expected label: {number}, or {{"label": {number}, "censored": true}} where it is only a bound'
 
     def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
-        """What came true by tenths of the prediction, and how often each quantile was not exceeded."""
+        """Labels by tenths of the prediction, and the share of them up to each quantile."""
         rows = regression_metrics.known(targets)
         labels, point = targets.labels[rows], self.scale.point(predictions)[rows]
         if not len(labels):
@@ -181,18 +181,20 @@ class Regression(BaseTask):
 
     def _judged(self, answer: Value, label: Label) -> tuple[float, float]:
         truth, censored = _labelled(label)
-        given = late.numbers(answer, count=len(self.quantiles)) if self.quantiles else None
         alone = late.number(answer)
+        if truth == 0 or not math.isfinite(truth):
+            return math.nan, math.nan
+        if math.isfinite(alone):
+            if censored:
+                alone = min(alone, truth) if self.bound == "lower" else max(alone, truth)
+            return abs(truth - alone) / abs(truth), (truth - alone) / abs(truth)
+        given = late.numbers(answer, count=len(self.quantiles)) if self.quantiles else None
         if given is None:
-            given = np.array([alone])
-        if truth == 0 or not np.isfinite([truth, *given]).all():
             return math.nan, math.nan
         targets = Targets(labels=np.array([truth]), censored=np.array([censored]))
-        cut = regression_metrics.allowed(targets, given[None, :], self.bound)[0]
-        if len(cut) == 1:
-            return abs(truth - cut[0]) / abs(truth), (truth - cut[0]) / abs(truth)
-        loss = regression_metrics.pinball(truth, cut, np.array(self.quantiles)).mean()
-        return float(loss / abs(truth)), float((truth - self.scale.point(cut[None, :])[0]) / abs(truth))
+        cut = regression_metrics.allowed(targets, given[None, :], self.bound)
+        loss = regression_metrics.pinball(truth, cut[0], np.array(self.quantiles)).mean()
+        return float(loss / abs(truth)), float((truth - self.scale.point(cut)[0]) / abs(truth))
 
 
 def _labelled(label: object) -> tuple[float, bool]:

@@ -181,7 +181,7 @@ def _interval_metrics(scale: Scale, unit: str) -> tuple[Metric, ...]:
         return np.asarray(np.abs(coverage(targets, predictions, weights) - scale.nominal))
 
     def crossed(targets: Targets, predictions: Floats) -> Floats:
-        return (np.diff(predictions, axis=1) < 0).any(axis=1).astype(np.float64)
+        return np.asarray((np.diff(predictions, axis=1) < 0).any(axis=1), dtype=np.float64)
 
     def width(targets: Targets, predictions: Floats) -> Floats:
         return np.asarray(predictions[:, -1] - predictions[:, 0])

@@ -122,7 +122,10 @@ class Retrieval(ByQuery):
 
     def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
         """1 - recall@k of each request, the mean over its records; NaN where one has no list of ids or no label."""
-        return late.by_request(answers, labels, requests, self._judged)
+        codes, first = late.units(requests)
+        missed = late.by_record(answers, labels, self._judged).loss
+        loss = np.bincount(codes, weights=missed, minlength=len(first)) / np.maximum(np.bincount(codes), 1)
+        return Losses(loss=loss, bias=np.zeros(len(first)), rows=first)
 
     def late_labels(self, frame: pd.DataFrame, columns: TargetColumns) -> Sequence[Label]:
         """The relevant ids of each row's query."""
@@ -152,14 +155,11 @@ class Retrieval(ByQuery):
             ),
         )
 
-    def _judged(self, answers: Sequence[Value], labels: Sequence[Label]) -> float:
-        found = []
-        for answer, label in zip(answers, labels, strict=True):
-            given, relevant = late.ids(answer), _relevant(label)
-            if given is None or not relevant:
-                return math.nan
-            found.append(1 - len(set(given[: self.k]) & set(relevant)) / len(relevant))
-        return float(np.mean(found))
+    def _judged(self, answer: Value, label: Label) -> tuple[float, float]:
+        given, relevant = late.ids(answer), _relevant(label)
+        if given is None or not relevant:
+            return math.nan, math.nan
+        return 1 - len(set(given[: self.k]) & set(relevant)) / len(relevant), 0.0
 
 
 def _relevant(label: object) -> tuple[str, ...]:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 GROUPS = 24
 """A numeric slice column with more values than this is cut into quarters."""
 ABSOLUTE = 1e-4
-"""How far a probability of an exported model may be from the trained one's: float32 sums in another order."""
+"""Largest difference allowed between a probability of the exported and of the trained model: float32 sums in another order."""
 RELATIVE = 1e-4
 _SLACK = 1e-6
 
 
 class Gap(Section):
-    """How far an exported model's answers are from the trained one's.
+    """The distance of an exported model's answers from the trained one's.
 
     absolute: largest difference.   relative: largest difference by size.   rank: share of neighbours, or ids, out of order.
     """
@@ -45,7 +45,7 @@ class Gap(Section):
 
 
 class BaseTask(Section, ABC):
-    """What an answer is, and what it is worth.
+    """The kind of answer that a model gives, and what it is worth.
 
     needs, reads: roles of columns (`TargetColumns`) that it cannot do without, and that it reads where they are declared.
     compared_by: what is compared and judged as one: a record, or all records of a request together.
@@ -77,7 +77,7 @@ class BaseTask(Section, ABC):
 
     @abstractmethod
     def targets(self, frame: pd.DataFrame, columns: TargetColumns) -> Targets:
-        """What `frame` says is true; `ContractBroken` names the column and its first bad values."""
+        """The truth that `frame` tells; `ContractBroken` names the column and its first bad values."""
 
     @abstractmethod
     def metrics(self) -> Mapping[str, Metric]:
@@ -85,7 +85,7 @@ class BaseTask(Section, ABC):
 
     @abstractmethod
     def enough(self, targets: Targets) -> str | None:
-        """Why a part can be neither learnt from nor judged on; None where it can."""
+        """The reason why a part can be neither learnt from nor judged on; None where it can."""
 
     @abstractmethod
     def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
@@ -93,15 +93,15 @@ class BaseTask(Section, ABC):
 
     @abstractmethod
     def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
-        """What late labels say of (rows,) answers; requests: id of each row's request, "" for none."""
+        """The losses of (rows,) answers by their late labels; requests: id of each row's request, "" for none."""
 
     @abstractmethod
     def label_problem(self, label: object) -> str | None:
-        """What a late label must be, where `label` is not that."""
+        """Say what a late label must be, where `label` is not that."""
 
     @abstractmethod
     def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
-        """How the predictions are wrong, to look at."""
+        """Charts that show how the predictions are wrong."""
 
     def check(self, raw: NDArray[Any], *, rows: int) -> NDArray[Any]:
         """The first output of `rows` records, as float64; `ModelRefused` where shape or values cannot be right."""
@@ -130,14 +130,14 @@ class BaseTask(Section, ABC):
         return self.check(raw, rows=len(targets))
 
     def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
-        """How far the exported model is from the trained one over the same rows."""
+        """The distance of the exported model from the trained one over the same rows."""
         first, second = both(expected, exported)
         return Gap(value=worst(np.abs(first - second)), tolerance=ABSOLUTE, kind="absolute")
 
     def telltale(
         self, targets: Targets, values: NDArray[Any], *, train: tuple[Targets, NDArray[Any]] | None = None
     ) -> float | None:
-        """How well one field alone explains the answer, 0..1; None where that is not defined.
+        """The strength, 0..1, with which one field alone explains the answer; None where that is not defined.
 
         values: (n,) numbers, where NaN is the smallest, or words, which stand for the mean answer that `train` has for them.
         """
@@ -151,7 +151,7 @@ class BaseTask(Section, ABC):
         return None if train is None else (self.truths(train[0]), train[1])
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
-        """Why a shadow's rule cannot work for this task, with the fix; None where it can.
+        """The reason why a shadow's rule cannot work for this task, with the fix; None where it can.
 
         words: the named output holds words or true and false, not numbers.
         """
@@ -170,7 +170,7 @@ class BaseTask(Section, ABC):
         false_negative: float = 1.0,
         false_positive: float = 1.0,
     ) -> float:
-        """What the answer to one unit cost, once its labels are final: its loss; NaN where it has none.
+        """The cost of the answer to one unit, once its labels are final: its loss; NaN where it has none.
 
         An answer below what came true is weighed with `false_negative`, one above it with `false_positive`.
         """

@@ -76,7 +76,7 @@ class Uplift(BaseTask):
         )
 
     def metrics(self) -> Mapping[str, Metric]:
-        """How well it ranks whom to treat, and what treating those would bring."""
+        """The ranking of whom to treat, and the value of treating those."""
         return figures.named(uplift_metrics.of(self.worth))
 
     def enough(self, targets: Targets) -> str | None:

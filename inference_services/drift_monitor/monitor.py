@@ -161,10 +161,9 @@ class Monitor:
         found = concept.judge(
             self.reference.signature.task,
             error,
-            *(
-                [part[row] for row in chosen.tolist()]
-                for part in (labelled.answers, labelled.labels, labelled.requests)
-            ),
+            judged.answers,
+            judged.labels,
+            judged.requests,
             minimum=rules.minimum,
             margin=rules.margin,
             alpha=PER_LOOK,
