@@ -153,6 +153,7 @@ def test_feature_code_travels_so_it_imports_little() -> None:
         "hallmark",
         "hallmark.cli",
         "hallmark.declaration.domain",
+        "hallmark.learners.boosting",
         "hallmark.rollout.operations",
         "hallmark.render.files",
         "hallmark.artifacts.folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -227,8 +228,27 @@ def options(given: list[str]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals or not key.isidentifier():
             raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", got=repr(item))
-        found[key] = yaml.safe_load(value)
+        try:
+            found[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise DeclarationError(
+                f"the value of --option {key} cannot be read", expected="a value in YAML", got=repr(value)
+            ) from error
+        if not _plain(found[key]):
+            raise DeclarationError(
+                f"--option {key} has a value that no pipeline hands on",
+                expected="a text, a number, true or false, or a list of them",
+                got=repr(value),
+                fix="leave the option out where its default is meant",
+            )
     return found
+
+
+def _plain(value: Any) -> bool:
+    """Whether it is JSON without null, which is what Kubeflow hands from step to step."""
+    if isinstance(value, list | dict):
+        return all(map(_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def versions(name: DomainName, output: Output = Format.table) -> None:

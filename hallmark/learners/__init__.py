@@ -1,1 +1,1 @@
-"""Learners: how weights are found, and how they become ONNX."""
+"""How weights are found: a forest by boosting, a network by gradient descent; each kept as plain text or tensors, served as ONNX."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -41,16 +42,26 @@ VALIDATE = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRA
 SPLIT = Uses(
     (*_COMMON, *(f"training/{it}.py" for it in ("split", "leakage", "metrics"))), ("features",), ("data",), _FRAMES
 )
-TRAIN = Uses((*_COMMON, "training/*.py"), ("features", "model"), ("data",), _MODELS, (*_MINE, *_AWAY, *_AFTER_FIT))
+TRAIN = Uses(
+    (*_COMMON, "training/*.py", "learners/*.py"),
+    ("features", "model"),
+    ("data",),
+    _MODELS,
+    (*_MINE, *_AWAY, *_AFTER_FIT),
+)
 QUANTIZE = Uses(
-    (*_COMMON, "training/*.py", "registry/*.py"),
+    (*_COMMON, "training/*.py", "learners/*.py", "registry/*.py"),
     ("features", "model"),
     ("data", "gate", "serving.precision"),
     (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript", "sympy"),
     _MINE,
 )
 EVALUATE = Uses(
-    (*_COMMON, "training/*.py"), ("features", "model"), ("data", "gate"), (*_MODELS, "matplotlib", "onnxruntime"), _MINE
+    (*_COMMON, "training/*.py", "learners/*.py"),
+    ("features", "model"),
+    ("data", "gate"),
+    (*_MODELS, "matplotlib", "onnxruntime"),
+    _MINE,
 )
 COMPARE = Uses(
     (*_COMMON, "training/*.py", "registry/*.py"),
@@ -61,7 +72,7 @@ COMPARE = Uses(
 )
 GATE = Uses(("training/step.py", "training/steps.py", "training/gate.py"), (), ("gate",))
 EXPORT = Uses(
-    (*_COMMON, "training/*.py", "registry/*.py", "drift/*.py", "data/*.py"),
+    (*_COMMON, "training/*.py", "learners/*.py", "registry/*.py", "drift/*.py", "data/*.py"),
     ("data", "features", "model", "serving"),
     ("data", "training", "drift"),
     (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript"),
@@ -196,15 +207,26 @@ def train(
             code=TRAIN.digest(domain, Settings.load()),
         )
         return
-    fitted = spec(domains.load(domain)).fit(
+    model = spec(domains.load(domain))
+    kept = checkpoint(trained) if "checkpoint" in inspect.signature(model.fit).parameters else None
+    fitted = model.fit(
         examples(domain, dataset.read(training)),
         examples(domain, dataset.read(validation)),
         seed=seed,
         progress=progress("train"),
+        **({"checkpoint": kept} if kept else {}),
         **whole(options),
     )
     trained.mkdir(parents=True, exist_ok=True)
     fitted.save(trained)
+    if kept:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def checkpoint(trained: Path) -> Path | None:
+    """Where a killed training goes on from: beside the drafts of the step cache, by the same key; none where no cache keeps it."""
+    draft = trained.parent.parent
+    return draft.parent.parent / "checkpoints" / draft.name if draft.parent.name == "drafts" else None
 
 
 def _champion(domain: str) -> dict[str, Any]:

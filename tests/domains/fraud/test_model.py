@@ -11,8 +11,7 @@ import pytest
 
 from domains.fraud import model
 from domains.fraud.features import NAMES
-from hallmark.errors import ModelRefused
-from hallmark.learners import trees
+from hallmark.learners.boosting import Forest
 from hallmark.learners.model import Examples
 from hallmark.training import metrics
 
@@ -28,32 +27,32 @@ def drawn(n: int = 4000, *, seed: int = 0) -> Examples:
 
 
 @pytest.fixture(scope="module")
-def trained() -> model.Booster:
+def trained() -> Forest:
     return model.fit(drawn(), drawn(1000, seed=1), seed=7, rounds=60)
 
 
-def test_the_forest_learns(trained: model.Booster) -> None:
+def test_the_forest_learns(trained: Forest) -> None:
     later = drawn(2000, seed=2)
     scores = trained.predict(later.inputs)
     assert scores.shape == (2000,) and scores.dtype == np.float32
     assert metrics.average_precision(later.labels, scores.astype(np.float64)) > 1.5 * later.labels.mean()
 
 
-def test_saved_and_restored_is_the_same_model(trained: model.Booster, tmp_path: Path) -> None:
+def test_saved_and_restored_is_the_same_model(trained: Forest, tmp_path: Path) -> None:
     trained.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["booster.txt"]
     inputs = drawn(500, seed=3).inputs
     assert (model.restore(tmp_path).predict(inputs) == trained.predict(inputs)).all()
 
 
-def test_a_restored_model_exports_the_same_bytes(trained: model.Booster, tmp_path: Path) -> None:
+def test_a_restored_model_exports_the_same_bytes(trained: Forest, tmp_path: Path) -> None:
     trained.save(tmp_path)
     trained.export(tmp_path / "one.onnx")
     model.restore(tmp_path).export(tmp_path / "other.onnx")
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "other.onnx").read_bytes()
 
 
-def test_onnx_answers_as_the_forest_does_on_its_very_thresholds(trained: model.Booster, tmp_path: Path) -> None:
+def test_onnx_answers_as_the_forest_does_on_its_very_thresholds(trained: Forest, tmp_path: Path) -> None:
     trained.export(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     inputs = on_the_edge(trained, drawn(3000, seed=4).inputs)
@@ -63,17 +62,17 @@ def test_onnx_answers_as_the_forest_does_on_its_very_thresholds(trained: model.B
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
-def test_onnx_takes_any_batch(trained: model.Booster, tmp_path: Path, rows: int) -> None:
+def test_onnx_takes_any_batch(trained: Forest, tmp_path: Path, rows: int) -> None:
     trained.export(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     (scores,) = session.run(["score"], {"input": drawn(8).inputs[:rows]})
     assert scores.shape == (rows,)
 
 
-def on_the_edge(trained: model.Booster, inputs: np.ndarray) -> np.ndarray:
+def on_the_edge(trained: Forest, inputs: np.ndarray) -> np.ndarray:
     """`inputs` with values replaced by the float32 numbers around the forest's own thresholds."""
     found: dict[int, set[float]] = {}
-    waiting = [tree["tree_structure"] for tree in trained.dump()["tree_info"]]
+    waiting = [tree["tree_structure"] for tree in trained.dumps()[0]["tree_info"]]
     while waiting:
         node = waiting.pop()
         if "split_index" in node:
@@ -86,21 +85,6 @@ def on_the_edge(trained: model.Booster, inputs: np.ndarray) -> np.ndarray:
         near[np.abs(near) < 1e-34] = 0  # LightGBM reads what is smaller as 0
         inputs[:, column] = random.choice(near, len(inputs))
     return inputs
-
-
-@pytest.mark.parametrize("threshold", [0.1, 1.0, -0.3, 1e-40, 123456789.123, 1.0000000180025095e-35])
-def test_a_rounded_threshold_decides_every_float32_as_the_double_does(threshold: float) -> None:
-    kept = np.float32(trees.not_above(threshold))
-    assert float(kept) <= threshold < float(np.nextafter(kept, np.float32(np.inf)))
-
-
-def test_a_forest_that_onnx_would_read_otherwise_is_refused(trained: model.Booster) -> None:
-    dump = trained.dump()
-    dump["tree_info"][0]["tree_structure"]["missing_type"] = "NaN"
-    with pytest.raises(ModelRefused, match="decide otherwise"):
-        trees.binary_onnx(dump, output="score")
-    with pytest.raises(ModelRefused, match="binary booster"):
-        trees.binary_onnx({**dump, "objective": "regression"}, output="score")
 
 
 _FIT = """
@@ -116,7 +100,7 @@ made.save(folder); made.export(folder / "model.onnx")
 """
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process(trained: model.Booster, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_in_another_process(trained: Forest, tmp_path: Path) -> None:
     trained.save(tmp_path)
     trained.export(tmp_path / "model.onnx")
     other = tmp_path / "other"
@@ -126,7 +110,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(trained: model.Bo
         assert hashlib.sha256(here).hexdigest() == hashlib.sha256(there).hexdigest(), name
 
 
-def test_another_seed_gives_another_forest(trained: model.Booster) -> None:
+def test_another_seed_gives_another_forest(trained: Forest) -> None:
     other = model.fit(drawn(), drawn(1000, seed=1), seed=8, rounds=60)
     inputs = drawn(100, seed=3).inputs
     assert (other.predict(inputs) != trained.predict(inputs)).any()

@@ -14,14 +14,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from domains.listing import features, model
-from hallmark.errors import HallmarkError, ModelRefused
+from hallmark.errors import DeclarationError, HallmarkError, ModelRefused
 from hallmark.learners import onnx_model
 from hallmark.learners.model import Examples
+from hallmark.learners.network import TrainedNetwork
 
 SHAPES = ("ellipse", "rectangle", "line", "rounded_rectangle")
 
@@ -48,12 +48,12 @@ def drawn(count: int, *, seed: int) -> Examples:
 
 
 @pytest.fixture(scope="module")
-def trained() -> model.TrainedNetwork:
+def trained() -> TrainedNetwork:
     return model.fit(drawn(320, seed=1), drawn(64, seed=2), seed=5, quick=True)
 
 
 @pytest.fixture(scope="module")
-def folder(trained: model.TrainedNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(trained: TrainedNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     trained.save(folder)
     trained.export(folder / "model.onnx")
@@ -74,12 +74,12 @@ def test_labels_are_seventeen_and_sorted() -> None:
     assert model.OUTPUTS[0].shape == (17,)
 
 
-def test_it_learns_what_it_is_shown(trained: model.TrainedNetwork) -> None:
+def test_it_learns_what_it_is_shown(trained: TrainedNetwork) -> None:
     held = drawn(200, seed=3)
     assert accuracy(trained.predict(held.inputs), held.labels) > 0.6
 
 
-def test_it_answers_in_probabilities(trained: model.TrainedNetwork) -> None:
+def test_it_answers_in_probabilities(trained: TrainedNetwork) -> None:
     answer = trained.predict(drawn(5, seed=4).inputs)
     assert answer.shape == (5, 17)
     assert answer.dtype == np.float32
@@ -88,7 +88,7 @@ def test_it_answers_in_probabilities(trained: model.TrainedNetwork) -> None:
     assert trained.predict(np.zeros((0, 3, 112, 112), dtype=np.float32)).shape == (0, 17)
 
 
-def test_a_photo_and_its_mirror_image_get_one_answer(trained: model.TrainedNetwork) -> None:
+def test_a_photo_and_its_mirror_image_get_one_answer(trained: TrainedNetwork) -> None:
     inputs = drawn(8, seed=6).inputs
     assert np.allclose(trained.predict(inputs), trained.predict(inputs[..., ::-1]), atol=1e-6)
 
@@ -103,11 +103,11 @@ def test_validation_sets_how_sure_it_is() -> None:
 
 @pytest.mark.slow
 def test_one_seed_gives_one_model(tmp_path: Path) -> None:
-    def fitted(seed: int) -> model.TrainedNetwork:
+    def fitted(seed: int) -> TrainedNetwork:
         options = {"quick": True, "epochs": 2, "mixing": 0.2}
         return model.fit(drawn(96, seed=1), drawn(32, seed=2), seed=seed, **options)
 
-    def digests(again: model.TrainedNetwork, name: str) -> list[str]:
+    def digests(again: TrainedNetwork, name: str) -> list[str]:
         (tmp_path / name).mkdir()
         again.save(tmp_path / name)
         again.export(tmp_path / name / "model.onnx")
@@ -130,6 +130,26 @@ def test_training_leaves_torch_as_it_was() -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    parts, options = (drawn(32, seed=1), drawn(8, seed=2)), {"seed": 5, "quick": True, "epochs": 3, "mixing": 0.3}
+
+    def killed(done: int, total: int, note: str) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*parts, progress=killed, checkpoint=tmp_path / "kept", **options)
+    told: list[int] = []
+    again = model.fit(*parts, checkpoint=tmp_path / "kept", progress=lambda *step: told.append(step[0]), **options)
+    whole = model.fit(*parts, **options)
+    for name, trained in (("again", again), ("whole", whole)):
+        (tmp_path / name).mkdir()
+        trained.save(tmp_path / name)
+    assert told == [3]
+    one, other = (tmp_path / name / "weights.safetensors" for name in ("again", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_progress_is_told_epoch_by_epoch() -> None:
     told: list[tuple[int, int, str]] = []
     options = {"quick": True, "epochs": 3}
@@ -146,11 +166,11 @@ def test_a_loss_that_is_no_number_stops_training() -> None:
 
 
 def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(ValidationError, match="epochs_"):
+    with pytest.raises(DeclarationError, match="epochs_"):
         model.fit(drawn(8, seed=1), drawn(8, seed=2), seed=5, epochs_=3)
 
 
-def test_onnx_answers_as_torch_does(trained: model.TrainedNetwork, folder: Path) -> None:
+def test_onnx_answers_as_torch_does(trained: TrainedNetwork, folder: Path) -> None:
     inputs = drawn(33, seed=7).inputs
     (answer,) = session(folder).run(["probabilities"], {"input": inputs})
     assert np.abs(answer - trained.predict(inputs)).max() < 1e-5
@@ -170,13 +190,13 @@ def test_onnx_holds_its_own_weights(folder: Path) -> None:
     assert not any(weights.external_data for weights in graph.initializer)
 
 
-def test_restored_is_the_same_model(trained: model.TrainedNetwork, folder: Path) -> None:
+def test_restored_is_the_same_model(trained: TrainedNetwork, folder: Path) -> None:
     inputs = drawn(9, seed=9).inputs
     assert np.array_equal(model.restore(folder).predict(inputs), trained.predict(inputs))
 
 
 def test_weights_that_are_not_this_model_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="not a listing model"):
+    with pytest.raises(ModelRefused, match="not a model of this domain"):
         model.restore(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelRefused):

@@ -127,6 +127,37 @@ def test_a_domains_code_counts_for_the_steps_that_call_it(root: Path) -> None:
     assert changed("layers.py", "", "WIDTH = 3\n") == set(digests())
 
 
+_RESUMABLE = """
+_fit = fit
+
+
+def fit(train, validation, *, seed, checkpoint=None, killed=False, progress=None):
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / str(len(list(checkpoint.iterdir())))).touch()
+    if killed:
+        raise KeyboardInterrupt
+    (checkpoint.parent / "told").write_text(str(len(list(checkpoint.iterdir()))))
+    return _fit(train, validation, seed=seed)
+"""
+
+
+def test_a_training_is_given_a_place_that_a_kill_leaves_and_its_end_removes(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    through_evaluation(out)
+    sys.modules.pop("domains.toy.model", None)
+    (model := root / "domains" / "toy" / "model.py").write_text(model.read_text() + _RESUMABLE)
+    cache = tmp_path / "cache"
+    trained = cache / "drafts" / "train-abc" / "outputs" / "trained"
+    parts = {name: out / name for name in ("training", "validation")}
+    with pytest.raises(KeyboardInterrupt):
+        steps.train("toy", seed=7, options={"killed": True}, trained=trained, **parts)
+    assert [path.name for path in (cache / "checkpoints").iterdir()] == ["train-abc"]
+    steps.train("toy", seed=7, options={}, trained=trained, **parts)
+    assert [path.name for path in (cache / "checkpoints").iterdir()] == ["told"]
+    assert (cache / "checkpoints" / "told").read_text() == "2" and trained.is_dir()
+    assert steps.checkpoint(tmp_path / "artifacts" / "trained") is None
+
+
 def test_every_step_says_what_it_uses() -> None:
     assert len(list(all_uses(vars(steps)))) == 10
 
