@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +17,15 @@ from pydantic import ValidationError
 from hallmark.artifacts.folder import ALLOWED, MANIFEST, MODEL_CARD, Signature
 from hallmark.errors import ModelRefused
 from hallmark.features import code
+from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Output
 
 SERVED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
 WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
-"""What a server, and what a drift monitor, reads of a model folder; embeddings only where it has them."""
+"""What a server, and what a drift monitor, reads of a model folder, and the assets that its signature names besides.
+
+Embeddings and serving.py only where it has them.
+"""
 _CHUNK = 1 << 20
 _RESTORE = "restore the folder from the registry"
 
@@ -44,6 +48,21 @@ class Bundle:
                 "the model's signature.json cannot be read", expected="a Signature", got=str(error).splitlines()[0]
             ) from error
 
+    @property
+    def assets(self) -> dict[str, bytes]:
+        """The files that the model's own code reads, by name."""
+        return {name: self.file(name) for name in self.signature.assets}
+
+    @property
+    def features(self) -> Features:
+        """The model's feature code, run from the verified bytes, with its assets."""
+        return Features(self.code("features.py"), inputs=self.signature.inputs, assets=self.assets)
+
+    def only(self, names: frozenset[str]) -> Bundle:
+        """The same model with the files of `names` and its assets, and no others."""
+        kept = names.union(self.signature.assets)
+        return replace(self, files={name: data for name, data in self.files.items() if name in kept})
+
     def code(self, name: str) -> ModuleType:
         """The module in `name` (features.py, serving.py), run from the verified bytes."""
         return code.run(self.file(name), name)
@@ -56,16 +75,22 @@ class Bundle:
 
     @property
     def answer(self) -> tuple[Callable[..., Mapping[str, Any]] | None, tuple[Output, ...]]:
-        """The domain's `answer` and the outputs it adds, where the model has a serving.py."""
+        """The domain's `answer` of outputs and labels and the outputs it adds, where the model has a serving.py.
+
+        One with a `load` is also given what that makes of the assets.
+        """
         if "serving.py" not in self.files:
             return None, ()
         module = self.code("serving.py")
-        return module.answer, tuple(module.OUTPUTS)
+        more = loaded(module, self.assets)
+        answer: Callable[..., Mapping[str, Any]] = module.answer
+        return (lambda outputs, labels: answer(outputs, labels, *more)) if more else answer, tuple(module.OUTPUTS)
 
 
 def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, whole: bool = True) -> Bundle:
     """All bytes of the folder checked against its manifest and that against `expected`, and those of `keep`; or `ModelRefused`.
 
+    Where signature.json is kept, the assets that it names are too.
     whole: with False the folder may hold less than its manifest names, as long as what is kept is there.
     """
     if not folder.is_dir():
@@ -79,16 +104,20 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
         raise ModelRefused(
             f"{strangers[0]} is in the model folder and not in its manifest", got=", ".join(strangers), fix="remove it"
         )
-    files = {}
-    for name, recorded in sorted(entries.items()):
+    files: dict[str, bytes] = {}
+    bundle = Bundle(digest, files, manifest)
+    for name in sorted(entries, key=lambda name: (name != "signature.json", name)):
         if not whole and name not in keep:
             continue
         got, data = _read(folder, name, keep=name in keep)
-        if got != recorded:
-            raise ModelRefused(f"{name} of the model was changed", expected=recorded, got=got, fix=_RESTORE)
+        if got != entries[name]:
+            raise ModelRefused(f"{name} of the model was changed", expected=entries[name], got=got, fix=_RESTORE)
         if name in keep:
             files[name] = data
-    bundle = Bundle(digest, files, manifest)
+        if name == "signature.json" and name in keep:
+            keep = keep.union(bundle.signature.assets)
+    if "signature.json" in files:
+        _ = bundle.assets  # each is there, or the model is refused
     if "model.onnx" in keep:
         self_contained(bundle.file("model.onnx"))
     return bundle

@@ -7,6 +7,7 @@ serving.py        the domain's answer code, where it has one
 weights.safetensors or booster.txt   the trained model in its own form
 profile.json      reference profile for drift;  reference.parquet  a sample of it for reports
 embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
+assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
 """
@@ -18,16 +19,21 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from hallmark.errors import ModelRefused
+from hallmark.features.encoding import Input
 from hallmark.features.fields import Field, Output
 from hallmark.files import digest_file
 from hallmark.tasks.kinds import Task
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
-ALLOWED = frozenset({".onnx", ".json", ".py", ".safetensors", ".txt", ".parquet"})
+PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
+"""Files that the platform itself writes and reads, which no asset may be."""
+DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
+"""What an asset may be: bytes that are read as data, never run; .model is sentencepiece's vocabulary."""
+ALLOWED = frozenset({".onnx", ".py"}) | DATA
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
 _CHUNK = 1 << 20
 
@@ -37,6 +43,8 @@ class Signature(BaseModel):
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
     the one of two that there was.
+    inputs: those of the ONNX model, which `encode` gives; one float32 "input" where a model says nothing of them.
+    assets: names of files in the folder that the model's own code reads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +54,36 @@ class Signature(BaseModel):
     fields: tuple[Field, ...]
     outputs: tuple[Output, ...]
     labels: tuple[str, ...] = ()
-    onnx_input: str = "input"
+    inputs: tuple[Input, ...] = (Input(),)
+    assets: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_input(cls, given: Any) -> Any:
+        """Signatures of before `inputs` named the one input that there was."""
+        if isinstance(given, dict) and "onnx_input" in given:
+            given = dict(given)
+            given.setdefault("inputs", ({"name": given.pop("onnx_input")},))
+            given.pop("onnx_input", None)
+        return given
+
+    @field_validator("inputs")
+    @classmethod
+    def _named(cls, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
+        if not inputs or len({each.name for each in inputs}) < len(inputs):
+            raise ValueError("expected at least one input, each of another name")
+        return inputs
+
+    @field_validator("assets")
+    @classmethod
+    def _data(cls, assets: tuple[str, ...]) -> tuple[str, ...]:
+        for name in assets:
+            reserved = name in PARTS | {MANIFEST, MODEL_CARD}
+            if not _NAME.match(name) or Path(name).suffix not in DATA or reserved or assets.count(name) > 1:
+                raise ValueError(
+                    f"expected assets to be names once each ending in {', '.join(sorted(DATA))}, got {name}"
+                )
+        return assets
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 KServe gives the model to the container that serves it and to no other, so that one publishes what the other reads:
 
-<hex of the digest>/   manifest.json and those files of it that a monitor reads (`bundle.WATCHED`)
+<hex of the digest>/   manifest.json and those files of it that a monitor reads (`bundle.WATCHED` and the assets)
 current.json           {"digest": "sha256:…"}: which of them holds; written last
 
 Everything comes by rename, so a reader finds a publication whole or not at all; and it checks every byte of it against the
@@ -101,7 +101,7 @@ def _write(model: Bundle, final: Path) -> None:
     draft.mkdir()
     # The monitor may run as another user, whatever this one's umask is.
     draft.chmod(0o755)
-    for name, data in {MANIFEST: model.manifest, **{n: d for n, d in model.files.items() if n in WATCHED}}.items():
+    for name, data in {MANIFEST: model.manifest, **model.only(WATCHED).files}.items():
         (draft / name).write_bytes(data)
         (draft / name).chmod(0o644)
     draft.rename(final)

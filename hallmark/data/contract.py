@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hallmark.data.table import TRUTH
 from hallmark.errors import ContractBroken
-from hallmark.features import image
+from hallmark.features import arrays, image
 from hallmark.features.fields import Field
 
 if TYPE_CHECKING:
@@ -110,20 +111,37 @@ def frame_schema(
 
 
 def column(field: Field) -> pa.Column:
-    """A request field as a column: its type, its range or its closed set of values, and no nulls."""
+    """A request field as a column: its type, its range or its closed set of values, and nulls only where it is optional.
+
+    A field with a shape is a column of lists, or lists of lists: in Parquet, and in a frame as lists or arrays.
+    """
+    if field.shape or (field.optional and field.datatype in ("BOOL", "INT32", "INT64")):
+        return pa.Column(None, [_formed(field)], nullable=field.optional)
     checks: list[pa.Check] = []
     low, high = field.minimum, field.maximum
     if field.media == "image":
-        return pa.Column("object", _each(_is_photo, "a JPEG, PNG or WebP photo that can be decoded"))
-    if field.datatype == "BYTES":
+        checks.append(_each(_is_photo, "a JPEG, PNG or WebP photo that can be decoded"))
+    elif field.datatype == "BYTES":
         checks.append(_each(_is_text, "text"))
         if field.categories is not None:
-            checks.append(one_of(field.categories))
+            checks.append(one_of((*field.categories, "") if field.optional else field.categories))
+        if field.longest is not None:
+            checks.append(no_longer(field.longest))
     elif field.datatype.startswith("FP"):
         checks.append(_finite())
     if low is not None or high is not None:
         checks.append(between(low, high))
-    return pa.Column(_DTYPES[field.datatype], checks)
+    return pa.Column(_DTYPES[field.datatype], checks, nullable=field.optional)
+
+
+def no_longer(most: int) -> pa.Check:
+    """Text of at most so many characters."""
+    return pa.Check(
+        lambda values: values.str.len() <= most,
+        name="no_longer",
+        error=f"at most {most} characters",
+        statistics={"longest": most},
+    )
 
 
 def between(low: float | None, high: float | None) -> pa.Check:
@@ -206,6 +224,36 @@ def _said(rule: pa.Check) -> list[Any]:
 
 def _each(accepts: Callable[[Any], bool], rule: str) -> pa.Check:
     return pa.Check(lambda values: values.map(accepts).astype(bool), name=accepts.__name__, error=rule)
+
+
+def _formed(field: Field) -> pa.Check:
+    """One record's values, looked at together: their number, type, range, set and length."""
+    sides = ", ".join(f"up to {field.at_most}" if side is None else str(side) for side in field.shape)
+    rule = f"{field.datatype} of shape [{sides}]" if field.shape else f"{field.datatype}"
+    rule += {"image": ", photos", "text": ", text"}.get(field.media or "", "")
+    low, high = field.minimum, field.maximum
+    rule += "" if low is None else f", at least {low:g}"
+    rule += "" if high is None else f", at most {high:g}"
+    rule += "" if field.categories is None else ", each one of " + ", ".join(field.categories)
+    rule += "" if field.longest is None else f", of at most {field.longest} characters"
+
+    def fits(value: Any) -> bool:
+        try:
+            made = arrays.column([value], field)[0]
+        except arrays.Misfit:
+            return False
+        return all(allowed(each) for each in np.ravel(made).tolist() if each is not None and each == each)
+
+    def allowed(value: Any) -> bool:
+        if field.media == "image":
+            return _is_photo(value)
+        if field.datatype == "BYTES":
+            in_set = field.categories is None or value in field.categories
+            return in_set and (field.longest is None or len(value) <= field.longest)
+        inside = (low is None or value >= low) and (high is None or value <= high)
+        return bool(inside and abs(value) < float("inf"))
+
+    return pa.Check(lambda values: values.map(fits).astype(bool), name="formed", error=rule, statistics={"rule": rule})
 
 
 def _is_text(value: Any) -> bool:

@@ -69,7 +69,7 @@ def _table(frame: pd.DataFrame) -> Any:
     arrays = []
     for name in frame.columns:
         try:
-            arrays.append(pa.array(frame[name], from_pandas=True))
+            arrays.append(pa.array(_listed(frame[name]), from_pandas=True))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             kinds = sorted({type(value).__name__ for value in frame[name]})
             raise ContractBroken(
@@ -80,6 +80,14 @@ def _table(frame: pd.DataFrame) -> Any:
             ) from error
     # From arrays, not from the frame: pandas would write its own version into the file.
     return pa.table(arrays, names=[str(name) for name in frame.columns])
+
+
+def _listed(values: pd.Series) -> pd.Series:
+    """The values, with those that are arrays of several dimensions as lists of lists, which is how Parquet has them."""
+    if values.dtype != object:
+        return values
+    deep = [getattr(value, "ndim", 0) > 1 for value in values]
+    return values.map(lambda value: value.tolist() if getattr(value, "ndim", 0) > 1 else value) if any(deep) else values
 
 
 def _got(path: Path) -> str:

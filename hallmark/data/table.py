@@ -77,8 +77,10 @@ def _times(values: pd.Series) -> pd.Series:
 
 
 def _truths(values: pd.Series) -> pd.Series:
-    if _is_written(values) and values.isin(list(TRUTH)).all():
-        return values.map(TRUTH).astype(bool)
+    """True and false; where some are missing, as objects with None for those."""
+    if _is_written(values) and values.dropna().isin(list(TRUTH)).all():
+        truths = values.map(TRUTH)
+        return truths.astype(object).where(truths.notna(), None) if values.isna().any() else truths.astype(bool)
     return values.astype(bool) if str(values.dtype) == "boolean" and not values.isna().any() else values
 
 

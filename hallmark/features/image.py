@@ -106,7 +106,7 @@ def pixels(data: bytes, *, size: tuple[int, int], fit: Fit = "stretch", limits: 
 
 
 def batch(
-    photos: Iterable[bytes],
+    photos: Iterable[bytes | None],
     *,
     size: tuple[int, int],
     mean: Sequence[float] = (0.5, 0.5, 0.5),
@@ -114,37 +114,42 @@ def batch(
     fit: Fit = "stretch",
     limits: Limits = LIMITS,
 ) -> NDArray[np.float32]:
-    """Photos as a model's input: (n, 3, height, width), each channel less `mean`, over `std` (of 0..1)."""
+    """Photos as a model's input: (n, 3, height, width), each channel less `mean`, over `std` (of 0..1); None as zeros."""
     items = list(photos)
     out = np.empty((len(items), 3, *size), dtype=np.float32)
     scale = (1.0 / (255.0 * np.asarray(std))).astype(np.float32)[:, None, None]
     shift = (np.asarray(mean) / np.asarray(std)).astype(np.float32)[:, None, None]
     for row, data in enumerate(items):
+        if data is None:
+            out[row] = 0.0
+            continue
         channels = pixels(data, size=size, fit=fit, limits=limits).transpose(2, 0, 1)
         np.multiply(channels, scale, out=out[row])
         out[row] -= shift
     return out
 
 
-def statistics(photos: Iterable[bytes], *, limits: Limits = LIMITS) -> Columns:
+def statistics(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> Columns:
     """What a camera or its user changes, a number a photo each: float64 columns named by `STATISTICS`.
 
     brightness: mean of luma, 0..1; contrast: its deviation; colourfulness: after Hasler and Süsstrunk (2003), 0..about 1;
     sharpness: log10 of the variance of the Laplacian; aspect: width over height, upright; megapixels: as stored.
+    NaN for a photo that is not there (None).
     """
-    rows = [_statistics(data, limits) for data in photos]
+    nothing = (np.nan,) * len(STATISTICS)
+    rows = [nothing if data is None else _statistics(data, limits) for data in photos]
     table = np.array(rows, dtype=np.float64).reshape(-1, len(STATISTICS))
     return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(STATISTICS)}
 
 
-def descriptors(photos: Iterable[bytes], *, limits: Limits = LIMITS) -> NDArray[np.float32]:
+def descriptors(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> NDArray[np.float32]:
     """(n, 46) float32, what a photo looks like without a network, for telling two sets of photos apart.
 
     Of the photo at 48 x 48: mean red, green, blue of 3 x 3 cells (27); deviation of each channel (3); the share of strong
     edges by direction, 8 turns of 22.5 degrees (8); log10 of the energy of detail at 4 scales, of luma (4)
-    and of red less blue (4). NaN for a photo that cannot be read.
+    and of red less blue (4). NaN for a photo that cannot be read or is not there (None).
     """
-    rows = [_descriptors(data, limits) for data in photos]
+    rows = [np.full(DESCRIBED, np.nan) if data is None else _descriptors(data, limits) for data in photos]
     return np.array(rows, dtype=np.float32).reshape(-1, DESCRIBED)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 from hallmark.declaration import domain as domains
 from hallmark.declaration.data import Data
 from hallmark.errors import ContractBroken, DeclarationError
+from hallmark.features import arrays
+from hallmark.features.encoding import Features, Input
 from hallmark.features.fields import Columns, Field, Output
+from hallmark.settings import Settings
 from hallmark.tasks.kinds import Task
 from hallmark.tasks.targets import Targets
 
@@ -21,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hallmark.declaration.domain import Domain
-    from hallmark.settings import Settings
 
 Progress = Callable[[int, int, str], None]
 """Called as work goes on: how much is done, of how much, and a short note."""
@@ -31,12 +34,14 @@ Progress = Callable[[int, int, str], None]
 class Examples:
     """Encoded examples of one part.
 
-    inputs: (n, …) float32, as the domain's `features.encode` gives them.
+    inputs: (n, …) as the domain's `features.encode` gives them, float32 but where the spec names another type; of a model with
+            several inputs the first.
+    named:  all inputs by name, where there are several.
     labels: (n,) as the task reads them: 0 or 1, index of a class, number, relevance or outcome.
     groups, weights, treatment, propensity, censored, items: (n,) as in `Targets`; None where the task has none.
     """
 
-    inputs: NDArray[np.float32]
+    inputs: NDArray[Any]
     labels: NDArray[Any]
     groups: NDArray[np.int64] | None = None
     weights: NDArray[np.float64] | None = None
@@ -44,6 +49,7 @@ class Examples:
     propensity: NDArray[np.float64] | None = None
     censored: NDArray[np.bool_] | None = None
     items: NDArray[Any] | None = None
+    named: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels):
@@ -53,22 +59,27 @@ class Examples:
         return len(self.labels)
 
     @property
+    def given(self) -> NDArray[Any] | Mapping[str, NDArray[Any]]:
+        """What `Trained.predict` takes: the one input, or all by name."""
+        return self.named or self.inputs
+
+    @property
     def targets(self) -> Targets:
         """What is true of the rows."""
-        return Targets(**{field.name: getattr(self, field.name) for field in fields(Targets)})
+        return Targets(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Targets)})
 
 
 class Trained(Protocol):
     """A trained model; none of its forms is a pickle."""
 
-    def predict(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
-        """The first output, (n, …) as the task has it."""
+    def predict(self, inputs: Any) -> NDArray[Any]:
+        """The first output, (n, …) as the task has it, of the one input or of all by name."""
 
     def save(self, folder: Path) -> None:
         """Write the model's own form into `folder`, weights only; the spec's `restore` reads it back."""
 
     def export(self, path: Path) -> None:
-        """Write it as ONNX: one input "input" with a dynamic batch axis, the spec's outputs out, no external data."""
+        """Write it as ONNX: the spec's inputs with a dynamic batch axis, its outputs out, no external data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +91,8 @@ class ModelSpec:
     fit:     (train, validation, *, seed, progress, **options) -> Trained; options are those of `hallmark train --option`.
     restore: the trained model from the folder that its `save` wrote.
     labels:  names of the classes of a multiclass task, in the order of the probabilities.
+    inputs:  of the exported model, which `encode` gives by name; one float32 "input" where it says nothing.
+    assets:  files beside model.py that travel in the model folder and that features.py's `load` reads: tokenizer, thresholds.
     """
 
     task: str
@@ -87,6 +100,8 @@ class ModelSpec:
     fit: Callable[..., Trained]
     restore: Callable[[Path], Trained]
     labels: tuple[str, ...] = ()
+    inputs: tuple[Input, ...] = (Input(),)
+    assets: tuple[str, ...] = ()
 
 
 def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
@@ -140,7 +155,21 @@ def columns(frame: pd.DataFrame, fields: Sequence[Field]) -> Columns:
             got=", ".join(map(str, frame.columns)),
             fix="mend the domain's data.py",
         )
-    return {field.name: frame[field.name].to_numpy(dtype=field.dtype) for field in fields}
+    return {field.name: _column(frame[field.name], field) for field in fields}
+
+
+def _column(values: pd.Series, field: Field) -> NDArray[Any]:
+    if field.plain and not field.shape:
+        return values.to_numpy(dtype=field.dtype)
+    try:
+        return arrays.column(values.tolist(), field)
+    except arrays.Misfit as error:
+        raise ContractBroken(
+            f"column {field.name} is not what FIELDS declares",
+            expected=f"{field.datatype} of shape {list(field.shape)}" + (" or nothing" if field.optional else ""),
+            got=str(error),
+            fix="mend the domain's data.py",
+        ) from error
 
 
 def examples(name: str, frame: pd.DataFrame, *, settings: Settings | None = None) -> Examples:
@@ -148,10 +177,26 @@ def examples(name: str, frame: pd.DataFrame, *, settings: Settings | None = None
     declared = domains.load(name, settings)
     features = domains.module(name, "features", settings)
     _no_answers(features.FIELDS, declared.data)
-    inputs: Any = features.encode(columns(frame, features.FIELDS))
-    targets = task_of(declared, spec(declared, settings)).targets(frame, declared.data.target_columns)
-    told = {field.name: getattr(targets, field.name) for field in fields(Targets)}
-    return Examples(inputs=np.ascontiguousarray(inputs, dtype=np.float32), **told)
+    made = spec(declared, settings)
+    code = Features(features, inputs=made.inputs, assets=assets(name, made, settings))
+    named = {name: np.ascontiguousarray(each) for name, each in code.encode(columns(frame, features.FIELDS)).items()}
+    targets = task_of(declared, made).targets(frame, declared.data.target_columns)
+    told = {field.name: getattr(targets, field.name) for field in dataclasses.fields(Targets)}
+    first = next(iter(named.values()))
+    return Examples(inputs=first, named=named if len(named) > 1 else {}, **told)
+
+
+def assets(name: str, made: ModelSpec, settings: Settings | None = None) -> dict[str, bytes]:
+    """The files that the model of domain `name` takes along, as they lie beside its model.py."""
+    folder = (settings or Settings.load()).domains / name
+    missing = [each for each in made.assets if not (folder / each).is_file()]
+    if missing:
+        raise DeclarationError(
+            f"SPEC of domains/{name}/model.py names an asset that is not there",
+            expected=f"domains/{name}/{missing[0]}",
+            got="no such file",
+        )
+    return {each: (folder / each).read_bytes() for each in made.assets}
 
 
 def _no_answers(fields: Sequence[Field], data: Data) -> None:

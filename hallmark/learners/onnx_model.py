@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +55,26 @@ def _parts(message: Any) -> Any:
                 waiting += list(value) if hasattr(value, "__len__") else [value]
 
 
-def session(path: Path, *, threads: int = 2) -> Any:
-    """An ONNX Runtime session on the CPU."""
+def session(model: Path | bytes, *, threads: int = 2) -> Any:
+    """An ONNX Runtime session on the CPU, of a file or of its bytes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores too
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def agrees(running: Any, outputs: Sequence[Output]) -> None:
+def agrees(running: Any, outputs: Sequence[Output], *, inputs: Sequence[str] = (INPUT,)) -> None:
     """`ModelRefused` where a session's inputs and outputs are not what the domain declares."""
-    names = [given.name for given in running.get_inputs()]
-    if names != [INPUT] or not isinstance(running.get_inputs()[0].shape[0], str | None):
+    made_of = running.get_inputs()
+    fixed = [given.name for given in made_of if not isinstance(given.shape[0], str | None)]
+    if sorted(given.name for given in made_of) != sorted(inputs) or fixed:
         raise ModelRefused(
             "the ONNX model takes something else",
-            expected=f'one input "{INPUT}" with a dynamic batch axis',
+            expected=", ".join(inputs) + " with a dynamic batch axis",
             got=", ".join(f"{given.name} {given.shape}" for given in running.get_inputs()),
         )
     made = {given.name: given.shape for given in running.get_outputs()}
@@ -100,11 +102,13 @@ def within(values: NDArray[Any], output: Output) -> None:
 
 
 def run(
-    running: Any, inputs: NDArray[np.float32], outputs: Sequence[str], *, batch: int = BATCH
+    running: Any, inputs: NDArray[Any] | Mapping[str, NDArray[Any]], outputs: Sequence[str], *, batch: int = BATCH
 ) -> dict[str, NDArray[Any]]:
-    """The named outputs for all of `inputs`, computed `batch` rows at a time."""
+    """The named outputs for all of `inputs` (one array is "input"), computed `batch` rows at a time."""
+    named = inputs if isinstance(inputs, Mapping) else {INPUT: inputs}
+    rows = len(next(iter(named.values())))
     parts = [
-        running.run(list(outputs), {INPUT: inputs[start : start + batch]})
-        for start in range(0, max(len(inputs), 1), batch)
+        running.run(list(outputs), {name: values[start : start + batch] for name, values in named.items()})
+        for start in range(0, max(rows, 1), batch)
     ]
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(outputs)}

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.artifacts import bundle
 from hallmark.artifacts import folder as folders
 from hallmark.artifacts.evaluation import Parity
 from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, DeclarationError, ModelRefused
 from hallmark.features import code
+from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
-from hallmark.learners.model import columns, examples, spec, task_of
+from hallmark.learners.model import assets, columns, examples, spec, task_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,14 +96,22 @@ def _write(
     onnx_model.tidy(path)
     trained.save(folder)
     signature = folders.Signature(
-        domain=domain.name, task=task, fields=features.FIELDS, outputs=declared.outputs, labels=declared.labels
+        domain=domain.name,
+        task=task,
+        fields=features.FIELDS,
+        outputs=declared.outputs,
+        labels=declared.labels,
+        inputs=declared.inputs,
+        assets=declared.assets,
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for name, content in assets(domain.name, declared, settings).items():
+        (folder / name).write_bytes(content)
     for source in (Path(str(features.__file__)).with_name(name) for name in ("features.py", "serving.py")):
         if source.is_file():
             shutil.copyfile(source, folder / source.name)
     encoded = examples(domain.name, test, settings=settings)
-    inputs = encoded.inputs
+    inputs = encoded.given
     parity = _parity(task, trained, path, encoded, signature)
     if int8 is not None:
         shutil.copyfile(int8, path)
@@ -113,8 +122,8 @@ def _write(
 
 
 def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signature: folders.Signature) -> Parity:
-    exported, single = _answers(path, test.inputs, signature)
-    expected, targets = trained.predict(test.inputs), test.targets
+    exported, single = _answers(path, test.given, signature)
+    expected, targets = trained.predict(test.given), test.targets
     few = np.arange(len(single))
     gaps = [task.parity(expected, exported, targets), task.parity(expected[few], single, targets.take(few))]
     wrong = [gap for gap in gaps if not gap.kept]
@@ -129,15 +138,16 @@ def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signat
 
 
 def _answers(
-    path: Path, inputs: NDArray[np.float32], signature: folders.Signature
+    path: Path, inputs: NDArray[Any] | Mapping[str, NDArray[Any]], signature: folders.Signature
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The first output for all rows, and for the first few one at a time: a batch axis that is not truly free shows there."""
     running = onnx_model.session(path)
-    onnx_model.agrees(running, signature.outputs)
+    onnx_model.agrees(running, signature.outputs, inputs=[each.name for each in signature.inputs])
     output = signature.outputs[0]
     exported = onnx_model.run(running, inputs, [output.name])[output.name]
     onnx_model.within(exported, output)
-    single = onnx_model.run(running, inputs[:8], [output.name], batch=1)[output.name]
+    few = {name: each[:8] for name, each in inputs.items()} if isinstance(inputs, Mapping) else inputs[:8]
+    single = onnx_model.run(running, few, [output.name], batch=1)[output.name]
     return exported, single
 
 
@@ -149,10 +159,10 @@ def _reference(
 
     from hallmark.drift import embedding, profile
 
-    photos = any(field.media is not None for field in signature.fields)
+    photos = any(field.media == "image" for field in signature.fields)
     seed, most = domain.training.seed, PHOTO_ROWS if photos else PROFILE_ROWS
     rows = _sample(frame, most, seed=seed)
-    features = code.load(folder, "features")
+    features = _features(folder, signature)
     observed, scores, whole_scores = _seen(folder, rows, signature, features)
     made = profile.build(observed, scores=scores)
     error = _error(domain, signature, rows, whole_scores) if domain.data.label in rows else None
@@ -170,16 +180,18 @@ def _reference(
     (folder / "profile.json").write_text(whole.model_dump_json() + "\n", encoding="utf-8")
     few = _sample(pd.DataFrame({**observed, **scores}), SAMPLE_ROWS, seed=seed)
     _parquet(few, folder / "reference.parquet")
-    if callable(embed := getattr(features, "embed", None)):
-        sample = embedding.sample(embed(columns(rows, signature.fields)))
+    if features.embed is not None:
+        sample = embedding.sample(features.embed(columns(rows, signature.fields)))
         (folder / embedding.FILE).write_bytes(embedding.write(sample))
 
 
 def _seen(
-    folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: ModuleType
+    folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: Features
 ) -> tuple[Columns, Columns, Columns]:
     """What the drift monitor will see of these rows: what is observed of the inputs, one value a record of the outputs, all outputs."""
     raw = columns(rows, signature.fields)
+    if features.observe is None:
+        raise DeclarationError("features.py does not say what to watch", expected="observe(columns)", got="none")
     observed: Columns = features.observe(raw)
     outputs, shapes = _outputs(folder, features.encode(raw), signature)
     return observed, {name: values for name, values in outputs.items() if shapes[name] == ()}, outputs
@@ -194,8 +206,18 @@ def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, out
     return concept.reference(signature.task, outputs, labels, signature.task.requests(rows, columns))
 
 
+def _features(folder: Path, signature: folders.Signature) -> Features:
+    """The feature code of a folder that is being written, with its assets."""
+    module = code.load(folder, "features")
+    return Features(module, inputs=signature.inputs, assets=_assets(folder, signature))
+
+
+def _assets(folder: Path, signature: folders.Signature) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in signature.assets}
+
+
 def _outputs(
-    folder: Path, inputs: NDArray[np.float32], signature: folders.Signature
+    folder: Path, inputs: Mapping[str, NDArray[Any]], signature: folders.Signature
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[int, ...]]]:
     """What the server will answer, those outputs first that serving.py adds; and the shape per record of each."""
     running = onnx_model.session(folder / "model.onnx")
@@ -204,7 +226,7 @@ def _outputs(
     added: dict[str, NDArray[Any]] = {}
     if (folder / "serving.py").is_file():
         serving = code.load(folder, "serving")
-        answers = serving.answer(outputs, signature.labels)
+        answers = serving.answer(outputs, signature.labels, *loaded(serving, _assets(folder, signature)))
         added = {output.name: answers[output.name] for output in serving.OUTPUTS}
         declared |= {output.name: output.shape for output in serving.OUTPUTS}
     return {**added, **{name: values for name, values in outputs.items() if name not in added}}, declared
@@ -231,8 +253,8 @@ def score_folder(folder: Path, frame: pd.DataFrame, *, expected: str | None = No
 
     `expected` is the digest it must have; `ModelRefused` before any of it is loaded where it has another.
     """
-    folders.verify(folder, expected=expected)
-    signature = folders.signature(folder)
-    inputs = code.load(folder, "features").encode(columns(frame, signature.fields))
+    verified = bundle.read(folder, expected=expected)
+    signature = verified.signature
+    inputs = verified.features.encode(columns(frame, signature.fields))
     output = signature.outputs[0].name
-    return onnx_model.run(onnx_model.session(folder / "model.onnx"), inputs, [output])[output]
+    return onnx_model.run(onnx_model.session(verified.file("model.onnx")), inputs, [output])[output]

@@ -101,5 +101,6 @@ def _no_telltale(domain: Domain, train: pd.DataFrame, test: pd.DataFrame, fields
 
 def _plain(frame: pd.DataFrame, field: Field) -> NDArray[Any]:
     if field.datatype != "BYTES":
-        return frame[field.name].to_numpy(dtype=np.float64)
+        numbers = frame[field.name].to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(np.isnan(numbers), -np.inf, numbers)  # of an optional field: missing ranks lowest
     return frame[field.name].astype(str).to_numpy(dtype=np.str_)

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.drift import strata
+from hallmark.features import arrays
 from hallmark.features.fields import Columns, Field
 from inference_services.drift_monitor.events import Malformed
 from inference_services.drift_monitor.reference import Reference
 
+_BROKEN = b"\0"
 _log = logging.getLogger(__name__)
 
 
@@ -108,7 +110,7 @@ class Decoder:
         records = _records(tensors)
         values = {}
         for field in self._fields:
-            data = _nested(tensors[field.name]["data"], records, field) if field.name in tensors else [None] * records
+            data = _nested(tensors[field.name], records, field) if field.name in tensors else [None] * records
             values[field.name] = self._kept(data)
         return records, values
 
@@ -211,27 +213,44 @@ def _records(tensors: dict[str, dict[str, Any]]) -> int:
     records: int = counts.pop()
     if counts or not 0 < records <= 1_000_000:
         raise Malformed("expected tensors of the same number of records, at least one")
-    if not any(len(tensor["data"]) >= records for tensor in tensors.values()):
+    if not any(len(tensor["data"]) >= records or 0 in tensor["shape"] for tensor in tensors.values()):
         raise Malformed("expected as much data as the shape says")
     return records
 
 
-def _nested(data: list[Any], records: int, field: Field) -> list[Any]:
-    """A value a record: as it is, or cut from a flat list where a record has many."""
-    if len(data) == records:
-        return data
-    size = math.prod(field.shape)
-    if field.shape and len(data) == records * size:
-        return [data[at : at + size] for at in range(0, len(data), size)]
-    return [None] * records
+def _nested(tensor: dict[str, Any], records: int, field: Field) -> list[Any]:
+    """A value a record: as it is, or where a record holds many a list of them, cut from flat data or flattened."""
+    data, sides = tensor["data"], tensor["shape"][1:]
+    if not field.shape:
+        return data if len(data) == records else [None] * records
+    if len(sides) != len(field.shape) or any(
+        one not in (None, side) for one, side in zip(field.shape, sides, strict=True)
+    ):
+        return [None] * records
+    for _ in sides:
+        if data and all(isinstance(each, list) for each in data):
+            data = [value for each in data for value in each]
+    size = math.prod(sides)
+    if len(data) != records * size:
+        return [None] * records
+    return [_folded(data[at * size : (at + 1) * size], sides) for at in range(records)]
+
+
+def _folded(values: list[Any], sides: list[int]) -> list[Any]:
+    """Flat values as lists of lists."""
+    for side in reversed(sides[1:]):
+        values = [values[at : at + side] for at in range(0, len(values), side)]
+    return values
 
 
 def _typed(values: list[Any], field: Field) -> NDArray[Any]:
-    """The values as the field's numpy type; where one does not fit, as objects with None (or NaN) in its place."""
-    if field.shape:
+    """The column of the values (hallmark.features.fields.Columns); where one does not fit, objects with None or NaN in its place."""
+    if field.media == "image":
+        values = [_each(_bytes if field.plain else _bytes_or_nothing, value) for value in values]
+    if field.shape or field.optional:
+        return _formed(values, field)
+    if field.media == "image":
         return _objects(values)
-    if field.media is not None:
-        return _objects([_bytes(value) for value in values])
     if field.datatype == "BYTES":
         return _objects([value if isinstance(value, str) else None for value in values])
     if field.datatype == "BOOL":
@@ -243,6 +262,27 @@ def _typed(values: list[Any], field: Field) -> NDArray[Any]:
     return numbers
 
 
+def _formed(values: list[Any], field: Field) -> NDArray[Any]:
+    """As the server forms it; a record that does not fit is missing, whether or not the field is optional."""
+    if field.plain:
+        try:
+            return arrays.column(values, field)
+        except arrays.Misfit:
+            pass
+    lenient = field.model_copy(update={"optional": True})
+    parts = [arrays.empty(lenient, 0)]
+    for value in values:
+        try:
+            parts.append(arrays.column([value], lenient))
+        except arrays.Misfit:
+            parts.append(arrays.empty(lenient, 1))
+    return np.concatenate(parts)
+
+
+def _each(of: Callable[[object], Any], value: Any) -> Any:
+    return [_each(of, inner) for inner in value] if isinstance(value, list) else of(value)
+
+
 def _number(value: object) -> float:
     if type(value) is float:
         return value
@@ -252,11 +292,16 @@ def _number(value: object) -> float:
         return math.nan
 
 
-def _bytes(value: object) -> bytes | None:
+def _bytes(value: object) -> bytes:
+    """The bytes of a photo in base64; of what is none, bytes that nothing can read either."""
     try:
-        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
+        return base64.b64decode(value, validate=True) or _BROKEN if isinstance(value, str) else _BROKEN
     except (binascii.Error, ValueError):
-        return None
+        return _BROKEN
+
+
+def _bytes_or_nothing(value: object) -> bytes | None:
+    return None if value is None or value == "" else _bytes(value)
 
 
 def _objects(values: Sequence[Any]) -> NDArray[Any]:

@@ -38,21 +38,21 @@ def read(folder: Path, *, expected: str | None = None) -> Reference:
 
 def of(found: Bundle) -> Reference:
     """The reference in verified files; or `ModelRefused`."""
-    code = found.code("features.py")
+    features = found.features
     try:
         profile = Profile.model_validate_json(found.file("profile.json"))
     except ValidationError as error:
         raise ModelRefused(
             "the model's profile.json cannot be read", expected="a Profile", got=str(error).splitlines()[0]
         ) from error
-    if not callable(getattr(code, "observe", None)):
+    if features.observe is None:
         raise ModelRefused(
             "the model's features.py does not say what to watch", expected="observe(columns)", got="none"
         )
-    embed, sample = getattr(code, "embed", None), None
+    embed, sample = features.embed, None
     if embedding.FILE in found.files:
         sample = embedding.read(found.file(embedding.FILE))
-        if not callable(embed):
+        if embed is None:
             raise ModelRefused(
                 "the model has embeddings and no way to make more",
                 expected="embed(columns) in features.py",
@@ -60,5 +60,5 @@ def of(found: Bundle) -> Reference:
                 fix="train it again",
             )
     return Reference(
-        found.digest, found.signature, profile, code.observe, embed if sample is not None else None, sample
+        found.digest, found.signature, profile, features.observe, embed if sample is not None else None, sample
     )

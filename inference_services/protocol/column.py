@@ -26,6 +26,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "FP32": (-float(np.finfo(np.float32).max), float(np.finfo(np.float32).max)),
     "FP64": (-float(np.finfo(np.float64).max), float(np.finfo(np.float64).max)),
 }
+_NOTHING = b"\xff\xff\xff\xff"
+"""In a key, where there is no string: a length that no request has."""
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$?(?P<where>.*)`)?$", re.DOTALL)
 
 
@@ -47,27 +49,27 @@ def explain(error: Exception, expected: str = "") -> str:
 
 
 class Column:
-    """One raw field, compiled once: JSON, raw bytes or plain values in, a checked array with the batch first out."""
+    """One raw field, compiled once: JSON, raw bytes or plain values in, a checked array with the batch first out.
+
+    special: is a tensor read by the column that `as_sent` gives for it (inference_services.protocol.sparse)?
+    """
 
     def __init__(self, field: Field) -> None:
         self.field = field
+        self.special = not field.plain
         self.name = field.name
         self.datatype = field.datatype
-        self.dtype = np.dtype(field.dtype)
-        self.shape = list(field.shape)
-        self.size = math.prod(field.shape)
+        self.dtype = np.dtype(field.sent)
+        self.shape = [-1 if side is None else side for side in field.shape]
+        self.size = math.prod(field.rest)
         self.image = field.media == "image"
         low, high = _LIMITS.get(field.datatype, (0.0, 0.0))
         self.low = low if field.minimum is None else max(low, field.minimum)
         self.high = high if field.maximum is None else min(high, field.maximum)
         self.categories = None if field.categories is None else frozenset(field.categories)
-        kind: Any = self._element()
-        self.element = kind
-        self._flat = msgspec.json.Decoder(list[kind])
-        nested: Any = kind
-        for _ in range(1 + len(self.shape)):
-            nested = list[nested]
-        self._nested = msgspec.json.Decoder(nested)
+        self.longest = field.longest
+        self.element: Any = self._element()
+        self._compile(len(self.shape))
 
     @property
     def expected(self) -> str:
@@ -77,7 +79,7 @@ class Column:
         if self.categories is not None:
             return "one of " + ", ".join(sorted(self.categories))
         if self.datatype == "BYTES":
-            return "a string"
+            return "a string" if self.longest is None else f"a string of at most {self.longest} characters"
         return "true or false" if self.datatype == "BOOL" else f"a number from {self.low:g} to {self.high:g}"
 
     def rows(self, shape: Sequence[int], datatype: str, *, limit: int) -> int:
@@ -86,9 +88,9 @@ class Column:
             got = f"came {datatype}" if datatype in DATATYPES else "came an unknown datatype"
             raise self.wrong(f"expected datatype {self.datatype}, {got}")
         if len(shape) != 1 + len(self.shape) or list(shape[1:]) != self.shape:
-            raise self.wrong(f"expected shape {[-1, *self.shape]}, got {_shown(shape)}")
+            raise self.wrong(f"expected shape {[-1, *self.shape]}, got {shown(shape)}")
         if not 1 <= shape[0] <= limit:
-            raise self.wrong(f"expected 1 to {limit} rows, got shape {_shown(shape)}")
+            raise self.wrong(f"expected 1 to {limit} rows, got shape {shown(shape)}")
         return int(shape[0])
 
     def from_json(self, raw: msgspec.Raw | bytes, rows: int) -> NDArray[Any]:
@@ -131,11 +133,9 @@ class Column:
         if self.image:
             return self._array(list(values), rows)
         try:
-            texts = [str(value, "utf-8") for value in values]
+            texts = self._texts(values)
         except UnicodeDecodeError:
             raise self.wrong("text is not UTF-8") from None
-        if self.categories is not None and not self.categories.issuperset(texts):
-            raise self.wrong(f"expected {self.expected}")
         return self._array(texts, rows)
 
     def checked(self, array: NDArray[Any], rows: int) -> NDArray[Any]:
@@ -148,9 +148,45 @@ class Column:
         """The error that names this field."""
         return BadRequest(f"input {self.name!r}: {reason}")
 
+    def as_sent(self, shape: Sequence[int], datatype: str) -> Column:
+        """The column that reads a tensor of this shape and datatype."""
+        return self
+
+    def from_records(self, values: list[Any]) -> NDArray[Any]:
+        """The column of one value a record, nested lists where a record holds many, each value checked already."""
+        if self.datatype != "BYTES":
+            return np.array(values, dtype=self.dtype)
+        rows = len(values)
+        for _ in self.shape:
+            values = [value for each in values for value in each]
+        return self._array(values, rows)
+
+    def _compile(self, depth: int) -> None:
+        """Make the decoders of flat and of nested `data`."""
+        kind: Any = self.element
+        nested: Any = list[kind]
+        self._flat = msgspec.json.Decoder(nested)
+        for _ in range(depth):
+            nested = list[nested]
+        self._nested = msgspec.json.Decoder(nested)
+
+    def _texts(self, values: Sequence[bytes]) -> list[str]:
+        """Strings that the field allows; UnicodeDecodeError for what is not UTF-8."""
+        texts = [str(value, "utf-8") for value in values]
+        self._check_texts(texts)
+        return texts
+
+    def _check_texts(self, texts: Sequence[str]) -> None:
+        if self.categories is not None and not self.categories.issuperset(texts):
+            raise self.wrong(f"expected {self.expected}")
+        if self.longest is not None and any(len(text) > self.longest for text in texts):
+            raise self.wrong(f"expected {self.expected}")
+
     def _element(self) -> Any:
         if self.image:
             return bytes
+        if self.datatype == "BYTES" and self.longest is not None and self.categories is None:
+            return Annotated[str, msgspec.Meta(max_length=self.longest)]
         if self.datatype == "BYTES":
             return str if self.categories is None else Literal[tuple(sorted(self.categories))]
         if self.datatype == "BOOL":
@@ -167,11 +203,16 @@ class Column:
             array[:] = values
         return array.reshape(rows, *self.shape) if self.shape else array
 
-    def _from_nested(self, raw: msgspec.Raw | bytes, rows: int) -> NDArray[Any]:
+    def _unnested(self, raw: msgspec.Raw | bytes) -> Any:
         try:
-            array = np.array(self._nested.decode(raw), dtype=self.dtype)
+            return self._nested.decode(raw)
         except UNREADABLE as error:
             raise self.wrong(explain(error, self.expected)) from None
+
+    def _from_nested(self, raw: msgspec.Raw | bytes, rows: int) -> NDArray[Any]:
+        values = self._unnested(raw)
+        try:
+            array = np.array(values, dtype=self.dtype)
         except ValueError:
             raise self.wrong(f"expected shape {[rows, *self.shape]}, got lists of unequal length") from None
         if list(array.shape) != [rows, *self.shape]:
@@ -197,6 +238,23 @@ def to_list(array: NDArray[Any]) -> list[Any]:
     return array.ravel().tolist()  # type: ignore[no-any-return]
 
 
+def to_key(array: NDArray[Any]) -> bytes:
+    """Bytes that are the same for the same values of a column, whatever is missing in it, and for no others."""
+    if array.dtype != np.object_:
+        return to_bytes(array)
+    parts: list[bytes] = []
+    for value in array.ravel():
+        if isinstance(value, np.ndarray):
+            content = to_key(value)
+            parts.append(f"\n{value.shape} {len(content)}\n".encode() + content)
+        elif value is None:
+            parts.append(_NOTHING)
+        else:
+            text = value if isinstance(value, bytes) else value.encode()
+            parts.append(struct.pack("<I", len(text)) + text)
+    return b"".join(parts)
+
+
 def to_strings(array: NDArray[Any]) -> list[bytes]:
     """BYTES values as bytes, flat."""
     return [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel()]
@@ -209,7 +267,8 @@ def to_bytes(array: NDArray[Any]) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in to_strings(array))
 
 
-def _shown(shape: Sequence[int]) -> str:
+def shown(shape: Sequence[int]) -> str:
+    """A shape as an error says it."""
     if len(shape) > 8:
         return f"one of {len(shape)} dimensions"
     return str([size if abs(size) < 2**31 else "too large" for size in shape]).replace("'", "")

@@ -73,6 +73,8 @@ class Codec:
         rows: dict[str, int] = {}
         for place, tensor in enumerate(tensors):
             column = self._schema.column(place, tensor.name, arrays)
+            if column.special:
+                column = column.as_sent(tensor.shape, tensor.datatype)
             count = rows[column.name] = column.rows(tensor.shape, tensor.datatype, limit=self._schema.row_limit)
             if not raw:
                 arrays[column.name] = _values(column, tensor.contents, count)

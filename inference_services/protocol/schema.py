@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.artifacts.folder import Signature
+from hallmark.features import arrays
 from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage, header
 from inference_services.protocol.column import Column
 from inference_services.protocol.errors import BadRequest, UnknownPath
+from inference_services.protocol.sparse import compiled
 
 Outputs = Mapping[str, NDArray[Any]]
 """A model's answers by name, the batch as first axis."""
@@ -23,7 +26,8 @@ Outputs = Mapping[str, NDArray[Any]]
 class Limits:
     """What one request may ask of a model.
 
-    rows:    records a request; photos: the same where a record holds a photo.
+    rows:    records a request.
+    photos:  a request, and records a request where a record holds one; a record that may hold more is still taken alone.
     pixels:  of all photos of a request together, by their headers.
     """
 
@@ -47,13 +51,15 @@ class Schema:
         self.name = name
         self.version = version
         self.limits = limits or Limits()
-        self.columns = {field.name: Column(field) for field in signature.fields}
+        self.columns = {field.name: compiled(field) for field in signature.fields}
         self.photos = [column.name for column in self.columns.values() if column.image]
+        held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
+        self.photo_limit = max(self.limits.photos, held)
         self.row_limit = self.limits.photos if self.photos else self.limits.rows
         self.outputs: dict[str, Output] = {output.name: output for output in (*signature.outputs, *added)}
 
     def metadata(self) -> dict[str, Any]:
-        """The Open Inference Protocol's model metadata; -1 is the batch."""
+        """The Open Inference Protocol's model metadata; -1 is the batch, and an axis that varies."""
         return {
             "name": self.name,
             "versions": [self.version] if self.version else [],
@@ -78,19 +84,26 @@ class Schema:
             raise BadRequest(f"input {name!r}: given twice")
         return column
 
-    def complete(self, arrays: Mapping[str, NDArray[Any]], rows: Mapping[str, int]) -> tuple[Columns, int]:
-        """`arrays` if they are all the model's fields with one batch size, and photos that may be decoded."""
-        if len(arrays) != len(self.columns):
-            missing = [name for name in self.columns if name not in arrays]
-            raise BadRequest(f"input {missing[0]!r}: missing; expected {', '.join(self.columns)}")
+    def complete(self, found: Mapping[str, NDArray[Any]], rows: Mapping[str, int]) -> tuple[Columns, int]:
+        """`found` if it is all the model's fields with one batch size, and photos that may be decoded.
+
+        Optional fields that were left out come as missing.
+        """
+        left_out = [name for name in self.columns if name not in found] if len(found) != len(self.columns) else ()
+        for name in left_out:
+            if not self.columns[name].field.optional or not found:
+                raise BadRequest(f"input {name!r}: missing; expected {', '.join(self.columns)}")
         sizes = set(rows.values())
         if len(sizes) != 1:
             first = next(iter(rows))
             other = next(name for name, size in rows.items() if size != rows[first])
             raise BadRequest(f"input {other!r}: expected {rows[first]} rows as in {first!r}, got {rows[other]}")
+        count = sizes.pop()
+        if left_out:
+            found = {**found, **{name: arrays.empty(self.columns[name].field, count) for name in left_out}}
         if self.photos:
-            self._weigh(arrays)
-        return arrays, sizes.pop()
+            self._weigh(found)
+        return found, count
 
     def wanted(self, names: Sequence[str]) -> tuple[str, ...]:
         """The outputs asked for, if the model has them, each once."""
@@ -106,15 +119,19 @@ class Schema:
         return {column.name: _example(column, rows) for column in self.columns.values()}
 
     def _weigh(self, columns: Columns) -> None:
-        """Refuse photos that must not be decoded: by their headers, one by one and together."""
+        """Refuse photos that must not be decoded: by their number, by their headers, one by one and together."""
+        found = {name: arrays.photos(columns[name]) for name in self.photos}
+        if sum(map(len, found.values())) > self.photo_limit:
+            raise BadRequest(f"input {self.photos[0]!r}: expected at most {self.photo_limit} photos a request")
         total = 0
-        for name in self.photos:
-            for row, photo in enumerate(columns[name].ravel()):
+        for name, photos in found.items():
+            for row, place, photo in photos:
                 try:
-                    found = header(photo)
+                    about = header(photo)
                 except BadImage as error:
-                    raise BadRequest(f"input {name!r}: photo {row}: {reason(error)}") from None
-                total += found.width * found.height
+                    where = f"row {row}: photo {place}" if self.columns[name].shape else f"photo {row}"
+                    raise BadRequest(f"input {name!r}: {where}: {reason(error)}") from None
+                total += about.width * about.height
         if total > self.limits.pixels:
             raise BadRequest(f"input {self.photos[0]!r}: expected at most {self.limits.pixels} pixels in all photos")
 
@@ -125,17 +142,22 @@ def reason(error: BadImage) -> str:
 
 
 def _described(tensor: Any) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": [-1, *tensor.shape]}
+    sides = [-1 if side is None else side for side in tensor.shape]
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": [-1, *sides]}
 
 
 def _example(column: Column, rows: int) -> NDArray[Any]:
+    field = column.field
     if column.datatype == "BYTES":
-        value: Any = _photo() if column.image else min(column.categories or {""})
-        array = np.empty((rows, *column.shape), dtype=np.object_)
-        array.fill(value)
-        return array
-    value = False if column.datatype == "BOOL" else min(max(1.0, column.low), column.high)
-    return np.full((rows, *column.shape), value, dtype=column.dtype)
+        value: Any = _photo() if column.image else min(column.categories or {"" if field.plain else "a"})
+    else:
+        value = False if column.datatype == "BOOL" else min(max(1.0, column.low), column.high)
+    if not field.varies:
+        return np.full((rows, *field.rest), value, dtype=field.dtype)
+    half = math.ceil((field.at_most or 1) / 2)
+    made = np.empty(rows, dtype=np.object_)
+    made[:] = [np.full((half, *field.rest), value, dtype=field.dtype) for _ in range(rows)]
+    return made
 
 
 def _photo() -> bytes:

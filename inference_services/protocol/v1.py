@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import types
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
 from inference_services.protocol.column import UNREADABLE, Column, explain
 from inference_services.protocol.errors import BadRequest
@@ -25,17 +25,12 @@ class Codec:
         columns = list(schema.columns.values())
         keys = [f"field_{at}" for at in range(len(columns))]
         names = dict(zip(keys, schema.columns, strict=True))
-        row = msgspec.defstruct(
-            "Row",
-            [(key, _kind(column)) for key, column in zip(keys, columns, strict=True)],
-            rename=names,
-            forbid_unknown_fields=True,
-        )
+        options: Any = {"rename": names, "forbid_unknown_fields": True, "kw_only": True}
+        kinds = [_kind(column) for column in columns]
+        row = msgspec.defstruct("Row", [_member(*each) for each in zip(keys, columns, kinds, strict=True)], **options)
+        lists: list[Any] = [types.GenericAlias(list, kind) for kind in kinds]
         table = msgspec.defstruct(
-            "Table",
-            [(key, list[_kind(column)]) for key, column in zip(keys, columns, strict=True)],  # type: ignore[misc]
-            rename=names,
-            forbid_unknown_fields=True,
+            "Table", [_member(*each) for each in zip(keys, columns, lists, strict=True)], **options
         )
         body = msgspec.defstruct(
             "Body",
@@ -58,8 +53,14 @@ class Codec:
                 values = [getattr(row, key) for row in found.instances]
             else:
                 values = getattr(found.inputs, key)
-            rows[column.name] = column.rows([len(values), *column.shape], column.datatype, limit=self._schema.row_limit)
-            arrays[column.name] = _array(column, values)
+                if values is None:
+                    continue
+            name, shape = column.name, [len(values), *column.shape]
+            if column.special and column.field.varies:
+                shape[1] = 1  # each record's own number of values was checked above
+                column = column.as_sent(shape, column.datatype)
+            rows[name] = column.rows(shape, column.datatype, limit=self._schema.row_limit)
+            arrays[name] = column.from_records(_bare(values) if column.image else values)
         columns, count = self._schema.complete(arrays, rows)
         return Request(request_id(None), columns, count)
 
@@ -71,25 +72,22 @@ class Codec:
         return msgspec.json.encode({"predictions": rows})
 
 
+def _member(key: str, column: Column, kind: Any) -> tuple[Any, ...]:
+    """A member of a struct, which an optional field may be left out of."""
+    return (key, kind | None, None) if column.field.optional else (key, kind)
+
+
 def _kind(column: Column) -> Any:
-    if column.image:
-        return bytes | _Photo
-    kind: Any = column.element
-    for size in reversed(column.shape):
-        kind = _exactly(kind, size)
-    return kind
+    field = column.field
+    kind: Any = column.element | _Photo if column.image else column.element
+    for side in reversed(field.shape):
+        least, most = (side, side) if side is not None else (0 if field.optional else 1, field.at_most)
+        kind = Annotated[list[kind], msgspec.Meta(min_length=least, max_length=most)]
+    return kind | None if field.optional else kind
 
 
-def _exactly(kind: Any, size: int) -> Any:
-    """A list of exactly `size` values of `kind`."""
-    return Annotated[list[kind], msgspec.Meta(min_length=size, max_length=size)]
-
-
-def _array(column: Column, values: list[Any]) -> Any:
-    if column.datatype != "BYTES":
-        return np.array(values, dtype=column.dtype)
-    if column.image:
-        values = [value.b64 if isinstance(value, _Photo) else value for value in values]
-    array = np.empty((len(values), *column.shape), dtype=np.object_)
-    array[...] = values
-    return array
+def _bare(value: Any) -> Any:
+    """Photos without the object around them, in lists as they were."""
+    if isinstance(value, list):
+        return [_bare(each) for each in value]
+    return value.b64 if isinstance(value, _Photo) else value

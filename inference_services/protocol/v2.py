@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from hallmark.features.arrays import flat
 from hallmark.features.fields import Columns
 from inference_services.protocol.column import UNREADABLE, explain, to_bytes, to_list
 from inference_services.protocol.errors import BadRequest
@@ -111,16 +112,20 @@ def encode(schema: Schema, request: Request, outputs: Outputs) -> tuple[bytes, i
 
 
 def request_text(schema: Schema, columns: Columns, rows: int) -> bytes:
-    """A request as V2 JSON without its id, for the capture; photos in base64."""
+    """A request as V2 JSON without its id, for the capture; photos in base64, null where there is nothing."""
     parts = []
     for column in schema.columns.values():
-        values = to_list(columns[column.name])
+        values, shape = columns[column.name], [rows, *column.shape]
+        if column.special:
+            shape, data = flat(values, column.field)
+        else:
+            data = to_list(values)
         head = b'{"name":%b,"shape":%b,"datatype":"%b"' % (
             _encode_json(column.name),
-            _encode_json([rows, *column.shape]),
+            _encode_json(shape),
             column.datatype.encode(),
         )
-        parts.append(b'%b,"data":%b}' % (head, _encode_json(values)))
+        parts.append(b'%b,"data":%b}' % (head, _encode_json(data)))
     return b'{"inputs":[%b]}' % b",".join(parts)
 
 
@@ -150,19 +155,22 @@ def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[
     rows: dict[str, int] = {}
     at = 0
     for place, tensor in enumerate(tensors):
-        column = schema.column(place, tensor.name, arrays)
-        count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=schema.row_limit)
+        name = tensor.name
+        column = schema.column(place, name, arrays)
+        if column.special:
+            column = column.as_sent(tensor.shape, tensor.datatype)
+        count = rows[name] = column.rows(tensor.shape, tensor.datatype, limit=schema.row_limit)
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             if not memoryview(tensor.data):
                 raise column.wrong("has neither data nor binary_data_size")
-            arrays[tensor.name] = column.from_json(tensor.data, count)
+            arrays[name] = column.from_json(tensor.data, count)
             continue
         if type(size) is not int or size < 0 or memoryview(tensor.data):
             raise column.wrong("expected binary_data_size to be a length, and no data beside it")
         if at + size > len(tail):
             raise column.wrong("binary_data_size goes beyond the body")
-        arrays[tensor.name] = column.from_bytes(tail[at : at + size], count)
+        arrays[name] = column.from_bytes(tail[at : at + size], count)
         at += size
     if at != len(tail):
         raise BadRequest(f"body: {len(tail) - at} bytes belong to no input")

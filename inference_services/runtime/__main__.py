@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +94,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     verified = bundle.read(flags.model_dir, expected=expected, keep=served | watched)
     if flags.publish:
         _publish(verified, flags.publish)
-        verified = replace(verified, files={name: data for name, data in verified.files.items() if name in served})
+        verified = verified.only(served)
 
     from inference_services.capture import queue as capture
     from inference_services.protocol import schema

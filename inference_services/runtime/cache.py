@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 
 from hallmark.features.fields import Columns
-from inference_services.protocol.column import to_bytes
+from inference_services.protocol.column import to_key
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.metrics import Metrics
 
@@ -31,7 +31,7 @@ class Cache:
         hashed = blake2b(self._digest, digest_size=32)
         for name in sorted(columns):
             array = columns[name]
-            content = to_bytes(array)
+            content = to_key(array)
             hashed.update(f"\n{name} {array.shape} {len(content)}\n".encode())
             hashed.update(content)
         return hashed.digest()

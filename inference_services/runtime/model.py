@@ -23,6 +23,15 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _KINDS = {"BOOL": "b", "INT32": "i", "INT64": "i", "FP32": "f", "FP64": "f", "BYTES": "O"}
+_TYPES = {
+    "BOOL": "bool",
+    "FP16": "float16",
+    "FP32": "float",
+    "FP64": "double",
+    "BYTES": "string",
+    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}
+"""What onnxruntime calls the datatypes."""
 _SLACK = 1e-4
 _MOST = float(np.finfo(np.float64).max)
 
@@ -35,27 +44,26 @@ class Model:
     ) -> None:
         self.digest = bundle.digest
         self.signature = bundle.signature
-        self._encode = bundle.code("features.py").encode
+        self._features = bundle.features
         self._answer, added = bundle.answer
         self.schema = Schema(name, self.signature, version=version, added=added, limits=limits)
         self._bounds = {name: _bounds(output) for name, output in self.schema.outputs.items()}
         self._session = _session(bundle.files["model.onnx"], provider)
         self._names = [output.name for output in self.signature.outputs]
-        self._input = self.signature.onnx_input
         self._check_graph()
 
     def predict(self, columns: Columns, rows: int) -> Outputs:
         """The model's checked outputs for `rows` records; `ModelFault` where the model breaks its signature."""
         try:
-            encoded = self._encode(columns)
+            encoded = self._features.encode(columns, rows=rows)
         except BadImage as error:
             raise BadRequest(f"input {self.schema.photos[0]!r}: {reason(error)}") from None
+        except ModelRefused as error:
+            raise ModelFault(f"the model's feature code failed: {error.message}") from error
         except Exception as error:  # the model's own feature code may raise anything
             raise ModelFault(f"the model's feature code failed: {type(error).__name__}") from error
         try:
-            outputs: dict[str, Any] = dict(
-                zip(self._names, self._session.run(self._names, {self._input: encoded}), strict=True)
-            )
+            outputs: dict[str, Any] = dict(zip(self._names, self._session.run(self._names, encoded), strict=True))
             for name in self._names:
                 outputs[name] = self._sane(name, outputs[name], rows)
             if self._answer is not None:
@@ -92,15 +100,30 @@ class Model:
         return array
 
     def _check_graph(self) -> None:
-        """Refuse a graph that cannot give what the signature says, while nobody waits for an answer."""
-        inputs = [tensor.name for tensor in self._session.get_inputs()]
-        outputs = [tensor.name for tensor in self._session.get_outputs()]
-        if inputs != [self._input] or not set(self._names) <= set(outputs):
+        """Refuse a graph that cannot take or give what the signature says, while nobody waits for an answer."""
+        takes = {tensor.name: (tensor.type, tensor.shape) for tensor in self._session.get_inputs()}
+        gives = [tensor.name for tensor in self._session.get_outputs()]
+        inputs = self.signature.inputs
+        if takes.keys() != {each.name for each in inputs} or not set(self._names) <= set(gives):
             raise ModelRefused(
                 "model.onnx does not fit its signature",
-                expected=f"one input {self._input}, and outputs {', '.join(self._names)}",
-                got=f"inputs {', '.join(inputs)}, and outputs {', '.join(outputs)}",
+                expected=f"inputs {', '.join(each.name for each in inputs)}, and outputs {', '.join(self._names)}",
+                got=f"inputs {', '.join(takes)}, and outputs {', '.join(gives)}",
             )
+        for each in inputs:
+            kind, shape = takes[each.name]
+            if kind != f"tensor({_TYPES[each.datatype]})":
+                raise ModelRefused(
+                    f"input {each.name} of model.onnx does not fit its signature",
+                    expected=f"{each.datatype}, which is tensor({_TYPES[each.datatype]})",
+                    got=kind,
+                )
+            if each.shape is not None and shape and not _alike(shape[1:], each.shape):
+                raise ModelRefused(
+                    f"input {each.name} of model.onnx does not fit its signature",
+                    expected=f"shape {list(each.shape)} a record",
+                    got=str(shape[1:]),
+                )
 
 
 def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
@@ -133,6 +156,14 @@ def _bounds(output: Output) -> tuple[str, float, float]:
     least = -_MOST if output.minimum is None else output.minimum - _SLACK
     most = _MOST if output.maximum is None else output.maximum + _SLACK
     return _KINDS[output.datatype], least, most
+
+
+def _alike(graph: Sequence[int | str | None], declared: Sequence[int | None]) -> bool:
+    """Could one shape be both? A side that the graph names, or that varies, may be any."""
+    return len(graph) == len(declared) and all(
+        mine is None or not isinstance(theirs, int) or mine == theirs
+        for mine, theirs in zip(declared, graph, strict=True)
+    )
 
 
 def _within(array: NDArray[Any], low: float, high: float) -> bool:

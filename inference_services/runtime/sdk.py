@@ -60,6 +60,8 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]
         try:
             for place, tensor in enumerate(payload.inputs):
                 column = schema.column(place, tensor.name, arrays)
+                if column.special:
+                    column = column.as_sent(tensor.shape, tensor.datatype)
                 count = rows[tensor.name] = column.rows(tensor.shape, tensor.datatype, limit=schema.row_limit)
                 arrays[tensor.name] = _array(column, tensor, count)
             columns, count = schema.complete(arrays, rows)

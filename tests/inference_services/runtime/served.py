@@ -102,9 +102,12 @@ def write_folder(
         fields=tuple(fields),
         outputs=tuple(outputs),
         labels=extra.pop("labels", ()),
+        **extra.pop("signature", {}),
     )
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     (folder / "features.py").write_text(features, encoding="utf-8")
+    for name, data in extra.pop("assets", {}).items():
+        (folder / name).write_bytes(data)
     if "serving" in extra:
         (folder / "serving.py").write_text(extra["serving"], encoding="utf-8")
     return seal(folder)
