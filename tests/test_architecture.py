@@ -36,7 +36,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         name: {"*"}
         for name in (
             *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash"),
-            *("object_labels", "libraries"),
+            *("object_labels", "libraries", "extras"),
         )
     },
     {"tasks": set(), "features": set(), "data": {"features"}},

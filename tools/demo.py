@@ -50,7 +50,7 @@ def demo(
     requests: Annotated[
         int, typer.Option(min=500, help="Requests counted at the 50% step; the others take their part of it.")
     ] = 4000,
-    rate: Annotated[float, typer.Option(min=10, help="Requests a second of the client.")] = 300.0,
+    rate: Annotated[float, typer.Option(min=10, help="Requests a second of the client.")] = 500.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the local cluster running.")] = False,
 ) -> None:
     """The main job for fraud, end to end: train, serve, canary, promote, drift. Leaves nothing running."""

@@ -80,7 +80,7 @@ def order() -> Body:
 
 
 def infer_message() -> bytes:
-    """32 floats as a ModelInferRequest, of KServe's generated messages: `import kserve` itself would read our flags."""
+    """32 floats as a ModelInferRequest."""
     request = protobufs().ModelInferRequest(model_name="bench", id="1")
     values = floats(1, 32).ravel().tolist()
     request.inputs.add(name="input", datatype="FP32", shape=[1, 32]).contents.fp32_contents.extend(values)

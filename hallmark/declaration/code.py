@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hallmark.errors import DeclarationError
+from hallmark import extras
+from hallmark.errors import DeclarationError, Unavailable
 from hallmark.settings import Settings
 
 PACKAGE = "domains"
@@ -29,7 +30,21 @@ def module(name: str, part: str, settings: Settings | None = None) -> ModuleType
         raise DeclarationError(
             f"domain {name!r} has no {part}.py", expected=f"domains/{name}/{part}.py", got="no such file"
         )
-    return importlib.import_module(f"{_package(settings.root)}.{name}.{part}")
+    try:
+        return importlib.import_module(f"{_package(settings.root)}.{name}.{part}")
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "hallmark") or PACKAGE in library:  # a slip in our own code: its traceback says more
+            raise
+        extra = extras.bringing(library)
+        raise Unavailable(
+            f"domains/{name}/{part}.py imports what is not installed",
+            expected=f"{library}, of the extra {extra}" if extra else library,
+            got=str(error),
+            fix="run `make install`, which installs every extra"
+            if extra
+            else f"name {library} in an extra of pyproject.toml, then run `make install`",
+        ) from error
 
 
 def _package(root: Path) -> str:

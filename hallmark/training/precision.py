@@ -128,7 +128,7 @@ def chosen(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def predict(name: str, folder: Path, inputs: NDArray[np.float32], *, settings: Settings | None = None) -> NDArray[Any]:
+def predict(name: str, folder: Path, inputs: Any, *, settings: Settings | None = None) -> NDArray[Any]:
     """What the trained model of domain `name` in `folder` makes of `inputs`, in the precision that is to ship."""
     declared = spec(domains.load(name, settings), settings)
     int8 = chosen(folder)

@@ -295,7 +295,7 @@ def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots:
     declared = domains.load(domain)
     frame = dataset.read(test)
     encoded = examples(domain, frame)
-    scores = precisions.predict(domain, trained, encoded.inputs)
+    scores = precisions.predict(domain, trained, encoded.given)
     found = evaluating.evaluate(declared, scores, frame)
     _write(evaluation, found.model_dump_json(indent=2))
     _write(plots, plotting.html(found, title=f"{domain}: candidate"))

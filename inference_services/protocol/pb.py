@@ -1,22 +1,20 @@
-"""The Open Inference Protocol over gRPC: KServe's own protobufs, straight to and from arrays."""
+"""The Open Inference Protocol over gRPC: protobufs, straight to and from arrays."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from functools import lru_cache
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from inference_services.protocol import messages
 from inference_services.protocol.column import Column, to_bytes, to_strings
 from inference_services.protocol.errors import BadRequest
 from inference_services.protocol.schema import Outputs, Schema
 from inference_services.protocol.v2 import Request, request_id
 
-_PROTOBUFS = "kserve.protocol.grpc.grpc_predict_v2_pb2"
 _CONTENTS = {
     "BOOL": "bool_contents",
     "INT32": "int_contents",
@@ -30,20 +28,8 @@ _PACKED = {"BOOL": b"\x0a", "FP32": b"\x32", "FP64": b"\x3a"}
 
 
 def protobufs() -> Any:
-    """KServe's generated messages, without the rest of its SDK, whose import costs a second and 170 MB."""
-    if _PROTOBUFS in sys.modules:
-        return sys.modules[_PROTOBUFS]
-    found = importlib.util.find_spec("kserve")
-    if found is None or found.origin is None:
-        raise ImportError("kserve is not installed")
-    path = Path(found.origin).parent / "protocol" / "grpc" / "grpc_predict_v2_pb2.py"
-    spec = importlib.util.spec_from_file_location(_PROTOBUFS, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"kserve has no {path.name}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_PROTOBUFS] = module
-    spec.loader.exec_module(module)
-    return module
+    """The messages of the protocol, as attributes."""
+    return SimpleNamespace(**messages.classes())
 
 
 def parsed(kind: Any, message: bytes | memoryview) -> Any:
@@ -59,8 +45,8 @@ class Codec:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        messages = protobufs()
-        self._request, self._response = messages.ModelInferRequest, messages.ModelInferResponse
+        found = protobufs()
+        self._request, self._response = found.ModelInferRequest, found.ModelInferResponse
 
     def decode(self, data: bytes | memoryview) -> Request:
         """The checked request, its answer to be raw where its contents are; or `BadRequest`."""

@@ -1,4 +1,4 @@
-"""The gRPC face: KServe's own protobufs, decoded straight to arrays and answered the way the request was asked."""
+"""The gRPC face: the protocol's protobufs, decoded straight to arrays and answered the way the request was asked."""
 
 from __future__ import annotations
 

@@ -1,0 +1,53 @@
+"""The extras of Hallmark's package: what each is for, which library comes with which, and what of it is not installed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+PURPOSES = {
+    "training": "the steps of a training, and the registry",
+    "serving": "the model server",
+    "drift": "the drift monitor",
+    "report": "Evidently's report",
+    "platform": "the local cluster, rollouts, watch",
+    "networks": "domains whose models are networks",
+    "tracking": "MLflow's server on a cluster",
+    "dev": "tests and checks of Hallmark itself",
+}
+DEMO = ("training", "serving", "drift", "report", "platform")
+"""Those that `make demo` installs; `make install` installs all."""
+
+
+def requirements() -> Iterator[tuple[str, str]]:
+    """Each extra with the name of each distribution that it asks for; none where Hallmark runs without being installed."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        lines = requires("hallmark") or []
+    except PackageNotFoundError:
+        return
+    for line in lines:
+        name, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([\w-]+)['\"]", line)
+        if name and extra:
+            yield extra[1], name[0].rstrip(".")
+
+
+def bringing(module: str) -> str:
+    """The extra that a library comes with, by the name under which it is imported; empty where none names it."""
+    wanted = module.split(".", maxsplit=1)[0]
+    return next((extra for extra, name in requirements() if name.replace("-", "_").lower() == wanted.lower()), "")
+
+
+def missing(extra: str) -> list[str]:
+    """The distributions of an extra that are not installed."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    found = []
+    for its, name in requirements():
+        if its == extra:
+            try:
+                distribution(name)
+            except PackageNotFoundError:
+                found.append(name)
+    return found
