@@ -172,7 +172,9 @@ def _panel(panel: Panel) -> Json:
 
 def _defaults(panel: Panel) -> Json:
     steps: list[Json] = [{"color": "green", "value": None}]
-    steps += [{"color": limit.colour, "value": limit.value} for limit in sorted(panel.limits, key=lambda limit: limit.value)]
+    steps += [
+        {"color": limit.colour, "value": limit.value} for limit in sorted(panel.limits, key=lambda limit: limit.value)
+    ]
     found: Json = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
     if panel.words:
         options = {f"{word.value:g}": {"text": word.text, "color": word.colour} for word in panel.words}
