@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 
@@ -27,11 +28,11 @@ _YEARS = 5
 
 def upcoming(schedule: str, after: datetime) -> Iterator[datetime]:
     """The times at which it is due, the first one later than `after`; none where it never is."""
-    seconds, minutes, hours, *days = _parsed(schedule)
-    after = after.astimezone(UTC)
+    seconds, minutes, hours, *_ = _parsed(schedule)
+    after, due_on = after.astimezone(UTC), _calendar(schedule)
     for offset in range(_YEARS * 366):
         day = after.date() + timedelta(days=offset)
-        if not _names(schedule, days, day):
+        if not due_on(day):
             continue
         for hour, minute, second in itertools.product(sorted(hours), sorted(minutes), sorted(seconds)):
             due = datetime.combine(day, time(hour, minute, second), tzinfo=UTC)
@@ -58,16 +59,17 @@ def longest_gap(schedule: str) -> timedelta:
 
 @cache
 def _days(schedule: str) -> tuple[int, ...]:
-    _, _, _, *days = _parsed(schedule)
-    return tuple(at for at in range(_SPAN) if _names(schedule, days, _FIRST + timedelta(days=at)))
+    due_on = _calendar(schedule)
+    first = _FIRST.toordinal()
+    return tuple(at for at in range(_SPAN) if due_on(date.fromordinal(first + at)))
 
 
-def _names(schedule: str, sets: list[set[int]], day: date) -> bool:
-    """Is it due on this day? Where both days are given either will do, which is cron's own rule."""
-    days, months, weekdays = sets
+def _calendar(schedule: str) -> Callable[[date], bool]:
+    """Says of a day whether it is due on it. Where both days are given either will do, which is cron's own rule."""
+    *_, days, months, weekdays = _parsed(schedule)
     _, _, _, on_day, _, on_weekday = schedule.split()
-    fits = [day.day in days, day.isoweekday() % 7 in weekdays]
-    return day.month in months and (any(fits) if not _open(on_day) and not _open(on_weekday) else all(fits))
+    meet = operator.and_ if _open(on_day) or _open(on_weekday) else operator.or_
+    return lambda day: day.month in months and meet(day.day in days, day.isoweekday() % 7 in weekdays)
 
 
 def _parsed(schedule: str) -> list[set[int]]:

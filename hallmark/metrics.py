@@ -1,4 +1,4 @@
-"""Every metric that Hallmark's programs export, declared once: what exports them, what reads them and the rules are written from this.
+"""Every metric that Hallmark's programs export, declared once: what exports and reads them is written from this, and rules are held to it.
 
 A family's name is the one in `# TYPE`; `samples` are the names that carry its values. Labels are those that the program itself
 writes; a scrape adds its own (namespace, pod, instance, job), and rules read those too. Edges of histograms of time hold the

@@ -36,7 +36,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         name: {"*"}
         for name in (
             *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash"),
-            *("object_labels", "libraries", "extras"),
+            *("object_labels", "libraries", "extras", "templates"),
         )
     },
     {"tasks": set(), "features": set(), "data": {"features"}},
@@ -49,6 +49,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
 )
 """The layers of `hallmark`, lowest first: each package with those of its own layer that it may import besides all lower ones."""
 HEAVY = {
+    "jinja2",
     "torch",
     "mlflow",
     "evidently",

@@ -110,7 +110,7 @@ def parse(path: Path, *, shown: str | None = None) -> Domain:
     """The declaration in the file at `path`, which errors call `shown`."""
     shown = shown or str(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{shown}:{mark.line + 1}:{mark.column + 1}" if mark else shown

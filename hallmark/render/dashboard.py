@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
-from hallmark import names
+from hallmark import names, templates
 from hallmark.render.manifest import Block
 from hallmark.render.rules import Json, dashboard_uid
+from hallmark.section import Section, validated
 
 SCHEMA_VERSION = 41
 COLUMNS = 24
@@ -19,21 +20,29 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 Kind = Literal["timeseries", "stat", "state-timeline"]
 
 
-class Query(NamedTuple):
+class Query(Section):
     """A line of a panel; `legend` may name labels as {{label}}."""
 
     expr: str
     legend: str = ""
 
 
-class Limit(NamedTuple):
+class Limit(Section):
     """A line across a panel at a declared value."""
 
-    value: float
+    value: int | float
     colour: str = "red"
 
 
-class Panel(NamedTuple):
+class Word(Section):
+    """A value that has a name and a colour, such as 3, DRIFT, red."""
+
+    value: int | float
+    text: str
+    colour: str
+
+
+class Panel(Section):
     """One panel: what it shows, in which unit, how wide, and where its limits are."""
 
     title: str
@@ -44,24 +53,36 @@ class Panel(NamedTuple):
     height: int = 8
     help: str = ""
     limits: tuple[Limit, ...] = ()
-    words: tuple[tuple[float, str, str], ...] = ()
-    """Values that have a name and a colour, such as (3, DRIFT, red)."""
+    words: tuple[Word, ...] = ()
     stacked: bool = False
 
 
-class Row(NamedTuple):
+class Row(Section):
     """A heading with panels under it."""
 
     title: str
     panels: tuple[Panel, ...]
 
 
-def dashboard(name: str, *, title: str, rows: Sequence[Row], tags: Sequence[str], marks: str = "") -> Json:
-    """The dashboard. marks: a query that is above nought where a vertical line belongs."""
+class Dashboard(Section):
+    """A dashboard as templates/dashboards write it. marks: a query that is above nought where a vertical line belongs."""
+
+    title: str
+    tags: tuple[str, ...]
+    marks: str
+    rows: tuple[Row, ...]
+
+
+def dashboard(name: str, template: str, **values: Any) -> Json:
+    """The dashboard of a template of templates/dashboards with these values, in Grafana's form."""
+    (raw,) = templates.objects(template, **values)
+    found = validated(Dashboard, raw, f"hallmark/{template}")
+    source = {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}}
+    link = {"type": "dashboards", "title": "Hallmark", "tags": ["hallmark"], "asDropdown": True, "keepTime": True}
     return {
         "uid": dashboard_uid(name),
-        "title": title,
-        "tags": ["hallmark", *tags],
+        "title": found.title,
+        "tags": ["hallmark", *found.tags],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
         "editable": False,
@@ -69,22 +90,10 @@ def dashboard(name: str, *, title: str, rows: Sequence[Row], tags: Sequence[str]
         "time": {"from": "now-6h", "to": "now"},
         "refresh": "30s",
         "timezone": "utc",
-        "templating": {
-            "list": [
-                {
-                    "name": "datasource",
-                    "label": "Prometheus",
-                    "type": "datasource",
-                    "query": "prometheus",
-                    "current": {},
-                }
-            ]
-        },
-        "annotations": {"list": [_marks(marks)] if marks else []},
-        "links": [
-            {"type": "dashboards", "title": "Hallmark", "tags": ["hallmark"], "asDropdown": True, "keepTime": True}
-        ],
-        "panels": _laid_out(rows),
+        "templating": {"list": [source]},
+        "annotations": {"list": [_marks(found.marks)]},
+        "links": [link],
+        "panels": _laid_out(found.rows),
     }
 
 
@@ -163,10 +172,12 @@ def _panel(panel: Panel) -> Json:
 
 def _defaults(panel: Panel) -> Json:
     steps: list[Json] = [{"color": "green", "value": None}]
-    steps += [{"color": limit.colour, "value": limit.value} for limit in sorted(panel.limits)]
+    steps += [
+        {"color": limit.colour, "value": limit.value} for limit in sorted(panel.limits, key=lambda limit: limit.value)
+    ]
     found: Json = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
     if panel.words:
-        options = {f"{value:g}": {"text": text, "color": colour} for value, text, colour in panel.words}
+        options = {f"{word.value:g}": {"text": word.text, "color": word.colour} for word in panel.words}
         found["mappings"] = [{"type": "value", "options": options}]
     if panel.kind == "timeseries":
         found["min"] = 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hallmark import names, object_labels
+from hallmark import names, object_labels, templates
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration.domain import Domain
@@ -22,7 +22,6 @@ FILE = "inferenceservice.yaml"
 BUDGET_FILE = "disruptionbudget.yaml"
 RUNTIME = "hallmark-runtime"
 MAIN = "kserve-container"
-DRIFT_CONFIG = "drift-monitor"
 VERSION_LABEL = "hallmark.dev/model-version"
 ZERO_NOTE = "hallmark.dev/scale-to-zero"
 """Annotation where the declaration allows no pods at all, which Knative does and Standard mode cannot wake up from."""
@@ -44,7 +43,7 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
         if wanted := objects(domain, releases.read(domain.name, settings)):
             found[folder / FILE] = manifest(wanted, source=f"{source} and release.yaml")
         if budget := disruption(domain):
-            found[folder / BUDGET_FILE] = manifest([budget], source=source)
+            found[folder / BUDGET_FILE] = manifest(budget, source=source)
     beside = [*found, *reviewer.files(settings, declared)]
     return found | kustomization.files(settings, declared, beside=beside)
 
@@ -53,7 +52,7 @@ def objects(domain: Domain, release: Release, mode: Mode = "Knative") -> list[Js
     """The Kubernetes objects of one domain's service; none while nothing is released."""
     if release.stable is None:
         return []
-    return [drift_config(domain), inferenceservice(domain, release, mode)]
+    return [*drift_config(domain), inferenceservice(domain, release, mode)]
 
 
 def inferenceservice(domain: Domain, release: Release, mode: Mode = "Knative") -> Json:
@@ -124,37 +123,17 @@ def target_of(predictor: Json) -> Target | None:
     return Target(version=int(version), storageUri=uri, digest=digest)
 
 
-def drift_config(domain: Domain) -> Json:
+def drift_config(domain: Domain) -> list[Json]:
     """The ConfigMap that the drift monitor of the domain's namespace reads."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": DRIFT_CONFIG,
-            "namespace": domain.namespace,
-            "labels": names.labels(domain.name),
-        },
-        "data": {"drift.json": domain.drift.model_dump_json()},
-    }
+    return templates.objects("render/templates/drift-config.yaml", domain=domain, labels=names.labels(domain.name))
 
 
-def disruption(domain: Domain) -> Json | None:
-    """The budget that lets a drained node take one of the service's pods at a time; none for a service that rests on one pod.
-
-    One over all revisions, by a label that outlives them: a budget that one pod cannot keep would hold up every drain.
-    """
-    if domain.serving.replicas.minimum < 2:
-        return None
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": names.PREDICTOR, "namespace": domain.namespace, "labels": names.labels(domain.name)},
-        "spec": {
-            "maxUnavailable": 1,
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": pods(domain)},
-        },
-    }
+def disruption(domain: Domain) -> list[Json]:
+    """The budget that lets a drained node take one of the service's pods at a time; none for a service that rests on one pod."""
+    labels = names.labels(domain.name)
+    return templates.objects(
+        "render/templates/disruptionbudget.yaml", domain=domain, names=names, labels=labels, pods=pods(domain)
+    )
 
 
 def pods(domain: Domain) -> dict[str, str]:

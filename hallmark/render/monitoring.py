@@ -7,10 +7,11 @@ from pathlib import Path
 
 from hallmark import names
 from hallmark.declaration.domain import Domain
-from hallmark.render import alerts, istio, overview, panels, platform, slo
-from hallmark.render.dashboard import config_map
+from hallmark.render import alerts, istio, platform, slo
+from hallmark.render.dashboard import config_map, dashboard
+from hallmark.render.kustomization import kustomization
 from hallmark.render.manifest import manifest
-from hallmark.render.rules import Json, prometheus_rule
+from hallmark.render.rules import Json, number, prometheus_rule
 from hallmark.settings import Settings
 
 FOLDER = "observability"
@@ -26,7 +27,7 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
     }
     found[folder / f"{PLATFORM}.yaml"] = manifest(of_platform(), source="hallmark/render/platform.py")
     resources = sorted(path.name for path in found)
-    found[folder / "kustomization.yaml"] = manifest([_kustomization(resources)], source="the names of domains/")
+    found[folder / "kustomization.yaml"] = manifest([kustomization(resources)], source="the names of domains/")
     return found
 
 
@@ -36,8 +37,19 @@ def objects(domain: Domain) -> list[Json]:
     groups = [*istio.groups(domain), *slo.groups(domain), *alerts.groups(domain)]
     return [
         prometheus_rule(domain.name, groups, labels=labels),
-        config_map(domain.name, panels.of_domain(domain), labels=labels),
+        config_map(domain.name, board(domain), labels=labels),
     ]
+
+
+def board(domain: Domain) -> Json:
+    """The dashboard of one domain."""
+    values = {
+        "domain": domain,
+        "unwatched": alerts.UNWATCHED.total_seconds(),
+        **{"captured": alerts.CAPTURED, "stale": alerts.STALE},
+        **{"slo": slo, "pods": alerts.pods, "ready_pods": alerts.ready_pods, "number": number},
+    }
+    return dashboard(domain.name, "render/templates/dashboards/domain.yaml", **values)
 
 
 def of_platform() -> list[Json]:
@@ -45,9 +57,5 @@ def of_platform() -> list[Json]:
     labels = {names.PART_OF: "hallmark"}
     return [
         prometheus_rule(PLATFORM, platform.groups(), labels=labels),
-        config_map(PLATFORM, overview.of_platform(), labels=labels),
+        config_map(PLATFORM, platform.board(), labels=labels),
     ]
-
-
-def _kustomization(resources: Sequence[str]) -> Json:
-    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(resources)}

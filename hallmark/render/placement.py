@@ -1,4 +1,4 @@
-"""Where a serving pod may run, and as what: the same for predictors and reviewers."""
+"""Where a serving pod may run, and as what."""
 
 from __future__ import annotations
 
@@ -43,17 +43,6 @@ def account(name: str) -> Json:
         "serviceAccountName": name,
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-    }
-
-
-def restricted() -> Json:
-    """A container's securityContext: Pod Security at restricted, and nothing written but in volumes."""
-    return {
-        "runAsNonRoot": True,
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 

@@ -17,6 +17,8 @@ RUNBOOKS = f"{REPOSITORY}/blob/main/docs/runbooks"
 GRAFANA = f"https://{names.HOST}/grafana"
 """A cluster replaces the host in it by its own."""
 PLATFORM_TEAM = "platform"
+KEYS = {"alert", "expr", "for", "severity", "summary", "description"}
+"""An alert as it is written: severity page or ticket; what happened, and to whom, in one line; how to read the number, and what follows."""
 
 
 def dashboard_uid(name: str) -> str:
@@ -48,34 +50,28 @@ def record(name: str, expr: str, labels: Mapping[str, str]) -> Json:
     return {"record": name, "expr": expr, "labels": dict(labels)}
 
 
-def alert(
-    name: str,
-    expr: str,
-    *,
-    wait: str,
-    severity: Severity,
-    summary: str,
-    description: str,
-    team: str,
-    domain: str = "",
-    labels: Mapping[str, str] | None = None,
-) -> Json:
-    """A rule that fires where `expr` has held for `wait`.
-
-    summary: what happened, and to whom, in one line.  description: how to read the number, and what follows of itself.
-    """
+def alert(rule: Mapping[str, Any], *, team: str, domain: str = "") -> Json:
+    """An alert in Prometheus's form, of the keys that it is written with (`KEYS`): with whose it is, its page and its dashboard."""
+    if rule.keys() - {"labels"} != KEYS:
+        raise ValueError(f"expected an alert of {', '.join(sorted(KEYS))}; got {', '.join(sorted(rule))}")
+    owner = {"team": team, "domain": domain} if domain else {"team": team}
     return {
-        "alert": name,
-        "expr": expr,
-        "for": wait,
-        "labels": {"severity": severity, "team": team, **({"domain": domain} if domain else {}), **(labels or {})},
+        "alert": rule["alert"],
+        "expr": rule["expr"],
+        "for": rule["for"],
+        "labels": {"severity": rule["severity"], **owner, **rule.get("labels", {})},
         "annotations": {
-            "summary": summary,
-            "description": description,
-            "runbook_url": f"{RUNBOOKS}/{name}.md",
+            "summary": rule["summary"],
+            "description": rule["description"],
+            "runbook_url": f"{RUNBOOKS}/{rule['alert']}.md",
             "dashboard_url": dashboard_url(domain or "platform"),
         },
     }
+
+
+def whole(groups: Sequence[Json], *, team: str, domain: str = "") -> list[Json]:
+    """Groups of alerts as templates/alerts write them, in Prometheus's form."""
+    return [{**each, "rules": [alert(rule, team=team, domain=domain) for rule in each["rules"]]} for each in groups]
 
 
 def group(name: str, rules: Sequence[Json], *, interval: str = "30s") -> Json:

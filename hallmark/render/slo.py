@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from hallmark.declaration.domain import Domain
 from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS, GRPC_FAULTS, WATCH
-from hallmark.render.rules import Json, Severity, alert, group, number, record
+from hallmark.render.rules import Json, Severity, group, number, record
 
 WITHIN = 0.99
 """Share of answers that owe `serving.latency_objective`."""
@@ -63,7 +63,7 @@ def edge(objective: timedelta) -> float:
 
 
 def groups(domain: Domain) -> list[Json]:
-    """The ratios of a domain, and its alerts on them."""
+    """The ratios of a domain, which its alerts read (templates/alerts/service-levels.yaml)."""
     labels = {"domain": domain.name}
     ratios = []
     for window in WINDOWS:
@@ -73,7 +73,6 @@ def groups(domain: Domain) -> list[Json]:
     return [
         group(f"hallmark-{domain.name}-slo", ratios),
         group(f"hallmark-{domain.name}-variants", _variants(domain)),
-        group(f"hallmark-{domain.name}-burn", [rule for burn in BURNS for rule in _burns(domain, burn)]),
     ]
 
 
@@ -135,44 +134,6 @@ def _variants(domain: Domain) -> list[Json]:
     ]
 
 
-def _burns(domain: Domain, burn: Burn) -> list[Json]:
-    serving = domain.serving
-    at = edge(serving.latency_objective)
-    windows = {"long": burn.long, "short": burn.short}
-    times = f"{burn.factor:g} times what may be, for {burn.long} and still for {burn.short}"
-    return [
-        alert(
-            "AvailabilityBurns",
-            _expr(domain, ERRORS, 1 - serving.availability, burn, failed(domain, burn.long, function="increase")),
-            wait=burn.wait,
-            severity=burn.availability,
-            team=domain.owner.team,
-            domain=domain.name,
-            labels=windows,
-            summary=f"{domain.name}: {{{{ $value | humanizePercentage }}}} of requests fail",
-            description=f"{times}: callers of {domain.name} get 5xx. {number(100 * serving.availability)} of 100 are owed over 30 days.",
-        ),
-        alert(
-            "LatencyBurns",
-            _expr(domain, SLOW, 1 - WITHIN, burn, slow(domain, burn.long, function="increase")),
-            wait=burn.wait,
-            severity=burn.latency,
-            team=domain.owner.team,
-            domain=domain.name,
-            labels=windows,
-            summary=f"{domain.name}: {{{{ $value | humanizePercentage }}}} of answers take longer than {at:g} ms",
-            description=f"{times}: callers of {domain.name} wait. 99 of 100 answers owe {span_ms(serving.latency_objective)}"
-            f" (counted at the edge of {at:g} ms).",
-        ),
-    ]
-
-
 def span_ms(time: timedelta) -> str:
     """A short time as people say it: 50 ms, 1500 ms."""
     return f"{time.total_seconds() * 1000:g} ms"
-
-
-def _expr(domain: Domain, name: str, budget: float, burn: Burn, bad: str) -> str:
-    threshold = number(min(burn.factor * budget, CEILING))
-    long, short = (f'{name}{window}{{domain="{domain.name}"}} > {threshold}' for window in (burn.long, burn.short))
-    return f"{long} and {short} and on () ({bad} >= {FEWEST})"

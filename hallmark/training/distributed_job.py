@@ -9,16 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from hallmark import names
+from hallmark import names, templates
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, NotFound, Refused, TimedOut, Unavailable
 from hallmark.training import pods
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
-RUNTIME = "torch-distributed"
-"""Kubeflow Trainer's own ClusterTrainingRuntime; its job and its container are both called `node`."""
-_NODE = "node"
-_COMMAND = ["python", "-m", "torch.distributed.run", "--module", "hallmark.training.distributed_worker"]
 _PATIENCE = 300.0
 """Seconds without an answer of the Kubernetes API after which waiting ends; the job goes on, and the next try takes it up."""
 _QUEUED = 12 * 3600.0
@@ -33,70 +29,18 @@ def train_job(domain: Domain, name: str, *, image: str, arguments: Mapping[str, 
             got="nothing",
             fix=f"compile the graph again: hallmark pipeline compile {domain.name}",
         )
-    wanted, on_gpu = pods.node(domain), domain.training.accelerator == "gpu"
-    limits = {"cpu": wanted.cpu, "memory": wanted.memory} | ({names.GPU: "1"} if on_gpu else {})
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "TrainJob",
-        "metadata": {
-            "name": name,
-            "namespace": domain.namespace,
-            "labels": {**pods.labels(domain.name, "training"), names.QUEUE_LABEL: names.QUEUE},
-        },
-        "spec": {
-            "runtimeRef": {"apiGroup": GROUP, "kind": "ClusterTrainingRuntime", "name": RUNTIME},
-            "activeDeadlineSeconds": int(domain.training.timeout.total_seconds()),
-            "trainer": {
-                "image": image,
-                "command": _COMMAND,
-                "args": [part for pair in arguments.items() for part in pair],
-                "env": [{"name": "DO_NOT_TRACK", "value": "1"}, {"name": "PYTHONUNBUFFERED", "value": "1"}],
-                "numNodes": domain.training.nodes,
-                "numProcPerNode": 1,
-                "resourcesPerNode": {"requests": dict(limits), "limits": dict(limits)},
-            },
-            "runtimePatches": [
-                {
-                    "manager": "hallmark.dev/pipeline",
-                    "trainingRuntimeSpec": {
-                        "template": {
-                            "spec": {
-                                "replicatedJobs": [{"name": _NODE, "template": {"spec": {"template": _pod(domain)}}}]
-                            }
-                        }
-                    },
-                }
-            ],
-        },
-    }
-
-
-def _pod(domain: Domain) -> dict[str, Any]:
-    """What our pods are beyond the runtime's: whose they are, where they run, and Pod Security's restricted."""
-    on_gpu = domain.training.accelerator == "gpu"
-    seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
-    spec: dict[str, Any] = {
-        "serviceAccountName": names.PIPELINE,
-        "nodeSelector": {names.POOL: names.TRAINING_POOL if on_gpu else names.CPU_POOL},
-        "securityContext": {"runAsNonRoot": True, "runAsUser": pods.USER, "runAsGroup": pods.USER, **seccomp},
-        "volumes": [{"name": "scratch", "emptyDir": {}}],
-        "containers": [
-            {
-                "name": _NODE,
-                "volumeMounts": [{"name": "scratch", "mountPath": pods.SCRATCH}],
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                    **seccomp,
-                },
-            }
-        ],
-    }
-    if on_gpu:
-        spec["tolerations"] = [taint.model_dump(exclude_none=True) for taint in pods.GPU_TAINTS]
-    labels = {**pods.labels(domain.name, "training"), "sidecar.istio.io/inject": "false"}  # torch chooses its own ports
-    return {"metadata": {"labels": labels}, "spec": spec}
+    (made,) = templates.objects(
+        "training/templates/trainjob.yaml",
+        domain=domain,
+        name=name,
+        image=image,
+        arguments=[part for pair in arguments.items() for part in pair],
+        labels=pods.labels(domain.name, names.TRAINING_JOB),
+        node=pods.node(domain),
+        tolerations=[taint.model_dump(exclude_none=True) for taint in pods.GPU_TAINTS],
+        **{"names": names, "pods": pods},
+    )
+    return made
 
 
 class TrainJobs:
@@ -264,7 +208,7 @@ def _too_long(name: str, limit: float, *, queued: bool) -> TimedOut:
 def _nodes(job: Mapping[str, Any]) -> str:
     """How many of its nodes are ready, as far as it says."""
     for each in job.get("status", {}).get("jobsStatus") or []:
-        if each.get("name") == _NODE:
+        if each.get("name") == "node":
             return f"nodes active {each.get('active', 0)}, ready {each.get('ready', 0)}"
     return "no node yet"
 

@@ -24,7 +24,7 @@ from hallmark import names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
-from hallmark.render import mesh, network, permissions, supplies, tenant
+from hallmark.render import mesh, network, tenant
 from hallmark.render.manifest import MARK
 from hallmark.section import Name, amount
 from hallmark.settings import Settings
@@ -224,7 +224,9 @@ def test_ports_and_paths_of_the_monitor_are_those_of_the_program() -> None:
         and isinstance(call.args[0], ast.Constant)
     }
     inside = {"/", "/events"}  # where the model server hands in what it captured: over localhost, past the mesh
-    assert routes - inside == set(mesh.MONITOR_PATHS)
+    policy = one(BY_NAME["fraud"], "AuthorizationPolicy", "drift-monitor")
+    opened = [to["operation"]["paths"] for rule in policy["spec"]["rules"] for to in rule["to"]]
+    assert opened == [opened[0]] * 2 and routes - inside == set(opened[0])
 
 
 @every_domain
@@ -243,7 +245,8 @@ def test_prometheus_reaches_exactly_what_it_is_told_to_scrape(domain: Domain) ->
 def test_the_watch_may_do_what_its_code_calls_and_nothing_beside() -> None:
     """Every call of the real writer and lease, recorded, against the Role; and every rule of the Role against the calls."""
     asked = set(_calls_of_the_watch())
-    granted = [rule for rule in permissions.watch() if rule["apiGroups"] != ["pipelines.kubeflow.org"]]
+    rules = one(BY_NAME["fraud"], "Role", "watch")["rules"]
+    granted = [rule for rule in rules if rule["apiGroups"] != ["pipelines.kubeflow.org"]]
     used = set()
     for verb, group, resource, name in asked:
         fitting = [
@@ -359,7 +362,8 @@ def test_what_is_no_name_is_refused(text: str) -> None:
 def test_no_two_names_share_a_part_of_the_bucket_or_a_secret(one: str, other: str) -> None:
     assert NAMES.validate_python(one) == one
     fraud = BY_NAME["fraud"].model_copy(update={"name": one})
-    text = json.dumps(supplies.objects(fraud))
+    kinds = ("ConfigMap", "ExternalSecret")
+    text = json.dumps([each for each in tenant.objects(fraud, [fraud]) if each["kind"] in kinds])
     assert ".." not in text
     if one != other:
         assert not names.prefix(one).startswith(names.prefix(other))

@@ -19,7 +19,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound, TimedOut, Unavailable
 from hallmark.settings import Settings
-from hallmark.training import distributed_job, distributed_store, pods
+from hallmark.training import distributed_store, pods
 from hallmark.training.distributed import ALONE, Ranks
 from hallmark.training.distributed_job import TrainJobs, train_job
 from tests.web import serving
@@ -87,7 +87,9 @@ def nodes(given: dict[str, str], folder: Path, *, launched: bool = False, second
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    module = distributed_job._COMMAND[1:] if launched else ["-m", distributed_job._COMMAND[-1]]
+    spread = domains.load("spread", Settings.load({"HALLMARK_ROOT": str(TOY)}))
+    command = train_job(spread, "t", image="i", arguments={})["spec"]["trainer"]["command"]
+    module = command[1:] if launched else ["-m", command[-1]]
     processes = []
     for rank, mine in enumerate((given, given | (second or {}))):
         variables = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
