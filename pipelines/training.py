@@ -13,17 +13,19 @@ from typing import Any
 
 from kfp import compiler, dsl, local
 
-from components.compare import compare
-from components.evaluate import evaluate
-from components.export import export
-from components.gate import gate
 from components.image import TRAINING_IMAGE
-from components.load import load
-from components.quantize import quantize
-from components.register import register
-from components.split import split
-from components.train import train
-from components.validate import validate
+from components.training import (
+    compare,
+    evaluate,
+    export,
+    gate,
+    load,
+    quantize,
+    register,
+    split,
+    train,
+    validate,
+)
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.settings import Settings

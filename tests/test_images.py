@@ -280,7 +280,7 @@ def test_the_programs_are_those_that_the_cluster_calls() -> None:
     ]
     called = {each["image"].split("/")[1].split(":")[0]: each["command"] for each in runtime["spec"]["containers"]}
     assert called["serving"] == entrypoint("serving") and called["drift"] == entrypoint("drift")
-    from components.load import load
+    from components.training import load
 
     command = load.component_spec.implementation.container.command
     assert " ".join(entrypoint("training-python")[1:]) in " ".join(command)

@@ -343,6 +343,8 @@ class Registry:
                 self._alone(_SET_UP) if self._is_new() else contextlib.nullcontext()
             ):  # two at once would both set it up
                 self._made = MlflowClient(tracking_uri=uri, registry_uri=uri)
+                if _database(uri) is not None:
+                    _hurried(self._made)
                 self._made.search_experiments(max_results=1)
         return self._made
 
@@ -412,15 +414,22 @@ def _quieten() -> None:
         os.environ.setdefault(name, value)
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
 
-    if not event.contains(Engine, "before_cursor_execute", _impatient):
-        event.listen(Engine, "before_cursor_execute", _impatient, retval=True)
+
+def _hurried(client: Any) -> None:
+    """Have the engines of this client's database wait for a lock no longer than we do; other engines are left alone.
+
+    MLflow sends SQLite the 20 s it wants to wait as the first statement of every session, and has no setting for it.
+    """
+    from sqlalchemy import event
+
+    for store in (client._tracking_client.store, client._get_registry_client().store):
+        if not event.contains(store.engine, "before_cursor_execute", _impatient):
+            event.listen(store.engine, "before_cursor_execute", _impatient, retval=True)
 
 
 def _impatient(_link: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> Any:
-    """MLflow asks SQLite to wait 20 s for a lock, in every session; wait as long as we do."""
+    """A statement as it was, or with our patience in place of MLflow's."""
     if statement.startswith("PRAGMA busy_timeout"):
         statement = f"PRAGMA busy_timeout = {round(PATIENCE * 1000)}"
     return statement, parameters

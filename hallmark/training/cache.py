@@ -3,6 +3,7 @@
 <root>/entries/<step>-<key>/entry.json + outputs/<name>   published by one rename
 <root>/drafts/<step>-<key>/                               being written, by the holder of the lock
 <root>/checkpoints/<step>-<key>/                          of a training that is on its way, or was killed
+<root>/code/<content>.json                                what is known of source files and libraries (closure.py), found again by content
 <root>/locks/<step>-<key>                                 flock: two runs of one step wait for each other; freed by the kernel on kill -9
 """
 
@@ -26,6 +27,7 @@ from hallmark.files import digest_file
 
 ENTRY = "entry.json"
 OUTPUTS = "outputs"
+CODE = "code"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -179,11 +181,14 @@ class Cache:
                     shutil.copyfile(file, there)
 
     def prune(self, *, days: float = 30) -> None:
-        """Drop drafts that a killed run left, and results and checkpoints that nobody asked for in `days`."""
+        """Drop drafts that a killed run left; results, checkpoints and what was read of code that nobody asked for in `days`."""
         oldest = time.time() - days * 86400
         stale = list((self.root / "drafts").glob("*"))
         stale += [folder for folder in (self.root / "checkpoints").glob("*") if _mtime(folder) < oldest]
         stale += [entry.parent for entry in (self.root / "entries").glob(f"*/{ENTRY}") if _mtime(entry) < oldest]
+        for known in (self.root / CODE).glob("*"):
+            if _mtime(known) < oldest:
+                known.unlink(missing_ok=True)
         for folder in stale:
             step, _, name = folder.name.partition("-")
             lock = self.root / "locks" / f"{step}-{name}"

@@ -18,10 +18,9 @@ from hallmark.artifacts.precision import Precision
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.files import replace
 from hallmark.settings import Settings
-from hallmark.training import cache, steps
+from hallmark.training import cache, step, steps
 from hallmark.training.cache import Cache
 from hallmark.training.journal import Event
-from hallmark.training.step import all_uses
 
 Report = Callable[[Event], None]
 
@@ -78,9 +77,10 @@ def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
     own = isinstance(where, Path)
     inputs = {"source": cache.digest(where)} if isinstance(where, Path) else {}
     parameters = {"domain": domain, **arguments} | ({"source": Path(where).name} if own else {})
-    uses = [uses.digest(domain, settings) for uses in all_uses(vars(steps))]
+    finder = step.finder(domain, settings)
+    code = [each.code(domain, settings, finder=finder) for each in step.of(vars(steps)) if each.kept]
     graph = cache.code_digest([*(LIBRARY / "components").glob("*.py"), *(LIBRARY / "pipelines").glob("*.py")])
-    key = cache.key("request", code=":".join([graph, *uses]), parameters=parameters, inputs=inputs)
+    key = cache.key("request", code=":".join([graph, *code]), parameters=parameters, inputs=inputs)
     return settings.runs / "chains" / f"{key}.json"
 
 

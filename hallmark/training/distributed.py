@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError
 from hallmark.training import cache, pods
+from hallmark.training.closure import courier
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +119,7 @@ def shares(domain: str) -> bool:
     return "ranks" in inspect.signature(domains.module(domain, "model").fit).parameters
 
 
+@courier
 def train(
     domain: str,
     *,

@@ -3,69 +3,40 @@
 from __future__ import annotations
 
 import functools
-import json
+import inspect
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from pydantic import BaseModel
-
-from hallmark import libraries
-from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.settings import Settings
 from hallmark.training import cache
 from hallmark.training.cache import Cache
+from hallmark.training.closure import Closure, Finder
 from hallmark.training.journal import Event, Failure, Journal
+from hallmark.training.signature import Addresses, Reads, Signature, Writes, signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _LOOK = 0.5
-PARTS = frozenset({"data", "features", "model", "serving"})
-"""The files of a domain that have a meaning; what else lies beside them may be imported by any, so it counts for all."""
-
-
-@dataclass(frozen=True)
-class Uses:
-    """What decides a step's result besides its inputs.
-
-    hallmark:  globs below hallmark/, less `without`.
-    domain:    parts of the domain's code.
-    sections:  of domain.yaml, or one key of a section, such as serving.precision.
-    libraries: distributions, by version.
-    """
-
-    hallmark: tuple[str, ...]
-    domain: tuple[str, ...] = ()
-    sections: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-
-    def digest(self, domain: str, settings: Settings) -> str:
-        """One digest of all of it, for one domain."""
-        library, own = Path(__file__).parents[1], settings.domains / domain
-        files = {file for pattern in self.hallmark for file in library.glob(pattern) if file.name not in self.without}
-        files |= {file for file in own.glob("**/*.py") if file.stem in self.domain or file.stem not in PARTS}
-        declared = domains.load(domain, settings)
-        sections = [_json(attrgetter(name)(declared)) for name in self.sections]
-        versions = [f"{name}=={libraries.version(name)}" for name in self.libraries]
-        return cache.key(cache.code_digest(files), code="", parameters={"is": [*sections, *versions]}, inputs={})
-
-
-def _json(part: Any) -> str:
-    return part.model_dump_json() if isinstance(part, BaseModel) else json.dumps(part)
+SHOWN = ("metrics", "curves")
+"""The artifacts that a component has besides, where its step shows what it found."""
 
 
 def folder(settings: Settings) -> Path:
     """Where the step cache of this machine lies."""
     return settings.runs / "cache"
+
+
+def finder(domain: str, settings: Settings) -> Finder:
+    """A finder of closures that shares what it reads with the other processes of this machine."""
+    return Finder(domain, settings, kept=folder(settings) / cache.CODE)
 
 
 @dataclass(frozen=True)
@@ -79,97 +50,144 @@ class Call:
     writes: dict[str, Path]
 
 
-def step(
-    *,
-    uses: Uses,
-    reads: tuple[str, ...] = (),
-    writes: tuple[str, ...] = (),
-    prepare: Callable[[str], Mapping[str, Any]] | None = None,
-    kept: bool = True,
-    says: bool = False,
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function of a domain's name and keywords a step of the pipeline.
+class Step(Generic[P, R]):
+    """One step of the pipeline: a function of a domain's name and keywords, whose signature says what it reads and writes.
 
-    reads, writes: the keywords that are paths.
-    prepare:       keywords that are found out when the step runs (the champion of now), given the domain's name.
-    kept:          whether its result is kept by content; a step with an effect elsewhere is not.
-    says:          whether what it returns is a line for whoever watches.
-
-    In a cluster, where there is no journal, it is the plain function: Kubeflow keeps logs, state and cache.
+    prepare: finds out keywords when the step runs (the champion of now), given the domain's name and the keywords it names.
+    kept:    whether the result is kept by content; a step with an effect elsewhere is not.
+    says:    whether what it returns is a line for whoever watches.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        name = function.__name__
+    def __init__(
+        self, function: Callable[P, R], *, prepare: Callable[..., Mapping[str, Any]] | None, kept: bool, says: bool
+    ) -> None:
+        self.name = function.__name__
+        self.function, self.prepare, self.kept, self.says = function, prepare, kept, says
+        functools.update_wrapper(self, function)
 
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            domain = str(args[0])
-            journal = Journal.current()
-            if journal is None:
-                kwargs.update(prepare(domain) if prepare else {})
-                return function(*args, **kwargs)
-            _redirect(journal.log(name))
-            _end_with_leader()
-            began = time.monotonic()
-            journal.add(Event(step=name, state="started", pid=os.getpid()))
-            try:
-                kwargs.update(prepare(domain) if prepare else {})
-                call = _call(name, domain, kwargs, reads, writes)
-                if kept:
-                    value, state, key = _kept(function, call, uses, journal)
-                else:
-                    value, state, key = function(*args, **kwargs), "finished", ""
-            except BaseException as error:  # whatever it is, the parent is told, and it goes on as it was
-                _fail(journal, name, began, error)
-                raise
-            seconds = round(time.monotonic() - began, 3)
-            event = {"step": name, "state": state, "seconds": seconds, "key": key, "value": value}
-            journal.add(Event.model_validate(event | ({"note": value} if says else {})))
-            return value
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it: told to the journal and kept by the cache on this machine; in a cluster, where Kubeflow does that, plainly."""
+        return self._run(str(args[0]), dict(kwargs))
 
-        run.uses = uses  # type: ignore[attr-defined]
-        return run
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """What it is called with, and what it gives."""
+        return signature(self.function, self.prepare)
 
-    return decorate
+    def closure(self, domain: str, settings: Settings, *, finder: Finder | None = None) -> Closure:
+        """All that it can run and read for a domain, its inputs aside."""
+        return (finder or Finder(domain, settings)).find(self.function, decorator=step)
+
+    def code(self, domain: str, settings: Settings, *, finder: Finder | None = None) -> str:
+        """One digest of its closure."""
+        finder = finder or Finder(domain, settings)
+        return self.closure(domain, settings, finder=finder).digest(finder.declared, finder.kept)
+
+    def component(self, *, domain: str, **given: Any) -> Any:
+        """Run it as Kubeflow calls it: artifacts for what is read and written, plain values for the rest."""
+        shown = [given.pop(name) for name in SHOWN] if self.signature.shows else []
+        uris: dict[str, str] = {}
+        for keyword in self.signature.keywords:
+            value = given.get(keyword.name)
+            mark = keyword.mark(Reads) or keyword.mark(Writes)
+            if isinstance(mark, Reads) and mark.named:
+                given[keyword.name] = mark.named(value) if value else ""
+            elif mark and value is not None:
+                given[keyword.name], uris[keyword.name] = Path(value.path), value.uri
+        away = uris if all("://" in each for each in uris.values()) else {}
+        given |= {each.name: away for each in self.signature.keywords if each.mark(Addresses)}
+        value = self._run(domain, given)
+        return _show(cast("Mapping[str, Any]", value), *shown) if shown else value
+
+    def _run(self, domain: str, kwargs: dict[str, Any]) -> R:
+        journal = Journal.current()
+        if journal is None:
+            return self._work(domain, self._prepared(domain, kwargs))
+        _redirect(journal.log(self.name))
+        _end_with_leader()
+        began = time.monotonic()
+        journal.add(Event(step=self.name, state="started", pid=os.getpid()))
+        try:
+            kwargs = self._prepared(domain, kwargs)
+            if self.kept:
+                value, state, key = self._found(self._call(domain, kwargs), journal)
+            else:
+                value, state, key = self._work(domain, kwargs), "finished", ""
+        except BaseException as error:  # whatever it is, the parent is told, and it goes on as it was
+            _fail(journal, self.name, began, error)
+            raise
+        seconds = round(time.monotonic() - began, 3)
+        event = {"step": self.name, "state": state, "seconds": seconds, "key": key, "value": value}
+        journal.add(Event.model_validate(event | ({"note": value} if self.says else {})))
+        return value
+
+    def _work(self, domain: str, kwargs: Mapping[str, Any]) -> R:
+        function: Callable[..., R] = self.function
+        return function(domain, **kwargs)
+
+    def _prepared(self, domain: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if self.prepare is None:
+            return kwargs
+        asked = {name: kwargs[name] for name in inspect.signature(self.prepare).parameters if name in kwargs}
+        return {name: value for name, value in kwargs.items() if name not in asked} | dict(
+            self.prepare(domain, **asked)
+        )
+
+    def _call(self, domain: str, kwargs: Mapping[str, Any]) -> Call:
+        reads, writes = self.signature.reads, self.signature.writes
+        given = {read: Path(kwargs[read]) for read in reads if isinstance(kwargs.get(read), Path)}
+        for read, path in given.items():
+            if not path.exists():
+                raise NotFound(f"{read} of step {self.name} is not there", expected="a file or folder", got=str(path))
+        return Call(
+            step=self.name,
+            domain=domain,
+            parameters={k: v for k, v in kwargs.items() if k not in given and k not in writes},
+            reads=given,
+            writes={write: Path(kwargs[write]) for write in writes},
+        )
+
+    def _found(self, call: Call, journal: Journal) -> tuple[R, str, str]:
+        """What the step returns, whether it was finished or reused, and the key of its result."""
+        settings = Settings.load()
+        store = Cache(folder(settings))
+        code = self.code(call.domain, settings, finder=finder(call.domain, settings))
+        inputs = {name: cache.digest(path) for name, path in call.reads.items()}
+        parameters = {"domain": call.domain, **call.parameters}
+        key = cache.key(call.step, code=code, parameters=parameters, inputs=inputs)
+        waiting = Event(step=call.step, state="waiting", note="another run is at the same step")
+        with store.lock(call.step, key, waiting=lambda: journal.add(waiting)):
+            entry, state = store.find(call.step, key), "reused"
+            if entry is None:
+                state = "finished"
+                entry = store.write(
+                    call.step,
+                    key,
+                    code=code,
+                    parameters=parameters,
+                    inputs=inputs,
+                    names=call.writes,
+                    work=lambda drafts: self._work(call.domain, {**call.parameters, **call.reads, **drafts}),
+                )
+            store.place(entry, call.writes)
+        return entry.value, state, key
 
 
-def _call(name: str, domain: str, kwargs: Mapping[str, Any], reads: tuple[str, ...], writes: tuple[str, ...]) -> Call:
-    given = {read: Path(kwargs[read]) for read in reads if isinstance(kwargs.get(read), Path)}
-    for read, path in given.items():
-        if not path.exists():
-            raise NotFound(f"{read} of step {name} is not there", expected="a file or folder", got=str(path))
-    return Call(
-        step=name,
-        domain=domain,
-        parameters={k: v for k, v in kwargs.items() if k not in given and k not in writes},
-        reads=given,
-        writes={write: Path(kwargs[write]) for write in writes},
-    )
+def step(
+    *, prepare: Callable[..., Mapping[str, Any]] | None = None, kept: bool = True, says: bool = False
+) -> Callable[[Callable[P, R]], Step[P, R]]:
+    """Make a function of a domain's name and keywords a step; the keywords are those of `Step`."""
+    return functools.partial(Step, prepare=prepare, kept=kept, says=says)
 
 
-def _kept(function: Callable[..., R], call: Call, uses: Uses, journal: Journal) -> tuple[R, str, str]:
-    settings = Settings.load()
-    store = Cache(folder(settings))
-    code = uses.digest(call.domain, settings)
-    inputs = {name: cache.digest(path) for name, path in call.reads.items()}
-    parameters = {"domain": call.domain, **call.parameters}
-    key = cache.key(call.step, code=code, parameters=parameters, inputs=inputs)
-    waiting = Event(step=call.step, state="waiting", note="another run is at the same step")
-    with store.lock(call.step, key, waiting=lambda: journal.add(waiting)):
-        entry, state = store.find(call.step, key), "reused"
-        if entry is None:
-            state = "finished"
-            entry = store.write(
-                call.step,
-                key,
-                code=code,
-                parameters=parameters,
-                inputs=inputs,
-                names=call.writes,
-                work=lambda drafts: function(call.domain, **call.parameters, **call.reads, **drafts),
-            )
-        store.place(entry, call.writes)
-    return entry.value, state, key
+def _show(found: Mapping[str, Any], metrics: Any, curves: Any) -> None:
+    """Hand what a step shows to Kubeflow's artifacts for it."""
+    for name, value in found["metrics"].items():
+        metrics.log_metric(name, value)
+    if found["roc"]:
+        curves.log_roc_curve(*found["roc"])
+    if found["confusion"]:
+        curves.log_confusion_matrix(*found["confusion"])
 
 
 def _end_with_leader() -> None:
@@ -229,9 +247,6 @@ def progress(name: str) -> Callable[[int, int, str], None]:
     return functools.partial(journal.progress, name)
 
 
-def all_uses(steps: Mapping[str, Any]) -> Iterator[Uses]:
-    """What the steps among these functions use."""
-    for function in steps.values():
-        uses = getattr(function, "uses", None)
-        if isinstance(uses, Uses):
-            yield uses
+def of(names: Mapping[str, Any]) -> list[Step[Any, Any]]:
+    """The steps among these names, in the order they were made."""
+    return [each for each in names.values() if isinstance(each, Step)]

@@ -7,78 +7,18 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
-from hallmark.training.step import Uses, progress, step
+from hallmark.training.signature import Addresses, Found, Reads, Shows, Writes
+from hallmark.training.step import progress, step
 
 SYNTHETIC = "synthetic"
 UNDATED = "2026-01-01T00:00:00+00:00"
 """The day that synthetic data of a domain without event times is drawn for: always the same."""
-
-_FRAMES = ("numpy", "pandas", "pyarrow")
-_MODELS = ("numpy", "torch", "lightgbm", "scikit-learn", "pillow")
-_COMMON = ("training/step.py", "training/steps.py", "features/*.py", "data/dataset.py")
-_MINE = ("run.py", "chain.py", "process.py", "cache.py", "journal.py", "model_card.py", "store.py", "summary.py")
-_AWAY = ("submit.py", "runs_here.py", "graph.py", "kubeflow.py", "schedule.py", "cron.py", "pods.py")
-_AFTER_FIT = (
-    "evaluate.py",
-    "metrics.py",
-    "plots.py",
-    "gate.py",
-    "export.py",
-    "split.py",
-    "leakage.py",
-    "quantize.py",
-    "precision.py",
-    "race.py",
-)
-
-LOAD = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pillow"))
-VALIDATE = Uses((*_COMMON, "data/*.py"), ("data", "features"), ("data",), (*_FRAMES, "pandera"))
-SPLIT = Uses(
-    (*_COMMON, *(f"training/{it}.py" for it in ("split", "leakage", "metrics"))), ("features",), ("data",), _FRAMES
-)
-TRAIN = Uses(
-    (*_COMMON, "training/*.py", "learners/*.py"),
-    ("features", "model"),
-    ("data",),
-    _MODELS,
-    (*_MINE, *_AWAY, *_AFTER_FIT),
-)
-QUANTIZE = Uses(
-    (*_COMMON, "training/*.py", "learners/*.py", "registry/*.py"),
-    ("features", "model"),
-    ("data", "gate", "serving.precision"),
-    (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript", "sympy"),
-    _MINE,
-)
-EVALUATE = Uses(
-    (*_COMMON, "training/*.py", "learners/*.py"),
-    ("features", "model"),
-    ("data", "gate"),
-    (*_MODELS, "matplotlib", "onnxruntime"),
-    _MINE,
-)
-COMPARE = Uses(
-    (*_COMMON, "training/*.py", "registry/*.py"),
-    ("features", "model"),
-    ("data", "gate"),
-    (*_FRAMES, "onnxruntime"),
-    _MINE,
-)
-GATE = Uses(("training/step.py", "training/steps.py", "training/gate.py"), (), ("gate",))
-EXPORT = Uses(
-    (*_COMMON, "training/*.py", "learners/*.py", "registry/*.py", "drift/*.py", "data/*.py"),
-    ("data", "features", "model", "serving"),
-    ("data", "training", "drift"),
-    (*_MODELS, *_FRAMES, "onnx", "onnxruntime", "onnxscript"),
-    _MINE,
-)
-REGISTER = Uses(())
 
 
 def day(text: str, fallback: str = "") -> str:
@@ -117,9 +57,22 @@ def length(window: str) -> timedelta:
         ) from error
 
 
-@step(uses=LOAD, reads=("source",), writes=("examples",))
-def load(domain: str, *, source: Path | str, as_of: str, window: str, seed: int, shift: str, examples: Path) -> str:
-    """Write the domain's examples to one Parquet file; give the time they are as of."""
+def _dated(domain: str, *, as_of: str, scheduled: str = "") -> dict[str, Any]:
+    return {"as_of": day(as_of, scheduled)}
+
+
+@step(prepare=_dated)
+def load(
+    domain: str,
+    *,
+    source: Annotated[Path | str, Reads(named=origin)],
+    as_of: str,
+    window: str,
+    seed: int,
+    shift: str,
+    examples: Annotated[Path, Writes("Dataset")],
+) -> str:
+    """Write the domain's examples to one Parquet file; give the time they are as of: `as_of`, else when the run was scheduled."""
     from hallmark.data import dataset
     from hallmark.training import source as sources
 
@@ -130,8 +83,14 @@ def load(domain: str, *, source: Path | str, as_of: str, window: str, seed: int,
     return as_of
 
 
-@step(uses=VALIDATE, reads=("examples",), writes=("facts", "summary"))
-def validate(domain: str, *, examples: Path, facts: Path, summary: Path) -> None:
+@step()
+def validate(
+    domain: str,
+    *,
+    examples: Annotated[Path, Reads("Dataset")],
+    facts: Annotated[Path, Writes()],
+    summary: Annotated[Path, Writes("Markdown")],
+) -> None:
     """Check the examples against the domain's contract, and write down what they are; `ContractBroken` stops the run."""
     from hallmark.artifacts.model_card import Facts
     from hallmark.data import contract, dataset
@@ -154,8 +113,17 @@ def validate(domain: str, *, examples: Path, facts: Path, summary: Path) -> None
     _write(summary, f"# {domain}: {found.rows} examples{when}\n\nContract kept. Content {found.digest}\n")
 
 
-@step(uses=SPLIT, reads=("examples",), writes=("training", "validation", "test"))
-def split(domain: str, *, as_of: str, seed: int, examples: Path, training: Path, validation: Path, test: Path) -> None:
+@step()
+def split(
+    domain: str,
+    *,
+    as_of: str,
+    seed: int,
+    examples: Annotated[Path, Reads("Dataset")],
+    training: Annotated[Path, Writes("Dataset")],
+    validation: Annotated[Path, Writes("Dataset")],
+    test: Annotated[Path, Writes("Dataset")],
+) -> None:
     """Part the examples so that the test says what serving will see: by time with final labels, or by entity.
 
     seed: the declared one, from run to run, so that a champion is never tested on an entity it was trained on.
@@ -170,21 +138,16 @@ def split(domain: str, *, as_of: str, seed: int, examples: Path, training: Path,
     dataset.write(parts.test, test)
 
 
-def elsewhere(**addresses: str) -> dict[str, str]:
-    """Where artifacts lie for other machines, by name; empty where all of it is on this one."""
-    return addresses if all("://" in each for each in addresses.values()) else {}
-
-
-@step(uses=TRAIN, reads=("training", "validation"), writes=("trained",))
+@step()
 def train(
     domain: str,
     *,
     seed: int,
     options: dict[str, Any],
-    training: Path,
-    validation: Path,
-    trained: Path,
-    addresses: dict[str, str] | None = None,
+    training: Annotated[Path, Reads("Dataset")],
+    validation: Annotated[Path, Reads("Dataset")],
+    trained: Annotated[Path, Writes("Model")],
+    addresses: Annotated[dict[str, str] | None, Addresses()] = None,
 ) -> None:
     """Fit the domain's model and keep it in its own form, weights only.
 
@@ -204,7 +167,7 @@ def train(
             validation=validation,
             trained=trained,
             addresses=addresses,
-            code=TRAIN.digest(domain, Settings.load()),
+            code=train.code(domain, Settings.load()),
         )
         return
     model = spec(domains.load(domain))
@@ -240,25 +203,19 @@ def _champion(domain: str) -> dict[str, Any]:
     return {"champion": champion.fetch(), "champion_version": champion.version}
 
 
-@step(
-    uses=QUANTIZE,
-    reads=("trained", "training", "test", "champion"),
-    writes=("candidate", "precision", "summary"),
-    prepare=_champion,
-    says=True,
-)
+@step(prepare=_champion, says=True)
 def quantize(
     domain: str,
     *,
     seed: int,
-    trained: Path,
-    training: Path,
-    test: Path,
-    candidate: Path,
-    precision: Path,
-    summary: Path,
-    champion: Path | None = None,
-    champion_version: int | None = None,
+    trained: Annotated[Path, Reads("Model")],
+    training: Annotated[Path, Reads("Dataset")],
+    test: Annotated[Path, Reads("Dataset")],
+    candidate: Annotated[Path, Writes("Model")],
+    precision: Annotated[Path, Writes()],
+    summary: Annotated[Path, Writes("Markdown")],
+    champion: Annotated[Path | None, Reads("Model"), Found()] = None,
+    champion_version: Annotated[int | None, Found()] = None,
 ) -> str:
     """Give the trained model an int8 form where the gate allows it and it is faster; say which ships, in a line.
 
@@ -282,8 +239,16 @@ def quantize(
     return found.line
 
 
-@step(uses=EVALUATE, reads=("trained", "test"), writes=("evaluation", "plots", "slices"))
-def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots: Path, slices: Path) -> dict[str, Any]:
+@step()
+def evaluate(
+    domain: str,
+    *,
+    trained: Annotated[Path, Reads("Model")],
+    test: Annotated[Path, Reads("Dataset")],
+    evaluation: Annotated[Path, Writes()],
+    plots: Annotated[Path, Writes("HTML")],
+    slices: Annotated[Path, Writes("Markdown")],
+) -> Annotated[dict[str, Any], Shows()]:
     """Score the test examples with what is to ship; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
     from hallmark.data import dataset
     from hallmark.learners.model import examples
@@ -309,16 +274,16 @@ def evaluate(domain: str, *, trained: Path, test: Path, evaluation: Path, plots:
     return shown
 
 
-@step(uses=COMPARE, reads=("evaluation", "test", "champion"), writes=("decision", "summary"), prepare=_champion)
+@step(prepare=_champion)
 def compare(
     domain: str,
     *,
-    evaluation: Path,
-    test: Path,
-    decision: Path,
-    summary: Path,
-    champion: Path | None = None,
-    champion_version: int | None = None,
+    evaluation: Annotated[Path, Reads()],
+    test: Annotated[Path, Reads("Dataset")],
+    decision: Annotated[Path, Writes()],
+    summary: Annotated[Path, Writes("Markdown")],
+    champion: Annotated[Path | None, Reads("Model"), Found()] = None,
+    champion_version: Annotated[int | None, Found()] = None,
 ) -> None:
     """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
     from hallmark.artifacts.evaluation import Evaluation
@@ -345,23 +310,26 @@ def compare(
     _write(summary, f"# {domain}: {verdict}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
 
 
-@step(uses=GATE, reads=("decision",))
-def gate(domain: str, *, decision: Path) -> bool:
-    """Whether the candidate passed: the one thing that the graph branches on."""
+@step()
+def gate(domain: str, *, decision: Annotated[Path, Reads()]) -> bool:
+    """The one thing that the graph branches on: true where the candidate passed.
+
+    `dsl.If` on a named output is skipped silently, and the run says it succeeded; so this has one output and it has no name.
+    """
     from hallmark.artifacts.model_card import Judgement
 
     return Judgement.model_validate_json(decision.read_bytes()).decision.passed
 
 
-@step(uses=EXPORT, reads=("trained", "test", "source"), writes=("model", "parity"))
+@step()
 def export(
     domain: str,
     *,
-    trained: Path,
-    test: Path,
-    model: Path,
-    parity: Path,
-    source: Path | str = "",
+    trained: Annotated[Path, Reads("Model")],
+    test: Annotated[Path, Reads("Dataset")],
+    model: Annotated[Path, Writes("Model")],
+    parity: Annotated[Path, Writes()],
+    source: Annotated[Path | str, Reads(named=origin)] = "",
     as_of: str = "",
     seed: int = 0,
 ) -> str:
@@ -409,22 +377,22 @@ def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
     return found
 
 
-@step(uses=REGISTER, kept=False)
+@step(kept=False)
 def register(
     domain: str,
     *,
-    origin: str,
+    source: str,
     as_of: str,
     seed: int,
     shift: str,
     options: dict[str, Any],
-    model: Path,
-    parity: Path,
-    facts: Path,
-    evaluation: Path,
-    decision: Path,
-    plots: Path,
-    precision: Path | None = None,
+    model: Annotated[Path, Reads("Model")],
+    parity: Annotated[Path, Reads()],
+    facts: Annotated[Path, Reads()],
+    evaluation: Annotated[Path, Reads()],
+    decision: Annotated[Path, Reads()],
+    plots: Annotated[Path, Reads("HTML")],
+    precision: Annotated[Path | None, Reads()] = None,
     correlation: str = "",
 ) -> int:
     """Register the model with its model card, once by digest, as challenger; give its version."""
@@ -437,7 +405,7 @@ def register(
     found = model_cards.issue(
         domain,
         model,
-        origin=origin,
+        origin=Path(source).name,
         as_of=as_of,
         seed=seed,
         shift=shift,

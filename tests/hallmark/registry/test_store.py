@@ -253,6 +253,26 @@ def test_a_model_card_knows_its_commit_and_whether_files_differ(tmp_path: Path) 
     assert model_cards.checkout(tmp_path).dirty
 
 
+def test_only_the_registrys_own_database_is_hurried(settings: Settings) -> None:
+    from sqlalchemy import create_engine, event, text
+    from sqlalchemy.engine import Engine
+
+    from hallmark.registry.store import PATIENCE, _impatient
+
+    client = Registry(settings)._client()
+    assert not event.contains(Engine, "before_cursor_execute", _impatient)
+    patience = []
+    for engine in (
+        client._tracking_client.store.engine,
+        client._get_registry_client().store.engine,
+        create_engine("sqlite://"),
+    ):
+        with engine.connect() as link:
+            link.execute(text("PRAGMA busy_timeout = 20000;"))
+            patience.append(link.execute(text("PRAGMA busy_timeout")).scalar())
+    assert patience == [PATIENCE * 1000, PATIENCE * 1000, 20000]
+
+
 def test_a_glance_says_what_mlflow_says(settings: Settings, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(settings)
     registry.register(*make("one"))

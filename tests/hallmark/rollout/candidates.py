@@ -69,7 +69,7 @@ def train(at: Path) -> int:
     made = {"model": at / "model", "parity": at / "parity"}
     steps.export(NAME, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
     papers = {**judged, **decided, **made, "facts": at / "facts"}
-    given = {"origin": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
+    given = {"source": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
     return steps.register(NAME, **given, **papers)  # type: ignore[arg-type]
 
 

@@ -167,7 +167,12 @@ def test_pruning_drops_what_nobody_asked_for(tmp_path: Path) -> None:
     write(store, key="new")
     long_ago = time.time() - 40 * 86400
     os.utime(store.folder("step", "old") / "entry.json", (long_ago, long_ago))
+    (tmp_path / cache.CODE).mkdir()
+    for name in ("old", "new"):
+        (tmp_path / cache.CODE / name).write_text("{}")
+    os.utime(tmp_path / cache.CODE / "old", (long_ago, long_ago))
     store.prune(days=30)
+    assert [path.name for path in (tmp_path / cache.CODE).iterdir()] == ["new"]
     assert store.find("step", "old") is None
     assert store.find("step", "new") is not None
 

@@ -1,0 +1,15 @@
+"""The components of every domain's training, one a step."""
+
+from components.factory import component
+from hallmark.training import steps
+
+load = component(steps.load)
+validate = component(steps.validate)
+split = component(steps.split)
+train = component(steps.train)
+quantize = component(steps.quantize)
+evaluate = component(steps.evaluate)
+compare = component(steps.compare)
+gate = component(steps.gate)
+export = component(steps.export)
+register = component(steps.register)

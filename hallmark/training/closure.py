@@ -1,0 +1,291 @@
+"""What decides a step's result besides its inputs, found from the step's function: code, libraries and parts of the declaration.
+
+A statement at the top of a file counts if it runs when the file is imported; a definition, if something that counts names it.
+So a step's key follows each line that the step can run, in the library and in the domain's own folder, and no other.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
+from hallmark.errors import DeclarationError
+from hallmark.files import digest_file
+from hallmark.settings import Settings
+from hallmark.training import declared, libraries, statements
+from hallmark.training.statement import Module, Reference, Statement
+
+_OWN = __name__.partition(".")[0]
+_DOMAINS = "domains"
+Symbol: TypeAlias = tuple[str, str]
+"""A module, and a name at its top."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def courier(function: F) -> F:
+    """Mark a function that has a step's work done elsewhere, and brings its result.
+
+    Its lines count for the step's key. What it asks of domain.yaml (processors, a limit of time) says where and how long the
+    work runs, and counts for none.
+    """
+    return function
+
+
+COURIER: Symbol = (courier.__module__, courier.__qualname__)
+
+
+@dataclass
+class Closure:
+    """All that a step can run and read, for one domain.
+
+    modules:   all that are imported.
+    counted:   the statements, by module and place in it.
+    files:     digests of whole files that code finds by a module's `__file__`.
+    imports:   top-level names of what is imported from other distributions.
+    declared:  keys of domain.yaml, such as data or serving.precision.
+    """
+
+    modules: dict[str, Module] = field(default_factory=dict)
+    counted: dict[str, set[int]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    imports: set[str] = field(default_factory=set)
+    declared: set[str] = field(default_factory=set)
+
+    def statements(self) -> Iterator[tuple[str, Statement]]:
+        """What counts, with the module that it is in, in order."""
+        for name in sorted(self.counted):
+            yield from ((name, self.modules[name].statements[index]) for index in sorted(self.counted[name]))
+
+    def digest(self, domain: Domain, kept: Path | None = None) -> str:
+        """One digest of all of it."""
+        code = [(name, statement.digest) for name, statement in self.statements()]
+        versions = {"python": platform.python_version(), **libraries.installed(kept).behind(self.imports)}
+        said = {key: declared.value(domain, key) for key in sorted(self.declared)}
+        told = json.dumps([code, sorted(self.files.items()), versions, said], sort_keys=True, default=str)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+class Finder:
+    """Finds closures for one domain; what it has read of a file serves all of them, and later processes from `kept`."""
+
+    def __init__(
+        self, domain: str, settings: Settings, *, kept: Path | None = None, library: Path | None = None
+    ) -> None:
+        self.domain, self.settings, self.kept = domain, settings, kept
+        self.library = library or Path(__file__).parents[2]
+        self._modules: dict[str, Module | None] = {}
+        self._paths: dict[str, Path | None] = {}
+
+    @functools.cached_property
+    def declared(self) -> Domain:
+        """What domain.yaml says now."""
+        return domains.load(self.domain, self.settings)
+
+    def find(self, function: Callable[..., Any], *, decorator: Callable[..., Any]) -> Closure:
+        """The closure of a function that `decorator` made a step; the decorator's own arguments are no part of it."""
+        marked = (decorator.__module__, decorator.__qualname__)
+        return self.reach(function.__module__, function.__qualname__, decorator=marked)
+
+    def reach(self, module: str, name: str, *, decorator: Symbol | None = None) -> Closure:
+        """The closure of the name at the top of a module."""
+        return _Search(self, decorator).run(module, name)
+
+    def module(self, name: str) -> Module | None:
+        """The project's own module `name`, taken apart; none where the name is not one, or a folder without code of its own."""
+        if name not in self._modules:
+            path = self.path(name)
+            read = path.read_bytes() if path and path.is_file() else None
+            self._modules[name] = None if path is None or read is None else self._read(path, read, name)
+        return self._modules[name]
+
+    def _read(self, path: Path, source: bytes, name: str) -> Module:
+        try:
+            return statements.read(source, name, package=path.name == "__init__.py", kept=self.kept)
+        except (SyntaxError, ValueError) as error:
+            raise DeclarationError(
+                f"{path} is not Python", expected="a file that can be imported", got=str(error), fix="mend that file"
+            ) from error
+
+    def path(self, name: str) -> Path | None:
+        """The file or folder of the project's own module `name`: of the library, or of the checkout that holds the domains."""
+        if name not in self._paths:
+            parent = name.rpartition(".")[0]
+            known = not parent or self.path(parent) is not None
+            self._paths[name] = self._found(*name.split(".")) if known else None
+        return self._paths[name]
+
+    def _found(self, top: str, *rest: str) -> Path | None:
+        for place in [self.library] if top == _OWN else [self.settings.root, self.library]:
+            if top != _OWN and place.name in ("site-packages", "dist-packages"):
+                continue
+            base = place.joinpath(top, *rest)
+            for path in (base / "__init__.py", base.with_name(f"{base.name}.py")):
+                if path.is_file():
+                    return path
+            if base.is_dir():
+                return base
+        return None
+
+
+class _Search:
+    """One walk from a step's function. A name is followed as a module, and the chain of names and attributes in it."""
+
+    def __init__(self, finder: Finder, decorator: Symbol | None) -> None:
+        self.finder, self.decorator = finder, decorator
+        self.found = Closure()
+        self._imported: set[str] = set()
+        self._named: set[tuple[str, tuple[str, ...]]] = set()
+        self._carried: list[tuple[str, int]] = []
+
+    def run(self, module: str, name: str) -> Closure:
+        """What the function `name` of `module` can run; couriers come last, when the keys of domain.yaml have been told."""
+        self._follow(module, (name,))
+        self.found.declared = declared.asked(self.found.statements())
+        for at in self._carried:
+            self._count(*at, carried=True)
+        return self.found
+
+    def _import(self, name: str) -> None:
+        """Count what runs when the module `name` is imported, its packages first."""
+        if name in self._imported:
+            return
+        self._imported.add(name)
+        if parent := name.rpartition(".")[0]:
+            self._import(parent)
+        top = name.partition(".")[0]
+        if self.finder.path(name) is None:
+            self.found.imports |= {top} - sys.stdlib_module_names
+            return
+        module = self.finder.module(name)
+        if module is not None:
+            self.found.modules[name] = module
+            self.found.counted.setdefault(name, set())
+        for index, statement in enumerate(module.statements if module else ()):
+            if statement.kind == "run" or self._registers(name, statement):
+                self._count(name, index)
+
+    def _registers(self, module: str, statement: Statement) -> bool:
+        """Whether a decorator of the project's own may keep what it decorates, for others to find without naming it."""
+        found = [self._at(module, each.callee) for each in statement.decorators]
+        return any(at and at not in (self.decorator, COURIER) and self.finder.path(at[0]) for at in found)
+
+    def _at(self, module: str, reference: Reference) -> Symbol | None:
+        """Module and name of what a reference of `module` means; none where it is no name at the top of a module."""
+        name, chain = reference.module, reference.chain
+        if not name:
+            bound = [each for _, each in self._binding(module, chain[0])] if chain else []
+            imported = next((each.imported[chain[0]] for each in bound if chain[0] in each.imported), None)
+            if imported is None:
+                return (module, chain[0]) if bound else None
+            name, chain = imported.module, (*imported.chain, *chain[1:])
+        while chain and self.finder.path(f"{name}.{chain[0]}"):
+            name, chain = f"{name}.{chain[0]}", chain[1:]
+        return (name, chain[0]) if chain else None
+
+    def _count(self, module: str, index: int, *, carried: bool = False) -> None:
+        known, counted = self.found.modules[module], self.found.counted[module]
+        if index in counted:
+            return
+        statement = known.statements[index]
+        decorators = [(each, self._at(module, each.callee)) for each in statement.decorators]
+        if not carried and any(at == COURIER for _, at in decorators):
+            self._carried.append((module, index))
+            return
+        counted.add(index)
+        for imported, name in statement.runs:
+            self._import(imported)
+            inner = f"{imported}.{name}"
+            if name and self.finder.path(imported) and not self._binding(imported, name) and self.finder.path(inner):
+                self._import(inner)
+        references = list(statement.references)
+        for decorator, at in decorators:
+            references += [decorator.callee, *decorator.references] if at is None or at != self.decorator else []
+        for reference in references:
+            self._follow(reference.module, reference.chain, within=module, words=statement.words)
+        for part in statement.parts:
+            if self._at(module, part.callee) == (domains.module.__module__, domains.module.__qualname__):
+                for name in [part.part] if part.part else self._parts():
+                    self._follow(f"{_DOMAINS}.{self.finder.domain}.{name}", part.chain, words=statement.words)
+        for word in statement.words:  # python -m hallmark.training.distributed_worker
+            if word.partition(".")[0] in (_OWN, _DOMAINS) and self.finder.module(word):
+                self._whole(word)
+
+    def _follow(self, name: str, chain: tuple[str, ...], *, within: str = "", words: tuple[str, ...] = ()) -> None:
+        """Count one name of a module, or all of a module that is handed on as a whole.
+
+        within: the module that says it, where `name` is empty. words: what the same statement says besides.
+        """
+        if not name:
+            if chain[0] == "__file__":
+                self._beside(within, words)
+            else:
+                self._name(within, chain)
+            return
+        self._import(name)
+        if self.finder.path(name) is None:
+            return
+        if not chain:
+            self._whole(name)
+        elif chain[0] == "__file__":
+            self._beside(name, words)
+        elif self._binding(name, chain[0]):
+            self._name(name, chain)
+        elif self.finder.path(f"{name}.{chain[0]}"):
+            self._follow(f"{name}.{chain[0]}", chain[1:], words=words)
+        elif self._binding(name, "__getattr__"):
+            self._whole(name)
+        else:
+            self._name(name, chain)
+
+    def _binding(self, module: str, name: str) -> list[tuple[int, Statement]]:
+        """The statements of a module that bind a name, with their places."""
+        known = self.finder.module(module)
+        return [(index, known.statements[index]) for index in known.binding.get(name, ())] if known else []
+
+    def _name(self, module: str, chain: tuple[str, ...]) -> None:
+        """Count what binds a name of a module, and follow it to where it was imported from; else to whatever gave all its names."""
+        if (module, chain) in self._named:
+            return
+        self._named.add((module, chain))
+        bound = self._binding(module, chain[0])
+        for _, statement in [] if bound else self._binding(module, "*"):
+            self._follow(statement.imported["*"].module, chain)
+        for index, statement in bound:
+            self._count(module, index)
+            imported = statement.imported.get(chain[0])
+            if imported is not None and (imported.module, *imported.chain) != (module, chain[0]):
+                self._follow(imported.module, (*imported.chain, *chain[1:]))
+
+    def _whole(self, module: str) -> None:
+        """Count every statement: somebody who has the module may ask it for any name."""
+        self._import(module)
+        known = self.finder.module(module)
+        for index, statement in enumerate(known.statements if known else ()):
+            self._count(module, index)
+            for reference in statement.imported.values():
+                if reference.chain == ("*",):
+                    self._whole(reference.module)
+
+    def _beside(self, module: str, words: tuple[str, ...]) -> None:
+        """Count files to the byte where code asks where a module lies, to read or copy it: those it names, else the whole folder."""
+        path = self.finder.path(module)
+        if path is None:
+            return
+        folder = path.parent
+        named = [file for word in words if (file := folder / word).is_file()]
+        for file in [path, *named] if named else sorted(folder.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                self.found.files[f"{module}: {file.relative_to(folder).as_posix()}"] = digest_file(file)
+
+    def _parts(self) -> list[str]:
+        return sorted(path.stem for path in (self.finder.settings.domains / self.finder.domain).glob("*.py"))

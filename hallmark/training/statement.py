@@ -1,0 +1,77 @@
+"""What is known of a Python file's statements: what each binds, and what it refers to, imports and reads."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Plain data that can be kept on disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reference(Record):
+    """A name with the attributes that follow it: of `module`, or of the file that says it where that is empty."""
+
+    module: str = ""
+    chain: tuple[str, ...] = ()
+
+
+class Part(Record):
+    """A domain's own module, as `domains.module(name, part)` gives it, and the attributes that follow; empty `part`: any."""
+
+    callee: Reference
+    part: str
+    chain: tuple[str, ...] = ()
+
+
+class Decorator(Record):
+    """The function that decorates a definition, and what its arguments refer to."""
+
+    callee: Reference
+    references: tuple[Reference, ...]
+
+
+class Statement(Record):
+    """One statement at the top of a file, with all that is inside.
+
+    kind:       a definition counts where its name is used; all else runs when the file is imported.
+    first, last: its lines, from 1.
+    names:      what it binds; imported: those of them that are imported.
+    runs:       what it imports, as (module, name) pairs; the name is empty for a whole module.
+    attributes: `a` or `a.b`, of anything.
+    words:      constants that look like a module's name.
+    """
+
+    kind: Literal["definition", "run"]
+    first: int
+    last: int
+    digest: str
+    names: tuple[str, ...]
+    imported: dict[str, Reference]
+    references: tuple[Reference, ...]
+    parts: tuple[Part, ...]
+    runs: tuple[tuple[str, str], ...]
+    attributes: tuple[str, ...]
+    words: tuple[str, ...]
+    decorators: tuple[Decorator, ...]
+
+
+class Module(Record):
+    """The statements of one file, in order; type checkers' imports, docstrings and comments between statements left out."""
+
+    name: str
+    statements: tuple[Statement, ...]
+
+    @functools.cached_property
+    def binding(self) -> dict[str, list[int]]:
+        """Indices of the statements that bind a name."""
+        found: dict[str, list[int]] = {}
+        for index, statement in enumerate(self.statements):
+            for name in statement.names:
+                found.setdefault(name, []).append(index)
+        return found
