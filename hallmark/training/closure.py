@@ -160,16 +160,16 @@ class _Search:
         if name in self._imported:
             return
         self._imported.add(name)
+        module = self.finder.module(name)
+        if module is not None:  # known before its package is looked at, which may import it in turn
+            self.found.modules[name] = module
+            self.found.counted.setdefault(name, set())
         if parent := name.rpartition(".")[0]:
             self._import(parent)
         top = name.partition(".")[0]
         if self.finder.path(name) is None:
             self.found.imports |= {top} - sys.stdlib_module_names
             return
-        module = self.finder.module(name)
-        if module is not None:
-            self.found.modules[name] = module
-            self.found.counted.setdefault(name, set())
         for index, statement in enumerate(module.statements if module else ()):
             if statement.kind == "run" or self._registers(name, statement):
                 self._count(name, index)

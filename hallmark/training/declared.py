@@ -22,10 +22,10 @@ def asked(found: Iterable[tuple[str, Statement]]) -> set[str]:
         for name, each in vars(Domain).items()
         if isinstance(each, property) and isinstance(each.fget, types.FunctionType)
     }
-    declaring = {Domain.__module__, *(each.__module__ for each in sections.values() if each)}
+    declaring = Domain.__module__.rpartition(".")[0]  # which checks every key, and for whoever reads any
     keys: set[str] = set()
     for module, statement in found:
-        for attribute in statement.attributes if module not in declaring else ():
+        for attribute in statement.attributes if not module.startswith(declaring) else ():
             name, _, after = attribute.partition(".")
             section = sections.get(name)
             if section is not None and after in section.model_fields:
