@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests import skips
 
 if TYPE_CHECKING:
     from tests.hallmark.rollout.candidates import Trained
@@ -32,10 +36,26 @@ FIRST = (
 """The files of half a minute and more, those that wait beside those that compute: a worker takes a file whole, so none comes last."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests find the programs that were installed beside Python, whether or not its folder is on the PATH; watch skips in CI."""
+    beside = str(Path(sys.executable).parent)
+    if beside not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = f"{beside}{os.pathsep}{os.environ['PATH']}"
+    skips.configure(config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files by `FIRST`, the others after them as they were; within a file nothing moves."""
     places = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of a run that asks for one mark first, such as `-m "serial and …"`, only the files that have it: importing all takes 15 s."""
+    wanted = re.match(r"(serial|slow)\b(?! or)", config.option.markexpr)
+    if wanted is None or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
+        return None
+    return f"mark.{wanted[1]}" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

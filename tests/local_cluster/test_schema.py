@@ -1,9 +1,7 @@
-"""Our compact schemas: against KServe's own where they are at hand, and on what we render."""
+"""Our compact schemas: against KServe's own, and on what we render."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ from hypothesis import strategies as st
 from local_cluster import protobuf
 from local_cluster import schema as schemas
 from local_cluster.resources import INFERENCE_SERVICES, SERVING_RUNTIMES
+from tests import strict
 
 ROOT = Path(__file__).parents[2]
-STRICT = Path(os.environ.get("HALLMARK_DATA") or ROOT.parent / "shared") / "schemas" / "serving.kserve.io"
 
 
 def differences(ours: Any, theirs: Any, at: str) -> list[str]:
@@ -37,16 +35,11 @@ def differences(ours: Any, theirs: Any, at: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("resource", "file"),
-    [
-        (INFERENCE_SERVICES, "inferenceservice_v1beta1.json"),
-        (SERVING_RUNTIMES, "clusterservingruntime_v1alpha1.json"),
-    ],
+    ("resource", "kind", "version"),
+    [(INFERENCE_SERVICES, "InferenceService", "v1beta1"), (SERVING_RUNTIMES, "ClusterServingRuntime", "v1alpha1")],
 )
-def test_our_fields_are_kserves_fields(resource: Any, file: str) -> None:
-    if not (STRICT / file).is_file():
-        pytest.skip("../shared/schemas is not here")
-    theirs = json.loads((STRICT / file).read_text())["properties"]["spec"]
+def test_our_fields_are_kserves_fields(resource: Any, kind: str, version: str) -> None:
+    theirs = strict.schema("serving.kserve.io", kind, version)["properties"]["spec"]
     assert differences(schemas.step(schemas.of(resource), "spec"), theirs, "spec") == []
 
 

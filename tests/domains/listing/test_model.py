@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -209,16 +208,13 @@ def test_weights_that_are_not_this_model_are_refused(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_seconds_on_real_photos_beat_the_largest_class_on_people_never_seen() -> None:
-    folder = Path(os.environ.get("HALLMARK_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "clothing"
-    if not (folder / "images.csv").is_file():
-        pytest.skip("no real photos: ../shared/data/clothing is not there and HALLMARK_DATA names no folder with them")
-    with (folder / "images.csv").open(encoding="utf-8") as stream:
+def test_seconds_on_real_photos_beat_the_largest_class_on_people_never_seen(clothing: Path) -> None:
+    with (clothing / "images.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     rows = rows[::2]
     held = np.array([hashlib.sha256(row["sender_id"].encode()).digest()[0] < 52 for row in rows])
     labels = np.array([model.LABELS.index(row["label"]) for row in rows], dtype=np.int64)
-    photos = np.array([(folder / "images" / f"{row['image']}.jpg").read_bytes() for row in rows], dtype=object)
+    photos = np.array([(clothing / "images" / f"{row['image']}.jpg").read_bytes() for row in rows], dtype=object)
     inputs = features.encode({"image": photos})
     train, test = (Examples(inputs=inputs[part], labels=labels[part]) for part in (~held, held))
     fitted = model.fit(train, test, seed=7, quick=True)

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.drift.verdict import judge
-
-pd = pytest.importorskip("pandas")
-pytest.importorskip("evidently")
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,7 +17,6 @@ from hallmark.drift import profile, statistics
 @pytest.fixture(scope="module")
 def evidently_index() -> Callable[..., float]:
     """Evidently's own index of two series."""
-    pytest.importorskip("pandas")
     with warnings.catch_warnings():
         # What Evidently imports (litestar, an old numpy name) warns while it loads.
         warnings.simplefilter("ignore")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import subprocess
 from functools import lru_cache
@@ -19,6 +18,7 @@ from hallmark.lint.objects import Options
 from hallmark.lint.rules import Finding
 from hallmark.render import files, inferenceservice
 from hallmark.settings import Settings
+from tests.graphs import compile_to
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
@@ -69,8 +69,6 @@ def test_what_a_cluster_is_given_breaks_no_rule(folder: Path) -> None:
 @pytest.mark.parametrize("mode", ["Knative", "Standard"])
 @pytest.mark.parametrize("percent", [None, 0, 25], ids=["at rest", "shadow", "canary"])
 def test_every_domain_as_it_is_rendered_breaks_no_rule(mode: str, percent: int | None) -> None:
-    if "mode" not in inspect.signature(inferenceservice.inferenceservice).parameters:
-        pytest.skip("the renderer knows one mode")
     # Where a cluster runs Standard mode, its patch of KServe's configuration switches the Gateway API on.
     options = Options(gateway_api=mode == "Standard")
     rolled = Release(stable=STABLE, candidate=CANDIDATE if percent is not None else None, percent=percent)
@@ -86,9 +84,6 @@ def test_every_domain_as_it_is_rendered_breaks_no_rule(mode: str, percent: int |
 
 @pytest.mark.parametrize("name", ["fraud", "authentication"])
 def test_a_compiled_pipeline_breaks_no_rule(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("kfp")
-    from pipelines.training import compile_to
-
     path = tmp_path / f"{name}.yaml"
     compile_to(path, name, settings=SETTINGS)
     report = judge.lint([path], root=None)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -19,9 +16,9 @@ from hallmark.errors import DeclarationError
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
+from tests import strict
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = ROOT.parent / "shared" / "schemas"
 STABLE = Target(version=1, storageUri="pvc://models/fraud/one", digest="sha256:" + "1" * 64)
 CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64)
 
@@ -36,20 +33,6 @@ def settings(tmp_path: Path) -> Settings:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     return Settings.load({"HALLMARK_ROOT": str(tmp_path)})
-
-
-@functools.cache
-def validator(group: str, name: str) -> Any:
-    """A validator that is made once: the schema is megabytes, and checking the schema itself takes seconds."""
-    found = schema(group, name)
-    return jsonschema.validators.validator_for(found)(found)
-
-
-def schema(group: str, name: str) -> dict[str, Any]:
-    path = SCHEMAS / group / f"{name}.json"
-    if not path.is_file():
-        pytest.skip("the strict schemas of ../shared/schemas are not here")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_the_generated_files_of_this_checkout_are_fresh() -> None:
@@ -126,12 +109,12 @@ def test_rendered_objects_keep_kserves_strict_schema(name: str, release: Release
     domain = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
     config, service = yaml.safe_load_all(manifest(inferenceservice.objects(domain, release), source="a test"))
     assert config["kind"] == "ConfigMap" and json.loads(config["data"]["drift.json"])
-    validator("serving.kserve.io", "inferenceservice_v1beta1").validate(service)
+    strict.validator("serving.kserve.io", "InferenceService", "v1beta1").validate(service)
 
 
 def test_the_runtime_keeps_kserves_strict_schema(settings: Settings) -> None:
     (runtime,) = files.runtime(settings)
-    validator("serving.kserve.io", "clusterservingruntime_v1alpha1").validate(runtime)
+    strict.validator("serving.kserve.io", "ClusterServingRuntime", "v1alpha1").validate(runtime)
     assert runtime["metadata"]["name"] == inferenceservice.RUNTIME
     with_ports = [container["name"] for container in runtime["spec"]["containers"] if "ports" in container]
     assert with_ports == ["kserve-container"], "in Knative mode exactly one container declares ports"

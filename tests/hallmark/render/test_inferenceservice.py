@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -21,9 +19,9 @@ from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.inferenceservice import Mode
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
+from tests import strict
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = ROOT.parent / "shared" / "schemas"
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(ROOT / "inference_services")})
 NAMES = domains.names(SETTINGS)
 STABLE = Target(version=1, storageUri="s3://bucket/fraud/one", digest="sha256:" + "1" * 64)
@@ -33,15 +31,6 @@ RELEASES = {
     **{f"{n}%": Release(stable=STABLE, candidate=CANDIDATE, percent=n) for n in (0, 10, 100)},
 }
 MODES: tuple[Mode, ...] = ("Knative", "Standard")
-
-
-@functools.cache
-def validator(group: str, name: str) -> Any:
-    path = SCHEMAS / group / f"{name}.json"
-    if not path.is_file():
-        pytest.skip("the strict schemas of ../shared/schemas are not here")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return jsonschema.validators.validator_for(found)(found)
 
 
 @functools.cache
@@ -65,7 +54,7 @@ def test_the_seven_domains_are_declared() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_service_keeps_kserves_schema_and_rules(name: str, release: str, mode: Mode) -> None:
     service = rendered(name, release, mode)
-    validator("serving.kserve.io", "inferenceservice_v1beta1").validate(service)
+    strict.validator("serving.kserve.io", "InferenceService", "v1beta1").validate(service)
     refused(service, mode)
     # A pod's fields are plain JSON to the CRD's schema where it is lax; core's own schema is not.
     pod(service["spec"]["predictor"], mode)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -20,6 +19,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.render import alerts, monitoring, rules, slo
 from hallmark.settings import Settings
+from tests import strict
 from tests.hallmark.render import promql
 from tests.hallmark.render.prometheus import alerts_of, declared, groups_of, needs_promtool
 from tests.hallmark.render.test_monitoring_names import of_dashboard
@@ -27,7 +27,6 @@ from tests.hallmark.render.test_monitoring_names import of_dashboard
 SETTINGS = Settings.load()
 ROOT = SETTINGS.root
 EVERY = tuple(declared(name) for name in domains.names(SETTINGS))
-SCHEMA = ROOT.parent / "shared" / "schemas" / "monitoring.coreos.com" / "prometheusrule_v1.json"
 OBJECTS = {domain.name: monitoring.objects(domain) for domain in EVERY} | {"platform": monitoring.of_platform()}
 Json = dict[str, Any]
 
@@ -40,13 +39,10 @@ def dashboard(name: str) -> Json:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_rules_keep_the_operators_schema_to_the_letter(name: str) -> None:
-    if not SCHEMA.exists():
-        pytest.skip(f"{SCHEMA.name} is not here (../shared)")
-    # Not `validate`: one of the schema's patterns is Go's and not Python's, on a field that we do not write.
-    strict = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    validator = strict.validator("monitoring.coreos.com", "PrometheusRule", "v1")
     for each in OBJECTS[name]:
         if each["kind"] == "PrometheusRule":
-            strict.validate(json.loads(json.dumps(each)))
+            validator.validate(json.loads(json.dumps(each)))
             grouped = [group["name"] for group in each["spec"]["groups"]]
             assert len(grouped) == len(set(grouped))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from hallmark.render import istio
 from hallmark.rollout.evidence import Counts
 from hallmark.rollout.meter import NAMES, Meter, Variants, counts
 from hallmark.rollout.prometheus import Prometheus
-from hallmark.rollout.samples import Sample
+from hallmark.rollout.samples import Sample, parse
 from inference_services.runtime.metrics import Metrics
 from tests.hallmark.render.prometheus import declared
 from tests.hallmark.rollout.test_prometheus import _ready as is_ready
@@ -104,9 +105,12 @@ class Mesh:
         return PlainTextResponse(proxy.text() if proxy else "", status_code=200 if proxy else 503)
 
     def read(self, *, requests: int) -> list[Sample]:
-        """All samples, once Prometheus has as many requests as were served."""
+        """All samples, once Prometheus has as many requests as were served, and what the model server says of them."""
         source = Prometheus.at(self.url, fresh=2.0)
         found: list[Sample] = []
+        said: dict[str, float] = defaultdict(float)
+        for sample in parse(self.model.render().decode(), NAMES):
+            said[sample.name] += sample.value
 
         def settled() -> bool:
             found[:] = source.read("fraud", NAMES)
@@ -116,7 +120,9 @@ class Mesh:
                 for sample in found
                 if sample.name == "envoy_hallmark_milliseconds_bucket" and sample.labels["le"] in ("+Inf",)
             )
-            return total == timed == requests
+            return total == timed == requests and all(
+                sum(sample.value for sample in found if sample.name == name) == value for name, value in said.items()
+            )
 
         eventually(settled, seconds=20)
         return found

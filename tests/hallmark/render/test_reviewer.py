@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 
@@ -13,6 +11,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.serving import Replicas
 from hallmark.render import reviewer
 from hallmark.settings import Settings
+from tests import strict
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(ROOT / "inference_services")})
@@ -27,11 +26,7 @@ def test_authentication_and_listing_have_a_reviewer_and_nobody_else() -> None:
 
 
 def test_reviewers_keep_kserves_strict_schema() -> None:
-    path = ROOT.parent / "shared" / "schemas" / "serving.kserve.io" / "llminferenceservice_v1alpha2.json"
-    if not path.is_file():
-        pytest.skip("the strict schemas of ../shared/schemas are not here")
-    schema = json.loads(path.read_text(encoding="utf-8"))
-    validator = jsonschema.validators.validator_for(schema)(schema)
+    validator = strict.validator("serving.kserve.io", "LLMInferenceService", "v1alpha2")
     for text in reviewer.files(SETTINGS, DECLARED).values():
         (service,) = yaml.safe_load_all(text)
         validator.validate(service)

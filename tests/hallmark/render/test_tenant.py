@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import json
 import posixpath
 from collections.abc import Iterator
@@ -28,9 +27,9 @@ from hallmark.render import mesh, network, tenant
 from hallmark.render.manifest import MARK
 from hallmark.section import Name, amount
 from hallmark.settings import Settings
+from tests import strict
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = ROOT.parent / "shared" / "schemas"
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
 DECLARED = [domains.load(name, SETTINGS) for name in domains.names(SETTINGS)]
 BY_NAME = {domain.name: domain for domain in DECLARED}
@@ -51,21 +50,12 @@ def one(domain: Domain, kind: str, name: str) -> Object:
     return found[0]
 
 
-@functools.cache
-def schema(version: str, kind: str) -> Any:
-    group, _, number = version.partition("/")
-    path = SCHEMAS / group / f"{kind.lower()}_{number}.json"
-    if not SCHEMAS.is_dir():
-        pytest.skip("the strict schemas of ../shared/schemas are not here")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return jsonschema.validators.validator_for(found)(found)
-
-
 def check(each: Object) -> None:
     if each["apiVersion"] in CORE:
         kubernetes_validate.validate(each, KUBERNETES, strict=True)
     else:
-        schema(each["apiVersion"], each["kind"]).validate(each)
+        group, _, version = each["apiVersion"].partition("/")
+        strict.validator(group, each["kind"], version).validate(each)
 
 
 @every_domain

@@ -16,6 +16,7 @@ from hallmark.errors import HallmarkError, NotFound, Refused, Unavailable
 from hallmark.settings import Settings
 from hallmark.training.kubeflow import Kubeflow
 from hallmark.training.submit import Request, Runner
+from tests.graphs import compile_to
 from tests.web import serving
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
@@ -39,10 +40,8 @@ class Versions:
 @pytest.fixture(scope="module")
 def parameters(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """What the compiled graph of fraud takes: a run with another parameter is refused."""
-    from pipelines import training
-
     path = tmp_path_factory.mktemp("graph") / "fraud.yaml"
-    training.compile_to(path, "fraud", settings=Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    compile_to(path, "fraud", settings=Settings.load({"HALLMARK_ROOT": str(ROOT)}))
     return set(next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"])
 
 

@@ -156,12 +156,12 @@ def test_slow_headers_are_closed(orders_server: Server) -> None:
     connections = [socket.create_connection(("127.0.0.1", orders_server.http)) for _ in range(300)]
     for connection in connections:
         connection.sendall(b"GET / HTTP/1.1\r\nx")
-        connection.settimeout(0.01)
-    end = time.monotonic() + 10
-    while time.monotonic() < end and orders_server.metric("hallmark_connections") > 1:
-        time.sleep(0.5)
+    end = time.monotonic() + 15
     alive = 0
-    for connection in connections:
+    for (
+        connection
+    ) in connections:  # each is read to its end, so nothing is concluded from what the server has not seen yet
+        connection.settimeout(max(0.01, end - time.monotonic()))
         try:
             while connection.recv(4096):
                 pass
@@ -171,6 +171,7 @@ def test_slow_headers_are_closed(orders_server: Server) -> None:
             pass
         connection.close()
     assert alive == 0
+    assert orders_server.infer().status_code == 200
 
 
 def test_a_model_that_fails_is_a_counted_500(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
@@ -212,7 +213,8 @@ def test_no_request_is_lost_when_it_is_told_to_stop(start: Callable[..., Server]
 
     async def load() -> None:
         clients = [asyncio.create_task(client()) for _ in range(16)]
-        await asyncio.sleep(0.7)
+        while answered[0] < 200 and not lost:
+            await asyncio.sleep(0.01)
         server.process.terminate()
         await asyncio.wait_for(asyncio.gather(*clients), 15)
 
@@ -226,10 +228,12 @@ def test_no_request_is_lost_when_it_is_told_to_stop(start: Callable[..., Server]
 def test_readiness_drops_while_it_drains(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
     server = start(orders[0], "orders", "--grace=1", env={"HALLMARK_MODEL_DIGEST": orders[1]})
     server.wait_ready()
-    server.process.terminate()
-    time.sleep(0.2)
     with httpx.Client(base_url=server.url) as client:
-        assert client.get("/v2/health/ready").status_code == 503
+        server.process.terminate()
+        while (
+            client.get("/v2/health/ready").status_code != 503
+        ):  # the server ends a second after the signal: then this raises
+            time.sleep(0.01)
         assert client.get("/v2/health/live").status_code == 200
         assert client.post("/v2/models/orders/infer", json={"inputs": order_inputs()}).status_code == 200
     assert server.process.wait(10) == 0
@@ -300,6 +304,7 @@ def test_workers_take_clients_in_turn(start: Callable[..., Server], orders: tupl
     server.client = httpx.Client(base_url=server.url, timeout=10)
 
 
+@pytest.mark.serial
 def test_cold_start(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
     server = start(orders[0], "orders", env={"HALLMARK_MODEL_DIGEST": orders[1]})
     assert server.wait_ready() <= 5.0

@@ -10,8 +10,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -281,7 +281,8 @@ def test_streams_beyond_the_limit_are_refused_even_where_the_first_were_cancelle
 def test_too_many_connections_are_sent_away(start: Callable[..., Toy]) -> None:
     toy = start(connections=2)
     kept = [toy.raw(), toy.raw()]
-    time.sleep(0.1)
+    while len(toy.endpoint.connections) < 2:
+        time.sleep(0.01)
     assert goaway(toy.raw()) == 11
     for one in kept:
         one.close()
@@ -544,7 +545,8 @@ def test_a_client_that_stops_reading_and_then_goes_on_is_answered_through_a_drai
     head = hpack.Encoder().encode([(n, "/toy/Big" if n == ":path" else v, True) for n, v in HEADERS])
     window = frame(8, 0, 0, struct.pack("!L", 2**31 - 70_000)) + frame(4, 0, 0, struct.pack("!HL", 4, 2**31 - 1))
     with toy.raw(window + frame(1, 4, 1, head) + frame(0, 1, 1, message(b"12000000"))) as connection:
-        time.sleep(0.3)
+        while not toy.answered:
+            time.sleep(0.01)
         drained = toy.drain()
         time.sleep(0.5)
         found = frames(connection)
@@ -590,22 +592,32 @@ def test_a_drain_loses_no_call_and_ends_soon(start: Callable[..., Toy]) -> None:
         while not (first.answered and second.answered) and time.monotonic() < deadline:
             echo(b"", timeout=5)
 
-        def load() -> int:
-            done = 0
+        done = [0] * 8
+
+        def load(lane: int) -> None:
             while not stop.is_set():
                 assert echo(b"x", timeout=5) == b"x"
                 assert slow(b"0.02", timeout=5) == b"slow"
-                done += 2
-            return done
+                done[lane] += 2
+
+        def more(lanes: Sequence[Future[None]], calls: int) -> None:
+            """Until every lane has made so many calls more."""
+            goal = [each + calls for each in done]
+            while any(had < wanted for had, wanted in zip(done, goal, strict=True)):
+                assert not any(lane.done() for lane in lanes), "a call was lost"
+                time.sleep(0.01)
 
         with ThreadPoolExecutor(8) as pool:
-            lanes = [pool.submit(load) for _ in range(8)]
-            time.sleep(0.3)
-            begun = time.monotonic()
-            first.drain().result(10)
-            took = time.monotonic() - begun
-            time.sleep(0.3)
-            stop.set()
-            assert all(lane.result() > 10 for lane in lanes)
+            lanes = [pool.submit(load, lane) for lane in range(8)]
+            try:
+                more(lanes, 6)
+                begun = time.monotonic()
+                first.drain().result(10)
+                took = time.monotonic() - begun
+                more(lanes, 6)
+            finally:
+                stop.set()
+            for lane in lanes:
+                lane.result()
     assert took < 3
     assert not first.endpoint.connections
