@@ -46,8 +46,9 @@ def objects(template: str, **values: Any) -> list[dict[str, Any]]:
     try:
         loader, found = yaml.CSafeLoader(text), []
         while loader.check_node():
-            found.append(_value(loader, loader.get_node()))
-        return [each for each in found if each is not None]
+            if (node := loader.get_node()) and (made := _value(loader, node)):
+                found.append(made)
+        return found
     except yaml.MarkedYAMLError as error:
         line = _line_of_text(template, values, error.problem_mark.line) if error.problem_mark else 0
         raise _broken(template, line, error.problem or str(error)) from error
