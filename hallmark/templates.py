@@ -45,9 +45,10 @@ def objects(template: str, **values: Any) -> list[dict[str, Any]]:
         raise _broken(template, line, str(error)) from error
     try:
         loader, found = yaml.CSafeLoader(text), []
-        while loader.check_node() and (node := loader.get_node()) is not None:
-            found.append(_value(loader, node))
-        return [each for each in found if each is not None]
+        while loader.check_node():
+            if (node := loader.get_node()) and (made := _value(loader, node)):
+                found.append(made)
+        return found
     except yaml.MarkedYAMLError as error:
         line = _line_of_text(template, values, error.problem_mark.line) if error.problem_mark else 0
         raise _broken(template, line, error.problem or str(error)) from error

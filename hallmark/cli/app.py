@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 
 import typer
 
@@ -51,8 +52,9 @@ app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)
 app.add_typer(pipeline.app)
-for command in entry_points(group="hallmark.commands"):  # of the local cluster and of tools; an image has none
-    app.command(command.name)(command.load())
+for command in entry_points(group="hallmark.commands"):  # of the local cluster and of tools; an image has neither
+    if find_spec(command.module.partition(".")[0]) is not None:
+        app.command(command.name)(command.load())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
