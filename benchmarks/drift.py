@@ -22,6 +22,7 @@ from hallmark.declaration.domain import load, module
 from hallmark.drift import profile
 from hallmark.drift.profile import Profile
 from hallmark.drift.verdict import judge
+from hallmark.tasks import Binary
 
 ROOT = Path(__file__).parents[1]
 START = datetime(2026, 9, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def sealed(folder: Path, learned: Profile) -> Path:
     (folder / "features.py").write_bytes((ROOT / "domains/fraud/features.py").read_bytes())
     (folder / "profile.json").write_text(learned.model_dump_json(), encoding="utf-8")
     score = folders.Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = folders.Signature(domain="fraud", fields=FEATURES.FIELDS, outputs=(score,))
+    signature = folders.Signature(domain="fraud", task=Binary(), fields=FEATURES.FIELDS, outputs=(score,))
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     folders.seal(folder)
     return folder

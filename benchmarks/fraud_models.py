@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from domains.fraud import model as trees
 from hallmark.declaration import domain as domains
 from hallmark.learners.model import Examples, examples
-from hallmark.training import metrics
+from hallmark.tasks import Binary, Targets
 
+PRECISION, RECALL = (Binary().metrics()[name] for name in ("average_precision", "recall_at_1pct_fpr"))
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -102,7 +103,7 @@ def fit_network(train: Examples, validation: Examples, *, seed: int, shape: Netw
             schedule.step()
         net.eval()
         with torch.no_grad():
-            value = metrics.average_precision(validation.labels, net(watched)[:, 0].numpy().astype(np.float64))
+            value = PRECISION.value(Targets(validation.labels), net(watched)[:, 0].numpy().astype(np.float64))
         if value > best:
             best, kept = value, {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net.load_state_dict(kept)
@@ -153,8 +154,8 @@ def main() -> None:
                 predict = fit(train, validation, seed=seed)
                 seconds = time.process_time() - began
                 scores = predict(later.inputs).astype(np.float64)
-                found = metrics.average_precision(later.labels, scores)
-                results[name].append((found, metrics.recall_at_fpr(later.labels, scores, rate=0.01), seconds))
+                found = PRECISION.value(later.targets, scores)
+                results[name].append((found, RECALL.value(later.targets, scores), seconds))
                 print(f"  {name}, seed {seed}: {found:.4f} in {seconds:.1f} CPU s", flush=True)
     print(f"\n{'model':<26}{'average precision':>20}{'recall at 1% FPR':>20}{'CPU seconds':>13}")
     for name, rows in results.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from hallmark.errors import DeclarationError
 
@@ -27,6 +29,8 @@ _SCALES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
+_CONTRADICTION = "contradiction"
+_KEY = re.compile(r"[a-z_]+(\.[\w@]+)*")
 _CRON_PART = re.compile(r"^(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*$")
 
 
@@ -97,18 +101,33 @@ def validated(model: type[M], raw: object, shown: str) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first, *rest = [_explain(shown, item) for item in error.errors()]
+        first, *rest = [each for item in error.errors() for each in _explain(shown, item)]
         message, expected, got = first
         more = "".join(f"\n  also {m}: expected {e}, got {c}" for m, e, c in rest)
         raise DeclarationError(message, expected=expected, got=got + more, fix=f"mend {shown}") from error
 
 
-def _explain(shown: str, item: Any) -> tuple[str, str, str]:
+def contradicting(found: Sequence[str]) -> PydanticCustomError:
+    """The error of keys that cannot work together; each of `found` begins with one of the keys, and ends with the fix."""
+    return PydanticCustomError(_CONTRADICTION, "{text}", {"text": "; also ".join(found), "found": list(found)})
+
+
+def contradictions_in(item: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Key and text of each contradiction that one of pydantic's errors tells; none of any other error."""
+    if item["type"] != _CONTRADICTION:
+        return []
+    keys = [(match[0] if (match := _KEY.match(text)) else "", text) for text in item["ctx"]["found"]]
+    return [(".".join([*map(str, item["loc"]), *([key] if key else [])]), text) for key, text in keys]
+
+
+def _explain(shown: str, item: Any) -> list[tuple[str, str, str]]:
     key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
     kind, got = item["type"], item["input"]
+    if contradictory := contradictions_in(item):
+        return [(f"{shown}: {key}", "keys that work together", text) for key, text in contradictory]
     if kind == "extra_forbidden":
-        return f"{shown}: {key}", "no such key", f"{key.rsplit('.', 1)[-1]}: {got!r}"
+        return [(f"{shown}: {key}", "no such key", f"{key.rsplit('.', 1)[-1]}: {got!r}")]
     if kind == "missing":
-        return f"{shown}: {key}", "a value", "nothing"
+        return [(f"{shown}: {key}", "a value", "nothing")]
     text = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
-    return f"{shown}: {key}", text, "the section as written" if isinstance(got, dict) else repr(got)
+    return [(f"{shown}: {key}", text, "the section as written" if isinstance(got, dict) else repr(got))]

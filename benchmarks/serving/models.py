@@ -11,6 +11,7 @@ import numpy as np
 
 from hallmark.artifacts.folder import Signature, seal
 from hallmark.features.fields import Field, Output
+from hallmark.tasks import Binary
 
 FLOATS = "def encode(columns):\n    return columns['input']\n"
 PHOTOS = """from hallmark.features import image
@@ -45,7 +46,7 @@ def write(folder: Path, model: bytes, *, fields: Sequence[Field], output: Output
     """A sealed model folder; gives its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
-    signature = Signature(domain="bench", fields=tuple(fields), outputs=(output,))
+    signature = Signature(domain="bench", task=Binary(), fields=tuple(fields), outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     (folder / "features.py").write_text(features, encoding="utf-8")
     return seal(folder)

@@ -63,11 +63,13 @@ def domains(
     if name:
         domain = declared.load(name, settings)
         metrics = {name: metric.description for name, metric in domain.task.metrics().items()}
+        _warn(domain)
         show({**domain.model_dump(mode="json"), "metrics": metrics}, output)
         return
     rows: list[dict[str, Any]] = []
     for each in declared.names(settings):
         domain = declared.load(each, settings)
+        _warn(domain)
         rows.append(
             {
                 "domain": each,
@@ -79,6 +81,13 @@ def domains(
             }
         )
     emit(rows, output, empty="no domain is declared: see CONTRIBUTING.md")
+
+
+def _warn(domain: Domain) -> None:
+    from hallmark.declaration import contradictions
+
+    for key, text in contradictions.warnings(domain):
+        say(f"warning: domains/{domain.name}/domain.yaml: {key}: {text}")
 
 
 def _sign(domain: Domain) -> str:

@@ -21,6 +21,15 @@ def of(domain: Domain) -> Iterator[str]:
     yield from _rollout(domain)
 
 
+def warnings(domain: Domain) -> Iterator[tuple[str, str]]:
+    """Each key that works and is of no use, with the reason and the fix."""
+    if domain.reviewer is not None:  # nothing in the library asks one: only a decision of the domain's own could
+        yield (
+            "reviewer",
+            f"{domain.reviewer.served_name} is deployed and no decision of {domain.name} asks it; take it away until one does",
+        )
+
+
 def _data(domain: Domain) -> Iterator[str]:
     task, data = domain.task, domain.data
     for role in ROLES:
@@ -43,20 +52,20 @@ def _gate(domain: Domain) -> Iterator[str]:
             yield f"{key}: a {domain.task.kind} task has no metric {name!r}; it has {', '.join(metrics)}"
     if gate.metric in metrics and metrics[gate.metric].direction == "neither":
         yield f"gate.metric: {gate.metric} is neither better high nor low; put a range of it into gate.floors"
-    bounds = {gate.metric: gate.floor, **gate.floors}
-    for name, bound in bounds.items():
+    floors = ((f"gate.floors.{name}", name, bound) for name, bound in gate.floors.items())
+    for key, name, bound in (("gate.floor", gate.metric, gate.floor), *floors):
         metric = metrics.get(name)
         if metric is None:
             continue
         if isinstance(bound, tuple) and bound[0] > bound[1]:
-            yield f"gate.floors.{name}: no number is from {bound[0]:g} to {bound[1]:g}; write the smaller one first"
+            yield f"{key}: no number is from {bound[0]:g} to {bound[1]:g}; write the smaller one first"
         if not isinstance(bound, tuple) and metric.direction == "neither":
-            yield f"gate.floors.{name}: {name} is neither better high nor low; write a range such as [0.77, 0.83]"
+            yield f"{key}: {name} is neither better high nor low; write a range such as [0.77, 0.83]"
         wanted = bound[0] if isinstance(bound, tuple) else bound
         if not metric.unit and wanted > 1 and metric.direction != "lower" and domain.task.kind != "uplift":
-            yield f"gate: {name} never reaches {wanted:g}; write a number up to 1"
+            yield f"{key}: {name} never reaches {wanted:g}; write a number up to 1"
         if metric.direction == "lower" and not isinstance(bound, tuple) and bound < 0:
-            yield f"gate: {name} is never below 0, so nothing reaches {bound:g}; write a number above 0"
+            yield f"{key}: {name} is never below 0, so nothing reaches {bound:g}; write a number above 0"
     if domain.data.label in gate.slices.columns and domain.task.kind in ("binary", "uplift"):
         yield (
             f"gate.slices.columns has the label {domain.data.label}: in a slice with one answer {gate.metric} cannot be told;"
@@ -86,10 +95,8 @@ def _rollout(domain: Domain) -> Iterator[str]:
             " rollout.deadline: every candidate would be rolled back; lengthen the deadline, or do not require them"
         )
     costs = rollout.labels.costs
-    if domain.task.kind not in ("binary", "uplift") and costs.false_positive != costs.false_negative:
-        if domain.task.compared_by == "request" or domain.task.kind == "multiclass":
-            yield (
-                f"rollout.labels.costs prices yes and no apart, and a {domain.task.kind} answer is neither; give both the same"
-            )
+    sideless = domain.task.compared_by == "request" or domain.task.kind == "multiclass"
+    if sideless and costs.false_positive != costs.false_negative:
+        yield f"rollout.labels.costs prices yes and no apart, and a {domain.task.kind} answer is neither; give both the same"
     if domain.data.label_delay > timedelta(days=365):
         yield "data.label_delay is over a year, and no answer is kept that long to be judged; shorten it"

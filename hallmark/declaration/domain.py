@@ -21,7 +21,7 @@ from hallmark.declaration.tenant import Owner, Quota
 from hallmark.declaration.training import Training
 from hallmark.errors import DeclarationError
 from hallmark.names import outside, taken
-from hallmark.section import Name, Section, validated
+from hallmark.section import Name, Section, contradicting, validated
 from hallmark.settings import Settings
 from hallmark.tasks.kinds import Task
 
@@ -72,7 +72,7 @@ class Domain(Section):
     @model_validator(mode="after")
     def _workable(self) -> Domain:
         if found := list(contradictions.of(self)):
-            raise ValueError("\n  also ".join(found))
+            raise contradicting(found)
         return self
 
     @property

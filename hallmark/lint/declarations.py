@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from hallmark.lint.cluster import limit
 from hallmark.lint.objects import World
 from hallmark.lint.reading import dig, listing, mapping, quantity, text
-from hallmark.lint.rules import KNATIVE, PIPELINES, Hit, rule
+from hallmark.lint.rules import KNATIVE, PIPELINES, Hit, Severity, rule
 from hallmark.lint.source import Document, Keys
-from hallmark.section import duration
+from hallmark.section import contradictions_in, duration
 
 _MONITOR = {"cpu": 0.5, "memory": 512 * 2**20}
 """What the drift monitor beside each model server may take (the runtime's limits), where the runtime is not among the files."""
@@ -47,7 +47,7 @@ class Declaration:
         try:
             Domain.model_validate(self.data)
         except ValidationError as error:
-            return tuple((tuple(item["loc"]), item["msg"]) for item in error.errors())
+            return tuple(each for item in error.errors() for each in _problems(item))
         return ()
 
     def seconds(self, *path: str) -> float | None:
@@ -63,6 +63,12 @@ def declaration_of(document: Document) -> Declaration | None:
     if PurePosixPath(document.shown).name != "domain.yaml" or not isinstance(document.data, dict):
         return None
     return Declaration(document, document.data)
+
+
+def _problems(item: Mapping[str, Any]) -> list[tuple[Keys, str]]:
+    if found := contradictions_in(item):
+        return [(tuple(key.split(".")), text) for key, text in found]
+    return [(tuple(item["loc"]), item["msg"])]
 
 
 def _fields(declaration: Declaration) -> int:
@@ -192,3 +198,23 @@ def caller(declaration: Declaration, world: World) -> Iterator[Hit]:
     for index, name in enumerate(listing(declaration.data, "serving", "callers")):
         if world.domains is not None and isinstance(name, str) and name not in world.domains | {declaration.name}:
             yield declaration.hit(f"{name} is no declared domain", "serving", "callers", index)
+
+
+@rule(
+    "HM707",
+    "A reviewer that nobody asks",
+    on=Declaration,
+    severity=Severity.warning,
+    reason="its GPU is paid for while it runs, and none of the domain's answers ever comes from it",
+    fix="take reviewer away until the domain's decisions ask it",
+    link="https://sre.google/sre-book/simplicity/",
+)
+def reviewer(declaration: Declaration, world: World) -> Iterator[Hit]:
+    """hallmark/declaration/contradictions.py: what works, and is of no use."""
+    if declaration.problems:
+        return
+    from hallmark.declaration import contradictions
+    from hallmark.declaration.domain import Domain
+
+    for key, text_ in contradictions.warnings(Domain.model_validate(declaration.data)):
+        yield declaration.hit(f"{key}: {text_}", *key.split("."))

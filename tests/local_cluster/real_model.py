@@ -9,6 +9,7 @@ import numpy as np
 from hallmark.artifacts.folder import Signature, seal
 from hallmark.drift import profile
 from hallmark.features.fields import Field, Output
+from hallmark.tasks import Binary
 
 FEATURES = """import numpy as np
 
@@ -44,6 +45,6 @@ def real_model(folder: Path) -> str:
     (folder / "profile.json").write_text(profile.build({"amount": amounts}, scores=scores).model_dump_json())
     field = Field(name="amount", datatype="FP64", minimum=0, maximum=100)
     output = Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = Signature(domain="fraud", fields=(field,), outputs=(output,))
+    signature = Signature(domain="fraud", task=Binary(), fields=(field,), outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json())
     return seal(folder)

@@ -60,7 +60,9 @@ def test_a_declaration_comes_back_the_same_from_its_own_dump(declared: dict[str,
         ("training.window", "60 days", "duration"),
         ("training.window", 60, "duration"),
         ("training.accelerator", "tpu", "'none' or 'gpu'"),
-        ("gate.direction", "up", "'higher' or 'lower'"),
+        ("gate.direction", "lower", "no such key"),
+        ("task", {"kind": "forecast"}, "'binary'"),
+        ("task.k", 10, "no such key"),
         ("gate.slices.tolerance", -1, "greater than or equal to 0"),
         ("gate.precision_loss", -0.01, "greater than or equal to 0"),
         ("serving.precision", "int4", "'fp32' or 'int8'"),
@@ -113,10 +115,10 @@ def test_a_missing_section_is_named(tmp_path: Path, declared: dict[str, Any]) ->
 
 
 def test_every_wrong_key_is_reported_at_once(tmp_path: Path, declared: dict[str, Any]) -> None:
-    wrong = put(put(declared, "gate.direction", "up"), "drift.window", 3)
+    wrong = put(put(declared, "gate.floor", "high"), "drift.window", 3)
     with pytest.raises(DeclarationError) as caught:
         domains.parse(write(tmp_path, wrong))
-    assert "gate.direction" in str(caught.value) and "drift.window" in str(caught.value)
+    assert "gate.floor" in str(caught.value) and "drift.window" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["name: [", "- a list", "", "\x00", "name: fraud\nname: {"])
@@ -175,4 +177,4 @@ def test_the_editor_schema_accepts_what_the_model_accepts(declared: dict[str, An
     schema = json.loads(domains.json_schema())
     jsonschema.validate(declared, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(put(declared, "gate.direction", "up"), schema)
+        jsonschema.validate(put(declared, "gate.direction", "lower"), schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from hallmark.drift import concept
 from hallmark.drift.concept import Concept, Error
 from hallmark.drift.look import PER_LOOK
+from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval
 
 
 def traffic(rows: int, *, seed: int, truth: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -21,22 +23,35 @@ def traffic(rows: int, *, seed: int, truth: float = 1.0) -> tuple[NDArray[Any], 
     return score, (random.random(rows) < np.clip(score * truth, 0, 1)).astype(np.int64)
 
 
+def reference(task: BaseTask, outputs: dict[str, Any], labels: Any, requests: Sequence[str] = ()) -> Error | None:
+    return concept.reference(task, outputs, list(labels), list(requests) or [""] * len(labels))
+
+
+def judge(
+    task: BaseTask, error: Error | None, answers: Any, labels: Any, requests: Sequence[str] = (), *, minimum: int = 300
+) -> Concept:
+    requests = list(requests) or [""] * len(labels)
+    return concept.judge(
+        task, error, list(answers), list(labels), requests, minimum=minimum, margin=0.25, alpha=PER_LOOK
+    )
+
+
 @pytest.fixture(scope="module")
 def error() -> Error:
     score, label = traffic(10_000, seed=1)
-    found = concept.reference({"score": score}, label)
+    found = reference(Binary(), {"score": score}, label)
     assert found is not None
     return found
 
 
 def judged(error: Error, rows: int, *, seed: int, truth: float = 1.0, minimum: int = 300) -> Concept:
     score, label = traffic(rows, seed=seed, truth=truth)
-    return concept.judge(error, score, label, minimum=minimum, margin=0.25, alpha=PER_LOOK)
+    return judge(Binary(), error, score, label, minimum=minimum)
 
 
 def test_the_reference_is_briers_and_the_bias_of_a_fair_model_is_none(error: Error) -> None:
     score, label = traffic(10_000, seed=1)
-    assert (error.output, error.kind, error.rows) == ("score", "probability", 10_000)
+    assert (error.output, error.rows) == ("score", 10_000)
     assert error.mean == pytest.approx(float(((score - label) ** 2).mean())) and abs(error.bias) < 0.005
 
 
@@ -71,23 +86,22 @@ def test_few_labels_are_not_judged_however_wrong(error: Error) -> None:
     found = judged(error, 299, seed=5, truth=9.0)
     assert (found.state, found.reason) == ("NOT_ENOUGH_LABELS", "299 final labels, 300 are needed")
     score, label = traffic(400, seed=5)
-    assert concept.judge(None, score, label, minimum=300, margin=0.25, alpha=PER_LOOK).state == "NOT_ENOUGH_LABELS"
-    unknown = np.array([None] * 200 + label[200:].tolist(), dtype=object)
-    assert concept.judge(error, score, unknown, minimum=300, margin=0.25, alpha=PER_LOOK).rows == 200
+    assert judge(Binary(), None, score, label).state == "NOT_ENOUGH_LABELS"
+    unknown = [None] * 200 + label[200:].tolist()
+    assert judge(Binary(), error, score, unknown).rows == 200
 
 
 def test_words_are_right_or_wrong() -> None:
     random = np.random.default_rng(1)
     label = random.choice(np.array(["coat", "shoe", "hat"], dtype=object), 3000)
     answer = np.where(random.random(3000) < 0.9, label, "hat")
-    error = concept.reference({"confidence": random.random(3000).astype(np.float32), "label": answer}, label)
-    assert error is not None and (error.output, error.kind) == ("label", "word")
+    confidence = random.random(3000).astype(np.float32)
+    error = reference(Multiclass(), {"confidence": confidence, "label": answer}, label)
+    assert error is not None and error.output == "label"
     assert error.mean == pytest.approx((answer != label).mean())
     worse = np.where(random.random(3000) < 0.7, label, "hat")
     same = np.where(random.random(3000) < 0.9, label, "hat")
-    states = [
-        concept.judge(error, each, label, minimum=300, margin=0.25, alpha=PER_LOOK).state for each in (same, worse)
-    ]
+    states = [judge(Multiclass(), error, each, label).state for each in (same, worse)]
     assert states == ["OK", "DRIFT"]
 
 
@@ -98,3 +112,106 @@ def test_labels_that_came_early_are_not_judged_before_the_rest_of_their_days() -
     chosen = concept.mature(at, labelled, coverage=0.9)
     assert chosen[:600].all() and 600 <= chosen.sum() <= 605
     assert not concept.mature(at, at % 20 == 0, coverage=0.9)[1:].any()
+
+
+def priced(rows: int, *, seed: int, noise: float = 0.1, dearer: float = 1.0) -> tuple[list[Any], list[Any]]:
+    """Answers, and the prices that came true: a sixth of them only bounds."""
+    random = np.random.default_rng(seed)
+    answer = random.lognormal(4, 0.5, rows)
+    truth = answer * random.lognormal(0, noise, rows) * dearer
+    labels = [{"label": value, "censored": True} if row % 6 == 0 else value for row, value in enumerate(truth.tolist())]
+    return answer.tolist(), labels
+
+
+def test_a_regression_is_judged_by_relative_error_and_by_its_bias() -> None:
+    task = Regression()
+    error = reference(task, {"price": np.array(priced(5000, seed=1)[0])}, priced(5000, seed=1)[1])
+    assert error is not None and (error.output, error.rows) == ("price", 5000)
+    assert 0.05 < error.mean < 0.09  # a mean absolute deviation of a tenth, less where only a bound is known
+    assert judge(task, error, *priced(1000, seed=2)).state == "OK"
+    worse = judge(task, error, *priced(1000, seed=3, noise=0.2))
+    assert worse.state == "DRIFT" and worse.reason.startswith("error ")
+    dearer = judge(task, error, *priced(1000, seed=4, noise=0.02, dearer=1.1))
+    assert dearer.state == "DRIFT" and "labels are higher than price says" in dearer.reason
+
+
+def test_quantiles_are_judged_by_their_pinball_loss() -> None:
+    task = Regression(quantiles=(0.1, 0.5, 0.9))
+    spread = np.array([0.88, 1.0, 1.14])
+
+    def drawn(rows: int, seed: int, **more: float) -> tuple[list[Any], list[Any]]:
+        answers, labels = priced(rows, seed=seed, **more)
+        return (np.array(answers)[:, None] * spread).tolist(), labels
+
+    answers, labels = drawn(5000, 1)
+    error = reference(task, {"quantiles": np.array(answers)}, labels)
+    assert error is not None and (error.output, error.rows) == ("quantiles", 5000)
+    assert judge(task, error, *drawn(1000, 2)).state == "OK"
+    assert judge(task, error, *drawn(1000, 3, noise=0.3)).state == "DRIFT"
+    assert judge(task, error, [each[1:] for each in answers[:500]], labels[:500]).rows == 0  # of another kind
+
+
+def searched(requests: int, *, seed: int, noise: float) -> tuple[list[float], list[int], list[str]]:
+    """Eight items a request, two of them clicked; scores that know it but for `noise`."""
+    random = np.random.default_rng(seed)
+    clicked = np.zeros((requests, 8), dtype=np.int64)
+    clicked[:, :2] = 1
+    clicked = random.permuted(clicked, axis=1)
+    scores = clicked + noise * random.normal(size=clicked.shape)
+    names = np.repeat([f"q{number}" for number in range(requests)], 8)
+    return scores.ravel().tolist(), clicked.ravel().tolist(), names.tolist()
+
+
+def test_a_ranking_is_judged_by_request() -> None:
+    from sklearn.metrics import ndcg_score
+
+    task = Ranking(k=5)
+    scores, clicked, names = searched(2000, seed=1, noise=0.7)
+    error = reference(task, {"score": np.array(scores)}, clicked, names)
+    assert error is not None and error.rows == 2000  # requests, not their 16,000 records
+    by_request = [np.array(each).reshape(2000, 8) for each in (clicked, scores)]
+    assert error.mean == pytest.approx(1 - ndcg_score(*by_request, k=5))
+    assert judge(task, error, *searched(500, seed=2, noise=0.7)).state == "OK"
+    found = judge(task, error, *searched(500, seed=3, noise=1.6))
+    assert (found.state, found.rows) == ("DRIFT", 500)
+    assert judge(task, error, *searched(299, seed=4, noise=1.6)).state == "NOT_ENOUGH_LABELS"
+
+
+def test_a_request_of_which_one_record_has_no_label_is_not_judged() -> None:
+    task = Ranking(k=5)
+    scores, clicked, names = searched(2000, seed=1, noise=0.7)
+    error = reference(task, {"score": np.array(scores)}, clicked, names)
+    labels: list[Any] = clicked[: 8 * 400]
+    labels[0] = labels[17] = None
+    assert judge(task, error, scores[: 8 * 400], labels, names[: 8 * 400]).rows == 398
+
+
+def found_ids(requests: int, *, seed: int, hit: float) -> tuple[list[list[str]], list[list[str]], list[str]]:
+    """Ten ids a request, and two that were relevant, each of them among the ten by the chance `hit`."""
+    random = np.random.default_rng(seed)
+    ids = [[f"i{number}" for number in random.choice(1000, 10, replace=False)] for _ in range(requests)]
+    relevant = [
+        [row[place] if random.random() < hit else f"other{place}" for place in random.choice(10, 2, replace=False)]
+        for row in ids
+    ]
+    return ids, relevant, [f"r{number}" for number in range(requests)]
+
+
+def test_a_retrieval_is_judged_by_what_it_missed() -> None:
+    task = Retrieval(k=10)
+    ids, relevant, names = found_ids(2000, seed=1, hit=0.6)
+    error = reference(task, {"distance": np.ones((2000, 10)), "items": np.array(ids)}, relevant, names)
+    assert error is not None and (error.output, error.rows) == ("items", 2000)
+    hits = np.mean([len(set(row) & set(wanted)) / 2 for row, wanted in zip(ids, relevant, strict=True)])
+    assert error.mean == pytest.approx(1 - hits) and error.bias == 0
+    assert judge(task, error, *found_ids(500, seed=2, hit=0.6)).state == "OK"
+    assert judge(task, error, *found_ids(500, seed=3, hit=0.3)).state == "DRIFT"
+    nothing = [[]] * 250 + relevant[250:500]
+    assert (
+        judge(task, error, ids[:500], nothing, names[:500]).rows == 250
+    )  # where nothing was relevant, nothing is missed
+
+
+def test_an_error_from_before_there_were_tasks_is_read() -> None:
+    old = {"output": "score", "kind": "probability", "rows": 10, "mean": 0.1, "deviation": 0.2, "bias": 0.0}
+    assert Error.model_validate(old).mean == 0.1

@@ -21,7 +21,7 @@ from hallmark.rollout import answers, sequential
 from hallmark.rollout.answers import Answers, Row, judged, parsed, spent
 from hallmark.rollout.evidence import Slice
 from hallmark.settings import Settings
-from hallmark.tasks import BaseTask, Binary, Multiclass
+from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Uplift
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 AT = NOW.timestamp() - 1000
@@ -296,6 +296,125 @@ def test_the_doubt_shrinks_as_labels_come() -> None:
         for count in (200, 1000, 10_000)
     ]
     assert radii[0] > 1.5 * radii[1] > 3 * radii[2]
+
+
+# Other tasks.
+
+SCORES = Shadow(output="score", overlap=0.8)
+IDS = Shadow(output="items", overlap=0.8)
+
+
+def ranked(exchange: str, scores: list[float], labels: list[int | None] | None = None, **more: Any) -> list[Row]:
+    """The records of one request, all of which were kept."""
+    told: list[Any] = labels or [None] * len(scores)
+    pairs = enumerate(zip(scores, told, strict=True))
+    return [row(exchange, score, place=n, kept=len(scores), label=label, **more) for n, (score, label) in pairs]
+
+
+def test_rankings_are_compared_by_request() -> None:
+    stable = ranked("a", [3.0, 2.0, 1.0]) + ranked("b", [3.0, 2.0, 1.0]) + ranked("c", [3.0, 2.0, 1.0])
+    canary = ranked("a", [0.9, 0.5, 0.1]) + ranked("b", [1.0, 2.0, 3.0]) + ranked("d", [1.0, 2.0, 3.0])
+    found = taken(stable, canary, SCORES, Ranking(k=10))
+    assert found.slices() == (Slice(name="all", pairs=2, changed=1),)  # the same order; the other way round
+
+
+def test_a_ranking_waits_for_all_records_of_both_sides() -> None:
+    stable, canary = ranked("a", [3.0, 2.0, 1.0]), ranked("a", [3.0, 2.0, 1.0])
+    found = taken(stable[:2], canary, SCORES, Ranking())
+    assert found.slices() == ()
+    found.take("stable", stable[2:])
+    assert found.slices()[0] == Slice(name="all", pairs=1, changed=0)
+    other = taken(stable, canary[1:], SCORES, Ranking())
+    assert other.slices() == ()
+    other.take("canary", canary[:1])
+    assert other.slices()[0] == Slice(name="all", pairs=1, changed=0)
+
+
+def test_records_may_come_in_any_order_and_again() -> None:
+    stable, canary = ranked("a", [3.0, 2.0, 1.0]), ranked("a", [1.0, 2.0, 3.0])
+    found = taken(stable[::-1] + stable, canary[1:] + canary, SCORES, Ranking())
+    assert found.slices()[0] == Slice(name="all", pairs=1, changed=1)
+
+
+def test_a_slice_of_rankings_counts_requests() -> None:
+    shadow = Shadow(output="score", overlap=0.8, slices=("locale",), slice_minimum=10)
+    stable, canary = [], []
+    for n in range(60):
+        columns = {"locale": "de" if n % 2 else "fr"}
+        stable += ranked(f"e{n}", [3.0, 2.0, 1.0], columns=columns)
+        canary += ranked(f"e{n}", [1.0, 2.0, 3.0] if n % 2 else [3.0, 2.0, 1.0], columns=columns)
+    found = {each.name: (each.pairs, each.changed) for each in taken(stable, canary, shadow, Ranking()).slices()}
+    assert found == {"all": (60, 30), "locale is de": (30, 30), "locale is fr": (30, 0)}
+
+
+def test_retrievals_agree_where_their_ids_overlap() -> None:
+    ids = [f"i{n}" for n in range(10)]
+    said = {"same": ids, "last two other": [*ids[:8], "x", "y"], "first six other": [*"abcdef", *ids[6:]], "none": None}
+    stable = [row(name, outputs={"items": ids}, kept=1) for name in said]
+    canary = [row(name, outputs={"items": given}, kept=1) for name, given in said.items()]
+    found = taken(stable, canary, IDS, Retrieval(k=10))
+    assert found.slices()[0] == Slice(name="all", pairs=4, changed=2)
+    assert found.scores() == ()  # lists have no distribution
+
+
+def test_prices_agree_within_the_tolerance() -> None:
+    pairs = [(100.0, 104.0), (100.0, 108.0), (100.0, 120.0), (0.0, 0.0)]
+    rows = [[row(f"e{n}", price) for n, price in enumerate(side)] for side in zip(*pairs, strict=True)]
+    for tolerance, changed in ((None, 2), (0.1, 1), (0.01, 3)):
+        found = taken(rows[0], rows[1], Shadow(output="score", tolerance=tolerance), Regression())
+        assert found.slices()[0] == Slice(name="all", pairs=4, changed=changed)
+
+
+def test_quantiles_agree_where_each_does() -> None:
+    stable = [row(f"e{n}", outputs={"q": [80.0, 100.0, 130.0]}) for n in range(2)]
+    canary = [row("e0", outputs={"q": [81.0, 99.0, 131.0]}), row("e1", outputs={"q": [80.0, 100.0, 150.0]})]
+    found = taken(stable, canary, Shadow(output="q"), Regression(quantiles=(0.1, 0.5, 0.9)))
+    assert found.slices()[0] == Slice(name="all", pairs=2, changed=1)
+
+
+def test_uplifts_agree_on_whom_to_treat() -> None:
+    shadow = Shadow(output="score", threshold=0.02)
+    found = taken([row("a", 0.05), row("b", 0.05)], [row("a", 0.03), row("b", 0.01)], shadow, Uplift())
+    assert found.slices()[0] == Slice(name="all", pairs=2, changed=1)
+
+
+def costs_of(found: Answers, domain: Domain, shadow: Shadow) -> tuple[tuple[int, ...], Any, Any]:
+    rollout = domain.rollout.model_copy(update={"shadow": shadow, "labels": Labels(minimum=20)})
+    cost = found.cost(domain.model_copy(update={"rollout": rollout}), now=NOW)
+    assert cost is not None
+    return cost.labels, cost.stable, cost.canary
+
+
+def test_a_ranking_costs_by_request_what_it_lost(fraud: Domain) -> None:
+    """The clicked record first: nothing is lost. Second of two: 1 - 1 / log2(3)."""
+    stable = [each for n in range(30) for each in ranked(f"e{n}", [2.0, 1.0], [1, 0])]
+    canary = [each for n in range(30) for each in ranked(f"e{n}", [1.0, 2.0], [1, 0])]
+    found = taken(stable, canary, SCORES, Ranking())
+    assert costs_of(found, fraud, SCORES) == ((30, 30), 0.0, pytest.approx(1 - 1 / math.log2(3)))
+
+
+def test_a_ranking_is_priced_once_all_its_records_have_labels(fraud: Domain) -> None:
+    stable = [each for n in range(30) for each in ranked(f"e{n}", [2.0, 1.0], [1, 0])]
+    canary = [each for n in range(30) for each in ranked(f"e{n}", [1.0, 2.0], [1, None if n < 5 else 0])]
+    found = taken(stable, canary, SCORES, Ranking())
+    assert costs_of(found, fraud, SCORES)[0] == (30, 25)
+    found.take("canary", [each | {"label": 0} for each in canary if each["label"] is None])
+    assert costs_of(found, fraud, SCORES)[0] == (30, 30)
+
+
+def test_a_retrieval_costs_the_share_that_it_missed(fraud: Domain) -> None:
+    stable = [row(f"e{n}", outputs={"items": ["a", "b"]}, kept=1, label=["a", "b", "c", "d"]) for n in range(30)]
+    canary = [row(f"e{n}", outputs={"items": ["a", "x"]}, kept=1, label=["a", "b", "c", "d"]) for n in range(30)]
+    found = taken(stable, canary, IDS, Retrieval(k=2))
+    assert costs_of(found, fraud, IDS) == ((30, 30), 0.5, 0.75)
+
+
+def test_a_price_costs_its_relative_error(fraud: Domain) -> None:
+    shadow = Shadow(output="score")
+    stable = [row(f"e{n}", 100.0, label=80.0) for n in range(30)]
+    canary = [row(f"e{n}", 90.0, label={"label": 60.0, "censored": True}) for n in range(30)]
+    found = taken(stable, canary, shadow, Regression(bound="upper"))
+    assert costs_of(found, fraud, shadow) == ((30, 30), pytest.approx(0.25), pytest.approx(0.5))
 
 
 # What it takes.

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics
 
 from hallmark.artifacts.evaluation import Evaluation
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError, ModelRefused
-from hallmark.training import metrics
-from hallmark.training.evaluate import POINTS, curves, digest, evaluate
+from hallmark.tasks.charts import POINTS, Chart, Confusion
+from hallmark.training.evaluate import digest, evaluate
 
 FRAUD = domains.load("fraud")
 LISTING = domains.load("listing")
@@ -22,6 +23,7 @@ def scored_orders(n: int = 4000) -> tuple[np.ndarray, pd.DataFrame]:
             "payment": random.choice(np.array(["card", "wallet"], dtype=object), n),
             "category": random.choice(np.array(["bags", "shoes"], dtype=object), n),
             "amount": random.uniform(1, 100, n),
+            "buyer_id": [f"b{number}" for number in range(n)],
             "ordered_at": pd.Timestamp("2026-08-01", tz="UTC"),
         }
     )
@@ -34,14 +36,14 @@ def test_evaluation_holds_the_metrics_and_each_slice() -> None:
     made = evaluate(FRAUD, scores, frame)
     answers = frame["fraud"].to_numpy()
     assert made.rows == len(frame)
-    assert made.metrics["average_precision"] == metrics.average_precision(answers, scores.astype(np.float64))
+    assert made.metrics["average_precision"] == metrics.average_precision_score(answers, scores.astype(np.float64))
     assert [(part.column, part.value) for part in made.slices] == [
         *(("payment", "card"), ("payment", "wallet")),
         *(("category", "bags"), ("category", "shoes")),
     ]
     inside = (frame["payment"] == "card").to_numpy()
     assert made.slices[0].rows == inside.sum()
-    expected = metrics.average_precision(answers[inside], scores[inside].astype(np.float64))
+    expected = metrics.average_precision_score(answers[inside], scores[inside].astype(np.float64))
     assert made.slices[0].metric == pytest.approx(expected)
 
 
@@ -62,18 +64,18 @@ def test_a_numeric_slice_column_is_cut_into_quarters() -> None:
     assert made.slices[0].value.startswith("1: up to ")
 
 
-def test_curves_are_thin_and_still_give_the_metric() -> None:
+def test_charts_are_thin_and_still_give_the_metric() -> None:
     scores, frame = scored_orders()
     answers = frame["fraud"].to_numpy()
-    made = curves(answers, scores.astype(np.float64))
-    assert len(made.precision_recall) <= POINTS and len(made.roc) <= POINTS
-    area = np.trapezoid([point.y for point in made.roc], [point.x for point in made.roc])
-    assert area == pytest.approx(metrics.roc_auc(answers, scores.astype(np.float64)), abs=0.005)
-    recall, precision = zip(*((point.x, point.y) for point in made.precision_recall), strict=True)
+    charts = {chart.metric: chart for chart in evaluate(FRAUD, scores, frame).charts if isinstance(chart, Chart)}
+    curve, roc = (charts[name].lines[0].points for name in ("average_precision", "roc_auc"))
+    assert len(curve) <= POINTS and len(roc) <= POINTS
+    area = np.trapezoid([point.y for point in roc], [point.x for point in roc])
+    assert area == pytest.approx(metrics.roc_auc_score(answers, scores.astype(np.float64)), abs=0.005)
+    recall, precision = zip(*((point.x, point.y) for point in curve), strict=True)
     steps = np.sum(np.diff(recall) * np.array(precision[1:]))
-    assert steps == pytest.approx(metrics.average_precision(answers, scores.astype(np.float64)), abs=0.01)
-    assert made.roc[0] == made.roc[0].model_copy(update={"x": 0.0, "y": 0.0})
-    assert (made.roc[-1].x, made.roc[-1].y) == (1.0, 1.0)
+    assert steps == pytest.approx(metrics.average_precision_score(answers, scores.astype(np.float64)), abs=0.01)
+    assert [(roc[at].x, roc[at].y) for at in (0, -1)] == [(0.0, 0.0), (1.0, 1.0)]
 
 
 def test_evaluation_of_photos_holds_a_confusion_matrix() -> None:
@@ -81,15 +83,16 @@ def test_evaluation_of_photos_holds_a_confusion_matrix() -> None:
     random = np.random.default_rng(0)
     answers = random.integers(0, len(names), 300)
     probabilities = random.dirichlet(np.ones(len(names)), 300)
-    frame = pd.DataFrame({"image": [b"photo"] * 300, "label": [names[i] for i in answers]})
+    people = [f"s{number // 3}" for number in range(300)]
+    frame = pd.DataFrame({"image": [b"photo"] * 300, "sender_id": people, "label": [names[i] for i in answers]})
     made = evaluate(LISTING, probabilities, frame)
-    assert made.confusion is not None and made.curves is None
-    assert made.confusion.labels == names
-    assert sum(map(sum, made.confusion.counts)) == 300
+    (confusion,) = made.charts
+    assert isinstance(confusion, Confusion) and confusion.labels == names
+    assert sum(map(sum, confusion.counts)) == 300
     assert {part.value for part in made.slices} == {names[i] for i in answers}
     hats = next(part for part in made.slices if part.value == "Hat")
     inside = answers == names.index("Hat")
-    assert hats.metric == pytest.approx(metrics.top(answers[inside], probabilities[inside]))
+    assert hats.metric == pytest.approx(np.mean(probabilities[inside].argmax(axis=1) == answers[inside]))
 
 
 @pytest.mark.parametrize(
@@ -97,8 +100,8 @@ def test_evaluation_of_photos_holds_a_confusion_matrix() -> None:
     [
         (lambda s: s[:-1], "wrong shape"),
         (lambda s: np.stack([s, s], axis=1), "wrong shape"),
-        (lambda s: np.where(np.arange(len(s)) == 3, np.nan, s), "1 of the model's scores are no probabilities"),
-        (lambda s: s + 1, "are no probabilities"),
+        (lambda s: np.where(np.arange(len(s)) == 3, np.nan, s), "1 of the model's answers are out of range"),
+        (lambda s: s + 1, "are out of range"),
     ],
 )
 def test_scores_that_are_none_are_refused(change: object, message: str) -> None:
@@ -129,3 +132,22 @@ def test_the_digest_tells_test_sets_apart() -> None:
     assert digest(frame) != digest(frame[::-1])
     assert digest(frame) != digest(frame.assign(fraud=1 - frame["fraud"]))
     assert digest(frame) != digest(frame.rename(columns={"amount": "price"}))
+
+
+def test_every_metric_has_its_standard_error_and_slices_have_theirs() -> None:
+    scores, frame = scored_orders()
+    made = evaluate(FRAUD, scores, frame)
+    assert set(made.errors) == set(made.metrics)
+    answers = frame["fraud"].to_numpy()
+    drawn = np.random.default_rng(1).integers(0, len(frame), (300, len(frame)))
+    theirs = np.std([metrics.roc_auc_score(answers[rows], scores[rows]) for rows in drawn])
+    assert made.errors["roc_auc"] == pytest.approx(float(theirs), rel=0.3)
+    assert all(part.error is not None and part.estimate is not None for part in made.slices)
+    assert made.slices[0].brief.replicates == () and made.slices[0].brief.error == made.slices[0].error
+
+
+def test_two_models_are_drawn_the_same_examples() -> None:
+    scores, frame = scored_orders()
+    one, other = (evaluate(FRAUD, each, frame) for each in (scores, np.sqrt(scores)))
+    assert one.estimates["roc_auc"].replicates == pytest.approx(other.estimates["roc_auc"].replicates)  # a monotone map
+    assert {each.draws for each in one.estimates.values()} == {each.draws for each in other.estimates.values()}

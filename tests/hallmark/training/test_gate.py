@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 
-from hallmark.artifacts.evaluation import Evaluation, Slice
+from hallmark.artifacts.evaluation import Decision, Evaluation, Slice
 from hallmark.declaration.gate import Gate, Slices
-from hallmark.errors import GateRefused
-from hallmark.training.gate import decide
+from hallmark.tasks import BaseTask, Binary, Regression, Targets, difference_error, estimates
+from hallmark.training import gate as gating
 
 GATE = Gate(
     metric="average_precision",
@@ -15,6 +17,10 @@ GATE = Gate(
     minimum_gain=-0.02,
     slices=Slices(columns=("payment",), minimum_rows=500, tolerance=0.10),
 )
+
+
+def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None = None) -> Decision:
+    return gating.decide(gate, candidate, champion, metrics=Binary().metrics())
 
 
 def evaluation(
@@ -35,7 +41,6 @@ def test_gate_accepts_the_first_model_that_reaches_the_floor() -> None:
         "average_precision 0.3000 reaches the floor 0.3000",
         "there is no champion to compare with",
     )
-    decision.enforce()
 
 
 def test_gate_rejects_a_model_below_the_floor_with_and_without_a_champion() -> None:
@@ -49,8 +54,6 @@ def test_gate_rejects_a_worse_model() -> None:
     decision = decide(GATE, evaluation(0.55), evaluation(0.60))
     assert not decision.passed
     assert "gain -0.0500, less than the -0.0200 asked for" in decision.reasons[0]
-    with pytest.raises(GateRefused, match="less than the"):
-        decision.enforce()
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.01, 0.02])
@@ -75,16 +78,16 @@ def test_gate_does_not_judge_small_slices_or_those_without_a_metric() -> None:
     assert decide(GATE, evaluation(invoice=None), evaluation(invoice=None)).passed
 
 
-def test_gate_reads_lower_as_better_where_declared() -> None:
-    gate = GATE.model_copy(update={"metric": "log_loss", "direction": "lower", "floor": 0.5, "slices": Slices()})
+def test_gate_reads_lower_as_better_where_the_metric_says_so() -> None:
+    gate = GATE.model_copy(update={"metric": "log_loss", "floor": 0.5, "slices": Slices()})
     assert decide(gate, evaluation(0.60), evaluation(0.60)).passed
     assert not decide(gate, evaluation(0.55), evaluation(0.60)).passed
     assert not decide(gate, evaluation(0.49)).passed
     assert decide(gate, evaluation(0.65), evaluation(0.60)).passed
 
 
-def test_gate_judges_slices_in_the_declared_direction() -> None:
-    gate = GATE.model_copy(update={"metric": "log_loss", "direction": "lower", "floor": 0.5})
+def test_gate_judges_slices_in_the_metrics_direction() -> None:
+    gate = GATE.model_copy(update={"metric": "log_loss", "floor": 0.5})
     assert decide(gate, evaluation(0.6, card=0.3), evaluation(0.6, card=0.6)).passed
     assert not decide(gate, evaluation(0.6, card=0.9), evaluation(0.6, card=0.6)).passed
 
@@ -96,8 +99,131 @@ def test_gate_rejects_a_metric_that_is_not_a_number(value: float) -> None:
 
 
 def test_gate_rejects_a_missing_metric_a_missing_slice_and_another_test_set() -> None:
-    assert not decide(GATE.model_copy(update={"metric": "top1"}), evaluation()).passed
+    assert not decide(GATE.model_copy(update={"metric": "roc_auc"}), evaluation()).passed
     bare = evaluation().model_copy(update={"slices": ()})
     assert not decide(GATE, bare, evaluation()).passed
     other = decide(GATE, evaluation(0.9), evaluation(0.1, test="u"))
     assert other.reasons[0] == "candidate and champion were evaluated on different examples"
+
+
+# Noise. The same draws for the same examples, so that the error is that of the difference.
+
+
+def judged(
+    targets: Targets, predictions: np.ndarray, *, task: BaseTask, metric: str, slices: bool = False
+) -> Evaluation:
+    """What `evaluate` makes of predictions, with one slice of all rows where that is asked for."""
+    found = estimates(task.metrics().values(), targets, predictions, seed="examples")
+    metrics = {name: each.value for name, each in found.items()}
+    told = found[metric].model_dump(exclude={"value"})
+    whole = Slice(column="payment", value="card", rows=len(targets), metric=metrics[metric], **told)
+    return Evaluation(
+        rows=len(targets),
+        test="examples",
+        metric=metric,
+        metrics=metrics,
+        estimates=found,
+        slices=(whole,) if slices else (),
+    )
+
+
+PRICES = Gate(metric="mean_absolute_error", floor=100.0, slices=Slices(columns=("payment",), tolerance=0.0))
+
+
+def pair(*, shift: float, wobble: float = 1.0, rows: int = 400) -> tuple[Evaluation, Evaluation]:
+    """A candidate whose errors are `shift` larger than the champion's in the mean, and `wobble` up or down in each row."""
+    random = np.random.default_rng(5)
+    off = random.uniform(5, 15, rows)
+    apart = random.normal(size=rows)
+    apart = shift + wobble * (apart - apart.mean()) / apart.std()
+    targets = Targets(labels=np.zeros(rows))
+    task: Any = {"task": Regression(), "metric": "mean_absolute_error", "slices": True}
+    return judged(targets, off + apart, **task), judged(targets, off, **task)
+
+
+def prices(candidate: Evaluation, champion: Evaluation, **changes: Any) -> Decision:
+    return gating.decide(PRICES.model_copy(update=changes), candidate, champion, metrics=Regression().metrics())
+
+
+def error_of(candidate: Evaluation, champion: Evaluation) -> float:
+    name = "mean_absolute_error"
+    found = difference_error(candidate.estimates[name], champion.estimates[name])
+    assert found is not None
+    return found
+
+
+def test_the_noise_is_that_of_the_paired_difference() -> None:
+    candidate, champion = pair(shift=0.05)
+    paired = error_of(candidate, champion)
+    assert paired == pytest.approx(
+        1.0 / 400**0.5, rel=0.25
+    )  # of the wobble; the prices' own spread of 2.9 is on both sides
+    alone = candidate.errors["mean_absolute_error"]
+    assert alone > 2 * paired
+
+
+def test_a_loss_within_two_standard_errors_is_no_loss() -> None:
+    candidate, champion = pair(shift=0.05)
+    decision = prices(candidate, champion)
+    assert decision.passed, decision.reasons
+    assert any(
+        "less than the +0.0000 asked for by no more than the noise of the test set" in r for r in decision.reasons
+    )
+    assert any("(standard error 0.0" in reason for reason in decision.reasons)
+
+
+def test_a_loss_of_more_is_one() -> None:
+    candidate, champion = pair(shift=0.15)
+    assert 2 * error_of(candidate, champion) < 0.15
+    decision = prices(candidate, champion)
+    assert not decision.passed
+    assert decision.reasons[0].endswith("less than the +0.0000 asked for")
+    assert any(
+        reason.startswith("payment=card: ") for reason in decision.reasons
+    )  # the slice of all rows says the same
+
+
+def test_the_noise_is_beside_what_the_declaration_allows() -> None:
+    candidate, champion = pair(shift=0.15)
+    allowed = PRICES.slices.model_copy(update={"tolerance": 0.1})
+    assert prices(candidate, champion, minimum_gain=-0.1, slices=allowed).passed
+    assert not prices(candidate, champion, minimum_gain=-0.02, slices=allowed).passed
+
+
+def test_a_gain_that_is_asked_for_is_never_excused() -> None:
+    candidate, champion = pair(shift=-0.05)  # a gain of 0.05, by far within the noise of 0.06
+    assert prices(candidate, champion, minimum_gain=0.04).passed
+    refused = prices(candidate, champion, minimum_gain=0.06)
+    assert not refused.passed and "gain +0.0500" in refused.reasons[0]
+
+
+def test_other_draws_say_nothing_of_a_difference() -> None:
+    candidate, champion = pair(shift=0.05)
+    other = {name: each.model_copy(update={"draws": "other"}) for name, each in champion.estimates.items()}
+    assert not prices(candidate, champion.model_copy(update={"estimates": other})).passed
+
+
+# Floors of other metrics.
+
+
+@pytest.mark.parametrize(
+    ("floors", "passed", "said"),
+    [
+        ({"roc_auc": 0.9}, True, "roc_auc 0.9000 reaches the floor 0.9000"),
+        ({"roc_auc": 0.91}, False, "roc_auc 0.9000 does not reach the floor 0.9100"),
+        ({"brier": 0.1}, True, "brier 0.1000 reaches the floor 0.1000"),
+        ({"brier": 0.09}, False, "brier 0.1000 does not reach the floor 0.0900"),
+        ({"positive_share": (0.01, 0.05)}, True, "positive_share 0.0500 is within 0.0100 to 0.0500"),
+        ({"positive_share": (0.06, 0.20)}, False, "positive_share 0.0500 is outside of 0.0600 to 0.2000"),
+        ({"positive_share": (0.01, 0.04)}, False, "positive_share 0.0500 is outside of 0.0100 to 0.0400"),
+        ({"precision": 0.1}, False, "precision of the candidate is missing"),
+    ],
+)
+def test_floors_are_numbers_to_reach_or_ranges_to_keep_to(floors: dict[str, Any], passed: bool, said: str) -> None:
+    found = evaluation()
+    found.metrics.update({"roc_auc": 0.9, "brier": 0.1, "positive_share": 0.05})
+    decision = decide(GATE.model_copy(update={"floors": floors}), found)
+    assert decision.passed is passed
+    assert said in decision.reasons
+    if not passed:
+        assert decision.reasons[0] == said

@@ -103,7 +103,10 @@ def test_the_model_card_says_where_the_version_comes_from(trained: Trained) -> N
     assert model_card.data.last.isoformat() <= "2026-10-31"
     assert model_card.decision == outcome.decision
     assert model_card.metrics == outcome.evaluation.metrics
+    assert model_card.errors == outcome.evaluation.errors
+    assert set(model_card.errors) == set(model_card.metrics) and 0 < model_card.errors["average_precision"] < 0.1
     assert {part.value for part in model_card.slices} == {"x", "y"}
+    assert all(part.error is not None and part.replicates == () for part in model_card.slices)
     assert model_card.champion is None
     assert model_card.parity.difference <= model_card.parity.tolerance
     assert {"kfp", "mlflow", "numpy"} <= set(model_card.libraries)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,14 @@ import pytest
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.learners.model import columns, examples
+from hallmark.settings import Settings
 from hallmark.training import leakage
 from hallmark.training.split import Split, place, split
 
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
 FRAUD = domains.load("fraud")
 LISTING = domains.load("listing")
+ROOT = Path(__file__).parents[3]
 
 
 def orders(n: int = 3000, *, seed: int = 0, days: int = 90) -> pd.DataFrame:
@@ -167,13 +171,13 @@ def test_a_time_split_needs_to_know_when(as_of: datetime | None) -> None:
 
 
 def test_too_young_data_is_refused_with_a_count() -> None:
-    with pytest.raises(ContractBroken, match="the train part has 0 rows") as refused:
+    with pytest.raises(ContractBroken, match="the train part, 0 rows, cannot be learnt from") as refused:
         split(FRAUD, orders(200, days=20), as_of=AS_OF)
     assert "200 rows, of which 200 are too young" in str(refused.value)
 
 
 def test_one_kind_of_label_is_refused() -> None:
-    with pytest.raises(ContractBroken, match="1 kinds of label"):
+    with pytest.raises(ContractBroken, match="the label is 0 in all"):
         split(FRAUD, orders().assign(fraud=0), as_of=AS_OF)
 
 
@@ -182,3 +186,108 @@ def test_split_is_frozen() -> None:
     assert isinstance(made, Split)
     with pytest.raises(AttributeError):
         made.train = made.test  # type: ignore[misc]
+
+
+# Domains of other tasks, declared as in domains/, each with one number and one word as fields.
+
+_FEATURES = """
+from hallmark.features.fields import Field
+
+FIELDS = (Field(name="told", datatype="FP64"), Field(name="word", datatype="BYTES"))
+"""
+COLUMNS = {
+    "search": "clicked",
+    "recommendations": "viewed",
+    "pricing": "price",
+    "marketing": "bought",
+    "listing": "label",
+}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Settings:
+    """A checkout whose domains are declared as ours are."""
+    for name in COLUMNS:
+        folder = tmp_path / "domains" / name
+        folder.mkdir(parents=True)
+        shutil.copyfile(ROOT / "domains" / name / "domain.yaml", folder / "domain.yaml")
+        (folder / "features.py").write_text(_FEATURES, encoding="utf-8")
+    return Settings.load({"HALLMARK_ROOT": str(tmp_path)})
+
+
+def rows_of(name: str, n: int = 2000) -> pd.DataFrame:
+    """Rows of that domain whose fields say nothing: ten a query, a query two hours long and one beginning each hour."""
+    random = np.random.default_rng(3)
+    query = np.arange(n) // 10
+    begun = pd.Timestamp(AS_OF) - pd.Timedelta(days=60) + pd.to_timedelta(query, unit="h")
+    at = begun + pd.to_timedelta(random.integers(0, 120, n), unit="m")
+    relevant = (random.random(n) < 0.3).astype(np.int64)
+    frame = pd.DataFrame({"told": random.normal(size=n), "word": random.choice(np.array(["a", "b", "c"], object), n)})
+    for column in ("searched_at", "shown_at", "listed_at", "written_at"):
+        frame[column] = at
+    for column in ("query_id", "session_id"):
+        frame[column] = [f"q{number}" for number in query]
+    for column in ("seller_id", "member_id", "sender_id"):
+        frame[column] = [f"p{number}" for number in range(n)]
+    frame["item_id"] = [f"i{number}" for number in range(n)]
+    frame["clicked"] = frame["viewed"] = frame["bought"] = relevant
+    frame["price"] = random.lognormal(4, 1, n)
+    frame["unsold"], frame["sold_at"] = random.random(n) < 0.2, pd.NaT
+    frame["sold_at"] = pd.to_datetime(frame["sold_at"], utc=True)
+    frame["written"], frame["propensity"] = (random.random(n) < 0.5).astype(np.int64), 0.5
+    frame["label"] = random.choice(np.array(["Hat", "Shoes", "Dress"], dtype=object), n)
+    return frame
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_fields_that_say_nothing_are_let_through_in_every_task(elsewhere: Settings, name: str) -> None:
+    made = split(domains.load(name, elsewhere), rows_of(name), as_of=AS_OF, settings=elsewhere)
+    assert min(len(made.train), len(made.validation), len(made.test)) > 100
+
+
+@pytest.mark.parametrize("field", ["told", "word"])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_field_that_tells_the_answer_is_found_in_every_task(elsewhere: Settings, name: str, field: str) -> None:
+    frame = rows_of(name)
+    truth = frame[COLUMNS[name]]
+    if field == "word":  # a price has too many values for words to tell it
+        truth = truth.round(-1).clip(upper=100) if name == "pricing" else truth
+        frame["price"] = truth if name == "pricing" else frame["price"]
+        frame["word"] = truth.astype(str)
+    else:
+        frame["told"] = (truth == "Hat").astype(np.float64) if name == "listing" else -2.0 * truth
+    with pytest.raises(ContractBroken, match=f"field {field} alone tells the answer"):
+        split(domains.load(name, elsewhere), frame, as_of=AS_OF, settings=elsewhere)
+
+
+def test_an_asking_price_that_is_nearly_the_price_is_no_leak(elsewhere: Settings) -> None:
+    frame = rows_of("pricing")
+    frame["told"] = frame["price"] * np.random.default_rng(4).lognormal(0, 0.1, len(frame))
+    assert np.corrcoef(frame["told"].rank(), frame["price"].rank())[0, 1] > 0.98
+    split(domains.load("pricing", elsewhere), frame, as_of=AS_OF, settings=elsewhere)
+
+
+def test_a_query_that_goes_on_over_the_cut_stays_whole_and_in_order(elsewhere: Settings) -> None:
+    search = domains.load("search", elsewhere)
+    made = split(search, rows_of("search").sample(frac=1, random_state=2), as_of=AS_OF, settings=elsewhere)
+    parts = (made.train, made.validation, made.test)
+    queries = [set(part["query_id"]) for part in parts]
+    assert sum(map(len, queries)) == len(set.union(*queries)) == 200
+    assert all((part.groupby("query_id").size() == 10).all() for part in parts)
+    begun = [part.groupby("query_id")["searched_at"].min() for part in parts]
+    assert begun[0].max() < begun[1].min() and begun[1].max() < begun[2].min()
+    # Rows of the last query of one part come after the first of the next: by rows it would have been cut in two.
+    assert made.train["searched_at"].max() > made.validation["searched_at"].min()
+    assert len(made.test) / 2000 == pytest.approx(0.20, abs=0.01)
+
+
+def test_the_audit_finds_a_query_in_two_parts_and_queries_out_of_order(elsewhere: Settings) -> None:
+    search = domains.load("search", elsewhere)
+    made = split(search, rows_of("search"), as_of=AS_OF, settings=elsewhere)
+    parted = made.validation["query_id"] == made.validation["query_id"].iloc[-1]
+    train = pd.concat([made.train, made.validation[parted][:3].assign(searched_at=made.train["searched_at"].min())])
+    with pytest.raises(ContractBroken, match="one query_id is in the train and in the validation part"):
+        leakage.check(search, train=train, validation=made.validation, test=made.test, settings=elsewhere)
+    with pytest.raises(ContractBroken, match="the train part reaches into the validation part") as refused:
+        leakage.check(search, train=made.test, validation=made.validation, test=made.train, settings=elsewhere)
+    assert "queries up to" in str(refused.value)
