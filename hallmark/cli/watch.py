@@ -6,14 +6,15 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
-from hallmark.errors import HallmarkError
+from hallmark.errors import HallmarkError, NotFound
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
@@ -46,7 +47,10 @@ def watch(
         list[str] | None, typer.Option(help="KEY=VALUE for the domain's own `fit`; repeatable.", show_default=False)
     ] = None,
     prometheus: Annotated[
-        str, typer.Option(help="Read metrics from this Prometheus; default: from the parts.", show_default=False)
+        str,
+        typer.Option(
+            help="Read metrics from this Prometheus; default: from the parts of the local cluster.", show_default=False
+        ),
     ] = "",
     kubeflow: Annotated[
         str, typer.Option(help="Train on the Kubeflow Pipelines at this address; default: here.", show_default=False)
@@ -143,9 +147,14 @@ def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str,
         from hallmark.rollout.prometheus import Prometheus
 
         return Prometheus.at(prometheus, token=token)
-    from hallmark.rollout.scrape import Scrape, local_gateway
-
-    return Scrape(writer, gateway=lambda: local_gateway(settings))
+    for found in entry_points(group="hallmark.sources"):  # the local cluster's own; an image has none
+        return cast("Source", found.load()(writer, settings))
+    raise NotFound(
+        "nothing here reads metrics from a cluster's own parts",
+        expected="the local cluster, which is installed with a checkout",
+        got="no entry point hallmark.sources",
+        fix="name a Prometheus: --prometheus URL; or `make install` in a checkout",
+    )
 
 
 def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:

@@ -16,7 +16,7 @@ from hallmark.errors import HallmarkError, Unavailable
 from hallmark.metrics import WATCH
 from hallmark.rollout.lease import Fence
 from hallmark.rollout.liveness import SILENT, Liveness, Look, serving
-from hallmark.rollout.samples import parse
+from local_cluster.samples import parse
 from hallmark.rollout.timeline import Entry
 from hallmark.rollout.watch import Watch
 from tests.hallmark.rollout.test_operator import World, target, world

@@ -20,7 +20,7 @@ from hallmark.errors import Conflict
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.scrape import Scrape
+from local_cluster.scrape import Scrape
 from hallmark.rollout.timeline import Entry
 from hallmark.rollout.writer import live_target, share
 from hallmark.training.runs_here import RunsHere

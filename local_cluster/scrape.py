@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from hallmark import leash
 from hallmark.errors import Unavailable
-from hallmark.rollout.samples import Sample, parse
+from hallmark.rollout.samples import Sample
+from local_cluster.samples import parse
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
@@ -21,7 +22,7 @@ _SECONDS = 3.0
 
 
 class Scrape:
-    """Reads the local cluster. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
+    """Samples of the local cluster. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
 
     def __init__(self, writer: InferenceServiceWriter, *, gateway: Callable[[], str | None]) -> None:
         self._writer = writer
@@ -48,6 +49,11 @@ class Scrape:
             raise Unavailable(
                 "the gateway's statistics do not answer", got=str(error), fix="hallmark status"
             ) from error
+
+
+def source(writer: InferenceServiceWriter, settings: Settings) -> Scrape:
+    """The local cluster as a source of samples; `hallmark watch` finds it by its entry point in `hallmark.sources`."""
+    return Scrape(writer, gateway=lambda: local_gateway(settings))
 
 
 def local_gateway(settings: Settings) -> str | None:
