@@ -12,7 +12,7 @@ from hallmark.errors import DeclarationError
 PART_OF = "app.kubernetes.io/part-of"
 JOB = "hallmark.dev/job"
 """Label of pods: `pipeline` on a run's steps, `training` on the nodes of a distributed training, which alone talk to each other."""
-PIPELINE_JOB, TRAINING_JOB = "pipeline", "training"
+TRAINING_JOB = "training"
 POOL = "hallmark.dev/pool"
 """Label of nodes, and key of the taint that keeps other work off the GPUs of training."""
 CPU_POOL, INFERENCE_POOL, TRAINING_POOL = "cpu", "gpu-inference", "gpu-training"

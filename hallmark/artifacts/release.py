@@ -66,12 +66,6 @@ class Release(BaseModel):
             raise ValueError("a candidate needs a stable version beside it; a first version is released as stable")
         return self
 
-    def promoted(self) -> Release:
-        """The release after its candidate took over."""
-        if self.candidate is None:
-            return self
-        return Release(stable=self.candidate, previous=self.stable)
-
 
 def path(name: str, settings: Settings) -> Path:
     """Where the release of domain `name` is written."""

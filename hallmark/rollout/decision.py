@@ -359,6 +359,3 @@ def _words(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return f"{seconds // size:.0f}{unit}"
     return f"{seconds:g} s"
-
-
-__all__ = ["OVERALL", "TESTS", "Counts", "Reason", "Step", "decide"]

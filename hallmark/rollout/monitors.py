@@ -23,7 +23,6 @@ class Verdicts(Frozen):
     seen: Seen
     trace: str = ""
     psi: float | None = None
-    digest: str = ""
 
 
 class Monitors:
@@ -86,10 +85,6 @@ class Monitors:
                 if len(some) < _MOST:
                     break
         return rows, lost
-
-    def again(self) -> None:
-        """Read the pods' answers from their beginning at the next call."""
-        self._cursors.clear()
 
 
 def unknown(told: dict[str, Any]) -> dict[str, Any]:
