@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hallmark import leash
+from hallmark import leash, object_labels
 from hallmark.errors import Unavailable
 from hallmark.rollout.samples import Sample
 from local_cluster.samples import parse
@@ -32,7 +32,7 @@ class Scrape:
         """The samples called `names` of the gateway and of every pod in `namespace`; `Unavailable` where one does not answer."""
         found = parse(self._statistics(), names)
         for pod in self._writer.pods(namespace):
-            if _is_ready(pod):
+            if object_labels.is_ready(pod):
                 text = self._writer.sidecar(pod, "metrics", port=_PORT).decode("utf-8", "replace")
                 found += parse(text, names)
         return found
@@ -63,9 +63,3 @@ def local_gateway(settings: Settings) -> str | None:
         return str(state["admin"]) if leash.identity(state["pid"]) == state["identity"] else None
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _is_ready(pod: dict[str, object]) -> bool:
-    status = pod.get("status")
-    conditions = status.get("conditions") if isinstance(status, dict) else None
-    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions or [])
