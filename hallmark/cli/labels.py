@@ -11,6 +11,7 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit
+from hallmark.cli.options import declaration
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
@@ -32,11 +33,8 @@ def labels(
     request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
     """
-    from hallmark.declaration import domain as declared
-    from hallmark.settings import Settings
-
-    settings = Settings.load()
-    shadow = declared.load(name, settings).rollout.shadow
+    domain, settings = declaration(name)
+    shadow = domain.rollout.shadow
     frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
     writer = connected(settings, kubeconfig, context, changes=True)
     pods = writer.pods(name)

@@ -13,14 +13,14 @@ import typer
 
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
+from hallmark.cli.options import declaration
 from hallmark.errors import NotFound, Refused
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.artifacts.release import Target
-    from hallmark.declaration.domain import Domain
     from hallmark.render.inferenceservice import Mode
     from hallmark.rollout.writer import InferenceServiceWriter
-    from hallmark.settings import Settings
 
 
 class ServingMode(StrEnum):
@@ -57,7 +57,7 @@ def render(
     """Write the generated files: each released domain's inferenceservice.yaml, and the schema of domain.yaml."""
     from hallmark.render import files
 
-    settings = _settings()
+    settings = Settings.load()
     findings = files.check(settings) if check else files.write(settings)
     emit([finding.model_dump() for finding in findings], output, empty="every generated file is up to date")
     if check and findings:
@@ -85,7 +85,7 @@ def apply(
 
     While a rollout runs, the live object keeps its model and its share of traffic; the rest is applied.
     """
-    settings = _settings()
+    settings = Settings.load()
     done = partial(apply_all, settings=settings, names=names, force=force, mode=mode.name_of)
     if dry_run:
         with planned(settings, kubeconfig, context) as (plan, _):
@@ -137,7 +137,7 @@ def status(
     output: Output = Format.table,
 ) -> None:
     """What is live: each revision of each domain, its version, its share and whether it is ready."""
-    writer = connected(_settings(), kubeconfig, context)
+    writer = connected(Settings.load(), kubeconfig, context)
     services = [each for each in writer.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(writer, each)]
     emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {writer.host}")
@@ -165,8 +165,8 @@ def release(
     from hallmark.rollout.writer import SHADOW_NOTE
     from hallmark.rollout.writer import share as share_of
 
-    domain = _domain(name)
-    target = Target.of(Registry(_settings()).resolve(name, candidate))
+    domain, settings = declaration(name)
+    target = Target.of(Registry(settings).resolve(name, candidate))
     mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
 
     def released(writer: InferenceServiceWriter, **given: Any) -> Target | None:
@@ -195,7 +195,7 @@ def promote(
     """Make the candidate the stable version: all traffic, champion in the registry, release.yaml written."""
     from hallmark.rollout import operations
 
-    do = partial(operations.promote, domain=_domain(name), seconds=timeout)
+    do = partial(operations.promote, domain=declaration(name)[0], seconds=timeout)
     _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
 
 
@@ -209,7 +209,7 @@ def rollback(
     """Send all traffic back to the version before, at once; then settle on it and write release.yaml."""
     from hallmark.rollout import operations
 
-    do = partial(operations.rollback, domain=_domain(name), seconds=timeout)
+    do = partial(operations.rollback, domain=declaration(name)[0], seconds=timeout)
     _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
 
 
@@ -234,7 +234,7 @@ def drift(
     """The drift monitor's verdict for each variant, column by column."""
     from hallmark.cli import verdict
 
-    settings = _settings()
+    settings = Settings.load()
     writer = connected(settings, kubeconfig, context)
     found = verdict.collect(writer, name)
     verdict.choose(found, variant=variant, name=name)
@@ -288,7 +288,7 @@ def _operation(
     """
     from hallmark.registry.store import Registry
 
-    settings = _settings()
+    settings = Settings.load()
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as (plan, aside):
             return do(plan, settings=aside, note=quiet)
@@ -306,15 +306,3 @@ def _render_again(settings: Settings, name: str) -> None:
     for finding in files.write(settings):
         if Path(finding.path).parent.name == name:
             say(f"wrote {finding.path}")
-
-
-def _domain(name: str) -> Domain:
-    from hallmark.declaration import domain as declared
-
-    return declared.load(name, _settings())
-
-
-def _settings() -> Settings:
-    from hallmark.settings import Settings
-
-    return Settings.load()

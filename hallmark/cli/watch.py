@@ -14,7 +14,9 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
+from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Window, fit_options
 from hallmark.errors import HallmarkError, NotFound
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from hallmark.rollout.observer import Source
     from hallmark.rollout.timeline import Entry
     from hallmark.rollout.writer import InferenceServiceWriter
-    from hallmark.settings import Settings
     from hallmark.training.submit import Runner
 
 _REGISTRY_SECONDS = 600.0
@@ -37,15 +38,13 @@ def watch(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE of domain.yaml for this watch, such as rollout.dwell=3s; repeatable."),
     ] = None,
-    data: Annotated[str, typer.Option(help="What a retraining learns from, as for `hallmark train`.")] = "synthetic",
+    data: DataSource = SYNTHETIC,
     until: Annotated[
         str, typer.Option(help="Retrain as of this day; default: the end of today, UTC.", show_default=False)
     ] = "",
-    window: Annotated[str, typer.Option(help="Retrain on this long; default: domain.yaml's.", show_default=False)] = "",
-    shift: Annotated[str, typer.Option(help="Retrain on synthetic data with this shift.", show_default=False)] = "",
-    option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the domain's own `fit`; repeatable.", show_default=False)
-    ] = None,
+    window: Window = "",
+    shift: Shift = None,
+    option: FitOptions = None,
     prometheus: Annotated[
         str,
         typer.Option(
@@ -69,7 +68,6 @@ def watch(
 
     A rollout that a person began, with `hallmark release` or kubectl, is taken over where it stands.
     """
-    from hallmark.cli.model import options
     from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout.lease import Fence, Lease
@@ -77,13 +75,12 @@ def watch(
     from hallmark.rollout.operator import Operator
     from hallmark.rollout.record import Record
     from hallmark.rollout.watch import LEASE, Watch
-    from hallmark.settings import Settings
 
     settings = Settings.load().prepared()
     wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
     domains = {name: declared.overridden(each, change or []) for name, each in wanted.items()}
     writer = connected(settings, kubeconfig, context, changes=True)
-    given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": options(option or [])}
+    given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": fit_options(option)}
     training = {key: value for key, value in given.items() if value}
     liveness = Liveness()
 

@@ -1,0 +1,54 @@
+"""Options that several commands have, each written once, and the declaration that a DOMAIN argument names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.declaration.domain import Domain
+
+SYNTHETIC = "synthetic"
+
+DataSource = Annotated[
+    str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
+]
+Until = Annotated[
+    str, typer.Option(help="Train as of this day (UTC), such as 2026-10-01; default: today.", show_default=False)
+]
+Window = Annotated[
+    str,
+    typer.Option(help="Learn from this long before that, such as 30d; default: domain.yaml's.", show_default=False),
+]
+Shift = Annotated[str | None, typer.Option(help="A named shift in synthetic data: see --shifts.", show_default=False)]
+FitOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="KEY=VALUE for the domain's own `fit`, such as epochs=3; repeatable.", show_default=False
+    ),
+]
+
+
+def fit_options(given: list[str] | None) -> dict[str, Any]:
+    """`--option KEY=VALUE` as keywords for `fit`."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for item in given or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", got=repr(item))
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def declaration(name: str) -> tuple[Domain, Settings]:
+    """The domain of this name, and the settings of this process."""
+    from hallmark.declaration import domain as declared
+
+    settings = Settings.load()
+    return declared.load(name, settings), settings
