@@ -55,7 +55,8 @@ def parted(quantity: str) -> tuple[float, str]:
     return float(match[1]), match[2]
 
 
-def _short(value: timedelta) -> str:
+def spelled(value: timedelta) -> str:
+    """A duration in the largest unit that needs no fraction, as `duration` reads it."""
     milliseconds = round(value.total_seconds() * 1000)
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % size == 0:
@@ -77,7 +78,7 @@ def _cron(value: object) -> object:
 Duration = Annotated[
     timedelta,
     BeforeValidator(duration),
-    PlainSerializer(_short, return_type=str),
+    PlainSerializer(spelled, return_type=str),
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["500ms", "30s", "10m", "12h", "30d"]}),
 ]
 Quantity = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(pattern=_QUANTITY)]

@@ -28,6 +28,7 @@ from hallmark.artifacts.model_card import ModelCard
 from hallmark.errors import Conflict, NotFound, Unavailable
 from hallmark.files import locked
 from hallmark.registry import summary
+from hallmark.remote import shown
 from hallmark.settings import Settings
 
 CHAMPION = "champion"
@@ -383,7 +384,7 @@ class Registry:
     def _unavailable(self, got: str) -> Unavailable:
         return Unavailable(
             "the registry does not answer; nothing was changed in it",
-            expected=f"MLflow at {_shown(self.settings.tracking)}",
+            expected=f"MLflow at {shown(self.settings.tracking)}",
             got=got,
             fix="run it again once the registry answers; what is served is not touched",
         )
@@ -433,12 +434,6 @@ def _database(tracking: str) -> Path | None:
 def _local(uri: str) -> Path | None:
     parsed = urlparse(uri)
     return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
-
-
-def _shown(tracking: str) -> str:
-    """The address without a password that may be in it."""
-    parsed = urlparse(tracking)
-    return tracking.replace(f"{parsed.username}:{parsed.password}@", "***@") if parsed.password else tracking
 
 
 def _tags(model_card: ModelCard) -> dict[str, str]:

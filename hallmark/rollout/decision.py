@@ -18,6 +18,7 @@ from typing import Literal
 from hallmark.declaration.rollout import Limits, Rollout
 from hallmark.rollout import sequential
 from hallmark.rollout.evidence import Counts, Evidence, Exposure, Frozen, Progress, Slice
+from hallmark.section import spelled
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
 TESTS = 9
@@ -58,7 +59,7 @@ def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: date
         late = Reason(
             rule="deadline",
             outcome="against",
-            text=f"not promoted within {_words(policy.deadline.total_seconds())}"
+            text=f"not promoted within {spelled(policy.deadline)}"
             + (": " + "; ".join(reason.text for reason in waiting[:3]) if waiting else "")
             + (f"; and {len(waiting) - 3} more" if len(waiting) > 3 else ""),
         )
@@ -86,9 +87,9 @@ def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator
 
 
 def _dwelt(policy: Rollout, progress: Progress, now: datetime) -> Iterator[Reason]:
-    held, dwell = max(0.0, (now - progress.since).total_seconds()), policy.dwell.total_seconds()
-    if progress.phase == "canary" and held < dwell:
-        yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {_words(dwell)} at this share")
+    held = max(0.0, (now - progress.since).total_seconds())
+    if progress.phase == "canary" and held < policy.dwell.total_seconds():
+        yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {spelled(policy.dwell)} at this share")
 
 
 def _loaded(evidence: Evidence) -> Iterator[Reason]:
@@ -352,10 +353,3 @@ def _changed(found: Slice, limit: float) -> str:
 
 def _first(outcome: Outcome, reasons: list[Reason]) -> tuple[Reason, ...]:
     return tuple(sorted(reasons, key=lambda reason: reason.outcome != outcome))
-
-
-def _words(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds // size:.0f}{unit}"
-    return f"{seconds:g} s"
