@@ -27,7 +27,7 @@ _YEARS = 5
 
 def upcoming(schedule: str, after: datetime) -> Iterator[datetime]:
     """The times at which it is due, the first one later than `after`; none where it never is."""
-    seconds, minutes, hours, *days = _parsed(schedule)
+    seconds, minutes, hours, *days = parsed(schedule)
     after = after.astimezone(UTC)
     for offset in range(_YEARS * 366):
         day = after.date() + timedelta(days=offset)
@@ -46,7 +46,7 @@ def due(schedule: str, after: datetime) -> datetime | None:
 
 def times_a_month(schedule: str) -> float:
     """How often it is due in a month of 365/12 days, on average over 28 years."""
-    seconds, minutes, hours, *_ = _parsed(schedule)
+    seconds, minutes, hours, *_ = parsed(schedule)
     return len(seconds) * len(minutes) * len(hours) * len(_days(schedule)) / _SPAN * 365 / 12
 
 
@@ -58,7 +58,7 @@ def longest_gap(schedule: str) -> timedelta:
 
 @cache
 def _days(schedule: str) -> tuple[int, ...]:
-    _, _, _, *days = _parsed(schedule)
+    _, _, _, *days = parsed(schedule)
     return tuple(at for at in range(_SPAN) if _names(schedule, days, _FIRST + timedelta(days=at)))
 
 
@@ -70,7 +70,8 @@ def _names(schedule: str, sets: list[set[int]], day: date) -> bool:
     return day.month in months and (any(fits) if not _open(on_day) and not _open(on_weekday) else all(fits))
 
 
-def _parsed(schedule: str) -> list[set[int]]:
+def parsed(schedule: str) -> list[set[int]]:
+    """The values of each field, seconds first; `DeclarationError` names what is none."""
     parts = schedule.split()
     if len(parts) != len(_FIELDS):
         raise _wrong(schedule, f"{len(parts)} fields", "six fields, seconds first")

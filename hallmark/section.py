@@ -6,9 +6,10 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.json_schema import WithJsonSchema
 
+from hallmark import cron
 from hallmark.errors import DeclarationError
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,7 +28,6 @@ _SCALES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_CRON_PART = re.compile(r"^(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*$")
 
 
 def duration(value: object) -> timedelta:
@@ -64,14 +64,11 @@ def spelled(value: timedelta) -> str:
     return f"{milliseconds}ms" if milliseconds else "0s"
 
 
-def _cron(value: object) -> object:
-    if isinstance(value, str):
-        parts = value.split()
-        if len(parts) != 6:
-            raise ValueError(f"expected a cron of 6 fields, seconds first (Kubeflow's form); this has {len(parts)}")
-        wrong = [part for part in parts if not _CRON_PART.match(part)]
-        if wrong:
-            raise ValueError(f"expected cron fields such as *, 5, 1-5, */15 or MON; not {wrong[0]!r}")
+def _cron(value: str) -> str:
+    try:
+        cron.parsed(value)
+    except DeclarationError as error:
+        raise ValueError(f"{error.expected}; not {error.got}") from error
     return value
 
 
@@ -82,7 +79,7 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["500ms", "30s", "10m", "12h", "30d"]}),
 ]
 Quantity = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(pattern=_QUANTITY)]
-Cron = Annotated[str, BeforeValidator(_cron)]
+Cron = Annotated[str, AfterValidator(_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 
