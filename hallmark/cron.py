@@ -74,7 +74,7 @@ def parsed(schedule: str) -> list[set[int]]:
     """The values of each field, seconds first; `DeclarationError` names what is none."""
     parts = schedule.split()
     if len(parts) != len(_FIELDS):
-        raise _wrong(schedule, f"{len(parts)} fields", "six fields, seconds first")
+        raise _wrong(schedule, f"{len(parts)} fields", "six fields, seconds first (Kubeflow's form)")
     return [
         set().union(*(_range(schedule, part, *field) for part in text.split(",")))
         for text, field in zip(parts, _FIELDS, strict=True)

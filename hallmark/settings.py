@@ -101,6 +101,11 @@ class Settings(BaseModel):
             "DO_NOT_TRACK": "1",
         }
 
+    def child_environment(self, **more: str) -> dict[str, str]:
+        """The whole environment of a child process: this one's, these settings, `more`, and the checkout's code before this library's."""
+        path = os.pathsep.join(dict.fromkeys([str(self.root), str(Path(__file__).parents[1])]))
+        return {**os.environ, **self.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
+
 
 def _find_root(start: Path) -> Path:
     for folder in (start, *start.parents):

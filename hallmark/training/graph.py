@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,6 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.settings import Settings
 
-LIBRARY = Path(__file__).parents[2]
-"""Where hallmark, components and pipelines are imported from."""
 _TAIL = 8
 _PARTS = ("data", "features", "model")
 
@@ -87,7 +84,7 @@ def compiled(domain: Domain, settings: Settings, *, image: str = "") -> Graph:
         path = Path(folder) / "graph.yaml"
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.compile", domain.name, str(path), *([image] if image else [])],
-            env={**os.environ, **settings.environment(), "PYTHONPATH": f"{settings.root}{os.pathsep}{LIBRARY}"},
+            env=settings.child_environment(),
             cwd=folder,
             capture_output=True,
             text=True,

@@ -56,7 +56,11 @@ def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(folder, settings),
+            env=settings.child_environment(
+                OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"),  # threads that spin starve each other
+                TMPDIR=str(folder / "tmp"),
+                **{ENVIRONMENT: str(folder)},
+            ),
             cwd=folder,
             start_new_session=True,
         )
@@ -131,17 +135,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=patience)
-
-
-def _environment(folder: Path, settings: Settings) -> dict[str, str]:
-    return {
-        **os.environ,
-        **settings.environment(),
-        ENVIRONMENT: str(folder),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(settings.root), str(LIBRARY)])),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": os.environ.get(
-            "OMP_WAIT_POLICY", "passive"
-        ),  # threads that spin at a barrier starve each other on a busy machine
-        "TMPDIR": str(folder / "tmp"),
-    }

@@ -100,21 +100,13 @@ class RunsHere:
 
     def _start(self, folder: Path) -> None:
         """Start the process and wait until it has signed for the run."""
-        from hallmark.training.chain import LIBRARY
-
-        environment = {
-            **os.environ,
-            **self.settings.environment(),
-            "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(self.settings.root), str(LIBRARY)])),
-            "PYTHONUNBUFFERED": "1",
-        }
         with (folder / "log").open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "hallmark.training.runs_here", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=self.settings.child_environment(),
                 cwd=self.settings.root,
                 start_new_session=True,
             )

@@ -55,7 +55,7 @@ def test_a_declaration_comes_back_the_same_from_its_own_dump(declared: dict[str,
     ("key", "value", "named"),
     [
         ("owner.slack", "#fraud", "no such key"),
-        ("training.schedule", "0 3 * * *", "this has 5"),
+        ("training.schedule", "0 3 * * *", "5 fields"),
         ("training.schedule", "0 0 3 * * ;", "; as day of week"),
         ("training.schedule", "0 0 25 * * *", "25 as hour"),
         ("training.window", "60 days", "duration"),
