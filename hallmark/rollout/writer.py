@@ -408,9 +408,10 @@ def refusal(live: Object) -> str:
 
 
 def _translated(error: Any) -> HallmarkError:
-    try:
-        message = str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
+    try:  # Kubernetes' own Status, or what a pod behind its proxy said
+        told = json.loads(error.body)
+        message = str(told.get("message") or told.get("error") or "; ".join(told["errors"]))
+    except (TypeError, ValueError, KeyError, AttributeError):
         message = str(error.reason)
     kinds: dict[int, type[HallmarkError]] = {404: NotFound, 409: Conflict, 403: Refused, 422: Refused, 503: Unavailable}
     kind = kinds.get(int(error.status or 0), HallmarkError)
