@@ -17,6 +17,7 @@ from typing import Any
 
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError, TimedOut
+from hallmark.files import last_lines
 from hallmark.settings import Settings
 from hallmark.training.chain import LIBRARY, Chain, Done, Report
 from hallmark.training.journal import ENVIRONMENT, Event, Journal
@@ -119,11 +120,10 @@ def _cause(journal: Journal, last: Mapping[str, Event]) -> HallmarkError:
 
 def _broken(journal: Journal, step: str, got: str) -> HallmarkError:
     log = journal.log(step or "pipeline")
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:] if log.is_file() else []
     return HallmarkError(
         f"step {step} broke" if step else "the run broke",
         expected="a result, or an error that says what is wrong",
-        got="\n    ".join([got, *lines]),
+        got="\n    ".join([got, *last_lines(log, _TAIL)]),
         fix=f"the whole log is {log}; run it again once it is mended, finished steps are reused",
     )
 
