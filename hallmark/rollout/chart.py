@@ -97,7 +97,8 @@ def svg(timeline: Timeline, *, zone: tzinfo = UTC) -> str:
         figure = Figure(figsize=(13.3, 9.6), facecolor="none")
         figure.subplots_adjust(left=0.06, right=0.99, top=0.99, bottom=0.04, hspace=0.4)
         grid = figure.add_gridspec(len(PANELS) + 2)
-        signs, *panels = grid.subplots(sharex=True)
+        axes: Any = grid.subplots(sharex=True)
+        signs, *panels = axes
         for axis, title in zip(panels, ["Candidate's share of traffic", *(each.title for each in PANELS)], strict=True):
             axis.set_title(title, loc="left", size=10, weight="bold", color=_INK)
             axis.grid(color=_RULE)
