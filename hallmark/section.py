@@ -84,10 +84,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 
 
-class Section(BaseModel):
-    """A part of the declaration: frozen, and no key that nobody reads."""
+class Frozen(BaseModel):
+    """Data that nobody changes, with no key that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Section(Frozen):
+    """A part of the declaration."""
 
 
 def validated(model: type[M], raw: object, shown: str) -> M:

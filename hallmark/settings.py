@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.section import Frozen
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """The folders and addresses of one Hallmark checkout.
 
     root:      the checkout, which holds `domains/` and `inference_services/`.
@@ -20,8 +19,6 @@ class Settings(BaseModel):
     releases:  where each domain's `release.yaml` and rendered InferenceService lie.
     tracking:  MLflow tracking URI.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
     state: Path

@@ -16,20 +16,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark.features.fields import Field, Output
 from hallmark.files import digest_file
+from hallmark.section import Frozen
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
 ALLOWED = frozenset({".onnx", ".json", ".py", ".safetensors", ".txt", ".parquet"})
 
 
-class Signature(BaseModel):
+class Signature(Frozen):
     """What a model takes and gives: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     fields: tuple[Field, ...]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from hallmark.drift import statistics
 from hallmark.errors import ModelRefused
+from hallmark.section import Frozen
 
 FILE = "embeddings.safetensors"
 """The reference's sample in a model folder: one tensor `reference`, (n, d) float32."""
@@ -27,14 +27,12 @@ _RIDGE = 0.05
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
-class Separation(BaseModel):
+class Separation(Frozen):
     """How well old and new are told apart.
 
     auc: mean over both folds of the area under the curve on rows that the classifier has not seen; 0.5 is not at all.
     p:   chance alone would do as well: twice the smaller of the folds' Mann-Whitney p, one side.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     auc: float
     p: float

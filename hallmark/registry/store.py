@@ -20,8 +20,6 @@ from types import EllipsisType
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import MODEL_CARD, verify
 from hallmark.artifacts.model_card import ModelCard
@@ -29,6 +27,7 @@ from hallmark.errors import Conflict, NotFound, Unavailable
 from hallmark.files import locked
 from hallmark.registry import summary
 from hallmark.remote import shown
+from hallmark.section import Frozen
 from hallmark.settings import Settings
 
 CHAMPION = "champion"
@@ -45,10 +44,8 @@ _CORRELATIONS = 50
 _TAGS = ("digest", "data", "commit", "metric", "value")
 
 
-class Released(BaseModel):
+class Released(Frozen):
     """A version that can be served. `path` is its folder, where that lies on this machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     version: int
@@ -67,10 +64,8 @@ class Released(BaseModel):
         return folder
 
 
-class Version(BaseModel):
+class Version(Frozen):
     """One line of `hallmark versions`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
     aliases: tuple[str, ...]

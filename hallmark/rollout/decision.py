@@ -17,8 +17,8 @@ from typing import Literal
 
 from hallmark.declaration.rollout import Limits, Rollout
 from hallmark.rollout import sequential
-from hallmark.rollout.evidence import Counts, Evidence, Exposure, Frozen, Progress, Slice
-from hallmark.section import spelled
+from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Slice
+from hallmark.section import Frozen, spelled
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
 Bad = Literal["failed", "slow"]

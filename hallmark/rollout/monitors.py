@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hallmark import object_labels
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.rollout.answers import Row, parsed
-from hallmark.rollout.evidence import Frozen, Seen
+from hallmark.rollout.evidence import Seen
+from hallmark.section import Frozen
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter, Object

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from hallmark.rollout.decision import Reason
-from hallmark.rollout.evidence import Frozen
+from hallmark.section import Frozen
 
 Kind = Literal["drift", "training", "candidate", "shadow", "canary", "hold", "promote", "rollback", "trouble"]
 ENTRIES = 200

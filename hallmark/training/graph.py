@@ -12,26 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from hallmark import names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.section import Frozen
 from hallmark.settings import Settings
 
 _TAIL = 8
 _PARTS = ("data", "features", "model")
 
 
-class Graph(BaseModel):
+class Graph(Frozen):
     """The intermediate representation of a domain's training, for one image.
 
     text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
     documents: the same, read.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     description: str
