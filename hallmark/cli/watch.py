@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -16,6 +15,7 @@ from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
 from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Window, fit_options
 from hallmark.errors import HallmarkError, NotFound
+from hallmark.libraries import additions
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str,
         from hallmark.rollout.prometheus import Prometheus
 
         return Prometheus.at(prometheus, token=token)
-    for found in entry_points(group="hallmark.sources"):  # the local cluster's own; an image has none
+    for found in additions("hallmark.sources"):  # the local cluster's own
         return cast("Source", found.load()(writer, settings))
     raise NotFound(
         "nothing here reads metrics from a cluster's own parts",
