@@ -28,7 +28,7 @@ _YEARS = 5
 
 def upcoming(schedule: str, after: datetime) -> Iterator[datetime]:
     """The times at which it is due, the first one later than `after`; none where it never is."""
-    seconds, minutes, hours, *_ = _parsed(schedule)
+    seconds, minutes, hours, *_ = parsed(schedule)
     after, due_on = after.astimezone(UTC), _calendar(schedule)
     for offset in range(_YEARS * 366):
         day = after.date() + timedelta(days=offset)
@@ -47,7 +47,7 @@ def due(schedule: str, after: datetime) -> datetime | None:
 
 def times_a_month(schedule: str) -> float:
     """How often it is due in a month of 365/12 days, on average over 28 years."""
-    seconds, minutes, hours, *_ = _parsed(schedule)
+    seconds, minutes, hours, *_ = parsed(schedule)
     return len(seconds) * len(minutes) * len(hours) * len(_days(schedule)) / _SPAN * 365 / 12
 
 
@@ -66,16 +66,17 @@ def _days(schedule: str) -> tuple[int, ...]:
 
 def _calendar(schedule: str) -> Callable[[date], bool]:
     """Says of a day whether it is due on it. Where both days are given either will do, which is cron's own rule."""
-    *_, days, months, weekdays = _parsed(schedule)
+    *_, days, months, weekdays = parsed(schedule)
     _, _, _, on_day, _, on_weekday = schedule.split()
     meet = operator.and_ if _open(on_day) or _open(on_weekday) else operator.or_
     return lambda day: day.month in months and meet(day.day in days, day.isoweekday() % 7 in weekdays)
 
 
-def _parsed(schedule: str) -> list[set[int]]:
+def parsed(schedule: str) -> list[set[int]]:
+    """The values of each field, seconds first; `DeclarationError` names what is none."""
     parts = schedule.split()
     if len(parts) != len(_FIELDS):
-        raise _wrong(schedule, f"{len(parts)} fields", "six fields, seconds first")
+        raise _wrong(schedule, f"{len(parts)} fields", "six fields, seconds first (Kubeflow's form)")
     return [
         set().union(*(_range(schedule, part, *field) for part in text.split(",")))
         for text, field in zip(parts, _FIELDS, strict=True)

@@ -32,7 +32,7 @@ def locked(path: Path, *, patience: float) -> Iterator[None]:
     The kernel frees it when the holder ends, however that ends.
     """
     until = time.monotonic() + patience
-    with path.open("w") as stream:
+    with path.open("a") as stream:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,6 +42,23 @@ def locked(path: Path, *, patience: float) -> Iterator[None]:
                     raise TimeoutError(f"{path} is held by another process") from error
                 time.sleep(_PAUSE)
         yield
+
+
+def held(path: Path) -> bool:
+    """Does a process hold this file now, as `locked` does? Asking holds up nobody."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a log; none where there is no such file."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-count:]
+    return []
 
 
 def digest_file(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""Installed versions of libraries."""
+"""What is installed: versions of libraries, and what packages beside this one add to it."""
 
 from __future__ import annotations
 
 from importlib import metadata
+from importlib.util import find_spec
 
 
 def version(distribution: str) -> str:
@@ -11,3 +12,8 @@ def version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def additions(group: str) -> list[metadata.EntryPoint]:
+    """The entry points of a group whose package is here; an image has neither the local cluster nor the tools."""
+    return [each for each in metadata.entry_points(group=group) if find_spec(each.module.partition(".")[0])]

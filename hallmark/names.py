@@ -12,7 +12,7 @@ from hallmark.errors import DeclarationError
 PART_OF = "app.kubernetes.io/part-of"
 JOB = "hallmark.dev/job"
 """Label of pods: `pipeline` on a run's steps, `training` on the nodes of a distributed training, which alone talk to each other."""
-PIPELINE_JOB, TRAINING_JOB = "pipeline", "training"
+TRAINING_JOB = "training"
 POOL = "hallmark.dev/pool"
 """Label of nodes, and key of the taint that keeps other work off the GPUs of training."""
 CPU_POOL, INFERENCE_POOL, TRAINING_POOL = "cpu", "gpu-inference", "gpu-training"
@@ -44,60 +44,18 @@ REGISTRY = "hallmark"
 """The prefix of our images; each cluster replaces it by its own registry, and the tag by a digest."""
 
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_TAKEN = frozenset(
-    [
-        # Namespaces of manifests/platform, and those that its policies open ways to.
-        "login",
-        "nodes",
-        "trainer",
-        "features",
-        # Rooms beside the domains' own in inference_services, and what generated files are called.
-        "runtime",
-        "protocol",
-        "transport",
-        "capture",
-        # Words that YAML reads as something else.
-        "true",
-        "false",
-        "null",
-        "yes",
-        "no",
-        "on",
-        "off",
-        "nan",
-        "inf",
-        "default",
-        "kubeflow",
-        "monitoring",
-        "karpenter",
-        "kyverno",
-        "kserve",
-        "argocd",
-        "mlflow",
-        "hallmark",
-        "platform",
-        "kustomization",
-    ]
-)
-_OTHERS = (
-    "kube-",
-    "istio-",
-    "knative-",
-    "kueue-",
-    "cert-",
-    "external-",
-    "hallmark-",
-    "aws-",
-    "amazon-",
-    "nvidia-",
-    "gpu-",
-    "argo",
+# Namespaces of manifests/platform and those that its policies open ways to; packages beside the domains' own in inference_services
+# and what generated files are called; words that YAML reads as something else.
+_TAKEN = re.compile(
+    "login|nodes|trainer|features|default|kubeflow|monitoring|karpenter|kyverno|kserve|argocd|mlflow|hallmark|platform"
+    "|kustomization|runtime|protocol|transport|capture|true|false|null|yes|no|on|off|nan|inf"
+    "|(kube-|istio-|knative-|kueue-|cert-|external-|hallmark-|aws-|amazon-|nvidia-|gpu-|argo).*"
 )
 
 
 def taken(domain: str) -> bool:
     """Would a domain of this name take a namespace or a folder that the platform itself uses, or be no name in Python or YAML?"""
-    return domain in _TAKEN or domain.startswith(_OTHERS) or iskeyword(domain) or issoftkeyword(domain)
+    return bool(_TAKEN.fullmatch(domain)) or iskeyword(domain) or issoftkeyword(domain)
 
 
 def labels(domain: str) -> dict[str, str]:

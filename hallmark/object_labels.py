@@ -26,3 +26,9 @@ def revision_of(pod: dict[str, Any]) -> str:
     labels = pod["metadata"].get("labels") or {}
     app = str(labels.get(_APP) or "")
     return str(labels.get(REVISION) or "") or (app.removeprefix(_ISVC) if app.startswith(_ISVC) else "")
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """The pod's own word on its condition Ready."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from hallmark.errors import Unavailable
 
@@ -81,7 +82,7 @@ class Remote:
         """What to raise where an answer is not one."""
         return Unavailable(
             f"{self.what} does not answer",
-            expected=f"JSON from {_shown(str(self._client.base_url))} within {self._seconds:g} s",
+            expected=f"JSON from {shown(str(self._client.base_url))} within {self._seconds:g} s",
             got=got,
             fix=fix or "look whether it runs and is reachable from here; it is asked again",
         )
@@ -115,7 +116,7 @@ def _start(text: bytes) -> str:
     return " ".join(text[:300].decode("utf-8", errors="replace").split())
 
 
-def _shown(url: str) -> str:
-    """The address without what may be secret in it."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def shown(url: str) -> str:
+    """The address without user and password, which may be secret."""
+    host = urlsplit(url).netloc
+    return url.replace(host, host.rpartition("@")[2], 1) if "@" in host else url

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from hallmark import cron
 from hallmark.errors import DeclarationError
 
 M = TypeVar("M", bound=BaseModel)
@@ -31,7 +32,6 @@ _SCALES = {
 }
 _CONTRADICTION = "contradiction"
 _KEY = re.compile(r"[a-z_]+(\.[\w@]+)*")
-_CRON_PART = re.compile(r"^(\*|\?|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?)*$")
 
 
 def duration(value: object) -> timedelta:
@@ -59,7 +59,8 @@ def parted(quantity: str) -> tuple[float, str]:
     return float(match[1]), match[2]
 
 
-def _short(value: timedelta) -> str:
+def spelled(value: timedelta) -> str:
+    """A duration in the largest unit that needs no fraction, as `duration` reads it."""
     milliseconds = round(value.total_seconds() * 1000)
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % size == 0:
@@ -67,33 +68,34 @@ def _short(value: timedelta) -> str:
     return f"{milliseconds}ms" if milliseconds else "0s"
 
 
-def _cron(value: object) -> object:
-    if isinstance(value, str):
-        parts = value.split()
-        if len(parts) != 6:
-            raise ValueError(f"expected a cron of 6 fields, seconds first (Kubeflow's form); this has {len(parts)}")
-        wrong = [part for part in parts if not _CRON_PART.match(part)]
-        if wrong:
-            raise ValueError(f"expected cron fields such as *, 5, 1-5, */15 or MON; not {wrong[0]!r}")
+def _cron(value: str) -> str:
+    try:
+        cron.parsed(value)
+    except DeclarationError as error:
+        raise ValueError(f"{error.expected}; not {error.got}") from error
     return value
 
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(duration),
-    PlainSerializer(_short, return_type=str),
+    PlainSerializer(spelled, return_type=str),
     WithJsonSchema({"type": "string", "pattern": _DURATION.pattern, "examples": ["500ms", "30s", "10m", "12h", "30d"]}),
 ]
 Quantity = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v), Field(pattern=_QUANTITY)]
-Cron = Annotated[str, BeforeValidator(_cron)]
+Cron = Annotated[str, AfterValidator(_cron)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 
 
-class Section(BaseModel):
-    """A part of the declaration: frozen, and no key that nobody reads."""
+class Frozen(BaseModel):
+    """Data that nobody changes, with no key that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Section(Frozen):
+    """A part of the declaration."""
 
 
 def validated(model: type[M], raw: object, shown: str) -> M:

@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.section import Frozen
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """The folders and addresses of one Hallmark checkout.
 
     root:      the checkout, which holds `domains/` and `inference_services/`.
@@ -20,8 +19,6 @@ class Settings(BaseModel):
     releases:  where each domain's `release.yaml` and rendered InferenceService lie.
     tracking:  MLflow tracking URI.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
     state: Path
@@ -100,6 +97,11 @@ class Settings(BaseModel):
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",
         }
+
+    def child_environment(self, **more: str) -> dict[str, str]:
+        """The whole environment of a child process: this one's, these settings, `more`, and the checkout's code before this library's."""
+        path = os.pathsep.join(dict.fromkeys([str(self.root), str(Path(__file__).parents[1])]))
+        return {**os.environ, **self.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
 
 
 def _find_root(start: Path) -> Path:

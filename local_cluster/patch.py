@@ -1,4 +1,4 @@
-"""The kinds of patch that Kubernetes takes: JSON merge (RFC 7386), JSON (RFC 6902) and strategic merge. All give a new value."""
+"""The kinds of patch that Kubernetes takes: JSON merge (RFC 7386, in hallmark.rollout.plan), JSON (RFC 6902) and strategic merge. All give a new value."""
 
 from __future__ import annotations
 
@@ -20,19 +20,6 @@ class PatchMalformed(HallmarkError):
 
 class PatchRejected(HallmarkError):
     """The patch can be read and does not fit the object."""
-
-
-def merge(target: Any, patch: Any) -> Any:
-    """RFC 7386: maps are merged, null takes away, everything else replaces."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = merge(merged.get(key), value)
-    return merged
 
 
 def json_patch(document: Any, operations: Any) -> Any:
@@ -69,7 +56,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def strategic(target: Any, patch: Any, schema: Object) -> Any:
-    """Kubernetes' strategic merge: as `merge`, and lists that the schema keys are merged by key.
+    """Kubernetes' strategic merge: as a JSON merge, and lists that the schema keys are merged by key.
 
     Knows `$patch` (delete, replace, merge), `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>` and `$retainKeys`.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hallmark.errors import HallmarkError
+from hallmark.rollout.plan import merged
 from local_cluster import managed, problems, validation
 from local_cluster import patch as patches
 from local_cluster import schema as schemas
@@ -270,7 +271,7 @@ def _patched(call: Call, before: Object, media: str) -> Object:
         elif not isinstance(document, dict):
             raise patches.PatchMalformed("a merge patch is an object")
         elif media == MERGE:
-            wanted = patches.merge(before, document)
+            wanted = merged(before, document)
         else:
             wanted = patches.strategic(before, document, schemas.of(call.resource))
         check(wanted)

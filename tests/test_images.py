@@ -154,6 +154,7 @@ ELSEWHERE = {
     "platform": {
         "onnx": "hallmark.training.quantize: done by the steps",
         "onnxruntime": "models are run by the steps and by the model server",
+        "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",
     },
 }
 """What a stage's modules import inside functions that its program never calls, and why."""

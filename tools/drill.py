@@ -23,8 +23,8 @@ from hallmark.errors import HallmarkError, NotFound, TimedOut
 
 if TYPE_CHECKING:
     from hallmark.rollout.evidence import Seen
-    from hallmark.rollout.links import Found, Link
     from hallmark.rollout.writer import InferenceServiceWriter
+    from tools.links import Found, Link
     from tools.rehearsal import World
     from tools.traffic import Traffic
 
@@ -153,7 +153,7 @@ def run(
 ) -> list[Found]:
     """Start the watch, inject the shift, and follow it; `broken` is broken just before its turn."""
     from hallmark.registry.store import Registry
-    from hallmark.rollout.links import MEANING, Chain
+    from tools.links import MEANING, Chain
 
     name = world.domain.name
     correlation = secrets.token_hex(16)

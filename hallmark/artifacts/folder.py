@@ -19,12 +19,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from hallmark.errors import ModelRefused
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Field, Output
 from hallmark.files import digest_file
+from hallmark.section import Frozen
 from hallmark.tasks.kinds import Task
 
 MANIFEST = "manifest.json"
@@ -35,10 +35,9 @@ DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"}
 """What an asset may be: bytes that are read as data, never run; .model is sentencepiece's vocabulary."""
 ALLOWED = frozenset({".onnx", ".py"}) | DATA
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
-_CHUNK = 1 << 20
 
 
-class Signature(BaseModel):
+class Signature(Frozen):
     """What a model takes and gives: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
@@ -46,8 +45,6 @@ class Signature(BaseModel):
     inputs: those of the ONNX model, which `encode` gives; one float32 "input" where a model says nothing of them.
     assets: names of files in the folder that the model's own code reads.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     task: Task
@@ -106,71 +103,13 @@ def seal(folder: Path) -> str:
 
 def verify(folder: Path, *, expected: str | None = None) -> str:
     """Check every byte of `folder` against its manifest, and that against `expected`; give the digest or `ModelRefused`."""
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        raise ModelRefused(
-            f"{folder.name} is not a model folder", expected=f"a {MANIFEST}", got="none", fix="register the model again"
-        )
-    digest = digest_file(manifest)
-    if expected and digest != expected:
-        raise ModelRefused(
-            "the model is not the one that was released",
-            expected=expected,
-            got=digest,
-            fix="restore the folder from the registry",
-        )
-    for name, recorded in _entries(manifest).items():
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise ModelRefused(
-                f"{name} of the model is missing",
-                expected=recorded,
-                got="no such file",
-                fix="restore the folder from the registry",
-            )
-        got = digest_file(path)
-        if got != recorded:
-            raise ModelRefused(
-                f"{name} of the model was changed",
-                expected=recorded,
-                got=got,
-                fix="restore the folder from the registry",
-            )
-    known = set(_entries(manifest)) | {MANIFEST, MODEL_CARD}
-    strangers = sorted(path.name for path in folder.iterdir() if path.name not in known)
-    if strangers:
-        raise ModelRefused(
-            f"{strangers[0]} is in the model folder and not in its manifest",
-            expected="only registered files",
-            got=", ".join(strangers),
-            fix="remove it",
-        )
-    return digest
+    from hallmark.artifacts import bundle  # which reads what this module describes
+
+    return bundle.read(folder, expected=expected, keep=frozenset()).digest
 
 
 def signature(folder: Path) -> Signature:
-    """The signature of a verified model folder."""
-    try:
-        return Signature.model_validate_json((folder / "signature.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ModelRefused(
-            "the model's signature.json cannot be read", expected="a Signature", got=str(error).splitlines()[0]
-        ) from error
+    """The signature of a sealed model folder, every byte of which is checked."""
+    from hallmark.artifacts import bundle
 
-
-def _entries(manifest: Path) -> dict[str, str]:
-    try:
-        files = json.loads(manifest.read_bytes())["files"]
-        entries = {str(name): str(digest) for name, digest in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelRefused(
-            "the model's manifest cannot be read", expected='{"files": {name: sha256}}', got=type(error).__name__
-        ) from error
-    for name in entries:
-        if not _NAME.match(name) or Path(name).suffix not in ALLOWED:
-            raise ModelRefused(
-                f"{name!r} is never loaded",
-                expected=f"a plain name ending in {', '.join(sorted(ALLOWED))}",
-                got=repr(name),
-            )
-    return entries
+    return bundle.read(folder, expected=None, keep=frozenset({"signature.json"})).signature

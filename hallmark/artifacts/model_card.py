@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hallmark import libraries
 from hallmark.artifacts.evaluation import Decision, Evaluation, Parity, Slice
@@ -17,6 +17,7 @@ from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import ModelRefused
 from hallmark.files import digest_file
+from hallmark.section import Frozen
 
 GIT_SHA = "HALLMARK_GIT_SHA"
 """Set in an image, where there is no checkout to ask."""
@@ -24,13 +25,7 @@ GIT_SHA = "HALLMARK_GIT_SHA"
 LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
 
 
-class Record(BaseModel):
-    """A frozen part of a model card, with no key that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Facts(Record):
+class Facts(Frozen):
     """What a checked data set is. `contract` is the digest of the contract it kept; times are event times, UTC."""
 
     digest: str
@@ -41,7 +36,7 @@ class Facts(Record):
     last: datetime | None = None
 
 
-class Champion(Record):
+class Champion(Frozen):
     """The version that was champion when the candidate was judged, and its metrics on the candidate's test examples."""
 
     version: int
@@ -49,14 +44,14 @@ class Champion(Record):
     metrics: dict[str, float]
 
 
-class Judgement(Record):
+class Judgement(Frozen):
     """The gate's decision, and the champion it was made beside; none for a first version."""
 
     decision: Decision
     champion: Champion | None = None
 
 
-class Request(Record):
+class Request(Frozen):
     """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder.
 
     `correlation` names what it was an answer to, such as a verdict of drift; empty where a person asked. A later request that
@@ -71,14 +66,14 @@ class Request(Record):
     correlation: str = ""
 
 
-class Code(Record):
+class Code(Frozen):
     """The state of the checkout: its commit, and whether files differed from it."""
 
     commit: str
     dirty: bool
 
 
-class ModelCard(Record):
+class ModelCard(Frozen):
     """The papers of one version; `model_card.json` in its folder.
 
     model, features, profile: digests of the folder, of its feature code and of its reference profile for drift.

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from hallmark.section import Frozen
 
 
-class Record(BaseModel):
-    """A frozen part of a model card, with no key that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Speed(BaseModel):
+class Speed(Frozen):
     """Milliseconds for one row on one thread, the best of many runs in turn, and the processor they ran on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fp32: float
     int8: float
@@ -28,7 +20,7 @@ class Speed(BaseModel):
         return self.fp32 / self.int8
 
 
-class Measured(Record):
+class Measured(Frozen):
     """An int8 form beside the fp32 form of the same run.
 
     layers:      how many of each operator with weights run on integers.
@@ -49,7 +41,7 @@ class Measured(Record):
     speed_up: float
 
 
-class Precision(Record):
+class Precision(Frozen):
     """In which precision a version answers, and why: what spoke against int8 comes first.
 
     measured: none where int8 was not asked for, or could not be made.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hallmark.errors import DeclarationError
 from hallmark.files import replace
 from hallmark.names import outside
-from hallmark.section import validated
+from hallmark.section import Frozen, validated
 from hallmark.settings import Settings
 
 NAME = "release.yaml"
@@ -43,15 +43,13 @@ class Target(BaseModel):
         return cls(version=found.version, storageUri=found.storage_uri, digest=found.digest)
 
 
-class Release(BaseModel):
+class Release(Frozen):
     """What is released of one domain.
 
     stable:    serves all traffic that the candidate does not.
     candidate: gets `percent` of the traffic; none while nothing is being rolled out.
     previous:  was stable before; where `hallmark rollback` goes back to once the candidate is promoted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stable: Target | None = None
     candidate: Target | None = None
@@ -65,12 +63,6 @@ class Release(BaseModel):
         if self.candidate is not None and self.stable is None:
             raise ValueError("a candidate needs a stable version beside it; a first version is released as stable")
         return self
-
-    def promoted(self) -> Release:
-        """The release after its candidate took over."""
-        if self.candidate is None:
-            return self
-        return Release(stable=self.candidate, previous=self.stable)
 
 
 def path(name: str, settings: Settings) -> Path:

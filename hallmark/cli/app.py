@@ -8,14 +8,13 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 
 import typer
 
 from hallmark import __version__
 from hallmark.cli import check, console, labels, lint, model, new, pipeline, serve, tco, timeline, watch
 from hallmark.errors import HallmarkError
+from hallmark.libraries import additions
 
 app = typer.Typer(
     name="hallmark",
@@ -52,9 +51,8 @@ app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)
 app.add_typer(pipeline.app)
-for command in entry_points(group="hallmark.commands"):  # of the local cluster and of tools; an image has neither
-    if find_spec(command.module.partition(".")[0]) is not None:
-        app.command(command.name)(command.load())
+for command in additions("hallmark.commands"):  # of the local cluster and of tools
+    app.command(command.name)(command.load())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

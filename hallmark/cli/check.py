@@ -16,6 +16,7 @@ import typer
 from hallmark import extras
 from hallmark.cli.console import Format, Output, emit, say, show
 from hallmark.errors import HallmarkError
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
@@ -32,8 +33,6 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(output: Output = Format.table) -> None:
     """Check what Hallmark needs on this machine; exit 1 where something it cannot do without is missing."""
-    from hallmark.settings import Settings
-
     settings = Settings.load().prepared()
     rows = [*_machine(settings), *_libraries(), *_tools(), *_declarations(settings)]
     emit([{"check": name, "state": state, "found": found, "fix": fix} for name, state, found, fix in rows], output)
@@ -54,7 +53,6 @@ def domains(
 ) -> None:
     """List the declared domains, or show one."""
     from hallmark.declaration import domain as declared
-    from hallmark.settings import Settings
 
     if schema:
         sys.stdout.write(declared.json_schema())

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
-from hallmark.cli.console import DomainName, Format, Output, emit
+from hallmark.cli.console import DomainName, Format, Output, emit, say
+from hallmark.cli.options import declaration
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("request", "label")
 _BATCH = 1000
 
 
@@ -32,22 +33,23 @@ def labels(
     request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
     """
-    from hallmark.declaration import domain as declared
-    from hallmark.settings import Settings
-
-    settings = Settings.load()
-    shadow = declared.load(name, settings).rollout.shadow
+    domain, settings = declaration(name)
+    shadow = domain.rollout.shadow
     frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
     writer = connected(settings, kubeconfig, context, changes=True)
     pods = writer.pods(name)
     if not pods:
         raise NotFound(f"no pod serves {name} on {writer.host}", fix=f"`hallmark status {name}`")
-    joined = 0
+    joined, refused = 0, dict[str, None]()
     for batch in _batches(frame):
         # Only the pod that answered knows the request.
         for pod in pods:
-            joined += int(json.loads(writer.sidecar(pod, "labels", body=batch))["joined"])
+            told = json.loads(writer.sidecar(pod, "labels", body=batch))
+            joined += int(told["joined"])
+            refused |= dict.fromkeys(told.get("errors") or ())
     emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
+    for why in refused:
+        say(f"some were refused: {why}")
     if not joined:
         raise NotFound(
             f"no label of {file} met an answer that is still kept",
@@ -57,59 +59,50 @@ def labels(
 
 
 def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
-    import pandas as pd
+    """The labels in `file`, request and label as text; `DeclarationError` names every column and rule that is broken, with an example."""
+    import pandera.pandas as pa
+
+    from hallmark.data import contract, table
 
     if not file.is_file():
         raise NotFound(f"there is no file {file}", expected="a file of labels", got="none")
-    readers: dict[str, Any] = {
-        ".csv": lambda: pd.read_csv(file, dtype={"request": str}),
-        ".parquet": lambda: pd.read_parquet(file),
-        ".jsonl": lambda: pd.read_json(file, lines=True, dtype={"request": str}),
+    frame = table.read(file, {})
+    for name in frame.columns.intersection(["request", "label"]):
+        frame[name] = frame[name].map(lambda value: str(value).removesuffix(".0"), na_action="ignore").astype(object)
+    zoned = pa.Check(
+        lambda times: times.map(_is_zoned).astype(bool), error="a time with its zone, as 2026-11-29T08:00:00Z"
+    )
+    columns = {
+        "request": contract.identity(),
+        "label": pa.Column("object", contract.one_of(["1", "0"]) if yes_or_no else None),
+        "at": pa.Column(checks=zoned, nullable=True, required=False),
     }
-    if file.suffix not in readers:
+    if found := contract.breaches(pa.DataFrameSchema(columns), frame):
         raise DeclarationError(
-            f"{file} is no file of labels", expected="a name that ends in " + ", ".join(readers), got=file.suffix
+            f"{file}: {found[0]}",
+            expected=f"{found[0].column}: {found[0].rule}",
+            got="\n        ".join([f"{len(frame)} rows", *map(str, found)]),
+            fix=f"mend {file.name}; none of it was sent",
         )
-    try:
-        frame: pd.DataFrame = readers[file.suffix]()
-    except (ValueError, OSError) as error:
-        raise DeclarationError(f"{file} cannot be read", expected="a table", got=str(error)) from error
-    missing = [column for column in COLUMNS if column not in frame.columns]
-    if missing:
-        raise DeclarationError(
-            f"{file} lacks {', '.join(missing)}",
-            expected="columns request, label and, where known, at",
-            got=", ".join(map(str, frame.columns)),
-        )
-    empty = int(frame["request"].isna().sum() + frame["label"].isna().sum())
-    if empty:
-        raise DeclarationError(f"{file} has {empty} empty cells", expected="a request and a label in each row")
-    if frame.empty:
-        raise DeclarationError(f"{file} has no rows", expected="a request and a label in each row", got="none")
-    words = frame["label"].astype(str).str.removesuffix(".0")
-    odd = frame[~words.isin(["0", "1"])] if yes_or_no else frame[:0]
-    if len(odd):
-        got = f"{odd['label'].iloc[0]!r} in row {odd.index[0] + 1}"
-        raise DeclarationError(f"{file} has labels that are neither yes nor no", expected="1 or 0", got=got)
-    if yes_or_no:
-        frame["label"] = words.astype(int)
-    if "at" in frame.columns:
-        known = pd.to_datetime(frame["at"], utc=True, errors="coerce", format="ISO8601")
-        wrong = frame[known.isna() & frame["at"].notna()]
-        if len(wrong):
-            got = f"{wrong['at'].iloc[0]!r} in row {wrong.index[0] + 1}"
-            raise DeclarationError(f"{file} has times that are none", expected="RFC 3339 in at", got=got)
     return frame
+
+
+def _is_zoned(value: Any) -> bool:
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return time.tzinfo is not None
 
 
 def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
     import pandas as pd
 
-    now = pd.Timestamp.now("UTC").isoformat()
+    now = pd.Timestamp.now("UTC")
     rows = []
     for row in frame.to_dict("records"):
-        at = row.get("at")
-        known = now if at is None or pd.isna(at) else pd.Timestamp(at).isoformat()
-        rows.append({"request": str(row["request"]), "label": row["label"], "at": known})
-    for at in range(0, len(rows), _BATCH):
-        yield rows[at : at + _BATCH]
+        at = now if pd.isna(row.get("at")) else pd.Timestamp(row["at"])
+        label = int(row["label"]) if row["label"] in ("0", "1") else row["label"]
+        rows.append({"request": row["request"], "label": label, "at": at.isoformat()})
+    for start in range(0, len(rows), _BATCH):
+        yield rows[start : start + _BATCH]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
+from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Until, Window, declaration, fit_options
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
@@ -20,17 +20,8 @@ if TYPE_CHECKING:
     from hallmark.training.journal import Event
     from hallmark.training.run import Outcome
 
-SYNTHETIC = "synthetic"
 EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _FIRST_YEAR = 1970
-
-Source = Annotated[
-    str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
-]
-Until = Annotated[
-    str, typer.Option(help="Train as of this day (UTC), such as 2026-10-01; default: today.", show_default=False)
-]
-Shift = Annotated[str | None, typer.Option(help="A named shift in synthetic data: see --shifts.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 def data(
     name: DomainName,
-    source: Source = "synthetic",
+    source: DataSource = SYNTHETIC,
     until: Until = "",
     days: Annotated[
         int | None,
@@ -60,12 +51,10 @@ def data(
     """Draw or read a domain's examples, check them against its contract, and say what they are."""
     from hallmark.data import contract, dataset
     from hallmark.declaration import domain as declared
-    from hallmark.settings import Settings
     from hallmark.training import source as sources
     from hallmark.training.source import shifts as shifts_of
 
-    settings = Settings.load()
-    domain = declared.load(name, settings)
+    domain, settings = declaration(name)
     if shifts:
         emit(
             [{"shift": each.name, "description": each.description} for each in shifts_of(name, settings)],
@@ -97,20 +86,14 @@ def data(
 
 def train(
     name: DomainName,
-    source: Source = "synthetic",
+    source: DataSource = SYNTHETIC,
     until: Until = "",
-    window: Annotated[
-        str,
-        typer.Option(help="Learn from this long before that, such as 30d; default: domain.yaml's.", show_default=False),
-    ] = "",
+    window: Window = "",
     seed: Annotated[
         int | None, typer.Option(min=0, help="Default: the one in domain.yaml.", show_default=False)
     ] = None,
     shift: Shift = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE for the domain's own `fit`, such as epochs=3; repeatable.", show_default=False),
-    ] = None,
+    option: FitOptions = None,
     output: Output = Format.table,
 ) -> None:
     """Run the training pipeline here: the same graph as on Kubeflow. Exit 3 where contract or gate refuses.
@@ -118,12 +101,9 @@ def train(
     What an earlier run finished on the same content is reused, and said so.
     """
     from hallmark.cli.progress import Steps
-    from hallmark.declaration import domain as declared
-    from hallmark.settings import Settings
     from hallmark.training import run
 
-    settings = Settings.load().prepared()
-    declared.load(name, settings)
+    settings = declaration(name)[1].prepared()
     if until:
         _day(until)
     elif source != SYNTHETIC:
@@ -137,7 +117,7 @@ def train(
             window=window,
             seed=seed,
             shift=shift,
-            options=options(option or []),
+            options=fit_options(option),
             report=listed(steps),
         )
     _outcome(outcome, output)
@@ -219,46 +199,11 @@ def _outcome(outcome: Outcome, output: Format) -> None:
         say(f"next: hallmark release {outcome.domain} --candidate {outcome.version}{share}")
 
 
-def options(given: list[str]) -> dict[str, Any]:
-    """`--option KEY=VALUE` as keywords for `fit`."""
-    import yaml
-
-    found: dict[str, Any] = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        if not equals or not key.isidentifier():
-            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", got=repr(item))
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
-            raise DeclarationError(
-                f"the value of --option {key} cannot be read", expected="a value in YAML", got=repr(value)
-            ) from error
-        if not _plain(found[key]):
-            raise DeclarationError(
-                f"--option {key} has a value that no pipeline hands on",
-                expected="a text, a number, true or false, or a list of them",
-                got=repr(value),
-                fix="leave the option out where its default is meant",
-            )
-    return found
-
-
-def _plain(value: Any) -> bool:
-    """Whether it is JSON without null, which is what Kubeflow hands from step to step."""
-    if isinstance(value, list | dict):
-        return all(map(_plain, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
-
-
 def versions(name: DomainName, output: Output = Format.table) -> None:
     """The registered versions of a domain, newest first."""
-    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
-    from hallmark.settings import Settings
 
-    settings = Settings.load()
-    declared.load(name, settings)
+    _, settings = declaration(name)
     rows = [_row(each) for each in Registry(settings).versions(name)]
     emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`")
 
@@ -269,12 +214,9 @@ def model_card(
     output: Output = Format.yaml,
 ) -> None:
     """Where a version comes from: its data, code, seed, metrics by slice, digests."""
-    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
-    from hallmark.settings import Settings
 
-    settings = Settings.load()
-    declared.load(name, settings)
+    _, settings = declaration(name)
     registry = Registry(settings)
     if version == "champion" and not any("champion" in each.aliases for each in registry.versions(name)):
         raise NotFound(

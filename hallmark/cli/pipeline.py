@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.cli.model import options
+from hallmark.cli.options import SYNTHETIC, FitOptions, Until, Window, declaration, fit_options
 from hallmark.errors import DeclarationError, GateRefused, HallmarkError, Refused, TimedOut, Unavailable
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
-    from hallmark.training.graph import Graph
     from hallmark.training.kubeflow import Kubeflow
     from hallmark.training.submit import Run
 
@@ -26,7 +25,6 @@ app = typer.Typer(
     name="pipeline", help="Train on a cluster: compile, submit and schedule a domain's graph.", no_args_is_help=True
 )
 
-_SYNTHETIC = "synthetic"
 _LOOK = 5.0
 _MOST_TRIES = 100
 
@@ -74,8 +72,10 @@ def compile_(
     import yaml
 
     from hallmark.files import replace
+    from hallmark.training.graph import compiled
 
-    graph = _graph(_domain(name)[0], image)
+    domain, settings = declaration(name)
+    graph = compiled(domain, settings, image=image)
     text = graph.text
     if manifest:
         text = (
@@ -94,15 +94,10 @@ def compile_(
 @app.command()
 def submit(
     name: DomainName,
-    until: Annotated[str, typer.Option(help="Train as of this day (UTC); default: today.", show_default=False)] = "",
-    window: Annotated[
-        str, typer.Option(help="Learn from this long before that; default: domain.yaml's.", show_default=False)
-    ] = "",
-    data: Annotated[str, typer.Option(help="`synthetic`, or a path as the steps' pods see it.")] = _SYNTHETIC,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE for the domain's own `fit`, such as epochs=3; repeatable.", show_default=False),
-    ] = None,
+    until: Until = "",
+    window: Window = "",
+    data: Annotated[str, typer.Option(help="`synthetic`, or a path as the steps' pods see it.")] = SYNTHETIC,
+    option: FitOptions = None,
     url: Url = "",
     token: Token = None,
     image: Image = "",
@@ -121,9 +116,12 @@ def submit(
 
     The same graph with the same parameters is the same run, however often it is submitted.
     """
+    from hallmark.registry.store import Registry
     from hallmark.training import kubeflow_graph
+    from hallmark.training.graph import compiled
+    from hallmark.training.kubeflow import Kubeflow
 
-    domain, settings = _domain(name)
+    domain, settings = declaration(name)
     if wait and not settings.tracking.startswith("http"):
         raise DeclarationError(
             "how the run ends could not be told from here",
@@ -131,9 +129,9 @@ def submit(
             got=settings.tracking,
             fix="set it, or leave --wait and look at the UI",
         )
-    request = _request(domain, settings, until=until, window=window, data=data, given=options(option or []))
-    kubeflow = _kubeflow(settings, url, token)
-    graph = _graph(domain, image)
+    request = _request(domain, settings, until=until, window=window, data=data, given=fit_options(option))
+    kubeflow = Kubeflow.at(_address(url), registry=Registry(settings), token=token)
+    graph = compiled(domain, settings, image=image)
     reference = kubeflow_graph.uploaded(kubeflow.api, graph)
     key = f"{name}-{hashlib.sha256(json.dumps([graph.version, request], sort_keys=True).encode()).hexdigest()[:12]}"
     run = _started(kubeflow, name, key, request, reference, again=again)
@@ -165,11 +163,11 @@ def schedule(
 
     A second time changes nothing. Without --url, --show tells the times that are declared.
     """
-    from hallmark.training import kubeflow_graph
+    from hallmark.training import graph, kubeflow_graph
     from hallmark.training import schedule as schedules
     from hallmark.training.kubeflow_api import Api
 
-    domain, settings = _domain(name)
+    domain, settings = declaration(name)
     times = [f"{when:%Y-%m-%d %H:%M:%S}" for when in schedules.times(domain, after=datetime.now(UTC))]
     if shown and not url:
         _tell([{"cron": domain.training.schedule, "state": "declared", "version": "", "id": ""}], times, output)
@@ -177,8 +175,8 @@ def schedule(
     api = Api.at(_address(url), token=token)
     clock = schedules.Schedules(api, say=say)
     if not (shown or off):
-        _runnable(domain, settings)
-        clock.on(domain, kubeflow_graph.uploaded(api, _graph(domain, image)))
+        graph.runnable(domain, settings)
+        clock.on(domain, kubeflow_graph.uploaded(api, graph.compiled(domain, settings, image=image)))
     elif off:
         say(f"{clock.off(name)} put to sleep")
     rows = [
@@ -197,27 +195,6 @@ def _tell(rows: list[dict[str, Any]], times: list[str], output: Format) -> None:
         say("next, UTC: " + ", ".join(times))
 
 
-def _domain(name: str) -> tuple[Domain, Settings]:
-    from hallmark.declaration import domain as declared
-    from hallmark.settings import Settings
-
-    settings = Settings.load()
-    return declared.load(name, settings), settings
-
-
-def _runnable(domain: Domain, settings: Settings) -> None:
-    from hallmark.training import graph
-
-    graph.runnable(domain, settings)
-
-
-def _graph(domain: Domain, image: str) -> Graph:
-    from hallmark.settings import Settings
-    from hallmark.training import graph
-
-    return graph.compiled(domain, Settings.load(), image=image)
-
-
 def _address(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise DeclarationError(
@@ -229,24 +206,17 @@ def _address(url: str) -> str:
     return url
 
 
-def _kubeflow(settings: Settings, url: str, token: Path | None) -> Kubeflow:
-    from hallmark.registry.store import Registry
-    from hallmark.training.kubeflow import Kubeflow
-
-    return Kubeflow.at(_address(url), registry=Registry(settings), token=token)
-
-
 def _request(
     domain: Domain, settings: Settings, *, until: str, window: str, data: str, given: dict[str, Any]
 ) -> dict[str, Any]:
     """What is asked of the run, each value written out, so that the same request is the same on another day."""
-    from hallmark.training import steps
+    from hallmark.training import graph, steps
 
-    _runnable(domain, settings)
-    if "://" in data or (data != _SYNTHETIC and not Path(data).is_absolute()):
+    graph.runnable(domain, settings)
+    if "://" in data or (data != SYNTHETIC and not Path(data).is_absolute()):
         raise DeclarationError(
             "the steps' pods cannot read --data",
-            expected=f"{_SYNTHETIC}, or a path that begins with / on a volume that they mount",
+            expected=f"{SYNTHETIC}, or a path that begins with / on a volume that they mount",
             got=data,
             fix="give the domain's data.py a source of its own, or train here: hallmark train",
         )

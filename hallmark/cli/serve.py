@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +13,14 @@ import typer
 
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
+from hallmark.cli.options import declaration
 from hallmark.errors import NotFound, Refused
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
+    from hallmark.artifacts.release import Target
     from hallmark.render.inferenceservice import Mode
     from hallmark.rollout.writer import InferenceServiceWriter
-    from hallmark.settings import Settings
 
 
 class ServingMode(StrEnum):
@@ -53,7 +57,7 @@ def render(
     """Write the generated files: each released domain's inferenceservice.yaml, and the schema of domain.yaml."""
     from hallmark.render import files
 
-    settings = _settings()
+    settings = Settings.load()
     findings = files.check(settings) if check else files.write(settings)
     emit([finding.model_dump() for finding in findings], output, empty="every generated file is up to date")
     if check and findings:
@@ -81,22 +85,13 @@ def apply(
 
     While a rollout runs, the live object keeps its model and its share of traffic; the rest is applied.
     """
-    settings = _settings()
+    settings = Settings.load()
+    done = partial(apply_all, settings=settings, names=names, force=force, mode=mode.name_of)
     if dry_run:
         with planned(settings, kubeconfig, context) as (plan, _):
-            apply_all(plan, settings, names=names, force=force, mode=mode.name_of)
+            done(plan)
         return
-    emit(
-        apply_all(
-            connected(settings, kubeconfig, context, changes=True),
-            settings,
-            names=names,
-            force=force,
-            mode=mode.name_of,
-        ),
-        output,
-        empty="nothing is released yet",
-    )
+    emit(done(connected(settings, kubeconfig, context, changes=True)), output, empty="nothing is released yet")
 
 
 def apply_all(
@@ -124,18 +119,15 @@ def apply_all(
                 fix=f"`hallmark train {name}`, then `hallmark release {name} --candidate 1`",
             )
         wanted += objects
-    rows = []
-    for item in wanted:
-        done = writer.apply(item, force=force)
-        rows.append(
-            {
-                "kind": item["kind"],
-                "namespace": item["metadata"].get("namespace", ""),
-                "name": item["metadata"]["name"],
-                "result": done,
-            }
-        )
-    return rows
+    return [
+        {
+            "kind": item["kind"],
+            "namespace": item["metadata"].get("namespace", ""),
+            "name": item["metadata"]["name"],
+            "result": writer.apply(item, force=force),
+        }
+        for item in wanted
+    ]
 
 
 def status(
@@ -145,7 +137,7 @@ def status(
     output: Output = Format.table,
 ) -> None:
     """What is live: each revision of each domain, its version, its share and whether it is ready."""
-    writer = connected(_settings(), kubeconfig, context)
+    writer = connected(Settings.load(), kubeconfig, context)
     services = [each for each in writer.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(writer, each)]
     emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {writer.host}")
@@ -168,41 +160,27 @@ def release(
 ) -> None:
     """Give a registered version a share of the traffic; the first version of a domain gets all of it."""
     from hallmark.artifacts.release import Target
-    from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout import operations
     from hallmark.rollout.writer import SHADOW_NOTE
     from hallmark.rollout.writer import share as share_of
 
-    settings = _settings()
-    domain = declared.load(name, settings)
-    registry = Registry(settings)
-    target = Target.of(registry.resolve(name, candidate))
+    domain, settings = declaration(name)
+    target = Target.of(Registry(settings).resolve(name, candidate))
     mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
 
-    def done(writer: InferenceServiceWriter, settings: Settings, note: Callable[[str], None] = say) -> dict[str, Any]:
-        return operations.release(
-            writer,
-            domain,
-            target,
-            percent=0 if shadow else percent,
-            settings=settings,
-            note=note,
-            seconds=timeout,
-            notes={SHADOW_NOTE: f"{mirrored:g}" if shadow else None},
-            mode=mode.name_of,
+    def released(writer: InferenceServiceWriter, **given: Any) -> Target | None:
+        asked = 0 if shadow else percent
+        notes = {SHADOW_NOTE: f"{mirrored:g}" if shadow else None}
+        live = operations.release(
+            writer, domain, target, percent=asked, seconds=timeout, notes=notes, mode=mode.name_of, **given
         )
+        return target if share_of(live) is None else None
 
+    stable = _operation(name, released, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
     if dry_run:
-        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            done(plan, aside, quiet)
         return
-    live = done(connected(settings, kubeconfig, context, changes=True), settings)
-    share = share_of(live)
-    if share is None:
-        registry.alias(name, "champion", target.version)
-        _render_again(settings, name)
-    following = "watch" if shadow else "promote" if percent == 100 and share else "status"
+    following = "watch" if shadow else "promote" if percent == 100 and stable is None else "status"
     doing = "is in shadow" if shadow else "serves"
     say(f"version {target.version} of {name} {doing}; next: hallmark {following} {name}")
 
@@ -215,20 +193,10 @@ def promote(
     timeout: Seconds = 120.0,
 ) -> None:
     """Make the candidate the stable version: all traffic, champion in the registry, release.yaml written."""
-    from hallmark.declaration import domain as declared
-    from hallmark.registry.store import Registry
     from hallmark.rollout import operations
 
-    settings = _settings()
-    domain = declared.load(name, settings)
-    if dry_run:
-        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            operations.promote(plan, domain, settings=aside, note=quiet, seconds=timeout)
-        return
-    writer = connected(settings, kubeconfig, context, changes=True)
-    target = operations.promote(writer, domain, settings=settings, note=say, seconds=timeout)
-    Registry(settings).alias(name, "champion", target.version)
-    _render_again(settings, name)
+    do = partial(operations.promote, domain=declaration(name)[0], seconds=timeout)
+    _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
 
 
 def rollback(
@@ -239,21 +207,10 @@ def rollback(
     timeout: Seconds = 120.0,
 ) -> None:
     """Send all traffic back to the version before, at once; then settle on it and write release.yaml."""
-    from hallmark.declaration import domain as declared
-    from hallmark.registry.store import Registry
     from hallmark.rollout import operations
 
-    settings = _settings()
-    domain = declared.load(name, settings)
-    if dry_run:
-        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            operations.rollback(plan, domain, settings=aside, note=quiet, seconds=timeout)
-        return
-    writer = connected(settings, kubeconfig, context, changes=True)
-    good = operations.rollback(writer, domain, settings=settings, note=say, seconds=timeout)
-    if good is not None:
-        Registry(settings).alias(name, "champion", good.version)
-        _render_again(settings, name)
+    do = partial(operations.rollback, domain=declaration(name)[0], seconds=timeout)
+    _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
 
 
 def drift(
@@ -277,7 +234,7 @@ def drift(
     """The drift monitor's verdict for each variant, column by column."""
     from hallmark.cli import verdict
 
-    settings = _settings()
+    settings = Settings.load()
     writer = connected(settings, kubeconfig, context)
     found = verdict.collect(writer, name)
     verdict.choose(found, variant=variant, name=name)
@@ -300,47 +257,46 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
 
     meaning = variants(live)
     name = live["metadata"]["name"]
-    component = predictor_status(live)
-    shares: dict[str, int] = {}
-    for item in component.get("traffic") or []:
-        shares[str(item.get("revisionName"))] = shares.get(str(item.get("revisionName")), 0) + int(
-            item.get("percent") or 0
-        )
+    shares: Counter[str] = Counter()
+    for item in predictor_status(live).get("traffic") or []:
+        shares[str(item.get("revisionName"))] += int(item.get("percent") or 0)
     rows = []
-    for pod in writer.pods(name):
-        labels = pod["metadata"].get("labels") or {}
+    for pod in writer.pods(name) or [{"metadata": {}}]:  # a row, even where no pod serves it
         revision = object_labels.revision_of(pod)
-        ready = any(
-            item["type"] == "Ready" and item["status"] == "True"
-            for item in pod.get("status", {}).get("conditions") or []
-        )
         containers = (pod.get("status") or {}).get("containerStatuses") or []
         rows.append(
             {
                 "domain": name,
                 "variant": meaning.get(revision, ""),
-                "version": labels.get(VERSION_LABEL, ""),
+                "version": (pod["metadata"].get("labels") or {}).get(VERSION_LABEL, ""),
                 "revision": revision,
-                "percent": shares.get(revision, 0),
-                "ready": ready,
+                "percent": shares[revision],
+                "ready": object_labels.is_ready(pod),
                 "restarts": sum(int(item.get("restartCount") or 0) for item in containers),
                 "service": condition(live, "Ready"),
             }
         )
-    if not rows:
-        rows.append(
-            {
-                "domain": name,
-                "variant": "",
-                "version": "",
-                "revision": "",
-                "percent": 0,
-                "ready": False,
-                "restarts": 0,
-                "service": condition(live, "Ready"),
-            }
-        )
     return rows
+
+
+def _operation(
+    name: str, do: Callable[..., Target | None], *, dry_run: bool, kubeconfig: Path | None, context: str | None
+) -> Target | None:
+    """Carry out `do`, and write down which version it made stable: alias and generated files; with `dry_run` only show it.
+
+    do: called with a writer, settings= and note=; gives the version that is stable by it, if any, as this does.
+    """
+    from hallmark.registry.store import Registry
+
+    settings = Settings.load()
+    if dry_run:
+        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
+            return do(plan, settings=aside, note=quiet)
+    stable = do(connected(settings, kubeconfig, context, changes=True), settings=settings, note=say)
+    if stable is not None:
+        Registry(settings).alias(name, "champion", stable.version)
+        _render_again(settings, name)
+    return stable
 
 
 def _render_again(settings: Settings, name: str) -> None:
@@ -350,9 +306,3 @@ def _render_again(settings: Settings, name: str) -> None:
     for finding in files.write(settings):
         if Path(finding.path).parent.name == name:
             say(f"wrote {finding.path}")
-
-
-def _settings() -> Settings:
-    from hallmark.settings import Settings
-
-    return Settings.load()

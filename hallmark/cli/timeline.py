@@ -13,6 +13,7 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
+from hallmark.cli.options import declaration
 from hallmark.errors import DeclarationError, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -44,16 +45,13 @@ def timeline(
     output: Output = Format.table,
 ) -> None:
     """What happened to a domain's models, and why: drift, trainings, rollouts and every decision with its reasons."""
-    from hallmark.declaration import domain as declared
     from hallmark.rollout.record import Record
-    from hallmark.settings import Settings
 
     if follow and output is Format.yaml:
         raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
-    settings = Settings.load()
-    namespace = declared.load(name, settings).namespace
+    domain, settings = declaration(name)
     zone: tzinfo | None = UTC if utc else None
-    record = Record(connected(settings, kubeconfig, context), namespace)
+    record = Record(connected(settings, kubeconfig, context), domain.namespace)
     back = _duration(since)
 
     def read() -> Timeline:

@@ -7,13 +7,16 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
-from hallmark.errors import HallmarkError
+from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Window, fit_options
+from hallmark.errors import HallmarkError, NotFound
+from hallmark.libraries import additions
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from hallmark.rollout.observer import Source
     from hallmark.rollout.timeline import Entry
     from hallmark.rollout.writer import InferenceServiceWriter
-    from hallmark.settings import Settings
     from hallmark.training.submit import Runner
 
 _REGISTRY_SECONDS = 600.0
@@ -36,17 +38,18 @@ def watch(
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE of domain.yaml for this watch, such as rollout.dwell=3s; repeatable."),
     ] = None,
-    data: Annotated[str, typer.Option(help="What a retraining learns from, as for `hallmark train`.")] = "synthetic",
+    data: DataSource = SYNTHETIC,
     until: Annotated[
         str, typer.Option(help="Retrain as of this day; default: the end of today, UTC.", show_default=False)
     ] = "",
-    window: Annotated[str, typer.Option(help="Retrain on this long; default: domain.yaml's.", show_default=False)] = "",
-    shift: Annotated[str, typer.Option(help="Retrain on synthetic data with this shift.", show_default=False)] = "",
-    option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the domain's own `fit`; repeatable.", show_default=False)
-    ] = None,
+    window: Window = "",
+    shift: Shift = None,
+    option: FitOptions = None,
     prometheus: Annotated[
-        str, typer.Option(help="Read metrics from this Prometheus; default: from the parts.", show_default=False)
+        str,
+        typer.Option(
+            help="Read metrics from this Prometheus; default: from the parts of the local cluster.", show_default=False
+        ),
     ] = "",
     kubeflow: Annotated[
         str, typer.Option(help="Train on the Kubeflow Pipelines at this address; default: here.", show_default=False)
@@ -65,7 +68,6 @@ def watch(
 
     A rollout that a person began, with `hallmark release` or kubectl, is taken over where it stands.
     """
-    from hallmark.cli.model import options
     from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
     from hallmark.rollout.lease import Fence, Lease
@@ -73,13 +75,12 @@ def watch(
     from hallmark.rollout.operator import Operator
     from hallmark.rollout.record import Record
     from hallmark.rollout.watch import LEASE, Watch
-    from hallmark.settings import Settings
 
     settings = Settings.load().prepared()
     wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
     domains = {name: declared.overridden(each, change or []) for name, each in wanted.items()}
     writer = connected(settings, kubeconfig, context, changes=True)
-    given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": options(option or [])}
+    given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": fit_options(option)}
     training = {key: value for key, value in given.items() if value}
     liveness = Liveness()
 
@@ -143,9 +144,14 @@ def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str,
         from hallmark.rollout.prometheus import Prometheus
 
         return Prometheus.at(prometheus, token=token)
-    from hallmark.rollout.scrape import Scrape, local_gateway
-
-    return Scrape(writer, gateway=lambda: local_gateway(settings))
+    for found in additions("hallmark.sources"):  # the local cluster's own
+        return cast("Source", found.load()(writer, settings))
+    raise NotFound(
+        "nothing here reads metrics from a cluster's own parts",
+        expected="the local cluster, which is installed with a checkout",
+        got="no entry point hallmark.sources",
+        fix="name a Prometheus: --prometheus URL; or `make install` in a checkout",
+    )
 
 
 def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:

@@ -1,4 +1,4 @@
-"""A team's own records: Parquet or CSV, one file or a folder of them, brought to the declared types where nothing is lost."""
+"""A team's own records: Parquet, CSV or JSON lines, one file or a folder of them, brought to the declared types where nothing is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from hallmark.data import dataset
 from hallmark.errors import ContractBroken, HallmarkError, NotFound
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv", ".jsonl")
 TIME = "TIME"
 """Beside the datatypes of `hallmark.features.fields`: an ISO 8601 time with a zone."""
 
@@ -97,22 +97,31 @@ def _files(source: Path) -> list[Path]:
     else:
         raise NotFound(
             f"there is no data at {source}",
-            expected="a Parquet or CSV file, or a folder of them",
+            expected="a Parquet, CSV or JSON lines file, or a folder of them",
             got="nothing at that path",
-            fix="check the path given with --data",
+            fix="check the path that was given",
         )
     if not files or files[0].suffix not in SUFFIXES:
         raise HallmarkError(
             f"{source.name} holds no records that can be read",
-            expected="a .parquet or .csv file, or a folder of them",
+            expected="a .parquet, .csv or .jsonl file, or a folder of them",
             got=source.suffix or ("an empty folder" if source.is_dir() else "no suffix"),
-            fix="convert it, or check the path given with --data",
+            fix="convert it, or check the path that was given",
         )
     return files
 
 
 def _file(path: Path) -> pd.DataFrame:
-    return dataset.read(path) if path.suffix == ".parquet" else _csv(path)
+    return {".parquet": dataset.read, ".csv": _csv, ".jsonl": _lines}[path.suffix](path)
+
+
+def _lines(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+    except ValueError as error:
+        raise HallmarkError(
+            f"{path.name} cannot be read", expected="a JSON object a line", got=str(error)[:200]
+        ) from error
 
 
 def _csv(path: Path) -> pd.DataFrame:

@@ -1,20 +1,17 @@
 """Embeddings of records, and whether a classifier can tell a window's from the reference's.
 
-A linear discriminant on the embedding and its squares, in closed form: some milliseconds, and nothing to import but numpy, so
+A linear discriminant on the embedding and its squares, in closed form: some milliseconds, and nothing to compute with but numpy, so
 that the sidecar stays small. The tests hold it against scikit-learn's, whose answers it gives.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from hallmark.drift import statistics
 from hallmark.errors import ModelRefused
+from hallmark.section import Frozen
 
 FILE = "embeddings.safetensors"
 """The reference's sample in a model folder: one tensor `reference`, (n, d) float32."""
@@ -30,14 +27,12 @@ _RIDGE = 0.05
 Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
-class Separation(BaseModel):
+class Separation(Frozen):
     """How well old and new are told apart.
 
     auc: mean over both folds of the area under the curve on rows that the classifier has not seen; 0.5 is not at all.
     p:   chance alone would do as well: twice the smaller of the folds' Mann-Whitney p, one side.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     auc: float
     p: float
@@ -92,27 +87,24 @@ def sample(rows: Floats) -> NDArray[np.float32]:
 
 def write(rows: NDArray[np.float32]) -> bytes:
     """The sample as a safetensors file, the same bytes for the same rows."""
-    head = json.dumps(
-        {"reference": {"dtype": "F32", "shape": list(rows.shape), "data_offsets": [0, rows.nbytes]}},
-        separators=(",", ":"),
-    ).encode()
-    head += b" " * (-len(head) % 8)
-    return len(head).to_bytes(8, "little") + head + rows.astype("<f4").tobytes()
+    from safetensors.numpy import save
+
+    return bytes(save({"reference": rows}))
 
 
 def read(data: bytes) -> NDArray[np.float32]:
     """(n, d) the sample in a safetensors file; `ModelRefused` where it is none."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     try:
         if len(data) > _LARGEST:
             raise ValueError(f"{len(data)} bytes")
-        size = int.from_bytes(data[:8], "little")
-        entry: dict[str, Any] = json.loads(data[8 : 8 + size])["reference"]
-        rows, width = (int(side) for side in entry["shape"])
-        body = data[8 + size :]
-        if entry["dtype"] != "F32" or len(body) != 4 * rows * width or not 1 <= width <= WIDEST or rows < 1:
-            raise ValueError(f"{entry['dtype']} {entry['shape']} in {len(body)} bytes")
-        return np.frombuffer(body, dtype="<f4").reshape(rows, width)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        rows: NDArray[np.float32] = load(data)["reference"]
+        if rows.dtype != np.float32 or rows.ndim != 2 or not len(rows) or not 1 <= rows.shape[1] <= WIDEST:
+            raise ValueError(f"{rows.dtype} {rows.shape}")
+        return rows
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelRefused(
             f"the model's {FILE} cannot be read", expected="one tensor `reference` of float32", got=str(error)[:120]
         ) from error

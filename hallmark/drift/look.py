@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from hallmark.declaration.drift import Drift
 from hallmark.drift import embedding, statistics
@@ -26,6 +25,7 @@ from hallmark.drift.embedding import Separation
 from hallmark.drift.profile import Column, Profile
 from hallmark.drift.season import Season
 from hallmark.features.fields import Columns
+from hallmark.section import Frozen
 
 ALPHA = 0.001
 """Over all columns and all looks of one window's worth of traffic, how often chance alone may look significant."""
@@ -36,7 +36,7 @@ FORGIVEN = 0.01
 """This share of a column's rows may be broken (no value, wrong type, far outside, never seen) and is set aside."""
 
 
-class ColumnVerdict(BaseModel):
+class ColumnVerdict(Frozen):
     """One column, or one line of the verdict that is judged as one.
 
     psi:     population stability index, corrected for chance.
@@ -47,8 +47,6 @@ class ColumnVerdict(BaseModel):
     missing: share of rows without a value.
     season:  the part of last year that looked like this, where that is why it is no drift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Literal["number", "category", "vector"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hallmark.drift import strata
 from hallmark.drift.concept import Error
@@ -19,6 +19,7 @@ from hallmark.drift.season import Season
 from hallmark.drift.strata import Strata
 from hallmark.errors import HallmarkError
 from hallmark.features.fields import Columns
+from hallmark.section import Frozen
 
 HEAVY = 0.05
 """A value with this share of a column is a bin of its own."""
@@ -29,7 +30,7 @@ _DECILES = 10
 _CLOSE = 1e-6
 
 
-class Column(BaseModel):
+class Column(Frozen):
     """One column's bins, and how many reference rows fell into each.
 
     counts of a number: one for each of `atoms`, one for each interval between `edges` (one more than edges; the first and
@@ -38,8 +39,6 @@ class Column(BaseModel):
     outside: farther out of `low`..`high` than these are apart, so a broken record rather than a new world, while rare.
     missing: nothing there, not finite, or of another type.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Literal["number", "category"]
@@ -117,15 +116,13 @@ class Column(BaseModel):
         return found
 
 
-class Profile(BaseModel):
+class Profile(Frozen):
     """The reference of one model version, as `profile.json` in its folder.
 
     seasons: the same columns by part of the year, where there was history; version 1 had none.
     strata:  the same rows by the field that the reference is matched by; version 1 had none.
     error:   how wrong the model was on reference rows with final labels; version 1 had none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1, 2] = 2
     rows: int = Field(ge=1)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from hallmark.section import Frozen
 
 SLACK = timedelta(days=10)
 """A season comes this much earlier or later than last year."""
 DAYS = r"^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 
 
-class Season(BaseModel):
+class Season(Frozen):
     """One part of the year, as `rows` of its traffic fell into the bins of the profile's columns.
 
     first, last: month and day, both inside; a part that goes over New Year has its first after its last.
     counts:      for each column of the profile, in that order, what `Column.counts` is; so a season is some 2 KB.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     first: str = Field(pattern=DAYS)
     last: str = Field(pattern=DAYS)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from hallmark.section import Frozen
 
 FEWEST = 50
 """Values with fewer reference rows are put together; where all of those have fewer still, all rows stand in for them."""
@@ -21,14 +22,12 @@ MOST = 48
 _LONGEST = 64
 
 
-class Strata(BaseModel):
+class Strata(Frozen):
     """Reference rows by the value of the field `column`, and how they fall into the profile's bins.
 
     values: groups of values, most of one value each; the rare ones are a group.
     counts: for each of these groups, for each column of the profile, what `Column.counts` is.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str
     values: tuple[tuple[str, ...], ...]

@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from hallmark.declaration.drift import Drift
 from hallmark.drift.concept import Concept
 from hallmark.drift.look import FORGIVEN, ColumnVerdict, Measured, measure
 from hallmark.drift.profile import Profile
 from hallmark.features.fields import Columns
+from hallmark.section import Frozen
 
 State = Literal["OK", "DRIFT", "INSUFFICIENT"]
 
@@ -22,13 +22,11 @@ COMPLETE = 0.95
 """With less of the served traffic captured, the window is not the traffic, so it proves nothing."""
 
 
-class Lag(BaseModel):
+class Lag(Frozen):
     """How old inputs were when they were scored, in seconds; shares are of the window's rows.
 
     unknown: rows whose event time is not there, not a time, or in the future by more than the limit.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: float
     median: float | None = None
@@ -37,13 +35,11 @@ class Lag(BaseModel):
     unknown: float = 0.0
 
 
-class Verdict(BaseModel):
+class Verdict(Frozen):
     """What a window says; `rows` are the records it was judged on, `captured` the share of served requests seen.
 
     trace: the trace id that most records of the window share, "" for none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: State
     rows: int

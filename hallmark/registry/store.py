@@ -20,14 +20,14 @@ from types import EllipsisType
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import MODEL_CARD, verify
 from hallmark.artifacts.model_card import ModelCard
 from hallmark.errors import Conflict, NotFound, Unavailable
 from hallmark.files import locked
 from hallmark.registry import summary
+from hallmark.remote import shown
+from hallmark.section import Frozen
 from hallmark.settings import Settings
 
 CHAMPION = "champion"
@@ -44,10 +44,8 @@ _CORRELATIONS = 50
 _TAGS = ("digest", "data", "commit", "metric", "value")
 
 
-class Released(BaseModel):
+class Released(Frozen):
     """A version that can be served. `path` is its folder, where that lies on this machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     version: int
@@ -66,10 +64,8 @@ class Released(BaseModel):
         return folder
 
 
-class Version(BaseModel):
+class Version(Frozen):
     """One line of `hallmark versions`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
     aliases: tuple[str, ...]
@@ -385,7 +381,7 @@ class Registry:
     def _unavailable(self, got: str) -> Unavailable:
         return Unavailable(
             "the registry does not answer; nothing was changed in it",
-            expected=f"MLflow at {_shown(self.settings.tracking)}",
+            expected=f"MLflow at {shown(self.settings.tracking)}",
             got=got,
             fix="run it again once the registry answers; what is served is not touched",
         )
@@ -442,12 +438,6 @@ def _database(tracking: str) -> Path | None:
 def _local(uri: str) -> Path | None:
     parsed = urlparse(uri)
     return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
-
-
-def _shown(tracking: str) -> str:
-    """The address without a password that may be in it."""
-    parsed = urlparse(tracking)
-    return tracking.replace(f"{parsed.username}:{parsed.password}@", "***@") if parsed.password else tracking
 
 
 def _tags(model_card: ModelCard) -> dict[str, str]:

@@ -13,16 +13,14 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from hallmark.section import Frozen
 
 SCHEMA = "dc11669786a5"
 """The revision of MLflow's tables (`alembic_version`) that this was written for."""
 
 
-class Seen(BaseModel):
+class Seen(Frozen):
     """A version as the database has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
     source: str

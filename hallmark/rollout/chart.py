@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from html import escape
+from typing import Any
 
-from hallmark.rollout.timeline import Entry, Point, Side, Timeline, joined
+from hallmark.rollout.timeline import Entry, Point, Side, Timeline, merged
 
 SIGNS = {
     "drift": ("D", "drift"),
@@ -25,21 +30,13 @@ SIGNS = {
 TURNS = ("shadow", "canary", "promote", "rollback")
 """Entries that change the traffic; their lines run through all panels."""
 
-_WIDTH, _LEFT, _RIGHT = 960, 66, 14
-_HEIGHT, _GAP, _TOP = 92, 36, 92
-_SLOTS, _LANES, _SIGN = 160, 3, 22
-_TICKS = [timedelta(seconds=s) for s in (10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800)]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Both variants over a stretch of time: counts added up, the last of what is no count."""
-
-    at: datetime
-    percent: int | None
-    version: int | None
-    stable: Side
-    canary: Side | None
+_SLOTS, _LANES, _SIGNS = 160, 3, 40
+_STABLE, _CANARY, _GOOD, _BAD, _NOTE = "#2558c9", "#b4470a", "#17703a", "#b3202c", "#7a5b00"
+_INK, _FAINT, _RULE, _PAPER = "#1c2024", "#667077", "#e3e6e8", "#fefefe"
+_NAMES = {_STABLE: "stable", _CANARY: "canary", _GOOD: "good", _BAD: "bad", _NOTE: "note"}
+_NAMES |= {_INK: "ink", _FAINT: "faint", _RULE: "rule", _PAPER: "paper"}
+"""The variables of the page's style, which have other values in the dark, for the colours that are drawn."""
+_OF = {"canary": _CANARY, "shadow": _CANARY, "promote": _GOOD, "rollback": _BAD, "trouble": _BAD, "drift": _NOTE}
 
 
 @dataclass(frozen=True)
@@ -52,213 +49,169 @@ class Panel:
     floor: float
     from_zero: bool = True
 
+    def of(self, side: Side | None) -> float:
+        """The quantity of one variant; NaN where it was not measured."""
+        value = self.value(side) if side else None
+        return math.nan if value is None else value
+
 
 PANELS = (
-    Panel("Failed requests", lambda side: _part(side.failed, side.requests), ".2%", 0.01),
-    Panel("Answers over the latency objective", lambda side: _part(side.slow, side.requests), ".1%", 0.01),
+    Panel("Failed requests", lambda side: side.failed / side.requests if side.requests else None, ".2%", 0.01),
+    Panel(
+        "Answers over the latency objective",
+        lambda side: side.slow / side.requests if side.requests else None,
+        ".1%",
+        0.01,
+    ),
     Panel("Mean score", lambda side: side.score, ".3g", 0.02, from_zero=False),
     Panel("Drift index of the farthest column (PSI)", lambda side: side.psi, ".2f", 0.25),
 )
 
 
-def slots(points: Sequence[Point], *, most: int = _SLOTS) -> list[Slot]:
+def slots(points: Sequence[Point]) -> list[Point]:
     """Neighbouring points together, so that a share is of more than a handful of requests."""
-    if not points:
-        return []
-    start, whole = points[0].at, (points[-1].at - points[0].at).total_seconds()
-    found: list[Slot] = []
-    places: list[int] = []
-    for point in points:
-        place = int((point.at - start).total_seconds() / whole * most) if whole else 0
-        if places and places[-1] == place and (found[-1].percent, found[-1].version) == (point.percent, point.version):
-            last = found[-1]
-            canary = joined(last.canary, point.canary) if last.canary and point.canary else point.canary
-            found[-1] = Slot(point.at, point.percent, point.version, joined(last.stable, point.stable), canary)
-        else:
-            found.append(Slot(point.at, point.percent, point.version, point.stable, point.canary))
-            places.append(place)
-    return found
+    whole = points[-1].at - points[0].at if points else timedelta()
+
+    def place(point: Point) -> tuple[int, int | None, int | None]:
+        return int((point.at - points[0].at) / whole * _SLOTS) if whole else 0, point.percent, point.version
+
+    return [functools.reduce(merged, each) for _, each in itertools.groupby(points, place)]
 
 
 def svg(timeline: Timeline, *, zone: tzinfo = UTC) -> str:
-    """The picture, as an SVG element whose classes the page gives colours to; empty where there is nothing to draw."""
+    """The picture, as an SVG element in the variables of the page's style; empty where there is nothing to draw."""
     times = [point.at for point in timeline.points] + [entry.at for entry in timeline.entries]
     if not times:
         return ""
+    import matplotlib
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
+
     first, last = min(times), max(times)
     if last - first < timedelta(seconds=10):
         first, last = first - timedelta(seconds=5), last + timedelta(seconds=5)
-    scale = _Scale(first, last)
     seen = slots(timeline.points)
-    height = _TOP + (len(PANELS) + 1) * (_HEIGHT + _GAP) + 6
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="chart-title chart-text">',
-        '<title id="chart-title">Traffic, failures, latency, scores, drift and decisions over time</title>',
-        f'<desc id="chart-text">{escape(_described(timeline, zone))}</desc>',
-    ]
-    bottom = height - _GAP - 6
-    parts += _decisions(timeline.entries, scale, bottom, zone)
-    top = _TOP
-    parts += _share(seen, scale, top)
-    for panel in PANELS:
-        top += _HEIGHT + _GAP
-        parts += _panel(panel, seen, scale, top)
-    parts += _hours(scale, bottom, zone)
-    parts += _hovers(seen, scale, bottom, zone)
-    return "\n".join([*parts, "</svg>"])
+    written = io.StringIO()
+    # Text stays text, and the same timeline is the same bytes.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hallmark", "lines.solid_capstyle": "round"}):
+        figure = Figure(figsize=(13.3, 9.6), facecolor="none")
+        figure.subplots_adjust(left=0.06, right=0.99, top=0.99, bottom=0.04, hspace=0.4)
+        grid = figure.add_gridspec(len(PANELS) + 2)
+        axes: Any = grid.subplots(sharex=True)
+        signs, *panels = axes
+        for axis, title in zip(panels, ["Candidate's share of traffic", *(each.title for each in PANELS)], strict=True):
+            axis.set_title(title, loc="left", size=10, weight="bold", color=_INK)
+            axis.grid(color=_RULE)
+        for axis in (signs, *panels):
+            axis.set(facecolor="none", xlim=(first, last))
+            axis.tick_params(colors=_FAINT, length=0)
+            axis.spines[:].set_visible(False)
+        _decisions(timeline.entries, signs, panels, (last - first) / _SIGNS)
+        gap = max(timedelta(minutes=1), 4 * (last - first) / _SLOTS)
+        _share(seen, panels[0], gap)
+        for panel, axis in zip(PANELS, panels[1:], strict=True):
+            _panel(panel, seen, axis, gap)
+        whole: Any = figure.add_subplot(grid[1:, :], xlim=(first, last), frame_on=False)
+        whole.set_axis_off()
+        for place, (before, slot) in enumerate(itertools.pairwise([*seen[:1], *seen])):
+            left = max(before.at, slot.at - (last - first) / _SIGNS)
+            whole.axvspan(left, slot.at, color=_FAINT, linewidth=0).set_gid(f"stretch-{place}")
+        locator = AutoDateLocator(tz=zone, minticks=3, maxticks=9)
+        panels[-1].xaxis.set(major_locator=locator, major_formatter=ConciseDateFormatter(locator, tz=zone))
+        figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return _inlined(written.getvalue(), timeline, seen, zone)
 
 
-class _Scale:
-    def __init__(self, first: datetime, last: datetime) -> None:
-        self.first, self.last = first, last
-        self.seconds = (last - first).total_seconds()
+def _inlined(text: str, timeline: Timeline, seen: Sequence[Point], zone: tzinfo) -> str:
+    """A whole SVG file as an element of a page: the page's colours, a name, and words where the pointer rests."""
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :]).replace("xlink:href", "href")
+    text = re.sub("|".join(_NAMES), lambda found: f"var(--{_NAMES[found[0]]})", text)
+    told = [escape(f"{clock(each.at, zone)} {SIGNS[each.kind][1]}: {each.text}") for each in timeline.entries]
+    values = [escape("\n".join(_values(slot, zone))) for slot in seen]
+    turns = [words for words, entry in zip(told, timeline.entries, strict=True) if entry.kind in TURNS]
+    head = '<title id="chart-title">Traffic, failures, latency, scores, drift and decisions over time</title>'
+    head += f'<desc id="chart-text">{"; ".join(turns[-20:])}</desc>'
 
-    def x(self, at: datetime) -> float:
-        return _LEFT + (at - self.first).total_seconds() / self.seconds * (_WIDTH - _LEFT - _RIGHT)
+    def signed(found: re.Match[str]) -> str:
+        words = told[int(found[1])]
+        return f'<a href="#entry-{found[1]}" aria-label="{words}"><title>{words}</title>'
 
-    @property
-    def gap(self) -> float:
-        """Seconds without a point after which a line breaks."""
-        return max(60.0, 4 * self.seconds / _SLOTS)
+    text = re.sub(r'<a href="#entry-(\d+)"[^>]*>', signed, text)
+    text = re.sub(r'<g id="stretch-(\d+)">', lambda found: f"{found[0]}<title>{values[int(found[1])]}</title>", text)
+    text = re.sub("<svg ", '<svg role="img" aria-labelledby="chart-title chart-text" ', text, count=1)
+    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + head, text, count=1)
 
 
-def _decisions(entries: Sequence[Entry], scale: _Scale, bottom: int, zone: tzinfo) -> Iterator[str]:
+def _decisions(entries: Sequence[Entry], signs: Any, panels: Sequence[Any], room: timedelta) -> None:
     """A sign for each entry, in lanes so that neighbours do not hide each other; it leads to the entry below."""
-    free = [-math.inf] * _LANES
+    signs.set(ylim=(_LANES - 0.5, -0.5), yticks=[])
+    free = [entry.at for entry in entries[:1]] * _LANES
     for place, entry in enumerate(entries):
-        x = scale.x(entry.at)
-        lane = next((at for at, end in enumerate(free) if x - end >= _SIGN), None)
-        if lane is None:
-            lane = min(range(_LANES), key=lambda at: free[at])
-        free[lane] = x
-        y = 14 + lane * 24
-        letter, word = SIGNS[entry.kind]
-        told = escape(f"{clock(entry.at, zone)} {word}: {entry.text}")
-        if entry.kind in TURNS:
-            yield f'<line class="turn {entry.kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{y + 10}" y2="{bottom}"/>'
-        yield f'<a href="#entry-{place}" class="sign {entry.kind}" aria-label="{told}"><title>{told}</title>'
-        yield f'<circle cx="{x:.1f}" cy="{y}" r="10"/><text x="{x:.1f}" y="{y + 4.5}">{letter}</text></a>'
+        lane = min(range(_LANES), key=lambda at: max(free[at] - entry.at, timedelta()))
+        free[lane] = entry.at + room
+        colour = _OF.get(entry.kind, _FAINT)
+        disc = {"boxstyle": "circle", "facecolor": colour, "edgecolor": "none", "url": f"#entry-{place}"}
+        given = {"ha": "center", "va": "center", "weight": "bold", "color": _PAPER}
+        signs.text(entry.at, lane, SIGNS[entry.kind][0], bbox=disc, **given)
+        for axis in panels if entry.kind in TURNS else ():
+            axis.axvline(entry.at, color=colour, linewidth=1.2)
 
 
-def _share(seen: Sequence[Slot], scale: _Scale, top: int) -> Iterator[str]:
-    yield from _frame("Candidate's share of traffic", top, ["0%", "50%", "100%"])
-    for run in _runs(seen, scale, lambda slot: None if slot.percent is None else float(slot.percent)):
-        places = [(scale.x(at), top + _HEIGHT * (1 - value / 100)) for at, value in run]
-        steps = [f"M{places[0][0]:.1f},{places[0][1]:.1f}"]
-        steps += [f"H{x:.1f}V{y:.1f}" for x, y in places[1:]]
-        base = top + _HEIGHT
-        yield f'<path class="area" d="{"".join(steps)}V{base}H{places[0][0]:.1f}Z"/>'
-        yield f'<path class="line canary" d="{"".join(steps)}"/>'
+def _share(seen: Sequence[Point], axis: Any, gap: timedelta) -> None:
+    axis.set(ylim=(0, 104), yticks=[0, 50, 100], yticklabels=["0%", "50%", "100%"])
+    at, value = _series(seen, [math.nan if slot.percent is None else slot.percent for slot in seen], gap)
+    axis.step(at, value, where="post", color=_CANARY, linestyle="--", gid="line-canary-share")
+    axis.fill_between(at, value, step="post", color=_CANARY, alpha=0.16, linewidth=0)
     version = None
     for slot in seen:
-        if slot.version is not None and slot.version != version and slot.percent is not None:
-            yield f'<text class="version" x="{scale.x(slot.at) + 4:.1f}" y="{top + 12}">version {slot.version}</text>'
-        version = slot.version if slot.percent is not None else None
+        now = slot.version if slot.percent is not None else None
+        if now is not None and now != version:
+            axis.text(slot.at, 96, f" version {now}", color=_CANARY, weight="bold", va="top")
+        version = now
 
 
-def _panel(panel: Panel, seen: Sequence[Slot], scale: _Scale, top: int) -> Iterator[str]:
-    sides: dict[str, Callable[[Slot], float | None]] = {
-        "stable": lambda slot: panel.value(slot.stable),
-        "canary": lambda slot: panel.value(slot.canary) if slot.canary else None,
-    }
-    values = [value for side in sides.values() for slot in seen if (value := side(slot)) is not None]
-    low, high = _span(values, panel)
-    yield from _frame(panel.title, top, [format(low + part * (high - low), panel.shown) for part in (0, 0.5, 1)])
-    if not values:
-        yield f'<text class="none" x="{_WIDTH / 2}" y="{top + _HEIGHT / 2 + 4}">nothing was measured</text>'
-    for name, side in sides.items():
-        for run in _runs(seen, scale, side):
-            places = [(scale.x(at), top + _HEIGHT * (1 - (value - low) / (high - low))) for at, value in run]
-            if len(places) == 1:
-                yield f'<circle class="dot {name}" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="2"/>'
-            else:
-                line = "L".join(f"{x:.1f},{y:.1f}" for x, y in places)
-                yield f'<path class="line {name}" d="M{line}"/>'
-
-
-def _frame(title: str, top: int, labels: Sequence[str]) -> Iterator[str]:
-    yield f'<text class="name" x="{_LEFT}" y="{top - 8}">{escape(title)}</text>'
-    for place, label in enumerate(labels):
-        y = top + _HEIGHT * (1 - place / (len(labels) - 1))
-        yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
-        yield f'<text class="value" x="{_LEFT - 6}" y="{y + 4}">{escape(label)}</text>'
-
-
-def _hours(scale: _Scale, bottom: int, zone: tzinfo) -> Iterator[str]:
-    step = next((each for each in _TICKS if scale.seconds / each.total_seconds() <= 8), _TICKS[-1])
-    midnight = scale.first.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    at = midnight + step * math.ceil((scale.first - midnight) / step)
-    form = "%H:%M:%S" if step < timedelta(minutes=1) else "%H:%M" if step < timedelta(days=1) else "%d %b"
-    long = scale.seconds > 86_400 and step < timedelta(days=1)
-    while at <= scale.last:
-        x = scale.x(at)
-        yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
-        yield f'<text class="hour" x="{x:.1f}" y="{bottom + 18}">{at.strftime("%d %b " + form if long else form)}</text>'
-        at += step
-
-
-def _hovers(seen: Sequence[Slot], scale: _Scale, bottom: int, zone: tzinfo) -> Iterator[str]:
-    """Over each stretch an invisible bar whose title says its values."""
-    for place, slot in enumerate(seen):
-        x = scale.x(slot.at)
-        before = scale.x(seen[place - 1].at) if place else x - 6
-        left = max(before, x - 24, _LEFT)
-        share = "" if slot.percent is None else f", candidate at {slot.percent}%"
-        lines = [f"{clock(slot.at, zone)}{share}"]
-        for panel in PANELS:
-            mine, theirs = _shown(panel, slot.stable), _shown(panel, slot.canary)
-            if (mine, theirs) != ("-", "-"):
-                lines.append(f"{panel.title}: stable {mine}" + (f", candidate {theirs}" if slot.canary else ""))
-        told = escape("\n".join(lines))
-        yield (
-            f'<rect class="hover" x="{left:.1f}" y="{_TOP}" width="{max(x - left, 2):.1f}" height="{bottom - _TOP}">'
-            f"<title>{told}</title></rect>"
+def _panel(panel: Panel, seen: Sequence[Point], axis: Any, gap: timedelta) -> None:
+    sides = {"stable": [panel.of(slot.stable) for slot in seen], "canary": [panel.of(slot.canary) for slot in seen]}
+    values = [value for side in sides.values() for value in side if not math.isnan(value)] or [0.0]
+    low = 0.0 if panel.from_zero else min(values)
+    room = max((max(values) - low) * 1.1, panel.floor)
+    axis.set_ylim(low - (0 if panel.from_zero else room * 0.05), low + room)
+    axis.locator_params(axis="y", nbins=3)
+    axis.yaxis.set_major_formatter(lambda value, _: format(value, panel.shown))
+    for name, colour, style in (("stable", _STABLE, "-"), ("canary", _CANARY, "--")):
+        axis.plot(
+            *_series(seen, sides[name], gap),
+            color=colour,
+            linestyle=style,
+            linewidth=2,
+            gid=f"line-{name}-{PANELS.index(panel)}",
         )
+    if all(map(math.isnan, itertools.chain(*sides.values()))):
+        axis.text(0.5, 0.5, "nothing was measured", transform=axis.transAxes, ha="center", va="center", color=_FAINT)
+
+
+def _series(seen: Sequence[Point], values: Sequence[float], gap: timedelta) -> tuple[list[datetime], list[float]]:
+    """Times and values with NaN where nothing is known, so that a line has a hole there; one value alone is a dot: a line of no length."""
+    found: list[tuple[datetime, float]] = []
+    for slot, value in zip(seen, values, strict=True):
+        if found and slot.at - found[-1][0] > gap:
+            found.append((found[-1][0] + gap / 2, math.nan))
+        if not found or math.isnan(found[-1][1]):
+            found.append((slot.at, value))
+        found.append((slot.at, value))
+    return [at for at, _ in found], [value for _, value in found]
+
+
+def _values(slot: Point, zone: tzinfo) -> Iterator[str]:
+    """What is known of a stretch, a line a quantity."""
+    yield clock(slot.at, zone) + ("" if slot.percent is None else f", candidate at {slot.percent}%")
+    for panel in PANELS:
+        sides = {"stable": panel.of(slot.stable)} | ({"candidate": panel.of(slot.canary)} if slot.canary else {})
+        if not all(map(math.isnan, sides.values())):
+            shown = (f"{name} {'-' if math.isnan(at) else format(at, panel.shown)}" for name, at in sides.items())
+            yield f"{panel.title}: {', '.join(shown)}"
 
 
 def clock(at: datetime, zone: tzinfo) -> str:
     """A moment as a person writes it."""
     return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _runs(
-    seen: Sequence[Slot], scale: _Scale, value: Callable[[Slot], float | None]
-) -> Iterator[list[tuple[datetime, float]]]:
-    """Stretches without a hole, of more than nothing."""
-    run: list[tuple[datetime, float]] = []
-    for slot in seen:
-        now = value(slot)
-        if run and (now is None or (slot.at - run[-1][0]).total_seconds() > scale.gap):
-            yield run
-            run = []
-        if now is not None:
-            run.append((slot.at, now))
-    if run:
-        yield run
-
-
-def _span(values: Sequence[float], panel: Panel) -> tuple[float, float]:
-    """The axis: from 0, or around the values, to a round number above them."""
-    if not values:
-        return 0.0, panel.floor
-    low = 0.0 if panel.from_zero else min(values)
-    room = max((max(values) - low) * 1.1, panel.floor)
-    unit = 10.0 ** math.floor(math.log10(room))
-    room = next(unit * part for part in (1, 1.5, 2, 3, 4, 5, 8, 10) if unit * part >= room * 0.999)
-    if not panel.from_zero:
-        low = math.floor((low - room * 0.05) / (room / 20)) * (room / 20)
-    return low, low + room
-
-
-def _described(timeline: Timeline, zone: tzinfo) -> str:
-    turns = [entry for entry in timeline.entries if entry.kind in TURNS]
-    return "; ".join(f"{clock(entry.at, zone)} {SIGNS[entry.kind][1]}: {entry.text}" for entry in turns[-20:])
-
-
-def _shown(panel: Panel, side: Side | None) -> str:
-    value = panel.value(side) if side else None
-    return "-" if value is None else format(value, panel.shown)
-
-
-def _part(some: int, of: int) -> float | None:
-    return some / of if of else None

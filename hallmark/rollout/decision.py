@@ -11,15 +11,17 @@ the candidate is not `error_ratio` times as bad as stable, or under what is negl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Literal
 
 from hallmark.declaration.rollout import Limits, Rollout
 from hallmark.rollout import sequential
-from hallmark.rollout.evidence import Counts, Evidence, Exposure, Frozen, Progress, Slice
+from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Slice
+from hallmark.section import Frozen, spelled
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
+Bad = Literal["failed", "slow"]
 TESTS = 9
 """Tests that can speak against a candidate: errors and slowness each against stable and against a limit, invalid answers,
 scores, agreement, drift, costs."""
@@ -58,7 +60,7 @@ def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: date
         late = Reason(
             rule="deadline",
             outcome="against",
-            text=f"not promoted within {_words(policy.deadline.total_seconds())}"
+            text=f"not promoted within {spelled(policy.deadline)}"
             + (": " + "; ".join(reason.text for reason in waiting[:3]) if waiting else "")
             + (f"; and {len(waiting) - 3} more" if len(waiting) > 3 else ""),
         )
@@ -76,8 +78,7 @@ def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator
     whole = evidence.whole()
     yield from _loaded(evidence)
     yield from _counted(policy, progress, evidence, whole.canary)
-    yield from _failing(policy.limits, evidence, whole, alpha, last=last)
-    yield from _slowness(policy.limits, evidence, whole, alpha, last=last)
+    yield from _rates(policy.limits, evidence, whole, alpha, last=last)
     yield from _sane(policy.limits, whole.canary, alpha)
     yield from _watched(evidence)
     yield from _scored(policy.limits, evidence, alpha)
@@ -86,9 +87,9 @@ def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator
 
 
 def _dwelt(policy: Rollout, progress: Progress, now: datetime) -> Iterator[Reason]:
-    held, dwell = max(0.0, (now - progress.since).total_seconds()), policy.dwell.total_seconds()
-    if progress.phase == "canary" and held < dwell:
-        yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {_words(dwell)} at this share")
+    held = max(0.0, (now - progress.since).total_seconds())
+    if progress.phase == "canary" and held < policy.dwell.total_seconds():
+        yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {spelled(policy.dwell)} at this share")
 
 
 def _loaded(evidence: Evidence) -> Iterator[Reason]:
@@ -119,38 +120,39 @@ def _counted(policy: Rollout, progress: Progress, evidence: Evidence, canary: Co
         )
 
 
-def _failing(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool) -> Iterator[Reason]:
-    canary, stable = whole.canary, whole.stable
-    shown = f"{_share(canary.failed, canary.requests)} of its requests failed, {_share(stable.failed, stable.requests)} of stable's"
-    found = _compared(
-        evidence, whole, "failed", ratio=limits.error_ratio, least=limits.negligible, limit=limits.errors, alpha=alpha
+def _rates(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool) -> Iterator[Reason]:
+    """Failed requests and slow answers, by one rule; that failures stay under their limit is asked of the candidate alone too."""
+    rows: tuple[tuple[Bad, str, str, str, float, float, float], ...] = (
+        (
+            "failed",
+            "errors",
+            "of its requests failed",
+            "one that fails more",
+            limits.errors,
+            limits.negligible,
+            limits.errors,
+        ),
+        ("slow", "latency", "of its answers are over the objective", "a slow one", limits.slow, limits.slow, math.inf),
     )
-    if found == "worse":
-        yield Reason(rule="errors", outcome="against", text=shown)
-    elif found == "both":
-        yield Reason(rule="errors", outcome="wait", text=f"{shown}: {_BOTH}")
-    elif last and _rate(canary.failed, canary.requests) > limits.errors:
-        yield Reason(rule="errors", outcome="wait", text=f"{shown}, and {limits.errors:.1%} is allowed")
-    elif last and not _is_good(canary.failed, canary.requests, limits.negligible, evidence, "failed", limits):
-        yield Reason(rule="errors", outcome="wait", text=f"{shown}: too few to tell it from one that fails more")
-    else:
-        yield Reason(rule="errors", outcome="ok", text=shown)
+    requests = whole.canary.requests
+    for name, rule, what, other, limit, least, most in rows:
+        bad, theirs = getattr(whole.canary, name), getattr(whole.stable, name)
+        shown = f"{_share(bad, requests)} {what}, {_share(theirs, whole.stable.requests)} of stable's"
+        found = _compared(evidence, whole, name, ratio=_ratio(limits, name), least=least, limit=limit, alpha=alpha)
+        if found == "worse":
+            yield Reason(rule=rule, outcome="against", text=shown)
+        elif found == "both":
+            yield Reason(rule=rule, outcome="wait", text=f"{shown}: {_BOTH}")
+        elif last and _rate(bad, requests) > most:
+            yield Reason(rule=rule, outcome="wait", text=f"{shown}, and {most:.1%} is allowed")
+        elif last and not _is_good(bad, requests, least, evidence, name, limits):
+            yield Reason(rule=rule, outcome="wait", text=f"{shown}: too few to tell it from {other}")
+        else:
+            yield Reason(rule=rule, outcome="ok", text=shown)
 
 
-def _slowness(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool) -> Iterator[Reason]:
-    canary, stable = whole.canary, whole.stable
-    shown = f"{_share(canary.slow, canary.requests)} of its answers are over the objective, {_share(stable.slow, stable.requests)} of stable's"
-    found = _compared(
-        evidence, whole, "slow", ratio=limits.slow_ratio, least=limits.slow, limit=limits.slow, alpha=alpha
-    )
-    if found == "worse":
-        yield Reason(rule="latency", outcome="against", text=shown)
-    elif found == "both":
-        yield Reason(rule="latency", outcome="wait", text=f"{shown}: {_BOTH}")
-    elif last and not _is_good(canary.slow, canary.requests, limits.slow, evidence, "slow", limits):
-        yield Reason(rule="latency", outcome="wait", text=f"{shown}: too few to tell it from a slow one")
-    else:
-        yield Reason(rule="latency", outcome="ok", text=shown)
+def _ratio(limits: Limits, name: Bad) -> float:
+    return limits.error_ratio if name == "failed" else limits.slow_ratio
 
 
 def _sane(limits: Limits, canary: Counts, alpha: float) -> Iterator[Reason]:
@@ -252,21 +254,12 @@ def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reas
         yield Reason(rule="labels", outcome="wait" if waits else "ok", text=shown)
 
 
-def _is_good(
-    bad: int, of: int, margin: float, evidence: Evidence, name: Literal["failed", "slow"], limits: Limits
-) -> bool:
+def _is_good(bad: int, of: int, margin: float, evidence: Evidence, name: Bad, limits: Limits) -> bool:
     """Is it shown that the candidate is under `margin`, or not `ratio` times as bad as stable?"""
     needed = _needed(_MISS / 2)
     if sequential.below(bad, of, limit=margin) >= needed:
         return True
-    ratio = limits.error_ratio if name == "failed" else limits.slow_ratio
-    whole = 0.0
-    for each in evidence.exposures:
-        mine, theirs = each.canary, each.stable
-        whole += sequential.not_worse(
-            getattr(mine, name), mine.requests, getattr(theirs, name), theirs.requests, ratio=ratio
-        )
-    return whole >= needed
+    return _summed(evidence, name, sequential.not_worse, ratio=_ratio(limits, name)) >= needed
 
 
 _MISS = 0.005
@@ -282,7 +275,7 @@ _BOTH = "stable's may be too many as well, so the candidate alone is not to blam
 def _compared(
     evidence: Evidence,
     whole: Exposure,
-    name: Literal["failed", "slow"],
+    name: Bad,
     *,
     ratio: float,
     least: float,
@@ -297,23 +290,26 @@ def _compared(
     """
     canary, needed = whole.canary, _needed(alpha)
     bad = getattr(canary, name)
-    if _rate(bad, canary.requests) > least and _summed(evidence, name, ratio=ratio) >= needed:
+    if _rate(bad, canary.requests) > least and _summed(evidence, name, sequential.worse, ratio=ratio) >= needed:
         return "worse"
     if sequential.above(bad, canary.requests, limit=limit) < needed:
         return ""
-    alone = not whole.stable.requests or _summed(evidence, name, ratio=_SLIGHTLY) >= needed
+    alone = not whole.stable.requests or _summed(evidence, name, sequential.worse, ratio=_SLIGHTLY) >= needed
     return "worse" if alone else "both"
 
 
-def _summed(evidence: Evidence, name: Literal["failed", "slow"], *, ratio: float) -> float:
-    """Evidence that the candidate is worse than stable, step by step: the shares differ, and with them what is to be expected."""
-    strengths = []
-    for each in evidence.exposures:
-        mine, theirs = each.canary, each.stable
-        strengths.append(
-            sequential.worse(getattr(mine, name), mine.requests, getattr(theirs, name), theirs.requests, ratio=ratio)
+def _summed(evidence: Evidence, name: Bad, test: Callable[..., float], *, ratio: float) -> float:
+    """What `test` says of the candidate against stable, step by step: the shares differ, and with them what is to be expected."""
+    return sum(
+        test(
+            getattr(each.canary, name),
+            each.canary.requests,
+            getattr(each.stable, name),
+            each.stable.requests,
+            ratio=ratio,
         )
-    return sum(strengths)
+        for each in evidence.exposures
+    )
 
 
 def _pairs(evidence: Evidence) -> int:
@@ -352,13 +348,3 @@ def _changed(found: Slice, limit: float) -> str:
 
 def _first(outcome: Outcome, reasons: list[Reason]) -> tuple[Reason, ...]:
     return tuple(sorted(reasons, key=lambda reason: reason.outcome != outcome))
-
-
-def _words(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds // size:.0f}{unit}"
-    return f"{seconds:g} s"
-
-
-__all__ = ["OVERALL", "TESTS", "Counts", "Reason", "Step", "decide"]

@@ -7,17 +7,12 @@ from functools import reduce
 from operator import add
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hallmark.drift.verdict import State
+from hallmark.section import Frozen
 
 Phase = Literal["shadow", "canary"]
-
-
-class Frozen(BaseModel):
-    """A fact: frozen, with no unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Counts(Frozen):

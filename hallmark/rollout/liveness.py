@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pydantic import Field
 
 from hallmark.metrics import WATCH, exposed
-from hallmark.rollout.evidence import Frozen, Progress
+from hallmark.rollout.evidence import Progress
 from hallmark.rollout.timeline import Entry
+from hallmark.section import Frozen
 
 SILENT = 900.0
 """Seconds without a look at a domain whose lease is held, after which the watch is not alive: a step may wait for a model to load."""

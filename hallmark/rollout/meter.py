@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hallmark import metrics
-from hallmark.rollout.evidence import Counts, Frozen
+from hallmark.rollout.evidence import Counts
 from hallmark.rollout.samples import Sample
+from hallmark.section import Frozen
 
 GATEWAY_REQUESTS = metrics.GATEWAY_REQUESTS.name
 GATEWAY_BUCKETS = metrics.GATEWAY_MILLISECONDS.samples[0]

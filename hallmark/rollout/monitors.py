@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hallmark import object_labels
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.rollout.answers import Row, parsed
-from hallmark.rollout.evidence import Frozen, Seen
+from hallmark.rollout.evidence import Seen
+from hallmark.section import Frozen
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter, Object
@@ -23,7 +24,6 @@ class Verdicts(Frozen):
     seen: Seen
     trace: str = ""
     psi: float | None = None
-    digest: str = ""
 
 
 class Monitors:
@@ -86,10 +86,6 @@ class Monitors:
                 if len(some) < _MOST:
                     break
         return rows, lost
-
-    def again(self) -> None:
-        """Read the pods' answers from their beginning at the next call."""
-        self._cursors.clear()
 
 
 def unknown(told: dict[str, Any]) -> dict[str, Any]:

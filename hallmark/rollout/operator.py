@@ -25,7 +25,7 @@ from hallmark.rollout.evidence import Counts, Exposure, Phase, Progress
 from hallmark.rollout.liveness import Look
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.observer import Observer, Source
-from hallmark.rollout.record import Memory, Record, Submitted
+from hallmark.rollout.record import Record, Submitted
 from hallmark.rollout.timeline import Entry, Kind, Point, Side
 from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
 from hallmark.training.submit import Request, Run, Runner
@@ -469,6 +469,3 @@ def _tomorrow(now: datetime) -> str:
 
 def _quiet(_: str) -> None:
     return
-
-
-__all__ = ["Memory", "Operator", "run_key"]

@@ -49,7 +49,7 @@ class Planned(InferenceServiceWriter):
             return copy.deepcopy(self._written[path]) if path in self._written else super()._raw("GET", path)
         body = body or {}
         if method == "PATCH":
-            self._written[path] = _merged(self._raw("GET", path), body)
+            self._written[path] = merged(self._raw("GET", path), body)
             self._tell(self._patch_command(path, body))
         else:
             where = path if method == "PUT" else f"{path}/{body['metadata']['name']}"
@@ -72,8 +72,8 @@ class Planned(InferenceServiceWriter):
         return f"kubectl {verb} -f -{self._flags} <<'EOF'\n{text([shown])}EOF"
 
 
-def _merged(whole: Any, patch: Any) -> Any:
-    """A JSON merge patch, RFC 7396."""
+def merged(whole: Any, patch: Any) -> Any:
+    """`whole` after a JSON merge patch, RFC 7396: maps are merged, null takes away, everything else replaces."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     found = dict(whole) if isinstance(whole, dict) else {}
@@ -81,5 +81,5 @@ def _merged(whole: Any, patch: Any) -> Any:
         if value is None:
             found.pop(key, None)
         else:
-            found[key] = _merged(found.get(key), value)
+            found[key] = merged(found.get(key), value)
     return found

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hallmark.errors import Conflict, NotFound
-from hallmark.rollout.evidence import Exposure, Frozen
+from hallmark.rollout.evidence import Exposure
 from hallmark.rollout.timeline import Timeline
+from hallmark.section import Frozen
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter

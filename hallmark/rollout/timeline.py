@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from hallmark.rollout.decision import Reason
-from hallmark.rollout.evidence import Frozen
+from hallmark.section import Frozen
 
 Kind = Literal["drift", "training", "candidate", "shadow", "canary", "hold", "promote", "rollback", "trouble"]
 ENTRIES = 200
@@ -83,7 +83,7 @@ def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
     if not joined:
         return points[most:]
     return tuple(
-        _joined(each, points[place + 1]) if place in joined else each
+        merged(each, points[place + 1]) if place in joined else each
         for place, each in enumerate(points)
         if place - 1 not in joined
     )
@@ -93,16 +93,17 @@ def _kind(point: Point) -> tuple[int | None, int | None, bool]:
     return point.percent, point.version, point.canary is None
 
 
-def _joined(first: Point, second: Point) -> Point:
+def merged(first: Point, second: Point) -> Point:
+    """One point over the times of both."""
     return second.model_copy(
         update={
-            "stable": joined(first.stable, second.stable),
-            "canary": joined(first.canary, second.canary) if first.canary and second.canary else second.canary,
+            "stable": _joined(first.stable, second.stable),
+            "canary": _joined(first.canary, second.canary) if first.canary and second.canary else second.canary,
         }
     )
 
 
-def joined(first: Side, second: Side) -> Side:
+def _joined(first: Side, second: Side) -> Side:
     """One variant over both times: counts added up, the later of what is no count."""
     counts = {name: getattr(first, name) + getattr(second, name) for name in ("requests", "failed", "slow")}
     score = first.score if second.score is None else second.score

@@ -70,8 +70,7 @@ class InferenceServiceWriter:
     def count_ready(self, name: str, revision: str) -> int:
         """How many pods of a revision are ready."""
         found = [pod for pod in self.pods(name) if object_labels.revision_of(pod) == revision]
-        told = [(pod.get("status") or {}).get("conditions") or [] for pod in found]
-        return sum(any(one["type"] == "Ready" and one["status"] == "True" for one in each) for each in told)
+        return sum(map(object_labels.is_ready, found))
 
     def sidecar(self, pod: Object, path: str, *, port: int = MONITOR_PORT, body: Any = None) -> bytes:
         """GET `path` of a pod's sidecar through the API server's proxy; POST where there is a `body`, as JSON."""
@@ -409,9 +408,10 @@ def refusal(live: Object) -> str:
 
 
 def _translated(error: Any) -> HallmarkError:
-    try:
-        message = str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
+    try:  # Kubernetes' own Status, or what a pod behind its proxy said
+        told = json.loads(error.body)
+        message = str(told.get("message") or told.get("error") or "; ".join(told["errors"]))
+    except (TypeError, ValueError, KeyError, AttributeError):
         message = str(error.reason)
     kinds: dict[int, type[HallmarkError]] = {404: NotFound, 409: Conflict, 403: Refused, 422: Refused, 503: Unavailable}
     kind = kinds.get(int(error.status or 0), HallmarkError)

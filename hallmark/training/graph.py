@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,28 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from hallmark import names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.section import Frozen
 from hallmark.settings import Settings
 
-LIBRARY = Path(__file__).parents[2]
-"""Where hallmark, components and pipelines are imported from."""
 _TAIL = 8
 _PARTS = ("data", "features", "model")
 
 
-class Graph(BaseModel):
+class Graph(Frozen):
     """The intermediate representation of a domain's training, for one image.
 
     text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
     documents: the same, read.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     description: str
@@ -87,7 +82,7 @@ def compiled(domain: Domain, settings: Settings, *, image: str = "") -> Graph:
         path = Path(folder) / "graph.yaml"
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.compile", domain.name, str(path), *([image] if image else [])],
-            env={**os.environ, **settings.environment(), "PYTHONPATH": f"{settings.root}{os.pathsep}{LIBRARY}"},
+            env=settings.child_environment(),
             cwd=folder,
             capture_output=True,
             text=True,

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark import errors
 from hallmark.errors import HallmarkError
+from hallmark.section import Frozen
 
 ENVIRONMENT = "HALLMARK_RUN"
 _PAUSE = 0.2
@@ -20,10 +19,8 @@ _PAUSE = 0.2
 State = Literal["started", "waiting", "progress", "finished", "reused", "failed"]
 
 
-class Failure(BaseModel):
+class Failure(Frozen):
     """An error on its way out of a step's process."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     message: str
@@ -52,14 +49,12 @@ class Failure(BaseModel):
         return kind(self.message, expected=self.expected, got=self.got, fix=self.fix)
 
 
-class Event(BaseModel):
+class Event(Frozen):
     """One thing that happened to one step.
 
     seconds:     how long the step took (finished, reused, failed).
     done, total: how far it is (progress).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: str
     state: State

@@ -22,15 +22,6 @@ def newest(api: Api, domain: str) -> Reference:
     return {"pipeline_id": pipeline, "pipeline_version_id": str(versions[0]["pipeline_version_id"])}
 
 
-def found(api: Api, graph: Graph) -> Reference | None:
-    """This very graph, where it has been uploaded."""
-    try:
-        pipeline = api.pipeline(graph.domain)
-    except NotFound:
-        return None
-    return _version(api, pipeline, graph)
-
-
 def uploaded(api: Api, graph: Graph) -> Reference:
     """This very graph, which is uploaded where it is not there; whoever else does so at once comes to the same."""
     pipeline = _pipeline(api, graph)

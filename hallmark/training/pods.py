@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark import names
 from hallmark.declaration.domain import Domain
+from hallmark.section import Frozen
 
 USER = 10001
 """The numeric user of every image of ours; Pod Security wants a number to know that it is not root."""
@@ -16,10 +15,8 @@ IMAGE_VARIABLE = "HALLMARK_IMAGE"
 SCRATCH = "/tmp"  # noqa: S108  an emptyDir there; nothing else of our images is written
 
 
-class Toleration(BaseModel):
+class Toleration(Frozen):
     """A taint that does not keep a pod away."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     operator: str
@@ -33,10 +30,8 @@ GPU_TAINTS = (
 )
 
 
-class Amounts(BaseModel):
+class Amounts(Frozen):
     """What one container may use, and what is set aside for it: as much memory, and a part of the processors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpu: str
     memory: str

@@ -17,6 +17,7 @@ from typing import Any
 
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError, TimedOut
+from hallmark.files import last_lines
 from hallmark.settings import Settings
 from hallmark.training.chain import LIBRARY, Chain, Done, Report
 from hallmark.training.journal import ENVIRONMENT, Event, Journal
@@ -56,7 +57,11 @@ def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(folder, settings),
+            env=settings.child_environment(
+                OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"),  # threads that spin starve each other
+                TMPDIR=str(folder / "tmp"),
+                **{ENVIRONMENT: str(folder)},
+            ),
             cwd=folder,
             start_new_session=True,
         )
@@ -115,11 +120,10 @@ def _cause(journal: Journal, last: Mapping[str, Event]) -> HallmarkError:
 
 def _broken(journal: Journal, step: str, got: str) -> HallmarkError:
     log = journal.log(step or "pipeline")
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:] if log.is_file() else []
     return HallmarkError(
         f"step {step} broke" if step else "the run broke",
         expected="a result, or an error that says what is wrong",
-        got="\n    ".join([got, *lines]),
+        got="\n    ".join([got, *last_lines(log, _TAIL)]),
         fix=f"the whole log is {log}; run it again once it is mended, finished steps are reused",
     )
 
@@ -131,17 +135,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=patience)
-
-
-def _environment(folder: Path, settings: Settings) -> dict[str, str]:
-    return {
-        **os.environ,
-        **settings.environment(),
-        ENVIRONMENT: str(folder),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(settings.root), str(LIBRARY)])),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": os.environ.get(
-            "OMP_WAIT_POLICY", "passive"
-        ),  # threads that spin at a barrier starve each other on a busy machine
-        "TMPDIR": str(folder / "tmp"),
-    }

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from hallmark.artifacts.evaluation import Decision, Evaluation
 from hallmark.artifacts.model_card import Champion
 from hallmark.artifacts.precision import Precision
@@ -17,6 +15,7 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import GateRefused, NotFound
 from hallmark.files import replace
 from hallmark.registry.store import Registry
+from hallmark.section import Frozen
 from hallmark.settings import Settings
 from hallmark.training import cache, chain, process, steps
 from hallmark.training.cache import Cache
@@ -24,15 +23,13 @@ from hallmark.training.chain import Chain, Done, Report
 from hallmark.training.step import disk_full, folder
 
 
-class Outcome(BaseModel):
+class Outcome(Frozen):
     """What a training came to.
 
     version, digest: of the registered model; none where the gate refused the candidate.
     plots:           a page to open.
     workspace:       logs and artifacts of the run; none where everything was reused.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     as_of: str

@@ -2,7 +2,8 @@
 
 <state>/runs/submitted/<key>/
   request.json    what was asked
-  process.json    who runs it: written once, by the process itself, by an exclusive link. That makes it one training for a key
+  process.json    who runs it: written once, by the process itself
+  running         held by that process while it lives, whatever ends it: one training for a key, and a lost one is seen
   lock            held by whoever starts it, so that a crowd starts one process and not a hundred that find they are not wanted
   log             what it said, the end of it at most
   result.json     how it ended, by rename; a process that is gone without one has failed
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +25,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Refused, Unavailable
-from hallmark.files import locked, replace
-from hallmark.leash import identity
+from hallmark.files import held, last_lines, locked, replace
 from hallmark.settings import Settings
 from hallmark.training.submit import Key, Request, Run
 
@@ -37,12 +36,11 @@ _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
 class Process(BaseModel):
-    """Who runs it; `identity` tells it from a later process with the same number."""
+    """Who runs it, and since when."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     pid: int
-    identity: str
     started: datetime
 
 
@@ -80,12 +78,12 @@ class RunsHere:
         if request.domain != domain:
             return None
         process = Process.model_validate_json((folder / "process.json").read_bytes())
-        alive = identity(process.pid) == process.identity
+        alive = held(folder / "running")
         with contextlib.suppress(FileNotFoundError):  # asked for after the process, which leaves it behind as it ends
             return Run.model_validate_json((folder / "result.json").read_bytes())
         if alive:
             return _run(request, process, state="running", message=f"log: {folder / 'log'}")
-        last = _last_line(folder / "log")
+        last = "".join(last_lines(folder / "log", 1))[-500:]
         return _run(request, process, state="failed", message=f"its process is gone without a result; last: {last}")
 
     def _folder(self, key: str) -> Path:
@@ -100,21 +98,13 @@ class RunsHere:
 
     def _start(self, folder: Path) -> None:
         """Start the process and wait until it has signed for the run."""
-        from hallmark.training.chain import LIBRARY
-
-        environment = {
-            **os.environ,
-            **self.settings.environment(),
-            "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(self.settings.root), str(LIBRARY)])),
-            "PYTHONUNBUFFERED": "1",
-        }
         with (folder / "log").open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "hallmark.training.runs_here", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=self.settings.child_environment(),
                 cwd=self.settings.root,
                 start_new_session=True,
             )
@@ -125,7 +115,7 @@ class RunsHere:
                 raise HallmarkError(
                     f"the training {folder.name} did not start",
                     expected="a process that signs for it",
-                    got=_last_line(folder / "log") or "no word from it",
+                    got="".join(last_lines(folder / "log", 1)) or "no word from it",
                     fix=f"the whole log is {folder / 'log'}",
                 )
             time.sleep(_PAUSE)
@@ -140,37 +130,16 @@ def _request(folder: Path) -> Request:
     return Request.model_validate_json((folder / "request.json").read_bytes())
 
 
-def _last_line(log: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1][-500:] if lines else ""
-    return ""
-
-
 @contextlib.contextmanager
 def _alone(path: Path, key: str) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(locked(path, patience=_PATIENCE))
+            stack.enter_context(locked(path, patience=_PATIENCE))
         except TimeoutError as error:
             raise Unavailable(
                 f"another process has been starting {key} for {_PATIENCE:g} s", fix="look at what hangs there"
             ) from error
         yield
-
-
-def _sign(folder: Path) -> Process | None:
-    """Make this process the one that runs it; none where another is."""
-    mine = Process(pid=os.getpid(), identity=str(identity(os.getpid())), started=datetime.now(UTC))
-    draft = folder / f".process.{uuid.uuid4().hex}"
-    draft.write_text(mine.model_dump_json(), encoding="utf-8")
-    try:
-        os.link(draft, folder / "process.json")
-    except FileExistsError:
-        return None
-    finally:
-        draft.unlink()
-    return mine
 
 
 def _bound(log: Path) -> None:
@@ -219,13 +188,20 @@ def _trained(request: Request, settings: Settings) -> dict[str, object]:
 def main() -> None:
     """Run the training that the folder named on the command line asks for, unless another process does."""
     folder = Path(sys.argv[1])
-    request, process = _request(folder), _sign(folder)
-    if process is None:
-        return
-    threading.Thread(target=_bound, args=(folder / "log",), name="log", daemon=True).start()
-    got = _trained(request, Settings.load())
-    sys.stdout.write(f"{got['state']}: {got['message']}\n")
-    replace(folder / "result.json", _run(request, process, ended=datetime.now(UTC), **got).model_dump_json(indent=2))
+    with contextlib.ExitStack() as life:
+        try:
+            life.enter_context(locked(folder / "running", patience=_PAUSE))
+        except TimeoutError:
+            return
+        if (folder / "process.json").is_file():
+            return
+        request, process = _request(folder), Process(pid=os.getpid(), started=datetime.now(UTC))
+        replace(folder / "process.json", process.model_dump_json())
+        threading.Thread(target=_bound, args=(folder / "log",), name="log", daemon=True).start()
+        got = _trained(request, Settings.load())
+        sys.stdout.write(f"{got['state']}: {got['message']}\n")
+        ended = _run(request, process, ended=datetime.now(UTC), **got)
+        replace(folder / "result.json", ended.model_dump_json(indent=2))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hallmark import cron
 from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, NotFound
 from hallmark.names import PIPELINE
+from hallmark.section import Frozen
 from hallmark.training.kubeflow_api import Api, Reference, named
 
 QUIET = timedelta(seconds=60)
@@ -31,10 +32,8 @@ QUIET = timedelta(seconds=60)
 _ROUNDS = 40
 
 
-class Recurring(BaseModel):
+class Recurring(Frozen):
     """A recurring run as Kubeflow tells it. `mark` names all that was asked for; two with one mark do the same."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     mark: str

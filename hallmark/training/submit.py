@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from hallmark.section import Frozen
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """Names one training for ever; a folder here, a run's name in Kubeflow."""
@@ -13,7 +15,7 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 State = Literal["running", "succeeded", "refused", "failed"]
 
 
-class Request(BaseModel):
+class Request(Frozen):
     """What to train, and why.
 
     key:            the same key is the same run, whatever else is said with it.
@@ -23,8 +25,6 @@ class Request(BaseModel):
     source, shift, options: as for `hallmark train`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     key: Key
     domain: str
     as_of: str = ""
@@ -33,10 +33,10 @@ class Request(BaseModel):
     correlation: str = Field(default="", pattern="^([0-9a-f]{32})?$")
     source: str = "synthetic"
     shift: str = ""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
 
 
-class Run(BaseModel):
+class Run(Frozen):
     """How a training stands.
 
     id:      what the place where it runs calls it.
@@ -44,8 +44,6 @@ class Run(BaseModel):
     version: of the registered model, once it has succeeded.
     message: what came of it, for a person; the reasons of a refusal.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: Key
     id: str

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hallmark.rollout.plan import merged as merge
 from local_cluster import patch as patches
 from local_cluster import schema as schemas
-from local_cluster.patch import PatchMalformed, PatchRejected, json_patch, merge, same, strategic
+from local_cluster.patch import PatchMalformed, PatchRejected, json_patch, same, strategic
 from local_cluster.resources import CONFIGMAPS, PODS, SERVICE_ACCOUNTS
 
 SCALARS = (

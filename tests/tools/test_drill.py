@@ -13,11 +13,11 @@ import pytest
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.errors import NotFound
-from hallmark.rollout.links import LINKS, Found, Link
 from hallmark.rollout.record import NAME as MEMORY
 from hallmark.settings import Settings
 from tests.hallmark.rollout.candidates import NAME, ROOT, Rehearsal
 from tools import drill
+from tools.links import LINKS, Found, Link
 from tools.rehearsal import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below

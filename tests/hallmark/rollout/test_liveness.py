@@ -16,9 +16,9 @@ from hallmark.errors import HallmarkError, Unavailable
 from hallmark.metrics import WATCH
 from hallmark.rollout.lease import Fence
 from hallmark.rollout.liveness import SILENT, Liveness, Look, serving
-from hallmark.rollout.samples import parse
 from hallmark.rollout.timeline import Entry
 from hallmark.rollout.watch import Watch
+from local_cluster.samples import parse
 from tests.hallmark.rollout.test_operator import World, target, world
 
 __all__ = ["world"]

@@ -22,7 +22,9 @@ from hallmark.rollout.writer import InferenceServiceWriter, gets
 from hallmark.settings import Settings
 from local_cluster import cluster
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "local"))  # importmode=importlib puts no test folder on the path
+sys.path.insert(
+    0, str(Path(__file__).parents[2] / "local_cluster")
+)  # importmode=importlib puts no test folder on the path
 
 from real_model import real_model
 

@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 from hallmark.errors import Unavailable
 from hallmark.rollout.prometheus import Prometheus
-from hallmark.rollout.samples import Sample, parse
+from hallmark.rollout.samples import Sample
+from local_cluster.samples import parse
 from tests.web import serving
 
 NAMES = ("envoy_hallmark_requests", "envoy_hallmark_milliseconds_bucket")
@@ -96,7 +97,7 @@ def test_a_vector_becomes_samples_and_what_is_no_number_is_missing() -> None:
         ("<html>moved</html>", 302, "302 without JSON"),
         ({"status": "error", "errorType": "x", "error": "y"}, 200, "200 x: y"),
         (vector() | {"warnings": ["a store was not reached"]}, 200, "a part of the data: a store was not reached"),
-        ({"status": "success", "data": {"resultType": "matrix", "result": []}}, 200, "came a matrix"),
+        ({"status": "success", "data": {"resultType": "matrix", "result": []}}, 200, "got a matrix"),
         ({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}}]}}, 200, "KeyError"),
         (vector(({"__name__": "a"}, "one")), 200, "ValueError"),
         (vector(({}, "1")), 200, "KeyError"),

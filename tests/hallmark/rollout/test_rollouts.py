@@ -20,11 +20,11 @@ from hallmark.errors import Conflict
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.scrape import Scrape
 from hallmark.rollout.timeline import Entry
 from hallmark.rollout.writer import live_target, share
 from hallmark.training.runs_here import RunsHere
 from local_cluster import cluster
+from local_cluster.scrape import Scrape
 from tests.hallmark.rollout import candidates
 from tests.hallmark.rollout.candidates import Rehearsal
 from tools.traffic import Answer, Tally

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hallmark.errors import Conflict, DeclarationError
-from hallmark.leash import identity
+from hallmark.files import locked
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import runs_here
@@ -161,20 +161,19 @@ def test_a_run_that_is_killed_has_failed_and_says_so_and_stays_so(settings: Sett
     assert len(list((settings.runs / "workspaces" / "toy").iterdir())) == 1
 
 
-def test_another_process_with_the_number_of_the_one_that_died_is_not_taken_for_it(settings: Settings) -> None:
+def test_it_runs_while_its_process_holds_it_whoever_has_that_number_now(settings: Settings) -> None:
     folder = settings.runs / "submitted" / "old"
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(request("old").model_dump_json())
     (folder / "log").write_text("one\nthe last word\n")
-    mine = Process(pid=os.getpid(), identity="another-boot-1", started=datetime.now(UTC))
+    mine = Process(pid=os.getpid(), started=datetime.now(UTC))
     (folder / "process.json").write_text(mine.model_dump_json())
     found = RunsHere(settings).find("old", "toy")
     assert found is not None
     assert found.state == "failed" and found.message.endswith("the last word")
-    known = identity(os.getpid())
-    (folder / "process.json").write_text(mine.model_copy(update={"identity": known}).model_dump_json())
-    found = RunsHere(settings).find("old", "toy")
-    assert found is not None and found.state == "running"
+    with locked(folder / "running", patience=1):
+        crowd = [RunsHere(settings).find("old", "toy") for _ in range(3)]
+    assert [each.state for each in crowd if each] == ["running"] * 3
 
 
 def test_one_that_was_only_half_handed_in_is_started_once_and_one_that_breaks_says_why(settings: Settings) -> None:
@@ -200,7 +199,7 @@ def test_a_key_is_one_domains_and_cannot_leave_its_folder(settings: Settings) ->
     folder = settings.runs / "submitted" / "theirs"
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(request("theirs", domain="shapes").model_dump_json())
-    (folder / "process.json").write_text(Process(pid=1, identity="gone", started=datetime.now(UTC)).model_dump_json())
+    (folder / "process.json").write_text(Process(pid=1, started=datetime.now(UTC)).model_dump_json())
     runner = RunsHere(settings)
     assert runner.find("theirs", "toy") is None
     with pytest.raises(Conflict, match="another domain"):
@@ -230,4 +229,11 @@ def test_what_is_written_can_be_read_by_a_person(settings: Settings) -> None:
     assert "there is no data at" in ended(RunsHere(settings), "shown").message
     folder = settings.runs / "submitted" / "shown"
     assert json.loads((folder / "request.json").read_text())["reason"] == "drift of a"
-    assert {path.name for path in folder.iterdir()} == {"request.json", "process.json", "lock", "log", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "request.json",
+        "process.json",
+        "running",
+        "lock",
+        "log",
+        "result.json",
+    }

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from hallmark.errors import Unavailable
-from hallmark.rollout.samples import Sample, parse
+from hallmark.rollout.samples import Sample
+from local_cluster.samples import parse
 
 NAMES = ("requests", "requests_bucket", "requests_total", "seconds", "other:sum")
 label = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,6}", fullmatch=True).filter(lambda name: not name.startswith("__"))

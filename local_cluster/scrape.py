@@ -8,9 +8,10 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hallmark import leash
+from hallmark import leash, object_labels
 from hallmark.errors import Unavailable
-from hallmark.rollout.samples import Sample, parse
+from hallmark.rollout.samples import Sample
+from local_cluster.samples import parse
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
@@ -21,7 +22,7 @@ _SECONDS = 3.0
 
 
 class Scrape:
-    """Reads the local cluster. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
+    """Samples of the local cluster. `gateway` gives where Envoy's statistics are now, or nothing while it is down."""
 
     def __init__(self, writer: InferenceServiceWriter, *, gateway: Callable[[], str | None]) -> None:
         self._writer = writer
@@ -31,7 +32,7 @@ class Scrape:
         """The samples called `names` of the gateway and of every pod in `namespace`; `Unavailable` where one does not answer."""
         found = parse(self._statistics(), names)
         for pod in self._writer.pods(namespace):
-            if _is_ready(pod):
+            if object_labels.is_ready(pod):
                 text = self._writer.sidecar(pod, "metrics", port=_PORT).decode("utf-8", "replace")
                 found += parse(text, names)
         return found
@@ -50,6 +51,11 @@ class Scrape:
             ) from error
 
 
+def source(writer: InferenceServiceWriter, settings: Settings) -> Scrape:
+    """The local cluster as a source of samples; `hallmark watch` finds it by its entry point in `hallmark.sources`."""
+    return Scrape(writer, gateway=lambda: local_gateway(settings))
+
+
 def local_gateway(settings: Settings) -> str | None:
     """The address of the local cluster's Envoy statistics, which the cluster writes down; none while none runs."""
     try:
@@ -57,9 +63,3 @@ def local_gateway(settings: Settings) -> str | None:
         return str(state["admin"]) if leash.identity(state["pid"]) == state["identity"] else None
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _is_ready(pod: dict[str, object]) -> bool:
-    status = pod.get("status")
-    conditions = status.get("conditions") if isinstance(status, dict) else None
-    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions or [])

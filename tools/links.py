@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from hallmark import object_labels
 from hallmark.errors import HallmarkError
-from hallmark.rollout.evidence import Frozen
 from hallmark.rollout.monitors import Monitors
 from hallmark.rollout.record import Record
 from hallmark.rollout.timeline import Entry, Kind
+from hallmark.section import Frozen
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry

@@ -1,0 +1,74 @@
+"""Options that several commands have, each written once, and the declaration that a DOMAIN argument names."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.declaration.domain import Domain
+
+SYNTHETIC = "synthetic"
+
+DataSource = Annotated[
+    str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
+]
+Until = Annotated[
+    str, typer.Option(help="Train as of this day (UTC), such as 2026-10-01; default: today.", show_default=False)
+]
+Window = Annotated[
+    str,
+    typer.Option(help="Learn from this long before that, such as 30d; default: domain.yaml's.", show_default=False),
+]
+Shift = Annotated[str | None, typer.Option(help="A named shift in synthetic data: see --shifts.", show_default=False)]
+FitOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="KEY=VALUE for the domain's own `fit`, such as epochs=3; repeatable.", show_default=False
+    ),
+]
+
+
+def fit_options(given: list[str] | None) -> dict[str, Any]:
+    """`--option KEY=VALUE` as keywords for `fit`."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for item in given or []:
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", got=repr(item))
+        try:
+            found[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise DeclarationError(
+                f"the value of --option {key} cannot be read", expected="a value in YAML", got=repr(value)
+            ) from error
+        if not _plain(found[key]):
+            raise DeclarationError(
+                f"--option {key} has a value that no pipeline hands on",
+                expected="a text, a number, true or false, or a list of them",
+                got=repr(value),
+                fix="leave the option out where its default is meant",
+            )
+    return found
+
+
+def _plain(value: Any) -> bool:
+    """JSON without null, which is what Kubeflow hands from step to step."""
+    if isinstance(value, list | dict):
+        return all(map(_plain, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def declaration(name: str) -> tuple[Domain, Settings]:
+    """The domain of this name, and the settings of this process."""
+    from hallmark.declaration import domain as declared
+
+    settings = Settings.load()
+    return declared.load(name, settings), settings

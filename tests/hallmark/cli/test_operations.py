@@ -1,0 +1,83 @@
+"""Release, promote and roll back from the command line, on a local cluster: what each leaves behind, and what a dry run does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.folder import seal
+from hallmark.cli import app
+from hallmark.cli.serve import apply_all
+from hallmark.registry.store import Registry
+from hallmark.rollout.writer import InferenceServiceWriter
+from hallmark.settings import Settings
+from local_cluster import cluster
+from tests.hallmark.registry.conftest import model_card
+from tests.local_cluster.real_model import real_model
+
+ROOT = Path(__file__).parents[3]
+NAME = "fraud"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_registry: Path) -> Iterator[Settings]:
+    """Two versions of fraud in the registry, and a local cluster that serves nothing yet."""
+    given = {
+        "HALLMARK_ROOT": ROOT,
+        "HALLMARK_STATE": tmp_path / "s",
+        "HALLMARK_RELEASES": tmp_path / "releases",
+    }
+    made = Settings.load({name: str(path) for name, path in given.items()}).prepared()
+    shutil.copyfile(empty_registry, made.state / "mlflow.db")
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        real_model(folder)
+        with (folder / "features.py").open("a") as stream:
+            stream.write(f"# {number}\n")
+        assert Registry(made).register(folder, model_card(seal(folder), NAME)) == number
+    cluster.up(made, port=0)
+    try:
+        apply_all(InferenceServiceWriter.connect(made, kubeconfig=made.kubeconfig), made)
+        yield made
+    finally:
+        cluster.down(made)
+
+
+def test_an_operation_writes_down_who_is_stable_and_its_dry_run_does_not(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for key, value in settings.environment().items():
+        monkeypatch.setenv(key, value)
+
+    def stable() -> tuple[int, str]:
+        champions = [each.version for each in Registry(settings).versions(NAME) if "champion" in each.aliases]
+        resting = releases.read(NAME, settings).stable
+        return resting.version if resting else 0, ",".join(map(str, champions))
+
+    assert app.main(["release", NAME, "--candidate", "1", "--dry-run"]) == 0
+    assert stable() == (0, "") and "kind: InferenceService" in capsys.readouterr().out
+    assert app.main(["release", NAME, "--candidate", "1"]) == 0
+    assert stable() == (1, "1") and f"next: hallmark status {NAME}" in capsys.readouterr().err
+    assert app.main(["release", NAME, "--candidate", "2", "--percent", "100"]) == 0
+    assert stable() == (1, "1") and f"next: hallmark promote {NAME}" in capsys.readouterr().err
+    assert app.main(["promote", NAME, "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert "# and version 2 the champion of fraud in the registry" in told.out and "nothing was changed" in told.err
+    assert stable() == (1, "1")
+    assert app.main(["promote", NAME]) == 0
+    assert stable() == (2, "2") and "version 2 is stable" in capsys.readouterr().err
+    assert app.main(["rollback", NAME, "--dry-run"]) == 0
+    assert stable() == (2, "2")
+    assert app.main(["rollback", NAME]) == 0
+    assert stable() == (1, "1")
+    capsys.readouterr()
+    assert app.main(["status", NAME, "-o", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["version"], row["percent"], row["ready"]) for row in rows if row["percent"]] == [("1", 100, True)]
