@@ -152,8 +152,6 @@ MODULES = {
 ELSEWHERE = {
     "training-python": {"httpx": "hallmark.remote: of whoever hands trainings in, not of the steps"},
     "platform": {
-        "onnx": "hallmark.training.quantize: done by the steps",
-        "onnxruntime": "models are run by the steps and by the model server",
         "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",
     },
 }
