@@ -67,6 +67,7 @@ COPY hallmark hallmark
 COPY components components
 COPY pipelines pipelines
 COPY domains domains
+COPY synthetic synthetic
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "kfp.dsl.executor_main"]
 
