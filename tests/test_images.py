@@ -149,7 +149,12 @@ MODULES = {
     ),
 }
 """What a stage is there for: all of it is imported."""
+_TASKS = dict.fromkeys(
+    ("pandas", "scipy", "sklearn"), "hallmark.tasks: metrics and targets of frames, which only a training asks for"
+)
 ELSEWHERE = {
+    "serving": _TASKS,
+    "drift": _TASKS,
     "training-python": {"httpx": "hallmark.remote: of whoever hands trainings in, not of the steps"},
     "platform": {
         "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",

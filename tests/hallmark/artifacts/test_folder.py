@@ -33,6 +33,7 @@ def test_the_signature_carries_its_task(task: Any, tmp_path: Path) -> None:
     output = Output(name="answer", datatype="FP32", shape=task.shape)
     made = Signature(domain="shop", task=task, fields=FIELDS, outputs=(output,))
     (tmp_path / "signature.json").write_text(made.model_dump_json(), encoding="utf-8")
+    folders.seal(tmp_path)
     assert folders.signature(tmp_path) == made
     assert folders.signature(tmp_path).task == task
 
@@ -49,14 +50,16 @@ def test_a_signature_from_before_there_were_tasks_is_one_of_the_two_that_there_w
     if labels is not None:
         old["labels"] = labels
     (tmp_path / "signature.json").write_text(json.dumps(old), encoding="utf-8")
+    folders.seal(tmp_path)
     found = folders.signature(tmp_path)
     assert found.task == task and found.labels == tuple(labels or ())
-    assert found.onnx_input == "input"
+    assert [each.name for each in found.inputs] == ["input"]
 
 
 @pytest.mark.parametrize("task", [{"kind": "forecast"}, {"kind": "binary", "k": 3}, None])
 def test_a_task_that_is_none_is_refused(tmp_path: Path, task: object) -> None:
     whole = {"domain": "shop", "task": task, "fields": [], "outputs": []}
     (tmp_path / "signature.json").write_text(json.dumps(whole), encoding="utf-8")
+    folders.seal(tmp_path)
     with pytest.raises(ModelRefused, match=r"signature\.json cannot be read"):
         folders.signature(tmp_path)

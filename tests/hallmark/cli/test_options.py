@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hallmark.cli.model import options
+from hallmark.cli.options import fit_options as options
 from hallmark.errors import DeclarationError
 
 

@@ -21,8 +21,9 @@ from hallmark.render import istio
 from hallmark.rollout.evidence import Counts
 from hallmark.rollout.meter import NAMES, Meter, Variants, counts
 from hallmark.rollout.prometheus import Prometheus
-from hallmark.rollout.samples import Sample, parse
+from hallmark.rollout.samples import Sample
 from inference_services.runtime.metrics import Metrics
+from local_cluster.samples import parse
 from tests.hallmark.render.prometheus import declared
 from tests.hallmark.rollout.test_prometheus import _ready as is_ready
 from tests.hallmark.rollout.test_prometheus import eventually, free_port

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hallmark.declaration import domain as domains
-from hallmark.declaration.domain import Domain, Freshness
+from hallmark.declaration.domain import Domain
+from hallmark.declaration.drift import Freshness
 from hallmark.render import inferenceservice, monitoring, reviewer, tenant
 from hallmark.render.manifest import text
 from hallmark.settings import Settings

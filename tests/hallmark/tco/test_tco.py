@@ -51,9 +51,10 @@ def domain(**serving: Any) -> Domain:
             "name": "golden",
             "owner": {"team": "t", "contact": "c"},
             "description": "d",
+            "task": {"kind": "binary"},
             "data": {"entity": "e", "label": "l", "split": "entity"},
             "training": {"schedule": "0 0 3 * * MON", "window": "1d", "timeout": "1h", "cpu": "1", "memory": "1Gi"},
-            "gate": {"metric": "m", "floor": 0.1},
+            "gate": {"metric": "roc_auc", "floor": 0.1},
             "serving": {"cpu": "1", "memory": "1Gi", "latency_objective": "200ms", **serving},
             "quota": {"storage": "0Gi", "gpu": 40},
         }

@@ -24,8 +24,9 @@ from hallmark.drift.look import measure
 from hallmark.drift.verdict import Verdict
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import exposition, reference, state
+from inference_services.drift_monitor.answers import Labelled
 from inference_services.drift_monitor.events import Event
-from inference_services.drift_monitor.monitor import Labelled, Monitor
+from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.served import Served
 
@@ -301,7 +302,6 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
         labels = np.array([int(each) for each in random.random(600) < wrong], dtype=object)
         good = Error(
             output="score",
-            kind="probability",
             rows=5000,
             mean=float((score * (1 - score)).mean()),
             deviation=0.18,
@@ -309,7 +309,7 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
         )
         monitor.reference = replace(learned, profile=learned.profile.model_copy(update={"error": good}))
         monitor._concepts.clear()
-        monitor.learn("shop-00001", Labelled(np.arange(600.0), score, labels))
+        monitor.learn("shop-00001", Labelled(np.arange(600.0), score.tolist(), labels.tolist(), [""] * 600))
         verdict = monitor.verdict("shop-00001")
         assert verdict.state == expected
         line = verdict.columns[-1]
