@@ -17,7 +17,11 @@ from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = sorted(
-    [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    [
+        command.name or command.callback.__name__.replace("_", "-")
+        for command in app.registered_commands
+        if command.callback
+    ]
     + [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
 )
 

@@ -285,9 +285,7 @@ def test_the_history_keeps_a_point_a_minute_and_each_change_and_outlives_a_resta
 
 
 def error_of(learned: Reference) -> Reference:
-    error = Error(
-        output="score", kind="probability", rows=5000, mean=0.02, deviation=0.1, bias=0.0, bias_deviation=0.14
-    )
+    error = Error(output="score", rows=5000, mean=0.02, deviation=0.1, bias=0.0, bias_deviation=0.14)
     return replace(learned, profile=learned.profile.model_copy(update={"error": error}))
 
 
