@@ -17,6 +17,12 @@ from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Re
 FIELDS = (Field(name="amount", datatype="FP64"),)
 
 
+def sealed(folder: Path, signature: str) -> None:
+    """A model folder that holds this signature alone."""
+    (folder / "signature.json").write_text(signature, encoding="utf-8")
+    folders.seal(folder)
+
+
 @pytest.mark.parametrize(
     "task",
     [
@@ -32,8 +38,7 @@ FIELDS = (Field(name="amount", datatype="FP64"),)
 def test_the_signature_carries_its_task(task: Any, tmp_path: Path) -> None:
     output = Output(name="answer", datatype="FP32", shape=task.shape)
     made = Signature(domain="shop", task=task, fields=FIELDS, outputs=(output,))
-    (tmp_path / "signature.json").write_text(made.model_dump_json(), encoding="utf-8")
-    folders.seal(tmp_path)
+    sealed(tmp_path, made.model_dump_json())
     assert folders.signature(tmp_path) == made
     assert folders.signature(tmp_path).task == task
 
@@ -46,11 +51,15 @@ def test_a_signature_from_before_there_were_tasks_is_one_of_the_two_that_there_w
     tmp_path: Path, labels: list[str] | None, task: BaseTask
 ) -> None:
     output = {"name": "score", "datatype": "FP32", "shape": [2] if labels else [], "minimum": 0, "maximum": 1}
-    old = {"domain": "shop", "fields": [{"name": "amount", "datatype": "FP64"}], "outputs": [output]}
+    old = {
+        "domain": "shop",
+        "fields": [{"name": "amount", "datatype": "FP64"}],
+        "outputs": [output],
+        "onnx_input": "input",
+    }
     if labels is not None:
         old["labels"] = labels
-    (tmp_path / "signature.json").write_text(json.dumps(old), encoding="utf-8")
-    folders.seal(tmp_path)
+    sealed(tmp_path, json.dumps(old))
     found = folders.signature(tmp_path)
     assert found.task == task and found.labels == tuple(labels or ())
     assert [each.name for each in found.inputs] == ["input"]
@@ -59,7 +68,6 @@ def test_a_signature_from_before_there_were_tasks_is_one_of_the_two_that_there_w
 @pytest.mark.parametrize("task", [{"kind": "forecast"}, {"kind": "binary", "k": 3}, None])
 def test_a_task_that_is_none_is_refused(tmp_path: Path, task: object) -> None:
     whole = {"domain": "shop", "task": task, "fields": [], "outputs": []}
-    (tmp_path / "signature.json").write_text(json.dumps(whole), encoding="utf-8")
-    folders.seal(tmp_path)
+    sealed(tmp_path, json.dumps(whole))
     with pytest.raises(ModelRefused, match=r"signature\.json cannot be read"):
         folders.signature(tmp_path)
