@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from hallmark import libraries
 from hallmark.artifacts.evaluation import Decision, Evaluation, Parity, Slice
@@ -94,7 +94,7 @@ class ModelCard(Frozen):
     test_rows: int
     metric: str
     metrics: dict[str, float]
-    errors: dict[str, float] = {}
+    errors: dict[str, float] = Field(default={})
     slices: tuple[Slice, ...]
     decision: Decision
     champion: Champion | None
