@@ -79,7 +79,7 @@ class Remote:
             raise self.unavailable(f"{response.status_code} without JSON: {_start(text)}") from error
 
     def unavailable(self, got: str, *, fix: str = "") -> Unavailable:
-        """What to raise where an answer is not one."""
+        """Error to raise where the answer is not usable."""
         return Unavailable(
             f"{self.what} does not answer",
             expected=f"JSON from {shown(str(self._client.base_url))} within {self._seconds:g} s",

@@ -1,4 +1,4 @@
-"""What garments look like laid flat: outlines and details of each of 17 kinds, no two alike.
+"""Garments laid flat: outlines and details of each of 17 kinds, no two alike.
 
 Measures are in halves of a body's width: x to the right of the middle, y down from the shoulders.
 """
@@ -666,7 +666,7 @@ def _beanie(g: Drawing) -> None:
 
 
 def _hang(g: Drawing) -> float:
-    """How far long sleeves lie from the body: along it, or spread."""
+    """Distance of long sleeves from the body: along it, or spread."""
     return g.between(0.18, 0.42) if g.chance(0.7) else g.between(0.42, 0.8)
 
 
@@ -689,4 +689,4 @@ KINDS: dict[str, Callable[[Drawing], None]] = {
     "Top": top,
     "Undershirt": undershirt,
 }
-"""How each kind is drawn: the labels that the marketplace's listings know."""
+"""Drawing function of each kind, by the label that the marketplace's listings know."""

@@ -74,7 +74,7 @@ def _photo(number: int, *, seed: int, changed: bool) -> tuple[bytes, str, str, s
 
 
 def _wears(*, kids: bool) -> NDArray[np.float64]:
-    """How often each kind is sent; small people wear bodysuits rather than blazers."""
+    """Frequency of each kind; small people wear bodysuits rather than blazers."""
     rarely = {"Body": 5.0, "Blazer": 0.2, "Blouse": 0.3} if kids else {"Body": 0.7}
     weights = np.array([share * rarely.get(label, 1.0) for label, share in _SHARES.items()])
     wears: NDArray[np.float64] = weights / weights.sum()

@@ -1,4 +1,4 @@
-"""Where a version comes from: what it learned from, by which code, how good it is and why it was let through."""
+"""Model card of a version: its training data, code, quality, and the reason why it was registered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxrunt
 
 
 class Facts(Frozen):
-    """What a checked data set is. `contract` is the digest of the contract it kept; times are event times, UTC."""
+    """Summary of a checked data set. `contract` is the digest of the contract it kept; times are event times, UTC."""
 
     digest: str
     rows: int
@@ -52,7 +52,7 @@ class Judgement(Frozen):
 
 
 class Request(Frozen):
-    """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder.
+    """Request that started the training. `origin` is "synthetic" or the name of the team's own file or folder.
 
     `correlation` names what it was an answer to, such as a verdict of drift; empty where a person asked. A later request that
     came to the same digest came to this version, and its model card stays: the registry's tags name that request too.
@@ -161,7 +161,7 @@ def read(folder: Path) -> ModelCard:
 
 
 _NOT_CODE = (":(exclude)inference_services/*/release.yaml", ":(exclude)inference_services/*/inferenceservice.yaml")
-"""What a release writes: it changes what is served, and nothing that trains."""
+"""Files that a release writes: they change what is served, and nothing that trains."""
 
 
 def checkout(root: Path) -> Code:

@@ -16,7 +16,7 @@ class Speed(Frozen):
 
     @property
     def gain(self) -> float:
-        """How many times as fast int8 is."""
+        """Speed of int8 as a multiple of float32's."""
         return self.fp32 / self.int8
 
 

@@ -1,4 +1,4 @@
-"""Which cluster a command means: --kubeconfig, --context, --dry-run, and what is said before another one is changed."""
+"""Cluster that a command works on: --kubeconfig, --context, --dry-run, and the notice before another one is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What turned out to be true: labels of answered requests, handed to the drift monitors that kept the answers."""
+"""Labels of answered requests: sent to the drift monitors that kept the answers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Form(StrEnum):
-    """How findings are printed."""
+    """Format of printed findings."""
 
     table = "table"
     json = "json"
@@ -28,7 +28,7 @@ class Form(StrEnum):
 
 
 class DeploymentMode(StrEnum):
-    """How KServe runs a service that does not say."""
+    """KServe's deployment mode for a service that names none."""
 
     knative = "Knative"
     standard = "Standard"
@@ -116,7 +116,7 @@ def _report(
 
 
 def _given() -> str:
-    """What came by a pipe; `DeclarationError` where it is nothing, as after a build that failed, or not text."""
+    """Text read from a pipe; `DeclarationError` where it is empty, as after a build that failed, or not text."""
     try:
         text = sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -227,5 +227,5 @@ def _explain(known: tuple[Rule, ...], code: str) -> None:
 
 
 def _read_from(rule: Rule) -> str:
-    """Where the rule was read: the first words of its check's docstring."""
+    """Source of the rule: the first words of its check's docstring."""
     return " ".join((rule.check.__doc__ or "").split())

@@ -1,4 +1,4 @@
-"""What is trained: data, train, versions, model card."""
+"""Training commands: data, train, versions, model card."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def model_card(
     version: Annotated[str, typer.Argument(help="A version, or an alias such as champion.")] = "champion",
     output: Output = Format.yaml,
 ) -> None:
-    """Where a version comes from: its data, code, seed, metrics by slice, digests."""
+    """Print the model card of a version: its data, code, seed, metrics by slice, digests."""
     from hallmark.registry.store import Registry
 
     _, settings = declaration(name)

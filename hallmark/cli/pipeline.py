@@ -209,7 +209,7 @@ def _address(url: str) -> str:
 def _request(
     domain: Domain, settings: Settings, *, until: str, window: str, data: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """What is asked of the run, each value written out, so that the same request is the same on another day."""
+    """Request for the run, each value written out, so that the same request is the same on another day."""
     from hallmark.training import graph, steps
 
     graph.runnable(domain, settings)
@@ -283,7 +283,7 @@ def _looked(kubeflow: Kubeflow, run: Run, until: float) -> Run:
 
 
 def _ended(found: Run) -> HallmarkError:
-    """What a run came to that did not succeed, as the error that says so."""
+    """Error that describes a run which did not succeed."""
     if found.state == "refused":
         return GateRefused(
             f"the candidate of {found.domain} did not pass its gate; nothing was registered",

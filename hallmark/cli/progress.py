@@ -25,11 +25,11 @@ class Step:
         self.result = ""
 
     def note(self, text: str) -> None:
-        """What it is doing now."""
+        """Show the current activity."""
         self.advance(0, 0, text)
 
     def advance(self, done: int, total: int, note: str = "") -> None:
-        """How much is done, of how much; `total` 0 is not known."""
+        """Show progress: `done` of `total`; 0 where the total is not known."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None, note=note)
         elif time.monotonic() - self._spoke > _EVERY:

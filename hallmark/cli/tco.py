@@ -1,4 +1,4 @@
-"""What it costs: each domain in house and on managed endpoints, and where that turns round."""
+"""Cost of each domain in house and on managed endpoints, with the traffic at which they are equal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tco(
     ] = None,
     output: Output = Format.table,
 ) -> None:
-    """What each domain costs a month in house, against managed endpoints, and from which traffic on in house is cheaper.
+    """Compare the monthly cost of each domain in house and on managed endpoints, and find the traffic where they are equal.
 
     Prices are list prices, recorded with date and source; throughput is what the serving benchmark measured. The answer to the same
     inputs is always the same. Measured GPU use goes in by `--set gpu_hours=0.4`.

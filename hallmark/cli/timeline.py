@@ -1,4 +1,4 @@
-"""What happened to a domain's models, and why: `hallmark timeline`, for a person on call."""
+"""History of a domain's models with reasons: `hallmark timeline`, for a person on call."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def timeline(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """What happened to a domain's models, and why: drift, trainings, rollouts and every decision with its reasons."""
+    """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons."""
     from hallmark.rollout.record import Record
 
     if follow and output is Format.yaml:

@@ -93,7 +93,7 @@ def show(found: list[Found], output: Format) -> None:
 
 
 def _summary(verdict: dict[str, Any]) -> dict[str, Any]:
-    """What is said of a variant beside its columns: a share, seconds, and the state of its labels."""
+    """Summary of a variant beside its columns: a share, seconds, and the state of its labels."""
     lag, labels = verdict.get("lag") or {}, verdict.get("labels") or {}
     captured, stale, error = verdict.get("captured"), lag.get("stale"), labels.get("error")
     final = str(labels.get("state", "")).replace(

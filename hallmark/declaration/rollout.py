@@ -1,4 +1,4 @@
-"""How a candidate gets its traffic, what it may not do on the way, and when drift starts a training: `rollout:` and `retrain:` of domain.yaml."""
+"""Traffic of a candidate, its limits, and the trainings that drift starts: `rollout:` and `retrain:` of domain.yaml."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Shadow(Section):
 
     @property
     def agreement(self) -> Agreement:
-        """When two answers count as the same."""
+        """Rule by which two answers count as the same."""
         return Agreement(threshold=self.threshold, tolerance=self.tolerance, overlap=self.overlap)
 
 
 class Limits(Section):
-    """What a candidate may not do. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
+    """Limits of a candidate. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
 
     errors: Share = Field(
         default=0.02, description="Share of failed requests that is too many, where stable has fewer."
@@ -72,7 +72,7 @@ class Limits(Section):
 
 
 class Costs(Section):
-    """What a wrong verdict costs: a fixed amount, and a part of a watched column's value such as the price."""
+    """Cost of a wrong prediction: a fixed amount, and a part of a watched column's value such as the price."""
 
     false_negative: float = Field(default=1.0, ge=0, description="Called no and was yes, such as a missed fraud.")
     false_positive: float = Field(default=1.0, ge=0, description="Called yes and was no, such as a lost sale.")
@@ -89,7 +89,7 @@ class Labels(Section):
 
 
 class Rollout(Section):
-    """How a candidate gets its traffic: shadow, then `steps`, each for `dwell` at least; 100 is the promotion."""
+    """Traffic of a candidate: shadow, then `stages`, each for `dwell` at least; 100 is the promotion."""
 
     shadow: Shadow | None = None
     steps: tuple[Percent, ...] = (10, 50, 100)
@@ -113,7 +113,7 @@ class Rollout(Section):
 
 
 class Retrain(Section):
-    """What drift of the stable version starts: one training run for each champion, window of data and reason."""
+    """Training started by drift of the stable version: one run for each champion, window of data and reason."""
 
     on_drift: bool = True
     cooldown: Duration = Field(default=timedelta(hours=12), description="After a run, none for the same domain.")

@@ -18,7 +18,7 @@ Judged = Literal["OK", "DRIFT", "NOT_ENOUGH_LABELS"]
 
 
 class Error(BaseModel):
-    """How wrong one output was on reference rows: the task's loss of `rows` units (records, or requests), and its bias.
+    """Error of one output on reference rows: the task's loss of `rows` units (records, or requests), and its bias.
 
     bias: mean of what came true less what was answered; 0 where a task has no such thing.
     """
@@ -34,7 +34,7 @@ class Error(BaseModel):
 
 
 class Concept(BaseModel):
-    """What final labels say of one variant.
+    """Result of one variant on final labels.
 
     error, reference: mean loss of a row now and at release; bias: mean of label - answer now, less that at release,
                       and `tilt` its size over what is allowed.
@@ -108,7 +108,7 @@ def judge(
     margin: float,
     alpha: float,
 ) -> Concept:
-    """Whether the model is worse on these rows, `answers` of the output that `error` is about, than when it was released.
+    """Test whether the model is worse on these rows, `answers` of the output that `error` is about, than at release.
 
     answers, labels, requests: (rows,) one a row, labels final; what is of another kind is left out.
     margin: by what part the error may grow, and of the reference's error as a root how far the bias may go.

@@ -65,7 +65,7 @@ class ColumnVerdict(Frozen):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a look at a window found; `unknown` are columns to watch that the profile does not have."""
+    """Measurements of one window; `unknown` are columns to watch that the profile does not have."""
 
     rows: int
     columns: tuple[ColumnVerdict, ...] = ()

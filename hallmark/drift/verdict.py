@@ -23,7 +23,7 @@ COMPLETE = 0.95
 
 
 class Lag(Frozen):
-    """How old inputs were when they were scored, in seconds; shares are of the window's rows.
+    """Age of inputs when they were scored, in seconds; shares are of the window's rows.
 
     unknown: rows whose event time is not there, not a time, or in the future by more than the limit.
     """
@@ -36,7 +36,7 @@ class Lag(Frozen):
 
 
 class Verdict(Frozen):
-    """What a window says; `rows` are the records it was judged on, `captured` the share of served requests seen.
+    """Drift verdict on a window; `rows` are the records it was judged on, `captured` the share of served requests seen.
 
     trace: the trace id that most records of the window share, "" for none.
     """

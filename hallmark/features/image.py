@@ -27,7 +27,7 @@ class BadImage(HallmarkError, ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a photo may be. A baseline JPEG is decoded at a fraction of its size, so it may have more pixels."""
+    """Allowed size of a photo. A baseline JPEG is decoded at a fraction of its size, so it may have more pixels."""
 
     bytes: int = 10 * 1024 * 1024
     scalable_pixels: int = 4096 * 4096
@@ -37,13 +37,13 @@ class Limits:
 
 LIMITS = Limits()
 STATISTICS = ("brightness", "contrast", "colourfulness", "sharpness", "aspect", "megapixels")
-"""What `statistics` gives, in order."""
+"""Columns that `statistics` returns, in order."""
 DESCRIBED = 46
 """Numbers that `descriptors` gives of a photo."""
 
 
 class Header(NamedTuple):
-    """What a photo says of itself: as stored, before it is turned by `orientation` (EXIF's 1 to 8)."""
+    """Header of a photo: its size as stored, before it is rotated by `orientation` (EXIF's 1 to 8)."""
 
     format: Literal["JPEG", "PNG", "WEBP"]
     width: int
@@ -130,7 +130,7 @@ def batch(
 
 
 def statistics(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> Columns:
-    """What a camera or its user changes, a number a photo each: float64 columns named by `STATISTICS`.
+    """Properties that a camera or its user changes, one number per photo: float64 columns named by `STATISTICS`.
 
     brightness: mean of luma, 0..1; contrast: its deviation; colourfulness: after Hasler and Süsstrunk (2003), 0..about 1;
     sharpness: log10 of the variance of the Laplacian; aspect: width over height, upright; megapixels: as stored.

@@ -1,4 +1,4 @@
-"""What the files say about the cluster: KServe's version and ingress, Knative's features and limits."""
+"""Facts about the cluster in the files: KServe's version and ingress, Knative's features and limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kserve_version(world: World) -> tuple[tuple[int, ...], str] | None:
 
 
 def gateway_api(world: World) -> tuple[bool, str] | None:
-    """Whether KServe writes HTTPRoutes, and who says so."""
+    """True if KServe writes HTTPRoutes, with the file that sets it; none where no file does."""
     if world.options.gateway_api is not None:
         return world.options.gateway_api, "--gateway-api" if world.options.gateway_api else "--no-gateway-api"
     for each, source in _sources(world):

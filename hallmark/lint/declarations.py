@@ -19,7 +19,7 @@ from hallmark.lint.source import Document, Keys
 from hallmark.section import contradictions_in, duration
 
 _MONITOR = {"cpu": 0.5, "memory": 512 * 2**20}
-"""What the drift monitor beside each model server may take (the runtime's limits), where the runtime is not among the files."""
+"""Limits of the drift monitor beside each model server (the runtime's), where the runtime is not among the files."""
 _DOCS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 
 
@@ -41,7 +41,7 @@ class Declaration:
 
     @cached_property
     def problems(self) -> tuple[tuple[Keys, str], ...]:
-        """What hallmark.declaration.domain refuses: the key and why."""
+        """Problems that hallmark.declaration.domain finds: the key and the reason."""
         from hallmark.declaration.domain import Domain
 
         try:
@@ -143,7 +143,7 @@ def _gibibytes(value: float) -> str:
 
 
 def _sidecars(world: World) -> dict[str, float]:
-    """What a pod's other containers may take, from the runtime that domains are served with."""
+    """Limits of a pod's other containers, from the runtime that domains are served with."""
     found = world.runtimes.get(("", "hallmark-runtime"))
     if found is None:
         return dict(_MONITOR)

@@ -22,7 +22,7 @@ STDIN = "-"
 
 
 class Report(BaseModel):
-    """What was found, what could not be read, and how much was judged."""
+    """Result of a check: findings, unreadable files, and the number of files judged."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,7 +31,7 @@ class Report(BaseModel):
     files: int = 0
 
     def count(self, severity: Severity) -> int:
-        """How many findings of this severity."""
+        """Number of findings of this severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
 
@@ -108,7 +108,7 @@ def findings(
     domains: frozenset[str] | None = None,
     previous: checkout.Before | None = None,
 ) -> list[Finding]:
-    """What the rules find in documents: each once, in the order of files and lines, without what a comment allows."""
+    """Findings of the rules in documents: each once, in the order of files and lines, without those that a comment allows."""
     options = options or Options()
     found = [each for document in read for each in objects(document)]
     typed: tuple[Object, ...] = tuple(service_of(each, options) or each for each in found)

@@ -1,4 +1,4 @@
-"""What KServe's webhook and controller reject, or accept and ignore, in either mode."""
+"""Fields that KServe's webhook and controller reject, or accept and ignore, in either mode."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ from hallmark.lint.source import Document, Keys
 Mode = Literal["Knative", "Standard"]
 MODE = "serving.kserve.io/deploymentMode"
 LEGACY: dict[str, Mode] = {"Serverless": "Knative", "RawDeployment": "Standard"}
-"""What KServe still takes for the two modes; its validator compares the text as written."""
+"""Old names of the two modes that KServe still takes; its validator compares the text as written."""
 KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 COMPONENTS = ("predictor", "transformer", "explainer")
 CONTAINER = "kserve-container"
 
 
 class Options(BaseModel):
-    """What the command line says about the cluster; None where the files are to say it."""
+    """Facts about the cluster from the command line; None where the files state them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

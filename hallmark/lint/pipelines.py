@@ -42,7 +42,7 @@ class Graph:
 
     @property
     def executors(self) -> dict[str, Any]:
-        """What runs in containers, by name."""
+        """Executors that run in containers, by name."""
         return mapping(self.data, "deploymentSpec", "executors")
 
 

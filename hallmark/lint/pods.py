@@ -65,7 +65,7 @@ class Container:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What the layers say together; `args` are appended."""
+        """Layers merged into one; `args` are appended."""
         merged: dict[str, Any] = {}
         for _, _, layer in self.layers:
             args = [*listing(merged, "args"), *listing(layer, "args")]
@@ -172,7 +172,7 @@ def _training(each: Object) -> Iterator[Pod]:
 
 
 def _component(service: Service, path: Keys, component: dict[str, Any], world: World) -> Pod | None:
-    """What KServe builds (predictor.go, buildPodSpec): the runtime's model container under the model's, then the other ones.
+    """Pod that KServe builds (predictor.go, buildPodSpec): the runtime's model container under the model's, then the others.
 
     A canary's predictor is merged into stable's first, lists replaced whole (buildCanaryPredictor).
     """

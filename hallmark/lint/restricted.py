@@ -32,7 +32,7 @@ _ACCOUNTS = "https://kubernetes.io/docs/tasks/configure-pod-container/configure-
 
 
 def _said(pod: Pod, container: Container, *path: str) -> Any:
-    """What the container's security context says, else the pod's."""
+    """Value in the container's security context, else in the pod's."""
     found = dig(container.data, "securityContext", *path)
     return dig(pod.spec, "securityContext", *path) if found is None else found
 

@@ -47,7 +47,7 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 def _in_knative(pod: Pod) -> bool:
-    """Whether a revision is made of this pod: a Knative Service's, or an InferenceService's in Knative mode."""
+    """True if a revision is made of this pod: a Knative Service's, or an InferenceService's in Knative mode."""
     if pod.service is not None:
         return pod.service.mode == "Knative"
     return pod.owner.group == "serving.knative.dev"

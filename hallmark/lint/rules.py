@@ -22,7 +22,7 @@ class Severity(StrEnum):
 
 
 class Hit(NamedTuple):
-    """What a rule found: in which document, at which key, and what stands there. `mark` where no key leads there."""
+    """Match of a rule: its document, its key and the value there. `mark` where no key leads there."""
 
     document: Document
     path: Keys

@@ -1,4 +1,4 @@
-"""Where a model is fetched from: addresses that KServe cannot read, or reads as another."""
+"""Storage addresses of models that KServe cannot read, or reads as another."""
 
 from __future__ import annotations
 

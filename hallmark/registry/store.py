@@ -345,7 +345,7 @@ class Registry:
         return self._made
 
     def _is_new(self) -> bool:
-        """Whether the local registry was never written to: known without setting one up, which takes MLflow seconds."""
+        """True if the local registry was never written to: known without setting one up, which takes MLflow seconds."""
         database = _database(self.settings.tracking)
         return database is not None and not database.is_file()
 

@@ -1,4 +1,4 @@
-"""What a local registry's database says of one version, read without MLflow.
+"""Summary of one version in a local registry's database, read without MLflow.
 
 MLflow's own client is what all else uses. Importing it takes 2 s on two cores (2.0 to 2.6 s in three runs), its first answer from
 a database as long again; a training that reuses every step, which asks two such questions, took 0.6 s in all by this

@@ -43,6 +43,6 @@ def pods(domain: Domain) -> str:
 
 
 def ready_pods(domain: Domain) -> str:
-    """How many of them are ready, over all revisions."""
+    """Number of ready pods, over all revisions."""
     available = "kube_deployment_status_replicas_available"  # of kube-state-metrics
     return f'sum({available}{{namespace="{domain.namespace}",deployment=~"{pods(domain)}"}})'

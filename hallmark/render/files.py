@@ -43,7 +43,7 @@ def expected(settings: Settings) -> dict[Path, str]:
 
 
 def check(settings: Settings) -> list[Finding]:
-    """What `write` would change: stale and missing files, and orphans whose domain or release is gone."""
+    """Changes that `write` would make: stale and missing files, and orphans whose domain or release is gone."""
     wanted = expected(settings)
     findings = []
     for path, body in wanted.items():

@@ -31,7 +31,7 @@ _CHANGED = " changed"
 
 
 class Answers:
-    """What a rollout's two revisions answered since it began; `take` rows as a monitor's GET /answers gives them."""
+    """Answers of a rollout's two revisions since it began; `take` accepts rows as a monitor's GET /answers gives them."""
 
     def __init__(self, *, since: float, shadow: Shadow | None, task: BaseTask) -> None:
         self.lost = 0
@@ -106,7 +106,7 @@ class Answers:
         return found
 
     def cost(self, domain: Domain, *, now: datetime) -> Cost | None:
-        """What wrong answers cost each variant; none where the domain names no output to judge.
+        """Cost of each variant's wrong answers; none where the domain names no output to judge.
 
         A label is final `data.label_delay` after its answer, also one that is known earlier: those that come early are not like
         the others.
@@ -160,7 +160,7 @@ class _Side:
         return rows if rows and len(rows) == int(rows[0].get("kept") or 1) else []
 
     def costs(self, task: BaseTask, shadow: Shadow, declared: Costs, *, before: float) -> NDArray[np.float64]:
-        """What each answer from `before` or earlier cost whose labels are there: a record's, or a whole request's."""
+        """Cost of each answer from `before` or earlier whose labels are known: per record, or per whole request."""
         whole = task.compared_by == "request"
         for place in self._unpriced:
             row = self._rows[place]
@@ -178,7 +178,7 @@ class _Side:
 
 
 def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: Costs) -> float:
-    """What the answer to one record, or to one request, cost; 0 where it was right, NaN where a label is missing."""
+    """Cost of the answer to one record, or to one request; 0 where it was right, NaN where a label is missing."""
     price = 1.0
     if declared.times is not None:
         value = (rows[0].get("columns") or {}).get(declared.times)

@@ -203,7 +203,7 @@ def _series(seen: Sequence[Point], values: Sequence[float], gap: timedelta) -> t
 
 
 def _values(slot: Point, zone: tzinfo) -> Iterator[str]:
-    """What is known of a stretch, a line a quantity."""
+    """Known quantities of a stretch of time, one line per quantity."""
     yield clock(slot.at, zone) + ("" if slot.percent is None else f", candidate at {slot.percent}%")
     for panel in PANELS:
         sides = {"stable": panel.of(slot.stable)} | ({"candidate": panel.of(slot.canary)} if slot.canary else {})

@@ -1,4 +1,4 @@
-"""Which cluster is meant: a kubeconfig and a context in it, as kubectl has them."""
+"""Cluster to work on: a kubeconfig and a context in it, as kubectl has them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Choice(BaseModel):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What kubectl has to be told to mean the same."""
+        """Flags that make kubectl choose the same cluster."""
         file = () if self.file is None else ("--kubeconfig", str(self.file))
         return file + (() if self.context is None else ("--context", self.context))
 

@@ -28,7 +28,7 @@ scores, agreement, drift, costs."""
 
 
 class Reason(Frozen):
-    """What one rule says."""
+    """Finding of one rule."""
 
     rule: str
     outcome: Outcome
@@ -36,7 +36,7 @@ class Reason(Frozen):
 
 
 class Step(Frozen):
-    """What to do next. `percent` is the share to shift to; `reasons` has every rule, what decided first."""
+    """Next action. `percent` is the share to shift to; `reasons` has every rule, the deciding one first."""
 
     action: Literal["hold", "shift", "promote", "rollback"]
     percent: int | None = None
@@ -72,7 +72,7 @@ def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: date
 
 
 def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator[Reason]:
-    """What every rule says, in the order in which a person would ask."""
+    """Reasons of every rule, in the order in which a person would ask."""
     alpha = policy.false_alarm / TESTS
     last = progress.phase == "canary" and _next(policy, progress) == 100
     whole = evidence.whole()
@@ -263,7 +263,7 @@ def _is_good(bad: int, of: int, margin: float, evidence: Evidence, name: Bad, li
 
 
 _MISS = 0.005
-"""How often a candidate at the ratio that matters may pass as good."""
+"""Chance that a candidate at the ratio that matters passes as good."""
 _TWICE = 2
 """Times the allowed disagreement that a shadow has to rule out, in every slice that holds this part of the pairs or more."""
 LARGE = 0.05
@@ -299,7 +299,7 @@ def _compared(
 
 
 def _summed(evidence: Evidence, name: Bad, test: Callable[..., float], *, ratio: float) -> float:
-    """What `test` says of the candidate against stable, step by step: the shares differ, and with them what is to be expected."""
+    """Result of `test` on candidate against stable, summed over stages: shares differ, and so do the expected counts."""
     return sum(
         test(
             getattr(each.canary, name),

@@ -1,4 +1,4 @@
-"""What is known of a rollout when a step is decided: counts by the variant a request was meant for, and what was seen of its answers."""
+"""Evidence for a rollout's decision: counts by the variant a request was meant for, and measurements of its answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Exposure(Frozen):
 
 
 class Scores(Frozen):
-    """How one output of both variants is distributed: counts over the same ordered bins."""
+    """Distribution of one output of both variants: counts over the same ordered bins."""
 
     output: str
     stable: tuple[int, ...]
@@ -76,7 +76,7 @@ class Seen(Frozen):
 
 
 class Cost(Frozen):
-    """What both variants' wrong verdicts cost an answer, on final labels; `radius` is the half width of the difference's interval."""
+    """Cost per answer of both variants' wrong predictions, on final labels; `radius`: half width of the difference's interval."""
 
     state: Literal["NOT_ENOUGH_LABELS", "JUDGED"]
     labels: tuple[int, int]
@@ -86,7 +86,7 @@ class Cost(Frozen):
 
 
 class Progress(Frozen):
-    """Where a rollout is: `since` is when it came to this share."""
+    """Position of a rollout: its share, and the time `since` which it has it."""
 
     id: str
     version: int

@@ -1,4 +1,4 @@
-"""What a watch says about itself to Prometheus: whose lease it holds, when it last looked, and where each rollout is."""
+"""Liveness and metrics of a watch, for Prometheus: the holder of its lease, its last check, and the state of each rollout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Samples = Iterable[tuple[Mapping[str, object], float]]
 
 
 class Look(Frozen):
-    """How a domain stood when it was last looked at; `canary` is there only while a rollout is under way."""
+    """State of a domain at its last check; `canary` is there only while a rollout is under way."""
 
     failed: bool = False
     progress: Progress | None = None

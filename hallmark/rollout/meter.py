@@ -40,7 +40,7 @@ class Meter:
         self.last = last
 
     def added(self, samples: Iterable[Sample]) -> list[Sample]:
-        """What each series grew by since the last look; nothing at the first."""
+        """Growth of each series since the last sample; empty at the first."""
         now = {_key(sample): sample for sample in samples}
         before = self.last
         # A series that is not there for a moment (a pod that restarts) keeps its last value.
@@ -57,7 +57,7 @@ class Meter:
 
 
 def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, shadow: bool) -> dict[str, Counts]:
-    """What both variants' series grew by, as `Counts`.
+    """Growth of both variants' series, as `Counts`.
 
     objective: seconds; an answer counts as slow above the first bucket edge that is not under it.
     shadow:    the candidate gets mirrored requests only, which the gateway does not answer: its own counters stand for them.
@@ -101,7 +101,7 @@ def _has_failed(sample: Sample, variant: str) -> bool:
 
 
 def _over(samples: Sequence[Sample], name: str, limit: float) -> int:
-    """How many observations of a histogram lie over the first edge that is not under `limit`."""
+    """Number of observations of a histogram above the first edge that is not under `limit`."""
     edges: dict[float, float] = {}
     for sample in samples:
         if sample.name == name:

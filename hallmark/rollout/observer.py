@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where samples of metrics come from: the parts themselves here, Prometheus on EKS."""
+    """Source of metric samples: the components themselves here, Prometheus on EKS."""
 
     def read(self, namespace: str, names: Sequence[str]) -> list[Sample]:
         """The samples called `names` now; `Unavailable` where they cannot be read."""

@@ -158,7 +158,7 @@ class Operator:
             self._roll_back(progress, step, now)
 
     def _progress(self, live: Object, target: Target, percent: int, now: datetime) -> Progress | None:
-        """Where the rollout is; one that a person began or moved is taken over as it stands, from now on."""
+        """Position of the rollout; one that a person began or moved is taken over as it stands, from now on."""
         notes = live["metadata"].get("annotations") or {}
         phase: Phase = "canary" if percent else "shadow"
         if not percent and SHADOW_NOTE not in notes:

@@ -32,7 +32,7 @@ def page(timeline: Timeline, *, domain: str, made: datetime, zone: tzinfo = UTC)
 
 
 def _last(entries: tuple[Entry, ...]) -> Iterator[tuple[str, Entry]]:
-    """How things stand, first: the newest entry, and before it the newest of a rollout."""
+    """Current state first: the newest entry, and before it the newest of a rollout."""
     turn = next((entry for entry in reversed(entries) if entry.kind in (*TURNS, "hold")), None)
     if turn is not None and turn is not entries[-1]:
         yield "The last about a rollout", turn

@@ -1,4 +1,4 @@
-"""What a watch remembers of one domain, in a ConfigMap of its namespace: so a restart, or another machine, goes on where it was."""
+"""Memory of a watch about one domain, in a ConfigMap of its namespace: a restart, or another machine, continues from it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Record:
         self._version: str | None = None
 
     def read(self) -> Memory:
-        """What is remembered; nothing yet, or another format's, is an empty memory."""
+        """Stored memory; empty where there is none yet, or one of another format."""
         try:
             found = self._writer.config_map(self._namespace, NAME)
         except NotFound:

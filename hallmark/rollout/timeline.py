@@ -1,4 +1,4 @@
-"""What happened to a domain's models, and why: entries in order of time, and points between them for the plots."""
+"""History of a domain's models with reasons: entries in order of time, and points between them for the plots."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Side(Frozen):
 
 
 class Point(Frozen):
-    """How things stood: the candidate's share, and both variants since the point before."""
+    """State at one time: the candidate's share, and both variants since the point before."""
 
     at: datetime
     percent: int | None = None

@@ -111,7 +111,7 @@ class _Held:
 
     @property
     def is_ours(self) -> bool:
-        """Whether nobody else can have it yet."""
+        """True while nobody else can hold it yet."""
         return not self._lost.is_set() and self._lease.holds(self._fence)
 
     def end(self) -> None:

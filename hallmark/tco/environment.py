@@ -20,7 +20,7 @@ _IMAGES = 40
 
 
 class Environment(Section):
-    """What stands whether anybody calls or not; instance types by their price's name, such as ec2.m6i.large."""
+    """Fixed infrastructure, paid without any traffic; instance types by their price's name, such as ec2.m6i.large."""
 
     name: str
     region: str

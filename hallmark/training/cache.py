@@ -69,7 +69,7 @@ def code_digest(files: Iterable[Path]) -> str:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether this error, or what caused it, is a disk that has no room."""
+    """True if this error, or its cause, is a disk that has no room."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
@@ -85,7 +85,7 @@ class Cache:
         self.root = root
 
     def folder(self, step: str, key: str) -> Path:
-        """Where the result of `step` under `key` lies once it is finished."""
+        """Folder of the finished result of `step` under `key`."""
         return self.root / "entries" / f"{step}-{key}"
 
     def output(self, entry: Entry, name: str) -> Path:

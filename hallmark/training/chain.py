@@ -25,7 +25,7 @@ from hallmark.training.journal import Event
 Report = Callable[[Event], None]
 
 LIBRARY = Path(__file__).parents[2]
-"""Where hallmark, components and pipelines are imported from."""
+"""Folder from which hallmark, components and pipelines are imported."""
 
 
 class Done(BaseModel):
@@ -48,7 +48,7 @@ class Chain(BaseModel):
     version: int | None
 
     def key(self, step: str) -> str:
-        """Where the result of `step` is in the cache."""
+        """Key of the result of `step` in the cache."""
         return next((done.key for done in self.steps if done.step == step), "")
 
     def output(self, store: Cache, step: str, name: str) -> Path:
@@ -56,7 +56,7 @@ class Chain(BaseModel):
         return store.folder(step, self.key(step)) / cache.OUTPUTS / name
 
     def judgement(self, store: Cache) -> Judgement:
-        """What the gate decided, and beside which champion."""
+        """Decision of the gate, with the champion it compared to."""
         return Judgement.model_validate_json(self.output(store, "compare", "decision").read_bytes())
 
     def precision(self, store: Cache) -> Precision:
@@ -72,7 +72,7 @@ class Chain(BaseModel):
 
 
 def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
-    """Where the chain that answers this request is remembered."""
+    """Path of the cached run for this request."""
     where = steps.origin(arguments["source"])
     own = isinstance(where, Path)
     inputs = {"source": cache.digest(where)} if isinstance(where, Path) else {}
@@ -114,7 +114,7 @@ def reuse(domain: str, path: Path, store: Cache, settings: Settings, report: Rep
 
 
 def _still(domain: str, known: Chain, store: Cache, settings: Settings) -> bool:
-    """Whether the registry says what it said: the same champion to compare with, the same version with its files."""
+    """True if the registry is unchanged: the same champion to compare with, the same version with its files."""
     from hallmark.registry.store import CHAMPION, Registry
 
     registry = Registry(settings)

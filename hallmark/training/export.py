@@ -188,7 +188,7 @@ def _reference(
 def _seen(
     folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: Features
 ) -> tuple[Columns, Columns, Columns]:
-    """What the drift monitor will see of these rows: what is observed of the inputs, one value a record of the outputs, all outputs."""
+    """Columns that the drift monitor will see of these rows: observed inputs, outputs with one value per record, all outputs."""
     raw = columns(rows, signature.fields)
     if features.observe is None:
         raise DeclarationError("features.py does not say what to watch", expected="observe(columns)", got="none")
@@ -198,7 +198,7 @@ def _seen(
 
 
 def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, outputs: Columns) -> Any:
-    """How wrong the model is on these rows, as late labels will tell it."""
+    """Error of the model on these rows, as late labels will show it."""
     from hallmark.drift import concept
 
     columns = domain.data.target_columns
@@ -219,7 +219,7 @@ def _assets(folder: Path, signature: folders.Signature) -> dict[str, bytes]:
 def _outputs(
     folder: Path, inputs: Mapping[str, NDArray[Any]], signature: folders.Signature
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[int, ...]]]:
-    """What the server will answer, those outputs first that serving.py adds; and the shape per record of each."""
+    """Outputs of the server, those first that serving.py adds; and the shape per record of each."""
     running = onnx_model.session(folder / "model.onnx")
     outputs = onnx_model.run(running, inputs, [output.name for output in signature.outputs])
     declared = {output.name: output.shape for output in signature.outputs}
@@ -249,7 +249,7 @@ def _parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def score_folder(folder: Path, frame: pd.DataFrame, *, expected: str | None = None) -> NDArray[Any]:
-    """What the model in `folder` makes of `frame`, by its own feature code and its ONNX model: (n,) or (n, k).
+    """Predictions of the model in `folder` on `frame`, by its own feature code and its ONNX model: (n,) or (n, k).
 
     `expected` is the digest it must have; `ModelRefused` before any of it is loaded where it has another.
     """

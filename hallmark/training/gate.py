@@ -1,4 +1,4 @@
-"""Whether a candidate may be registered: a pure function of two evaluations and the domain's gate."""
+"""Gate that decides on registering a candidate: a pure function of two evaluations and the domain's requirements."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _slices(
 
 
 def _noise(candidate: Estimate | None, champion: Estimate | None) -> float:
-    """How much of a difference chance alone may be; 0 where that is not known."""
+    """Difference that chance alone may explain; 0 where that is not known."""
     if candidate is None or champion is None or candidate.draws != champion.draws:
         return 0.0
     return NOISE * (difference_error(candidate, champion) or 0.0)

@@ -1,4 +1,4 @@
-"""What a run says of itself while it runs: one line of JSON an event, appended by its steps, followed by whoever waits."""
+"""Journal of a run while it runs: one line of JSON per event, appended by its steps, followed by whoever waits."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Journal:
         return cls(Path(folder)) if folder else None
 
     def log(self, step: str) -> Path:
-        """Where the output of `step` is kept."""
+        """Path of the kept output of `step`."""
         return self.folder / "logs" / f"{step}.log"
 
     def add(self, event: Event) -> None:

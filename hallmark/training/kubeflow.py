@@ -170,7 +170,7 @@ class Kubeflow:
 
 
 def _failures(found: _Found) -> list[str]:
-    """Which steps failed, and what Kubeflow knows of it."""
+    """Failed steps, with Kubeflow's reason for each."""
     told = [found.error.message] if found.error and found.error.message else []
     for task in found.run_details.task_details:
         if task.state == "FAILED":

@@ -31,7 +31,7 @@ class Api:
         return cls(Remote.at(url, what="Kubeflow Pipelines", token=token))
 
     def ask(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        """What it answers to a call; its refusals as our errors."""
+        """Answer to a call; refusals become Hallmark's errors."""
         answer = self.remote.ask(method, _PREFIX + path, **parts)
         body = answer.body if isinstance(answer.body, dict) else {}
         if answer.status < 300:
@@ -46,7 +46,7 @@ class Api:
         )
 
     def all(self, path: str, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """What a list holds, page after page."""
+        """Items of a list, page after page."""
         token = ""
         for _ in range(_MOST_PAGES):
             page = self.ask("GET", path, query={**query, "page_size": str(_PAGE), "page_token": token})

@@ -1,4 +1,4 @@
-"""Where the pods of a training run on a cluster, as whom, and with how much: for pipeline steps and for distributed training alike."""
+"""Nodes, accounts and resources of training pods on a cluster: for pipeline steps and distributed training alike."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GPU_TAINTS = (
 
 
 class Amounts(Frozen):
-    """What one container may use, and what is set aside for it: as much memory, and a part of the processors."""
+    """Resources of one container, limit and request: the same memory, and a part of the processors."""
 
     cpu: str
     memory: str
@@ -64,5 +64,5 @@ def labels(domain: str, job: str) -> dict[str, str]:
 
 
 def trains_on_gpu(domain: Domain, step: str) -> bool:
-    """Whether this step's own pod needs a GPU."""
+    """True if this step's own pod needs a GPU."""
     return step == "train" and domain.training.accelerator == "gpu" and domain.training.nodes == 1

@@ -40,7 +40,7 @@ INT8 = "int8.onnx"
 ROWS = 256
 """Training examples that the scales are taken from."""
 SPEED_UP = 1.2
-"""How many times as fast int8 has to be: far more than the best of many runs wanders, so that two trainings choose alike."""
+"""Least speed-up of int8 to choose it: far more than the best of many runs varies, so that two trainings choose alike."""
 
 
 class Record(BaseModel):
@@ -51,7 +51,7 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class Form:
-    """What one form of a model makes of the test examples."""
+    """Result of one form of a model on the test examples."""
 
     scores: NDArray[Any]
     evaluation: Evaluation
@@ -129,7 +129,7 @@ def chosen(folder: Path) -> Path | None:
 
 
 def predict(name: str, folder: Path, inputs: Any, *, settings: Settings | None = None) -> NDArray[Any]:
-    """What the trained model of domain `name` in `folder` makes of `inputs`, in the precision that is to ship."""
+    """Predictions of the trained model of domain `name` in `folder` on `inputs`, in the precision that is to ship."""
     declared = spec(domains.load(name, settings), settings)
     int8 = chosen(folder)
     if int8 is not None:

@@ -108,7 +108,7 @@ def _under_way(last: Mapping[str, Event]) -> str:
 
 
 def _cause(journal: Journal, last: Mapping[str, Event]) -> HallmarkError:
-    """Why the run failed, as the step said it; where a step said nothing, what is known of its end."""
+    """Cause of the run's failure as the step reported it; without a report, what is known of the step's end."""
     for event in last.values():
         if event.state == "failed" and event.failure is not None:
             return event.failure.error() or _broken(journal, event.step, event.failure.message)

@@ -24,7 +24,7 @@ from hallmark.training.step import disk_full, folder
 
 
 class Outcome(Frozen):
-    """What a training came to.
+    """Outcome of a training.
 
     version, digest: of the registered model; none where the gate refused the candidate.
     plots:           a page to open.

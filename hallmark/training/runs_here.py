@@ -36,7 +36,7 @@ _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
 class Process(BaseModel):
-    """Who runs it, and since when."""
+    """Process that runs the training, with its start time."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -154,7 +154,7 @@ def _bound(log: Path) -> None:
 
 
 def _trained(request: Request, settings: Settings) -> dict[str, object]:
-    """What came of it, as fields of `Run`."""
+    """Outcome of the training, as fields of `Run`."""
     from hallmark.training import run
     from hallmark.training.journal import Event
 

@@ -44,12 +44,12 @@ class Recurring(Frozen):
 
     @property
     def awake(self) -> bool:
-        """Whether it starts runs."""
+        """True if it starts runs."""
         return self.status == "ENABLED"
 
 
 class Act(StrEnum):
-    """What one call does."""
+    """Effect of one call."""
 
     make_awake = "make one"
     make_asleep = "make one that sleeps"
@@ -188,7 +188,7 @@ def wanted(domain: Domain, graph: Reference, experiment: str) -> dict[str, Any]:
 
 
 def times(domain: Domain, *, after: datetime, count: int = 5) -> list[datetime]:
-    """When the domain's schedule is due next."""
+    """Next times of the domain's schedule."""
     return list(islice(cron.upcoming(domain.training.schedule, after), count))
 
 

@@ -75,7 +75,7 @@ class Keyword:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a step is called with, and what it gives.
+    """Arguments and results of a pipeline step.
 
     keywords: of the function.
     asked:    of its `prepare`, besides these.
@@ -99,7 +99,7 @@ class Signature:
 
     @property
     def given(self) -> tuple[Keyword, ...]:
-        """What the graph hands over, in order; what it may leave out comes last."""
+        """Arguments that the graph passes, in order; optional ones come last."""
         said = [each for each in self.keywords if not each.mark(Found) and not each.mark(Addresses)]
         return tuple(sorted([*said, *self.asked], key=lambda each: each.default is not inspect.Parameter.empty))
 

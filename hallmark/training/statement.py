@@ -1,4 +1,4 @@
-"""What is known of a Python file's statements: what each binds, and what it refers to, imports and reads."""
+"""Statements of a Python file: what each binds, and what it refers to, imports and reads."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class _Reader(ast.NodeVisitor):
         return ".".join([*above, *([node.module] if node.module else [])])
 
     def _bound(self, nodes: Iterator[ast.AST] | list[ast.stmt]) -> Iterator[tuple[str, Bound]]:
-        """What these nodes bind in the scope that they are in; twice where they bind it twice."""
+        """Names that these nodes bind in their own scope; twice where they bind one twice."""
         names: dict[str, list[Bound]] = {}
         for node in nodes:
             for name, bound in self._binding(node):
@@ -256,7 +256,7 @@ def _arguments(node: ast.arguments) -> list[ast.arg]:
 
 
 def _unrolled(node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
-    """What a chain of attributes begins with, and the attributes in order."""
+    """First expression of a chain of attributes, and the attributes in order."""
     chain: list[str] = []
     while isinstance(node, ast.Attribute):
         chain.append(node.attr)

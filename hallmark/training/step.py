@@ -1,4 +1,4 @@
-"""How a step runs: told to the journal, kept by the cache, its errors carried out of its process."""
+"""Pipeline step: its run is reported to the journal, kept by the cache, and its errors leave its process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = ("metrics", "curves")
 
 
 def folder(settings: Settings) -> Path:
-    """Where the step cache of this machine lies."""
+    """Folder of this machine's step cache."""
     return settings.runs / "cache"
 
 
@@ -71,7 +71,7 @@ class Step(Generic[P, R]):
 
     @functools.cached_property
     def signature(self) -> Signature:
-        """What it is called with, and what it gives."""
+        """Arguments of the step, and its results."""
         return signature(self.function, self.prepare)
 
     def closure(self, domain: str, settings: Settings, *, finder: Finder | None = None) -> Closure:
@@ -148,7 +148,7 @@ class Step(Generic[P, R]):
         )
 
     def _found(self, call: Call, journal: Journal) -> tuple[R, str, str]:
-        """What the step returns, whether it was finished or reused, and the key of its result."""
+        """Return value of the step, whether it was finished or reused, and the key of its result."""
         settings = Settings.load()
         store = Cache(folder(settings))
         code = self.code(call.domain, settings, finder=finder(call.domain, settings))
@@ -219,7 +219,7 @@ def _fail(journal: Journal, name: str, began: float, error: BaseException) -> No
 
 
 def disk_full(name: str, where: str) -> HallmarkError:
-    """What a step ends with when there is no room for its result."""
+    """Error of a step that has no room for its result."""
     return HallmarkError(
         f"the disk is full: step {name} could not write its result",
         expected="room for the results of a run",
@@ -240,7 +240,7 @@ def _redirect(log: Path) -> None:
 
 
 def progress(name: str) -> Callable[[int, int, str], None]:
-    """What a step calls as its work goes on."""
+    """Function that a step calls as its work goes on."""
     journal = Journal.current()
     if journal is None:
         return lambda done, total, note: None

@@ -187,7 +187,7 @@ def train(
 
 
 def checkpoint(trained: Path) -> Path | None:
-    """Where a killed training goes on from: beside the drafts of the step cache, by the same key; none where no cache keeps it."""
+    """Checkpoint of a killed training: beside the drafts of the step cache, by the same key; none where no cache keeps it."""
     draft = trained.parent.parent
     return draft.parent.parent / "checkpoints" / draft.name if draft.parent.name == "drafts" else None
 
