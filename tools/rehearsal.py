@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 AGAIN = "2026-10-01"
 SHORT: tuple[str, ...] = (
-    "rollout.steps=[50, 100]",
+    "rollout.stages=[50, 100]",
     "rollout.dwell=2s",
     "rollout.minimum_samples=100",
     "rollout.deadline=90s",

@@ -92,9 +92,11 @@ class Rollout(Section):
     """Traffic of a candidate: shadow, then `stages`, each for `dwell` at least; 100 is the promotion."""
 
     shadow: Shadow | None = None
-    steps: tuple[Percent, ...] = (10, 50, 100)
+    stages: tuple[Percent, ...] = Field(
+        default=(10, 50, 100), description="Shares of the traffic for the candidate, rising; 100 is the promotion."
+    )
     dwell: Duration = timedelta(minutes=10)
-    minimum_samples: int = Field(default=500, ge=1, description="Answers of each variant in a step.")
+    minimum_samples: int = Field(default=500, ge=1, description="Answers of each variant in a stage.")
     deadline: Duration = Field(default=timedelta(hours=2), description="Not promoted by then, it is rolled back.")
     warm: Duration = Field(default=timedelta(minutes=30), description="The former stable stays ready this long.")
     false_alarm: float = Field(
@@ -103,10 +105,17 @@ class Rollout(Section):
     limits: Limits = Limits()
     labels: Labels = Labels()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, value: object) -> object:
+        if isinstance(value, dict) and "steps" in value:
+            raise ValueError("expected `stages`, the present name of `steps`; rename that key")
+        return value
+
     @model_validator(mode="after")
     def _rising(self) -> Rollout:
-        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100:
-            raise ValueError(f"expected rising steps that end at 100, such as [10, 50, 100]; got {list(self.steps)}")
+        if list(self.stages) != sorted(set(self.stages)) or not self.stages or self.stages[-1] != 100:
+            raise ValueError(f"expected rising stages that end at 100, such as [10, 50, 100]; got {list(self.stages)}")
         if self.warm > LONGEST_WARM:
             raise ValueError("expected warm of 1h or less (Knative keeps no pod longer)")
         return self

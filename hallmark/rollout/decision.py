@@ -325,8 +325,8 @@ def _is_drifted(evidence: Evidence) -> bool:
 
 def _next(policy: Rollout, progress: Progress) -> int:
     if progress.phase == "shadow":
-        return policy.steps[0]
-    return next((step for step in policy.steps if step > progress.percent), 100)
+        return policy.stages[0]
+    return next((stage for stage in policy.stages if stage > progress.percent), 100)
 
 
 def _needed(alpha: float) -> float:

@@ -353,7 +353,7 @@ class Operator:
         live = self._writer.live(self.domain.name)
         # Nothing mirrors requests in Standard mode, so a rollout begins with its first share there.
         shadow = None if live is not None and standard.is_standard(live) else self.domain.rollout.shadow
-        percent = 0 if shadow else self.domain.rollout.steps[0]
+        percent = 0 if shadow else self.domain.rollout.stages[0]
         phase: Phase = "shadow" if shadow else "canary"
         progress = Progress(
             id=correlation or _new_id(),

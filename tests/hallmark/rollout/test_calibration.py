@@ -24,7 +24,7 @@ BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 TICK, RATE = 10, 100
 BINS = 20
 ANYWHERE = np.full(BINS, 1 / BINS)
-POLICY = Rollout(steps=(10, 50, 100), dwell="1m", deadline="6h")  # type: ignore[arg-type]
+POLICY = Rollout(stages=(10, 50, 100), dwell="1m", deadline="6h")  # type: ignore[arg-type]
 SHADOW = POLICY.model_copy(
     update={"shadow": Shadow(output="score", threshold=0.5, disagreement=0.01, slices=("price",))}
 )
@@ -102,7 +102,7 @@ def rollout(seed: int, world: World, policy: Rollout = POLICY) -> tuple[Step, in
     rng = np.random.default_rng(seed)
     rates = world.failing(rng)
     past: list[Exposure] = []
-    here = Exposure(percent=policy.steps[0])
+    here = Exposure(percent=policy.stages[0])
     scores = {"stable": Tally(), "canary": Tally()}
     since = now = 0
     while True:

@@ -17,7 +17,7 @@ from hallmark.rollout.evidence import Cost, Counts, Evidence, Exposure, Progress
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 POLICY = Rollout(
     shadow=Shadow(output="score", threshold=0.5, minimum=500, disagreement=0.01, slices=("price",)),
-    steps=(10, 50, 100),
+    stages=(10, 50, 100),
     dwell=timedelta(minutes=10),
     minimum_samples=500,
     deadline=timedelta(hours=2),
@@ -84,7 +84,7 @@ def test_a_good_candidate_leaves_the_shadow_steps_up_and_is_promoted() -> None:
 
 
 def test_without_canary_steps_the_shadow_promotes() -> None:
-    assert decided(SHADOW, percent=0, policy=POLICY.model_copy(update={"steps": (100,)})).action == "promote"
+    assert decided(SHADOW, percent=0, policy=POLICY.model_copy(update={"stages": (100,)})).action == "promote"
 
 
 def test_a_share_is_held_for_its_dwell() -> None:
@@ -97,7 +97,7 @@ def test_a_clock_that_went_back_holds() -> None:
     assert decided(minutes=-5).why == "0 s of 10m at this share"
 
 
-@pytest.mark.parametrize("policy", [POLICY, POLICY.model_copy(update={"steps": (50, 100), "shadow": None})])
+@pytest.mark.parametrize("policy", [POLICY, POLICY.model_copy(update={"stages": (50, 100), "shadow": None})])
 def test_at_the_deadline_what_is_not_promoted_is_rolled_back(policy: Rollout) -> None:
     waiting = GOOD.model_copy(update={"stable": None})
     assert decided(waiting, minutes=119.9, policy=policy).action == "hold"

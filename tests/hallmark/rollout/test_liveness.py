@@ -36,7 +36,7 @@ def values(liveness: Liveness) -> dict[str, float]:
 
 def test_a_rollout_is_told_with_its_share_its_deadline_and_both_revisions_until_it_is_over(world: World) -> None:
     liveness = Liveness(clock=lambda: world.clock().timestamp())
-    operator = world.operator("rollout.deadline=1m", "rollout.steps=[50, 100]")
+    operator = world.operator("rollout.deadline=1m", "rollout.stages=[50, 100]")
 
     def look() -> dict[str, float]:
         operator.tick()
