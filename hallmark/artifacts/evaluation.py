@@ -61,7 +61,7 @@ class Evaluation(Section):
         return {name: each.error for name, each in self.estimates.items() if each.error is not None}
 
 
-class Decision(Section):
+class GateDecision(Section):
     """Passed or not, and one line a rule that says why; what failed comes first."""
 
     passed: bool

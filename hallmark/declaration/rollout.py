@@ -53,7 +53,7 @@ class Shadow(Section):
         return Agreement(threshold=self.threshold, tolerance=self.tolerance, overlap=self.overlap)
 
 
-class Limits(Section):
+class CandidateLimits(Section):
     """Limits of a candidate. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
 
     errors: Share = Field(
@@ -71,7 +71,7 @@ class Limits(Section):
     )
 
 
-class Costs(Section):
+class PredictionCosts(Section):
     """Cost of a wrong prediction: a fixed amount, and a part of a watched column's value such as the price."""
 
     false_negative: float = Field(default=1.0, ge=0, description="Called no and was yes, such as a missed fraud.")
@@ -79,11 +79,11 @@ class Costs(Section):
     times: str | None = Field(default=None, description="Watched column that both are multiplied with; none: by one.")
 
 
-class Labels(Section):
+class RolloutLabels(Section):
     """Judged on answers whose label is final (data.label_delay); with fewer the metric says NOT_ENOUGH_LABELS."""
 
     minimum: int = Field(default=200, ge=20, description="Final labels a variant.")
-    costs: Costs = Costs()
+    costs: PredictionCosts = PredictionCosts()
     regression: float = Field(default=0.1, ge=0, description="Part by which the candidate may cost more than stable.")
     required: bool = Field(default=False, description="Whether a promotion waits for them.")
 
@@ -102,8 +102,8 @@ class Rollout(Section):
     false_alarm: float = Field(
         default=0.01, gt=0, lt=0.5, description="How often a candidate as good as stable may be rolled back by chance."
     )
-    limits: Limits = Limits()
-    labels: Labels = Labels()
+    limits: CandidateLimits = CandidateLimits()
+    labels: RolloutLabels = RolloutLabels()
 
     @model_validator(mode="before")
     @classmethod

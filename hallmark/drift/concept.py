@@ -17,7 +17,7 @@ from hallmark.tasks.task import BaseTask
 Judged = Literal["OK", "DRIFT", "NOT_ENOUGH_LABELS"]
 
 
-class Error(BaseModel):
+class OutputError(BaseModel):
     """Error of one output on reference rows: the task's loss of `rows` units (records, or requests), and its bias.
 
     bias: mean of what came true less what was answered; 0 where a task has no such thing.
@@ -59,7 +59,7 @@ class Concept(BaseModel):
 
 def reference(
     task: BaseTask, outputs: Mapping[str, NDArray[Any]], labels: Sequence[Label], requests: Sequence[str]
-) -> Error | None:
+) -> OutputError | None:
     """The error of the first output that can be held against `labels` (rows,); requests: id of each row's request.
 
     None where no output is of the labels' kind, or no row has a label.
@@ -70,7 +70,7 @@ def reference(
         if not known.any():
             continue
         loss, bias = found.loss[known], found.bias[known]
-        return Error(
+        return OutputError(
             output=name,
             rows=int(known.sum()),
             mean=float(loss.mean()),
@@ -99,7 +99,7 @@ def mature(at: NDArray[np.float64], labelled: NDArray[np.bool_], *, coverage: fl
 
 def judge(
     task: BaseTask,
-    error: Error | None,
+    error: OutputError | None,
     answers: Sequence[Value],
     labels: Sequence[Label],
     requests: Sequence[str],

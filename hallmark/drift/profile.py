@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from hallmark.drift import strata
-from hallmark.drift.concept import Error
+from hallmark.drift.concept import OutputError
 from hallmark.drift.season import Season
 from hallmark.drift.strata import Strata
 from hallmark.errors import HallmarkError
@@ -129,7 +129,7 @@ class Profile(Frozen):
     columns: tuple[Column, ...]
     seasons: tuple[Season, ...] = ()
     strata: Strata | None = None
-    error: Error | None = None
+    error: OutputError | None = None
 
     @model_validator(mode="after")
     def _alike(self) -> Profile:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.declaration.drift import Drift
+from hallmark.drift.analysis import FORGIVEN, ColumnVerdict, WindowMeasurement, measure
 from hallmark.drift.concept import Concept
-from hallmark.drift.look import FORGIVEN, ColumnVerdict, Measured, measure
 from hallmark.drift.profile import Profile
 from hallmark.features.fields import Columns
 from hallmark.section import Frozen
@@ -68,7 +68,7 @@ def judge(
 
 
 def conclude(
-    measured: Measured,
+    measured: WindowMeasurement,
     drift: Drift,
     *,
     captured: float | None = None,
@@ -126,7 +126,7 @@ def lag_of(seconds: NDArray[np.float64], limit: float) -> Lag:
     )
 
 
-def _lacking(measured: Measured, captured: float | None, drift: Drift) -> list[str]:
+def _lacking(measured: WindowMeasurement, captured: float | None, drift: Drift) -> list[str]:
     reasons = []
     if measured.rows < drift.minimum:
         reasons.append(f"{measured.rows} rows in the window, {drift.minimum} are needed")

@@ -60,7 +60,7 @@ class Recipe(BaseModel):
 R = TypeVar("R", bound=Recipe)
 
 
-class Training(Generic[R]):
+class TrainingLoop(Generic[R]):
     """One training: a network, the running average of its weights, and all that the next step hangs on."""
 
     def __init__(

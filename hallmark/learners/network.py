@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from hallmark.errors import HallmarkError, ModelRefused
 from hallmark.features.fields import Output
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
-from hallmark.learners.loop import R, Training, fixed_threads, laid_out, targets
+from hallmark.learners.loop import R, TrainingLoop, fixed_threads, laid_out, targets
 from hallmark.learners.model import Examples, Progress
 
 WEIGHTS = "weights.safetensors"
@@ -174,7 +174,7 @@ class NetworkLearner(Generic[R]):
         watched = judge if len(validation) else None
         with fixed_threads(recipe.threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            training = Training(self.build(recipe), recipe, train, loss=self.loss, vary=self.vary, judge=watched)
+            training = TrainingLoop(self.build(recipe), recipe, train, loss=self.loss, vary=self.vary, judge=watched)
             network = training.run(progress, kept)
         _calibrate(self, network, validation, threads=recipe.threads)
         return TrainedNetwork(self, network, threads=recipe.threads)

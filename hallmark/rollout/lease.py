@@ -25,7 +25,7 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _TRIES = 3
 
 
-class Api(Protocol):
+class LeaseApi(Protocol):
     """The Kubernetes API, as `hallmark.rollout.writer.InferenceServiceWriter` has it."""
 
     def call(self, method: str, path: str, body: Object | None = None) -> Object:
@@ -56,7 +56,7 @@ class Lease:
 
     def __init__(
         self,
-        api: Api,
+        api: LeaseApi,
         namespace: str,
         name: str,
         *,

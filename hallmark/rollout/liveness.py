@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pydantic import Field
 
 from hallmark.metrics import WATCH, exposed
-from hallmark.rollout.evidence import Progress
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.evidence import RolloutProgress
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.section import Frozen
 
 SILENT = 900.0
@@ -22,11 +22,11 @@ SILENT = 900.0
 _Samples = Iterable[tuple[Mapping[str, object], float]]
 
 
-class Look(Frozen):
+class DomainCheck(Frozen):
     """State of a domain at its last check; `canary` is there only while a rollout is under way."""
 
     failed: bool = False
-    progress: Progress | None = None
+    progress: RolloutProgress | None = None
     deadline: datetime | None = None
     revisions: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, int] = Field(default_factory=dict)
@@ -40,7 +40,7 @@ class Liveness:
         self._lock = threading.Lock()
         self._held: dict[str, bool] = {}
         self._since: dict[str, float] = {}
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, DomainCheck] = {}
         self._well: dict[str, float] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._entries: Counter[tuple[str, str]] = Counter()
@@ -56,7 +56,7 @@ class Liveness:
                 self._looks.pop(domain, None)
                 self._well.pop(domain, None)
 
-    def looked(self, domain: str, look: Look) -> None:
+    def looked(self, domain: str, look: DomainCheck) -> None:
         """The domain was looked at."""
         with self._lock:
             self._looks[domain] = look
@@ -65,7 +65,7 @@ class Liveness:
             if not look.failed:
                 self._well[domain] = self._since[domain]
 
-    def told(self, domain: str, entry: Entry) -> None:
+    def told(self, domain: str, entry: TimelineEntry) -> None:
         """The timeline has a new entry."""
         with self._lock:
             self._entries[domain, entry.kind] += 1

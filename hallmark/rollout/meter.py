@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hallmark import metrics
-from hallmark.rollout.evidence import Counts
+from hallmark.rollout.evidence import RequestCounts
 from hallmark.rollout.samples import Sample
 from hallmark.section import Frozen
 
@@ -56,8 +56,8 @@ class Meter:
         return [sample for sample in grown if sample.value]
 
 
-def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, shadow: bool) -> dict[str, Counts]:
-    """Growth of both variants' series, as `Counts`.
+def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, shadow: bool) -> dict[str, RequestCounts]:
+    """Growth of both variants' series, as `RequestCounts`.
 
     objective: seconds; an answer counts as slow above the first bucket edge that is not under it.
     shadow:    the candidate gets mirrored requests only, which the gateway does not answer: its own counters stand for them.
@@ -78,12 +78,12 @@ def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, sha
             requests = _sum(meant)
             failed = _sum(sample for sample in meant if _has_failed(sample, name))
             slow = _over(mine, GATEWAY_BUCKETS, objective * 1000)
-        found[name] = Counts(
+        found[name] = RequestCounts(
             requests=requests, failed=failed, slow=min(slow, requests), answered=answered, invalid=invalid
         )
     if shadow and not found["canary"].requests:
         # An outage behind both would else be a larger part of the fewer requests, and be blamed on the candidate.
-        found["stable"] = Counts()
+        found["stable"] = RequestCounts()
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hallmark.rollout import chart
 from hallmark.rollout.chart import SIGNS, TURNS, clock
-from hallmark.rollout.timeline import Entry, Timeline
+from hallmark.rollout.timeline import Timeline, TimelineEntry
 
 _TEMPLATE = Path(__file__).with_name("timeline.html")
 
@@ -31,7 +31,7 @@ def page(timeline: Timeline, *, domain: str, made: datetime, zone: tzinfo = UTC)
     )
 
 
-def _last(entries: tuple[Entry, ...]) -> Iterator[tuple[str, Entry]]:
+def _last(entries: tuple[TimelineEntry, ...]) -> Iterator[tuple[str, TimelineEntry]]:
     """Current state first: the newest entry, and before it the newest of a rollout."""
     turn = next((entry for entry in reversed(entries) if entry.kind in (*TURNS, "hold")), None)
     if turn is not None and turn is not entries[-1]:

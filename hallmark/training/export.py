@@ -35,7 +35,7 @@ PHOTO_ROWS = 2_000
 SAMPLE_ROWS = 2_000
 
 
-class Part(NamedTuple):
+class SeasonRows(NamedTuple):
     """Rows of one part of last year, from the day `first` to the day `last`, both inside."""
 
     first: date
@@ -51,7 +51,7 @@ def export(
     test: pd.DataFrame,
     reference: pd.DataFrame,
     int8: Path | None = None,
-    seasons: Sequence[Part] = (),
+    seasons: Sequence[SeasonRows] = (),
     settings: Settings | None = None,
 ) -> Parity:
     """Write the sealed model folder (all but the model card); `ModelRefused` where ONNX and trained model differ.
@@ -85,7 +85,7 @@ def _write(
     test: pd.DataFrame,
     reference: pd.DataFrame,
     int8: Path | None,
-    seasons: Sequence[Part],
+    seasons: Sequence[SeasonRows],
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
@@ -152,7 +152,7 @@ def _answers(
 
 
 def _reference(
-    domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, seasons: Sequence[Part]
+    domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, seasons: Sequence[SeasonRows]
 ) -> None:
     """profile.json over many rows, reference.parquet with a few of them, and embeddings where the domain has them."""
     import pandas as pd

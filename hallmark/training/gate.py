@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from hallmark.artifacts.evaluation import Decision
+from hallmark.artifacts.evaluation import GateDecision
 from hallmark.tasks.bootstrap import Estimate, difference_error
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def decide(
     *,
     metrics: Mapping[str, Metric],
     named: str = "the champion",
-) -> Decision:
+) -> GateDecision:
     """The decision on `candidate`; without a champion only the floors count. `named` is what the reasons call the champion.
 
     metrics: of the domain's task; they say which direction is better.
@@ -41,7 +41,7 @@ def decide(
         for name, bound in gate.floors.items()
     ]
     ordered = [text for passed, text in checks if not passed] + [text for passed, text in checks if passed]
-    return Decision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
+    return GateDecision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
 
 
 def _checks(

@@ -19,14 +19,14 @@ Reference = dict[str, str]
 """A version of a graph: its pipeline_id and its pipeline_version_id."""
 
 
-class Api:
+class KubeflowApi:
     """One Kubeflow Pipelines. What belongs to a domain is in its namespace, graphs too: a shared one could be anybody's."""
 
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
 
     @classmethod
-    def at(cls, url: str, *, token: Path | None = None) -> Api:
+    def at(cls, url: str, *, token: Path | None = None) -> KubeflowApi:
         """That at this address, such as http://ml-pipeline.kubeflow:8888."""
         return cls(Remote.at(url, what="Kubeflow Pipelines", token=token))
 

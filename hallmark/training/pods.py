@@ -30,7 +30,7 @@ GPU_TAINTS = (
 )
 
 
-class Amounts(Frozen):
+class ContainerResources(Frozen):
     """Resources of one container, limit and request: the same memory, and a part of the processors."""
 
     cpu: str
@@ -38,7 +38,7 @@ class Amounts(Frozen):
     cpu_request: str
 
 
-def amounts(domain: Domain, step: str) -> Amounts:
+def amounts(domain: Domain, step: str) -> ContainerResources:
     """Of a step by its name.
 
     What holds the examples gets the declared memory of training, one or two processors; the step that trains, all of it. Where
@@ -48,14 +48,14 @@ def amounts(domain: Domain, step: str) -> Amounts:
     if step == "train" and training.nodes == 1:
         return node(domain)
     if step in ("train", "gate", "register"):
-        return Amounts(cpu="1", memory="2Gi", cpu_request="100m")
-    return Amounts(cpu="2", memory=training.memory, cpu_request="500m")
+        return ContainerResources(cpu="1", memory="2Gi", cpu_request="100m")
+    return ContainerResources(cpu="2", memory=training.memory, cpu_request="500m")
 
 
-def node(domain: Domain) -> Amounts:
+def node(domain: Domain) -> ContainerResources:
     """Of what trains: each node, where there are several."""
     training = domain.training
-    return Amounts(cpu=training.cpu, memory=training.memory, cpu_request=training.cpu)
+    return ContainerResources(cpu=training.cpu, memory=training.memory, cpu_request=training.cpu)
 
 
 def labels(domain: str, job: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Writes:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundAtRun:
     """A keyword that `prepare` finds out when the step runs; the graph does not hand it over."""
 
 
@@ -74,7 +74,7 @@ class Keyword:
 
 
 @dataclass(frozen=True)
-class Signature:
+class StepSignature:
     """Arguments and results of a pipeline step.
 
     keywords: of the function.
@@ -100,17 +100,17 @@ class Signature:
     @property
     def given(self) -> tuple[Keyword, ...]:
         """Arguments that the graph passes, in order; optional ones come last."""
-        said = [each for each in self.keywords if not each.mark(Found) and not each.mark(Addresses)]
+        said = [each for each in self.keywords if not each.mark(FoundAtRun) and not each.mark(Addresses)]
         return tuple(sorted([*said, *self.asked], key=lambda each: each.default is not inspect.Parameter.empty))
 
 
-def signature(function: Callable[..., Any], prepare: Callable[..., Any] | None = None) -> Signature:
+def signature(function: Callable[..., Any], prepare: Callable[..., Any] | None = None) -> StepSignature:
     """The signature of a step's function, its first argument (the domain's name) left out."""
     keywords = _keywords(function)
     known = {each.name for each in keywords}
     asked = [each for each in _keywords(prepare) if each.name not in known] if prepare else []
     returned = typing.get_type_hints(function, include_extras=True)["return"]
-    return Signature(
+    return StepSignature(
         keywords=tuple(keywords),
         asked=tuple(asked),
         returns=_said(returned),

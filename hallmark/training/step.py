@@ -19,8 +19,8 @@ from hallmark.settings import Settings
 from hallmark.training import cache
 from hallmark.training.cache import Cache
 from hallmark.training.closure import Closure, Finder
-from hallmark.training.journal import Event, Failure, Journal
-from hallmark.training.signature import Addresses, Reads, Signature, Writes, signature
+from hallmark.training.journal import Failure, Journal, JournalEvent
+from hallmark.training.signature import Addresses, Reads, StepSignature, Writes, signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,7 +70,7 @@ class Step(Generic[P, R]):
         return self._run(str(args[0]), dict(kwargs))
 
     @functools.cached_property
-    def signature(self) -> Signature:
+    def signature(self) -> StepSignature:
         """Arguments of the step, and its results."""
         return signature(self.function, self.prepare)
 
@@ -106,7 +106,7 @@ class Step(Generic[P, R]):
         _redirect(journal.log(self.name))
         _end_with_leader()
         began = time.monotonic()
-        journal.add(Event(step=self.name, state="started", pid=os.getpid()))
+        journal.add(JournalEvent(step=self.name, state="started", pid=os.getpid()))
         try:
             kwargs = self._prepared(domain, kwargs)
             if self.kept:
@@ -118,7 +118,7 @@ class Step(Generic[P, R]):
             raise
         seconds = round(time.monotonic() - began, 3)
         event = {"step": self.name, "state": state, "seconds": seconds, "key": key, "value": value}
-        journal.add(Event.model_validate(event | ({"note": value} if self.says else {})))
+        journal.add(JournalEvent.model_validate(event | ({"note": value} if self.says else {})))
         return value
 
     def _work(self, domain: str, kwargs: Mapping[str, Any]) -> R:
@@ -155,7 +155,7 @@ class Step(Generic[P, R]):
         inputs = {name: cache.digest(path) for name, path in call.reads.items()}
         parameters = {"domain": call.domain, **call.parameters}
         key = cache.key(call.step, code=code, parameters=parameters, inputs=inputs)
-        waiting = Event(step=call.step, state="waiting", note="another run is at the same step")
+        waiting = JournalEvent(step=call.step, state="waiting", note="another run is at the same step")
         with store.lock(call.step, key, waiting=lambda: journal.add(waiting)):
             entry, state = store.find(call.step, key), "reused"
             if entry is None:
@@ -213,7 +213,7 @@ def _fail(journal: Journal, name: str, began: float, error: BaseException) -> No
         failure = Failure.of(disk_full(name, str(journal.folder)))
     seconds = round(time.monotonic() - began, 3)
     try:
-        journal.add(Event(step=name, state="failed", seconds=seconds, failure=failure))
+        journal.add(JournalEvent(step=name, state="failed", seconds=seconds, failure=failure))
     except OSError as full:  # no room for one line either: the parent sees the exit status and looks at the disk itself
         sys.stderr.write(f"{failure.message} ({full})\n")
 

@@ -15,7 +15,7 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 State = Literal["running", "succeeded", "refused", "failed"]
 
 
-class Request(Frozen):
+class RunRequest(Frozen):
     """Request for a training, with its reason.
 
     key:            the same key is the same run, whatever else is said with it.
@@ -58,7 +58,7 @@ class Run(Frozen):
 class Runner(Protocol):
     """Place where trainings run. Both calls may be repeated, also by many at once."""
 
-    def submit(self, request: Request) -> Run:
+    def submit(self, request: RunRequest) -> Run:
         """Start this training, or give the run that its key has started before."""
         ...
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from hallmark.declaration.rollout import Costs, Labels, Limits, Retrain, Rollout, Shadow
+from hallmark.declaration.rollout import CandidateLimits, PredictionCosts, Retrain, Rollout, RolloutLabels, Shadow
 
 DOCS = Path(__file__).parents[3] / "docs" / "rollout.md"
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Rollout,
     "shadow.": Shadow,
-    "limits.": Limits,
-    "labels.": Labels,
-    "labels.costs.": Costs,
+    "limits.": CandidateLimits,
+    "labels.": RolloutLabels,
+    "labels.costs.": PredictionCosts,
     "retrain.": Retrain,
 }
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import seal
 from hallmark.artifacts.release import Target
-from hallmark.cli.progress import Steps
+from hallmark.cli.progress import TaskLines
 from hallmark.drift import profile as profiles
 from hallmark.drift.profile import Profile
 from hallmark.files import digest_file
@@ -95,7 +95,7 @@ class Rehearsal:
     writer: InferenceServiceWriter
     traffic: Traffic
     shifted: list[bytes]
-    shown: Steps
+    shown: TaskLines
 
     @classmethod
     @contextmanager
@@ -107,7 +107,7 @@ class Rehearsal:
         if trained is not None:
             world.train = lambda report: trained.register(world.settings)  # type: ignore[method-assign]
         with (
-            Steps(Console(file=io.StringIO())) as shown,
+            TaskLines(Console(file=io.StringIO())) as shown,
             drill.prepared(world, shown, seed=seed) as (writer, traffic, shifted),
         ):
             yield cls(world, writer, traffic, shifted, shown)

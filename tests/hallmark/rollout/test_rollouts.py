@@ -20,7 +20,7 @@ from hallmark.errors import Conflict
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import live_target, share
 from hallmark.training.runs_here import RunsHere
 from local_cluster import cluster
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; 
 class Stage(Rehearsal):
     """Version 1 of fraud as stable under 200 requests a second."""
 
-    def operator(self, told: list[Entry], *, shadow: bool, stages: str) -> Operator:
+    def operator(self, told: list[TimelineEntry], *, shadow: bool, stages: str) -> Operator:
         # Sliced by what the candidate's fault goes by, so that a shadow of seconds has enough pairs in each slice.
         shadowed = "rollout.shadow.slices=[amount]" if shadow else "rollout.shadow=null"
         # A busy machine takes its time, and a deadline is not what ends any of these.
@@ -74,8 +74,8 @@ class Stage(Rehearsal):
 class Ending:
     """How a rollout ended: after how many seconds, and how many of them after the canary had its minimum of samples."""
 
-    last: Entry
-    entries: list[Entry]
+    last: TimelineEntry
+    entries: list[TimelineEntry]
     answers: list[Answer]
     after_minimum: float
 
@@ -100,7 +100,7 @@ def roll(
     kill: bool = False,
 ) -> Ending:
     """Roll `target` out until it is promoted or rolled back; `kill` ends its process with -9 once it has traffic."""
-    told: list[Entry] = []
+    told: list[TimelineEntry] = []
     operator = stage.operator(told, shadow=shadow, stages=stages)
     wanted = operator.domain.rollout.minimum_samples
     mark, enough = stage.traffic.mark(), 0.0

@@ -3,7 +3,7 @@
 How often it cries wolf. An alarm needs two things at once: a shift that matters (the population stability index over
 `threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
 chance did not do it. Over columns, all tests of one look are one family (Holm). Over time, looks are counted in rows, not in
-questions: a window is judged anew when a fiftieth of it is new (`LOOKS`), what is asked in between is told the same, and each
+questions: a window is judged anew when a fiftieth of it is new (`ANALYSES`), what is asked in between is told the same, and each
 look may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
 at most `ALPHA` = 0.001, however the looks overlap and however often somebody asks (a union bound, no independence needed).
 Simulated on 200 weeks of the marketplace, looked at every 40 rows: tests/hallmark/drift/test_false_alarms.py.
@@ -29,9 +29,9 @@ from hallmark.section import Frozen
 
 ALPHA = 0.001
 """Over all columns and all looks of one window's worth of traffic, how often chance alone may look significant."""
-LOOKS = 50
+ANALYSES = 50
 """A window is judged anew when this part of it is new; each look spends as little of `ALPHA`."""
-PER_LOOK = ALPHA / LOOKS
+ALPHA_PER_ANALYSIS = ALPHA / ANALYSES
 FORGIVEN = 0.01
 """This share of a column's rows may be broken (no value, wrong type, far outside, never seen) and is set aside."""
 
@@ -64,7 +64,7 @@ class ColumnVerdict(Frozen):
 
 
 @dataclass(frozen=True)
-class Measured:
+class WindowMeasurement:
     """Measurements of one window; `unknown` are columns to watch that the profile does not have."""
 
     rows: int
@@ -80,7 +80,7 @@ def measure(
     at: datetime | None = None,
     separation: Separation | None = None,
     strata: Sequence[str] = (),
-) -> Measured:
+) -> WindowMeasurement:
     """Every watched column of `window`, columns as `observe` gives them and scores as the model answers them.
 
     window:     (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
@@ -93,7 +93,7 @@ def measure(
     watched = [profile.columns[place] for place in places]
     unknown = tuple(sorted(set(drift.columns) - {column.name for column in watched}))
     if not rows:
-        return Measured(rows, (), unknown)
+        return WindowMeasurement(rows, (), unknown)
     gone = np.full(rows, None, dtype=object)
     tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
     columns = _compared(_matched(profile, places, strata), tallies, drift, separation)
@@ -104,7 +104,7 @@ def measure(
         columns = [
             _excused(now, last, season) for now, last in zip(columns, _of_columns(then, tallies, drift), strict=False)
         ] + columns[len(watched) :]
-    return Measured(rows, tuple(columns), unknown)
+    return WindowMeasurement(rows, tuple(columns), unknown)
 
 
 def forgiven(reference: statistics.Counts, tally: NDArray[Any]) -> NDArray[np.int64]:
@@ -150,8 +150,8 @@ def _of_columns(
         p, shift_p = adjusted[2 * at : 2 * at + 2]
         psi = statistics.stability_index(column.counts, judged)
         shift = float(statistics.rank_shifts(*_ranked(column, judged)))
-        by_index = psi > drift.threshold and p < PER_LOOK
-        by_rank = abs(shift) > drift.shift and shift_p < PER_LOOK
+        by_index = psi > drift.threshold and p < ALPHA_PER_ANALYSIS
+        by_rank = abs(shift) > drift.shift and shift_p < ALPHA_PER_ANALYSIS
         found.append(
             ColumnVerdict(
                 name=column.name,
@@ -190,7 +190,7 @@ def _matched(profile: Profile, places: Sequence[int], keys: Sequence[str]) -> li
 
 
 def _of_embeddings(separation: Separation, p: float, drift: Drift) -> ColumnVerdict:
-    drifted = separation.auc > drift.separation and p < PER_LOOK
+    drifted = separation.auc > drift.separation and p < ALPHA_PER_ANALYSIS
     return ColumnVerdict(
         name=embedding.NAME,
         kind="vector",
