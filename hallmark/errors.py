@@ -18,7 +18,7 @@ from __future__ import annotations
 
 
 class HallmarkError(Exception):
-    """Something failed; says what was expected, what came and what to do."""
+    """Something failed; names what was expected, what it got and the fix."""
 
     exit_code = 1
 

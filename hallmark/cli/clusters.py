@@ -37,7 +37,7 @@ DryRun = Annotated[
 def connected(
     settings: Settings, kubeconfig: Path | None, context: str | None = None, *, changes: bool = False
 ) -> InferenceServiceWriter:
-    """The hand on the cluster that is meant; with `changes`, one that is not the local cluster is named on stderr first."""
+    """Client of the chosen cluster; with `changes`, one that is not the local cluster is named on stderr first."""
     from hallmark.rollout import clusters
     from hallmark.rollout.writer import InferenceServiceWriter
 
@@ -52,7 +52,7 @@ def connected(
 def planned(
     settings: Settings, kubeconfig: Path | None, context: str | None, *, name: str = ""
 ) -> Iterator[tuple[PlannedWriter, Settings]]:
-    """A hand that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
+    """A client that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
     from hallmark.artifacts import release as releases
     from hallmark.artifacts.release import Release
     from hallmark.rollout import clusters

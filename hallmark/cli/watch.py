@@ -33,7 +33,7 @@ def watch(
     names: Annotated[
         list[str] | None, typer.Argument(help="Domains; default: every declared one.", show_default=False)
     ] = None,
-    every: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds between two looks at a domain.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds between two checks of a domain.")] = 2.0,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE of domain.yaml for this watch, such as rollout.dwell=3s; repeatable."),
@@ -128,7 +128,7 @@ def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManage
 
 
 def _ask_registry(registry: Registry, names: Sequence[str], liveness: Liveness, stop: threading.Event) -> None:
-    """Keep the age of each domain's newest version; apart from the looks, which a registry that is slow may not hold up."""
+    """Keep the age of each domain's newest version; apart from the checks, which a registry that is slow may not hold up."""
     while True:
         for name in names:
             # One that is down says so where it is needed; here the last known age goes on growing.

@@ -98,7 +98,10 @@ class Rollout(Section):
     dwell: Duration = timedelta(minutes=10)
     minimum_samples: int = Field(default=500, ge=1, description="Answers of each variant in a stage.")
     deadline: Duration = Field(default=timedelta(hours=2), description="Not promoted by then, it is rolled back.")
-    warm: Duration = Field(default=timedelta(minutes=30), description="The former stable stays ready this long.")
+    warm: Duration = Field(
+        default=timedelta(minutes=30),
+        description="The former stable stays on standby, ready for a rollback, this long.",
+    )
     false_alarm: float = Field(
         default=0.01, gt=0, lt=0.5, description="How often a candidate as good as stable may be rolled back by chance."
     )

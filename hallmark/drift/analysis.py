@@ -1,12 +1,12 @@
-"""One look at a window: every column held against the reference, and how far each has moved.
+"""Interim analysis of a window: every column compared with the reference, and how far each has moved.
 
-How often it cries wolf. An alarm needs two things at once: a shift that matters (the population stability index over
+Rate of false alarms. An alarm needs two things at once: a shift that matters (the population stability index over
 `threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
-chance did not do it. Over columns, all tests of one look are one family (Holm). Over time, looks are counted in rows, not in
-questions: a window is judged anew when a fiftieth of it is new (`ANALYSES`), what is asked in between is told the same, and each
-look may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
-at most `ALPHA` = 0.001, however the looks overlap and however often somebody asks (a union bound, no independence needed).
-Simulated on 200 weeks of the marketplace, looked at every 40 rows: tests/hallmark/drift/test_false_alarms.py.
+chance did not do it. Over columns, all tests of one analysis are one family (Holm). Over time, analyses are counted in rows, not in
+questions: a window is judged anew when a fiftieth of it is new (`ANALYSES`), requests in between get the same verdict, and each
+analysis may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
+at most `ALPHA` = 0.001, however the analyses overlap and however often somebody asks (a union bound, no independence needed).
+Simulated on 200 weeks of the marketplace, analysed every 40 rows: tests/hallmark/drift/test_false_alarms.py.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from hallmark.features.fields import Columns
 from hallmark.section import Frozen
 
 ALPHA = 0.001
-"""Over all columns and all looks of one window's worth of traffic, how often chance alone may look significant."""
+"""Over all columns and all interim analyses of one window's worth of traffic, how often chance alone may look significant."""
 ANALYSES = 50
-"""A window is judged anew when this part of it is new; each look spends as little of `ALPHA`."""
+"""A window is judged anew when this part of it is new; each analysis spends as little of `ALPHA`."""
 ALPHA_PER_ANALYSIS = ALPHA / ANALYSES
 FORGIVEN = 0.01
 """This share of a column's rows may be broken (no value, wrong type, far outside, never seen) and is set aside."""
@@ -43,7 +43,7 @@ class ColumnVerdict(Frozen):
     shift:   Cliff's delta of a number's ranks, above 0 where values grew; of embeddings 2 AUC - 1; of labels the part
              by which the error grew.
     effect:  the larger of both over its threshold: 1 is where drift begins.
-    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the look (Holm).
+    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the analysis (Holm).
     missing: share of rows without a value.
     season:  the part of last year that looked like this, where that is why it is no drift.
     """
@@ -138,7 +138,7 @@ def _compared(
 def _of_columns(
     watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, *, more: Sequence[float] = ()
 ) -> list[ColumnVerdict]:
-    """Each column's line; `more` are p-values of other tests of the same look."""
+    """Each column's line; `more` are p-values of other tests of the same analysis."""
     kept = [forgiven(column.counts, tally) for column, tally in zip(watched, tallies, strict=True)]
     both = [
         (statistics.homogeneity(column.counts, tally)[2], statistics.rank_test(*_ranked(column, tally)))

@@ -63,7 +63,7 @@ def judge(
     doubts: Sequence[str] = (),
     at: datetime | None = None,
 ) -> Verdict:
-    """One look at `window` and what follows from it: `measure`, then `conclude`."""
+    """One interim analysis of `window` and what follows from it: `measure`, then `conclude`."""
     return conclude(measure(profile, window, drift, at=at), drift, captured=captured, doubts=doubts)
 
 

@@ -212,12 +212,12 @@ class Registry:
             )
             there = _local(model.artifact_location)
             with tempfile.TemporaryDirectory() as scratch:
-                papers = Path(scratch) / domain
+                copied = Path(scratch) / domain
                 shutil.copytree(
-                    folder, papers, copy_function=shutil.copyfile
+                    folder, copied, copy_function=shutil.copyfile
                 )  # bytes only: some writers make files private
-                (papers / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                client.log_model_artifacts(model.model_id, str(papers))
+                (copied / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                client.log_model_artifacts(model.model_id, str(copied))
             if there is not None:
                 verify(there, expected=model_card.model)
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

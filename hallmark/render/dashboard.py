@@ -65,11 +65,11 @@ class DashboardRow(Section):
 
 
 class Dashboard(Section):
-    """A dashboard as templates/dashboards write it. marks: a query that is above nought where a vertical line belongs."""
+    """A dashboard as templates/dashboards write it. annotations: a query above 0 where a vertical line belongs."""
 
     title: str
     tags: tuple[str, ...]
-    marks: str
+    annotations: str
     rows: tuple[DashboardRow, ...]
 
 
@@ -91,7 +91,7 @@ def dashboard(name: str, template: str, **values: Any) -> Json:
         "refresh": "30s",
         "timezone": "utc",
         "templating": {"list": [source]},
-        "annotations": {"list": [_marks(found.marks)]},
+        "annotations": {"list": [_annotation(found.annotations)]},
         "links": [link],
         "panels": _laid_out(found.rows),
     }
@@ -200,7 +200,7 @@ _OPTIONS: dict[Kind, Json] = {
 }
 
 
-def _marks(expr: str) -> Json:
+def _annotation(expr: str) -> Json:
     return {
         "name": "Timeline",
         "datasource": SOURCE,

@@ -27,7 +27,7 @@ SIGNS = {
     "trouble": ("!", "trouble"),
 }
 """A letter and a word for each kind of entry, so that nothing is told by colour alone."""
-TURNS = ("shadow", "canary", "promote", "rollback")
+TRAFFIC_CHANGES = ("shadow", "canary", "promote", "rollback")
 """Entries that change the traffic; their lines run through all panels."""
 
 _SLOTS, _LANES, _SIGNS = 160, 3, 40
@@ -128,9 +128,9 @@ def _inlined(text: str, timeline: Timeline, seen: Sequence[TimelinePoint], zone:
     text = re.sub("|".join(_NAMES), lambda found: f"var(--{_NAMES[found[0]]})", text)
     told = [escape(f"{clock(each.at, zone)} {SIGNS[each.kind][1]}: {each.text}") for each in timeline.entries]
     values = [escape("\n".join(_values(slot, zone))) for slot in seen]
-    turns = [words for words, entry in zip(told, timeline.entries, strict=True) if entry.kind in TURNS]
+    changes = [words for words, entry in zip(told, timeline.entries, strict=True) if entry.kind in TRAFFIC_CHANGES]
     head = '<title id="chart-title">Traffic, failures, latency, scores, drift and decisions over time</title>'
-    head += f'<desc id="chart-text">{"; ".join(turns[-20:])}</desc>'
+    head += f'<desc id="chart-text">{"; ".join(changes[-20:])}</desc>'
 
     def signed(found: re.Match[str]) -> str:
         words = told[int(found[1])]
@@ -153,7 +153,7 @@ def _decisions(entries: Sequence[TimelineEntry], signs: Any, panels: Sequence[An
         disc = {"boxstyle": "circle", "facecolor": colour, "edgecolor": "none", "url": f"#entry-{place}"}
         given = {"ha": "center", "va": "center", "weight": "bold", "color": _PAPER}
         signs.text(entry.at, lane, SIGNS[entry.kind][0], bbox=disc, **given)
-        for axis in panels if entry.kind in TURNS else ():
+        for axis in panels if entry.kind in TRAFFIC_CHANGES else ():
             axis.axvline(entry.at, color=colour, linewidth=1.2)
 
 

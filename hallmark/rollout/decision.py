@@ -205,11 +205,13 @@ def _scored(limits: CandidateLimits, evidence: Evidence, alpha: float) -> Iterat
 
 
 def _agreed(policy: Rollout, progress: RolloutProgress, evidence: Evidence, alpha: float) -> Iterator[Reason]:
-    """Verdicts on the same requests, overall and by slice; only a drifted stable is no yardstick."""
+    """Predictions on the same requests, overall and by slice; only a drifted stable is no yardstick."""
     if policy.shadow is None:
         return
     if _is_drifted(evidence):
-        yield Reason(rule="agreement", outcome="unjudged", text="stable has drifted, so its verdicts are no yardstick")
+        yield Reason(
+            rule="agreement", outcome="unjudged", text="stable has drifted, so its predictions are no yardstick"
+        )
         return
     limit = policy.shadow.disagreement
     parts = [each for each in evidence.slices if each.pairs]
@@ -248,7 +250,7 @@ def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reas
         return
     more = cost.canary - cost.stable
     allowed = policy.labels.regression * cost.stable
-    shown = f"its wrong verdicts cost {cost.canary:.4g} an answer, stable's {cost.stable:.4g}"
+    shown = f"its wrong predictions cost {cost.canary:.4g} an answer, stable's {cost.stable:.4g}"
     if more - cost.radius > allowed:
         yield Reason(rule="labels", outcome="against", text=shown)
     else:
@@ -345,7 +347,7 @@ def _share(bad: int, of: int) -> str:
 
 def _changed(found: AgreementSlice, limit: float) -> str:
     where = "" if found.name == OVERALL else f" where {found.name}"
-    return f"it changes {found.changed} of {found.pairs} verdicts ({_rate(found.changed, found.pairs):.1%}){where}, {limit:.1%} is allowed"
+    return f"it changes {found.changed} of {found.pairs} predictions ({_rate(found.changed, found.pairs):.1%}){where}, {limit:.1%} is allowed"
 
 
 def _first(outcome: Outcome, reasons: list[Reason]) -> tuple[Reason, ...]:

@@ -59,7 +59,7 @@ class ScoreCounts(Frozen):
 
 
 class AgreementSlice(Frozen):
-    """Pairs of answers to the same requests, and how many verdicts the candidate changed, in one slice of a column."""
+    """Pairs of answers to the same requests, and how many predictions the candidate changed, in one slice of a column."""
 
     name: str
     pairs: int

@@ -1,4 +1,4 @@
-"""Counters into counts: what was added to each series since the last look, by variant, whatever restarted in between."""
+"""Counters into counts: what was added to each series since the last sample, by variant, whatever restarted in between."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Variants(Frozen):
 
 
 class Meter:
-    """The last value of each series. The first look is the baseline; a series that is new after it began at 0.
+    """The last value of each series. The first sample is the baseline; a series that is new after it began at 0.
 
     A value below the last one is a counter that began again, as a pod's do when it restarts: all of it is new.
     """

@@ -1,4 +1,4 @@
-"""Looks at a rollout: counts from gateway and model servers, verdicts and answers from the drift monitors, as evidence."""
+"""Observation of a rollout: counts from gateway and model servers, verdicts and answers from the drift monitors, as evidence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SampleSource(Protocol):
 
 
 class Observer:
-    """One rollout, looked at again and again. What it counted so far can be handed in, so that a restart goes on from there."""
+    """One rollout, observed again and again. What it counted so far can be handed in, so that a restart goes on from there."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Observer:
         """The last value of each counter."""
         return self._meter.last
 
-    def look(self, live: Object, progress: RolloutProgress, *, now: datetime) -> Evidence:
+    def observe(self, live: Object, progress: RolloutProgress, *, now: datetime) -> Evidence:
         """All that is known of the rollout now; what could not be read is named in it."""
         component = predictor_status(live)
         variants = Variants(

@@ -1,6 +1,6 @@
 """The loop for one domain: drift of stable starts one training, its version a rollout, evidence moves that forward or back.
 
-Everything is a small `tick`: read the live object, look, decide, patch with its resourceVersion as compare-and-set. What must
+Everything is a small `tick`: read the live object, observe, decide, patch with its resourceVersion as compare-and-set. What must
 outlive a restart is in two places, the rollout's progress in an annotation written with the share, the rest in a `RolloutRecord`.
 """
 
@@ -45,7 +45,7 @@ _REMIND_SECONDS = 300.0
 class Operator:
     """Watches one domain; `tick` it again and again, from one thread.
 
-    source:   where counters come from.   runner: where training runs.   tell: hears every entry of the timeline.
+    source:   where counters come from.   runner: where training runs.   tell: receives every entry of the timeline.
     training: what every training run that drift starts is given besides, such as its `source`.
     fence:    the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
     """
@@ -66,7 +66,7 @@ class Operator:
     ) -> None:
         self.domain = domain
         self.fence = fence
-        self.look = DomainCheck()
+        self.check = DomainCheck()
         self._writer = writer
         self._source = source
         self._registry = registry
@@ -91,16 +91,16 @@ class Operator:
         return self._memory.exposures
 
     def tick(self) -> None:
-        """Look once, and do what is to be done. What fails is told, and tried again at the next tick."""
+        """Check once, and do what is to be done. What fails is told, and tried again at the next tick."""
         now = self._clock()
-        self.look = self.look.model_copy(update={"failed": False})
+        self.check = self.check.model_copy(update={"failed": False})
         try:
             live = self._writer.live(self.domain.name)
             if live is not None:
                 self._step(live, now)
         except HallmarkError as error:
             # A conflict too: somebody else changed the object, and the next tick sees what they did.
-            self.look = self.look.model_copy(update={"failed": True})
+            self.check = self.check.model_copy(update={"failed": True})
             self._trouble(error, now)
         self._keep(now)
 
@@ -123,7 +123,7 @@ class Operator:
         target = live_target(live)
         component = predictor_status(live)
         created, rolled_out = component.get("latestCreatedRevision"), component.get("latestRolledoutRevision")
-        self.look = DomainCheck(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
+        self.check = DomainCheck(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
         if percent is None or not rolled_out or percent >= 100:
             self._rest(live, str(rolled_out or ""), now)
         elif target == releases.read(self.domain.name, self._settings).stable:
@@ -139,9 +139,9 @@ class Operator:
         progress = self._progress(live, target, percent, now)
         if progress is None:
             return
-        self.look = self._underway(live, progress)
+        self.check = self._underway(live, progress)
         observer = self._observer_of(progress)
-        evidence = observer.look(live, progress, now=now)
+        evidence = observer.observe(live, progress, now=now)
         self._memory = self._memory.model_copy(
             update={"rollout": progress.id, "exposures": observer.exposures, "series": observer.series}
         )
@@ -180,7 +180,7 @@ class Operator:
         )
         self._writer.note(live, self._notes(taken))
         what = "shadow, its answers are compared and not sent" if phase == "shadow" else f"{percent}% of the traffic"
-        self._say(phase, f"version {target.version}: {what}; begun by hand, taken over", taken, now)
+        self._say(phase, f"version {target.version}: {what}; started manually, taken over", taken, now)
         return None
 
     def _observer_of(self, progress: RolloutProgress) -> Observer:
@@ -243,15 +243,15 @@ class Operator:
         return DomainCheck(
             progress=progress,
             deadline=progress.started + self.domain.rollout.deadline,
-            revisions={**self.look.revisions, **({"canary": str(created)} if created else {})},
-            versions={**self.look.versions, "canary": progress.version},
+            revisions={**self.check.revisions, **({"canary": str(created)} if created else {})},
+            versions={**self.check.versions, "canary": progress.version},
         )
 
     def _versions(self) -> dict[str, int]:
         return {"stable": self._memory.stable} if self._memory.stable else {}
 
     def _over(self, stable: int) -> None:
-        self.look = DomainCheck(revisions=self.look.revisions, versions={"stable": stable} if stable else {})
+        self.check = DomainCheck(revisions=self.check.revisions, versions={"stable": stable} if stable else {})
         self._memory = self._memory.model_copy(update={"stable": stable})
         self._observer, self._said, self._seen = None, (), None
         self._memory = self._memory.model_copy(update={"rollout": "", "exposures": (), "series": None})
@@ -278,7 +278,11 @@ class Operator:
         if before:
             kind: Kind = "rollback" if version < before else "promote"
             self._say(
-                kind, f"version {version} is stable in the place of {before}; by hand", None, now, version=version
+                kind,
+                f"version {version} is stable in the place of {before}; changed manually",
+                None,
+                now,
+                version=version,
             )
 
     def _stable_verdict(self, revision: str) -> Verdicts | None:

@@ -1,4 +1,4 @@
-"""A hand that changes nothing: it reads what is live, and says what it would do in the words of kubectl."""
+"""Dry-run client: reads what is live, and prints its changes as kubectl commands."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ class WatchMemory(Frozen):
 
     rollout:   the id of the rollout that `exposures` and `series` belong to.
     exposures: both variants' counts at each share so far.
-    series:    the last value of each counter, for the next look at it.
+    series:    the last value of each counter, for the next check of it.
     fence:     the highest fencing token that wrote this.
-    stable:    the version that was stable at the last look; 0 before the first.
+    stable:    the version that was stable at the last check; 0 before the first.
     """
 
     fence: int = 0

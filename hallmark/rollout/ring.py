@@ -1,4 +1,4 @@
-"""The newest rows of something, found by key and read as columns: what a look at tens of thousands of answers costs must be small."""
+"""The newest rows of something, found by key and read as columns: reading tens of thousands of answers must be cheap."""
 
 from __future__ import annotations
 

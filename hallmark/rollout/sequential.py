@@ -1,8 +1,8 @@
-"""Tests that may be looked at after every answer without growing more alarms.
+"""Tests with interim analyses after every answer, at one rate of false alarms.
 
 Each gives the logarithm of an e-value: evidence that multiplies as answers come, and that under the null hypothesis ever exceeds
 1/alpha with probability alpha at most (Ville 1939; Ramdas, Grunwald, Vovk and Shafer 2023, "Game-theoretic statistics and safe
-anytime-valid inference"). So "reject once it exceeds ln(1/alpha)" has the false-alarm rate alpha however often one looks.
+anytime-valid inference"). So "reject once it exceeds ln(1/alpha)" has the false-alarm rate alpha however many interim analyses there are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one hand that changes what is served: patches InferenceServices through the Kubernetes API, here and on EKS alike."""
+"""InferenceService writer, the only client that changes what is served: patches InferenceServices through the Kubernetes API, here and on EKS alike."""
 
 from __future__ import annotations
 

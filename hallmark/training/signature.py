@@ -65,12 +65,12 @@ class Keyword:
 
     name: str
     kind: str
-    marks: tuple[Any, ...]
+    annotations: tuple[Any, ...]
     default: Any
 
-    def mark(self, kind: type[Any]) -> Any:
-        """The mark of this kind in the annotation; none where there is none."""
-        return next((each for each in self.marks if isinstance(each, kind)), None)
+    def annotation(self, kind: type[Any]) -> Any:
+        """The annotation of this kind; none where there is none."""
+        return next((each for each in self.annotations if isinstance(each, kind)), None)
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,17 @@ class StepSignature:
     @property
     def reads(self) -> tuple[str, ...]:
         """The keywords that are files or folders read."""
-        return tuple(each.name for each in self.keywords if each.mark(Reads))
+        return tuple(each.name for each in self.keywords if each.annotation(Reads))
 
     @property
     def writes(self) -> tuple[str, ...]:
         """The keywords that are files or folders written."""
-        return tuple(each.name for each in self.keywords if each.mark(Writes))
+        return tuple(each.name for each in self.keywords if each.annotation(Writes))
 
     @property
     def given(self) -> tuple[Keyword, ...]:
         """Arguments that the graph passes, in order; optional ones come last."""
-        said = [each for each in self.keywords if not each.mark(FoundAtRun) and not each.mark(Addresses)]
+        said = [each for each in self.keywords if not each.annotation(FoundAtRun) and not each.annotation(Addresses)]
         return tuple(sorted([*said, *self.asked], key=lambda each: each.default is not inspect.Parameter.empty))
 
 
@@ -123,11 +123,11 @@ def _keywords(function: Callable[..., Any]) -> list[Keyword]:
     found = []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         hint = hints[parameter.name]
-        marks = tuple(getattr(hint, "__metadata__", ()))
-        artifact = next((each.artifact for each in marks if isinstance(each, Reads | Writes)), "")
-        named = any(isinstance(each, Reads) and each.named for each in marks)
+        annotations = tuple(getattr(hint, "__metadata__", ()))
+        artifact = next((each.artifact for each in annotations if isinstance(each, Reads | Writes)), "")
+        named = any(isinstance(each, Reads) and each.named for each in annotations)
         kind = "str" if named else artifact or _said(hint)
-        found.append(Keyword(name=parameter.name, kind=kind, marks=marks, default=parameter.default))
+        found.append(Keyword(name=parameter.name, kind=kind, annotations=annotations, default=parameter.default))
     return found
 
 

@@ -55,14 +55,14 @@ class Step(Generic[P, R]):
 
     prepare: finds out keywords when the step runs (the champion of now), given the domain's name and the keywords it names.
     kept:    whether the result is kept by content; a step with an effect elsewhere is not.
-    says:    whether what it returns is a line for whoever watches.
+    summary: whether its return value is a line of text for people who follow the run.
     """
 
     def __init__(
-        self, function: Callable[P, R], *, prepare: Callable[..., Mapping[str, Any]] | None, kept: bool, says: bool
+        self, function: Callable[P, R], *, prepare: Callable[..., Mapping[str, Any]] | None, kept: bool, summary: bool
     ) -> None:
         self.name = function.__name__
-        self.function, self.prepare, self.kept, self.says = function, prepare, kept, says
+        self.function, self.prepare, self.kept, self.summary = function, prepare, kept, summary
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -89,13 +89,13 @@ class Step(Generic[P, R]):
         uris: dict[str, str] = {}
         for keyword in self.signature.keywords:
             value = given.get(keyword.name)
-            mark = keyword.mark(Reads) or keyword.mark(Writes)
-            if isinstance(mark, Reads) and mark.named:
-                given[keyword.name] = mark.named(value) if value else ""
-            elif mark and value is not None:
+            annotation = keyword.annotation(Reads) or keyword.annotation(Writes)
+            if isinstance(annotation, Reads) and annotation.named:
+                given[keyword.name] = annotation.named(value) if value else ""
+            elif annotation and value is not None:
                 given[keyword.name], uris[keyword.name] = Path(value.path), value.uri
         away = uris if all("://" in each for each in uris.values()) else {}
-        given |= {each.name: away for each in self.signature.keywords if each.mark(Addresses)}
+        given |= {each.name: away for each in self.signature.keywords if each.annotation(Addresses)}
         value = self._run(domain, given)
         return _show(cast("Mapping[str, Any]", value), *shown) if shown else value
 
@@ -118,7 +118,7 @@ class Step(Generic[P, R]):
             raise
         seconds = round(time.monotonic() - began, 3)
         event = {"step": self.name, "state": state, "seconds": seconds, "key": key, "value": value}
-        journal.add(JournalEvent.model_validate(event | ({"note": value} if self.says else {})))
+        journal.add(JournalEvent.model_validate(event | ({"note": value} if self.summary else {})))
         return value
 
     def _work(self, domain: str, kwargs: Mapping[str, Any]) -> R:
@@ -174,10 +174,10 @@ class Step(Generic[P, R]):
 
 
 def step(
-    *, prepare: Callable[..., Mapping[str, Any]] | None = None, kept: bool = True, says: bool = False
+    *, prepare: Callable[..., Mapping[str, Any]] | None = None, kept: bool = True, summary: bool = False
 ) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Make a function of a domain's name and keywords a step; the keywords are those of `Step`."""
-    return functools.partial(Step, prepare=prepare, kept=kept, says=says)
+    return functools.partial(Step, prepare=prepare, kept=kept, summary=summary)
 
 
 def _show(found: Mapping[str, Any], metrics: Any, curves: Any) -> None:

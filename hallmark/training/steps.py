@@ -203,7 +203,7 @@ def _champion(domain: str) -> dict[str, Any]:
     return {"champion": champion.fetch(), "champion_version": champion.version}
 
 
-@step(prepare=_champion, says=True)
+@step(prepare=_champion, summary=True)
 def quantize(
     domain: str,
     *,
@@ -306,8 +306,8 @@ def compare(
     metrics = task_of(declared, spec(declared)).metrics()
     found = gating.decide(declared.gate, candidate, theirs, metrics=metrics)
     _write(decision, GateJudgement(decision=found, champion=beside).model_dump_json(indent=2))
-    verdict = "passed" if found.passed else "refused"
-    _write(summary, f"# {domain}: {verdict}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
+    outcome = "passed" if found.passed else "refused"
+    _write(summary, f"# {domain}: {outcome}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
 
 
 @step()

@@ -48,7 +48,7 @@ def test_what_a_step_reads_and_writes_are_the_artifacts_of_its_component(each: S
 
 def _kept_out(each: Step[..., Any], name: str) -> bool:
     (keyword,) = [item for item in each.signature.keywords if item.name == name]
-    return bool(keyword.mark(FoundAtRun) or keyword.mark(Reads).named)
+    return bool(keyword.annotation(FoundAtRun) or keyword.annotation(Reads).named)
 
 
 def test_only_what_shows_something_has_artifacts_of_its_own_for_it() -> None:

@@ -148,13 +148,13 @@ def watched() -> str:
     progress = RolloutProgress(id="a", version=2, phase="canary", percent=10, started=now, since=now)
     sides = {"stable": "fraud-predictor-00001", "canary": "fraud-predictor-00002"}
     liveness.held("fraud", True)
-    liveness.looked(
+    liveness.checked(
         "fraud",
         DomainCheck(
             progress=progress, deadline=now + timedelta(hours=1), revisions=sides, versions={"stable": 1, "canary": 2}
         ),
     )
-    liveness.looked(
+    liveness.checked(
         "fraud",
         DomainCheck(failed=True, progress=progress, deadline=now, revisions=sides, versions={"stable": 1, "canary": 2}),
     )

@@ -1,4 +1,4 @@
-"""A good version of fraud, and versions that are broken in one way each, made of it in a fraction of a second, whole and with papers.
+"""A good version of fraud, and versions that are broken in one way each, made of it in a fraction of a second, whole and with extra_inputs.
 
 Each loads: what is wrong shows in its answers. Those that are slow or die spare the runtime's own warm-up, as the real ones do.
 """
@@ -68,9 +68,9 @@ def train(at: Path) -> int:
     assert steps.gate(NAME, decision=at / "decision"), (at / "why").read_text()
     made = {"model": at / "model", "parity": at / "parity"}
     steps.export(NAME, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
-    papers = {**judged, **decided, **made, "facts": at / "facts"}
+    extra_inputs = {**judged, **decided, **made, "facts": at / "facts"}
     given = {"source": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
-    return steps.register(NAME, **given, **papers)  # type: ignore[arg-type]
+    return steps.register(NAME, **given, **extra_inputs)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

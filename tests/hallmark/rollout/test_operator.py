@@ -236,7 +236,7 @@ def test_a_rollout_that_a_person_began_is_taken_over_where_it_stands(world: Worl
     world.cluster.shift(live, percent=25, target=target(2))
     operator = world.operator()
     operator.tick()
-    assert "25% of the traffic; begun by hand" in world.told[-1].text
+    assert "25% of the traffic; started manually" in world.told[-1].text
     world.pass_time(operator, 60)
     assert world.kinds() == ["canary", "canary", "promote"]
 

@@ -196,6 +196,6 @@ def test_a_candidate_that_flips_verdicts_of_dear_items_does_not_leave_the_shadow
     ending = roll(stage, candidates.register("flips", stage.world.settings), shadow=True, seconds=10)
     told = [(entry.kind, entry.text, reason.text) for entry in ending.entries for reason in entry.reasons]
     assert ending.kinds in (["shadow"], ["shadow", "rollback"]), told
-    assert "verdicts" in ending.last.text
+    assert "predictions" in ending.last.text
     assert {answer.variant for answer in ending.answers} == {"stable"}
     assert not failed(ending)

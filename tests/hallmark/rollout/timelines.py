@@ -18,7 +18,7 @@ GOOD = (
         rule="latency", outcome="ok", text="51 of 6214 (0.8%) of its answers are over the objective, 0.9% of stable's"
     ),
     Reason(rule="scores", outcome="ok", text="score is 0.04 from stable's distribution, 0.2 is allowed"),
-    Reason(rule="agreement", outcome="ok", text="it changes 11 of 8911 verdicts (0.1%), 1.0% is allowed"),
+    Reason(rule="agreement", outcome="ok", text="it changes 11 of 8911 predictions (0.1%), 1.0% is allowed"),
     Reason(rule="labels", outcome="unjudged", text="NOT_ENOUGH_LABELS: 0 of 500 final labels"),
 )
 BAD = (
