@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hallmark.cli.progress import Steps
+from hallmark.cli.progress import TaskLines
 from hallmark.settings import Settings
 from tools import drill
 from tools.rehearsal import World
@@ -34,7 +34,7 @@ def main() -> int:
     tallies: dict[str, list[Tally]] = {"running": [], "stopped": []}
     with tempfile.TemporaryDirectory() as folder:
         world = World.make("fraud", Path(folder) / "state", base=Settings.load())
-        with Steps() as steps, drill.prepared(world, steps, seed=3) as (writer, traffic, _):
+        with TaskLines() as lines, drill.prepared(world, lines, seed=3) as (writer, traffic, _):
             pod = writer.pods("fraud")[0]["metadata"]["name"]
             time.sleep(3)
             monitor = world.process(pod, MODULE)

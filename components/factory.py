@@ -54,7 +54,7 @@ def source(step: Step[..., Any]) -> str:
 
 
 def _declared(keyword: Keyword) -> str:
-    reads, writes = keyword.mark(Reads), keyword.mark(Writes)
+    reads, writes = keyword.annotation(Reads), keyword.annotation(Writes)
     if writes:
         return f"{keyword.name}: Output[{keyword.kind}]"
     return f"{keyword.name}: Input[{keyword.kind}]" if reads and not reads.named else f"{keyword.name}: {keyword.kind}"

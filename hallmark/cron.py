@@ -1,4 +1,4 @@
-"""When a schedule is due: cron of six fields, seconds first, in UTC, as Kubeflow's scheduler reads it (robfig/cron, version 1)."""
+"""Times of a schedule: cron of six fields, seconds first, in UTC, as Kubeflow's scheduler reads it (robfig/cron, version 1)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def due(schedule: str, after: datetime) -> datetime | None:
 
 
 def times_a_month(schedule: str) -> float:
-    """How often it is due in a month of 365/12 days, on average over 28 years."""
+    """Average number of runs in a month of 365/12 days, over 28 years."""
     seconds, minutes, hours, *_ = parsed(schedule)
     return len(seconds) * len(minutes) * len(hours) * len(_days(schedule)) / _SPAN * 365 / 12
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""Errors of Hallmark, as one tree.
 
 HallmarkError                    exit 1   the work failed
 ├── DeclarationError             exit 2   a domain.yaml, release.yaml or option is not what it should be
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 
 class HallmarkError(Exception):
-    """Something failed; says what was expected, what came and what to do."""
+    """Something failed; names what was expected, what it got and the fix."""
 
     exit_code = 1
 
@@ -71,7 +71,7 @@ class TimedOut(HallmarkError):
 
 
 class NotFound(HallmarkError):
-    """What was named is not there."""
+    """The named object does not exist."""
 
 
 class Conflict(HallmarkError):

@@ -20,7 +20,7 @@ GRACE_SECONDS = 2.0
 
 
 def identity(pid: int) -> str | None:
-    """What tells process `pid` from a later one with the same number: when it started; none when there is no such process."""
+    """Start time of process `pid`, which differs for a later one of the same number; none when there is no such process."""
     if sys.platform == "linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""What is installed: versions of libraries, and what packages beside this one add to it."""
+"""Installed libraries: their versions, and the additions of packages beside this one."""
 
 from __future__ import annotations
 

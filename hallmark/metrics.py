@@ -144,12 +144,12 @@ def _watch(*families: tuple[str, Kind, str, tuple[str, ...]]) -> dict[str, Famil
 
 WATCH: dict[str, Family] = _watch(
     ("watch_lease_held", "gauge", "1 where this watch holds the domain's lease.", ()),
-    ("watch_looks_total", "counter", "Looks at the domain, by how they went.", ("result",)),
-    ("watch_last_look_timestamp_seconds", "gauge", "When a look at the domain last went well.", ()),
+    ("watch_looks_total", "counter", "Checks of the domain, by result.", ("result",)),
+    ("watch_last_look_timestamp_seconds", "gauge", "Time of the last check of the domain that succeeded.", ()),
     ("rollout_running", "gauge", "1 while a candidate is in shadow or gets a share.", ()),
     ("rollout_percent", "gauge", "The candidate's share of the traffic; 0 in shadow.", ()),
     ("rollout_started_timestamp_seconds", "gauge", "When the rollout under way began.", ()),
-    ("rollout_step_timestamp_seconds", "gauge", "When it came to its share of now.", ()),
+    ("rollout_step_timestamp_seconds", "gauge", "Time at which it came to its present share.", ()),
     ("rollout_deadline_timestamp_seconds", "gauge", "When it is rolled back, if it is not promoted by then.", ()),
     ("rollout_version", "gauge", "The model's version, by variant.", ("variant",)),
     ("rollout_revision", "gauge", "1 for the revision of each variant.", ("variant", "revision")),

@@ -35,7 +35,7 @@ GATEWAY = "hallmark"
 """The Gateway in it."""
 KUBEFLOW = "kubeflow"
 MONITOR_PORT = 9191
-"""Where a pod's drift monitor listens. Not 9090 or 9091: Knative's queue-proxy has these in every revision's pod."""
+"""Port of a pod's drift monitor. Not 9090 or 9091: Knative's queue-proxy has these in every revision's pod."""
 BUCKET = "hallmark-artifacts"
 """The bucket as the manifests name it; each cluster replaces it by its own."""
 HOST = "hallmark.example"
@@ -59,7 +59,7 @@ def taken(domain: str) -> bool:
 
 
 def labels(domain: str) -> dict[str, str]:
-    """What every object of a domain carries."""
+    """Labels on every object of a domain."""
     return {PART_OF: "hallmark", DOMAIN_LABEL: domain}
 
 
@@ -69,7 +69,7 @@ def image(job: str) -> str:
 
 
 def prefix(domain: str) -> str:
-    """Where a domain's objects begin in the bucket; its accounts reach nothing outside it."""
+    """Prefix of a domain's objects in the bucket; its accounts reach nothing outside it."""
     return f"{domain}/"
 
 
@@ -89,7 +89,7 @@ def storage(domain: str, *parts: str) -> str:
 
 
 def outside(domain: str, uri: str) -> str:
-    """Why a model at `uri` is not this domain's to serve; nothing where it is."""
+    """Reason why this domain may not serve a model at `uri`; empty where it may."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(key))):

@@ -20,7 +20,7 @@ _MOST_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class RemoteAnswer:
     """An HTTP status below 500 and the JSON that came with it."""
 
     status: int
@@ -56,7 +56,7 @@ class Remote:
         form: Mapping[str, str] | None = None,
         body: Any = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
-    ) -> Answer:
+    ) -> RemoteAnswer:
         """One call; `files` are name, content and type of what a form carries. `Unavailable` where nothing comes in time, or what comes is a 5xx or no JSON."""
         import httpx
 
@@ -74,12 +74,12 @@ class Remote:
         if response.status_code >= 500:
             raise self.unavailable(f"{response.status_code}: {_start(text)}")
         try:
-            return Answer(response.status_code, json.loads(text))
+            return RemoteAnswer(response.status_code, json.loads(text))
         except (ValueError, RecursionError) as error:
             raise self.unavailable(f"{response.status_code} without JSON: {_start(text)}") from error
 
     def unavailable(self, got: str, *, fix: str = "") -> Unavailable:
-        """What to raise where an answer is not one."""
+        """Error to raise where the answer is not usable."""
         return Unavailable(
             f"{self.what} does not answer",
             expected=f"JSON from {shown(str(self._client.base_url))} within {self._seconds:g} s",

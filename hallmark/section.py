@@ -1,4 +1,4 @@
-"""What declarations are made of: frozen sections without unknown keys, durations, quantities, and errors that name the key."""
+"""Base of declarations: frozen sections without unknown keys, durations, quantities, and errors that name the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things are: read once from the environment by `Settings.load`, frozen afterwards."""
+"""Settings of an installation: read once from the environment by `Settings.load`, frozen afterwards."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Settings(Frozen):
 
     @property
     def manifests(self) -> Path:
-        """What a cluster applies: platform, tenants, clusters."""
+        """Manifests that a cluster applies: platform, tenants, clusters."""
         return self.root / "manifests"
 
     @property
     def models(self) -> Path:
-        """Where registered model folders lie on this machine: the volume that `pvc://models/` names."""
+        """Folder of registered models on this machine: the volume that `pvc://models/` names."""
         return self.state / "models"
 
     @property
@@ -65,7 +65,7 @@ class Settings(Frozen):
 
     @property
     def cluster_state(self) -> Path:
-        """What the local cluster writes down while it runs: its process, its gateway, its API, Envoy's admin address."""
+        """State file of the local cluster while it runs: its process, its gateway, its API, Envoy's admin address."""
         return self.cluster / "state.json"
 
     @property

@@ -74,7 +74,7 @@ def toyaml(value: Any) -> str:
 
 
 def _value(loader: yaml.CSafeLoader, node: yaml.Node) -> Any:
-    """What a node says. As PyYAML builds it, in half the time, but for a key that stands twice: that is an error and not the last one."""
+    """Value of a node. As PyYAML builds it, in half the time, but a key that stands twice is an error, not the last one."""
     if isinstance(node, yaml.MappingNode):
         found = {_value(loader, key): _value(loader, value) for key, value in node.value}
         if len(found) < len(node.value):

@@ -1,4 +1,4 @@
-"""What a step is told of the cluster: resources, nodes, queue, user, time limit and MLflow; kfp.local takes notice of retries alone."""
+"""Placement of a step: resources, nodes, queue, user, time limit and MLflow; kfp.local takes notice of retries alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
 RETRIED = ("load", "register")
 """Steps that ask others (a store, MLflow) and may be asked again: both give the same for the same, however often."""
 QUEUED = timedelta(hours=12)
-"""How long a distributed training may stand in its queue; a step's own limit counts from when its pod runs."""
+"""Longest time a distributed training may queue; a step's own limit counts from when its pod runs."""
 _MLFLOW = ("compare", "quantize", "register")
 
 
@@ -54,6 +54,6 @@ def _choose_nodes(task: Any, *, on_gpu: bool) -> None:
 
 
 def _limit(domain: Domain, step: str) -> timedelta:
-    """How long a step's pod may run: no longer than a training; the one that waits for nodes of their own waits for a queue too."""
+    """Time limit of a step's pod: that of a training, plus the queue for a step that waits for nodes of their own."""
     waits = step == "train" and domain.training.nodes > 1
     return domain.training.timeout + (QUEUED if waits else timedelta(0))

@@ -77,7 +77,7 @@ def pipeline(
             training=parts.outputs["training"],
             validation=parts.outputs["validation"],
         )
-        candidate, papers, tried = fitted.outputs["trained"], {}, []
+        candidate, extra_inputs, tried = fitted.outputs["trained"], {}, []
         if declared.serving.precision == "int8":
             quantized = quantize(
                 domain=domain,
@@ -87,7 +87,7 @@ def pipeline(
                 test=parts.outputs["test"],
             )
             quantized.set_caching_options(False)  # the champion is not among its inputs
-            candidate, papers = quantized.outputs["candidate"], {"precision": quantized.outputs["precision"]}
+            candidate, extra_inputs = quantized.outputs["candidate"], {"precision": quantized.outputs["precision"]}
             tried.append(quantized)
         measured = evaluate(domain=domain, trained=candidate, test=parts.outputs["test"])
         evaluation = measured.outputs["evaluation"]
@@ -111,7 +111,7 @@ def pipeline(
                 decision=judged.outputs["decision"],
                 plots=measured.outputs["plots"],
                 correlation=correlation,
-                **papers,
+                **extra_inputs,
             )
             registered.set_caching_options(False)  # its effect is elsewhere
         for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered):

@@ -1,4 +1,4 @@
-"""Who orders without meaning to pay: campaigns that last hours or weeks, each drawn whole from the day it began."""
+"""Fraudsters: campaigns that last hours or weeks, each drawn whole from the day it began."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _size(kind: int, chance: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _common(place: Marketplace, campaigns: Rows, who: NDArray[np.int64], u: Any) -> Rows:
-    """What every fraudster's order has: something that sells again, from a seller like any other."""
+    """Common fields of every fraudster's order: an item that sells again, from a seller like any other."""
     start = campaigns["start"][who]
     like_others = u[0] < 0.40
     usual = market.demand(start) / market.demand(start).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What garments look like laid flat: outlines and details of each of 17 kinds, no two alike.
+"""Garments laid flat: outlines and details of each of 17 kinds, no two alike.
 
 Measures are in halves of a body's width: x to the right of the middle, y down from the shoulders.
 """
@@ -17,7 +17,7 @@ Kind = Literal["cloth", "shade", "accent"]
 
 
 @dataclass(frozen=True)
-class Part:
+class GarmentPart:
     """One stroke of a drawing, in order: `cloth` adds to the garment, `shade` darkens (< 1) or lightens it, `accent` recolours it.
 
     points: (n, 2) of a polygon, or of a line where `width` is above 0.
@@ -35,19 +35,19 @@ class Drawing:
 
     random: np.random.Generator
     fabrics: tuple[str, ...] = ("plain", "plain", "plain", "stripes", "dots", "floral", "print")
-    parts: list[Part] = field(default_factory=list)
+    parts: list[GarmentPart] = field(default_factory=list)
 
     def cloth(self, points: Points) -> None:
-        self.parts.append(Part("cloth", points))
+        self.parts.append(GarmentPart("cloth", points))
 
     def shade(self, points: Points, value: float) -> None:
-        self.parts.append(Part("shade", points, value))
+        self.parts.append(GarmentPart("shade", points, value))
 
     def line(self, *points: tuple[float, float], value: float = 0.62, width: float = 0.022) -> None:
-        self.parts.append(Part("shade", np.array(points), value, width))
+        self.parts.append(GarmentPart("shade", np.array(points), value, width))
 
     def accent(self, points: Points, *, width: float = 0.0) -> None:
-        self.parts.append(Part("accent", points, 1.0, width))
+        self.parts.append(GarmentPart("accent", points, 1.0, width))
 
     def both(self, points: Points, draw: Callable[[Points], None]) -> None:
         """Draw on the right, and mirrored on the left."""
@@ -132,10 +132,10 @@ def sleeves(g: Drawing, cut: Cut, *, length: float, width: float, end: float, an
         outline = np.concatenate((bent(tuple(top), tuple(elbow), tuple(outer)), inner[None], pit[None])) * (side, 1)
         g.cloth(outline)
         seam = np.stack((top, (top + pit) / 2 - (0.07, 0), pit)) * (side, 1)
-        g.parts.append(Part("shade", bent(*map(tuple, seam)), 0.66, 0.022))
+        g.parts.append(GarmentPart("shade", bent(*map(tuple, seam)), 0.66, 0.022))
         if cuff:
             edge = np.stack((outer - along * 0.13, inner - along * 0.13)) * (side, 1)
-            g.parts.append(Part("shade", edge, 0.66, 0.025))
+            g.parts.append(GarmentPart("shade", edge, 0.66, 0.025))
 
 
 def _collar(g: Drawing, cut: Cut, *, size: float, contrast: bool = False) -> None:
@@ -148,7 +148,7 @@ def _collar(g: Drawing, cut: Cut, *, size: float, contrast: bool = False) -> Non
     for draw in (g.cloth, g.accent) if contrast else (g.cloth,):
         g.both(leaf, draw)
     g.both(leaf, lambda points: g.shade(points, 1.14))
-    g.both(np.concatenate((leaf, leaf[:1])), lambda points: g.parts.append(Part("shade", points, 0.55, 0.02)))
+    g.both(np.concatenate((leaf, leaf[:1])), lambda points: g.parts.append(GarmentPart("shade", points, 0.55, 0.02)))
 
 
 def _placket(g: Drawing, top: float, bottom: float, *, buttons: int, width: float = 0.08) -> None:
@@ -272,7 +272,7 @@ def top(g: Drawing) -> None:
     g.fabrics = ("plain", "plain", "floral", "floral", "dots", "knit")
     g.cloth(mirrored(np.concatenate((edge, side, bent((hem, length), (0.0, length + 0.06))))))
     line = bent((strap, 0.5), (strap + 0.02, 0.2), (strap - 0.06, -0.08))
-    g.both(line, lambda points: g.parts.append(Part("cloth", points, 1.0, 0.065)))
+    g.both(line, lambda points: g.parts.append(GarmentPart("cloth", points, 1.0, 0.065)))
     if g.chance(0.5):
         for x in (-0.4, 0.4):
             g.line((x, 0.6), (x * 0.9, length), value=0.75, width=0.018)
@@ -292,7 +292,7 @@ def undershirt(g: Drawing) -> None:
     g.cloth(back)
     g.cloth(mirrored(np.concatenate((inner, arm, side, bent((hem, length), (0.0, length + 0.08))))))
     g.shade(back, 0.62)
-    g.both(arm[2:], lambda points: g.parts.append(Part("shade", points * (0.95, 1), 0.72, 0.02)))
+    g.both(arm[2:], lambda points: g.parts.append(GarmentPart("shade", points * (0.95, 1), 0.72, 0.02)))
 
 
 def body(g: Drawing) -> None:
@@ -311,12 +311,13 @@ def body(g: Drawing) -> None:
     leg = bent((0.72, length * 0.68), (0.42, length * 0.8), (0.27, length))
     g.cloth(mirrored(np.concatenate((neck, [(0.72, 0.14)], hip, leg, [(0.0, length + 0.03)]))))
     g.shade(mirrored(np.concatenate((bent((0.0, 0.05), (cut.neck, 0.0)), neck[::-1]))), 0.65)
-    g.both(leg * (0.94, 0.985), lambda points: g.parts.append(Part("shade", points, 0.68, 0.025)))
+    g.both(leg * (0.94, 0.985), lambda points: g.parts.append(GarmentPart("shade", points, 0.68, 0.025)))
     g.line((-0.27, length - 0.12), (0.27, length - 0.12), value=0.7)
     g.dots([(-0.16, length - 0.05), (0.0, length - 0.04), (0.16, length - 0.05)], size=0.03, value=0.45)
     if g.chance(0.6):
         g.both(
-            np.array([(cut.neck, 0.02), (0.62, 0.3)]), lambda points: g.parts.append(Part("shade", points, 0.66, 0.02))
+            np.array([(cut.neck, 0.02), (0.62, 0.3)]),
+            lambda points: g.parts.append(GarmentPart("shade", points, 0.66, 0.02)),
         )
 
 
@@ -370,12 +371,15 @@ def hoodie(g: Drawing) -> None:
     g.cloth(hood)
     g.shade(hood, 0.9)
     g.shade(inside, 0.5)
-    g.parts.append(Part("shade", np.concatenate((hood, hood[:1])), 0.6, 0.022))
+    g.parts.append(GarmentPart("shade", np.concatenate((hood, hood[:1])), 0.6, 0.022))
     _ribs(g, cut)
     zipped = g.chance(0.45)
     if zipped:
         g.line((0.0, 0.36), (0.0, cut.length), value=g.between(0.35, 1.5), width=0.04)
-        g.both(np.array([(0.12, 1.9), (0.52, 1.5)]), lambda points: g.parts.append(Part("shade", points, 0.55, 0.03)))
+        g.both(
+            np.array([(0.12, 1.9), (0.52, 1.5)]),
+            lambda points: g.parts.append(GarmentPart("shade", points, 0.55, 0.03)),
+        )
     else:
         g.line(
             (-0.34, 1.45),
@@ -424,7 +428,7 @@ def outwear(g: Drawing) -> None:
     pocket = cut.length * 0.68
     g.both(
         np.array([(0.3, pocket), (0.72, pocket - g.between(0.0, 0.25))]),
-        lambda p: g.parts.append(Part("shade", p, 0.5, 0.04)),
+        lambda p: g.parts.append(GarmentPart("shade", p, 0.5, 0.04)),
     )
 
 
@@ -458,10 +462,10 @@ def blazer(g: Drawing) -> None:
     )
     g.both(lapel, g.cloth)
     g.both(lapel, lambda points: g.shade(points, 1.12))
-    g.both(np.concatenate((lapel, lapel[:1])), lambda points: g.parts.append(Part("shade", points, 0.5, 0.022)))
+    g.both(np.concatenate((lapel, lapel[:1])), lambda points: g.parts.append(GarmentPart("shade", points, 0.5, 0.022)))
     g.line((0.02, low), (0.04, cut.length), value=0.5, width=0.028)
     g.dots([(-0.02, low + 0.08), (-0.02, low + 0.45)][: 1 + g.chance(0.6)], size=0.045, value=0.35)
-    g.both(np.array([(0.3, 1.75), (0.68, 1.7)]), lambda points: g.parts.append(Part("shade", points, 0.5, 0.05)))
+    g.both(np.array([(0.3, 1.75), (0.68, 1.7)]), lambda points: g.parts.append(GarmentPart("shade", points, 0.5, 0.05)))
     if g.chance(0.5):
         g.line((0.35, 0.95), (0.6, 0.9), value=0.55, width=0.045)
 
@@ -487,7 +491,7 @@ def _legs(g: Drawing, *, length: float, hip: float, knee: float, ankle: float, s
         )
         inner = bent((middle - ankle, length), (middle - knee * 0.92, (crotch + length) / 2), (0.0, crotch))
         g.cloth(np.concatenate((outer, inner, [(0.0, 0.03)])) * (side, 1))
-        g.parts.append(Part("shade", inner * (side, 1), 0.62, 0.03))
+        g.parts.append(GarmentPart("shade", inner * (side, 1), 0.62, 0.03))
     band = np.array(
         [(-waist, 0.0), (0.0, 0.05), (waist, 0.0), (waist + 0.02, 0.17), (0.0, 0.22), (-waist - 0.02, 0.17)]
     )
@@ -497,7 +501,7 @@ def _legs(g: Drawing, *, length: float, hip: float, knee: float, ankle: float, s
     if g.chance(0.75):
         g.both(
             bent((waist * 0.5, 0.2), (waist * 0.66, 0.42), (hip * 0.97, 0.52)),
-            lambda p: g.parts.append(Part("shade", p, 0.6, 0.022)),
+            lambda p: g.parts.append(GarmentPart("shade", p, 0.6, 0.022)),
         )
         g.dots([(0.0, 0.11)], size=0.045, value=1.5)
     else:
@@ -552,7 +556,7 @@ def _shoes_from_above(g: Drawing) -> None:
         place = np.array((apart, g.between(-0.08, 0.08)))
         g.cloth(outline * (side, 1) + place * (side, 1))
         g.parts.append(
-            Part("accent", np.concatenate((outline, outline[:1])) * (side, 1) + place * (side, 1), 1.0, 0.07)
+            GarmentPart("accent", np.concatenate((outline, outline[:1])) * (side, 1) + place * (side, 1), 1.0, 0.07)
         )
         hole = ellipse(0.0, 1.92 - open_ * 0.62, wide * 0.6, open_ * 0.72) * (side, 1) + place * (side, 1)
         g.shade(hole, 0.34)
@@ -562,7 +566,7 @@ def _shoes_from_above(g: Drawing) -> None:
                 g.accent(lace, width=0.05)
         else:
             strap = bent((-wide * 0.8, 0.6), (0.0, 0.52), (wide * 0.9, 0.6)) * (side, 1) + place * (side, 1)
-            g.parts.append(Part("shade", strap, 0.6, 0.04))
+            g.parts.append(GarmentPart("shade", strap, 0.6, 0.04))
 
 
 def _shoes_from_the_side(g: Drawing) -> None:
@@ -631,7 +635,9 @@ def _cap(g: Drawing) -> None:
     g.shade(visor * (side, 1), 0.8)
     for x in (-0.5, 0.05, 0.55):
         g.parts.append(
-            Part("shade", bent((0.05, -high), (x * 1.15, -high * 0.55), (x * 1.25, 0.1)) * (side, 1), 0.68, 0.022)
+            GarmentPart(
+                "shade", bent((0.05, -high), (x * 1.15, -high * 0.55), (x * 1.25, 0.1)) * (side, 1), 0.68, 0.022
+            )
         )
     g.shade(ellipse(0.03 * side, -high, 0.07, 0.05), 0.55)
 
@@ -666,7 +672,7 @@ def _beanie(g: Drawing) -> None:
 
 
 def _hang(g: Drawing) -> float:
-    """How far long sleeves lie from the body: along it, or spread."""
+    """Distance of long sleeves from the body: along it, or spread."""
     return g.between(0.18, 0.42) if g.chance(0.7) else g.between(0.42, 0.8)
 
 
@@ -689,4 +695,4 @@ KINDS: dict[str, Callable[[Drawing], None]] = {
     "Top": top,
     "Undershirt": undershirt,
 }
-"""How each kind is drawn: the labels that the marketplace's listings know."""
+"""Drawing function of each kind, by the label that the marketplace's listings know."""

@@ -1,4 +1,4 @@
-"""What was counted before an order: over a trailing window, each row looking back on those before it."""
+"""Counts before an order: over a trailing window, each row looking back on those before it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Marketplace(BaseModel):
         return np.concatenate(days), iter(np.concatenate(even, axis=1)), iter(np.concatenate(normal, axis=1))
 
     def _buyers(self, days: NDArray[np.int64], u: Any) -> Rows:
-        """Who orders and when: members of all ages, the new ones more often, some far more than others."""
+        """Buyers and times of orders: members of all ages, the new ones more often, some far more than others."""
         age = ages(next(u), next(u))
         buyer = members(days - age, next(u), count=MEMBERS)
         hour = pick(next(u), _HOURS)
@@ -125,7 +125,7 @@ class Marketplace(BaseModel):
         return second
 
     def _items(self, days: NDArray[np.int64], u: Any, normal: Any, *, season: bool) -> Rows:
-        """What is ordered, from whom, at what price."""
+        """Ordered items, with seller and price."""
         category = pick(next(u), demand(days, season=season))
         tier = pick(next(u), _TIER[category])
         seller_age = np.minimum(OLDEST, (-620 * np.log1p(-next(u))).astype(np.int64))
@@ -147,7 +147,7 @@ class Marketplace(BaseModel):
         }
 
     def _ways(self, rows: Rows, u: Any, *, season: bool) -> Rows:
-        """How it is paid, from which device, and where it goes. Much of it would look odd to somebody in a hurry."""
+        """Payment, device and destination of each order. Much of it would look odd to somebody in a hurry."""
         buyer, n = rows["buyer"], len(rows["buyer"])
         habit = pick(uniform(buyer, "pays", seed=self.seed), _PAYS)
         payment = np.where(next(u) < 0.75, habit, pick(next(u), _PAYS))

@@ -1,4 +1,4 @@
-"""Where and how a sender takes photos: the ground things lie on, the light, the camera. One sender's photos look alike."""
+"""Places and habits of a sender of photos: ground, light, camera. One sender's photos look alike."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WOODS = np.array([(190, 150, 105), (160, 115, 75), (120, 80, 50), (205, 180, 15
 
 @dataclass(frozen=True)
 class Scene:
-    """What one sender's photos have in common.
+    """Common traits of one sender's photos.
 
     white: gain of red, green and blue; light: direction and strength of its fall-off; size: of the long side in pixels.
     """
@@ -58,7 +58,7 @@ class Scene:
 
 
 def scene(random: np.random.Generator) -> Scene:
-    """Where another sender takes photos."""
+    """Draw the place of another sender."""
     ground = str(random.choice(GROUNDS, p=_SHARES))
     palette = _WOODS if ground == "wood" else _GROUND_COLOURS
     warm = random.normal(0, 0.05)

@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from hallmark.cli.progress import Steps
+from hallmark.cli.progress import TaskLines
 from hallmark.errors import HallmarkError, TimedOut
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Story:
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of the marketplace.")] = 7,
     requests: Annotated[
-        int, typer.Option(min=500, help="Requests counted at the 50% step; the others take their part of it.")
+        int, typer.Option(min=500, help="Requests counted at the 50% stage; the others take their part of it.")
     ] = 4000,
     rate: Annotated[float, typer.Option(min=10, help="Requests a second of the client.")] = 500.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the local cluster running.")] = False,
@@ -57,83 +57,83 @@ def demo(
     started = time.monotonic()
     settings = _settings()
     shutil.rmtree(settings.state, ignore_errors=True)
-    with Steps() as steps:
-        steps.say(Text("Hallmark, the main job for fraud: from orders to a promoted canary", style="bold"))
-        story = _run(settings, steps, seed=seed, requests=requests, rate=rate, keep=keep)
-        _ending(steps, story, settings, time.monotonic() - started, keep=keep)
+    with TaskLines() as lines:
+        lines.say(Text("Hallmark, the main job for fraud: from orders to a promoted canary", style="bold"))
+        story = _run(settings, lines, seed=seed, requests=requests, rate=rate, keep=keep)
+        _ending(lines, story, settings, time.monotonic() - started, keep=keep)
 
 
-def _run(settings: Settings, steps: Steps, *, seed: int, requests: int, rate: float, keep: bool) -> Story:
+def _run(settings: Settings, lines: TaskLines, *, seed: int, requests: int, rate: float, keep: bool) -> Story:
     from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
 
     domain = declared.load(DOMAIN, settings)
     registry = Registry(settings)
     story = Story()
-    orders = _orders(domain, settings, steps, seed=seed)
-    _train(domain, settings, steps, as_of=FIRST, seed=seed)
-    with _cluster(settings, steps, keep=keep) as (port, writer):
-        _release(writer, domain, registry, 1, 100, settings, steps)
-        _train(domain, settings, steps, as_of=SECOND, seed=seed)
+    orders = _orders(domain, settings, lines, seed=seed)
+    _train(domain, settings, lines, as_of=FIRST, seed=seed)
+    with _cluster(settings, lines, keep=keep) as (port, writer):
+        _release(writer, domain, registry, 1, 100, settings, lines)
+        _train(domain, settings, lines, as_of=SECOND, seed=seed)
         from tools.traffic import Traffic
 
         url = f"http://127.0.0.1:{port}/serving/{DOMAIN}/{DOMAIN}/v2/models/{DOMAIN}/infer"
         with Traffic(url, orders["clean"], rate=rate) as traffic:
-            _roll_out(writer, domain, registry, traffic, story, settings, steps, requests=requests)
-            found = _drift(writer, traffic, orders["shifted"], story, steps)
+            _roll_out(writer, domain, registry, traffic, story, settings, lines, requests=requests)
+            found = _drift(writer, traffic, orders["shifted"], story, lines)
             answers = traffic.since(0)
-        _report(writer, found, settings, steps)
+        _report(writer, found, settings, lines)
         _plot(answers, story, settings.state / "rollout.png")
     return story
 
 
-def _orders(domain: Domain, settings: Settings, steps: Steps, *, seed: int) -> dict[str, list[bytes]]:
+def _orders(domain: Domain, settings: Settings, lines: TaskLines, *, seed: int) -> dict[str, list[bytes]]:
     """Requests of the days after the second training: as they come, and with the shift in them."""
     from hallmark.declaration import domain as declared
     from tools.traffic import synthetic
 
-    with steps.step("draw a month of orders") as step:
+    with lines.task("draw a month of orders") as line:
         data = declared.module(domain.name, "data", settings)
         month = data.draw(start=FIRST - timedelta(days=30), end=FIRST, seed=seed)
-        step.result = f"{len(month):,} orders, {month[domain.data.label].mean():.1%} {domain.data.label}"
+        line.result = f"{len(month):,} orders, {month[domain.data.label].mean():.1%} {domain.data.label}"
         bodies = {}
         for name, shift in (("clean", None), ("shifted", SHIFT)):
             bodies[name] = synthetic(domain.name, count=_ORDERS, seed=seed, shift=shift, settings=settings)
     return bodies
 
 
-def _train(domain: Domain, settings: Settings, steps: Steps, *, as_of: datetime, seed: int) -> None:
+def _train(domain: Domain, settings: Settings, lines: TaskLines, *, as_of: datetime, seed: int) -> None:
     from hallmark.cli.model import shown
     from hallmark.training.run import train
 
-    with steps.step(f"train on data until {as_of:%d %B}") as step:
+    with lines.task(f"train on data until {as_of:%d %B}") as line:
         outcome = train(
-            domain.name, settings=settings, as_of=as_of.isoformat(), window=MONTH, seed=seed, report=shown(step)
+            domain.name, settings=settings, as_of=as_of.isoformat(), window=MONTH, seed=seed, report=shown(line)
         )
         if outcome.refusal is not None:
             raise outcome.refusal
         metric = outcome.evaluation.metrics[domain.gate.metric]
-        step.result = f"version {outcome.version}, {domain.gate.metric} {metric:.3f}, {str(outcome.digest)[:19]}"
+        line.result = f"version {outcome.version}, {domain.gate.metric} {metric:.3f}, {str(outcome.digest)[:19]}"
 
 
 @contextmanager
-def _cluster(settings: Settings, steps: Steps, *, keep: bool) -> Iterator[tuple[int, InferenceServiceWriter]]:
+def _cluster(settings: Settings, lines: TaskLines, *, keep: bool) -> Iterator[tuple[int, InferenceServiceWriter]]:
     from hallmark.cli.serve import apply_all
     from hallmark.rollout.writer import InferenceServiceWriter
     from local_cluster import cluster
 
-    with steps.step("start the local cluster") as step:
+    with lines.task("start the local cluster") as line:
         state = cluster.up(settings, port=0)
         writer = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
         apply_all(writer, settings)
-        step.result = f"Kubernetes API {writer.host}, gateway http://127.0.0.1:{state.port}"
+        line.result = f"Kubernetes API {writer.host}, gateway http://127.0.0.1:{state.port}"
     try:
         yield state.port, writer
     finally:
         if not keep:
-            with steps.step("stop it") as step:
+            with lines.task("stop it") as line:
                 cluster.down(settings)
-                step.result = "no process left"
+                line.result = "no process left"
 
 
 def _release(
@@ -143,7 +143,7 @@ def _release(
     version: int,
     percent: int,
     settings: Settings,
-    steps: Steps,
+    lines: TaskLines,
 ) -> None:
     from hallmark.artifacts.release import Target
     from hallmark.rollout import operations as rollout
@@ -151,11 +151,11 @@ def _release(
     found = registry.resolve(domain.name, version)
     target = Target.of(found)
     title = f"serve version {version}" if percent == 100 else f"version {version} at {percent}%"
-    with steps.step(title) as step:
-        live = rollout.release(writer, domain, target, percent=percent, settings=settings, note=step.note)
+    with lines.task(title) as line:
+        live = rollout.release(writer, domain, target, percent=percent, settings=settings, note=line.note)
         if live["spec"]["predictor"].get("canaryTrafficPercent") is None:
             registry.alias(domain.name, "champion", version)
-        step.result = f"revision {live['status']['components']['predictor']['latestReadyRevision']} is ready"
+        line.result = f"revision {live['status']['components']['predictor']['latestReadyRevision']} is ready"
 
 
 def _roll_out(
@@ -165,57 +165,59 @@ def _roll_out(
     traffic: Traffic,
     story: Story,
     settings: Settings,
-    steps: Steps,
+    lines: TaskLines,
     *,
     requests: int,
 ) -> None:
     from hallmark.rollout import operations as rollout
 
     for percent, number in ((10, requests // 2), (50, requests)):
-        _release(writer, domain, registry, 2, percent, settings, steps)
-        _count(traffic, story, steps, percent=percent, variant="canary", number=number)
-    with steps.step("promote version 2") as step:
-        target = rollout.promote(writer, domain, settings=settings, note=step.note)
+        _release(writer, domain, registry, 2, percent, settings, lines)
+        _count(traffic, story, lines, percent=percent, variant="canary", number=number)
+    with lines.task("promote version 2") as line:
+        target = rollout.promote(writer, domain, settings=settings, note=line.note)
         registry.alias(domain.name, "champion", target.version)
-        step.result = "stable, champion in the registry, release.yaml written"
-    _count(traffic, story, steps, percent=100, variant="stable", number=requests // 4)
+        line.result = "stable, champion in the registry, release.yaml written"
+    _count(traffic, story, lines, percent=100, variant="stable", number=requests // 4)
 
 
-def _count(traffic: Traffic, story: Story, steps: Steps, *, percent: int, variant: str, number: int) -> None:
-    with steps.step(f"measure {percent}%") as step:
+def _count(traffic: Traffic, story: Story, lines: TaskLines, *, percent: int, variant: str, number: int) -> None:
+    with lines.task(f"measure {percent}%") as line:
         story.marks.append((traffic.mark(), f"{percent}%"))
         tally = traffic.next(number, seconds=120)
         story.asked.append((variant, percent))
         story.tallies.append(tally)
-        step.result = f"{tally.shares.get(variant, 0.0):.1f}% of {tally.requests:,} requests, {tally.failed} failed, p99 {tally.p99_ms:.0f} ms"
+        line.result = f"{tally.shares.get(variant, 0.0):.1f}% of {tally.requests:,} requests, {tally.failed} failed, p99 {tally.p99_ms:.0f} ms"
 
 
-def _drift(writer: InferenceServiceWriter, traffic: Traffic, shifted: list[bytes], story: Story, steps: Steps) -> Any:
-    with steps.step("drift on clean orders") as step:
-        story.verdicts["before"] = step.result = _verdict(writer, {"OK", "DRIFT"}, seconds=30).state
+def _drift(
+    writer: InferenceServiceWriter, traffic: Traffic, shifted: list[bytes], story: Story, lines: TaskLines
+) -> Any:
+    with lines.task("drift on clean orders") as line:
+        story.verdicts["before"] = line.result = _verdict(writer, {"OK", "DRIFT"}, seconds=30).state
     traffic.use(shifted)
     story.marks.append((traffic.mark(), SHIFT))
     began = time.monotonic()
-    with steps.step(f"inject {SHIFT}") as step:
+    with lines.task(f"inject {SHIFT}") as line:
         _verdict(writer, {"DRIFT"}, seconds=60)
         seconds = time.monotonic() - began
-        step.note("letting the window fill with it")
+        line.note("letting the window fill with it")
         traffic.next(_SHIFTED, seconds=60)
         found = _verdict(writer, {"DRIFT"}, seconds=30)
         columns = sorted(found.verdict["columns"], key=lambda column: -(column.get("psi") or 0))
         story.verdicts["after"] = found.state
         story.column = ", ".join([column["name"] for column in columns if column.get("drifted")][:3])
-        step.result = f"{found.state} after {seconds:.0f} s: {story.column}"
+        line.result = f"{found.state} after {seconds:.0f} s: {story.column}"
     return found
 
 
-def _report(writer: InferenceServiceWriter, found: Any, settings: Settings, steps: Steps) -> None:
+def _report(writer: InferenceServiceWriter, found: Any, settings: Settings, lines: TaskLines) -> None:
     from hallmark.cli import verdict
 
-    with steps.step("report of the window") as step:
+    with lines.task("report of the window") as line:
         path = settings.state / "drift.html"
         verdict.report(writer, [found], variant=found.variant, name=DOMAIN, path=path, settings=settings)
-        step.result = str(_short(path))
+        line.result = str(_short(path))
 
 
 def _verdict(writer: InferenceServiceWriter, states: set[str], *, seconds: float) -> Any:
@@ -261,10 +263,10 @@ def _plot(answers: list[Answer], story: Story, path: Path) -> None:
     plt.close(figure)
 
 
-def _ending(steps: Steps, story: Story, settings: Settings, seconds: float, *, keep: bool) -> None:
+def _ending(lines: TaskLines, story: Story, settings: Settings, seconds: float, *, keep: bool) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("step", "asked", "measured", "requests", "failed", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for heading in ("stage", "asked", "measured", "requests", "failed", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
     for (variant, percent), tally in zip(story.asked, story.tallies, strict=True):
         name = "version 2, promoted" if percent == 100 else "version 2, canary"
         table.add_row(
@@ -278,20 +280,20 @@ def _ending(steps: Steps, story: Story, settings: Settings, seconds: float, *, k
         )
     requests, failed = sum(tally.requests for tally in story.tallies), sum(tally.failed for tally in story.tallies)
     home = f"HALLMARK_STATE={_short(settings.state)} HALLMARK_RELEASES={_short(settings.releases)}"
-    steps.say()
-    steps.console.print(table)
-    steps.say()
-    steps.say(
+    lines.say()
+    lines.console.print(table)
+    lines.say()
+    lines.say(
         f"{failed} of {requests:,} requests failed while version 2 took over from version 1; drift {story.verdicts['before']} -> {story.verdicts['after']} ({story.column})."
     )
-    steps.say(
+    lines.say(
         f"All of it took {seconds:.0f} s. {'The local cluster is still up.' if keep else 'Nothing is left running.'}"
     )
-    steps.say()
-    steps.say(f"open  {_short(settings.state / 'rollout.png')}   who answered, second by second")
-    steps.say(f"open  {_short(settings.state / 'drift.html')}    Evidently's report on the shifted orders")
-    steps.say(f"try   export {home}")
-    steps.say("      .venv/bin/hallmark model-card fraud 2; .venv/bin/hallmark up; .venv/bin/hallmark rollback fraud")
+    lines.say()
+    lines.say(f"open  {_short(settings.state / 'rollout.png')}   who answered, second by second")
+    lines.say(f"open  {_short(settings.state / 'drift.html')}    Evidently's report on the shifted orders")
+    lines.say(f"try   export {home}")
+    lines.say("      .venv/bin/hallmark model-card fraud 2; .venv/bin/hallmark up; .venv/bin/hallmark rollback fraud")
     worst = max(
         abs(tally.shares.get(variant, 0.0) - percent)
         for (variant, percent), tally in zip(story.asked, story.tallies, strict=True)

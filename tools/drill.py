@@ -18,11 +18,11 @@ import typer
 from rich.text import Text
 
 from hallmark.cli.console import DomainName, Format, Output, show
-from hallmark.cli.progress import Step, Steps
+from hallmark.cli.progress import TaskLine, TaskLines
 from hallmark.errors import HallmarkError, NotFound, TimedOut
 
 if TYPE_CHECKING:
-    from hallmark.rollout.evidence import Seen
+    from hallmark.rollout.evidence import VariantDrift
     from hallmark.rollout.writer import InferenceServiceWriter
     from tools.links import Found, Link
     from tools.rehearsal import World
@@ -73,14 +73,14 @@ def drill(
     base = Settings.load()
     world = World.make(name, base.root / ".hallmark" / "drill", base=base)
     began = time.monotonic()
-    with Steps() as steps:
-        steps.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
+    with TaskLines() as lines:
+        lines.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
         link: Link | None = broken.value if broken else None
-        with prepared(world, steps, seed=seed, broken=link, keep=keep) as (writer, traffic, shifted):
-            found = run(world, writer, traffic, shifted, steps, broken=link)
+        with prepared(world, lines, seed=seed, broken=link, keep=keep) as (writer, traffic, shifted):
+            found = run(world, writer, traffic, shifted, lines, broken=link)
             failed = sum(answer.status != 200 for answer in traffic.since(0))
             total = len(traffic.since(0))
-        _ending(steps, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
+        _ending(lines, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
     if output is not Format.table:
         show([each.model_dump() for each in found], output)
     bad = next((each for each in found if each.state == "broken"), None)
@@ -96,26 +96,26 @@ def drill(
 
 @contextmanager
 def prepared(
-    world: World, steps: Steps, *, seed: int, broken: Link | None = None, keep: bool = False
+    world: World, lines: TaskLines, *, seed: int, broken: Link | None = None, keep: bool = False
 ) -> Iterator[tuple[InferenceServiceWriter, Traffic, list[bytes]]]:
     """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
     from hallmark.cli.model import shown
     from tools.traffic import Traffic, synthetic
 
     name, drill = world.domain.name, world.drill
-    with steps.step("draw requests") as step:
+    with lines.task("draw requests") as line:
         clean, shifted = (
             synthetic(name, count=_BODIES, seed=seed, shift=shift, settings=world.settings)
             for shift in (None, drill.shift)
         )
-        step.result = f"{len(clean)} as they come, {len(shifted)} with {drill.shift}"
-    with steps.step("train version 1") as step:
-        step.result = f"version {world.train(shown(step))}"
+        line.result = f"{len(clean)} as they come, {len(shifted)} with {drill.shift}"
+    with lines.task("train version 1") as line:
+        line.result = f"version {world.train(shown(line))}"
     try:
-        with steps.step("start the local cluster") as step:
+        with lines.task("start the local cluster") as line:
             writer = world.up()
-            step.result = writer.host
-        with steps.step("serve version 1"):
+            line.result = writer.host
+        with lines.task("serve version 1"):
             first(world, writer, broken=broken)
         live = writer.live(name) or {}
         url = f"{live['status']['url']}/v2/models/{name}/infer"
@@ -123,9 +123,9 @@ def prepared(
             yield writer, traffic, shifted
     finally:
         if not keep:
-            with steps.step("stop it") as step:
+            with lines.task("stop it") as line:
                 world.down()
-                step.result = "no process left"
+                line.result = "no process left"
 
 
 def first(world: World, writer: InferenceServiceWriter, *, broken: Link | None = None) -> None:
@@ -147,7 +147,7 @@ def run(
     writer: InferenceServiceWriter,
     traffic: Traffic,
     shifted: list[bytes],
-    steps: Steps,
+    lines: TaskLines,
     *,
     broken: Link | None = None,
 ) -> list[Found]:
@@ -161,23 +161,23 @@ def run(
     breaker.before_the_watch()
     world.watch()
     chain = Chain(name, correlation=correlation, writer=writer, registry=Registry(world.settings))
-    with steps.step("drift before it") as step:
+    with lines.task("drift before it") as line:
         state = _quiet_verdict(world, writer, must=broken != "verdict")
-        step.result = f"stable {state} on clean requests"
+        line.result = f"stable {state} on clean requests"
     breaker.before_the_shift()
     traceparent = f"00-{correlation}-{secrets.token_hex(8)}-01"
     traffic.use(shifted, headers={"traceparent": traceparent})
-    steps.say(f"  injected {world.drill.shift} with correlation id {correlation}")
-    running: list[Step] = []
+    lines.say(f"  injected {world.drill.shift} with correlation id {correlation}")
+    running: list[TaskLine] = []
 
     def reached(link: Link) -> None:
         breaker.at(link)
-        running.append(steps.start(f"{link}: {MEANING[link]}"))
+        running.append(lines.start(f"{link}: {MEANING[link]}"))
 
     def told(found: Found) -> None:
         if running:
             running.pop().end()
-        steps.done(found.link, found.text, found.seconds, mark={"whole": "✓", "broken": "✗"}.get(found.state, "·"))
+        lines.done(found.link, found.text, found.seconds, mark={"whole": "✓", "broken": "✗"}.get(found.state, "·"))
 
     try:
         return chain.follow(_IMPATIENT if broken else _SECONDS, told=told, reached=reached)
@@ -270,7 +270,7 @@ def _quiet_verdict(world: World, writer: InferenceServiceWriter, *, must: bool) 
     from hallmark.rollout.monitors import Monitors
 
     monitors = Monitors(writer, world.domain.name)
-    last: Seen | None = None
+    last: VariantDrift | None = None
 
     def settled() -> bool:
         nonlocal last
@@ -288,10 +288,10 @@ def _quiet_verdict(world: World, writer: InferenceServiceWriter, *, must: bool) 
     return last.state if last else ""
 
 
-def _ending(steps: Steps, found: list[Found], world: World, *, failed: int, total: int, seconds: float) -> None:
+def _ending(lines: TaskLines, found: list[Found], world: World, *, failed: int, total: int, seconds: float) -> None:
     whole = sum(each.state == "whole" for each in found)
-    steps.say()
-    steps.say(f"{whole} of {len(found)} links whole; {failed} of {total:,} requests failed; {seconds:.0f} s in all.")
+    lines.say()
+    lines.say(f"{whole} of {len(found)} links whole; {failed} of {total:,} requests failed; {seconds:.0f} s in all.")
     where = world.settings.state
     shown = where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where
-    steps.say(f"read  {shown / 'watch.log'}   what the watch said")
+    lines.say(f"read  {shown / 'watch.log'}   what the watch said")

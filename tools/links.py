@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from hallmark import object_labels
 from hallmark.errors import HallmarkError
 from hallmark.rollout.monitors import Monitors
-from hallmark.rollout.record import Record
-from hallmark.rollout.timeline import Entry, Kind
+from hallmark.rollout.record import RolloutRecord
+from hallmark.rollout.timeline import Kind, TimelineEntry
 from hallmark.section import Frozen
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Chain:
         self.correlation = correlation
         self._writer = writer
         self._registry = registry
-        self._record = Record(writer, name)
+        self._record = RolloutRecord(writer, name)
         self._monitors = Monitors(writer, name)
         self._traced = 0
         self._proofs: dict[Link, Callable[[], str]] = {
@@ -142,10 +142,10 @@ class Chain:
         if entry := self._entry("rollback"):
             raise _Broken(f"rolled back: {entry.text}")
 
-    def _entry(self, kind: Kind) -> Entry | None:
+    def _entry(self, kind: Kind) -> TimelineEntry | None:
         return next(iter(self._entries(kind)), None)
 
-    def _entries(self, *kinds: Kind) -> list[Entry]:
+    def _entries(self, *kinds: Kind) -> list[TimelineEntry]:
         return [
             entry
             for entry in self._record.read().timeline.entries

@@ -28,12 +28,12 @@ from local_cluster.processes import recorded, tail
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
-    from hallmark.training.chain import Report
+    from hallmark.training.cached_run import Report
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 AGAIN = "2026-10-01"
 SHORT: tuple[str, ...] = (
-    "rollout.steps=[50, 100]",
+    "rollout.stages=[50, 100]",
     "rollout.dwell=2s",
     "rollout.minimum_samples=100",
     "rollout.deadline=90s",

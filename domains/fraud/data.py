@@ -1,4 +1,4 @@
-"""Where orders come from (the synthetic marketplace, or the team's own Parquet or CSV), and their contract."""
+"""Source of orders (the synthetic marketplace, or the team's own Parquet or CSV), and their contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATEST = timedelta(days=30)
 
 
 def contract() -> pa.DataFrameSchema:
-    """What every data set of orders keeps: the request's fields, who and when, and a label that agrees with its time."""
+    """Contract of every data set of orders: the request's fields, account and time, and a label that agrees with its time."""
     import pandera.pandas as pa
 
     from hallmark.data import contract as contracts

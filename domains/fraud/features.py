@@ -57,7 +57,7 @@ NAMES: tuple[str, ...] = (
     "express",
     *(f"{name}_{value}" for name, values in _ONE_HOT for value in values),
 )
-"""What each column of `encode`'s answer is."""
+"""Name of each column that `encode` returns."""
 
 
 def encode(columns: Columns) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Where photos come from (the synthetic marketplace, or the team's own `images.csv` and `images/`), and their contract."""
+"""Source of photos (the synthetic marketplace, or the team's own `images.csv` and `images/`), and their contract."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DAY = 86_400
 
 
 def contract() -> pa.DataFrameSchema:
-    """What every data set of photos keeps: a photo that can be decoded, whose it is, and which garment of the 17."""
+    """Contract of every data set of photos: a photo that can be decoded, its sender, and one of 17 garments."""
     import pandera.pandas as pa
 
     from hallmark.data import contract as contracts

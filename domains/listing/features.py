@@ -20,7 +20,7 @@ def encode(columns: Columns) -> NDArray[np.float32]:
 
 
 def observe(columns: Columns) -> Columns:
-    """What drift is watched on: brightness, contrast, colourfulness, sharpness, aspect and megapixels of each photo."""
+    """Columns watched for drift: brightness, contrast, colourfulness, sharpness, aspect and megapixels of each photo."""
     return image.statistics(columns["image"])
 
 

@@ -20,7 +20,7 @@ OUTPUTS: tuple[Output, ...] = (
 
 
 class Recipe(loop.Recipe):
-    """How a network is built and trained: `side` is that of the squares it sees, cut from a photo's 112 px.
+    """Architecture and training of a network: `side` is that of the squares it sees, cut from a photo's 112 px.
 
     One side from first to last: a network this small tells place by the zeros around its maps, and one that grows from
     64 px to 96 at the end of its training, or is asked at 112 px, loses 5 to 20 points.

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from synthetic import scene as scenes
 from synthetic import shifts
 from synthetic.chance import generator
-from synthetic.garments import KINDS, Drawing, Part
+from synthetic.garments import KINDS, Drawing, GarmentPart
 from synthetic.scene import Floats, Scene
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _photo(number: int, *, seed: int, changed: bool) -> tuple[bytes, str, str, s
 
 
 def _wears(*, kids: bool) -> NDArray[np.float64]:
-    """How often each kind is sent; small people wear bodysuits rather than blazers."""
+    """Frequency of each kind; small people wear bodysuits rather than blazers."""
     rarely = {"Body": 5.0, "Blazer": 0.2, "Blouse": 0.3} if kids else {"Body": 0.7}
     weights = np.array([share * rarely.get(label, 1.0) for label, share in _SHARES.items()])
     wears: NDArray[np.float64] = weights / weights.sum()
@@ -104,7 +104,9 @@ def picture(label: str, scene: Scene, random: np.random.Generator) -> Image.Imag
     return scenes.developed(scenes.exposed(whole, scene, random), scene)
 
 
-def _placed(parts: list[Part], shape: tuple[int, int], *, angle: float, random: np.random.Generator) -> list[Part]:
+def _placed(
+    parts: list[GarmentPart], shape: tuple[int, int], *, angle: float, random: np.random.Generator
+) -> list[GarmentPart]:
     """The parts in pixels: warped as cloth lies, turned, and sized to the frame with some room about them."""
     every = np.concatenate([part.points for part in parts if part.kind == "cloth"])
     low, high = every.min(axis=0), every.max(axis=0)
@@ -126,7 +128,9 @@ def _placed(parts: list[Part], shape: tuple[int, int], *, angle: float, random: 
     fast = bend[2:] * np.sin(np.array((4.7, 5.1)) * p[:, ::-1] + phase[2:])
     p = (p + slow + fast) @ np.array([[cos, sin], [-sin, cos]]) * scale + centre
     laid = np.split(p, np.cumsum([len(each) for each in outlines])[:-1])
-    return [Part(part.kind, points, part.value, part.width * scale) for part, points in zip(parts, laid, strict=True)]
+    return [
+        GarmentPart(part.kind, points, part.value, part.width * scale) for part, points in zip(parts, laid, strict=True)
+    ]
 
 
 def _dense(points: NDArray[np.float64], *, closed: bool) -> NDArray[np.float64]:
@@ -138,7 +142,7 @@ def _dense(points: NDArray[np.float64], *, closed: bool) -> NDArray[np.float64]:
     return np.stack((np.interp(at, length, ring[:, 0]), np.interp(at, length, ring[:, 1])), axis=1)
 
 
-def _layers(parts: list[Part], shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+def _layers(parts: list[GarmentPart], shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
     """(height, width) each: where there is cloth (0..1), how light it is (about 1), where it has its second colour (0..1)."""
     size = (shape[1] * _FINER, shape[0] * _FINER)
     images = {"cloth": Image.new("L", size, 0), "shade": Image.new("L", size, 128), "accent": Image.new("L", size, 0)}
@@ -197,7 +201,9 @@ def _fabric(kind: str, colours: Floats, shape: tuple[int, int], angle: float, ra
     return np.asarray(colours[0] * (1 - share) + colours[1] * share, dtype=np.float32)
 
 
-def _print(cloth: Floats, parts: list[Part], colours: Floats, *, small: bool, random: np.random.Generator) -> None:
+def _print(
+    cloth: Floats, parts: list[GarmentPart], colours: Floats, *, small: bool, random: np.random.Generator
+) -> None:
     """Something on the chest: a figure, letters, or a small mark to one side."""
     every = np.concatenate([part.points for part in parts if part.kind == "cloth"])
     low, high = every.min(axis=0), every.max(axis=0)
@@ -235,7 +241,7 @@ def _shadow(mask: Floats, scene: Scene) -> Floats:
     return np.asarray(1 - (0.2 + fall) * np.asarray(soft, dtype=np.float32) / 255, dtype=np.float32)
 
 
-def _hanger(ground: Floats, parts: list[Part]) -> None:
+def _hanger(ground: Floats, parts: list[GarmentPart]) -> None:
     """A hook above what hangs on a wall."""
     every = np.concatenate([part.points for part in parts if part.kind == "cloth"])
     top, x = int(every[:, 1].min()), int((every[:, 0].min() + every[:, 0].max()) / 2)

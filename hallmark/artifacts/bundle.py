@@ -22,7 +22,7 @@ from hallmark.features.fields import Output
 
 SERVED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
 WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
-"""What a server, and what a drift monitor, reads of a model folder, and the assets that its signature names besides.
+"""Files of a model folder that a server and a drift monitor read, beside the assets that its signature names.
 
 Embeddings and serving.py only where it has them.
 """
@@ -40,7 +40,7 @@ class Bundle:
 
     @property
     def signature(self) -> Signature:
-        """What the model takes and gives."""
+        """Inputs and outputs of the model, from signature.json."""
         try:
             return Signature.model_validate_json(self.files["signature.json"])
         except (KeyError, ValidationError) as error:

@@ -1,4 +1,4 @@
-"""What was measured of a model and what the gate made of it, as the records that steps hand on and the model card keeps."""
+"""Measured quality of a model and the gate's decision on it: records that pipeline steps pass on and the model card keeps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Slice(Section):
 
 
 class Evaluation(Section):
-    """What one model made of one test set.
+    """Result of one model on one test set.
 
     test:      digest of the test examples, so that two evaluations can be told to be of the same ones.
     metrics:   by name; one that the examples cannot tell is left out.
@@ -61,7 +61,7 @@ class Evaluation(Section):
         return {name: each.error for name, each in self.estimates.items() if each.error is not None}
 
 
-class Decision(Section):
+class GateDecision(Section):
     """Passed or not, and one line a rule that says why; what failed comes first."""
 
     passed: bool
@@ -69,7 +69,7 @@ class Decision(Section):
 
 
 class Parity(Section):
-    """How far the ONNX model is from the trained one over the test rows, in the task's own measure."""
+    """Distance between the ONNX model and the trained one over the test rows, in the task's own measure."""
 
     rows: int
     difference: float

@@ -32,13 +32,13 @@ MODEL_CARD = "model_card.json"
 PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
-"""What an asset may be: bytes that are read as data, never run; .model is sentencepiece's vocabulary."""
+"""Allowed kinds of asset: bytes that are read as data and never run; .model is sentencepiece's vocabulary."""
 ALLOWED = frozenset({".onnx", ".py"}) | DATA
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
 
 
 class Signature(Frozen):
-    """What a model takes and gives: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
+    """Inputs and outputs of a model: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
     the one of two that there was.

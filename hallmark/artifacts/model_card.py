@@ -1,4 +1,4 @@
-"""Where a version comes from: what it learned from, by which code, how good it is and why it was let through."""
+"""Model card of a version: its training data, code, quality, and the reason why it was registered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from hallmark import libraries
-from hallmark.artifacts.evaluation import Decision, Evaluation, Parity, Slice
+from hallmark.artifacts.evaluation import Evaluation, GateDecision, Parity, Slice
 from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import ModelRefused
@@ -25,8 +25,8 @@ GIT_SHA = "HALLMARK_GIT_SHA"
 LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
 
 
-class Facts(Frozen):
-    """What a checked data set is. `contract` is the digest of the contract it kept; times are event times, UTC."""
+class DatasetFacts(Frozen):
+    """Summary of a checked data set. `contract` is the digest of the contract it kept; times are event times, UTC."""
 
     digest: str
     rows: int
@@ -44,15 +44,15 @@ class Champion(Frozen):
     metrics: dict[str, float]
 
 
-class Judgement(Frozen):
+class GateJudgement(Frozen):
     """The gate's decision, and the champion it was made beside; none for a first version."""
 
-    decision: Decision
+    decision: GateDecision
     champion: Champion | None = None
 
 
-class Request(Frozen):
-    """What the training was asked for. `origin` is "synthetic" or the name of the team's own file or folder.
+class TrainingRequest(Frozen):
+    """Request that started the training. `origin` is "synthetic" or the name of the team's own file or folder.
 
     `correlation` names what it was an answer to, such as a verdict of drift; empty where a person asked. A later request that
     came to the same digest came to this version, and its model card stays: the registry's tags name that request too.
@@ -86,17 +86,17 @@ class ModelCard(Frozen):
     model: str
     features: str
     profile: str | None
-    request: Request
-    data: Facts
+    request: TrainingRequest
+    data: DatasetFacts
     code: Code
     libraries: dict[str, str]
     test: str
     test_rows: int
     metric: str
     metrics: dict[str, float]
-    errors: dict[str, float] = Field(default={})
+    errors: dict[str, float] = Field(default_factory=dict)
     slices: tuple[Slice, ...]
-    decision: Decision
+    decision: GateDecision
     champion: Champion | None
     parity: Parity
     precision: Precision = Precision()
@@ -111,9 +111,9 @@ def issue(
     seed: int,
     shift: str,
     options: Mapping[str, Any],
-    facts: Facts,
+    facts: DatasetFacts,
     evaluation: Evaluation,
-    judgement: Judgement,
+    judgement: GateJudgement,
     parity: Parity,
     precision: Precision,
     root: Path,
@@ -127,7 +127,7 @@ def issue(
         model=verify(folder),
         features=digest_file(folder / "features.py"),
         profile=digest_file(profile) if profile.is_file() else None,
-        request=Request(
+        request=TrainingRequest(
             origin=origin, as_of=as_of, seed=seed, shift=shift, options=dict(options), correlation=correlation
         ),
         data=facts,
@@ -161,7 +161,7 @@ def read(folder: Path) -> ModelCard:
 
 
 _NOT_CODE = (":(exclude)inference_services/*/release.yaml", ":(exclude)inference_services/*/inferenceservice.yaml")
-"""What a release writes: it changes what is served, and nothing that trains."""
+"""Files that a release writes: they change what is served, and nothing that trains."""
 
 
 def checkout(root: Path) -> Code:

@@ -16,11 +16,11 @@ class Speed(Frozen):
 
     @property
     def gain(self) -> float:
-        """How many times as fast int8 is."""
+        """Speed of int8 as a multiple of float32's."""
         return self.fp32 / self.int8
 
 
-class Measured(Frozen):
+class Int8Measurement(Frozen):
     """An int8 form beside the fp32 form of the same run.
 
     layers:      how many of each operator with weights run on integers.
@@ -49,7 +49,7 @@ class Precision(Frozen):
 
     kept: Literal["fp32", "int8"] = "fp32"
     reasons: tuple[str, ...] = ()
-    measured: Measured | None = None
+    measured: Int8Measurement | None = None
 
     @property
     def line(self) -> str:

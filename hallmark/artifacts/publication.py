@@ -1,4 +1,4 @@
-"""What of a model its server hands on to the drift monitor beside it: a folder that both containers of a pod mount.
+"""Model files that a server publishes for the drift monitor beside it: a folder that both containers of a pod mount.
 
 KServe gives the model to the container that serves it and to no other, so that one publishes what the other reads:
 

@@ -44,7 +44,7 @@ class Target(BaseModel):
 
 
 class Release(Frozen):
-    """What is released of one domain.
+    """Released versions of one domain.
 
     stable:    serves all traffic that the candidate does not.
     candidate: gets `percent` of the traffic; none while nothing is being rolled out.
@@ -66,7 +66,7 @@ class Release(Frozen):
 
 
 def path(name: str, settings: Settings) -> Path:
-    """Where the release of domain `name` is written."""
+    """Path of the release of domain `name`."""
     return settings.releases / name / NAME
 
 

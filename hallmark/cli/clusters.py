@@ -1,4 +1,4 @@
-"""Which cluster a command means: --kubeconfig, --context, --dry-run, and what is said before another one is changed."""
+"""Cluster that a command works on: --kubeconfig, --context, --dry-run, and the notice before another one is changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hallmark.cli.console import say
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
-    from hallmark.rollout.plan import Planned
+    from hallmark.rollout.plan import PlannedWriter
     from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
 
@@ -37,7 +37,7 @@ DryRun = Annotated[
 def connected(
     settings: Settings, kubeconfig: Path | None, context: str | None = None, *, changes: bool = False
 ) -> InferenceServiceWriter:
-    """The hand on the cluster that is meant; with `changes`, one that is not the local cluster is named on stderr first."""
+    """Client of the chosen cluster; with `changes`, one that is not the local cluster is named on stderr first."""
     from hallmark.rollout import clusters
     from hallmark.rollout.writer import InferenceServiceWriter
 
@@ -51,12 +51,12 @@ def connected(
 @contextlib.contextmanager
 def planned(
     settings: Settings, kubeconfig: Path | None, context: str | None, *, name: str = ""
-) -> Iterator[tuple[Planned, Settings]]:
-    """A hand that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
+) -> Iterator[tuple[PlannedWriter, Settings]]:
+    """A client that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
     from hallmark.artifacts import release as releases
     from hallmark.artifacts.release import Release
     from hallmark.rollout import clusters
-    from hallmark.rollout.plan import Planned
+    from hallmark.rollout.plan import PlannedWriter
 
     choice = clusters.choose(settings, kubeconfig=_there(kubeconfig), context=context)
 
@@ -68,7 +68,7 @@ def planned(
         before = releases.read(name, settings) if name else Release()
         if name:
             releases.write(name, before, aside)
-        writer = Planned(clusters.client(choice), flags=choice.flags, tell=tell)
+        writer = PlannedWriter(clusters.client(choice), flags=choice.flags, tell=tell)
         yield writer, aside
         after = releases.read(name, aside) if name else before
         if after != before:

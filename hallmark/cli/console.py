@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout as table, JSON or YAML; everything else on stderr."""
+"""Output of commands: results on stdout as table, JSON or YAML; everything else on stderr."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDE = 200
 
 
 class Format(StrEnum):
-    """How a result is printed."""
+    """Format of a printed result."""
 
     table = "table"
     json = "json"

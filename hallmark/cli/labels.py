@@ -1,4 +1,4 @@
-"""What turned out to be true: labels of answered requests, handed to the drift monitors that kept the answers."""
+"""Labels of answered requests: sent to the drift monitors that kept the answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def labels(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Join labels with answers: a rollout then weighs what wrong verdicts cost, and drift of the concept is seen.
+    """Join labels with answers: a rollout then weighs the cost of wrong predictions, and concept drift is seen.
 
     request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.

@@ -15,12 +15,12 @@ from hallmark.cli.console import Format, emit, out, say, show
 from hallmark.errors import DeclarationError, Refused
 
 if TYPE_CHECKING:
-    from hallmark.lint.judge import Report
-    from hallmark.lint.rules import Finding, Rule
+    from hallmark.lint.judge import LintReport
+    from hallmark.lint.rules import LintFinding, Rule
 
 
-class Form(StrEnum):
-    """How findings are printed."""
+class FindingFormat(StrEnum):
+    """Format of printed findings."""
 
     table = "table"
     json = "json"
@@ -28,7 +28,7 @@ class Form(StrEnum):
 
 
 class DeploymentMode(StrEnum):
-    """How KServe runs a service that does not say."""
+    """KServe's deployment mode for a service that names none."""
 
     knative = "Knative"
     standard = "Standard"
@@ -60,7 +60,9 @@ def lint(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse warnings too.")] = False,
-    output: Annotated[Form, typer.Option("--output", "-o", help="How to print findings.")] = Form.table,
+    output: Annotated[
+        FindingFormat, typer.Option("--output", "-o", help="How to print findings.")
+    ] = FindingFormat.table,
     explain: Annotated[
         str | None, typer.Option(metavar="CODE", help="Say what a rule is about, and nothing else.")
     ] = None,
@@ -90,9 +92,9 @@ def lint(
 
 def _report(
     paths: list[str], mode: DeploymentMode | None, kserve: str | None, gateway_api: bool | None, against: str | None
-) -> Report:
+) -> LintReport:
     from hallmark.lint import checkout, judge
-    from hallmark.lint.objects import Options
+    from hallmark.lint.objects import ClusterOptions
     from hallmark.settings import Settings
 
     try:
@@ -107,7 +109,7 @@ def _report(
     return judge.lint(
         asked,
         root=root,
-        options=Options.model_validate(
+        options=ClusterOptions.model_validate(
             {"mode": mode.value if mode else None, "kserve": kserve, "gateway_api": gateway_api}
         ),
         against=against,
@@ -116,7 +118,7 @@ def _report(
 
 
 def _given() -> str:
-    """What came by a pipe; `DeclarationError` where it is nothing, as after a build that failed, or not text."""
+    """Text read from a pipe; `DeclarationError` where it is empty, as after a build that failed, or not text."""
     try:
         text = sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -133,10 +135,10 @@ def _given() -> str:
     return text
 
 
-def _print(report: Report, output: Form) -> None:
-    if output is Form.json:
+def _print(report: LintReport, output: FindingFormat) -> None:
+    if output is FindingFormat.json:
         show([finding.model_dump(mode="json") for finding in report.findings], Format.json)
-    elif output is Form.sarif:
+    elif output is FindingFormat.sarif:
         from hallmark.lint.sarif import sarif
 
         show(sarif(report), Format.json)
@@ -146,7 +148,7 @@ def _print(report: Report, output: Form) -> None:
             console.print(block, soft_wrap=True)
 
 
-def _blocks(findings: tuple[Finding, ...]) -> Iterator[Text]:
+def _blocks(findings: tuple[LintFinding, ...]) -> Iterator[Text]:
     """A finding in one line that editors and grep follow; why, and the fix, with the first finding of each rule."""
     told: set[str] = set()
     for finding in findings:
@@ -163,7 +165,7 @@ def _blocks(findings: tuple[Finding, ...]) -> Iterator[Text]:
             yield Text.assemble(("    fix ", "dim"), finding.fix)
 
 
-def _end(report: Report, *, strict: bool) -> None:
+def _end(report: LintReport, *, strict: bool) -> None:
     from hallmark.lint.rules import Severity
 
     errors, warnings = report.count(Severity.error), report.count(Severity.warning)
@@ -199,14 +201,14 @@ def _many(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _list(output: Form) -> None:
+def _list(output: FindingFormat) -> None:
     from hallmark.lint.catalogue import rules, topic
 
     rows: list[dict[str, Any]] = [
         {"code": rule.code, "severity": rule.severity.value, "about": topic(rule), "rule": rule.title}
         for rule in rules()
     ]
-    emit(rows, Format.table if output is Form.table else Format.json)
+    emit(rows, Format.table if output is FindingFormat.table else Format.json)
 
 
 def _explain(known: tuple[Rule, ...], code: str) -> None:
@@ -227,5 +229,5 @@ def _explain(known: tuple[Rule, ...], code: str) -> None:
 
 
 def _read_from(rule: Rule) -> str:
-    """Where the rule was read: the first words of its check's docstring."""
+    """Source of the rule: the first words of its check's docstring."""
     return " ".join((rule.check.__doc__ or "").split())

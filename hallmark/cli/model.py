@@ -1,4 +1,4 @@
-"""What is trained: data, train, versions, model card."""
+"""Training commands: data, train, versions, model card."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Until
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
-    from hallmark.cli.progress import Step, Steps
-    from hallmark.registry.store import Version
+    from hallmark.cli.progress import TaskLine, TaskLines
+    from hallmark.registry.store import VersionLine
     from hallmark.settings import Settings
-    from hallmark.training.journal import Event
-    from hallmark.training.run import Outcome
+    from hallmark.training.journal import JournalEvent
+    from hallmark.training.run import TrainingOutcome
 
 EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _FIRST_YEAR = 1970
@@ -100,7 +100,7 @@ def train(
 
     What an earlier run finished on the same content is reused, and said so.
     """
-    from hallmark.cli.progress import Steps
+    from hallmark.cli.progress import TaskLines
     from hallmark.training import run
 
     settings = declaration(name)[1].prepared()
@@ -108,7 +108,7 @@ def train(
         _day(until)
     elif source != SYNTHETIC:
         until = _last_day(name, source, settings)
-    with Steps() as steps:
+    with TaskLines() as lines:
         outcome = run.train(
             name,
             settings=settings,
@@ -118,21 +118,21 @@ def train(
             seed=seed,
             shift=shift,
             options=fit_options(option),
-            report=listed(steps),
+            report=listed(lines),
         )
     _outcome(outcome, output)
     if outcome.refusal is not None:
         raise outcome.refusal
 
 
-def listed(steps: Steps) -> Callable[[Event], None]:
-    """A reporter of a run's events: a live line for the step under way, a line that stays for each one that ended."""
-    running: dict[str, Step] = {}
+def listed(lines: TaskLines) -> Callable[[JournalEvent], None]:
+    """A reporter of a run's events: a live line for each step under way, a line that stays for each one that ended."""
+    running: dict[str, TaskLine] = {}
 
-    def report(event: Event) -> None:
+    def report(event: JournalEvent) -> None:
         if event.state in ("started", "waiting"):
             if event.step not in running:
-                running[event.step] = steps.start(event.step)
+                running[event.step] = lines.start(event.step)
             if event.state == "waiting":
                 running[event.step].note("another run is at it")
         elif event.state == "progress" and event.step in running:
@@ -141,24 +141,24 @@ def listed(steps: Steps) -> Callable[[Event], None]:
             if event.step in running:
                 running.pop(event.step).end()
             mark = {"finished": "✓", "reused": "=", "failed": "✗"}[event.state]
-            steps.done(event.step, event.note or event.state, event.seconds, mark=mark)
+            lines.done(event.step, event.note or event.state, event.seconds, mark=mark)
 
     return report
 
 
-def shown(step: Step) -> Callable[[Event], None]:
+def shown(line: TaskLine) -> Callable[[JournalEvent], None]:
     """A reporter of a run's events that keeps to one line."""
 
-    def report(event: Event) -> None:
+    def report(event: JournalEvent) -> None:
         if event.state == "progress":
-            step.advance(event.done, event.total, f"{event.step} {event.note}")
+            line.advance(event.done, event.total, f"{event.step} {event.note}")
         else:
-            step.note(f"{event.step} {event.state}")
+            line.note(f"{event.step} {event.state}")
 
     return report
 
 
-def _outcome(outcome: Outcome, output: Format) -> None:
+def _outcome(outcome: TrainingOutcome, output: Format) -> None:
     evaluation = outcome.evaluation
     if output is not Format.table:
         shown_outcome = outcome.model_dump(mode="json", exclude={"evaluation": {"charts", "estimates", "slices"}})
@@ -213,7 +213,7 @@ def model_card(
     version: Annotated[str, typer.Argument(help="A version, or an alias such as champion.")] = "champion",
     output: Output = Format.yaml,
 ) -> None:
-    """Where a version comes from: its data, code, seed, metrics by slice, digests."""
+    """Print the model card of a version: its data, code, seed, metrics by slice, digests."""
     from hallmark.registry.store import Registry
 
     _, settings = declaration(name)
@@ -228,7 +228,7 @@ def model_card(
     show(registry.model_card(name, version).model_dump(mode="json"), output)
 
 
-def _row(version: Version) -> dict[str, Any]:
+def _row(version: VersionLine) -> dict[str, Any]:
     return {
         "version": version.version,
         "aliases": ", ".join(version.aliases),

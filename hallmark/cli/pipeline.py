@@ -165,14 +165,14 @@ def schedule(
     """
     from hallmark.training import graph, kubeflow_graph
     from hallmark.training import schedule as schedules
-    from hallmark.training.kubeflow_api import Api
+    from hallmark.training.kubeflow_api import KubeflowApi
 
     domain, settings = declaration(name)
     times = [f"{when:%Y-%m-%d %H:%M:%S}" for when in schedules.times(domain, after=datetime.now(UTC))]
     if shown and not url:
         _tell([{"cron": domain.training.schedule, "state": "declared", "version": "", "id": ""}], times, output)
         return
-    api = Api.at(_address(url), token=token)
+    api = KubeflowApi.at(_address(url), token=token)
     clock = schedules.Schedules(api, say=say)
     if not (shown or off):
         graph.runnable(domain, settings)
@@ -209,7 +209,7 @@ def _address(url: str) -> str:
 def _request(
     domain: Domain, settings: Settings, *, until: str, window: str, data: str, given: dict[str, Any]
 ) -> dict[str, Any]:
-    """What is asked of the run, each value written out, so that the same request is the same on another day."""
+    """Request for the run, each value written out, so that the same request is the same on another day."""
     from hallmark.training import graph, steps
 
     graph.runnable(domain, settings)
@@ -229,14 +229,14 @@ def _started(
     kubeflow: Kubeflow, name: str, key: str, request: dict[str, Any], reference: dict[str, str], *, again: bool
 ) -> Run:
     """The run of this key; with `again`, of the first one after it that has not ended."""
-    from hallmark.training.submit import Request
+    from hallmark.training.submit import RunRequest
 
     tried = key
     for number in range(2, _MOST_TRIES):
         found = kubeflow.find(tried, name) if again else None
         if found is None or found.state == "running":
             correlation = hashlib.sha256(tried.encode()).hexdigest()[:32]
-            asked = Request(
+            asked = RunRequest(
                 key=tried, domain=name, reason="hallmark pipeline submit", correlation=correlation, **request
             )
             return kubeflow.submit(asked, graph=reference)
@@ -283,7 +283,7 @@ def _looked(kubeflow: Kubeflow, run: Run, until: float) -> Run:
 
 
 def _ended(found: Run) -> HallmarkError:
-    """What a run came to that did not succeed, as the error that says so."""
+    """Error that describes a run which did not succeed."""
     if found.state == "refused":
         return GateRefused(
             f"the candidate of {found.domain} did not pass its gate; nothing was registered",

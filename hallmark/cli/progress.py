@@ -1,4 +1,4 @@
-"""Work in sight: a live line for each step in a terminal, plain lines everywhere else."""
+"""Progress of work: a live line for each task in a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.text import Text
 _EVERY = 5.0
 
 
-class Step:
-    """One step under way: `note` what it is doing, `advance` how far it is."""
+class TaskLine:
+    """One task under way: `note` its activity, `advance` its progress."""
 
     def __init__(self, progress: Progress | None, console: Console, title: str) -> None:
         self._progress = progress
@@ -25,11 +25,11 @@ class Step:
         self.result = ""
 
     def note(self, text: str) -> None:
-        """What it is doing now."""
+        """Show the current activity."""
         self.advance(0, 0, text)
 
     def advance(self, done: int, total: int, note: str = "") -> None:
-        """How much is done, of how much; `total` 0 is not known."""
+        """Show progress: `done` of `total`; 0 where the total is not known."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total or None, note=note)
         elif time.monotonic() - self._spoke > _EVERY:
@@ -43,8 +43,8 @@ class Step:
             self._progress.remove_task(self._task)
 
 
-class Steps:
-    """A list of steps as they happen; use as a context manager."""
+class TaskLines:
+    """Tasks as they happen, one line each; use as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
@@ -58,7 +58,7 @@ class Steps:
         )
         self._progress = Progress(*columns, console=self.console, transient=True) if live else None
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> TaskLines:
         if self._progress:
             self._progress.start()
         return self
@@ -72,28 +72,28 @@ class Steps:
         self.console.print(text)
 
     def done(self, title: str, result: str, seconds: float, *, mark: str = "✓") -> None:
-        """A finished step as a line that stays."""
+        """A finished task as a line that stays."""
         style = "green" if mark == "✓" else "bold red" if mark == "✗" else "dim"
         self.console.print(
             Text.assemble((f"{mark} ", style), f"{title:<26} ", (result, ""), (f"  {seconds:.1f} s", "dim"))
         )
 
-    def start(self, title: str) -> Step:
+    def start(self, title: str) -> TaskLine:
         """A live line that its owner ends."""
-        return Step(self._progress, self.console, title)
+        return TaskLine(self._progress, self.console, title)
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
-        """A step: live while it runs, then its `result` and how long it took."""
-        step = Step(self._progress, self.console, title)
+    def task(self, title: str) -> Iterator[TaskLine]:
+        """A task: live while it runs, then its `result` and its duration."""
+        line = TaskLine(self._progress, self.console, title)
         if not self._progress:
             self.console.print(Text(f"… {title}"))
         started = time.monotonic()
         try:
-            yield step
+            yield line
         except BaseException:
-            step.end()
+            line.end()
             self.done(title, "failed", time.monotonic() - started, mark="✗")
             raise
-        step.end()
-        self.done(title, step.result, time.monotonic() - started)
+        line.end()
+        self.done(title, line.result, time.monotonic() - started)

@@ -136,7 +136,7 @@ def status(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """What is live: each revision of each domain, its version, its share and whether it is ready."""
+    """Show what is live: each revision of each domain, its version, its share and whether it is ready."""
     writer = connected(Settings.load(), kubeconfig, context)
     services = [each for each in writer.all() if name in (None, each["metadata"]["name"])]
     rows = [row for each in services for row in _revisions(writer, each)]

@@ -1,4 +1,4 @@
-"""What it costs: each domain in house and on managed endpoints, and where that turns round."""
+"""Cost of each domain in house and on managed endpoints, with the traffic at which they are equal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tco(
     ] = None,
     output: Output = Format.table,
 ) -> None:
-    """What each domain costs a month in house, against managed endpoints, and from which traffic on in house is cheaper.
+    """Compare the monthly cost of each domain in house and on managed endpoints, and find the traffic where they are equal.
 
     Prices are list prices, recorded with date and source; throughput is what the serving benchmark measured. The answer to the same
     inputs is always the same. Measured GPU use goes in by `--set gpu_hours=0.4`.
@@ -110,7 +110,7 @@ def _table(compared: Sequence[Comparison], inputs: Inputs, *, lines: bool) -> No
             "requests/s": each.mean,
             **{bill.way: _cost(bill.total, ready=bill.ready) for bill in each.bills},
             "cheapest": each.cheapest,
-            "in house from": _turn(each.break_even),
+            "in house from": _break_even(each.break_even),
         }
         for each in compared
     ]
@@ -193,7 +193,7 @@ def _swing(each: Swing) -> dict[str, Any]:
         "change": f"{each.change:+.0%}",
         "in house less managed": round(each.difference),
         "cheapest": each.cheapest,
-        "in house from": _turn(each.break_even),
+        "in house from": _break_even(each.break_even),
     }
 
 
@@ -201,7 +201,7 @@ def _cost(total: float, *, ready: bool) -> str:
     return f"{total:,.0f}" + ("" if ready else " *")
 
 
-def _turn(rate: float | None) -> str:
+def _break_even(rate: float | None) -> str:
     if rate is None:
         return "never"
     return "always" if not rate else f"{rate:,.3g}/s"

@@ -1,4 +1,4 @@
-"""What happened to a domain's models, and why: `hallmark timeline`, for a person on call."""
+"""History of a domain's models with reasons: `hallmark timeline`, for a person on call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hallmark.cli.options import declaration
 from hallmark.errors import DeclarationError, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from hallmark.rollout.timeline import Entry, Timeline
+    from hallmark.rollout.timeline import Timeline, TimelineEntry
 
 _PAUSE = 2.0
 _SHORT = 8
@@ -44,14 +44,14 @@ def timeline(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """What happened to a domain's models, and why: drift, trainings, rollouts and every decision with its reasons."""
-    from hallmark.rollout.record import Record
+    """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons."""
+    from hallmark.rollout.record import RolloutRecord
 
     if follow and output is Format.yaml:
         raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
     domain, settings = declaration(name)
     zone: tzinfo | None = UTC if utc else None
-    record = Record(connected(settings, kubeconfig, context), domain.namespace)
+    record = RolloutRecord(connected(settings, kubeconfig, context), domain.namespace)
     back = _duration(since)
 
     def read() -> Timeline:
@@ -85,7 +85,7 @@ def chosen(whole: Timeline, *, correlation: str, since: timedelta | None, now: d
     return whole.model_copy(update={"entries": entries, "points": points})
 
 
-def rows(entries: Sequence[Entry], *, zone: tzinfo | None) -> list[dict[str, Any]]:
+def rows(entries: Sequence[TimelineEntry], *, zone: tzinfo | None) -> list[dict[str, Any]]:
     """A row an entry, the newest last; the head of the first column names the zone."""
     clock = f"time ({_zone(zone)})"
     return [
@@ -101,7 +101,7 @@ def rows(entries: Sequence[Entry], *, zone: tzinfo | None) -> list[dict[str, Any
     ]
 
 
-def line(entry: Entry, *, zone: tzinfo | None) -> str:
+def line(entry: TimelineEntry, *, zone: tzinfo | None) -> str:
     """An entry as one line of a log."""
     version = "" if entry.version is None else f"v{entry.version}"
     share = "" if entry.percent is None else f"{entry.percent}%"
@@ -109,9 +109,9 @@ def line(entry: Entry, *, zone: tzinfo | None) -> str:
     return f"{at}  {entry.kind:<9}  {version:>5}  {share:>4}  {entry.correlation[:_SHORT]:<8}  {_plain(entry.text)}"
 
 
-def news(read: Callable[[], Timeline], *, pause: Callable[[float], None]) -> Iterator[Entry]:
+def news(read: Callable[[], Timeline], *, pause: Callable[[float], None]) -> Iterator[TimelineEntry]:
     """Every entry once, as it comes, for ever; while the cluster does not answer it says so once and goes on."""
-    known: list[Entry] = []
+    known: list[TimelineEntry] = []
     silent = False
     while True:
         try:

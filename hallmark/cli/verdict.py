@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hallmark.settings import Settings
 
 
-class Found(BaseModel):
+class VariantVerdict(BaseModel):
     """One variant's verdict, and the pod it came from."""
 
     model_config = ConfigDict(frozen=True)
@@ -32,7 +32,7 @@ class Found(BaseModel):
     pod: dict[str, Any]
 
 
-def collect(writer: InferenceServiceWriter, name: str) -> list[Found]:
+def collect(writer: InferenceServiceWriter, name: str) -> list[VariantVerdict]:
     """The verdict of each pod of domain `name`, stable first."""
     from hallmark import object_labels
     from hallmark.render.inferenceservice import VERSION_LABEL
@@ -49,7 +49,7 @@ def collect(writer: InferenceServiceWriter, name: str) -> list[Found]:
         verdicts: dict[str, Any] = answer.get("variants") or {}
         verdict = verdicts.get(revision) or unknown(answer)
         found.append(
-            Found(
+            VariantVerdict(
                 variant=meaning.get(revision) or revision,
                 version=labels.get(VERSION_LABEL, ""),
                 revision=revision,
@@ -66,7 +66,7 @@ def collect(writer: InferenceServiceWriter, name: str) -> list[Found]:
     return sorted(found, key=lambda each: (each.variant != "stable", each.revision))
 
 
-def show(found: list[Found], output: Format) -> None:
+def show(found: list[VariantVerdict], output: Format) -> None:
     """A line a variant, then a line a column of each, the farthest first."""
     if output is not Format.table:
         show_value([each.model_dump(exclude={"pod"}) for each in found], output)
@@ -93,7 +93,7 @@ def show(found: list[Found], output: Format) -> None:
 
 
 def _summary(verdict: dict[str, Any]) -> dict[str, Any]:
-    """What is said of a variant beside its columns: a share, seconds, and the state of its labels."""
+    """Summary of a variant beside its columns: a share, seconds, and the state of its labels."""
     lag, labels = verdict.get("lag") or {}, verdict.get("labels") or {}
     captured, stale, error = verdict.get("captured"), lag.get("stale"), labels.get("error")
     final = str(labels.get("state", "")).replace(
@@ -123,7 +123,7 @@ def _line(column: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def plot(writer: InferenceServiceWriter, found: list[Found], *, name: str, path: Path) -> None:
+def plot(writer: InferenceServiceWriter, found: list[VariantVerdict], *, name: str, path: Path) -> None:
     """The history of every variant's verdicts as a picture."""
     from hallmark.drift import plot as plots
 
@@ -136,7 +136,7 @@ def plot(writer: InferenceServiceWriter, found: list[Found], *, name: str, path:
     plots.draw(histories, path, title=f"{name}: effect of each column over time, 1 is where drift begins")
 
 
-def choose(found: list[Found], *, variant: str, name: str) -> Found:
+def choose(found: list[VariantVerdict], *, variant: str, name: str) -> VariantVerdict:
     """The variant that a person named: stable, canary, or a revision."""
     chosen = next((each for each in found if variant in (each.variant, each.revision)), None)
     if chosen is None:
@@ -147,7 +147,13 @@ def choose(found: list[Found], *, variant: str, name: str) -> Found:
 
 
 def report(
-    writer: InferenceServiceWriter, found: list[Found], *, variant: str, name: str, path: Path, settings: Settings
+    writer: InferenceServiceWriter,
+    found: list[VariantVerdict],
+    *,
+    variant: str,
+    name: str,
+    path: Path,
+    settings: Settings,
 ) -> None:
     """Evidently's report of one variant's window against its model's reference, written by a process of its own."""
     from hallmark.registry.store import Registry

@@ -21,8 +21,8 @@ from hallmark.settings import Settings
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
     from hallmark.rollout.liveness import Liveness
-    from hallmark.rollout.observer import Source
-    from hallmark.rollout.timeline import Entry
+    from hallmark.rollout.observer import SampleSource
+    from hallmark.rollout.timeline import TimelineEntry
     from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.training.submit import Runner
 
@@ -33,7 +33,7 @@ def watch(
     names: Annotated[
         list[str] | None, typer.Argument(help="Domains; default: every declared one.", show_default=False)
     ] = None,
-    every: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds between two looks at a domain.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.2, max=600, help="Seconds between two checks of a domain.")] = 2.0,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="KEY=VALUE of domain.yaml for this watch, such as rollout.dwell=3s; repeatable."),
@@ -73,7 +73,7 @@ def watch(
     from hallmark.rollout.lease import Fence, Lease
     from hallmark.rollout.liveness import Liveness, serving
     from hallmark.rollout.operator import Operator
-    from hallmark.rollout.record import Record
+    from hallmark.rollout.record import RolloutRecord
     from hallmark.rollout.watch import LEASE, Watch
 
     settings = Settings.load().prepared()
@@ -100,7 +100,7 @@ def watch(
     watching = Watch(
         list(domains),
         lease=lambda name: Lease(writer, namespace=name, name=LEASE),
-        above=lambda name: Record(writer, name).read().fence,
+        above=lambda name: RolloutRecord(writer, name).read().fence,
         make=make,
         every=every,
         note=say,
@@ -128,7 +128,7 @@ def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManage
 
 
 def _ask_registry(registry: Registry, names: Sequence[str], liveness: Liveness, stop: threading.Event) -> None:
-    """Keep the age of each domain's newest version; apart from the looks, which a registry that is slow may not hold up."""
+    """Keep the age of each domain's newest version; apart from the checks, which a registry that is slow may not hold up."""
     while True:
         for name in names:
             # One that is down says so where it is needed; here the last known age goes on growing.
@@ -139,13 +139,13 @@ def _ask_registry(registry: Registry, names: Sequence[str], liveness: Liveness, 
             return
 
 
-def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str, token: Path | None) -> Source:
+def _source(writer: InferenceServiceWriter, settings: Settings, prometheus: str, token: Path | None) -> SampleSource:
     if prometheus:
         from hallmark.rollout.prometheus import Prometheus
 
         return Prometheus.at(prometheus, token=token)
     for found in additions("hallmark.sources"):  # the local cluster's own
-        return cast("Source", found.load()(writer, settings))
+        return cast("SampleSource", found.load()(writer, settings))
     raise NotFound(
         "nothing here reads metrics from a cluster's own parts",
         expected="the local cluster, which is installed with a checkout",
@@ -165,8 +165,8 @@ def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:
     return RunsHere(settings)
 
 
-def _teller(name: str, liveness: Liveness) -> Callable[[Entry], None]:
-    def tell(entry: Entry) -> None:
+def _teller(name: str, liveness: Liveness) -> Callable[[TimelineEntry], None]:
+    def tell(entry: TimelineEntry) -> None:
         liveness.told(name, entry)
         say(f"{entry.at:%H:%M:%S}  {name:<10} {entry.kind:<9} {entry.text}")
 

@@ -1,1 +1,1 @@
-"""Where examples come from: the synthetic marketplace, a team's own files, and the contract both must keep."""
+"""Sources of examples: the synthetic marketplace, a team's own files, and the contract both must keep."""

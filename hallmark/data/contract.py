@@ -1,4 +1,4 @@
-"""What a data set must keep to before anything learns from it: a pandera schema, and one error that says all that is wrong."""
+"""Contract of a data set, checked before training: a pandera schema, and one error that lists everything wrong."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def time(*, nullable: bool = False) -> pa.Column:
 
 
 def later(column: str, *, than: str, within: timedelta) -> pa.Check:
-    """Where `column` has a time, it is after `than` and `within` of it."""
+    """Check that a time in `column`, where there is one, is after `than` and `within` of it."""
 
     def in_order(frame: pd.DataFrame) -> pd.Series:
         late = frame[column] - frame[than]

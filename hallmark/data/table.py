@@ -16,7 +16,7 @@ TIME = "TIME"
 """Beside the datatypes of `hallmark.features.fields`: an ISO 8601 time with a zone."""
 
 TRUTH = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
-"""What counts as true or false where everything is text."""
+"""Texts that count as true or false where everything is text."""
 _ZONED = r".*\d(?:Z|[+-]\d\d:?\d\d)"
 
 
@@ -85,7 +85,7 @@ def _truths(values: pd.Series) -> pd.Series:
 
 
 def _is_written(values: pd.Series) -> bool:
-    """Whether these came as text, as everything in a CSV does."""
+    """True if these values came as text, as everything in a CSV does."""
     return values.dtype == object and bool(values.dropna().map(lambda value: isinstance(value, str)).all())
 
 

@@ -48,7 +48,7 @@ def module(name: str, part: str, settings: Settings | None = None) -> ModuleType
 
 
 def _package(root: Path) -> str:
-    """What the folder `domains` of this checkout is imported as."""
+    """Name under which the folder `domains` of this checkout is imported."""
     if not _FIRST:
         _FIRST.append(_known() or root)
         if str(root) not in sys.path and _FIRST[0] == root:

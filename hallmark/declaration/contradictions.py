@@ -83,7 +83,7 @@ def _shadow(domain: Domain) -> Iterator[str]:
 
 def _rollout(domain: Domain) -> Iterator[str]:
     rollout = domain.rollout
-    stages = len(rollout.steps) - 1
+    stages = len(rollout.stages) - 1
     if rollout.deadline < stages * rollout.dwell:
         yield (
             f"rollout.deadline is shorter than the {stages} stages before 100% last at least (rollout.dwell each): no candidate"

@@ -12,7 +12,7 @@ from hallmark.tasks.targets import TargetColumns
 
 
 class Data(Section):
-    """What one example is, and when its label is known."""
+    """Definition of one example, and the time until its label is known."""
 
     entity: str = Field(
         description="Column that names whom or what an example is about; split: entity never parts it across train and test."

@@ -1,4 +1,4 @@
-"""What the drift monitor keeps, and when it speaks: `drift:`."""
+"""Settings of the drift monitor: the records it keeps and the limits at which it alerts: `drift:`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hallmark.section import Duration, Section
 
 
 class Freshness(Section):
-    """How old an input may be when it is scored. Stale inputs are a reason of their own, and never OK."""
+    """Allowed age of an input when it is scored. Stale inputs are a reason of their own, and never OK."""
 
     column: str = Field(
         description="Field of the request with the input's event time: RFC 3339, or seconds since 1970 as a number."
@@ -25,7 +25,7 @@ class Freshness(Section):
 
 
 class FinalLabels(Section):
-    """When the model's error on final labels is judged, and how much worse than at release it may be."""
+    """Judgement of the model's error on final labels: the rows it needs, and the allowed growth since release."""
 
     minimum: int = Field(default=300, ge=50, description="With fewer the answer is NOT_ENOUGH_LABELS.")
     coverage: float = Field(
@@ -38,7 +38,7 @@ class FinalLabels(Section):
 
 
 class Drift(Section):
-    """What the drift monitor keeps, and when it speaks."""
+    """Settings of the drift monitor: the records it keeps, and the limits at which it alerts."""
 
     window: int = Field(default=2000, ge=50, description="Requests kept per variant, the newest.")
     minimum: int = Field(default=300, ge=20, description="With fewer the verdict is INSUFFICIENT.")

@@ -1,4 +1,4 @@
-"""What a drill injects: `drill:`."""
+"""Drift that a drill injects: `drill:`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hallmark.section import Duration, Section
 
 
 class Drill(Section):
-    """What `hallmark drill` injects, and how small the trainings are that it makes."""
+    """Drift that `hallmark drill` injects, and the size of the trainings that it starts."""
 
     shift: str = Field(description="A named shift of synthetic data: see `hallmark data DOMAIN --shifts`.")
     window: Duration = timedelta(days=14)

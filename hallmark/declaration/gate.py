@@ -1,4 +1,4 @@
-"""What a candidate has to reach before it is registered: `gate:`."""
+"""Requirements on a candidate before it is registered: `gate:`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Slices(Section):
 
 
 class Gate(Section):
-    """What a candidate has to reach before it is registered."""
+    """Requirements on a candidate before it is registered."""
 
     metric: str = Field(description="One of the task's metrics: `hallmark domains NAME` lists them.")
     floor: float = Field(description="Worse than this is refused, with or without a champion.")

@@ -1,4 +1,4 @@
-"""How a candidate gets its traffic, what it may not do on the way, and when drift starts a training: `rollout:` and `retrain:` of domain.yaml."""
+"""Traffic of a candidate, its limits, and the trainings that drift starts: `rollout:` and `retrain:` of domain.yaml."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Shadow(Section):
 
     @property
     def agreement(self) -> Agreement:
-        """When two answers count as the same."""
+        """Rule by which two answers count as the same."""
         return Agreement(threshold=self.threshold, tolerance=self.tolerance, overlap=self.overlap)
 
 
-class Limits(Section):
-    """What a candidate may not do. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
+class CandidateLimits(Section):
+    """Limits of a candidate. Shares are of the requests meant for it; one that stable had to answer counts as failed."""
 
     errors: Share = Field(
         default=0.02, description="Share of failed requests that is too many, where stable has fewer."
@@ -71,49 +71,61 @@ class Limits(Section):
     )
 
 
-class Costs(Section):
-    """What a wrong verdict costs: a fixed amount, and a part of a watched column's value such as the price."""
+class PredictionCosts(Section):
+    """Cost of a wrong prediction: a fixed amount, and a part of a watched column's value such as the price."""
 
     false_negative: float = Field(default=1.0, ge=0, description="Called no and was yes, such as a missed fraud.")
     false_positive: float = Field(default=1.0, ge=0, description="Called yes and was no, such as a lost sale.")
     times: str | None = Field(default=None, description="Watched column that both are multiplied with; none: by one.")
 
 
-class Labels(Section):
+class RolloutLabels(Section):
     """Judged on answers whose label is final (data.label_delay); with fewer the metric says NOT_ENOUGH_LABELS."""
 
     minimum: int = Field(default=200, ge=20, description="Final labels a variant.")
-    costs: Costs = Costs()
+    costs: PredictionCosts = PredictionCosts()
     regression: float = Field(default=0.1, ge=0, description="Part by which the candidate may cost more than stable.")
     required: bool = Field(default=False, description="Whether a promotion waits for them.")
 
 
 class Rollout(Section):
-    """How a candidate gets its traffic: shadow, then `steps`, each for `dwell` at least; 100 is the promotion."""
+    """Traffic of a candidate: shadow, then `stages`, each for `dwell` at least; 100 is the promotion."""
 
     shadow: Shadow | None = None
-    steps: tuple[Percent, ...] = (10, 50, 100)
+    stages: tuple[Percent, ...] = Field(
+        default=(10, 50, 100), description="Shares of the traffic for the candidate, rising; 100 is the promotion."
+    )
     dwell: Duration = timedelta(minutes=10)
-    minimum_samples: int = Field(default=500, ge=1, description="Answers of each variant in a step.")
+    minimum_samples: int = Field(default=500, ge=1, description="Answers of each variant in a stage.")
     deadline: Duration = Field(default=timedelta(hours=2), description="Not promoted by then, it is rolled back.")
-    warm: Duration = Field(default=timedelta(minutes=30), description="The former stable stays ready this long.")
+    warm: Duration = Field(
+        default=timedelta(minutes=30),
+        description="The former stable stays on standby, ready for a rollback, this long.",
+    )
     false_alarm: float = Field(
         default=0.01, gt=0, lt=0.5, description="How often a candidate as good as stable may be rolled back by chance."
     )
-    limits: Limits = Limits()
-    labels: Labels = Labels()
+    limits: CandidateLimits = CandidateLimits()
+    labels: RolloutLabels = RolloutLabels()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, value: object) -> object:
+        if isinstance(value, dict) and "steps" in value:
+            raise ValueError("expected `stages`, the present name of `steps`; rename that key")
+        return value
 
     @model_validator(mode="after")
     def _rising(self) -> Rollout:
-        if list(self.steps) != sorted(set(self.steps)) or not self.steps or self.steps[-1] != 100:
-            raise ValueError(f"expected rising steps that end at 100, such as [10, 50, 100]; got {list(self.steps)}")
+        if list(self.stages) != sorted(set(self.stages)) or not self.stages or self.stages[-1] != 100:
+            raise ValueError(f"expected rising stages that end at 100, such as [10, 50, 100]; got {list(self.stages)}")
         if self.warm > LONGEST_WARM:
             raise ValueError("expected warm of 1h or less (Knative keeps no pod longer)")
         return self
 
 
 class Retrain(Section):
-    """What drift of the stable version starts: one training run for each champion, window of data and reason."""
+    """Training started by drift of the stable version: one run for each champion, window of data and reason."""
 
     on_drift: bool = True
     cooldown: Duration = Field(default=timedelta(hours=12), description="After a run, none for the same domain.")

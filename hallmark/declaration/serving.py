@@ -1,4 +1,4 @@
-"""What serves and what it owes: `serving:` and `reviewer:`."""
+"""Model server of a domain and its service level: `serving:` and `reviewer:`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hallmark.section import Duration, Name, Quantity, Section
 
 
 class Replicas(Section):
-    """How many pods serve."""
+    """Number of serving pods, lowest and highest."""
 
     minimum: int = Field(default=1, ge=0)
     maximum: int = Field(default=3, ge=1)
@@ -24,7 +24,7 @@ class Replicas(Section):
 
 
 class Traffic(Section):
-    """How much is asked, for what it costs and how many pods that takes; what really comes is in the metrics."""
+    """Expected traffic, from which cost and pods are computed; the measured traffic is in the metrics."""
 
     mean: float = Field(gt=0, description="Requests a second, averaged over a month.")
     peak: float = Field(gt=0, description="Requests a second in the busiest minute.")
@@ -40,7 +40,7 @@ class Traffic(Section):
 
 
 class Serving(Section):
-    """What one serving pod gets, and what it owes."""
+    """Resources of one serving pod, and its service level."""
 
     replicas: Replicas = Replicas()
     cpu: Quantity = "1"

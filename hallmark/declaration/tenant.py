@@ -8,7 +8,7 @@ from hallmark.section import Quantity, Section
 
 
 class Owner(Section):
-    """Who answers for the domain."""
+    """Team that answers for the domain."""
 
     team: str
     contact: str = Field(description="An address that reaches the people on call.")
@@ -19,7 +19,7 @@ class Owner(Section):
 
 
 class Quota(Section):
-    """What the domain's namespace may use."""
+    """Limits of the domain's namespace."""
 
     cpu: Quantity = "8"
     memory: Quantity = "32Gi"

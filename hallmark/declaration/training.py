@@ -1,4 +1,4 @@
-"""When a domain retrains, on how much, on what: `training:`."""
+"""Training schedule, data window and resources: `training:`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hallmark.section import Cron, Duration, Quantity, Section
 
 
 class Training(Section):
-    """When the domain retrains, on how much, on what."""
+    """Training schedule of the domain, its data window and its resources."""
 
     schedule: Cron = Field(description="Cron of 6 fields, seconds first, UTC.")
     window: Duration = Field(description="Length of the data a model learns from.")

@@ -17,8 +17,8 @@ from hallmark.tasks.task import BaseTask
 Judged = Literal["OK", "DRIFT", "NOT_ENOUGH_LABELS"]
 
 
-class Error(BaseModel):
-    """How wrong one output was on reference rows: the task's loss of `rows` units (records, or requests), and its bias.
+class OutputError(BaseModel):
+    """Error of one output on reference rows: the task's loss of `rows` units (records, or requests), and its bias.
 
     bias: mean of what came true less what was answered; 0 where a task has no such thing.
     """
@@ -34,7 +34,7 @@ class Error(BaseModel):
 
 
 class Concept(BaseModel):
-    """What final labels say of one variant.
+    """Result of one variant on final labels.
 
     error, reference: mean loss of a row now and at release; bias: mean of label - answer now, less that at release,
                       and `tilt` its size over what is allowed.
@@ -59,7 +59,7 @@ class Concept(BaseModel):
 
 def reference(
     task: BaseTask, outputs: Mapping[str, NDArray[Any]], labels: Sequence[Label], requests: Sequence[str]
-) -> Error | None:
+) -> OutputError | None:
     """The error of the first output that can be held against `labels` (rows,); requests: id of each row's request.
 
     None where no output is of the labels' kind, or no row has a label.
@@ -70,7 +70,7 @@ def reference(
         if not known.any():
             continue
         loss, bias = found.loss[known], found.bias[known]
-        return Error(
+        return OutputError(
             output=name,
             rows=int(known.sum()),
             mean=float(loss.mean()),
@@ -99,7 +99,7 @@ def mature(at: NDArray[np.float64], labelled: NDArray[np.bool_], *, coverage: fl
 
 def judge(
     task: BaseTask,
-    error: Error | None,
+    error: OutputError | None,
     answers: Sequence[Value],
     labels: Sequence[Label],
     requests: Sequence[str],
@@ -108,7 +108,7 @@ def judge(
     margin: float,
     alpha: float,
 ) -> Concept:
-    """Whether the model is worse on these rows, `answers` of the output that `error` is about, than when it was released.
+    """Test whether the model is worse on these rows, `answers` of the output that `error` is about, than at release.
 
     answers, labels, requests: (rows,) one a row, labels final; what is of another kind is left out.
     margin: by what part the error may grow, and of the reference's error as a root how far the bias may go.

@@ -28,7 +28,7 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 class Separation(Frozen):
-    """How well old and new are told apart.
+    """Result of a classifier that tells old rows from new ones.
 
     auc: mean over both folds of the area under the curve on rows that the classifier has not seen; 0.5 is not at all.
     p:   chance alone would do as well: twice the smaller of the folds' Mann-Whitney p, one side.

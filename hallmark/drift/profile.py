@@ -1,4 +1,4 @@
-"""What a model's world looked like when it was released: for each watched column, counts of reference rows by bin."""
+"""Reference profile of a model at its release: for each watched column, counts of reference rows by bin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from hallmark.drift import strata
-from hallmark.drift.concept import Error
+from hallmark.drift.concept import OutputError
 from hallmark.drift.season import Season
 from hallmark.drift.strata import Strata
 from hallmark.errors import HallmarkError
@@ -73,7 +73,7 @@ class Column(Frozen):
         return np.argsort([*self.atoms, *middles], kind="stable")
 
     def labels(self) -> list[str]:
-        """What each bin holds, in words, in the order of the counts."""
+        """Description of each bin in words, in the order of the counts."""
         if self.kind == "category":
             return [*(repr(value) for value in self.categories), "other values", "missing"]
         spans = ["any other value"]
@@ -83,7 +83,7 @@ class Column(Frozen):
         return [*(f"exactly {value:.4g}" for value in self.atoms), *spans, "far outside", "missing"]
 
     def tally(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """How many of `values` fall into each bin, in the order of the counts; takes what no model would."""
+        """Count of `values` in each bin, in the order of the counts; accepts values that no model would."""
         return np.bincount(self.codes(values), minlength=len(self._bins())).astype(np.int64)
 
     def codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
@@ -129,7 +129,7 @@ class Profile(Frozen):
     columns: tuple[Column, ...]
     seasons: tuple[Season, ...] = ()
     strata: Strata | None = None
-    error: Error | None = None
+    error: OutputError | None = None
 
     @model_validator(mode="after")
     def _alike(self) -> Profile:
@@ -143,7 +143,7 @@ class Profile(Frozen):
         return self
 
     def season(self, columns: Columns, *, first: date, last: date) -> Season:
-        """What rows of another time, inputs and outputs together as in `build`, look like in this profile's bins."""
+        """Profile of rows from another time, inputs and outputs together as in `build`, in this profile's bins."""
         rows = len(next(iter(columns.values())))
         return Season(first=f"{first:%m-%d}", last=f"{last:%m-%d}", rows=rows, counts=self._counts(columns))
 

@@ -31,7 +31,7 @@ class Season(Frozen):
         return f"{self.first} to {self.last}"
 
     def holds(self, at: datetime) -> bool:
-        """Whether `at` (UTC) lies in this part of the year, give or take `SLACK`."""
+        """True if `at` (UTC) lies in this part of the year, give or take `SLACK`."""
         return any(self._holds(at + timedelta(days=days)) for days in range(-SLACK.days, SLACK.days + 1))
 
     def _holds(self, at: datetime) -> bool:

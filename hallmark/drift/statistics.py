@@ -1,4 +1,4 @@
-"""How far two sets of counts are from each other, and whether chance alone would do that. Checked against scipy."""
+"""Distance between two sets of counts, and the chance that it is noise. Checked against scipy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shares(counts: Counts) -> NDArray[np.float64]:
 
 
 def index_parts(expected: NDArray[np.float64], actual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each bin adds to the population stability index: (actual - expected) ln(actual / expected)."""
+    """Term of each bin in the population stability index: (actual - expected) ln(actual / expected)."""
     return (actual - expected) * np.log(actual / expected)
 
 

@@ -53,7 +53,7 @@ class Strata(Frozen):
 
 
 def keys(values: Sequence[Any]) -> list[str]:
-    """What a field's values are called; "" for what is neither word, truth value nor number."""
+    """Names of a field's values; "" for a value that is neither word, truth value nor number."""
     return [_key(value) for value in values]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.declaration.drift import Drift
+from hallmark.drift.analysis import FORGIVEN, ColumnVerdict, WindowMeasurement, measure
 from hallmark.drift.concept import Concept
-from hallmark.drift.look import FORGIVEN, ColumnVerdict, Measured, measure
 from hallmark.drift.profile import Profile
 from hallmark.features.fields import Columns
 from hallmark.section import Frozen
@@ -23,7 +23,7 @@ COMPLETE = 0.95
 
 
 class Lag(Frozen):
-    """How old inputs were when they were scored, in seconds; shares are of the window's rows.
+    """Age of inputs when they were scored, in seconds; shares are of the window's rows.
 
     unknown: rows whose event time is not there, not a time, or in the future by more than the limit.
     """
@@ -36,7 +36,7 @@ class Lag(Frozen):
 
 
 class Verdict(Frozen):
-    """What a window says; `rows` are the records it was judged on, `captured` the share of served requests seen.
+    """Drift verdict on a window; `rows` are the records it was judged on, `captured` the share of served requests seen.
 
     trace: the trace id that most records of the window share, "" for none.
     """
@@ -63,12 +63,12 @@ def judge(
     doubts: Sequence[str] = (),
     at: datetime | None = None,
 ) -> Verdict:
-    """One look at `window` and what follows from it: `measure`, then `conclude`."""
+    """One interim analysis of `window` and what follows from it: `measure`, then `conclude`."""
     return conclude(measure(profile, window, drift, at=at), drift, captured=captured, doubts=doubts)
 
 
 def conclude(
-    measured: Measured,
+    measured: WindowMeasurement,
     drift: Drift,
     *,
     captured: float | None = None,
@@ -126,7 +126,7 @@ def lag_of(seconds: NDArray[np.float64], limit: float) -> Lag:
     )
 
 
-def _lacking(measured: Measured, captured: float | None, drift: Drift) -> list[str]:
+def _lacking(measured: WindowMeasurement, captured: float | None, drift: Drift) -> list[str]:
     reasons = []
     if measured.rows < drift.minimum:
         reasons.append(f"{measured.rows} rows in the window, {drift.minimum} are needed")

@@ -48,7 +48,7 @@ def empty(field: Field, rows: int) -> NDArray[Any]:
 
 
 def absent(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where nothing is, in the shape of `values`: NaN of numbers; None, NaN and the empty of strings and photos."""
+    """Mask of missing values in the shape of `values`: NaN of numbers; None, NaN and the empty of strings and photos."""
     if values.dtype.kind == "f":
         return np.asarray(np.isnan(values), dtype=np.bool_)
     if values.dtype.kind != "O":

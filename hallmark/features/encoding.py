@@ -49,7 +49,7 @@ class Input(BaseModel):
 
 
 class Features:
-    """What a features.py gives, with what its `load` makes of the model's assets, where it has one.
+    """Functions of a features.py, with the result of its `load` on the model's assets, where it has one.
 
     load(assets: Mapping[str, bytes]) is called once; `encode`, `observe` and `embed` then take what it gives as second argument.
     """
@@ -76,7 +76,7 @@ class Features:
 
 
 def loaded(module: ModuleType, assets: Mapping[str, bytes]) -> tuple[Any, ...]:
-    """What the module's `load` makes of the assets, to be handed on; nothing where it has no `load`. `ModelRefused` where it fails."""
+    """Result of the module's `load` on the assets, empty where it has no `load`. `ModelRefused` where `load` fails."""
     load = getattr(module, "load", None)
     if not callable(load):
         return ()

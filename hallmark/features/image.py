@@ -26,8 +26,8 @@ class BadImage(HallmarkError, ValueError):
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a photo may be. A baseline JPEG is decoded at a fraction of its size, so it may have more pixels."""
+class PhotoLimits:
+    """Allowed size of a photo. A baseline JPEG is decoded at a fraction of its size, so it may have more pixels."""
 
     bytes: int = 10 * 1024 * 1024
     scalable_pixels: int = 4096 * 4096
@@ -35,15 +35,15 @@ class Limits:
     side: int = 16_384
 
 
-LIMITS = Limits()
+LIMITS = PhotoLimits()
 STATISTICS = ("brightness", "contrast", "colourfulness", "sharpness", "aspect", "megapixels")
-"""What `statistics` gives, in order."""
+"""Columns that `statistics` returns, in order."""
 DESCRIBED = 46
 """Numbers that `descriptors` gives of a photo."""
 
 
-class Header(NamedTuple):
-    """What a photo says of itself: as stored, before it is turned by `orientation` (EXIF's 1 to 8)."""
+class PhotoHeader(NamedTuple):
+    """Header of a photo: its size as stored, before it is rotated by `orientation` (EXIF's 1 to 8)."""
 
     format: Literal["JPEG", "PNG", "WEBP"]
     width: int
@@ -53,7 +53,7 @@ class Header(NamedTuple):
     pixels_only: bytes
 
 
-def header(data: bytes, *, limits: Limits = LIMITS) -> Header:
+def header(data: bytes, *, limits: PhotoLimits = LIMITS) -> PhotoHeader:
     """The header of a photo within `limits`, or `BadImage`; allocates nothing in proportion to the pixels."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise BadImage("this is not a photo", expected="the bytes of a file", got=type(data).__name__)
@@ -78,7 +78,7 @@ def header(data: bytes, *, limits: Limits = LIMITS) -> Header:
     return found
 
 
-def decode(data: bytes, *, at_least: int, limits: Limits = LIMITS) -> tuple[Image.Image, Header]:
+def decode(data: bytes, *, at_least: int, limits: PhotoLimits = LIMITS) -> tuple[Image.Image, PhotoHeader]:
     """The photo upright in RGB, with its header; a large JPEG comes at a fraction, no side under 2 x `at_least`."""
     found = header(data, limits=limits)
     try:
@@ -99,7 +99,9 @@ def decode(data: bytes, *, at_least: int, limits: Limits = LIMITS) -> tuple[Imag
     return upright, found
 
 
-def pixels(data: bytes, *, size: tuple[int, int], fit: Fit = "stretch", limits: Limits = LIMITS) -> NDArray[np.uint8]:
+def pixels(
+    data: bytes, *, size: tuple[int, int], fit: Fit = "stretch", limits: PhotoLimits = LIMITS
+) -> NDArray[np.uint8]:
     """A photo at `size` (height, width): (height, width, 3) RGB bytes."""
     image, _ = decode(data, at_least=max(size), limits=limits)
     return _fitted(image, size, fit)
@@ -112,7 +114,7 @@ def batch(
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     std: Sequence[float] = (0.25, 0.25, 0.25),
     fit: Fit = "stretch",
-    limits: Limits = LIMITS,
+    limits: PhotoLimits = LIMITS,
 ) -> NDArray[np.float32]:
     """Photos as a model's input: (n, 3, height, width), each channel less `mean`, over `std` (of 0..1); None as zeros."""
     items = list(photos)
@@ -129,8 +131,8 @@ def batch(
     return out
 
 
-def statistics(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> Columns:
-    """What a camera or its user changes, a number a photo each: float64 columns named by `STATISTICS`.
+def statistics(photos: Iterable[bytes | None], *, limits: PhotoLimits = LIMITS) -> Columns:
+    """Properties that a camera or its user changes, one number per photo: float64 columns named by `STATISTICS`.
 
     brightness: mean of luma, 0..1; contrast: its deviation; colourfulness: after Hasler and Süsstrunk (2003), 0..about 1;
     sharpness: log10 of the variance of the Laplacian; aspect: width over height, upright; megapixels: as stored.
@@ -142,7 +144,7 @@ def statistics(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> Co
     return {name: np.ascontiguousarray(table[:, column]) for column, name in enumerate(STATISTICS)}
 
 
-def descriptors(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> NDArray[np.float32]:
+def descriptors(photos: Iterable[bytes | None], *, limits: PhotoLimits = LIMITS) -> NDArray[np.float32]:
     """(n, 46) float32, what a photo looks like without a network, for telling two sets of photos apart.
 
     Of the photo at 48 x 48: mean red, green, blue of 3 x 3 cells (27); deviation of each channel (3); the share of strong
@@ -153,7 +155,7 @@ def descriptors(photos: Iterable[bytes | None], *, limits: Limits = LIMITS) -> N
     return np.array(rows, dtype=np.float32).reshape(-1, DESCRIBED)
 
 
-def _descriptors(data: bytes, limits: Limits) -> NDArray[np.float64]:
+def _descriptors(data: bytes, limits: PhotoLimits) -> NDArray[np.float64]:
     try:
         image, _ = decode(data, at_least=48, limits=limits)
     except BadImage:
@@ -180,7 +182,7 @@ def _detail(plane: NDArray[np.float64]) -> list[float]:
     return found
 
 
-def _statistics(data: bytes, limits: Limits) -> tuple[float, ...]:
+def _statistics(data: bytes, limits: PhotoLimits) -> tuple[float, ...]:
     image, found = decode(data, at_least=96, limits=limits)
     rgb = _fitted(image, (96, 96), "stretch").astype(np.float64) / 255.0
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
@@ -241,7 +243,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _read(data: bytes) -> Header:
+def _read(data: bytes) -> PhotoHeader:
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data)
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -251,7 +253,7 @@ def _read(data: bytes) -> Header:
     raise BadImage("this is not a photo that is read here", expected="a JPEG, PNG or WebP file", got=_kind(data))
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: bytes) -> PhotoHeader:
     """Walks the segments up to the first scan; drops what an application put in, keeps Adobe's colour transform."""
     at, orientation, frame, progressive, kept = 2, 1, None, False, [data[:2]]
     while True:
@@ -279,10 +281,10 @@ def _jpeg(data: bytes) -> Header:
         at = end
     if frame is None:
         raise ValueError("no frame before the first scan")
-    return Header("JPEG", *frame, orientation, not progressive, b"".join((*kept, data[end:])))
+    return PhotoHeader("JPEG", *frame, orientation, not progressive, b"".join((*kept, data[end:])))
 
 
-def _png(data: bytes) -> Header:
+def _png(data: bytes) -> PhotoHeader:
     """Keeps the chunks that make pixels, so nothing else is ever unpacked."""
     if data[12:16] != b"IHDR" or int.from_bytes(data[8:12]) != 13 or len(data) < 33:
         raise ValueError("no IHDR")
@@ -295,10 +297,10 @@ def _png(data: bytes) -> Header:
         elif name == b"eXIf":
             orientation = _orientation(data[at + 8 : end - 4])
         at = end
-    return Header("PNG", width, height, orientation, False, b"".join(kept))
+    return PhotoHeader("PNG", width, height, orientation, False, b"".join(kept))
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: bytes) -> PhotoHeader:
     chunk, body = data[12:16], data[20:30]
     if len(data) < 30:
         raise ValueError("cut off")
@@ -317,7 +319,7 @@ def _webp(data: bytes) -> Header:
         if data[at : at + 4] == b"EXIF":
             orientation = _orientation(data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0"))
         at += 8 + length + (length & 1)
-    return Header("WEBP", width, height, orientation, False, data)
+    return PhotoHeader("WEBP", width, height, orientation, False, data)
 
 
 def _orientation(tiff: bytes) -> int:

@@ -1,1 +1,1 @@
-"""How weights are found: a forest by boosting, a network by gradient descent; each kept as plain text or tensors, served as ONNX."""
+"""Learners: a forest by boosting, a network by gradient descent; each kept as plain text or tensors, served as ONNX."""

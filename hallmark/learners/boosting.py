@@ -97,7 +97,7 @@ class Boosting:
         return [f"q{100 * level:g}" for level in self.quantiles] or [ALONE]
 
     def _parameters(self, options: Mapping[str, Any], *, seed: int) -> dict[str, dict[str, Any]]:
-        """What LightGBM is told for each booster."""
+        """Parameters of LightGBM for each booster."""
         found = checked({**self.options, **options})
         if self.quantiles:
             found = {"objective": "quantile", **found}

@@ -49,7 +49,7 @@ class Checkpoint:
 
 
 def fingerprint(train: Examples, validation: Examples, **parts: Any) -> str:
-    """What makes two trainings one and the same: the examples, `parts`, and the version of torch."""
+    """Digest by which two trainings are the same: the examples, `parts`, and the version of torch."""
     import torch
 
     sha = hashlib.sha256(repr((sorted(parts.items()), torch.__version__)).encode())

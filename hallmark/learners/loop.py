@@ -22,7 +22,7 @@ from hallmark.learners.model import Examples, Progress
 
 
 class Recipe(BaseModel):
-    """How a network is trained; a domain's own recipe adds how it is built and how its examples are varied.
+    """Training settings of a network; a domain's own recipe adds its architecture and the augmentation of its examples.
 
     rate, decay: of AdamW, at the top of its one cycle.
     average:     share of the running average of the weights that each step keeps; the average is the model.
@@ -60,7 +60,7 @@ class Recipe(BaseModel):
 R = TypeVar("R", bound=Recipe)
 
 
-class Training(Generic[R]):
+class TrainingLoop(Generic[R]):
     """One training: a network, the running average of its weights, and all that the next step hangs on."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Training(Generic[R]):
         }
 
     def _resume(self, kept: Checkpoint | None) -> int:
-        """How many epochs are done: none, or those of the checkpoint, with everything as it was after them."""
+        """Number of finished epochs: none, or those of the checkpoint, with everything as it was after them."""
         state = None if kept is None else kept.read()
         if state is None:
             return 0
@@ -205,7 +205,7 @@ def fixed_threads(count: int) -> Iterator[None]:
 
 
 def _bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; training is then twice as fast."""
+    """True if this processor multiplies bfloat16 itself; training is then twice as fast."""
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 

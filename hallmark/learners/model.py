@@ -60,12 +60,12 @@ class Examples:
 
     @property
     def given(self) -> NDArray[Any] | Mapping[str, NDArray[Any]]:
-        """What `Trained.predict` takes: the one input, or all by name."""
+        """Argument of `Trained.predict`: the one input, or all by name."""
         return self.named or self.inputs
 
     @property
     def targets(self) -> Targets:
-        """What is true of the rows."""
+        """Labels of the rows, with the columns that judge them."""
         return Targets(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Targets)})
 
 
@@ -84,7 +84,7 @@ class Trained(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What a domain's model.py declares as SPEC.
+    """Declaration of a domain's model: SPEC of its model.py.
 
     task:    kind of task that it solves; domain.yaml declares the same.
     outputs: of the exported model, the one that is judged first.

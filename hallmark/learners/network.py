@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from hallmark.errors import HallmarkError, ModelRefused
 from hallmark.features.fields import Output
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
-from hallmark.learners.loop import R, Training, fixed_threads, laid_out, targets
+from hallmark.learners.loop import R, TrainingLoop, fixed_threads, laid_out, targets
 from hallmark.learners.model import Examples, Progress
 
 WEIGHTS = "weights.safetensors"
@@ -32,7 +32,7 @@ BATCH = 256
 
 
 class Served(nn.Module):
-    """What is exported and predicts; by default the network's own answer."""
+    """Exported module that predicts; by default the network's own answer."""
 
     network: Any
 
@@ -45,7 +45,7 @@ class Served(nn.Module):
         return answer
 
     def surprise(self, answers: Tensor, labels: Tensor) -> Tensor:
-        """How far answers (n, …) are from labels (n,): what early stopping makes small; squares by default."""
+        """Loss of answers (n, …) against labels (n,), which early stopping minimises; squared error by default."""
         return (answers.reshape(labels.shape) - labels).square().mean()
 
 
@@ -78,7 +78,7 @@ class TrainedNetwork:
         return self._run(self.serving, inputs, axis=0)
 
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What a classifier's probabilities are made of: (views, n, k)."""
+        """Logits of a classifier: (views, n, k)."""
         return self._run(self.serving.views, inputs, axis=1)  # type: ignore[arg-type]
 
     def _run(
@@ -174,7 +174,7 @@ class NetworkLearner(Generic[R]):
         watched = judge if len(validation) else None
         with fixed_threads(recipe.threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            training = Training(self.build(recipe), recipe, train, loss=self.loss, vary=self.vary, judge=watched)
+            training = TrainingLoop(self.build(recipe), recipe, train, loss=self.loss, vary=self.vary, judge=watched)
             network = training.run(progress, kept)
         _calibrate(self, network, validation, threads=recipe.threads)
         return TrainedNetwork(self, network, threads=recipe.threads)

@@ -49,7 +49,7 @@ _SYNONYMS = {
 
 @dataclass(frozen=True)
 class Objective:
-    """What LightGBM can be told to make small: the metric that tells when to stop, and whether rows come in groups."""
+    """Objective that LightGBM can minimise: the metric for early stopping, and whether rows come in groups."""
 
     metric: str
     grouped: bool = False

@@ -20,7 +20,7 @@ from hallmark.errors import ModelRefused
 
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 ZERO = np.float32(1e-35)
-"""What LightGBM takes for zero, on both sides of it."""
+"""Largest size that LightGBM takes for zero, on both sides of it."""
 _INFINITE = 1e300
 _LINKS = {
     "binary": "sigmoid",
@@ -113,7 +113,7 @@ class _Graph:
 
 
 def _link(dumps: Sequence[dict[str, Any]]) -> tuple[str, float]:
-    """What turns the sum over trees into an answer, and the slope of a sigmoid."""
+    """Link function from the sum over trees to an answer, and the slope of a sigmoid."""
     objectives = {str(dump["objective"]) for dump in dumps}
     name, *told = min(objectives).split()
     if len(objectives) > 1 or name not in _LINKS or any(dump["average_output"] for dump in dumps):

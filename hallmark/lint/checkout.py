@@ -1,4 +1,4 @@
-"""Which files are judged, which only inform, and how they were before."""
+"""Files to judge, files that only inform, and their state before the change."""
 
 from __future__ import annotations
 

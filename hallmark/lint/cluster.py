@@ -1,4 +1,4 @@
-"""What the files say about the cluster: KServe's version and ingress, Knative's features and limits."""
+"""Facts about the cluster in the files: KServe's version and ingress, Knative's features and limits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from hallmark.lint.objects import Object, World
+from hallmark.lint.objects import ClusterObject, LintContext
 from hallmark.lint.reading import dig, integer, listing, mapping, text, version
 
 _CONFIG = "inferenceservice-config"
 
 
-def kserve_version(world: World) -> tuple[tuple[int, ...], str] | None:
+def kserve_version(world: LintContext) -> tuple[tuple[int, ...], str] | None:
     """KServe's version and who says so: --kserve, else the Argo CD Application that installs it; None where nobody does."""
     if world.options.kserve is not None:
         found = version(world.options.kserve)
@@ -23,8 +23,8 @@ def kserve_version(world: World) -> tuple[tuple[int, ...], str] | None:
     return None
 
 
-def gateway_api(world: World) -> tuple[bool, str] | None:
-    """Whether KServe writes HTTPRoutes, and who says so."""
+def gateway_api(world: LintContext) -> tuple[bool, str] | None:
+    """True if KServe writes HTTPRoutes, with the file that sets it; none where no file does."""
     if world.options.gateway_api is not None:
         return world.options.gateway_api, "--gateway-api" if world.options.gateway_api else "--no-gateway-api"
     for each, source in _sources(world):
@@ -49,7 +49,7 @@ def gateway_api(world: World) -> tuple[bool, str] | None:
     return None
 
 
-def knative_config(world: World, name: str) -> dict[str, Any]:
+def knative_config(world: LintContext, name: str) -> dict[str, Any]:
     """A ConfigMap of Knative Serving, such as features or defaults, from the files; empty where they do not have it."""
     found: dict[str, Any] = {}
     for each in world.of("KnativeServing", "ConfigMap"):
@@ -61,7 +61,7 @@ def knative_config(world: World, name: str) -> dict[str, Any]:
     return found
 
 
-def limit(world: World, key: str, default: int) -> int:
+def limit(world: LintContext, key: str, default: int) -> int:
     """A whole number of Knative's config-defaults."""
     value = knative_config(world, "defaults").get(key)
     found = integer([value], 0)
@@ -70,7 +70,7 @@ def limit(world: World, key: str, default: int) -> int:
     return default if found is None else found
 
 
-def _sources(world: World) -> Iterator[tuple[Object, Any]]:
+def _sources(world: LintContext) -> Iterator[tuple[ClusterObject, Any]]:
     """The sources of the Applications that install KServe."""
     for each in world.of("Application"):
         for source in [mapping(each.data, "spec", "source"), *listing(each.data, "spec", "sources")]:

@@ -12,14 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from hallmark.lint.cluster import limit
-from hallmark.lint.objects import World
+from hallmark.lint.objects import LintContext
 from hallmark.lint.reading import dig, listing, mapping, quantity, text
-from hallmark.lint.rules import KNATIVE, PIPELINES, Hit, Severity, rule
+from hallmark.lint.rules import KNATIVE, PIPELINES, RuleMatch, Severity, rule
 from hallmark.lint.source import Document, Keys
 from hallmark.section import contradictions_in, duration
 
 _MONITOR = {"cpu": 0.5, "memory": 512 * 2**20}
-"""What the drift monitor beside each model server may take (the runtime's limits), where the runtime is not among the files."""
+"""Limits of the drift monitor beside each model server (the runtime's), where the runtime is not among the files."""
 _DOCS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 
 
@@ -30,9 +30,9 @@ class Declaration:
     document: Document
     data: dict[str, Any]
 
-    def hit(self, text: str, *path: str | int) -> Hit:
+    def hit(self, text: str, *path: str | int) -> RuleMatch:
         """A finding at `path` of the declaration."""
-        return Hit(self.document, path, text)
+        return RuleMatch(self.document, path, text)
 
     @property
     def name(self) -> str:
@@ -41,7 +41,7 @@ class Declaration:
 
     @cached_property
     def problems(self) -> tuple[tuple[Keys, str], ...]:
-        """What hallmark.declaration.domain refuses: the key and why."""
+        """Problems that hallmark.declaration.domain finds: the key and the reason."""
         from hallmark.declaration.domain import Domain
 
         try:
@@ -83,7 +83,7 @@ def _fields(declaration: Declaration) -> int:
     fix="mend the key; your editor completes it from domains/domain.schema.json",
     link="https://docs.pydantic.dev/latest/errors/errors/",
 )
-def refused(declaration: Declaration, world: World) -> Iterator[Hit]:
+def refused(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """hallmark/declaration/domain.py; a cron of five fields is HM702."""
     for path, why in declaration.problems:
         if path != ("training", "schedule") or _fields(declaration) != 5:
@@ -98,7 +98,7 @@ def refused(declaration: Declaration, world: World) -> Iterator[Hit]:
     fix='write six fields, seconds first: "0 0 3 * * *"',
     link=PIPELINES + "backend/src/apiserver/server/api_converter.go",
 )
-def cron(declaration: Declaration, world: World) -> Iterator[Hit]:
+def cron(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """api_converter.go: robfig/cron v1.2 Parse, `day of week, optional`."""
     if _fields(declaration) == 5:
         text_ = f"{text(declaration.data, 'training', 'schedule')!r} has 5 fields"
@@ -113,7 +113,7 @@ def cron(declaration: Declaration, world: World) -> Iterator[Hit]:
     fix="raise the quota, or lower serving.replicas.maximum, training.nodes or what each of them takes",
     link=_DOCS,
 )
-def quota(declaration: Declaration, world: World) -> Iterator[Hit]:
+def quota(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """Profile.spec.resourceQuotaSpec is made of `quota`; GPUs are held by the declaration itself."""
     if declaration.problems:
         return
@@ -142,8 +142,8 @@ def _gibibytes(value: float) -> str:
     return f"{value / 2**30:g}Gi"
 
 
-def _sidecars(world: World) -> dict[str, float]:
-    """What a pod's other containers may take, from the runtime that domains are served with."""
+def _sidecars(world: LintContext) -> dict[str, float]:
+    """Limits of a pod's other containers, from the runtime that domains are served with."""
     found = world.runtimes.get(("", "hallmark-runtime"))
     if found is None:
         return dict(_MONITOR)
@@ -162,7 +162,7 @@ def _sidecars(world: World) -> dict[str, float]:
     fix="lower serving.timeout, or raise the limit where the platform configures Knative Serving",
     link=KNATIVE + "pkg/apis/config/defaults.go",
 )
-def timeout(declaration: Declaration, world: World) -> Iterator[Hit]:
+def timeout(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """revision_validation.go, validateTimeoutSeconds."""
     found, most = declaration.seconds("serving", "timeout"), limit(world, "max-revision-timeout-seconds", 600)
     if found is not None and found > most:
@@ -177,7 +177,7 @@ def timeout(declaration: Declaration, world: World) -> Iterator[Hit]:
     fix="set latency_objective below timeout",
     link="https://sre.google/sre-book/service-level-objectives/",
 )
-def objective(declaration: Declaration, world: World) -> Iterator[Hit]:
+def objective(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """serving.latency_objective against serving.timeout (5 s where it is not set)."""
     wanted, most = declaration.seconds("serving", "latency_objective"), declaration.seconds("serving", "timeout")
     if wanted is not None and wanted >= (5.0 if most is None else most):
@@ -193,7 +193,7 @@ def objective(declaration: Declaration, world: World) -> Iterator[Hit]:
     fix="name declared domains in serving.callers",
     link="https://istio.io/latest/docs/reference/config/security/authorization-policy/",
 )
-def caller(declaration: Declaration, world: World) -> Iterator[Hit]:
+def caller(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """AuthorizationPolicy matches source namespaces as text."""
     for index, name in enumerate(listing(declaration.data, "serving", "callers")):
         if world.domains is not None and isinstance(name, str) and name not in world.domains | {declaration.name}:
@@ -209,7 +209,7 @@ def caller(declaration: Declaration, world: World) -> Iterator[Hit]:
     fix="take reviewer away until the domain's decisions ask it",
     link="https://sre.google/sre-book/simplicity/",
 )
-def reviewer(declaration: Declaration, world: World) -> Iterator[Hit]:
+def reviewer(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """hallmark/declaration/contradictions.py: what works, and is of no use."""
     if declaration.problems:
         return

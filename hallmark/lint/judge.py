@@ -11,27 +11,27 @@ from pydantic import BaseModel, ConfigDict
 from hallmark.lint import checkout
 from hallmark.lint.catalogue import rules
 from hallmark.lint.declarations import declaration_of
-from hallmark.lint.objects import Object, Options, World, objects, service_of
+from hallmark.lint.objects import ClusterObject, ClusterOptions, LintContext, objects, service_of
 from hallmark.lint.pipelines import graph_of, schedule_of
 from hallmark.lint.pods import pods
-from hallmark.lint.rules import Finding, Hit, Rule, Severity
+from hallmark.lint.rules import LintFinding, Rule, RuleMatch, Severity
 from hallmark.lint.scripts import script_of
 from hallmark.lint.source import Document, Unreadable, documents
 
 STDIN = "-"
 
 
-class Report(BaseModel):
-    """What was found, what could not be read, and how much was judged."""
+class LintReport(BaseModel):
+    """Result of a check: findings, unreadable files, and the number of files judged."""
 
     model_config = ConfigDict(frozen=True)
 
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[LintFinding, ...] = ()
     unreadable: tuple[str, ...] = ()
     files: int = 0
 
     def count(self, severity: Severity) -> int:
-        """How many findings of this severity."""
+        """Number of findings of this severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
 
@@ -39,10 +39,10 @@ def lint(
     paths: Sequence[Path],
     *,
     root: Path | None,
-    options: Options | None = None,
+    options: ClusterOptions | None = None,
     against: str | None = None,
     stdin: str | None = None,
-) -> Report:
+) -> LintReport:
     """Judge the files under `paths`; the rest of the checkout at `root` informs (runtimes, features, accounts).
 
     stdin: a text that is judged too, such as what `kubectl kustomize` printed.
@@ -67,7 +67,7 @@ def lint(
     previous = checkout.before(against, asked, root=root or Path.cwd()) if against is not None else None
     domains = frozenset(path.parent.name for path in (root / "domains").glob("*/domain.yaml")) if root else None
     found = findings(read, options=options, domains=domains, previous=previous)
-    return Report(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
+    return LintReport(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
 
 
 def _background(asked: Sequence[Path], root: Path, built: Sequence[Document]) -> Iterator[Document]:
@@ -83,7 +83,7 @@ def _background(asked: Sequence[Path], root: Path, built: Sequence[Document]) ->
                 continue
 
 
-def _identity(each: Object) -> tuple[str, str, str]:
+def _identity(each: ClusterObject) -> tuple[str, str, str]:
     return each.kind, each.namespace, each.name
 
 
@@ -92,9 +92,9 @@ def of_objects(
     *,
     source: str = "memory",
     background: Iterable[dict[str, Any]] = (),
-    options: Options | None = None,
+    options: ClusterOptions | None = None,
     domains: Iterable[str] | None = None,
-) -> list[Finding]:
+) -> list[LintFinding]:
     """Judge objects that no file holds, such as what a renderer gives; lines are 1."""
     read = [Document(source, each) for each in given]
     read += [Document("background", each, background=True) for each in background]
@@ -104,16 +104,16 @@ def of_objects(
 def findings(
     read: Sequence[Document],
     *,
-    options: Options | None = None,
+    options: ClusterOptions | None = None,
     domains: frozenset[str] | None = None,
     previous: checkout.Before | None = None,
-) -> list[Finding]:
-    """What the rules find in documents: each once, in the order of files and lines, without what a comment allows."""
-    options = options or Options()
+) -> list[LintFinding]:
+    """Findings of the rules in documents: each once, in the order of files and lines, without those that a comment allows."""
+    options = options or ClusterOptions()
     found = [each for document in read for each in objects(document)]
-    typed: tuple[Object, ...] = tuple(service_of(each, options) or each for each in found)
-    world = World(options=options, objects=typed, domains=domains, previous=previous)
-    seen: dict[tuple[str, str, int, int, str], Finding] = {}
+    typed: tuple[ClusterObject, ...] = tuple(service_of(each, options) or each for each in found)
+    world = LintContext(options=options, objects=typed, domains=domains, previous=previous)
+    seen: dict[tuple[str, str, int, int, str], LintFinding] = {}
     for subject in _subjects(read, world):
         for rule in rules():
             if isinstance(subject, rule.subject):
@@ -125,7 +125,7 @@ def findings(
     return sorted(seen.values(), key=lambda each: (order[each.file], each.line, each.column, each.code))
 
 
-def _subjects(read: Sequence[Document], world: World) -> Iterator[Any]:
+def _subjects(read: Sequence[Document], world: LintContext) -> Iterator[Any]:
     """Everything that was asked about. What a runtime in the background does to a service is still found, in its own file."""
     yield world
     for document in read:
@@ -140,11 +140,11 @@ def _subjects(read: Sequence[Document], world: World) -> Iterator[Any]:
             yield from pods(each, world)
 
 
-def _finding(rule: Rule, hit: Hit) -> Finding | None:
+def _finding(rule: Rule, hit: RuleMatch) -> LintFinding | None:
     line, column = hit.mark or hit.document.mark(hit.path)
     if rule.code in hit.document.allowed(line):
         return None
-    return Finding(
+    return LintFinding(
         code=rule.code,
         severity=rule.severity,
         file=hit.document.shown,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from hallmark.lint.cluster import limit
-from hallmark.lint.objects import Service, World
+from hallmark.lint.objects import LintContext, Service
 from hallmark.lint.reading import go_duration, integer, mapping
-from hallmark.lint.rules import KNATIVE, KSERVE, Hit, rule
+from hallmark.lint.rules import KNATIVE, KSERVE, RuleMatch, rule
 
 _RETENTION = re.compile(
     r"^autoscaling\.knative\.dev/(scale-to-zero-pod-retention-period|scaleToZeroPodRetentionPeriod)$"
@@ -23,7 +23,7 @@ _RETENTION = re.compile(
     fix="leave canaryTrafficPercent out of a first release",
     link=KSERVE + "pkg/controller/v1beta1/inferenceservice/reconcilers/knative/ksvc_reconciler.go",
 )
-def first_release(service: Service, world: World) -> Iterator[Hit]:
+def first_release(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """ksvc_reconciler.go: the share counts only where LatestRolledoutRevision is set. Needs --against."""
     if world.previous is None or world.before(service) is not None or service.mode != "Knative":
         return
@@ -42,7 +42,7 @@ def first_release(service: Service, world: World) -> Iterator[Hit]:
     fix="write it as 30m or 1800s, 1h at most",
     link=KNATIVE + "pkg/apis/autoscaling/annotation_validation.go",
 )
-def retention(service: Service, world: World) -> Iterator[Hit]:
+def retention(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateLastPodRetention, WindowMax."""
     for path, holder in [(("metadata",), mapping(service.data, "metadata")), *service.predictors]:
         for key, value in mapping(holder, "annotations").items():
@@ -60,7 +60,7 @@ def retention(service: Service, world: World) -> Iterator[Hit]:
     fix="lower timeout, or raise max-revision-timeout-seconds in config-defaults",
     link=KNATIVE + "pkg/apis/config/defaults.go",
 )
-def timeout(service: Service, world: World) -> Iterator[Hit]:
+def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """revision_validation.go, validateTimeoutSeconds; DefaultMaxRevisionTimeoutSeconds."""
     most = limit(world, "max-revision-timeout-seconds", 600)
     for path, component in service.components:
@@ -77,7 +77,7 @@ def timeout(service: Service, world: World) -> Iterator[Hit]:
     fix="lower containerConcurrency; 0 is no limit",
     link=KNATIVE + "pkg/apis/config/defaults.go",
 )
-def concurrency(service: Service, world: World) -> Iterator[Hit]:
+def concurrency(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """metadata_validation.go, ValidateContainerConcurrency; DefaultMaxRevisionContainerConcurrency."""
     most = limit(world, "container-concurrency-max-limit", 1000)
     for path, component in service.components:
@@ -94,7 +94,7 @@ def concurrency(service: Service, world: World) -> Iterator[Hit]:
     fix="write a whole number from 0 to 100",
     link=KNATIVE + "pkg/apis/serving/v1/route_validation.go",
 )
-def share(service: Service, world: World) -> Iterator[Hit]:
+def share(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """route_validation.go: the targets' percents sum to 100, none below 0."""
     for path, component in service.components:
         found = component.get("canaryTrafficPercent")
@@ -110,7 +110,7 @@ def share(service: Service, world: World) -> Iterator[Hit]:
     fix="remove it: Knative starts a revision whole before it gets traffic",
     link=KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go",
 )
-def strategy(service: Service, world: World) -> Iterator[Hit]:
+def strategy(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateScalingKPACompExtension."""
     for path, component in service.components:
         if service.mode == "Knative" and "deploymentStrategy" in component:

@@ -1,4 +1,4 @@
-"""What KServe's webhook and controller reject, or accept and ignore, in either mode."""
+"""Fields that KServe's webhook and controller reject, or accept and ignore, in either mode."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from hallmark.lint.keys import CANARY, MODEL, PREDICTOR, SPEC
-from hallmark.lint.objects import CONTAINER, LEGACY, MODE, Object, Service, World
+from hallmark.lint.objects import CONTAINER, LEGACY, MODE, ClusterObject, LintContext, Service
 from hallmark.lint.pods import Pod
 from hallmark.lint.reading import dig, integer, listing, mapping, text
-from hallmark.lint.rules import KSERVE, Hit, Severity, rule
+from hallmark.lint.rules import KSERVE, RuleMatch, Severity, rule
 from hallmark.lint.source import Keys
 
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
@@ -44,7 +44,7 @@ _CLASSES = ("hpa", "external", "keda", "none")
     fix=f'set metadata.annotations["{MODE}"] to Knative or Standard',
     link=_VALIDATION,
 )
-def no_mode(service: Service, world: World) -> Iterator[Hit]:
+def no_mode(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """constants.go: DefaultDeployment is Standard, the chart's defaultDeploymentMode another; validateDeploymentMode."""
     if not service.written:
         yield service.hit("no deploymentMode annotation", "metadata")
@@ -58,7 +58,7 @@ def no_mode(service: Service, world: World) -> Iterator[Hit]:
     fix="write Knative (was Serverless) or Standard (was RawDeployment)",
     link=_VALIDATION,
 )
-def legacy_mode(service: Service, world: World) -> Iterator[Hit]:
+def legacy_mode(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """ParseDeploymentMode turns old names into new ones for the status, and validateDeploymentMode compares that as text."""
     if service.written and service.written not in {"Knative", "Standard"}:
         said = f"; KServe runs it as {LEGACY[service.written]}" if service.written in LEGACY else ""
@@ -74,7 +74,7 @@ def legacy_mode(service: Service, world: World) -> Iterator[Hit]:
     fix="set spec.predictor.model.runtime",
     link=_PREDICTOR,
 )
-def no_runtime(service: Service, world: World) -> Iterator[Hit]:
+def no_runtime(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """predictor.go, reconcileModel: `Get first supporting runtime`."""
     if service.model and not text(service.model, "runtime"):
         yield service.hit("the model names no runtime", "spec", "predictor", "model")
@@ -88,7 +88,7 @@ def no_runtime(service: Service, world: World) -> Iterator[Hit]:
     fix="name a format, version and protocolVersion of the runtime's lists, or another runtime",
     link=_PREDICTOR,
 )
-def runtime_refuses(service: Service, world: World) -> Iterator[Hit]:
+def runtime_refuses(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """predictor.go, reconcileModel: NoSupportingRuntime, RuntimeDisabled; predictor_model.go, RuntimeSupportsModel."""
     model = service.model
     runtime = world.runtime(service, model)
@@ -118,7 +118,7 @@ def runtime_refuses(service: Service, world: World) -> Iterator[Hit]:
     fix="name a ClusterServingRuntime, or a ServingRuntime of the same namespace",
     link=_PREDICTOR,
 )
-def runtime_unknown(service: Service, world: World) -> Iterator[Hit]:
+def runtime_unknown(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """Only where runtimes are among the files: KServe's own ones are not. utils.go, GetServingRuntime."""
     name = text(service.model, "runtime")
     if name and world.runtimes and world.runtime(service, service.model) is None and not name.startswith("kserve-"):
@@ -137,7 +137,7 @@ def runtime_unknown(service: Service, world: World) -> Iterator[Hit]:
     fix="remove batcher, and batch in the model server; or use protocolVersion v1",
     link=KSERVE + "pkg/batcher/handler.go",
 )
-def batcher(service: Service, world: World) -> Iterator[Hit]:
+def batcher(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """handler.go, ServeHTTP: `only batch predict requests`, `:predict$`."""
     protocol = text(service.model, "protocolVersion")
     if "batcher" in service.predictor and protocol not in {"", "v1"}:
@@ -153,7 +153,7 @@ def batcher(service: Service, world: World) -> Iterator[Hit]:
     fix="set the label endpoint: stable on the predictor, endpoint: canary on each canary's predictor",
     link=KSERVE + "pkg/webhook/admission/pod/agent_injector.go",
 )
-def logger(service: Service, world: World) -> Iterator[Hit]:
+def logger(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """agent_injector.go: `endpoint := pod.Labels[constants.KServiceEndpointLabel]`."""
     for path, component in service.predictors:
         canary = path[:2] == ("spec", "canary")
@@ -173,7 +173,7 @@ def logger(service: Service, world: World) -> Iterator[Hit]:
     fix="rename the container",
     link=KSERVE + "pkg/constants/constants.go",
 )
-def reserved_name(pod: Pod, world: World) -> Iterator[Hit]:
+def reserved_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """constants.go, InferenceService container names; predictor.go, GetImplementations: kserve-container beside model is two."""
     if pod.owner.group not in {"serving.kserve.io", "serving.knative.dev"}:
         return
@@ -192,7 +192,7 @@ def reserved_name(pod: Pod, world: World) -> Iterator[Hit]:
     fix="raise maxReplicas, or lower minReplicas",
     link=KSERVE + "pkg/apis/serving/v1beta1/component.go",
 )
-def replicas(service: Service, world: World) -> Iterator[Hit]:
+def replicas(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """component.go, validateReplicas: no minReplicas counts as 1, a maxReplicas of 0 as none."""
     for path, component in service.components:
         least, most = integer(component, "minReplicas"), integer(component, "maxReplicas")
@@ -210,7 +210,7 @@ def replicas(service: Service, world: World) -> Iterator[Hit]:
     fix="rename it, such as fraud or fraud-v2",
     link=KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go",
 )
-def name(service: Service, world: World) -> Iterator[Hit]:
+def name(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateInferenceServiceName, IsvcNameFmt."""
     if service.name and not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", service.name):
         yield service.hit(f"the name {service.name!r}", "metadata", "name")
@@ -224,7 +224,7 @@ def name(service: Service, world: World) -> Iterator[Hit]:
     fix="set minReplicas and maxReplicas of the component",
     link=KSERVE + "pkg/constants/constants.go",
 )
-def scale_annotation(service: Service, world: World) -> Iterator[Hit]:
+def scale_annotation(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """constants.go, ServiceAnnotationDisallowedList; ksvc_reconciler.go, SetAutoScalingAnnotations."""
     places = [(("metadata",), mapping(service.data, "metadata")), *service.predictors]
     for path, holder in places:
@@ -241,7 +241,7 @@ def scale_annotation(service: Service, world: World) -> Iterator[Hit]:
     fix="remove it: the container is always kserve-container, and the model's name is the service's",
     link=_VALIDATION,
 )
-def named_model(service: Service, world: World) -> Iterator[Hit]:
+def named_model(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validatePredictor."""
     if text(service.model, "name"):
         yield service.hit(f"model.name is {text(service.model, 'name')}", "spec", "predictor", "model", "name")
@@ -255,7 +255,7 @@ def named_model(service: Service, world: World) -> Iterator[Hit]:
     fix="Knative: concurrency or rps. Standard: cpu or memory",
     link=_VALIDATION,
 )
-def scale_metric(service: Service, world: World) -> Iterator[Hit]:
+def scale_metric(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateKPAMetrics, validateHPAMetrics; validateInferenceServiceAutoscaler for the class."""
     keda = text(service.annotations, "serving.kserve.io/autoscalerClass") == "keda"
     for path, component in service.components:
@@ -272,7 +272,7 @@ def scale_metric(service: Service, world: World) -> Iterator[Hit]:
     fix="one of hpa, keda, external, none (Standard mode), or no annotation",
     link=_VALIDATION,
 )
-def autoscaler_class(service: Service, world: World) -> Iterator[Hit]:
+def autoscaler_class(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateInferenceServiceAutoscaler, AutoscalerAllowedClassList."""
     key = "serving.kserve.io/autoscalerClass"
     found = service.annotations.get(key)
@@ -283,12 +283,12 @@ def autoscaler_class(service: Service, world: World) -> Iterator[Hit]:
 @rule(
     "HM119",
     "A serving runtime without kserve-container",
-    on=Object,
+    on=ClusterObject,
     reason="the model's settings are merged into the container of that name: failed to find kserve-container",
     fix="name the model server's container kserve-container",
     link=_STORAGE,
 )
-def runtime_container(each: Object, world: World) -> Iterator[Hit]:
+def runtime_container(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """utils.go, MergeServingRuntimeAndInferenceServiceSpecs."""
     if each.kind in {"ServingRuntime", "ClusterServingRuntime"} and not each.get("spec", "multiModel"):
         names = [text(item, "name") for item in listing(each.data, "spec", "containers")]
@@ -304,7 +304,7 @@ def runtime_container(each: Object, world: World) -> Iterator[Hit]:
     fix="mend the spelling, or move the key to where it belongs",
     link="https://kserve.github.io/website/docs/reference/crd-api",
 )
-def unknown_key(service: Service, world: World) -> Iterator[Hit]:
+def unknown_key(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """The keys of KServe 0.21's InferenceService: a test compares them with its strict schema."""
     places: list[tuple[Keys, dict[str, Any], frozenset[str]]] = [(("spec",), mapping(service.data, "spec"), SPEC)]
     places += [(canary.path, mapping(dig(service.data, *canary.path)), CANARY) for canary in service.canaries]
@@ -328,7 +328,7 @@ def unknown_key(service: Service, world: World) -> Iterator[Hit]:
     fix="set modelFormat.name; in a canary also name: kserve-container",
     link=KSERVE + "config/crd/full/serving.kserve.io_inferenceservices.yaml",
 )
-def incomplete(service: Service, world: World) -> Iterator[Hit]:
+def incomplete(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """The CRD of 0.21: required in spec.canary[].predictor.model are modelFormat and name. The name becomes the container's."""
     for path, component in service.predictors:
         if path[-1] != "predictor" or "model" not in component:

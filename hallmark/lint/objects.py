@@ -11,20 +11,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.lint.reading import dig, integer, listing, mapping, text
-from hallmark.lint.rules import Hit
+from hallmark.lint.rules import RuleMatch
 from hallmark.lint.source import Document, Keys
 
 Mode = Literal["Knative", "Standard"]
 MODE = "serving.kserve.io/deploymentMode"
 LEGACY: dict[str, Mode] = {"Serverless": "Knative", "RawDeployment": "Standard"}
-"""What KServe still takes for the two modes; its validator compares the text as written."""
+"""Old names of the two modes that KServe still takes; its validator compares the text as written."""
 KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 COMPONENTS = ("predictor", "transformer", "explainer")
 CONTAINER = "kserve-container"
 
 
-class Options(BaseModel):
-    """What the command line says about the cluster; None where the files are to say it."""
+class ClusterOptions(BaseModel):
+    """Facts about the cluster from the command line; None where the files state them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Object:
+class ClusterObject:
     """One object of the Kubernetes API; `path` leads to it in its document (a List holds several)."""
 
     document: Document
@@ -71,9 +71,9 @@ class Object:
         """The value at `path`, or None."""
         return dig(self.data, *path)
 
-    def hit(self, text: str, *path: str | int) -> Hit:
+    def hit(self, text: str, *path: str | int) -> RuleMatch:
         """A finding at `path` of this object."""
-        return Hit(self.document, (*self.path, *path), text)
+        return RuleMatch(self.document, (*self.path, *path), text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Canary:
 
 
 @dataclass(frozen=True, eq=False)
-class Service(Object):
+class Service(ClusterObject):
     """An InferenceService."""
 
     asked: Mode | None = None
@@ -140,25 +140,25 @@ class Service(Object):
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class LintContext:
     """All that is judged together: what was asked about, and what the rest of the checkout says.
 
     domains:  the declared names; None where no checkout is known.
     previous: the objects as they were, by kind, namespace and name; None where nothing is compared with.
     """
 
-    options: Options
-    objects: tuple[Object, ...] = ()
+    options: ClusterOptions
+    objects: tuple[ClusterObject, ...] = ()
     domains: frozenset[str] | None = None
     previous: dict[tuple[str, str, str], dict[str, Any]] | None = None
 
-    def of(self, *kinds: str) -> list[Object]:
+    def of(self, *kinds: str) -> list[ClusterObject]:
         """The objects of these kinds, each kind in the order of the files."""
         return [each for kind in kinds for each in self._by_kind.get(kind, ())]
 
     @cached_property
-    def _by_kind(self) -> dict[str, list[Object]]:
-        found: dict[str, list[Object]] = {}
+    def _by_kind(self) -> dict[str, list[ClusterObject]]:
+        found: dict[str, list[ClusterObject]] = {}
         for each in self.objects:
             found.setdefault(each.kind, []).append(each)
         return found
@@ -171,23 +171,23 @@ class World:
             made | {text(each.data, "spec", "destination", "namespace") for each in self.of("Application")}
         )
 
-    def before(self, each: Object) -> dict[str, Any] | None:
+    def before(self, each: ClusterObject) -> dict[str, Any] | None:
         """The object as it was, where there is something to compare with and it was there."""
         return (self.previous or {}).get((each.kind, each.namespace, each.name))
 
     @cached_property
-    def runtimes(self) -> dict[tuple[str, str], Object]:
+    def runtimes(self) -> dict[tuple[str, str], ClusterObject]:
         """Serving runtimes by namespace (empty: of the cluster) and name."""
         found = {("", each.name): each for each in self.of("ClusterServingRuntime")}
         return found | {(each.namespace, each.name): each for each in self.of("ServingRuntime")}
 
-    def runtime(self, service: Service, model: dict[str, Any]) -> Object | None:
+    def runtime(self, service: Service, model: dict[str, Any]) -> ClusterObject | None:
         """The runtime that a model names: the namespace's own before the cluster's, as KServe looks it up."""
         name = text(model, "runtime")
         return self.runtimes.get((service.namespace, name)) or self.runtimes.get(("", name))
 
 
-def objects(document: Document) -> Iterator[Object]:
+def objects(document: Document) -> Iterator[ClusterObject]:
     """The Kubernetes objects of a document: itself, or what its List holds."""
     data = document.data
     if PurePosixPath(document.shown).name in KUSTOMIZATIONS and isinstance(data, dict):
@@ -198,12 +198,12 @@ def objects(document: Document) -> Iterator[Object]:
     if text(data, "kind").endswith("List") and isinstance(data.get("items"), list):
         for index, item in enumerate(data["items"]):
             if isinstance(item, dict) and text(item, "kind") and text(item, "apiVersion"):
-                yield Object(document, item, ("items", index))
+                yield ClusterObject(document, item, ("items", index))
         return
-    yield Object(document, data)
+    yield ClusterObject(document, data)
 
 
-def service_of(each: Object, options: Options) -> Service | None:
+def service_of(each: ClusterObject, options: ClusterOptions) -> Service | None:
     """The object as an InferenceService, where it is one."""
     if each.kind == "InferenceService" and each.group == "serving.kserve.io":
         return Service(each.document, each.data, each.path, options.mode)

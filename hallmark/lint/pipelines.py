@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hallmark.lint.objects import World
+from hallmark.lint.objects import LintContext
 from hallmark.lint.reading import dig, integer, listing, mapping, text
-from hallmark.lint.rules import PIPELINES, Hit, rule
+from hallmark.lint.rules import PIPELINES, RuleMatch, rule
 from hallmark.lint.source import Document, Keys
 
 _LOCAL = PIPELINES + "sdk/python/kfp/local/orchestrator/enhanced_dag_orchestrator.py"
@@ -22,16 +22,16 @@ _PLAIN_PYTHON = re.compile(r"(?:^|/)python:3\.\d+$")
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class CompiledPipeline:
     """A compiled pipeline: its document, where it begins there, and itself."""
 
     document: Document
     data: dict[str, Any]
     path: Keys = ()
 
-    def hit(self, text: str, *path: str | int) -> Hit:
+    def hit(self, text: str, *path: str | int) -> RuleMatch:
         """A finding at `path` of the graph."""
-        return Hit(self.document, (*self.path, *path), text)
+        return RuleMatch(self.document, (*self.path, *path), text)
 
     @cached_property
     def dags(self) -> tuple[tuple[Keys, dict[str, Any]], ...]:
@@ -42,12 +42,12 @@ class Graph:
 
     @property
     def executors(self) -> dict[str, Any]:
-        """What runs in containers, by name."""
+        """Executors that run in containers, by name."""
         return mapping(self.data, "deploymentSpec", "executors")
 
 
 @dataclass(frozen=True, eq=False)
-class Schedule:
+class PipelineSchedule:
     """A recurring run: a v2beta1 RecurringRun as JSON or YAML, or a ScheduledWorkflow of the cluster."""
 
     document: Document
@@ -55,32 +55,32 @@ class Schedule:
     trigger: Keys
     path: Keys = ()
 
-    def hit(self, text: str, *path: str | int) -> Hit:
+    def hit(self, text: str, *path: str | int) -> RuleMatch:
         """A finding at `path` of the schedule."""
-        return Hit(self.document, (*self.path, *path), text)
+        return RuleMatch(self.document, (*self.path, *path), text)
 
 
-def graph_of(document: Document) -> Graph | None:
+def graph_of(document: Document) -> CompiledPipeline | None:
     """The compiled pipeline that a document is, or that a PipelineVersion holds."""
     data = document.data
     if text(data, "kind") == "PipelineVersion" and mapping(data, "spec", "pipelineSpec"):
-        return Graph(document, mapping(data, "spec", "pipelineSpec"), ("spec", "pipelineSpec"))
+        return CompiledPipeline(document, mapping(data, "spec", "pipelineSpec"), ("spec", "pipelineSpec"))
     if isinstance(data, dict) and "pipelineInfo" in data and "root" in data:
-        return Graph(document, data)
+        return CompiledPipeline(document, data)
     return None
 
 
-def schedule_of(document: Document) -> Schedule | None:
+def schedule_of(document: Document) -> PipelineSchedule | None:
     """The recurring run that a document is."""
     data = document.data
     if text(data, "kind") == "ScheduledWorkflow":
-        return Schedule(document, data, ("spec", "trigger"))
+        return PipelineSchedule(document, data, ("spec", "trigger"))
     if isinstance(data, dict) and mapping(data, "trigger") and "kind" not in data:
-        return Schedule(document, data, ("trigger",))
+        return PipelineSchedule(document, data, ("trigger",))
     return None
 
 
-def _conditions(graph: Graph) -> Iterator[tuple[Keys, dict[str, Any], str]]:
+def _conditions(graph: CompiledPipeline) -> Iterator[tuple[Keys, dict[str, Any], str]]:
     for path, tasks in graph.dags:
         for name, task in tasks.items():
             if condition := text(task, "triggerPolicy", "condition"):
@@ -90,12 +90,12 @@ def _conditions(graph: Graph) -> Iterator[tuple[Keys, dict[str, Any], str]]:
 @rule(
     "HM401",
     "If on a named output",
-    on=Graph,
+    on=CompiledPipeline,
     reason="kfp.local knows outputs called Output alone: it cannot find this one, skips the branch, and the run says SUCCESS",
     fix="add a component with one unnamed output (bool or str) that reads the value, and test both ways",
     link=_LOCAL,
 )
-def named_output(graph: Graph, world: World) -> Iterator[Hit]:
+def named_output(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     """enhanced_dag_orchestrator.py, _resolve_pipeline_channel: `-Output`, else a parent's input; evaluate_condition returns False."""
     for path, task, condition in _conditions(graph):
         for channel in _CHANNEL.findall(condition):
@@ -108,12 +108,12 @@ def named_output(graph: Graph, world: World) -> Iterator[Hit]:
 @rule(
     "HM402",
     "A comparison with a string that holds a quote",
-    on=Graph,
+    on=CompiledPipeline,
     reason="the compiler does not escape it: the condition is no expression, and the branch is skipped or the run fails",
     fix="compare with a word without quotes, decided in a component of one output",
     link=PIPELINES + "sdk/python/kfp/compiler/pipeline_spec_builder.py",
 )
-def quoted(graph: Graph, world: World) -> Iterator[Hit]:
+def quoted(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     r"""pipeline_spec_builder.py, _single_binary_operation...: operand_value = f"'{value_or_reference}'"."""
     for path, _, condition in _conditions(graph):
         for part in re.split(r"&&|\|\|", _CHANNEL.sub("0", condition)):
@@ -133,12 +133,12 @@ def _broken(side: str) -> bool:
 @rule(
     "HM403",
     "A cron of five fields",
-    on=Schedule,
+    on=PipelineSchedule,
     reason="Kubeflow reads seconds first and takes a missing sixth field for *: `0 3 * * *` runs every hour at 3 minutes past",
     fix="write six fields, seconds first: 0 0 3 * * *",
     link=PIPELINES + "backend/src/apiserver/server/api_converter.go",
 )
-def cron(schedule: Schedule, world: World) -> Iterator[Hit]:
+def cron(schedule: PipelineSchedule, world: LintContext) -> Iterator[RuleMatch]:
     """api_converter.go: robfig/cron v1.2 Parse, `day of week, optional`."""
     trigger = mapping(schedule.data, *schedule.trigger)
     for outer in ("cron_schedule", "cronSchedule"):
@@ -151,12 +151,12 @@ def cron(schedule: Schedule, world: World) -> Iterator[Hit]:
 @rule(
     "HM404",
     "A scheduled run that would be a cache hit",
-    on=Graph,
+    on=CompiledPipeline,
     reason="the key of the cache is inputs, image and command: with the same ones each scheduled run reuses the last and trains nothing",
     fix="give the first step the scheduled time (PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER), or set_caching_options(False) on it",
     link=PIPELINES + "backend/src/v2/driver/cache.go",
 )
-def cached(graph: Graph, world: World) -> Iterator[Hit]:
+def cached(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     """cache.go, getFingerPrint; facts.md. A graph whose first steps are all cached and whose inputs know no time."""
     tasks = mapping(graph.data, "root", "dag", "tasks")
     first = {name: task for name, task in tasks.items() if not listing(task, "dependentTasks")}
@@ -177,12 +177,12 @@ def _parameters(task: Any) -> list[Any]:
 @rule(
     "HM405",
     "A recurring run with one id of two",
-    on=Schedule,
+    on=PipelineSchedule,
     reason="refused by the SDK; the API takes a pipeline without a version and follows its newest one, whatever that is",
     fix="give pipeline_id and pipeline_version_id",
     link=PIPELINES + "sdk/python/kfp/client/client.py",
 )
-def ids(schedule: Schedule, world: World) -> Iterator[Hit]:
+def ids(schedule: PipelineSchedule, world: LintContext) -> Iterator[RuleMatch]:
     """client.py, _create_job_config: both are required; resource_manager.go, CreateJob: `always ... pick the latest`."""
     for key in ("pipeline_version_reference", "pipelineVersionReference"):
         reference = mapping(schedule.data, key)
@@ -195,12 +195,12 @@ def ids(schedule: Schedule, world: World) -> Iterator[Hit]:
 @rule(
     "HM406",
     "A recurring run with too many at once",
-    on=Schedule,
+    on=PipelineSchedule,
     reason="rejected: max concurrency of a recurring run must be at least 1 and at most 10",
     fix="set max_concurrency: 1; a training that overtakes another is of no use",
     link=PIPELINES + "backend/src/apiserver/server/api_converter.go",
 )
-def most_at_once(schedule: Schedule, world: World) -> Iterator[Hit]:
+def most_at_once(schedule: PipelineSchedule, world: LintContext) -> Iterator[RuleMatch]:
     """api_converter.go: `maxConcur > 10 || maxConcur < 1`."""
     for path in (("max_concurrency",), ("maxConcurrency",), ("spec", "maxConcurrency")):
         found = dig(schedule.data, *path)
@@ -212,12 +212,12 @@ def most_at_once(schedule: Schedule, world: World) -> Iterator[Hit]:
 @rule(
     "HM407",
     "A component that installs packages while it runs",
-    on=Graph,
+    on=CompiledPipeline,
     reason="each run installs what is newest then: slow, different tomorrow, and impossible where pods reach no registry",
     fix="put packages into the image, and compile with install_kfp_package=False and no packages_to_install",
     link=PIPELINES + "sdk/python/kfp/dsl/component_factory.py",
 )
-def installs(graph: Graph, world: World) -> Iterator[Hit]:
+def installs(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     """component_factory.py writes `pip install` into the command."""
     for name, executor in graph.executors.items():
         for key in ("command", "args"):
@@ -230,12 +230,12 @@ def installs(graph: Graph, world: World) -> Iterator[Hit]:
 @rule(
     "HM408",
     "A component on a bare Python image",
-    on=Graph,
+    on=CompiledPipeline,
     reason="without base_image kfp takes its own default, which holds nothing of ours and changes with kfp",
     fix="name the base_image: hallmark/training-python with a version",
     link=PIPELINES + "sdk/python/kfp/dsl/component_factory.py",
 )
-def bare_image(graph: Graph, world: World) -> Iterator[Hit]:
+def bare_image(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     """component_factory.py, _DEFAULT_BASE_IMAGE: python:3.11."""
     for name, executor in graph.executors.items():
         image = text(executor, "container", "image")
@@ -246,12 +246,12 @@ def bare_image(graph: Graph, world: World) -> Iterator[Hit]:
 @rule(
     "HM409",
     "A pipeline image without a version",
-    on=Graph,
+    on=CompiledPipeline,
     reason="a run of today and of tomorrow differ, and the cache's key is the name: it gives yesterday's result for a new image",
     fix="name a tag that is never moved, or a digest",
     link=PIPELINES + "backend/src/v2/driver/cache.go",
 )
-def loose_image(graph: Graph, world: World) -> Iterator[Hit]:
+def loose_image(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     """cache.go: the image is part of the key as it is written."""
     for name, executor in graph.executors.items():
         image = text(executor, "container", "image")
@@ -262,12 +262,12 @@ def loose_image(graph: Graph, world: World) -> Iterator[Hit]:
 @rule(
     "HM410",
     "A schedule that hands every run the same window",
-    on=Schedule,
+    on=PipelineSchedule,
     reason="constant parameters make each run the same question: the cache answers it, and nothing is trained",
     fix="leave the window's end to the graph's schedule-time placeholder, or give [[ScheduledTime]]",
     link=PIPELINES + "backend/src/v2/driver/cache.go",
 )
-def same_window(schedule: Schedule, world: World) -> Iterator[Hit]:
+def same_window(schedule: PipelineSchedule, world: LintContext) -> Iterator[RuleMatch]:
     """cache.go, getFingerPrint; swf parameters [[ScheduledTime]] (scheduledworkflow/util). `as_of` is our graphs' window end."""
     at = ("runtime_config", "parameters", "as_of")
     found = dig(schedule.data, *at)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hallmark.lint.objects import CONTAINER, Object, Service, World
+from hallmark.lint.objects import CONTAINER, ClusterObject, LintContext, Service
 from hallmark.lint.reading import dig, listing, mapping, text
-from hallmark.lint.rules import Hit
+from hallmark.lint.rules import RuleMatch
 from hallmark.lint.source import Document, Keys
 
 PodSpec = dict[str, Any]
@@ -65,7 +65,7 @@ class Container:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What the layers say together; `args` are appended."""
+        """Layers merged into one; `args` are appended."""
         merged: dict[str, Any] = {}
         for _, _, layer in self.layers:
             args = [*listing(merged, "args"), *listing(layer, "args")]
@@ -79,14 +79,14 @@ class Container:
         """Its name."""
         return text(self.data, "name")
 
-    def hit(self, text: str, *path: str | int) -> Hit:
+    def hit(self, text: str, *path: str | int) -> RuleMatch:
         """A finding at `path`, in the layer that wins there; in the last layer that says anything near it."""
         for depth in range(len(path), 0, -1):
             for document, base, layer in reversed(self.layers):
                 if dig(layer, *path[:depth]) is not None:
-                    return Hit(document, (*base, *path[:depth]), text)
+                    return RuleMatch(document, (*base, *path[:depth]), text)
         document, base, _ = self.layers[0]
-        return Hit(document, base, text)
+        return RuleMatch(document, base, text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +98,16 @@ class Pod:
     unseen:  a model's container whose image and security only its runtime knows, which is not among the files.
     """
 
-    owner: Object
+    owner: ClusterObject
     path: Keys
     spec: PodSpec
     containers: tuple[Container, ...]
     whole: bool = True
     service: Service | None = None
-    runtime: Object | None = None
+    runtime: ClusterObject | None = None
     unseen: Container | None = None
 
-    def hit(self, text: str, *path: str | int) -> Hit:
+    def hit(self, text: str, *path: str | int) -> RuleMatch:
         """A finding at `path` of the pod spec."""
         return self.owner.hit(text, *self.path, *path)
 
@@ -121,7 +121,7 @@ class Pod:
         return [*listing(self.runtime.data if self.runtime else None, "spec", key), *listing(self.spec, key)]
 
 
-def pods(each: Object, world: World) -> Iterator[Pod]:
+def pods(each: ClusterObject, world: LintContext) -> Iterator[Pod]:
     """The pods of one object; of an InferenceService as they will be once merged with the runtimes among the files."""
     if isinstance(each, Service):
         for path, component in each.predictors:
@@ -137,7 +137,7 @@ def pods(each: Object, world: World) -> Iterator[Pod]:
         yield from _training(each)
 
 
-def _plain(each: Object, path: Keys, spec: PodSpec, *, whole: bool = True) -> Pod:
+def _plain(each: ClusterObject, path: Keys, spec: PodSpec, *, whole: bool = True) -> Pod:
     containers = tuple(
         Container(((each.document, (*each.path, *path, kind, index), item),), kind)
         for kind in ("initContainers", "containers", "ephemeralContainers")
@@ -147,7 +147,7 @@ def _plain(each: Object, path: Keys, spec: PodSpec, *, whole: bool = True) -> Po
     return Pod(each, path, spec, containers, whole)
 
 
-def _training(each: Object) -> Iterator[Pod]:
+def _training(each: ClusterObject) -> Iterator[Pod]:
     """The nodes of a TrainJob that says itself what its pods are: its part of the runtime's pod, under what its trainer says."""
     trainer = mapping(each.data, "spec", "trainer")
     runs: dict[str, Any] = {key: trainer[key] for key in ("image", "args", "env") if key in trainer}
@@ -171,8 +171,8 @@ def _training(each: Object) -> Iterator[Pod]:
             waiting += [((*path, index), item) for index, item in enumerate(value)]
 
 
-def _component(service: Service, path: Keys, component: dict[str, Any], world: World) -> Pod | None:
-    """What KServe builds (predictor.go, buildPodSpec): the runtime's model container under the model's, then the other ones.
+def _component(service: Service, path: Keys, component: dict[str, Any], world: LintContext) -> Pod | None:
+    """Pod that KServe builds (predictor.go, buildPodSpec): the runtime's model container under the model's, then the others.
 
     A canary's predictor is merged into stable's first, lists replaced whole (buildCanaryPredictor).
     """

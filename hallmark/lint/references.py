@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from hallmark import names
-from hallmark.lint.objects import Object, World
+from hallmark.lint.objects import ClusterObject, LintContext
 from hallmark.lint.reading import integer, listing, mapping, text
-from hallmark.lint.rules import Hit, rule
+from hallmark.lint.rules import RuleMatch, rule
 from hallmark.lint.source import Document, Keys
 
 _CLUSTER_WIDE = frozenset(
@@ -34,12 +34,12 @@ _EMPTY = ("", None)
 @rule(
     "HM601",
     "No namespace",
-    on=Object,
+    on=ClusterObject,
     reason="it lands wherever the one who applies it happens to be",
     fix="set metadata.namespace, or namespace in the kustomization that lists the file",
     link="https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/",
 )
-def no_namespace(each: Object, world: World) -> Iterator[Hit]:
+def no_namespace(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """Kinds of the whole cluster are known by name; a kustomization that lists the file may give the namespace."""
     never_applied = each.annotations.get("config.kubernetes.io/local-config") == "true"
     if each.kind in _CLUSTER_WIDE or each.namespace or never_applied:
@@ -48,7 +48,7 @@ def no_namespace(each: Object, world: World) -> Iterator[Hit]:
         yield each.hit(f"{each.kind} {each.name} names no namespace", "metadata")
 
 
-def _given_by_kustomization(each: Object, world: World) -> bool:
+def _given_by_kustomization(each: ClusterObject, world: LintContext) -> bool:
     file = PurePosixPath(each.document.shown)
     for kustomization in world.of("Kustomization", "Component"):
         folder = PurePosixPath(kustomization.document.shown).parent
@@ -75,12 +75,12 @@ def _joined(folder: PurePosixPath, item: str) -> str:
 @rule(
     "HM602",
     "A namespace of nobody",
-    on=Object,
+    on=ClusterObject,
     reason="no declaration makes it: the object is refused, or lands beside every quota and policy",
     fix="name a declared domain (hallmark domains), or a namespace of the platform",
     link="https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/",
 )
-def unknown_namespace(each: Object, world: World) -> Iterator[Hit]:
+def unknown_namespace(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """Domains, hallmark.names.taken, and Namespaces, Profiles and Applications' destinations among the files."""
     namespace = each.namespace
     if world.domains is None or not namespace or namespace in world.domains:
@@ -98,7 +98,7 @@ def _whole(value: Any, of: int, *, up: bool) -> int | None:
     return None
 
 
-def _matched(budget: Object, world: World) -> int | None:
+def _matched(budget: ClusterObject, world: LintContext) -> int | None:
     """The least pods that what the budget selects has: a workload's replicas, or an InferenceService's minReplicas."""
     wanted = mapping(budget.data, "spec", "selector", "matchLabels")
     if not wanted:
@@ -121,12 +121,12 @@ def _matched(budget: Object, world: World) -> int | None:
 @rule(
     "HM603",
     "A disruption budget that allows none",
-    on=Object,
+    on=ClusterObject,
     reason="no pod may ever be evicted: nodes cannot be drained, upgraded or consolidated, and each upgrade waits for a person",
     fix="let one pod go: maxUnavailable: 1, or a minAvailable below the least replicas",
     link="https://kubernetes.io/docs/tasks/run-application/configure-pdb/",
 )
-def budget(each: Object, world: World) -> Iterator[Hit]:
+def budget(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """pkg/controller/disruption: percentages are rounded up, both ways."""
     if each.kind != "PodDisruptionBudget":
         return
@@ -155,12 +155,12 @@ def _strings(data: Any) -> Iterator[tuple[Keys, str]]:
 @rule(
     "HM604",
     "A key in a file",
-    on=Object,
+    on=ClusterObject,
     reason="who reads the repository, its history or the object has the account; taking it out again does not take it back",
     fix="revoke it now; use Pod Identity for AWS and an ExternalSecret for the rest",
     link="https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html",
 )
-def key(each: Object, world: World) -> Iterator[Hit]:
+def key(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """AWS access keys by their form, private keys by their first line, and a Secret's own values."""
     for path, value in _strings(each.data):
         whole = f"{path[-1] if path else ''}: {value}"
@@ -176,12 +176,12 @@ def key(each: Object, world: World) -> Iterator[Hit]:
 @rule(
     "HM605",
     "An ARN in a file",
-    on=Object,
+    on=ClusterObject,
     reason="it ties the file to one AWS account: the same file cannot be applied to dev, staging and production",
     fix="bind accounts by Pod Identity (terraform), and let each cluster's settings replace what differs",
     link="https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html",
 )
-def arn(each: Object, world: World) -> Iterator[Hit]:
+def arn(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """ARNs with an account's number; those of AWS itself have none."""
     for path, value in _strings(each.data):
         if found := _ARN.search(value):
@@ -196,23 +196,23 @@ def arn(each: Object, world: World) -> Iterator[Hit]:
     fix="keep one of the two",
     link="https://yaml.org/spec/1.2.2/#mapping",
 )
-def twice(document: Document, world: World) -> Iterator[Hit]:
+def twice(document: Document, world: LintContext) -> Iterator[RuleMatch]:
     """YAML 1.2: keys of a mapping are unique; sigs.k8s.io/yaml refuses it in strict mode only."""
     for name, line, column, first in document.twice:
-        yield Hit(document, (), f"{name} stands in line {first} already", (line, column))
+        yield RuleMatch(document, (), f"{name} stands in line {first} already", (line, column))
 
 
 @rule(
     "HM607",
     "The same object in two files",
-    on=World,
+    on=LintContext,
     reason="whichever is applied last wins, and Argo CD reports both as out of sync in turn",
     fix="keep one; let clusters differ by patches",
     link="https://kubernetes.io/docs/concepts/overview/working-with-objects/names/",
 )
-def same_object(_: World, world: World) -> Iterator[Hit]:
+def same_object(_: LintContext, world: LintContext) -> Iterator[RuleMatch]:
     """Kustomize refuses it inside one build; across builds nobody does. Clusters' own folders are never applied together."""
-    seen: dict[tuple[str, ...], Object] = {}
+    seen: dict[tuple[str, ...], ClusterObject] = {}
     for each in world.objects:
         if each.kind in {"Kustomization", "Component"} or not each.name:
             continue

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hallmark import names
-from hallmark.lint.objects import World
+from hallmark.lint.objects import LintContext
 from hallmark.lint.pipelines import pinned
 from hallmark.lint.pods import Container, Pod
 from hallmark.lint.reading import dig, integer, listing, mapping, quantity, text
-from hallmark.lint.rules import POD_SECURITY, Hit, Severity, rule
+from hallmark.lint.rules import POD_SECURITY, RuleMatch, Severity, rule
 
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _VOLUMES = frozenset(
@@ -32,7 +32,7 @@ _ACCOUNTS = "https://kubernetes.io/docs/tasks/configure-pod-container/configure-
 
 
 def _said(pod: Pod, container: Container, *path: str) -> Any:
-    """What the container's security context says, else the pod's."""
+    """Value in the container's security context, else in the pod's."""
     found = dig(container.data, "securityContext", *path)
     return dig(pod.spec, "securityContext", *path) if found is None else found
 
@@ -49,7 +49,7 @@ def _name(container: Container) -> str:
     fix="set securityContext.allowPrivilegeEscalation: false, and no privileged",
     link=POD_SECURITY,
 )
-def privileged(pod: Pod, world: World) -> Iterator[Hit]:
+def privileged(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Privileged Containers, Privilege Escalation."""
     for container in pod.containers:
         if dig(container.data, "securityContext", "privileged") is True:
@@ -67,7 +67,7 @@ def privileged(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set runAsNonRoot: true for the pod or the container, and no runAsUser: 0",
     link=POD_SECURITY,
 )
-def root(pod: Pod, world: World) -> Iterator[Hit]:
+def root(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Running as Non-root, Running as Non-root user."""
     for container in pod.containers:
         if _said(pod, container, "runAsUser") == 0:
@@ -84,7 +84,7 @@ def root(pod: Pod, world: World) -> Iterator[Hit]:
     fix="use emptyDir, configMap, secret, projected, a persistentVolumeClaim or a CSI volume",
     link=POD_SECURITY,
 )
-def volumes(pod: Pod, world: World) -> Iterator[Hit]:
+def volumes(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: HostPath Volumes, Volume Types."""
     for index, item in enumerate(listing(pod.spec, "volumes")):
         for key in mapping(item):
@@ -100,7 +100,7 @@ def volumes(pod: Pod, world: World) -> Iterator[Hit]:
     fix="remove hostNetwork, hostPID, hostIPC and hostPort; a Service or Gateway makes a port reachable",
     link=POD_SECURITY,
 )
-def host(pod: Pod, world: World) -> Iterator[Hit]:
+def host(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Host Namespaces, Host Ports."""
     for key in _HOST:
         if pod.spec.get(key) is True:
@@ -119,7 +119,7 @@ def host(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set securityContext.capabilities.drop: [ALL]",
     link=POD_SECURITY,
 )
-def capabilities(pod: Pod, world: World) -> Iterator[Hit]:
+def capabilities(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Capabilities."""
     for container in pod.containers:
         at = ("securityContext", "capabilities")
@@ -137,7 +137,7 @@ def capabilities(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set seccompProfile: {type: RuntimeDefault} for the pod or the container",
     link=POD_SECURITY,
 )
-def seccomp(pod: Pod, world: World) -> Iterator[Hit]:
+def seccomp(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Seccomp."""
     for container in pod.containers:
         if _said(pod, container, "seccompProfile", "type") not in ("RuntimeDefault", "Localhost"):
@@ -152,7 +152,7 @@ def seccomp(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set readOnlyRootFilesystem: true, and mount an emptyDir with a sizeLimit where it has to write",
     link="https://kubernetes.io/docs/tasks/configure-pod-container/security-context/",
 )
-def writable(pod: Pod, world: World) -> Iterator[Hit]:
+def writable(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Ours (contract of the platform), beyond restricted."""
     for container in pod.containers:
         if dig(container.data, "securityContext", "readOnlyRootFilesystem") is not True:
@@ -168,7 +168,7 @@ def writable(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set resources.limits.cpu and resources.limits.memory",
     link=_RESOURCES,
 )
-def limits(pod: Pod, world: World) -> Iterator[Hit]:
+def limits(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """A ResourceQuota on limits.* refuses pods without (Profile.spec.resourceQuotaSpec)."""
     for container in pod.containers:
         found = mapping(container.data, "resources", "limits")
@@ -186,7 +186,7 @@ def limits(pod: Pod, world: World) -> Iterator[Hit]:
     fix="name a tag that is never moved, or a digest",
     link="https://kubernetes.io/docs/concepts/containers/images/",
 )
-def image(pod: Pod, world: World) -> Iterator[Hit]:
+def image(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """imagePullPolicy is Always for latest and no tag."""
     for container in pod.containers:
         found = text(container.data, "image")
@@ -202,7 +202,7 @@ def image(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set serviceAccountName to an account made for this job",
     link=_ACCOUNTS,
 )
-def account(pod: Pod, world: World) -> Iterator[Hit]:
+def account(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Kubernetes fills in `default`."""
     found = text(pod.spec, "serviceAccountName")
     if pod.whole and found in {"", "default"}:
@@ -218,7 +218,7 @@ def account(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set automountServiceAccountToken: false; true where the program really calls the API server",
     link=_ACCOUNTS,
 )
-def token(pod: Pod, world: World) -> Iterator[Hit]:
+def token(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """A predictor says false; another pod has to say which. What its account says, among the files, holds where it does not."""
     found = pod.spec.get("automountServiceAccountToken")
     account = (pod.owner.namespace, text(pod.spec, "serviceAccountName"))
@@ -255,7 +255,7 @@ def _tolerates(pod: Pod) -> list[int]:
     fix="add the toleration {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}",
     link="https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/",
 )
-def untolerated(pod: Pod, world: World) -> Iterator[Hit]:
+def untolerated(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """manifests/platform: the node pools gpu-inference and gpu-training."""
     tolerations = pod.values("tolerations")
     good = any(
@@ -277,7 +277,7 @@ def untolerated(pod: Pod, world: World) -> Iterator[Hit]:
     fix="remove the toleration, or ask for the GPU",
     link="https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/",
 )
-def needless(pod: Pod, world: World) -> Iterator[Hit]:
+def needless(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """DaemonSets of the GPU nodes themselves are meant to."""
     if not pod.whole or pod.owner.kind in {"DaemonSet", "ClusterTrainingRuntime", "TrainJob"} or any(_gpus(pod)):
         return
@@ -293,7 +293,7 @@ def needless(pod: Pod, world: World) -> Iterator[Hit]:
     fix="name an account of the namespace, such as predictor or pipeline",
     link=_ACCOUNTS,
 )
-def unknown_account(pod: Pod, world: World) -> Iterator[Hit]:
+def unknown_account(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Only for namespaces whose ServiceAccounts are among the files."""
     name, namespace = text(pod.spec, "serviceAccountName"), pod.owner.namespace
     known = {each.name for each in world.of("ServiceAccount") if each.namespace == namespace}

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from hallmark.lint.cluster import knative_config
-from hallmark.lint.objects import World
+from hallmark.lint.objects import LintContext
 from hallmark.lint.pods import Pod
 from hallmark.lint.reading import dig, integer, listing, mapping, text
-from hallmark.lint.rules import KNATIVE, Hit, Severity, rule
+from hallmark.lint.rules import KNATIVE, RuleMatch, Severity, rule
 
 _POD = KNATIVE + "pkg/apis/serving/k8s_validation.go"
 _MASK = KNATIVE + "pkg/apis/serving/fieldmask.go"
@@ -47,7 +47,7 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 def _in_knative(pod: Pod) -> bool:
-    """Whether a revision is made of this pod: a Knative Service's, or an InferenceService's in Knative mode."""
+    """True if a revision is made of this pod: a Knative Service's, or an InferenceService's in Knative mode."""
     if pod.service is not None:
         return pod.service.mode == "Knative"
     return pod.owner.group == "serving.knative.dev"
@@ -61,7 +61,7 @@ def _in_knative(pod: Pod) -> bool:
     fix="declare ports in the model server's container alone, and one there; other ports need no declaration",
     link=_POD,
 )
-def one_port(pod: Pod, world: World) -> Iterator[Hit]:
+def one_port(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """validateContainersPorts: `Only a single port is allowed across all containers`; none is an error with two containers."""
     if not _in_knative(pod):
         return
@@ -83,7 +83,7 @@ def one_port(pod: Pod, world: World) -> Iterator[Hit]:
     fix="take another port",
     link=KNATIVE + "pkg/networking/constants.go",
 )
-def taken_port(pod: Pod, world: World) -> Iterator[Hit]:
+def taken_port(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """k8s_validation.go, reservedPorts, for declared ones; the others fail when the container binds (flags such as --port=9090)."""
     if not _in_knative(pod):
         return
@@ -97,7 +97,7 @@ def taken_port(pod: Pod, world: World) -> Iterator[Hit]:
                 match = re.fullmatch(r"--[\w-]*port[= ](\d+)", flag) if isinstance(flag, str) else None
                 if match and int(match[1]) in _TAKEN:
                     text = f"{flag} is queue-proxy's port ({_TAKEN[int(match[1])]})"
-                    yield Hit(document, (*base, "args", index), text)
+                    yield RuleMatch(document, (*base, "args", index), text)
 
 
 @rule(
@@ -109,7 +109,7 @@ def taken_port(pod: Pod, world: World) -> Iterator[Hit]:
     fix="raise containerConcurrency to the workers at least (a multiple lets batches form), or lower --workers",
     link=KNATIVE + "pkg/queue/breaker.go",
 )
-def workers(pod: Pod, world: World) -> Iterator[Hit]:
+def workers(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """breaker.go: MaxConcurrency is containerConcurrency."""
     most = integer(pod.spec, "containerConcurrency")
     if not most or not _in_knative(pod):
@@ -129,7 +129,7 @@ def workers(pod: Pod, world: World) -> Iterator[Hit]:
     fix="remove it; a revision's pod gets its timeout as grace period, and queue-proxy drains it",
     link=_MASK,
 )
-def never(pod: Pod, world: World) -> Iterator[Hit]:
+def never(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """fieldmask.go: PodSpecMask, ContainerMask."""
     if not _in_knative(pod):
         return
@@ -155,7 +155,7 @@ def never(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set the named feature to enabled where the platform configures Knative Serving",
     link=KNATIVE + "pkg/apis/config/features.go",
 )
-def feature(pod: Pod, world: World) -> Iterator[Hit]:
+def feature(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """features.go, defaultFeaturesConfig; fieldmask.go, PodSpecMask. Features are read from the files: KnativeServing or ConfigMap."""
     if not _in_knative(pod):
         return
@@ -189,7 +189,7 @@ def feature(pod: Pod, world: World) -> Iterator[Hit]:
     fix="remove the sidecar's probes, or set multi-container-probing: enabled in config-features",
     link=_POD,
 )
-def sidecar_probe(pod: Pod, world: World) -> Iterator[Hit]:
+def sidecar_probe(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """validateSidecarContainer."""
     running = [each for each in pod.containers if each.kind == "containers"]
     if not _in_knative(pod) or len(running) < 2:
@@ -210,7 +210,7 @@ def sidecar_probe(pod: Pod, world: World) -> Iterator[Hit]:
     fix="set readOnly: true on the mount; remove the volume that nobody mounts",
     link=_POD,
 )
-def mounts(pod: Pod, world: World) -> Iterator[Hit]:
+def mounts(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """ValidateVolumes: `volume with name %q not mounted`; validateVolumeMounts: `volume mount should be readOnly`."""
     if not _in_knative(pod):
         return
@@ -238,7 +238,7 @@ def mounts(pod: Pod, world: World) -> Iterator[Hit]:
     fix="rename it",
     link=_POD,
 )
-def reserved_env(pod: Pod, world: World) -> Iterator[Hit]:
+def reserved_env(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """reservedEnvVars; a sidecar may set PORT."""
     if not _in_knative(pod):
         return
@@ -248,4 +248,4 @@ def reserved_env(pod: Pod, world: World) -> Iterator[Hit]:
                 name = text(item, "name")
                 sidecar = name == "PORT" and len(pod.containers) > 1 and not listing(container.data, "ports")
                 if name in _ENV and not sidecar:
-                    yield Hit(document, (*base, "env", index, "name"), f"{name} is Knative's")
+                    yield RuleMatch(document, (*base, "env", index, "name"), f"{name} is Knative's")

@@ -21,8 +21,8 @@ class Severity(StrEnum):
     warning = "warning"
 
 
-class Hit(NamedTuple):
-    """What a rule found: in which document, at which key, and what stands there. `mark` where no key leads there."""
+class RuleMatch(NamedTuple):
+    """Match of a rule: its document, its key and the value there. `mark` where no key leads there."""
 
     document: Document
     path: Keys
@@ -30,7 +30,7 @@ class Hit(NamedTuple):
     mark: tuple[int, int] | None = None
 
 
-class Finding(BaseModel):
+class LintFinding(BaseModel):
     """A broken rule at a line."""
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class Rule:
     fix: str
     link: str
     subject: type[Any]
-    check: Callable[[Any, Any], Iterable[Hit]]
+    check: Callable[[Any, Any], Iterable[RuleMatch]]
 
 
 RULES: dict[str, Rule] = {}
@@ -74,10 +74,10 @@ def rule(
     fix: str,
     link: str,
     severity: Severity = Severity.error,
-) -> Callable[[Callable[[S, Any], Iterable[Hit]]], Callable[[S, Any], Iterable[Hit]]]:
+) -> Callable[[Callable[[S, Any], Iterable[RuleMatch]]], Callable[[S, Any], Iterable[RuleMatch]]]:
     """Declare the function below as the rule `code` about every `on`; it is given the subject and the World."""
 
-    def declare(check: Callable[[S, Any], Iterable[Hit]]) -> Callable[[S, Any], Iterable[Hit]]:
+    def declare(check: Callable[[S, Any], Iterable[RuleMatch]]) -> Callable[[S, Any], Iterable[RuleMatch]]:
         if code in RULES:
             raise ValueError(f"{code} is declared twice")
         RULES[code] = Rule(code, title, severity, reason, fix, link, on, check)

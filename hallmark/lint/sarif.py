@@ -9,15 +9,15 @@ from urllib.parse import quote
 
 from hallmark import __version__
 from hallmark.lint.catalogue import rules, topic
-from hallmark.lint.judge import Report
-from hallmark.lint.rules import Finding, Rule, Severity
+from hallmark.lint.judge import LintReport
+from hallmark.lint.rules import LintFinding, Rule, Severity
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _ROOT = "%SRCROOT%"
 _ADDRESS = "https://github.com/hallmark-marketplace/hallmark/blob/main/docs/lint.md"
 
 
-def sarif(report: Report) -> dict[str, Any]:
+def sarif(report: LintReport) -> dict[str, Any]:
     """One run: every rule with its help, and a result a finding, at a place relative to the checkout's root."""
     known = rules()
     index = {rule.code: number for number, rule in enumerate(known)}
@@ -68,7 +68,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int, seen: Counter[str]) -> dict[str, Any]:
+def _result(finding: LintFinding, index: int, seen: Counter[str]) -> dict[str, Any]:
     return {
         "ruleId": finding.code,
         "ruleIndex": index,
@@ -86,7 +86,7 @@ def _result(finding: Finding, index: int, seen: Counter[str]) -> dict[str, Any]:
     }
 
 
-def _fingerprint(finding: Finding, seen: Counter[str]) -> str:
+def _fingerprint(finding: LintFinding, seen: Counter[str]) -> str:
     """The same for the same fault after lines moved: of code, file, key and what stands there; numbered where it repeats."""
     said = "\0".join((finding.code, finding.file, finding.key, finding.message))
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hallmark.lint.objects import World
-from hallmark.lint.rules import PIPELINES, Hit, rule
+from hallmark.lint.objects import LintContext
+from hallmark.lint.rules import PIPELINES, RuleMatch, rule
 from hallmark.lint.source import Document
 
 _CLIENT = PIPELINES + "sdk/python/kfp/client/client.py"
@@ -21,9 +21,9 @@ class Script:
     document: Document
     tree: ast.Module
 
-    def hit(self, text: str, node: ast.expr) -> Hit:
+    def hit(self, text: str, node: ast.expr) -> RuleMatch:
         """A finding at a node."""
-        return Hit(self.document, (), text, (node.lineno, node.col_offset + 1))
+        return RuleMatch(self.document, (), text, (node.lineno, node.col_offset + 1))
 
     @property
     def components(self) -> Iterator[tuple[str, ast.expr]]:
@@ -79,7 +79,7 @@ def _given(value: ast.expr | None) -> bool:
     fix="@dsl.component(base_image=TRAINING_IMAGE, install_kfp_package=False)",
     link=PIPELINES + "sdk/python/kfp/dsl/component_factory.py",
 )
-def base_image(script: Script, world: World) -> Iterator[Hit]:
+def base_image(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """component_factory.py: _DEFAULT_BASE_IMAGE."""
     for name, decorator in script.components:
         if not _spread(decorator) and not _given(_keywords(decorator).get("base_image")):
@@ -94,7 +94,7 @@ def base_image(script: Script, world: World) -> Iterator[Hit]:
     fix="put packages into the image; remove packages_to_install",
     link=PIPELINES + "sdk/python/kfp/dsl/component_factory.py",
 )
-def packages(script: Script, world: World) -> Iterator[Hit]:
+def packages(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """component_factory.py writes `pip install` into the command."""
     for name, decorator in script.components:
         value = _keywords(decorator).get("packages_to_install")
@@ -110,7 +110,7 @@ def packages(script: Script, world: World) -> Iterator[Hit]:
     fix="compare task.output of a component with one output (bool or str)",
     link=PIPELINES + "sdk/python/kfp/local/orchestrator/enhanced_dag_orchestrator.py",
 )
-def named_output(script: Script, world: World) -> Iterator[Hit]:
+def named_output(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """enhanced_dag_orchestrator.py, _resolve_pipeline_channel."""
     for call in script.calls(*_CONDITIONS):
         for node in [part for argument in call.args for part in ast.walk(argument)]:
@@ -132,7 +132,7 @@ def named_output(script: Script, world: World) -> Iterator[Hit]:
     fix="write six fields, seconds first: 0 0 3 * * *",
     link=_CLIENT,
 )
-def cron(script: Script, world: World) -> Iterator[Hit]:
+def cron(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """client.py, create_recurring_run: `using 6 space-separated fields`."""
     for call in script.calls("create_recurring_run"):
         value = _keywords(call).get("cron_expression")
@@ -149,7 +149,7 @@ def cron(script: Script, world: World) -> Iterator[Hit]:
     fix="give pipeline_id and version_id, or pipeline_package_path",
     link=_CLIENT,
 )
-def ids(script: Script, world: World) -> Iterator[Hit]:
+def ids(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """client.py, _create_job_config."""
     for call in script.calls("create_recurring_run", "run_pipeline"):
         given = {key for key, value in _keywords(call).items() if _given(value)}
@@ -165,7 +165,7 @@ def ids(script: Script, world: World) -> Iterator[Hit]:
     fix="set caching in the graph: task.set_caching_options(False)",
     link=_CLIENT,
 )
-def caching(script: Script, world: World) -> Iterator[Hit]:
+def caching(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """client.py, _create_job_config: enable_caching is used under pipeline_package_path alone."""
     for call in script.calls("create_recurring_run", "run_pipeline"):
         keywords = _keywords(call)

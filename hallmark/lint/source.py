@@ -15,7 +15,7 @@ import yaml
 from hallmark.errors import DeclarationError
 
 Keys = tuple[str | int, ...]
-"""Where a value stands in its document, such as ("spec", "containers", 0, "image")."""
+"""Path of a value in its document, such as ("spec", "containers", 0, "image")."""
 
 _DEEPEST = 100
 _LARGEST = 200_000

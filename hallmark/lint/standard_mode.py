@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hallmark.lint.cluster import gateway_api, kserve_version
-from hallmark.lint.objects import MODE, Service, World
+from hallmark.lint.objects import MODE, LintContext, Service
 from hallmark.lint.reading import integer, listing, mapping, text
-from hallmark.lint.rules import KSERVE, Hit, Severity, rule
+from hallmark.lint.rules import KSERVE, RuleMatch, Severity, rule
 
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
 _ROUTE = KSERVE + "pkg/controller/v1beta1/inferenceservice/reconcilers/ingress/httproute_reconciler.go"
@@ -27,7 +27,7 @@ _GRACE = 30
     fix="write spec.canary with trafficPercent, or set the mode to Knative",
     link=KSERVE + "pkg/controller/v1beta1/inferenceservice/reconcilers/knative/ksvc_reconciler.go",
 )
-def percent(service: Service, world: World) -> Iterator[Hit]:
+def percent(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """ksvc_reconciler.go is its only reader."""
     for path, component in service.predictors:
         if service.mode == "Standard" and "canaryTrafficPercent" in component:
@@ -45,7 +45,7 @@ def percent(service: Service, world: World) -> Iterator[Hit]:
     fix=f"set the annotation {MODE}: Standard, or use predictor.canaryTrafficPercent",
     link=_VALIDATION,
 )
-def mode(service: Service, world: World) -> Iterator[Hit]:
+def mode(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateCanarySpecs: the annotation as written has to be Standard, so none and RawDeployment are rejected too."""
     if service.canaries and service.written != "Standard":
         said = f"in {service.written} mode" if service.written else "without the mode annotation"
@@ -60,7 +60,7 @@ def mode(service: Service, world: World) -> Iterator[Hit]:
     fix="put the transformer's work into the model server, or roll out in Knative mode",
     link=_ROUTE,
 )
-def transformer(service: Service, world: World) -> Iterator[Hit]:
+def transformer(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """httproute_reconciler.go, applyCanaryWeights: each rule's backends become stable (the transformer) and the canaries' predictors."""
     if service.canaries and mapping(service.data, "spec", "transformer"):
         yield service.hit("spec.canary with spec.transformer", "spec", "canary")
@@ -74,7 +74,7 @@ def transformer(service: Service, world: World) -> Iterator[Hit]:
     fix="set minReplicas: 1 in the canary's predictor",
     link=_PREDICTOR,
 )
-def no_pods(service: Service, world: World) -> Iterator[Hit]:
+def no_pods(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """predictor.go, canaryReplicaCount: minReplicas, else ceil(stable * percent / 100)."""
     for canary in service.canaries:
         least = integer(canary.predictor, "minReplicas")
@@ -94,7 +94,7 @@ def no_pods(service: Service, world: World) -> Iterator[Hit]:
     fix="remove maxReplicas, scaleTarget, scaleMetric, autoScaling and workerSpec from the canary's predictor",
     link=_VALIDATION,
 )
-def scaled(service: Service, world: World) -> Iterator[Hit]:
+def scaled(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateCanarySpecs: a maxReplicas of 0 is none."""
     for canary in service.canaries:
         for key in _FIXED:
@@ -110,7 +110,7 @@ def scaled(service: Service, world: World) -> Iterator[Hit]:
     fix="lower the canary's minReplicas, or raise stable's",
     link=_VALIDATION,
 )
-def larger(service: Service, world: World) -> Iterator[Hit]:
+def larger(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateCanarySpecs."""
     stable = integer(service.predictor, "minReplicas")
     stable = 1 if stable is None else stable
@@ -129,7 +129,7 @@ def larger(service: Service, world: World) -> Iterator[Hit]:
     fix="lower trafficPercent; stable gets what is left",
     link=_VALIDATION,
 )
-def sum_of_shares(service: Service, world: World) -> Iterator[Hit]:
+def sum_of_shares(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateCanarySpecs."""
     shares = [canary.percent or 0 for canary in service.canaries]
     for canary, share in zip(service.canaries, shares, strict=True):
@@ -148,7 +148,7 @@ def sum_of_shares(service: Service, world: World) -> Iterator[Hit]:
     fix="set predictor.name, such as v7, in each canary and in stable",
     link=_VALIDATION,
 )
-def names(service: Service, world: World) -> Iterator[Hit]:
+def names(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateCanarySpecs."""
     seen = {text(service.predictor, "name")}
     for canary in service.canaries:
@@ -168,7 +168,7 @@ def names(service: Service, world: World) -> Iterator[Hit]:
     fix="change storageUri with the name, or keep the name",
     link=_VALIDATION,
 )
-def renamed(service: Service, world: World) -> Iterator[Hit]:
+def renamed(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validatePredictorNameChange; needs --against."""
     before = mapping(world.before(service), "spec", "predictor")
     if not before or text(before, "name") == text(service.predictor, "name"):
@@ -187,7 +187,7 @@ def renamed(service: Service, world: World) -> Iterator[Hit]:
     fix="install KServe 0.21 or newer, or roll out in Knative mode",
     link=_ROUTE,
 )
-def too_old(service: Service, world: World) -> Iterator[Hit]:
+def too_old(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """facts.md: from 0.21; 0.20 makes the pods and routes them nothing. The version is --kserve's, or the cluster's declaration's."""
     found = kserve_version(world)
     if service.canaries and found is not None and found[0] < _FIRST:
@@ -202,7 +202,7 @@ def too_old(service: Service, world: World) -> Iterator[Hit]:
     fix="set enableGatewayApi: true in KServe's ingress configuration",
     link=_ROUTE,
 )
-def no_gateway_api(service: Service, world: World) -> Iterator[Hit]:
+def no_gateway_api(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """Only HTTPRoutes get weights (applyCanaryWeights). Known from --no-gateway-api, or from the cluster's declaration."""
     found = gateway_api(world)
     if service.canaries and found is not None and not found[0]:
@@ -217,7 +217,7 @@ def no_gateway_api(service: Service, world: World) -> Iterator[Hit]:
     fix="repeat stable's entries in the canary, leave the list out, or write the sidecar into the ServingRuntime",
     link=_PREDICTOR,
 )
-def dropped(service: Service, world: World) -> Iterator[Hit]:
+def dropped(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """predictor.go, buildCanaryPredictor: mergo.Merge with override replaces slices."""
     for canary in service.canaries:
         for key in _LISTS:
@@ -243,7 +243,7 @@ def _identity(item: object) -> str:
     fix="use Knative mode (or KEDA) where it shall scale to zero; else write minReplicas: 1",
     link=KSERVE + "pkg/controller/v1beta1/inferenceservice/reconcilers/hpa/hpa_reconciler.go",
 )
-def to_zero(service: Service, world: World) -> Iterator[Hit]:
+def to_zero(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """hpa_reconciler.go: a minReplicas under DefaultMinReplicas becomes it."""
     if service.mode != "Standard" or text(service.annotations, "serving.kserve.io/autoscalerClass") == "keda":
         return
@@ -261,7 +261,7 @@ def to_zero(service: Service, world: World) -> Iterator[Hit]:
     fix="remove it; a Deployment has no request limit and no retention",
     link=_PREDICTOR,
 )
-def knative_only(service: Service, world: World) -> Iterator[Hit]:
+def knative_only(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """containerConcurrency and autoscaling.knative.dev/ reach a Knative Service only (ksvc_reconciler.go)."""
     if service.mode != "Standard":
         return
@@ -282,7 +282,7 @@ def knative_only(service: Service, world: World) -> Iterator[Hit]:
     fix="set terminationGracePeriodSeconds above the timeout",
     link="https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination",
 )
-def grace(service: Service, world: World) -> Iterator[Hit]:
+def grace(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """Knative makes the grace period of the timeout by itself; a Deployment has 30 s unless it says."""
     if service.mode != "Standard":
         return
@@ -302,7 +302,7 @@ def grace(service: Service, world: World) -> Iterator[Hit]:
     fix="keep the mode, or delete the service and make it anew in the other",
     link=_VALIDATION,
 )
-def changed(service: Service, world: World) -> Iterator[Hit]:
+def changed(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateDeploymentMode; needs --against."""
     before = world.before(service)
     was = Service(service.document, before).mode if before else ""

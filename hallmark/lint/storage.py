@@ -1,4 +1,4 @@
-"""Where a model is fetched from: addresses that KServe cannot read, or reads as another."""
+"""Storage addresses of models that KServe cannot read, or reads as another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from hallmark.lint.objects import Service, World
+from hallmark.lint.objects import LintContext, Service
 from hallmark.lint.reading import dig, listing, text
-from hallmark.lint.rules import KSERVE, Hit, rule
+from hallmark.lint.rules import KSERVE, RuleMatch, rule
 from hallmark.lint.source import Keys
 
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
@@ -35,7 +35,7 @@ def _uris(service: Service) -> Iterator[tuple[Keys, str, str]]:
     fix="write where the files are: the artifact_location of the logged model that the alias points to",
     link=_STORAGE,
 )
-def uri_scheme(service: Service, world: World) -> Iterator[Hit]:
+def uri_scheme(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """utils.go, ValidateStorageURI and SupportedStorageURIPrefixList; a ClusterStorageContainer may add prefixes."""
     added = [
         text(item, "prefix")
@@ -57,7 +57,7 @@ def uri_scheme(service: Service, world: World) -> Iterator[Hit]:
     fix="end the URI with /",
     link=KSERVE + "python/storage/kserve_storage/kserve_storage.py",
 )
-def uri_prefix(service: Service, world: World) -> Iterator[Hit]:
+def uri_prefix(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """kserve_storage.py, _download_s3: `bucket.objects.filter(Prefix=bucket_path)`; so for gs."""
     for path, uri, form in _uris(service):
         folder = form == "mlflow" or re.search(r"/v?\d+$", uri)
@@ -73,7 +73,7 @@ def uri_prefix(service: Service, world: World) -> Iterator[Hit]:
     fix="write the plain address of the folder; put versions in the path",
     link=KSERVE + "python/storage/kserve_storage/kserve_storage.py",
 )
-def uri_tricks(service: Service, world: World) -> Iterator[Hit]:
+def uri_tricks(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """kserve_storage.py, _download_s3 reads netloc and path alone; faults.md 30: keys with `..` are refused."""
     for path, uri, _ in _uris(service):
         try:
@@ -95,7 +95,7 @@ def uri_tricks(service: Service, world: World) -> Iterator[Hit]:
     fix="keep one of them",
     link=_VALIDATION,
 )
-def uri_twice(service: Service, world: World) -> Iterator[Hit]:
+def uri_twice(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateMultipleStorageURIs; predictor.go, addStorageInitializerAnnotations."""
     for path, component in service.components:
         for key, part in component.items():

@@ -1,1 +1,1 @@
-"""What was trained: model folders, their model cards, and the versions of each domain in MLflow."""
+"""Trained models: their folders, model cards, and the versions of each domain in MLflow."""

@@ -44,7 +44,7 @@ _CORRELATIONS = 50
 _TAGS = ("digest", "data", "commit", "metric", "value")
 
 
-class Released(Frozen):
+class ServableVersion(Frozen):
     """A version that can be served. `path` is its folder, where that lies on this machine."""
 
     domain: str
@@ -64,7 +64,7 @@ class Released(Frozen):
         return folder
 
 
-class Version(Frozen):
+class VersionLine(Frozen):
     """One line of `hallmark versions`."""
 
     version: int
@@ -101,7 +101,7 @@ class Registry:
             client.set_registered_model_alias(model_card.domain, CHALLENGER, str(number))
             return number
 
-    def versions(self, domain: str) -> list[Version]:
+    def versions(self, domain: str) -> list[VersionLine]:
         """All versions of a domain, newest first; none for a domain that was never trained."""
         if self._is_new():
             return []
@@ -111,14 +111,14 @@ class Registry:
         rows = [_version(item, aliases.get(int(item.version), ())) for item in found if _is_whole(item)]
         return sorted(rows, key=lambda row: -row.version)
 
-    def resolve(self, domain: str, version: int | str) -> Released:
+    def resolve(self, domain: str, version: int | str) -> ServableVersion:
         """The version with this number or alias; "latest" is the newest."""
         if self._is_new():
             raise _unknown(domain, version)
         number, uri, digest = self._locate(domain, version)
         path = _local(uri)
         inside = path is not None and path.is_relative_to(self.settings.models)
-        return Released(
+        return ServableVersion(
             domain=domain,
             version=number,
             storage_uri=VOLUME + path.relative_to(self.settings.models).as_posix() if path and inside else uri,
@@ -212,12 +212,12 @@ class Registry:
             )
             there = _local(model.artifact_location)
             with tempfile.TemporaryDirectory() as scratch:
-                papers = Path(scratch) / domain
+                copied = Path(scratch) / domain
                 shutil.copytree(
-                    folder, papers, copy_function=shutil.copyfile
+                    folder, copied, copy_function=shutil.copyfile
                 )  # bytes only: some writers make files private
-                (papers / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                client.log_model_artifacts(model.model_id, str(papers))
+                (copied / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                client.log_model_artifacts(model.model_id, str(copied))
             if there is not None:
                 verify(there, expected=model_card.model)
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
@@ -345,7 +345,7 @@ class Registry:
         return self._made
 
     def _is_new(self) -> bool:
-        """Whether the local registry was never written to: known without setting one up, which takes MLflow seconds."""
+        """True if the local registry was never written to: known without setting one up, which takes MLflow seconds."""
         database = _database(self.settings.tracking)
         return database is not None and not database.is_file()
 
@@ -456,8 +456,8 @@ def _is_whole(item: Any) -> bool:
     return all(name in item.tags for name in _TAGS)
 
 
-def _version(item: Any, aliases: tuple[str, ...]) -> Version:
-    return Version(
+def _version(item: Any, aliases: tuple[str, ...]) -> VersionLine:
+    return VersionLine(
         version=int(item.version),
         aliases=aliases,
         digest=item.tags["digest"],

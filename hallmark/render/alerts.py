@@ -13,7 +13,7 @@ from hallmark.render.rules import Json, number, span, whole
 CAPTURED = 0.95
 """With less of the traffic captured the drift monitor gives no verdict (hallmark.drift.verdict.COMPLETE)."""
 STALE = 0.01
-"""With more stale inputs neither (hallmark.drift.look.FORGIVEN)."""
+"""With more stale inputs neither (hallmark.drift.analysis.FORGIVEN)."""
 UNWATCHED = timedelta(minutes=5)
 """After this long without a look the watch is gone."""
 
@@ -43,6 +43,6 @@ def pods(domain: Domain) -> str:
 
 
 def ready_pods(domain: Domain) -> str:
-    """How many of them are ready, over all revisions."""
+    """Number of ready pods, over all revisions."""
     available = "kube_deployment_status_replicas_available"  # of kube-state-metrics
     return f'sum({available}{{namespace="{domain.namespace}",deployment=~"{pods(domain)}"}})'

@@ -20,21 +20,21 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 Kind = Literal["timeseries", "stat", "state-timeline"]
 
 
-class Query(Section):
+class PanelQuery(Section):
     """A line of a panel; `legend` may name labels as {{label}}."""
 
     expr: str
     legend: str = ""
 
 
-class Limit(Section):
+class ThresholdLine(Section):
     """A line across a panel at a declared value."""
 
     value: int | float
     colour: str = "red"
 
 
-class Word(Section):
+class ValueName(Section):
     """A value that has a name and a colour, such as 3, DRIFT, red."""
 
     value: int | float
@@ -42,35 +42,35 @@ class Word(Section):
     colour: str
 
 
-class Panel(Section):
+class DashboardPanel(Section):
     """One panel: what it shows, in which unit, how wide, and where its limits are."""
 
     title: str
-    queries: tuple[Query, ...]
+    queries: tuple[PanelQuery, ...]
     unit: str = "short"
     kind: Kind = "timeseries"
     width: int = 8
     height: int = 8
     help: str = ""
-    limits: tuple[Limit, ...] = ()
-    words: tuple[Word, ...] = ()
+    limits: tuple[ThresholdLine, ...] = ()
+    words: tuple[ValueName, ...] = ()
     stacked: bool = False
 
 
-class Row(Section):
+class DashboardRow(Section):
     """A heading with panels under it."""
 
     title: str
-    panels: tuple[Panel, ...]
+    panels: tuple[DashboardPanel, ...]
 
 
 class Dashboard(Section):
-    """A dashboard as templates/dashboards write it. marks: a query that is above nought where a vertical line belongs."""
+    """A dashboard as templates/dashboards write it. annotations: a query above 0 where a vertical line belongs."""
 
     title: str
     tags: tuple[str, ...]
-    marks: str
-    rows: tuple[Row, ...]
+    annotations: str
+    rows: tuple[DashboardRow, ...]
 
 
 def dashboard(name: str, template: str, **values: Any) -> Json:
@@ -91,7 +91,7 @@ def dashboard(name: str, template: str, **values: Any) -> Json:
         "refresh": "30s",
         "timezone": "utc",
         "templating": {"list": [source]},
-        "annotations": {"list": [_marks(found.marks)]},
+        "annotations": {"list": [_annotation(found.annotations)]},
         "links": [link],
         "panels": _laid_out(found.rows),
     }
@@ -124,7 +124,7 @@ def _text(content: Json) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _laid_out(rows: Sequence[Row]) -> list[Json]:
+def _laid_out(rows: Sequence[DashboardRow]) -> list[Json]:
     """Panels from left to right, in lines as high as their highest; each row begins a line of its own."""
     found: list[Json] = []
     top = 0
@@ -149,7 +149,7 @@ def _placed(panel: Json, before: int, left: int, top: int, width: int, height: i
     return {"id": before + 1, "gridPos": {"x": left, "y": top, "w": width, "h": height}, **panel}
 
 
-def _panel(panel: Panel) -> Json:
+def _panel(panel: DashboardPanel) -> Json:
     return {
         "type": panel.kind,
         "title": panel.title,
@@ -170,7 +170,7 @@ def _panel(panel: Panel) -> Json:
     }
 
 
-def _defaults(panel: Panel) -> Json:
+def _defaults(panel: DashboardPanel) -> Json:
     steps: list[Json] = [{"color": "green", "value": None}]
     steps += [
         {"color": limit.colour, "value": limit.value} for limit in sorted(panel.limits, key=lambda limit: limit.value)
@@ -200,7 +200,7 @@ _OPTIONS: dict[Kind, Json] = {
 }
 
 
-def _marks(expr: str) -> Json:
+def _annotation(expr: str) -> Json:
     return {
         "name": "Timeline",
         "datasource": SOURCE,

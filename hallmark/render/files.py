@@ -20,7 +20,7 @@ SCHEMA = "domain.schema.json"
 _READERS = (inferenceservice, reviewer, tenant, monitoring)
 
 
-class Finding(BaseModel):
+class RenderFinding(BaseModel):
     """A generated file that is not what it should be."""
 
     model_config = ConfigDict(frozen=True)
@@ -42,20 +42,20 @@ def expected(settings: Settings) -> dict[Path, str]:
     return files
 
 
-def check(settings: Settings) -> list[Finding]:
-    """What `write` would change: stale and missing files, and orphans whose domain or release is gone."""
+def check(settings: Settings) -> list[RenderFinding]:
+    """Changes that `write` would make: stale and missing files, and orphans whose domain or release is gone."""
     wanted = expected(settings)
     findings = []
     for path, body in wanted.items():
         if not path.is_file():
-            findings.append(Finding(path=_shown(path, settings), state="missing"))
+            findings.append(RenderFinding(path=_shown(path, settings), state="missing"))
         elif path.read_text(encoding="utf-8") != body:
-            findings.append(Finding(path=_shown(path, settings), state="stale"))
-    findings += [Finding(path=_shown(path, settings), state="orphaned") for path in _orphans(wanted, settings)]
+            findings.append(RenderFinding(path=_shown(path, settings), state="stale"))
+    findings += [RenderFinding(path=_shown(path, settings), state="orphaned") for path in _orphans(wanted, settings)]
     return findings
 
 
-def write(settings: Settings) -> list[Finding]:
+def write(settings: Settings) -> list[RenderFinding]:
     """Bring every generated file up to date; gives what was changed."""
     findings = check(settings)
     wanted = expected(settings)

@@ -170,7 +170,7 @@ def _format() -> Json:
 
 
 def _flags(domain: Domain) -> list[str]:
-    """What the runtime is told beside its own arguments; KServe puts a model's after those."""
+    """Arguments of the runtime beside its own; KServe puts a model's after those."""
     serving = domain.serving
     flags = [
         f"--timeout={serving.timeout.total_seconds():g}",

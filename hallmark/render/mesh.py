@@ -17,4 +17,4 @@ ACTIVATOR = "cluster.local/ns/knative-serving/sa/activator"
 AUTOSCALER = "cluster.local/ns/knative-serving/sa/controller"
 WATCH = f"cluster.local/ns/{names.SYSTEM}/sa/watch"
 METRICS = tuple(sorted({HTTP, QUEUE_METRICS, MONITOR}))
-"""Where Prometheus reads, without a name in the mesh."""
+"""Ports that Prometheus reads, without a name in the mesh."""

@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana need of a domain: recording and alert rules and a dashboard, from its declaration."""
+"""Monitoring of a domain: recording and alert rules and a dashboard, from its declaration."""
 
 from __future__ import annotations
 

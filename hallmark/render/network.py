@@ -24,4 +24,4 @@ MONITOR = names.MONITOR_PORT
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
 DOORS = (HTTP, GRPC, QUEUE, QUEUE_H2)
-"""Where a request to a model arrives at its pod, in either mode."""
+"""Ports at which requests to a model arrive at its pod, in either mode."""

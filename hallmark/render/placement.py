@@ -1,4 +1,4 @@
-"""Where a serving pod may run, and as what."""
+"""Nodes, security context and resources of serving pods."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def account(name: str) -> Json:
 
 
 def resources(*, cpu: str, memory: str, gpu: int) -> Json:
-    """What the container gets: as much as it asks for, and no more."""
+    """Resources of the container: limits equal to requests."""
     amount = {"cpu": cpu, "memory": memory} | ({names.GPU: str(gpu)} if gpu else {})
     return {"requests": dict(amount), "limits": dict(amount)}

@@ -13,7 +13,7 @@ Severity = Literal["page", "ticket"]
 
 REPOSITORY = "https://github.com/hallmark-marketplace/hallmark"
 RUNBOOKS = f"{REPOSITORY}/blob/main/docs/runbooks"
-"""Where the pages of docs/runbooks are read; every alert names its own."""
+"""Address of the pages of docs/runbooks; every alert names its own."""
 GRAFANA = f"https://{names.HOST}/grafana"
 """A cluster replaces the host in it by its own."""
 PLATFORM_TEAM = "platform"

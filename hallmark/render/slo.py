@@ -37,7 +37,7 @@ VARIANT_SLOW = "hallmark:variant_slow:ratio_rate5m"
 
 
 class Burn(NamedTuple):
-    """How fast a budget goes: the share of bad requests is `factor` times what may be, in both windows."""
+    """Burn rate of an error budget: the share of bad requests is `factor` times what it may be, in both windows."""
 
     factor: float
     long: str

@@ -1,1 +1,1 @@
-"""What is released and what should be: release.yaml and the patches that carry it out."""
+"""Released and intended versions: release.yaml and the patches that carry it out."""

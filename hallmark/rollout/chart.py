@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from html import escape
 from typing import Any
 
-from hallmark.rollout.timeline import Entry, Point, Side, Timeline, merged
+from hallmark.rollout.timeline import Timeline, TimelineEntry, TimelinePoint, VariantState, merged
 
 SIGNS = {
     "drift": ("D", "drift"),
@@ -27,7 +27,7 @@ SIGNS = {
     "trouble": ("!", "trouble"),
 }
 """A letter and a word for each kind of entry, so that nothing is told by colour alone."""
-TURNS = ("shadow", "canary", "promote", "rollback")
+TRAFFIC_CHANGES = ("shadow", "canary", "promote", "rollback")
 """Entries that change the traffic; their lines run through all panels."""
 
 _SLOTS, _LANES, _SIGNS = 160, 3, 40
@@ -40,39 +40,39 @@ _OF = {"canary": _CANARY, "shadow": _CANARY, "promote": _GOOD, "rollback": _BAD,
 
 
 @dataclass(frozen=True)
-class Panel:
+class ChartPanel:
     """One quantity of both variants; `floor` is the least that the axis goes up to."""
 
     title: str
-    value: Callable[[Side], float | None]
+    value: Callable[[VariantState], float | None]
     shown: str
     floor: float
     from_zero: bool = True
 
-    def of(self, side: Side | None) -> float:
+    def of(self, side: VariantState | None) -> float:
         """The quantity of one variant; NaN where it was not measured."""
         value = self.value(side) if side else None
         return math.nan if value is None else value
 
 
 PANELS = (
-    Panel("Failed requests", lambda side: side.failed / side.requests if side.requests else None, ".2%", 0.01),
-    Panel(
+    ChartPanel("Failed requests", lambda side: side.failed / side.requests if side.requests else None, ".2%", 0.01),
+    ChartPanel(
         "Answers over the latency objective",
         lambda side: side.slow / side.requests if side.requests else None,
         ".1%",
         0.01,
     ),
-    Panel("Mean score", lambda side: side.score, ".3g", 0.02, from_zero=False),
-    Panel("Drift index of the farthest column (PSI)", lambda side: side.psi, ".2f", 0.25),
+    ChartPanel("Mean score", lambda side: side.score, ".3g", 0.02, from_zero=False),
+    ChartPanel("Drift index of the farthest column (PSI)", lambda side: side.psi, ".2f", 0.25),
 )
 
 
-def slots(points: Sequence[Point]) -> list[Point]:
+def slots(points: Sequence[TimelinePoint]) -> list[TimelinePoint]:
     """Neighbouring points together, so that a share is of more than a handful of requests."""
     whole = points[-1].at - points[0].at if points else timedelta()
 
-    def place(point: Point) -> tuple[int, int | None, int | None]:
+    def place(point: TimelinePoint) -> tuple[int, int | None, int | None]:
         return int((point.at - points[0].at) / whole * _SLOTS) if whole else 0, point.percent, point.version
 
     return [functools.reduce(merged, each) for _, each in itertools.groupby(points, place)]
@@ -122,15 +122,15 @@ def svg(timeline: Timeline, *, zone: tzinfo = UTC) -> str:
     return _inlined(written.getvalue(), timeline, seen, zone)
 
 
-def _inlined(text: str, timeline: Timeline, seen: Sequence[Point], zone: tzinfo) -> str:
+def _inlined(text: str, timeline: Timeline, seen: Sequence[TimelinePoint], zone: tzinfo) -> str:
     """A whole SVG file as an element of a page: the page's colours, a name, and words where the pointer rests."""
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :]).replace("xlink:href", "href")
     text = re.sub("|".join(_NAMES), lambda found: f"var(--{_NAMES[found[0]]})", text)
     told = [escape(f"{clock(each.at, zone)} {SIGNS[each.kind][1]}: {each.text}") for each in timeline.entries]
     values = [escape("\n".join(_values(slot, zone))) for slot in seen]
-    turns = [words for words, entry in zip(told, timeline.entries, strict=True) if entry.kind in TURNS]
+    changes = [words for words, entry in zip(told, timeline.entries, strict=True) if entry.kind in TRAFFIC_CHANGES]
     head = '<title id="chart-title">Traffic, failures, latency, scores, drift and decisions over time</title>'
-    head += f'<desc id="chart-text">{"; ".join(turns[-20:])}</desc>'
+    head += f'<desc id="chart-text">{"; ".join(changes[-20:])}</desc>'
 
     def signed(found: re.Match[str]) -> str:
         words = told[int(found[1])]
@@ -142,7 +142,7 @@ def _inlined(text: str, timeline: Timeline, seen: Sequence[Point], zone: tzinfo)
     return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + head, text, count=1)
 
 
-def _decisions(entries: Sequence[Entry], signs: Any, panels: Sequence[Any], room: timedelta) -> None:
+def _decisions(entries: Sequence[TimelineEntry], signs: Any, panels: Sequence[Any], room: timedelta) -> None:
     """A sign for each entry, in lanes so that neighbours do not hide each other; it leads to the entry below."""
     signs.set(ylim=(_LANES - 0.5, -0.5), yticks=[])
     free = [entry.at for entry in entries[:1]] * _LANES
@@ -153,11 +153,11 @@ def _decisions(entries: Sequence[Entry], signs: Any, panels: Sequence[Any], room
         disc = {"boxstyle": "circle", "facecolor": colour, "edgecolor": "none", "url": f"#entry-{place}"}
         given = {"ha": "center", "va": "center", "weight": "bold", "color": _PAPER}
         signs.text(entry.at, lane, SIGNS[entry.kind][0], bbox=disc, **given)
-        for axis in panels if entry.kind in TURNS else ():
+        for axis in panels if entry.kind in TRAFFIC_CHANGES else ():
             axis.axvline(entry.at, color=colour, linewidth=1.2)
 
 
-def _share(seen: Sequence[Point], axis: Any, gap: timedelta) -> None:
+def _share(seen: Sequence[TimelinePoint], axis: Any, gap: timedelta) -> None:
     axis.set(ylim=(0, 104), yticks=[0, 50, 100], yticklabels=["0%", "50%", "100%"])
     at, value = _series(seen, [math.nan if slot.percent is None else slot.percent for slot in seen], gap)
     axis.step(at, value, where="post", color=_CANARY, linestyle="--", gid="line-canary-share")
@@ -170,7 +170,7 @@ def _share(seen: Sequence[Point], axis: Any, gap: timedelta) -> None:
         version = now
 
 
-def _panel(panel: Panel, seen: Sequence[Point], axis: Any, gap: timedelta) -> None:
+def _panel(panel: ChartPanel, seen: Sequence[TimelinePoint], axis: Any, gap: timedelta) -> None:
     sides = {"stable": [panel.of(slot.stable) for slot in seen], "canary": [panel.of(slot.canary) for slot in seen]}
     values = [value for side in sides.values() for value in side if not math.isnan(value)] or [0.0]
     low = 0.0 if panel.from_zero else min(values)
@@ -190,7 +190,9 @@ def _panel(panel: Panel, seen: Sequence[Point], axis: Any, gap: timedelta) -> No
         axis.text(0.5, 0.5, "nothing was measured", transform=axis.transAxes, ha="center", va="center", color=_FAINT)
 
 
-def _series(seen: Sequence[Point], values: Sequence[float], gap: timedelta) -> tuple[list[datetime], list[float]]:
+def _series(
+    seen: Sequence[TimelinePoint], values: Sequence[float], gap: timedelta
+) -> tuple[list[datetime], list[float]]:
     """Times and values with NaN where nothing is known, so that a line has a hole there; one value alone is a dot: a line of no length."""
     found: list[tuple[datetime, float]] = []
     for slot, value in zip(seen, values, strict=True):
@@ -202,8 +204,8 @@ def _series(seen: Sequence[Point], values: Sequence[float], gap: timedelta) -> t
     return [at for at, _ in found], [value for _, value in found]
 
 
-def _values(slot: Point, zone: tzinfo) -> Iterator[str]:
-    """What is known of a stretch, a line a quantity."""
+def _values(slot: TimelinePoint, zone: tzinfo) -> Iterator[str]:
+    """Known quantities of a stretch of time, one line per quantity."""
     yield clock(slot.at, zone) + ("" if slot.percent is None else f", candidate at {slot.percent}%")
     for panel in PANELS:
         sides = {"stable": panel.of(slot.stable)} | ({"candidate": panel.of(slot.canary)} if slot.canary else {})

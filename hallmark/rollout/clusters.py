@@ -1,4 +1,4 @@
-"""Which cluster is meant: a kubeconfig and a context in it, as kubectl has them."""
+"""Cluster to work on: a kubeconfig and a context in it, as kubectl has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hallmark.errors import NotFound, Unavailable
 from hallmark.settings import Settings
 
 
-class Choice(BaseModel):
+class ClusterChoice(BaseModel):
     """A kubeconfig, kubectl's own ($KUBECONFIG, else ~/.kube/config) where it is none, and a context, its current one by default.
 
     here: is it the local cluster of these settings?
@@ -26,12 +26,12 @@ class Choice(BaseModel):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What kubectl has to be told to mean the same."""
+        """Flags that make kubectl choose the same cluster."""
         file = () if self.file is None else ("--kubeconfig", str(self.file))
         return file + (() if self.context is None else ("--context", self.context))
 
 
-def choose(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> Choice:
+def choose(settings: Settings, *, kubeconfig: Path | None = None, context: str | None = None) -> ClusterChoice:
     """The cluster that is meant; `NotFound` names the contexts that there are.
 
     --kubeconfig, with --context in it; --context alone: in kubectl's own kubeconfig, or the local cluster's; neither: the
@@ -40,13 +40,13 @@ def choose(settings: Settings, *, kubeconfig: Path | None = None, context: str |
     mine = settings.kubeconfig if settings.kubeconfig.is_file() else None
     if context is None:
         file = kubeconfig or mine
-        return Choice(file=file, here=file is not None and mine is not None and file.resolve() == mine.resolve())
+        return ClusterChoice(file=file, here=file is not None and mine is not None and file.resolve() == mine.resolve())
     places = [kubeconfig] if kubeconfig else [None, *([mine] if mine else [])]
     known: list[str] = []
     for place in places:
         contexts = _contexts(place)
         if context in contexts:
-            return Choice(file=place, context=context, here=place is not None and place == mine)
+            return ClusterChoice(file=place, context=context, here=place is not None and place == mine)
         known += [each for each in contexts if each not in known]
     raise NotFound(
         f"there is no context {context!r}" + (f" in {kubeconfig}" if kubeconfig else ""),
@@ -56,7 +56,7 @@ def choose(settings: Settings, *, kubeconfig: Path | None = None, context: str |
     )
 
 
-def client(choice: Choice) -> Any:
+def client(choice: ClusterChoice) -> Any:
     """A client of the `kubernetes` package for that cluster; `Unavailable` where there is no kubeconfig that can be read."""
     from kubernetes import client as kubernetes
     from kubernetes import config
@@ -84,7 +84,7 @@ def _bearer(token: Path) -> str:
     return f"Bearer {token.read_text(encoding='utf-8').strip()}"
 
 
-def _token_file(choice: Choice) -> Path | None:
+def _token_file(choice: ClusterChoice) -> Path | None:
     """The file that the chosen context's user has its token in; none where it has another credential, or kubectl's own is meant."""
     if choice.file is None:
         return None

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Literal
 
-from hallmark.declaration.rollout import Limits, Rollout
+from hallmark.declaration.rollout import CandidateLimits, Rollout
 from hallmark.rollout import sequential
-from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Slice
+from hallmark.rollout.evidence import AgreementSlice, Evidence, Exposure, RequestCounts, RolloutProgress
 from hallmark.section import Frozen, spelled
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
@@ -28,15 +28,15 @@ scores, agreement, drift, costs."""
 
 
 class Reason(Frozen):
-    """What one rule says."""
+    """Finding of one rule."""
 
     rule: str
     outcome: Outcome
     text: str
 
 
-class Step(Frozen):
-    """What to do next. `percent` is the share to shift to; `reasons` has every rule, what decided first."""
+class RolloutDecision(Frozen):
+    """Next action. `percent` is the share to shift to; `reasons` has every rule, the deciding one first."""
 
     action: Literal["hold", "shift", "promote", "rollback"]
     percent: int | None = None
@@ -50,11 +50,11 @@ class Step(Frozen):
         return "; ".join(told)
 
 
-def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: datetime) -> Step:
+def decide(policy: Rollout, progress: RolloutProgress, evidence: Evidence, *, now: datetime) -> RolloutDecision:
     """The next step of a rollout."""
     reasons = [*_judged(policy, progress, evidence), *_dwelt(policy, progress, now)]
     if any(reason.outcome == "against" for reason in reasons):
-        return Step(action="rollback", reasons=_first("against", reasons))
+        return RolloutDecision(action="rollback", reasons=_first("against", reasons))
     waiting = [reason for reason in reasons if reason.outcome == "wait"]
     if now - progress.started >= policy.deadline and (waiting or _next(policy, progress) != 100):
         late = Reason(
@@ -64,15 +64,15 @@ def decide(policy: Rollout, progress: Progress, evidence: Evidence, *, now: date
             + (": " + "; ".join(reason.text for reason in waiting[:3]) if waiting else "")
             + (f"; and {len(waiting) - 3} more" if len(waiting) > 3 else ""),
         )
-        return Step(action="rollback", reasons=(late, *_first("wait", reasons)))
+        return RolloutDecision(action="rollback", reasons=(late, *_first("wait", reasons)))
     if waiting:
-        return Step(action="hold", reasons=_first("wait", reasons))
+        return RolloutDecision(action="hold", reasons=_first("wait", reasons))
     percent = _next(policy, progress)
-    return Step(action="promote" if percent == 100 else "shift", percent=percent, reasons=tuple(reasons))
+    return RolloutDecision(action="promote" if percent == 100 else "shift", percent=percent, reasons=tuple(reasons))
 
 
-def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator[Reason]:
-    """What every rule says, in the order in which a person would ask."""
+def _judged(policy: Rollout, progress: RolloutProgress, evidence: Evidence) -> Iterator[Reason]:
+    """Reasons of every rule, in the order in which a person would ask."""
     alpha = policy.false_alarm / TESTS
     last = progress.phase == "canary" and _next(policy, progress) == 100
     whole = evidence.whole()
@@ -86,7 +86,7 @@ def _judged(policy: Rollout, progress: Progress, evidence: Evidence) -> Iterator
     yield from _priced(policy, evidence, last=last)
 
 
-def _dwelt(policy: Rollout, progress: Progress, now: datetime) -> Iterator[Reason]:
+def _dwelt(policy: Rollout, progress: RolloutProgress, now: datetime) -> Iterator[Reason]:
     held = max(0.0, (now - progress.since).total_seconds())
     if progress.phase == "canary" and held < policy.dwell.total_seconds():
         yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {spelled(policy.dwell)} at this share")
@@ -101,7 +101,7 @@ def _loaded(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(rule="metrics", outcome="wait", text=f"missing: {each}")
 
 
-def _counted(policy: Rollout, progress: Progress, evidence: Evidence, canary: Counts) -> Iterator[Reason]:
+def _counted(policy: Rollout, progress: RolloutProgress, evidence: Evidence, canary: RequestCounts) -> Iterator[Reason]:
     """Enough answers of both variants in this step; in shadow, enough pairs."""
     if progress.phase == "shadow":
         wanted = policy.shadow.minimum if policy.shadow else 0
@@ -120,7 +120,9 @@ def _counted(policy: Rollout, progress: Progress, evidence: Evidence, canary: Co
         )
 
 
-def _rates(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool) -> Iterator[Reason]:
+def _rates(
+    limits: CandidateLimits, evidence: Evidence, whole: Exposure, alpha: float, *, last: bool
+) -> Iterator[Reason]:
     """Failed requests and slow answers, by one rule; that failures stay under their limit is asked of the candidate alone too."""
     rows: tuple[tuple[Bad, str, str, str, float, float, float], ...] = (
         (
@@ -151,11 +153,11 @@ def _rates(limits: Limits, evidence: Evidence, whole: Exposure, alpha: float, *,
             yield Reason(rule=rule, outcome="ok", text=shown)
 
 
-def _ratio(limits: Limits, name: Bad) -> float:
+def _ratio(limits: CandidateLimits, name: Bad) -> float:
     return limits.error_ratio if name == "failed" else limits.slow_ratio
 
 
-def _sane(limits: Limits, canary: Counts, alpha: float) -> Iterator[Reason]:
+def _sane(limits: CandidateLimits, canary: RequestCounts, alpha: float) -> Iterator[Reason]:
     tried = canary.answered + canary.invalid
     shown = f"{canary.invalid} of {tried} answers were NaN, misshapen, out of range, or none"
     found = sequential.above(canary.invalid, tried, limit=limits.invalid) >= _needed(alpha)
@@ -185,7 +187,7 @@ def _watched(evidence: Evidence) -> Iterator[Reason]:
         )
 
 
-def _scored(limits: Limits, evidence: Evidence, alpha: float) -> Iterator[Reason]:
+def _scored(limits: CandidateLimits, evidence: Evidence, alpha: float) -> Iterator[Reason]:
     if _is_drifted(evidence):
         yield Reason(rule="scores", outcome="unjudged", text="stable has drifted, so its scores are no yardstick")
         return
@@ -202,12 +204,14 @@ def _scored(limits: Limits, evidence: Evidence, alpha: float) -> Iterator[Reason
         yield Reason(rule="scores", outcome="wait", text="no scores of both variants to compare")
 
 
-def _agreed(policy: Rollout, progress: Progress, evidence: Evidence, alpha: float) -> Iterator[Reason]:
-    """Verdicts on the same requests, overall and by slice; only a drifted stable is no yardstick."""
+def _agreed(policy: Rollout, progress: RolloutProgress, evidence: Evidence, alpha: float) -> Iterator[Reason]:
+    """Predictions on the same requests, overall and by slice; only a drifted stable is no yardstick."""
     if policy.shadow is None:
         return
     if _is_drifted(evidence):
-        yield Reason(rule="agreement", outcome="unjudged", text="stable has drifted, so its verdicts are no yardstick")
+        yield Reason(
+            rule="agreement", outcome="unjudged", text="stable has drifted, so its predictions are no yardstick"
+        )
         return
     limit = policy.shadow.disagreement
     parts = [each for each in evidence.slices if each.pairs]
@@ -246,7 +250,7 @@ def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reas
         return
     more = cost.canary - cost.stable
     allowed = policy.labels.regression * cost.stable
-    shown = f"its wrong verdicts cost {cost.canary:.4g} an answer, stable's {cost.stable:.4g}"
+    shown = f"its wrong predictions cost {cost.canary:.4g} an answer, stable's {cost.stable:.4g}"
     if more - cost.radius > allowed:
         yield Reason(rule="labels", outcome="against", text=shown)
     else:
@@ -254,7 +258,7 @@ def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reas
         yield Reason(rule="labels", outcome="wait" if waits else "ok", text=shown)
 
 
-def _is_good(bad: int, of: int, margin: float, evidence: Evidence, name: Bad, limits: Limits) -> bool:
+def _is_good(bad: int, of: int, margin: float, evidence: Evidence, name: Bad, limits: CandidateLimits) -> bool:
     """Is it shown that the candidate is under `margin`, or not `ratio` times as bad as stable?"""
     needed = _needed(_MISS / 2)
     if sequential.below(bad, of, limit=margin) >= needed:
@@ -263,7 +267,7 @@ def _is_good(bad: int, of: int, margin: float, evidence: Evidence, name: Bad, li
 
 
 _MISS = 0.005
-"""How often a candidate at the ratio that matters may pass as good."""
+"""Chance that a candidate at the ratio that matters passes as good."""
 _TWICE = 2
 """Times the allowed disagreement that a shadow has to rule out, in every slice that holds this part of the pairs or more."""
 LARGE = 0.05
@@ -299,7 +303,7 @@ def _compared(
 
 
 def _summed(evidence: Evidence, name: Bad, test: Callable[..., float], *, ratio: float) -> float:
-    """What `test` says of the candidate against stable, step by step: the shares differ, and with them what is to be expected."""
+    """Result of `test` on candidate against stable, summed over stages: shares differ, and so do the expected counts."""
     return sum(
         test(
             getattr(each.canary, name),
@@ -323,10 +327,10 @@ def _is_drifted(evidence: Evidence) -> bool:
     return evidence.stable is not None and evidence.stable.state == "DRIFT"
 
 
-def _next(policy: Rollout, progress: Progress) -> int:
+def _next(policy: Rollout, progress: RolloutProgress) -> int:
     if progress.phase == "shadow":
-        return policy.steps[0]
-    return next((step for step in policy.steps if step > progress.percent), 100)
+        return policy.stages[0]
+    return next((stage for stage in policy.stages if stage > progress.percent), 100)
 
 
 def _needed(alpha: float) -> float:
@@ -341,9 +345,9 @@ def _share(bad: int, of: int) -> str:
     return f"{bad} of {of} ({_rate(bad, of):.1%})" if of else "0 of 0"
 
 
-def _changed(found: Slice, limit: float) -> str:
+def _changed(found: AgreementSlice, limit: float) -> str:
     where = "" if found.name == OVERALL else f" where {found.name}"
-    return f"it changes {found.changed} of {found.pairs} verdicts ({_rate(found.changed, found.pairs):.1%}){where}, {limit:.1%} is allowed"
+    return f"it changes {found.changed} of {found.pairs} predictions ({_rate(found.changed, found.pairs):.1%}){where}, {limit:.1%} is allowed"
 
 
 def _first(outcome: Outcome, reasons: list[Reason]) -> tuple[Reason, ...]:

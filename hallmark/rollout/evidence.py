@@ -1,4 +1,4 @@
-"""What is known of a rollout when a step is decided: counts by the variant a request was meant for, and what was seen of its answers."""
+"""Evidence for a rollout's decision: counts by the variant a request was meant for, and measurements of its answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hallmark.section import Frozen
 Phase = Literal["shadow", "canary"]
 
 
-class Counts(Frozen):
+class RequestCounts(Frozen):
     """One variant's requests.
 
     requests: meant for it, as the gateway sent them.
@@ -31,9 +31,9 @@ class Counts(Frozen):
     answered: int = Field(default=0, ge=0)
     invalid: int = Field(default=0, ge=0)
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: RequestCounts) -> RequestCounts:
         """Both together."""
-        return Counts(
+        return RequestCounts(
             requests=self.requests + other.requests,
             failed=self.failed + other.failed,
             slow=self.slow + other.slow,
@@ -46,27 +46,27 @@ class Exposure(Frozen):
     """Both variants' requests while the share was `percent`."""
 
     percent: int
-    stable: Counts = Counts()
-    canary: Counts = Counts()
+    stable: RequestCounts = RequestCounts()
+    canary: RequestCounts = RequestCounts()
 
 
-class Scores(Frozen):
-    """How one output of both variants is distributed: counts over the same ordered bins."""
+class ScoreCounts(Frozen):
+    """Distribution of one output of both variants: counts over the same ordered bins."""
 
     output: str
     stable: tuple[int, ...]
     canary: tuple[int, ...]
 
 
-class Slice(Frozen):
-    """Pairs of answers to the same requests, and how many verdicts the candidate changed, in one slice of a column."""
+class AgreementSlice(Frozen):
+    """Pairs of answers to the same requests, and how many predictions the candidate changed, in one slice of a column."""
 
     name: str
     pairs: int
     changed: int
 
 
-class Seen(Frozen):
+class VariantDrift(Frozen):
     """The drift monitor's verdict on one variant, and which of its columns drifted."""
 
     state: State
@@ -75,8 +75,8 @@ class Seen(Frozen):
     reasons: tuple[str, ...] = ()
 
 
-class Cost(Frozen):
-    """What both variants' wrong verdicts cost an answer, on final labels; `radius` is the half width of the difference's interval."""
+class PredictionCost(Frozen):
+    """Cost per answer of both variants' wrong predictions, on final labels; `radius`: half width of the difference's interval."""
 
     state: Literal["NOT_ENOUGH_LABELS", "JUDGED"]
     labels: tuple[int, int]
@@ -85,8 +85,8 @@ class Cost(Frozen):
     radius: float = 0.0
 
 
-class Progress(Frozen):
-    """Where a rollout is: `since` is when it came to this share."""
+class RolloutProgress(Frozen):
+    """Position of a rollout: its share, and the time `since` which it has it."""
 
     id: str
     version: int
@@ -100,11 +100,11 @@ class Evidence(Frozen):
     """All that is known; what could not be read is named in `missing`, and `refused` says why the candidate does not load."""
 
     exposures: tuple[Exposure, ...] = ()
-    scores: tuple[Scores, ...] = ()
-    slices: tuple[Slice, ...] = ()
-    stable: Seen | None = None
-    canary: Seen | None = None
-    cost: Cost | None = None
+    scores: tuple[ScoreCounts, ...] = ()
+    slices: tuple[AgreementSlice, ...] = ()
+    stable: VariantDrift | None = None
+    canary: VariantDrift | None = None
+    cost: PredictionCost | None = None
     ready: bool = True
     refused: str = ""
     missing: tuple[str, ...] = ()
@@ -114,10 +114,10 @@ class Evidence(Frozen):
         """The requests of the step under way."""
         return self.exposures[-1] if self.exposures else Exposure(percent=0)
 
-    def total(self, variant: Literal["stable", "canary"]) -> Counts:
+    def total(self, variant: Literal["stable", "canary"]) -> RequestCounts:
         """A variant's requests since the rollout began."""
-        parts: list[Counts] = [getattr(each, variant) for each in self.exposures]
-        return reduce(add, parts) if parts else Counts()
+        parts: list[RequestCounts] = [getattr(each, variant) for each in self.exposures]
+        return reduce(add, parts) if parts else RequestCounts()
 
     def whole(self) -> Exposure:
         """Both variants' requests since the rollout began, whatever the share was; `percent` is that of now."""

@@ -25,7 +25,7 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _TRIES = 3
 
 
-class Api(Protocol):
+class LeaseApi(Protocol):
     """The Kubernetes API, as `hallmark.rollout.writer.InferenceServiceWriter` has it."""
 
     def call(self, method: str, path: str, body: Object | None = None) -> Object:
@@ -56,7 +56,7 @@ class Lease:
 
     def __init__(
         self,
-        api: Api,
+        api: LeaseApi,
         namespace: str,
         name: str,
         *,
@@ -124,7 +124,7 @@ class Lease:
                 return
 
     def holds(self, fence: Fence) -> bool:
-        """Whether nobody else can have it yet; asks nobody."""
+        """True while nobody else can hold it yet; decided without a call."""
         return self._clock() < fence.until
 
     def _mine(self, fence: Fence) -> Object | None:
@@ -137,7 +137,7 @@ class Lease:
         return found if same else None
 
     def _is_over(self, spec: Object, seconds: int) -> bool:
-        """Whether we have seen nothing but these words for as long as they hold."""
+        """True if we have seen nothing but these words for as long as they hold."""
         now = self._clock()
         if self._seen is None or self._seen[0] != spec:
             self._seen = spec, now

@@ -1,4 +1,4 @@
-"""What a watch says about itself to Prometheus: whose lease it holds, when it last looked, and where each rollout is."""
+"""Liveness and metrics of a watch, for Prometheus: the holder of its lease, its last check, and the state of each rollout."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pydantic import Field
 
 from hallmark.metrics import WATCH, exposed
-from hallmark.rollout.evidence import Progress
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.evidence import RolloutProgress
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.section import Frozen
 
 SILENT = 900.0
-"""Seconds without a look at a domain whose lease is held, after which the watch is not alive: a step may wait for a model to load."""
+"""Seconds without a check of a domain whose lease is held, after which the watch is not alive: an operation may wait for a model to load."""
 _Samples = Iterable[tuple[Mapping[str, object], float]]
 
 
-class Look(Frozen):
-    """How a domain stood when it was last looked at; `canary` is there only while a rollout is under way."""
+class DomainCheck(Frozen):
+    """State of a domain at its last check; `canary` is there only while a rollout is under way."""
 
     failed: bool = False
-    progress: Progress | None = None
+    progress: RolloutProgress | None = None
     deadline: datetime | None = None
     revisions: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, int] = Field(default_factory=dict)
@@ -40,7 +40,7 @@ class Liveness:
         self._lock = threading.Lock()
         self._held: dict[str, bool] = {}
         self._since: dict[str, float] = {}
-        self._looks: dict[str, Look] = {}
+        self._checks: dict[str, DomainCheck] = {}
         self._well: dict[str, float] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._entries: Counter[tuple[str, str]] = Counter()
@@ -53,19 +53,19 @@ class Liveness:
             self._held[domain] = is_held
             self._since[domain] = self._clock()
             if not is_held:
-                self._looks.pop(domain, None)
+                self._checks.pop(domain, None)
                 self._well.pop(domain, None)
 
-    def looked(self, domain: str, look: Look) -> None:
-        """The domain was looked at."""
+    def checked(self, domain: str, check: DomainCheck) -> None:
+        """The domain was checked."""
         with self._lock:
-            self._looks[domain] = look
+            self._checks[domain] = check
             self._since[domain] = self._clock()
-            self._counts[domain, "failed" if look.failed else "done"] += 1
-            if not look.failed:
+            self._counts[domain, "failed" if check.failed else "done"] += 1
+            if not check.failed:
                 self._well[domain] = self._since[domain]
 
-    def told(self, domain: str, entry: Entry) -> None:
+    def told(self, domain: str, entry: TimelineEntry) -> None:
         """The timeline has a new entry."""
         with self._lock:
             self._entries[domain, entry.kind] += 1
@@ -78,7 +78,7 @@ class Liveness:
 
     @property
     def alive(self) -> bool:
-        """Is no domain whose lease is held without a look for long?"""
+        """Is no domain whose lease is held without a check for long?"""
         with self._lock:
             late = self._clock() - SILENT
             return all(self._since[domain] >= late for domain, is_held in self._held.items() if is_held)
@@ -106,11 +106,13 @@ class Liveness:
         }
 
     def _of_rollouts(self) -> dict[str, _Samples]:
-        under_way = [(name, look.progress) for name, look in self._looks.items() if look.progress]
-        deadlines = [(name, look.deadline) for name, look in self._looks.items() if look.progress and look.deadline]
+        under_way = [(name, check.progress) for name, check in self._checks.items() if check.progress]
+        deadlines = [
+            (name, check.deadline) for name, check in self._checks.items() if check.progress and check.deadline
+        ]
         return {
             "rollout_running": [
-                ({"domain": name}, int(look.progress is not None)) for name, look in self._looks.items()
+                ({"domain": name}, int(check.progress is not None)) for name, check in self._checks.items()
             ],
             "rollout_percent": [({"domain": name}, each.percent) for name, each in under_way],
             "rollout_started_timestamp_seconds": [({"domain": n}, each.started.timestamp()) for n, each in under_way],
@@ -118,27 +120,27 @@ class Liveness:
             "rollout_deadline_timestamp_seconds": [({"domain": name}, at.timestamp()) for name, at in deadlines],
             "rollout_version": [
                 ({"domain": name, "variant": variant}, version)
-                for name, look in self._looks.items()
-                for variant, version in look.versions.items()
+                for name, check in self._checks.items()
+                for variant, version in check.versions.items()
             ],
             "rollout_revision": [
                 ({"domain": name, "variant": variant, "revision": revision}, 1)
-                for name, look in self._looks.items()
-                for variant, revision in look.revisions.items()
+                for name, check in self._checks.items()
+                for variant, revision in check.revisions.items()
             ],
         }
 
 
 @contextmanager
 def serving(liveness: Liveness, *, port: int, host: str = "0.0.0.0") -> Iterator[int]:  # noqa: S104  a pod is reached from outside
-    """Answers /metrics, and /live with 503 where a look hangs; gives the port (0 takes any free one)."""
+    """Answers /metrics, and /live with 503 where a check hangs; gives the port (0 takes any free one)."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 self._answer(200, liveness.text())
             elif self.path == "/live":
-                self._answer(200 if liveness.alive else 503, "alive\n" if liveness.alive else "no look for long\n")
+                self._answer(200 if liveness.alive else 503, "alive\n" if liveness.alive else "no check for long\n")
             else:
                 self._answer(404, "there is /metrics and /live\n")
 

@@ -1,4 +1,4 @@
-"""Counters into counts: what was added to each series since the last look, by variant, whatever restarted in between."""
+"""Counters into counts: what was added to each series since the last sample, by variant, whatever restarted in between."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hallmark import metrics
-from hallmark.rollout.evidence import Counts
+from hallmark.rollout.evidence import RequestCounts
 from hallmark.rollout.samples import Sample
 from hallmark.section import Frozen
 
@@ -31,7 +31,7 @@ class Variants(Frozen):
 
 
 class Meter:
-    """The last value of each series. The first look is the baseline; a series that is new after it began at 0.
+    """The last value of each series. The first sample is the baseline; a series that is new after it began at 0.
 
     A value below the last one is a counter that began again, as a pod's do when it restarts: all of it is new.
     """
@@ -40,7 +40,7 @@ class Meter:
         self.last = last
 
     def added(self, samples: Iterable[Sample]) -> list[Sample]:
-        """What each series grew by since the last look; nothing at the first."""
+        """Growth of each series since the last sample; empty at the first."""
         now = {_key(sample): sample for sample in samples}
         before = self.last
         # A series that is not there for a moment (a pod that restarts) keeps its last value.
@@ -56,8 +56,8 @@ class Meter:
         return [sample for sample in grown if sample.value]
 
 
-def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, shadow: bool) -> dict[str, Counts]:
-    """What both variants' series grew by, as `Counts`.
+def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, shadow: bool) -> dict[str, RequestCounts]:
+    """Growth of both variants' series, as `RequestCounts`.
 
     objective: seconds; an answer counts as slow above the first bucket edge that is not under it.
     shadow:    the candidate gets mirrored requests only, which the gateway does not answer: its own counters stand for them.
@@ -78,12 +78,12 @@ def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, sha
             requests = _sum(meant)
             failed = _sum(sample for sample in meant if _has_failed(sample, name))
             slow = _over(mine, GATEWAY_BUCKETS, objective * 1000)
-        found[name] = Counts(
+        found[name] = RequestCounts(
             requests=requests, failed=failed, slow=min(slow, requests), answered=answered, invalid=invalid
         )
     if shadow and not found["canary"].requests:
         # An outage behind both would else be a larger part of the fewer requests, and be blamed on the candidate.
-        found["stable"] = Counts()
+        found["stable"] = RequestCounts()
     return found
 
 
@@ -101,7 +101,7 @@ def _has_failed(sample: Sample, variant: str) -> bool:
 
 
 def _over(samples: Sequence[Sample], name: str, limit: float) -> int:
-    """How many observations of a histogram lie over the first edge that is not under `limit`."""
+    """Number of observations of a histogram above the first edge that is not under `limit`."""
     edges: dict[float, float] = {}
     for sample in samples:
         if sample.name == name:

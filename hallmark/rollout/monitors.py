@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hallmark import object_labels
 from hallmark.errors import HallmarkError, Unavailable
-from hallmark.rollout.answers import Row, parsed
-from hallmark.rollout.evidence import Seen
+from hallmark.rollout.evidence import VariantDrift
+from hallmark.rollout.responses import Row, parsed
 from hallmark.section import Frozen
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _CALLS = 20
 class Verdicts(Frozen):
     """One revision's verdict over all its pods, the trace that most of its window shares, and its farthest column's index."""
 
-    seen: Seen
+    seen: VariantDrift
     trace: str = ""
     psi: float | None = None
 
@@ -58,7 +58,7 @@ class Monitors:
         worst = worst or next((found[at] for at, state in enumerate(states) if state != "OK"), found[0])
         drifted = [column for column in worst.get("columns") or [] if column.get("drifted")]
         return Verdicts(
-            seen=Seen(
+            seen=VariantDrift(
                 state=worst["state"],
                 inputs=tuple(column["name"] for column in drifted if column.get("source") != "output"),
                 outputs=tuple(column["name"] for column in drifted if column.get("source") == "output"),

@@ -1,4 +1,4 @@
-"""Looks at a rollout: counts from gateway and model servers, verdicts and answers from the drift monitors, as evidence."""
+"""Observation of a rollout: counts from gateway and model servers, verdicts and answers from the drift monitors, as evidence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError
 from hallmark.rollout import meter
-from hallmark.rollout.answers import Answers
-from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Seen
+from hallmark.rollout.evidence import Evidence, Exposure, RequestCounts, RolloutProgress, VariantDrift
 from hallmark.rollout.meter import Meter, Variants
 from hallmark.rollout.monitors import Monitors, Verdicts
+from hallmark.rollout.responses import CapturedResponses
 from hallmark.rollout.samples import Sample
 from hallmark.rollout.writer import predictor_status, ready, refusal
 
@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter, Object
 
 
-class Source(Protocol):
-    """Where samples of metrics come from: the parts themselves here, Prometheus on EKS."""
+class SampleSource(Protocol):
+    """Source of metric samples: the components themselves here, Prometheus on EKS."""
 
     def read(self, namespace: str, names: Sequence[str]) -> list[Sample]:
         """The samples called `names` now; `Unavailable` where they cannot be read."""
 
 
 class Observer:
-    """One rollout, looked at again and again. What it counted so far can be handed in, so that a restart goes on from there."""
+    """One rollout, observed again and again. What it counted so far can be handed in, so that a restart goes on from there."""
 
     def __init__(
         self,
         domain: Domain,
         writer: InferenceServiceWriter,
-        source: Source,
+        source: SampleSource,
         *,
         since: datetime,
         series: dict[str, float] | None = None,
         exposures: tuple[Exposure, ...] = (),
     ) -> None:
         self.exposures = exposures
-        self.latest: dict[str, Counts] = {}
+        self.latest: dict[str, RequestCounts] = {}
         self.verdicts: dict[str, Verdicts | None] = {}
         self.means: dict[str, float] = {}
         self._domain = domain
         self._source = source
         self._meter = Meter(series)
         self._monitors = Monitors(writer, domain.name)
-        self._answers = Answers(since=since.timestamp(), shadow=domain.rollout.shadow, task=domain.task)
+        self._answers = CapturedResponses(since=since.timestamp(), shadow=domain.rollout.shadow, task=domain.task)
 
     @property
     def series(self) -> dict[str, float] | None:
         """The last value of each counter."""
         return self._meter.last
 
-    def look(self, live: Object, progress: Progress, *, now: datetime) -> Evidence:
+    def observe(self, live: Object, progress: RolloutProgress, *, now: datetime) -> Evidence:
         """All that is known of the rollout now; what could not be read is named in it."""
         component = predictor_status(live)
         variants = Variants(
@@ -76,7 +76,7 @@ class Observer:
             missing=tuple(missing),
         )
 
-    def _count(self, variants: Variants, progress: Progress) -> list[str]:
+    def _count(self, variants: Variants, progress: RolloutProgress) -> list[str]:
         if not self.exposures or self.exposures[-1].percent != progress.percent:
             self.exposures = (*self.exposures, Exposure(percent=progress.percent))
         self.latest = {}
@@ -110,5 +110,5 @@ class Observer:
         return missing
 
 
-def _seen(found: Verdicts | None) -> Seen | None:
+def _seen(found: Verdicts | None) -> VariantDrift | None:
     return None if found is None else found.seen

@@ -60,7 +60,7 @@ def release(
             f"{name} is served in Standard mode, where nothing mirrors requests",
             expected="a share of the traffic",
             got="shadow",
-            fix=f"`hallmark release {name} --candidate {target.version} --percent {domain.rollout.steps[0]}`",
+            fix=f"`hallmark release {name} --candidate {target.version} --percent {domain.rollout.stages[0]}`",
         )
     current = live_target(live)
     rolling = share(live)

@@ -1,7 +1,7 @@
 """The loop for one domain: drift of stable starts one training, its version a rollout, evidence moves that forward or back.
 
-Everything is a small `tick`: read the live object, look, decide, patch with its resourceVersion as compare-and-set. What must
-outlive a restart is in two places, the rollout's progress in an annotation written with the share, the rest in a `Record`.
+Everything is a small `tick`: read the live object, observe, decide, patch with its resourceVersion as compare-and-set. What must
+outlive a restart is in two places, the rollout's progress in an annotation written with the share, the rest in a `RolloutRecord`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, HallmarkError
 from hallmark.render import files
 from hallmark.rollout import operations, standard
-from hallmark.rollout.decision import Reason, Step, decide
-from hallmark.rollout.evidence import Counts, Exposure, Phase, Progress
-from hallmark.rollout.liveness import Look
+from hallmark.rollout.decision import Reason, RolloutDecision, decide
+from hallmark.rollout.evidence import Exposure, Phase, RequestCounts, RolloutProgress
+from hallmark.rollout.liveness import DomainCheck
 from hallmark.rollout.monitors import Monitors, Verdicts
-from hallmark.rollout.observer import Observer, Source
-from hallmark.rollout.record import Record, Submitted
-from hallmark.rollout.timeline import Entry, Kind, Point, Side
+from hallmark.rollout.observer import Observer, SampleSource
+from hallmark.rollout.record import RolloutRecord, SubmittedTraining
+from hallmark.rollout.timeline import Kind, TimelineEntry, TimelinePoint, VariantState
 from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
-from hallmark.training.submit import Request, Run, Runner
+from hallmark.training.submit import Run, Runner, RunRequest
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
     from hallmark.rollout.writer import InferenceServiceWriter, Object
     from hallmark.settings import Settings
 
-Tell = Callable[[Entry], None]
+Tell = Callable[[TimelineEntry], None]
 _KEEP_SECONDS = 5.0
 _POINT_SECONDS = 2.0
 _REMIND_SECONDS = 300.0
@@ -45,7 +45,7 @@ _REMIND_SECONDS = 300.0
 class Operator:
     """Watches one domain; `tick` it again and again, from one thread.
 
-    source:   where counters come from.   runner: where training runs.   tell: hears every entry of the timeline.
+    source:   where counters come from.   runner: where training runs.   tell: receives every entry of the timeline.
     training: what every training run that drift starts is given besides, such as its `source`.
     fence:    the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
     """
@@ -55,7 +55,7 @@ class Operator:
         domain: Domain,
         *,
         writer: InferenceServiceWriter,
-        source: Source,
+        source: SampleSource,
         registry: Registry,
         runner: Runner,
         settings: Settings,
@@ -66,7 +66,7 @@ class Operator:
     ) -> None:
         self.domain = domain
         self.fence = fence
-        self.look = Look()
+        self.check = DomainCheck()
         self._writer = writer
         self._source = source
         self._registry = registry
@@ -75,7 +75,7 @@ class Operator:
         self._tell = tell
         self._training = dict(training or {})
         self._clock = clock
-        self._record = Record(writer, domain.namespace)
+        self._record = RolloutRecord(writer, domain.namespace)
         self._memory = self._record.read()
         self._observer: Observer | None = None
         self._monitors = Monitors(writer, domain.name)
@@ -91,16 +91,16 @@ class Operator:
         return self._memory.exposures
 
     def tick(self) -> None:
-        """Look once, and do what is to be done. What fails is told, and tried again at the next tick."""
+        """Check once, and do what is to be done. What fails is told, and tried again at the next tick."""
         now = self._clock()
-        self.look = self.look.model_copy(update={"failed": False})
+        self.check = self.check.model_copy(update={"failed": False})
         try:
             live = self._writer.live(self.domain.name)
             if live is not None:
                 self._step(live, now)
         except HallmarkError as error:
             # A conflict too: somebody else changed the object, and the next tick sees what they did.
-            self.look = self.look.model_copy(update={"failed": True})
+            self.check = self.check.model_copy(update={"failed": True})
             self._trouble(error, now)
         self._keep(now)
 
@@ -123,7 +123,7 @@ class Operator:
         target = live_target(live)
         component = predictor_status(live)
         created, rolled_out = component.get("latestCreatedRevision"), component.get("latestRolledoutRevision")
-        self.look = Look(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
+        self.check = DomainCheck(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
         if percent is None or not rolled_out or percent >= 100:
             self._rest(live, str(rolled_out or ""), now)
         elif target == releases.read(self.domain.name, self._settings).stable:
@@ -139,9 +139,9 @@ class Operator:
         progress = self._progress(live, target, percent, now)
         if progress is None:
             return
-        self.look = self._underway(live, progress)
+        self.check = self._underway(live, progress)
         observer = self._observer_of(progress)
-        evidence = observer.look(live, progress, now=now)
+        evidence = observer.observe(live, progress, now=now)
         self._memory = self._memory.model_copy(
             update={"rollout": progress.id, "exposures": observer.exposures, "series": observer.series}
         )
@@ -157,20 +157,20 @@ class Operator:
         else:
             self._roll_back(progress, step, now)
 
-    def _progress(self, live: Object, target: Target, percent: int, now: datetime) -> Progress | None:
-        """Where the rollout is; one that a person began or moved is taken over as it stands, from now on."""
+    def _progress(self, live: Object, target: Target, percent: int, now: datetime) -> RolloutProgress | None:
+        """Position of the rollout; one that a person began or moved is taken over as it stands, from now on."""
         notes = live["metadata"].get("annotations") or {}
         phase: Phase = "canary" if percent else "shadow"
         if not percent and SHADOW_NOTE not in notes:
             return None  # A person pinned stable.
         try:
-            found = Progress.model_validate_json(notes.get(ROLLOUT_NOTE, ""))
+            found = RolloutProgress.model_validate_json(notes.get(ROLLOUT_NOTE, ""))
         except ValidationError:
             found = None
         if found is not None and (found.version, found.percent) == (target.version, percent):
             return found
         same = found is not None and found.version == target.version
-        taken = Progress(
+        taken = RolloutProgress(
             id=found.id if found and same else _new_id(),
             version=target.version,
             phase=phase,
@@ -180,10 +180,10 @@ class Operator:
         )
         self._writer.note(live, self._notes(taken))
         what = "shadow, its answers are compared and not sent" if phase == "shadow" else f"{percent}% of the traffic"
-        self._say(phase, f"version {target.version}: {what}; begun by hand, taken over", taken, now)
+        self._say(phase, f"version {target.version}: {what}; started manually, taken over", taken, now)
         return None
 
-    def _observer_of(self, progress: Progress) -> Observer:
+    def _observer_of(self, progress: RolloutProgress) -> Observer:
         if self._observer is None or self._memory.rollout != progress.id:
             mine = self._memory.rollout == progress.id
             self._observer = Observer(
@@ -197,7 +197,7 @@ class Operator:
             self._said = ()
         return self._observer
 
-    def _hold(self, progress: Progress, step: Step, now: datetime) -> None:
+    def _hold(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
         waiting = tuple(sorted({reason.rule for reason in step.reasons if reason.outcome == "wait"}))
         late = (now - self._held_at).total_seconds() >= _REMIND_SECONDS
         if waiting != self._said or late:
@@ -205,13 +205,13 @@ class Operator:
             where = "in shadow" if progress.phase == "shadow" else f"at {progress.percent}%"
             self._say("hold", f"holds {where}: {step.why}", progress, now, reasons=step.reasons)
 
-    def _shift(self, live: Object, progress: Progress, step: Step, now: datetime) -> None:
+    def _shift(self, live: Object, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
         moved = progress.model_copy(update={"phase": "canary", "percent": step.percent, "since": now})
         self._writer.shift(live, percent=step.percent, notes={**self._notes(moved), SHADOW_NOTE: None})
         self._said = ()
         self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
 
-    def _promote(self, progress: Progress, step: Step, now: datetime) -> None:
+    def _promote(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
         # A registry that is down says so before anything is changed.
         known = self._registry.versions(self.domain.name)
         before = next((each.version for each in known if "champion" in each.aliases), None)
@@ -230,7 +230,7 @@ class Operator:
         self._registry.alias(self.domain.name, "champion", progress.version, expected=before)
         self._over(progress.version)
 
-    def _roll_back(self, progress: Progress, step: Step, now: datetime) -> None:
+    def _roll_back(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
         good = operations.rollback(self._writer, self.domain, settings=self._settings, note=_quiet)
         back = f"; version {good.version} serves everything" if good else ""
         self._say(
@@ -238,20 +238,20 @@ class Operator:
         )
         self._over(good.version if good else 0)
 
-    def _underway(self, live: Object, progress: Progress) -> Look:
+    def _underway(self, live: Object, progress: RolloutProgress) -> DomainCheck:
         created = predictor_status(live).get("latestCreatedRevision")
-        return Look(
+        return DomainCheck(
             progress=progress,
             deadline=progress.started + self.domain.rollout.deadline,
-            revisions={**self.look.revisions, **({"canary": str(created)} if created else {})},
-            versions={**self.look.versions, "canary": progress.version},
+            revisions={**self.check.revisions, **({"canary": str(created)} if created else {})},
+            versions={**self.check.versions, "canary": progress.version},
         )
 
     def _versions(self) -> dict[str, int]:
         return {"stable": self._memory.stable} if self._memory.stable else {}
 
     def _over(self, stable: int) -> None:
-        self.look = Look(revisions=self.look.revisions, versions={"stable": stable} if stable else {})
+        self.check = DomainCheck(revisions=self.check.revisions, versions={"stable": stable} if stable else {})
         self._memory = self._memory.model_copy(update={"stable": stable})
         self._observer, self._said, self._seen = None, (), None
         self._memory = self._memory.model_copy(update={"rollout": "", "exposures": (), "series": None})
@@ -278,7 +278,11 @@ class Operator:
         if before:
             kind: Kind = "rollback" if version < before else "promote"
             self._say(
-                kind, f"version {version} is stable in the place of {before}; by hand", None, now, version=version
+                kind,
+                f"version {version} is stable in the place of {before}; changed manually",
+                None,
+                now,
+                version=version,
             )
 
     def _stable_verdict(self, revision: str) -> Verdicts | None:
@@ -303,7 +307,7 @@ class Operator:
         key = run_key(self.domain.name, champion=version, as_of=as_of, window=window, reason="drift")
         correlation = seen.trace or _new_id()
         given = {name: value for name, value in self._training.items() if name != "as_of"}
-        request = Request(
+        request = RunRequest(
             key=key,
             domain=self.domain.name,
             as_of=as_of,
@@ -313,13 +317,15 @@ class Operator:
             **given,  # type: ignore[arg-type]
         )
         # Remembered before it is asked for: a watch that ends in between finds the run by its key and starts no second one.
-        self._memory = self._memory.with_run(Submitted(key=key, correlation=correlation, at=now, reason=request.reason))
+        self._memory = self._memory.with_run(
+            SubmittedTraining(key=key, correlation=correlation, at=now, reason=request.reason)
+        )
         self._dirty = True
         self._keep(now, must=True)
         self._runner.submit(request)
         self._say("training", f"started for {request.reason}", None, now, correlation=correlation)
 
-    def _follow(self, live: Object, running: Submitted, now: datetime) -> None:
+    def _follow(self, live: Object, running: SubmittedTraining, now: datetime) -> None:
         run = self._runner.find(running.key, self.domain.name)
         if run is None:
             # It was remembered, and the watch ended before it was asked for, or could not ask.
@@ -333,7 +339,7 @@ class Operator:
         self._dirty = True
         self._ended(live, running, run, now)
 
-    def _ended(self, live: Object, running: Submitted, run: Run, now: datetime) -> None:
+    def _ended(self, live: Object, running: SubmittedTraining, run: Run, now: datetime) -> None:
         if run.state != "succeeded" or run.version is None:
             text = f"{run.state}: {run.message or 'no message'}"
             self._say("training", text, None, now, correlation=running.correlation)
@@ -353,9 +359,9 @@ class Operator:
         live = self._writer.live(self.domain.name)
         # Nothing mirrors requests in Standard mode, so a rollout begins with its first share there.
         shadow = None if live is not None and standard.is_standard(live) else self.domain.rollout.shadow
-        percent = 0 if shadow else self.domain.rollout.steps[0]
+        percent = 0 if shadow else self.domain.rollout.stages[0]
         phase: Phase = "shadow" if shadow else "canary"
-        progress = Progress(
+        progress = RolloutProgress(
             id=correlation or _new_id(),
             version=target.version,
             phase=phase,
@@ -380,14 +386,14 @@ class Operator:
 
     # Telling and remembering.
 
-    def _notes(self, progress: Progress) -> dict[str, str | None]:
+    def _notes(self, progress: RolloutProgress) -> dict[str, str | None]:
         return {ROLLOUT_NOTE: progress.model_dump_json(), FENCE_NOTE: str(self.fence)}
 
     def _say(
         self,
         kind: Kind,
         text: str,
-        progress: Progress | None,
+        progress: RolloutProgress | None,
         now: datetime,
         *,
         correlation: str = "",
@@ -395,7 +401,7 @@ class Operator:
         percent: int | None = None,
         reasons: tuple[Reason, ...] = (),
     ) -> None:
-        entry = Entry(
+        entry = TimelineEntry(
             at=now,
             correlation=progress.id if progress else correlation,
             kind=kind,
@@ -416,21 +422,21 @@ class Operator:
             return
         self._say("trouble", text, None, now, correlation=self._memory.rollout)
 
-    def _point(self, observer: Observer, progress: Progress, now: datetime) -> None:
+    def _point(self, observer: Observer, progress: RolloutProgress, now: datetime) -> None:
         if not observer.latest:
             return
         sides = {
             name: _side(observer.latest[name], observer.verdicts.get(name), observer.means.get(name))
             for name in ("stable", "canary")
         }
-        point = Point(at=now, percent=progress.percent, version=progress.version, **sides)
+        point = TimelinePoint(at=now, percent=progress.percent, version=progress.version, **sides)
         self._memory = self._memory.model_copy(update={"timeline": self._memory.timeline.with_point(point)})
 
     def _rest_point(self, seen: Verdicts | None, now: datetime) -> None:
         if (now - self._pointed).total_seconds() < _POINT_SECONDS * 5:
             return
         self._pointed = now
-        point = Point(at=now, stable=_side(Counts(), seen, None))
+        point = TimelinePoint(at=now, stable=_side(RequestCounts(), seen, None))
         self._memory = self._memory.model_copy(update={"timeline": self._memory.timeline.with_point(point)})
         self._dirty = True
 
@@ -447,8 +453,8 @@ def run_key(domain: str, *, champion: int, as_of: str, window: str, reason: str)
     return f"{domain}-{hashlib.sha256(wish.encode()).hexdigest()[:16]}"
 
 
-def _side(counts: Counts, seen: Verdicts | None, mean: float | None) -> Side:
-    return Side(
+def _side(counts: RequestCounts, seen: Verdicts | None, mean: float | None) -> VariantState:
+    return VariantState(
         requests=counts.requests,
         failed=counts.failed,
         slow=counts.slow,

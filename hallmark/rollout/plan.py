@@ -1,4 +1,4 @@
-"""A hand that changes nothing: it reads what is live, and says what it would do in the words of kubectl."""
+"""Dry-run client: reads what is live, and prints its changes as kubectl commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hallmark.rollout.writer import InferenceServiceWriter, Object
 _SERVERS = ("resourceVersion", "uid", "generation", "creationTimestamp", "managedFields", "selfLink")
 
 
-class Planned(InferenceServiceWriter):
+class PlannedWriter(InferenceServiceWriter):
     """Every write becomes a line of `tell`, to be pasted into a shell; what was written is seen by the reads that follow.
 
     flags: what kubectl is told to mean this cluster. The patches are without the resourceVersion that the real ones carry

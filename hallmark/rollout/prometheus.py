@@ -16,7 +16,7 @@ from hallmark.rollout.samples import Sample
 FRESH = 120.0
 _SERVER_SECONDS = 4
 _NOTE = "PromQL info"
-"""How versions 2.48 to 2.55 begin what later ones call `infos` and not `warnings`: remarks on the query, not on the data."""
+"""Prefix by which versions 2.48 to 2.55 mark what later ones call `infos`: remarks on the query, not on the data."""
 
 
 class Prometheus:

@@ -1,4 +1,4 @@
-"""What a watch remembers of one domain, in a ConfigMap of its namespace: so a restart, or another machine, goes on where it was."""
+"""Memory of a watch about one domain, in a ConfigMap of its namespace: a restart, or another machine, continues from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY = "memory.json"
 _RUNS = 50
 
 
-class Submitted(Frozen):
+class SubmittedTraining(Frozen):
     """A training run that drift started: its key says for what, so that the same reason starts no second one."""
 
     key: str
@@ -32,14 +32,14 @@ class Submitted(Frozen):
     version: int | None = None
 
 
-class Memory(Frozen):
+class WatchMemory(Frozen):
     """All of it.
 
     rollout:   the id of the rollout that `exposures` and `series` belong to.
     exposures: both variants' counts at each share so far.
-    series:    the last value of each counter, for the next look at it.
+    series:    the last value of each counter, for the next check of it.
     fence:     the highest fencing token that wrote this.
-    stable:    the version that was stable at the last look; 0 before the first.
+    stable:    the version that was stable at the last check; 0 before the first.
     """
 
     fence: int = 0
@@ -47,16 +47,16 @@ class Memory(Frozen):
     rollout: str = ""
     exposures: tuple[Exposure, ...] = ()
     series: dict[str, float] | None = None
-    runs: tuple[Submitted, ...] = ()
+    runs: tuple[SubmittedTraining, ...] = ()
     timeline: Timeline = Timeline()
 
-    def with_run(self, run: Submitted) -> Memory:
+    def with_run(self, run: SubmittedTraining) -> WatchMemory:
         """The memory with a run, in the place of the one with its key."""
         others = tuple(each for each in self.runs if each.key != run.key)
         return self.model_copy(update={"runs": (*others, run)[-_RUNS:]})
 
 
-class Record:
+class RolloutRecord:
     """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
 
     def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
@@ -64,20 +64,20 @@ class Record:
         self._namespace = namespace
         self._version: str | None = None
 
-    def read(self) -> Memory:
-        """What is remembered; nothing yet, or another format's, is an empty memory."""
+    def read(self) -> WatchMemory:
+        """Stored memory; empty where there is none yet, or one of another format."""
         try:
             found = self._writer.config_map(self._namespace, NAME)
         except NotFound:
             self._version = None
-            return Memory()
+            return WatchMemory()
         self._version = str(found["metadata"]["resourceVersion"])
         try:
-            return Memory.model_validate_json((found.get("data") or {}).get(_KEY, "{}"))
+            return WatchMemory.model_validate_json((found.get("data") or {}).get(_KEY, "{}"))
         except ValidationError:
-            return Memory()
+            return WatchMemory()
 
-    def write(self, memory: Memory) -> None:
+    def write(self, memory: WatchMemory) -> None:
         """Remember this; `Conflict` where somebody else wrote since it was read, who then is the one that watches."""
         body: dict[str, Any] = {
             "apiVersion": "v1",

@@ -1,4 +1,4 @@
-"""The newest rows of something, found by key and read as columns: what a look at tens of thousands of answers costs must be small."""
+"""The newest rows of something, found by key and read as columns: reading tens of thousands of answers must be cheap."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Ring:
         return place
 
     def place(self, key: Hashable) -> int | None:
-        """Where the row of `key` is; none where it is not, or no longer."""
+        """Index of the row of `key`; none where it is not kept, or no longer."""
         return self._places.get(key)
 
     def names(self) -> list[str]:

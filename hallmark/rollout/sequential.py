@@ -1,8 +1,8 @@
-"""Tests that may be looked at after every answer without growing more alarms.
+"""Tests with interim analyses after every answer, at one rate of false alarms.
 
 Each gives the logarithm of an e-value: evidence that multiplies as answers come, and that under the null hypothesis ever exceeds
 1/alpha with probability alpha at most (Ville 1939; Ramdas, Grunwald, Vovk and Shafer 2023, "Game-theoretic statistics and safe
-anytime-valid inference"). So "reject once it exceeds ln(1/alpha)" has the false-alarm rate alpha however often one looks.
+anytime-valid inference"). So "reject once it exceeds ln(1/alpha)" has the false-alarm rate alpha however many interim analyses there are.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def below(bad: int, of: int, *, limit: float) -> float:
 
 
 def radius(count: int, *, alpha: float) -> float:
-    """How far an empirical distribution of `count` answers is from the true one, at any count, but for probability alpha.
+    """Largest distance of an empirical distribution of `count` answers from the true one, at any count, but for chance alpha.
 
     The time-uniform form of the Dvoretzky-Kiefer-Wolfowitz inequality: Howard and Ramdas 2022, "Sequential estimation of
     quantiles with applications to A/B testing and best-arm identification", with their constants 0.85, 0.8 and 1612.
@@ -109,7 +109,7 @@ def _gains_below(limit: float) -> tuple[tuple[float, float], ...]:
 
 
 def _gains(null: float, other: float) -> tuple[float, float]:
-    """What a bad answer, and a good one, adds to the evidence for the rate `other` and against `null`."""
+    """Gain of a bad answer, and of a good one, in evidence for the rate `other` and against `null`."""
     return math.log(other / null), math.log((1 - other) / (1 - null))
 
 

@@ -1,4 +1,4 @@
-"""What a live InferenceService says in KServe's Standard mode, and the specs that move its traffic there.
+"""State of a live InferenceService in KServe's Standard mode, and the specs that move its traffic there.
 
 KServe 0.21 keeps a Deployment for spec.predictor and one for each entry of spec.canary, named by `predictor.name`; the
 Deployment's name is the revision here. Of a canary it writes name, ready and trafficPercent into status.canaryStatuses, and
@@ -88,7 +88,7 @@ def component(live: Object) -> Object:
 
 
 def refusal(live: Object) -> str:
-    """Why the candidate does not load, where a KServe that tells it has told it."""
+    """Reason why the candidate does not load, where KServe's status has one."""
     for each in (live.get("status") or {}).get("canaryStatuses") or []:
         status = each.get("modelStatus") or {}
         if status.get("transitionStatus") in _FAILED:

@@ -1,4 +1,4 @@
-"""What happened to a domain's models, and why: entries in order of time, and points between them for the plots."""
+"""History of a domain's models with reasons: entries in order of time, and points between them for the plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FRESH = 60.0
 """Seconds; points younger than this are joined last."""
 
 
-class Entry(Frozen):
+class TimelineEntry(Frozen):
     """One thing that happened. `correlation` ties it to the event that began it, 32 hex digits."""
 
     at: datetime
@@ -29,7 +29,7 @@ class Entry(Frozen):
     reasons: tuple[Reason, ...] = ()
 
 
-class Side(Frozen):
+class VariantState(Frozen):
     """One variant at a point: requests since the point before, and of these the failed and the slow; its mean scores and its drift."""
 
     requests: int = 0
@@ -40,33 +40,33 @@ class Side(Frozen):
     psi: float | None = None
 
 
-class Point(Frozen):
-    """How things stood: the candidate's share, and both variants since the point before."""
+class TimelinePoint(Frozen):
+    """State at one time: the candidate's share, and both variants since the point before."""
 
     at: datetime
     percent: int | None = None
     version: int | None = None
-    stable: Side = Side()
-    canary: Side | None = None
+    stable: VariantState = VariantState()
+    canary: VariantState | None = None
 
 
 class Timeline(Frozen):
     """The newest entries and points of one domain; what is older is in the log of the watch."""
 
-    entries: tuple[Entry, ...] = ()
-    points: tuple[Point, ...] = Field(default=())
+    entries: tuple[TimelineEntry, ...] = ()
+    points: tuple[TimelinePoint, ...] = Field(default=())
 
-    def with_entry(self, entry: Entry) -> Timeline:
+    def with_entry(self, entry: TimelineEntry) -> Timeline:
         """The timeline with one more entry."""
         return self.model_copy(update={"entries": (*self.entries, entry)[-ENTRIES:]})
 
-    def with_point(self, point: Point) -> Timeline:
+    def with_point(self, point: TimelinePoint) -> Timeline:
         """The timeline with one more point; when there are too many, neighbours become one, the more so the older they are."""
         points = (*self.points, point)
         return self.model_copy(update={"points": points if len(points) <= POINTS else _thinned(points)})
 
 
-def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
+def _thinned(points: tuple[TimelinePoint, ...]) -> tuple[TimelinePoint, ...]:
     """An eighth fewer, so that a point stands for a time in proportion to its age; none joins two shares or two versions."""
     most = len(points) // 8
     last = points[-1].at
@@ -89,11 +89,11 @@ def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
     )
 
 
-def _kind(point: Point) -> tuple[int | None, int | None, bool]:
+def _kind(point: TimelinePoint) -> tuple[int | None, int | None, bool]:
     return point.percent, point.version, point.canary is None
 
 
-def merged(first: Point, second: Point) -> Point:
+def merged(first: TimelinePoint, second: TimelinePoint) -> TimelinePoint:
     """One point over the times of both."""
     return second.model_copy(
         update={
@@ -103,7 +103,7 @@ def merged(first: Point, second: Point) -> Point:
     )
 
 
-def _joined(first: Side, second: Side) -> Side:
+def _joined(first: VariantState, second: VariantState) -> VariantState:
     """One variant over both times: counts added up, the later of what is no count."""
     counts = {name: getattr(first, name) + getattr(second, name) for name in ("requests", "failed", "slow")}
     score = first.score if second.score is None else second.score

@@ -48,7 +48,7 @@ class Watch:
         self._every = every
         self._note = note
         self._identity = identity or f"{socket.gethostname()}-{os.getpid()}"
-        self._pulse = liveness or Liveness()
+        self._liveness = liveness or Liveness()
 
     def run(self) -> None:
         """Watch until told to stop; every lease is given back then."""
@@ -60,7 +60,7 @@ class Watch:
 
     def _follow(self, name: str) -> None:
         lease = self._lease(name)
-        self._pulse.held(name, False)
+        self._liveness.held(name, False)
         said = ""
         while not self.stop.is_set():
             try:
@@ -82,12 +82,12 @@ class Watch:
         """Tick while the lease is held. A step may take long (a model that loads), so renewing has a thread of its own."""
         held = _Held(lease, fence)
         self._note(f"{name}: watched from here, fencing token {fence.token}")
-        self._pulse.held(name, True)
+        self._liveness.held(name, True)
         try:
             operator = self._make(name, fence)
             while held.is_ours and not self.stop.is_set():
                 operator.tick()
-                self._pulse.looked(name, operator.look)
+                self._liveness.checked(name, operator.check)
                 self.stop.wait(self._every)
             if held.is_ours:
                 operator.close()
@@ -95,7 +95,7 @@ class Watch:
             self._note(f"{name}: {error.message}; begins again")
             self.stop.wait(self._every)
         finally:
-            self._pulse.held(name, False)
+            self._liveness.held(name, False)
             held.end()
 
 
@@ -111,7 +111,7 @@ class _Held:
 
     @property
     def is_ours(self) -> bool:
-        """Whether nobody else can have it yet."""
+        """True while nobody else can hold it yet."""
         return not self._lost.is_set() and self._lease.holds(self._fence)
 
     def end(self) -> None:

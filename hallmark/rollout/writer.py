@@ -1,4 +1,4 @@
-"""The one hand that changes what is served: patches InferenceServices through the Kubernetes API, here and on EKS alike."""
+"""InferenceService writer, the only client that changes what is served: patches InferenceServices through the Kubernetes API, here and on EKS alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hallmark.settings import Settings
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 SHADOW_NOTE, ROLLOUT_NOTE, FENCE_NOTE = object_labels.SHADOW, object_labels.ROLLOUT, object_labels.FENCE
 OVER: dict[str, str | None] = {SHADOW_NOTE: None, ROLLOUT_NOTE: None}
-"""What the end of a rollout takes away."""
+"""Annotations that the end of a rollout removes."""
 _POLL = 0.2
 _TRIES = 5
 
@@ -68,7 +68,7 @@ class InferenceServiceWriter:
         return list(json.loads(answer.data)["items"])
 
     def count_ready(self, name: str, revision: str) -> int:
-        """How many pods of a revision are ready."""
+        """Number of ready pods of a revision."""
         found = [pod for pod in self.pods(name) if object_labels.revision_of(pod) == revision]
         return sum(map(object_labels.is_ready, found))
 
@@ -215,7 +215,7 @@ class InferenceServiceWriter:
             )
 
     def _crashed(self, name: str, live: Object) -> str:
-        """What the candidate's pods say in Standard mode, where KServe's status has no word of why one does not load."""
+        """Reason from the candidate's pods in Standard mode, where KServe's status does not name why one does not load."""
         if not standard.is_standard(live) or standard.candidate(live) is None or ready(live):
             return ""
         newest = predictor_status(live)["latestCreatedRevision"]
@@ -394,7 +394,7 @@ def _keep_rollout(current: Object, desired: Object, *, force: bool) -> bool:
 
 
 def refusal(live: Object) -> str:
-    """Why the newest revision does not load; nothing where it does, or it is not known yet."""
+    """Reason why the newest revision does not load; empty where it does, or it is not known yet."""
     if standard.is_standard(live) and standard.candidate(live) is not None:
         return standard.refusal(live)
     status = (live.get("status") or {}).get("modelStatus") or {}

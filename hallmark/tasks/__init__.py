@@ -12,7 +12,7 @@ from hallmark.tasks.ranking import Ranking
 from hallmark.tasks.regression import Regression
 from hallmark.tasks.retrieval import Retrieval
 from hallmark.tasks.targets import TargetColumns, Targets
-from hallmark.tasks.task import BaseTask, Gap
+from hallmark.tasks.task import BaseTask, ModelGap
 from hallmark.tasks.uplift import Uplift
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "BaseTask",
     "Binary",
     "Estimate",
-    "Gap",
     "Losses",
     "Metric",
+    "ModelGap",
     "Multiclass",
     "Ranking",
     "Regression",

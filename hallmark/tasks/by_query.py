@@ -14,7 +14,7 @@ from hallmark.tasks import targets as columns_of
 from hallmark.tasks.answers import Agreement, Label, Value
 from hallmark.tasks.charts import Chart, line
 from hallmark.tasks.metric import Metric
-from hallmark.tasks.queries import Places
+from hallmark.tasks.queries import QueryPlaces
 from hallmark.tasks.targets import Floats, TargetColumns, Targets
 from hallmark.tasks.task import BaseTask, slices
 
@@ -26,7 +26,7 @@ SWAPPED = 1e-3
 """Share of neighbours, or of ids, that an exported model may have in another order."""
 _DEEPEST = 20
 
-Placed = Callable[[Targets, Floats], Places]
+Placed = Callable[[Targets, Floats], QueryPlaces]
 
 
 class ByQuery(BaseTask):
@@ -62,7 +62,7 @@ class ByQuery(BaseTask):
 
 def metrics(placed: Placed, k: int, names: Sequence[str]) -> dict[str, Metric]:
     """The named ones of ndcg, recall, precision (each at k) and mrr, in that order of names; a query weighs its rows' mean."""
-    measured: dict[str, tuple[Callable[[Places], Floats], str]] = {
+    measured: dict[str, tuple[Callable[[QueryPlaces], Floats], str]] = {
         f"ndcg@{k}": (lambda places: places.ndcg(k), "Discounted gain of the first places by that of the best order"),
         f"recall@{k}": (lambda places: places.recall(k), "Share of what is relevant that stands in the first places"),
         f"precision@{k}": (
@@ -73,7 +73,7 @@ def metrics(placed: Placed, k: int, names: Sequence[str]) -> dict[str, Metric]:
     }
     how = "mean over queries with something relevant; equal scores stand in any order, each as likely."
 
-    def each(measure: Callable[[Places], Floats]) -> Callable[[Targets, Floats], Floats]:
+    def each(measure: Callable[[QueryPlaces], Floats]) -> Callable[[Targets, Floats], Floats]:
         return lambda targets, predictions: measure(placed(targets, predictions))
 
     return {
@@ -91,7 +91,7 @@ def by_depth(
     *,
     what: str,
     metric: str,
-    figure: Callable[[Places, int], Floats],
+    figure: Callable[[QueryPlaces, int], Floats],
 ) -> Chart:
     """A figure by how many places count."""
     places = placed(targets, predictions)

@@ -12,18 +12,18 @@ from hallmark.section import Section
 POINTS = 200
 
 
-class Point(Section):
+class ChartPoint(Section):
     """One point of a line."""
 
     x: float
     y: float
 
 
-class Line(Section):
+class ChartLine(Section):
     """Points from left to right under one name."""
 
     name: str
-    points: tuple[Point, ...]
+    points: tuple[ChartPoint, ...]
 
 
 class Chart(Section):
@@ -36,7 +36,7 @@ class Chart(Section):
     title: str
     across: str
     up: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     metric: str = ""
     steps: bool = False
     diagonal: bool = False
@@ -50,14 +50,14 @@ class Confusion(Section):
     counts: tuple[tuple[int, ...], ...]
 
 
-def line(name: str, x: NDArray[Any], y: NDArray[Any]) -> Line:
+def line(name: str, x: NDArray[Any], y: NDArray[Any]) -> ChartLine:
     """The line through all points that are numbers."""
     pairs = zip(np.asarray(x, dtype=np.float64).tolist(), np.asarray(y, dtype=np.float64).tolist(), strict=True)
-    points = tuple(Point(x=round(a, 6), y=round(b, 6)) for a, b in pairs if np.isfinite(a) and np.isfinite(b))
-    return Line(name=name, points=points)
+    points = tuple(ChartPoint(x=round(a, 6), y=round(b, 6)) for a, b in pairs if np.isfinite(a) and np.isfinite(b))
+    return ChartLine(name=name, points=points)
 
 
-def thinned(name: str, x: NDArray[Any], y: NDArray[Any]) -> Line:
+def thinned(name: str, x: NDArray[Any], y: NDArray[Any]) -> ChartLine:
     """At most 200 points at even steps along the curve, so that neither a steep nor a flat stretch loses its shape."""
     scaled = [(side - side.min()) / (float(np.ptp(side)) or 1.0) for side in (np.asarray(x), np.asarray(y))]
     length = np.cumsum(sum(np.abs(np.diff(side, prepend=side[0])) for side in scaled))

@@ -17,7 +17,7 @@ from hallmark.tasks.targets import Bools, Floats, Ints, Targets
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class QueryPlaces:
     """Rows of all queries in the order in which they stand.
 
     query:  (n,) number of the query, 0.. count - 1.      place: (n,) from 1; infinite where it was not returned.
@@ -65,7 +65,7 @@ class Places:
         return np.asarray(np.divide(above, below, out=np.full(self.count, np.nan), where=below > 0))
 
 
-def scored(targets: Targets, scores: Floats) -> Places:
+def scored(targets: Targets, scores: Floats) -> QueryPlaces:
     """Places by score within each query, best first."""
     group, count = targets.grouped()
     order = np.lexsort((-scores, group))
@@ -75,7 +75,7 @@ def scored(targets: Targets, scores: Floats) -> Places:
     size = np.bincount(block)[block] if len(block) else block
     relevant = labels > 0
     place = _within(query)
-    return Places(
+    return QueryPlaces(
         query=query,
         place=place,
         gains=_mean(labels, block),
@@ -87,7 +87,7 @@ def scored(targets: Targets, scores: Floats) -> Places:
     )
 
 
-def returned(targets: Targets, places: Floats) -> Places:
+def returned(targets: Targets, places: Floats) -> QueryPlaces:
     """Places as an index gave them: (n,) from 1 in the answer to the row's query, infinite where it did not return the row."""
     group, count = targets.grouped()
     order = np.lexsort((places, group))
@@ -97,7 +97,7 @@ def returned(targets: Targets, places: Floats) -> Places:
     before: Ints = np.cumsum(hits) - hits
     start = np.append(True, np.diff(query) != 0)[: len(query)]
     base = np.maximum.accumulate(np.where(start, before, 0)) if len(query) else before
-    return Places(
+    return QueryPlaces(
         query=query,
         place=place,
         gains=labels,

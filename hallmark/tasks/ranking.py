@@ -17,7 +17,7 @@ from hallmark.tasks.by_query import SWAPPED, ByQuery
 from hallmark.tasks.charts import Chart, Confusion
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.targets import Floats, Targets
-from hallmark.tasks.task import Gap, both
+from hallmark.tasks.task import ModelGap, both
 
 _EQUAL = 1e-5
 
@@ -51,17 +51,17 @@ class Ranking(ByQuery):
         np.maximum.at(highest, group, targets.labels)
         return None if (highest > lowest).any() else f"none of {count} queries has rows of two relevances"
 
-    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> ModelGap:
         """Share of neighbours within a query whose order is turned; ties of the trained model, up to rounding, are set aside."""
         first, second = both(expected, exported)
         if not (np.isfinite(first).all() and np.isfinite(second).all()):
-            return Gap(value=math.nan, tolerance=SWAPPED, kind="rank")
+            return ModelGap(value=math.nan, tolerance=SWAPPED, kind="rank")
         group = np.zeros(len(first), dtype=np.int64) if targets is None else targets.grouped()[0]
         order = np.lexsort((-first, group))
         drop, kept, same = (np.diff(each[order]) for each in (first, second, group))
         told = (same == 0) & (-drop > _EQUAL * np.maximum(1e-9, np.abs(first[order][1:])))
         turned = told & (kept > 0)
-        return Gap(value=float(turned.sum() / max(1, told.sum())), tolerance=SWAPPED, kind="rank")
+        return ModelGap(value=float(turned.sum() / max(1, told.sum())), tolerance=SWAPPED, kind="rank")
 
     def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
         """Both orders of the request's records overlap; equal scores stand in the order of the records."""

@@ -21,7 +21,7 @@ from hallmark.tasks.charts import Chart, Confusion, line
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.regression_metrics import Bound, Scale
 from hallmark.tasks.targets import Floats, TargetColumns, Targets
-from hallmark.tasks.task import RELATIVE, BaseTask, Gap, both, worst
+from hallmark.tasks.task import RELATIVE, BaseTask, ModelGap, both, worst
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,12 +116,14 @@ class Regression(BaseTask):
             return f"none of {len(targets)} rows has a label that is more than a bound"
         return f"the label is {known[0]:g} in all {len(known)} rows that know it" if np.ptp(known) == 0 else None
 
-    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> ModelGap:
         """Largest difference by size; below a thousandth of the median size, by that."""
         first, second = both(expected, exported)
         size = np.abs(first)
         least = max(1e-3 * float(np.median(size)), 1e-9) if size.size else 1.0
-        return Gap(value=worst(np.abs(first - second) / np.maximum(size, least)), tolerance=RELATIVE, kind="relative")
+        return ModelGap(
+            value=worst(np.abs(first - second) / np.maximum(size, least)), tolerance=RELATIVE, kind="relative"
+        )
 
     def telltale(
         self, targets: Targets, values: NDArray[Any], *, train: tuple[Targets, NDArray[Any]] | None = None

@@ -16,7 +16,7 @@ Bound = Literal["lower", "upper"]
 
 @dataclass(frozen=True)
 class Scale:
-    """Which quantiles the columns of predictions (n, quantiles) are, none for (n,), and what a censored label bounds."""
+    """Quantiles of the columns of predictions (n, quantiles), none for (n,), and the bound that a censored label sets."""
 
     quantiles: tuple[float, ...]
     bound: Bound

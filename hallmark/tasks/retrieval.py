@@ -19,7 +19,7 @@ from hallmark.tasks.by_query import SWAPPED, ByQuery
 from hallmark.tasks.charts import Chart, Confusion
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.targets import Floats, TargetColumns, Targets
-from hallmark.tasks.task import Gap
+from hallmark.tasks.task import ModelGap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ class Retrieval(ByQuery):
         """Some query with something relevant."""
         return None if (targets.labels > 0).any() else f"nothing is relevant in {len(targets)} rows"
 
-    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> ModelGap:
         """Share of the trained model's ids that the exported one does not return, at whichever place: neighbours may tie."""
         first, second = (self.check(each, rows=len(each)).astype(str) for each in (expected, exported))
         if first.shape != second.shape:
@@ -111,7 +111,7 @@ class Retrieval(ByQuery):
             )
         given = ~np.isin(first, MISSING)
         kept = (first[:, :, None] == second[:, None, :]).any(axis=2) & given
-        return Gap(value=float(1 - kept.sum() / max(1, given.sum())), tolerance=SWAPPED, kind="rank")
+        return ModelGap(value=float(1 - kept.sum() / max(1, given.sum())), tolerance=SWAPPED, kind="rank")
 
     def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
         """The ids of each record overlap."""

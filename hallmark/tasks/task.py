@@ -28,7 +28,7 @@ RELATIVE = 1e-4
 _SLACK = 1e-6
 
 
-class Gap(Section):
+class ModelGap(Section):
     """The distance of an exported model's answers from the trained one's.
 
     absolute: largest difference.   relative: largest difference by size.   rank: share of neighbours, or ids, out of order.
@@ -129,10 +129,10 @@ class BaseTask(Section, ABC):
         """The first output as metrics and charts take it."""
         return self.check(raw, rows=len(targets))
 
-    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> ModelGap:
         """The distance of the exported model from the trained one over the same rows."""
         first, second = both(expected, exported)
-        return Gap(value=worst(np.abs(first - second)), tolerance=ABSOLUTE, kind="absolute")
+        return ModelGap(value=worst(np.abs(first - second)), tolerance=ABSOLUTE, kind="absolute")
 
     def telltale(
         self, targets: Targets, values: NDArray[Any], *, train: tuple[Targets, NDArray[Any]] | None = None

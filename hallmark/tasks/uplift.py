@@ -18,7 +18,7 @@ from hallmark.tasks.answers import Agreement, Label, Losses, Value
 from hallmark.tasks.charts import Chart, Confusion, line, thinned
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.targets import Floats, TargetColumns, Targets
-from hallmark.tasks.task import RELATIVE, BaseTask, Gap, both, worst
+from hallmark.tasks.task import RELATIVE, BaseTask, ModelGap, both, worst
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,11 +89,11 @@ class Uplift(BaseTask):
             f"the outcome is {targets.labels[0]:g} in all {len(targets)} rows" if np.ptp(targets.labels) == 0 else None
         )
 
-    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> Gap:
+    def parity(self, expected: NDArray[Any], exported: NDArray[Any], targets: Targets | None = None) -> ModelGap:
         """Largest difference by the largest uplift: single ones are often next to 0."""
         first, second = both(expected, exported)
         size = max(float(np.max(np.abs(first), initial=0.0)), 1e-9)
-        return Gap(value=worst(np.abs(first - second)) / size, tolerance=RELATIVE, kind="relative")
+        return ModelGap(value=worst(np.abs(first - second)) / size, tolerance=RELATIVE, kind="relative")
 
     def telltale(
         self, targets: Targets, values: NDArray[Any], *, train: tuple[Targets, NDArray[Any]] | None = None

@@ -1,1 +1,1 @@
-"""What a domain costs in house and on managed endpoints, at which traffic that turns round, and what moves it."""
+"""Cost of a domain in house and on managed endpoints, the traffic at which they are equal, and what changes it."""

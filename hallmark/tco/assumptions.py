@@ -1,4 +1,4 @@
-"""What no price list says: how full nodes are, how long a training takes, what an hour of a person costs. Each can be set."""
+"""Assumptions that no price list has: node utilisation, training time, the cost of a person's hour. Each can be set."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hallmark.section import Section
 
 
-class Line(Section):
+class BillLine(Section):
     """An item and what it costs a month."""
 
     item: str
@@ -20,7 +20,7 @@ class Bill(Section):
     """
 
     way: str
-    lines: tuple[Line, ...]
+    lines: tuple[BillLine, ...]
     ready: bool = True
     reason: str = ""
 

@@ -57,7 +57,7 @@ class Comparison(Section):
 
 
 class Swing(Section):
-    """What one input a fifth lower and a fifth higher does: in house less managed, USD a month, and the break-even."""
+    """Effect of one input a fifth lower and a fifth higher: in house less managed, USD a month, and the break-even."""
 
     domain: str
     input: str

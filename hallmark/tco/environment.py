@@ -10,7 +10,7 @@ from pydantic import Field
 from hallmark.errors import DeclarationError, NotFound
 from hallmark.section import Section
 from hallmark.settings import Settings
-from hallmark.tco.bill import Bill, Line
+from hallmark.tco.bill import Bill, BillLine
 from hallmark.tco.prices import HOURS, Prices
 
 _DISK = 50
@@ -20,7 +20,7 @@ _IMAGES = 40
 
 
 class Environment(Section):
-    """What stands whether anybody calls or not; instance types by their price's name, such as ec2.m6i.large."""
+    """Fixed infrastructure, paid without any traffic; instance types by their price's name, such as ec2.m6i.large."""
 
     name: str
     region: str
@@ -62,7 +62,7 @@ class Environment(Section):
                 f"{self.keys} keys, {_IMAGES} GB",
             ),
         )
-        return Bill(way=self.name, lines=tuple(Line(item=item, monthly=cost, how=how) for item, cost, how in found))
+        return Bill(way=self.name, lines=tuple(BillLine(item=item, monthly=cost, how=how) for item, cost, how in found))
 
 
 def names(settings: Settings) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hallmark.section import amount
 from hallmark.tco.assumptions import Assumptions
-from hallmark.tco.bill import Bill, Line
+from hallmark.tco.bill import Bill, BillLine
 from hallmark.tco.environment import Environment
 from hallmark.tco.plan import Plan
 from hallmark.tco.prices import HOURS, Prices
@@ -34,16 +34,16 @@ def bill(plan: Plan, prices: Prices, assumed: Assumptions, environment: Environm
     )
     rest = environment.bill(prices).total
     lines = [
-        Line(item="serving", monthly=cost, how=how),
-        Line(item="training", monthly=plan.training * learning, how=f"{plan.training:.0f} node hours"),
-        Line(item="storage", monthly=plan.stored * prices["s3.standard"], how=f"{plan.stored:.0f} GB"),
-        Line(
+        BillLine(item="serving", monthly=cost, how=how),
+        BillLine(item="training", monthly=plan.training * learning, how=f"{plan.training:.0f} node hours"),
+        BillLine(item="storage", monthly=plan.stored * prices["s3.standard"], how=f"{plan.stored:.0f} GB"),
+        BillLine(
             item="network",
             monthly=plan.gigabytes * (prices["nlb.unit"] + assumed.outbound * prices["nat.data"]),
             how=f"{plan.gigabytes:.0f} GB",
         ),
-        Line(item="platform", monthly=rest / domains, how=f"1/{domains} of {environment.name} at rest"),
-        Line(
+        BillLine(item="platform", monthly=rest / domains, how=f"1/{domains} of {environment.name} at rest"),
+        BillLine(
             item="people",
             monthly=assumed.wage * (assumed.house_hours + assumed.platform_hours / domains),
             how=f"{assumed.house_hours + assumed.platform_hours / domains:.0f} h",
@@ -52,7 +52,9 @@ def bill(plan: Plan, prices: Prices, assumed: Assumptions, environment: Environm
     if reviewer:
         # Nothing wakes one that is scaled to zero, so one runs around the clock at least (docs/decisions/0013).
         hours = max(1, reviewer.replicas.minimum) * HOURS * reviewer.gpu
-        lines.insert(1, Line(item="reviewer", monthly=hours * prices["ec2.g5.2xlarge"], how=f"{hours:.0f} GPU hours"))
+        lines.insert(
+            1, BillLine(item="reviewer", monthly=hours * prices["ec2.g5.2xlarge"], how=f"{hours:.0f} GPU hours")
+        )
     most = plan.most(units, target=assumed.target)
     short = most > serving.replicas.maximum
     return Bill(

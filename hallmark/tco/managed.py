@@ -6,7 +6,7 @@ import math
 
 from hallmark.section import amount
 from hallmark.tco.assumptions import Assumptions
-from hallmark.tco.bill import Bill, Line
+from hallmark.tco.bill import Bill, BillLine
 from hallmark.tco.plan import Plan
 from hallmark.tco.prices import HOURS, Prices
 
@@ -25,7 +25,7 @@ def realtime(plan: Plan, prices: Prices, assumed: Assumptions, *, domains: int) 
     # Two zones only where the domain asks for more than one replica.
     minimum = min(serving.replicas.minimum, 2)
     running = plan.replicas(serving.gpu or _CORES - assumed.sidecar_cpu, minimum=minimum, target=assumed.target)
-    line = Line(
+    line = BillLine(
         item="serving",
         monthly=running * HOURS * prices[f"sagemaker.{name}"] * max(1, serving.gpu),
         how=f"{running:.2f} x ml.{name} on average",
@@ -38,7 +38,7 @@ def serverless(plan: Plan, prices: Prices, assumed: Assumptions, *, domains: int
     serving = plan.domain.serving
     memory = max(1, math.ceil(amount(serving.memory) / 2**30))
     seconds = assumed.serverless_overhead + plan.core_seconds
-    line = Line(
+    line = BillLine(
         item="serving",
         monthly=plan.requests * seconds * memory * prices["sagemaker.serverless"],
         how=f"{plan.requests / 1e6:.1f} M requests x {seconds * 1000:.0f} ms x {memory} GB",
@@ -65,30 +65,31 @@ def batch(plan: Plan, prices: Prices, assumed: Assumptions, *, domains: int) -> 
     hours = plan.requests / (plan.unit_rate * (serving.gpu or _CORES)) / 3600
     # A day's job takes at least some minutes to start.
     hours = max(hours, 730 / 24 * 0.1)
-    line = Line(item="serving", monthly=hours * prices[f"sagemaker.{name}"], how=f"{hours:.1f} h of ml.{name}")
+    line = BillLine(item="serving", monthly=hours * prices[f"sagemaker.{name}"], how=f"{hours:.1f} h of ml.{name}")
     lines = (line, *_rest(plan, prices, assumed, domains=domains))
     return Bill(way="batch", lines=lines, ready=False, reason="answers come the next day")
 
 
-def _rest(plan: Plan, prices: Prices, assumed: Assumptions, *, domains: int) -> list[Line]:
+def _rest(plan: Plan, prices: Prices, assumed: Assumptions, *, domains: int) -> list[BillLine]:
     domain = plan.domain
     training = domain.training
     name = "g5.2xlarge" if training.gpu else "m5.xlarge"
     hours = assumed.managed_hours + assumed.managed_platform_hours / domains
     lines = [
-        Line(
+        BillLine(
             item="training",
             monthly=plan.training * prices[f"sagemaker.{name}"],
             how=f"{plan.training:.0f} h of ml.{name}",
         ),
-        Line(item="storage", monthly=plan.stored * prices["s3.standard"], how=f"{plan.stored:.0f} GB"),
-        Line(item="network", monthly=plan.gigabytes * prices["sagemaker.data"], how=f"{plan.gigabytes:.0f} GB"),
-        Line(item="people", monthly=assumed.wage * hours, how=f"{hours:.0f} h"),
+        BillLine(item="storage", monthly=plan.stored * prices["s3.standard"], how=f"{plan.stored:.0f} GB"),
+        BillLine(item="network", monthly=plan.gigabytes * prices["sagemaker.data"], how=f"{plan.gigabytes:.0f} GB"),
+        BillLine(item="people", monthly=assumed.wage * hours, how=f"{hours:.0f} h"),
     ]
     if domain.reviewer:
         reviewer = domain.reviewer
         running = max(1, reviewer.replicas.minimum) * HOURS * reviewer.gpu
         lines.insert(
-            0, Line(item="reviewer", monthly=running * prices["sagemaker.g5.2xlarge"], how=f"{running:.0f} GPU hours")
+            0,
+            BillLine(item="reviewer", monthly=running * prices["sagemaker.g5.2xlarge"], how=f"{running:.0f} GPU hours"),
         )
     return lines

@@ -16,7 +16,7 @@ GPU_NODE = (3.5, 14.0)
 
 
 class Plan(Section):
-    """What a domain asks of any place it is run in.
+    """Resources that a domain needs wherever it runs.
 
     unit_rate: requests a second that one core, or one GPU, answers at most.  core_seconds: of one request.
     mean, peak: requests a second, over the month and in the busiest minute.  active: share of the month with traffic, or measured

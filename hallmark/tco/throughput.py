@@ -1,4 +1,4 @@
-"""How much one core answers, from the serving benchmark's JSON where there is one."""
+"""Throughput of one core, from the serving benchmark's JSON where there is one."""
 
 from __future__ import annotations
 

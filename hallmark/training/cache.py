@@ -31,7 +31,7 @@ CODE = "code"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Entry(BaseModel):
+class CacheEntry(BaseModel):
     """One finished step.
 
     inputs, outputs: content digest by name.
@@ -69,7 +69,7 @@ def code_digest(files: Iterable[Path]) -> str:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether this error, or what caused it, is a disk that has no room."""
+    """True if this error, or its cause, is a disk that has no room."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
@@ -85,19 +85,19 @@ class Cache:
         self.root = root
 
     def folder(self, step: str, key: str) -> Path:
-        """Where the result of `step` under `key` lies once it is finished."""
+        """Folder of the finished result of `step` under `key`."""
         return self.root / "entries" / f"{step}-{key}"
 
-    def output(self, entry: Entry, name: str) -> Path:
+    def output(self, entry: CacheEntry, name: str) -> Path:
         """One output of a finished step; read it, never write to it."""
         return self.folder(entry.step, entry.key) / OUTPUTS / name
 
-    def find(self, step: str, key: str) -> Entry | None:
+    def find(self, step: str, key: str) -> CacheEntry | None:
         """The finished step with every byte of its outputs checked; none where there is none or it was damaged."""
         folder = self.folder(step, key)
         try:
             raw = json.loads((folder / ENTRY).read_bytes())
-            entry = Entry.model_validate(raw["entry"])
+            entry = CacheEntry.model_validate(raw["entry"])
             whole = raw["sha256"] == _hash(entry.model_dump_json()) and (entry.step, entry.key) == (step, key)
             if whole and all(digest(self.output(entry, name)) == got for name, got in entry.outputs.items()):
                 os.utime(folder / ENTRY)
@@ -129,7 +129,7 @@ class Cache:
         inputs: Mapping[str, str],
         names: Iterable[str],
         work: Callable[[Mapping[str, Path]], Any],
-    ) -> Entry:
+    ) -> CacheEntry:
         """Run `work` on a draft of its outputs and publish them whole; call it with the lock held."""
         draft = self.root / "drafts" / f"{step}-{key}"
         shutil.rmtree(draft, ignore_errors=True)
@@ -138,7 +138,7 @@ class Cache:
         try:
             (draft / OUTPUTS).mkdir(parents=True)
             value = work(outputs)
-            entry = Entry(
+            entry = CacheEntry(
                 step=step,
                 key=key,
                 code=code,
@@ -163,7 +163,7 @@ class Cache:
         draft.rename(folder)
         _sync_folder(folder.parent)
 
-    def place(self, entry: Entry, outputs: Mapping[str, Path]) -> None:
+    def place(self, entry: CacheEntry, outputs: Mapping[str, Path]) -> None:
         """Put a finished step's outputs where this run wants them: hard links, or copies across file systems."""
         for name, target in outputs.items():
             source = self.output(entry, name)

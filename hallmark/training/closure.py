@@ -1,4 +1,4 @@
-"""What decides a step's result besides its inputs, found from the step's function: code, libraries and parts of the declaration.
+"""Code, libraries and parts of the declaration that decide a step's result besides its inputs, found from its function.
 
 A statement at the top of a file counts if it runs when the file is imported; a definition, if something that counts names it.
 So a step's key follows each line that the step can run, in the library and in the domain's own folder, and no other.
@@ -62,7 +62,7 @@ class Closure:
     declared: set[str] = field(default_factory=set)
 
     def statements(self) -> Iterator[tuple[str, Statement]]:
-        """What counts, with the module that it is in, in order."""
+        """Statements that count, with the module of each, in order."""
         for name in sorted(self.counted):
             yield from ((name, self.modules[name].statements[index]) for index in sorted(self.counted[name]))
 
@@ -88,7 +88,7 @@ class Finder:
 
     @functools.cached_property
     def declared(self) -> Domain:
-        """What domain.yaml says now."""
+        """Current content of domain.yaml."""
         return domains.load(self.domain, self.settings)
 
     def find(self, function: Callable[..., Any], *, decorator: Callable[..., Any]) -> Closure:
@@ -148,7 +148,7 @@ class _Search:
         self._carried: list[tuple[str, int]] = []
 
     def run(self, module: str, name: str) -> Closure:
-        """What the function `name` of `module` can run; couriers come last, when the keys of domain.yaml have been told."""
+        """Code that the function `name` of `module` can run; couriers come last, when the keys of domain.yaml are known."""
         self._follow(module, (name,))
         self.found.declared = declared.asked(self.found.statements())
         for at in self._carried:
@@ -175,7 +175,7 @@ class _Search:
                 self._count(name, index)
 
     def _registers(self, module: str, statement: Statement) -> bool:
-        """Whether a decorator of the project's own may keep what it decorates, for others to find without naming it."""
+        """True if a decorator of the project's own may register what it decorates, so that others find it without its name."""
         found = [self._at(module, each.callee) for each in statement.decorators]
         return any(at and at not in (self.decorator, COURIER) and self.finder.path(at[0]) for at in found)
 

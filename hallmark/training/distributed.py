@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from hallmark.training.distributed_job import TrainJobs
 
 FOLDER = "distributed"
-"""Where the models of distributed trainings lie in a domain's part of the bucket, each under its job's name."""
+"""Folder of distributed models in a domain's part of the bucket, each under its job's name."""
 
 
 class Rows(Protocol):
-    """What can be cut with a step: a tensor, an array, a list."""
+    """Sequence that can be sliced with a stride: a tensor, an array, a list."""
 
     def __getitem__(self, key: slice, /) -> Any: ...
 
@@ -52,12 +52,12 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this one speaks for all, and writes what comes of it."""
+        """True for the one process that reports for all, and writes the result."""
         return self.rank == 0
 
     @property
     def device(self) -> str:
-        """Where this process computes: its own GPU, or the processor."""
+        """Device of this process: its own GPU, or the processor."""
         import torch
 
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
@@ -115,7 +115,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def shares(domain: str) -> bool:
-    """Whether a domain's `fit` knows ranks."""
+    """True if a domain's `fit` takes ranks."""
     return "ranks" in inspect.signature(domains.module(domain, "model").fit).parameters
 
 

@@ -206,7 +206,7 @@ def _too_long(name: str, limit: float, *, queued: bool) -> TimedOut:
 
 
 def _nodes(job: Mapping[str, Any]) -> str:
-    """How many of its nodes are ready, as far as it says."""
+    """Number of its nodes that are ready, as far as its status has it."""
     for each in job.get("status", {}).get("jobsStatus") or []:
         if each.get("name") == "node":
             return f"nodes active {each.get('active', 0)}, ready {each.get('ready', 0)}"

@@ -1,4 +1,4 @@
-"""What the nodes of a distributed training and the step that waits for them hand each other: files in the domain's part of the bucket."""
+"""Files in the domain's part of the bucket, between the nodes of a distributed training and the step that waits for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def beside(address: str, domain: str, *parts: str) -> str:
 
 
 def sealed(place: str) -> bool:
-    """Whether a whole model lies there: its seal is written last."""
+    """True if a whole model lies there: its seal is written last."""
     return _read(f"{place}/{SEAL}") is not None
 
 
@@ -84,7 +84,7 @@ def tell(place: str, done: int, total: int, note: str) -> None:
 
 
 def progress(place: str) -> Callable[[], str]:
-    """How far it was when last told, as a line; empty where nothing was said."""
+    """Last reported progress, as a line; empty where nothing was reported."""
 
     def read() -> str:
         told = _read(f"{place}/{PROGRESS}")

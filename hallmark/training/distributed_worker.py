@@ -1,4 +1,4 @@
-"""What each node of a distributed training runs: the domain's own `fit` on its part of the examples; the first one leaves the model.
+"""Program of every node in a distributed training: the domain's `fit` on its part of the data; node one leaves the model.
 
 Started by torchrun: `python -m torch.distributed.run --module hallmark.training.distributed_worker --domain …`.
 """

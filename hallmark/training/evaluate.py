@@ -1,4 +1,4 @@
-"""How good a model is: its task's metrics over all test examples and by slice, with standard errors, and charts."""
+"""Quality of a model: its task's metrics over all test examples and by slice, with standard errors, and charts."""
 
 from __future__ import annotations
 

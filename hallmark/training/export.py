@@ -35,7 +35,7 @@ PHOTO_ROWS = 2_000
 SAMPLE_ROWS = 2_000
 
 
-class Part(NamedTuple):
+class SeasonRows(NamedTuple):
     """Rows of one part of last year, from the day `first` to the day `last`, both inside."""
 
     first: date
@@ -51,7 +51,7 @@ def export(
     test: pd.DataFrame,
     reference: pd.DataFrame,
     int8: Path | None = None,
-    seasons: Sequence[Part] = (),
+    seasons: Sequence[SeasonRows] = (),
     settings: Settings | None = None,
 ) -> Parity:
     """Write the sealed model folder (all but the model card); `ModelRefused` where ONNX and trained model differ.
@@ -85,7 +85,7 @@ def _write(
     test: pd.DataFrame,
     reference: pd.DataFrame,
     int8: Path | None,
-    seasons: Sequence[Part],
+    seasons: Sequence[SeasonRows],
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
@@ -152,7 +152,7 @@ def _answers(
 
 
 def _reference(
-    domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, seasons: Sequence[Part]
+    domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, seasons: Sequence[SeasonRows]
 ) -> None:
     """profile.json over many rows, reference.parquet with a few of them, and embeddings where the domain has them."""
     import pandas as pd
@@ -188,7 +188,7 @@ def _reference(
 def _seen(
     folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: Features
 ) -> tuple[Columns, Columns, Columns]:
-    """What the drift monitor will see of these rows: what is observed of the inputs, one value a record of the outputs, all outputs."""
+    """Columns that the drift monitor will see of these rows: observed inputs, outputs with one value per record, all outputs."""
     raw = columns(rows, signature.fields)
     if features.observe is None:
         raise DeclarationError("features.py does not say what to watch", expected="observe(columns)", got="none")
@@ -198,7 +198,7 @@ def _seen(
 
 
 def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, outputs: Columns) -> Any:
-    """How wrong the model is on these rows, as late labels will tell it."""
+    """Error of the model on these rows, as late labels will show it."""
     from hallmark.drift import concept
 
     columns = domain.data.target_columns
@@ -219,7 +219,7 @@ def _assets(folder: Path, signature: folders.Signature) -> dict[str, bytes]:
 def _outputs(
     folder: Path, inputs: Mapping[str, NDArray[Any]], signature: folders.Signature
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[int, ...]]]:
-    """What the server will answer, those outputs first that serving.py adds; and the shape per record of each."""
+    """Outputs of the server, those first that serving.py adds; and the shape per record of each."""
     running = onnx_model.session(folder / "model.onnx")
     outputs = onnx_model.run(running, inputs, [output.name for output in signature.outputs])
     declared = {output.name: output.shape for output in signature.outputs}
@@ -249,7 +249,7 @@ def _parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def score_folder(folder: Path, frame: pd.DataFrame, *, expected: str | None = None) -> NDArray[Any]:
-    """What the model in `folder` makes of `frame`, by its own feature code and its ONNX model: (n,) or (n, k).
+    """Predictions of the model in `folder` on `frame`, by its own feature code and its ONNX model: (n,) or (n, k).
 
     `expected` is the digest it must have; `ModelRefused` before any of it is loaded where it has another.
     """

@@ -1,4 +1,4 @@
-"""Whether a candidate may be registered: a pure function of two evaluations and the domain's gate."""
+"""Gate that decides on registering a candidate: a pure function of two evaluations and the domain's requirements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from hallmark.artifacts.evaluation import Decision
+from hallmark.artifacts.evaluation import GateDecision
 from hallmark.tasks.bootstrap import Estimate, difference_error
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def decide(
     *,
     metrics: Mapping[str, Metric],
     named: str = "the champion",
-) -> Decision:
+) -> GateDecision:
     """The decision on `candidate`; without a champion only the floors count. `named` is what the reasons call the champion.
 
     metrics: of the domain's task; they say which direction is better.
@@ -41,7 +41,7 @@ def decide(
         for name, bound in gate.floors.items()
     ]
     ordered = [text for passed, text in checks if not passed] + [text for passed, text in checks if passed]
-    return Decision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
+    return GateDecision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
 
 
 def _checks(
@@ -115,7 +115,7 @@ def _slices(
 
 
 def _noise(candidate: Estimate | None, champion: Estimate | None) -> float:
-    """How much of a difference chance alone may be; 0 where that is not known."""
+    """Difference that chance alone may explain; 0 where that is not known."""
     if candidate is None or champion is None or candidate.draws != champion.draws:
         return 0.0
     return NOISE * (difference_error(candidate, champion) or 0.0)

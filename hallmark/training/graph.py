@@ -24,7 +24,7 @@ _TAIL = 8
 _PARTS = ("data", "features", "model")
 
 
-class Graph(Frozen):
+class StepGraph(Frozen):
     """The intermediate representation of a domain's training, for one image.
 
     text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
@@ -76,7 +76,7 @@ class Graph(Frozen):
         ]
 
 
-def compiled(domain: Domain, settings: Settings, *, image: str = "") -> Graph:
+def compiled(domain: Domain, settings: Settings, *, image: str = "") -> StepGraph:
     """The graph of a domain, its steps in `image`; compiled in a process of its own, since kfp stays out of this one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.yaml"
@@ -97,7 +97,7 @@ def compiled(domain: Domain, settings: Settings, *, image: str = "") -> Graph:
             )
         text = path.read_text(encoding="utf-8")
     documents = tuple(each for each in yaml.safe_load_all(text) if each)
-    return Graph(domain=domain.name, description=domain.description, text=text, documents=documents)
+    return StepGraph(domain=domain.name, description=domain.description, text=text, documents=documents)
 
 
 def runnable(domain: Domain, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What a run says of itself while it runs: one line of JSON an event, appended by its steps, followed by whoever waits."""
+"""Journal of a run while it runs: one line of JSON per event, appended by its steps, followed by whoever waits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Failure(Frozen):
         return kind(self.message, expected=self.expected, got=self.got, fix=self.fix)
 
 
-class Event(Frozen):
+class JournalEvent(Frozen):
     """One thing that happened to one step.
 
     seconds:     how long the step took (finished, reused, failed).
@@ -83,10 +83,10 @@ class Journal:
         return cls(Path(folder)) if folder else None
 
     def log(self, step: str) -> Path:
-        """Where the output of `step` is kept."""
+        """Path of the kept output of `step`."""
         return self.folder / "logs" / f"{step}.log"
 
-    def add(self, event: Event) -> None:
+    def add(self, event: JournalEvent) -> None:
         """Append one event; a line is one write, so that lines of two processes never mix."""
         line = event.model_dump_json(exclude_defaults=True) + "\n"
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -100,9 +100,9 @@ class Journal:
         now = time.monotonic()
         if now - self._said >= _PAUSE or done >= total:
             self._said = now
-            self.add(Event(step=step, state="progress", done=done, total=total, note=note))
+            self.add(JournalEvent(step=step, state="progress", done=done, total=total, note=note))
 
-    def follow(self) -> Iterator[Event | None]:
+    def follow(self) -> Iterator[JournalEvent | None]:
         """Events as they come, and None whenever there is nothing new yet; never ends."""
         rest = b""
         offset = 0
@@ -112,7 +112,7 @@ class Journal:
             *lines, rest = (rest + fresh).split(b"\n")
             for line in lines:
                 if line:
-                    yield Event.model_validate(json.loads(line))
+                    yield JournalEvent.model_validate(json.loads(line))
             yield None
 
 

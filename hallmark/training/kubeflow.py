@@ -16,8 +16,8 @@ from hallmark.errors import HallmarkError, Refused, Unavailable
 from hallmark.names import PIPELINE
 from hallmark.remote import Remote
 from hallmark.training import kubeflow_graph
-from hallmark.training.kubeflow_api import Api, Reference, named
-from hallmark.training.submit import Request, Run, State
+from hallmark.training.kubeflow_api import KubeflowApi, Reference, named
+from hallmark.training.submit import Run, RunRequest, State
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
@@ -30,31 +30,31 @@ _STATES: dict[str, State] = {
 _WORDS = {"SKIPPED": "Kubeflow skipped it: nothing was trained", "CANCELED": "it was cancelled"}
 
 
-class _Part(BaseModel):
+class _KubeflowRecord(BaseModel):
     """A part of an answer: what we read of it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class _Error(_Part):
+class _Error(_KubeflowRecord):
     message: str = ""
 
 
-class _Task(_Part):
+class _Task(_KubeflowRecord):
     display_name: str = ""
     state: str = ""
     error: _Error | None = None
 
 
-class _Details(_Part):
+class _Details(_KubeflowRecord):
     task_details: tuple[_Task, ...] = ()
 
 
-class _Config(_Part):
+class _Config(_KubeflowRecord):
     parameters: dict[str, Any] = {}
 
 
-class _Found(_Part):
+class _KubeflowRun(_KubeflowRecord):
     """A run as Kubeflow tells it; `finished_at` is the year 1970 while it has not ended."""
 
     run_id: str
@@ -75,7 +75,7 @@ class Kubeflow:
     """
 
     def __init__(self, remote: Remote, registry: Registry) -> None:
-        self.api = Api(remote)
+        self.api = KubeflowApi(remote)
         self._registry = registry
 
     @classmethod
@@ -83,7 +83,7 @@ class Kubeflow:
         """The Kubeflow Pipelines at this address, such as http://ml-pipeline.kubeflow:8888."""
         return cls(Remote.at(url, what="Kubeflow Pipelines", token=token), registry)
 
-    def submit(self, request: Request, *, graph: Reference | None = None) -> Run:
+    def submit(self, request: RunRequest, *, graph: Reference | None = None) -> Run:
         """Start it, or give the run of its key. Where an answer is lost on its way (`Unavailable`), asking again finds the run.
 
         graph: the version to run; else the one that was uploaded last.
@@ -109,7 +109,7 @@ class Kubeflow:
         runs = self._runs(experiment, key) if experiment else []
         return self._run(runs[0], domain) if runs else None
 
-    def _body(self, request: Request, experiment: str, graph: Reference) -> dict[str, Any]:
+    def _body(self, request: RunRequest, experiment: str, graph: Reference) -> dict[str, Any]:
         given = {
             "source": request.source,
             "as_of": request.as_of,
@@ -127,16 +127,16 @@ class Kubeflow:
             "service_account": PIPELINE,
         }
 
-    def _runs(self, experiment: str, key: str) -> list[_Found]:
+    def _runs(self, experiment: str, key: str) -> list[_KubeflowRun]:
         """All runs of this name, the first one first. The filter takes Capitals for small letters; we do not."""
         query = {"experiment_id": experiment, "filter": named(key)}
         try:
-            found = [_Found.model_validate(each) for each in self.api.all("/runs", "runs", query)]
+            found = [_KubeflowRun.model_validate(each) for each in self.api.all("/runs", "runs", query)]
         except ValidationError as error:
             raise self.api.remote.unavailable(f"another form of answer: {error.errors()[0]['loc']}") from error
         return sorted((run for run in found if run.display_name == key), key=lambda run: (run.created_at, run.run_id))
 
-    def _stop(self, run: _Found) -> None:
+    def _stop(self, run: _KubeflowRun) -> None:
         try:
             self.api.ask("POST", f"/runs/{run.run_id}:terminate")
         except (Refused, Unavailable):
@@ -144,7 +144,7 @@ class Kubeflow:
         except HallmarkError:  # it has ended meanwhile, or somebody else has stopped it
             return
 
-    def _run(self, found: _Found, domain: str) -> Run:
+    def _run(self, found: _KubeflowRun, domain: str) -> Run:
         state = _STATES.get(found.state, "running")
         version, message = None, _WORDS.get(found.state, "")
         if state == "succeeded":
@@ -169,8 +169,8 @@ class Kubeflow:
         )
 
 
-def _failures(found: _Found) -> list[str]:
-    """Which steps failed, and what Kubeflow knows of it."""
+def _failures(found: _KubeflowRun) -> list[str]:
+    """Failed steps, with Kubeflow's reason for each."""
     told = [found.error.message] if found.error and found.error.message else []
     for task in found.run_details.task_details:
         if task.state == "FAILED":

@@ -19,19 +19,19 @@ Reference = dict[str, str]
 """A version of a graph: its pipeline_id and its pipeline_version_id."""
 
 
-class Api:
+class KubeflowApi:
     """One Kubeflow Pipelines. What belongs to a domain is in its namespace, graphs too: a shared one could be anybody's."""
 
     def __init__(self, remote: Remote) -> None:
         self.remote = remote
 
     @classmethod
-    def at(cls, url: str, *, token: Path | None = None) -> Api:
+    def at(cls, url: str, *, token: Path | None = None) -> KubeflowApi:
         """That at this address, such as http://ml-pipeline.kubeflow:8888."""
         return cls(Remote.at(url, what="Kubeflow Pipelines", token=token))
 
     def ask(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        """What it answers to a call; its refusals as our errors."""
+        """Answer to a call; refusals become Hallmark's errors."""
         answer = self.remote.ask(method, _PREFIX + path, **parts)
         body = answer.body if isinstance(answer.body, dict) else {}
         if answer.status < 300:
@@ -46,7 +46,7 @@ class Api:
         )
 
     def all(self, path: str, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """What a list holds, page after page."""
+        """Items of a list, page after page."""
         token = ""
         for _ in range(_MOST_PAGES):
             page = self.ask("GET", path, query={**query, "page_size": str(_PAGE), "page_token": token})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hallmark.errors import Conflict, NotFound
-from hallmark.training.graph import Graph
-from hallmark.training.kubeflow_api import Api, Reference, named
+from hallmark.training.graph import StepGraph
+from hallmark.training.kubeflow_api import KubeflowApi, Reference, named
 
 
-def newest(api: Api, domain: str) -> Reference:
+def newest(api: KubeflowApi, domain: str) -> Reference:
     """The domain's graph in the version that was uploaded last."""
     pipeline = api.pipeline(domain)
     query = {"sort_by": "created_at desc", "page_size": "1"}
@@ -22,7 +22,7 @@ def newest(api: Api, domain: str) -> Reference:
     return {"pipeline_id": pipeline, "pipeline_version_id": str(versions[0]["pipeline_version_id"])}
 
 
-def uploaded(api: Api, graph: Graph) -> Reference:
+def uploaded(api: KubeflowApi, graph: StepGraph) -> Reference:
     """This very graph, which is uploaded where it is not there; whoever else does so at once comes to the same."""
     pipeline = _pipeline(api, graph)
     there = _version(api, pipeline, graph)
@@ -45,7 +45,7 @@ def uploaded(api: Api, graph: Graph) -> Reference:
     return there
 
 
-def _pipeline(api: Api, graph: Graph) -> str:
+def _pipeline(api: KubeflowApi, graph: StepGraph) -> str:
     try:
         return api.pipeline(graph.domain)
     except NotFound:
@@ -62,7 +62,7 @@ def _pipeline(api: Api, graph: Graph) -> str:
         return api.pipeline(graph.domain)
 
 
-def _version(api: Api, pipeline: str, graph: Graph) -> Reference | None:
+def _version(api: KubeflowApi, pipeline: str, graph: StepGraph) -> Reference | None:
     query = {"filter": named(graph.version)}
     for each in api.all(f"/pipelines/{pipeline}/versions", "pipeline_versions", query):
         if graph.version in (each.get("display_name"), each.get("name")):

@@ -1,4 +1,4 @@
-"""Whether a split tells a model what it could not know when serving; an audit that trusts nobody, `split` included."""
+"""Audit of a split for values that a model could not know when serving; it trusts nobody, `split` included."""
 
 from __future__ import annotations
 

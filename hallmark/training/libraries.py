@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class Installed(BaseModel):
-    """What is installed for this interpreter.
+    """Distributions installed for this interpreter.
 
     provides: distributions by the name that is imported.
     versions: by distribution.
@@ -45,7 +45,7 @@ class Installed(BaseModel):
 
 
 def installed(kept: Path | None = None) -> Installed:
-    """What is installed; looked up again, which takes half a second, once a folder of packages has changed since it was kept."""
+    """Installed distributions; looked up again, which takes half a second, once a folder of packages has changed."""
     places = [Path(place) for place in sys.path if _holds_packages(place)]
     where = [(str(place), place.stat().st_mtime_ns) for place in places]
     return _known(json.dumps([sys.version, where]), kept)

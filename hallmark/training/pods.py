@@ -1,4 +1,4 @@
-"""Where the pods of a training run on a cluster, as whom, and with how much: for pipeline steps and for distributed training alike."""
+"""Nodes, accounts and resources of training pods on a cluster: for pipeline steps and distributed training alike."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ GPU_TAINTS = (
 )
 
 
-class Amounts(Frozen):
-    """What one container may use, and what is set aside for it: as much memory, and a part of the processors."""
+class ContainerResources(Frozen):
+    """Resources of one container, limit and request: the same memory, and a part of the processors."""
 
     cpu: str
     memory: str
     cpu_request: str
 
 
-def amounts(domain: Domain, step: str) -> Amounts:
+def amounts(domain: Domain, step: str) -> ContainerResources:
     """Of a step by its name.
 
     What holds the examples gets the declared memory of training, one or two processors; the step that trains, all of it. Where
@@ -48,14 +48,14 @@ def amounts(domain: Domain, step: str) -> Amounts:
     if step == "train" and training.nodes == 1:
         return node(domain)
     if step in ("train", "gate", "register"):
-        return Amounts(cpu="1", memory="2Gi", cpu_request="100m")
-    return Amounts(cpu="2", memory=training.memory, cpu_request="500m")
+        return ContainerResources(cpu="1", memory="2Gi", cpu_request="100m")
+    return ContainerResources(cpu="2", memory=training.memory, cpu_request="500m")
 
 
-def node(domain: Domain) -> Amounts:
+def node(domain: Domain) -> ContainerResources:
     """Of what trains: each node, where there are several."""
     training = domain.training
-    return Amounts(cpu=training.cpu, memory=training.memory, cpu_request=training.cpu)
+    return ContainerResources(cpu=training.cpu, memory=training.memory, cpu_request=training.cpu)
 
 
 def labels(domain: str, job: str) -> dict[str, str]:
@@ -64,5 +64,5 @@ def labels(domain: str, job: str) -> dict[str, str]:
 
 
 def trains_on_gpu(domain: Domain, step: str) -> bool:
-    """Whether this step's own pod needs a GPU."""
+    """True if this step's own pod needs a GPU."""
     return step == "train" and domain.training.accelerator == "gpu" and domain.training.nodes == 1

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.artifacts import folder as folders
-from hallmark.artifacts.evaluation import Decision
-from hallmark.artifacts.precision import Measured, Precision, Speed
+from hallmark.artifacts.evaluation import GateDecision
+from hallmark.artifacts.precision import Int8Measurement, Precision, Speed
 from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Output
@@ -29,7 +29,7 @@ from hallmark.training.race import race
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.artifacts.evaluation import Decision, Evaluation
+    from hallmark.artifacts.evaluation import Evaluation, GateDecision
     from hallmark.declaration.domain import Domain
     from hallmark.learners.model import Progress
     from hallmark.settings import Settings
@@ -40,18 +40,18 @@ INT8 = "int8.onnx"
 ROWS = 256
 """Training examples that the scales are taken from."""
 SPEED_UP = 1.2
-"""How many times as fast int8 has to be: far more than the best of many runs wanders, so that two trainings choose alike."""
+"""Least speed-up of int8 to choose it: far more than the best of many runs varies, so that two trainings choose alike."""
 
 
-class Record(BaseModel):
+class PrecisionRecord(BaseModel):
     """A frozen part of a model card, with no key that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
-class Form:
-    """What one form of a model makes of the test examples."""
+class ModelForm:
+    """Result of one form of a model on the test examples."""
 
     scores: NDArray[Any]
     evaluation: Evaluation
@@ -59,7 +59,7 @@ class Form:
     @classmethod
     def of(
         cls, domain: Domain, path: Path, inputs: NDArray[np.float32], test: pd.DataFrame, settings: Settings | None
-    ) -> Form:
+    ) -> ModelForm:
         """Of the ONNX model at `path`; `ModelRefused` where its answers are not what the domain declares."""
         outputs = spec(domain, settings).outputs
         made = scores(path, inputs, outputs)
@@ -95,11 +95,11 @@ def choose(
         progress(0, 3, "test examples in fp32")
         spec(domain, settings).restore(candidate).export(fp32)
         onnx_model.tidy(fp32)
-        whole = Form.of(domain, fp32, encoded, test, settings)
+        whole = ModelForm.of(domain, fp32, encoded, test, settings)
         progress(1, 3, "test examples in int8")
         try:
             layers = quantize(fp32, int8, inputs)
-            small = Form.of(domain, int8, encoded, test, settings)
+            small = ModelForm.of(domain, int8, encoded, test, settings)
         except ModelRefused as error:
             return Precision(reasons=(f"{error.message} (expected {error.expected}, got {error.got})",))
         progress(2, 3, "one against the other")
@@ -129,7 +129,7 @@ def chosen(folder: Path) -> Path | None:
 
 
 def predict(name: str, folder: Path, inputs: Any, *, settings: Settings | None = None) -> NDArray[Any]:
-    """What the trained model of domain `name` in `folder` makes of `inputs`, in the precision that is to ship."""
+    """Predictions of the trained model of domain `name` in `folder` on `inputs`, in the precision that is to ship."""
     declared = spec(domains.load(name, settings), settings)
     int8 = chosen(folder)
     if int8 is not None:
@@ -145,32 +145,38 @@ def scores(path: Path, inputs: NDArray[np.float32], outputs: tuple[Output, ...])
     return onnx_model.run(running, inputs, [outputs[0].name])[outputs[0].name]
 
 
-def _faster(speed: Speed) -> Decision:
+def _faster(speed: Speed) -> GateDecision:
     passed = speed.gain >= SPEED_UP
     text = (
         f"{speed.int8:.3f} ms a row instead of {speed.fp32:.3f}: {speed.gain:.2f} times as fast, "
         f"{'at least' if passed else 'less than'} the {SPEED_UP:.2f} asked for"
     )
-    return Decision(passed=passed, reasons=(text,))
+    return GateDecision(passed=passed, reasons=(text,))
 
 
 def _metrics(domain: Domain, settings: Settings | None) -> Mapping[str, Metric]:
     return task_of(domain, spec(domain, settings)).metrics()
 
 
-def _near(domain: Domain, small: Form, whole: Form, settings: Settings | None) -> Decision:
+def _near(domain: Domain, small: ModelForm, whole: ModelForm, settings: Settings | None) -> GateDecision:
     """int8 judged beside fp32 as a candidate beside its champion, with its own tolerance."""
     allowed = domain.gate.model_copy(update={"minimum_gain": -domain.gate.precision_loss})
     return gate.decide(allowed, small.evaluation, whole.evaluation, metrics=_metrics(domain, settings), named="fp32")
 
 
 def _measured(
-    domain: Domain, whole: Form, small: Form, *, layers: dict[str, int], inputs: NDArray[np.float32], speed: Speed
-) -> Measured:
+    domain: Domain,
+    whole: ModelForm,
+    small: ModelForm,
+    *,
+    layers: dict[str, int],
+    inputs: NDArray[np.float32],
+    speed: Speed,
+) -> Int8Measurement:
     metric = domain.gate.metric
     lower = domain.task.metrics()[metric].direction == "lower"
     fp32, int8 = whole.evaluation.metrics[metric], small.evaluation.metrics[metric]
-    return Measured(
+    return Int8Measurement(
         layers=layers,
         rows=len(inputs),
         calibration=f"sha256:{hashlib.sha256(inputs.tobytes()).hexdigest()}",

@@ -19,8 +19,8 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError, TimedOut
 from hallmark.files import last_lines
 from hallmark.settings import Settings
-from hallmark.training.chain import LIBRARY, Chain, Done, Report
-from hallmark.training.journal import ENVIRONMENT, Event, Journal
+from hallmark.training.cached_run import LIBRARY, CachedRun, FinishedStep, Report
+from hallmark.training.journal import ENVIRONMENT, Journal, JournalEvent
 from hallmark.training.step import disk_full
 
 KEPT_RUNS = 10
@@ -43,7 +43,7 @@ def workspace(domain: str, settings: Settings) -> Path:
     return made
 
 
-def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: Settings, report: Report) -> Chain:
+def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: Settings, report: Report) -> CachedRun:
     """Run the domain's graph in the workspace `folder`; raises what its steps raised."""
     request = folder / "request.json"
     asked = {"domain": declared.name, "arguments": dict(arguments), "workspace": str(folder)}
@@ -72,15 +72,17 @@ def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: 
             shutil.rmtree(folder / "tmp", ignore_errors=True)
     if child.returncode != 0 or not last or any(event.state == "failed" for event in last.values()):
         raise _cause(journal, last)
-    found = [Done(step=e.step, state=e.state, seconds=e.seconds, key=e.key) for e in last.values()]
-    return Chain(steps=tuple(found), version=last["register"].value if "register" in last else None)
+    found = [FinishedStep(step=e.step, state=e.state, seconds=e.seconds, key=e.key) for e in last.values()]
+    return CachedRun(steps=tuple(found), version=last["register"].value if "register" in last else None)
 
 
-def _follow(child: subprocess.Popen[bytes], journal: Journal, report: Report, declared: Domain) -> dict[str, Event]:
+def _follow(
+    child: subprocess.Popen[bytes], journal: Journal, report: Report, declared: Domain
+) -> dict[str, JournalEvent]:
     """Pass on events until the run ends; give the last event of each step, progress aside."""
     limit = declared.training.timeout.total_seconds()
     until = time.monotonic() + limit
-    last: dict[str, Event] = {}
+    last: dict[str, JournalEvent] = {}
     over = False
     for event in journal.follow():
         if event is not None:
@@ -103,12 +105,12 @@ def _follow(child: subprocess.Popen[bytes], journal: Journal, report: Report, de
     return last
 
 
-def _under_way(last: Mapping[str, Event]) -> str:
+def _under_way(last: Mapping[str, JournalEvent]) -> str:
     return ", ".join(name for name, event in last.items() if event.state not in _ENDS)
 
 
-def _cause(journal: Journal, last: Mapping[str, Event]) -> HallmarkError:
-    """Why the run failed, as the step said it; where a step said nothing, what is known of its end."""
+def _cause(journal: Journal, last: Mapping[str, JournalEvent]) -> HallmarkError:
+    """Cause of the run's failure as the step reported it; without a report, what is known of the step's end."""
     for event in last.values():
         if event.state == "failed" and event.failure is not None:
             return event.failure.error() or _broken(journal, event.step, event.failure.message)

@@ -19,7 +19,7 @@ from hallmark.learners import onnx_model
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 OPERATORS = (*WEIGHTED, "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten")
-"""What has integer kernels on a processor and stands among layers; anything else stays in float32."""
+"""Operators that have integer kernels on a processor and stand among layers; anything else stays in float32."""
 _BATCH = 8
 
 
@@ -84,7 +84,7 @@ def _quantize(fp32: Path, int8: Path, inputs: NDArray[np.float32]) -> None:
 
 
 def _layers(graph: Any, *, behind: str = "") -> dict[str, int]:
-    """How many of each operator have weights; with `behind`, only those whose weights come through that operator."""
+    """Number of operators with weights, by type; with `behind`, only those whose weights come through that operator."""
     weights = {tensor.name for tensor in graph.initializer}
     weights |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
     if behind:

@@ -1,4 +1,4 @@
-"""How much faster one ONNX model is than another on this machine, as a worker of the server runs them."""
+"""Speed of one ONNX model relative to another on this machine, as a worker of the server runs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hallmark.artifacts.precision import Speed
 from hallmark.learners import onnx_model
 
 SECONDS = 3.0
-"""How long the two run against each other."""
+"""Duration for which the two run against each other."""
 _ROUNDS = (30, 500)
 
 

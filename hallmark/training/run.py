@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hallmark.artifacts.evaluation import Decision, Evaluation
+from hallmark.artifacts.evaluation import Evaluation, GateDecision
 from hallmark.artifacts.model_card import Champion
 from hallmark.artifacts.precision import Precision
 from hallmark.declaration import domain as domains
@@ -17,14 +17,14 @@ from hallmark.files import replace
 from hallmark.registry.store import Registry
 from hallmark.section import Frozen
 from hallmark.settings import Settings
-from hallmark.training import cache, chain, process, steps
+from hallmark.training import cache, cached_run, process, steps
 from hallmark.training.cache import Cache
-from hallmark.training.chain import Chain, Done, Report
+from hallmark.training.cached_run import CachedRun, FinishedStep, Report
 from hallmark.training.step import disk_full, folder
 
 
-class Outcome(Frozen):
-    """What a training came to.
+class TrainingOutcome(Frozen):
+    """Outcome of a training.
 
     version, digest: of the registered model; none where the gate refused the candidate.
     plots:           a page to open.
@@ -35,11 +35,11 @@ class Outcome(Frozen):
     as_of: str
     version: int | None
     digest: str | None
-    decision: Decision
+    decision: GateDecision
     champion: Champion | None
     evaluation: Evaluation
     precision: Precision
-    steps: tuple[Done, ...]
+    steps: tuple[FinishedStep, ...]
     seconds: float
     plots: Path
     workspace: Path | None = None
@@ -69,7 +69,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     correlation: str = "",
     report: Report = lambda event: None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train `domain` as of a day (today), on the `window` before it (the declared one); `report` hears every event.
 
     options:     keywords for the domain's `fit`.
@@ -81,8 +81,8 @@ def train(
     arguments = _arguments(declared, source, as_of, window, seed, shift, options)
     store = Cache(folder(settings))
     try:
-        remembered = chain.file(domain, arguments, settings)
-        found, workspace = chain.reuse(domain, remembered, store, settings, report), None
+        remembered = cached_run.file(domain, arguments, settings)
+        found, workspace = cached_run.reuse(domain, remembered, store, settings, report), None
         if found is not None and found.version is not None and correlation:
             Registry(settings).correlate(domain, found.version, correlation)
         if found is None:
@@ -90,7 +90,7 @@ def train(
             workspace = process.workspace(domain, settings)
             asked = arguments | {"correlation": correlation}
             found = process.run(declared, asked, workspace, settings, report)
-            chain.remember(remembered, found)
+            cached_run.remember(remembered, found)
         return _outcome(declared, arguments["as_of"], found, store, workspace, began, settings)
     except OSError as error:
         if not cache.is_full(error):
@@ -127,17 +127,17 @@ def _arguments(
 def _outcome(
     declared: Domain,
     as_of: str,
-    found: Chain,
+    found: CachedRun,
     store: Cache,
     workspace: Path | None,
     began: float,
     settings: Settings,
-) -> Outcome:
+) -> TrainingOutcome:
     judged = found.judgement(store)
     # Kubeflow names files by their output; a browser wants to see what they are.
     page = settings.runs / "plots" / f"{declared.name}-{found.key('evaluate')[:12]}.html"
     replace(page, found.output(store, "evaluate", "plots").read_text(encoding="utf-8"))
-    return Outcome(
+    return TrainingOutcome(
         domain=declared.name,
         as_of=as_of,
         version=found.version,
@@ -147,7 +147,7 @@ def _outcome(
         evaluation=Evaluation.model_validate_json(found.output(store, "evaluate", "evaluation").read_bytes()),
         precision=found.precision(store),
         steps=found.steps,
-        seconds=chain.since(began),
+        seconds=cached_run.since(began),
         plots=page,
         workspace=workspace,
     )

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Refused, Unavailable
 from hallmark.files import held, last_lines, locked, replace
 from hallmark.settings import Settings
-from hallmark.training.submit import Key, Request, Run
+from hallmark.training.submit import Key, Run, RunRequest
 
 LOG_BYTES = 256 * 1024
 _PATIENCE = 60.0
@@ -35,8 +35,8 @@ _PAUSE = 0.02
 _KEY: TypeAdapter[str] = TypeAdapter(Key)
 
 
-class Process(BaseModel):
-    """Who runs it, and since when."""
+class TrainingProcess(BaseModel):
+    """Process that runs the training, with its start time."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +50,7 @@ class RunsHere:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    def submit(self, request: Request) -> Run:
+    def submit(self, request: RunRequest) -> Run:
         """Start it, or give the run of its key; a run that failed stays failed, so that trying again takes another key."""
         folder = self._folder(request.key)
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class RunsHere:
         request = _request(folder)
         if request.domain != domain:
             return None
-        process = Process.model_validate_json((folder / "process.json").read_bytes())
+        process = TrainingProcess.model_validate_json((folder / "process.json").read_bytes())
         alive = held(folder / "running")
         with contextlib.suppress(FileNotFoundError):  # asked for after the process, which leaves it behind as it ends
             return Run.model_validate_json((folder / "result.json").read_bytes())
@@ -121,13 +121,13 @@ class RunsHere:
             time.sleep(_PAUSE)
 
 
-def _run(request: Request, process: Process, **how: object) -> Run:
+def _run(request: RunRequest, process: TrainingProcess, **how: object) -> Run:
     told = {"key": request.key, "id": f"pid {process.pid}", "domain": request.domain, "started": process.started}
     return Run.model_validate(told | how)
 
 
-def _request(folder: Path) -> Request:
-    return Request.model_validate_json((folder / "request.json").read_bytes())
+def _request(folder: Path) -> RunRequest:
+    return RunRequest.model_validate_json((folder / "request.json").read_bytes())
 
 
 @contextlib.contextmanager
@@ -153,12 +153,12 @@ def _bound(log: Path) -> None:
                 stream.write(kept)
 
 
-def _trained(request: Request, settings: Settings) -> dict[str, object]:
-    """What came of it, as fields of `Run`."""
+def _trained(request: RunRequest, settings: Settings) -> dict[str, object]:
+    """Outcome of the training, as fields of `Run`."""
     from hallmark.training import run
-    from hallmark.training.journal import Event
+    from hallmark.training.journal import JournalEvent
 
-    def tell(event: Event) -> None:
+    def tell(event: JournalEvent) -> None:
         if event.state != "progress":
             sys.stdout.write(json.dumps(event.model_dump(mode="json", exclude_defaults=True)) + "\n")
 
@@ -195,7 +195,7 @@ def main() -> None:
             return
         if (folder / "process.json").is_file():
             return
-        request, process = _request(folder), Process(pid=os.getpid(), started=datetime.now(UTC))
+        request, process = _request(folder), TrainingProcess(pid=os.getpid(), started=datetime.now(UTC))
         replace(folder / "process.json", process.model_dump_json())
         threading.Thread(target=_bound, args=(folder / "log",), name="log", daemon=True).start()
         got = _trained(request, Settings.load())

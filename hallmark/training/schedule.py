@@ -25,7 +25,7 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, NotFound
 from hallmark.names import PIPELINE
 from hallmark.section import Frozen
-from hallmark.training.kubeflow_api import Api, Reference, named
+from hallmark.training.kubeflow_api import KubeflowApi, Reference, named
 
 QUIET = timedelta(seconds=60)
 """A recurring run is not exchanged for another while one of them is due within this."""
@@ -44,12 +44,12 @@ class Recurring(Frozen):
 
     @property
     def awake(self) -> bool:
-        """Whether it starts runs."""
+        """True if it starts runs."""
         return self.status == "ENABLED"
 
 
-class Act(StrEnum):
-    """What one call does."""
+class ScheduleCall(StrEnum):
+    """Effect of one call."""
 
     make_awake = "make one"
     make_asleep = "make one that sleeps"
@@ -58,10 +58,10 @@ class Act(StrEnum):
     delete = "delete"
 
 
-Step = tuple[Act, Recurring | None]
+ScheduleAction = tuple[ScheduleCall, Recurring | None]
 
 
-def next_step(found: Sequence[Recurring], mark: str, *, now: datetime) -> Step | None:
+def next_action(found: Sequence[Recurring], mark: str, *, now: datetime) -> ScheduleAction | None:
     """The one call that brings what is there nearer to one recurring run, awake, with this mark; none where that is so.
 
     One that slept through a time at which it was due would do it the moment it wakes: it is not woken, but made anew.
@@ -70,13 +70,13 @@ def next_step(found: Sequence[Recurring], mark: str, *, now: datetime) -> Step |
     keep = min(fresh, key=lambda each: (not each.awake, each.created, each.id), default=None)
     others = [each for each in found if keep is None or each.id != keep.id]
     if keep is None:
-        return (Act.make_asleep if any(each.awake for each in found) else Act.make_awake), None
+        return (ScheduleCall.make_asleep if any(each.awake for each in found) else ScheduleCall.make_awake), None
     if not keep.awake:
-        return Act.wake, keep
+        return ScheduleCall.wake, keep
     for each in others:
         if each.awake:
-            return Act.sleep, each
-    return (Act.delete, others[0]) if others else None
+            return ScheduleCall.sleep, each
+    return (ScheduleCall.delete, others[0]) if others else None
 
 
 def _slept_through_nothing(each: Recurring, now: datetime) -> bool:
@@ -89,7 +89,7 @@ class Schedules:
 
     def __init__(
         self,
-        api: Api,
+        api: KubeflowApi,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
@@ -103,11 +103,11 @@ class Schedules:
         body, waited = wanted(domain, graph, experiment), False
         for _ in range(_ROUNDS):
             found = self._found(domain.name, experiment)
-            step = next_step(found, body["description"], now=self._now())
+            step = next_action(found, body["description"], now=self._now())
             if step is None:
                 return next(each for each in found if each.mark == body["description"])
             act, which = step
-            if act is Act.make_asleep and not waited:
+            if act is ScheduleCall.make_asleep and not waited:
                 waited = True
                 if self._waited([domain.training.schedule, *(each.cron for each in found if each.awake)]):
                     continue
@@ -121,7 +121,7 @@ class Schedules:
             awake = [each for each in (self._found(domain, experiment) if experiment else []) if each.awake]
             if not awake:
                 return count
-            self._do(Act.sleep, awake[0], {})
+            self._do(ScheduleCall.sleep, awake[0], {})
         raise _restless(domain)
 
     def found(self, domain: str) -> list[Recurring]:
@@ -129,19 +129,21 @@ class Schedules:
         experiment = self._api.experiment(domain)
         return self._found(domain, experiment) if experiment else []
 
-    def _do(self, act: Act, which: Recurring | None, body: dict[str, Any]) -> None:
+    def _do(self, act: ScheduleCall, which: Recurring | None, body: dict[str, Any]) -> None:
         self._say(
             f"{act}: {which.version} at {which.cron}" if which else f"{act}: {body['trigger']['cron_schedule']['cron']}"
         )
         if which is None:
-            mode = "ENABLE" if act is Act.make_awake else "DISABLE"
+            mode = "ENABLE" if act is ScheduleCall.make_awake else "DISABLE"
             self._api.ask("POST", "/recurringruns", body={**body, "mode": mode})
             return
         try:
-            if act is Act.delete:  # and leave what it has started alone: a training may be under way
+            if act is ScheduleCall.delete:  # and leave what it has started alone: a training may be under way
                 self._api.ask("DELETE", f"/recurringruns/{which.id}", query={"propagation_policy": "ORPHAN"})
             else:
-                self._api.ask("POST", f"/recurringruns/{which.id}:{'enable' if act is Act.wake else 'disable'}")
+                self._api.ask(
+                    "POST", f"/recurringruns/{which.id}:{'enable' if act is ScheduleCall.wake else 'disable'}"
+                )
         except NotFound:  # somebody else has deleted it; what is there is looked at again
             return
 
@@ -188,7 +190,7 @@ def wanted(domain: Domain, graph: Reference, experiment: str) -> dict[str, Any]:
 
 
 def times(domain: Domain, *, after: datetime, count: int = 5) -> list[datetime]:
-    """When the domain's schedule is due next."""
+    """Next times of the domain's schedule."""
     return list(islice(cron.upcoming(domain.training.schedule, after), count))
 
 

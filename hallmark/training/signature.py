@@ -41,7 +41,7 @@ class Writes:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundAtRun:
     """A keyword that `prepare` finds out when the step runs; the graph does not hand it over."""
 
 
@@ -65,17 +65,17 @@ class Keyword:
 
     name: str
     kind: str
-    marks: tuple[Any, ...]
+    annotations: tuple[Any, ...]
     default: Any
 
-    def mark(self, kind: type[Any]) -> Any:
-        """The mark of this kind in the annotation; none where there is none."""
-        return next((each for each in self.marks if isinstance(each, kind)), None)
+    def annotation(self, kind: type[Any]) -> Any:
+        """The annotation of this kind; none where there is none."""
+        return next((each for each in self.annotations if isinstance(each, kind)), None)
 
 
 @dataclass(frozen=True)
-class Signature:
-    """What a step is called with, and what it gives.
+class StepSignature:
+    """Arguments and results of a pipeline step.
 
     keywords: of the function.
     asked:    of its `prepare`, besides these.
@@ -90,27 +90,27 @@ class Signature:
     @property
     def reads(self) -> tuple[str, ...]:
         """The keywords that are files or folders read."""
-        return tuple(each.name for each in self.keywords if each.mark(Reads))
+        return tuple(each.name for each in self.keywords if each.annotation(Reads))
 
     @property
     def writes(self) -> tuple[str, ...]:
         """The keywords that are files or folders written."""
-        return tuple(each.name for each in self.keywords if each.mark(Writes))
+        return tuple(each.name for each in self.keywords if each.annotation(Writes))
 
     @property
     def given(self) -> tuple[Keyword, ...]:
-        """What the graph hands over, in order; what it may leave out comes last."""
-        said = [each for each in self.keywords if not each.mark(Found) and not each.mark(Addresses)]
+        """Arguments that the graph passes, in order; optional ones come last."""
+        said = [each for each in self.keywords if not each.annotation(FoundAtRun) and not each.annotation(Addresses)]
         return tuple(sorted([*said, *self.asked], key=lambda each: each.default is not inspect.Parameter.empty))
 
 
-def signature(function: Callable[..., Any], prepare: Callable[..., Any] | None = None) -> Signature:
+def signature(function: Callable[..., Any], prepare: Callable[..., Any] | None = None) -> StepSignature:
     """The signature of a step's function, its first argument (the domain's name) left out."""
     keywords = _keywords(function)
     known = {each.name for each in keywords}
     asked = [each for each in _keywords(prepare) if each.name not in known] if prepare else []
     returned = typing.get_type_hints(function, include_extras=True)["return"]
-    return Signature(
+    return StepSignature(
         keywords=tuple(keywords),
         asked=tuple(asked),
         returns=_said(returned),
@@ -123,11 +123,11 @@ def _keywords(function: Callable[..., Any]) -> list[Keyword]:
     found = []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         hint = hints[parameter.name]
-        marks = tuple(getattr(hint, "__metadata__", ()))
-        artifact = next((each.artifact for each in marks if isinstance(each, Reads | Writes)), "")
-        named = any(isinstance(each, Reads) and each.named for each in marks)
+        annotations = tuple(getattr(hint, "__metadata__", ()))
+        artifact = next((each.artifact for each in annotations if isinstance(each, Reads | Writes)), "")
+        named = any(isinstance(each, Reads) and each.named for each in annotations)
         kind = "str" if named else artifact or _said(hint)
-        found.append(Keyword(name=parameter.name, kind=kind, marks=marks, default=parameter.default))
+        found.append(Keyword(name=parameter.name, kind=kind, annotations=annotations, default=parameter.default))
     return found
 
 

@@ -103,7 +103,7 @@ def _by_entity(domain: Domain, frame: pd.DataFrame, *, seed: int) -> tuple[pd.Da
 
 
 def place(entity: str, *, seed: int) -> float:
-    """Where an entity falls in 0..1: the same in every run, on every machine, whoever else is in the data."""
+    """Position of an entity in 0..1: the same in every run, on every machine, whoever else is in the data."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{entity}".encode()).digest()[:7], "big") / (1 << 56)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a Python file's statements: what each binds, and what it refers to, imports and reads."""
+"""Statements of a Python file: what each binds, and what it refers to, imports and reads."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 
-class Record(BaseModel):
+class StatementRecord(BaseModel):
     """Plain data that can be kept on disk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Reference(Record):
+class Reference(StatementRecord):
     """A name with the attributes that follow it: of `module`, or of the file that says it where that is empty."""
 
     module: str = ""
     chain: tuple[str, ...] = ()
 
 
-class Part(Record):
+class DomainModuleUse(StatementRecord):
     """A domain's own module, as `domains.module(name, part)` gives it, and the attributes that follow; empty `part`: any."""
 
     callee: Reference
@@ -29,14 +29,14 @@ class Part(Record):
     chain: tuple[str, ...] = ()
 
 
-class Decorator(Record):
+class Decorator(StatementRecord):
     """The function that decorates a definition, and what its arguments refer to."""
 
     callee: Reference
     references: tuple[Reference, ...]
 
 
-class Statement(Record):
+class Statement(StatementRecord):
     """One statement at the top of a file, with all that is inside.
 
     kind:       a definition counts where its name is used; all else runs when the file is imported.
@@ -54,14 +54,14 @@ class Statement(Record):
     names: tuple[str, ...]
     imported: dict[str, Reference]
     references: tuple[Reference, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[DomainModuleUse, ...]
     runs: tuple[tuple[str, str], ...]
     attributes: tuple[str, ...]
     words: tuple[str, ...]
     decorators: tuple[Decorator, ...]
 
 
-class Module(Record):
+class Module(StatementRecord):
     """The statements of one file, in order; type checkers' imports, docstrings and comments between statements left out."""
 
     name: str

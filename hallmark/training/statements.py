@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from hallmark.declaration import domain as domains
 from hallmark.files import replace
-from hallmark.training.statement import Decorator, Module, Part, Reference, Statement
+from hallmark.training.statement import Decorator, DomainModuleUse, Module, Reference, Statement
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -61,7 +61,7 @@ def _idle(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-Bound: TypeAlias = "Reference | Part | None"
+Bound: TypeAlias = "Reference | DomainModuleUse | None"
 
 
 class _Reader(ast.NodeVisitor):
@@ -71,7 +71,7 @@ class _Reader(ast.NodeVisitor):
         self.inside, self.lazy = inside, lazy
         self.scopes: list[dict[str, Bound]] = []
         self.references: dict[Reference, None] = {}
-        self.parts: dict[Part, None] = {}
+        self.parts: dict[DomainModuleUse, None] = {}
         self.runs: dict[tuple[str, str], None] = {}
         self.attributes: set[str] = set()
         self.words: set[str] = set()
@@ -195,7 +195,7 @@ class _Reader(ast.NodeVisitor):
                 return
         self.references[Reference(chain=(name, *chain))] = None
 
-    def _part(self, node: ast.AST) -> Part | None:
+    def _part(self, node: ast.AST) -> DomainModuleUse | None:
         """The part of a domain's code that a call asks for; none where it is another call."""
         if not isinstance(node, ast.Call):
             return None
@@ -209,20 +209,20 @@ class _Reader(ast.NodeVisitor):
             return None
         asked = [*node.args[1:2], *(each.value for each in node.keywords if each.arg == "part")]
         part = asked[0].value if asked and isinstance(asked[0], ast.Constant) else ""
-        return Part(callee=Reference(module=known.module, chain=(*known.chain, *chain)), part=str(part))
+        return DomainModuleUse(callee=Reference(module=known.module, chain=(*known.chain, *chain)), part=str(part))
 
     def _absolute(self, node: ast.ImportFrom) -> str:
         above = self.inside.split(".")[: len(self.inside.split(".")) - node.level + 1] if node.level else []
         return ".".join([*above, *([node.module] if node.module else [])])
 
     def _bound(self, nodes: Iterator[ast.AST] | list[ast.stmt]) -> Iterator[tuple[str, Bound]]:
-        """What these nodes bind in the scope that they are in; twice where they bind it twice."""
+        """Names that these nodes bind in their own scope; twice where they bind one twice."""
         names: dict[str, list[Bound]] = {}
         for node in nodes:
             for name, bound in self._binding(node):
                 names.setdefault(name, []).append(bound)
         for name, all_bound in names.items():
-            if any(isinstance(each, Part) for each in all_bound) and len(all_bound) > 1:
+            if any(isinstance(each, DomainModuleUse) for each in all_bound) and len(all_bound) > 1:
                 yield name, None  # then visit_Assign counts each of them whole
             else:
                 yield name, next((each for each in all_bound if each is not None), None)
@@ -256,7 +256,7 @@ def _arguments(node: ast.arguments) -> list[ast.arg]:
 
 
 def _unrolled(node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:
-    """What a chain of attributes begins with, and the attributes in order."""
+    """First expression of a chain of attributes, and the attributes in order."""
     chain: list[str] = []
     while isinstance(node, ast.Attribute):
         chain.append(node.attr)

@@ -1,4 +1,4 @@
-"""How a step runs: told to the journal, kept by the cache, its errors carried out of its process."""
+"""Pipeline step: its run is reported to the journal, kept by the cache, and its errors leave its process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from hallmark.settings import Settings
 from hallmark.training import cache
 from hallmark.training.cache import Cache
 from hallmark.training.closure import Closure, Finder
-from hallmark.training.journal import Event, Failure, Journal
-from hallmark.training.signature import Addresses, Reads, Signature, Writes, signature
+from hallmark.training.journal import Failure, Journal, JournalEvent
+from hallmark.training.signature import Addresses, Reads, StepSignature, Writes, signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ SHOWN = ("metrics", "curves")
 
 
 def folder(settings: Settings) -> Path:
-    """Where the step cache of this machine lies."""
+    """Folder of this machine's step cache."""
     return settings.runs / "cache"
 
 
@@ -55,14 +55,14 @@ class Step(Generic[P, R]):
 
     prepare: finds out keywords when the step runs (the champion of now), given the domain's name and the keywords it names.
     kept:    whether the result is kept by content; a step with an effect elsewhere is not.
-    says:    whether what it returns is a line for whoever watches.
+    summary: whether its return value is a line of text for people who follow the run.
     """
 
     def __init__(
-        self, function: Callable[P, R], *, prepare: Callable[..., Mapping[str, Any]] | None, kept: bool, says: bool
+        self, function: Callable[P, R], *, prepare: Callable[..., Mapping[str, Any]] | None, kept: bool, summary: bool
     ) -> None:
         self.name = function.__name__
-        self.function, self.prepare, self.kept, self.says = function, prepare, kept, says
+        self.function, self.prepare, self.kept, self.summary = function, prepare, kept, summary
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,8 +70,8 @@ class Step(Generic[P, R]):
         return self._run(str(args[0]), dict(kwargs))
 
     @functools.cached_property
-    def signature(self) -> Signature:
-        """What it is called with, and what it gives."""
+    def signature(self) -> StepSignature:
+        """Arguments of the step, and its results."""
         return signature(self.function, self.prepare)
 
     def closure(self, domain: str, settings: Settings, *, finder: Finder | None = None) -> Closure:
@@ -89,13 +89,13 @@ class Step(Generic[P, R]):
         uris: dict[str, str] = {}
         for keyword in self.signature.keywords:
             value = given.get(keyword.name)
-            mark = keyword.mark(Reads) or keyword.mark(Writes)
-            if isinstance(mark, Reads) and mark.named:
-                given[keyword.name] = mark.named(value) if value else ""
-            elif mark and value is not None:
+            annotation = keyword.annotation(Reads) or keyword.annotation(Writes)
+            if isinstance(annotation, Reads) and annotation.named:
+                given[keyword.name] = annotation.named(value) if value else ""
+            elif annotation and value is not None:
                 given[keyword.name], uris[keyword.name] = Path(value.path), value.uri
         away = uris if all("://" in each for each in uris.values()) else {}
-        given |= {each.name: away for each in self.signature.keywords if each.mark(Addresses)}
+        given |= {each.name: away for each in self.signature.keywords if each.annotation(Addresses)}
         value = self._run(domain, given)
         return _show(cast("Mapping[str, Any]", value), *shown) if shown else value
 
@@ -106,7 +106,7 @@ class Step(Generic[P, R]):
         _redirect(journal.log(self.name))
         _end_with_leader()
         began = time.monotonic()
-        journal.add(Event(step=self.name, state="started", pid=os.getpid()))
+        journal.add(JournalEvent(step=self.name, state="started", pid=os.getpid()))
         try:
             kwargs = self._prepared(domain, kwargs)
             if self.kept:
@@ -118,7 +118,7 @@ class Step(Generic[P, R]):
             raise
         seconds = round(time.monotonic() - began, 3)
         event = {"step": self.name, "state": state, "seconds": seconds, "key": key, "value": value}
-        journal.add(Event.model_validate(event | ({"note": value} if self.says else {})))
+        journal.add(JournalEvent.model_validate(event | ({"note": value} if self.summary else {})))
         return value
 
     def _work(self, domain: str, kwargs: Mapping[str, Any]) -> R:
@@ -148,14 +148,14 @@ class Step(Generic[P, R]):
         )
 
     def _found(self, call: Call, journal: Journal) -> tuple[R, str, str]:
-        """What the step returns, whether it was finished or reused, and the key of its result."""
+        """Return value of the step, whether it was finished or reused, and the key of its result."""
         settings = Settings.load()
         store = Cache(folder(settings))
         code = self.code(call.domain, settings, finder=finder(call.domain, settings))
         inputs = {name: cache.digest(path) for name, path in call.reads.items()}
         parameters = {"domain": call.domain, **call.parameters}
         key = cache.key(call.step, code=code, parameters=parameters, inputs=inputs)
-        waiting = Event(step=call.step, state="waiting", note="another run is at the same step")
+        waiting = JournalEvent(step=call.step, state="waiting", note="another run is at the same step")
         with store.lock(call.step, key, waiting=lambda: journal.add(waiting)):
             entry, state = store.find(call.step, key), "reused"
             if entry is None:
@@ -174,10 +174,10 @@ class Step(Generic[P, R]):
 
 
 def step(
-    *, prepare: Callable[..., Mapping[str, Any]] | None = None, kept: bool = True, says: bool = False
+    *, prepare: Callable[..., Mapping[str, Any]] | None = None, kept: bool = True, summary: bool = False
 ) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Make a function of a domain's name and keywords a step; the keywords are those of `Step`."""
-    return functools.partial(Step, prepare=prepare, kept=kept, says=says)
+    return functools.partial(Step, prepare=prepare, kept=kept, summary=summary)
 
 
 def _show(found: Mapping[str, Any], metrics: Any, curves: Any) -> None:
@@ -213,13 +213,13 @@ def _fail(journal: Journal, name: str, began: float, error: BaseException) -> No
         failure = Failure.of(disk_full(name, str(journal.folder)))
     seconds = round(time.monotonic() - began, 3)
     try:
-        journal.add(Event(step=name, state="failed", seconds=seconds, failure=failure))
+        journal.add(JournalEvent(step=name, state="failed", seconds=seconds, failure=failure))
     except OSError as full:  # no room for one line either: the parent sees the exit status and looks at the disk itself
         sys.stderr.write(f"{failure.message} ({full})\n")
 
 
 def disk_full(name: str, where: str) -> HallmarkError:
-    """What a step ends with when there is no room for its result."""
+    """Error of a step that has no room for its result."""
     return HallmarkError(
         f"the disk is full: step {name} could not write its result",
         expected="room for the results of a run",
@@ -240,7 +240,7 @@ def _redirect(log: Path) -> None:
 
 
 def progress(name: str) -> Callable[[int, int, str], None]:
-    """What a step calls as its work goes on."""
+    """Function that a step calls as its work goes on."""
     journal = Journal.current()
     if journal is None:
         return lambda done, total, note: None

@@ -13,7 +13,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
-from hallmark.training.signature import Addresses, Found, Reads, Shows, Writes
+from hallmark.training.signature import Addresses, FoundAtRun, Reads, Shows, Writes
 from hallmark.training.step import progress, step
 
 SYNTHETIC = "synthetic"
@@ -92,7 +92,7 @@ def validate(
     summary: Annotated[Path, Writes("Markdown")],
 ) -> None:
     """Check the examples against the domain's contract, and write down what they are; `ContractBroken` stops the run."""
-    from hallmark.artifacts.model_card import Facts
+    from hallmark.artifacts.model_card import DatasetFacts
     from hallmark.data import contract, dataset
 
     declared = domains.load(domain)
@@ -100,7 +100,7 @@ def validate(
     frame = dataset.read(examples)
     contract.check(schema, frame, f"the examples of {domain}")
     time = declared.data.event_time
-    found = Facts(
+    found = DatasetFacts(
         digest=dataset.digest(examples),
         rows=len(frame),
         columns=tuple(map(str, frame.columns)),
@@ -187,7 +187,7 @@ def train(
 
 
 def checkpoint(trained: Path) -> Path | None:
-    """Where a killed training goes on from: beside the drafts of the step cache, by the same key; none where no cache keeps it."""
+    """Checkpoint of a killed training: beside the drafts of the step cache, by the same key; none where no cache keeps it."""
     draft = trained.parent.parent
     return draft.parent.parent / "checkpoints" / draft.name if draft.parent.name == "drafts" else None
 
@@ -203,7 +203,7 @@ def _champion(domain: str) -> dict[str, Any]:
     return {"champion": champion.fetch(), "champion_version": champion.version}
 
 
-@step(prepare=_champion, says=True)
+@step(prepare=_champion, summary=True)
 def quantize(
     domain: str,
     *,
@@ -214,8 +214,8 @@ def quantize(
     candidate: Annotated[Path, Writes("Model")],
     precision: Annotated[Path, Writes()],
     summary: Annotated[Path, Writes("Markdown")],
-    champion: Annotated[Path | None, Reads("Model"), Found()] = None,
-    champion_version: Annotated[int | None, Found()] = None,
+    champion: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
+    champion_version: Annotated[int | None, FoundAtRun()] = None,
 ) -> str:
     """Give the trained model an int8 form where the gate allows it and it is faster; say which ships, in a line.
 
@@ -282,13 +282,13 @@ def compare(
     test: Annotated[Path, Reads("Dataset")],
     decision: Annotated[Path, Writes()],
     summary: Annotated[Path, Writes("Markdown")],
-    champion: Annotated[Path | None, Reads("Model"), Found()] = None,
-    champion_version: Annotated[int | None, Found()] = None,
+    champion: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
+    champion_version: Annotated[int | None, FoundAtRun()] = None,
 ) -> None:
     """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
     from hallmark.artifacts.evaluation import Evaluation
     from hallmark.artifacts.folder import verify
-    from hallmark.artifacts.model_card import Champion, Judgement
+    from hallmark.artifacts.model_card import Champion, GateJudgement
     from hallmark.data import dataset
     from hallmark.learners.model import spec, task_of
     from hallmark.training import evaluate as evaluating
@@ -305,9 +305,9 @@ def compare(
         beside = Champion(version=champion_version, digest=digest, metrics=theirs.metrics)
     metrics = task_of(declared, spec(declared)).metrics()
     found = gating.decide(declared.gate, candidate, theirs, metrics=metrics)
-    _write(decision, Judgement(decision=found, champion=beside).model_dump_json(indent=2))
-    verdict = "passed" if found.passed else "refused"
-    _write(summary, f"# {domain}: {verdict}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
+    _write(decision, GateJudgement(decision=found, champion=beside).model_dump_json(indent=2))
+    outcome = "passed" if found.passed else "refused"
+    _write(summary, f"# {domain}: {outcome}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
 
 
 @step()
@@ -316,9 +316,9 @@ def gate(domain: str, *, decision: Annotated[Path, Reads()]) -> bool:
 
     `dsl.If` on a named output is skipped silently, and the run says it succeeded; so this has one output and it has no name.
     """
-    from hallmark.artifacts.model_card import Judgement
+    from hallmark.artifacts.model_card import GateJudgement
 
-    return Judgement.model_validate_json(decision.read_bytes()).decision.passed
+    return GateJudgement.model_validate_json(decision.read_bytes()).decision.passed
 
 
 @step()
@@ -359,7 +359,7 @@ def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
     from hallmark.drift import season
     from hallmark.errors import HallmarkError
     from hallmark.training import source as sources
-    from hallmark.training.export import Part
+    from hallmark.training.export import SeasonRows
 
     time, length = declared.data.event_time, declared.drift.history
     if not length or not time:
@@ -373,7 +373,7 @@ def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
     for first, after in season.parts(start, start + length):
         part = rows[(rows[time] >= first) & (rows[time] < after)].reset_index(drop=True)
         if len(part) >= declared.drift.minimum:
-            found.append(Part(first.date(), (after - timedelta(seconds=1)).date(), part))
+            found.append(SeasonRows(first.date(), (after - timedelta(seconds=1)).date(), part))
     return found
 
 
@@ -411,9 +411,9 @@ def register(
         shift=shift,
         options=whole(options),
         correlation=correlation,
-        facts=model_cards.Facts.model_validate_json(facts.read_bytes()),
+        facts=model_cards.DatasetFacts.model_validate_json(facts.read_bytes()),
         evaluation=Evaluation.model_validate_json(evaluation.read_bytes()),
-        judgement=model_cards.Judgement.model_validate_json(decision.read_bytes()),
+        judgement=model_cards.GateJudgement.model_validate_json(decision.read_bytes()),
         parity=Parity.model_validate_json(parity.read_bytes()),
         precision=Precision.model_validate_json(precision.read_bytes()) if precision else Precision(),
         root=settings.root,

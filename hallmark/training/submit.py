@@ -15,8 +15,8 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 State = Literal["running", "succeeded", "refused", "failed"]
 
 
-class Request(Frozen):
-    """What to train, and why.
+class RunRequest(Frozen):
+    """Request for a training, with its reason.
 
     key:            the same key is the same run, whatever else is said with it.
     as_of, window:  as for `hallmark train`; empty is today, and the declared window.
@@ -37,7 +37,7 @@ class Request(Frozen):
 
 
 class Run(Frozen):
-    """How a training stands.
+    """State of a training.
 
     id:      what the place where it runs calls it.
     state:   "refused" where a rule said no (contract, gate); "failed" where it broke, was killed or cancelled.
@@ -56,9 +56,9 @@ class Run(Frozen):
 
 
 class Runner(Protocol):
-    """Where trainings run. Both calls may be made again and again, and by many at once."""
+    """Place where trainings run. Both calls may be repeated, also by many at once."""
 
-    def submit(self, request: Request) -> Run:
+    def submit(self, request: RunRequest) -> Run:
         """Start this training, or give the run that its key has started before."""
         ...
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from hallmark.declaration.drift import Drift
 from hallmark.drift import concept, embedding
+from hallmark.drift.analysis import ALPHA_PER_ANALYSIS, ANALYSES, WindowMeasurement, measure
 from hallmark.drift.concept import Concept
-from hallmark.drift.look import LOOKS, PER_LOOK, Measured, measure
 from hallmark.drift.verdict import Verdict, conclude, lag_of
 from inference_services.drift_monitor import answers
 from inference_services.drift_monitor.answers import Answers
@@ -52,7 +52,7 @@ class _Looked:
     """The last look at a variant: what the window held when it was taken, and what was found."""
 
     added: int
-    measured: Measured
+    measured: WindowMeasurement
 
 
 class Monitor:
@@ -113,7 +113,7 @@ class Monitor:
     def verdict(self, variant: str, *, at: float | None = None) -> Verdict:
         """The verdict on one variant's window, as of its last look; loss, lag, trace and labels as of now.
 
-        Looks are counted in rows (hallmark.drift.look): a window is judged anew when a fiftieth of it is new. One that is
+        Looks are counted in rows (hallmark.drift.analysis): a window is judged anew when a fiftieth of it is new. One that is
         still too small is judged whenever it grew, since it cannot alarm.
         """
         window = self.windows[variant]
@@ -153,7 +153,7 @@ class Monitor:
         final = np.array([label is not None for label in labelled.labels], dtype=np.bool_)
         known = self._concepts.get(variant)
         enough = known is not None and known[1].state != "NOT_ENOUGH_LABELS"
-        if known and enough and 0 <= int(final.sum()) - known[0] < max(1, self.drift.window // LOOKS):
+        if known and enough and 0 <= int(final.sum()) - known[0] < max(1, self.drift.window // ANALYSES):
             return
         chosen = np.flatnonzero(concept.mature(labelled.at, final, coverage=rules.coverage))
         chosen = chosen[np.argsort(labelled.at[chosen], kind="stable")][-self.drift.window :]
@@ -171,7 +171,7 @@ class Monitor:
             judged.requests,
             minimum=rules.minimum,
             margin=rules.margin,
-            alpha=PER_LOOK,
+            alpha=ALPHA_PER_ANALYSIS,
         )
         self._concepts[variant] = (int(final.sum()), found)
 
@@ -258,9 +258,9 @@ class Monitor:
         if looked.added == window.added:
             return False
         small = looked.measured.rows < self.drift.minimum
-        return small or window.added - looked.added >= max(1, self.drift.window // LOOKS)
+        return small or window.added - looked.added >= max(1, self.drift.window // ANALYSES)
 
-    def _measured(self, window: Window) -> Measured:
+    def _measured(self, window: Window) -> WindowMeasurement:
         sample = self.reference.sample
         separation = None
         if sample is not None and window.rows >= self.drift.minimum:

@@ -13,7 +13,7 @@ from components import training
 from components.factory import component, source
 from components.image import TRAINING_IMAGE
 from hallmark.training import step, steps
-from hallmark.training.signature import Addresses, Found, Reads, Writes
+from hallmark.training.signature import Addresses, FoundAtRun, Reads, Writes
 from hallmark.training.step import Step
 
 STEPS = step.of(vars(steps))
@@ -48,7 +48,7 @@ def test_what_a_step_reads_and_writes_are_the_artifacts_of_its_component(each: S
 
 def _kept_out(each: Step[..., Any], name: str) -> bool:
     (keyword,) = [item for item in each.signature.keywords if item.name == name]
-    return bool(keyword.mark(Found) or keyword.mark(Reads).named)
+    return bool(keyword.annotation(FoundAtRun) or keyword.annotation(Reads).named)
 
 
 def test_only_what_shows_something_has_artifacts_of_its_own_for_it() -> None:
@@ -69,7 +69,7 @@ def told(
     seed: int,
     data: Annotated[Path, Reads("Dataset")],
     extra: Annotated[Path | None, Reads()] = None,
-    champion: Annotated[Path | None, Reads("Model"), Found()] = None,
+    champion: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
     model: Annotated[Path, Writes("Model")],
     addresses: Annotated[dict[str, str] | None, Addresses()] = None,
 ) -> str:

@@ -23,7 +23,7 @@ from hallmark.declaration import domain as domains
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import graph as graphs
-from hallmark.training.graph import Graph
+from hallmark.training.graph import StepGraph
 from tests import strict
 from tests.graphs import shallow
 
@@ -41,7 +41,7 @@ Hallmark = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def graph() -> Graph:
+def graph() -> StepGraph:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT)})
     return shallow(lambda: graphs.compiled(domains.load("fraud", settings), settings))
 
@@ -52,7 +52,7 @@ def kubeflow() -> Any:
 
 
 @pytest.fixture
-def hallmark(kubeflow: Any, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hallmark]:
+def hallmark(kubeflow: Any, graph: StepGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hallmark]:
     """The command line; the graph is compiled once for all tests."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,7 +94,7 @@ def test_the_graph_is_a_file_for_the_ui_and_the_same_bytes_in_another_process(
 
 
 def test_gitops_objects_keep_the_schema_and_are_named_by_content(
-    hallmark: Hallmark, graph: Graph, tmp_path: Path
+    hallmark: Hallmark, graph: StepGraph, tmp_path: Path
 ) -> None:
     assert hallmark("compile", "fraud", "--manifest", "--out", str(tmp_path / "fraud.yaml")) == 0
     text = (tmp_path / "fraud.yaml").read_text()
@@ -110,12 +110,12 @@ def test_gitops_objects_keep_the_schema_and_are_named_by_content(
         strict.validator("pipelines.kubeflow.org", each["kind"], "v2beta1").validate(each)
 
 
-def test_the_name_of_a_version_follows_from_its_content(graph: Graph) -> None:
+def test_the_name_of_a_version_follows_from_its_content(graph: StepGraph) -> None:
     first, *rest = graph.documents
     same = graph.model_copy(update={"documents": (json.loads(json.dumps(first)), *rest), "text": "other blanks"})
     other = graph.model_copy(update={"documents": ({**first, "sdkVersion": "kfp-3"}, *rest)})
-    assert Graph.model_validate(same.model_dump()).version == graph.version
-    assert Graph.model_validate(other.model_dump()).version != graph.version
+    assert StepGraph.model_validate(same.model_dump()).version == graph.version
+    assert StepGraph.model_validate(other.model_dump()).version != graph.version
     assert first["pipelineInfo"]["description"] == graph.description, "an object may not change under its name"
 
 
@@ -124,7 +124,7 @@ def test_out_is_a_yaml_file(hallmark: Hallmark, tmp_path: Path) -> None:
 
 
 def test_submitting_uploads_once_and_starts_one_run(
-    hallmark: Hallmark, kubeflow: Any, graph: Graph, capsys: pytest.CaptureFixture[str]
+    hallmark: Hallmark, kubeflow: Any, graph: StepGraph, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("submit", "fraud", "--until", "2026-10-01", "--option", "rounds=60", "-o", "json")
     assert hallmark(*given) == 0
@@ -148,7 +148,7 @@ def test_submitting_uploads_once_and_starts_one_run(
 
 
 def test_the_version_that_runs_is_the_one_submitted_and_not_the_newest(
-    hallmark: Hallmark, kubeflow: Any, graph: Graph
+    hallmark: Hallmark, kubeflow: Any, graph: StepGraph
 ) -> None:
     assert hallmark("submit", "fraud") == 0
     later = {
@@ -263,7 +263,7 @@ def test_a_graph_that_another_shares_with_all_is_not_taken_for_ours(hallmark: Ha
 
 
 def test_a_schedule_is_set_shown_and_put_to_sleep(
-    hallmark: Hallmark, kubeflow: Any, graph: Graph, capsys: pytest.CaptureFixture[str]
+    hallmark: Hallmark, kubeflow: Any, graph: StepGraph, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
         assert hallmark("schedule", "fraud", "-o", "json") == 0

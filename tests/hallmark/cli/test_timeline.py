@@ -15,8 +15,8 @@ import yaml
 from hallmark.cli import main
 from hallmark.cli import timeline as command
 from hallmark.errors import NotFound, Unavailable
-from hallmark.rollout.record import Memory, Record
-from hallmark.rollout.timeline import Entry, Timeline
+from hallmark.rollout.record import RolloutRecord, WatchMemory
+from hallmark.rollout.timeline import Timeline, TimelineEntry
 from hallmark.settings import Settings
 
 if (folder := str(Path(__file__).parents[1] / "rollout")) not in sys.path:
@@ -48,7 +48,7 @@ class Cluster:
         return self.found
 
     def keep(self, timeline: Timeline) -> None:
-        Record(self, "fraud").write(Memory(timeline=timeline))  # type: ignore[arg-type]
+        RolloutRecord(self, "fraud").write(WatchMemory(timeline=timeline))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_a_correlation_id_or_its_beginning_picks_one_turn_of_the_loop(
 def test_since_looks_back_that_long(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     now = datetime.now(UTC)
     entries = [
-        Entry(at=now - timedelta(hours=hours), correlation="", kind="hold", text=f"{hours} hours ago")
+        TimelineEntry(at=now - timedelta(hours=hours), correlation="", kind="hold", text=f"{hours} hours ago")
         for hours in (30, 3, 1)
     ]
     cluster.keep(Timeline(entries=tuple(entries)))
@@ -158,7 +158,7 @@ def test_what_cannot_be_is_said(cluster: Cluster, capsys: pytest.CaptureFixture[
 
 
 def test_what_a_terminal_would_obey_is_not_printed(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = Entry(at=BEGAN, correlation="", kind="trouble", text="a\x1b[2J\x07b\r\nc")
+    entry = TimelineEntry(at=BEGAN, correlation="", kind="trouble", text="a\x1b[2J\x07b\r\nc")
     cluster.keep(Timeline(entries=(entry,)))
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", shown(capsys) + command.line(entry, zone=UTC))
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from hallmark.declaration.rollout import Costs, Labels, Limits, Retrain, Rollout, Shadow
+from hallmark.declaration.rollout import CandidateLimits, PredictionCosts, Retrain, Rollout, RolloutLabels, Shadow
 
 DOCS = Path(__file__).parents[3] / "docs" / "rollout.md"
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Rollout,
     "shadow.": Shadow,
-    "limits.": Limits,
-    "labels.": Labels,
-    "labels.costs.": Costs,
+    "limits.": CandidateLimits,
+    "labels.": RolloutLabels,
+    "labels.costs.": PredictionCosts,
     "retrain.": Retrain,
 }
 
@@ -48,10 +48,15 @@ def test_the_documentation_has_every_key_and_its_default() -> None:
     assert told == declared
 
 
-@pytest.mark.parametrize("steps", [[], [10, 50], [50, 10, 100], [10, 10, 100], [0, 100], [10, 101], [100, 10]])
-def test_steps_rise_and_end_at_100(steps: list[int]) -> None:
+@pytest.mark.parametrize("stages", [[], [10, 50], [50, 10, 100], [10, 10, 100], [0, 100], [10, 101], [100, 10]])
+def test_stages_rise_and_end_at_100(stages: list[int]) -> None:
     with pytest.raises(ValidationError):
-        Rollout(steps=tuple(steps))
+        Rollout(stages=tuple(stages))
+
+
+def test_the_former_name_of_stages_is_refused_with_the_new_one() -> None:
+    with pytest.raises(ValidationError, match="expected `stages`"):
+        Rollout.model_validate({"steps": [10, 100]})
 
 
 @pytest.mark.parametrize(

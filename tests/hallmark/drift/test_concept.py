@@ -11,8 +11,8 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from hallmark.drift import concept
-from hallmark.drift.concept import Concept, Error
-from hallmark.drift.look import PER_LOOK
+from hallmark.drift.analysis import ALPHA_PER_ANALYSIS
+from hallmark.drift.concept import Concept, OutputError
 from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval
 
 
@@ -23,49 +23,55 @@ def traffic(rows: int, *, seed: int, truth: float = 1.0) -> tuple[NDArray[Any], 
     return score, (random.random(rows) < np.clip(score * truth, 0, 1)).astype(np.int64)
 
 
-def reference(task: BaseTask, outputs: dict[str, Any], labels: Any, requests: Sequence[str] = ()) -> Error | None:
+def reference(task: BaseTask, outputs: dict[str, Any], labels: Any, requests: Sequence[str] = ()) -> OutputError | None:
     return concept.reference(task, outputs, list(labels), list(requests) or [""] * len(labels))
 
 
 def judge(
-    task: BaseTask, error: Error | None, answers: Any, labels: Any, requests: Sequence[str] = (), *, minimum: int = 300
+    task: BaseTask,
+    error: OutputError | None,
+    answers: Any,
+    labels: Any,
+    requests: Sequence[str] = (),
+    *,
+    minimum: int = 300,
 ) -> Concept:
     requests = list(requests) or [""] * len(labels)
     return concept.judge(
-        task, error, list(answers), list(labels), requests, minimum=minimum, margin=0.25, alpha=PER_LOOK
+        task, error, list(answers), list(labels), requests, minimum=minimum, margin=0.25, alpha=ALPHA_PER_ANALYSIS
     )
 
 
 @pytest.fixture(scope="module")
-def error() -> Error:
+def error() -> OutputError:
     score, label = traffic(10_000, seed=1)
     found = reference(Binary(), {"score": score}, label)
     assert found is not None
     return found
 
 
-def judged(error: Error, rows: int, *, seed: int, truth: float = 1.0, minimum: int = 300) -> Concept:
+def judged(error: OutputError, rows: int, *, seed: int, truth: float = 1.0, minimum: int = 300) -> Concept:
     score, label = traffic(rows, seed=seed, truth=truth)
     return judge(Binary(), error, score, label, minimum=minimum)
 
 
-def test_the_reference_is_briers_and_the_bias_of_a_fair_model_is_none(error: Error) -> None:
+def test_the_reference_is_briers_and_the_bias_of_a_fair_model_is_none(error: OutputError) -> None:
     score, label = traffic(10_000, seed=1)
     assert (error.output, error.rows) == ("score", 10_000)
     assert error.mean == pytest.approx(float(((score - label) ** 2).mean())) and abs(error.bias) < 0.005
 
 
-def test_of_300_clean_windows_none_drifts(error: Error) -> None:
+def test_of_300_clean_windows_none_drifts(error: OutputError) -> None:
     assert {judged(error, 2000, seed=10 + seed).state for seed in range(300)} == {"OK"}
 
 
-def test_labels_that_come_true_three_times_as_often_are_drift_with_the_reason(error: Error) -> None:
+def test_labels_that_come_true_three_times_as_often_are_drift_with_the_reason(error: OutputError) -> None:
     found = judged(error, 2000, seed=5, truth=3.0)
     assert found.state == "DRIFT" and found.worse is not None and found.worse > 0.25
     assert found.reason.startswith("error 0.") and "on 2000 final labels" in found.reason
 
 
-def test_the_p_is_welchs(error: Error) -> None:
+def test_the_p_is_welchs(error: OutputError) -> None:
     score, label = traffic(2000, seed=5, truth=1.3)
     loss, before = (score - label) ** 2, error
     theirs = scipy.stats.ttest_ind_from_stats(
@@ -82,7 +88,7 @@ def test_the_p_is_welchs(error: Error) -> None:
     assert ours == pytest.approx(theirs.pvalue, rel=0.02)
 
 
-def test_few_labels_are_not_judged_however_wrong(error: Error) -> None:
+def test_few_labels_are_not_judged_however_wrong(error: OutputError) -> None:
     found = judged(error, 299, seed=5, truth=9.0)
     assert (found.state, found.reason) == ("NOT_ENOUGH_LABELS", "299 final labels, 300 are needed")
     score, label = traffic(400, seed=5)
@@ -214,4 +220,4 @@ def test_a_retrieval_is_judged_by_what_it_missed() -> None:
 
 def test_an_error_from_before_there_were_tasks_is_read() -> None:
     old = {"output": "score", "kind": "probability", "rows": 10, "mean": 0.1, "deviation": 0.2, "bias": 0.0}
-    assert Error.model_validate(old).mean == 0.1
+    assert OutputError.model_validate(old).mean == 0.1

@@ -18,7 +18,7 @@ from weeks import AS_OF, DRIFT, MATCH, STRIDE, Frame, Released
 
 from domains.listing.synthetic import photos
 from hallmark.drift import embedding, profile
-from hallmark.drift.look import measure
+from hallmark.drift.analysis import measure
 from hallmark.drift.strata import keys
 from hallmark.drift.verdict import Verdict, conclude
 from hallmark.features import image

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hallmark.declaration import domain as domains
-from hallmark.drift.look import LOOKS, forgiven
+from hallmark.drift.analysis import ANALYSES, forgiven
 from hallmark.drift.profile import Profile
 from hallmark.drift.statistics import rank_shifts, stability_indices
 from hallmark.drift.strata import keys
@@ -25,7 +25,7 @@ from hallmark.training.split import split
 FRAUD = domains.load("fraud")
 DRIFT = FRAUD.drift
 AS_OF = datetime(2026, 9, 1, tzinfo=UTC)
-STRIDE = DRIFT.window // LOOKS
+STRIDE = DRIFT.window // ANALYSES
 MATCH = "hour"
 Frame = dict[str, NDArray[Any]]
 

@@ -146,7 +146,7 @@ def test_a_bomb_is_refused_from_its_header() -> None:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_more_pixels_than_allowed_are_refused(form: str) -> None:
-    limits = image.Limits(scalable_pixels=10_000, pixels=10_000)
+    limits = image.PhotoLimits(scalable_pixels=10_000, pixels=10_000)
     data = saved(garment(101, 100), form)
     with pytest.raises(BadImage, match="at most 10000"):
         image.pixels(data, size=(8, 8), limits=limits)
@@ -155,7 +155,7 @@ def test_more_pixels_than_allowed_are_refused(form: str) -> None:
 
 def test_a_progressive_jpeg_is_held_to_the_limit_of_what_is_decoded_whole() -> None:
     photo = garment(200, 200)
-    limits = image.Limits(scalable_pixels=50_000, pixels=10_000)
+    limits = image.PhotoLimits(scalable_pixels=50_000, pixels=10_000)
     assert image.header(saved(photo), limits=limits).scalable
     with pytest.raises(BadImage, match="at most 10000"):
         image.header(saved(photo, progressive=True), limits=limits)

@@ -10,8 +10,8 @@ import pytest
 
 from hallmark.errors import DeclarationError
 from hallmark.lint import checkout, judge
-from hallmark.lint.objects import Options
-from hallmark.lint.rules import Finding, Severity
+from hallmark.lint.objects import ClusterOptions
+from hallmark.lint.rules import LintFinding, Severity
 from hallmark.lint.source import Unreadable
 
 SERVICE = """\
@@ -69,11 +69,11 @@ def service_of(house: Path) -> Path:
     return house / "inference_services/fraud/inferenceservice.yaml"
 
 
-def codes(found: tuple[Finding, ...] | list[Finding]) -> list[str]:
+def codes(found: tuple[LintFinding, ...] | list[LintFinding]) -> list[str]:
     return [finding.code for finding in found]
 
 
-def judged(house: Path, *paths: Path, **more: object) -> judge.Report:
+def judged(house: Path, *paths: Path, **more: object) -> judge.LintReport:
     return judge.lint(list(paths), root=house, **more)  # type: ignore[arg-type]
 
 
@@ -211,8 +211,8 @@ def test_the_clusters_kserve_is_read_from_the_application_that_installs_it(house
     (finding,) = judged(house, path).findings
     assert finding.code == "HM210" and "0.20.0 (Application kserve)" in finding.message
     # The command line knows better.
-    assert codes(judged(house, path, options=Options(kserve="v0.21.0")).findings) == []
-    assert codes(judged(house, path, options=Options(kserve="0.21", gateway_api=False)).findings) == ["HM211"]
+    assert codes(judged(house, path, options=ClusterOptions(kserve="v0.21.0")).findings) == []
+    assert codes(judged(house, path, options=ClusterOptions(kserve="0.21", gateway_api=False)).findings) == ["HM211"]
 
 
 def test_a_mode_that_is_asked_for_is_that_of_services_that_do_not_say(house: Path) -> None:
@@ -220,8 +220,8 @@ def test_a_mode_that_is_asked_for_is_that_of_services_that_do_not_say(house: Pat
     silent = SERVICE.replace("  annotations:\n    serving.kserve.io/deploymentMode: Knative\n", "")
     path.write_text(silent.replace("  predictor:", "  predictor:\n    canaryTrafficPercent: 10"), encoding="utf-8")
     assert codes(judged(house, path).findings) == ["HM101"]
-    assert codes(judged(house, path, options=Options(mode="Standard")).findings) == ["HM101", "HM201"]
-    assert codes(judged(house, path, options=Options(mode="Knative")).findings) == ["HM101"]
+    assert codes(judged(house, path, options=ClusterOptions(mode="Standard")).findings) == ["HM101", "HM201"]
+    assert codes(judged(house, path, options=ClusterOptions(mode="Knative")).findings) == ["HM101"]
 
 
 def test_a_list_holds_objects_with_lines_of_their_own() -> None:

@@ -14,8 +14,8 @@ import yaml
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
 from hallmark.lint import checkout, judge
-from hallmark.lint.objects import Options
-from hallmark.lint.rules import Finding, Severity
+from hallmark.lint.objects import ClusterOptions
+from hallmark.lint.rules import LintFinding, Severity
 from hallmark.render import files, inferenceservice
 from hallmark.settings import Settings
 from tests.graphs import compile_to
@@ -29,7 +29,7 @@ STABLE, CANDIDATE = (
 )
 
 
-def shown(findings: list[Finding] | tuple[Finding, ...]) -> list[str]:
+def shown(findings: list[LintFinding] | tuple[LintFinding, ...]) -> list[str]:
     return [f"{each.file}:{each.line}: {each.code} {each.message}" for each in findings]
 
 
@@ -73,7 +73,7 @@ def test_what_a_cluster_is_given_breaks_no_rule(folder: Path) -> None:
 @pytest.mark.parametrize("percent", [None, 0, 25], ids=["at rest", "shadow", "canary"])
 def test_every_domain_as_it_is_rendered_breaks_no_rule(mode: str, percent: int | None) -> None:
     # Where a cluster runs Standard mode, its patch of KServe's configuration switches the Gateway API on.
-    options = Options(gateway_api=mode == "Standard")
+    options = ClusterOptions(gateway_api=mode == "Standard")
     rolled = Release(stable=STABLE, candidate=CANDIDATE if percent is not None else None, percent=percent)
     services = [
         inferenceservice.inferenceservice(domains.load(name, SETTINGS), rolled, mode)  # type: ignore[arg-type]

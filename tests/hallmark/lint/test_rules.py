@@ -9,8 +9,8 @@ import pytest
 
 from hallmark.lint import checkout, judge
 from hallmark.lint.catalogue import rules, topic
-from hallmark.lint.objects import Options
-from hallmark.lint.rules import Finding
+from hallmark.lint.objects import ClusterOptions
+from hallmark.lint.rules import LintFinding
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DOMAINS = frozenset({"fraud", "search"})
@@ -24,14 +24,14 @@ def the_file(folder: Path, which: str) -> Path | None:
     return found[0] if found else None
 
 
-def options_of(path: Path) -> Options:
+def options_of(path: Path) -> ClusterOptions:
     """What a first line such as `# with: kserve=0.20.1` says about the cluster."""
     first = path.read_text(encoding="utf-8").splitlines()[0]
     given = dict(item.split("=") for item in first.removeprefix("# with: ").split()) if "# with: " in first else {}
-    return Options.model_validate(given)
+    return ClusterOptions.model_validate(given)
 
 
-def judged(path: Path) -> list[Finding]:
+def judged(path: Path) -> list[LintFinding]:
     before = the_file(path.parent if path.parent.parent == FIXTURES else path.parent.parent, "before")
     previous = None
     if before is not None:

@@ -10,7 +10,7 @@ import jsonschema
 
 from hallmark.lint import judge
 from hallmark.lint.catalogue import rules
-from hallmark.lint.judge import Report
+from hallmark.lint.judge import LintReport
 from hallmark.lint.sarif import sarif
 from hallmark.lint.source import documents
 
@@ -18,14 +18,14 @@ FIXTURES = Path(__file__).parent / "fixtures"
 SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent / "sarif.schema.json").read_text(encoding="utf-8"))
 
 
-def checked(report: Report) -> dict[str, Any]:
+def checked(report: LintReport) -> dict[str, Any]:
     """The report as it reads after a round trip through text, valid by the schema."""
     found: dict[str, Any] = json.loads(json.dumps(sarif(report)))
     jsonschema.Draft202012Validator(SCHEMA).validate(found)
     return found
 
 
-def everything() -> Report:
+def everything() -> LintReport:
     paths = sorted([*FIXTURES.glob("*/bad.*"), *FIXTURES.glob("*/bad/*")])
     return judge.lint(paths, root=None, stdin="a: [1")
 
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_makes_the_run_no_success() -> None:
 
 
 def test_an_empty_report_is_valid_too() -> None:
-    (run,) = checked(Report())["runs"]
+    (run,) = checked(LintReport())["runs"]
     assert run["results"] == [] and run["invocations"] == [
         {"executionSuccessful": True, "toolExecutionNotifications": []}
     ]
@@ -79,7 +79,7 @@ def test_a_file_inside_is_relative_to_the_root_and_one_outside_has_its_whole_add
 
 
 def fingerprints(text: str) -> list[str]:
-    report = Report(findings=tuple(judge.findings(list(documents(text, shown="a b.yaml")))))
+    report = LintReport(findings=tuple(judge.findings(list(documents(text, shown="a b.yaml")))))
     return [
         result["partialFingerprints"]["primaryLocationLineHash"] for result in checked(report)["runs"][0]["results"]
     ]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hallmark.lint import judge
-from hallmark.lint.objects import Options
+from hallmark.lint.objects import ClusterOptions
 from hallmark.lint.source import Unreadable, documents
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -135,7 +135,7 @@ ANYTHING = st.recursive(
 def judged(text: str, shown: str) -> None:
     found = judge.findings(
         list(documents(text, shown=shown)),
-        options=Options(kserve="0.20.0", gateway_api=False),
+        options=ClusterOptions(kserve="0.20.0", gateway_api=False),
         domains=frozenset({"fraud"}),
         previous={},
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hallmark.artifacts.evaluation import Decision, Parity, Slice
+from hallmark.artifacts.evaluation import GateDecision, Parity, Slice
 from hallmark.artifacts.folder import seal
-from hallmark.artifacts.model_card import Champion, Code, Facts, ModelCard, Request
+from hallmark.artifacts.model_card import Champion, Code, DatasetFacts, ModelCard, TrainingRequest
 from hallmark.settings import Settings
 
 Make = Callable[[str], tuple[Path, ModelCard]]
@@ -40,8 +40,10 @@ def model_card(digest: str, domain: str = "toy") -> ModelCard:
         model=digest,
         features="sha256:" + "1" * 64,
         profile="sha256:" + "2" * 64,
-        request=Request(origin="synthetic", as_of="2026-11-01T00:00:00+00:00", seed=7, shift="", options={"pause": 0}),
-        data=Facts(digest="sha256:" + "3" * 64, rows=1000, columns=("a",), contract="sha256:" + "4" * 64),
+        request=TrainingRequest(
+            origin="synthetic", as_of="2026-11-01T00:00:00+00:00", seed=7, shift="", options={"pause": 0}
+        ),
+        data=DatasetFacts(digest="sha256:" + "3" * 64, rows=1000, columns=("a",), contract="sha256:" + "4" * 64),
         code=Code(commit="0" * 40, dirty=True),
         libraries={"numpy": "2.3.0"},
         test="sha256:" + "5" * 64,
@@ -49,7 +51,7 @@ def model_card(digest: str, domain: str = "toy") -> ModelCard:
         metric="average_precision",
         metrics={"average_precision": 0.7, "roc_auc": 0.9},
         slices=(Slice(column="kind", value="x", rows=100, metric=0.6),),
-        decision=Decision(passed=True, reasons=("0.7 is above the floor",)),
+        decision=GateDecision(passed=True, reasons=("0.7 is above the floor",)),
         champion=Champion(version=1, digest="sha256:" + "6" * 64, metrics={"average_precision": 0.69}),
         parity=Parity(rows=200, difference=1e-7, tolerance=1e-5),
     )

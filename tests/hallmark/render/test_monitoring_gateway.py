@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from hallmark.metrics import MILLISECONDS
 from hallmark.render import istio
-from hallmark.rollout.evidence import Counts
+from hallmark.rollout.evidence import RequestCounts
 from hallmark.rollout.meter import NAMES, Meter, Variants, counts
 from hallmark.rollout.prometheus import Prometheus
 from hallmark.rollout.samples import Sample
@@ -199,8 +199,8 @@ def test_istios_counts_become_the_evidence_that_was_served(mesh: Mesh) -> None:
         mesh.model.answered("rest", 200, 0.01)
     mesh.model.add("refused", "model", 2)
     found = counts(meter.added(mesh.read(requests=4034)), VARIANTS, objective=0.05, shadow=False)
-    assert found["stable"] == Counts(requests=938, failed=3, slow=20, answered=900, invalid=2)
-    assert found["canary"] == Counts(requests=96, failed=12, slow=7)
+    assert found["stable"] == RequestCounts(requests=938, failed=3, slow=20, answered=900, invalid=2)
+    assert found["canary"] == RequestCounts(requests=96, failed=12, slow=7)
 
     # One gateway pod begins anew, one goes and another comes: nothing is counted twice, and nothing is lost.
     mesh.proxies["gw-2"] = Proxy(noise=OTHERS)
@@ -214,7 +214,7 @@ def test_istios_counts_become_the_evidence_that_was_served(mesh: Mesh) -> None:
     assert (found["canary"].requests, found["canary"].failed) == (40, 0)
     del mesh.proxies["gw-1"]
     found = counts(meter.added(mesh.read(requests=70 + 40)), VARIANTS, objective=0.05, shadow=False)
-    assert found["stable"] == Counts() == found["canary"]
+    assert found["stable"] == RequestCounts() == found["canary"]
 
 
 def test_series_have_the_labels_of_the_local_gateway_and_the_namespace(mesh: Mesh) -> None:

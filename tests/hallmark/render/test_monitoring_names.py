@@ -19,12 +19,12 @@ import pytest
 from hallmark import metrics
 from hallmark.artifacts import folder as folders
 from hallmark.drift import profile
-from hallmark.drift.look import FORGIVEN
+from hallmark.drift.analysis import FORGIVEN
 from hallmark.drift.verdict import COMPLETE
 from hallmark.render import alerts, monitoring
-from hallmark.rollout.evidence import Progress
-from hallmark.rollout.liveness import Liveness, Look
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.evidence import RolloutProgress
+from hallmark.rollout.liveness import DomainCheck, Liveness
+from hallmark.rollout.timeline import TimelineEntry
 from tests.hallmark.render import foreign, promql
 from tests.hallmark.render.prometheus import declared, groups_of
 from tests.inference_services.drift_monitor.sidecar import FEATURES, ROOT, draw, exchange, free_port, onnx_model
@@ -145,20 +145,20 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> str:
 def watched() -> str:
     """A watch in a rollout."""
     liveness, now = Liveness(), datetime.now(UTC)
-    progress = Progress(id="a", version=2, phase="canary", percent=10, started=now, since=now)
+    progress = RolloutProgress(id="a", version=2, phase="canary", percent=10, started=now, since=now)
     sides = {"stable": "fraud-predictor-00001", "canary": "fraud-predictor-00002"}
     liveness.held("fraud", True)
-    liveness.looked(
+    liveness.checked(
         "fraud",
-        Look(
+        DomainCheck(
             progress=progress, deadline=now + timedelta(hours=1), revisions=sides, versions={"stable": 1, "canary": 2}
         ),
     )
-    liveness.looked(
+    liveness.checked(
         "fraud",
-        Look(failed=True, progress=progress, deadline=now, revisions=sides, versions={"stable": 1, "canary": 2}),
+        DomainCheck(failed=True, progress=progress, deadline=now, revisions=sides, versions={"stable": 1, "canary": 2}),
     )
-    liveness.told("fraud", Entry(at=now, correlation="", kind="promote", text=""))
+    liveness.told("fraud", TimelineEntry(at=now, correlation="", kind="promote", text=""))
     liveness.registered("fraud", now)
     return liveness.text()
 

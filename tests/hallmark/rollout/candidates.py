@@ -1,4 +1,4 @@
-"""A good version of fraud, and versions that are broken in one way each, made of it in a fraction of a second, whole and with papers.
+"""A good version of fraud, and versions that are broken in one way each, made of it in a fraction of a second, whole and with extra_inputs.
 
 Each loads: what is wrong shows in its answers. Those that are slow or die spare the runtime's own warm-up, as the real ones do.
 """
@@ -21,7 +21,7 @@ from rich.console import Console
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import seal
 from hallmark.artifacts.release import Target
-from hallmark.cli.progress import Steps
+from hallmark.cli.progress import TaskLines
 from hallmark.drift import profile as profiles
 from hallmark.drift.profile import Profile
 from hallmark.files import digest_file
@@ -68,9 +68,9 @@ def train(at: Path) -> int:
     assert steps.gate(NAME, decision=at / "decision"), (at / "why").read_text()
     made = {"model": at / "model", "parity": at / "parity"}
     steps.export(NAME, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
-    papers = {**judged, **decided, **made, "facts": at / "facts"}
+    extra_inputs = {**judged, **decided, **made, "facts": at / "facts"}
     given = {"source": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
-    return steps.register(NAME, **given, **papers)  # type: ignore[arg-type]
+    return steps.register(NAME, **given, **extra_inputs)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Rehearsal:
     writer: InferenceServiceWriter
     traffic: Traffic
     shifted: list[bytes]
-    shown: Steps
+    shown: TaskLines
 
     @classmethod
     @contextmanager
@@ -107,7 +107,7 @@ class Rehearsal:
         if trained is not None:
             world.train = lambda report: trained.register(world.settings)  # type: ignore[method-assign]
         with (
-            Steps(Console(file=io.StringIO())) as shown,
+            TaskLines(Console(file=io.StringIO())) as shown,
             drill.prepared(world, shown, seed=seed) as (writer, traffic, shifted),
         ):
             yield cls(world, writer, traffic, shifted, shown)

@@ -14,9 +14,17 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from hallmark.declaration.rollout import Limits, Rollout, Shadow
-from hallmark.rollout.decision import OVERALL, Step, decide
-from hallmark.rollout.evidence import Counts, Evidence, Exposure, Progress, Scores, Seen, Slice
+from hallmark.declaration.rollout import CandidateLimits, Rollout, Shadow
+from hallmark.rollout.decision import OVERALL, RolloutDecision, decide
+from hallmark.rollout.evidence import (
+    AgreementSlice,
+    Evidence,
+    Exposure,
+    RequestCounts,
+    RolloutProgress,
+    ScoreCounts,
+    VariantDrift,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -24,11 +32,11 @@ BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 TICK, RATE = 10, 100
 BINS = 20
 ANYWHERE = np.full(BINS, 1 / BINS)
-POLICY = Rollout(steps=(10, 50, 100), dwell="1m", deadline="6h")  # type: ignore[arg-type]
+POLICY = Rollout(stages=(10, 50, 100), dwell="1m", deadline="6h")  # type: ignore[arg-type]
 SHADOW = POLICY.model_copy(
     update={"shadow": Shadow(output="score", threshold=0.5, disagreement=0.01, slices=("price",))}
 )
-OK = Seen(state="OK")
+OK = VariantDrift(state="OK")
 
 Rates = Callable[[np.random.Generator], Iterator[tuple[float, float]]]
 
@@ -47,7 +55,7 @@ class World:
     slow: tuple[float, float] = (0.01, 0.01)
     moved: float = 0.0
     answers: float = 1.0
-    canary: Seen | None = OK
+    canary: VariantDrift | None = OK
     missing: tuple[str, ...] = ()
     traffic: float = RATE
 
@@ -97,12 +105,12 @@ def wandering(low: float, high: float) -> Rates:
     return rates
 
 
-def rollout(seed: int, world: World, policy: Rollout = POLICY) -> tuple[Step, int, int]:
+def rollout(seed: int, world: World, policy: Rollout = POLICY) -> tuple[RolloutDecision, int, int]:
     """One rollout from its first canary step: its last step, the seconds it took, and the highest share it had."""
     rng = np.random.default_rng(seed)
     rates = world.failing(rng)
     past: list[Exposure] = []
-    here = Exposure(percent=policy.steps[0])
+    here = Exposure(percent=policy.stages[0])
     scores = {"stable": Tally(), "canary": Tally()}
     since = now = 0
     while True:
@@ -115,18 +123,20 @@ def rollout(seed: int, world: World, policy: Rollout = POLICY) -> tuple[Step, in
         ):
             failed = int(rng.binomial(count, failing))
             answered = round((count - failed) * (world.answers if name == "canary" else 1.0))
-            fresh[name] = Counts(requests=count, failed=failed, slow=int(rng.binomial(count, slow)), answered=answered)
+            fresh[name] = RequestCounts(
+                requests=count, failed=failed, slow=int(rng.binomial(count, slow)), answered=answered
+            )
             scores[name].add(rng, answered, world.moved if name == "canary" else 0.0)
         here = here.model_copy(update={name: getattr(here, name) + counts for name, counts in fresh.items()})
         tallies = {name: tuple(tally.bins.tolist()) for name, tally in scores.items()}
         evidence = Evidence(
             exposures=(*past, here),
-            scores=(Scores(output="score", **tallies),) if all(map(sum, tallies.values())) else (),
+            scores=(ScoreCounts(output="score", **tallies),) if all(map(sum, tallies.values())) else (),
             stable=OK,
             canary=world.canary,
             missing=world.missing,
         )
-        progress = Progress(
+        progress = RolloutProgress(
             id="",
             version=2,
             phase="canary",
@@ -216,7 +226,7 @@ def test_fault_3_a_canary_whose_failures_the_failover_hides_is_never_promoted() 
         World(failing=steady(0.002, 0.002), traffic=0.0),
         World(failing=steady(0.002, 0.002), missing=("the gateway's statistics do not answer",)),
         World(failing=steady(0.002, 0.002), canary=None),
-        World(failing=steady(0.002, 0.002), canary=Seen(state="INSUFFICIENT")),
+        World(failing=steady(0.002, 0.002), canary=VariantDrift(state="INSUFFICIENT")),
         World(failing=steady(0.002, 0.002), answers=0.0),
     ],
     ids=["no samples", "a metric is missing", "no verdict", "an insufficient verdict", "no counted answer"],
@@ -232,7 +242,9 @@ def test_fault_6_what_is_not_known_never_promotes_and_ends_at_the_deadline(world
 # In shadow: pairs of answers to the same requests, by decile of the price.
 
 
-def shadowed(seed: int, rates: list[float], *, policy: Rollout = SHADOW, most: int = 600) -> tuple[Step, int]:
+def shadowed(
+    seed: int, rates: list[float], *, policy: Rollout = SHADOW, most: int = 600
+) -> tuple[RolloutDecision, int]:
     """A shadow until it ends or `most` ticks: its last step, and how many pairs it took. rates: changed verdicts by decile."""
     rng = np.random.default_rng(seed)
     pairs, changed = np.zeros(len(rates), dtype=int), np.zeros(len(rates), dtype=int)
@@ -242,20 +254,20 @@ def shadowed(seed: int, rates: list[float], *, policy: Rollout = SHADOW, most: i
         fresh = rng.multinomial(rng.poisson(RATE * TICK), np.full(len(rates), 1 / len(rates)))
         pairs += fresh
         changed += rng.binomial(fresh, rates)
-        slices = [Slice(name=OVERALL, pairs=int(pairs.sum()), changed=int(changed.sum()))]
+        slices = [AgreementSlice(name=OVERALL, pairs=int(pairs.sum()), changed=int(changed.sum()))]
         slices += [
-            Slice(name=f"price {place}", pairs=int(of), changed=int(bad))
+            AgreementSlice(name=f"price {place}", pairs=int(of), changed=int(bad))
             for place, (of, bad) in enumerate(zip(pairs, changed, strict=True))
         ]
-        counts = Counts(requests=int(pairs.sum()), answered=int(pairs.sum()))
+        counts = RequestCounts(requests=int(pairs.sum()), answered=int(pairs.sum()))
         evidence = Evidence(
             exposures=(Exposure(percent=0, stable=counts, canary=counts),),
-            scores=(Scores(output="score", stable=flat, canary=flat),),
+            scores=(ScoreCounts(output="score", stable=flat, canary=flat),),
             slices=tuple(slices),
             stable=OK,
             canary=OK,
         )
-        progress = Progress(id="", version=2, phase="shadow", percent=0, started=BEGAN, since=BEGAN)
+        progress = RolloutProgress(id="", version=2, phase="shadow", percent=0, started=BEGAN, since=BEGAN)
         step = decide(policy, progress, evidence, now=BEGAN + timedelta(seconds=tick * TICK))
         if step.action != "hold":
             break
@@ -290,10 +302,10 @@ def test_a_candidate_at_the_allowed_disagreement_is_rolled_back_in_one_of_a_hund
 def test_invalid_answers_are_caught_within_50() -> None:
     """Fault 5: NaN or a wrong shape in every answer; also of one in ten within a few hundred."""
     for invalid, tried in ((3, 3), (8, 50), (10, 100)):
-        counts = Counts(requests=tried, answered=tried - invalid, invalid=invalid, failed=invalid)
-        stable = Counts(requests=9 * tried, answered=9 * tried)
+        counts = RequestCounts(requests=tried, answered=tried - invalid, invalid=invalid, failed=invalid)
+        stable = RequestCounts(requests=9 * tried, answered=9 * tried)
         evidence = Evidence(exposures=(Exposure(percent=10, stable=stable, canary=counts),), stable=OK, canary=OK)
-        progress = Progress(id="", version=2, phase="canary", percent=10, started=BEGAN, since=BEGAN)
+        progress = RolloutProgress(id="", version=2, phase="canary", percent=10, started=BEGAN, since=BEGAN)
         step = decide(POLICY, progress, evidence, now=BEGAN + timedelta(seconds=1))
         assert step.action == "rollback"
         assert "outputs" in {reason.rule for reason in step.reasons if reason.outcome == "against"}
@@ -301,6 +313,6 @@ def test_invalid_answers_are_caught_within_50() -> None:
 
 def test_limits_of_a_candidate_between_them_are_kept() -> None:
     """Over the absolute limit and worse than stable, though not twice as bad as it."""
-    strict = POLICY.model_copy(update={"limits": Limits(errors=0.01)})
+    strict = POLICY.model_copy(update={"limits": CandidateLimits(errors=0.01)})
     found = ends(World(failing=steady(0.009, 0.0165)), runs=100, seed=110_000, policy=strict)
     assert found["promote"] == 0

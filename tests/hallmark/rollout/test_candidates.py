@@ -138,7 +138,7 @@ def test_flips_changes_three_in_a_hundred_of_the_dear_and_agrees_on_all_but_that
     assert (again == found[order]).all()  # by content, whatever came before
 
 
-def test_every_kind_is_another_version_with_papers_of_its_own(fraud: Fraud) -> None:
+def test_every_kind_is_another_version_with_a_model_card_of_its_own(fraud: Fraud) -> None:
     candidates.register("good", fraud.settings)  # what it needs is imported now
     targets = {}
     for kind in candidates.KINDS:

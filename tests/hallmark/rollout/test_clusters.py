@@ -132,7 +132,7 @@ def test_a_token_that_lies_in_a_file_is_read_anew(tmp_path: Path) -> None:
     context = {"name": "c", "context": {"cluster": "here", "user": "watch"}}
     whole = {"current-context": "c", "clusters": [place], "users": [user], "contexts": [context]}
     file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **whole}), encoding="utf-8")
-    configuration = clusters.client(clusters.Choice(file=file)).configuration
+    configuration = clusters.client(clusters.ClusterChoice(file=file)).configuration
     assert configuration.get_api_key_with_prefix("authorization") == "Bearer first"
     token.write_text("second", encoding="utf-8")
     assert configuration.get_api_key_with_prefix("authorization") == "Bearer second"

@@ -10,25 +10,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hallmark.declaration.rollout import Labels, Limits, Rollout, Shadow
-from hallmark.rollout.decision import OVERALL, Reason, Step, decide
-from hallmark.rollout.evidence import Cost, Counts, Evidence, Exposure, Progress, Scores, Seen, Slice
+from hallmark.declaration.rollout import CandidateLimits, Rollout, RolloutLabels, Shadow
+from hallmark.rollout.decision import OVERALL, Reason, RolloutDecision, decide
+from hallmark.rollout.evidence import (
+    AgreementSlice,
+    Evidence,
+    Exposure,
+    PredictionCost,
+    RequestCounts,
+    RolloutProgress,
+    ScoreCounts,
+    VariantDrift,
+)
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 POLICY = Rollout(
     shadow=Shadow(output="score", threshold=0.5, minimum=500, disagreement=0.01, slices=("price",)),
-    steps=(10, 50, 100),
+    stages=(10, 50, 100),
     dwell=timedelta(minutes=10),
     minimum_samples=500,
     deadline=timedelta(hours=2),
 )
-OK, DRIFT, INSUFFICIENT = (Seen(state=state) for state in ("OK", "DRIFT", "INSUFFICIENT"))
+OK, DRIFT, INSUFFICIENT = (VariantDrift(state=state) for state in ("OK", "DRIFT", "INSUFFICIENT"))
 FLAT, MOVED = (100,) * 10, (0,) * 9 + (1000,)
 RANK = {"promote": 0, "shift": 0, "hold": 1, "rollback": 2}
 
 
-def counts(requests: int = 20_000, **more: int) -> Counts:
-    return Counts(**{"requests": requests, "answered": requests, **more})
+def counts(requests: int = 20_000, **more: int) -> RequestCounts:
+    return RequestCounts(**{"requests": requests, "answered": requests, **more})
 
 
 GOOD = Evidence(
@@ -36,8 +45,11 @@ GOOD = Evidence(
         Exposure(percent=10, stable=counts(90_000, failed=90, slow=900), canary=counts(10_000, failed=10, slow=100)),
         Exposure(percent=50, stable=counts(failed=20, slow=200), canary=counts(failed=20, slow=200)),
     ),
-    scores=(Scores(output="score", stable=(10_000,) * 10, canary=(2000,) * 10),),
-    slices=(Slice(name=OVERALL, pairs=10_000, changed=10), Slice(name="price over 100", pairs=1000, changed=1)),
+    scores=(ScoreCounts(output="score", stable=(10_000,) * 10, canary=(2000,) * 10),),
+    slices=(
+        AgreementSlice(name=OVERALL, pairs=10_000, changed=10),
+        AgreementSlice(name="price over 100", pairs=1000, changed=1),
+    ),
     stable=OK,
     canary=OK,
 )
@@ -46,9 +58,9 @@ SHADOW = GOOD.model_copy(
 )
 
 
-def progress(percent: int = 50, *, started: int = 0, since: int = 0) -> Progress:
+def progress(percent: int = 50, *, started: int = 0, since: int = 0) -> RolloutProgress:
     """A rollout at a share; `started` and `since` in minutes."""
-    return Progress(
+    return RolloutProgress(
         id="ab" * 16,
         version=2,
         phase="canary" if percent else "shadow",
@@ -60,16 +72,16 @@ def progress(percent: int = 50, *, started: int = 0, since: int = 0) -> Progress
 
 def decided(
     evidence: Evidence = GOOD, *, minutes: float = 30, percent: int = 50, policy: Rollout = POLICY, **changed: Any
-) -> Step:
+) -> RolloutDecision:
     seen = evidence.model_copy(update=changed)
     return decide(policy, progress(percent), seen, now=BEGAN + timedelta(minutes=minutes))
 
 
-def at_half(stable: Counts, canary: Counts) -> tuple[Exposure, ...]:
+def at_half(stable: RequestCounts, canary: RequestCounts) -> tuple[Exposure, ...]:
     return (Exposure(percent=50, stable=stable, canary=canary),)
 
 
-def outcomes(step: Step, rule: str) -> set[str]:
+def outcomes(step: RolloutDecision, rule: str) -> set[str]:
     return {reason.outcome for reason in step.reasons if reason.rule == rule}
 
 
@@ -84,7 +96,7 @@ def test_a_good_candidate_leaves_the_shadow_steps_up_and_is_promoted() -> None:
 
 
 def test_without_canary_steps_the_shadow_promotes() -> None:
-    assert decided(SHADOW, percent=0, policy=POLICY.model_copy(update={"steps": (100,)})).action == "promote"
+    assert decided(SHADOW, percent=0, policy=POLICY.model_copy(update={"stages": (100,)})).action == "promote"
 
 
 def test_a_share_is_held_for_its_dwell() -> None:
@@ -97,7 +109,7 @@ def test_a_clock_that_went_back_holds() -> None:
     assert decided(minutes=-5).why == "0 s of 10m at this share"
 
 
-@pytest.mark.parametrize("policy", [POLICY, POLICY.model_copy(update={"steps": (50, 100), "shadow": None})])
+@pytest.mark.parametrize("policy", [POLICY, POLICY.model_copy(update={"stages": (50, 100), "shadow": None})])
 def test_at_the_deadline_what_is_not_promoted_is_rolled_back(policy: Rollout) -> None:
     waiting = GOOD.model_copy(update={"stable": None})
     assert decided(waiting, minutes=119.9, policy=policy).action == "hold"
@@ -157,34 +169,34 @@ CASES: list[tuple[str, str, str, dict[str, Any]]] = [
     ("no verdict on it", "drift", "wait", {"canary": None}),
     ("insufficient on stable", "drift", "wait", {"stable": INSUFFICIENT}),
     ("insufficient on it", "drift", "wait", {"canary": INSUFFICIENT}),
-    ("only it drifts", "drift", "against", {"canary": Seen(state="DRIFT", outputs=("score",))}),
+    ("only it drifts", "drift", "against", {"canary": VariantDrift(state="DRIFT", outputs=("score",))}),
     (
         "its scores drift",
         "drift",
         "against",
-        {"stable": DRIFT, "canary": Seen(state="DRIFT", outputs=("score",))},
+        {"stable": DRIFT, "canary": VariantDrift(state="DRIFT", outputs=("score",))},
     ),
-    ("the traffic drifts", "drift", "wait", {"stable": DRIFT, "canary": Seen(state="DRIFT", inputs=("amount",))}),
+    ("the traffic drifts", "drift", "wait", {"stable": DRIFT, "canary": VariantDrift(state="DRIFT", inputs=("amount",))}),
     ("it learned the drift", "drift", "ok", {"stable": DRIFT}),
-    ("shifted", "scores", "against", {"scores": (Scores(output="score", stable=FLAT, canary=MOVED),)}),
-    ("a little data", "scores", "wait", {"scores": (Scores(output="score", stable=(3, 3), canary=(0, 6)),)}),
+    ("shifted", "scores", "against", {"scores": (ScoreCounts(output="score", stable=FLAT, canary=MOVED),)}),
+    ("a little data", "scores", "wait", {"scores": (ScoreCounts(output="score", stable=(3, 3), canary=(0, 6)),)}),
     ("no scores", "scores", "wait", {"scores": ()}),
     ("no yardstick", "scores", "unjudged", {"stable": DRIFT, "scores": ()}),
-    ("one of two shifted", "scores", "against", {"scores": (*GOOD.scores, Scores(output="x", stable=FLAT, canary=MOVED))}),
-    ("verdicts changed", "agreement", "against", {"slices": (Slice(name=OVERALL, pairs=5000, changed=200),)}),
+    ("one of two shifted", "scores", "against", {"scores": (*GOOD.scores, ScoreCounts(output="x", stable=FLAT, canary=MOVED))}),
+    ("verdicts changed", "agreement", "against", {"slices": (AgreementSlice(name=OVERALL, pairs=5000, changed=200),)}),
     (
         "changed where it matters",
         "agreement",
         "against",
-        {"slices": (*GOOD.slices[:1], Slice(name="price over 100", pairs=5000, changed=200))},
+        {"slices": (*GOOD.slices[:1], AgreementSlice(name="price over 100", pairs=5000, changed=200))},
     ),
     ("drifted agreement", "agreement", "unjudged", {"stable": DRIFT}),
     ("agrees", "agreement", "ok", {}),
     ("no labels", "labels", "unjudged", {}),
-    ("few labels", "labels", "unjudged", {"cost": Cost(state="NOT_ENOUGH_LABELS", labels=(7, 5))}),
-    ("dear", "labels", "against", {"cost": Cost(state="JUDGED", labels=(500, 500), stable=1, canary=3, radius=0.5)}),
-    ("perhaps dear", "labels", "ok", {"cost": Cost(state="JUDGED", labels=(500, 500), stable=1, canary=3, radius=2)}),
-    ("cheap", "labels", "ok", {"cost": Cost(state="JUDGED", labels=(500, 500), stable=1, canary=0.5, radius=0.1)}),
+    ("few labels", "labels", "unjudged", {"cost": PredictionCost(state="NOT_ENOUGH_LABELS", labels=(7, 5))}),
+    ("dear", "labels", "against", {"cost": PredictionCost(state="JUDGED", labels=(500, 500), stable=1, canary=3, radius=0.5)}),
+    ("perhaps dear", "labels", "ok", {"cost": PredictionCost(state="JUDGED", labels=(500, 500), stable=1, canary=3, radius=2)}),
+    ("cheap", "labels", "ok", {"cost": PredictionCost(state="JUDGED", labels=(500, 500), stable=1, canary=0.5, radius=0.1)}),
 ]  # fmt: skip
 
 
@@ -200,42 +212,56 @@ def test_a_rule_says_what_the_evidence_says(what: str, rule: str, outcome: str, 
     assert step.reasons[0].outcome == {"rollback": "against", "hold": "wait"}.get(step.action, step.reasons[0].outcome)
 
 
-SHADOWED: list[tuple[str, str, tuple[Slice, ...]]] = [
+SHADOWED: list[tuple[str, str, tuple[AgreementSlice, ...]]] = [
     ("no pair", "wait", ()),
-    ("too few pairs", "wait", (Slice(name=OVERALL, pairs=499, changed=0),)),
-    ("too few to show it", "wait", (Slice(name=OVERALL, pairs=500, changed=1), Slice(name="a", pairs=50, changed=0))),
-    ("over it", "wait", (Slice(name=OVERALL, pairs=10_000, changed=10), Slice(name="a", pairs=1000, changed=12))),
-    ("a rarity", "ok", (Slice(name=OVERALL, pairs=10_000, changed=10), Slice(name="a", pairs=100, changed=0))),
+    ("too few pairs", "wait", (AgreementSlice(name=OVERALL, pairs=499, changed=0),)),
+    (
+        "too few to show it",
+        "wait",
+        (AgreementSlice(name=OVERALL, pairs=500, changed=1), AgreementSlice(name="a", pairs=50, changed=0)),
+    ),
+    (
+        "over it",
+        "wait",
+        (AgreementSlice(name=OVERALL, pairs=10_000, changed=10), AgreementSlice(name="a", pairs=1000, changed=12)),
+    ),
+    (
+        "a rarity",
+        "ok",
+        (AgreementSlice(name=OVERALL, pairs=10_000, changed=10), AgreementSlice(name="a", pairs=100, changed=0)),
+    ),
     ("shown", "ok", GOOD.slices),
 ]
 
 
 @pytest.mark.parametrize(("what", "outcome", "slices"), SHADOWED, ids=[case[0] for case in SHADOWED])
-def test_the_shadow_ends_when_agreement_is_shown(what: str, outcome: str, slices: tuple[Slice, ...]) -> None:
+def test_the_shadow_ends_when_agreement_is_shown(what: str, outcome: str, slices: tuple[AgreementSlice, ...]) -> None:
     step = decided(SHADOW, percent=0, slices=slices)
     assert step.action == ("hold" if outcome == "wait" else "shift")
 
 
 def test_a_disagreement_of_none_is_kept_by_one_change() -> None:
     none = POLICY.model_copy(update={"shadow": Shadow(output="score", disagreement=0.0)})
-    same, other = (Slice(name=OVERALL, pairs=5000, changed=changed) for changed in (0, 1))
+    same, other = (AgreementSlice(name=OVERALL, pairs=5000, changed=changed) for changed in (0, 1))
     assert decided(SHADOW, percent=0, policy=none, slices=(same,)).action == "shift"
     assert decided(SHADOW, percent=0, policy=none, slices=(other,)).action == "rollback"
 
 
 def test_labels_that_are_required_are_waited_for_at_the_last_step_only() -> None:
-    policy = POLICY.model_copy(update={"labels": Labels(required=True)})
+    policy = POLICY.model_copy(update={"labels": RolloutLabels(required=True)})
     first = GOOD.model_copy(update={"exposures": GOOD.exposures[:1]})
     assert decided(first, percent=10, policy=policy).action == "shift"
     assert decided(policy=policy).why == "NOT_ENOUGH_LABELS: 0 of 200 final labels"
-    dear = Cost(state="JUDGED", labels=(500, 500), stable=1, canary=1.2, radius=0.5)
+    dear = PredictionCost(state="JUDGED", labels=(500, 500), stable=1, canary=1.2, radius=0.5)
     assert decided(policy=policy, cost=dear).action == "hold"
     assert decided(policy=policy, cost=dear.model_copy(update={"canary": 1.05})).action == "promote"
 
 
 def test_limits_of_nothing_and_of_everything_decide() -> None:
-    nothing = POLICY.model_copy(update={"limits": Limits(errors=0, slow=0, invalid=0, score_shift=0)})
-    everything = POLICY.model_copy(update={"limits": Limits(errors=1, slow=1, invalid=1, score_shift=1, negligible=1)})
+    nothing = POLICY.model_copy(update={"limits": CandidateLimits(errors=0, slow=0, invalid=0, score_shift=0)})
+    everything = POLICY.model_copy(
+        update={"limits": CandidateLimits(errors=1, slow=1, invalid=1, score_shift=1, negligible=1)}
+    )
     worst = at_half(counts(failed=20_000), counts(failed=20_000, slow=20_000, invalid=20_000))
     assert decided(policy=nothing).action == "hold"  # Stable fails too.
     assert decided(policy=nothing, exposures=at_half(HALF, counts(failed=20))).action == "rollback"
@@ -244,7 +270,7 @@ def test_limits_of_nothing_and_of_everything_decide() -> None:
 
 
 def test_a_reason_that_decided_comes_first_and_all_others_follow() -> None:
-    step = decided(canary=Seen(state="DRIFT", outputs=("score",)), missing=("x does not answer",))
+    step = decided(canary=VariantDrift(state="DRIFT", outputs=("score",)), missing=("x does not answer",))
     assert step.why == "it drifts from its own reference (score), stable does not"
     assert [reason.outcome for reason in step.reasons][:1] == ["against"]
     assert {"errors", "latency", "outputs", "metrics", "samples"} <= {reason.rule for reason in step.reasons}
@@ -254,33 +280,33 @@ def test_a_reason_that_decided_comes_first_and_all_others_follow() -> None:
 
 
 @st.composite
-def some_counts(draw: st.DrawFn) -> Counts:
+def some_counts(draw: st.DrawFn) -> RequestCounts:
     requests = draw(st.sampled_from([0, 1, 20, 499, 500, 3000, 50_000]))
     bad = st.one_of(st.just(0), st.just(requests), st.integers(0, requests))
-    return Counts(requests=requests, failed=draw(bad), slow=draw(bad), answered=draw(bad), invalid=draw(bad))
+    return RequestCounts(requests=requests, failed=draw(bad), slow=draw(bad), answered=draw(bad), invalid=draw(bad))
 
 
 seen = st.none() | st.builds(
-    Seen,
+    VariantDrift,
     state=st.sampled_from(["OK", "DRIFT", "INSUFFICIENT"]),
     inputs=st.sampled_from([(), ("amount",)]),
     outputs=st.sampled_from([(), ("score",)]),
     reasons=st.sampled_from([(), ("71% of the requests were captured",)]),
 )
 bins = st.lists(st.integers(0, 5000), min_size=3, max_size=3).map(tuple)
-scores = st.builds(Scores, output=st.just("score"), stable=bins, canary=bins)
+scores = st.builds(ScoreCounts, output=st.just("score"), stable=bins, canary=bins)
 
 
 @st.composite
-def slices(draw: st.DrawFn) -> Slice:
+def slices(draw: st.DrawFn) -> AgreementSlice:
     pairs = draw(st.sampled_from([0, 10, 500, 5000]))
-    return Slice(
+    return AgreementSlice(
         name=draw(st.sampled_from([OVERALL, "price over 9"])), pairs=pairs, changed=draw(st.integers(0, pairs))
     )
 
 
 costs = st.none() | st.builds(
-    Cost,
+    PredictionCost,
     state=st.sampled_from(["NOT_ENOUGH_LABELS", "JUDGED"]),
     labels=st.tuples(st.integers(0, 900), st.integers(0, 900)),
     stable=st.floats(0, 10),
@@ -379,5 +405,5 @@ def test_every_reason_is_a_sentence_for_a_person(evidence: Evidence, percent: in
 
 def test_why_names_all_that_decided() -> None:
     reasons = tuple(Reason(rule="r", outcome=outcome, text=text) for outcome, text in [("against", "one"), ("ok", "two"), ("against", "three")])  # fmt: skip
-    assert Step(action="rollback", reasons=reasons).why == "one; three"
-    assert Step(action="promote", reasons=reasons).why == "two"
+    assert RolloutDecision(action="rollback", reasons=reasons).why == "one; three"
+    assert RolloutDecision(action="promote", reasons=reasons).why == "two"

@@ -15,8 +15,8 @@ from hallmark.cli.watch import _enter
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.metrics import WATCH
 from hallmark.rollout.lease import Fence
-from hallmark.rollout.liveness import SILENT, Liveness, Look, serving
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.liveness import SILENT, DomainCheck, Liveness, serving
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.watch import Watch
 from local_cluster.samples import parse
 from tests.hallmark.rollout.test_operator import World, target, world
@@ -36,11 +36,11 @@ def values(liveness: Liveness) -> dict[str, float]:
 
 def test_a_rollout_is_told_with_its_share_its_deadline_and_both_revisions_until_it_is_over(world: World) -> None:
     liveness = Liveness(clock=lambda: world.clock().timestamp())
-    operator = world.operator("rollout.deadline=1m", "rollout.steps=[50, 100]")
+    operator = world.operator("rollout.deadline=1m", "rollout.stages=[50, 100]")
 
     def look() -> dict[str, float]:
         operator.tick()
-        liveness.looked("fraud", operator.look)
+        liveness.checked("fraud", operator.check)
         return values(liveness)
 
     liveness.held("fraud", True)
@@ -75,13 +75,13 @@ def test_an_api_that_is_down_fails_the_look_and_forgets_no_rollout(
     operator = world.operator()
     operator.begin(target(2))
     operator.tick()
-    assert not operator.look.failed
+    assert not operator.check.failed
     monkeypatch.setattr(world.cluster, "live", down)
     operator.tick()
-    assert operator.look.failed
-    assert operator.look.progress
+    assert operator.check.failed
+    assert operator.check.progress
     liveness = Liveness(clock=lambda: 9.0)
-    liveness.looked("fraud", operator.look)
+    liveness.checked("fraud", operator.check)
     seen = values(liveness)
     assert (seen["rollout_running"], seen["watch_looks_total failed"]) == (1, 1)
     assert "watch_last_look_timestamp_seconds" not in seen
@@ -90,7 +90,7 @@ def test_an_api_that_is_down_fails_the_look_and_forgets_no_rollout(
 def test_what_belongs_to_a_lease_goes_with_it() -> None:
     liveness = Liveness(clock=lambda: 5.0)
     liveness.held("fraud", True)
-    liveness.looked("fraud", Look(revisions={"stable": "a"}, versions={"stable": 3}))
+    liveness.checked("fraud", DomainCheck(revisions={"stable": "a"}, versions={"stable": 3}))
     liveness.held("fraud", False)
     assert values(liveness) == {"watch_lease_held": 0, "watch_looks_total done": 1}
 
@@ -98,7 +98,7 @@ def test_what_belongs_to_a_lease_goes_with_it() -> None:
 def test_entries_are_counted_by_kind_and_the_newest_version_keeps_its_whole_second() -> None:
     liveness = Liveness()
     for kind in ("hold", "promote", "hold"):
-        liveness.told("fraud", Entry(at=AT, correlation="", kind=kind, text="", version=1))
+        liveness.told("fraud", TimelineEntry(at=AT, correlation="", kind=kind, text="", version=1))
     liveness.registered("fraud", AT)
     seen = values(liveness)
     assert (seen["rollout_entries_total hold"], seen["rollout_entries_total promote"]) == (2, 1)
@@ -124,7 +124,7 @@ def test_metrics_and_liveness_are_answered_over_http() -> None:
         liveness.held("fraud", True)
         now[0] += SILENT + 1
         assert get("/live")[0] == 503
-        liveness.looked("fraud", Look())
+        liveness.checked("fraud", DomainCheck())
         assert get("/live")[0] == 200
         assert get("/secrets")[0] == 404
     with pytest.raises(OSError, match="refused"):
@@ -135,10 +135,10 @@ class Operator:
     """One look, after which the watch is told to stop."""
 
     def __init__(self, stop: threading.Event, liveness: Liveness, seen: list[str]) -> None:
-        self.look, self._stop, self._pulse, self._seen = Look(), stop, liveness, seen
+        self.check, self._stop, self._liveness, self._seen = DomainCheck(), stop, liveness, seen
 
     def tick(self) -> None:
-        self._seen.append(self._pulse.text())
+        self._seen.append(self._liveness.text())
         self._stop.set()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hallmark.rollout.evidence import Counts
+from hallmark.rollout.evidence import RequestCounts
 from hallmark.rollout.meter import (
     FAULT,
     GATEWAY_BUCKETS,
@@ -37,7 +37,7 @@ def buckets(name: str, revision: str, at: dict[str, float]) -> list[Sample]:
     return [Sample(name, {"revision": revision, "le": edge}, value) for edge, value in at.items()]
 
 
-def counted(*samples: Sample, objective: float = 0.05, shadow: bool = False) -> dict[str, Counts]:
+def counted(*samples: Sample, objective: float = 0.05, shadow: bool = False) -> dict[str, RequestCounts]:
     return counts(samples, VARIANTS, objective=objective, shadow=shadow)
 
 
@@ -123,13 +123,13 @@ def test_who_answered_and_how_says_whether_it_failed(answered: str, code: str, g
 
 
 def test_stable_is_blamed_for_what_the_canary_answered_in_its_place() -> None:
-    assert counted(gateway(10, "r1", "canary"))["stable"] == Counts(requests=10, failed=10)
+    assert counted(gateway(10, "r1", "canary"))["stable"] == RequestCounts(requests=10, failed=10)
 
 
 def test_requests_of_other_revisions_belong_to_nobody() -> None:
     assert counted(gateway(10, "r0", "stable"), gateway(3, "", "gateway", "404")) == {
-        "stable": Counts(),
-        "canary": Counts(),
+        "stable": RequestCounts(),
+        "canary": RequestCounts(),
     }
 
 
@@ -145,14 +145,14 @@ def test_in_shadow_the_candidates_own_counters_stand_for_its_requests() -> None:
         *buckets(RUNTIME_BUCKETS, "r2", {"0.025": 900, "0.05": 940, "0.1": 970, "+Inf": 980}),
         shadow=True,
     )
-    assert found["canary"] == Counts(requests=980, failed=30, slow=40, answered=950, invalid=25)
-    assert found["stable"] == Counts(requests=1000)
+    assert found["canary"] == RequestCounts(requests=980, failed=30, slow=40, answered=950, invalid=25)
+    assert found["stable"] == RequestCounts(requests=1000)
 
 
 def test_before_the_candidate_answers_in_shadow_stable_is_not_counted() -> None:
     """Else an outage behind both, later, were a larger part of the candidate's fewer requests."""
     stable = gateway(6000, "r1", "stable")
-    assert counted(stable, shadow=True)["stable"] == Counts()
+    assert counted(stable, shadow=True)["stable"] == RequestCounts()
     assert counted(stable, runtime(REST, 1, code="500"), shadow=True)["stable"].requests == 6000
     assert counted(stable)["stable"].requests == 6000
 
@@ -164,7 +164,7 @@ def test_outside_shadow_the_gateway_counts_requests_and_the_model_server_answers
         runtime(REST, 90, code="200"),
         runtime(RUNTIME_REFUSED, 10, reason=FAULT),
     )
-    assert found["canary"] == Counts(requests=100, failed=10, answered=90, invalid=10)
+    assert found["canary"] == RequestCounts(requests=100, failed=10, answered=90, invalid=10)
 
 
 @pytest.mark.parametrize(("objective", "slow"), [(0.05, 30), (0.2, 10), (0.06, 10), (0.0499999, 30), (60, 0), (90, 0)])

@@ -13,8 +13,8 @@ from hallmark.artifacts.release import Release
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.record import Record
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.record import RolloutRecord
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE
 from hallmark.settings import Settings
 from tests.hallmark.rollout.tiny import NAME, Clock, Cluster, Counters, Trainings, Versions, target
@@ -37,7 +37,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     trainings: Trainings = field(default_factory=Trainings)
     versions: Versions = field(default_factory=Versions)
-    told: list[Entry] = field(default_factory=list)
+    told: list[TimelineEntry] = field(default_factory=list)
 
     def domain(self, *changes: str) -> Domain:
         return domains.overridden(domains.load(NAME, self.settings), [*CHANGES, *changes])
@@ -236,7 +236,7 @@ def test_a_rollout_that_a_person_began_is_taken_over_where_it_stands(world: Worl
     world.cluster.shift(live, percent=25, target=target(2))
     operator = world.operator()
     operator.tick()
-    assert "25% of the traffic; begun by hand" in world.told[-1].text
+    assert "25% of the traffic; started manually" in world.told[-1].text
     world.pass_time(operator, 60)
     assert world.kinds() == ["canary", "canary", "promote"]
 
@@ -299,7 +299,7 @@ def test_what_is_remembered_is_bounded_and_whole(world: World) -> None:
     operator.begin(target(2))
     world.pass_time(operator, 60)
     operator.close()
-    memory = Record(world.cluster, NAME).read()  # type: ignore[arg-type]
+    memory = RolloutRecord(world.cluster, NAME).read()  # type: ignore[arg-type]
     assert memory.timeline.entries[-1].kind == "promote"
     assert [point.percent for point in memory.timeline.points][:2] == [10, 10]
     assert len(memory.model_dump_json()) < 200_000

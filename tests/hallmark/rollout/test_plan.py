@@ -17,7 +17,7 @@ from hallmark.cli import app
 from hallmark.cli.serve import apply_all
 from hallmark.declaration import domain as domains
 from hallmark.rollout import operations
-from hallmark.rollout.plan import Planned
+from hallmark.rollout.plan import PlannedWriter
 from hallmark.rollout.writer import InferenceServiceWriter, gets
 from hallmark.settings import Settings
 from local_cluster import cluster
@@ -68,7 +68,7 @@ def pasted(settings: Settings, writer: InferenceServiceWriter, step: Callable[[A
     """Plan `step`, run what was printed in a shell, and give it."""
     lines: list[str] = []
     flags = ("--kubeconfig", str(settings.kubeconfig))
-    step(Planned(writer.core.api_client, flags=flags, tell=lines.append))
+    step(PlannedWriter(writer.core.api_client, flags=flags, tell=lines.append))
     script = "\n".join(lines)
     done = subprocess.run(["bash", "-eu", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from hallmark.errors import Conflict
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import live_target, share
 from hallmark.training.runs_here import RunsHere
 from local_cluster import cluster
@@ -41,11 +41,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; 
 class Stage(Rehearsal):
     """Version 1 of fraud as stable under 200 requests a second."""
 
-    def operator(self, told: list[Entry], *, shadow: bool, steps: str) -> Operator:
+    def operator(self, told: list[TimelineEntry], *, shadow: bool, stages: str) -> Operator:
         # Sliced by what the candidate's fault goes by, so that a shadow of seconds has enough pairs in each slice.
         shadowed = "rollout.shadow.slices=[amount]" if shadow else "rollout.shadow=null"
         # A busy machine takes its time, and a deadline is not what ends any of these.
-        changes = [f"rollout.steps={steps}", shadowed, "rollout.deadline=5m"]
+        changes = [f"rollout.stages={stages}", shadowed, "rollout.deadline=5m"]
         domain = domains.overridden(self.world.domain, changes)
         return Operator(
             domain,
@@ -74,8 +74,8 @@ class Stage(Rehearsal):
 class Ending:
     """How a rollout ended: after how many seconds, and how many of them after the canary had its minimum of samples."""
 
-    last: Entry
-    entries: list[Entry]
+    last: TimelineEntry
+    entries: list[TimelineEntry]
     answers: list[Answer]
     after_minimum: float
 
@@ -95,13 +95,13 @@ def roll(
     target: Target,
     *,
     shadow: bool = False,
-    steps: str = "[10, 50, 100]",
+    stages: str = "[10, 50, 100]",
     seconds: float = 150.0,
     kill: bool = False,
 ) -> Ending:
     """Roll `target` out until it is promoted or rolled back; `kill` ends its process with -9 once it has traffic."""
-    told: list[Entry] = []
-    operator = stage.operator(told, shadow=shadow, steps=operations)
+    told: list[TimelineEntry] = []
+    operator = stage.operator(told, shadow=shadow, stages=stages)
     wanted = operator.domain.rollout.minimum_samples
     mark, enough = stage.traffic.mark(), 0.0
     operator.begin(target)
@@ -167,7 +167,7 @@ def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_a
 
 def test_a_candidate_that_is_killed_is_rolled_back(stage: Stage) -> None:
     stage.rest()
-    ending = roll(stage, candidates.register("good", stage.world.settings), steps="[50, 100]", kill=True)
+    ending = roll(stage, candidates.register("good", stage.world.settings), stages="[50, 100]", kill=True)
     assert ending.last.kind == "rollback", ending.last.text
     assert ending.after_minimum <= SECONDS
     assert not failed(ending)
@@ -196,6 +196,6 @@ def test_a_candidate_that_flips_verdicts_of_dear_items_does_not_leave_the_shadow
     ending = roll(stage, candidates.register("flips", stage.world.settings), shadow=True, seconds=10)
     told = [(entry.kind, entry.text, reason.text) for entry in ending.entries for reason in entry.reasons]
     assert ending.kinds in (["shadow"], ["shadow", "rollback"]), told
-    assert "verdicts" in ending.last.text
+    assert "predictions" in ending.last.text
     assert {answer.variant for answer in ending.answers} == {"stable"}
     assert not failed(ending)

@@ -22,7 +22,7 @@ from hallmark.render import inferenceservice
 from hallmark.rollout import operations, standard
 from hallmark.rollout.monitors import Monitors, unknown
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.plan import Planned
+from hallmark.rollout.plan import PlannedWriter
 from hallmark.rollout.writer import InferenceServiceWriter, gets, live_target, predictor_status, ready, share, variants
 from hallmark.settings import Settings
 
@@ -269,7 +269,7 @@ def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
     said: dict[str, list[str]] = {}
     for step in (operations.promote, operations.rollback):
         lines = said.setdefault(step.__name__, [])
-        plan = Planned(client(stable.kserve.url), flags=("--context", "eks"), tell=lines.append)
+        plan = PlannedWriter(client(stable.kserve.url), flags=("--context", "eks"), tell=lines.append)
         releases.write(NAME, before, aside)
         step(plan, stable.domain, settings=aside, note=quiet)
         plan.core.api_client.rest_client.pool_manager.clear()

@@ -15,7 +15,7 @@ import pytest
 from hallmark.rollout import chart
 from hallmark.rollout.decision import Reason
 from hallmark.rollout.page import page
-from hallmark.rollout.timeline import ENTRIES, POINTS, Entry, Point, Side, Timeline
+from hallmark.rollout.timeline import ENTRIES, POINTS, Timeline, TimelineEntry, TimelinePoint, VariantState
 
 if (folder := str(Path(__file__).parent)) not in sys.path:
     sys.path.insert(0, folder)  # importmode=importlib puts no test folder on the path
@@ -53,17 +53,20 @@ class Page(HTMLParser):
         self.text += data
 
 
-def points(count: int, *, percent: int | None = None, every: int = 2) -> list[Point]:
-    canary = Side(requests=1) if percent is not None else None
+def points(count: int, *, percent: int | None = None, every: int = 2) -> list[TimelinePoint]:
+    canary = VariantState(requests=1) if percent is not None else None
     return [
-        Point(
-            at=BEGAN + timedelta(seconds=every * n), percent=percent, stable=Side(requests=10, failed=1), canary=canary
+        TimelinePoint(
+            at=BEGAN + timedelta(seconds=every * n),
+            percent=percent,
+            stable=VariantState(requests=10, failed=1),
+            canary=canary,
         )
         for n in range(count)
     ]
 
 
-def kept(some: list[Point]) -> Timeline:
+def kept(some: list[TimelinePoint]) -> Timeline:
     timeline = Timeline()
     for each in some:
         timeline = timeline.with_point(each)
@@ -76,7 +79,7 @@ def kept(some: list[Point]) -> Timeline:
 def test_of_entries_the_newest_are_kept() -> None:
     timeline = Timeline()
     for n in range(ENTRIES + 5):
-        timeline = timeline.with_entry(Entry(at=BEGAN, correlation="", kind="hold", text=str(n)))
+        timeline = timeline.with_entry(TimelineEntry(at=BEGAN, correlation="", kind="hold", text=str(n)))
     assert [entry.text for entry in timeline.entries] == [str(n) for n in range(5, ENTRIES + 5)]
 
 
@@ -100,7 +103,10 @@ def test_a_point_stands_for_a_time_in_proportion_to_its_age() -> None:
 
 def test_a_rollout_of_yesterday_is_still_told_apart_by_its_shares() -> None:
     timeline = kept(story().points[:])
-    after = [Point(at=MADE + timedelta(seconds=10 * n), stable=Side(drift="OK", psi=0.1)) for n in range(1, 2 * 8640)]
+    after = [
+        TimelinePoint(at=MADE + timedelta(seconds=10 * n), stable=VariantState(drift="OK", psi=0.1))
+        for n in range(1, 2 * 8640)
+    ]
     for each in after:
         timeline = timeline.with_point(each)
     seen = [(point.version, point.percent) for point in timeline.points if point.percent is not None]
@@ -112,7 +118,10 @@ def test_a_rollout_of_yesterday_is_still_told_apart_by_its_shares() -> None:
 
 
 def test_points_that_cannot_be_joined_leave_at_the_old_end() -> None:
-    some = [Point(at=BEGAN + timedelta(seconds=n), percent=n % 2, version=1, canary=Side()) for n in range(POINTS + 1)]
+    some = [
+        TimelinePoint(at=BEGAN + timedelta(seconds=n), percent=n % 2, version=1, canary=VariantState())
+        for n in range(POINTS + 1)
+    ]
     timeline = kept(some)
     assert timeline.points == tuple(some[len(some) // 8 :])
 
@@ -227,7 +236,9 @@ def test_a_hole_in_the_points_is_a_hole_in_the_line() -> None:
         Timeline(entries=story().entries[:1]),
         Timeline(points=story().points[:1]),
         Timeline(points=tuple(points(3, percent=10))),
-        Timeline(points=(Point(at=BEGAN, percent=0, version=1, canary=Side(score=-3e9, psi=1e12)),) * 2),
+        Timeline(
+            points=(TimelinePoint(at=BEGAN, percent=0, version=1, canary=VariantState(score=-3e9, psi=1e12)),) * 2
+        ),
     ],
     ids=["nothing", "entries", "points", "one entry", "one point", "three points", "far values"],
 )
@@ -237,7 +248,7 @@ def test_whatever_is_there_makes_a_page(timeline: Timeline) -> None:
 
 
 def test_days_and_weeks_are_drawn_too() -> None:
-    days = [Point(at=BEGAN + timedelta(hours=n), stable=Side(psi=0.1)) for n in range(24 * 30)]
+    days = [TimelinePoint(at=BEGAN + timedelta(hours=n), stable=VariantState(psi=0.1)) for n in range(24 * 30)]
     labels = [str(text.text) for text in drawn(kept(days)).iter("text")]
     assert any("Dec" in label for label in labels)
 
@@ -248,10 +259,10 @@ EVIL = "</title></script><script>alert(1)</script><img src=x onerror=alert(1)>\"
 def test_what_came_from_outside_is_only_text() -> None:
     reason = Reason(rule=EVIL, outcome="against", text=EVIL)
     entries = [
-        Entry(at=BEGAN, correlation=EVIL, kind=kind, text=EVIL, reasons=(reason,))
+        TimelineEntry(at=BEGAN, correlation=EVIL, kind=kind, text=EVIL, reasons=(reason,))
         for kind in ("rollback", "trouble", "hold")
     ]  # fmt: skip
-    point = Point(at=BEGAN + timedelta(minutes=1), stable=Side(drift=EVIL))
+    point = TimelinePoint(at=BEGAN + timedelta(minutes=1), stable=VariantState(drift=EVIL))
     found = Page(page(Timeline(entries=tuple(entries), points=(point,)), domain=EVIL, made=MADE))
     assert not {"script", "img"} & {tag for tag, _ in found.tags}
     assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)

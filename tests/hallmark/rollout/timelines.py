@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from hallmark.rollout.decision import Reason
-from hallmark.rollout.timeline import Entry, Kind, Point, Side, Timeline
+from hallmark.rollout.timeline import Kind, Timeline, TimelineEntry, TimelinePoint, VariantState
 
 BEGAN = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 FIRST, SECOND = "4bf92f3577b34da6a3ce929d0e0e4736", "00c7a1d2e3f405162738495a6b7c8d9e"
@@ -18,7 +18,7 @@ GOOD = (
         rule="latency", outcome="ok", text="51 of 6214 (0.8%) of its answers are over the objective, 0.9% of stable's"
     ),
     Reason(rule="scores", outcome="ok", text="score is 0.04 from stable's distribution, 0.2 is allowed"),
-    Reason(rule="agreement", outcome="ok", text="it changes 11 of 8911 verdicts (0.1%), 1.0% is allowed"),
+    Reason(rule="agreement", outcome="ok", text="it changes 11 of 8911 predictions (0.1%), 1.0% is allowed"),
     Reason(rule="labels", outcome="unjudged", text="NOT_ENOUGH_LABELS: 0 of 500 final labels"),
 )
 BAD = (
@@ -34,7 +34,7 @@ def story(seed: int = 3) -> Timeline:
     timeline = Timeline()
     for minute, kind, text, version, percent, reasons, correlation in _entries():
         at = BEGAN + timedelta(minutes=minute)
-        entry = Entry(
+        entry = TimelineEntry(
             at=at, correlation=correlation, kind=kind, text=text, version=version, percent=percent, reasons=reasons
         )
         timeline = timeline.with_entry(entry)
@@ -79,17 +79,17 @@ def _share(minute: float) -> int | None:
     return None
 
 
-def _point(rng: np.random.Generator, minute: float, at: datetime) -> Point:
+def _point(rng: np.random.Generator, minute: float, at: datetime) -> TimelinePoint:
     percent = _share(minute)
     psi = 0.05 + 0.36 / (1 + np.exp(-(minute - 10))) * (minute < 112) + 0.01 * rng.random()
     drift = "DRIFT" if 12 <= minute < 118 else "OK"
     if percent is None:
-        return Point(at=at, stable=Side(drift=drift, psi=psi))
+        return TimelinePoint(at=at, stable=VariantState(drift=drift, psi=psi))
     second = minute > 60
     requests = int(rng.poisson(60 * (100 - percent) / 100))
     mine = int(rng.poisson(60 * (percent or 100) / 100))
     failing = 0.05 if not second and percent == 10 and minute > 33 else 0.001
-    stable = Side(
+    stable = VariantState(
         requests=requests,
         failed=int(rng.binomial(requests, 0.001)),
         slow=int(rng.binomial(requests, 0.009)),
@@ -97,7 +97,7 @@ def _point(rng: np.random.Generator, minute: float, at: datetime) -> Point:
         drift=drift,
         psi=psi,
     )
-    canary = Side(
+    canary = VariantState(
         requests=mine,
         failed=int(rng.binomial(mine, failing)),
         slow=int(rng.binomial(mine, 0.012)),
@@ -105,4 +105,4 @@ def _point(rng: np.random.Generator, minute: float, at: datetime) -> Point:
         drift="OK",
         psi=0.04 + 0.02 * rng.random(),
     )
-    return Point(at=at, percent=percent, version=9 if second else 8, stable=stable, canary=canary)
+    return TimelinePoint(at=at, percent=percent, version=9 if second else 8, stable=stable, canary=canary)

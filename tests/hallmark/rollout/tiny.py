@@ -13,7 +13,7 @@ from hallmark.artifacts.release import Target
 from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.render.inferenceservice import model_of
 from hallmark.rollout.samples import Sample
-from hallmark.training.submit import Request, Run
+from hallmark.training.submit import Run, RunRequest
 
 NAME = "fraud"
 Json = dict[str, Any]
@@ -221,10 +221,10 @@ class Trainings:
     """Stands in for where trainings run: each submitted key is a run that ends when a test says so."""
 
     runs: dict[str, Run] = field(default_factory=dict)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[RunRequest] = field(default_factory=list)
     down: bool = False
 
-    def submit(self, request: Request) -> Run:
+    def submit(self, request: RunRequest) -> Run:
         if self.down:
             raise Unavailable("Kubeflow does not answer")
         if request.key not in self.runs:

@@ -7,14 +7,14 @@ import pytest
 from sklearn.metrics import auc, confusion_matrix
 
 from hallmark.tasks import Binary, Multiclass, Ranking, Regression, Retrieval, Targets, Uplift
-from hallmark.tasks.charts import Chart, Confusion, Line
+from hallmark.tasks.charts import Chart, ChartLine, Confusion
 
 
 def charts(found: tuple[Chart | Confusion, ...]) -> list[Chart]:
     return [chart for chart in found if isinstance(chart, Chart)]
 
 
-def area(line: Line) -> float:
+def area(line: ChartLine) -> float:
     return float(auc([point.x for point in line.points], [point.y for point in line.points]))
 
 

@@ -204,7 +204,7 @@ def trec(runs: dict[str, dict[str, float]], judged: dict[str, dict[str, int]]) -
     return found
 
 
-def by_query(places: queries.Places) -> dict[str, Floats]:
+def by_query(places: queries.QueryPlaces) -> dict[str, Floats]:
     return {
         "ndcg@3": places.ndcg(3),
         "recall@3": places.recall(3),

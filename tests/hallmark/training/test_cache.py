@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from hallmark.training import cache
-from hallmark.training.cache import Cache, Entry
+from hallmark.training.cache import Cache, CacheEntry
 
 
-def write(store: Cache, key: str = "k", text: str = "result") -> Entry:
+def write(store: Cache, key: str = "k", text: str = "result") -> CacheEntry:
     def work(outputs: Mapping[str, Path]) -> int:
         outputs["file"].write_text(text)
         outputs["folder"].mkdir()

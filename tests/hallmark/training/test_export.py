@@ -21,7 +21,7 @@ from hallmark.learners import onnx_model
 from hallmark.learners.model import columns, examples
 from hallmark.tasks import Binary
 from hallmark.training.evaluate import evaluate
-from hallmark.training.export import Part, export, score_folder
+from hallmark.training.export import SeasonRows, export, score_folder
 from hallmark.training.split import split
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -107,7 +107,7 @@ def test_the_profile_knows_how_wrong_the_model_was(made: Made) -> None:
 def test_last_years_weeks_are_references_in_the_same_bins(made: Made, tmp_path: Path) -> None:
     start = datetime(2025, 10, 1, tzinfo=UTC)
     rows = domains.module("fraud", "data").draw(start=start, end=start + timedelta(days=2), seed=3)
-    part = Part(start.date(), (start + timedelta(days=1)).date(), rows)
+    part = SeasonRows(start.date(), (start + timedelta(days=1)).date(), rows)
     export(FRAUD, made.trained, tmp_path / "model", test=made.test, reference=made.test, seasons=[part])
     path = tmp_path / "model" / "profile.json"
     profile = Profile.model_validate_json(path.read_bytes())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.artifacts.evaluation import Decision, Evaluation, Slice
+from hallmark.artifacts.evaluation import Evaluation, GateDecision, Slice
 from hallmark.declaration.gate import Gate, Slices
 from hallmark.tasks import BaseTask, Binary, Regression, Targets, difference_error, estimates
 from hallmark.training import gate as gating
@@ -19,7 +19,7 @@ GATE = Gate(
 )
 
 
-def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None = None) -> Decision:
+def decide(gate: Gate, candidate: Evaluation, champion: Evaluation | None = None) -> GateDecision:
     return gating.decide(gate, candidate, champion, metrics=Binary().metrics())
 
 
@@ -141,7 +141,7 @@ def pair(*, shift: float, wobble: float = 1.0, rows: int = 400) -> tuple[Evaluat
     return judged(targets, off + apart, **task), judged(targets, off, **task)
 
 
-def prices(candidate: Evaluation, champion: Evaluation, **changes: Any) -> Decision:
+def prices(candidate: Evaluation, champion: Evaluation, **changes: Any) -> GateDecision:
     return gating.decide(PRICES.model_copy(update=changes), candidate, champion, metrics=Regression().metrics())
 
 

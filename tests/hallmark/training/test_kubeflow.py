@@ -15,7 +15,7 @@ import yaml
 from hallmark.errors import HallmarkError, NotFound, Refused, Unavailable
 from hallmark.settings import Settings
 from hallmark.training.kubeflow import Kubeflow
-from hallmark.training.submit import Request, Runner
+from hallmark.training.submit import Runner, RunRequest
 from tests.graphs import compile_to
 from tests.web import serving
 
@@ -69,7 +69,7 @@ def runner(url: str, versions: Versions, tmp_path: Path) -> Runner:
     return Kubeflow.at(url, registry=versions, token=tmp_path / "token")  # type: ignore[arg-type]
 
 
-def request(key: str = "fraud-3-drift", **more: object) -> Request:
+def request(key: str = "fraud-3-drift", **more: object) -> RunRequest:
     given = {
         "key": key,
         "domain": "fraud",
@@ -77,7 +77,7 @@ def request(key: str = "fraud-3-drift", **more: object) -> Request:
         "reason": "drift of amount",
         "correlation": CORRELATION,
     }
-    return Request.model_validate(given | more)
+    return RunRequest.model_validate(given | more)
 
 
 def test_a_run_of_the_newest_graph_is_made_once_with_what_was_set(kubeflow: Fake, runner: Runner) -> None:

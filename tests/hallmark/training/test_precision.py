@@ -26,9 +26,9 @@ from hallmark.settings import Settings
 from hallmark.training import precision, run
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import export, score_folder
-from hallmark.training.journal import Event
+from hallmark.training.journal import JournalEvent
 from hallmark.training.precision import INT8
-from hallmark.training.run import Outcome
+from hallmark.training.run import TrainingOutcome
 from hallmark.training.split import split
 
 pytestmark = pytest.mark.slow
@@ -222,9 +222,9 @@ class Run:
         shutil.copytree(TOY, folder / "root")
         self.settings = Settings.load({"HALLMARK_ROOT": str(folder / "root"), "HALLMARK_STATE": str(folder / "state")})
 
-    def train(self, **options: Any) -> tuple[Outcome, dict[str, Event]]:
+    def train(self, **options: Any) -> tuple[TrainingOutcome, dict[str, JournalEvent]]:
         """What it came to, and the last event of each step."""
-        ends: dict[str, Event] = {}
+        ends: dict[str, JournalEvent] = {}
         outcome = run.train(
             "shapes", settings=self.settings, report=lambda event: ends.update({event.step: event}), **options
         )
@@ -232,12 +232,12 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Outcome, dict[str, Event]]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, TrainingOutcome, dict[str, JournalEvent]]:
     made = Run(tmp_path_factory.mktemp("ran"))
     return made, *made.train()
 
 
-Ran = tuple[Run, Outcome, dict[str, Event]]
+Ran = tuple[Run, TrainingOutcome, dict[str, JournalEvent]]
 CLI = Callable[..., Any]
 
 

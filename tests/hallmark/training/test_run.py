@@ -23,8 +23,8 @@ from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, Not
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
 from hallmark.training import process, run
-from hallmark.training.journal import Event
-from hallmark.training.run import Outcome
+from hallmark.training.journal import JournalEvent
+from hallmark.training.run import TrainingOutcome
 
 TOY = Path(__file__).parents[2] / "toy"
 STEPS = ("load", "validate", "split", "train", "evaluate", "compare", "gate", "export", "register")
@@ -37,21 +37,23 @@ def a_root(folder: Path) -> Settings:
     return Settings.load({"HALLMARK_ROOT": str(folder / "root"), "HALLMARK_STATE": str(folder / "state")})
 
 
-def train(settings: Settings, events: list[Event] | None = None, **options: Any) -> Outcome:
+def train(settings: Settings, events: list[JournalEvent] | None = None, **options: Any) -> TrainingOutcome:
     kept = [] if events is None else events
     return run.train("toy", settings=settings, as_of=DAY, report=kept.append, **options)
 
 
-def ends(events: list[Event]) -> dict[str, str]:
+def ends(events: list[JournalEvent]) -> dict[str, str]:
     return {event.step: event.state for event in events if event.state in ("finished", "reused", "failed")}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> tuple[Settings, Outcome, list[Event]]:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, empty_registry: Path
+) -> tuple[Settings, TrainingOutcome, list[JournalEvent]]:
     """A first run; the tests that only add to what it left share it. (The two at once below set their registry up as well.)"""
     settings = a_root(tmp_path_factory.mktemp("trained")).prepared()
     shutil.copyfile(empty_registry, settings.state / "mlflow.db")
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     return settings, train(settings, events), events
 
 
@@ -60,7 +62,7 @@ def fresh(tmp_path: Path) -> Settings:
     return a_root(tmp_path)
 
 
-Trained = tuple[Settings, Outcome, list[Event]]
+Trained = tuple[Settings, TrainingOutcome, list[JournalEvent]]
 
 
 def test_a_first_run_goes_through_every_step_and_registers_a_challenger(trained: Trained) -> None:
@@ -123,7 +125,7 @@ def test_kubeflow_artifacts_and_a_log_a_step_are_kept(trained: Trained) -> None:
 
 def test_a_second_run_reuses_every_step(trained: Trained) -> None:
     settings, first, _ = trained
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     again = train(settings, events)
     assert ends(events) == dict.fromkeys(STEPS, "reused")
     assert (again.version, again.digest, again.evaluation) == (first.version, first.digest, first.evaluation)
@@ -151,7 +153,7 @@ def test_damage_in_the_cache_is_noticed_and_mended(trained: Trained) -> None:
     done = next(done for done in first.steps if done.step == "validate")
     facts = settings.runs / "cache" / "entries" / f"validate-{done.key}" / "outputs" / "facts"
     facts.write_bytes(facts.read_bytes().replace(b"1000", b"2000"))
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     again = train(settings, events)
     # Registering is an effect elsewhere, so it runs again; the same digest is the same version.
     assert ends(events) == dict.fromkeys(STEPS, "reused") | {"validate": "finished", "register": "finished"}
@@ -179,7 +181,7 @@ def test_a_broken_contract_stops_before_training_and_bytes_changed_behind_a_path
     stat = own.stat()
     break_range(own)
     os.utime(own, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     with pytest.raises(ContractBroken) as caught:
         train(settings, events, source=str(own), options={"fail": "far enough"})
     assert ends(events) == {"load": "finished", "validate": "failed"}
@@ -201,7 +203,7 @@ def test_a_candidate_that_does_not_pass_is_not_registered(trained: Trained, tmp_
     declaration = settings.root / "domains" / "toy" / "domain.yaml"
     text = declaration.read_text()
     declaration.write_text(text.replace("floor: 0.5", "floor: 0.9999"))
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     try:
         outcome = train(settings, events)
         again = train(settings)
@@ -222,7 +224,7 @@ def test_a_candidate_that_does_not_pass_is_not_registered(trained: Trained, tmp_
 def test_a_candidate_is_compared_with_the_champion_of_now(trained: Trained) -> None:
     settings, first, _ = trained
     Registry(settings).alias("toy", CHAMPION, 1)
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     outcome = train(settings, events, seed=8)
     assert outcome.champion is not None
     assert (outcome.champion.version, outcome.champion.digest) == (1, first.digest)
@@ -249,7 +251,7 @@ def test_data_that_is_not_there_is_said_before_anything_starts(fresh: Settings, 
 def test_a_run_that_takes_too_long_is_ended_and_leaves_no_process(fresh: Settings) -> None:
     declaration = fresh.root / "domains" / "toy" / "domain.yaml"
     declaration.write_text(declaration.read_text().replace("timeout: 5m", "timeout: 3s"))
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     with pytest.raises(TimedOut, match="training toy took too long"):
         train(fresh, events, options={"pause": 30})
     wait_gone([event.pid for event in events if event.pid])
@@ -321,7 +323,7 @@ def fails_cleanly_and_works_again(settings: Settings, full: Any) -> None:
     assert "make room" in caught.value.fix
     assert not list((settings.runs / "cache").glob("entries/*"))
     assert not list((settings.runs / "cache").glob("drafts/*"))
-    events: list[Event] = []
+    events: list[JournalEvent] = []
     with pytest.raises(HallmarkError, match="far enough"):
         train(settings, events, **large)
     assert ends(events) == dict.fromkeys(("load", "validate", "split"), "finished") | {"train": "failed"}
@@ -344,9 +346,9 @@ def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
     shutil.copyfile(empty_registry, fresh.prepared().state / "mlflow.db")
     monkeypatch.setattr(process, "PAUSE", 0.002)  # so that the gate, which takes 40 ms, is killed within it
     for number, step in enumerate(STEPS):
-        events: list[Event] = []
+        events: list[JournalEvent] = []
 
-        def kill(event: Event, step: str = step, events: list[Event] = events) -> None:
+        def kill(event: JournalEvent, step: str = step, events: list[JournalEvent] = events) -> None:
             events.append(event)
             if (event.step, event.state) == (step, "started"):
                 os.kill(event.pid, signal.SIGKILL)
@@ -368,7 +370,7 @@ def test_a_run_killed_in_any_step_and_started_again_ends_with_the_same_digest(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_runs_at_once_do_each_step_once_and_register_one_version(fresh: Settings, trained: Trained) -> None:
-    outcomes: list[Outcome] = []
+    outcomes: list[TrainingOutcome] = []
     threads = [threading.Thread(target=lambda: outcomes.append(train(fresh))) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -19,8 +19,8 @@ from hallmark.files import locked
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.training import runs_here
-from hallmark.training.runs_here import Process, RunsHere
-from hallmark.training.submit import Request, Run, Runner
+from hallmark.training.runs_here import RunsHere, TrainingProcess
+from hallmark.training.submit import Run, Runner, RunRequest
 
 TOY = Path(__file__).parents[2] / "toy"
 FIRST, SECOND = "a" * 32, "b" * 32
@@ -36,9 +36,9 @@ def settings(tmp_path: Path) -> Settings:
     return a_root(tmp_path)
 
 
-def request(key: str, **more: object) -> Request:
+def request(key: str, **more: object) -> RunRequest:
     given = {"key": key, "domain": "toy", "as_of": "2026-11-01", "reason": "drift of a", "correlation": FIRST}
-    return Request.model_validate(given | more)
+    return RunRequest.model_validate(given | more)
 
 
 def ended(runner: Runner, key: str, *, seconds: float = 240) -> Run:
@@ -166,7 +166,7 @@ def test_it_runs_while_its_process_holds_it_whoever_has_that_number_now(settings
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(request("old").model_dump_json())
     (folder / "log").write_text("one\nthe last word\n")
-    mine = Process(pid=os.getpid(), started=datetime.now(UTC))
+    mine = TrainingProcess(pid=os.getpid(), started=datetime.now(UTC))
     (folder / "process.json").write_text(mine.model_dump_json())
     found = RunsHere(settings).find("old", "toy")
     assert found is not None
@@ -199,7 +199,7 @@ def test_a_key_is_one_domains_and_cannot_leave_its_folder(settings: Settings) ->
     folder = settings.runs / "submitted" / "theirs"
     folder.mkdir(parents=True)
     (folder / "request.json").write_text(request("theirs", domain="shapes").model_dump_json())
-    (folder / "process.json").write_text(Process(pid=1, started=datetime.now(UTC)).model_dump_json())
+    (folder / "process.json").write_text(TrainingProcess(pid=1, started=datetime.now(UTC)).model_dump_json())
     runner = RunsHere(settings)
     assert runner.find("theirs", "toy") is None
     with pytest.raises(Conflict, match="another domain"):

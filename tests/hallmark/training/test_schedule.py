@@ -16,8 +16,8 @@ from hallmark.errors import Conflict, HallmarkError, Unavailable
 from hallmark.remote import Remote
 from hallmark.settings import Settings
 from hallmark.training import schedule
-from hallmark.training.kubeflow_api import Api, Reference
-from hallmark.training.schedule import Act, Recurring, Schedules, next_step
+from hallmark.training.kubeflow_api import KubeflowApi, Reference
+from hallmark.training.schedule import Recurring, ScheduleCall, Schedules, next_action
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
@@ -92,7 +92,7 @@ def schedules(kubeflow: Fake, token: Path, said: list[str] | None = None, **mort
     clock = Clock(kubeflow)
     remote = Mortal(client(kubeflow), token, **mortal)
     say = said.append if said is not None else lambda text: None
-    made = Schedules(Api(remote), now=clock.now, sleep=clock.sleep, say=say)
+    made = Schedules(KubeflowApi(remote), now=clock.now, sleep=clock.sleep, say=say)
     made.remote, made.clock = remote, clock  # type: ignore[attr-defined]
     return made
 
@@ -283,14 +283,14 @@ def each(number: int, mark: str, status: str, hours: float = 1) -> Recurring:
 def test_the_next_step_follows_from_what_is_there() -> None:
     new, old = each(1, "new", "ENABLED"), each(2, "old", "ENABLED", hours=50)
     asleep = each(3, "new", "DISABLED", hours=0)
-    assert next_step([], "new", now=NOON) == (Act.make_awake, None)
-    assert next_step([old], "new", now=NOON) == (Act.make_asleep, None)
-    assert next_step([old, asleep], "new", now=NOON) == (Act.wake, asleep)
-    assert next_step([old, new, asleep], "new", now=NOON) == (Act.sleep, old)
-    assert next_step([asleep, new], "new", now=NOON) == (Act.delete, asleep)
-    assert next_step([new], "new", now=NOON) is None
+    assert next_action([], "new", now=NOON) == (ScheduleCall.make_awake, None)
+    assert next_action([old], "new", now=NOON) == (ScheduleCall.make_asleep, None)
+    assert next_action([old, asleep], "new", now=NOON) == (ScheduleCall.wake, asleep)
+    assert next_action([old, new, asleep], "new", now=NOON) == (ScheduleCall.sleep, old)
+    assert next_action([asleep, new], "new", now=NOON) == (ScheduleCall.delete, asleep)
+    assert next_action([new], "new", now=NOON) is None
     overslept = each(4, "new", "DISABLED", hours=24)
-    assert next_step([overslept], "new", now=NOON) == (Act.make_awake, None)
+    assert next_action([overslept], "new", now=NOON) == (ScheduleCall.make_awake, None)
 
 
 def test_the_stand_in_speaks_what_the_generated_client_understands(fraud: Domain, token: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from hallmark.artifacts.evaluation import Evaluation
 from hallmark.artifacts.folder import verify
-from hallmark.artifacts.model_card import Facts, Judgement
+from hallmark.artifacts.model_card import DatasetFacts, GateJudgement
 from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
 from hallmark.training import steps
-from hallmark.training.journal import Event, Failure, Journal
+from hallmark.training.journal import Failure, Journal, JournalEvent
 
 TOY = Path(__file__).parents[2] / "toy"
 AS_OF = "2026-11-01T00:00:00+00:00"
@@ -62,7 +62,7 @@ def through_evaluation(out: Path) -> None:
 def test_the_steps_run_as_plain_functions_where_there_is_no_journal(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     through_evaluation(out)
-    facts = Facts.model_validate_json((out / "facts").read_bytes())
+    facts = DatasetFacts.model_validate_json((out / "facts").read_bytes())
     assert facts.rows == 1000
     assert "| kind = x |" in (out / "slices").read_text()
     steps.compare(
@@ -99,7 +99,7 @@ def test_the_gate_says_no_to_a_candidate_below_the_floor(root: Path, tmp_path: P
         "toy", evaluation=out / "evaluation", test=out / "test", decision=out / "decision", summary=out / "why"
     )
     assert steps.gate("toy", decision=out / "decision") is False
-    assert Judgement.model_validate_json((out / "decision").read_bytes()).champion is None
+    assert GateJudgement.model_validate_json((out / "decision").read_bytes()).champion is None
     assert (out / "why").read_text().startswith("# toy: refused")
 
 
@@ -170,7 +170,7 @@ def test_a_journal_gives_whole_lines_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     follow = journal.follow()
     assert next(follow) is None
-    journal.add(Event(step="load", state="started"))
+    journal.add(JournalEvent(step="load", state="started"))
     with journal.path.open("a") as stream:
         stream.write('{"step": "load", "sta')
     first = next(follow)

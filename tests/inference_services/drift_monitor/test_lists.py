@@ -21,7 +21,7 @@ from inference_services.drift_monitor.reference import Reference
 K = 4
 
 
-def monitor_of(task: Task, *outputs: Output, error: concept.Error | None = None) -> Monitor:
+def monitor_of(task: Task, *outputs: Output, error: concept.OutputError | None = None) -> Monitor:
     """A monitor on one number in, of a model whose scalar outputs are watched."""
     random = np.random.default_rng(1)
     scalar = {each.name: random.random(500) for each in outputs if each.shape == ()}

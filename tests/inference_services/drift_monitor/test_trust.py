@@ -19,8 +19,8 @@ from sidecar import draw, event, events, exchange
 
 from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
-from hallmark.drift.concept import Error
-from hallmark.drift.look import measure
+from hallmark.drift.analysis import measure
+from hallmark.drift.concept import OutputError
 from hallmark.drift.verdict import Verdict
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import exposition, reference, state
@@ -285,7 +285,7 @@ def test_the_history_keeps_a_point_a_minute_and_each_change_and_outlives_a_resta
 
 
 def error_of(learned: Reference) -> Reference:
-    error = Error(output="score", rows=5000, mean=0.02, deviation=0.1, bias=0.0, bias_deviation=0.14)
+    error = OutputError(output="score", rows=5000, mean=0.02, deviation=0.1, bias=0.0, bias_deviation=0.14)
     return replace(learned, profile=learned.profile.model_copy(update={"error": error}))
 
 
@@ -298,7 +298,7 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
     score = random.beta(0.5, 8.0, 600)
     for wrong, expected in ((score, "OK"), (np.clip(score * 4, 0, 1), "DRIFT")):
         labels = np.array([int(each) for each in random.random(600) < wrong], dtype=object)
-        good = Error(
+        good = OutputError(
             output="score",
             rows=5000,
             mean=float((score * (1 - score)).mean()),

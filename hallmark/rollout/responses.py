@@ -1,4 +1,4 @@
-"""Answers of both variants as the drift monitors kept them: pairs by request, scores, and what they cost once labels are final."""
+"""Captured responses of both variants from their drift monitors: pairs by request, scores, and their cost once labels mature."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.declaration.domain import Domain
-from hallmark.declaration.rollout import Costs, Labels, Shadow
+from hallmark.declaration.rollout import PredictionCosts, RolloutLabels, Shadow
 from hallmark.rollout import sequential
 from hallmark.rollout.decision import LARGE, OVERALL, TESTS
-from hallmark.rollout.evidence import Cost, Scores, Slice
+from hallmark.rollout.evidence import AgreementSlice, PredictionCost, ScoreCounts
 from hallmark.rollout.ring import MISSING, NUMBER, Ring
 from hallmark.tasks.task import BaseTask
 
@@ -30,8 +30,8 @@ _CHANGED = " changed"
 """A column of the pairs beside the watched ones, whose names have no blank."""
 
 
-class Answers:
-    """What a rollout's two revisions answered since it began; `take` rows as a monitor's GET /answers gives them."""
+class CapturedResponses:
+    """Answers of a rollout's two revisions since it began; `take` accepts rows as a monitor's GET /answers gives them."""
 
     def __init__(self, *, since: float, shadow: Shadow | None, task: BaseTask) -> None:
         self.lost = 0
@@ -75,24 +75,24 @@ class Answers:
         agreed = self._task.agrees(said[0], said[1], shadow.agreement)
         self._pairs.put(key, {**columns, _CHANGED: float(not agreed)})
 
-    def slices(self) -> tuple[Slice, ...]:
+    def slices(self) -> tuple[AgreementSlice, ...]:
         """Pairs that disagree overall, and by value or decile of each declared column; small slices of a column together."""
         if self._shadow is None or not len(self._pairs):
             return ()
         changed = self._pairs.numbers(_CHANGED) > 0
-        found = [Slice(name=OVERALL, pairs=len(changed), changed=int(changed.sum()))]
+        found = [AgreementSlice(name=OVERALL, pairs=len(changed), changed=int(changed.sum()))]
         for column in self._shadow.slices:
             found += _sliced(column, self._pairs, changed, fewest=self._shadow.slice_minimum)
         return tuple(found)
 
-    def scores(self) -> tuple[Scores, ...]:
+    def scores(self) -> tuple[ScoreCounts, ...]:
         """The distribution of each output that both variants gave, over bins that hold equally many of both together."""
         stable, canary = (self._sides[variant].ring for variant in ("stable", "canary"))
         found = []
         for name in sorted({*stable.names(), *canary.names()}):
             first, second = _binned(name, stable, canary)
             if sum(first) and sum(second):
-                found.append(Scores(output=name, stable=first, canary=second))
+                found.append(ScoreCounts(output=name, stable=first, canary=second))
         return tuple(found)
 
     def means(self, shadow: Shadow | None) -> dict[str, float]:
@@ -105,8 +105,8 @@ class Answers:
                 found[variant] = float(numbers.mean())
         return found
 
-    def cost(self, domain: Domain, *, now: datetime) -> Cost | None:
-        """What wrong answers cost each variant; none where the domain names no output to judge.
+    def cost(self, domain: Domain, *, now: datetime) -> PredictionCost | None:
+        """Cost of each variant's wrong answers; none where the domain names no output to judge.
 
         A label is final `data.label_delay` after its answer, also one that is known earlier: those that come early are not like
         the others.
@@ -159,8 +159,8 @@ class _Side:
         rows = [self._rows[place] for row, place in places if self.ring.place((key[0], row)) == place]
         return rows if rows and len(rows) == int(rows[0].get("kept") or 1) else []
 
-    def costs(self, task: BaseTask, shadow: Shadow, declared: Costs, *, before: float) -> NDArray[np.float64]:
-        """What each answer from `before` or earlier cost whose labels are there: a record's, or a whole request's."""
+    def costs(self, task: BaseTask, shadow: Shadow, declared: PredictionCosts, *, before: float) -> NDArray[np.float64]:
+        """Cost of each answer from `before` or earlier whose labels are known: per record, or per whole request."""
         whole = task.compared_by == "request"
         for place in self._unpriced:
             row = self._rows[place]
@@ -177,8 +177,8 @@ class _Side:
         return final
 
 
-def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: Costs) -> float:
-    """What the answer to one record, or to one request, cost; 0 where it was right, NaN where a label is missing."""
+def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: PredictionCosts) -> float:
+    """Cost of the answer to one record, or to one request; 0 where it was right, NaN where a label is missing."""
     price = 1.0
     if declared.times is not None:
         value = (rows[0].get("columns") or {}).get(declared.times)
@@ -193,13 +193,15 @@ def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: Costs) -> f
     return cost * price
 
 
-def judged(stable: NDArray[np.float64], canary: NDArray[np.float64], labels: Labels, *, alpha: float) -> Cost:
+def judged(
+    stable: NDArray[np.float64], canary: NDArray[np.float64], labels: RolloutLabels, *, alpha: float
+) -> PredictionCost:
     """Both variants' mean cost and how sure their difference is; NOT_ENOUGH_LABELS under `labels.minimum`."""
     counts = (len(stable), len(canary))
     if min(counts) < labels.minimum:
-        return Cost(state="NOT_ENOUGH_LABELS", labels=counts)
+        return PredictionCost(state="NOT_ENOUGH_LABELS", labels=counts)
     doubt = sum(sequential.mean_radius(each, alpha=alpha / 2, tuned=labels.minimum) for each in (stable, canary))
-    return Cost(
+    return PredictionCost(
         state="JUDGED", labels=counts, stable=float(stable.mean()), canary=float(canary.mean()), radius=float(doubt)
     )
 
@@ -213,7 +215,7 @@ def parsed(body: bytes) -> tuple[list[Row], int, int]:
         raise ValueError(f"expected rows and a cursor: {error}") from error
 
 
-def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int) -> list[Slice]:
+def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int) -> list[AgreementSlice]:
     numbers = pairs.numbers(column)
     known = ~np.isnan(numbers)
     if known.sum() > len(numbers) / 2:
@@ -230,12 +232,14 @@ def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int
     # A slice that is small for now only, as each tenth of the first few hundred pairs is, has to be shown on its own all the same.
     rare = (sizes < fewest) & (sizes < LARGE * sizes.sum())
     found = [
-        Slice(name=name, pairs=int(size), changed=int(bad))
+        AgreementSlice(name=name, pairs=int(size), changed=int(bad))
         for name, size, bad, few in zip(names, sizes, wrong, rare, strict=True)
         if size and not few
     ]
     if sizes[rare].sum():
-        found.append(Slice(name=f"{column} is rare", pairs=int(sizes[rare].sum()), changed=int(wrong[rare].sum())))
+        found.append(
+            AgreementSlice(name=f"{column} is rare", pairs=int(sizes[rare].sum()), changed=int(wrong[rare].sum()))
+        )
     return found
 
 

@@ -1,12 +1,12 @@
-"""One look at a window: every column held against the reference, and how far each has moved.
+"""Interim analysis of a window: every column compared with the reference, and how far each has moved.
 
-How often it cries wolf. An alarm needs two things at once: a shift that matters (the population stability index over
+Rate of false alarms. An alarm needs two things at once: a shift that matters (the population stability index over
 `threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
-chance did not do it. Over columns, all tests of one look are one family (Holm). Over time, looks are counted in rows, not in
-questions: a window is judged anew when a fiftieth of it is new (`LOOKS`), what is asked in between is told the same, and each
-look may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
-at most `ALPHA` = 0.001, however the looks overlap and however often somebody asks (a union bound, no independence needed).
-Simulated on 200 weeks of the marketplace, looked at every 40 rows: tests/hallmark/drift/test_false_alarms.py.
+chance did not do it. Over columns, all tests of one analysis are one family (Holm). Over time, analyses are counted in rows, not in
+questions: a window is judged anew when a fiftieth of it is new (`ANALYSES`), requests in between get the same verdict, and each
+analysis may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
+at most `ALPHA` = 0.001, however the analyses overlap and however often somebody asks (a union bound, no independence needed).
+Simulated on 200 weeks of the marketplace, analysed every 40 rows: tests/hallmark/drift/test_false_alarms.py.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from hallmark.features.fields import Columns
 from hallmark.section import Frozen
 
 ALPHA = 0.001
-"""Over all columns and all looks of one window's worth of traffic, how often chance alone may look significant."""
-LOOKS = 50
-"""A window is judged anew when this part of it is new; each look spends as little of `ALPHA`."""
-PER_LOOK = ALPHA / LOOKS
+"""Over all columns and all interim analyses of one window's worth of traffic, how often chance alone may look significant."""
+ANALYSES = 50
+"""A window is judged anew when this part of it is new; each analysis spends as little of `ALPHA`."""
+ALPHA_PER_ANALYSIS = ALPHA / ANALYSES
 FORGIVEN = 0.01
 """This share of a column's rows may be broken (no value, wrong type, far outside, never seen) and is set aside."""
 
@@ -43,7 +43,7 @@ class ColumnVerdict(Frozen):
     shift:   Cliff's delta of a number's ranks, above 0 where values grew; of embeddings 2 AUC - 1; of labels the part
              by which the error grew.
     effect:  the larger of both over its threshold: 1 is where drift begins.
-    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the look (Holm).
+    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the analysis (Holm).
     missing: share of rows without a value.
     season:  the part of last year that looked like this, where that is why it is no drift.
     """
@@ -64,8 +64,8 @@ class ColumnVerdict(Frozen):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a look at a window found; `unknown` are columns to watch that the profile does not have."""
+class WindowMeasurement:
+    """Measurements of one window; `unknown` are columns to watch that the profile does not have."""
 
     rows: int
     columns: tuple[ColumnVerdict, ...] = ()
@@ -80,7 +80,7 @@ def measure(
     at: datetime | None = None,
     separation: Separation | None = None,
     strata: Sequence[str] = (),
-) -> Measured:
+) -> WindowMeasurement:
     """Every watched column of `window`, columns as `observe` gives them and scores as the model answers them.
 
     window:     (rows,) arrays by name; one that the profile has and the window lacks is all missing; others are ignored.
@@ -93,7 +93,7 @@ def measure(
     watched = [profile.columns[place] for place in places]
     unknown = tuple(sorted(set(drift.columns) - {column.name for column in watched}))
     if not rows:
-        return Measured(rows, (), unknown)
+        return WindowMeasurement(rows, (), unknown)
     gone = np.full(rows, None, dtype=object)
     tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
     columns = _compared(_matched(profile, places, strata), tallies, drift, separation)
@@ -104,7 +104,7 @@ def measure(
         columns = [
             _excused(now, last, season) for now, last in zip(columns, _of_columns(then, tallies, drift), strict=False)
         ] + columns[len(watched) :]
-    return Measured(rows, tuple(columns), unknown)
+    return WindowMeasurement(rows, tuple(columns), unknown)
 
 
 def forgiven(reference: statistics.Counts, tally: NDArray[Any]) -> NDArray[np.int64]:
@@ -138,7 +138,7 @@ def _compared(
 def _of_columns(
     watched: Sequence[Column], tallies: Sequence[NDArray[np.int64]], drift: Drift, *, more: Sequence[float] = ()
 ) -> list[ColumnVerdict]:
-    """Each column's line; `more` are p-values of other tests of the same look."""
+    """Each column's line; `more` are p-values of other tests of the same analysis."""
     kept = [forgiven(column.counts, tally) for column, tally in zip(watched, tallies, strict=True)]
     both = [
         (statistics.homogeneity(column.counts, tally)[2], statistics.rank_test(*_ranked(column, tally)))
@@ -150,8 +150,8 @@ def _of_columns(
         p, shift_p = adjusted[2 * at : 2 * at + 2]
         psi = statistics.stability_index(column.counts, judged)
         shift = float(statistics.rank_shifts(*_ranked(column, judged)))
-        by_index = psi > drift.threshold and p < PER_LOOK
-        by_rank = abs(shift) > drift.shift and shift_p < PER_LOOK
+        by_index = psi > drift.threshold and p < ALPHA_PER_ANALYSIS
+        by_rank = abs(shift) > drift.shift and shift_p < ALPHA_PER_ANALYSIS
         found.append(
             ColumnVerdict(
                 name=column.name,
@@ -190,7 +190,7 @@ def _matched(profile: Profile, places: Sequence[int], keys: Sequence[str]) -> li
 
 
 def _of_embeddings(separation: Separation, p: float, drift: Drift) -> ColumnVerdict:
-    drifted = separation.auc > drift.separation and p < PER_LOOK
+    drifted = separation.auc > drift.separation and p < ALPHA_PER_ANALYSIS
     return ColumnVerdict(
         name=embedding.NAME,
         kind="vector",

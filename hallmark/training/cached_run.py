@@ -1,4 +1,4 @@
-"""The steps that answered a request, in order: what a run remembers, and finds again whole or not at all.
+"""Cached run: the finished steps of an earlier request, in order, reused whole or not at all.
 
 A request is named by what was asked, the content of its source and all the code that would answer it. Where every step of such
 a request is in the cache, each byte checked, and the registry still says the same, there is nothing to start.
@@ -13,23 +13,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hallmark.artifacts.model_card import Judgement
+from hallmark.artifacts.model_card import GateJudgement
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.files import replace
 from hallmark.settings import Settings
 from hallmark.training import cache, step, steps
 from hallmark.training.cache import Cache
-from hallmark.training.journal import Event
+from hallmark.training.journal import JournalEvent
 
-Report = Callable[[Event], None]
+Report = Callable[[JournalEvent], None]
 
 LIBRARY = Path(__file__).parents[2]
-"""Where hallmark, components and pipelines are imported from."""
+"""Folder from which hallmark, components and pipelines are imported."""
 
 
-class Done(BaseModel):
-    """A step that came to its end: `state` is finished or reused; `key` names its result in the cache."""
+class FinishedStep(BaseModel):
+    """A finished step: `state` is finished or reused; `key` names its result in the cache."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,25 +39,25 @@ class Done(BaseModel):
     key: str = ""
 
 
-class Chain(BaseModel):
+class CachedRun(BaseModel):
     """Finished steps in order, and the version that was registered; none where the gate refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: tuple[Done, ...]
+    steps: tuple[FinishedStep, ...]
     version: int | None
 
     def key(self, step: str) -> str:
-        """Where the result of `step` is in the cache."""
+        """Key of the result of `step` in the cache."""
         return next((done.key for done in self.steps if done.step == step), "")
 
     def output(self, store: Cache, step: str, name: str) -> Path:
         """One output of a step."""
         return store.folder(step, self.key(step)) / cache.OUTPUTS / name
 
-    def judgement(self, store: Cache) -> Judgement:
-        """What the gate decided, and beside which champion."""
-        return Judgement.model_validate_json(self.output(store, "compare", "decision").read_bytes())
+    def judgement(self, store: Cache) -> GateJudgement:
+        """Decision of the gate, with the champion it compared to."""
+        return GateJudgement.model_validate_json(self.output(store, "compare", "decision").read_bytes())
 
     def precision(self, store: Cache) -> Precision:
         """In which precision the model ships, and why."""
@@ -72,7 +72,7 @@ class Chain(BaseModel):
 
 
 def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
-    """Where the chain that answers this request is remembered."""
+    """Path of the cached run for this request."""
     where = steps.origin(arguments["source"])
     own = isinstance(where, Path)
     inputs = {"source": cache.digest(where)} if isinstance(where, Path) else {}
@@ -84,37 +84,37 @@ def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
     return settings.runs / "chains" / f"{key}.json"
 
 
-def remember(path: Path, chain: Chain) -> None:
-    """Keep a chain for the next time the same is asked for."""
-    replace(path, chain.model_dump_json())
+def remember(path: Path, run: CachedRun) -> None:
+    """Keep a run for the next time that the same is asked for."""
+    replace(path, run.model_dump_json())
 
 
-def reuse(domain: str, path: Path, store: Cache, settings: Settings, report: Report) -> Chain | None:
-    """The whole chain from the cache; none where any part is missing, damaged or out of date."""
+def reuse(domain: str, path: Path, store: Cache, settings: Settings, report: Report) -> CachedRun | None:
+    """The whole run from the cache; none where any part is missing, damaged or out of date."""
     try:
-        known = Chain.model_validate_json(path.read_bytes())
+        known = CachedRun.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-    found: list[Done] = []
+    found: list[FinishedStep] = []
     for done in known.steps:
         began = time.monotonic()
         if done.step == "register":
             continue
         if store.find(done.step, done.key) is None:
             return None
-        found.append(Done(step=done.step, state="reused", seconds=since(began), key=done.key))
+        found.append(FinishedStep(step=done.step, state="reused", seconds=since(began), key=done.key))
     began = time.monotonic()
     if not _still(domain, known, store, settings):
         return None
     if known.version is not None:
-        found.append(Done(step="register", state="reused", seconds=since(began)))
+        found.append(FinishedStep(step="register", state="reused", seconds=since(began)))
     for done in found:
-        report(Event(step=done.step, state="reused", seconds=done.seconds, key=done.key))
-    return Chain(steps=tuple(found), version=known.version)
+        report(JournalEvent(step=done.step, state="reused", seconds=done.seconds, key=done.key))
+    return CachedRun(steps=tuple(found), version=known.version)
 
 
-def _still(domain: str, known: Chain, store: Cache, settings: Settings) -> bool:
-    """Whether the registry says what it said: the same champion to compare with, the same version with its files."""
+def _still(domain: str, known: CachedRun, store: Cache, settings: Settings) -> bool:
+    """True if the registry is unchanged: the same champion to compare with, the same version with its files."""
     from hallmark.registry.store import CHAMPION, Registry
 
     registry = Registry(settings)

@@ -16,10 +16,10 @@ from scipy import stats
 
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
-from hallmark.declaration.rollout import Costs, Labels, Shadow
-from hallmark.rollout import answers, sequential
-from hallmark.rollout.answers import Answers, Row, judged, parsed, spent
-from hallmark.rollout.evidence import Slice
+from hallmark.declaration.rollout import PredictionCosts, RolloutLabels, Shadow
+from hallmark.rollout import responses, sequential
+from hallmark.rollout.evidence import AgreementSlice
+from hallmark.rollout.responses import CapturedResponses, Row, judged, parsed, spent
 from hallmark.settings import Settings
 from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Uplift
 
@@ -34,8 +34,10 @@ def row(exchange: str, score: object = 0.1, *, at: float = AT, place: int = 0, *
     return found | {"outputs": {"score": score}, "columns": {}, "label": None, "label_at": None} | more
 
 
-def taken(stable: list[Row], canary: list[Row], shadow: Shadow | None = FRAUD, task: BaseTask | None = None) -> Answers:
-    found = Answers(since=0.0, shadow=shadow, task=task or (Multiclass() if shadow is WORDS else Binary()))
+def taken(
+    stable: list[Row], canary: list[Row], shadow: Shadow | None = FRAUD, task: BaseTask | None = None
+) -> CapturedResponses:
+    found = CapturedResponses(since=0.0, shadow=shadow, task=task or (Multiclass() if shadow is WORDS else Binary()))
     found.take("stable", stable)
     found.take("canary", canary)
     return found
@@ -45,7 +47,7 @@ def taken(stable: list[Row], canary: list[Row], shadow: Shadow | None = FRAUD, t
 def fraud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Domain:
     monkeypatch.setenv("HALLMARK_STATE", str(tmp_path))
     whole = domains.load("fraud", Settings.load())
-    labels = Labels(minimum=20, costs=Costs(false_negative=1.0, false_positive=0.1, times="amount"))
+    labels = RolloutLabels(minimum=20, costs=PredictionCosts(false_negative=1.0, false_positive=0.1, times="amount"))
     data = whole.data.model_copy(update={"label_delay": timedelta(minutes=10)})
     return whole.model_copy(
         update={"data": data, "rollout": whole.rollout.model_copy(update={"shadow": FRAUD, "labels": labels})}
@@ -60,7 +62,7 @@ def test_answers_to_the_same_exchange_and_row_are_a_pair() -> None:
         [row("a", 0.1), row("a", 0.9, place=1), row("b", 0.1), row("c", 0.1)],
         [row("a", 0.9), row("a", 0.8, place=1), row("b", 0.49), row("d", 0.9)],
     )
-    assert found.slices()[0] == Slice(name="all", pairs=3, changed=1)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=3, changed=1)
 
 
 def test_the_order_in_which_rows_come_changes_nothing() -> None:
@@ -70,7 +72,7 @@ def test_the_order_in_which_rows_come_changes_nothing() -> None:
     seen = set()
     for _ in range(5):
         source.shuffle(rows)
-        found = Answers(since=0.0, shadow=FRAUD, task=Binary())
+        found = CapturedResponses(since=0.0, shadow=FRAUD, task=Binary())
         for variant, each in rows:
             found.take(variant, [each])
         seen.add((found.slices(), found.scores()))
@@ -79,7 +81,7 @@ def test_the_order_in_which_rows_come_changes_nothing() -> None:
 
 def test_an_exchange_that_comes_a_thousand_times_is_one_pair() -> None:
     found = taken([row("a", 0.1)] * 1000, [row("a", 0.9)] * 1000)
-    assert found.slices()[0] == Slice(name="all", pairs=1, changed=1)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=1, changed=1)
     assert sum(found.scores()[0].stable) == 1
 
 
@@ -90,7 +92,7 @@ def test_rows_without_an_exchange_are_counted_and_never_paired() -> None:
 
 
 def test_answers_from_before_the_rollout_do_not_count() -> None:
-    found = Answers(since=AT, shadow=FRAUD, task=Binary())
+    found = CapturedResponses(since=AT, shadow=FRAUD, task=Binary())
     found.take("stable", [row("a", at=AT - 1), row("b", at=AT)])
     found.take("canary", [row("a", at=AT - 1), row("b", at=AT)])
     assert found.slices()[0].pairs == 1
@@ -108,7 +110,7 @@ def test_words_are_verdicts_as_they_are() -> None:
         [row(f"e{n}", outputs={"label": other}) for n, (_, other) in enumerate(pairs)],
         WORDS,
     )
-    assert found.slices() == (Slice(name="all", pairs=3, changed=1),)
+    assert found.slices() == (AgreementSlice(name="all", pairs=3, changed=1),)
 
 
 def test_an_output_that_is_missing_is_another_verdict() -> None:
@@ -116,7 +118,7 @@ def test_an_output_that_is_missing_is_another_verdict() -> None:
 
 
 def test_lost_rows_are_added_up() -> None:
-    found = Answers(since=0.0, shadow=FRAUD, task=Binary())
+    found = CapturedResponses(since=0.0, shadow=FRAUD, task=Binary())
     found.take("stable", [], lost=3)
     found.take("canary", [row("a")], lost=4)
     assert found.lost == 7
@@ -137,13 +139,13 @@ def test_slices_of_a_number_are_deciles_and_of_a_word_its_values() -> None:
             [row(f"e{n}", score) for n, _, score in pairs],
         ).slices()
     }
-    assert found["all"] == Slice(name="all", pairs=200, changed=10)
+    assert found["all"] == AgreementSlice(name="all", pairs=200, changed=10)
     deciles = [each for name, each in found.items() if name.startswith("amount")]
     assert [each.pairs for each in deciles] == [20] * 10
     assert [each.changed for each in deciles] == [0] * 9 + [10]
     assert deciles[-1].name == "amount over 179.1"
-    assert found["category is coats"] == Slice(name="category is coats", pairs=50, changed=2)
-    assert found["category is bags"] == Slice(name="category is bags", pairs=150, changed=8)
+    assert found["category is coats"] == AgreementSlice(name="category is coats", pairs=50, changed=2)
+    assert found["category is bags"] == AgreementSlice(name="category is bags", pairs=150, changed=8)
     assert not any("unwatched" in name for name in found)
 
 
@@ -164,8 +166,8 @@ def test_small_slices_are_judged_together_and_none_is_left_out() -> None:
     ).slices()
     mine = {each.name: each for each in found if each.name.startswith("category")}
     assert mine == {
-        "category is bags": Slice(name="category is bags", pairs=600, changed=0),
-        "category is rare": Slice(name="category is rare", pairs=15, changed=15),
+        "category is bags": AgreementSlice(name="category is bags", pairs=600, changed=0),
+        "category is rare": AgreementSlice(name="category is rare", pairs=15, changed=15),
     }
 
 
@@ -232,14 +234,14 @@ def test_means_are_of_the_verdicts_output_and_of_numbers_only() -> None:
     [(0.9, 1, 0.0), (0.1, 0, 0.0), (0.1, 1, 80.0), (0.9, 0, 8.0), (0.5, 0, 8.0), (0.49, True, 80.0)],
 )
 def test_a_missed_fraud_costs_its_price_and_a_false_alarm_a_tenth(score: float, label: int, cost: float) -> None:
-    declared = Costs(false_negative=1.0, false_positive=0.1, times="amount")
+    declared = PredictionCosts(false_negative=1.0, false_positive=0.1, times="amount")
     assert spent([row("a", score, label=label, columns={"amount": 80})], Binary(), FRAUD, declared) == pytest.approx(
         cost
     )
 
 
 def test_without_a_price_a_wrong_verdict_costs_what_is_declared() -> None:
-    declared = Costs(false_negative=3.0, false_positive=2.0, times="amount")
+    declared = PredictionCosts(false_negative=3.0, false_positive=2.0, times="amount")
     assert spent([row("a", 0.1, label=1)], Binary(), FRAUD, declared) == 3.0
     assert spent([row("a", 0.9, label=0, columns={"amount": None})], Binary(), FRAUD, declared) == 2.0
     wrong = row("a", outputs={"label": "coat"}, label="dress")
@@ -292,7 +294,7 @@ def test_without_a_verdict_nothing_is_priced(fraud: Domain) -> None:
 def test_the_doubt_shrinks_as_labels_come() -> None:
     rng = np.random.default_rng(7)
     radii = [
-        judged(rng.exponential(size=count), rng.exponential(size=count), Labels(), alpha=0.001).radius
+        judged(rng.exponential(size=count), rng.exponential(size=count), RolloutLabels(), alpha=0.001).radius
         for count in (200, 1000, 10_000)
     ]
     assert radii[0] > 1.5 * radii[1] > 3 * radii[2]
@@ -315,7 +317,7 @@ def test_rankings_are_compared_by_request() -> None:
     stable = ranked("a", [3.0, 2.0, 1.0]) + ranked("b", [3.0, 2.0, 1.0]) + ranked("c", [3.0, 2.0, 1.0])
     canary = ranked("a", [0.9, 0.5, 0.1]) + ranked("b", [1.0, 2.0, 3.0]) + ranked("d", [1.0, 2.0, 3.0])
     found = taken(stable, canary, SCORES, Ranking(k=10))
-    assert found.slices() == (Slice(name="all", pairs=2, changed=1),)  # the same order; the other way round
+    assert found.slices() == (AgreementSlice(name="all", pairs=2, changed=1),)  # the same order; the other way round
 
 
 def test_a_ranking_waits_for_all_records_of_both_sides() -> None:
@@ -323,17 +325,17 @@ def test_a_ranking_waits_for_all_records_of_both_sides() -> None:
     found = taken(stable[:2], canary, SCORES, Ranking())
     assert found.slices() == ()
     found.take("stable", stable[2:])
-    assert found.slices()[0] == Slice(name="all", pairs=1, changed=0)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=1, changed=0)
     other = taken(stable, canary[1:], SCORES, Ranking())
     assert other.slices() == ()
     other.take("canary", canary[:1])
-    assert other.slices()[0] == Slice(name="all", pairs=1, changed=0)
+    assert other.slices()[0] == AgreementSlice(name="all", pairs=1, changed=0)
 
 
 def test_records_may_come_in_any_order_and_again() -> None:
     stable, canary = ranked("a", [3.0, 2.0, 1.0]), ranked("a", [1.0, 2.0, 3.0])
     found = taken(stable[::-1] + stable, canary[1:] + canary, SCORES, Ranking())
-    assert found.slices()[0] == Slice(name="all", pairs=1, changed=1)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=1, changed=1)
 
 
 def test_a_slice_of_rankings_counts_requests() -> None:
@@ -353,7 +355,7 @@ def test_retrievals_agree_where_their_ids_overlap() -> None:
     stable = [row(name, outputs={"items": ids}, kept=1) for name in said]
     canary = [row(name, outputs={"items": given}, kept=1) for name, given in said.items()]
     found = taken(stable, canary, IDS, Retrieval(k=10))
-    assert found.slices()[0] == Slice(name="all", pairs=4, changed=2)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=4, changed=2)
     assert found.scores() == ()  # lists have no distribution
 
 
@@ -362,24 +364,24 @@ def test_prices_agree_within_the_tolerance() -> None:
     rows = [[row(f"e{n}", price) for n, price in enumerate(side)] for side in zip(*pairs, strict=True)]
     for tolerance, changed in ((None, 2), (0.1, 1), (0.01, 3)):
         found = taken(rows[0], rows[1], Shadow(output="score", tolerance=tolerance), Regression())
-        assert found.slices()[0] == Slice(name="all", pairs=4, changed=changed)
+        assert found.slices()[0] == AgreementSlice(name="all", pairs=4, changed=changed)
 
 
 def test_quantiles_agree_where_each_does() -> None:
     stable = [row(f"e{n}", outputs={"q": [80.0, 100.0, 130.0]}) for n in range(2)]
     canary = [row("e0", outputs={"q": [81.0, 99.0, 131.0]}), row("e1", outputs={"q": [80.0, 100.0, 150.0]})]
     found = taken(stable, canary, Shadow(output="q"), Regression(quantiles=(0.1, 0.5, 0.9)))
-    assert found.slices()[0] == Slice(name="all", pairs=2, changed=1)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=2, changed=1)
 
 
 def test_uplifts_agree_on_whom_to_treat() -> None:
     shadow = Shadow(output="score", threshold=0.02)
     found = taken([row("a", 0.05), row("b", 0.05)], [row("a", 0.03), row("b", 0.01)], shadow, Uplift())
-    assert found.slices()[0] == Slice(name="all", pairs=2, changed=1)
+    assert found.slices()[0] == AgreementSlice(name="all", pairs=2, changed=1)
 
 
-def costs_of(found: Answers, domain: Domain, shadow: Shadow) -> tuple[tuple[int, ...], Any, Any]:
-    rollout = domain.rollout.model_copy(update={"shadow": shadow, "labels": Labels(minimum=20)})
+def costs_of(found: CapturedResponses, domain: Domain, shadow: Shadow) -> tuple[tuple[int, ...], Any, Any]:
+    rollout = domain.rollout.model_copy(update={"shadow": shadow, "labels": RolloutLabels(minimum=20)})
     cost = found.cost(domain.model_copy(update={"rollout": rollout}), now=NOW)
     assert cost is not None
     return cost.labels, cost.stable, cost.canary
@@ -421,8 +423,8 @@ def test_a_price_costs_its_relative_error(fraud: Domain) -> None:
 
 
 def test_memory_is_bounded_and_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MOST", 100)
-    found = Answers(since=0.0, shadow=FRAUD, task=Binary())
+    monkeypatch.setattr(responses, "MOST", 100)
+    found = CapturedResponses(since=0.0, shadow=FRAUD, task=Binary())
     for start in range(0, 1000, 50):
         some = [row(f"e{n}", n / 1000) for n in range(start, start + 50)]
         found.take("stable", some)
