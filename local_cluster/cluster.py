@@ -53,12 +53,12 @@ class State(BaseModel):
 
     @property
     def gateway(self) -> str:
-        """Where services are called."""
+        """Base URL of the services."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def api(self) -> str:
-        """Where the Kubernetes API is."""
+        """Base URL of the Kubernetes API."""
         return f"https://127.0.0.1:{self.api_port}"
 
 

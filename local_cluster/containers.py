@@ -37,7 +37,7 @@ _CPU = re.compile(r"^(\d+(?:\.\d+)?)(m?)$")
 
 
 class Probe(BaseModel):
-    """How to ask a container whether it is ready, or alive."""
+    """A readiness or liveness probe of a container."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

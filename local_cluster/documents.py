@@ -1,4 +1,4 @@
-"""What the API answers without the store: discovery and OpenAPI."""
+"""API answers that need no store: discovery and OpenAPI."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Envoy:
             self._services = services
 
     async def active(self, cluster: str) -> int:
-        """How many requests are under way to `cluster`."""
+        """Number of requests under way to `cluster`."""
         text = await self._get(f"/stats?filter=^cluster\\.{cluster}\\.upstream_rq_active$")
         return _sum(text)
 

@@ -21,7 +21,7 @@ _MEDIA = ("application/json", "application/*", "*/*")
 
 @dataclass(frozen=True)
 class Form:
-    """How objects of `resource` are told; `include` says what rows of a table carry: None, Metadata or Object."""
+    """Representation of objects of `resource`; `include` selects what rows of a table carry: None, Metadata or Object."""
 
     resource: Resource
     kind: Kind

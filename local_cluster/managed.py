@@ -1,4 +1,4 @@
-"""Who set which field: `metadata.managedFields`, and server-side apply on top of it.
+"""Ownership of fields: `metadata.managedFields`, and server-side apply on top of it.
 
 A simplified, honest form of Kubernetes' own: fields are owned by managers; an apply owns the fields it names, takes away
 those it named before and no longer names (where nobody else owns them), and conflicts where another manager owns a field

@@ -1,4 +1,4 @@
-"""What a path of the Kubernetes API names, and what its method asks for."""
+"""Paths of the Kubernetes API: what one names, and what its method asks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUBRESOURCES = ("status", "finalize")
 
 @dataclass(frozen=True)
 class Place:
-    """What a path names; `name` is "" for all of a kind, `rest` what comes after the subresource."""
+    """The object or list that a path names; `name` is "" for all of a kind, `rest` what comes after the subresource."""
 
     resource: Resource
     namespace: str
@@ -24,7 +24,7 @@ class Place:
 
 
 def place(path: str) -> Place:
-    """What `path` names, as it came (not decoded); 404 where nothing is served."""
+    """Parse `path` as it came (not decoded); 404 where nothing is served."""
     try:
         parts = [unquote(part, errors="strict") for part in path.strip("/").split("/")]
     except UnicodeDecodeError:

@@ -37,7 +37,7 @@ class Running:
 
     @property
     def address(self) -> Address:
-        """Where the gateway reaches it."""
+        """The address at which the gateway reaches it."""
         main = self.revision.template["containers"][0]
         grpc, http = containers.grpc_port([main]), containers.http_port(main)
         return Address(port=self.ports.get(http, http), grpc_port=self.ports.get(grpc) if grpc else None)
@@ -122,7 +122,7 @@ def make(
 
 
 def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
-    """What Knative and KServe put into each container's environment."""
+    """Variables that Knative and KServe put into each container's environment."""
     service = f"{key[1]}-{predictor.COMPONENT}"
     return {
         "K_REVISION": revision.name,

@@ -138,7 +138,7 @@ def retention(template: Json) -> float:
 
 
 def stopped(service: Json) -> bool:
-    """Whether serving.kserve.io/stop asks for no pods at all."""
+    """True where serving.kserve.io/stop asks for no pods at all."""
     annotations = (service.get("metadata") or {}).get("annotations") or {}
     return str(annotations.get(STOP_ANNOTATION, "")).lower() == "true"
 

@@ -1,4 +1,4 @@
-"""What the Kubernetes API answers when it refuses: a `Status` object, with the HTTP status that goes with its reason."""
+"""Refusals of the Kubernetes API: a `Status` object, with the HTTP status that goes with its reason."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def invalid(resource: Resource, name: str, faults: Sequence[Fault]) -> Problem:
 
 
 def of(error: HallmarkError, resource: Resource, name: str) -> Problem:
-    """What the store refused, in HTTP's words."""
+    """The store's refusal, in HTTP's terms."""
     about = _about(resource, name)
     if isinstance(error, store.Missing):
         return Problem("NotFound", error.message, details=about)

@@ -1,4 +1,4 @@
-"""What the API server fetches from pods: their logs, and requests it passes on to a port of theirs."""
+"""Requests that the API server makes to pods: for their logs, and those that it passes on to a port of theirs."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _FOLLOW_SECONDS = 0.5
 
 
 class PodBackend(Protocol):
-    """Who runs the pods."""
+    """The runner of the pods."""
 
     def address(self, namespace: str, pod: str, port: int) -> tuple[str, int] | None:
-        """Where a port of a pod is on this machine."""
+        """Local address of a port of a pod."""
 
     def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> bytes:
-        """What a container wrote; its last lines where a number is given. `NotFound` where there is none."""
+        """Log of a container; its last lines where a number is given. `NotFound` where there is none."""
 
 
 def container(pod: Object, wanted: str) -> str:
@@ -99,7 +99,7 @@ def target(pod_and_port: str) -> tuple[str, int | None]:
 
 
 def address(backend: PodBackend, pod: Object, port: int | None) -> tuple[str, int]:
-    """Where a port of a pod is, its first one where none is named; 503 where nothing listens."""
+    """Local address of a port of a pod, its first one where none is named; 503 where nothing listens."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     number = port or _first_port(pod)
     found = backend.address(namespace, name, number)

@@ -95,14 +95,14 @@ class Reconciler:
             self._delete_pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def address(self, namespace: str, pod: str, port: int) -> tuple[str, int] | None:
-        """Where port `port` of a pod is on this machine; none where there is no such pod or port."""
+        """Local address of port `port` of a pod; none where there is no such pod or port."""
         running = self._find(namespace, pod)
         if running is None or port not in running.ports:
             return None
         return "127.0.0.1", running.ports[port]
 
     def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> bytes:
-        """What a container wrote, its last `tail_lines` lines where given; `Missing` where there is no such container."""
+        """Log of a container, its last `tail_lines` lines where given; `Missing` where there is no such container."""
         running = self._find(namespace, pod)
         if running is None or container not in running.pod.containers:
             raise Missing(f"there is no container {container!r} in pod {namespace}/{pod}")

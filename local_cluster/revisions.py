@@ -68,7 +68,7 @@ class Book(BaseModel):
         return self.model_copy(update={"idle": {name: self.idle.get(name, now)} if name else {}})
 
     def warm_until(self, name: str) -> float:
-        """When the pod of an idle revision may end, in seconds of the epoch; 0 for one that is not kept."""
+        """End of the standby of an idle revision's pod, in seconds of the epoch; 0 for one that is not kept."""
         revision = self.find(name)
         if revision is None or name not in self.idle:
             return 0.0

@@ -1,4 +1,4 @@
-"""Who gets the traffic: KServe's rules in Knative mode, as a pure function.
+"""Distribution of the traffic: KServe's rules in Knative mode, as a pure function.
 
 Learned from KServe's ksvc_reconciler.go and inference_service_status.go, and from Knative's configuration and route reconcilers:
 - the latest ready revision only moves forward, to the newest one that is ready;

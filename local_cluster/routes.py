@@ -1,4 +1,4 @@
-"""What the gateway is told: the Envoy resources for a set of services, as plain data.
+"""The gateway's configuration: the Envoy resources for a set of services, as plain data.
 
 A revision is a cluster. Traffic is split by weighted clusters; a canary's cluster holds the stable endpoint at priority 1, so that
 a request that the canary cannot take, or answers with a failure of its own, is tried again on stable, and its answer says so
@@ -93,7 +93,7 @@ _SHADOW_ONLY: Json = {
 
 
 class Address(BaseModel):
-    """Where a ready pod listens: HTTP, and gRPC where it has it."""
+    """Ports of a ready pod: HTTP, and gRPC where it has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

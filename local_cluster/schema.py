@@ -116,7 +116,7 @@ def prune(value: Any, schema: Object) -> Any:
 
 
 def faults(value: Any, schema: Object, at: str = "") -> Iterator[Fault]:
-    """Where `value` is not what the schema says: types, required fields, ranges, repeated keys."""
+    """Breaches of the schema in `value`: types, required fields, ranges, repeated keys."""
     schema = resolve(schema)
     wrong = _wrong_type(value, schema)
     if wrong:
@@ -142,7 +142,7 @@ def faults(value: Any, schema: Object, at: str = "") -> Iterator[Fault]:
 
 
 def list_keys(schema: Object) -> tuple[str, ...] | None:
-    """What the items of a list are told apart by: names of keys, () for a set of values, none for one that is replaced as a whole."""
+    """Keys that identify the items of a list: their names, () for a set of values, none for a list that is replaced as a whole."""
     schema = resolve(schema)
     kind = schema.get(LIST)
     if kind == "map":

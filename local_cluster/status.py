@@ -1,4 +1,4 @@
-"""What an InferenceService's status says, in KServe's own fields, reasons and words."""
+"""Status of an InferenceService, in KServe's own fields, reasons and words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Condition(BaseModel):
 
 
 class Health(BaseModel):
-    """What is known of a revision's pod: whether it is ready, how it last failed, and how many copies there are."""
+    """State of a revision's pod: whether it is ready, how it last failed, and how many copies there are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -223,5 +223,5 @@ def _failure(before: Json | None, reason: str, message: str, code: int | None, r
 
 
 def failed_with(end: End) -> str:
-    """Why a container ended, in a line: its last one, else its exit code."""
+    """Reason for a container's end, in a line: its last one, else its exit code."""
     return (end.message or f"exit code {end.code}").rstrip(".")

@@ -30,7 +30,7 @@ START_SECONDS = 180.0
 
 
 class End(BaseModel):
-    """How a container ended: its exit code and its last line."""
+    """End of a container: its exit code and its last line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,12 +131,12 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests now."""
+        """True while it takes requests."""
         return self._main.ready and not self.stopping
 
     @property
     def failure(self) -> End | None:
-        """How its main container last ended, while it is not ready again."""
+        """Last end of its main container, while it is not ready again."""
         if self.ready:
             return None
         if self._main.last is None and time.monotonic() - self._began > START_SECONDS:
@@ -145,7 +145,7 @@ class Pod:
 
     @property
     def restarts(self) -> int:
-        """How often its main container was started again."""
+        """Number of restarts of its main container."""
         return self._main.restarts
 
     def log(self, container: str) -> Path:
@@ -251,7 +251,7 @@ class Pod:
 
 
 async def ask(probe: Probe) -> bool:
-    """Whether a probe's port answers: with a status of 200 to 399 where it has a path."""
+    """Run a probe: true where its port answers, with a status of 200 to 399 where it has a path."""
     writer = None
     try:
         async with asyncio.timeout(probe.timeout):

@@ -46,7 +46,7 @@ def table(objects: Iterable[Object], resource: Resource, *, version: str, includ
 
 
 def age(since: str | None, *, now: datetime | None = None) -> str:
-    """How long ago, as kubectl writes it: 45s, 5m10s, 3h, 2d."""
+    """Age as kubectl writes it: 45s, 5m10s, 3h, 2d."""
     try:
         then = datetime.fromisoformat(str(since))
         seconds = int(((now or datetime.now(UTC)) - then).total_seconds())

@@ -1,4 +1,4 @@
-"""What the API server and KServe's webhooks would default, refuse or warn about, before an object is kept."""
+"""Defaults, refusals and warnings of the API server and KServe's webhooks, before an object is kept."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def check(obj: Object, resource: Resource, before: Object | None = None) -> None
 
 
 def warnings(obj: Object, resource: Resource) -> list[str]:
-    """What is taken and will not do what it says."""
+    """Warnings about fields that are accepted and have no effect here."""
     if resource is not resources.INFERENCE_SERVICES:
         return []
     mode = (obj["metadata"].get("annotations") or {}).get(MODE)

@@ -22,7 +22,7 @@ LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched; `since` is "" to begin with what there is."""
+    """The scope of a watch; `since` is "" to begin with what there is."""
 
     kind: str
     namespace: str | None
@@ -85,7 +85,7 @@ async def _changes(feed: Feed[Change], ends: float) -> AsyncGenerator[Change | N
 
 
 def _seen(change: Change, selection: Selection) -> str | None:
-    """What the change is to somebody who sees only the selection."""
+    """The change as it appears to a client that sees only the selection."""
     now = change.type != "DELETED" and selection.matches(change.object)
     before = change.previous is not None and selection.matches(change.previous)
     if change.type == "DELETED":

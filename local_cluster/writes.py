@@ -48,7 +48,7 @@ class Call:
 
     @property
     def manager(self) -> str:
-        """Who writes, for managedFields."""
+        """Name of the writer, for managedFields."""
         return (self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown")[:128]
 
 
@@ -362,7 +362,7 @@ def _options(call: Call) -> Object:
 
 
 def refused(error: HallmarkError, call: Call) -> Problem:
-    """What the store said, as an answer."""
+    """The store's refusal, as an answer."""
     name = call.name
     if isinstance(call.body.value, dict) and not name:
         meta = call.body.value.get("metadata")

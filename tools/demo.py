@@ -36,7 +36,7 @@ _SHIFTED = 1500
 
 @dataclass
 class Story:
-    """What happened, for the last lines and the plot."""
+    """Record of the run, for the last lines and the plot."""
 
     asked: list[tuple[str, int]] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)

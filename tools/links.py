@@ -31,7 +31,7 @@ _POLL = 0.3
 
 
 class Found(Frozen):
-    """What became of one link: whole, broken, or not reached because one before it is broken; after how many seconds."""
+    """Outcome of one stage: verified, failed, or not reached because one before it failed; and after how many seconds."""
 
     link: Link
     state: Literal["whole", "broken", "not reached"]
@@ -153,7 +153,7 @@ class Chain:
         ]
 
     def _last_word(self) -> str:
-        """What the watch said last that went wrong, or waits."""
+        """The last line of the watch about a failure or a wait."""
         entries = [e for e in self._record.read().timeline.entries if e.kind in ("trouble", "hold")]
         return f"; the watch: {entries[-1].text}" if entries else ""
 

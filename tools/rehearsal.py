@@ -82,7 +82,7 @@ class World:
 
     @property
     def drill(self) -> Drill:
-        """What the domain's declaration says of drills; `NotFound` where it says nothing."""
+        """The domain's declaration of drills; `NotFound` where there is none."""
         if self.domain.drill is None:
             raise NotFound(
                 f"{self.domain.name} declares no drill",

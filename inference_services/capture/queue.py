@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True)
 class Limits:
-    """How much waits, and how long anything takes.
+    """Bounds of the queue and its calls.
 
     sample:   share of answered requests that are offered, 0..1.
     batch:    requests sent in one call; 1 sends KServe's own form, an event a call.
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Origin:
-    """Who answered: what KServe's logger puts beside every event."""
+    """Identity of the server that answered, as KServe's logger puts it beside every event."""
 
     service: str
     namespace: str
@@ -62,7 +62,7 @@ class Origin:
 
 
 class Counters(Protocol):
-    """Where the numbers go."""
+    """Sink of the counters."""
 
     def add(self, name: str, value: str = "", amount: float = 1.0) -> None:
         """Raise a counter or move a gauge."""

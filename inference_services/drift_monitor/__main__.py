@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def application(chosen: Options) -> ASGIApp:
-    """What is served: the monitor of the folder given, or of the model that its server publishes; errors as in `build`."""
+    """The ASGI application: the monitor of the folder given, or of the model that its server publishes; errors as in `build`."""
 
     def make(monitor: Monitor) -> Starlette:
         return app(monitor, state_file=chosen.state, remote_events=chosen.remote_events)

@@ -250,7 +250,7 @@ def known(items: object, task: BaseTask) -> tuple[list[Known], list[str]]:
 
 
 def labels(rows: Iterator[Row], output: str) -> Labelled:
-    """When a variant's rows were answered, what `output` was, their labels and requests."""
+    """Times of a variant's rows, their values of `output`, their labels and their requests."""
     found = list(rows)
     return Labelled(
         at=np.array([row.at for row in found], dtype=np.float64),

@@ -77,7 +77,7 @@ class _Door:
 
     @contextlib.asynccontextmanager
     async def housekeeping(self, state_file: Path | None) -> AsyncIterator[None]:
-        """What runs beside the calls: the runtime's counters, and the windows' copy on disk."""
+        """Background work beside the calls: the runtime's counters, and the windows' copy on disk."""
         tasks = [asyncio.create_task(_every(LOOK_EVERY, self._look))]
         if (served := self._monitor.served) is not None:
             tasks.append(asyncio.create_task(_every(ASK_EVERY, lambda: asyncio.to_thread(served.read))))
@@ -123,7 +123,7 @@ class _Door:
         return _answer(status, {"accepted": accepted, "malformed": len(wrong), "errors": wrong[:5]})
 
     async def _whole(self, request: Request, work: Callable[[bytes], T]) -> T | Response:
-        """What `work` makes of the whole body, one at a time; a refusal where there is no room for it, or it is cut off."""
+        """Apply `work` to the whole body, one at a time; a refusal where there is no room for it, or it is cut off."""
         if self._waiting >= MOST_WAITING:
             return self._busy()
         parts: list[bytes] = []

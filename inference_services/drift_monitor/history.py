@@ -17,7 +17,7 @@ MOST = 1000
 
 
 class Point(BaseModel):
-    """What a variant's verdict was `at` a time (seconds of the epoch); effect 1 is where a column's drift begins."""
+    """A variant's verdict `at` a time (seconds of the epoch); effect 1 is where a column's drift begins."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -17,7 +17,7 @@ from hallmark.section import validated
 
 @dataclass(frozen=True)
 class Options:
-    """How one monitor runs."""
+    """Settings of one monitor."""
 
     model_dir: Path | None
     published: Path | None

@@ -132,7 +132,7 @@ class Decoder:
         return [values[at * len(values) // self._most] for at in range(self._most)]
 
     def _observed(self, columns: Columns, rows: int) -> dict[str, NDArray[Any]]:
-        """What `observe` makes of the records; where it fails, record by record, and the broken ones are all missing."""
+        """Columns that `observe` makes of the records; where it fails, record by record, and the broken ones are all missing."""
         try:
             return self._shaped(self._observe(columns), rows)
         except Exception as error:  # noqa: BLE001  the domain's own code, on records that may be broken in any way

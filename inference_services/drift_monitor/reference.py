@@ -1,4 +1,4 @@
-"""What the monitor reads of a model folder: signature, profile and the code that says what to watch."""
+"""The monitor's part of a model folder: signature, profile and the code that names what to watch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of what was served was captured: the runtime's own counters beside what came here, variant by variant."""
+"""Share of served requests that were captured: the runtime's own counters beside what came here, variant by variant."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Served:
         return (round(min(1.0, captured / served), 3), ()) if served >= FEWEST else (None, ())
 
     def dump(self) -> dict[str, Any]:
-        """What a restart has to know, as JSON."""
+        """State for a restart, as JSON."""
         return {
             revision: {"before": track.before, "offered": track.offered, "snapshots": track.snapshots}
             for revision, track in self._tracks.items()

@@ -1,4 +1,4 @@
-"""What REST and gRPC have in common: a request that can be decoded, answered or refused."""
+"""The common form of REST and gRPC requests: each can be decoded, answered or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server answers when it does not answer with tensors, as one tree; HTTP and gRPC codes stand here only.
+"""Errors that the server answers instead of tensors, as one tree; HTTP and gRPC codes stand here only.
 
 ServeError                          base
 ├── BadRequest         400          the client sent what no model takes; the message names the field and the reason

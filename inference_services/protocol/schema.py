@@ -1,4 +1,4 @@
-"""What a served model takes and gives, compiled once for the wire."""
+"""Inputs and outputs of a served model, compiled once for the wire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask of a model.
+    """Bounds of one request to a model.
 
     rows:    records a request.
     photos:  a request, and records a request where a record holds one; a record that may hold more is still taken alone.
@@ -137,7 +137,7 @@ class Schema:
 
 
 def reason(error: BadImage) -> str:
-    """What is wrong with a photo, in one line."""
+    """The fault of a photo, in one line."""
     return f"{error.message}, expected {error.expected}" if error.expected else error.message
 
 

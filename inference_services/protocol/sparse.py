@@ -41,7 +41,7 @@ class Sparse(Column):
 
     @property
     def expected(self) -> str:
-        """What a value may be, in words."""
+        """Values that are accepted, in words."""
         return f"{'a whole number' + super().expected.removeprefix('a number') if self._whole else super().expected} or null"
 
     def as_sent(self, shape: Sequence[int], datatype: str) -> Column:

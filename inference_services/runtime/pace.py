@@ -1,4 +1,4 @@
-"""What the model's calls cost of late: whether putting requests together pays, how many fit, how long a queue takes."""
+"""Recent cost of the model's calls: whether putting requests together pays, how many fit, how long a queue takes."""
 
 from __future__ import annotations
 

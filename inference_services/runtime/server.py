@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """What a server is told: by flags, and by what the platform puts in its environment.
+    """Settings of a server: from flags, and from what the platform puts in its environment.
 
     grace:  seconds after a signal in which new requests are still answered, while gateways learn of it.
     drain:  seconds at most for what is under way then.
@@ -60,7 +60,7 @@ class Options:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Who answers, for the metrics and the access log."""
+        """Labels of the server that answers, for the metrics and the access log."""
         variant = self.variant or self.revision
         return {"model": self.name, "version": self.version, "revision": self.revision, "variant": variant}
 

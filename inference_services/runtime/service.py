@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Load:
-    """How much may wait.
+    """Bounds of the queue, in requests, records and seconds.
 
     timeout:   seconds within which an answer is of use; what cannot meet it is refused at once.
     objective: seconds within which 99 of 100 answers should come; a batch takes a quarter of it at most.

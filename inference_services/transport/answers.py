@@ -1,4 +1,4 @@
-"""What goes out of one HTTP/2 connection: frames in order, messages as far as the client's windows are open.
+"""Outgoing side of one HTTP/2 connection: frames in order, messages as far as the client's windows are open.
 
 What is made in one turn of the loop leaves in one write, and an ordinary answer is always the same bytes but for its
 stream, its message and their lengths; none of it goes into the client's header table.

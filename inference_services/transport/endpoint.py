@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """What one connection, and all of them together, may take, in bytes and seconds.
+    """Bounds of one connection, and of all of them together, in bytes and seconds.
 
     header_time: from the first byte of a request, or of the connection, to the end of its headers.
     body_time:   from there to the end of its body.
@@ -51,7 +51,7 @@ class Limits:
 
 
 class Connection(Protocol):
-    """What an endpoint asks of one client's connection; `deadline` is by time.monotonic()."""
+    """One client's connection, as an endpoint uses it; `deadline` is by time.monotonic()."""
 
     deadline: float
 
@@ -66,7 +66,7 @@ class Connection(Protocol):
 
 
 class Endpoint:
-    """What all connections to one port of a worker share; `held` counts the bytes of bodies in memory."""
+    """State that all connections to one port of a worker share; `held` counts the bytes of bodies in memory."""
 
     def __init__(
         self, *, limits: Limits, headers: bytes = b"", counted: Callable[[int], None] = lambda change: None

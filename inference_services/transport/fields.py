@@ -46,7 +46,7 @@ class Headers(NamedTuple):
 
 
 class Table:
-    """What one client has said before. `weight` and `count` bound a request's headers; four times that is a flood."""
+    """Headers that one client has sent before (HPACK's dynamic table). `weight` and `count` bound a request's headers; four times that is a flood."""
 
     def __init__(self, *, weight: int, count: int) -> None:
         self._weight = weight
@@ -58,7 +58,7 @@ class Table:
         self._known: dict[bytes, Headers] = {}
 
     def read(self, block: bytes) -> Headers:
-        """What the block says; `HeaderError` ends the connection."""
+        """Decode a block; `HeaderError` ends the connection."""
         known = self._known.get(block)
         if known is not None:
             return known

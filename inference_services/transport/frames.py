@@ -25,7 +25,7 @@ Piece = tuple[int, int, int, bytes | bytearray, int, int]
 
 
 class Code(IntEnum):
-    """Why a stream or a connection ends."""
+    """Reasons for the end of a stream or a connection (RFC 9113, 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -39,7 +39,7 @@ class Code(IntEnum):
 
 
 class Fault(Exception):
-    """What ends a connection."""
+    """A protocol fault that ends a connection."""
 
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)
@@ -52,7 +52,7 @@ def frame(kind: int, flags: int, number: int, payload: bytes = b"") -> bytes:
 
 
 def settings(values: dict[int, int]) -> bytes:
-    """What this side takes."""
+    """The SETTINGS frame: what this side accepts."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in values.items()))
 
 
@@ -70,7 +70,7 @@ def expect(size: bool, stream: bool) -> None:
 
 
 def content(flags: int, data: bytes | bytearray, at: int, stop: int) -> tuple[int, int]:
-    """Where the content of a DATA or HEADERS frame is, between padding and priority."""
+    """Bounds of the content of a DATA or HEADERS frame, between padding and priority."""
     if flags & PADDED:
         if at == stop or data[at] >= stop - at:
             raise Fault(Code.PROTOCOL_ERROR, "more padding than frame")
