@@ -52,7 +52,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
+class CalibrationReader(ort.CalibrationDataReader):  # type: ignore[misc]
     """Photos, eight at a time."""
 
     def __init__(self, photos: NDArray[np.float32]) -> None:
@@ -73,7 +73,7 @@ def made(fp32: Path, folder: Path, photos: NDArray[np.float32]) -> dict[str, Pat
         forms[name] = folder / f"{number}.onnx"
         seen = photos[:FEW] if "calibrate_method" in changed else photos
         with contextlib.redirect_stdout(io.StringIO()):
-            ort.quantize_static(str(prepared), str(forms[name]), Reader(seen), **{**KEPT, **changed})
+            ort.quantize_static(str(prepared), str(forms[name]), CalibrationReader(seen), **{**KEPT, **changed})
     return forms
 
 

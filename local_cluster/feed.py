@@ -30,7 +30,7 @@ class Feed(Generic[T]):
         self._behind = False
 
     def push(self, item: T) -> None:
-        """Hand an item to the reader."""
+        """Pass an item to the reader."""
         if not self._wanted(item):
             return
         with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from hallmark.errors import HallmarkError
-from local_cluster.problems import Problem, bad_request
+from local_cluster.problems import ApiProblem, bad_request
 from local_cluster.resources import Object, dicts
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def address(backend: PodBackend, pod: Object, port: int | None) -> tuple[str, in
     number = port or _first_port(pod)
     found = backend.address(namespace, name, number)
     if found is None:
-        raise Problem("ServiceUnavailable", f"pod {namespace}/{name} does not serve on port {number}")
+        raise ApiProblem("ServiceUnavailable", f"pod {namespace}/{name} does not serve on port {number}")
     return found
 
 
@@ -131,9 +131,9 @@ async def forward(
             follow_redirects=False,
         )
     except httpx.TimeoutException as error:
-        raise Problem("Timeout", f"the pod did not answer in time ({type(error).__name__})") from error
+        raise ApiProblem("Timeout", f"the pod did not answer in time ({type(error).__name__})") from error
     except httpx.HTTPError as error:
-        raise Problem("ServiceUnavailable", f"error trying to reach service: {type(error).__name__}") from error
+        raise ApiProblem("ServiceUnavailable", f"error trying to reach service: {type(error).__name__}") from error
     kept = {key: value for key, value in answer.headers.items() if key.lower() not in _DROPPED}
     return StreamingResponse(
         _stream(answer), status_code=answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)

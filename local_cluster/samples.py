@@ -68,5 +68,5 @@ def _broken(expected: str, line: str) -> Unavailable:
         "the metrics cannot be read",
         expected=expected,
         got=repr(line[:200]),
-        fix="ask again; if it stays so, look at what the address answers",
+        fix="ask again; if it stays so, see what the address answers",
     )

@@ -115,7 +115,7 @@ class World:
         return int(outcome.version or 0)
 
     def up(self) -> InferenceServiceWriter:
-        """Start the local cluster with the serving runtime on it; gives the hand on it."""
+        """Start the local cluster with the serving runtime on it; gives the InferenceService writer on it."""
         from hallmark.render import files
         from hallmark.rollout.writer import InferenceServiceWriter
 

@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
-class Limits:
+class CaptureLimits:
     """Bounds of the queue and its calls.
 
     sample:   share of answered requests that are offered, 0..1.
@@ -93,8 +93,8 @@ class Exchange:
 class Capture:
     """The queue and its one sender; `offer` is called where answers are made and only appends."""
 
-    def __init__(self, url: str, *, origin: Origin, metrics: Counters, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, url: str, *, origin: Origin, metrics: Counters, limits: CaptureLimits | None = None) -> None:
+        self.limits = limits or CaptureLimits()
         self._poster = Poster(url, timeout=self.limits.timeout)
         self._origin = origin
         self._metrics = metrics

@@ -47,7 +47,7 @@ def of(found: Bundle) -> Reference:
         ) from error
     if features.observe is None:
         raise ModelRefused(
-            "the model's features.py does not say what to watch", expected="observe(columns)", got="none"
+            "the model's features.py does not declare what to watch", expected="observe(columns)", got="none"
         )
     embed, sample = features.embed, None
     if embedding.FILE in found.files:

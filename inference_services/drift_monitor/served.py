@@ -47,7 +47,7 @@ class _Track:
             self.snapshots = [*self.snapshots[:-1:2], self.snapshots[-1]]
 
 
-class Served:
+class ServedCounts:
     """Snapshots of both counts, so that loss is counted over the time of a window, not since ever.
 
     captured: requests that came here, by variant. What the runtime counts is its own revision's; where it names another and
@@ -66,7 +66,7 @@ class Served:
 
     def read(self) -> None:
         """Ask the runtime and note its answer; silence is noted by the time."""
-        # Counted before it is asked: what comes meanwhile would look like more than was served.
+        # Counted before it is asked: what comes meanwhile would count as more than was served.
         captured = dict(self._captured())
         try:
             with urllib.request.urlopen(self.url, timeout=1.0) as answer:  # noqa: S310  from our own command line

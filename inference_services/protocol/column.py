@@ -268,7 +268,7 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 
 
 def shown(shape: Sequence[int]) -> str:
-    """A shape as an error says it."""
+    """A shape as an error writes it."""
     if len(shape) > 8:
         return f"one of {len(shape)} dimensions"
     return str([size if abs(size) < 2**31 else "too large" for size in shape]).replace("'", "")

@@ -23,7 +23,7 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """Bounds of one request to a model.
 
     rows:    records a request.
@@ -46,11 +46,11 @@ class Schema:
         *,
         version: str = "",
         added: Sequence[Output] = (),
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         self.name = name
         self.version = version
-        self.limits = limits or Limits()
+        self.limits = limits or RequestLimits()
         self.columns = {field.name: compiled(field) for field in signature.fields}
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)

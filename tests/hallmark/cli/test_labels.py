@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from hallmark.cli import main
 from hallmark.settings import Settings
-from inference_services.drift_monitor import answers
+from inference_services.drift_monitor import responses
 from tests.web import serving
 
 ROOT = Path(__file__).parents[3]
@@ -28,13 +28,13 @@ class Cluster:
     """An API server with one pod a domain, whose drift monitor reads labels as the real one does and knows r1 alone."""
 
     def __init__(self) -> None:
-        self.got: list[answers.Known] = []
+        self.got: list[responses.SentLabel] = []
 
     async def pods(self, request: Request) -> Response:
         return JSONResponse({"items": [{"metadata": {"name": "p", "namespace": request.path_params["name"]}}]})
 
     async def labels(self, request: Request) -> Response:
-        found, wrong = answers.known(json.loads(await request.body()))
+        found, wrong = responses.known(json.loads(await request.body()))
         self.got += found
         joined = sum(each.request == "r1" for each in found)
         told = {"joined": joined, "unknown": len(found) - joined, "malformed": len(wrong), "errors": wrong[:5]}

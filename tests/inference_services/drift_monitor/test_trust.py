@@ -27,7 +27,7 @@ from inference_services.drift_monitor import exposition, reference, state
 from inference_services.drift_monitor.events import Event
 from inference_services.drift_monitor.monitor import Labelled, Monitor
 from inference_services.drift_monitor.reference import Reference
-from inference_services.drift_monitor.served import Served
+from inference_services.drift_monitor.served import ServedCounts
 
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 HEADERS = {"content-type": "application/cloudevents-batch+json"}
@@ -83,7 +83,7 @@ class Runtime:
 
 def counted(learned: Reference, runtime: Runtime) -> Monitor:
     monitor = Monitor(learned, Drift(window=600, minimum=100))
-    monitor.served = Served("http://unused", captured=monitor.captured, clock=lambda: runtime.seconds)
+    monitor.served = ServedCounts("http://unused", captured=monitor.captured, clock=lambda: runtime.seconds)
     return monitor
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import uvloop
 
-from inference_services.transport.endpoint import Endpoint, Limits
+from inference_services.transport.endpoint import ConnectionLimits, Endpoint
 
 
 class Toy:
     """Listens on a free port until it is stopped; then nothing may be left of its clients."""
 
     def __init__(self, *, headers: bytes = b"", **limits: Any) -> None:
-        self.limits = Limits(**{"silence": 0.2, "linger": 0.5, **limits})
+        self.limits = ConnectionLimits(**{"silence": 0.2, "linger": 0.5, **limits})
         self.errors: list[Any] = []
         self._headers = headers
         started = threading.Event()
