@@ -1,6 +1,6 @@
-"""What a drift monitor that hangs costs those who are served. `python benchmarks/monitor_stopped.py`, about two minutes.
+"""Cost of a hanging drift monitor to clients. `python benchmarks/monitor_stopped.py`, about two minutes.
 
-fraud behind the gateway at 200 requests a second, in turns of seconds with the monitor running and stopped (SIGSTOP), so that both meet
+fraud behind the gateway at 200 requests a second, in alternating seconds with the monitor running and stopped (SIGSTOP), so that both meet
 the same machine. Asked for (faults.md, 8): no failed request, and p99 at most 5 % up.
 """
 

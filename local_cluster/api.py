@@ -3,7 +3,7 @@
     app(store, pods=backend, token=access.token.get_secret_value())
 
 It runs on one event loop and calls the store there: every call is short. What is served is in `resources`, what a path
-means in `paths`, what each request does in `writes` and `watching`, how answers look in `forms`.
+means in `paths`, what each request does in `writes` and `watching`, the form of answers in `forms`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Server:
             return _json(refusal.status(), refusal.code)
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception as error:  # noqa: BLE001 - the last line: the client gets a Status, the log says what it was
+        except Exception as error:  # noqa: BLE001 - the last line: the client gets a Status, the log has the reason
             _LOG.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
             _LOG.debug("where", exc_info=True)
             return _json(ApiProblem("InternalError", "Internal error occurred").status(), 500)

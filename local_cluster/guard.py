@@ -1,7 +1,7 @@
 """Access to the API, for programs of this user only. A token, and no way in for a page in a browser.
 
 A page can send requests to 127.0.0.1 under a name of its own (DNS rebinding) or blindly across origins: so the Host has to
-be a loopback name, and anything that carries a browser's Origin is refused, before the token is looked at.
+be a loopback name, and anything that carries a browser's Origin is refused, before the token is read.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ async def forward(
         f"http://{host}:{port}", raw_path=(path + (f"?{query}" if query else "")).encode("ascii", "replace")
     )
     headers = [(key, value) for key, value in request.headers.raw if key.decode("latin-1").lower() not in _DROPPED]
-    # As the real one does, and so that a pod can tell who calls from its own host.
+    # As the real one does, and so that a pod can distinguish callers on its own host.
     headers.append((b"x-forwarded-for", (request.client.host if request.client else "unknown").encode("ascii")))
     try:
         answer = await client.send(

@@ -68,7 +68,7 @@ class Reconciler:
         for pod in self._store.list("pods")[0]:
             self._delete_pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._unsubscribe = self._store.subscribe(self._changed)
-        # Each is looked at once before anybody can ask: what a status said before the restart does not hold yet.
+        # Each is reconciled once before anybody can ask: a status from before the restart does not hold yet.
         self._enqueue_all(None)
         while not self._queue.empty():
             await self._next()

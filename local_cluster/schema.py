@@ -1,6 +1,6 @@
 """The shape of each kind: unknown fields, wrong types, what lists are keyed by.
 
-A schema is an OpenAPI v3 schema as Kubernetes publishes it, with `$ref` to the others; `any` is an object that says
+A schema is an OpenAPI v3 schema as Kubernetes publishes it, with `$ref` to the others; `any` is an object that declares
 `x-kubernetes-preserve-unknown-fields`.
 """
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving`: this model server beside the stock KServe server and others, on one machine, in turn.
 
 Prints every figure, and the targets of issue 3 with what was measured and whether each is met. Needs wrk and h2load
-(apt-get install wrk nghttp2-client). docs/performance.md says how to read it.
+(apt-get install wrk nghttp2-client). docs/performance.md has the columns.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: 
             try:
                 found += WORKS[work](setting)
             except (SystemExit, subprocess.SubprocessError, OSError) as error:
-                setting.tell(f"{work} was NOT measured: {error}")
+                setting.report(f"{work} was NOT measured: {error}")
                 failed.append(work)
     figures = tuple(found)
     verdicts = tuple(judge(target, figures) for target in TARGETS)
@@ -174,7 +174,7 @@ def machine(busy: float) -> Machine:
 
 
 def _runtime_help() -> str:
-    """What flags this checkout's runtime has."""
+    """Flags that this checkout's runtime has."""
     command = [sys.executable, "-m", "inference_services.runtime", "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

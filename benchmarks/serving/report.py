@@ -1,4 +1,4 @@
-"""What a run found: figures, and the targets of issue 3 held against them; as a table, as JSON and in the doc."""
+"""Report of a run: figures, and the targets of issue 3 held against them; as a table, as JSON and in the doc."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TargetResult(Frozen):
 
 
 class Machine(Frozen):
-    """Where and when; `busy` is the share of the CPU that others had just before."""
+    """Machine and time of a run; `busy` is the share of the CPU that others had just before."""
 
     cpu: str
     cores: int
@@ -146,7 +146,7 @@ def targets_table(report: Report) -> list[list[str]]:
 
 
 def figure_tables(report: Report) -> dict[str, list[list[str]]]:
-    """By work: a row a contender, a column a quantity that any of them has."""
+    """By work: one row per contender, one column per quantity that any of them has."""
     tables: dict[str, list[list[str]]] = {}
     for work in dict.fromkeys(each.work for each in report.figures):
         figures = [each for each in report.figures if each.work == work]

@@ -24,7 +24,7 @@ TARGETS = (
     Target(work=SMALL, text="of stock's p99", of=_OURS, against=_STOCK, quantity="p99", bound=1 / 3, at="most"),
     Target(
         work=SMALL,
-        text="× one worker, by a worker a core",
+        text="× one worker, by one worker per core",
         of=CORES,
         against=_OURS,
         quantity="rate",

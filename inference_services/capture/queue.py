@@ -35,7 +35,7 @@ class CaptureLimits:
     """Bounds of the queue and its calls.
 
     sample:   share of answered requests that are offered, 0..1.
-    batch:    requests sent in one call; 1 sends KServe's own form, an event a call.
+    batch:    requests sent in one call; 1 sends KServe's own form, one event per call.
     linger:   seconds a request waits for others to go with.
     attempts: calls for one batch before it is dropped.
     """

@@ -1,4 +1,4 @@
-"""Verdicts over time: a point a minute for each variant, and one at each change of weight, bounded."""
+"""Verdicts over time: one point per minute for each variant, and one at each change of weight, bounded."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class Decoder:
     def _shaped(self, observed: Columns, rows: int) -> dict[str, NDArray[Any]]:
         found = {name: np.asarray(observed[name]) for name in self._inputs if name in observed}
         if wrong := [name for name, values in found.items() if values.shape != (rows,)]:
-            raise ValueError(f"{wrong[0]} is not a value a record")
+            raise ValueError(f"{wrong[0]} is not one value per record")
         return {name: found[name] if name in found else _objects([None] * rows) for name in self._inputs}
 
 

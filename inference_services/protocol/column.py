@@ -85,7 +85,7 @@ class Column:
     def rows(self, shape: Sequence[int], datatype: str, *, limit: int) -> int:
         """The batch that a declared shape and datatype announce, or why they cannot be."""
         if datatype != self.datatype:
-            got = f"came {datatype}" if datatype in DATATYPES else "came an unknown datatype"
+            got = f"got {datatype}" if datatype in DATATYPES else "got an unknown datatype"
             raise self.wrong(f"expected datatype {self.datatype}, {got}")
         if len(shape) != 1 + len(self.shape) or list(shape[1:]) != self.shape:
             raise self.wrong(f"expected shape {[-1, *self.shape]}, got {shown(shape)}")

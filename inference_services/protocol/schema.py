@@ -26,8 +26,8 @@ Outputs = Mapping[str, NDArray[Any]]
 class RequestLimits:
     """Bounds of one request to a model.
 
-    rows:    records a request.
-    photos:  a request, and records a request where a record holds one; a record that may hold more is still taken alone.
+    rows:    records per request.
+    photos:  photos per request, and records per request where a record holds one; a record that may hold more is still taken alone.
     pixels:  of all photos of a request together, by their headers.
     """
 

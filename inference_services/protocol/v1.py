@@ -65,7 +65,7 @@ class V1Codec:
         return InferenceRequest(request_id(None), columns, count)
 
     def encode(self, outputs: Outputs) -> bytes:
-        """`predictions`: a value a row, or an object a row where the model has several outputs."""
+        """`predictions`: one value per row, or one object per row where the model has several outputs."""
         names = list(self._schema.outputs)
         lists = [outputs[name].tolist() for name in names]
         rows = lists[0] if len(names) == 1 else [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

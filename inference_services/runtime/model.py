@@ -173,7 +173,7 @@ def _alike(graph: Sequence[int | str | None], declared: Sequence[int | None]) ->
 
 
 def _within(array: NDArray[Any], low: float, high: float) -> bool:
-    """Every value from `low` to `high`; NaN is not. A few values are looked at faster one by one."""
+    """Every value from `low` to `high`; NaN is not. A few values are checked faster one by one."""
     if array.size <= 8:
         return all(low <= value <= high for value in array.ravel().tolist())
     return bool(low <= array.min() and array.max() <= high)

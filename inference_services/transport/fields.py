@@ -1,6 +1,6 @@
 """Header blocks of one HTTP/2 connection, in (HPACK, RFC 7541) and out, and what gRPC reads from them.
 
-A client alone says the same with every call, in the same bytes once they are in the table: those are read once. A proxy
+A client alone sends the same headers with every call, in the same bytes once they are in the table: those are read once. A proxy
 adds ids that are always new, which takes this 50 µs a call and the `hpack` package 90.
 """
 

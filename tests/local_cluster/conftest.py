@@ -27,7 +27,7 @@ FAKE = Path(__file__).with_name("fake_runtime.py")
 
 
 class Cluster:
-    """What a test does to a cluster, and sees of it."""
+    """Calls of a test to a cluster, and views of it."""
 
     def __init__(self, folder: Path, store: ObjectStore, envoy: Envoy, reconciler: Reconciler) -> None:
         self.folder = folder

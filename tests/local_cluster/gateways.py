@@ -108,7 +108,7 @@ async def milliseconds(envoy: Envoy, revision: str) -> dict[str, int]:
 
 
 class Steady:
-    """What came of requests at a steady rate: statuses by variant, and milliseconds."""
+    """Outcome of requests at a steady rate: statuses by variant, and milliseconds."""
 
     def __init__(self) -> None:
         self.seen: Counter[tuple[int, str]] = Counter()

@@ -1,4 +1,4 @@
-"""What the gateway counts: who really answered a request that was meant for a revision, and how long it took."""
+"""Counts of the gateway: who really answered a request that was meant for a revision, and how long it took."""
 
 from __future__ import annotations
 

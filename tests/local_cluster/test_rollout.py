@@ -1,4 +1,4 @@
-"""Who gets the traffic, against KServe's rules: first by a table, then by properties."""
+"""Distribution of the traffic, against KServe's rules: first by a table, then by properties."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 
 
 async def caught_up(address: PodAddress, wanted: int) -> list[dict[str, str]]:
-    """What a fake server received, once that is as much as `wanted`, or no more came for half a second."""
+    """Requests that a fake server received, once that is as much as `wanted`, or no more came for half a second."""
     found: list[dict[str, str]] = []
     for _ in range(10):
         found = await received(address)
@@ -193,7 +193,7 @@ def test_a_candidate_without_traffic_is_mirrored_to_by_annotation_alone(cluster:
         return change
 
     async def copies(c: Any) -> int:
-        """How many copies of ten requests the candidate gets: ten within two seconds, or what came in a tenth of one."""
+        """Number of copies of ten requests that the candidate gets: ten within two seconds, or what came in a tenth of one."""
         for _ in range(10):
             assert (await c.infer()).headers[routes.VARIANT_HEADER] == "stable"
         port = c.reconciler.address("fraud", c.pod(2)["metadata"]["name"], 8080)[1]

@@ -89,12 +89,12 @@ def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
 OWNER = """
 import asyncio, sys, time
 from pathlib import Path
-from local_cluster.processes import Child, Leash
+from local_cluster.processes import ChildProcess, Leash
 async def main():
     folder = Path(sys.argv[1])
     on = Leash(folder / "ledger.json"); on.open()
     command = [sys.executable, "-c", "import subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); print(c.pid, flush=True); time.sleep(99)"]
-    child = Child.start(command, environment={}, folder=folder, log=folder / "c.log", on=on)
+    child = ChildProcess.start(command, environment={}, folder=folder, log=folder / "c.log", on=on)
     while not child.last_line():
         await asyncio.sleep(0.02)
     print(child.pid, child.last_line(), on._process.pid, flush=True)

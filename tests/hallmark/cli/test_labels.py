@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from hallmark.cli import main
 from hallmark.settings import Settings
+from hallmark.tasks.binary import Binary
 from inference_services.drift_monitor import responses
 from tests.web import serving
 
@@ -34,7 +35,7 @@ class Cluster:
         return JSONResponse({"items": [{"metadata": {"name": "p", "namespace": request.path_params["name"]}}]})
 
     async def labels(self, request: Request) -> Response:
-        found, wrong = responses.known(json.loads(await request.body()))
+        found, wrong = responses.known(json.loads(await request.body()), Binary())
         self.got += found
         joined = sum(each.request == "r1" for each in found)
         told = {"joined": joined, "unknown": len(found) - joined, "malformed": len(wrong), "errors": wrong[:5]}

@@ -1,4 +1,4 @@
-"""What makes a verdict one to trust: variants apart, loss counted over restarts, poison set aside, age and trace told."""
+"""Conditions of a trustworthy verdict: variants apart, loss counted over restarts, poison set aside, age and trace reported."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from hallmark.drift.verdict import Verdict
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import exposition, reference, state
 from inference_services.drift_monitor.events import Event
-from inference_services.drift_monitor.monitor import Labelled, Monitor
+from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference
+from inference_services.drift_monitor.responses import LabelledRecords
 from inference_services.drift_monitor.served import ServedCounts
 
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
@@ -180,7 +181,7 @@ def without(learned: Reference) -> Callable[..., Verdict]:
 def test_up_to_1_percent_of_poisoned_rows_change_no_verdict(
     learned: Reference, without: Callable[..., Verdict], poison: Any, names: set[str], rows: int, factor: float
 ) -> None:
-    """Fault 20, through the door that events come by: of 600 rows up to 6 are poisoned, in any columns, by any kind."""
+    """Fault 20, through the route that events come by: of 600 rows up to 6 are poisoned, in any columns, by any kind."""
     items, poisoned = list(honest(factor)), Monitor(learned, WATCHED)
     for at in [200 * row + half for row in range(rows) for half in (0, 1)]:
         items[at] = copy.deepcopy(items[at])
@@ -284,9 +285,7 @@ def test_the_history_keeps_a_point_a_minute_and_each_change_and_outlives_a_resta
 
 
 def error_of(learned: Reference) -> Reference:
-    error = Error(
-        output="score", kind="probability", rows=5000, mean=0.02, deviation=0.1, bias=0.0, bias_deviation=0.14
-    )
+    error = Error(output="score", rows=5000, mean=0.02, deviation=0.1, bias=0.0, bias_deviation=0.14)
     return replace(learned, profile=learned.profile.model_copy(update={"error": error}))
 
 
@@ -301,7 +300,6 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
         labels = np.array([int(each) for each in random.random(600) < wrong], dtype=object)
         good = Error(
             output="score",
-            kind="probability",
             rows=5000,
             mean=float((score * (1 - score)).mean()),
             deviation=0.18,
@@ -309,7 +307,7 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
         )
         monitor.reference = replace(learned, profile=learned.profile.model_copy(update={"error": good}))
         monitor._concepts.clear()
-        monitor.learn("shop-00001", Labelled(np.arange(600.0), score, labels))
+        monitor.learn("shop-00001", LabelledRecords(np.arange(600.0), score.tolist(), labels.tolist(), [""] * 600))
         verdict = monitor.verdict("shop-00001")
         assert verdict.state == expected
         line = verdict.columns[-1]

@@ -208,9 +208,9 @@ def test_tritonclient_sends_records_of_several_lengths(server: Server, kind: str
         (
             "views",
             {"shape": [2, 4], "data": [TEXT] * 8},
-            r"input 'views': expected shape \[-1, 1 to 3\], came \[2, 4\]",
+            r"input 'views': expected shape \[-1, 1 to 3\], got \[2, 4\]",
         ),
-        ("views", {"shape": [2, 0], "data": []}, r"expected shape \[-1, 1 to 3\], came \[2, 0\]"),
+        ("views", {"shape": [2, 0], "data": []}, r"expected shape \[-1, 1 to 3\], got \[2, 0\]"),
         ("views", {"data": [TEXT, TEXT, TEXT, None, TEXT, TEXT]}, "input 'views': row 1: padding before a value"),
         ("views", {"data": [TEXT, TEXT, TEXT, None, None, None]}, "input 'views': row 1: expected 1 to 3 values"),
         (

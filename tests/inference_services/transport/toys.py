@@ -1,4 +1,4 @@
-"""A server of one protocol on a loop and a thread of its own, as the tests of this room share it."""
+"""A server of one protocol on a loop and a thread of its own, as the tests of this package share it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Toy:
 
     @abstractmethod
     def protocol(self) -> asyncio.Protocol:
-        """What serves one client."""
+        """The protocol object of one client."""
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Address of its socket."""
         return f"127.0.0.1:{self.port}"
 
     def drain(self, timeout: float = 10.0) -> Any:
