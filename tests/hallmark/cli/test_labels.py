@@ -135,7 +135,7 @@ def test_a_file_that_is_none_is_told(cluster: Cluster, tmp_path: Path, capsys: p
 def test_what_the_monitor_refuses_is_told_in_its_words(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    word = "expected label: 0, 1 or a word of at most 64 characters"
+    word = "expected label: words of at most 64 characters, at most 100 in a list"
     assert run(tmp_path, csv(tmp_path, f"r1,sofa,{AT}Z", f"r2,{'x' * 500},{AT}Z"), "listing") == 0
     told = capsys.readouterr()
     assert f"some were refused: {word}" in told.err
