@@ -1,4 +1,4 @@
-# Every image of ours, a stage a job: docker build --target serving .   (training-python, serving, drift, platform)
+# Every image of ours, one stage per job: docker build --target serving .   (training-python, serving, drift, platform)
 # PYTHON_IMAGE: pin it by digest where an image is kept, as .github/workflows/images.yml does.
 # EXTRA_INDEX:  a further package index, such as one with torch for a processor or for a GPU; none by default.
 ARG PYTHON_IMAGE=python:3.11-slim
@@ -85,7 +85,7 @@ COPY inference_services/capture inference_services/capture
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "inference_services.runtime"]
 
-# The sidecar that looks at what was asked and answered.
+# The sidecar that judges requests and answers: the drift monitor.
 FROM base AS drift
 LABEL org.opencontainers.image.title="hallmark/drift" \
       org.opencontainers.image.description="The drift monitor beside a model server"

@@ -1,4 +1,4 @@
-"""How fast the synthetic marketplace is drawn: orders and photos a second, and what a contract costs."""
+"""Speed of the synthetic marketplace: orders and photos a second, and the cost of a contract."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def best(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What `work` gives, and the shortest of three times it took."""
+    """The result of `work`, and the shortest of three times it took."""
     seconds, made = [], None
     for _ in range(3):
         began = time.perf_counter()

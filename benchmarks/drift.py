@@ -68,7 +68,7 @@ def sealed(folder: Path, learned: Profile) -> Path:
 
 
 def batches(frame: Frame, count: int, *, size: int = 64) -> list[bytes]:
-    """What the runtime posts: batches of `size` exchanges of a record each."""
+    """The runtime's posts: batches of `size` exchanges of one record each."""
     bodies = []
     for at in range(0, count, size):
         items = [event(frame, row, half) for row in range(at, at + size) for half in ("request", "response")]
@@ -121,7 +121,7 @@ def process(folder: Path, frame: Frame) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether the monitor is up."""
+    """True once the monitor answers."""
     try:
         urllib.request.urlopen(f"{url}/healthz", timeout=1).close()
     except OSError:
@@ -145,7 +145,7 @@ def main() -> None:
     """Print the tables."""
     reference, after = orders(14, after=0), orders(7, after=14)
     learned = learn({name: values[:20_000] for name, values in reference.items()})
-    print("the process, 17 columns, a record a request")
+    print("the process, 17 columns, one record per request")
     with tempfile.TemporaryDirectory() as folder:
         process(sealed(Path(folder), learned), after)
     same: Callable[[Frame], Frame] = lambda frame: frame  # noqa: E731

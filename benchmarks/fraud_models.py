@@ -1,4 +1,4 @@
-"""Which model for fraud: boosted trees or a network, by average precision on a later month.
+"""Comparison of models for fraud: boosted trees or a network, by average precision on a later month.
 
     python benchmarks/fraud_models.py [--worlds 3] [--seeds 3] [--days 60]
 
@@ -31,7 +31,7 @@ Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Network:
-    """What a network is made of; `bins` > 0 feeds each number as a piecewise linear code of its quantiles."""
+    """Shape of a network; `bins` > 0 feeds each number as a piecewise linear code of its quantiles."""
 
     width: int
     depth: int
@@ -64,7 +64,7 @@ def code(inputs: NDArray[np.float32], edges: list[NDArray[np.float64]]) -> NDArr
 
 
 def prepare(train: Examples, bins: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Numbers as a network likes them, by what the training part looks like."""
+    """Numbers scaled for a network, by the distribution of the training part."""
     mean, deviation = train.inputs.mean(axis=0), train.inputs.std(axis=0) + 1e-6
     if not bins:
         return lambda inputs: np.clip((inputs - mean) / deviation, -6, 6).astype(np.float32)

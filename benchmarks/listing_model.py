@@ -1,4 +1,4 @@
-"""How well the listing model names a garment on photos of people it has not seen.
+"""Accuracy of the listing model on photos of people it has not seen.
 
     python benchmarks/listing_model.py [--data ../shared/data/clothing] [--seeds 7] [--folds 0] [--option name=json …]
 

@@ -1,10 +1,10 @@
-"""What eight bits cost and gain on the listing network: top-1 and milliseconds a photo, by the way they are made.
+"""Cost and gain of eight bits on the listing network: top-1 and milliseconds per photo, by quantization method.
 
     python benchmarks/precision.py [--data ../shared/data/clothing] [--epochs 8] [--trained folder]
 
 A short training stands in for the whole one; `--trained` names a folder with weights.safetensors instead (a registered
 version has one). Scales come from training photos, everything is measured on the test people of `hallmark train listing`,
-one photo at a time on one thread, all models in turn. docs/decisions/0006-int8-where-it-pays.md reads this table.
+one photo at a time on one thread, all models alternating. docs/decisions/0006-int8-where-it-pays.md reads this table.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Reader(ort.CalibrationDataReader):  # type: ignore[misc]
+class CalibrationReader(ort.CalibrationDataReader):  # type: ignore[misc]
     """Photos, eight at a time."""
 
     def __init__(self, photos: NDArray[np.float32]) -> None:
@@ -73,7 +73,7 @@ def made(fp32: Path, folder: Path, photos: NDArray[np.float32]) -> dict[str, Pat
         forms[name] = folder / f"{number}.onnx"
         seen = photos[:FEW] if "calibrate_method" in changed else photos
         with contextlib.redirect_stdout(io.StringIO()):
-            ort.quantize_static(str(prepared), str(forms[name]), Reader(seen), **{**KEPT, **changed})
+            ort.quantize_static(str(prepared), str(forms[name]), CalibrationReader(seen), **{**KEPT, **changed})
     return forms
 
 

@@ -60,9 +60,9 @@ RUNTIME: dict[str, Family] = _runtime(
     ("rest_requests", "counter", "Answers over REST, by HTTP status.", "code", ()),
     ("grpc_requests", "counter", "Answers over gRPC, by the HTTP status that means the same.", "code", ()),
     ("refused", "counter", "Requests answered without tensors, by reason.", "reason", ()),
-    ("model_calls", "counter", "Times the model was run.", "", ()),
-    ("request_seconds", "histogram", "From the whole request to its answer.", "protocol", SECONDS),
-    ("stage_seconds", "histogram", "Where a request's time goes.", "stage", SECONDS),
+    ("model_calls", "counter", "Calls of the model.", "", ()),
+    ("request_seconds", "histogram", "Time from the whole request to its answer.", "protocol", SECONDS),
+    ("stage_seconds", "histogram", "Time of a request by stage.", "stage", SECONDS),
     ("batch_rows", "histogram", "Records in one call of the model.", "", _ROWS),
     ("in_flight", "gauge", "Requests that wait for the model or are in it.", "", ()),
     ("cache_requests", "counter", "Requests looked up in the response cache.", "result", ()),
@@ -73,7 +73,7 @@ RUNTIME: dict[str, Family] = _runtime(
     ("capture_sent", "counter", "Captured requests that the sink took.", "", ()),
     ("capture_dropped", "counter", "Captured requests that were dropped, by reason.", "reason", ()),
     ("capture_queued", "gauge", "Captured requests that wait to be sent.", "", ()),
-    ("capture_queued_bytes", "gauge", "Bytes of them.", "", ()),
+    ("capture_queued_bytes", "gauge", "Bytes of captured requests that wait to be sent.", "", ()),
 )
 RUNTIME_ANSWERS = (RUNTIME["rest_requests"].name, RUNTIME["grpc_requests"].name)
 RUNTIME_REFUSED = RUNTIME["refused"].name
@@ -92,13 +92,13 @@ def _drift(*families: tuple[str, Kind, str, tuple[str, ...]]) -> dict[str, Famil
 
 _COLUMN = ("variant", "column")
 DRIFT: dict[str, Family] = _drift(
-    ("events_total", "counter", "Exchanges joined, and what became of other events.", ("fate",)),
+    ("events_total", "counter", "Events by outcome: exchanges joined, and others.", ("fate",)),
     ("unreadable_total", "counter", "Records that cannot be observed.", ()),
-    ("waiting", "gauge", "Halves that wait for the other half.", ()),
+    ("waiting", "gauge", "Requests and responses that wait for their counterpart.", ()),
     ("requests_total", "counter", "Requests joined with their responses.", ("variant",)),
     ("window_rows", "gauge", "Records in the window.", ("variant",)),
     ("verdict", "gauge", "1 for the state that holds.", ("variant", "state")),
-    ("captured_ratio", "gauge", "Share of the served requests that came here.", ("variant",)),
+    ("captured_ratio", "gauge", "Share of the served requests that the monitor received.", ("variant",)),
     ("psi", "gauge", "Population stability index against the reference, less what chance gives.", _COLUMN),
     (
         "shift",
@@ -107,9 +107,9 @@ DRIFT: dict[str, Family] = _drift(
         _COLUMN,
     ),
     ("effect", "gauge", "The larger of index and shift over its threshold; drift begins at 1.", _COLUMN),
-    ("input_lag_seconds", "gauge", "From an input's event time to its scoring.", ("variant", "quantile")),
+    ("input_lag_seconds", "gauge", "Time from an input's event time to its scoring.", ("variant", "quantile")),
     ("stale_ratio", "gauge", "Share of records whose input was too old when it was scored.", ("variant",)),
-    ("final_labels", "gauge", "Final labels that the error is judged on.", ("variant",)),
+    ("final_labels", "gauge", "Mature labels that the error is judged on.", ("variant",)),
     ("missing_ratio", "gauge", "Share of records without the value.", _COLUMN),
 )
 
@@ -124,7 +124,7 @@ GATEWAY_REQUESTS = Family(
 GATEWAY_MILLISECONDS = Family(
     "envoy_hallmark_milliseconds",
     "histogram",
-    "First byte of a request to the last of its answer, tries included.",
+    "Time from the first byte of a request to the last of its answer, tries included.",
     ("service", "revision"),
     MILLISECONDS,
 )

@@ -1,1 +1,1 @@
-"""What runs beside a model: the model server, the drift monitor, and each domain's release."""
+"""Serving processes: the model server, the drift monitor, and each domain's release."""

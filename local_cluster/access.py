@@ -18,7 +18,7 @@ _LIFE = timedelta(days=365)
 _RENEW = timedelta(days=30)
 
 
-class Access(BaseModel):
+class ApiAccess(BaseModel):
     """Token and certificate of one cluster; the files are readable by their user only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +28,7 @@ class Access(BaseModel):
     key: Path
 
     @classmethod
-    def open(cls, folder: Path) -> Access:
+    def open(cls, folder: Path) -> ApiAccess:
         """The access kept in `folder`; made where there is none, renewed before it runs out."""
         folder.mkdir(parents=True, exist_ok=True)
         certificate, key, token = folder / "api.crt", folder / "api.key", folder / "api.token"

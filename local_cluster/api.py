@@ -3,7 +3,7 @@
     app(store, pods=backend, token=access.token.get_secret_value())
 
 It runs on one event loop and calls the store there: every call is short. What is served is in `resources`, what a path
-means in `paths`, what each request does in `writes` and `watching`, how answers look in `forms`.
+means in `paths`, what each request does in `writes` and `watching`, the form of answers in `forms`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from starlette.routing import Route
 
 from hallmark.errors import DeclarationError, HallmarkError
 from local_cluster import documents, paths, problems, protobuf, proxy, resources, watching, writes
-from local_cluster.body import LIMIT, Body, parse
+from local_cluster.body import LIMIT, RequestBody, parse
 from local_cluster.forms import Form
 from local_cluster.guard import OPEN, Guard
-from local_cluster.paths import Place
-from local_cluster.problems import Problem, bad_request, not_allowed
+from local_cluster.paths import ApiPath
+from local_cluster.problems import ApiProblem, bad_request, not_allowed
 from local_cluster.proxy import PodBackend
 from local_cluster.resources import PODS, Object
 from local_cluster.selectors import Selection
-from local_cluster.store import Store
+from local_cluster.store import ObjectStore
 
 if TYPE_CHECKING:
     import httpx
@@ -49,7 +49,7 @@ _MEDIA = (
 )
 
 
-def app(store: Store, *, pods: PodBackend, token: str) -> Starlette:
+def app(store: ObjectStore, *, pods: PodBackend, token: str) -> Starlette:
     """The API on `store`, for who has `token`; `pods` runs what is in it."""
 
     @asynccontextmanager
@@ -69,14 +69,14 @@ def app(store: Store, *, pods: PodBackend, token: str) -> Starlette:
 
 
 class _Server:
-    def __init__(self, store: Store, pods: PodBackend) -> None:
+    def __init__(self, store: ObjectStore, pods: PodBackend) -> None:
         self.store = store
         self.pods = pods
         self.client: httpx.AsyncClient | None = None
 
     async def answer(self, request: Request) -> Response:
         """The answer to any request; every refusal is a Status."""
-        place: Place | None = None
+        place: ApiPath | None = None
         try:
             path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0] or request.url.path
             found = _document(request, path.rstrip("/"))
@@ -84,20 +84,20 @@ class _Server:
                 return found
             place = paths.place(path)
             return await self._about(request, place)
-        except Problem as problem:
+        except ApiProblem as problem:
             return _json(problem.status(), problem.code)
         except HallmarkError as error:
             resource = place.resource if place else resources.NAMESPACES
-            told = problems.of(error, resource, place.name if place else "")
-            return _json(told.status(), told.code)
+            refusal = problems.of(error, resource, place.name if place else "")
+            return _json(refusal.status(), refusal.code)
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception as error:  # noqa: BLE001 - the last line: the client gets a Status, the log says what it was
+        except Exception as error:  # noqa: BLE001 - the last line: the client gets a Status, the log has the reason
             _LOG.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
             _LOG.debug("where", exc_info=True)
-            return _json(Problem("InternalError", "Internal error occurred").status(), 500)
+            return _json(ApiProblem("InternalError", "Internal error occurred").status(), 500)
 
-    async def _about(self, request: Request, place: Place) -> Response:
+    async def _about(self, request: Request, place: ApiPath) -> Response:
         if place.resource is PODS and place.subresource in ("log", "proxy"):
             return await self._pod(request, place)
         verb = paths.verb(request.method, place, watch=_true(request.query_params, "watch"))
@@ -113,10 +113,10 @@ class _Server:
             return self._watch(request, place)
         return await self._write(request, place, verb)
 
-    def _read(self, place: Place) -> Object:
+    def _read(self, place: ApiPath) -> Object:
         return self.store.get(place.resource.plural, place.namespace, place.name)
 
-    def _watch(self, request: Request, place: Place) -> Response:
+    def _watch(self, request: Request, place: ApiPath) -> Response:
         query = request.query_params
         wanted = watching.Watch(
             kind=place.resource.plural,
@@ -130,10 +130,10 @@ class _Server:
         stream = watching.lines(self.store, wanted, form=_form(request, place))
         return StreamingResponse(stream, media_type="application/json", headers={"cache-control": "no-cache"})
 
-    async def _write(self, request: Request, place: Place, verb: str) -> Response:
+    async def _write(self, request: Request, place: ApiPath, verb: str) -> Response:
         media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         form = _form(request, place)
-        call = writes.Call(
+        call = writes.ApiCall(
             resource=place.resource,
             namespace=place.namespace,
             name=place.name,
@@ -163,7 +163,7 @@ class _Server:
             answer.headers.append("warning", f"299 - {json.dumps(words[:400])}")
         return answer
 
-    async def _pod(self, request: Request, place: Place) -> Response:
+    async def _pod(self, request: Request, place: ApiPath) -> Response:
         query = request.query_params
         if place.subresource == "log":
             if request.method != "GET":
@@ -180,7 +180,7 @@ class _Server:
         where = proxy.address(self.pods, self.store.get("pods", place.namespace, name), port)
         body = await _bytes(request)
         if self.client is None:
-            raise Problem("ServiceUnavailable", "the server is starting or stopping")
+            raise ApiProblem("ServiceUnavailable", "the server is starting or stopping")
         return await proxy.forward(self.client, request, body, where, place.rest or "/")
 
 
@@ -197,12 +197,12 @@ def _document(request: Request, path: str) -> Response | None:
     return _json(content, media=media)
 
 
-def _form(request: Request, place: Place) -> Form:
+def _form(request: Request, place: ApiPath) -> Form:
     include = request.query_params.get("includeObject", "")
     return Form.asked(request.headers.get("accept", ""), place.resource, include=include)
 
 
-def _selection(request: Request, place: Place) -> Selection:
+def _selection(request: Request, place: ApiPath) -> Selection:
     query = request.query_params
     labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
     try:
@@ -224,7 +224,7 @@ def _true(query: Mapping[str, str], name: str) -> bool:
 
 async def _bytes(request: Request) -> bytes:
     stated = request.headers.get("content-length", "")
-    too_large = Problem("RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
+    too_large = ApiProblem("RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
     if stated.isdigit() and int(stated) > LIMIT:
         raise too_large
     raw = bytearray()
@@ -235,14 +235,14 @@ async def _bytes(request: Request) -> bytes:
     return bytes(raw)
 
 
-async def _body(request: Request, media: str, *, needed: bool) -> Body:
+async def _body(request: Request, media: str, *, needed: bool) -> RequestBody:
     raw = await _bytes(request)
     if not raw.strip():
         if needed:
             raise bad_request("the request has no body")
-        return Body(None)
+        return RequestBody(None)
     if media not in _MEDIA:
-        raise Problem(
+        raise ApiProblem(
             "UnsupportedMediaType",
             f"the body of the request was in an unknown format - accepted media types include: {', '.join(_MEDIA)}",
         )

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from local_cluster import protobuf
-from local_cluster.problems import Problem, bad_request
+from local_cluster.problems import ApiProblem, bad_request
 
 LIMIT = 3 << 20
 DEPTH = 64
@@ -18,7 +18,7 @@ _INT64 = 2**63
 
 
 @dataclass(frozen=True)
-class Body:
+class RequestBody:
     """A body and the fields that came twice in it."""
 
     value: Any
@@ -29,13 +29,13 @@ class _Unfit(ValueError):
     """Not what a Kubernetes object can hold."""
 
 
-def parse(raw: bytes, *, media: str) -> Body:
+def parse(raw: bytes, *, media: str) -> RequestBody:
     """The value in a body; 400 where there is none that an object can hold."""
     if len(raw) > LIMIT:
-        raise Problem("RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
+        raise ApiProblem("RequestEntityTooLarge", f"Request entity too large: limit is {LIMIT}")
     try:
         if media == protobuf.MEDIA:
-            body = Body(protobuf.decode(raw))
+            body = RequestBody(protobuf.decode(raw))
         else:
             body = _yaml(raw) if media.endswith("yaml") else _json(raw)
         check(body.value)
@@ -66,7 +66,7 @@ def check(value: Any) -> None:
         raise _Unfit(f"nested deeper than {DEPTH} levels")
 
 
-def _json(raw: bytes) -> Body:
+def _json(raw: bytes) -> RequestBody:
     repeated: list[str] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _json(raw: bytes) -> Body:
         raise _Unfit(f"{name} is not JSON")
 
     text = raw.decode("utf-8")
-    return Body(json.loads(text, object_pairs_hook=pairs, parse_constant=constant), tuple(repeated))
+    return RequestBody(json.loads(text, object_pairs_hook=pairs, parse_constant=constant), tuple(repeated))
 
 
 class _Loader(yaml.SafeLoader):
@@ -115,14 +115,14 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _yaml(raw: bytes) -> Body:
+def _yaml(raw: bytes) -> RequestBody:
     try:
         return _json(raw)
     except (ValueError, RecursionError):
         value = yaml.load(raw, Loader=_Loader)  # noqa: S506 - a SafeLoader with less in it
         if not _plain(value):
             raise _Unfit("a value is not one that JSON has") from None
-        return Body(value)
+        return RequestBody(value)
 
 
 def _plain(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """The local cluster: the Kubernetes API, the reconciler and the gateway in one supervised process.
 
-`up` starts it in the background and waits for it, `down` stops it and waits, `run` is the process itself. A lock on a file says
+`up` starts it in the background and waits for it, `down` stops it and waits, `run` is the process itself. A lock on a file shows
 whether it runs, so that a process that was killed is never taken for one that lives.
 """
 
@@ -32,14 +32,14 @@ from local_cluster.containers import free_ports
 from local_cluster.processes import LOG_BYTES, Leash, tail
 
 if TYPE_CHECKING:
-    from local_cluster.access import Access
+    from local_cluster.access import ApiAccess
 
 PORT = 8080
 _ERROR = "error.json"
 _LOG = logging.getLogger(__name__)
 
 
-class State(BaseModel):
+class ClusterState(BaseModel):
     """A cluster that runs: its process, its gateway, its API and Envoy's admin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,27 +53,27 @@ class State(BaseModel):
 
     @property
     def gateway(self) -> str:
-        """Where services are called."""
+        """Base URL of the services."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def api(self) -> str:
-        """Where the Kubernetes API is."""
+        """Base URL of the Kubernetes API."""
         return f"https://127.0.0.1:{self.api_port}"
 
 
-def state(settings: Settings) -> State | None:
+def state(settings: Settings) -> ClusterState | None:
     """The cluster that runs on these settings; none when none does."""
     if not _locked(settings.cluster):
         return None
     try:
-        found = State.model_validate_json((settings.cluster_state).read_bytes())
+        found = ClusterState.model_validate_json((settings.cluster_state).read_bytes())
     except (OSError, ValidationError):
         return None
     return found if leash.identity(found.pid) == found.identity else None
 
 
-def up(settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: float = 60.0) -> State:
+def up(settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: float = 60.0) -> ClusterState:
     """Start the cluster in the background and wait until it serves; `Conflict` when it runs already.
 
     port: of the gateway, 0 for any free one;  api_port: of the Kubernetes API, 0 for the one it had last, or any free one.
@@ -137,10 +137,10 @@ def run(settings: Settings, *, port: int = PORT, api_port: int = 0) -> None:
 
 async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
     from local_cluster import api, kubeconfig
-    from local_cluster.access import Access
+    from local_cluster.access import ApiAccess
     from local_cluster.envoy import Envoy
     from local_cluster.reconciler import Reconciler
-    from local_cluster.store import Store
+    from local_cluster.store import ObjectStore
 
     folder = settings.cluster
     settings.cluster_state.unlink(missing_ok=True)
@@ -153,11 +153,11 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
         _LOG.warning("stopped %d processes that an earlier cluster left behind", leftovers)
     _check_free(port, "--port")
     listener = _listen(folder, api_port)
-    store = Store(folder / "objects.db")
+    store = ObjectStore(folder / "objects.db")
     envoy = Envoy(folder / "envoy", port=port, on=held)
     settings.models.mkdir(parents=True, exist_ok=True)
     reconciler = Reconciler(store, envoy=envoy, on=held, models=settings.models, folder=folder, root=settings.root)
-    access = Access.open(folder / "access")
+    access = ApiAccess.open(folder / "access")
     server = _server(api.app(store, pods=reconciler, token=access.token.get_secret_value()), access)
     tasks: list[asyncio.Task[Any]] = []
     try:
@@ -186,7 +186,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
         held.close()
 
 
-def _server(app: Any, access: Access) -> Any:
+def _server(app: Any, access: ApiAccess) -> Any:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -209,11 +209,13 @@ def _server(app: Any, access: Access) -> Any:
     return Server(config)
 
 
-def _state(port: int, api_port: int, admin: str) -> State:
+def _state(port: int, api_port: int, admin: str) -> ClusterState:
     from local_cluster.supervisor import now
 
     pid = os.getpid()
-    return State(pid=pid, identity=leash.identity(pid) or "", port=port, api_port=api_port, admin=admin, started=now())
+    return ClusterState(
+        pid=pid, identity=leash.identity(pid) or "", port=port, api_port=api_port, admin=admin, started=now()
+    )
 
 
 def _listen(folder: Path, api_port: int) -> socket.socket:
@@ -235,7 +237,7 @@ def _listen(folder: Path, api_port: int) -> socket.socket:
     return listener
 
 
-def _wait_until_up(settings: Settings, child: subprocess.Popen[bytes], log: Path, timeout: float) -> State:
+def _wait_until_up(settings: Settings, child: subprocess.Popen[bytes], log: Path, timeout: float) -> ClusterState:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         found = state(settings)
@@ -254,9 +256,9 @@ def _wait_until_up(settings: Settings, child: subprocess.Popen[bytes], log: Path
 def _why(settings: Settings, code: int, log: Path) -> HallmarkError:
     kinds: dict[str, type[HallmarkError]] = {"DeclarationError": DeclarationError, "Conflict": Conflict}
     try:
-        told = json.loads((settings.cluster / _ERROR).read_text(encoding="utf-8"))
-        kind = kinds.get(told.pop("kind"), Unavailable)
-        return kind(told["message"], expected=told["expected"], got=told["got"], fix=told["fix"])
+        found = json.loads((settings.cluster / _ERROR).read_text(encoding="utf-8"))
+        kind = kinds.get(found.pop("kind"), Unavailable)
+        return kind(found["message"], expected=found["expected"], got=found["got"], fix=found["fix"])
     except (OSError, ValueError, KeyError):
         lines = tail(log, 4096).decode("utf-8", "replace").strip().splitlines()
         got = lines[-1] if lines else f"exit code {code}"
@@ -264,8 +266,8 @@ def _why(settings: Settings, code: int, log: Path) -> HallmarkError:
 
 
 def _tell(settings: Settings, error: HallmarkError) -> None:
-    told = {"kind": type(error).__name__, "message": error.message, "expected": error.expected}
-    replace(settings.cluster / _ERROR, json.dumps({**told, "got": error.got, "fix": error.fix}))
+    found = {"kind": type(error).__name__, "message": error.message, "expected": error.expected}
+    replace(settings.cluster / _ERROR, json.dumps({**found, "got": error.got, "fix": error.fix}))
 
 
 def _leftovers(settings: Settings) -> list[tuple[int, str]]:
@@ -322,7 +324,7 @@ def _lock(folder: Path) -> Iterator[IO[bytes]]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                # `state` looks at the lock for an instant; only one that stays is another cluster's.
+                # `state` takes the lock for an instant; only one that stays is another cluster's.
                 if not patience:
                     raise Conflict("the local cluster is up already", fix="`hallmark down` first") from None
                 time.sleep(0.05)

@@ -36,8 +36,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _CPU = re.compile(r"^(\d+(?:\.\d+)?)(m?)$")
 
 
-class Probe(BaseModel):
-    """How to ask a container whether it is ready, or alive."""
+class ContainerProbe(BaseModel):
+    """A readiness or liveness probe of a container."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ class Probe(BaseModel):
     delay: float = 0.0
 
 
-class Plan(BaseModel):
+class ContainerPlan(BaseModel):
     """One container, ready to be started."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,8 +57,8 @@ class Plan(BaseModel):
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
-    readiness: Probe | None = None
-    liveness: Probe | None = None
+    readiness: ContainerProbe | None = None
+    liveness: ContainerProbe | None = None
 
 
 def ports(containers: Iterable[Json]) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def http_port(main: Json) -> int:
 
 
 def health(main: Json) -> str:
-    """The path that says whether the main container is ready: its readiness probe's, else the Open Inference Protocol's."""
+    """The path of the main container's readiness: its readiness probe's, else the Open Inference Protocol's."""
     path = ((main.get("readinessProbe") or {}).get("httpGet") or {}).get("path")
     return str(path or "/v2/health/ready")
 
@@ -134,7 +134,7 @@ def _free(port: int) -> bool:
 
 def plan(
     container: Json, *, ports: Mapping[int, int], mounts: Mapping[str, Path], environment: Mapping[str, str], root: Path
-) -> Plan:
+) -> ContainerPlan:
     """The process that stands for `container`; `environment` is what the platform adds to it."""
 
     def local(value: str) -> str:
@@ -150,7 +150,7 @@ def plan(
         name, value = str(item.get("name")), _value(item, environment)
         is_port = name.endswith("PORT") and value.isdigit() and int(value) in ports
         env[name] = str(ports[int(value)]) if is_port else local(value)
-    return Plan(
+    return ContainerPlan(
         name=str(container["name"]),
         command=tuple(command),
         environment=env,
@@ -223,11 +223,11 @@ def _probe_port(probe: Json | None, names: Mapping[str, int]) -> int | None:
     return names.get(value) if isinstance(value, str) else value
 
 
-def _probe(probe: Json | None, ports: Mapping[int, int]) -> Probe | None:
+def _probe(probe: Json | None, ports: Mapping[int, int]) -> ContainerProbe | None:
     number = _probe_port(probe, {})
     if probe is None or number is None:
         return None
-    return Probe(
+    return ContainerProbe(
         port=ports.get(number, number),
         path=(probe.get("httpGet") or {}).get("path"),
         period=float(probe.get("periodSeconds", 10)),

@@ -1,4 +1,4 @@
-"""What is served where: the answers that kubectl and the clients begin with."""
+"""Discovery of served kinds and paths: the answers that kubectl and the clients begin with."""
 
 from __future__ import annotations
 

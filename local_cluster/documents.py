@@ -1,10 +1,10 @@
-"""What the API answers without the store: discovery and OpenAPI."""
+"""API answers that need no store: discovery and OpenAPI."""
 
 from __future__ import annotations
 
 from local_cluster import discovery, openapi
 from local_cluster.forms import parameters
-from local_cluster.problems import Problem, no_such_path
+from local_cluster.problems import ApiProblem, no_such_path
 from local_cluster.resources import Object
 
 JSON = "application/json"
@@ -40,7 +40,7 @@ def _openapi(path: str, accept: str) -> Object:
         return openapi.index()
     if path == "/openapi/v2":
         if accept and "json" not in accept and "*/*" not in accept:
-            raise Problem("NotAcceptable", "only application/json is served of OpenAPI v2; use /openapi/v3")
+            raise ApiProblem("NotAcceptable", "only application/json is served of OpenAPI v2; use /openapi/v3")
         return openapi.version_two()
     for group, version in _known():
         if path.strip("/").split("/") == ["openapi", "v3", *_parts(group, version)]:

@@ -1,6 +1,6 @@
 """The gateway: one real Envoy, configured through files that are renamed into a folder it watches.
 
-A change counts as made when Envoy's own admin says so: versions are read back from /config_dump, and endpoints from /clusters.
+A change counts as made when Envoy's own admin shows it: versions are read back from /config_dump, and endpoints from /clusters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import httpx
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.files import replace
 from local_cluster import listener, routes, xds
-from local_cluster.processes import Child, Leash
-from local_cluster.routes import Json, Service
+from local_cluster.processes import ChildProcess, Leash
+from local_cluster.routes import Json, RoutedService
 
 _POLL = 0.01
 _HOLD = 5.0
@@ -33,15 +33,15 @@ class Envoy:
         self._folder = folder
         self._xds = folder / "xds"
         self._leash = on
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._services: tuple[Service, ...] = ()
+        self._services: tuple[RoutedService, ...] = ()
         self._client: httpx.AsyncClient | None = None
         self._lock = asyncio.Lock()
         self._versions: dict[str, str] = {}
         self._stopping = False
 
-    async def start(self, services: tuple[Service, ...] = ()) -> None:
+    async def start(self, services: tuple[RoutedService, ...] = ()) -> None:
         """Write the configuration for `services`, start Envoy and wait until it listens."""
         self._xds.mkdir(parents=True, exist_ok=True)
         for stale in self._xds.iterdir():
@@ -79,7 +79,7 @@ class Envoy:
         """Envoy's process number."""
         return self._child.pid if self._child else None
 
-    async def apply(self, services: tuple[Service, ...], *, timeout: float = _HOLD) -> None:
+    async def apply(self, services: tuple[RoutedService, ...], *, timeout: float = _HOLD) -> None:
         """Serve exactly `services`; returns when that is in effect, `HallmarkError` when Envoy refuses it."""
         async with self._lock:
             if services == self._services:
@@ -103,7 +103,7 @@ class Envoy:
             self._services = services
 
     async def active(self, cluster: str) -> int:
-        """How many requests are under way to `cluster`."""
+        """Number of requests under way to `cluster`."""
         text = await self._get(f"/stats?filter=^cluster\\.{cluster}\\.upstream_rq_active$")
         return _sum(text)
 
@@ -128,7 +128,7 @@ class Envoy:
         command += ["--log-level", "warning", "--drain-time-s", "2"]
         environment = {"PATH": os.environ.get("PATH", "")}
         log = self._folder / "envoy.log"
-        self._child = Child.start(command, environment=environment, folder=self._folder, log=log, on=self._leash)
+        self._child = ChildProcess.start(command, environment=environment, folder=self._folder, log=log, on=self._leash)
         for _ in range(1000):
             if self._child.code is not None:
                 raise Unavailable(
@@ -184,7 +184,7 @@ class Envoy:
             self._versions[name] = version
         return version
 
-    def _write_endpoints(self, services: tuple[Service, ...]) -> None:
+    def _write_endpoints(self, services: tuple[RoutedService, ...]) -> None:
         for name, assignment in routes.assignments(services).items():
             self._write(routes.endpoint_file(self._xds, name).name, [assignment])
 
@@ -226,7 +226,7 @@ class Envoy:
     async def _rejections(self) -> int:
         return _sum(await self._get("/stats?filter=(cds|rds.*)\\.update_rejected$"))
 
-    async def _endpoints_in_effect(self, services: tuple[Service, ...], timeout: float) -> None:
+    async def _endpoints_in_effect(self, services: tuple[RoutedService, ...], timeout: float) -> None:
         wanted = {name: _addresses(assignment) for name, assignment in routes.assignments(services).items()}
         deadline = asyncio.get_running_loop().time() + timeout
         while wanted:

@@ -17,7 +17,7 @@ class FellBehind(Exception):
 
 
 class Feed(Generic[T]):
-    """What `wanted` lets through, in order. Made and read on an event loop, pushed to from any thread."""
+    """Items that `wanted` lets through, in order. Made and read on an event loop, pushed to from any thread."""
 
     def __init__(self, wanted: Callable[[T], bool], *, ended: Callable[[Feed[T]], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -30,7 +30,7 @@ class Feed(Generic[T]):
         self._behind = False
 
     def push(self, item: T) -> None:
-        """Hand an item to the reader."""
+        """Pass an item to the reader."""
         if not self._wanted(item):
             return
         with self._lock:

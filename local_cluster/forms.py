@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from local_cluster import table as tables
-from local_cluster.problems import Problem
+from local_cluster.problems import ApiProblem
 from local_cluster.resources import NEW_EVENTS, Object, Resource
 
 Kind = Literal["", "Table", "PartialObjectMetadata"]
@@ -21,7 +21,7 @@ _MEDIA = ("application/json", "application/*", "*/*")
 
 @dataclass(frozen=True)
 class Form:
-    """How objects of `resource` are told; `include` says what rows of a table carry: None, Metadata or Object."""
+    """Representation of objects of `resource`; `include` selects what rows of a table carry: None, Metadata or Object."""
 
     resource: Resource
     kind: Kind
@@ -35,28 +35,28 @@ class Form:
             kind = _KINDS.get(given.get("as", ""))
             if media in _MEDIA and kind is not None:
                 return cls(resource, kind, include or "Metadata")
-        raise Problem("NotAcceptable", "only the following media types are accepted: application/json")
+        raise ApiProblem("NotAcceptable", "only the following media types are accepted: application/json")
 
     def one(self, obj: Object) -> Object:
         """One object."""
-        told = _told(obj, self.resource)
+        shown = _shown(obj, self.resource)
         if self.kind == "Table":
-            version = str(told["metadata"].get("resourceVersion", ""))
-            return tables.table([told], self.resource, version=version, include=self.include)
-        return tables.partial(told) if self.kind else told
+            version = str(shown["metadata"].get("resourceVersion", ""))
+            return tables.table([shown], self.resource, version=version, include=self.include)
+        return tables.partial(shown) if self.kind else shown
 
     def many(self, objects: list[Object], version: str) -> Object:
         """A list, as of resourceVersion `version`."""
-        told = [_told(obj, self.resource) for obj in objects]
+        shown = [_shown(obj, self.resource) for obj in objects]
         if self.kind == "Table":
-            return tables.table(told, self.resource, version=version, include=self.include)
+            return tables.table(shown, self.resource, version=version, include=self.include)
         kind, api_version = self.resource.kind + "List", self.resource.api_version
         if self.kind:
-            told = [tables.partial(obj) for obj in told]
+            shown = [tables.partial(obj) for obj in shown]
             kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-        return {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": version}, "items": told}
+        return {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": version}, "items": shown}
 
-    def mark(self, version: str) -> Object:
+    def bookmark(self, version: str) -> Object:
         """The object of a bookmark."""
         if self.kind == "Table":
             return tables.table([], self.resource, version=version)
@@ -72,17 +72,17 @@ def parameters(written: str) -> tuple[str, dict[str, str]]:
     return media.lower(), found
 
 
-def _told(obj: Object, resource: Resource) -> Object:
-    """An object of the store as the resource tells it: events have two tellings."""
+def _shown(obj: Object, resource: Resource) -> Object:
+    """An object of the store in the resource's form: events have two."""
     if resource is not NEW_EVENTS:
         return obj
-    told: Object = {
+    shown: Object = {
         key: obj[key] for key in ("metadata", "reason", "type", "action", "related", "reportingInstance") if key in obj
     }
     return {
         "apiVersion": NEW_EVENTS.api_version,
         "kind": NEW_EVENTS.kind,
-        **told,
+        **shown,
         "eventTime": obj.get("eventTime"),
         "regarding": obj.get("involvedObject", {}),
         "note": obj.get("message", ""),

@@ -1,7 +1,7 @@
-"""Who may call the API: only programs of this user. A token, and no way in for a page in a browser.
+"""Access to the API, for programs of this user only. A token, and no way in for a page in a browser.
 
 A page can send requests to 127.0.0.1 under a name of its own (DNS rebinding) or blindly across origins: so the Host has to
-be a loopback name, and anything that carries a browser's Origin is refused, before the token is looked at.
+be a loopback name, and anything that carries a browser's Origin is refused, before the token is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from local_cluster.problems import Problem
+from local_cluster.problems import ApiProblem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,18 +42,18 @@ class Guard:
         await send({"type": "http.response.start", "status": problem.code, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _problem(self, scope: Scope) -> Problem | None:
+    def _problem(self, scope: Scope) -> ApiProblem | None:
         headers: dict[bytes, list[bytes]] = {}
         for key, value in scope["headers"]:
             headers.setdefault(key.lower(), []).append(value)
         hosts = headers.get(b"host", [])
         if len(hosts) != 1 or not _HOST.fullmatch(hosts[0].decode("latin-1").lower()):
-            return Problem("Forbidden", "forbidden: this API answers to loopback names only")
+            return ApiProblem("Forbidden", "forbidden: this API answers to loopback names only")
         if b"origin" in headers or b"sec-fetch-site" in headers:
-            return Problem("Forbidden", "forbidden: this API does not answer to browsers")
+            return ApiProblem("Forbidden", "forbidden: this API does not answer to browsers")
         if scope["path"] in OPEN:
             return None
         given = headers.get(b"authorization", [])
         if len(given) != 1 or not hmac.compare_digest(given[0], self._expected):
-            return Problem("Unauthorized", "Unauthorized")
+            return ApiProblem("Unauthorized", "Unauthorized")
         return None

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from local_cluster.access import Access, write_private
+from local_cluster.access import ApiAccess, write_private
 
 NAME = "hallmark"
 
 
-def write(path: Path, *, server: str, access: Access, namespace: str = "default") -> None:
+def write(path: Path, *, server: str, access: ApiAccess, namespace: str = "default") -> None:
     """Write a kubeconfig for `server` (https://127.0.0.1:<port>), readable by its user only."""
     authority = b64encode(access.certificate.read_bytes()).decode("ascii")
     content = {

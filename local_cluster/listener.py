@@ -126,7 +126,7 @@ def _filters() -> list[Json]:
 
 
 def _local_reply() -> Json:
-    """What the gateway answers by itself: JSON, and for 503 when to come again."""
+    """Answers of the gateway itself: JSON, and for 503 a Retry-After."""
     error: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%", "code": "%RESPONSE_CODE%"}}
     gateway = header(VARIANT_HEADER, GATEWAY)
     return {

@@ -1,4 +1,4 @@
-"""Who set which field: `metadata.managedFields`, and server-side apply on top of it.
+"""Ownership of fields: `metadata.managedFields`, and server-side apply on top of it.
 
 A simplified, honest form of Kubernetes' own: fields are owned by managers; an apply owns the fields it names, takes away
 those it named before and no longer names (where nobody else owns them), and conflicts where another manager owns a field
@@ -79,7 +79,7 @@ def written(before: Object | None, after: Object, *, manager: str, schema: Objec
 
 
 def apply(live: Object | None, applied: Object, *, manager: str, force: bool, schema: Object) -> Object:
-    """`live` with what `applied` says, and without what this manager's last apply said and this one does not. `Owned`."""
+    """`live` with the fields of `applied`, and without those that this manager's last apply had and this one does not. `Owned`."""
     wanted = fields(applied, schema)
     if live is None:
         fresh = json.loads(json.dumps(applied))
@@ -150,8 +150,8 @@ def _leaves(value: Any, schema: Object, at: Path) -> list[Path]:
 def _item(item: Any, keys: tuple[str, ...]) -> str:
     if not keys:
         return "v:" + json.dumps(item)
-    mark = {key: item.get(key) for key in keys if item.get(key) is not None} if isinstance(item, dict) else {}
-    return "k:" + json.dumps(mark, separators=(",", ":"), sort_keys=True)
+    found = {key: item.get(key) for key in keys if item.get(key) is not None} if isinstance(item, dict) else {}
+    return "k:" + json.dumps(found, separators=(",", ":"), sort_keys=True)
 
 
 def _at(obj: Any, path: Path, schema: Object) -> Any:

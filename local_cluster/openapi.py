@@ -144,7 +144,7 @@ def _operation(item: Resource, action: str, *, many: bool = False) -> Object:
     }
     if action in ("post", "put", "patch"):
         operation["parameters"] = [_parameter(name) for name in ("dryRun", "fieldManager", "fieldValidation")]
-        # kubectl sends strategic patches to whatever says here that it takes them.
+        # kubectl sends strategic patches to whatever declares here that it takes them.
         patches = _PATCHES if item.custom else (*_PATCHES, _STRATEGIC)
         kinds = patches if action == "patch" else ("application/json", "application/yaml")
         body: Any = {"type": "object"} if action == "patch" else ref

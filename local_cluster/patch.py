@@ -255,7 +255,7 @@ def _reorder(merged: Object, field: str, order: list[Any], schema: Object) -> No
     wanted = [_key_of(item, keys[0]) if keys else item for item in order]
 
     def place(item: Any) -> int:
-        mark = _key_of(item, keys[0]) if keys else item
-        return wanted.index(mark) if mark in wanted else len(wanted)
+        key = _key_of(item, keys[0]) if keys else item
+        return wanted.index(key) if key in wanted else len(wanted)
 
     merged[field] = sorted(items, key=place)

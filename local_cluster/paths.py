@@ -1,4 +1,4 @@
-"""What a path of the Kubernetes API names, and what its method asks for."""
+"""Paths of the Kubernetes API: what one names, and what its method asks for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SUBRESOURCES = ("status", "finalize")
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a path names; `name` is "" for all of a kind, `rest` what comes after the subresource."""
+class ApiPath:
+    """The object or list that a path names; `name` is "" for all of a kind, `rest` what comes after the subresource."""
 
     resource: Resource
     namespace: str
@@ -23,8 +23,8 @@ class Place:
     rest: str = ""
 
 
-def place(path: str) -> Place:
-    """What `path` names, as it came (not decoded); 404 where nothing is served."""
+def place(path: str) -> ApiPath:
+    """Parse `path` as it came (not decoded); 404 where nothing is served."""
     try:
         parts = [unquote(part, errors="strict") for part in path.strip("/").split("/")]
     except UnicodeDecodeError:
@@ -52,10 +52,10 @@ def place(path: str) -> Place:
         raise no_such_path()
     # As it was written: what is passed on to a pod is not decoded here.
     after = "/" + "/".join(path.lstrip("/").split("/")[len(parts) - len(rest) + 3 :])
-    return Place(resource, namespace, name, sub, after)
+    return ApiPath(resource, namespace, name, sub, after)
 
 
-def verb(method: str, place: Place, *, watch: bool) -> str:
+def verb(method: str, place: ApiPath, *, watch: bool) -> str:
     """The verb of a request in discovery's words; "" for a method that means nothing there."""
     if method in ("GET", "HEAD"):
         if place.name:

@@ -13,7 +13,7 @@ from hallmark import object_labels
 from local_cluster import containers, predictor, revisions, volumes
 from local_cluster.processes import Leash
 from local_cluster.revisions import Revision
-from local_cluster.routes import Address
+from local_cluster.routes import PodAddress
 from local_cluster.supervisor import Pod
 
 Json = dict[str, Any]
@@ -22,7 +22,7 @@ Key = tuple[str, str]
 WARM_ANNOTATION = "hallmark.dev/warm-until"
 
 
-class Running:
+class RunningPod:
     """A revision of service `key` (namespace, name) with its pod; `ports` maps the pod's ports to this machine's."""
 
     def __init__(
@@ -36,11 +36,11 @@ class Running:
         self.draining: asyncio.Task[None] | None = None
 
     @property
-    def address(self) -> Address:
-        """Where the gateway reaches it."""
+    def address(self) -> PodAddress:
+        """The address at which the gateway reaches it."""
         main = self.revision.template["containers"][0]
         grpc, http = containers.grpc_port([main]), containers.http_port(main)
-        return Address(port=self.ports.get(http, http), grpc_port=self.ports.get(grpc) if grpc else None)
+        return PodAddress(port=self.ports.get(http, http), grpc_port=self.ports.get(grpc) if grpc else None)
 
     def object(self, variant: str, *, warm_until: float = 0.0) -> Json:
         """The Pod object, without its status; `variant` is stable or canary, or empty while it has no part in the traffic.
@@ -83,7 +83,7 @@ def make(
     config_map: Callable[[str], Json | None],
     on: Leash,
     changed: Callable[[], None],
-) -> Running:
+) -> RunningPod:
     """A pod of `revision`, not started yet. It gets a folder of its own in `folder`, and ports that are not `taken`."""
     template = revision.template
     name = f"{revision.name}-deployment-{revisions.digest(template)}-{secrets.token_hex(3)[:5]}"
@@ -95,7 +95,7 @@ def make(
         for volume in template["volumes"]:
             volumes.materialise(volume, home / "volumes" / str(volume.get("name")), config_map)
 
-    def plan(container: str) -> containers.Plan:
+    def plan(container: str) -> containers.ContainerPlan:
         # As KServe does, the model goes to the container that serves it and to no other; that one publishes what others need.
         mounts = (
             {volumes.MODELS_MOUNT: volumes.folder(template["storageUri"], models)}
@@ -118,11 +118,11 @@ def make(
         on=on,
         changed=changed,
     )
-    return Running(key, revision, pod=pod, ports=ports, write_volumes=write_volumes)
+    return RunningPod(key, revision, pod=pod, ports=ports, write_volumes=write_volumes)
 
 
 def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
-    """What Knative and KServe put into each container's environment."""
+    """Variables that Knative and KServe put into each container's environment."""
     service = f"{key[1]}-{predictor.COMPONENT}"
     return {
         "K_REVISION": revision.name,

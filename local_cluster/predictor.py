@@ -75,7 +75,7 @@ def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
 
 
 def template(service: Json, runtimes: list[Json]) -> Json:
-    """The revision template of an InferenceService with one of `runtimes`; `InvalidSpec` says what cannot be served."""
+    """The revision template of an InferenceService with one of `runtimes`; `InvalidSpec` where it cannot be served."""
     meta, spec = service.get("metadata") or {}, service.get("spec") or {}
     predictor = _predictor(meta, spec)
     model = _mapping(predictor.get("model"), "spec.predictor.model")
@@ -138,13 +138,13 @@ def retention(template: Json) -> float:
 
 
 def stopped(service: Json) -> bool:
-    """Whether serving.kserve.io/stop asks for no pods at all."""
+    """True where serving.kserve.io/stop asks for no pods at all."""
     annotations = (service.get("metadata") or {}).get("annotations") or {}
     return str(annotations.get(STOP_ANNOTATION, "")).lower() == "true"
 
 
 def _startable(found: Json) -> None:
-    """Make each container's plan once, for nothing: what is wrong with one is told before there is a revision of it."""
+    """Make each container's plan once, for nothing: its faults are reported before there is a revision of it."""
     ports = dict.fromkeys(containers.ports(found["containers"]), 1)
     volumes = {str(volume["name"]) for volume in found["volumes"]}
     if wrong := [name for name in volumes if not _NAME.match(name)]:

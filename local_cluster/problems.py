@@ -1,4 +1,4 @@
-"""What the Kubernetes API answers when it refuses: a `Status` object, with the HTTP status that goes with its reason."""
+"""Refusals of the Kubernetes API: a `Status` object, with the HTTP status that goes with its reason."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hallmark.errors import HallmarkError
 from local_cluster import store
 from local_cluster.resources import Object, Resource
-from local_cluster.schema import Fault
+from local_cluster.schema import SchemaFault
 
 _CODES = {
     "BadRequest": 400,
@@ -29,7 +29,7 @@ _CODES = {
 }
 
 
-class Problem(Exception):
+class ApiProblem(Exception):
     """A request that is refused."""
 
     def __init__(self, reason: str, message: str, *, details: Object | None = None) -> None:
@@ -59,53 +59,53 @@ class Problem(Exception):
         return answer
 
 
-def bad_request(message: str) -> Problem:
+def bad_request(message: str) -> ApiProblem:
     """400: the request cannot be read."""
-    return Problem("BadRequest", message)
+    return ApiProblem("BadRequest", message)
 
 
-def no_such_path() -> Problem:
-    """404 for a path where nothing is served; kubectl tells it from a missing object by these words."""
-    return Problem("NotFound", "the server could not find the requested resource", details={})
+def no_such_path() -> ApiProblem:
+    """404 for a path where nothing is served; kubectl distinguishes it from a missing object by these words."""
+    return ApiProblem("NotFound", "the server could not find the requested resource", details={})
 
 
-def not_allowed() -> Problem:
+def not_allowed() -> ApiProblem:
     """405: the path is right and the method is not."""
-    return Problem("MethodNotAllowed", "the server does not allow this method on the requested resource")
+    return ApiProblem("MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
-def conflict(resource: Resource, name: str, message: str) -> Problem:
+def conflict(resource: Resource, name: str, message: str) -> ApiProblem:
     """409: somebody else was faster."""
-    return Problem("Conflict", message, details=_about(resource, name))
+    return ApiProblem("Conflict", message, details=_about(resource, name))
 
 
-def invalid(resource: Resource, name: str, faults: Sequence[Fault]) -> Problem:
+def invalid(resource: Resource, name: str, faults: Sequence[SchemaFault]) -> ApiProblem:
     """422 with every fault as a cause."""
     words = [f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults]
     listed = words[0] if len(words) == 1 else "[" + ", ".join(words) + "]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     causes = [{"reason": fault.reason, "message": fault.message, "field": fault.field} for fault in faults]
-    return Problem(
+    return ApiProblem(
         "Invalid",
         f'{kind} "{name}" is invalid: {listed}',
         details={"name": name, "group": resource.group, "kind": resource.kind, "causes": causes},
     )
 
 
-def of(error: HallmarkError, resource: Resource, name: str) -> Problem:
-    """What the store refused, in HTTP's words."""
+def of(error: HallmarkError, resource: Resource, name: str) -> ApiProblem:
+    """The store's refusal, in HTTP's terms."""
     about = _about(resource, name)
     if isinstance(error, store.Missing):
-        return Problem("NotFound", error.message, details=about)
+        return ApiProblem("NotFound", error.message, details=about)
     if isinstance(error, store.AlreadyExists):
-        return Problem("AlreadyExists", error.message, details=about)
+        return ApiProblem("AlreadyExists", error.message, details=about)
     if isinstance(error, store.Stale):
-        return Problem("Conflict", error.message, details=about)
+        return ApiProblem("Conflict", error.message, details=about)
     if isinstance(error, store.Terminating):
-        return Problem("Forbidden", f'{resource.qualified} "{name}" is forbidden: {error.message}', details=about)
+        return ApiProblem("Forbidden", f'{resource.qualified} "{name}" is forbidden: {error.message}', details=about)
     if isinstance(error, store.TooOld):
-        return Problem("Expired", error.message)
-    return Problem("ServiceUnavailable", str(error))
+        return ApiProblem("Expired", error.message)
+    return ApiProblem("ServiceUnavailable", str(error))
 
 
 def _about(resource: Resource, name: str) -> Object:

@@ -91,7 +91,7 @@ def recorded(ledger: Path) -> list[tuple[int, str]]:
         return []
 
 
-class Child:
+class ChildProcess:
     """One running process, and the log that it writes to."""
 
     def __init__(self, popen: subprocess.Popen[bytes], *, log: Path, offset: int, on: Leash) -> None:
@@ -106,7 +106,7 @@ class Child:
     @classmethod
     def start(
         cls, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path, on: Leash
-    ) -> Child:
+    ) -> ChildProcess:
         """Start `command` in `folder`; OSError when it cannot be started."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
@@ -142,7 +142,7 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def last_line(self) -> str:
-        """The last line that it wrote, which says why it ended."""
+        """The last line that it wrote, usually the reason for its end."""
         lines = tail(self.log, _TAIL_BYTES, since=self._offset).decode("utf-8", "replace").split("\n")
         return next((line.strip()[:1000] for line in reversed(lines) if line.strip()), "")
 

@@ -1,4 +1,4 @@
-"""The protobuf that `kubectl create namespace|configmap|secret|serviceaccount` sends, read by hand: these kinds and no others.
+"""The protobuf that `kubectl create namespace|configmap|secret|serviceaccount` sends, read without a library: these kinds and no others.
 
 An object comes as four magic bytes and an `Unknown` message (1: apiVersion and kind, 2: the object). Field numbers are those
 of k8s.io/api; fields that are not named here are passed over, as protobuf has it.

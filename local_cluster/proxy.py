@@ -1,4 +1,4 @@
-"""What the API server fetches from pods: their logs, and requests it passes on to a port of theirs."""
+"""Requests that the API server makes to pods: for their logs, and those that it passes on to a port of theirs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from hallmark.errors import HallmarkError
-from local_cluster.problems import Problem, bad_request
+from local_cluster.problems import ApiProblem, bad_request
 from local_cluster.resources import Object, dicts
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ _FOLLOW_SECONDS = 0.5
 
 
 class PodBackend(Protocol):
-    """Who runs the pods."""
+    """The runner of the pods."""
 
     def address(self, namespace: str, pod: str, port: int) -> tuple[str, int] | None:
-        """Where a port of a pod is on this machine."""
+        """Local address of a port of a pod."""
 
     def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> bytes:
-        """What a container wrote; its last lines where a number is given. `NotFound` where there is none."""
+        """Log of a container; its last lines where a number is given. `NotFound` where there is none."""
 
 
 def container(pod: Object, wanted: str) -> str:
@@ -99,12 +99,12 @@ def target(pod_and_port: str) -> tuple[str, int | None]:
 
 
 def address(backend: PodBackend, pod: Object, port: int | None) -> tuple[str, int]:
-    """Where a port of a pod is, its first one where none is named; 503 where nothing listens."""
+    """Local address of a port of a pod, its first one where none is named; 503 where nothing listens."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     number = port or _first_port(pod)
     found = backend.address(namespace, name, number)
     if found is None:
-        raise Problem("ServiceUnavailable", f"pod {namespace}/{name} does not serve on port {number}")
+        raise ApiProblem("ServiceUnavailable", f"pod {namespace}/{name} does not serve on port {number}")
     return found
 
 
@@ -122,7 +122,7 @@ async def forward(
         f"http://{host}:{port}", raw_path=(path + (f"?{query}" if query else "")).encode("ascii", "replace")
     )
     headers = [(key, value) for key, value in request.headers.raw if key.decode("latin-1").lower() not in _DROPPED]
-    # As the real one does, and so that a pod can tell who calls from its own host.
+    # As the real one does, and so that a pod can distinguish callers on its own host.
     headers.append((b"x-forwarded-for", (request.client.host if request.client else "unknown").encode("ascii")))
     try:
         answer = await client.send(
@@ -131,9 +131,9 @@ async def forward(
             follow_redirects=False,
         )
     except httpx.TimeoutException as error:
-        raise Problem("Timeout", f"the pod did not answer in time ({type(error).__name__})") from error
+        raise ApiProblem("Timeout", f"the pod did not answer in time ({type(error).__name__})") from error
     except httpx.HTTPError as error:
-        raise Problem("ServiceUnavailable", f"error trying to reach service: {type(error).__name__}") from error
+        raise ApiProblem("ServiceUnavailable", f"error trying to reach service: {type(error).__name__}") from error
     kept = {key: value for key, value in answer.headers.items() if key.lower() not in _DROPPED}
     return StreamingResponse(
         _stream(answer), status_code=answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)

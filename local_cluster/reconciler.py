@@ -1,7 +1,7 @@
 """The reconciler: makes what runs follow what the objects ask for, as KServe does in Knative mode.
 
 Work comes as names of InferenceServices in a queue: from changes of objects, and from pods that became ready or ended. One worker
-takes them in turn, so that nothing here needs a lock. Traffic is confirmed by the gateway before a status says that it moved.
+takes them one after another, so that nothing here needs a lock. Traffic is confirmed by the gateway before a status reports that it moved.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 from hallmark.errors import HallmarkError
 from local_cluster import containers, pods, predictor, rollout, status
 from local_cluster.envoy import Envoy
-from local_cluster.pods import Running
+from local_cluster.pods import RunningPod
 from local_cluster.predictor import InvalidSpec
 from local_cluster.processes import Leash, tail
-from local_cluster.revisions import Book, Revision, Shelf
-from local_cluster.rollout import Rollout
-from local_cluster.routes import Backend, Service, Variant, cluster_name
-from local_cluster.store import Change, Missing, Stale, Store
+from local_cluster.revisions import Revision, RevisionHistory, RevisionStore
+from local_cluster.rollout import RevisionTraffic
+from local_cluster.routes import RevisionBackend, RoutedService, Variant, cluster_name
+from local_cluster.store import Missing, ObjectStore, Stale, StoreChange
 from local_cluster.supervisor import now
 
 Json = dict[str, Any]
@@ -42,16 +42,16 @@ class Reconciler:
     models: the folder behind pvc://models;  folder: where pods have theirs;  root: what `python -m` finds modules in.
     """
 
-    def __init__(self, store: Store, *, envoy: Envoy, on: Leash, models: Path, folder: Path, root: Path) -> None:
+    def __init__(self, store: ObjectStore, *, envoy: Envoy, on: Leash, models: Path, folder: Path, root: Path) -> None:
         self._store = store
         self._envoy = envoy
         self._leash = on
         self._models = models
         self._folder = folder
         self._root = root
-        self._shelf = Shelf(folder / "revisions")
-        self._running: dict[Key, dict[str, Running]] = {}
-        self._services: dict[Key, Service] = {}
+        self._histories = RevisionStore(folder / "revisions")
+        self._running: dict[Key, dict[str, RunningPod]] = {}
+        self._services: dict[Key, RoutedService] = {}
         self._until: dict[Key, float] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._queue: asyncio.Queue[Key] = asyncio.Queue()
@@ -68,7 +68,7 @@ class Reconciler:
         for pod in self._store.list("pods")[0]:
             self._delete_pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._unsubscribe = self._store.subscribe(self._changed)
-        # Each is looked at once before anybody can ask: what a status said before the restart does not hold yet.
+        # Each is reconciled once before anybody can ask: a status from before the restart does not hold yet.
         self._enqueue_all(None)
         while not self._queue.empty():
             await self._next()
@@ -95,14 +95,14 @@ class Reconciler:
             self._delete_pod(pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def address(self, namespace: str, pod: str, port: int) -> tuple[str, int] | None:
-        """Where port `port` of a pod is on this machine; none where there is no such pod or port."""
+        """Local address of port `port` of a pod; none where there is no such pod or port."""
         running = self._find(namespace, pod)
         if running is None or port not in running.ports:
             return None
         return "127.0.0.1", running.ports[port]
 
     def log(self, namespace: str, pod: str, container: str, tail_lines: int | None = None) -> bytes:
-        """What a container wrote, its last `tail_lines` lines where given; `Missing` where there is no such container."""
+        """Log of a container, its last `tail_lines` lines where given; `Missing` where there is no such container."""
         running = self._find(namespace, pod)
         if running is None or container not in running.pod.containers:
             raise Missing(f"there is no container {container!r} in pod {namespace}/{pod}")
@@ -116,12 +116,12 @@ class Reconciler:
         """Wait until nothing is queued; a help for tests and for `up`."""
         await asyncio.wait_for(self._queue.join(), timeout)
 
-    def _find(self, namespace: str, pod: str) -> Running | None:
+    def _find(self, namespace: str, pod: str) -> RunningPod | None:
         # Copies, since the API reads logs on another thread.
         found = (r for (ns, _), each in list(self._running.items()) if ns == namespace for r in list(each.values()))
         return next((running for running in found if running.pod.name == pod), None)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: StoreChange) -> None:
         # Called on the thread that writes, with the store's lock held.
         if self._loop is None:
             return
@@ -200,60 +200,62 @@ class Reconciler:
             return
         if predictor.stopped(service):
             await self._forget(key)
-            self._write_status(key, service, self._facts(key, service, Rollout(), None))
+            self._write_status(key, service, self._facts(key, service, RevisionTraffic(), None))
             return
-        book, problem = self._record_revision(key, service)
-        was = Rollout.read(((service.get("status") or {}).get("components") or {}).get("predictor") or {})
-        if not set(was.needed) <= {*book.names, was.previous}:
-            was = Rollout()
-        decided = self._decide(was, book, service, problem, key)
-        needed = decided.needed | self._warm(key, service, book, decided)
+        history, problem = self._record_revision(key, service)
+        was = RevisionTraffic.read(((service.get("status") or {}).get("components") or {}).get("predictor") or {})
+        if not set(was.needed) <= {*history.names, was.previous}:
+            was = RevisionTraffic()
+        decided = self._decide(was, history, service, problem, key)
+        needed = decided.needed | self._warm(key, service, history, decided)
         for name in needed:
-            revision = book.find(name)
+            revision = history.find(name)
             if revision is not None:
                 self._run(key, service, revision)
-        await self._route(key, service, book, decided, problem)
+        await self._route(key, service, history, decided, problem)
         self._retire(key, needed)
 
-    def _record_revision(self, key: Key, service: Json) -> tuple[Book, InvalidSpec | None]:
+    def _record_revision(self, key: Key, service: Json) -> tuple[RevisionHistory, InvalidSpec | None]:
         """The service's revisions, with a new one where the predictor changed; and what is wrong with the spec."""
-        book = self._shelf.read(*key, uid=service["metadata"]["uid"])
+        history = self._histories.read(*key, uid=service["metadata"]["uid"])
         try:
             template, _ = predictor.checked(service, self._store.list("clusterservingruntimes")[0])
         except InvalidSpec as error:
-            return book, error
-        grown = book.with_template(key[1], template, created=now())
-        if grown is not book:
+            return history, error
+        grown = history.with_template(key[1], template, created=now())
+        if grown is not history:
             grown = grown.without_old(frozenset(self._running.get(key, {})) | _named(service))
-            self._shelf.write(*key, grown)
+            self._histories.write(*key, grown)
             self._store.record(service, "Normal", "Created", f'Created Revision "{grown.names[-1]}"')
         return grown, None
 
-    def _decide(self, was: Rollout, book: Book, service: Json, problem: InvalidSpec | None, key: Key) -> Rollout:
+    def _decide(
+        self, was: RevisionTraffic, history: RevisionHistory, service: Json, problem: InvalidSpec | None, key: Key
+    ) -> RevisionTraffic:
         ready = {name for name, running in self._running.get(key, {}).items() if running.pod.ready}
         if problem is not None:
             # KServe does not touch what runs while the spec cannot be served.
             return was
-        decided = rollout.decide(was, percent=predictor.percent(service), order=book.names, ready=ready)
+        decided = rollout.decide(was, percent=predictor.percent(service), order=history.names, ready=ready)
         if decided.ready != was.ready:
             text = f'LatestReadyRevisionName updated to "{decided.ready}"'
             self._store.record(service, "Normal", "LatestReadyUpdate", text)
         return decided
 
-    def _warm(self, key: Key, service: Json, book: Book, decided: Rollout) -> frozenset[str]:
+    def _warm(self, key: Key, service: Json, history: RevisionHistory, decided: RevisionTraffic) -> frozenset[str]:
         """The former stable revision while its retention lasts, so that a roll-back moves a weight and starts nothing."""
         if timer := self._timers.pop(key, None):
             timer.cancel()
-        noted = book.with_idle(decided.former, now=time.time())
-        if noted.idle != book.idle:
-            self._shelf.write(*key, noted)
+        noted = history.with_idle(decided.former, now=time.time())
+        if noted.idle != history.idle:
+            self._histories.write(*key, noted)
         until = noted.warm_until(decided.former)
         self._until[key] = until
         left = until - time.time()
         if left <= 0:
             return frozenset()
         self._timers[key] = asyncio.get_running_loop().call_later(left + 0.01, self._enqueue, key)
-        if noted.idle != book.idle:
+        if noted.idle != history.idle:
             text = f'Keeping the pod of revision "{decided.former}" warm for {left:.0f} s'
             self._store.record(service, "Normal", "KeptWarm", text)
         return frozenset({decided.former})
@@ -278,7 +280,7 @@ class Reconciler:
         self._write_pod(key, running, "")
         self._store.record(service, "Normal", "Started", f'Started pod "{running.pod.name}"')
 
-    def _make(self, key: Key, revision: Revision) -> Running:
+    def _make(self, key: Key, revision: Revision) -> RunningPod:
         taken = {port for found in self._running.values() for one in found.values() for port in one.ports.values()}
         return pods.make(
             key,
@@ -298,10 +300,12 @@ class Reconciler:
         except Missing:
             return None
 
-    async def _route(self, key: Key, service: Json, book: Book, decided: Rollout, problem: InvalidSpec | None) -> None:
-        """Hand the traffic to the gateway; when that is in effect, write the status."""
+    async def _route(
+        self, key: Key, service: Json, history: RevisionHistory, decided: RevisionTraffic, problem: InvalidSpec | None
+    ) -> None:
+        """Give the traffic to the gateway; when that is in effect, write the status."""
         shadow = 0.0 if problem is not None else predictor.shadow(service)
-        self._services[key] = self._service(key, book, decided, shadow=shadow)
+        self._services[key] = self._service(key, history, decided, shadow=shadow)
         trouble = ""
         try:
             await self._envoy.apply(tuple(self._services[k] for k in sorted(self._services)))
@@ -317,7 +321,7 @@ class Reconciler:
         facts = self._facts(key, service, decided, problem)
         self._write_status(key, service, facts.model_copy(update={"gateway": trouble}))
 
-    def _service(self, key: Key, book: Book, decided: Rollout, *, shadow: float) -> Service:
+    def _service(self, key: Key, history: RevisionHistory, decided: RevisionTraffic, *, shadow: float) -> RoutedService:
         backends = []
         running = self._running.get(key, {})
         shares = decided.shares
@@ -326,14 +330,14 @@ class Reconciler:
         # Those that only drain keep their place with no weight, and stable behind them where it was: what is under way there
         # ends well.
         for name in [*shares, *(n for n in running if n not in shares and running[n].pod.was_ready)]:
-            revision, one = book.find(name), running.get(name)
+            revision, one = history.find(name), running.get(name)
             if revision is None:
                 continue
             address = one.address if one is not None else None
             live = one is not None and (one.pod.ready or (one.draining is not None and not one.pod.stopping))
             named: Variant = "canary" if name == decided.canary else "stable"
             backends.append(
-                Backend(
+                RevisionBackend(
                     revision=name,
                     variant=named if name in shares else before.get(name, named),
                     weight=shares.get(name, 0),
@@ -346,7 +350,7 @@ class Reconciler:
             )
             if shares.get(name):
                 timeout = float(revision.template.get("timeoutSeconds") or DEFAULT_TIMEOUT)
-        return Service(namespace=key[0], name=key[1], timeout=timeout, backends=tuple(backends))
+        return RoutedService(namespace=key[0], name=key[1], timeout=timeout, backends=tuple(backends))
 
     def _retire(self, key: Key, needed: frozenset[str]) -> None:
         for name, running in self._running.get(key, {}).items():
@@ -355,7 +359,7 @@ class Reconciler:
                 self._ends.add(running.draining)
                 running.draining.add_done_callback(self._ends.discard)
 
-    async def _drain(self, key: Key, running: Running) -> None:
+    async def _drain(self, key: Key, running: RunningPod) -> None:
         """Let what is under way end, take the pod out of the gateway, then stop it."""
         await asyncio.sleep(LINGER_SECONDS)
         service = self._services.get(key)
@@ -370,7 +374,7 @@ class Reconciler:
         running.pod.stopping = True
         await asyncio.shield(self._end(key, running))
 
-    async def _end(self, key: Key, running: Running) -> None:
+    async def _end(self, key: Key, running: RunningPod) -> None:
         service = self._services.get(key)
         if service is not None:
             left = tuple(b for b in service.backends if b.revision != running.revision.name)
@@ -385,7 +389,7 @@ class Reconciler:
 
     async def _forget(self, key: Key) -> None:
         """A service that was deleted or stopped: out of the gateway first, then its pods end."""
-        self._shelf.drop(*key)
+        self._histories.drop(*key)
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if self._services.pop(key, None) is not None:
@@ -398,22 +402,24 @@ class Reconciler:
                 running.pod.stopping = True
                 self._later(self._end_forgotten(key, running))
 
-    async def _end_forgotten(self, key: Key, running: Running) -> None:
+    async def _end_forgotten(self, key: Key, running: RunningPod) -> None:
         await running.pod.stop()
         self._delete_pod(key[0], running.pod.name)
 
-    def _facts(self, key: Key, service: Json, decided: Rollout, problem: InvalidSpec | None) -> status.Facts:
+    def _facts(
+        self, key: Key, service: Json, decided: RevisionTraffic, problem: InvalidSpec | None
+    ) -> status.StatusFacts:
         running = self._running.get(key, {})
-        route = Service(namespace=key[0], name=key[1])
+        route = RoutedService(namespace=key[0], name=key[1])
         created = running.get(decided.created)
         health = {
-            name: status.Health(ready=one.pod.ready, failure=one.pod.failure, copies=1)
+            name: status.RevisionHealth(ready=one.pod.ready, failure=one.pod.failure, copies=1)
             for name, one in running.items()
             if not one.pod.stopping
         }
         runtime = created.revision.template["runtime"] if created else ""
         grpc = any(b.grpc and b.weight for b in self._services[key].backends) if key in self._services else False
-        return status.Facts(
+        return status.StatusFacts(
             name=key[1],
             url=f"http://127.0.0.1:{self._envoy.port}{route.prefix}",
             grpc_url=f"grpc://{route.hostname}:{self._envoy.port}" if grpc else None,
@@ -425,7 +431,7 @@ class Reconciler:
             stopped=predictor.stopped(service),
         )
 
-    def _write_status(self, key: Key, service: Json, facts: status.Facts) -> None:
+    def _write_status(self, key: Key, service: Json, facts: status.StatusFacts) -> None:
         was = service.get("status") or {}
         built = status.build(facts, was, at=now())
         try:
@@ -436,7 +442,7 @@ class Reconciler:
         for type_, reason, message in _events(key[1], was, built):
             self._store.record(service, type_, reason, message)  # type: ignore[arg-type]
 
-    def _write_pod(self, key: Key, running: Running, variant: str, *, warm: float = 0.0) -> None:
+    def _write_pod(self, key: Key, running: RunningPod, variant: str, *, warm: float = 0.0) -> None:
         pod = running.object(variant, warm_until=warm)
         with contextlib.suppress(Missing, Stale):
             try:
@@ -460,7 +466,7 @@ def _asks(service: Json) -> Json:
 
 def _named(service: Json) -> frozenset[str]:
     component = ((service.get("status") or {}).get("components") or {}).get("predictor") or {}
-    was = Rollout.read(component)
+    was = RevisionTraffic.read(component)
     return was.needed | {was.previous}
 
 

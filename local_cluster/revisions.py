@@ -29,7 +29,7 @@ class Revision(BaseModel):
     created: str
 
 
-class Book(BaseModel):
+class RevisionHistory(BaseModel):
     """The revisions of one InferenceService (`uid`), oldest first, and the number that the next one gets.
 
     idle: since when the former stable revision has no traffic, in seconds of the epoch, by its name.
@@ -51,8 +51,8 @@ class Book(BaseModel):
         """The revision called `name`."""
         return next((r for r in self.revisions if r.name == name), None)
 
-    def with_template(self, name: str, template: Json, *, created: str) -> Book:
-        """The book with a new revision of service `name`, or itself when its newest one has that template already."""
+    def with_template(self, name: str, template: Json, *, created: str) -> RevisionHistory:
+        """The history with a new revision of service `name`, or itself when its newest one has that template already."""
         if self.revisions and self.revisions[-1].template == template:
             return self
         made = Revision(
@@ -63,12 +63,12 @@ class Book(BaseModel):
         )
         return self.model_copy(update={"next_number": self.next_number + 1, "revisions": (*self.revisions, made)})
 
-    def with_idle(self, name: str, *, now: float) -> Book:
-        """The book with revision `name` noted as idle from now on, or since it was first noted; with none for an empty name."""
+    def with_idle(self, name: str, *, now: float) -> RevisionHistory:
+        """The history with revision `name` noted as idle from now on, or since it was first noted; with none for an empty name."""
         return self.model_copy(update={"idle": {name: self.idle.get(name, now)} if name else {}})
 
     def warm_until(self, name: str) -> float:
-        """When the pod of an idle revision may end, in seconds of the epoch; 0 for one that is not kept."""
+        """End of the standby of an idle revision's pod, in seconds of the epoch; 0 for one that is not kept."""
         revision = self.find(name)
         if revision is None or name not in self.idle:
             return 0.0
@@ -77,32 +77,32 @@ class Book(BaseModel):
         except InvalidSpec:
             return 0.0
 
-    def without_old(self, needed: frozenset[str]) -> Book:
-        """The book with the newest revisions and those `needed`; the rest are forgotten."""
+    def without_old(self, needed: frozenset[str]) -> RevisionHistory:
+        """The history with the newest revisions and those `needed`; the rest are forgotten."""
         kept = tuple(r for i, r in enumerate(reversed(self.revisions)) if i < KEPT or r.name in needed)
         return self.model_copy(update={"revisions": tuple(reversed(kept))})
 
 
-class Shelf:
-    """The books on disk, one file a service."""
+class RevisionStore:
+    """The histories on disk, one file per service."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read(self, namespace: str, name: str, *, uid: str) -> Book:
-        """The book of a service; a new one when there is none, or it belongs to an earlier service of that name."""
+    def read(self, namespace: str, name: str, *, uid: str) -> RevisionHistory:
+        """The history of a service; a new one when there is none, or it belongs to an earlier service of that name."""
         try:
-            book = Book.model_validate_json(self._path(namespace, name).read_bytes())
+            history = RevisionHistory.model_validate_json(self._path(namespace, name).read_bytes())
         except (OSError, ValidationError):
-            return Book(uid=uid)
-        return book if book.uid == uid else Book(uid=uid)
+            return RevisionHistory(uid=uid)
+        return history if history.uid == uid else RevisionHistory(uid=uid)
 
-    def write(self, namespace: str, name: str, book: Book) -> None:
-        """Keep the book of a service."""
-        replace(self._path(namespace, name), book.model_dump_json(indent=1))
+    def write(self, namespace: str, name: str, history: RevisionHistory) -> None:
+        """Keep the history of a service."""
+        replace(self._path(namespace, name), history.model_dump_json(indent=1))
 
     def drop(self, namespace: str, name: str) -> None:
-        """Forget the book of a service that was deleted or stopped."""
+        """Forget the history of a service that was deleted or stopped."""
         self._path(namespace, name).unlink(missing_ok=True)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""Who gets the traffic: KServe's rules in Knative mode, as a pure function.
+"""Distribution of the traffic: KServe's rules in Knative mode, as a pure function.
 
 Learned from KServe's ksvc_reconciler.go and inference_service_status.go, and from Knative's configuration and route reconcilers:
 - the latest ready revision only moves forward, to the newest one that is ready;
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 
-class Target(BaseModel):
+class TrafficTarget(BaseModel):
     """A share of the traffic, in Knative's own terms."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,7 +32,7 @@ class Target(BaseModel):
         return shown | ({"tag": self.tag} if self.tag else {})
 
 
-class Rollout(BaseModel):
+class RevisionTraffic(BaseModel):
     """The revisions that matter, by name (empty for none), and the traffic between them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +41,7 @@ class Rollout(BaseModel):
     ready: str = ""
     rolled_out: str = ""
     previous: str = ""
-    traffic: tuple[Target, ...] = ()
+    traffic: tuple[TrafficTarget, ...] = ()
 
     @property
     def shares(self) -> dict[str, int]:
@@ -68,10 +68,10 @@ class Rollout(BaseModel):
         return frozenset({self.created, self.ready, self.rolled_out, *self.shares} - {""})
 
     @classmethod
-    def read(cls, component: dict[str, Any]) -> Rollout:
+    def read(cls, component: dict[str, Any]) -> RevisionTraffic:
         """From the status of an InferenceService's predictor."""
         traffic = tuple(
-            Target(
+            TrafficTarget(
                 revision=item.get("revisionName", ""),
                 percent=int(item.get("percent") or 0),
                 latest=bool(item.get("latestRevision")),
@@ -99,7 +99,7 @@ class Rollout(BaseModel):
         return shown | ({"traffic": [t.status() for t in self.traffic]} if self.traffic else {})
 
 
-def decide(was: Rollout, *, percent: int | None, order: Sequence[str], ready: Set[str]) -> Rollout:
+def decide(was: RevisionTraffic, *, percent: int | None, order: Sequence[str], ready: Set[str]) -> RevisionTraffic:
     """The rollout after the spec's canaryTrafficPercent is `percent`.
 
     order: every revision of the service, oldest first; the last one is what the spec asks for.
@@ -119,16 +119,16 @@ def decide(was: Rollout, *, percent: int | None, order: Sequence[str], ready: Se
     return now
 
 
-def desired(now: Rollout, percent: int | None) -> tuple[Target, ...]:
+def desired(now: RevisionTraffic, percent: int | None) -> tuple[TrafficTarget, ...]:
     """The traffic that the spec asks for."""
     if not now.ready:
         return ()
     if percent is None or not now.rolled_out:
-        return (Target(revision=now.ready, percent=100, latest=True),)
-    latest = Target(revision=now.ready, percent=percent, latest=True)
+        return (TrafficTarget(revision=now.ready, percent=100, latest=True),)
+    latest = TrafficTarget(revision=now.ready, percent=percent, latest=True)
     if percent >= 100:
         return (latest,)
-    return (latest, Target(revision=now.rolled_out, percent=100 - percent, latest=False, tag="prev"))
+    return (latest, TrafficTarget(revision=now.rolled_out, percent=100 - percent, latest=False, tag="prev"))
 
 
 def _latest_ready(was: str, order: Sequence[str], ready: Set[str]) -> str:
@@ -136,13 +136,13 @@ def _latest_ready(was: str, order: Sequence[str], ready: Set[str]) -> str:
     return next((name for name in reversed(order[start:]) if name in ready), was)
 
 
-def _may_move(now: Rollout, wanted: tuple[Target, ...], ready: Set[str]) -> bool:
+def _may_move(now: RevisionTraffic, wanted: tuple[TrafficTarget, ...], ready: Set[str]) -> bool:
     shares = now.shares
     asked = now.model_copy(update={"traffic": wanted}).shares
     return all(name in ready or share <= shares.get(name, 0) for name, share in asked.items())
 
 
-def _roll_out(now: Rollout) -> Rollout:
+def _roll_out(now: RevisionTraffic) -> RevisionTraffic:
     latest = next((t for t in now.traffic if t.latest), None)
     if latest is None or latest.revision != now.ready:
         return now

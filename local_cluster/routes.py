@@ -1,9 +1,9 @@
-"""What the gateway is told: the Envoy resources for a set of services, as plain data.
+"""The gateway's configuration: the Envoy resources for a set of services, as plain data.
 
 A revision is a cluster. Traffic is split by weighted clusters; a canary's cluster holds the stable endpoint at priority 1, so that
-a request that the canary cannot take, or answers with a failure of its own, is tried again on stable, and its answer says so
+a request that the canary cannot take, or answers with a failure of its own, is tried again on stable, and its answer carries a header
 (`x-hallmark-variant` is the endpoint's own). A candidate in shadow has a second cluster, without stable, for mirrored copies.
-What the gateway counts is told in `listener`, under the names here.
+What the gateway counts is declared in `listener`, under the names here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 _LIMITS: Json = {"priority": "DEFAULT", "max_connections": 1024, "max_pending_requests": 1024, "max_requests": 2048}
-# Only what says that the server is gone ejects a canary: an answer of 500 or 4xx is an answer (faults.md). Every request
+# Only what shows that the server is gone ejects a canary: an answer of 500 or 4xx is an answer (faults.md). Every request
 # that it drops or fails may be tried again, since the tries go to stable.
 _CANARY_ONLY: Json = {
     "outlier_detection": {
@@ -70,7 +70,7 @@ _CANARY_ONLY: Json = {
 # One more try is stable's; a second would go to the canary again, and wait for it again.
 _CANARY_TRIES = 1
 # Nothing stands behind stable: ejecting it would refuse what it can still answer, and unbounded tries would bury one
-# that says 503 because it is full.
+# that answers 503 because it is full.
 _STABLE_ONLY: Json = {
     "circuit_breakers": {
         "thresholds": [{**_LIMITS, "retry_budget": {"budget_percent": {"value": 20.0}, "min_retry_concurrency": 5}}]
@@ -92,8 +92,8 @@ _SHADOW_ONLY: Json = {
 }
 
 
-class Address(BaseModel):
-    """Where a ready pod listens: HTTP, and gRPC where it has it."""
+class PodAddress(BaseModel):
+    """Ports of a ready pod: HTTP, and gRPC where it has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,7 +102,7 @@ class Address(BaseModel):
     grpc_port: int | None = None
 
 
-class Backend(BaseModel):
+class RevisionBackend(BaseModel):
     """A revision with its share of the traffic; no address while its pod is not ready.
 
     health: its readiness path.  shadow: percent of stable's requests that are mirrored to it.
@@ -113,13 +113,13 @@ class Backend(BaseModel):
     revision: str
     variant: Variant
     weight: int
-    address: Address | None = None
+    address: PodAddress | None = None
     grpc: bool = False
     health: str = "/v2/health/ready"
     shadow: float = Field(default=0.0, ge=0, le=100)
 
 
-class Service(BaseModel):
+class RoutedService(BaseModel):
     """One InferenceService as the gateway sees it; without backends it answers 503."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,10 +127,10 @@ class Service(BaseModel):
     namespace: str
     name: str
     timeout: float = 60.0
-    backends: tuple[Backend, ...] = ()
+    backends: tuple[RevisionBackend, ...] = ()
 
     @property
-    def fallback(self) -> Address | None:
+    def fallback(self) -> PodAddress | None:
         """The stable endpoint, which takes what a canary cannot."""
         return next((b.address for b in self.backends if b.variant == "stable" and b.weight and b.address), None)
 
@@ -145,17 +145,17 @@ class Service(BaseModel):
         return f"{self.name}.{self.namespace}.localhost"
 
 
-def cluster_name(service: Service, backend: Backend) -> str:
+def cluster_name(service: RoutedService, backend: RevisionBackend) -> str:
     """The cluster of a revision, which is its name in Envoy's statistics too."""
     return f"{service.namespace}/{backend.revision}"
 
 
-def shadow_cluster(service: Service, backend: Backend) -> str:
+def shadow_cluster(service: RoutedService, backend: RevisionBackend) -> str:
     """The cluster that mirrored copies for a revision go to; with `/grpc` after it for those over gRPC."""
     return f"{cluster_name(service, backend)}/shadow"
 
 
-def routes(services: tuple[Service, ...]) -> Json:
+def routes(services: tuple[RoutedService, ...]) -> Json:
     """The RouteConfiguration: by path and by host name for each service, and a clear 404 for everything else."""
     paths = [route for service in services for route in _path_routes(service)]
     paths.append(_direct({"prefix": "/"}, 404, "there is no such service here; `hallmark status` lists them"))
@@ -170,7 +170,7 @@ def routes(services: tuple[Service, ...]) -> Json:
     }
 
 
-def clusters(services: tuple[Service, ...], endpoints: Path) -> list[Json]:
+def clusters(services: tuple[RoutedService, ...], endpoints: Path) -> list[Json]:
     """A cluster for each revision, and one for its gRPC port; their endpoints come from files in folder `endpoints`."""
     found: list[Json] = []
     for service in services:
@@ -185,13 +185,13 @@ def clusters(services: tuple[Service, ...], endpoints: Path) -> list[Json]:
     return found
 
 
-def assignments(services: tuple[Service, ...]) -> dict[str, Json]:
+def assignments(services: tuple[RoutedService, ...]) -> dict[str, Json]:
     """The endpoints of each cluster, by cluster name: its own pod first, stable after it where it is a canary."""
     found: dict[str, Json] = {}
     for service in services:
         for backend in service.backends:
-            own: list[tuple[Address | None, Variant]] = [(backend.address, backend.variant)]
-            behind: list[tuple[Address | None, Variant]] = [(service.fallback, "stable")]
+            own: list[tuple[PodAddress | None, Variant]] = [(backend.address, backend.variant)]
+            behind: list[tuple[PodAddress | None, Variant]] = [(service.fallback, "stable")]
             ranks = {cluster_name(service, backend): own}
             if backend.variant == "canary" and service.fallback:
                 ranks[cluster_name(service, backend)] = own + behind
@@ -210,7 +210,7 @@ def endpoint_file(folder: Path, cluster: str) -> Path:
     return folder / f"eds-{slug}-{hashlib.sha256(cluster.encode()).hexdigest()[:6]}.json"
 
 
-def _path_routes(service: Service) -> list[Json]:
+def _path_routes(service: RoutedService) -> list[Json]:
     if not _weighted(service):
         text = f"no revision of {service.namespace}/{service.name} is ready yet"
         return [
@@ -224,14 +224,14 @@ def _path_routes(service: Service) -> list[Json]:
     ]
 
 
-def _host_route(service: Service) -> Json:
+def _host_route(service: RoutedService) -> Json:
     if not _weighted(service):
         text = f"no revision of {service.namespace}/{service.name} is ready yet"
         return _direct({"prefix": "/"}, 503, text) | _named(service)
     return {"match": {"prefix": "/"}, "route": _action(service), **_named(service)}
 
 
-def _grpc_route(service: Service) -> Json:
+def _grpc_route(service: RoutedService) -> Json:
     match = {"prefix": "/", "grpc": {}}
     if not any(b.grpc for b in _weighted(service)):
         text = f"no revision of {service.namespace}/{service.name} serves gRPC"
@@ -247,11 +247,11 @@ def _grpc_route(service: Service) -> Json:
     }
 
 
-def _weighted(service: Service) -> tuple[Backend, ...]:
+def _weighted(service: RoutedService) -> tuple[RevisionBackend, ...]:
     return service.backends if sum(b.weight for b in service.backends) else ()
 
 
-def _action(service: Service, *, suffix: str = "") -> Json:
+def _action(service: RoutedService, *, suffix: str = "") -> Json:
     weighted = [
         {"name": cluster_name(service, b) + suffix, "weight": b.weight}
         for b in _weighted(service)
@@ -283,7 +283,7 @@ def _retries(failures: str, tries: int) -> Json:
     }
 
 
-def _mirror(service: Service, backend: Backend, suffix: str) -> Json:
+def _mirror(service: RoutedService, backend: RevisionBackend, suffix: str) -> Json:
     share = {"numerator": round(backend.shadow * 10_000), "denominator": "MILLION"}
     return {
         "cluster": shadow_cluster(service, backend) + suffix,
@@ -293,7 +293,7 @@ def _mirror(service: Service, backend: Backend, suffix: str) -> Json:
     }
 
 
-def _named(service: Service) -> Json:
+def _named(service: RoutedService) -> Json:
     """A route's metadata: the service that its requests are counted under."""
     return {"metadata": {"filter_metadata": {OWN: {"service": f"{service.namespace}/{service.name}"}}}}
 
@@ -306,7 +306,7 @@ def _virtual_host(name: str, domains: list[str], found: list[Json]) -> Json:
     return {"name": name, "domains": domains, "routes": found}
 
 
-def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool, own: Json) -> Json:
+def _cluster(name: str, backend: RevisionBackend, folder: Path, *, h2: bool, own: Json) -> Json:
     protocol: Json = {"http2_protocol_options": {}} if h2 else {"http_protocol_options": {}}
     return {
         "@type": _CLUSTER,
@@ -343,7 +343,7 @@ def _cluster(name: str, backend: Backend, folder: Path, *, h2: bool, own: Json) 
     }
 
 
-def _assignment(name: str, ranks: list[tuple[Address | None, Variant]], *, h2: bool) -> Json:
+def _assignment(name: str, ranks: list[tuple[PodAddress | None, Variant]], *, h2: bool) -> Json:
     found = []
     for priority, (address, variant) in enumerate(ranks):
         port = (address.grpc_port if h2 else address.port) if address else None

@@ -27,7 +27,7 @@ _PLAIN = {"n": "\n", '"': '"', "\\": "\\"}
 def parse(text: str, names: Sequence[str]) -> list[Sample]:
     """The samples called one of `names` (whole names, `_bucket` and the like included), in the order of `text`.
 
-    Lines of other names are not looked at. `Unavailable` where a line of these names is broken, or the text is cut off:
+    Lines of other names are not read. `Unavailable` where a line of these names is broken, or the text is cut off:
     a value that lost its last digits is a wrong one.
     """
     if text and not text.endswith("\n"):
@@ -68,5 +68,5 @@ def _broken(expected: str, line: str) -> Unavailable:
         "the metrics cannot be read",
         expected=expected,
         got=repr(line[:200]),
-        fix="ask again; if it stays so, look at what the address answers",
+        fix="ask again; if it stays so, see what the address answers",
     )

@@ -1,6 +1,6 @@
 """The shape of each kind: unknown fields, wrong types, what lists are keyed by.
 
-A schema is an OpenAPI v3 schema as Kubernetes publishes it, with `$ref` to the others; `any` is an object that says
+A schema is an OpenAPI v3 schema as Kubernetes publishes it, with `$ref` to the others; `any` is an object that declares
 `x-kubernetes-preserve-unknown-fields`.
 """
 
@@ -41,8 +41,8 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A value that is not what its schema says; `reason` is one of Kubernetes' own cause reasons."""
+class SchemaFault:
+    """A value that breaks its schema; `reason` is one of Kubernetes' own cause reasons."""
 
     field: str
     reason: str
@@ -115,12 +115,12 @@ def prune(value: Any, schema: Object) -> Any:
     return value
 
 
-def faults(value: Any, schema: Object, at: str = "") -> Iterator[Fault]:
-    """Where `value` is not what the schema says: types, required fields, ranges, repeated keys."""
+def faults(value: Any, schema: Object, at: str = "") -> Iterator[SchemaFault]:
+    """Breaches of the schema in `value`: types, required fields, ranges, repeated keys."""
     schema = resolve(schema)
     wrong = _wrong_type(value, schema)
     if wrong:
-        yield Fault(
+        yield SchemaFault(
             at, "FieldValueTypeInvalid", f'Invalid value: "{_kind(value)}": {at} in body must be of type {wrong}'
         )
         return
@@ -129,7 +129,7 @@ def faults(value: Any, schema: Object, at: str = "") -> Iterator[Fault]:
     if isinstance(value, dict):
         for key in schema.get("required") or ():
             if value.get(key) is None:
-                yield Fault(f"{at}.{key}" if at else key, "FieldValueRequired", "Required value")
+                yield SchemaFault(f"{at}.{key}" if at else key, "FieldValueRequired", "Required value")
         for key, below in value.items():
             if below is not None:
                 yield from faults(below, step(schema, key), f"{at}.{key}" if at else key)
@@ -142,7 +142,7 @@ def faults(value: Any, schema: Object, at: str = "") -> Iterator[Fault]:
 
 
 def list_keys(schema: Object) -> tuple[str, ...] | None:
-    """What the items of a list are told apart by: names of keys, () for a set of values, none for one that is replaced as a whole."""
+    """Keys that identify the items of a list: their names, () for a set of values, none for a list that is replaced as a whole."""
     schema = resolve(schema)
     kind = schema.get(LIST)
     if kind == "map":
@@ -230,32 +230,32 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _out_of_range(value: Any, schema: Object, at: str) -> Iterator[Fault]:
+def _out_of_range(value: Any, schema: Object, at: str) -> Iterator[SchemaFault]:
     if schema.get("enum") and value not in schema["enum"]:
         choices = ", ".join(f'"{each}"' for each in schema["enum"])
-        yield Fault(at, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {choices}')
+        yield SchemaFault(at, "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {choices}')
     if schema.get("type") == "integer":
         low, high = _INTEGERS.get(str(schema.get("format")), _INTEGERS["int64"])
         low, high = schema.get("minimum", low), schema.get("maximum", high)
         if value < low:
-            yield Fault(
+            yield SchemaFault(
                 at,
                 "FieldValueInvalid",
                 f"Invalid value: {value}: {at} in body should be greater than or equal to {low}",
             )
         if value > high:
-            yield Fault(
+            yield SchemaFault(
                 at, "FieldValueInvalid", f"Invalid value: {value}: {at} in body should be less than or equal to {high}"
             )
 
 
-def _repeated(value: list[Any], schema: Object, at: str) -> Iterator[Fault]:
+def _repeated(value: list[Any], schema: Object, at: str) -> Iterator[SchemaFault]:
     keys = list_keys(schema)
     if keys is None:
         return
     seen: list[Any] = []
     for index, item in enumerate(value):
-        mark = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item
-        if mark in seen:
-            yield Fault(f"{at}[{index}]", "FieldValueDuplicate", f"Duplicate value: {mark}")
-        seen.append(mark)
+        identity = [item.get(key) for key in keys] if keys and isinstance(item, dict) else item
+        if identity in seen:
+            yield SchemaFault(f"{at}[{index}]", "FieldValueDuplicate", f"Duplicate value: {identity}")
+        seen.append(identity)

@@ -42,7 +42,7 @@ _ALIASES = {"regarding": "involvedObject", "reportingController": "reportingComp
 
 @dataclass(frozen=True)
 class Selection:
-    """Which objects are meant; all of `tests` hold for them."""
+    """A filter of objects; all of `tests` hold for those it selects."""
 
     tests: tuple[Test, ...] = ()
 

@@ -1,4 +1,4 @@
-"""What an InferenceService's status says, in KServe's own fields, reasons and words."""
+"""Status of an InferenceService, in KServe's own fields, reasons and words."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from local_cluster.predictor import InvalidSpec
-from local_cluster.rollout import Rollout
-from local_cluster.supervisor import End
+from local_cluster.rollout import RevisionTraffic
+from local_cluster.supervisor import ContainerEnd
 
 Json = dict[str, Any]
 
-# These decide Ready; the others are information, and say so by their severity.
+# These decide Ready; the others are information, by their severity.
 _DECIDING = ("PredictorReady", "IngressReady")
 
 
@@ -26,17 +26,17 @@ class Condition(BaseModel):
     message: str = ""
 
 
-class Health(BaseModel):
-    """What is known of a revision's pod: whether it is ready, how it last failed, and how many copies there are."""
+class RevisionHealth(BaseModel):
+    """State of a revision's pod: whether it is ready, how it last failed, and how many copies there are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ready: bool = False
-    failure: End | None = None
+    failure: ContainerEnd | None = None
     copies: int = 0
 
 
-class Facts(BaseModel):
+class StatusFacts(BaseModel):
     """All that a status is made from.
 
     problem: why the spec cannot be served; the revisions before it go on serving.
@@ -49,15 +49,15 @@ class Facts(BaseModel):
     url: str
     grpc_url: str | None = None
     generation: int
-    rollout: Rollout
-    health: dict[str, Health]
+    rollout: RevisionTraffic
+    health: dict[str, RevisionHealth]
     runtime: str = ""
     problem: InvalidSpec | None = None
     gateway: str = ""
     stopped: bool = False
 
 
-def build(facts: Facts, was: Json, *, at: str) -> Json:
+def build(facts: StatusFacts, was: Json, *, at: str) -> Json:
     """The status, with the transition times of `was` kept where a condition did not change."""
     configuration, route = _configuration(facts), _route(facts)
     predictor = _predictor(facts, configuration, route)
@@ -100,11 +100,11 @@ def condition(status: Json, type_: str) -> Json:
     return next((c for c in status.get("conditions") or [] if c.get("type") == type_), {})
 
 
-def _configuration(facts: Facts) -> Condition:
+def _configuration(facts: StatusFacts) -> Condition:
     if facts.problem:
         return Condition(status="False", reason=facts.problem.reason, message=facts.problem.message)
     created = facts.rollout.created
-    health = facts.health.get(created, Health())
+    health = facts.health.get(created, RevisionHealth())
     if health.ready:
         return Condition()
     if health.failure:
@@ -116,10 +116,10 @@ def _configuration(facts: Facts) -> Condition:
     return Condition(status="Unknown")
 
 
-def _route(facts: Facts) -> Condition:
+def _route(facts: StatusFacts) -> Condition:
     rollout = facts.rollout
     if not rollout.traffic:
-        failed = facts.problem or facts.health.get(rollout.created, Health()).failure
+        failed = facts.problem or facts.health.get(rollout.created, RevisionHealth()).failure
         configuration = f'Configuration "{facts.name}-predictor"'
         if failed:
             text = f"{configuration} does not have any ready Revision."
@@ -129,7 +129,7 @@ def _route(facts: Facts) -> Condition:
     if facts.gateway:
         return Condition(status="False", reason="IngressNotConfigured", message=facts.gateway)
     for name, share in rollout.shares.items():
-        health = facts.health.get(name, Health())
+        health = facts.health.get(name, RevisionHealth())
         if not share or health.ready:
             continue
         if health.failure:
@@ -139,13 +139,13 @@ def _route(facts: Facts) -> Condition:
     return Condition()
 
 
-def _predictor(facts: Facts, configuration: Condition, route: Condition) -> Condition:
+def _predictor(facts: StatusFacts, configuration: Condition, route: Condition) -> Condition:
     if facts.stopped:
         return Condition(status="False", reason="Stopped")
     return _all_of([configuration, route])
 
 
-def _ingress(facts: Facts) -> Condition:
+def _ingress(facts: StatusFacts) -> Condition:
     if facts.stopped:
         return Condition(status="False", reason="Stopped")
     if facts.gateway:
@@ -186,11 +186,11 @@ def _dated(conditions: dict[str, Condition], was: Json, at: str) -> list[Json]:
     return shown
 
 
-def _model_status(facts: Facts, was: Json, at: str) -> Json:
+def _model_status(facts: StatusFacts, was: Json, at: str) -> Json:
     rollout, before = facts.rollout, was.get("modelStatus") or {}
-    target = facts.health.get(rollout.created, Health())
+    target = facts.health.get(rollout.created, RevisionHealth())
     active = (before.get("states") or {}).get("activeModelState", "")
-    if any(facts.health.get(name, Health()).ready for name, share in rollout.shares.items() if share):
+    if any(facts.health.get(name, RevisionHealth()).ready for name, share in rollout.shares.items() if share):
         active = "Loaded"
     info: Json | None = before.get("lastFailureInfo")
     if facts.stopped:
@@ -222,6 +222,6 @@ def _failure(before: Json | None, reason: str, message: str, code: int | None, r
     return info | {"time": before["time"] if same and before and "time" in before else at}
 
 
-def failed_with(end: End) -> str:
-    """Why a container ended, in a line: its last one, else its exit code."""
+def failed_with(end: ContainerEnd) -> str:
+    """Reason for a container's end, in a line: its last one, else its exit code."""
     return (end.message or f"exit code {end.code}").rstrip(".")

@@ -55,7 +55,7 @@ class TooOld(HallmarkError):
 
 
 @dataclass(frozen=True)
-class Change:
+class StoreChange:
     """One write, in resourceVersion order. `object` and `previous` are shared between readers: do not change them."""
 
     type: ChangeType
@@ -65,16 +65,16 @@ class Change:
     version: int
 
 
-class Store:
+class ObjectStore:
     """The objects in one SQLite file; `Unavailable` where it cannot be opened or another process has it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.RLock()
         self._objects: dict[Key, Object] = {}
-        self._subscribers: list[Callable[[Change], None]] = []
-        self._feeds: list[Feed[Change]] = []
-        self._history: deque[Change] = deque(maxlen=HISTORY)
+        self._subscribers: list[Callable[[StoreChange], None]] = []
+        self._feeds: list[Feed[StoreChange]] = []
+        self._history: deque[StoreChange] = deque(maxlen=HISTORY)
         self._open()
         self._oldest = self._version
         if ("namespaces", "", "default") not in self._objects:
@@ -233,18 +233,18 @@ class Store:
         namespace = meta.get("namespace") or "default"
         with self.lock:
             for event in self._events(namespace):
-                told = (event.get("involvedObject"), event.get("type"), event.get("reason"), event.get("message"))
-                if told == (about, type_, reason, message):
+                same = (event.get("involvedObject"), event.get("type"), event.get("reason"), event.get("message"))
+                if same == (about, type_, reason, message):
                     return self.update({**event, "count": int(event.get("count") or 1) + 1, "lastTimestamp": now()})
             try:
                 return self.create(_event(about, namespace, type_, reason, message))
             except (Missing, Terminating):
                 return None
 
-    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
         """Call back for each change, in order; gives the function that ends it.
 
-        The writing thread calls it while it holds the lock: hand the change on (a queue, `call_soon_threadsafe`), do no work.
+        The writing thread calls it while it holds the lock: pass the change on (a queue, `call_soon_threadsafe`), do no work.
         """
         with self.lock:
             self._subscribers.append(callback)
@@ -256,11 +256,11 @@ class Store:
 
         return end
 
-    def watch(self, kind: str, *, namespace: str | None = None, since: int | str | None = None) -> Feed[Change]:
+    def watch(self, kind: str, *, namespace: str | None = None, since: int | str | None = None) -> Feed[StoreChange]:
         """The changes of a kind after resourceVersion `since` (none: from now), to be read on the running event loop:
         `async for change in feed`, or `await feed.next(seconds)`; close it. `TooOld` where they are no longer known."""
 
-        def wanted(change: Change) -> bool:
+        def wanted(change: StoreChange) -> bool:
             return change.kind == kind and namespace in (None, change.object["metadata"].get("namespace", ""))
 
         with self.lock:
@@ -274,7 +274,7 @@ class Store:
             self._feeds.append(feed)
             return feed
 
-    def _forget(self, feed: Feed[Change]) -> None:
+    def _forget(self, feed: Feed[StoreChange]) -> None:
         with self.lock:
             if feed in self._feeds:
                 self._feeds.remove(feed)
@@ -296,7 +296,7 @@ class Store:
             database.execute("UPDATE counter SET version = ?", (version,))
         kept: Object = json.loads(text)
         self._objects[key] = kept
-        self._publish(Change(type_, key[0], kept, previous, version))
+        self._publish(StoreChange(type_, key[0], kept, previous, version))
         return _copy(kept)
 
     def _remove(self, key: Key, last: Object, *, dry_run: bool) -> Object:
@@ -309,7 +309,7 @@ class Store:
             database.execute("DELETE FROM objects WHERE kind = ? AND namespace = ? AND name = ?", key)
             database.execute("UPDATE counter SET version = ?", (version,))
         previous = self._objects.pop(key)
-        self._publish(Change("DELETED", key[0], gone, previous, version))
+        self._publish(StoreChange("DELETED", key[0], gone, previous, version))
         self._finish_namespace(key[1])
         return _copy(gone)
 
@@ -350,7 +350,7 @@ class Store:
             elif key[1] == namespace:
                 yield self._objects[key]
 
-    def _publish(self, change: Change) -> None:
+    def _publish(self, change: StoreChange) -> None:
         self._version = change.version
         if len(self._history) == HISTORY:
             self._oldest = self._history[0].version

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.errors import HallmarkError
-from local_cluster.containers import Plan, Probe
-from local_cluster.processes import Child, Leash
+from local_cluster.containers import ContainerPlan, ContainerProbe
+from local_cluster.processes import ChildProcess, Leash
 
 Json = dict[str, Any]
 
@@ -29,8 +29,8 @@ STARTING_PERIOD = 0.1
 START_SECONDS = 180.0
 
 
-class End(BaseModel):
-    """How a container ended: its exit code and its last line."""
+class ContainerEnd(BaseModel):
+    """End of a container: its exit code and its last line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,13 +50,13 @@ class Container:
     def __init__(self, name: str, image: str) -> None:
         self.name = name
         self.image = image
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self.started: str | None = None
         self.state: Literal["waiting", "running"] = "waiting"
         self.reason = "ContainerCreating"
         self.ready = False
         self.restarts = 0
-        self.last: End | None = None
+        self.last: ContainerEnd | None = None
 
     def status(self) -> Json:
         """A Kubernetes containerStatus."""
@@ -90,7 +90,7 @@ class Pod:
         containers: list[Json],
         *,
         main: str,
-        plan: Callable[[str], Plan],
+        plan: Callable[[str], ContainerPlan],
         folder: Path,
         grace: float,
         on: Leash,
@@ -123,7 +123,7 @@ class Pod:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         children = [c.child for c in self.containers.values() if c.child is not None]
-        # The main container first: what it still has to say goes to its sidecars.
+        # The main container first: what it still has to send goes to its sidecars.
         main = self._main.child
         if main is not None:
             await main.stop(self._grace)
@@ -131,21 +131,21 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes requests now."""
+        """True while it takes requests."""
         return self._main.ready and not self.stopping
 
     @property
-    def failure(self) -> End | None:
-        """How its main container last ended, while it is not ready again."""
+    def failure(self) -> ContainerEnd | None:
+        """Last end of its main container, while it is not ready again."""
         if self.ready:
             return None
         if self._main.last is None and time.monotonic() - self._began > START_SECONDS:
-            return End(code=0, message=f"not ready {START_SECONDS:.0f} s after it was started", at=now())
+            return ContainerEnd(code=0, message=f"not ready {START_SECONDS:.0f} s after it was started", at=now())
         return self._main.last
 
     @property
     def restarts(self) -> int:
-        """How often its main container was started again."""
+        """Number of restarts of its main container."""
         return self._main.restarts
 
     def log(self, container: str) -> Path:
@@ -187,7 +187,7 @@ class Pod:
         """One life of a container, from its start to its end."""
         try:
             plan = self._plan(container.name)
-            child = Child.start(
+            child = ChildProcess.start(
                 plan.command,
                 environment=plan.environment,
                 folder=self._folder,
@@ -196,7 +196,9 @@ class Pod:
             )
         except (HallmarkError, OSError) as error:
             message = error.message if isinstance(error, HallmarkError) else f"cannot be started: {error}"
-            self._ended(container, End(code=1 if isinstance(error, HallmarkError) else 127, message=message, at=now()))
+            self._ended(
+                container, ContainerEnd(code=1 if isinstance(error, HallmarkError) else 127, message=message, at=now())
+            )
             return
         container.child, container.state, container.started = child, "running", now()
         self._say(container, ready=plan.readiness is None and container is not self._main)
@@ -208,9 +210,9 @@ class Pod:
         finally:
             for probe in probes:
                 probe.cancel()
-        self._ended(container, End(code=code, message=child.last_line(), at=now()))
+        self._ended(container, ContainerEnd(code=code, message=child.last_line(), at=now()))
 
-    def _ended(self, container: Container, end: End) -> None:
+    def _ended(self, container: Container, end: ContainerEnd) -> None:
         container.child, container.last, container.state = None, end, "waiting"
         container.reason = "CrashLoopBackOff"
         container.ready = False
@@ -222,7 +224,7 @@ class Pod:
             self.was_ready = True
         self._changed()
 
-    async def _watch_readiness(self, container: Container, plan: Plan) -> None:
+    async def _watch_readiness(self, container: Container, plan: ContainerPlan) -> None:
         probe = plan.readiness
         if probe is None:
             if container is self._main:
@@ -238,7 +240,7 @@ class Pod:
                 self._say(container, ready=False)
             await asyncio.sleep(min(probe.period, 2.0) if container.ready else STARTING_PERIOD)
 
-    async def _watch_liveness(self, container: Container, probe: Probe, child: Child) -> None:
+    async def _watch_liveness(self, container: Container, probe: ContainerProbe, child: ChildProcess) -> None:
         """Ends a container that does not answer any more; one that is still starting is given time."""
         await asyncio.sleep(probe.delay)
         while not container.ready:
@@ -250,8 +252,8 @@ class Pod:
         await child.stop(min(5.0, self._grace))
 
 
-async def ask(probe: Probe) -> bool:
-    """Whether a probe's port answers: with a status of 200 to 399 where it has a path."""
+async def ask(probe: ContainerProbe) -> bool:
+    """Run a probe: true where its port answers, with a status of 200 to 399 where it has a path."""
     writer = None
     try:
         async with asyncio.timeout(probe.timeout):

@@ -14,7 +14,7 @@ Cell = str | int | bool | None
 
 
 @dataclass(frozen=True)
-class Column:
+class PrinterColumn:
     """One column; shown with `-o wide` only where `priority` is 1."""
 
     name: str
@@ -25,7 +25,7 @@ class Column:
 
 
 def table(objects: Iterable[Object], resource: Resource, *, version: str, include: str = "Metadata") -> Object:
-    """A `Table` of objects; `include` says what each row carries: None, Metadata or Object."""
+    """A `Table` of objects; `include` selects what each row carries: None, Metadata or Object."""
     columns = _COLUMNS.get((resource.group, resource.plural), _PLAIN)
     return {
         "kind": "Table",
@@ -46,7 +46,7 @@ def table(objects: Iterable[Object], resource: Resource, *, version: str, includ
 
 
 def age(since: str | None, *, now: datetime | None = None) -> str:
-    """How long ago, as kubectl writes it: 45s, 5m10s, 3h, 2d."""
+    """Age as kubectl writes it: 45s, 5m10s, 3h, 2d."""
     try:
         then = datetime.fromisoformat(str(since))
         seconds = int(((now or datetime.now(UTC)) - then).total_seconds())
@@ -80,7 +80,7 @@ def _two(large: int, unit: str, small: int, below: str) -> str:
     return f"{large}{unit}{small}{below}" if small else f"{large}{unit}"
 
 
-def _row(obj: Object, columns: Sequence[Column], include: str) -> Object:
+def _row(obj: Object, columns: Sequence[PrinterColumn], include: str) -> Object:
     row: Object = {"cells": [column.value(obj) for column in columns]}
     if include == "Object":
         row["object"] = obj
@@ -175,59 +175,59 @@ def _event_object(obj: Object) -> Cell:
     return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
 
 
-_NAME = Column("Name", _name, format="name")
-_AGE = Column("Age", _age)
+_NAME = PrinterColumn("Name", _name, format="name")
+_AGE = PrinterColumn("Age", _age)
 _PLAIN = (_NAME, _AGE)
 _EVENTS = (
-    Column("Last Seen", _event_time),
-    Column("Type", _at("type")),
-    Column("Reason", _at("reason")),
-    Column("Object", _event_object),
-    Column("Subobject", _at("involvedObject", "fieldPath"), priority=1),
-    Column("Source", _at("source", "component"), priority=1),
-    Column("Message", lambda obj: str(obj.get("message") or obj.get("note") or "").strip()),
-    Column("First Seen", lambda obj: age(obj.get("firstTimestamp")), priority=1),
-    Column("Count", lambda obj: _text(obj.get("count") or obj.get("deprecatedCount") or 1), "integer", 1),
-    Column("Name", _name, priority=1, format="name"),
+    PrinterColumn("Last Seen", _event_time),
+    PrinterColumn("Type", _at("type")),
+    PrinterColumn("Reason", _at("reason")),
+    PrinterColumn("Object", _event_object),
+    PrinterColumn("Subobject", _at("involvedObject", "fieldPath"), priority=1),
+    PrinterColumn("Source", _at("source", "component"), priority=1),
+    PrinterColumn("Message", lambda obj: str(obj.get("message") or obj.get("note") or "").strip()),
+    PrinterColumn("First Seen", lambda obj: age(obj.get("firstTimestamp")), priority=1),
+    PrinterColumn("Count", lambda obj: _text(obj.get("count") or obj.get("deprecatedCount") or 1), "integer", 1),
+    PrinterColumn("Name", _name, priority=1, format="name"),
 )
 _KSERVE = "serving.kserve.io"
-_COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
+_COLUMNS: dict[tuple[str, str], tuple[PrinterColumn, ...]] = {
     (_KSERVE, "inferenceservices"): (
         _NAME,
-        Column("URL", _at("status", "url")),
-        Column("Ready", _ready),
-        Column("Prev", _traffic("percent", previous=True), "integer"),
-        Column("Latest", _traffic("percent", previous=False), "integer"),
-        Column("PrevRolledoutRevision", _traffic("revisionName", previous=True)),
-        Column("LatestReadyRevision", _traffic("revisionName", previous=False)),
-        Column("Age", _age, "date"),
+        PrinterColumn("URL", _at("status", "url")),
+        PrinterColumn("Ready", _ready),
+        PrinterColumn("Prev", _traffic("percent", previous=True), "integer"),
+        PrinterColumn("Latest", _traffic("percent", previous=False), "integer"),
+        PrinterColumn("PrevRolledoutRevision", _traffic("revisionName", previous=True)),
+        PrinterColumn("LatestReadyRevision", _traffic("revisionName", previous=False)),
+        PrinterColumn("Age", _age, "date"),
     ),
     (_KSERVE, "clusterservingruntimes"): (
         _NAME,
-        Column("Disabled", _at("spec", "disabled"), "boolean"),
-        Column("ModelType", _names("spec", "supportedModelFormats")),
-        Column("Containers", _names("spec", "containers")),
-        Column("Age", _age, "date"),
+        PrinterColumn("Disabled", _at("spec", "disabled"), "boolean"),
+        PrinterColumn("ModelType", _names("spec", "supportedModelFormats")),
+        PrinterColumn("Containers", _names("spec", "containers")),
+        PrinterColumn("Age", _age, "date"),
     ),
-    ("", "namespaces"): (_NAME, Column("Status", _at("status", "phase")), _AGE),
-    ("", "configmaps"): (_NAME, Column("Data", _count("data", "binaryData"), "string"), _AGE),
-    ("", "secrets"): (_NAME, Column("Type", _at("type")), Column("Data", _count("data"), "string"), _AGE),
-    ("", "serviceaccounts"): (_NAME, Column("Secrets", _count("secrets"), "string"), _AGE),
+    ("", "namespaces"): (_NAME, PrinterColumn("Status", _at("status", "phase")), _AGE),
+    ("", "configmaps"): (_NAME, PrinterColumn("Data", _count("data", "binaryData"), "string"), _AGE),
+    ("", "secrets"): (_NAME, PrinterColumn("Type", _at("type")), PrinterColumn("Data", _count("data"), "string"), _AGE),
+    ("", "serviceaccounts"): (_NAME, PrinterColumn("Secrets", _count("secrets"), "string"), _AGE),
     ("", "pods"): (
         _NAME,
-        Column("Ready", _pod_ready),
-        Column("Status", _pod_status),
-        Column("Restarts", _pod_restarts),
+        PrinterColumn("Ready", _pod_ready),
+        PrinterColumn("Status", _pod_status),
+        PrinterColumn("Restarts", _pod_restarts),
         _AGE,
-        Column("IP", _at("status", "podIP"), priority=1),
-        Column("Node", _at("spec", "nodeName"), priority=1),
-        Column(
+        PrinterColumn("IP", _at("status", "podIP"), priority=1),
+        PrinterColumn("Node", _at("spec", "nodeName"), priority=1),
+        PrinterColumn(
             "Revision",
             lambda obj: (obj["metadata"].get("labels") or {}).get(object_labels.REVISION),
             priority=1,
         ),
     ),
-    ("coordination.k8s.io", "leases"): (_NAME, Column("Holder", _at("spec", "holderIdentity")), _AGE),
+    ("coordination.k8s.io", "leases"): (_NAME, PrinterColumn("Holder", _at("spec", "holderIdentity")), _AGE),
     ("", "events"): _EVENTS,
     ("events.k8s.io", "events"): _EVENTS,
 }

@@ -1,4 +1,4 @@
-"""What the API server and KServe's webhooks would default, refuse or warn about, before an object is kept."""
+"""Defaults, refusals and warnings of the API server and KServe's webhooks, before an object is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local_cluster import schema as schemas
 from local_cluster.patch import same
 from local_cluster.problems import invalid
 from local_cluster.resources import Object, Resource
-from local_cluster.schema import Fault
+from local_cluster.schema import SchemaFault
 
 FRAMEWORKS = (
     "huggingface",
@@ -80,7 +80,7 @@ def check(obj: Object, resource: Resource, before: Object | None = None) -> None
 
 
 def warnings(obj: Object, resource: Resource) -> list[str]:
-    """What is taken and will not do what it says."""
+    """Warnings about fields that are accepted and have no effect here."""
     if resource is not resources.INFERENCE_SERVICES:
         return []
     mode = (obj["metadata"].get("annotations") or {}).get(MODE)
@@ -93,7 +93,7 @@ def warnings(obj: Object, resource: Resource) -> list[str]:
     return found
 
 
-def _metadata(obj: Object, resource: Resource) -> Iterator[Fault]:
+def _metadata(obj: Object, resource: Resource) -> Iterator[SchemaFault]:
     meta = obj["metadata"]
     name = str(meta.get("name", ""))
     if resource is resources.NAMESPACES:
@@ -120,22 +120,24 @@ def _metadata(obj: Object, resource: Resource) -> Iterator[Fault]:
         if not _qualified(key.lower()):
             yield _wrong("metadata.annotations", key, "name part must be a qualified name of at most 63 characters")
     if sum(len(key) + len(value) for key, value in annotations.items()) > _ANNOTATIONS:
-        yield Fault("metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {_ANNOTATIONS} bytes")
+        yield SchemaFault(
+            "metadata.annotations", "FieldValueTooLong", f"Too long: may not be more than {_ANNOTATIONS} bytes"
+        )
 
 
-def _content(obj: Object, resource: Resource, before: Object | None) -> Iterator[Fault]:
+def _content(obj: Object, resource: Resource, before: Object | None) -> Iterator[SchemaFault]:
     if resource is resources.INFERENCE_SERVICES:
         yield from _service(obj, before)
     elif resource is resources.SERVING_RUNTIMES:
         if not obj.get("spec"):
-            yield Fault("spec", "FieldValueRequired", "Required value")
+            yield SchemaFault("spec", "FieldValueRequired", "Required value")
     elif resource in (resources.CONFIGMAPS, resources.SECRETS):
         yield from _data(obj, resource, before)
     elif resource is resources.LEASES:
         yield from _lease(obj.get("spec") or {})
 
 
-def _lease(spec: Object) -> Iterator[Fault]:
+def _lease(spec: Object) -> Iterator[SchemaFault]:
     seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
     if seconds is not None and seconds <= 0:
         yield _wrong("spec.leaseDurationSeconds", seconds, "must be greater than 0")
@@ -145,7 +147,7 @@ def _lease(spec: Object) -> Iterator[Fault]:
         yield _wrong("spec.holderIdentity", "", "must not be empty")
 
 
-def _data(obj: Object, resource: Resource, before: Object | None) -> Iterator[Fault]:
+def _data(obj: Object, resource: Resource, before: Object | None) -> Iterator[SchemaFault]:
     encoded = "data" if resource is resources.SECRETS else "binaryData"
     size = 0
     for field in ("data", "binaryData"):
@@ -160,20 +162,20 @@ def _data(obj: Object, resource: Resource, before: Object | None) -> Iterator[Fa
             if field == encoded and not _base64(value):
                 yield _wrong(f"{field}[{key}]", "", "must be base64")
     if size > _DATA:
-        yield Fault("", "FieldValueTooLong", f"Too long: may not be more than {_DATA} bytes")
+        yield SchemaFault("", "FieldValueTooLong", f"Too long: may not be more than {_DATA} bytes")
     if before and before.get("immutable"):
         for field in ("data", "binaryData", "immutable"):
             if not same(obj.get(field), before.get(field)):
-                yield Fault(field, "FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set")
+                yield SchemaFault(field, "FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set")
 
 
-def _service(obj: Object, before: Object | None) -> Iterator[Fault]:
+def _service(obj: Object, before: Object | None) -> Iterator[SchemaFault]:
     spec = obj.get("spec")
     if not isinstance(spec, dict):
-        yield Fault("spec", "FieldValueRequired", "Required value")
+        yield SchemaFault("spec", "FieldValueRequired", "Required value")
         return
     if spec.get("canary"):
-        yield Fault(
+        yield SchemaFault(
             "spec.canary", "FieldValueForbidden", "Forbidden: canary is only supported in Standard deployment mode"
         )
     for part in ("predictor", "transformer", "explainer"):
@@ -185,7 +187,7 @@ def _service(obj: Object, before: Object | None) -> Iterator[Fault]:
         chosen == ["model"] and predictor.get("containers")
     ):
         listed = ", ".join(chosen) or "none"
-        yield Fault(
+        yield SchemaFault(
             "spec.predictor",
             "FieldValueInvalid",
             f"Invalid value: {listed}: exactly one of model, containers or a framework must be specified",
@@ -199,7 +201,7 @@ def _service(obj: Object, before: Object | None) -> Iterator[Fault]:
     if uri is not None and not _storage_known(uri):
         yield _wrong("spec.predictor.model.storageUri", uri, "must be one of: " + ", ".join(_STORAGE))
     if uri is not None and predictor.get("storageUris"):
-        yield Fault(
+        yield SchemaFault(
             "spec.predictor.storageUris",
             "FieldValueForbidden",
             "Forbidden: storageUri and storageUris cannot both be set",
@@ -232,7 +234,7 @@ def _storage_known(uri: str) -> bool:
     return uri.startswith(_STORAGE) or "://" not in uri
 
 
-def _component(component: Object, at: str) -> Iterator[Fault]:
+def _component(component: Object, at: str) -> Iterator[SchemaFault]:
     low, high = component.get("minReplicas"), component.get("maxReplicas")
     if low is not None and low < 0:
         yield _wrong(f"{at}.minReplicas", low, "'MinReplicas' cannot be less than 0")
@@ -247,7 +249,7 @@ def _component(component: Object, at: str) -> Iterator[Fault]:
     if component.get("timeout") is not None and component["timeout"] < 0:
         yield _wrong(f"{at}.timeout", component["timeout"], "must be at least 0 seconds")
     if component.get("deploymentStrategy"):
-        yield Fault(
+        yield SchemaFault(
             f"{at}.deploymentStrategy",
             "FieldValueForbidden",
             "Forbidden: customizing deploymentStrategy is only supported for raw deployment mode",
@@ -286,6 +288,6 @@ def _base64(value: str) -> bool:
     return True
 
 
-def _wrong(field: str, value: Any, rule: str) -> Fault:
+def _wrong(field: str, value: Any, rule: str) -> SchemaFault:
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    return Fault(field, "FieldValueInvalid", f"Invalid value: {text}: {rule}")
+    return SchemaFault(field, "FieldValueInvalid", f"Invalid value: {text}: {rule}")

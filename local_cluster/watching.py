@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from local_cluster.feed import Feed, FellBehind
 from local_cluster.forms import Form
-from local_cluster.problems import Problem
+from local_cluster.problems import ApiProblem
 from local_cluster.resources import Object
 from local_cluster.selectors import Selection
-from local_cluster.store import Change, Store
+from local_cluster.store import ObjectStore, StoreChange
 
 BOOKMARK_SECONDS = 30.0
 LONGEST_SECONDS = 3600.0
@@ -22,7 +22,7 @@ LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Watch:
-    """What is watched; `since` is "" to begin with what there is."""
+    """The scope of a watch; `since` is "" to begin with what there is."""
 
     kind: str
     namespace: str | None
@@ -33,7 +33,7 @@ class Watch:
     initial: bool
 
 
-def lines(store: Store, watch: Watch, *, form: Form) -> AsyncIterator[bytes]:
+def lines(store: ObjectStore, watch: Watch, *, form: Form) -> AsyncIterator[bytes]:
     """The lines of a watch, objects in the form that was asked for.
 
     The feed begins before this returns, so that nothing is lost between; `TooOld` is raised here.
@@ -48,7 +48,7 @@ def lines(store: Store, watch: Watch, *, form: Form) -> AsyncIterator[bytes]:
 
 
 async def _lines(
-    store: Store, feed: Feed[Change], watch: Watch, first: list[Object], version: str, form: Form
+    store: ObjectStore, feed: Feed[StoreChange], watch: Watch, first: list[Object], version: str, form: Form
 ) -> AsyncIterator[bytes]:
     # A little luck in the default length keeps many clients from coming back at once.
     seconds = min(watch.seconds or 1800 * (1 + random.random()), LONGEST_SECONDS)  # noqa: S311
@@ -57,26 +57,26 @@ async def _lines(
         for obj in first:
             yield _line("ADDED", form.one(obj))
         if watch.initial:
-            yield _line("BOOKMARK", _initial_end(form.mark(version)))
+            yield _line("BOOKMARK", _initial_end(form.bookmark(version)))
         async with aclosing(_changes(feed, ends)) as changes:
             async for change in changes:
                 if change is None:
-                    # Under the lock nothing is pushed: what the bookmark says has been sent.
+                    # Under the lock nothing is pushed: everything up to the bookmark has been sent.
                     with store.lock:
                         reached = None if feed.waiting else store.version
                     if watch.bookmarks and reached:
-                        yield _line("BOOKMARK", form.mark(reached))
+                        yield _line("BOOKMARK", form.bookmark(reached))
                     continue
                 seen = _seen(change, watch.selection)
                 if seen:
                     yield _line(seen, form.one(_as_seen(change, seen)))
     except FellBehind:
-        yield _line("ERROR", Problem("Expired", "the watch fell behind: list again").status())
+        yield _line("ERROR", ApiProblem("Expired", "the watch fell behind: list again").status())
     finally:
         feed.close()
 
 
-async def _changes(feed: Feed[Change], ends: float) -> AsyncGenerator[Change | None]:
+async def _changes(feed: Feed[StoreChange], ends: float) -> AsyncGenerator[StoreChange | None]:
     loop = asyncio.get_running_loop()
     while (left := ends - loop.time()) > 0 and not feed.closed:
         yield await feed.next(min(left, BOOKMARK_SECONDS))
@@ -84,8 +84,8 @@ async def _changes(feed: Feed[Change], ends: float) -> AsyncGenerator[Change | N
             yield change
 
 
-def _seen(change: Change, selection: Selection) -> str | None:
-    """What the change is to somebody who sees only the selection."""
+def _seen(change: StoreChange, selection: Selection) -> str | None:
+    """The change as it appears to a client that sees only the selection."""
     now = change.type != "DELETED" and selection.matches(change.object)
     before = change.previous is not None and selection.matches(change.previous)
     if change.type == "DELETED":
@@ -95,7 +95,7 @@ def _seen(change: Change, selection: Selection) -> str | None:
     return "DELETED" if before else None
 
 
-def _as_seen(change: Change, seen: str) -> Object:
+def _as_seen(change: StoreChange, seen: str) -> Object:
     if seen == "DELETED" and change.type != "DELETED" and change.previous is not None:
         # It left the selection: its last state in it, at the version of this change.
         meta = {**change.previous["metadata"], "resourceVersion": str(change.version)}

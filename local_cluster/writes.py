@@ -11,12 +11,12 @@ from hallmark.rollout.plan import merged
 from local_cluster import managed, problems, validation
 from local_cluster import patch as patches
 from local_cluster import schema as schemas
-from local_cluster.body import Body, check
-from local_cluster.problems import Problem, bad_request
+from local_cluster.body import RequestBody, check
+from local_cluster.problems import ApiProblem, bad_request
 from local_cluster.resources import NAMESPACES, Object, Resource
-from local_cluster.schema import Fault
+from local_cluster.schema import SchemaFault
 from local_cluster.selectors import Selection
-from local_cluster.store import Missing, Store
+from local_cluster.store import Missing, ObjectStore
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -25,7 +25,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 @dataclass
-class Call:
+class ApiCall:
     """One request that writes: what it is about, its options, and the warnings that it gathers."""
 
     resource: Resource
@@ -34,7 +34,7 @@ class Call:
     subresource: str
     query: Mapping[str, str]
     agent: str
-    body: Body
+    body: RequestBody
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -42,17 +42,19 @@ class Call:
         """Should nothing be kept?"""
         wanted = self.query.get("dryRun", "")
         if wanted not in ("", "All"):
-            fault = Fault("dryRun", "FieldValueNotSupported", f'Unsupported value: "{wanted}": supported values: "All"')
+            fault = SchemaFault(
+                "dryRun", "FieldValueNotSupported", f'Unsupported value: "{wanted}": supported values: "All"'
+            )
             raise problems.invalid(self.resource, self.name, [fault])
         return wanted == "All"
 
     @property
     def manager(self) -> str:
-        """Who writes, for managedFields."""
+        """Name of the writer, for managedFields."""
         return (self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown")[:128]
 
 
-def create(store: Store, call: Call) -> Object:
+def create(store: ObjectStore, call: ApiCall) -> Object:
     """POST of a new object."""
     dry_run = call.dry_run
     obj = _object(call)
@@ -60,30 +62,30 @@ def create(store: Store, call: Call) -> Object:
     if meta.get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
     if not meta.get("name") and not meta.get("generateName"):
-        fault = Fault("metadata.name", "FieldValueRequired", "Required value: name or generateName is required")
+        fault = SchemaFault("metadata.name", "FieldValueRequired", "Required value: name or generateName is required")
         raise problems.invalid(call.resource, "", [fault])
     return _create(store, call, obj, dry_run=dry_run)
 
 
-def replace(store: Store, call: Call) -> Object:
+def replace(store: ObjectStore, call: ApiCall) -> Object:
     """PUT of a whole object, or of its status."""
     dry_run = call.dry_run
     obj = _object(call)
     with store.lock:
         before = store.get(call.resource.plural, call.namespace, call.name)
         if call.resource.custom and not obj["metadata"].get("resourceVersion"):
-            fault = Fault(
+            fault = SchemaFault(
                 "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
             )
             raise problems.invalid(call.resource, call.name, [fault])
         return _update(store, call, before, obj, dry_run=dry_run)
 
 
-def patch(store: Store, call: Call, media: str) -> tuple[Object, bool]:
+def patch(store: ObjectStore, call: ApiCall, media: str) -> tuple[Object, bool]:
     """PATCH; the object and whether it was made (only an apply makes one)."""
     kinds = [MERGE, JSON, APPLY, *([] if call.resource.custom else [STRATEGIC])]
     if media not in kinds:
-        raise Problem(
+        raise ApiProblem(
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media types include: " + ", ".join(kinds),
         )
@@ -100,11 +102,11 @@ def patch(store: Store, call: Call, media: str) -> tuple[Object, bool]:
         return _update(store, call, before, wanted, dry_run=dry_run, apply=media == APPLY), False
 
 
-def delete(store: Store, call: Call) -> Object:
+def delete(store: ObjectStore, call: ApiCall) -> Object:
     """DELETE: the object where it only was marked, else a Status of success."""
     options = _options(call)
     if call.resource is NAMESPACES and call.name == "default":
-        raise Problem("Forbidden", 'namespaces "default" is forbidden: this namespace may not be deleted')
+        raise ApiProblem("Forbidden", 'namespaces "default" is forbidden: this namespace may not be deleted')
     dry_run = call.dry_run or options.get("dryRun") == ["All"]
     conditions = options.get("preconditions")
     conditions = conditions if isinstance(conditions, dict) else {}
@@ -127,7 +129,7 @@ def delete(store: Store, call: Call) -> Object:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-def delete_all(store: Store, call: Call, selection: Selection) -> list[Object]:
+def delete_all(store: ObjectStore, call: ApiCall, selection: Selection) -> list[Object]:
     """DELETE of all that a selection matches; what they were."""
     options = _options(call)
     dry_run = call.dry_run or options.get("dryRun") == ["All"]
@@ -139,13 +141,13 @@ def delete_all(store: Store, call: Call, selection: Selection) -> list[Object]:
     return found
 
 
-def _object(call: Call) -> Object:
+def _object(call: ApiCall) -> Object:
     obj = call.body.value
     resource = call.resource
     if not isinstance(obj, dict):
         raise bad_request(f"the body is not a {resource.kind}")
     if not resource.custom:
-        # Clients of the core kinds leave these out: the path says them.
+        # Clients of the core kinds leave these out: the path has them.
         obj = {
             **obj,
             "kind": obj.get("kind") or resource.kind,
@@ -168,7 +170,7 @@ def _object(call: Call) -> Object:
     return wanted
 
 
-def _strict(call: Call, obj: Any, repeated: tuple[str, ...] = ()) -> None:
+def _strict(call: ApiCall, obj: Any, repeated: tuple[str, ...] = ()) -> None:
     level = call.query.get("fieldValidation") or "Warn"
     if level not in ("Strict", "Warn", "Ignore"):
         raise bad_request(
@@ -187,7 +189,7 @@ def _strict(call: Call, obj: Any, repeated: tuple[str, ...] = ()) -> None:
     call.warnings += found
 
 
-def _shapely(call: Call, obj: Object) -> None:
+def _shapely(call: ApiCall, obj: Object) -> None:
     """Metadata has to be well-typed before anything is looked up by it; kinds of the core are read like that as a whole."""
     part = obj["metadata"] if call.resource.custom else obj
     at = "metadata" if call.resource.custom else ""
@@ -199,7 +201,7 @@ def _shapely(call: Call, obj: Object) -> None:
             )
 
 
-def _identify(call: Call, obj: Object) -> None:
+def _identify(call: ApiCall, obj: Object) -> None:
     meta = obj["metadata"]
     if call.resource.namespaced:
         if meta.get("namespace") not in (None, "", call.namespace):
@@ -215,7 +217,7 @@ def _identify(call: Call, obj: Object) -> None:
         meta["name"] = call.name
 
 
-def _create(store: Store, call: Call, obj: Object, *, dry_run: bool, apply: bool = False) -> Object:
+def _create(store: ObjectStore, call: ApiCall, obj: Object, *, dry_run: bool, apply: bool = False) -> Object:
     if call.resource.status:
         obj.pop("status", None)
     obj = validation.default(obj, call.resource)
@@ -227,7 +229,9 @@ def _create(store: Store, call: Call, obj: Object, *, dry_run: bool, apply: bool
     return store.create(obj, dry_run=dry_run)
 
 
-def _update(store: Store, call: Call, before: Object, wanted: Object, *, dry_run: bool, apply: bool = False) -> Object:
+def _update(
+    store: ObjectStore, call: ApiCall, before: Object, wanted: Object, *, dry_run: bool, apply: bool = False
+) -> Object:
     resource, meta = call.resource, wanted["metadata"]
     given = meta.get("resourceVersion")
     if given and given != before["metadata"]["resourceVersion"]:
@@ -263,7 +267,7 @@ def _update(store: Store, call: Call, before: Object, wanted: Object, *, dry_run
     return store.update(wanted, dry_run=dry_run)
 
 
-def _patched(call: Call, before: Object, media: str) -> Object:
+def _patched(call: ApiCall, before: Object, media: str) -> Object:
     document = call.body.value
     try:
         if media == JSON:
@@ -278,20 +282,20 @@ def _patched(call: Call, before: Object, media: str) -> Object:
     except patches.PatchMalformed as error:
         raise bad_request(f"error decoding patch: {error.message}") from error
     except patches.PatchRejected as error:
-        raise Problem(
+        raise ApiProblem(
             "Invalid", f"the server rejected our request due to an error in our request: {error.message}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise Problem(
+        raise ApiProblem(
             "Invalid", "the server rejected our request: the patch makes an object that cannot be kept"
         ) from error
     if not isinstance(wanted, dict) or not isinstance(wanted.get("metadata"), dict):
-        raise Problem("Invalid", "the server rejected our request: the patch leaves no object")
+        raise ApiProblem("Invalid", "the server rejected our request: the patch leaves no object")
     for key in ("apiVersion", "kind"):
         if wanted.get(key) != before[key]:
             raise bad_request(f"{key} of an object cannot be patched: expected {before[key]}, got {wanted.get(key)}")
     if wanted["metadata"].get("name") != before["metadata"]["name"]:
-        fault = Fault(
+        fault = SchemaFault(
             "metadata.name",
             "FieldValueInvalid",
             f'Invalid value: "{wanted["metadata"].get("name")}": field is immutable',
@@ -303,9 +307,9 @@ def _patched(call: Call, before: Object, media: str) -> Object:
     return pruned
 
 
-def _applied(call: Call, before: Object | None) -> Object:
+def _applied(call: ApiCall, before: Object | None) -> Object:
     if not call.query.get("fieldManager"):
-        fault = Fault("fieldManager", "FieldValueRequired", "Required value: is required for apply patch")
+        fault = SchemaFault("fieldManager", "FieldValueRequired", "Required value: is required for apply patch")
         raise problems.invalid(call.resource, call.name, [fault])
     applied = _object(call)
     if applied["metadata"].get("managedFields"):
@@ -324,7 +328,7 @@ def _applied(call: Call, before: Object | None) -> Object:
         raise _conflicts(owned) from owned
 
 
-def _apply_new(store: Store, call: Call, *, dry_run: bool) -> Object:
+def _apply_new(store: ObjectStore, call: ApiCall, *, dry_run: bool) -> Object:
     wanted = _applied(call, None)
     if wanted["metadata"].pop("resourceVersion", None) or wanted["metadata"].pop("uid", None):
         raise problems.conflict(
@@ -335,7 +339,7 @@ def _apply_new(store: Store, call: Call, *, dry_run: bool) -> Object:
     return _create(store, call, wanted, dry_run=dry_run, apply=True)
 
 
-def _conflicts(owned: managed.Owned) -> Problem:
+def _conflicts(owned: managed.Owned) -> ApiProblem:
     causes = [
         {"reason": "FieldManagerConflict", "message": f'conflict with "{manager}"', "field": managed.shown(path)}
         for manager, path in owned.conflicts
@@ -344,12 +348,12 @@ def _conflicts(owned: managed.Owned) -> Problem:
     words = ", ".join(f'conflict with "{name}"' for name in managers)
     listed = "".join(f"\n- {cause['field']}" for cause in causes)
     plural = "s" if len(causes) > 1 else ""
-    return Problem(
+    return ApiProblem(
         "Conflict", f"Apply failed with {len(causes)} conflict{plural}: {words}:{listed}", details={"causes": causes}
     )
 
 
-def _options(call: Call) -> Object:
+def _options(call: ApiCall) -> Object:
     options = call.body.value
     if options is None:
         return {}
@@ -361,8 +365,8 @@ def _options(call: Call) -> Object:
     return options
 
 
-def refused(error: HallmarkError, call: Call) -> Problem:
-    """What the store said, as an answer."""
+def refused(error: HallmarkError, call: ApiCall) -> ApiProblem:
+    """The store's refusal, as an answer."""
     name = call.name
     if isinstance(call.body.value, dict) and not name:
         meta = call.body.value.get("metadata")

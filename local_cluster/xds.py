@@ -1,4 +1,4 @@
-"""What every Envoy resource is made of: type names, addresses, durations, headers, and where it watches for files."""
+"""Building blocks of Envoy resources: type names, addresses, durations, headers, and where it watches for files."""
 
 from __future__ import annotations
 

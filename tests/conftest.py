@@ -1,4 +1,4 @@
-"""What all tests share: an empty registry, one trained version of fraud, and an order in which the long files do not come last."""
+"""Fixtures that all tests share: an empty registry, one trained version of fraud, and an order in which the long files do not come last."""
 
 from __future__ import annotations
 

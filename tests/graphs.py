@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def shallow(make: Callable[[], T]) -> T:
-    """What `make` gives, called at the bottom of a stack of its own: pytest's is sixty deep, and `inspect.stack()` on it, with the modules
+    """The result of `make`, called at the bottom of a stack of its own: pytest's is sixty deep, and `inspect.stack()` on it, with the modules
     of a test run loaded, makes seven seconds of half a second."""
     with ThreadPoolExecutor(1) as alone:
         return alone.submit(make).result()

@@ -35,7 +35,7 @@ def schema(group: str, kind: str, version: str) -> dict[str, Any]:
 
 @functools.cache
 def validator(group: str, kind: str, version: str) -> jsonschema.Draft202012Validator:
-    """What judges objects of the kind. Made without a check of the schema itself, which takes seconds, and where one of the patterns
+    """Validator of objects of the kind. Made without a check of the schema itself, which takes seconds, and where one of the patterns
     is Go's and not Python's, on a field that we do not write."""
     return jsonschema.Draft202012Validator(schema(group, kind, version))
 

@@ -1,4 +1,4 @@
-"""Who may import whom (docs: README, "The map of the rooms"), and what importing costs."""
+"""Import rules between packages (README, "The map of the code"), and the cost of an import."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ HEAVY = {
 }
 
 
-def modules(room: str) -> list[Path]:
-    return [path for path in sorted((ROOT / room).rglob("*.py")) if "__pycache__" not in path.parts]
+def modules(package: str) -> list[Path]:
+    return [path for path in sorted((ROOT / package).rglob("*.py")) if "__pycache__" not in path.parts]
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -100,14 +100,14 @@ def test_a_layer_of_hallmark_imports_only_lower_ones() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("room", sorted(PACKAGES))
-def test_a_package_imports_only_those_it_may(room: str) -> None:
-    assert modules(room), f"{room} is empty: this test would hold for nothing"
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_a_package_imports_only_those_it_may(package: str) -> None:
+    assert modules(package), f"{package} is empty: this test would hold for nothing"
     wrong = {
         (str(path.relative_to(ROOT)), name)
-        for path in modules(room)
+        for path in modules(package)
         for name in imported(path)
-        if name.split(".")[0] in PACKAGES - MAY_IMPORT[room]
+        if name.split(".")[0] in PACKAGES - MAY_IMPORT[package]
     }
     assert not wrong
 
@@ -116,8 +116,8 @@ def test_hallmark_names_no_domain() -> None:
     names = [path.parent.name for path in (ROOT / "domains").glob("*/domain.yaml")]
     wrong = {
         (str(path.relative_to(ROOT)), name)
-        for room in ("hallmark", "components", "pipelines", "inference_services")
-        for path in modules(room)
+        for package in ("hallmark", "components", "pipelines", "inference_services")
+        for path in modules(package)
         for name in imported(path)
         if name.startswith("domains")
     }

@@ -49,7 +49,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps this file out: the last line that fits it, or a folder above it, decides."""
+    """True where .dockerignore keeps this file out: the last line that fits it, or a folder above it, decides."""
     out = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.strip()
@@ -69,7 +69,7 @@ def ignored(path: str) -> bool:
 
 
 def built(stage: str, folder: Path) -> Path:
-    """What lies in /app of this stage."""
+    """Files in /app of this stage."""
     for word, rest in stages()[stage]:
         if word != "COPY" or rest.startswith("--from"):
             continue
@@ -180,7 +180,7 @@ def loaded(stage: str, folder: Path) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """What a file imports, at its top or inside a function; what is for type checkers alone is left out."""
+    """Imports of a file, at its top or inside a function; what is for type checkers alone is left out."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -193,7 +193,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def requirements(stage: str) -> list[str]:
-    """What the stage's packages are made from: .ci/requirements with the words of the Dockerfile."""
+    """Source of the stage's packages: .ci/requirements with the words of the Dockerfile."""
     (packages,) = [
         rest.split()[0].removeprefix("--from=")
         for word, rest in stages()[stage]

@@ -65,7 +65,7 @@ def test_a_workflow_may_do_little_and_ends(name: str) -> None:
 
 
 def unknown(line: str) -> str:
-    """What a line of a script calls that is neither in this repository nor a tool; empty where all is known."""
+    """Programs that a line of a script calls and that is neither in this repository nor a tool; empty where all is known."""
     words = shlex.split(line, comments=True)
     if words[:1] == ["for"]:
         return ""

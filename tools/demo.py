@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
-    from tools.traffic import Answer, Tally, Traffic
+    from tools.traffic import ServedAnswer, Tally, Traffic
 
 DOMAIN = "fraud"
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
@@ -36,11 +36,11 @@ _SHIFTED = 1500
 
 @dataclass
 class Story:
-    """What happened, for the last lines and the plot."""
+    """Record of the run, for the last lines and the plot."""
 
     asked: list[tuple[str, int]] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
-    marks: list[tuple[float, str]] = field(default_factory=list)
+    annotations: list[tuple[float, str]] = field(default_factory=list)
     verdicts: dict[str, str] = field(default_factory=dict)
     column: str = ""
 
@@ -183,7 +183,7 @@ def _roll_out(
 
 def _count(traffic: Traffic, story: Story, lines: TaskLines, *, percent: int, variant: str, number: int) -> None:
     with lines.task(f"measure {percent}%") as line:
-        story.marks.append((traffic.mark(), f"{percent}%"))
+        story.annotations.append((traffic.now(), f"{percent}%"))
         tally = traffic.next(number, seconds=120)
         story.asked.append((variant, percent))
         story.tallies.append(tally)
@@ -196,7 +196,7 @@ def _drift(
     with lines.task("drift on clean orders") as line:
         story.verdicts["before"] = line.result = _verdict(writer, {"OK", "DRIFT"}, seconds=30).state
     traffic.use(shifted)
-    story.marks.append((traffic.mark(), SHIFT))
+    story.annotations.append((traffic.now(), SHIFT))
     began = time.monotonic()
     with lines.task(f"inject {SHIFT}") as line:
         _verdict(writer, {"DRIFT"}, seconds=60)
@@ -230,12 +230,12 @@ def _verdict(writer: InferenceServiceWriter, states: set[str], *, seconds: float
             return found
         time.sleep(0.5)
     raise TimedOut(
-        f"the drift monitor did not say {' or '.join(sorted(states))} in {seconds:g} s",
+        f"the drift monitor did not report {' or '.join(sorted(states))} in {seconds:g} s",
         got=found.state if found else "no stable variant",
     )
 
 
-def _plot(answers: list[Answer], story: Story, path: Path) -> None:
+def _plot(answers: list[ServedAnswer], story: Story, path: Path) -> None:
     """Requests a second by who answered, over the rollout."""
     import matplotlib
 
@@ -247,14 +247,14 @@ def _plot(answers: list[Answer], story: Story, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
     groups = {"version 1": "#2a6f97", "version 2": "#e09f3e", "failed": "#9e2a2b"}
 
-    def group(answer: Answer) -> str:
+    def group(answer: ServedAnswer) -> str:
         return f"version {answer.version}" if answer.status == 200 else "failed"
 
     series = [
         np.bincount([int(each.at) for each in answers if group(each) == name], minlength=end)[:end] for name in groups
     ]
     axis.stackplot(range(end), *series, labels=groups, colors=list(groups.values()), step="post")
-    for at, label in story.marks:
+    for at, label in story.annotations:
         axis.axvline(at, color="black", linewidth=0.8, linestyle=":")
         axis.annotate(label, (at, 1.01), xycoords=("data", "axes fraction"), fontsize=9)
     axis.set(xlabel="seconds", ylabel="requests a second", xlim=(0, max(1, end - 1)))

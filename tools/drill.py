@@ -1,4 +1,4 @@
-"""The loop, proven: inject a shift, and follow its correlation id through every link from the captured event to the decision."""
+"""Drill of the loop: inject a shift, and verify every stage by its correlation id, from the captured event to the decision."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from hallmark.errors import HallmarkError, NotFound, TimedOut
 if TYPE_CHECKING:
     from hallmark.rollout.evidence import VariantDrift
     from hallmark.rollout.writer import InferenceServiceWriter
-    from tools.links import Found, Link
     from tools.rehearsal import World
+    from tools.stages import Stage, StageOutcome
     from tools.traffic import Traffic
 
 _BODIES = 3000
-_SECONDS: dict[Link, float] = {
+_SECONDS: dict[Stage, float] = {
     "captured": 10,
     "verdict": 60,
     "run": 20,
@@ -37,13 +37,13 @@ _SECONDS: dict[Link, float] = {
     "canary": 60,
     "decision": 60,
 }
-"""How long each link may take; all of them within five minutes with what goes before."""
-_IMPATIENT: dict[Link, float] = {"captured": 6, "verdict": 15, "run": 8, "version": 90, "canary": 60, "decision": 8}
-"""Where a link is broken on purpose there is less to wait for."""
+"""Seconds that each stage may take; all of them within five minutes with what goes before."""
+_IMPATIENT: dict[Stage, float] = {"captured": 6, "verdict": 15, "run": 8, "version": 90, "canary": 60, "decision": 8}
+"""The same where a stage is broken on purpose: there is less to wait for."""
 
 
 class Broken(StrEnum):
-    """A link to break on purpose."""
+    """A stage to break on purpose."""
 
     captured = "captured"
     verdict = "verdict"
@@ -57,7 +57,7 @@ def drill(
     name: DomainName,
     broken: Annotated[
         Broken | None,
-        typer.Option("--break", help="Break this link on purpose, to see that it is found.", show_default=False),
+        typer.Option("--break", help="Break this stage on purpose, to see that it is found.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic requests.")] = 11,
     keep: Annotated[bool, typer.Option("--keep", help="Leave cluster and watch running.")] = False,
@@ -65,7 +65,7 @@ def drill(
 ) -> None:
     """Prove the loop on this machine: drift, training, rollout, promotion, under one correlation id, in five minutes or less.
 
-    Exit 1 where a link is broken, with its name. All of it happens in .hallmark/drill; nothing of yours is touched.
+    Exit 1 where a stage fails, with its name. All of it happens in .hallmark/drill; nothing of yours is touched.
     """
     from hallmark.settings import Settings
     from tools.rehearsal import World
@@ -75,20 +75,20 @@ def drill(
     began = time.monotonic()
     with TaskLines() as lines:
         lines.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
-        link: Link | None = broken.value if broken else None
-        with prepared(world, lines, seed=seed, broken=link, keep=keep) as (writer, traffic, shifted):
-            found = run(world, writer, traffic, shifted, lines, broken=link)
+        stage: Stage | None = broken.value if broken else None
+        with prepared(world, lines, seed=seed, broken=stage, keep=keep) as (writer, traffic, shifted):
+            found = run(world, writer, traffic, shifted, lines, broken=stage)
             failed = sum(answer.status != 200 for answer in traffic.since(0))
             total = len(traffic.since(0))
         _ending(lines, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
     if output is not Format.table:
         show([each.model_dump() for each in found], output)
-    bad = next((each for each in found if each.state == "broken"), None)
+    bad = next((each for each in found if each.state == "failed"), None)
     if bad is not None:
         raise HallmarkError(
-            f"the loop is broken at: {bad.link}",
+            f"the loop failed at: {bad.stage}",
             got=bad.text,
-            fix=f"look at {world.log}, and at `hallmark timeline {name}` with HALLMARK_STATE={world.settings.state}",
+            fix=f"read {world.log}, and `hallmark timeline {name}` with HALLMARK_STATE={world.settings.state}",
         )
     if failed:
         raise HallmarkError(f"{failed} of {total} requests failed", expected="none", got=str(failed))
@@ -96,7 +96,7 @@ def drill(
 
 @contextmanager
 def prepared(
-    world: World, lines: TaskLines, *, seed: int, broken: Link | None = None, keep: bool = False
+    world: World, lines: TaskLines, *, seed: int, broken: Stage | None = None, keep: bool = False
 ) -> Iterator[tuple[InferenceServiceWriter, Traffic, list[bytes]]]:
     """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
     from hallmark.cli.model import shown
@@ -128,7 +128,7 @@ def prepared(
                 line.result = "no process left"
 
 
-def first(world: World, writer: InferenceServiceWriter, *, broken: Link | None = None) -> None:
+def first(world: World, writer: InferenceServiceWriter, *, broken: Stage | None = None) -> None:
     """Release version 1 as the first and stable one; to break the verdict, beside a monitor that waits for rows that never come."""
     from hallmark.artifacts.release import Target
     from hallmark.registry.store import Registry
@@ -149,18 +149,18 @@ def run(
     shifted: list[bytes],
     lines: TaskLines,
     *,
-    broken: Link | None = None,
-) -> list[Found]:
-    """Start the watch, inject the shift, and follow it; `broken` is broken just before its turn."""
+    broken: Stage | None = None,
+) -> list[StageOutcome]:
+    """Start the watch, inject the shift, and follow it; `broken` is broken just before it is waited for."""
     from hallmark.registry.store import Registry
-    from tools.links import MEANING, Chain
+    from tools.stages import MEANING, LoopCheck
 
     name = world.domain.name
     correlation = secrets.token_hex(16)
     breaker = Breaker(world, writer, broken, correlation=correlation)
     breaker.before_the_watch()
     world.watch()
-    chain = Chain(name, correlation=correlation, writer=writer, registry=Registry(world.settings))
+    check = LoopCheck(name, correlation=correlation, writer=writer, registry=Registry(world.settings))
     with lines.task("drift before it") as line:
         state = _quiet_verdict(world, writer, must=broken != "verdict")
         line.result = f"stable {state} on clean requests"
@@ -170,28 +170,28 @@ def run(
     lines.say(f"  injected {world.drill.shift} with correlation id {correlation}")
     running: list[TaskLine] = []
 
-    def reached(link: Link) -> None:
-        breaker.at(link)
-        running.append(lines.start(f"{link}: {MEANING[link]}"))
+    def reached(stage: Stage) -> None:
+        breaker.at(stage)
+        running.append(lines.start(f"{stage}: {MEANING[stage]}"))
 
-    def told(found: Found) -> None:
+    def ended(found: StageOutcome) -> None:
         if running:
             running.pop().end()
-        lines.done(found.link, found.text, found.seconds, mark={"whole": "✓", "broken": "✗"}.get(found.state, "·"))
+        lines.done(found.stage, found.text, found.seconds, mark={"verified": "✓", "failed": "✗"}.get(found.state, "·"))
 
     try:
-        return chain.follow(_IMPATIENT if broken else _SECONDS, told=told, reached=reached)
+        return check.follow(_IMPATIENT if broken else _SECONDS, ended=ended, reached=reached)
     finally:
         breaker.close()
 
 
 class Breaker:
-    """Breaks one link, and that one only, by what breaks it in real life."""
+    """Breaks one stage, and that one only, by what breaks it in production."""
 
-    def __init__(self, world: World, writer: InferenceServiceWriter, link: Link | None, *, correlation: str) -> None:
+    def __init__(self, world: World, writer: InferenceServiceWriter, stage: Stage | None, *, correlation: str) -> None:
         self._world = world
         self._writer = writer
-        self._link = link
+        self._stage = stage
         self._correlation = correlation
         self._spoiled: Path | None = None
         self._stopped: list[int] = []
@@ -200,23 +200,23 @@ class Breaker:
 
     def before_the_watch(self) -> None:
         """run: a disk that takes nothing. version: a gate that nothing passes."""
-        if self._link == "version":
+        if self._stage == "version":
             self._world.change(["gate.minimum_gain=1000000"])
-        if self._link == "run":
+        if self._stage == "run":
             place = self._world.settings.runs / "submitted"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(b"")
 
     def before_the_shift(self) -> None:
         """captured: the drift monitor hangs, so no event comes in."""
-        if self._link == "captured":
+        if self._stage == "captured":
             self._stop_monitor("stable")
 
-    def at(self, link: Link) -> None:
+    def at(self, stage: Stage) -> None:
         """canary: the candidate's model is spoiled on disk once it is there. decision: its drift monitor hangs."""
-        if link == "decision" == self._link:
+        if stage == "decision" == self._stage:
             self._stop_monitor("canary")
-        if link == "version" and self._link == "canary":
+        if stage == "version" and self._stage == "canary":
             self._spoiling = threading.Thread(target=self._spoil, name="spoil", daemon=True)
             self._spoiling.start()
 
@@ -288,10 +288,14 @@ def _quiet_verdict(world: World, writer: InferenceServiceWriter, *, must: bool) 
     return last.state if last else ""
 
 
-def _ending(lines: TaskLines, found: list[Found], world: World, *, failed: int, total: int, seconds: float) -> None:
-    whole = sum(each.state == "whole" for each in found)
+def _ending(
+    lines: TaskLines, found: list[StageOutcome], world: World, *, failed: int, total: int, seconds: float
+) -> None:
+    verified = sum(each.state == "verified" for each in found)
     lines.say()
-    lines.say(f"{whole} of {len(found)} links whole; {failed} of {total:,} requests failed; {seconds:.0f} s in all.")
+    lines.say(
+        f"{verified} of {len(found)} stages verified; {failed} of {total:,} requests failed; {seconds:.0f} s in all."
+    )
     where = world.settings.state
     shown = where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where
-    lines.say(f"read  {shown / 'watch.log'}   what the watch said")
+    lines.say(f"read  {shown / 'watch.log'}   log of the watch")

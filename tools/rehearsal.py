@@ -82,7 +82,7 @@ class World:
 
     @property
     def drill(self) -> Drill:
-        """What the domain's declaration says of drills; `NotFound` where it says nothing."""
+        """The domain's declaration of drills; `NotFound` where there is none."""
         if self.domain.drill is None:
             raise NotFound(
                 f"{self.domain.name} declares no drill",
@@ -115,7 +115,7 @@ class World:
         return int(outcome.version or 0)
 
     def up(self) -> InferenceServiceWriter:
-        """Start the local cluster with the serving runtime on it; gives the hand on it."""
+        """Start the local cluster with the serving runtime on it; gives the InferenceService writer on it."""
         from hallmark.render import files
         from hallmark.rollout.writer import InferenceServiceWriter
 

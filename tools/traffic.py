@@ -25,10 +25,10 @@ VERSION = "x-hallmark-model-version"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServedAnswer:
     """One request: when it was sent (s since start), how long it took (s), its status (0: none came) and who answered.
 
-    variant: stable or canary, or the error's name where no answer came.  version: the model's, where the server says it.
+    variant: stable or canary, or the error's name where no answer came.  version: the model's, where the server sends it.
     """
 
     at: float
@@ -49,7 +49,7 @@ class Tally:
     p99_ms: float
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> Tally:
+    def of(cls, answers: Sequence[ServedAnswer]) -> Tally:
         """Count `answers`."""
         good = [each for each in answers if each.status == 200]
         variants = Counter(each.variant for each in good)
@@ -87,7 +87,7 @@ class Traffic:
         self, url: str, bodies: Sequence[bytes], *, rate: float, clients: int = 16, timeout: float = 10.0
     ) -> None:
         self.url = url
-        self.answers: list[Answer] = []
+        self.answers: list[ServedAnswer] = []
         self.bodies = list(bodies)
         self._headers: dict[str, str] = {}
         self._rate = rate
@@ -109,23 +109,23 @@ class Traffic:
         """Send these from now on, with these headers beside the usual ones."""
         self.bodies, self._headers = list(bodies), dict(headers or {})
 
-    def mark(self) -> float:
+    def now(self) -> float:
         """The time now, to count `since`."""
         return time.monotonic() - self._started
 
-    def since(self, mark: float) -> list[Answer]:
-        """The answers to requests that were sent after `mark`."""
-        return [each for each in list(self.answers) if each.at >= mark]
+    def since(self, start: float) -> list[ServedAnswer]:
+        """The answers to requests that were sent after `start`."""
+        return [each for each in list(self.answers) if each.at >= start]
 
     def next(self, number: int, *, seconds: float) -> Tally:
         """Wait for `number` more answers to requests sent from now on, and count them."""
-        mark, deadline = self.mark(), time.monotonic() + seconds
+        start, deadline = self.now(), time.monotonic() + seconds
         while time.monotonic() < deadline:
-            answers = self.since(mark)
+            answers = self.since(start)
             if len(answers) >= number:
                 return Tally.of(answers)
             time.sleep(0.05)
-        raise TimedOut(f"{self.url}: {number} answers did not come in {seconds:g} s", got=str(len(self.since(mark))))
+        raise TimedOut(f"{self.url}: {number} answers did not come in {seconds:g} s", got=str(len(self.since(start))))
 
     async def _run(self) -> None:
         import httpx
@@ -150,7 +150,9 @@ class Traffic:
                         version = answer.headers.get(VERSION, "")
                     except httpx.HTTPError as error:
                         variant = type(error).__name__
-                    self.answers.append(Answer(sent - self._started, time.monotonic() - sent, status, variant, version))
+                    self.answers.append(
+                        ServedAnswer(sent - self._started, time.monotonic() - sent, status, variant, version)
+                    )
 
             self._started = time.monotonic()
             await asyncio.gather(*(one() for _ in range(self._clients)))

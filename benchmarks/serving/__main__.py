@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving`: this model server beside the stock KServe server and others, on one machine, in turn.
 
-Prints every figure, and the marks of issue 3 with what was measured and whether each is met. Needs wrk and h2load
-(apt-get install wrk nghttp2-client). docs/performance.md says how to read it.
+Prints every figure, and the targets of issue 3 with what was measured and whether each is met. Needs wrk and h2load
+(apt-get install wrk nghttp2-client). docs/performance.md has the columns.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from benchmarks.serving import bodies, load, models, plot
 from benchmarks.serving.contest import Setting
-from benchmarks.serving.marks import MARKS
 from benchmarks.serving.processes import ROOT
 from benchmarks.serving.report import Figure, Machine, Report, judge, text, write_doc
+from benchmarks.serving.targets import TARGETS
 from benchmarks.serving.works import RIVALS, WORKS
 
 _PHOTOS = 16
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--save", type=Path, metavar="DIR", help="write performance.json and performance.png there")
     add("--doc", type=Path, metavar="FILE", help="write the tables between the markers of this Markdown file")
     add("--read", type=Path, metavar="JSON", help="measure nothing: show (--save: draw, --doc: write) an earlier run")
-    add("--strict", action="store_true", help="exit code 1 where a mark is not met")
+    add("--strict", action="store_true", help="exit code 1 where a target is not met")
     return flags
 
 
@@ -54,7 +54,7 @@ def main() -> int:
     options = flags.parse_args()
     if options.read:
         report = Report.model_validate_json(options.read.read_bytes())
-        report = report.model_copy(update={"verdicts": tuple(judge(mark, report.figures) for mark in MARKS)})
+        report = report.model_copy(update={"verdicts": tuple(judge(target, report.figures) for target in TARGETS)})
     else:
         works = [
             work for work in WORKS if not options.work or any(each.lower() in work.lower() for each in options.work)
@@ -124,10 +124,10 @@ def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: 
             try:
                 found += WORKS[work](setting)
             except (SystemExit, subprocess.SubprocessError, OSError) as error:
-                setting.tell(f"{work} was NOT measured: {error}")
+                setting.report(f"{work} was NOT measured: {error}")
                 failed.append(work)
     figures = tuple(found)
-    verdicts = tuple(judge(mark, figures) for mark in MARKS)
+    verdicts = tuple(judge(target, figures) for target in TARGETS)
     took = time.monotonic() - begun
     return Report(
         machine=machine(busy),
@@ -174,7 +174,7 @@ def machine(busy: float) -> Machine:
 
 
 def _runtime_help() -> str:
-    """What flags this checkout's runtime has."""
+    """Flags that this checkout's runtime has."""
     command = [sys.executable, "-m", "inference_services.runtime", "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

@@ -23,7 +23,7 @@ ROUTE = "/v2/models/bench/infer"
 
 @dataclass(frozen=True)
 class Place:
-    """What to serve, and where."""
+    """A server's model folder, ports and workers."""
 
     folder: Path
     http: int

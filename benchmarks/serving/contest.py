@@ -1,4 +1,4 @@
-"""Contenders in turn: how long and how often, started together, each measured while the others are frozen."""
+"""Contest of servers, one after the other: started together, each measured while the others are frozen."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmarks.serving.report import Figure
 
 STOCK = Contender("stock KServe", "stock")
 HALLMARK = Contender("hallmark", "hallmark")
-CORES = "hallmark, a worker a core"
+CORES = "hallmark, one worker per core"
 NO_SERVER = "no server"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How long and how often, with what: folders by model, photos as bytes and as base64,
+    """Length, rounds and inputs of a contest: folders by model, photos as bytes and as base64,
     interpreters by rival, the runtime's flags."""
 
     scratch: Path
@@ -41,7 +41,7 @@ class Setting:
         """Rounds of what takes long."""
         return max(1, self.rounds * 3 // 5)
 
-    def tell(self, *words: object) -> None:
+    def report(self, *words: object) -> None:
         """A progress line."""
         print(f"[{time.monotonic() - self.begun:4.0f} s]", *words, file=sys.stderr, flush=True)
 
@@ -60,7 +60,7 @@ class Setting:
         with contextlib.ExitStack() as stack:
             servers = []
             for contender in contenders:
-                self.tell(f"starting {contender.name} with the model {model!r}")
+                self.report(f"starting {contender.name} with the model {model!r}")
                 log = self.scratch / f"{contender.kind}.log"
                 server = Served(contender, self.folders[model], body or self.taken(contender)[0], log=log)
                 stack.callback(server.end)
@@ -109,7 +109,7 @@ def contest(
         for number in range(setting.rounds):
             if alone is not None:
                 samples[NO_SERVER].append(alone())
-                setting.tell(work, f"round {number + 1}: {NO_SERVER} {samples[NO_SERVER][-1]['rate']:,.0f}/s")
+                setting.report(work, f"round {number + 1}: {NO_SERVER} {samples[NO_SERVER][-1]['rate']:,.0f}/s")
             for server in servers:
                 server.thaw()
                 if number == 0 or seconds > 1:
@@ -119,5 +119,5 @@ def contest(
                 server.settle()
                 server.freeze()
                 samples[server.contender.name].append(sample)
-                setting.tell(work, f"round {number + 1}: {server.contender.name} {sample['rate']:,.0f}/s")
+                setting.report(work, f"round {number + 1}: {server.contender.name} {sample['rate']:,.0f}/s")
     return figures(work, samples)

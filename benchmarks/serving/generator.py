@@ -30,7 +30,7 @@ import uvloop
 
 @dataclass(frozen=True)
 class Order:
-    """What to send, where and how: for `seconds`, after `warm` seconds that are not counted; drain ends at `seconds`."""
+    """A load to generate: bodies, address and rate, for `seconds`, after `warm` seconds that are not counted; drain ends at `seconds`."""
 
     port: int
     requests: list[bytes]
@@ -44,7 +44,7 @@ class Order:
 
 @dataclass
 class Tally:
-    """What came back: (meant, sent, answered, status) of each request, in seconds; and what never did."""
+    """Outcome of a load: (meant, sent, answered, status) of each request, in seconds; and what never did."""
 
     answers: list[tuple[float, float, float, int]] = field(default_factory=list)
     lost: int = 0
@@ -115,7 +115,7 @@ class Generator:
         self.tally = Tally()
 
     async def run(self) -> dict[str, float]:
-        """Send as ordered, and say what came."""
+        """Send as ordered; gives the outcome."""
         await asyncio.gather(*(self._connect() for _ in range(self._order.lanes)))
         begun = time.perf_counter()
         await getattr(self, f"_{self._order.mode}")(begun)

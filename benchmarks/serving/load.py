@@ -57,7 +57,7 @@ def check_tools() -> None:
 
 
 class Meter:
-    """What the server and the load generator spend between `begin` and `end`."""
+    """Resources that the server and the load generator spend between `begin` and `end`."""
 
     def __init__(self, server: Served) -> None:
         self._server = server
@@ -146,12 +146,12 @@ def timed(server: Served, bodies: Sequence[Body], *, mode: str, seconds: float, 
     """generator.py's finding; `mode` is closed, open or drain."""
     with start(server, bodies, mode=mode, seconds=seconds, **options) as process:
         meter = Meter(server)
-        found = told(process)
+        found = outcome(process)
     return {**found, **meter.end(found["answered"])}
 
 
-def told(process: subprocess.Popen[str]) -> Sample:
-    """What a generator has found, once it has ended."""
+def outcome(process: subprocess.Popen[str]) -> Sample:
+    """Figures of a generator, once it has ended."""
     output = process.communicate()[0]
     if process.returncode:
         raise SystemExit(f"the load generator failed:\n{output}")

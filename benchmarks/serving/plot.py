@@ -1,4 +1,4 @@
-"""The picture: a panel a work, a bar a contender, requests a second on a logarithmic axis."""
+"""The plot: one panel per work, one bar per contender, requests a second on a logarithmic axis."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SETTLED, _IDLE = 10.0, 0.03
 
 @dataclass(frozen=True)
 class Contender:
-    """What is started: `kind` is hallmark, or a name in contenders.py; `python` its environment's interpreter."""
+    """A server to start: `kind` is hallmark, or a name in contenders.py; `python` its environment's interpreter."""
 
     name: str
     kind: str
@@ -150,7 +150,7 @@ def free_port() -> int:
 
 
 def answered(port: int, body: Body) -> bool:
-    """Whether a request is answered with 200."""
+    """True once a request is answered with 200."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{ROUTE}", body.data, body.headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -1,4 +1,4 @@
-"""What a run found: figures, and the marks of issue 3 held against them; as a table, as JSON and in the doc."""
+"""Report of a run: figures, and the targets of issue 3 held against them; as a table, as JSON and in the doc."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Figure(Frozen):
         return statistics.median(self.values[quantity])
 
 
-class Mark(Frozen):
+class Target(Frozen):
     """One thing that is asked for: `of`'s quantity, over `against`'s where there is one, against a bound.
 
     shared: `against` and its load generator already use part of the cores, so the ratio has a ceiling (see `ceiling`).
@@ -73,16 +73,16 @@ class Mark(Frozen):
     shared: bool = False
 
 
-class Verdict(Frozen):
-    """A mark, what was measured (median, lowest and highest round), and whether it is met; None is not measured."""
+class TargetResult(Frozen):
+    """A target, what was measured (median, lowest and highest round), and whether it is met; None is not measured."""
 
-    mark: Mark
+    target: Target
     values: tuple[float, ...] = ()
     met: bool | None = None
 
 
 class Machine(Frozen):
-    """Where and when; `busy` is the share of the CPU that others had just before."""
+    """Machine and time of a run; `busy` is the share of the CPU that others had just before."""
 
     cpu: str
     cores: int
@@ -102,51 +102,51 @@ class Report(Frozen):
     seconds: int
     took: float
     figures: tuple[Figure, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[TargetResult, ...]
     failed: tuple[str, ...] = ()
 
 
-def judge(mark: Mark, figures: tuple[Figure, ...]) -> Verdict:
-    """The mark against the figures: ratios are taken round by round, since a machine's speed wanders."""
-    found = {each.contender: each.values.get(mark.quantity, ()) for each in figures if each.work == mark.work}
-    values, base = found.get(mark.of, ()), found.get(mark.against, ())
-    if mark.against:
+def judge(target: Target, figures: tuple[Figure, ...]) -> TargetResult:
+    """The target against the figures: ratios are taken round by round, since a machine's speed wanders."""
+    found = {each.contender: each.values.get(target.quantity, ()) for each in figures if each.work == target.work}
+    values, base = found.get(target.of, ()), found.get(target.against, ())
+    if target.against:
         values = tuple(value / other for value, other in zip(values, base, strict=False) if other)
     if not values:
-        return Verdict(mark=mark)
+        return TargetResult(target=target)
     middle = statistics.median(values)
-    met = middle >= mark.bound if mark.at == "least" else middle <= mark.bound
-    return Verdict(mark=mark, values=values, met=met)
+    met = middle >= target.bound if target.at == "least" else middle <= target.bound
+    return TargetResult(target=target, values=values, met=met)
 
 
-def ceiling(mark: Mark, report: Report) -> float | None:
+def ceiling(target: Target, report: Report) -> float | None:
     """The most that this machine allows of a ratio: all its cores over what `against` and its load generator use."""
-    base = [each for each in report.figures if (each.work, each.contender) == (mark.work, mark.against)]
-    if not mark.shared or not base or not {"cores", "client"} <= base[0].values.keys():
+    base = [each for each in report.figures if (each.work, each.contender) == (target.work, target.against)]
+    if not target.shared or not base or not {"cores", "client"} <= base[0].values.keys():
         return None
     return report.machine.cores / (base[0].median("cores") + base[0].median("client"))
 
 
-def marks_table(report: Report) -> list[list[str]]:
-    """Work, mark, measured, met."""
-    rows = [["work", "mark", "measured", "rounds", "met"]]
+def targets_table(report: Report) -> list[list[str]]:
+    """Work, target, measured, met."""
+    rows = [["work", "target", "measured", "rounds", "met"]]
     for verdict in report.verdicts:
-        mark = verdict.mark
-        sign = "≥" if mark.at == "least" else "≤"
-        wanted = f"{sign} {_short(mark.bound)}{mark.unit} {mark.text}"
+        target = verdict.target
+        sign = "≥" if target.at == "least" else "≤"
+        wanted = f"{sign} {_short(target.bound)}{target.unit} {target.text}"
         if verdict.met is None:
-            rows.append([mark.work, wanted, "–", "", "not measured"])
+            rows.append([target.work, wanted, "–", "", "not measured"])
             continue
         middle, low, high = statistics.median(verdict.values), min(verdict.values), max(verdict.values)
         spread = f"{_short(low)} – {_short(high)}"
-        most = ceiling(mark, report)
+        most = ceiling(target, report)
         missed = "NOT met" if most is None else f"NOT met; these cores allow {_short(most)}"
-        rows.append([mark.work, wanted, f"{_short(middle)}{mark.unit}", spread, "met" if verdict.met else missed])
+        rows.append([target.work, wanted, f"{_short(middle)}{target.unit}", spread, "met" if verdict.met else missed])
     return rows
 
 
 def figure_tables(report: Report) -> dict[str, list[list[str]]]:
-    """By work: a row a contender, a column a quantity that any of them has."""
+    """By work: one row per contender, one column per quantity that any of them has."""
     tables: dict[str, list[list[str]]] = {}
     for work in dict.fromkeys(each.work for each in report.figures):
         figures = [each for each in report.figures if each.work == work]
@@ -176,12 +176,12 @@ def text(report: Report) -> str:
     parts = []
     for work, rows in figure_tables(report).items():
         parts += [f"\n{work}", _aligned(rows)]
-    return "\n".join([*parts, "\nthe marks of issue 3", _aligned(marks_table(report)), _where(report)])
+    return "\n".join([*parts, "\nthe targets of issue 3", _aligned(targets_table(report)), _where(report)])
 
 
 def markdown(report: Report) -> str:
     """For the doc."""
-    parts = [_where(report), "", "### The marks", "", _piped(marks_table(report))]
+    parts = [_where(report), "", "### The targets", "", _piped(targets_table(report))]
     for work, rows in figure_tables(report).items():
         parts += ["", f"### {work}", "", _piped(rows)]
     return "\n".join(parts)

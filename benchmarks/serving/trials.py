@@ -1,4 +1,4 @@
-"""What a server does when it is asked for too much, told to stop, or started: works that are not a contest of speed."""
+"""Behaviour of a server under overload, at SIGTERM and at a cold start: works that are not a contest of speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE = 1.0
 def overload(setting: Setting) -> list[Figure]:
     """The peak by a closed loop, then twice that, on time, whatever is answered, and the peak again: speed wanders."""
     cores, seconds, name = setting.cores, max(4, 3 * setting.seconds), OVERLOAD
-    stock = Contender(f"{STOCK.name}, a worker a core", "stock", workers=cores)
+    stock = Contender(f"{STOCK.name}, one worker per core", "stock", workers=cores)
     contenders = [stock] if setting.rounds > 2 else []
     contenders += setting.hallmark(CORES, f"--timeout={DEADLINE:g}", workers=cores)
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
@@ -40,8 +40,8 @@ def overload(setting: Setting) -> list[Figure]:
                 server.freeze()
                 extra = {"peak": (peak + again) / 2, "offered": 2 * peak, "growth": growth}
                 samples[server.contender.name].append(found | extra | {"share": found["rate"] / extra["peak"]})
-                told = f"{server.contender.name} {found['rate']:,.0f} of {extra['peak']:,.0f}/s in time"
-                setting.tell(name, f"round {number + 1}: {told}")
+                line = f"{server.contender.name} {found['rate']:,.0f} of {extra['peak']:,.0f}/s in time"
+                setting.report(name, f"round {number + 1}: {line}")
     wanted = "rate p50 p99 cpu client errors peak offered share refused late unanswered refusal_p50 refusal_p99 lag_p99 growth"
     return common(name, samples, wanted)
 
@@ -66,7 +66,7 @@ def flood(setting: Setting) -> list[Figure]:
             found = load.flood(server, body, rate=2 * peak, seconds=setting.seconds, connections=512)
             extra = {"peak": peak, "offered": 2 * peak, "growth": server.memory() - before}
             samples[HALLMARK.name].append(found | extra | {"share": found["rate"] / peak})
-            setting.tell(FLOOD, f"round {number + 1}: {found['rate']:,.0f} of {peak:,.0f}/s")
+            setting.report(FLOOD, f"round {number + 1}: {found['rate']:,.0f} of {peak:,.0f}/s")
     return common(FLOOD, samples, "rate p50 p99 cpu client errors peak offered share refused refusal_p99 growth")
 
 
@@ -85,13 +85,13 @@ def kill(setting: Setting) -> list[Figure]:
                 with load.start(server, given, mode="drain", seconds=20, lanes=32) as process:
                     time.sleep(1.5)
                     server.terminate()
-                    sample = load.told(process)
+                    sample = load.outcome(process)
             finally:
                 code = server.end()
             sample["exit"] = code
             samples.setdefault(name, []).append(sample)
-            told = f"{name}: {sample['lost']:.0f} lost of {sample['answered']:,.0f}"
-            setting.tell(KILL, f"round {number + 1}: {told}")
+            line = f"{name}: {sample['lost']:.0f} lost of {sample['answered']:,.0f}"
+            setting.report(KILL, f"round {number + 1}: {line}")
     wanted = ("answered", "lost", "errors", "turned_away", "exit")
     return figures(
         KILL, {name: [{key: each[key] for key in wanted} for each in all_] for name, all_ in samples.items()}
@@ -111,6 +111,6 @@ def cold(setting: Setting) -> list[Figure]:
             finally:
                 server.end()
             samples[contender.name].append(sample)
-            told = f"{contender.name} ready in {sample['ready']:.2f} s, {sample['memory']:.0f} MiB"
-            setting.tell(COLD, f"round {number + 1}: {told}")
+            line = f"{contender.name} ready in {sample['ready']:.2f} s, {sample['memory']:.0f} MiB"
+            setting.report(COLD, f"round {number + 1}: {line}")
     return figures(COLD, samples)

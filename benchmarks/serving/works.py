@@ -1,4 +1,4 @@
-"""What is measured, a function a work; each gives a figure a contender."""
+"""Works to measure, one function per work; each gives one figure per contender."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def small(setting: Setting) -> list[Figure]:
     others = [Contender("plain FastAPI", "fastapi"), Contender("bare ASGI, msgspec", "asgi")]
     others += [Contender(name, name, python=setting.pythons[name]) for name in RIVALS if name in setting.pythons]
     ours = [HALLMARK, *setting.hallmark("hallmark, --batching off", "--batching=off")]
-    ours += setting.hallmark("hallmark, --batching off, a worker a core", "--batching=off", workers=setting.cores)
+    ours += setting.hallmark("hallmark, --batching off, one worker per core", "--batching=off", workers=setting.cores)
     ours += setting.hallmark(CORES, workers=setting.cores)
     folder = setting.folders["small"]
     return contest(
@@ -78,7 +78,7 @@ def photo(setting: Setting) -> list[Figure]:
         setting,
         PHOTO,
         "photo",
-        [Contender(f"{STOCK.name}, a worker a core", "stock", workers=cores), *ours],
+        [Contender(f"{STOCK.name}, one worker per core", "stock", workers=cores), *ours],
         None,
         measure,
         alone=lambda: bare.run(folder, files, processes=cores, seconds=max(2, setting.seconds)),

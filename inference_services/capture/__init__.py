@@ -1,1 +1,1 @@
-"""What was asked and answered, sent on as CloudEvents; knows no model."""
+"""Requests and answers, sent on as CloudEvents; independent of any model."""

@@ -31,11 +31,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much waits, and how long anything takes.
+class CaptureLimits:
+    """Bounds of the queue and its calls.
 
     sample:   share of answered requests that are offered, 0..1.
-    batch:    requests sent in one call; 1 sends KServe's own form, an event a call.
+    batch:    requests sent in one call; 1 sends KServe's own form, one event per call.
     linger:   seconds a request waits for others to go with.
     attempts: calls for one batch before it is dropped.
     """
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Origin:
-    """Who answered: what KServe's logger puts beside every event."""
+    """Identity of the server that answered, as KServe's logger puts it beside every event."""
 
     service: str
     namespace: str
@@ -62,7 +62,7 @@ class Origin:
 
 
 class Counters(Protocol):
-    """Where the numbers go."""
+    """Sink of the counters."""
 
     def add(self, name: str, value: str = "", amount: float = 1.0) -> None:
         """Raise a counter or move a gauge."""
@@ -93,8 +93,8 @@ class Exchange:
 class Capture:
     """The queue and its one sender; `offer` is called where answers are made and only appends."""
 
-    def __init__(self, url: str, *, origin: Origin, metrics: Counters, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, url: str, *, origin: Origin, metrics: Counters, limits: CaptureLimits | None = None) -> None:
+        self.limits = limits or CaptureLimits()
         self._poster = Poster(url, timeout=self.limits.timeout)
         self._origin = origin
         self._metrics = metrics

@@ -16,9 +16,9 @@ from inference_services.drift_monitor import options, reference
 from inference_services.drift_monitor.app import app
 from inference_services.drift_monitor.follow import Following
 from inference_services.drift_monitor.monitor import Monitor
-from inference_services.drift_monitor.options import Options
+from inference_services.drift_monitor.options import MonitorOptions
 from inference_services.drift_monitor.reference import Reference
-from inference_services.drift_monitor.served import Served
+from inference_services.drift_monitor.served import ServedCounts
 
 
 def main() -> int:
@@ -47,26 +47,26 @@ def main() -> int:
     return 0
 
 
-def application(chosen: Options) -> ASGIApp:
-    """What is served: the monitor of the folder given, or of the model that its server publishes; errors as in `build`."""
+def application(chosen: MonitorOptions) -> ASGIApp:
+    """The ASGI application: the monitor of the folder given, or of the model that its server publishes; errors as in `build`."""
 
     def make(monitor: Monitor) -> Starlette:
         return app(monitor, state_file=chosen.state, remote_events=chosen.remote_events)
 
     if chosen.published is None:
         return make(build(chosen))
-    options.drift(chosen.config)  # What is wrong with it is told now, and not when the first model comes.
+    options.drift(chosen.config)  # Its faults are reported now, and not when the first model comes.
     return Following(chosen.published, lambda found: make(build(chosen, found)), digest=chosen.digest)
 
 
-def build(chosen: Options, found: Reference | None = None) -> Monitor:
+def build(chosen: MonitorOptions, found: Reference | None = None) -> Monitor:
     """The monitor that the options describe, of the model `found` or of the folder given; `ModelRefused` or `DeclarationError`."""
     if found is None:
         assert chosen.model_dir is not None  # noqa: S101 - one of the two is required
         found = reference.read(chosen.model_dir, expected=chosen.digest)
     monitor = Monitor(found, options.drift(chosen.config), service=chosen.service)
     if chosen.runtime_metrics_url:
-        monitor.served = Served(chosen.runtime_metrics_url, captured=monitor.captured)
+        monitor.served = ServedCounts(chosen.runtime_metrics_url, captured=monitor.captured)
     return monitor
 
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hallmark.drift.verdict import Verdict
-from inference_services.drift_monitor import answers, events, exposition, state
+from inference_services.drift_monitor import events, exposition, responses, state
 from inference_services.drift_monitor.monitor import Monitor
 
 _log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ MOST_ANSWERS = 5000
 """Rows in one answer."""
 MOST_WAITING = 16
 MOST_HELD = 2 * LARGEST
-"""Calls that wait for their turn, and bytes of them; what is more is told to come again."""
+"""Calls that wait, and bytes of them; further ones get 503 with a Retry-After."""
 
 
 ASK_EVERY = 2.0
 SAVE_EVERY = 30.0
-LOOK_EVERY = 60.0
-"""Seconds between looks at the runtime's counters, between copies of the windows to disk, and between points of the history."""
+RECORD_EVERY = 60.0
+"""Seconds between reads of the runtime's counters, between copies of the windows to disk, and between points of the history."""
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
@@ -46,39 +46,39 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
     through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
     API server's proxy: one counts only for who knows the id that a client gave its request.
     """
-    door = _Door(monitor, remote_events=remote_events)
+    routes = _Routes(monitor, remote_events=remote_events)
     if state_file is not None:
         state.restore(monitor, state_file)
     return Starlette(
-        lifespan=lambda _: door.housekeeping(state_file),
+        lifespan=lambda _: routes.housekeeping(state_file),
         routes=[
-            Route("/", door.take, methods=["POST"]),
-            Route("/events", door.take, methods=["POST"]),
-            Route("/verdict", door.verdict, methods=["GET"]),
-            Route("/history", door.history, methods=["GET"]),
-            Route("/answers", door.answers, methods=["GET"]),
-            Route("/labels", door.labels, methods=["POST"]),
-            Route("/metrics", door.metrics, methods=["GET"]),
-            Route("/window", door.window, methods=["GET"]),
-            Route("/healthz", door.health, methods=["GET"]),
+            Route("/", routes.take, methods=["POST"]),
+            Route("/events", routes.take, methods=["POST"]),
+            Route("/verdict", routes.verdict, methods=["GET"]),
+            Route("/history", routes.history, methods=["GET"]),
+            Route("/answers", routes.answers, methods=["GET"]),
+            Route("/labels", routes.labels, methods=["POST"]),
+            Route("/metrics", routes.metrics, methods=["GET"]),
+            Route("/window", routes.window, methods=["GET"]),
+            Route("/healthz", routes.health, methods=["GET"]),
         ],
     )
 
 
-class _Door:
-    """One at a time through to the monitor, in a thread, so that health answers while photos are read."""
+class _Routes:
+    """The HTTP routes; calls reach the monitor one at a time, in a thread, so that health answers while photos are read."""
 
     def __init__(self, monitor: Monitor, *, remote_events: bool) -> None:
         self._monitor = monitor
         self._remote_events = remote_events
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._waiting = 0
         self._held = 0
 
     @contextlib.asynccontextmanager
     async def housekeeping(self, state_file: Path | None) -> AsyncIterator[None]:
-        """What runs beside the calls: the runtime's counters, and the windows' copy on disk."""
-        tasks = [asyncio.create_task(_every(LOOK_EVERY, self._look))]
+        """Background work beside the calls: the runtime's counters, and the windows' copy on disk."""
+        tasks = [asyncio.create_task(_every(RECORD_EVERY, self._record))]
         if (served := self._monitor.served) is not None:
             tasks.append(asyncio.create_task(_every(ASK_EVERY, lambda: asyncio.to_thread(served.read))))
         if state_file is not None:
@@ -91,7 +91,7 @@ class _Door:
             await self._save(state_file)
 
     async def answers(self, request: Request) -> Response:
-        """GET /answers?after=CURSOR&limit=N: rows as `answers.Row.shown`, oldest first."""
+        """GET /answers?after=CURSOR&limit=N: rows as `responses.CapturedRecord.shown`, oldest first."""
         query, ring = request.query_params, self._monitor.answers
         given = {"after": query.get("after", "0"), "limit": query.get("limit", "2000")}
         if wrong := [
@@ -99,14 +99,14 @@ class _Door:
         ]:
             return _answer(400, {"error": f"expected {wrong[0]} to be a whole number"})
         limit = min(int(given["limit"]), MOST_ANSWERS)
-        async with self._turn:
+        async with self._lock:
             variant = query.get("variant", ring.variant)
             rows, cursor, lost = ring.after(int(given["after"]), limit=limit, variant=variant)
             shown = {"variant": variant, "cursor": cursor, "lost": lost, "rows": [row.shown() for row in rows]}
         return await asyncio.to_thread(_answer, 200, shown)
 
     async def labels(self, request: Request) -> Response:
-        """POST /labels: `answers.known` says what one is."""
+        """POST /labels: `responses.known` defines the format."""
         done = await self._whole(request, self._label)
         return done if isinstance(done, Response) else _answer(*done)
 
@@ -123,7 +123,7 @@ class _Door:
         return _answer(status, {"accepted": accepted, "malformed": len(wrong), "errors": wrong[:5]})
 
     async def _whole(self, request: Request, work: Callable[[bytes], T]) -> T | Response:
-        """What `work` makes of the whole body, one at a time; a refusal where there is no room for it, or it is cut off."""
+        """Apply `work` to the whole body, one at a time; a refusal where too many wait, or it is cut off."""
         if self._waiting >= MOST_WAITING:
             return self._busy()
         parts: list[bytes] = []
@@ -132,7 +132,7 @@ class _Door:
             refused = await self._read(request, parts)
             if refused is not None:
                 return refused
-            async with self._turn:
+            async with self._lock:
                 return await asyncio.to_thread(work, b"".join(parts))
         except ClientDisconnect:
             return _answer(400, {"error": "the call was cut off"})
@@ -141,7 +141,7 @@ class _Door:
             self._held -= sum(map(len, parts))
 
     async def verdict(self, request: Request) -> Response:
-        async with self._turn:
+        async with self._lock:
             verdicts = await asyncio.to_thread(self._verdicts)
             shown = {name: {**verdict.model_dump(), **self._span(name)} for name, verdict in verdicts.items()}
         whole = {
@@ -154,13 +154,13 @@ class _Door:
         return _answer(200, whole)
 
     async def history(self, request: Request) -> Response:
-        async with self._turn:
+        async with self._lock:
             points = self._monitor.history.points(request.query_params.get("variant"))
         whole = {"service": self._monitor.service, "points": [point.model_dump() for point in points]}
         return _answer(200, whole)
 
     async def metrics(self, request: Request) -> Response:
-        async with self._turn:
+        async with self._lock:
             text = await asyncio.to_thread(lambda: exposition.text(self._monitor, self._verdicts()))
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
@@ -172,7 +172,7 @@ class _Door:
             return _answer(400, {"error": "expected limit to be a whole number"})
         if variant not in self._monitor.windows:
             return _answer(404, {"error": f"no such variant; expected one of {known}"})
-        async with self._turn:
+        async with self._lock:
             columns = self._monitor.windows[variant].columns(newest=None if limit is None else int(limit))
             verdict = await asyncio.to_thread(self._monitor.verdict, variant)
         rows = len(next(iter(columns.values()), ()))
@@ -206,13 +206,13 @@ class _Door:
         self._monitor.counts["malformed"] += 1
         return _answer(413, {"error": f"expected at most {LARGEST} bytes"}, {"connection": "close"})
 
-    async def _look(self) -> None:
-        async with self._turn:
+    async def _record(self) -> None:
+        async with self._lock:
             await asyncio.to_thread(self._verdicts)
 
     async def _save(self, path: Path) -> None:
         try:
-            async with self._turn:
+            async with self._lock:
                 await asyncio.to_thread(state.save, self._monitor, path)
         except OSError as error:
             _log.warning("the windows cannot be saved to %s: %s", path, error.strerror or error)
@@ -229,14 +229,14 @@ class _Door:
 
     def _label(self, body: bytes) -> tuple[int, dict[str, Any]]:
         try:
-            found, wrong = answers.known(json.loads(body), self._monitor.reference.signature.task)
+            found, wrong = responses.known(json.loads(body), self._monitor.reference.signature.task)
         except (ValueError, RecursionError):
             found, wrong = [], ["expected JSON"]
         joined, unknown = self._monitor.label(found)
-        told: dict[str, Any] = {"joined": joined, "unknown": unknown}
+        reply: dict[str, Any] = {"joined": joined, "unknown": unknown}
         if wrong:
-            told |= {"malformed": len(wrong), "errors": wrong[:5]}
-        return (400 if wrong and not found else 200), told
+            reply |= {"malformed": len(wrong), "errors": wrong[:5]}
+        return (400 if wrong and not found else 200), reply
 
     def _verdicts(self) -> dict[str, Verdict]:
         return {name: self._monitor.verdict(name) for name in list(self._monitor.windows)}
@@ -255,7 +255,7 @@ def _is_loopback(request: Request) -> bool:
 
 
 def _is_forwarded(request: Request) -> bool:
-    """Did it come through a proxy? The API server's says so; the runtime beside us has none."""
+    """Did it come through a proxy? The API server's adds a header; the runtime beside us has none."""
     return any(name in request.headers for name in ("x-forwarded-for", "forwarded", "via"))
 
 

@@ -1,4 +1,4 @@
-"""Captured requests and responses as they come: CloudEvents in KServe's logger format, one a call or in JSON batches."""
+"""Captured requests and responses as they come: CloudEvents in KServe's logger format, one per call or in JSON batches."""
 
 from __future__ import annotations
 

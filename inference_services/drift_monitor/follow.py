@@ -21,8 +21,8 @@ from inference_services.drift_monitor import reference
 from inference_services.drift_monitor.reference import Reference
 
 _log = logging.getLogger(__name__)
-LOOK_EVERY = 0.2
-"""Seconds between looks at what is published: one small file."""
+CHECK_EVERY = 0.2
+"""Seconds between reads of what is published: one small file."""
 AGAIN_AFTER = 5.0
 """Seconds until a model that was refused is read again: what was wrong may have been that it was just being replaced."""
 SAY_EVERY = 60.0
@@ -56,7 +56,7 @@ class Following:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a call to the monitor of the day."""
+        """Pass a call on to the current monitor."""
         inner = self._outer if scope["type"] == "lifespan" else self._inner or self._without
         await inner(scope, receive, send)
 
@@ -72,21 +72,21 @@ class Following:
         waited = 0.0
         while True:
             try:
-                await self._look()
+                await self._check()
             except HallmarkError as error:
                 self._again = asyncio.get_running_loop().time() + AGAIN_AFTER
                 await self._lose(f"the published model is refused: {' '.join(str(error).split())}")
             except OSError as error:
                 await self._lose(f"what is published in {self._at} cannot be read: {error.strerror or error}")
             if self._inner is None:
-                if waited % SAY_EVERY < LOOK_EVERY:
+                if waited % SAY_EVERY < CHECK_EVERY:
                     _log.info("no verdicts yet: %s", self.waiting)
-                waited += LOOK_EVERY
+                waited += CHECK_EVERY
             else:
                 waited = 0.0
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_EVERY)
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         digest = publication.current(self._at)
         # A pointer is gone for no longer than it takes to publish the next; what is followed stays until then.
         if digest is None or digest == self._followed:

@@ -1,4 +1,4 @@
-"""Verdicts over time: a point a minute for each variant, and one at each change of weight, bounded."""
+"""Verdicts over time: one point per minute for each variant, and one at each change of weight, bounded."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOVED = 0.25
 MOST = 1000
 
 
-class Point(BaseModel):
-    """What a variant's verdict was `at` a time (seconds of the epoch); effect 1 is where a column's drift begins."""
+class VerdictPoint(BaseModel):
+    """A variant's verdict `at` a time (seconds of the epoch); effect 1 is where a column's drift begins."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,12 +30,12 @@ class Point(BaseModel):
     drifted: tuple[str, ...] = ()
 
 
-class History:
+class VerdictHistory:
     """The newest `MOST` points of all variants together, oldest first."""
 
     def __init__(self) -> None:
-        self._points: deque[Point] = deque(maxlen=MOST)
-        self._last: dict[str, Point] = {}
+        self._points: deque[VerdictPoint] = deque(maxlen=MOST)
+        self._last: dict[str, VerdictPoint] = {}
 
     def note(self, variant: str, verdict: Verdict, *, at: float) -> None:
         """Keep a verdict where a minute has passed, where it is another one than before, or where an effect moved far."""
@@ -46,7 +46,7 @@ class History:
             moved = max((abs(effect - last.effects.get(name, 0.0)) for name, effect in effects.items()), default=0.0)
             if verdict.state == "INSUFFICIENT" or moved < MOVED:
                 return
-        point = Point(
+        point = VerdictPoint(
             at=round(at, 3),
             variant=variant,
             state=verdict.state,
@@ -58,13 +58,13 @@ class History:
         self._points.append(point)
         self._last[variant] = point
 
-    def points(self, variant: str | None = None) -> list[Point]:
+    def points(self, variant: str | None = None) -> list[VerdictPoint]:
         """All points, or those of one variant."""
         return [point for point in self._points if variant in (None, point.variant)]
 
     def load(self, kept: Sequence[Mapping[str, Any]]) -> None:
         """Take up points that were saved."""
         for each in kept:
-            point = Point.model_validate(each)
+            point = VerdictPoint.model_validate(each)
             self._points.append(point)
             self._last[point.variant] = point

@@ -15,13 +15,13 @@ from hallmark.drift import concept, embedding
 from hallmark.drift.analysis import ALPHA_PER_ANALYSIS, ANALYSES, WindowMeasurement, measure
 from hallmark.drift.concept import Concept
 from hallmark.drift.verdict import Verdict, conclude, lag_of
-from inference_services.drift_monitor import answers
-from inference_services.drift_monitor.answers import Answers
+from inference_services.drift_monitor import responses
 from inference_services.drift_monitor.events import Event, Malformed
-from inference_services.drift_monitor.history import History
-from inference_services.drift_monitor.records import Decoder, Part
+from inference_services.drift_monitor.history import VerdictHistory
+from inference_services.drift_monitor.records import Decoder, ExchangePart
 from inference_services.drift_monitor.reference import Reference
-from inference_services.drift_monitor.served import Served
+from inference_services.drift_monitor.responses import CapturedResponses
+from inference_services.drift_monitor.served import ServedCounts
 from inference_services.drift_monitor.window import Window
 
 COUNTED = ("joined", "duplicate", "foreign", "malformed", "unpaired", "mismatched", "busy")
@@ -30,7 +30,7 @@ COUNTED = ("joined", "duplicate", "foreign", "malformed", "unpaired", "mismatche
 
 
 @dataclass(frozen=True)
-class Limits:
+class MonitorLimits:
     """variants kept; ids remembered; halves that wait for their other half; and of a request, the share of a window."""
 
     variants: int = 8
@@ -43,13 +43,13 @@ class Limits:
 class _Half:
     variant: str
     trace: str = ""
-    request: Part | None = None
-    response: Part | None = None
+    request: ExchangePart | None = None
+    response: ExchangePart | None = None
 
 
 @dataclass
-class _Looked:
-    """The last look at a variant: what the window held when it was taken, and what was found."""
+class _InterimAnalysis:
+    """The last interim analysis of a variant: the window's count then, and the result."""
 
     added: int
     measured: WindowMeasurement
@@ -64,14 +64,14 @@ class Monitor:
         drift: Drift,
         *,
         service: str | None = None,
-        served: Served | None = None,
-        limits: Limits | None = None,
+        served: ServedCounts | None = None,
+        limits: MonitorLimits | None = None,
     ) -> None:
         self.reference = reference
         self.drift = drift
         self.service = service or reference.signature.domain
         self.served = served
-        self.limits = limits or Limits()
+        self.limits = limits or MonitorLimits()
         self.decoder = Decoder(
             reference,
             most=max(1, int(drift.window * self.limits.share)),
@@ -81,9 +81,9 @@ class Monitor:
         self.windows: OrderedDict[str, Window] = OrderedDict()
         self._waiting: OrderedDict[str, _Half] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
-        self.answers = Answers()
-        self.history = History()
-        self._looked: dict[str, _Looked] = {}
+        self.answers = CapturedResponses()
+        self.history = VerdictHistory()
+        self._analyses: dict[str, _InterimAnalysis] = {}
         self._concepts: dict[str, tuple[int, Concept]] = {}
         few = drift.labels.minimum
         self._unlabelled = Concept(state="NOT_ENOUGH_LABELS", rows=0, minimum=few) if reference.profile.error else None
@@ -111,21 +111,22 @@ class Monitor:
         return wrong
 
     def verdict(self, variant: str, *, at: float | None = None) -> Verdict:
-        """The verdict on one variant's window, as of its last look; loss, lag, trace and labels as of now.
+        """The verdict on one variant's window, as of its last interim analysis; loss, lag, trace and labels as of now.
 
-        Looks are counted in rows (hallmark.drift.analysis): a window is judged anew when a fiftieth of it is new. One that is
+        Interim analyses are counted in rows (hallmark.drift.analysis): a window is judged anew when a fiftieth of it is new. One
+        that is
         still too small is judged whenever it grew, since it cannot alarm.
         """
         window = self.windows[variant]
         captured, doubts = (
             (None, ()) if self.served is None else self.served.share(variant, since=window.first_serial())
         )
-        looked = self._looked.get(variant)
-        if looked is None or self._is_due(looked, window):
-            looked = self._looked[variant] = _Looked(window.added, self._measured(window))
+        last = self._analyses.get(variant)
+        if last is None or self._is_due(last, window):
+            last = self._analyses[variant] = _InterimAnalysis(window.added, self._measured(window))
         freshness = self.drift.freshness
         verdict = conclude(
-            looked.measured,
+            last.measured,
             self.drift,
             captured=captured,
             doubts=doubts,
@@ -136,15 +137,15 @@ class Monitor:
         self.history.note(variant, verdict, at=time.time() if at is None else at)
         return verdict
 
-    def label(self, labels: Sequence[answers.Known]) -> tuple[int, int]:
+    def label(self, labels: Sequence[responses.SentLabel]) -> tuple[int, int]:
         """Join labels with the answers kept, and learn from them; how many found an answer, and how many did not."""
         joined, unknown = self.answers.label(labels)
         if joined and (error := self.reference.profile.error) is not None:
             for variant in list(self.windows):
-                self.learn(variant, answers.labels(self.answers.of(variant), error.output))
+                self.learn(variant, responses.labels(self.answers.of(variant), error.output))
         return joined, unknown
 
-    def learn(self, variant: str, labelled: answers.Labelled) -> None:
+    def learn(self, variant: str, labelled: responses.LabelledRecords) -> None:
         """Judge the variant's error on its final labels, the newest as many as a window; anew when a fiftieth of them is new.
 
         labelled: answers of the output that `reference.profile.error` names.
@@ -159,7 +160,7 @@ class Monitor:
         chosen = chosen[np.argsort(labelled.at[chosen], kind="stable")][-self.drift.window :]
         task = self.reference.signature.task
         rows = chosen.tolist()
-        if task.compared_by == "request":  # neither an order nor what was found can be told of a part of one
+        if task.compared_by == "request":  # neither an order nor what was found can be known of a part of one
             asked = {labelled.requests[row] for row in rows} - {""}
             rows = sorted({*rows, *(row for row, request in enumerate(labelled.requests) if request in asked)})
         judged = labelled.take(rows)
@@ -180,7 +181,7 @@ class Monitor:
         if variant not in self.windows:
             if len(self.windows) >= self.limits.variants:
                 gone, _ = self.windows.popitem(last=False)
-                self._looked.pop(gone, None)
+                self._analyses.pop(gone, None)
                 self._concepts.pop(gone, None)
             sample = self.reference.sample
             self.windows[variant] = Window(
@@ -215,7 +216,7 @@ class Monitor:
         half = self._waiting.get(event.id)
         return event.id in self._done or (half is not None and getattr(half, event.half) is not None)
 
-    def _put(self, event: Event, part: Part | Malformed, wrong: list[str], at: float | None) -> None:
+    def _put(self, event: Event, part: ExchangePart | Malformed, wrong: list[str], at: float | None) -> None:
         if isinstance(part, Malformed):
             self.counts["malformed"] += 1
             wrong.append(str(part))
@@ -254,11 +255,11 @@ class Monitor:
             shadow=event.shadow,
         )
 
-    def _is_due(self, looked: _Looked, window: Window) -> bool:
-        if looked.added == window.added:
+    def _is_due(self, last: _InterimAnalysis, window: Window) -> bool:
+        if last.added == window.added:
             return False
-        small = looked.measured.rows < self.drift.minimum
-        return small or window.added - looked.added >= max(1, self.drift.window // ANALYSES)
+        small = last.measured.rows < self.drift.minimum
+        return small or window.added - last.added >= max(1, self.drift.window // ANALYSES)
 
     def _measured(self, window: Window) -> WindowMeasurement:
         sample = self.reference.sample

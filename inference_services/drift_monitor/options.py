@@ -16,8 +16,8 @@ from hallmark.section import validated
 
 
 @dataclass(frozen=True)
-class Options:
-    """How one monitor runs."""
+class MonitorOptions:
+    """Settings of one monitor."""
 
     model_dir: Path | None
     published: Path | None
@@ -31,11 +31,11 @@ class Options:
     digest: str | None
 
 
-def read(arguments: Sequence[str] | None = None) -> Options:
+def read(arguments: Sequence[str] | None = None) -> MonitorOptions:
     """The options given, and the digest that HALLMARK_MODEL_DIGEST asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m inference_services.drift_monitor",
-        description="Keep a window of captured traffic per variant and say whether it has drifted.",
+        description="Keep a window of captured traffic per variant and report whether it has drifted.",
     )
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model-dir", type=Path, help="the served model's folder")
@@ -48,7 +48,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--runtime-metrics-url", help="the runtime's /metrics, to count what was not captured")
     parser.add_argument("--state", type=Path, help="file that keeps the windows over a restart")
     found = parser.parse_args(arguments)
-    return Options(**vars(found), digest=os.environ.get("HALLMARK_MODEL_DIGEST") or None)
+    return MonitorOptions(**vars(found), digest=os.environ.get("HALLMARK_MODEL_DIGEST") or None)
 
 
 def drift(path: Path | None) -> Drift:

@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ExchangePart:
     """One half of an exchange: its record count as sent, and columns of those records that are kept.
 
     embeddings: (kept, d) of a request, where the model has embeddings; NaN where there is none.
     happened:   (kept,) event time of a request's records in seconds of the epoch, where it is asked for; NaN for none.
     strata:     (kept,) of a request, what its records have in the field that the reference is matched by; "" for nothing.
-    answers:    (kept,) of a response, the output that is a list a record (ids, quantiles), where a task compares it; kept, not watched.
+    answers:    (kept,) of a response, the output that is one list per record (ids, quantiles), where a task compares it; kept, not watched.
     """
 
     records: int
@@ -45,7 +45,7 @@ class Part:
 class Decoder:
     """Reads requests and responses of one model; of a large request it keeps `most` records, evenly spread.
 
-    event_time: the field that says when a record happened, where that is asked for.
+    event_time: the field with the time of a record, where that is asked for.
     """
 
     def __init__(self, reference: Reference, *, most: int, event_time: str | None = None) -> None:
@@ -63,7 +63,7 @@ class Decoder:
         self._most = most
         self.unreadable = 0
 
-    def requests(self, bodies: Sequence[dict[str, Any]]) -> list[Part | Malformed]:
+    def requests(self, bodies: Sequence[dict[str, Any]]) -> list[ExchangePart | Malformed]:
         """Each request's watched columns; their records are observed together, which costs a tenth."""
         raw = [_attempt(self._request, body) for body in bodies]
         good = [part for part in raw if not isinstance(part, Malformed)]
@@ -78,7 +78,7 @@ class Decoder:
         embedded = self._embedded(joined, rows)
         happened = times([value for _, values in good for value in values.get(self._event_time or "", [])])
         found = strata.keys([value for _, values in good for value in values.get(self._match or "", [])])
-        parts: list[Part | Malformed] = []
+        parts: list[ExchangePart | Malformed] = []
         at = 0
         for part in raw:
             if isinstance(part, Malformed):
@@ -88,7 +88,7 @@ class Decoder:
             end = at + len(values[self._fields[0].name])
             columns = {name: column[at:end] for name, column in observed.items()}
             parts.append(
-                Part(
+                ExchangePart(
                     records,
                     columns,
                     None if embedded is None else embedded[at:end],
@@ -99,7 +99,7 @@ class Decoder:
             at = end
         return parts
 
-    def response(self, body: dict[str, Any]) -> Part:
+    def response(self, body: dict[str, Any]) -> ExchangePart:
         """The answered scores and labels that the profile knows."""
         tensors = _tensors(body, "outputs")
         records = _records(tensors)
@@ -112,7 +112,7 @@ class Decoder:
         if self._listed is not None and self._listed in tensors:
             lists = _lists(tensors[self._listed]["data"], records, length=self._length)
             answers[self._listed] = _objects(self._kept(lists))
-        return Part(records, columns, answers=answers)
+        return ExchangePart(records, columns, answers=answers)
 
     def _request(self, body: dict[str, Any]) -> tuple[int, dict[str, list[Any]]]:
         tensors = _tensors(body, "inputs")
@@ -132,7 +132,7 @@ class Decoder:
         return [values[at * len(values) // self._most] for at in range(self._most)]
 
     def _observed(self, columns: Columns, rows: int) -> dict[str, NDArray[Any]]:
-        """What `observe` makes of the records; where it fails, record by record, and the broken ones are all missing."""
+        """Columns that `observe` makes of the records; where it fails, record by record, and the broken ones are all missing."""
         try:
             return self._shaped(self._observe(columns), rows)
         except Exception as error:  # noqa: BLE001  the domain's own code, on records that may be broken in any way
@@ -166,7 +166,7 @@ class Decoder:
     def _shaped(self, observed: Columns, rows: int) -> dict[str, NDArray[Any]]:
         found = {name: np.asarray(observed[name]) for name in self._inputs if name in observed}
         if wrong := [name for name, values in found.items() if values.shape != (rows,)]:
-            raise ValueError(f"{wrong[0]} is not a value a record")
+            raise ValueError(f"{wrong[0]} is not one value per record")
         return {name: found[name] if name in found else _objects([None] * rows) for name in self._inputs}
 
 
@@ -223,7 +223,7 @@ def _records(tensors: dict[str, dict[str, Any]]) -> int:
     if counts or not 0 < records <= 1_000_000:
         raise Malformed("expected tensors of the same number of records, at least one")
     if not any(len(tensor["data"]) >= records or 0 in tensor["shape"] for tensor in tensors.values()):
-        raise Malformed("expected as much data as the shape says")
+        raise Malformed("expected as much data as the shape holds")
     return records
 
 

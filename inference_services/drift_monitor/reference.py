@@ -1,4 +1,4 @@
-"""What the monitor reads of a model folder: signature, profile and the code that says what to watch."""
+"""The monitor's part of a model folder: signature, profile and the code that names what to watch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def of(found: Bundle) -> Reference:
         ) from error
     if features.observe is None:
         raise ModelRefused(
-            "the model's features.py does not say what to watch", expected="observe(columns)", got="none"
+            "the model's features.py does not declare what to watch", expected="observe(columns)", got="none"
         )
     embed, sample = features.embed, None
     if embedding.FILE in found.files:

@@ -1,4 +1,4 @@
-"""How much of what was served was captured: the runtime's own counters beside what came here, variant by variant."""
+"""Share of served requests that were captured: the runtime's own counters beside what came here, variant by variant."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Track:
             self.snapshots = [*self.snapshots[:-1:2], self.snapshots[-1]]
 
 
-class Served:
+class ServedCounts:
     """Snapshots of both counts, so that loss is counted over the time of a window, not since ever.
 
     captured: requests that came here, by variant. What the runtime counts is its own revision's; where it names another and
@@ -66,7 +66,7 @@ class Served:
 
     def read(self) -> None:
         """Ask the runtime and note its answer; silence is noted by the time."""
-        # Counted before it is asked: what comes meanwhile would look like more than was served.
+        # Counted before it is asked: what comes meanwhile would count as more than was served.
         captured = dict(self._captured())
         try:
             with urllib.request.urlopen(self.url, timeout=1.0) as answer:  # noqa: S310  from our own command line
@@ -111,7 +111,7 @@ class Served:
         return (round(min(1.0, captured / served), 3), ()) if served >= FEWEST else (None, ())
 
     def dump(self) -> dict[str, Any]:
-        """What a restart has to know, as JSON."""
+        """State for a restart, as JSON."""
         return {
             revision: {"before": track.before, "offered": track.offered, "snapshots": track.snapshots}
             for revision, track in self._tracks.items()

@@ -97,7 +97,7 @@ class Window:
         return best if count > 1 and count >= self.rows * SHARED else ""
 
     def middle(self) -> float:
-        """When the record half-way through the window came, in seconds of the epoch."""
+        """Arrival of the record half-way through the window, in seconds of the epoch."""
         return float(np.median(self._times[self._places(None)])) if self.rows else self.seen_at
 
     def dump(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Window:
         self._embeddings[places] = vectors[newest]
 
     def span(self) -> tuple[float, float]:
-        """When the oldest and the newest record came, in seconds of the epoch."""
+        """Arrival of the oldest and of the newest record, in seconds of the epoch."""
         places = self._places(None)
         return (float(self._times[places[0]]), float(self._times[places[-1]])) if self.rows else (0.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""What REST and gRPC have in common: a request that can be decoded, answered or refused."""
+"""The common form of REST and gRPC requests: each can be decoded, answered or refused."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Protocol
 
 from inference_services.protocol.errors import ServeError
 from inference_services.protocol.schema import Outputs
-from inference_services.protocol.v2 import Request
+from inference_services.protocol.v2 import InferenceRequest
 
 
 class Ask(Protocol):
     """One inference request, as its protocol knows it.
 
-    size:    bytes of the request;  timeout: seconds that the client gives, if it says so.
+    size:    bytes of the request;  timeout: seconds that the client gives, if it names any.
     context: W3C traceparent and tracestate, as they came.
-    mark:    the gateway's own id of the request, and "1" where it is a mirrored copy, as they came.
+    exchange: the gateway's own id of the request, and "1" where it is a mirrored copy, as they came.
     """
 
     protocol: str
@@ -29,12 +29,12 @@ class Ask(Protocol):
     def context(self) -> tuple[str, str]: ...
 
     @property
-    def mark(self) -> tuple[str, str]: ...
+    def exchange(self) -> tuple[str, str]: ...
 
-    def decode(self) -> Request:
+    def decode(self) -> InferenceRequest:
         """The checked request; `BadRequest` where it is none."""
 
-    def answer(self, request: Request, outputs: Outputs) -> int:
+    def answer(self, request: InferenceRequest, outputs: Outputs) -> int:
         """Encode and send; the bytes of it."""
 
     def refuse(self, error: ServeError) -> None:

@@ -32,7 +32,7 @@ _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$?(?P<where>.*)`)?$", re.DOTALL)
 
 
 def explain(error: Exception, expected: str = "") -> str:
-    """What is wrong with JSON, without a word of what was in it."""
+    """The fault of a JSON text, without a word of what was in it."""
     if isinstance(error, RecursionError):
         return "JSON is nested too deep"
     if isinstance(error, UnicodeDecodeError):
@@ -73,7 +73,7 @@ class Column:
 
     @property
     def expected(self) -> str:
-        """What a value may be, in words."""
+        """Values that are accepted, in words."""
         if self.image:
             return "a photo in base64"
         if self.categories is not None:
@@ -268,7 +268,7 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 
 
 def shown(shape: Sequence[int]) -> str:
-    """A shape as an error says it."""
+    """A shape as an error writes it."""
     if len(shape) > 8:
         return f"one of {len(shape)} dimensions"
     return str([size if abs(size) < 2**31 else "too large" for size in shape]).replace("'", "")

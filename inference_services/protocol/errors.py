@@ -1,4 +1,4 @@
-"""What the server answers when it does not answer with tensors, as one tree; HTTP and gRPC codes stand here only.
+"""Errors that the server answers instead of tensors, as one tree; HTTP and gRPC codes stand here only.
 
 ServeError                          base
 ├── BadRequest         400          the client sent what no model takes; the message names the field and the reason
@@ -7,7 +7,7 @@ ServeError                          base
 │   ├── WrongMedia     415          a content type or encoding that is not read here
 │   ├── TooLarge       413          a body over the limit
 │   └── Forbidden      403          the route is known and closed on purpose
-├── Overloaded         503          refused at once: it would not be done in time; says when to come again
+├── Overloaded         503          refused at once: it would not be done in time; with a Retry-After
 ├── NotReady           503          still loading, or draining
 └── ModelFault         500          the model or its feature code failed, or gave what its signature does not allow
 

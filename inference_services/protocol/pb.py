@@ -13,7 +13,7 @@ from inference_services.protocol import messages
 from inference_services.protocol.column import Column, to_bytes, to_strings
 from inference_services.protocol.errors import BadRequest
 from inference_services.protocol.schema import Outputs, Schema
-from inference_services.protocol.v2 import Request, request_id
+from inference_services.protocol.v2 import InferenceRequest, request_id
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -40,7 +40,7 @@ def parsed(kind: Any, message: bytes | memoryview) -> Any:
         raise BadRequest("the message is not what its method takes") from None
 
 
-class Codec:
+class ProtobufCodec:
     """ModelInfer's messages for one model."""
 
     def __init__(self, schema: Schema) -> None:
@@ -48,7 +48,7 @@ class Codec:
         found = protobufs()
         self._request, self._response = found.ModelInferRequest, found.ModelInferResponse
 
-    def decode(self, data: bytes | memoryview) -> Request:
+    def decode(self, data: bytes | memoryview) -> InferenceRequest:
         """The checked request, its answer to be raw where its contents are; or `BadRequest`."""
         message = parsed(self._request, data)
         self._schema.check_name(message.model_name, message.model_version)
@@ -70,9 +70,9 @@ class Codec:
                 arrays[column.name] = column.from_bytes(memoryview(raw[place]), count)
         columns, total = self._schema.complete(arrays, rows)
         wanted = self._schema.wanted([output.name for output in message.outputs])
-        return Request(request_id(message.id), columns, total, wanted, all_binary=bool(raw))
+        return InferenceRequest(request_id(message.id), columns, total, wanted, all_binary=bool(raw))
 
-    def encode(self, request: Request, outputs: Outputs) -> bytes:
+    def encode(self, request: InferenceRequest, outputs: Outputs) -> bytes:
         """The answer's message."""
         schema = self._schema
         answer = self._response(model_name=schema.name, model_version=schema.version, id=request.id)

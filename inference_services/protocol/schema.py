@@ -1,4 +1,4 @@
-"""What a served model takes and gives, compiled once for the wire."""
+"""Inputs and outputs of a served model, compiled once for the wire."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one request may ask of a model.
+class RequestLimits:
+    """Bounds of one request to a model.
 
-    rows:    records a request.
-    photos:  a request, and records a request where a record holds one; a record that may hold more is still taken alone.
+    rows:    records per request.
+    photos:  photos per request, and records per request where a record holds one; a record that may hold more is still taken alone.
     pixels:  of all photos of a request together, by their headers.
     """
 
@@ -46,11 +46,11 @@ class Schema:
         *,
         version: str = "",
         added: Sequence[Output] = (),
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         self.name = name
         self.version = version
-        self.limits = limits or Limits()
+        self.limits = limits or RequestLimits()
         self.columns = {field.name: compiled(field) for field in signature.fields}
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
@@ -137,7 +137,7 @@ class Schema:
 
 
 def reason(error: BadImage) -> str:
-    """What is wrong with a photo, in one line."""
+    """The fault of a photo, in one line."""
     return f"{error.message}, expected {error.expected}" if error.expected else error.message
 
 

@@ -41,11 +41,11 @@ class Sparse(Column):
 
     @property
     def expected(self) -> str:
-        """What a value may be, in words."""
+        """Values that are accepted, in words."""
         return f"{'a whole number' + super().expected.removeprefix('a number') if self._whole else super().expected} or null"
 
     def as_sent(self, shape: Sequence[int], datatype: str) -> Column:
-        """The column for a tensor of this shape and datatype; where they do not fit, one whose `rows` says so."""
+        """The column for a tensor of this shape and datatype; where they do not fit, one whose `rows` is the error."""
         found = self._floats if datatype == "FP64" and self._floats is not None else self
         fits = len(shape) == 1 + len(self.shape) and list(shape[2:]) == self.shape[1:]
         least = 0 if self.field.optional else 1

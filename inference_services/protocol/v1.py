@@ -10,14 +10,14 @@ import msgspec
 from inference_services.protocol.column import UNREADABLE, Column, explain
 from inference_services.protocol.errors import BadRequest
 from inference_services.protocol.schema import Outputs, Schema
-from inference_services.protocol.v2 import Request, request_id
+from inference_services.protocol.v2 import InferenceRequest, request_id
 
 
 class _Photo(msgspec.Struct):
     b64: bytes
 
 
-class Codec:
+class V1Codec:
     """V1 for one model, its rows compiled to a strict struct once."""
 
     def __init__(self, schema: Schema) -> None:
@@ -39,7 +39,7 @@ class Codec:
         self._keys = dict(zip(keys, columns, strict=True))
         self._decoder = msgspec.json.Decoder(body)
 
-    def decode(self, body: bytes) -> Request:
+    def decode(self, body: bytes) -> InferenceRequest:
         """The request in `body`, or `BadRequest`."""
         try:
             found: Any = self._decoder.decode(body)
@@ -62,10 +62,10 @@ class Codec:
             rows[name] = column.rows(shape, column.datatype, limit=self._schema.row_limit)
             arrays[name] = column.from_records(_bare(values) if column.image else values)
         columns, count = self._schema.complete(arrays, rows)
-        return Request(request_id(None), columns, count)
+        return InferenceRequest(request_id(None), columns, count)
 
     def encode(self, outputs: Outputs) -> bytes:
-        """`predictions`: a value a row, or an object a row where the model has several outputs."""
+        """`predictions`: one value per row, or one object per row where the model has several outputs."""
         names = list(self._schema.outputs)
         lists = [outputs[name].tolist() for name in names]
         rows = lists[0] if len(names) == 1 else [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]

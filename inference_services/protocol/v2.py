@@ -50,7 +50,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 
 @dataclass(slots=True)
-class Request:
+class InferenceRequest:
     """One inference request, checked.
 
     columns: every field of the model, (rows, …).
@@ -66,7 +66,7 @@ class Request:
     all_binary: bool = False
 
 
-def decode(schema: Schema, body: bytes, json_length: int | None = None) -> Request:
+def decode(schema: Schema, body: bytes, json_length: int | None = None) -> InferenceRequest:
     """The request in `body`, of which `json_length` bytes are JSON where tensors follow in binary; or `BadRequest`."""
     if json_length is not None and not 0 < json_length <= len(body):
         raise BadRequest("Inference-Header-Content-Length: expected the length of the JSON part of the body")
@@ -78,7 +78,7 @@ def decode(schema: Schema, body: bytes, json_length: int | None = None) -> Reque
     columns, rows = _columns(schema, envelope.inputs, tail)
     wanted, binary = _wanted(schema, envelope.outputs)
     everything = _flag(envelope.parameters, "binary_data_output", "parameters")
-    return Request(request_id(envelope.id), columns, rows, wanted, binary, everything)
+    return InferenceRequest(request_id(envelope.id), columns, rows, wanted, binary, everything)
 
 
 def request_id(given: str | None) -> str:
@@ -90,7 +90,7 @@ def request_id(given: str | None) -> str:
     return given
 
 
-def encode(schema: Schema, request: Request, outputs: Outputs) -> tuple[bytes, int | None]:
+def encode(schema: Schema, request: InferenceRequest, outputs: Outputs) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON part where tensors follow in binary."""
     parts, blobs = [], []
     for name in request.wanted or schema.outputs:

@@ -101,7 +101,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     from inference_services.runtime import server, service
     from inference_services.transport import endpoint, workers
 
-    options = server.Options(
+    options = server.ServerOptions(
         name=flags.model_name,
         host=flags.host,
         http_port=flags.http_port,
@@ -116,7 +116,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         drain=flags.drain,
         cache=int(flags.cache * 1024 * 1024),
         access=flags.access_log,
-        load=service.Load(
+        admission=service.AdmissionLimits(
             timeout=flags.timeout,
             objective=flags.objective,
             queued=flags.queue,
@@ -124,9 +124,9 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
             batching=flags.batching,
             saturated=flags.saturated,
         ),
-        limits=endpoint.Limits(body=flags.max_body),
-        model_limits=schema.Limits(rows=flags.max_rows),
-        capture=capture.Limits(
+        limits=endpoint.ConnectionLimits(body=flags.max_body),
+        request_limits=schema.RequestLimits(rows=flags.max_rows),
+        capture=capture.CaptureLimits(
             sample=flags.capture_sample,
             batch=flags.capture_batch,
             queued=flags.capture_queue,
@@ -143,7 +143,7 @@ def _publish(verified: Bundle, to: Path) -> None:
     try:
         log.info("published what the drift monitor needs: %s", publication.publish(verified, to))
     except OSError as error:
-        # Drift goes unseen, and the monitor says so; requests are answered all the same.
+        # Drift goes unseen, and the monitor reports it; requests are answered all the same.
         log.warning("the model cannot be published to %s, so drift is not watched: %s", to, error.strerror or error)
 
 

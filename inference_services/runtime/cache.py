@@ -37,7 +37,7 @@ class Cache:
         return hashed.digest()
 
     def get(self, key: bytes) -> Outputs | None:
-        """What was answered, if it is still here; counted as a hit or a miss."""
+        """The answer of before, if it is still here; counted as a hit or a miss."""
         found = self._kept.get(key)
         self._metrics.add("cache_requests", "miss" if found is None else "hit")
         if found is None:

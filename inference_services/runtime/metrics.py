@@ -55,7 +55,7 @@ _SLOTS, _SIZE = _layout()
 
 
 class Metrics:
-    """One row of numbers a worker; made before the workers are, so that they share it.
+    """One row of numbers per worker; made before the workers are, so that they share it.
 
     A histogram takes a slot for each bucket, one for what is above them, and one for the sum.
     """

@@ -15,7 +15,7 @@ from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage
 from inference_services.protocol.errors import BadRequest, ModelFault
-from inference_services.protocol.schema import Limits, Outputs, Schema, reason
+from inference_services.protocol.schema import Outputs, RequestLimits, Schema, reason
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -40,7 +40,13 @@ class Model:
     """One verified model folder behind one single-thread ONNX Runtime session."""
 
     def __init__(
-        self, name: str, bundle: Bundle, *, version: str = "", provider: str = "cpu", limits: Limits | None = None
+        self,
+        name: str,
+        bundle: Bundle,
+        *,
+        version: str = "",
+        provider: str = "cpu",
+        limits: RequestLimits | None = None,
     ) -> None:
         self.digest = bundle.digest
         self.signature = bundle.signature
@@ -100,7 +106,7 @@ class Model:
         return array
 
     def _check_graph(self) -> None:
-        """Refuse a graph that cannot take or give what the signature says, while nobody waits for an answer."""
+        """Refuse a graph that cannot take or give what the signature declares, while nobody waits for an answer."""
         takes = {tensor.name: (tensor.type, tensor.shape) for tensor in self._session.get_inputs()}
         gives = [tensor.name for tensor in self._session.get_outputs()]
         inputs = self.signature.inputs
@@ -167,7 +173,7 @@ def _alike(graph: Sequence[int | str | None], declared: Sequence[int | None]) ->
 
 
 def _within(array: NDArray[Any], low: float, high: float) -> bool:
-    """Every value from `low` to `high`; NaN is not. A few values are looked at faster one by one."""
+    """Every value from `low` to `high`; NaN is not. A few values are checked faster one by one."""
     if array.size <= 8:
         return all(low <= value <= high for value in array.ravel().tolist())
     return bool(low <= array.min() and array.max() <= high)

@@ -1,4 +1,4 @@
-"""What the model's calls cost of late: whether putting requests together pays, how many fit, how long a queue takes."""
+"""Recent cost of the model's calls: whether putting requests together pays, how many fit, how long a queue takes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pace:
         self._calls = 0
         try:
             self.alone, eight = model.cost(rows=1), model.cost(rows=8, repeats=3)
-        except ServeError:  # the example does not suit the model's own code: the first calls will tell
+        except ServeError:  # the example does not suit the model's own code: the first calls will show it
             self.alone, eight = 0.001, 0.008
         self.together = eight / 8
         self._row = max(0.0, (eight - self.alone) / 7)

@@ -1,4 +1,4 @@
-"""The REST face: Open Inference Protocol (V2), KServe's V1, health, metadata, repository and metrics."""
+"""The REST adapter: Open Inference Protocol (V2), KServe's V1, health, metadata, repository and metrics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 
 from inference_services.protocol import errors, v2
 from inference_services.protocol.schema import Outputs
-from inference_services.protocol.v1 import Codec
+from inference_services.protocol.v1 import V1Codec
 from inference_services.runtime.service import Service
-from inference_services.transport.http1 import Request, Response, refusal
+from inference_services.transport.http1 import HttpRequest, HttpResponse, refusal
 
 EXTENSIONS = ["model_repository_extension", "binary_tensor_data"]
 EXCHANGE, SHADOW = b"x-hallmark-request-id", b"x-hallmark-shadow"
@@ -23,7 +23,7 @@ _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _BINARY = b"application/octet-stream"
 _MEDIA = frozenset((b"", b"application/json", _BINARY, b"application/x-www-form-urlencoded"))  # the last is `curl -d`
 
-Reply = Callable[[Response], None]
+Reply = Callable[[HttpResponse], None]
 
 
 class Rest:
@@ -32,11 +32,11 @@ class Rest:
     def __init__(self, service: Service, *, version: str) -> None:
         self.service = service
         self.schema = service.model.schema
-        self.v1 = Codec(self.schema)
+        self.v1 = V1Codec(self.schema)
         self._version = version
         self._hot = b"/v2/models/" + self.schema.name.encode() + b"/infer"
 
-    def __call__(self, request: Request, reply: Reply) -> None:
+    def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer any request, now or later; nothing is raised."""
         ask = _V2(self, request, reply)
         if request.path == self._hot and request.method == b"POST":
@@ -48,18 +48,18 @@ class Rest:
         except Exception as error:  # noqa: BLE001  a mistake of ours is a counted 500, and the server lives on
             self.service.refused(ask, error, begun)
             return
-        if isinstance(found, Response):
+        if isinstance(found, HttpResponse):
             reply(found)
             self.service.metrics.answered("rest", found.status, time.perf_counter() - begun)
         else:
             self.service.serve(found)
 
-    def _route(self, request: Request, reply: Reply) -> Response | _V2:
+    def _route(self, request: HttpRequest, reply: Reply) -> HttpResponse | _V2:
         try:
             parts = [str(unquote_to_bytes(part), "utf-8") for part in request.path.split(b"/")[1:]]
         except UnicodeDecodeError:
             raise errors.UnknownPath("no such path") from None
-        face: type[_V2] = _V2
+        adapter: type[_V2] = _V2
         match parts:
             case ["v2", "models", name, "infer"]:
                 self.schema.check_name(name)
@@ -67,20 +67,20 @@ class Rest:
                 self.schema.check_name(name, version)
             case ["v1", "models", call] if call.endswith(":predict"):
                 self.schema.check_name(call.removesuffix(":predict"))
-                face = _V1
+                adapter = _V1
             case ["v2", "repository", *rest]:
                 _expect(request, b"POST")
                 return self._repository(rest)
             case _:
                 _expect(request, b"GET", b"HEAD")
-                return self._look(parts)
+                return self._describe(parts)
         _expect(request, b"POST")
-        return face(self, request, reply)
+        return adapter(self, request, reply)
 
-    def _look(self, parts: list[str]) -> Response:
+    def _describe(self, parts: list[str]) -> HttpResponse:
         match parts:
             case ["metrics"]:
-                return Response(200, self.service.metrics.render(), _TEXT)
+                return HttpResponse(200, self.service.metrics.render(), _TEXT)
             case [""]:
                 return _json({"status": "alive"})
             case ["v2"] | ["v2", ""]:
@@ -97,7 +97,7 @@ class Rest:
                 return self._about(name, rest)
         raise errors.UnknownPath("no such path")
 
-    def _about(self, name: str, rest: list[str]) -> Response:
+    def _about(self, name: str, rest: list[str]) -> HttpResponse:
         match rest:
             case [] | ["ready"]:
                 self.schema.check_name(name)
@@ -109,7 +109,7 @@ class Rest:
             {"name": name, "ready": self.service.check_ready()} if rest[-1:] == ["ready"] else self.schema.metadata()
         )
 
-    def _repository(self, parts: list[str]) -> Response:
+    def _repository(self, parts: list[str]) -> HttpResponse:
         """The repository extension over a repository of one, which only a new revision changes."""
         match parts:
             case ["index"]:
@@ -131,7 +131,7 @@ class _V2:
     __slots__ = ("_reply", "_request", "_rest")
     protocol = "rest"
 
-    def __init__(self, rest: Rest, request: Request, reply: Reply) -> None:
+    def __init__(self, rest: Rest, request: HttpRequest, reply: Reply) -> None:
         self._rest = rest
         self._request = request
         self._reply = reply
@@ -151,19 +151,19 @@ class _V2:
         return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
 
     @property
-    def mark(self) -> tuple[str, str]:
+    def exchange(self) -> tuple[str, str]:
         headers = self._request.headers
         return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
 
-    def decode(self) -> v2.Request:
+    def decode(self) -> v2.InferenceRequest:
         return v2.decode(self._rest.schema, self._request.body, _json_length(self._request))
 
-    def answer(self, request: v2.Request, outputs: Outputs) -> int:
+    def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body, json_length = v2.encode(self._rest.schema, request, outputs)
         if json_length is None:
-            self._reply(Response(200, body))
+            self._reply(HttpResponse(200, body))
         else:
-            self._reply(Response(200, body, _BINARY, b"%b: %d\r\n" % (_JSON_LENGTH, json_length)))
+            self._reply(HttpResponse(200, body, _BINARY, b"%b: %d\r\n" % (_JSON_LENGTH, json_length)))
         return len(body)
 
     def refuse(self, error: errors.ServeError) -> None:
@@ -176,23 +176,23 @@ class _V1(_V2):
 
     __slots__ = ()
 
-    def decode(self) -> v2.Request:
+    def decode(self) -> v2.InferenceRequest:
         if _json_length(self._request) is not None:
             raise errors.BadRequest("Inference-Header-Content-Length: V1 has no binary tensors")
         return self._rest.v1.decode(self._request.body)
 
-    def answer(self, request: v2.Request, outputs: Outputs) -> int:
+    def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body = self._rest.v1.encode(outputs)
-        self._reply(Response(200, body))
+        self._reply(HttpResponse(200, body))
         return len(body)
 
 
-def _expect(request: Request, *methods: bytes) -> None:
+def _expect(request: HttpRequest, *methods: bytes) -> None:
     if request.method not in methods:
         raise errors.WrongMethod(f"expected {methods[0].decode()}")
 
 
-def _json_length(request: Request) -> int | None:
+def _json_length(request: HttpRequest) -> int | None:
     """The length of the JSON part where tensors follow it; refuses bodies that are not read here."""
     headers = request.headers
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -208,5 +208,5 @@ def _json_length(request: Request) -> int | None:
     return int(given)
 
 
-def _json(value: Any) -> Response:
-    return Response(200, msgspec.json.encode(value))
+def _json(value: Any) -> HttpResponse:
+    return HttpResponse(200, msgspec.json.encode(value))

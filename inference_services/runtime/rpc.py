@@ -1,4 +1,4 @@
-"""The gRPC face: the protocol's protobufs, decoded straight to arrays and answered the way the request was asked."""
+"""The gRPC adapter: the protocol's protobufs, decoded straight to arrays and answered the way the request was asked."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from inference_services.protocol.errors import Forbidden, ServeError, UnknownPat
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.rest import EXCHANGE, EXTENSIONS, SHADOW
 from inference_services.runtime.service import Service
-from inference_services.transport.http2 import Call, Reply
+from inference_services.transport.http2 import GrpcCall, GrpcReply
 
 _SERVICE = "inference.GRPCInferenceService"
 _INFER = f"/{_SERVICE}/ModelInfer".encode()
-Answer = Callable[[Reply], None]
+Answer = Callable[[GrpcReply], None]
 
 
 class Rpc:
@@ -24,7 +24,7 @@ class Rpc:
     def __init__(self, service: Service, *, version: str) -> None:
         self.service = service
         self.schema = service.model.schema
-        self.codec = pb.Codec(self.schema)
+        self.codec = pb.ProtobufCodec(self.schema)
         self.pb = pb.protobufs()
         self._version = version
         calls = {
@@ -42,7 +42,7 @@ class Rpc:
         }
         self._calls[b"/grpc.health.v1.Health/Check"] = self._health
 
-    def __call__(self, call: Call, reply: Answer) -> None:
+    def __call__(self, call: GrpcCall, reply: Answer) -> None:
         """Answer any call, now or later; nothing is raised."""
         ask = _Infer(self, call, reply)
         if call.path == _INFER:
@@ -57,7 +57,7 @@ class Rpc:
         except Exception as error:  # noqa: BLE001  a mistake of ours is a counted INTERNAL, and the server lives on
             self.service.refused(ask, error, begun)
             return
-        reply(Reply(message))
+        reply(GrpcReply(message))
         self.service.metrics.answered("grpc", 200, time.perf_counter() - begun)
 
     def _taking(self, kind: Any, call: Callable[[Any], Any]) -> Callable[[Any], bytes]:
@@ -97,7 +97,7 @@ class _Infer:
     __slots__ = ("_call", "_reply", "_rpc")
     protocol = "grpc"
 
-    def __init__(self, rpc: Rpc, call: Call, reply: Answer) -> None:
+    def __init__(self, rpc: Rpc, call: GrpcCall, reply: Answer) -> None:
         self._rpc = rpc
         self._call = call
         self._reply = reply
@@ -116,17 +116,17 @@ class _Infer:
         return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
 
     @property
-    def mark(self) -> tuple[str, str]:
+    def exchange(self) -> tuple[str, str]:
         headers = self._call.headers
         return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
 
-    def decode(self) -> v2.Request:
+    def decode(self) -> v2.InferenceRequest:
         return self._rpc.codec.decode(self._call.message)
 
-    def answer(self, request: v2.Request, outputs: Outputs) -> int:
+    def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         message = self._rpc.codec.encode(request, outputs)
-        self._reply(Reply(message))
+        self._reply(GrpcReply(message))
         return len(message)
 
     def refuse(self, error: ServeError) -> None:
-        self._reply(Reply(status=error.grpc, text=error.message))
+        self._reply(GrpcReply(status=error.grpc, text=error.message))

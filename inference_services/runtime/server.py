@@ -14,15 +14,15 @@ from functools import partial
 from hallmark import __version__
 from hallmark.artifacts.bundle import Bundle
 from inference_services.capture import queue as capturing
-from inference_services.protocol.schema import Limits as ModelLimits
+from inference_services.protocol.schema import RequestLimits
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import PROTOCOLS, Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
-from inference_services.runtime.service import Load, Service
+from inference_services.runtime.service import AdmissionLimits, Service
 from inference_services.transport import http1, workers
-from inference_services.transport.endpoint import Door, Endpoint, Limits, close_door, listen
+from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
 
 _SWITCH = 0.001
 """Seconds after which the model's thread lets the loop have the interpreter, so that health and refusals do not wait."""
@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a server is told: by flags, and by what the platform puts in its environment.
+class ServerOptions:
+    """Settings of a server: from flags, and from what the platform puts in its environment.
 
     grace:  seconds after a signal in which new requests are still answered, while gateways learn of it.
     drain:  seconds at most for what is under way then.
@@ -53,31 +53,31 @@ class Options:
     drain: float = 30.0
     cache: int = 0
     access: float = 0.0
-    load: Load = field(default_factory=Load)
-    limits: Limits = field(default_factory=Limits)
-    model_limits: ModelLimits = field(default_factory=ModelLimits)
-    capture: capturing.Limits = field(default_factory=capturing.Limits)
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    request_limits: RequestLimits = field(default_factory=RequestLimits)
+    capture: capturing.CaptureLimits = field(default_factory=capturing.CaptureLimits)
 
     @property
     def labels(self) -> dict[str, str]:
-        """Who answers, for the metrics and the access log."""
+        """Labels of the server that answers, for the metrics and the access log."""
         variant = self.variant or self.revision
         return {"model": self.name, "version": self.version, "revision": self.revision, "variant": variant}
 
 
-def run(options: Options, bundle: Bundle, *, count: int) -> int:
+def run(options: ServerOptions, bundle: Bundle, *, count: int) -> int:
     """Serve on `count` workers that share the ports, until a signal; the exit code, or OSError where a port is taken."""
-    listeners = [listen(options.host, port) for port in (options.http_port, options.grpc_port) if port is not None]
+    sockets = [listen(options.host, port) for port in (options.http_port, options.grpc_port) if port is not None]
     metrics = Metrics(options.labels, workers=count)
 
     async def work(worker: int) -> None:
         metrics.attach(worker)
-        await _serve(options, bundle, listeners=listeners, metrics=metrics)
+        await _serve(options, bundle, sockets=sockets, metrics=metrics)
 
     return workers.run(work, count=count)
 
 
-async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.socket], metrics: Metrics) -> None:
+async def _serve(options: ServerOptions, bundle: Bundle, *, sockets: list[socket.socket], metrics: Metrics) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -85,22 +85,22 @@ async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.soc
         loop.add_signal_handler(number, stop.set)
     sys.setswitchinterval(_SWITCH)
     service = _service(options, bundle, metrics)
-    endpoints = [_endpoint(options, metrics, protocol) for protocol, _ in zip(PROTOCOLS, listeners, strict=False)]
-    faces: list[Callable[[], asyncio.Protocol]] = [
-        partial(http1.Connection, endpoints[0], Rest(service, version=__version__))
+    endpoints = [_endpoint(options, metrics, protocol) for protocol, _ in zip(PROTOCOLS, sockets, strict=False)]
+    adapters: list[Callable[[], asyncio.Protocol]] = [
+        partial(http1.Http1Connection, endpoints[0], Rest(service, version=__version__))
     ]
-    if len(listeners) > 1:
+    if len(sockets) > 1:
         from inference_services.runtime.rpc import Rpc
-        from inference_services.transport.http2 import Connection
+        from inference_services.transport.http2 import Http2Connection
 
         metadata = {"x-hallmark-revision": options.revision, "x-hallmark-model-version": options.version}
-        faces.append(partial(Connection, endpoints[1], Rpc(service, version=__version__), metadata=metadata))
-    doors = [
-        Door(listener, face, fewest=partial(metrics.fewest, "connections", protocol))
-        for listener, face, protocol in zip(listeners, faces, PROTOCOLS, strict=False)
+        adapters.append(partial(Http2Connection, endpoints[1], Rpc(service, version=__version__), metadata=metadata))
+    listeners = [
+        Listener(opened, adapter, fewest=partial(metrics.fewest, "connections", protocol))
+        for opened, adapter, protocol in zip(sockets, adapters, PROTOCOLS, strict=False)
     ]
-    for door in reversed(doors):  # REST last: it says who is ready
-        door.open()
+    for listener in reversed(listeners):  # REST last: its health route is what makes the pod ready
+        listener.open()
     watches = [loop.create_task(one.watch()) for one in endpoints]
     _log.info("serving %s version %s, %s", options.name, options.version or "-", service.model.digest)
     await stop.wait()
@@ -109,9 +109,9 @@ async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.soc
     for one in endpoints:
         one.draining = True
     await asyncio.sleep(options.grace)
-    await asyncio.gather(*(close_door(listener, timeout=options.drain) for listener in listeners))
-    for door in doors:
-        door.close()
+    await asyncio.gather(*(close_listener(opened, timeout=options.drain) for opened in sockets))
+    for listener in listeners:
+        listener.close()
     await asyncio.gather(*(one.drain(timeout=options.drain) for one in endpoints))
     for watch in watches:
         watch.cancel()
@@ -123,11 +123,13 @@ async def _serve(options: Options, bundle: Bundle, *, listeners: list[socket.soc
     _log.info("stopped")
 
 
-def _service(options: Options, bundle: Bundle, metrics: Metrics) -> Service:
+def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Service:
     """The model, and what its traffic passes through."""
-    model = Model(options.name, bundle, version=options.version, provider=options.provider, limits=options.model_limits)
+    model = Model(
+        options.name, bundle, version=options.version, provider=options.provider, limits=options.request_limits
+    )
     cache = Cache(options.cache, digest=model.digest, metrics=metrics) if options.cache else None
-    service = Service(model, metrics=metrics, load=options.load, cache=cache)
+    service = Service(model, metrics=metrics, limits=options.admission, cache=cache)
     if options.access:
         service.access = AccessLog(sys.stdout.buffer, share=options.access, origin=options.labels, metrics=metrics)
     if options.capture_url:
@@ -139,7 +141,7 @@ def _service(options: Options, bundle: Bundle, metrics: Metrics) -> Service:
     return service
 
 
-def _endpoint(options: Options, metrics: Metrics, protocol: str) -> Endpoint:
+def _endpoint(options: ServerOptions, metrics: Metrics, protocol: str) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
     return Endpoint(
         limits=options.limits,

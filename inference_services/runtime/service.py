@@ -32,14 +32,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Load:
-    """How much may wait.
+class AdmissionLimits:
+    """Bounds of the queue, in requests, records and seconds.
 
     timeout:   seconds within which an answer is of use; what cannot meet it is refused at once.
     objective: seconds within which 99 of 100 answers should come; a batch takes a quarter of it at most.
     queued:    requests that may wait for the model.
     batch:     records put together in one call, where that pays.
-    saturated: seconds of refusals after which the server says that it is not ready; 0 for never.
+    saturated: seconds of refusals after which the server reports that it is not ready; 0 for never.
     """
 
     timeout: float = 5.0
@@ -53,7 +53,7 @@ class Load:
 @dataclass(slots=True)
 class _Job:
     ask: Ask
-    request: v2.Request
+    request: v2.InferenceRequest
     begun: float
     queued: float
     deadline: float
@@ -66,22 +66,24 @@ Done = list[tuple[_Job, "Outputs | ServeError"]]
 class Service:
     """One model and its traffic, on one event loop and one thread.
 
-    Requests that arrive in one turn of the loop are run at its end, together where that pays: a quick model there and
+    Requests that arrive in one loop iteration are run at its end, together where that pays: a quick model there and
     then, a slow one on the thread, so that the loop stays free to answer health and to refuse what would come too late.
     """
 
-    def __init__(self, model: Model, *, metrics: Metrics, load: Load | None = None, cache: Cache | None = None) -> None:
+    def __init__(
+        self, model: Model, *, metrics: Metrics, limits: AdmissionLimits | None = None, cache: Cache | None = None
+    ) -> None:
         self.model = model
         self.metrics = metrics
         self.capture: Capture | None = None
         self.access: AccessLog | None = None
-        self.load = load or Load()
+        self.limits = limits or AdmissionLimits()
         self.draining = False
         self._cache = cache
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace(model, batching=self.load.batching, objective=self.load.objective, most=self.load.batch)
-        self._turn: deque[tuple[Ask, float, float]] = deque()
-        self._turn_began = 0.0
+        self._pace = Pace(model, batching=self.limits.batching, objective=self.limits.objective, most=self.limits.batch)
+        self._arrived: deque[tuple[Ask, float, float]] = deque()
+        self._iteration_began = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
         self._refusing_since = self._refused_last = self._admitted_last = -math.inf
@@ -95,7 +97,7 @@ class Service:
             return False
         calm = time.perf_counter() - self._refused_last > _CALM
         lasted = self._refused_last - self._refusing_since
-        return calm or not self.load.saturated or lasted < self.load.saturated
+        return calm or not self.limits.saturated or lasted < self.limits.saturated
 
     def check_ready(self) -> bool:
         """True, or `NotReady`."""
@@ -111,10 +113,10 @@ class Service:
         except Overloaded as error:
             self.refused(ask, error, begun)
             return
-        if not self._turn:
-            self._turn_began = begun
-            self._loop.call_soon(self._end_of_turn)
-        self._turn.append((ask, begun, begun + allowed))
+        if not self._arrived:
+            self._iteration_began = begun
+            self._loop.call_soon(self._end_of_iteration)
+        self._arrived.append((ask, begun, begun + allowed))
         self._waiting += 1
 
     def refused(self, ask: Ask, error: Exception, begun: float) -> None:
@@ -134,12 +136,12 @@ class Service:
 
     def _admit(self, ask: Ask, now: float) -> float:
         """Seconds that the answer may take; `Overloaded` where it would take longer, before anything is decoded."""
-        allowed = self.load.timeout if ask.timeout is None else min(ask.timeout, self.load.timeout)
-        wait = _DOUBT * (self._waiting + 1) * self._pace.each + (now - self._turn_began if self._turn else 0.0)
+        allowed = self.limits.timeout if ask.timeout is None else min(ask.timeout, self.limits.timeout)
+        wait = _DOUBT * (self._waiting + 1) * self._pace.each + (now - self._iteration_began if self._arrived else 0.0)
         untried = (
             not self._waiting and now - self._admitted_last > _CALM
-        )  # else one slow call could shut the door for ever
-        if (wait <= allowed and self._waiting < self.load.queued) or untried:
+        )  # else one slow call could refuse every request from then on
+        if (wait <= allowed and self._waiting < self.limits.queued) or untried:
             self._admitted_last = now
             return allowed
         if now - self._refused_last > _CALM:
@@ -147,22 +149,22 @@ class Service:
         self._refused_last = now
         raise Overloaded("too many requests wait for the model", retry_after=min(60, max(1, math.ceil(wait))))
 
-    def _end_of_turn(self) -> None:
+    def _end_of_iteration(self) -> None:
         jobs, rows, most = [], 0, self._pace.rows()
         slice_ends = time.perf_counter() + _QUICK
-        while self._turn and rows < most:
-            job = self._decoded(*self._turn.popleft())
+        while self._arrived and rows < most:
+            job = self._decoded(*self._arrived.popleft())
             if job is not None:
                 jobs.append(job)
                 rows += job.request.rows
         self._settle(self._run(jobs))
-        while self._turn and most == 1 and time.perf_counter() < slice_ends:
-            job = self._decoded(*self._turn.popleft())
+        while self._arrived and most == 1 and time.perf_counter() < slice_ends:
+            job = self._decoded(*self._arrived.popleft())
             if job is not None:
                 self._settle(self._run([job]))
-        if self._turn:
-            self._turn_began = time.perf_counter()
-            self._loop.call_soon(self._end_of_turn)
+        if self._arrived:
+            self._iteration_began = time.perf_counter()
+            self._loop.call_soon(self._end_of_iteration)
 
     def _decoded(self, ask: Ask, begun: float, deadline: float) -> _Job | None:
         """The job to run now; none where it is refused, known already, or for the thread."""
@@ -264,7 +266,7 @@ class Service:
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
         if self.capture is not None:
             trace, state = ask.context
-            exchange, shadow = ask.mark
+            exchange, shadow = ask.exchange
             schema, columns, rows = self.model.schema, request.columns, request.rows
             self.capture.offer(
                 Exchange(

@@ -1,4 +1,4 @@
-"""A listening port and its connections: who takes them in, limits, a look at each once a second, an orderly end."""
+"""A listening port and its connections: admission of clients, limits, a check of each once a second, an orderly end."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typing import Protocol
 _COURTESY = 0.002
 """Seconds that a worker with more clients than another leaves a new one to that."""
 _AT_ONCE = 64
-"""Clients taken in one turn of the loop: a busy loop has few turns, and a client that waits at the door is not seen."""
+"""Clients accepted in one loop iteration: a busy loop has few of them, and a client that waits to be accepted is not seen."""
 _BREATH = 0.5
 """Seconds until the next try where the process has no file descriptor left."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one connection, and all of them together, may take, in bytes and seconds.
+class ConnectionLimits:
+    """Bounds of one connection, and of all of them together, in bytes and seconds.
 
     header_time: from the first byte of a request, or of the connection, to the end of its headers.
     body_time:   from there to the end of its body.
@@ -50,8 +50,8 @@ class Limits:
     streams: int = 256
 
 
-class Connection(Protocol):
-    """What an endpoint asks of one client's connection; `deadline` is by time.monotonic()."""
+class ClientConnection(Protocol):
+    """One client's connection, as an endpoint uses it; `deadline` is by time.monotonic()."""
 
     deadline: float
 
@@ -66,14 +66,14 @@ class Connection(Protocol):
 
 
 class Endpoint:
-    """What all connections to one port of a worker share; `held` counts the bytes of bodies in memory."""
+    """State that all connections to one port of a worker share; `held` counts the bytes of bodies in memory."""
 
     def __init__(
-        self, *, limits: Limits, headers: bytes = b"", counted: Callable[[int], None] = lambda change: None
+        self, *, limits: ConnectionLimits, headers: bytes = b"", counted: Callable[[int], None] = lambda change: None
     ) -> None:
         self.limits = limits
         self.counted = counted
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
         self.draining = False
         self.held = 0
         self.common = b""
@@ -90,7 +90,7 @@ class Endpoint:
                 connection.expire()
 
     async def drain(self, *, timeout: float) -> None:
-        """Answer what has come, tell every client to go, and wait for that at most `timeout` seconds."""
+        """Answer what has come, ask every client to leave, and wait for that at most `timeout` seconds."""
         self.draining = True
         end = time.monotonic() + timeout
         while self.connections and time.monotonic() < end:
@@ -114,7 +114,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Door:
+class Listener:
     """Takes clients in as they come, and leaves them to another worker for a moment where that has fewer.
 
     The workers share the listener. Whoever is idle would else take all that come at once, and few clients, such as the
@@ -183,7 +183,7 @@ _NO_NEW = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x02), (0x15, 0, 1, 0x02), (0x06, 0, 0
 _SO_ATTACH_FILTER = 26
 
 
-async def close_door(listener: socket.socket, *, timeout: float) -> None:
+async def close_listener(listener: socket.socket, *, timeout: float) -> None:
     """Let no new client in, and wait until those who wait in the kernel's queue are; closing at once would reset them."""
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEW))
     program = struct.pack("HP", len(_NO_NEW), ctypes.addressof(code))

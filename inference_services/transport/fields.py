@@ -1,6 +1,6 @@
 """Header blocks of one HTTP/2 connection, in (HPACK, RFC 7541) and out, and what gRPC reads from them.
 
-A client alone says the same with every call, in the same bytes once they are in the table: those are read once. A proxy
+A client alone sends the same headers with every call, in the same bytes once they are in the table: those are read once. A proxy
 adds ids that are always new, which takes this 50 µs a call and the `hpack` package 90.
 """
 
@@ -19,7 +19,7 @@ from hpack.table import HeaderTable
 
 Field = tuple[bytes, bytes]
 _STATIC: tuple[Field, ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
-_ROOM = 4096
+_LARGEST = 4096
 _KEPT, _SHORT = 64, 256
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -45,20 +45,20 @@ class Headers(NamedTuple):
     timeout: float | None = None
 
 
-class Table:
-    """What one client has said before. `weight` and `count` bound a request's headers; four times that is a flood."""
+class ReceivedHeaders:
+    """Headers that one client has sent before (HPACK's dynamic table). `weight` and `count` bound a request's headers; four times that is a flood."""
 
     def __init__(self, *, weight: int, count: int) -> None:
         self._weight = weight
         self._count = count
         self._entries: list[Field] = []
         self._size = 0
-        self._room = _ROOM
+        self._size_limit = _LARGEST
         self._changed = False
         self._known: dict[bytes, Headers] = {}
 
     def read(self, block: bytes) -> Headers:
-        """What the block says; `HeaderError` ends the connection."""
+        """Decode a block; `HeaderError` ends the connection."""
         known = self._known.get(block)
         if known is not None:
             return known
@@ -82,10 +82,10 @@ class Table:
                 index, at = _number(block, at, 0x7F)
                 field = self._entry(index)
             elif first & 0xE0 == 0x20:
-                room, at = _number(block, at, 0x1F)
-                if fields or room > _ROOM:
+                limit, at = _number(block, at, 0x1F)
+                if fields or limit > _LARGEST:
                     raise HeaderError("the header table cannot be of this size, or not here")
-                self._room = room
+                self._size_limit = limit
                 self._shrink()
                 continue
             else:
@@ -114,9 +114,9 @@ class Table:
         return self._entries[index - 62]
 
     def _shrink(self) -> None:
-        """Keep the table within its room; from now on the same bytes may mean something else."""
+        """Keep the table within its size; from now on the same bytes may mean something else."""
         self._changed = True
-        while self._size > self._room:
+        while self._size > self._size_limit:
             name, value = self._entries.pop()
             self._size -= len(name) + len(value) + 32
 

@@ -24,8 +24,8 @@ Piece = tuple[int, int, int, bytes | bytearray, int, int]
 """A frame as it was read: kind, flags, stream, and in what bytes its payload begins and stops."""
 
 
-class Code(IntEnum):
-    """Why a stream or a connection ends."""
+class ErrorCode(IntEnum):
+    """Reasons for the end of a stream or a connection (RFC 9113, 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -38,10 +38,10 @@ class Code(IntEnum):
     ENHANCE_YOUR_CALM = 11
 
 
-class Fault(Exception):
-    """What ends a connection."""
+class ConnectionFault(Exception):
+    """A protocol fault that ends a connection."""
 
-    def __init__(self, code: Code, text: str) -> None:
+    def __init__(self, code: ErrorCode, text: str) -> None:
         super().__init__(text)
         self.code = code
 
@@ -52,11 +52,11 @@ def frame(kind: int, flags: int, number: int, payload: bytes = b"") -> bytes:
 
 
 def settings(values: dict[int, int]) -> bytes:
-    """What this side takes."""
+    """The SETTINGS frame: what this side accepts."""
     return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in values.items()))
 
 
-def goaway(last: int, code: Code, text: str = "") -> bytes:
+def goaway(last: int, code: ErrorCode, text: str = "") -> bytes:
     """The end of a connection, after stream `last`."""
     return frame(GOAWAY, 0, 0, struct.pack("!LL", last, code) + text.encode())
 
@@ -64,16 +64,16 @@ def goaway(last: int, code: Code, text: str = "") -> bytes:
 def expect(size: bool, stream: bool) -> None:
     """A frame of a size that its kind can have, on a stream where it can be."""
     if not size:
-        raise Fault(Code.FRAME_SIZE_ERROR, "a frame of a size that its kind cannot have")
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a frame of a size that its kind cannot have")
     if not stream:
-        raise Fault(Code.PROTOCOL_ERROR, "a frame on a stream where it cannot be")
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame on a stream where it cannot be")
 
 
 def content(flags: int, data: bytes | bytearray, at: int, stop: int) -> tuple[int, int]:
-    """Where the content of a DATA or HEADERS frame is, between padding and priority."""
+    """Bounds of the content of a DATA or HEADERS frame, between padding and priority."""
     if flags & PADDED:
         if at == stop or data[at] >= stop - at:
-            raise Fault(Code.PROTOCOL_ERROR, "more padding than frame")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
         at, stop = at + 1, stop - data[at]
     if flags & RANKED:
         at += 5
@@ -81,7 +81,7 @@ def content(flags: int, data: bytes | bytearray, at: int, stop: int) -> tuple[in
     return at, stop
 
 
-class Reader:
+class FrameReader:
     """Cuts what a client sends into frames, and puts headers that come in pieces together.
 
     largest: bytes of a frame, and of what is kept until its rest comes;  block, pieces: of headers.
@@ -98,7 +98,7 @@ class Reader:
         self.since: float | None = time.monotonic()
 
     def feed(self, data: bytes | bytearray) -> Iterator[Piece]:
-        """Every frame that is whole now; `Fault` where there can be none."""
+        """Every frame that is whole now; `ConnectionFault` where there can be none."""
         if self._rest:
             self._rest += data
             if len(self._rest) < self._need:
@@ -107,7 +107,7 @@ class Reader:
         at, end = 0, len(data)
         if not self._greeted:
             if not PREFACE.startswith(bytes(data[: len(PREFACE)])):
-                raise Fault(Code.PROTOCOL_ERROR, "this port speaks gRPC, over HTTP/2 in clear text")
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "this port speaks gRPC, over HTTP/2 in clear text")
             if end < len(PREFACE):
                 self._rest += data
                 return
@@ -117,7 +117,7 @@ class Reader:
             high, low, kind, flags, number = HEAD.unpack_from(data, at)
             begin, stop = at + 9, at + 9 + (high << 8 | low)
             if stop - begin > self._largest:
-                raise Fault(Code.FRAME_SIZE_ERROR, f"expected frames of at most {self._largest} bytes")
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"expected frames of at most {self._largest} bytes")
             if stop > end:
                 self._need = stop - at
                 break
@@ -135,19 +135,19 @@ class Reader:
         if self._begun is not None:
             begun, stream, block = self._begun
             if kind != CONTINUATION or number != stream:
-                raise Fault(Code.PROTOCOL_ERROR, "headers were not continued")
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "headers were not continued")
             block += memoryview(data)[at:stop]
             self._pieces += 1
             if len(block) > self._limits[0] or self._pieces > self._limits[1]:
-                raise Fault(Code.ENHANCE_YOUR_CALM, "the headers are far too large")
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "the headers are far too large")
             if not flags & WHOLE:
                 return None
             self._begun = self.since = None
             return HEADERS, begun, number, block, 0, len(block)
         if self.since is not None and kind != SETTINGS:
-            raise Fault(Code.PROTOCOL_ERROR, "expected settings first")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "expected settings first")
         if kind == CONTINUATION:
-            raise Fault(Code.PROTOCOL_ERROR, "a continuation of nothing")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a continuation of nothing")
         self.since = None
         if kind != HEADERS:
             return kind, flags, number, data, at, stop

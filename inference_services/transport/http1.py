@@ -22,7 +22,7 @@ import msgspec
 from inference_services.transport.endpoint import Endpoint
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """One whole request; header names in lower case."""
 
     method: bytes
@@ -31,7 +31,7 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Response(NamedTuple):
+class HttpResponse(NamedTuple):
     """One whole answer; `headers` are further lines, each with its line end."""
 
     status: int
@@ -40,17 +40,17 @@ class Response(NamedTuple):
     headers: bytes = b""
 
 
-Handler = Callable[[Request, Callable[[Response], None]], None]
+Handler = Callable[[HttpRequest, Callable[[HttpResponse], None]], None]
 """Takes a request and the way to answer it, once, now or later."""
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-def refusal(status: int, message: str, headers: bytes = b"") -> Response:
-    """An answer that says what is wrong."""
-    return Response(status, msgspec.json.encode({"error": message}), headers=headers)
+def refusal(status: int, message: str, headers: bytes = b"") -> HttpResponse:
+    """An answer that names the fault."""
+    return HttpResponse(status, msgspec.json.encode({"error": message}), headers=headers)
 
 
-class Connection(asyncio.Protocol):
+class Http1Connection(asyncio.Protocol):
     """One client."""
 
     def __init__(self, endpoint: Endpoint, handler: Handler) -> None:
@@ -59,10 +59,10 @@ class Connection(asyncio.Protocol):
         self._limits = endpoint.limits
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._waiting: deque[tuple[HttpRequest, bool]] = deque()
         self._last: tuple[int, str, bytes] | None = None
         self._known = b""
-        self._again: tuple[Request, int] | None = None
+        self._again: tuple[HttpRequest, int] | None = None
         self._busy = self._deaf = self._begun = False
         self._keep = True
         self._bodiless = False
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
                 request, length = self._again
                 if len(data) == len(self._known) + length and self._hold(length):
                     body = data[len(self._known) :]
-                    self._answer(Request(request.method, request.path, request.headers, body), keep=True)
+                    self._answer(HttpRequest(request.method, request.path, request.headers, body), keep=True)
                     return
             self._begun = True
             self._first = data
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         path = self._url.partition(b"?")[0]
-        request = Request(self._parser.get_method(), path, self._headers, body)
+        request = HttpRequest(self._parser.get_method(), path, self._headers, body)
         keep = self._parser.should_keep_alive()
         if keep and len(self._body) == 1:
             self._remember(request)
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def leave(self) -> None:
-        """Close when nothing is under way; a client that was heard of just now may be about to send."""
+        """Close when nothing is under way; a client that sent something just now may be about to send."""
         if not (self._busy or self._begun) and time.monotonic() - self.last > self._limits.silence:
             self._transport.close()
 
@@ -175,18 +175,18 @@ class Connection(asyncio.Protocol):
         """Close at once."""
         self._transport.abort()
 
-    def _remember(self, request: Request) -> None:
+    def _remember(self, request: HttpRequest) -> None:
         """Keep the head of a request that came alone and whole, to know it again."""
         length, head = len(request.body), self._first.find(b"\r\n\r\n") + 4
         alone = len(self._first) == head + length and request.headers.get(b"content-length") == b"%d" % length
         if alone and b"expect" not in request.headers:
             self._known, self._again = self._first[:head], (request._replace(body=b""), length)
 
-    def _answer(self, request: Request, *, keep: bool) -> None:
+    def _answer(self, request: HttpRequest, *, keep: bool) -> None:
         self._busy, self._keep, self._bodiless = True, keep, request.method == b"HEAD"
         self._handler(request, self._reply)
 
-    def _reply(self, response: Response) -> None:
+    def _reply(self, response: HttpResponse) -> None:
         self._busy = False
         self._hold(-self._held)
         self._send(response)
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         if not self._waiting:
             self._transport.resume_reading()
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response: HttpResponse) -> None:
         if self._transport.is_closing():
             return
         keep = self._keep and not self._endpoint.draining

@@ -14,13 +14,13 @@ from functools import partial
 from typing import NamedTuple
 
 from inference_services.transport import frames
-from inference_services.transport.answers import UNIMPLEMENTED, Answers, Stream
 from inference_services.transport.endpoint import Endpoint
-from inference_services.transport.fields import HeaderError, HeaderFlood, Table
-from inference_services.transport.frames import ACK, DATA, END, HEADERS, PING, SETTINGS, Code, Fault
+from inference_services.transport.fields import HeaderError, HeaderFlood, ReceivedHeaders
+from inference_services.transport.frames import ACK, DATA, END, HEADERS, PING, SETTINGS, ConnectionFault, ErrorCode
+from inference_services.transport.outgoing import UNIMPLEMENTED, ResponseStream, ResponseWriter
 
 
-class Call(NamedTuple):
+class GrpcCall(NamedTuple):
     """One whole request: the message without its prefix; `headers` in lower case, shared by calls and not to be changed."""
 
     path: bytes
@@ -29,15 +29,15 @@ class Call(NamedTuple):
     timeout: float | None
 
 
-class Reply(NamedTuple):
-    """One whole answer; `status` is a gRPC code, `text` says what is wrong."""
+class GrpcReply(NamedTuple):
+    """One whole answer; `status` is a gRPC code, `text` names the fault."""
 
     message: bytes = b""
     status: int = 0
     text: str = ""
 
 
-Handler = Callable[[Call, Callable[[Reply], None]], None]
+Handler = Callable[[GrpcCall, Callable[[GrpcReply], None]], None]
 """Takes a call and the way to answer it, once, now or later; raises nothing."""
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL = 4, 8, 13
 _PREFIX = struct.Struct("!BL")
@@ -51,10 +51,10 @@ _NOISE = 1000
 _FAREWELL = b"farewell"
 
 
-class Connection(asyncio.Protocol):
+class Http2Connection(asyncio.Protocol):
     """One client."""
 
-    deadline = 0.0  # its calls have times of their own: it looks at them whenever the endpoint looks at it
+    deadline = 0.0  # its calls have deadlines of their own, checked whenever the endpoint checks the connection
 
     def __init__(self, endpoint: Endpoint, handler: Handler, *, metadata: Mapping[str, str] | None = None) -> None:
         self._endpoint = endpoint
@@ -62,13 +62,13 @@ class Connection(asyncio.Protocol):
         self._limits = endpoint.limits
         self._metadata = metadata or {}
         self._room = min(self._limits.body + _LARGEST, frames.MOST)  # a whole message, its prefix and some padding
-        self._table = Table(weight=self._limits.header, count=self._limits.headers)
+        self._table = ReceivedHeaders(weight=self._limits.header, count=self._limits.headers)
         self._transport: asyncio.Transport
-        self._answers: Answers
-        self._streams: dict[int, Stream] = {}
+        self._answers: ResponseWriter
+        self._streams: dict[int, ResponseStream] = {}
         self._orphans = 0
         self._last = 0
-        self._reader = frames.Reader(largest=_LARGEST, block=4 * self._limits.header, pieces=self._limits.headers)
+        self._reader = frames.FrameReader(largest=_LARGEST, block=4 * self._limits.header, pieces=self._limits.headers)
         self._deaf = self._full = self._reading = False
         self._noise = self._served = self._seen = 0
         self._credit = _CREDIT
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the client in, unless there are too many."""
         self._transport = transport  # type: ignore[assignment]
-        self._answers = Answers(self._transport, self._metadata)
+        self._answers = ResponseWriter(self._transport, self._metadata)
         self._endpoint.connections.add(self)
         self._endpoint.counted(1)
         limits = self._limits
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         )
         self._answers.put(frames.frame(frames.WINDOW, 0, 0, (_CREDIT - 65_535).to_bytes(4, "big")))
         if len(self._endpoint.connections) > limits.connections:
-            self._finish(Code.ENHANCE_YOUR_CALM, "too many connections")
+            self._finish(ErrorCode.ENHANCE_YOUR_CALM, "too many connections")
         self._answers.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,18 +128,18 @@ class Connection(asyncio.Protocol):
                     self._headers(flags, number, piece, at, stop)
                 else:
                     self._control(kind, flags, number, bytes(piece[at:stop]))
-        except Fault as fault:
+        except ConnectionFault as fault:
             self._finish(fault.code, str(fault))
         except HeaderError as error:
             flood = isinstance(error, HeaderFlood)
-            self._finish(Code.ENHANCE_YOUR_CALM if flood else Code.COMPRESSION_ERROR, str(error))
+            self._finish(ErrorCode.ENHANCE_YOUR_CALM if flood else ErrorCode.COMPRESSION_ERROR, str(error))
         self._reading = False
         self._answers.flush()
 
     def _headers(self, flags: int, number: int, data: bytes | bytearray, at: int, stop: int) -> None:
         """Begin a call, whose headers must be read whether it is taken or not: they are in the client's table."""
         if not number & 1:
-            raise Fault(Code.PROTOCOL_ERROR, "a client's streams have odd numbers")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams have odd numbers")
         if flags & (frames.PADDED | frames.RANKED):
             at, stop = frames.content(flags, data, at, stop)
         head = self._table.read(bytes(data[at:stop]))
@@ -148,9 +148,9 @@ class Connection(asyncio.Protocol):
             return
         self._last = number
         if len(self._streams) + self._orphans >= self._limits.streams:
-            self._answers.reset(number, Code.REFUSED_STREAM)
+            self._answers.reset(number, ErrorCode.REFUSED_STREAM)
             return
-        stream = self._streams[number] = Stream(number, head)
+        stream = self._streams[number] = ResponseStream(number, head)
         stream.ended = bool(flags & END)
         if head.status == 200:
             if stream.ended:
@@ -158,18 +158,18 @@ class Connection(asyncio.Protocol):
         elif head.status == 431:
             self._refuse(stream, RESOURCE_EXHAUSTED, "the headers are too large")
         elif head.status == 400:
-            self._reset(stream, Code.PROTOCOL_ERROR)
+            self._reset(stream, ErrorCode.PROTOCOL_ERROR)
         else:
             self._answers.refuse_http(stream, head.status)
             self._forget(stream)
 
     def _trailers(self, flags: int, number: int) -> None:
-        """The end of a request that has trailers; they say nothing to a unary call."""
+        """The end of a request that has trailers; they mean nothing to a unary call."""
         stream = self._streams.get(number)
         if stream is None or stream.ended:
             self._noisy()
         elif not flags & END:
-            raise Fault(Code.PROTOCOL_ERROR, "trailers that end nothing")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "trailers that end nothing")
         else:
             self._call(stream, stream.body or b"", 0, len(stream.body or b""))
 
@@ -184,9 +184,9 @@ class Connection(asyncio.Protocol):
             self._noisy()
         if stream is None or stream.ended:
             if not 0 < number <= self._last:
-                raise Fault(Code.PROTOCOL_ERROR, "data of a stream that was not begun")
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "data of a stream that was not begun")
             if stream is not None:
-                self._reset(stream, Code.STREAM_CLOSED)
+                self._reset(stream, ErrorCode.STREAM_CLOSED)
             return
         if flags & frames.PADDED:
             at, stop = frames.content(flags & frames.PADDED, data, at, stop)
@@ -210,11 +210,11 @@ class Connection(asyncio.Protocol):
     def _give(self) -> None:
         """Let the client send as much as it has sent."""
         if self._credit < 0:
-            raise Fault(Code.FLOW_CONTROL_ERROR, "more data than the window is open for")
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window is open for")
         self._answers.put(frames.frame(frames.WINDOW, 0, 0, (_CREDIT - self._credit).to_bytes(4, "big")))
         self._credit = _CREDIT
 
-    def _call(self, stream: Stream, data: bytes | bytearray, at: int, stop: int) -> None:
+    def _call(self, stream: ResponseStream, data: bytes | bytearray, at: int, stop: int) -> None:
         """The whole request: one message after its prefix, or what is wrong with it."""
         stream.ended = True
         self._served += 1
@@ -231,13 +231,13 @@ class Connection(asyncio.Protocol):
         elif packed and head.fields.get(b"grpc-encoding", b"identity") != b"identity":
             self._refuse(stream, UNIMPLEMENTED, "messages are not compressed here; expected grpc-encoding identity")
         elif packed or size != stop - at:
-            self._refuse(stream, INTERNAL, "expected one message of the length that it says")
+            self._refuse(stream, INTERNAL, "expected one message of the length that it declares")
         else:
             message = data[at:stop] if type(data) is bytes else memoryview(data)[at:stop]
             stream.running = True
-            self._handler(Call(head.path, head.fields, message, head.timeout), partial(self._reply, stream))
+            self._handler(GrpcCall(head.path, head.fields, message, head.timeout), partial(self._reply, stream))
 
-    def _reply(self, stream: Stream, reply: Reply) -> None:
+    def _reply(self, stream: ResponseStream, reply: GrpcReply) -> None:
         """Answer a call, unless its client no longer waits."""
         stream.running = False
         if stream.gone:
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
             if number in self._streams:
                 self._forget(self._streams[number])
         elif kind == frames.PUSH:
-            raise Fault(Code.PROTOCOL_ERROR, "a client pushes nothing")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client pushes nothing")
         elif kind == frames.PRIORITY:
             frames.expect(size == 5, number > 0)
         elif kind == frames.GOAWAY:
@@ -289,21 +289,21 @@ class Connection(asyncio.Protocol):
         if self._noise > _NOISE:
             now = time.monotonic()
             if now - self._noisy_since < 1.0:
-                raise Fault(Code.ENHANCE_YOUR_CALM, "too many frames that carry no call")
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry no call")
             self._noise, self._noisy_since = 0, now
 
-    def _refuse(self, stream: Stream, status: int, text: str) -> None:
+    def _refuse(self, stream: ResponseStream, status: int, text: str) -> None:
         self._answers.refuse(stream, status, text)
         self._forget(stream)
 
-    def _too_large(self, stream: Stream) -> None:
+    def _too_large(self, stream: ResponseStream) -> None:
         self._refuse(stream, RESOURCE_EXHAUSTED, f"expected a message of at most {self._limits.body} bytes")
 
-    def _reset(self, stream: Stream, code: Code) -> None:
+    def _reset(self, stream: ResponseStream, code: ErrorCode) -> None:
         self._answers.reset(stream.number, code)
         self._forget(stream)
 
-    def _forget(self, *streams: Stream) -> None:
+    def _forget(self, *streams: ResponseStream) -> None:
         """Calls are over, or their client gone; what is still in the model counts until it is out."""
         for stream in streams:
             stream.gone = True
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
                 self._answers.forget(stream)
 
     def expire(self) -> None:
-        """Look for what is over its time."""
+        """End the calls that are over their deadline."""
         now, limits = time.monotonic(), self._limits
         if self._deaf:
             if now > self._end:
@@ -324,38 +324,38 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
         elif self._reader.since is not None:
             if now - self._reader.since > limits.header_time:
-                self._finish(Code.PROTOCOL_ERROR, "the headers did not come in time")
+                self._finish(ErrorCode.PROTOCOL_ERROR, "the headers did not come in time")
         elif self._streams or self._served != self._seen:
             self._quiet, self._seen = now, self._served
             for stream in [one for one in self._streams.values() if now - one.touched > limits.body_time]:
                 if stream.rest is not None:
-                    self._reset(stream, Code.CANCEL)
+                    self._reset(stream, ErrorCode.CANCEL)
                 elif not stream.ended:
                     self._refuse(stream, DEADLINE_EXCEEDED, "the request did not come in time")
             self._answers.flush()
         elif now - self._quiet > limits.idle_time:
-            self._finish(Code.NO_ERROR, "idle")
+            self._finish(ErrorCode.NO_ERROR, "idle")
 
     def leave(self) -> None:
-        """Tell the client to go elsewhere; close once it knows, and every call that it has begun is answered."""
+        """Send GOAWAY; close once it knows, and every call that it has begun is answered."""
         now = time.monotonic()
         if self._deaf:
             if now > self._end:
                 self._transport.abort()
         elif not self._leaving:
             self._leaving = now
-            self._answers.put(frames.goaway(frames.MOST, Code.NO_ERROR))
+            self._answers.put(frames.goaway(frames.MOST, ErrorCode.NO_ERROR))
             self._answers.put(frames.frame(PING, 0, 0, _FAREWELL))
             self._answers.flush()
         elif not self._streams and (self._heard or now - self._leaving > self._limits.silence):
-            self._finish(Code.NO_ERROR, "the server stops")
+            self._finish(ErrorCode.NO_ERROR, "the server stops")
 
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
 
-    def _finish(self, code: Code, text: str) -> None:
-        """Say why, send what is left, and let the client close; what it still sends is thrown away."""
+    def _finish(self, code: ErrorCode, text: str) -> None:
+        """Send the reason and what is left, and let the client close; what it still sends is thrown away."""
         self._deaf = True
         self._end = time.monotonic() + self._limits.linger
         self._forget(*self._streams.values())

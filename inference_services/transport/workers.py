@@ -26,7 +26,7 @@ _LONGEST_PAUSE = 10.0
 def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max"), *, threads: str = "") -> int:
     """Whole cores that this container may use: its quota where it has one, else what the scheduler gives it.
 
-    threads: OMP_NUM_THREADS, which says the same where a process stands for a container and has no quota.
+    threads: OMP_NUM_THREADS, which means the same where a process stands for a container and has no quota.
     """
     available = len(os.sched_getaffinity(0))
     if threads.isdigit() and int(threads) > 0:

@@ -4,7 +4,7 @@ variable "environment" {
 
   validation {
     condition     = contains(["dev", "staging", "production"], var.environment)
-    error_message = "Expected dev, staging or production; came \"${var.environment}\"."
+    error_message = "Expected dev, staging or production; got \"${var.environment}\"."
   }
 }
 
@@ -19,7 +19,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -30,7 +30,7 @@ variable "declarations" {
 }
 
 variable "default_budget" {
-  description = "US dollars a month that a domain may cost before its owner hears of it."
+  description = "US dollars a month that a domain may cost before its owner is notified."
   type        = number
 }
 

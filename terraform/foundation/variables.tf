@@ -4,7 +4,7 @@ variable "environment" {
 
   validation {
     condition     = contains(["dev", "staging", "production"], var.environment)
-    error_message = "Expected dev, staging or production; came \"${var.environment}\"."
+    error_message = "Expected dev, staging or production; got \"${var.environment}\"."
   }
 }
 
@@ -19,7 +19,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -141,7 +141,7 @@ variable "contacts" {
 }
 
 variable "monthly_budget" {
-  description = "US dollars a month that the whole environment may cost before its contacts hear of it."
+  description = "US dollars a month that the whole environment may cost before its contacts are notified."
   type        = number
 }
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving.marks import MARKS
-from benchmarks.serving.report import BEGIN, END, Figure, Mark, Report, ceiling, judge, markdown, write_doc
+from benchmarks.serving.report import BEGIN, END, Figure, Report, Target, ceiling, judge, markdown, write_doc
+from benchmarks.serving.targets import TARGETS
 from benchmarks.serving.works import WORKS
 
 ROOT = Path(__file__).parents[2]
-ASK = Mark(work="w", text="× b", of="a", against="b", quantity="rate", bound=2)
+ASK = Target(work="w", text="× b", of="a", against="b", quantity="rate", bound=2)
 
 
 def figure(contender: str, *rates: float) -> Figure:
@@ -45,15 +45,15 @@ def test_a_ratio_of_workers_has_a_ceiling_where_the_client_has_its_part() -> Non
     assert ceiling(ASK.model_copy(update={"shared": True}), report) == pytest.approx(1.6)
 
 
-def test_every_mark_is_of_a_work() -> None:
-    assert {mark.work for mark in MARKS} <= WORKS.keys()
+def test_every_target_is_of_a_work() -> None:
+    assert {target.work for target in TARGETS} <= WORKS.keys()
 
 
 def test_the_doc_holds_the_numbers_of_its_json(tmp_path: Path) -> None:
     report = Report.model_validate_json((ROOT / "docs" / "performance.json").read_bytes())
     written = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert written.partition(BEGIN)[2].partition(END)[0].strip() == markdown(report)
-    assert report.verdicts == tuple(judge(mark, report.figures) for mark in MARKS)
+    assert report.verdicts == tuple(judge(target, report.figures) for target in TARGETS)
     copy = tmp_path / "doc.md"
     copy.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     write_doc(copy, report)

@@ -19,7 +19,7 @@ import pytest
 from local_cluster.envoy import Envoy
 from local_cluster.processes import Leash
 from local_cluster.reconciler import Reconciler
-from local_cluster.store import Missing, Store
+from local_cluster.store import Missing, ObjectStore
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
@@ -27,9 +27,9 @@ FAKE = Path(__file__).with_name("fake_runtime.py")
 
 
 class Cluster:
-    """What a test does to a cluster, and sees of it."""
+    """Calls of a test to a cluster, and views of it."""
 
-    def __init__(self, folder: Path, store: Store, envoy: Envoy, reconciler: Reconciler) -> None:
+    def __init__(self, folder: Path, store: ObjectStore, envoy: Envoy, reconciler: Reconciler) -> None:
         self.folder = folder
         self.store = store
         self.envoy = envoy
@@ -189,7 +189,7 @@ async def running(folder: Path, *, port: int | None = None) -> AsyncIterator[Clu
     """A cluster with its state in `folder`, which is stopped, and leaves nothing behind, at the end."""
     leash = Leash(folder / "processes.json")
     leash.open()
-    store = Store(folder / "objects.db")
+    store = ObjectStore(folder / "objects.db")
     envoy = Envoy(folder / "envoy", port=port or free_port(), on=leash)
     (folder / "models").mkdir(parents=True, exist_ok=True)
     reconciler = Reconciler(

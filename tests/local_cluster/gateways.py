@@ -19,20 +19,20 @@ import numpy as np
 from local_cluster import routes
 from local_cluster.containers import free_ports
 from local_cluster.envoy import Envoy
-from local_cluster.processes import Child, Leash
-from local_cluster.routes import Address, Backend, Service
+from local_cluster.processes import ChildProcess, Leash
+from local_cluster.routes import PodAddress, RevisionBackend, RoutedService
 
 FAKE = Path(__file__).with_name("fake_runtime.py")
 
 
 def service(
-    percent: int, stable: Address | None, canary: Address | None, *, timeout: float = 5, shadow: float = 0
-) -> Service:
+    percent: int, stable: PodAddress | None, canary: PodAddress | None, *, timeout: float = 5, shadow: float = 0
+) -> RoutedService:
     backends = (
-        Backend(revision="r2", variant="canary", weight=percent, address=canary, shadow=shadow),
-        Backend(revision="r1", variant="stable", weight=100 - percent, address=stable),
+        RevisionBackend(revision="r2", variant="canary", weight=percent, address=canary, shadow=shadow),
+        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, address=stable),
     )
-    return Service(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
+    return RoutedService(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
 
 
 @asynccontextmanager
@@ -48,30 +48,34 @@ async def gateway(folder: Path) -> AsyncIterator[tuple[Envoy, Leash]]:
         on.close()
 
 
-async def upstream(folder: Path, on: Leash, name: str, **files: str) -> Address:
+async def upstream(folder: Path, on: Leash, name: str, **files: str) -> PodAddress:
     """A fake model server that runs and answers."""
     return (await server(folder, on, name, **files))[0]
 
 
-async def server(folder: Path, on: Leash, name: str, **files: str) -> tuple[Address, Child]:
+async def server(folder: Path, on: Leash, name: str, **files: str) -> tuple[PodAddress, ChildProcess]:
     """The same with its process, for tests that end or stop it."""
     port, model = free_ports([1])[1], folder / name
     model.mkdir()
     for key, text in files.items():
         (model / key).write_text(text)
     command = [sys.executable, "-S", str(FAKE), f"--http-port={port}", f"--model-dir={model}"]
-    child = Child.start(command, environment={"K_REVISION": name}, folder=model, log=folder / f"{name}.log", on=on)
+    child = ChildProcess.start(
+        command, environment={"K_REVISION": name}, folder=model, log=folder / f"{name}.log", on=on
+    )
     while child.last_line() != "ready":
         await asyncio.sleep(0.02)
-    return Address(port=port), child
+    return PodAddress(port=port), child
 
 
-def grpc_service(percent: int, stable: Address | None, canary: Address | None, *, shadow: float = 0) -> Service:
+def grpc_service(
+    percent: int, stable: PodAddress | None, canary: PodAddress | None, *, shadow: float = 0
+) -> RoutedService:
     backends = (
-        Backend(revision="r2", variant="canary", weight=percent, address=canary, grpc=True, shadow=shadow),
-        Backend(revision="r1", variant="stable", weight=100 - percent, address=stable, grpc=True),
+        RevisionBackend(revision="r2", variant="canary", weight=percent, address=canary, grpc=True, shadow=shadow),
+        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, address=stable, grpc=True),
     )
-    return Service(namespace="fraud", name="fraud", timeout=5, backends=backends)
+    return RoutedService(namespace="fraud", name="fraud", timeout=5, backends=backends)
 
 
 async def call(envoy: Envoy, count: int) -> list[httpx.Response]:
@@ -104,7 +108,7 @@ async def milliseconds(envoy: Envoy, revision: str) -> dict[str, int]:
 
 
 class Steady:
-    """What came of requests at a steady rate: statuses by variant, and milliseconds."""
+    """Outcome of requests at a steady rate: statuses by variant, and milliseconds."""
 
     def __init__(self) -> None:
         self.seen: Counter[tuple[int, str]] = Counter()
@@ -153,7 +157,7 @@ async def steady(envoy: Envoy, *, rate: float, seconds: float, body: bytes = b"{
     return found
 
 
-async def received(address: Address) -> list[dict[str, str]]:
+async def received(address: PodAddress) -> list[dict[str, str]]:
     """The headers of the inference requests that a fake model server got, with `:path`, oldest first."""
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         found: list[dict[str, str]] = (await client.get(f"http://127.0.0.1:{address.port}/received")).json()["received"]
@@ -180,7 +184,9 @@ async def grpc_server(handler: Handler) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def grpc_caller(envoy: Envoy, found: Service) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[str, str]]]]:
+async def grpc_caller(
+    envoy: Envoy, found: RoutedService
+) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[str, str]]]]:
     """Calls Echo through the gateway; gives the status's name and who answered."""
     options = [("grpc.default_authority", found.hostname), ("grpc.enable_http_proxy", 0)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:

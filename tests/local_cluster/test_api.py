@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local_cluster import api, body, openapi, resources
-from local_cluster.problems import Problem
-from local_cluster.store import Missing, Store
+from local_cluster.problems import ApiProblem
+from local_cluster.store import Missing, ObjectStore
 
 TOKEN = "t" * 40
 ISVCS = "/apis/serving.kserve.io/v1beta1/namespaces/fraud/inferenceservices"
@@ -45,7 +45,7 @@ class Pods:
 class Kube:
     """A client of an API on a fresh store."""
 
-    def __init__(self, store: Store, pods: Pods, client: httpx.AsyncClient) -> None:
+    def __init__(self, store: ObjectStore, pods: Pods, client: httpx.AsyncClient) -> None:
         self.store = store
         self.pods = pods
         self.client = client
@@ -62,7 +62,7 @@ class Kube:
 
 @asynccontextmanager
 async def kube(folder: Path) -> AsyncIterator[Kube]:
-    store, pods = Store(folder / "objects.db"), Pods()
+    store, pods = ObjectStore(folder / "objects.db"), Pods()
     if not any(each["metadata"]["name"] == "fraud" for each in store.list("namespaces")[0]):
         store.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fraud"}})
     app = api.app(store, pods=pods, token=TOKEN)
@@ -198,7 +198,7 @@ YAMLS = [
 
 @pytest.mark.parametrize("raw", YAMLS, ids=range(len(YAMLS)))
 def test_yaml_that_is_more_than_an_object_is_refused(raw: bytes) -> None:
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(ApiProblem) as refused:
         body.parse(raw, media="application/yaml")
     assert refused.value.code == 400
 

@@ -1,4 +1,4 @@
-"""What the gateway counts: who really answered a request that was meant for a revision, and how long it took."""
+"""Counts of the gateway: who really answered a request that was meant for a revision, and how long it took."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gateways import (
 )
 
 from local_cluster import listener, routes
-from local_cluster.routes import Address
+from local_cluster.routes import PodAddress
 
 
 def variants(answers: list[httpx.Response]) -> Counter[tuple[int, str]]:
@@ -195,7 +195,9 @@ def test_grpc_failures_of_a_canary_are_hidden_and_counted_and_refusals_are_not(t
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on), grpc_server(good) as one, grpc_server(bad) as two:
             stable, canary = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
-            made = grpc_service(50, Address(port=stable.port, grpc_port=one), Address(port=canary.port, grpc_port=two))
+            made = grpc_service(
+                50, PodAddress(port=stable.port, grpc_port=one), PodAddress(port=canary.port, grpc_port=two)
+            )
             await envoy.apply((made,))
             async with grpc_caller(envoy, made) as ask:
                 seen = Counter([await ask(b"x") for _ in range(40)])

@@ -18,7 +18,7 @@ from hallmark.errors import HallmarkError, Unavailable
 from local_cluster import routes
 from local_cluster.envoy import Envoy
 from local_cluster.processes import Leash
-from local_cluster.routes import Address, Backend, Service
+from local_cluster.routes import PodAddress, RevisionBackend, RoutedService
 
 
 @given(
@@ -28,7 +28,7 @@ from local_cluster.routes import Address, Backend, Service
     grpc_too=st.booleans(),
 )
 def test_resources_hang_together(percent: int, stable: bool, canary: bool, grpc_too: bool) -> None:
-    made = service(percent, Address(port=1, grpc_port=2) if stable else None, Address(port=3) if canary else None)
+    made = service(percent, PodAddress(port=1, grpc_port=2) if stable else None, PodAddress(port=3) if canary else None)
     made = made.model_copy(update={"backends": tuple(b.model_copy(update={"grpc": grpc_too}) for b in made.backends)})
     clusters = {c["name"] for c in routes.clusters((made,), Path("/x"))}
     text = json.dumps(routes.routes((made,)))
@@ -50,7 +50,7 @@ def test_a_gateway_with_nothing_answers_in_json(tmp_path: Path) -> None:
             base = f"http://127.0.0.1:{envoy.port}"
             answer = await client.get(f"{base}/serving/fraud/fraud/v2")
             assert (answer.status_code, answer.json()["code"]) == (404, 404)
-            await envoy.apply((Service(namespace="fraud", name="fraud"),))
+            await envoy.apply((RoutedService(namespace="fraud", name="fraud"),))
             answer = await client.get(f"{base}/serving/fraud/fraud/v2")
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             await envoy.apply((service(50, None, None),))
@@ -175,9 +175,9 @@ def test_grpc_is_routed_by_authority(tmp_path: Path) -> None:
             server.add_generic_rpc_handlers((handler,))
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
-            address = Address(port=http.port, grpc_port=port)
-            backend = Backend(revision="r1", variant="stable", weight=100, address=address, grpc=True)
-            made = Service(namespace="fraud", name="fraud", backends=(backend,))
+            address = PodAddress(port=http.port, grpc_port=port)
+            backend = RevisionBackend(revision="r1", variant="stable", weight=100, address=address, grpc=True)
+            made = RoutedService(namespace="fraud", name="fraud", backends=(backend,))
             await envoy.apply((made,))
             options = [("grpc.default_authority", made.hostname), ("grpc.enable_http_proxy", 0)]
             async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:

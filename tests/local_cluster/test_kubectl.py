@@ -22,8 +22,8 @@ import uvicorn
 import yaml
 
 from local_cluster import api, kubeconfig
-from local_cluster.access import Access
-from local_cluster.store import Missing, Store
+from local_cluster.access import ApiAccess
+from local_cluster.store import Missing, ObjectStore
 
 KUBECTL = shutil.which("kubectl")
 needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
@@ -45,8 +45,8 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = Store(folder / "objects.db")
-        access = Access.open(folder)
+        self.store = ObjectStore(folder / "objects.db")
+        access = ApiAccess.open(folder)
         config = uvicorn.Config(
             api.app(self.store, pods=Pods(), token=access.token.get_secret_value()),
             host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""Who gets the traffic, against KServe's rules: first by a table, then by properties."""
+"""Distribution of the traffic, against KServe's rules: first by a table, then by properties."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from local_cluster.rollout import Rollout, Target, decide
+from local_cluster.rollout import RevisionTraffic, TrafficTarget, decide
 
 
-def latest(revision: str, percent: int) -> Target:
-    return Target(revision=revision, percent=percent, latest=True)
+def latest(revision: str, percent: int) -> TrafficTarget:
+    return TrafficTarget(revision=revision, percent=percent, latest=True)
 
 
-def prev(revision: str, percent: int) -> Target:
-    return Target(revision=revision, percent=percent, latest=False, tag="prev")
+def prev(revision: str, percent: int) -> TrafficTarget:
+    return TrafficTarget(revision=revision, percent=percent, latest=False, tag="prev")
 
 
-FIRST = Rollout(created="v1", ready="v1", rolled_out="v1", traffic=(latest("v1", 100),))
-CANARY = Rollout(created="v2", ready="v2", rolled_out="v1", traffic=(latest("v2", 10), prev("v1", 90)))
-PROMOTED = Rollout(created="v2", ready="v2", rolled_out="v2", previous="v1", traffic=(latest("v2", 100),))
-ROLLED_BACK = Rollout(
+FIRST = RevisionTraffic(created="v1", ready="v1", rolled_out="v1", traffic=(latest("v1", 100),))
+CANARY = RevisionTraffic(created="v2", ready="v2", rolled_out="v1", traffic=(latest("v2", 10), prev("v1", 90)))
+PROMOTED = RevisionTraffic(created="v2", ready="v2", rolled_out="v2", previous="v1", traffic=(latest("v2", 100),))
+ROLLED_BACK = RevisionTraffic(
     created="v2", ready="v2", rolled_out="v1", previous="v1", traffic=(latest("v2", 0), prev("v1", 100))
 )
 
-TABLE: list[tuple[str, Rollout, int | None, str, str, dict[str, Any]]] = [
+TABLE: list[tuple[str, RevisionTraffic, int | None, str, str, dict[str, Any]]] = [
     (
         "nothing is ready, nothing gets traffic",
-        Rollout(),
+        RevisionTraffic(),
         None,
         "v1",
         "",
         {"traffic": (), "ready": "", "rolled_out": ""},
     ),
-    ("the first ready revision is rolled out", Rollout(), None, "v1", "v1", FIRST.model_dump()),
+    ("the first ready revision is rolled out", RevisionTraffic(), None, "v1", "v1", FIRST.model_dump()),
     (
         "a percentage without an earlier revision leaves it all",
-        Rollout(),
+        RevisionTraffic(),
         10,
         "v1",
         "v1",
@@ -47,7 +47,7 @@ TABLE: list[tuple[str, Rollout, int | None, str, str, dict[str, Any]]] = [
     ),
     (
         "a percentage of 0 on the first revision leaves it all",
-        Rollout(),
+        RevisionTraffic(),
         0,
         "v1",
         "v1",
@@ -140,15 +140,15 @@ TABLE: list[tuple[str, Rollout, int | None, str, str, dict[str, Any]]] = [
     ("was", "percent", "order", "ready", "wanted"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE]
 )
 def test_traffic_follows_kserves_rules(
-    was: Rollout, percent: int | None, order: str, ready: str, wanted: dict[str, Any]
+    was: RevisionTraffic, percent: int | None, order: str, ready: str, wanted: dict[str, Any]
 ) -> None:
     decided = decide(was, percent=percent, order=order.split(), ready=set(ready.split()))
-    expected = Rollout.model_validate({**decided.model_dump(), **wanted})
+    expected = RevisionTraffic.model_validate({**decided.model_dump(), **wanted})
     assert decided == expected
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[r[0] for r in TABLE])
-def test_deciding_again_changes_nothing(row: tuple[str, Rollout, int | None, str, str, dict[str, Any]]) -> None:
+def test_deciding_again_changes_nothing(row: tuple[str, RevisionTraffic, int | None, str, str, dict[str, Any]]) -> None:
     _, was, percent, order, ready, _ = row
     once = decide(was, percent=percent, order=order.split(), ready=set(ready.split()))
     assert decide(once, percent=percent, order=order.split(), ready=set(ready.split())) == once
@@ -156,7 +156,7 @@ def test_deciding_again_changes_nothing(row: tuple[str, Rollout, int | None, str
 
 def test_a_rollout_survives_its_own_status() -> None:
     for rollout in (FIRST, CANARY, PROMOTED, ROLLED_BACK):
-        assert Rollout.read(rollout.status()) == rollout
+        assert RevisionTraffic.read(rollout.status()) == rollout
 
 
 def test_the_pinned_revision_and_the_candidate_are_both_kept_running() -> None:
@@ -174,8 +174,8 @@ class Life(RuleBasedStateMachine):
         self.ready: set[str] = set()
         self.was_ready: set[str] = set()
         self.percent: int | None = None
-        self.rollout = Rollout()
-        self.before = Rollout()
+        self.rollout = RevisionTraffic()
+        self.before = RevisionTraffic()
 
     def _decide(self) -> None:
         self.before = self.rollout
@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def restarts(self) -> None:
         self.ready = set()
-        self.rollout = Rollout.read(self.rollout.status())
+        self.rollout = RevisionTraffic.read(self.rollout.status())
         self._decide()
 
     @invariant()

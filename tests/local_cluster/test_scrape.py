@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def installed(folder: Path, groups: dict[str, dict[str, str]]) -> None:
-    """What an installer writes down of Hallmark."""
+    """Metadata that an installer writes of Hallmark."""
     where = folder / "hallmark-0.1.0.dist-info"
     where.mkdir()
     (where / "METADATA").write_text("Metadata-Version: 2.1\nName: hallmark\nVersion: 0.1.0\n")

@@ -31,13 +31,13 @@ from real_model import real_model
 
 from hallmark import names
 from local_cluster import predictor, routes
-from local_cluster.routes import Address
+from local_cluster.routes import PodAddress
 
 ROOT = Path(__file__).parents[2]
 
 
-async def caught_up(address: Address, wanted: int) -> list[dict[str, str]]:
-    """What a fake server received, once that is as much as `wanted`, or no more came for half a second."""
+async def caught_up(address: PodAddress, wanted: int) -> list[dict[str, str]]:
+    """Requests that a fake server received, once that is as much as `wanted`, or no more came for half a second."""
     found: list[dict[str, str]] = []
     for _ in range(10):
         found = await received(address)
@@ -148,7 +148,7 @@ def test_grpc_is_mirrored_too(tmp_path: Path) -> None:
             grpc_server(handler("r2")) as two,
         ):
             stable, candidate = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
-            addresses = Address(port=stable.port, grpc_port=one), Address(port=candidate.port, grpc_port=two)
+            addresses = PodAddress(port=stable.port, grpc_port=one), PodAddress(port=candidate.port, grpc_port=two)
             made = grpc_service(0, *addresses, shadow=100)
             await envoy.apply((made,))
             size = 3 << 20
@@ -171,7 +171,7 @@ def test_large_messages_wait_for_no_candidate_that_does_not_read(tmp_path: Path)
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on), grpc_server(good) as one, deaf_server() as two:
             stable, candidate = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
-            addresses = Address(port=stable.port, grpc_port=one), Address(port=candidate.port, grpc_port=two)
+            addresses = PodAddress(port=stable.port, grpc_port=one), PodAddress(port=candidate.port, grpc_port=two)
             made = grpc_service(0, *addresses, shadow=100)
             await envoy.apply((made,))
             async with grpc_caller(envoy, made) as ask:
@@ -193,14 +193,14 @@ def test_a_candidate_without_traffic_is_mirrored_to_by_annotation_alone(cluster:
         return change
 
     async def copies(c: Any) -> int:
-        """How many copies of ten requests the candidate gets: ten within two seconds, or what came in a tenth of one."""
+        """Number of copies of ten requests that the candidate gets: ten within two seconds, or what came in a tenth of one."""
         for _ in range(10):
             assert (await c.infer()).headers[routes.VARIANT_HEADER] == "stable"
         port = c.reconciler.address("fraud", c.pod(2)["metadata"]["name"], 8080)[1]
         found = 0
         for turn in range(41):
             await asyncio.sleep(0.05)
-            found = len([one for one in await received(Address(port=port)) if one.get(routes.SHADOW_HEADER) == "1"])
+            found = len([one for one in await received(PodAddress(port=port)) if one.get(routes.SHADOW_HEADER) == "1"])
             if found == 10 or (turn > 1 and not found):
                 break
         return found

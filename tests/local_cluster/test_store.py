@@ -14,7 +14,7 @@ from hallmark.errors import Unavailable
 from local_cluster import feed as feeds
 from local_cluster import store as stores
 from local_cluster.feed import FellBehind
-from local_cluster.store import AlreadyExists, Change, Missing, Stale, Store, Terminating, TooOld
+from local_cluster.store import AlreadyExists, Missing, ObjectStore, Stale, StoreChange, Terminating, TooOld
 
 
 def namespace(name: str) -> dict[str, Any]:
@@ -41,19 +41,19 @@ def settings(name: str = "c", **data: str) -> dict[str, Any]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
-    made = Store(tmp_path / "objects.db")
+    made = ObjectStore(tmp_path / "objects.db")
     made.create(namespace("fraud"))
     yield made
     made.close()
 
 
 def test_objects_and_versions_survive_a_restart(tmp_path: Path) -> None:
-    first = Store(tmp_path / "objects.db")
+    first = ObjectStore(tmp_path / "objects.db")
     first.create(namespace("fraud"))
     made = first.create(service())
     version = int(first.version)
     first.close()
-    again = Store(tmp_path / "objects.db")
+    again = ObjectStore(tmp_path / "objects.db")
     assert again.get("inferenceservices", "fraud", "fraud") == made
     assert int(again.version) == version
     assert int(again.create(settings())["metadata"]["resourceVersion"]) == version + 1
@@ -61,22 +61,22 @@ def test_objects_and_versions_survive_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_file_is_for_its_user_only(tmp_path: Path) -> None:
-    Store(tmp_path / "objects.db").close()
+    ObjectStore(tmp_path / "objects.db").close()
     assert stat.S_IMODE((tmp_path / "objects.db").stat().st_mode) == 0o600
 
 
-def test_a_second_owner_is_refused(store: Store) -> None:
+def test_a_second_owner_is_refused(store: ObjectStore) -> None:
     with pytest.raises(Unavailable, match="cannot be opened"):
-        Store(store.path)
+        ObjectStore(store.path)
 
 
 def test_a_file_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "objects.db").write_bytes(b"this is not a database, and it is long enough to be looked at" * 20)
     with pytest.raises(Unavailable, match="cannot be opened"):
-        Store(tmp_path / "objects.db")
+        ObjectStore(tmp_path / "objects.db")
 
 
-def test_a_name_is_taken_once_and_needs_its_namespace(store: Store) -> None:
+def test_a_name_is_taken_once_and_needs_its_namespace(store: ObjectStore) -> None:
     store.create(service())
     with pytest.raises(AlreadyExists):
         store.create(service())
@@ -84,14 +84,14 @@ def test_a_name_is_taken_once_and_needs_its_namespace(store: Store) -> None:
         store.create({**service(), "metadata": {"name": "fraud", "namespace": "nowhere"}})
 
 
-def test_generated_names_differ(store: Store) -> None:
+def test_generated_names_differ(store: ObjectStore) -> None:
     made = [store.create({**settings(), "metadata": {"generateName": "run-", "namespace": "fraud"}}) for _ in range(3)]
     names = {each["metadata"]["name"] for each in made}
     assert len(names) == 3
     assert all(name.startswith("run-") for name in names)
 
 
-def test_generation_counts_changes_of_the_spec_only(store: Store) -> None:
+def test_generation_counts_changes_of_the_spec_only(store: ObjectStore) -> None:
     store.create(service(minReplicas=1))
 
     def labelled(obj: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def test_generation_counts_changes_of_the_spec_only(store: Store) -> None:
     assert updated["status"] == {"url": "http://x"}
 
 
-def test_update_leaves_the_status_and_the_identity_alone(store: Store) -> None:
+def test_update_leaves_the_status_and_the_identity_alone(store: ObjectStore) -> None:
     made = store.create(service())
     store.update_status("inferenceservices", "fraud", "fraud", {"url": "http://x"})
     forged = {**service(minReplicas=3), "status": {"url": "http://elsewhere"}}
@@ -119,7 +119,7 @@ def test_update_leaves_the_status_and_the_identity_alone(store: Store) -> None:
     assert updated["metadata"]["generation"] == 2
 
 
-def test_what_changes_nothing_writes_nothing(store: Store) -> None:
+def test_what_changes_nothing_writes_nothing(store: ObjectStore) -> None:
     made = store.create(service(minReplicas=1))
     store.update_status("inferenceservices", "fraud", "fraud", {"url": "http://x"})
     before = store.version
@@ -130,7 +130,7 @@ def test_what_changes_nothing_writes_nothing(store: Store) -> None:
         store.update(made)
 
 
-def test_what_is_given_out_is_a_copy(store: Store) -> None:
+def test_what_is_given_out_is_a_copy(store: ObjectStore) -> None:
     made = store.create(service(minReplicas=1))
     made["spec"]["predictor"]["minReplicas"] = 9
     listed, _ = store.list("inferenceservices")
@@ -138,7 +138,7 @@ def test_what_is_given_out_is_a_copy(store: Store) -> None:
     assert store.get("inferenceservices", "fraud", "fraud")["spec"]["predictor"]["minReplicas"] == 1
 
 
-def test_a_dry_run_keeps_nothing(store: Store) -> None:
+def test_a_dry_run_keeps_nothing(store: ObjectStore) -> None:
     before = store.version
     assert store.create(service(), dry_run=True)["metadata"]["uid"]
     with pytest.raises(Missing):
@@ -146,7 +146,7 @@ def test_a_dry_run_keeps_nothing(store: Store) -> None:
     assert store.version == before
 
 
-def test_a_delete_with_preconditions_takes_only_what_was_meant(store: Store) -> None:
+def test_a_delete_with_preconditions_takes_only_what_was_meant(store: ObjectStore) -> None:
     store.create(settings())
     with pytest.raises(Stale, match="UID in precondition"):
         store.delete("configmaps", "fraud", "c", uid="another")
@@ -155,7 +155,7 @@ def test_a_delete_with_preconditions_takes_only_what_was_meant(store: Store) -> 
         store.delete("configmaps", "fraud", "c")
 
 
-def test_finalizers_hold_an_object_until_they_are_gone(store: Store) -> None:
+def test_finalizers_hold_an_object_until_they_are_gone(store: ObjectStore) -> None:
     held = settings()
     held["metadata"]["finalizers"] = ["hallmark.dev/hold"]
     store.create(held)
@@ -167,7 +167,7 @@ def test_finalizers_hold_an_object_until_they_are_gone(store: Store) -> None:
         store.get("configmaps", "fraud", "c")
 
 
-def test_a_namespace_goes_with_everything_in_it(store: Store) -> None:
+def test_a_namespace_goes_with_everything_in_it(store: ObjectStore) -> None:
     seen: list[tuple[str, str]] = []
     store.create(service())
     store.create(settings())
@@ -179,7 +179,7 @@ def test_a_namespace_goes_with_everything_in_it(store: Store) -> None:
         store.create(settings())
 
 
-def test_nothing_is_made_in_a_namespace_that_is_going(store: Store) -> None:
+def test_nothing_is_made_in_a_namespace_that_is_going(store: ObjectStore) -> None:
     held = settings()
     held["metadata"]["finalizers"] = ["hallmark.dev/hold"]
     store.create(held)
@@ -195,7 +195,7 @@ def test_nothing_is_made_in_a_namespace_that_is_going(store: Store) -> None:
         store.get("namespaces", "", "fraud")
 
 
-def test_the_same_event_is_counted_not_repeated(store: Store) -> None:
+def test_the_same_event_is_counted_not_repeated(store: ObjectStore) -> None:
     made = store.create(service())
     for _ in range(3):
         store.record(made, "Warning", "Failed", "the model does not load")
@@ -208,7 +208,7 @@ def test_the_same_event_is_counted_not_repeated(store: Store) -> None:
     assert sorted((event["reason"], event["count"]) for event in events) == [("Created", 2), ("Failed", 3)]
 
 
-def test_events_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_bounded(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "EVENT_LIMIT", 10)
     made = store.create(service())
     for number in range(30):
@@ -216,7 +216,7 @@ def test_events_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(store.list("events")[0]) <= 11
 
 
-def test_twenty_writers_of_one_version_have_one_winner(store: Store) -> None:
+def test_twenty_writers_of_one_version_have_one_winner(store: ObjectStore) -> None:
     store.create(service(minReplicas=0))
     for round_ in range(25):
         current = store.get("inferenceservices", "fraud", "fraud")
@@ -242,7 +242,7 @@ def test_twenty_writers_of_one_version_have_one_winner(store: Store) -> None:
         assert won == [store.get("inferenceservices", "fraud", "fraud")["metadata"]["resourceVersion"]]
 
 
-def test_writers_who_try_again_lose_nothing(store: Store) -> None:
+def test_writers_who_try_again_lose_nothing(store: ObjectStore) -> None:
     store.create(settings(count="0"))
 
     def add() -> None:
@@ -264,7 +264,7 @@ def test_writers_who_try_again_lose_nothing(store: Store) -> None:
     assert store.get("configmaps", "fraud", "c")["data"]["count"] == "160"
 
 
-def test_a_watch_replays_what_came_since_and_follows_other_threads(store: Store) -> None:
+def test_a_watch_replays_what_came_since_and_follows_other_threads(store: ObjectStore) -> None:
     async def scenario() -> list[tuple[str, str]]:
         since = store.version
         store.create(service("before"))
@@ -280,7 +280,7 @@ def test_a_watch_replays_what_came_since_and_follows_other_threads(store: Store)
     assert asyncio.run(scenario()) == [("ADDED", "before"), ("ADDED", "after")]
 
 
-def test_a_version_that_is_forgotten_or_never_was_is_too_old(store: Store, tmp_path: Path) -> None:
+def test_a_version_that_is_forgotten_or_never_was_is_too_old(store: ObjectStore, tmp_path: Path) -> None:
     async def scenario() -> None:
         first = store.version
         for number in range(stores.HISTORY + 1):
@@ -293,7 +293,7 @@ def test_a_version_that_is_forgotten_or_never_was_is_too_old(store: Store, tmp_p
     asyncio.run(scenario())
 
 
-def test_a_reader_that_falls_behind_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_falls_behind_is_told(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "LIMIT", 3)
 
     async def scenario() -> None:
@@ -310,8 +310,8 @@ def test_a_reader_that_falls_behind_is_told(store: Store, monkeypatch: pytest.Mo
 
 
 def test_closing_ends_the_watches(tmp_path: Path) -> None:
-    async def scenario() -> list[Change]:
-        opened = Store(tmp_path / "objects.db")
+    async def scenario() -> list[StoreChange]:
+        opened = ObjectStore(tmp_path / "objects.db")
         feed = opened.watch("namespaces")
         opened.create(namespace("fraud"))
         opened.close()
@@ -320,7 +320,7 @@ def test_closing_ends_the_watches(tmp_path: Path) -> None:
     assert [change.type for change in asyncio.run(scenario())] == ["ADDED"]
 
 
-def test_subscribers_see_every_change_in_order(store: Store) -> None:
+def test_subscribers_see_every_change_in_order(store: ObjectStore) -> None:
     versions: list[int] = []
     end = store.subscribe(lambda change: versions.append(change.version))
     threads = [

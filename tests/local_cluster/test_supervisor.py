@@ -17,7 +17,7 @@ import pytest
 from hallmark import leash
 from hallmark.errors import HallmarkError
 from local_cluster import containers, processes, supervisor
-from local_cluster.processes import Child, Leash
+from local_cluster.processes import ChildProcess, Leash
 from local_cluster.supervisor import Pod
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -41,8 +41,8 @@ def gone(pid: int, *, seconds: float = 6) -> bool:
     return leash.identity(pid) is None
 
 
-def start(command: list[str], folder: Path, on: Leash, name: str = "x") -> Child:
-    return Child.start(command, environment={}, folder=folder, log=folder / f"{name}.log", on=on)
+def start(command: list[str], folder: Path, on: Leash, name: str = "x") -> ChildProcess:
+    return ChildProcess.start(command, environment={}, folder=folder, log=folder / f"{name}.log", on=on)
 
 
 def test_an_identity_is_one_processs_own() -> None:
@@ -89,12 +89,12 @@ def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
 OWNER = """
 import asyncio, sys, time
 from pathlib import Path
-from local_cluster.processes import Child, Leash
+from local_cluster.processes import ChildProcess, Leash
 async def main():
     folder = Path(sys.argv[1])
     on = Leash(folder / "ledger.json"); on.open()
     command = [sys.executable, "-c", "import subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); print(c.pid, flush=True); time.sleep(99)"]
-    child = Child.start(command, environment={}, folder=folder, log=folder / "c.log", on=on)
+    child = ChildProcess.start(command, environment={}, folder=folder, log=folder / "c.log", on=on)
     while not child.last_line():
         await asyncio.sleep(0.02)
     print(child.pid, child.last_line(), on._process.pid, flush=True)
@@ -262,7 +262,7 @@ def test_ports_paths_and_the_interpreter_are_this_machines(tmp_path: Path) -> No
     assert env["MODEL"] == f"{tmp_path / 'm'}/model.onnx"
     assert env["NS"] == "fraud"
     assert env["OMP_NUM_THREADS"] == "2"
-    assert plan.readiness == containers.Probe(port=41000, path="/ready", period=2)
+    assert plan.readiness == containers.ContainerProbe(port=41000, path="/ready", period=2)
 
 
 def test_an_environment_from_a_secret_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What each cluster's Argo CD would apply, built by the real kubectl, and what strict schemas say of it. Each build is made once."""
+"""Builds that each cluster's Argo CD would apply, by the real kubectl, judged by strict schemas. Each build is made once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def platform(cluster: str) -> tuple[Object, ...]:
 
 @functools.cache
 def tenant(cluster: str, domain: str) -> tuple[Object, ...]:
-    """What the ApplicationSet makes of inference_services/<domain> on that cluster, with a release, so that a model is among it."""
+    """The ApplicationSet's build of inference_services/<domain> on that cluster, with a release, so that a model is among it."""
     folder = _checkout() / "inference_services" / domain
     (template,) = [each for each in platform(cluster) if each["kind"] == "ApplicationSet"]
     source = template["spec"]["template"]["spec"]["source"]
@@ -102,7 +102,7 @@ def identity(each: Object) -> tuple[str, str, str, str]:
 
 
 def problems(each: Object) -> list[str]:
-    """What the strict schema of its kind has against an object: of Kubernetes 1.32, or of the custom resource's own."""
+    """Breaches of the strict schema of an object's kind: of Kubernetes 1.32, or of the custom resource's own."""
     import kubernetes_validate  # type: ignore[import-untyped]
 
     group, _, version = each["apiVersion"].rpartition("/")

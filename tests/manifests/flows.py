@@ -1,4 +1,4 @@
-"""What NetworkPolicies let through: a flow passes where the sender's egress and the receiver's ingress both let it."""
+"""Flows that NetworkPolicies let through: one passes where the sender's egress and the receiver's ingress both let it."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def configuration(
 
 
 def valid(folder: Path, bootstrap: Object) -> str:
-    """What Envoy has against a bootstrap; nothing where it takes it."""
+    """Envoy's refusal of a bootstrap; empty where it takes it."""
     path = folder / "envoy.json"
     path.write_text(json.dumps(bootstrap), encoding="utf-8")
     command = [*_command(path), "--mode", "validate", "--log-level", "error"]

@@ -1,4 +1,4 @@
-"""What Kubeflow's Profile controller adds to a tenant's namespace, by its source: it counts in the matrix, since it counts in a cluster.
+"""Additions of Kubeflow's Profile controller to a tenant's namespace, by its source: they count in the matrix, since it counts in a cluster.
 
 Its ClusterRoles are taken at their widest: `kubeflow-admin` and `kubeflow-edit` may do everything, `kubeflow-view` may read everything.
 """

@@ -1,4 +1,4 @@
-"""What Istio's sidecar of a pod lets in: mutual TLS first, then DENY policies, then ALLOW ones, of which one must fit where there are any.
+"""Requests that Istio's sidecar of a pod lets in: mutual TLS first, then DENY policies, then ALLOW ones, of which one must fit where there are any.
 
 Of `from`, `to` and `when` each that is there must fit; one entry of a list is enough, and within an entry every field must fit.
 """

@@ -1,4 +1,4 @@
-"""What RBAC answers, over Roles, ClusterRoles and their bindings as rendered: a union of grants, and nothing is ever denied by a rule."""
+"""Evaluation of RBAC, over Roles, ClusterRoles and their bindings as rendered: a union of grants, and nothing is ever denied by a rule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GROUP = "rbac.authorization.k8s.io"
 
 @dataclass(frozen=True)
 class Subject:
-    """Who asks, as the API server sees them."""
+    """A caller, as the API server sees it."""
 
     user: str
     groups: frozenset[str] = frozenset()

@@ -44,7 +44,7 @@ class Authority:
         return _pem(self._own)
 
     def context(self, principal: str) -> ssl.SSLContext:
-        """What a client of that name speaks TLS with."""
+        """TLS context of a client of that name."""
         certificate, key = self.issued(principal)
         path = self._folder / f"{principal.replace('/', '_')}.pem"
         path.write_text(certificate + key, encoding="utf-8")

@@ -82,7 +82,7 @@ class World:
 
     @property
     def issuer(self) -> str:
-        """Whose tokens count."""
+        """Issuers of the tokens that count."""
         found = [each for each in self.everything() if each["kind"] == "RequestAuthentication"]
         (issuer,) = {rule["issuer"] for each in found for rule in each["spec"]["jwtRules"]}
         return str(issuer)
@@ -110,7 +110,7 @@ class World:
 
 
 def pods(domain: str) -> Mapping[str, Pod]:
-    """What runs in a tenant's namespace, by what it is; each under an address of its own."""
+    """Pods of a tenant's namespace, by their kind; each under an address of its own."""
     serving = {"serving.kserve.io/inferenceservice": domain, "component": "predictor"}
     made = {
         "predictor": serving,
@@ -123,7 +123,7 @@ def pods(domain: str) -> Mapping[str, Pod]:
 
 
 def people(domain: str) -> dict[str, Subject]:
-    """Who acts for a tenant: its group, its owner, and every account of its namespace."""
+    """Identities that act for a tenant: its group, its owner, and every account of its namespace."""
     return {
         "member": Subject.person(f"anna@{domain}", names.members(domain)),
         "owner": Subject.person(f"{domain}-oncall@hallmark.example"),
@@ -139,7 +139,7 @@ def asks(namespace: str) -> Iterator[Ask]:
 
 
 def permissions(world: World) -> list[str]:
-    """What RBAC grants a tenant's people and accounts in another's namespace, or in all; runs and experiments among it."""
+    """Grants of RBAC to a tenant's people and accounts in another's namespace, or in all; runs and experiments among it."""
     found = []
     everywhere = [each for each in world.everything() if each["kind"].startswith("ClusterRole")]
     for namespace in ("", *world.objects):
@@ -160,7 +160,7 @@ def _access(objects: list[Object]) -> list[Object]:
 
 
 def flows(world: World) -> list[str]:
-    """What connections NetworkPolicies let through between two tenants' pods."""
+    """Connections that NetworkPolicies let through between two tenants' pods."""
     ports = sorted(world.network.ports())
     return [
         f"{one}'s {sender} -> {other}'s {receiver}:{port}/{protocol}"
@@ -174,7 +174,7 @@ def flows(world: World) -> list[str]:
 
 
 def calls(world: World) -> list[str]:
-    """What a tenant's pods let in, as far as the mesh knows, from another's accounts and from bearers of another's token."""
+    """Requests that a tenant's pods let in, by the mesh's policies, from another's accounts and from bearers of another's token."""
     ports = (*network.DOORS, network.REVIEWER, network.MONITOR, network.QUEUE_METRICS, 8022)
     found = []
     for other in world.objects:
@@ -211,7 +211,7 @@ def _peers(world: World, other: str) -> Iterator[Object]:
 
 
 def _harmless(request: mesh.Request) -> bool:
-    """What the platform's own parts ask of every tenant: is it ready, and its metrics where a caller without a name is let in."""
+    """Requests of the platform's own parts to every tenant: is it ready, and its metrics where a caller without a name is let in."""
     ready = request.principal in (meshes.GATEWAY, meshes.ACTIVATOR) and request.path == "/healthz"
     return ready or (not request.principal and (request.method, request.path) == ("GET", "/metrics"))
 

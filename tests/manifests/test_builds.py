@@ -187,8 +187,8 @@ def test_what_others_need_comes_in_an_earlier_wave(cluster: str) -> None:
 
 
 def test_the_platform_puts_nothing_into_a_tenant_and_opens_no_door_by_itself(cluster: str) -> None:
-    """What a tenant allows is in its own file, which the matrix tries; a hole from the platform's side would be in none."""
-    doors, grants, inside = [], [], []
+    """A tenant's permissions are in its own file, which the matrix tries; a hole from the platform's side would be in none."""
+    entries, grants, inside = [], [], []
     for each in platform(cluster):
         kind, name, spec = each["kind"], each["metadata"]["name"], each.get("spec") or {}
         if each["metadata"].get("namespace") in DOMAINS:
@@ -196,13 +196,13 @@ def test_the_platform_puts_nothing_into_a_tenant_and_opens_no_door_by_itself(clu
         if kind in ("RoleBinding", "ClusterRoleBinding"):
             grants += [(name, who["name"]) for who in each.get("subjects") or [] if who["kind"] in ("Group", "User")]
         if kind == "NetworkPolicy":
-            doors += [(kind, name) for rule in spec.get("ingress") or [] if not rule.get("from")]
+            entries += [(kind, name) for rule in spec.get("ingress") or [] if not rule.get("from")]
         if kind == "AuthorizationPolicy" and spec.get("action", "ALLOW") == "ALLOW":
-            doors += [(kind, name) for rule in spec.get("rules") or [] if not rule]
+            entries += [(kind, name) for rule in spec.get("rules") or [] if not rule]
         if kind == "Service" and spec.get("type") in ("LoadBalancer", "NodePort"):
-            doors.append((kind, name))
+            entries.append((kind, name))
     assert not inside and not grants
-    assert set(doors) <= {("NetworkPolicy", name) for name in OPEN_TO_ALL}, doors
+    assert set(entries) <= {("NetworkPolicy", name) for name in OPEN_TO_ALL}, entries
 
 
 def test_every_namespace_that_is_used_is_made(cluster: str) -> None:

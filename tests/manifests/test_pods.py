@@ -16,7 +16,7 @@ WALKER = "HM5"
 
 
 def faults(objects: list[Object] | tuple[Object, ...], *, cluster: str = "dev") -> list[str]:
-    """What the walker finds in `objects`, with the rest of the cluster to look things up in."""
+    """Findings of the walker in `objects`, with the rest of the cluster to look things up in."""
     found = of_objects(objects, background=everything(cluster), domains=DOMAINS)
     return [f"{each.code} {each.key} {each.message}" for each in found]
 

@@ -78,7 +78,7 @@ def refusals(
 
 
 def judged(rule: Object, given: Object) -> Iterator[str]:
-    """What a rule says; as in the API server, an expression that ends in an error refuses."""
+    """Result of a rule; as in the API server, an expression that ends in an error refuses."""
     context = {key: json_to_cel(value) for key, value in given.items()}
     for condition in rule.get("celPreconditions", []):
         if not program(condition["expression"]).evaluate(context):

@@ -21,7 +21,7 @@ def containers(name: str) -> dict[str, Object]:
 
 
 def parsed(command: click.Command, args: list[str]) -> dict[str, Any]:
-    """What a command reads out of its arguments; click refuses what it does not know."""
+    """Values that a command reads from its arguments; click refuses what it does not know."""
     return command.make_context(command.name, list(args)).params
 
 

@@ -80,7 +80,7 @@ SCHEDULED = "{{$.pipeline_job_schedule_time_utc}}"
 
 
 def silent(spec: dict[str, Any]) -> list[str]:
-    """Why a scheduled run with unchanged parameters would train on yesterday's data; nothing where it would not.
+    """Reason why a scheduled run with unchanged parameters would train on yesterday's data; nothing where it would not.
 
     Kubeflow takes a step for done where caching is on and no input changed. `load` has to be done each time, as of the time
     that was scheduled, and what reads that time has to read it from `load`.
@@ -226,7 +226,7 @@ def test_the_accelerator_comes_from_the_declaration(tmp_path: Path) -> None:
 
 
 def platform(path: Path) -> dict[str, Any]:
-    """What the second document of the graph in this folder says of each executor's pod; fields that are none are refused."""
+    """Settings of each executor's pod in the second document of the graph in this folder; fields that are none are refused."""
     from google.protobuf import json_format
     from kfp.kubernetes import common
 

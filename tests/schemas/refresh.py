@@ -128,7 +128,7 @@ def shortened(schema: Schema) -> Schema:
 
 
 def whole(schema: Schema) -> Schema:
-    """What `shortened` shortened, with each part where it is meant; equal parts are one object, so it takes no more memory."""
+    """The inverse of `shortened`, with each part where it is meant; equal parts are one object, so it takes no more memory."""
     parts, done = schema.get("$defs", {}), dict[str, Schema]()
 
     def put(each: Schema) -> Schema:

@@ -1,4 +1,4 @@
-"""What the tests of `terraform/` share: terraform itself, a copy to work on, and moto."""
+"""Fixtures that the tests of `terraform/` share: terraform itself, a copy to work on, and moto."""
 
 from __future__ import annotations
 

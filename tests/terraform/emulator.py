@@ -45,7 +45,7 @@ class Emulator:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What sends terraform here, and makes it give up soon on what moto does not serve."""
+        """Settings that send terraform here, and makes it give up soon on what moto does not serve."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -78,7 +78,7 @@ class Emulator:
         self.ask("/moto-api/reset-auth", str(after).encode())
 
     def state_bucket(self, environment: str) -> None:
-        """What the two applies need beforehand: README.md, "Once an account"."""
+        """Resources that the two applies need beforehand: README.md, "Once per account"."""
         bucket = f"hallmark-{environment}-state"
         self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         kms = self.client("kms")

@@ -38,7 +38,7 @@ def plans(
 
 
 def resources(plan: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """What a plan will have of a kind."""
+    """Resources of a kind in a plan."""
     return [change["change"]["after"] for change in plan["resource_changes"] if change["type"] == kind]
 
 
@@ -133,7 +133,7 @@ def excepted() -> list[dict[str, str]]:
 
 
 def split(failed: set[tuple[str, str]], of: str) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """What no exception for the code or the plan speaks of, and the exceptions that nothing needs."""
+    """Findings without an exception for code or plan, and the exceptions that nothing needs."""
     granted = {(entry["check"], entry["resource"]) for entry in excepted() if entry.get("only", of) == of}
     return failed - granted, granted - failed
 

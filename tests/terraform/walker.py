@@ -1,4 +1,4 @@
-"""What is wrong with a plan: public endpoints, stores without a key of ours, and write actions on everything."""
+"""Faults of a plan: public endpoints, stores without a key of ours, and write actions on everything."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ HARMLESS = {
 
 
 def has(values: Values, unknown: Values, key: str) -> bool:
-    """Whether a value is set, or will be by something that is not made yet."""
+    """True where a value is set, or will be by something that is not made yet."""
     return bool(values.get(key)) or unknown.get(key) is True
 
 
@@ -201,7 +201,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def policy(kind: str, text: str) -> Iterator[str]:
-    """What a policy allows that it should not. In a key's policy * is the key itself; an endpoint's narrows what callers may already."""
+    """Permissions of a policy that it should not give. In a key's policy * is the key itself; an endpoint's narrows what callers may already."""
     for statement in listed(json.loads(text)["Statement"]):
         if statement["Effect"] != "Allow":
             continue
@@ -219,7 +219,7 @@ def policy(kind: str, text: str) -> Iterator[str]:
 
 
 def walk(plan: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """What is wrong, as "address: what"; and the policies that cannot be read before something is made, as addresses."""
+    """Faults as "address: fault"; and the policies that cannot be read before something is made, as addresses."""
     wrong: list[str] = []
     unread: list[str] = []
     kinds: list[str] = []

@@ -1,4 +1,4 @@
-"""The drill finds the link that is broken, and that one only; whole, it promotes what drift called for."""
+"""The drill finds the stage that is broken, and that one only; unbroken, it promotes what drift called for."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from hallmark.rollout.record import NAME as MEMORY
 from hallmark.settings import Settings
 from tests.hallmark.rollout.candidates import NAME, ROOT, Rehearsal
 from tools import drill
-from tools.links import LINKS, Found, Link
 from tools.rehearsal import World
+from tools.stages import STAGES, Stage, StageOutcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # of a busy machine; what may last how long is said below
 
@@ -30,14 +30,14 @@ class Hall(Rehearsal):
     def __post_init__(self) -> None:
         self.clean, self.declared = list(self.traffic.bodies), self.world.domain
 
-    def drill(self, broken: Link | None = None) -> dict[Link, Found]:
+    def drill(self, broken: Stage | None = None) -> dict[Stage, StageOutcome]:
         self.traffic.use(self.clean)
-        mark = self.traffic.mark()
+        start = self.traffic.now()
         found = drill.run(self.world, self.writer, self.traffic, self.shifted, self.shown, broken=broken)
-        assert sum(answer.status != 200 for answer in self.traffic.since(mark)) == 0
-        return {each.link: each for each in found}
+        assert sum(answer.status != 200 for answer in self.traffic.since(start)) == 0
+        return {each.stage: each for each in found}
 
-    def rest(self, broken: Link | None = None) -> None:
+    def rest(self, broken: Stage | None = None) -> None:
         """As before the first drill: version 1, nothing remembered, nothing stopped."""
         self.world.unwatch()
         submitted = self.world.settings.runs / "submitted"
@@ -66,27 +66,27 @@ def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> dict[Link, float]:
-    """Four times as long for what has to come, on a busy machine; for a link that is broken on purpose, as long as ever."""
-    longer: dict[Link, float] = {link: 4 * seconds for link, seconds in drill._SECONDS.items()}
+def patience(monkeypatch: pytest.MonkeyPatch) -> dict[Stage, float]:
+    """Four times as long for what has to come, on a busy machine; for a stage that is broken on purpose, as long as ever."""
+    longer: dict[Stage, float] = {stage: 4 * seconds for stage, seconds in drill._SECONDS.items()}
     monkeypatch.setattr(drill, "_SECONDS", longer)
     return longer
 
 
-def test_whole_it_ends_in_a_promotion(hall: Hall) -> None:
+def test_unbroken_it_ends_in_a_promotion(hall: Hall) -> None:
     found = hall.drill()
-    assert {link: each.state for link, each in found.items()} == dict.fromkeys(LINKS, "whole"), found
+    assert {stage: each.state for stage, each in found.items()} == dict.fromkeys(STAGES, "verified"), found
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_a_link_that_is_broken_is_found_and_no_other(
-    hall: Hall, link: Link, patience: dict[Link, float], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_is_broken_is_found_and_no_other(
+    hall: Hall, stage: Stage, patience: dict[Stage, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drill, "_IMPATIENT", patience | {link: drill._IMPATIENT[link]})
-    hall.rest(broken=link)
-    found = hall.drill(link)
-    at = LINKS.index(link)
-    expected = ["whole"] * at + ["broken"] + ["not reached"] * (len(LINKS) - at - 1)
+    monkeypatch.setattr(drill, "_IMPATIENT", patience | {stage: drill._IMPATIENT[stage]})
+    hall.rest(broken=stage)
+    found = hall.drill(stage)
+    at = STAGES.index(stage)
+    expected = ["verified"] * at + ["failed"] + ["not reached"] * (len(STAGES) - at - 1)
     assert [each.state for each in found.values()] == expected, found
 
 

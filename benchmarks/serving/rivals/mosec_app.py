@@ -30,11 +30,11 @@ class Score(Worker):  # type: ignore[misc,unused-ignore]
         self.run = session(Path(os.environ["BENCH_FOLDER"])).run
 
     def deserialize(self, data: bytes) -> Any:
-        """What came."""
+        """Decode a request."""
         return msgspec.json.decode(data)
 
     def serialize(self, data: Any) -> bytes:
-        """What goes."""
+        """Encode an answer."""
         return msgspec.json.encode(data)
 
     def forward(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:

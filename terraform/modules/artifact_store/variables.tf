@@ -9,7 +9,7 @@ variable "bucket" {
 
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9-]{1,50}[a-z0-9]$", var.bucket))
-    error_message = "Expected 3 to 52 lower-case letters, digits and dashes, no dots: TLS to a name with dots fails; came \"${var.bucket}\"."
+    error_message = "Expected 3 to 52 lower-case letters, digits and dashes, no dots: TLS to a name with dots fails; got \"${var.bucket}\"."
   }
 }
 
@@ -19,7 +19,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -30,7 +30,7 @@ variable "keep_old_versions_days" {
 
   validation {
     condition     = var.keep_old_versions_days >= 7 && var.keep_old_versions_days <= 3650 && floor(var.keep_old_versions_days) == var.keep_old_versions_days
-    error_message = "Expected 7 to 3650 whole days: less is no way back from a mistake of Friday; came ${var.keep_old_versions_days}."
+    error_message = "Expected 7 to 3650 whole days: less is no way back from a mistake of Friday; got ${var.keep_old_versions_days}."
   }
 }
 
@@ -41,6 +41,6 @@ variable "access_log_retention_days" {
 
   validation {
     condition     = var.access_log_retention_days >= 90 && var.access_log_retention_days <= 3650 && floor(var.access_log_retention_days) == var.access_log_retention_days
-    error_message = "Expected 90 to 3650 whole days; came ${var.access_log_retention_days}."
+    error_message = "Expected 90 to 3650 whole days; got ${var.access_log_retention_days}."
   }
 }

@@ -81,7 +81,7 @@ resource "aws_eks_node_group" "system" {
   }
 
   lifecycle {
-    ignore_changes = [scaling_config[0].desired_size] # the autoscaler's to say
+    ignore_changes = [scaling_config[0].desired_size] # set by the autoscaler
   }
 
   depends_on = [aws_iam_role_policy_attachment.nodes]

@@ -4,7 +4,7 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,39}$", var.name))
-    error_message = "Expected 3 to 40 lower-case letters, digits and dashes, a letter first; came \"${var.name}\"."
+    error_message = "Expected 3 to 40 lower-case letters, digits and dashes, a letter first; got \"${var.name}\"."
   }
 }
 
@@ -14,7 +14,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -29,7 +29,7 @@ variable "kubernetes_version" {
 
   validation {
     condition     = can(regex("^1\\.(3[1-9]|4[0-9])$", var.kubernetes_version))
-    error_message = "Expected a minor version from 1.31 on, such as 1.33; came \"${var.kubernetes_version}\"."
+    error_message = "Expected a minor version from 1.31 on, such as 1.33; got \"${var.kubernetes_version}\"."
   }
 }
 
@@ -54,12 +54,12 @@ variable "control_plane_subnet_ids" {
 
   validation {
     condition     = length(distinct(var.control_plane_subnet_ids)) >= 2
-    error_message = "Expected subnets in at least two zones; came ${length(distinct(var.control_plane_subnet_ids))}."
+    error_message = "Expected subnets in at least two zones; got ${length(distinct(var.control_plane_subnet_ids))}."
   }
 
   validation {
     condition     = length(setintersection(var.control_plane_subnet_ids, var.subnet_ids)) == 0
-    error_message = "Expected subnets that no node is in: pods there would pass for the API server; came ${join(", ", setintersection(var.control_plane_subnet_ids, var.subnet_ids))}."
+    error_message = "Expected subnets that no node is in: pods there would pass for the API server; got ${join(", ", setintersection(var.control_plane_subnet_ids, var.subnet_ids))}."
   }
 }
 
@@ -69,7 +69,7 @@ variable "subnet_ids" {
 
   validation {
     condition     = length(distinct(var.subnet_ids)) >= 2
-    error_message = "Expected subnets in at least two zones; came ${length(distinct(var.subnet_ids))}."
+    error_message = "Expected subnets in at least two zones; got ${length(distinct(var.subnet_ids))}."
   }
 }
 
@@ -80,7 +80,7 @@ variable "services_cidr" {
 
   validation {
     condition     = try(cidrhost(var.services_cidr, 0) == split("/", var.services_cidr)[0] && tonumber(split("/", var.services_cidr)[1]) >= 12 && tonumber(split("/", var.services_cidr)[1]) <= 24, false)
-    error_message = "Expected an IPv4 block from /12 to /24 that begins at its first address; came \"${var.services_cidr}\"."
+    error_message = "Expected an IPv4 block from /12 to /24 that begins at its first address; got \"${var.services_cidr}\"."
   }
 }
 
@@ -128,12 +128,12 @@ variable "system_nodes" {
 
   validation {
     condition     = contains(["BOTTLEROCKET_x86_64", "BOTTLEROCKET_ARM_64", "AL2023_x86_64_STANDARD", "AL2023_ARM_64_STANDARD"], var.system_nodes.ami_type)
-    error_message = "Expected Bottlerocket or AL2023; came \"${var.system_nodes.ami_type}\"."
+    error_message = "Expected Bottlerocket or AL2023; got \"${var.system_nodes.ami_type}\"."
   }
 
   validation {
     condition     = var.system_nodes.minimum >= 2 && var.system_nodes.maximum >= var.system_nodes.minimum
-    error_message = "Expected at least two system nodes, and a maximum that is no smaller; came ${var.system_nodes.minimum} to ${var.system_nodes.maximum}."
+    error_message = "Expected at least two system nodes, and a maximum that is no smaller; got ${var.system_nodes.minimum} to ${var.system_nodes.maximum}."
   }
 }
 
@@ -144,7 +144,7 @@ variable "log_retention_days" {
 
   validation {
     condition     = contains([90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "Expected 90 to 3653 days, a period that CloudWatch Logs knows; came ${var.log_retention_days}."
+    error_message = "Expected 90 to 3653 days, a period that CloudWatch Logs knows; got ${var.log_retention_days}."
   }
 }
 

@@ -4,7 +4,7 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", var.name)) && length(var.name) <= 30
-    error_message = "Expected at most 30 lower-case letters, digits and single dashes, a letter first; came \"${var.name}\"."
+    error_message = "Expected at most 30 lower-case letters, digits and single dashes, a letter first; got \"${var.name}\"."
   }
 
   validation {
@@ -19,7 +19,7 @@ variable "platform" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,22}$", var.platform))
-    error_message = "Expected 3 to 23 lower-case letters, digits and dashes: role names end at 64; came \"${var.platform}\"."
+    error_message = "Expected 3 to 23 lower-case letters, digits and dashes: role names end at 64; got \"${var.platform}\"."
   }
 }
 
@@ -29,7 +29,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -47,7 +47,7 @@ variable "artifacts" {
 
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9-]{1,50}[a-z0-9]$", var.artifacts.bucket))
-    error_message = "Expected one bucket, and no pattern of several; came \"${var.artifacts.bucket}\"."
+    error_message = "Expected one bucket, and no pattern of several; got \"${var.artifacts.bucket}\"."
   }
 }
 
@@ -62,7 +62,7 @@ variable "online_store" {
 }
 
 variable "owner" {
-  description = "Who answers for the domain: its team, for the cost tags, and the address that hears of its budget."
+  description = "Owner of the domain: its team, for the cost tags, and the address that budget alerts go to."
   type = object({
     team    = string
     contact = string
@@ -70,17 +70,17 @@ variable "owner" {
 
   validation {
     condition     = can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", var.owner.contact))
-    error_message = "Expected a mail address as owner.contact; came \"${var.owner.contact}\"."
+    error_message = "Expected a mail address as owner.contact; got \"${var.owner.contact}\"."
   }
 }
 
 variable "monthly_budget" {
-  description = "US dollars a month that what carries the domain's tag may cost before its owner hears of it."
+  description = "US dollars a month that what carries the domain's tag may cost before its owner is notified."
   type        = number
 
   validation {
     condition     = var.monthly_budget > 0
-    error_message = "Expected a positive sum; came ${var.monthly_budget}."
+    error_message = "Expected a positive sum; got ${var.monthly_budget}."
   }
 }
 

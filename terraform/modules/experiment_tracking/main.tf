@@ -149,7 +149,7 @@ resource "aws_db_instance" "this" {
   depends_on = [aws_cloudwatch_log_group.database]
 }
 
-# RDS makes the secret and turns the password itself; this says how often.
+# RDS makes the secret and rotates the password itself; this sets how often.
 resource "aws_secretsmanager_secret_rotation" "password" {
   secret_id          = aws_db_instance.this.master_user_secret[0].secret_arn
   rotate_immediately = false

@@ -9,7 +9,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -24,7 +24,7 @@ variable "subnet_ids" {
 
   validation {
     condition     = length(distinct(var.subnet_ids)) >= 2
-    error_message = "Expected subnets in at least two zones; came ${length(distinct(var.subnet_ids))}."
+    error_message = "Expected subnets in at least two zones; got ${length(distinct(var.subnet_ids))}."
   }
 }
 
@@ -41,7 +41,7 @@ variable "instance_class" {
 
   validation {
     condition     = can(regex("^db\\.[a-z0-9]+\\.[0-9a-z]+$", var.instance_class))
-    error_message = "Expected a class such as db.m7g.large; came \"${var.instance_class}\"."
+    error_message = "Expected a class such as db.m7g.large; got \"${var.instance_class}\"."
   }
 }
 
@@ -53,7 +53,7 @@ variable "storage_gib" {
 
   validation {
     condition     = var.storage_gib >= 20 && var.storage_gib <= 16384
-    error_message = "Expected 20 to 16384 GiB; came ${var.storage_gib}."
+    error_message = "Expected 20 to 16384 GiB; got ${var.storage_gib}."
   }
 }
 
@@ -72,7 +72,7 @@ variable "backup_retention_days" {
 
   validation {
     condition     = var.backup_retention_days >= 7 && var.backup_retention_days <= 35
-    error_message = "Expected 7 to 35 days: 0 turns backups off; came ${var.backup_retention_days}."
+    error_message = "Expected 7 to 35 days: 0 turns backups off; got ${var.backup_retention_days}."
   }
 }
 
@@ -84,7 +84,7 @@ variable "password_rotation_days" {
 
   validation {
     condition     = var.password_rotation_days >= 1 && var.password_rotation_days <= 90
-    error_message = "Expected 1 to 90 days; came ${var.password_rotation_days}."
+    error_message = "Expected 1 to 90 days; got ${var.password_rotation_days}."
   }
 }
 
@@ -111,6 +111,6 @@ variable "log_retention_days" {
 
   validation {
     condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "Expected 30 to 3653 days, a period that CloudWatch Logs knows; came ${var.log_retention_days}."
+    error_message = "Expected 30 to 3653 days, a period that CloudWatch Logs knows; got ${var.log_retention_days}."
   }
 }

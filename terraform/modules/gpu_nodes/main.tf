@@ -104,6 +104,6 @@ resource "aws_eks_node_group" "pool" {
   }
 
   lifecycle {
-    ignore_changes = [scaling_config[0].desired_size] # the autoscaler's to say
+    ignore_changes = [scaling_config[0].desired_size] # set by the autoscaler
   }
 }

@@ -9,7 +9,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -61,7 +61,7 @@ variable "pools" {
 
   validation {
     condition     = length(setsubtract(keys(var.pools), ["inference", "training"])) == 0
-    error_message = "Expected the pools inference and training; came ${join(", ", keys(var.pools))}."
+    error_message = "Expected the pools inference and training; got ${join(", ", keys(var.pools))}."
   }
 
   validation {

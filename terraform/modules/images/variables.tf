@@ -9,7 +9,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -31,6 +31,6 @@ variable "keep_images" {
 
   validation {
     condition     = var.keep_images >= 10 && var.keep_images <= 1000
-    error_message = "Expected 10 to 1000: an image that is still served must not expire; came ${var.keep_images}."
+    error_message = "Expected 10 to 1000: an image that is still served must not expire; got ${var.keep_images}."
   }
 }

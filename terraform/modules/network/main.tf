@@ -4,7 +4,7 @@ locals {
   # Nodes and pods get the big subnets. Data stores have their own, with no way out; public ones hold NAT and load balancers only.
   private = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 3, index) }
   data    = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 8, 192 + index) }
-  # The API server's own addresses in the VPC lie here and nothing else does, so that a policy can tell them from pods.
+  # The API server's own addresses in the VPC lie here and nothing else does, so that a policy can distinguish them from pods.
   control_plane_cidr = cidrsubnet(var.cidr, 8, 208)
   control_plane      = { for zone, index in local.zones : zone => cidrsubnet(local.control_plane_cidr, 2, index) }
 

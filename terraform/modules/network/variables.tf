@@ -4,7 +4,7 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,39}$", var.name))
-    error_message = "Expected 3 to 40 lower-case letters, digits and dashes, a letter first; came \"${var.name}\"."
+    error_message = "Expected 3 to 40 lower-case letters, digits and dashes, a letter first; got \"${var.name}\"."
   }
 }
 
@@ -14,7 +14,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -24,7 +24,7 @@ variable "region" {
 
   validation {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "Expected a region such as eu-central-1; came \"${var.region}\"."
+    error_message = "Expected a region such as eu-central-1; got \"${var.region}\"."
   }
 }
 
@@ -34,17 +34,17 @@ variable "cidr" {
 
   validation {
     condition     = can(cidrhost(var.cidr, 0)) && try(cidrhost(var.cidr, 0) == split("/", var.cidr)[0], false)
-    error_message = "Expected an IPv4 block that begins at its first address, such as 10.16.0.0/16; came \"${var.cidr}\"."
+    error_message = "Expected an IPv4 block that begins at its first address, such as 10.16.0.0/16; got \"${var.cidr}\"."
   }
 
   validation {
     condition     = try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 18, false)
-    error_message = "Expected a block from /16 to /18: smaller ones run out of pod addresses; came \"${var.cidr}\"."
+    error_message = "Expected a block from /16 to /18: smaller ones run out of pod addresses; got \"${var.cidr}\"."
   }
 
   validation {
     condition     = anytrue([for block in ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"] : try(cidrhost("${split("/", var.cidr)[0]}/${split("/", block)[1]}", 0) == split("/", block)[0], false)])
-    error_message = "Expected private addresses (RFC 1918); came \"${var.cidr}\"."
+    error_message = "Expected private addresses (RFC 1918); got \"${var.cidr}\"."
   }
 }
 
@@ -77,12 +77,12 @@ variable "zones" {
 
   validation {
     condition     = length(distinct(var.zones)) == length(var.zones) && length(var.zones) >= 2 && length(var.zones) <= 4
-    error_message = "Expected two to four different zones; came ${join(", ", var.zones)}."
+    error_message = "Expected two to four different zones; got ${join(", ", var.zones)}."
   }
 
   validation {
     condition     = alltrue([for zone in var.zones : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$", zone))])
-    error_message = "Expected zones such as eu-central-1a; came ${join(", ", var.zones)}."
+    error_message = "Expected zones such as eu-central-1a; got ${join(", ", var.zones)}."
   }
 }
 
@@ -93,7 +93,7 @@ variable "nat" {
 
   validation {
     condition     = contains(["zone", "one"], var.nat)
-    error_message = "Expected zone or one; came \"${var.nat}\"."
+    error_message = "Expected zone or one; got \"${var.nat}\"."
   }
 }
 
@@ -115,7 +115,7 @@ variable "flow_log_retention_days" {
 
   validation {
     condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.flow_log_retention_days)
-    error_message = "Expected 30 to 3653 days, a period that CloudWatch Logs knows; came ${var.flow_log_retention_days}."
+    error_message = "Expected 30 to 3653 days, a period that CloudWatch Logs knows; got ${var.flow_log_retention_days}."
   }
 }
 

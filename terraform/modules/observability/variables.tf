@@ -4,7 +4,7 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,39}$", var.name))
-    error_message = "Expected 3 to 40 lower-case letters, digits and dashes, a letter first; came \"${var.name}\"."
+    error_message = "Expected 3 to 40 lower-case letters, digits and dashes, a letter first; got \"${var.name}\"."
   }
 }
 
@@ -14,7 +14,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -30,7 +30,7 @@ variable "retention_days" {
 
   validation {
     condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.retention_days)
-    error_message = "Expected 30 to 3653 days, a period that CloudWatch Logs knows; came ${var.retention_days}."
+    error_message = "Expected 30 to 3653 days, a period that CloudWatch Logs knows; got ${var.retention_days}."
   }
 }
 
@@ -61,7 +61,7 @@ variable "monthly_budget" {
 
   validation {
     condition     = var.monthly_budget > 0
-    error_message = "Expected a positive sum; came ${var.monthly_budget}."
+    error_message = "Expected a positive sum; got ${var.monthly_budget}."
   }
 }
 

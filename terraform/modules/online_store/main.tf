@@ -25,7 +25,7 @@ resource "aws_kms_alias" "store" {
   target_key_id = aws_kms_key.store.key_id
 }
 
-# Items are keyed <domain>/<entity>, so that IAM can tell domains apart by the leading key.
+# Items are keyed <domain>/<entity>, so that IAM can separate domains by the leading key.
 resource "aws_dynamodb_table" "features" {
   for_each = local.dynamodb
 

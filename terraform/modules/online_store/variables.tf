@@ -9,7 +9,7 @@ variable "account_id" {
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "Expected 12 digits; came \"${var.account_id}\"."
+    error_message = "Expected 12 digits; got \"${var.account_id}\"."
   }
 }
 
@@ -20,7 +20,7 @@ variable "engines" {
 
   validation {
     condition     = length(var.engines) > 0 && length(setsubtract(var.engines, ["valkey", "dynamodb"])) == 0
-    error_message = "Expected valkey, dynamodb or both; came ${join(", ", var.engines)}."
+    error_message = "Expected valkey, dynamodb or both; got ${join(", ", var.engines)}."
   }
 }
 
@@ -35,7 +35,7 @@ variable "subnet_ids" {
 
   validation {
     condition     = length(distinct(var.subnet_ids)) >= 2
-    error_message = "Expected subnets in at least two zones; came ${length(distinct(var.subnet_ids))}."
+    error_message = "Expected subnets in at least two zones; got ${length(distinct(var.subnet_ids))}."
   }
 }
 
@@ -54,12 +54,12 @@ variable "valkey" {
 
   validation {
     condition     = can(regex("^cache\\.[a-z0-9]+\\.[0-9a-z]+$", var.valkey.node_type))
-    error_message = "Expected a node type such as cache.r7g.large; came \"${var.valkey.node_type}\"."
+    error_message = "Expected a node type such as cache.r7g.large; got \"${var.valkey.node_type}\"."
   }
 
   validation {
     condition     = var.valkey.replicas >= 1 && var.valkey.replicas <= 5
-    error_message = "Expected 1 to 5 replicas: with none, a lost node is a lost store; came ${var.valkey.replicas}."
+    error_message = "Expected 1 to 5 replicas: with none, a lost node is a lost store; got ${var.valkey.replicas}."
   }
 }
 

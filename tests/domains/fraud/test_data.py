@@ -99,7 +99,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], Change]] = {
 
 
 def arrives(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """What training gets of a team's own file with `frame` in it."""
+    """Training's view of a team's own file with `frame` in it."""
     path = folder / "orders.parquet"
     dataset.write(frame, path)
     loaded = source.load("fraud", source=str(path), start=START, end=END, seed=0, now=NOW)

@@ -1,4 +1,4 @@
-"""What the listing model sees of a photo, and what drift is watched on."""
+"""Inputs of the listing model from a photo, and the columns that drift is watched on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the listing answers beside the probabilities."""
+"""Answers of the listing beside the probabilities."""
 
 from __future__ import annotations
 

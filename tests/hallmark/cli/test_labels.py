@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from hallmark.cli import main
 from hallmark.settings import Settings
-from hallmark.tasks import Binary
-from inference_services.drift_monitor import answers
+from hallmark.tasks.binary import Binary
+from inference_services.drift_monitor import responses
 from tests.web import serving
 
 ROOT = Path(__file__).parents[3]
@@ -29,13 +29,13 @@ class Cluster:
     """An API server with one pod a domain, whose drift monitor reads labels as the real one does and knows r1 alone."""
 
     def __init__(self) -> None:
-        self.got: list[answers.Known] = []
+        self.got: list[responses.SentLabel] = []
 
     async def pods(self, request: Request) -> Response:
         return JSONResponse({"items": [{"metadata": {"name": "p", "namespace": request.path_params["name"]}}]})
 
     async def labels(self, request: Request) -> Response:
-        found, wrong = answers.known(json.loads(await request.body()), Binary())
+        found, wrong = responses.known(json.loads(await request.body()), Binary())
         self.got += found
         joined = sum(each.request == "r1" for each in found)
         told = {"joined": joined, "unknown": len(found) - joined, "malformed": len(wrong), "errors": wrong[:5]}
@@ -135,7 +135,7 @@ def test_a_file_that_is_none_is_told(cluster: Cluster, tmp_path: Path, capsys: p
 def test_what_the_monitor_refuses_is_told_in_its_words(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    word = "expected label: 0, 1 or a word of at most 64 characters"
+    word = "expected label: words of at most 64 characters, at most 100 in a list"
     assert run(tmp_path, csv(tmp_path, f"r1,sofa,{AT}Z", f"r2,{'x' * 500},{AT}Z"), "listing") == 0
     told = capsys.readouterr()
     assert f"some were refused: {word}" in told.err

@@ -272,4 +272,4 @@ def test_the_table_of_what_is_owed_is_the_declarations() -> None:
             f"{domain.serving.latency_objective.total_seconds() * 1000:g}",
             none["for"],
             "" if domain.serving.replicas.minimum else ", if asked",
-        ], f"docs/observability.md, What is owed: {name}"
+        ], f"docs/observability.md, Objectives: {name}"

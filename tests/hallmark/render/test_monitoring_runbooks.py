@@ -46,11 +46,11 @@ def test_the_index_lists_every_page_with_its_severity() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_says_what_it_means_who_notices_where_to_look_what_to_do_and_whom_to_wake(name: str) -> None:
+def test_a_page_says_what_it_means_who_notices_how_to_diagnose_what_to_do_and_whom_to_escalate_to(name: str) -> None:
     text = PAGES[name]
     assert text.startswith(f"# {name}\n")
     assert 20 <= len(text.splitlines()) <= 50
-    places = [text.index(part) for part in ("**Users", "## Look", "## Do", "## Escalate")]
+    places = [text.index(part) for part in ("**Users", "## Diagnose", "## Do", "## Escalate")]
     assert places == sorted(places)
     for target in re.findall(r"\]\(([^)]+)\)", text):
         assert (FOLDER / target).is_file(), target

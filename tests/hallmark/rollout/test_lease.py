@@ -24,7 +24,7 @@ from hallmark.errors import Conflict, NotFound, Unavailable
 from hallmark.rollout.lease import Fence, Lease
 from hallmark.rollout.writer import InferenceServiceWriter
 from local_cluster.api import app as api_of_the_cluster
-from local_cluster.store import Store
+from local_cluster.store import ObjectStore
 from tests.web import serving
 
 NAMESPACE, NAME = "fraud", "hallmark-watch"
@@ -280,7 +280,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Starlette]:
     if request.param == "stand-in":
         yield served(Leases())
         return
-    store = Store(tmp_path / "store")
+    store = ObjectStore(tmp_path / "store")
     store.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     yield api_of_the_cluster(store, pods=NoPods(), token=TOKEN)  # type: ignore[arg-type]
     store.close()

@@ -27,7 +27,7 @@ from local_cluster import cluster
 from local_cluster.scrape import Scrape
 from tests.hallmark.rollout import candidates
 from tests.hallmark.rollout.candidates import Rehearsal
-from tools.traffic import Answer, Tally
+from tools.traffic import ServedAnswer, Tally
 
 NAME = "fraud"
 SECONDS = 10.0
@@ -76,7 +76,7 @@ class Ending:
 
     last: TimelineEntry
     entries: list[TimelineEntry]
-    answers: list[Answer]
+    answers: list[ServedAnswer]
     after_minimum: float
 
     @property
@@ -103,7 +103,7 @@ def roll(
     told: list[TimelineEntry] = []
     operator = stage.operator(told, shadow=shadow, stages=stages)
     wanted = operator.domain.rollout.minimum_samples
-    mark, enough = stage.traffic.mark(), 0.0
+    start, enough = stage.traffic.now(), 0.0
     operator.begin(target)
     began = time.monotonic()
     while time.monotonic() - began < seconds:
@@ -120,10 +120,10 @@ def roll(
         time.sleep(0.5)
     operator.close()
     after = time.monotonic() - enough if enough else 0.0
-    return Ending(told[-1], told, stage.traffic.since(mark), after)
+    return Ending(told[-1], told, stage.traffic.since(start), after)
 
 
-def failed(ending: Ending) -> list[Answer]:
+def failed(ending: Ending) -> list[ServedAnswer]:
     return [answer for answer in ending.answers if answer.status != 200]
 
 

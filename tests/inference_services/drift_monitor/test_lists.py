@@ -14,7 +14,7 @@ from hallmark.declaration.drift import Drift, FinalLabels
 from hallmark.drift import concept, profile
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Multiclass, Ranking, Regression, Retrieval, Task, Uplift
-from inference_services.drift_monitor import answers, events
+from inference_services.drift_monitor import events, responses
 from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference
 
@@ -95,7 +95,7 @@ def test_quantiles_and_uplifts_are_kept_beside_what_is_watched() -> None:
 
 
 def test_probabilities_of_classes_are_not_kept() -> None:
-    """Classes are compared as words; a hundred probabilities a record would only take room."""
+    """Classes are compared as words; a hundred probabilities per record would only take memory."""
     output = Output(name="probabilities", datatype="FP32", shape=(2,))
     monitor = monitor_of(Multiclass(labels=("coat", "hat")), output)
     send(monitor, 1, [{"name": "probabilities", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 0.5]}])
@@ -134,7 +134,7 @@ def test_labels_judge_lists_by_request() -> None:
                 [{"name": "items", "shape": [1, K], "datatype": "BYTES", "data": data}],
                 client=hashed(number),
             )
-        labels, wrong = answers.known([label(number, ["i0", "other"]) for number in range(60)], task)
+        labels, wrong = responses.known([label(number, ["i0", "other"]) for number in range(60)], task)
         assert wrong == [] and monitor.label(labels) == (60, 0)
         told = monitor.verdict("v1").labels
         assert told is not None and (told.state, told.rows, told.output) == (state, 60, "items")
@@ -155,7 +155,7 @@ def test_a_ranking_is_judged_by_whole_requests_only() -> None:
         send(monitor, number, [output], records=3, client=hashed(number))
     sent = [label(number, int(row == 0), row=row) for number in range(60) for row in range(3)]
     missing = [each for each in sent if each["request"] != "c-7" or each["row"] != 2]
-    labels, wrong = answers.known(missing, task)
+    labels, wrong = responses.known(missing, task)
     assert wrong == [] and monitor.label(labels) == (179, 0)
     told = monitor.verdict("v1").labels
     assert told is not None and told.error == 0.0 and told.state == "OK"

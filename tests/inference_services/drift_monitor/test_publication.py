@@ -1,4 +1,4 @@
-"""What the model server hands to the monitor beside it: whole or not at all, checked, waited for, and followed."""
+"""Publication of the model to the monitor beside the server: whole or not at all, checked, waited for, and followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a verdict one to trust: variants apart, loss counted over restarts, poison set aside, age and trace told."""
+"""Conditions of a trustworthy verdict: variants apart, loss counted over restarts, poison set aside, age and trace reported."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from hallmark.drift.concept import OutputError
 from hallmark.drift.verdict import Verdict
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import exposition, reference, state
-from inference_services.drift_monitor.answers import Labelled
 from inference_services.drift_monitor.events import Event
 from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference
-from inference_services.drift_monitor.served import Served
+from inference_services.drift_monitor.responses import LabelledRecords
+from inference_services.drift_monitor.served import ServedCounts
 
 NOW = datetime(2026, 10, 5, 12, 0, tzinfo=UTC)
 HEADERS = {"content-type": "application/cloudevents-batch+json"}
@@ -84,7 +84,7 @@ class Runtime:
 
 def counted(learned: Reference, runtime: Runtime) -> Monitor:
     monitor = Monitor(learned, Drift(window=600, minimum=100))
-    monitor.served = Served("http://unused", captured=monitor.captured, clock=lambda: runtime.seconds)
+    monitor.served = ServedCounts("http://unused", captured=monitor.captured, clock=lambda: runtime.seconds)
     return monitor
 
 
@@ -181,7 +181,7 @@ def without(learned: Reference) -> Callable[..., Verdict]:
 def test_up_to_1_percent_of_poisoned_rows_change_no_verdict(
     learned: Reference, without: Callable[..., Verdict], poison: Any, names: set[str], rows: int, factor: float
 ) -> None:
-    """Fault 20, through the door that events come by: of 600 rows up to 6 are poisoned, in any columns, by any kind."""
+    """Fault 20, through the route that events come by: of 600 rows up to 6 are poisoned, in any columns, by any kind."""
     items, poisoned = list(honest(factor)), Monitor(learned, WATCHED)
     for at in [200 * row + half for row in range(rows) for half in (0, 1)]:
         items[at] = copy.deepcopy(items[at])
@@ -307,7 +307,7 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
         )
         monitor.reference = replace(learned, profile=learned.profile.model_copy(update={"error": good}))
         monitor._concepts.clear()
-        monitor.learn("shop-00001", Labelled(np.arange(600.0), score.tolist(), labels.tolist(), [""] * 600))
+        monitor.learn("shop-00001", LabelledRecords(np.arange(600.0), score.tolist(), labels.tolist(), [""] * 600))
         verdict = monitor.verdict("shop-00001")
         assert verdict.state == expected
         line = verdict.columns[-1]

@@ -85,7 +85,7 @@ WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 1.0, 10_000.0)
 
 
 def score(*, tokens: int, brand: str | None, known: int, numbers: tuple[float, ...]) -> float:
-    """What the model answers: sums of each input, in plain Python."""
+    """Answers of the model: sums of each input, in plain Python."""
     letters = {"acme": 0.25, "zeta": 0.5, None: 0.125}[brand]
     return (
         tokens + letters + known / 1000 + sum(weight * number for weight, number in zip(WEIGHTS, numbers, strict=True))

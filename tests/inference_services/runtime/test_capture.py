@@ -22,7 +22,7 @@ import pytest
 from served import Server, free_port, jpeg, order_inputs
 
 from hallmark.artifacts import bundle
-from inference_services.capture.queue import DROPS, Capture, Exchange, Limits, Origin
+from inference_services.capture.queue import DROPS, Capture, CaptureLimits, Exchange, Origin
 from inference_services.protocol import pb
 from inference_services.protocol.v2 import request_text, response_text
 from inference_services.runtime.metrics import Metrics
@@ -240,7 +240,7 @@ def model(orders: tuple[Path, str]) -> Model:
     return Model("orders", bundle.read(orders[0], expected=orders[1]), version="2")
 
 
-def run(model: Model, url: str, limits: Limits, offers: int, *, size: int = 100, close: float = 2.0) -> Metrics:
+def run(model: Model, url: str, limits: CaptureLimits, offers: int, *, size: int = 100, close: float = 2.0) -> Metrics:
     """Offer some requests to a capture of its own, then close it."""
     metrics = Metrics({})
 
@@ -269,31 +269,31 @@ def run(model: Model, url: str, limits: Limits, offers: int, *, size: int = 100,
 
 
 def test_bytes_are_bounded_too(model: Model, sink: Sink) -> None:
-    metrics = run(model, sink.url, Limits(queued_bytes=1000), 30)
+    metrics = run(model, sink.url, CaptureLimits(queued_bytes=1000), 30)
     assert metrics.value("capture_dropped", "bytes") == 20
     assert metrics.value("capture_sent") == 10
 
 
 def test_a_sink_that_refuses_is_not_asked_again(model: Model, sink: Sink) -> None:
     sink.status = 400
-    assert run(model, sink.url, Limits(), 10).value("capture_dropped", "refused") == 10
+    assert run(model, sink.url, CaptureLimits(), 10).value("capture_dropped", "refused") == 10
 
 
 def test_a_failing_sink_is_tried_a_few_times(model: Model, sink: Sink) -> None:
     sink.status = 500
-    assert run(model, sink.url, Limits(), 10).value("capture_dropped", "unsent") == 10
+    assert run(model, sink.url, CaptureLimits(), 10).value("capture_dropped", "unsent") == 10
 
 
 def test_a_stopped_sink_costs_no_more_than_the_time_to_drain(model: Model, sink: Sink) -> None:
     sink.delay = 1.0
     begun = time.monotonic()
-    metrics = run(model, sink.url, Limits(batch=4), 20, close=0.2)
+    metrics = run(model, sink.url, CaptureLimits(batch=4), 20, close=0.2)
     assert time.monotonic() - begun < 1.0
     assert metrics.value("capture_dropped", "shutdown") == 20
 
 
 def test_a_sample_is_a_share(model: Model, sink: Sink) -> None:
-    offered = run(model, sink.url, Limits(sample=0.2), 2000).value("capture_offered")
+    offered = run(model, sink.url, CaptureLimits(sample=0.2), 2000).value("capture_offered")
     assert 300 <= offered <= 500
 
 

@@ -81,7 +81,7 @@ def test_50_mb_are_refused_and_nobody_waits(orders_server: Server) -> None:
         with watched(orders_server) as times:
             try:
                 response = httpx.post(f"{orders_server.url}/v2/models/orders/infer", content=content)
-            except httpx.WriteError:  # closed in the client's face, after the answer
+            except httpx.WriteError:  # closed under the client, after the answer
                 response = None
         stalls.append(sorted(times)[int(len(times) * 0.99) - 1])
         if response is not None:

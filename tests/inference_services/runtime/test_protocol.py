@@ -1,4 +1,4 @@
-"""What a client of KServe's protocols finds: V2 in JSON and binary, V1, gRPC, health, metadata, repository."""
+"""KServe's protocols as a client sees them: V2 in JSON and binary, V1, gRPC, health, metadata, repository."""
 
 from __future__ import annotations
 

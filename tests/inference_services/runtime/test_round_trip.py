@@ -93,7 +93,7 @@ def test_frame_to_request_to_columns(drawn: tuple[tuple[Field, ...], pd.DataFram
     same(learned, served.columns)
     captured = v2.request_text(schema, served.columns, served.rows)
     same(learned, v2.decode(schema, captured).columns)
-    same(learned, v1.Codec(schema).decode(instances(json.loads(body))).columns)
+    same(learned, v1.V1Codec(schema).decode(instances(json.loads(body))).columns)
     watched: dict[str, Any] = {}
 
     def observe(found: Columns) -> Columns:

@@ -1,4 +1,4 @@
-"""Who takes clients in, and how many in a turn of the loop."""
+"""Admission of clients: by which worker, and how many in one loop iteration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from inference_services.transport.endpoint import Door, listen
+from inference_services.transport.endpoint import Listener, listen
 
 
-async def turns(clients: int, fewest: Callable[[int], bool]) -> int:
-    """Turns of the loop until all clients that wait at the door are in."""
+async def iterations(clients: int, fewest: Callable[[int], bool]) -> int:
+    """Loop iterations until all clients that wait are accepted."""
     made: list[asyncio.Protocol] = []
 
     class Client(asyncio.Protocol):
@@ -21,15 +21,15 @@ async def turns(clients: int, fewest: Callable[[int], bool]) -> int:
             made.append(self)
             transport.close()
 
-    listener = listen("127.0.0.1", 0)
-    door = Door(listener, Client, fewest=fewest)
-    door.open()
-    waiting = [socket.create_connection(listener.getsockname()) for _ in range(clients)]
+    opened = listen("127.0.0.1", 0)
+    listener = Listener(opened, Client, fewest=fewest)
+    listener.open()
+    waiting = [socket.create_connection(opened.getsockname()) for _ in range(clients)]
     count = 0
     while len(made) < clients and count < 100_000:
         await asyncio.sleep(0)
         count += 1
-    door.close()
+    listener.close()
     for client in waiting:
         client.close()
     assert len(made) == clients
@@ -37,11 +37,11 @@ async def turns(clients: int, fewest: Callable[[int], bool]) -> int:
 
 
 @pytest.mark.parametrize(("clients", "most"), [(1, 10), (200, 30)])
-def test_a_crowd_gets_in_within_few_turns_of_a_busy_loop(clients: int, most: int) -> None:
-    assert uvloop.run(turns(clients, lambda more: True)) <= most
+def test_a_crowd_gets_in_within_few_iterations_of_a_busy_loop(clients: int, most: int) -> None:
+    assert uvloop.run(iterations(clients, lambda more: True)) <= most
 
 
 def test_a_worker_with_more_clients_leaves_them_to_another_but_not_for_ever() -> None:
     asked: list[int] = []
-    assert uvloop.run(turns(3, lambda more: asked.append(more) is not None)) > 0
+    assert uvloop.run(iterations(3, lambda more: asked.append(more) is not None)) > 0
     assert 0 in asked

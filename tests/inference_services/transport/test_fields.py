@@ -7,7 +7,7 @@ import random
 import hpack
 import pytest
 
-from inference_services.transport.fields import HeaderError, Headers, Table, literal, percent
+from inference_services.transport.fields import HeaderError, Headers, ReceivedHeaders, literal, percent
 
 CALL = [(":method", "POST"), (":scheme", "http"), (":path", "/toy/Echo"), ("content-type", "application/grpc")]
 
@@ -15,7 +15,7 @@ CALL = [(":method", "POST"), (":scheme", "http"), (":path", "/toy/Echo"), ("cont
 def test_blocks_are_read_as_hpack_reads_them() -> None:
     dice = random.Random(1)
     for _ in range(60):
-        encoder, table = hpack.Encoder(), Table(weight=100_000, count=1000)
+        encoder, table = hpack.Encoder(), ReceivedHeaders(weight=100_000, count=1000)
         for _ in range(30):
             fields = [
                 (f"name-{dice.randrange(12)}-{at}", "ab%\x7f~ é/"[dice.randrange(8) :] * dice.randrange(40))
@@ -32,7 +32,7 @@ def test_blocks_are_read_as_hpack_reads_them() -> None:
 
 
 def test_what_a_block_meant_is_forgotten_with_the_table() -> None:
-    encoder, table = hpack.Encoder(), Table(weight=10_000, count=100)
+    encoder, table = hpack.Encoder(), ReceivedHeaders(weight=10_000, count=100)
     table.read(encoder.encode(CALL))
     again = encoder.encode([*CALL, ("x", "1")])
     first = table.read(again)
@@ -44,7 +44,7 @@ def test_what_a_block_meant_is_forgotten_with_the_table() -> None:
 
 
 def test_a_block_that_changes_the_table_changes_it_every_time() -> None:
-    table, plain = Table(weight=10_000, count=100), hpack.Encoder().encode([(*pair, True) for pair in CALL])
+    table, plain = ReceivedHeaders(weight=10_000, count=100), hpack.Encoder().encode([(*pair, True) for pair in CALL])
     add = plain + b"\x40\x01a\x01"
     for value in (b"1", b"2", b"2", b"2"):
         table.read(add + value)
@@ -57,7 +57,7 @@ def test_a_block_that_changes_the_table_changes_it_every_time() -> None:
     [("1H", 3600), ("2M", 120), ("3S", 3), ("4m", 0.004), ("5u", 5e-6), ("99999999n", 0.099999999)],
 )
 def test_timeouts_in_every_unit(given: str, seconds: float) -> None:
-    found = Table(weight=10_000, count=100).read(hpack.Encoder().encode([*CALL, ("grpc-timeout", given)]))
+    found = ReceivedHeaders(weight=10_000, count=100).read(hpack.Encoder().encode([*CALL, ("grpc-timeout", given)]))
     assert found.timeout == pytest.approx(seconds)
 
 
@@ -70,7 +70,7 @@ def test_no_block_breaks_the_reader() -> None:
         for _ in range(dice.randrange(4)):
             data[dice.randrange(len(data))] = dice.randrange(256)
         try:
-            read += isinstance(Table(weight=10_000, count=100).read(bytes(data)), Headers)
+            read += isinstance(ReceivedHeaders(weight=10_000, count=100).read(bytes(data)), Headers)
         except HeaderError:
             continue
     assert read > 100

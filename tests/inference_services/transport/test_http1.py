@@ -11,24 +11,24 @@ from typing import Any
 import pytest
 import toys
 
-from inference_services.transport.http1 import Connection, Request, Response
+from inference_services.transport.http1 import Http1Connection, HttpRequest, HttpResponse
 
-Reply = Callable[[Response], None]
+Reply = Callable[[HttpResponse], None]
 
 
 class Toy(toys.Toy):
     """Echoes method, path and body, now, or later where the path says so."""
 
     def __init__(self, **limits: Any) -> None:
-        self.seen: list[Request] = []
+        self.seen: list[HttpRequest] = []
         super().__init__(headers=b"x-revision: orders-00001\r\n", **limits)
 
-    def protocol(self) -> Connection:
-        return Connection(self.endpoint, self._answer)
+    def protocol(self) -> Http1Connection:
+        return Http1Connection(self.endpoint, self._answer)
 
-    def _answer(self, request: Request, reply: Reply) -> None:
+    def _answer(self, request: HttpRequest, reply: Reply) -> None:
         self.seen.append(request)
-        response = Response(200, b"%b %b %b" % (request.method, request.path, request.body))
+        response = HttpResponse(200, b"%b %b %b" % (request.method, request.path, request.body))
         if request.path.startswith(b"/later"):
             self.loop.call_later(0.02, reply, response)
         else:

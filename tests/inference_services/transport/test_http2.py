@@ -24,7 +24,7 @@ import hpack
 import pytest
 import toys
 
-from inference_services.transport.http2 import Call, Connection, Reply
+from inference_services.transport.http2 import GrpcCall, GrpcReply, Http2Connection
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = struct.pack("!HBBBL", 0, 0, 4, 0, 0)
@@ -56,27 +56,27 @@ class Toy(toys.Toy):
 
     def __init__(self, **limits: Any) -> None:
         self.answered = 0
-        self.waiting: list[Callable[[Reply], None]] = []
-        self.calls: list[Call] = []
+        self.waiting: list[Callable[[GrpcReply], None]] = []
+        self.calls: list[GrpcCall] = []
         super().__init__(**limits)
 
-    def protocol(self) -> Connection:
-        return Connection(self.endpoint, self._answer, metadata={"x-revision": "orders-00001"})
+    def protocol(self) -> Http2Connection:
+        return Http2Connection(self.endpoint, self._answer, metadata={"x-revision": "orders-00001"})
 
-    def _answer(self, call: Call, reply: Callable[[Reply], None]) -> None:
+    def _answer(self, call: GrpcCall, reply: Callable[[GrpcReply], None]) -> None:
         self.answered += 1
         self.calls = [*self.calls[-3:], call]
         what = call.path.rpartition(b"/")[2]
         if what == b"Echo":
-            reply(Reply(bytes(call.message)))
+            reply(GrpcReply(bytes(call.message)))
         elif what == b"Slow":
-            self.loop.call_later(float(bytes(call.message)), reply, Reply(b"slow"))
+            self.loop.call_later(float(bytes(call.message)), reply, GrpcReply(b"slow"))
         elif what == b"Big":
-            reply(Reply(bytes(int(bytes(call.message)))))
+            reply(GrpcReply(bytes(int(bytes(call.message)))))
         elif what == b"Never":
             self.waiting.append(reply)
         else:
-            reply(Reply(status=12, text="no such method: 100 % naïve\n"))
+            reply(GrpcReply(status=12, text="no such method: 100 % naïve\n"))
 
     def raw(self, data: bytes = b"") -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=5)
@@ -238,7 +238,7 @@ def test_bytes_held_for_all_are_bounded(start: Callable[..., Toy]) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             call(bytes(600_000), timeout=5)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        toy.loop.call_soon_threadsafe(toy.waiting.pop(), Reply(b"x"))
+        toy.loop.call_soon_threadsafe(toy.waiting.pop(), GrpcReply(b"x"))
         assert waits.result(5) == b"x"
         assert len(call(bytes(600_000), timeout=5)) == 600_000
 
@@ -275,7 +275,7 @@ def test_streams_beyond_the_limit_are_refused_even_where_the_first_were_cancelle
         found = frames(connection, until=lambda one: one[0] == 3 and one[2] == 9)
     assert int.from_bytes(found[-1][3], "big") == 7
     for reply in toy.waiting:
-        toy.loop.call_soon_threadsafe(reply, Reply())
+        toy.loop.call_soon_threadsafe(reply, GrpcReply())
 
 
 def test_too_many_connections_are_sent_away(start: Callable[..., Toy]) -> None:

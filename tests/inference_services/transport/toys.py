@@ -1,4 +1,4 @@
-"""A server of one protocol on a loop and a thread of its own, as the tests of this room share it."""
+"""A server of one protocol on a loop and a thread of its own, as the tests of this package share it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import uvloop
 
-from inference_services.transport.endpoint import Endpoint, Limits
+from inference_services.transport.endpoint import ConnectionLimits, Endpoint
 
 
 class Toy:
     """Listens on a free port until it is stopped; then nothing may be left of its clients."""
 
     def __init__(self, *, headers: bytes = b"", **limits: Any) -> None:
-        self.limits = Limits(**{"silence": 0.2, "linger": 0.5, **limits})
+        self.limits = ConnectionLimits(**{"silence": 0.2, "linger": 0.5, **limits})
         self.errors: list[Any] = []
         self._headers = headers
         started = threading.Event()
@@ -26,11 +26,11 @@ class Toy:
 
     @abstractmethod
     def protocol(self) -> asyncio.Protocol:
-        """What serves one client."""
+        """The protocol object of one client."""
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Address of its socket."""
         return f"127.0.0.1:{self.port}"
 
     def drain(self, timeout: float = 10.0) -> Any:

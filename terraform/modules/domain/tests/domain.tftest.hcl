@@ -85,7 +85,7 @@ run "no_action_is_a_pattern_and_no_resource_is_everything" {
         !contains(flatten([statement.Resource]), "*") && !anytrue([for action in flatten([statement.Action]) : strcontains(action, "*")]) if statement.Effect == "Allow"
       ]
     ]))
-    error_message = "A domain's role may do what a pattern says, or on everything."
+    error_message = "A domain's role may do what a pattern allows, or on everything."
   }
 }
 
@@ -131,12 +131,12 @@ run "the_owner_hears_of_the_cost" {
 
   assert {
     condition     = alltrue([for notification in aws_budgets_budget.this["monthly"].notification : notification.subscriber_email_addresses == toset(["fraud-oncall@hallmark.example"])])
-    error_message = "Somebody else hears of it."
+    error_message = "Somebody else is notified."
   }
 
   assert {
     condition     = aws_iam_role.this["pipeline"].tags == tomap({ "hallmark:domain" = "fraud", "hallmark:team" = "risk" })
-    error_message = "Costs cannot be told apart."
+    error_message = "Costs cannot be attributed."
   }
 }
 

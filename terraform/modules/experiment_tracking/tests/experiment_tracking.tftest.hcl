@@ -32,7 +32,7 @@ run "the_database_is_private_encrypted_and_doubled" {
 
   assert {
     condition     = aws_db_instance.this.storage_encrypted && aws_db_instance.this.kms_key_id == aws_kms_key.database.arn && aws_db_instance.this.performance_insights_kms_key_id == aws_kms_key.database.arn
-    error_message = "The database, or what is told of its queries, lies plain."
+    error_message = "The database, or the statistics of its queries, are not encrypted."
   }
 
   assert {

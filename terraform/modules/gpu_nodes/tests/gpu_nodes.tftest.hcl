@@ -90,7 +90,7 @@ run "karpenter_writes_nothing_on_everything" {
 
   assert {
     condition     = !anytrue([for action in flatten([for statement in jsondecode(aws_iam_role_policy.karpenter["karpenter"].policy).Statement : statement.Action]) : startswith(action, "iam:Create") || startswith(action, "iam:Add") || endswith(action, "*") && !startswith(action, "kms:")])
-    error_message = "Karpenter may make roles or profiles, or do what a pattern says."
+    error_message = "Karpenter may make roles or profiles, or do what a pattern allows."
   }
 
   assert {

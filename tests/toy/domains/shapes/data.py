@@ -15,7 +15,7 @@ PER_DAY = 20
 
 
 def contract() -> Any:
-    """How they run, how wide and how clear they are, and whose they are."""
+    """Direction, width and contrast of the shapes, and their owners."""
     return pa.DataFrameSchema(
         {
             "angle": pa.Column(float, pa.Check.in_range(-4, 4)),

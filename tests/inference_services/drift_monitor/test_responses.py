@@ -14,8 +14,8 @@ import pytest
 from sidecar import Sidecar, event, events, exchange
 
 from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Uplift
-from inference_services.drift_monitor import answers
-from inference_services.drift_monitor.answers import Answers, Known
+from inference_services.drift_monitor import responses
+from inference_services.drift_monitor.responses import CapturedResponses, SentLabel
 
 Start = Callable[..., Sidecar]
 
@@ -24,7 +24,7 @@ def hashed(client: str) -> str:
     return hashlib.sha256(client.encode()).hexdigest()[:32]
 
 
-def put(ring: Answers, number: int, *, rows: int = 1, records: int | None = None, **more: Any) -> None:
+def put(ring: CapturedResponses, number: int, *, rows: int = 1, records: int | None = None, **more: Any) -> None:
     """One exchange of request c-<number>, whose score is that number."""
     told = {"request": hashed(f"c-{number}"), "exchange": f"e-{number}", "at": float(number), **more}
     ring.add(
@@ -36,12 +36,12 @@ def put(ring: Answers, number: int, *, rows: int = 1, records: int | None = None
     )
 
 
-def scores(rows: list[answers.Row]) -> list[Any]:
+def scores(rows: list[responses.CapturedRecord]) -> list[Any]:
     return [row.outputs["score"] for row in rows]
 
 
 def test_a_reader_gets_every_row_once_in_order() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     for number in range(10):
         put(ring, number)
     rows, cursor, lost = ring.after(0, limit=4, variant="v1")
@@ -54,7 +54,7 @@ def test_a_reader_gets_every_row_once_in_order() -> None:
 
 
 def test_rows_that_left_unseen_are_counted() -> None:
-    ring = Answers(rows=5)
+    ring = CapturedResponses(rows=5)
     put(ring, 0)
     put(ring, 1)
     cursor = ring.after(0, limit=1, variant="v1")[1]
@@ -66,17 +66,17 @@ def test_rows_that_left_unseen_are_counted() -> None:
 
 
 def test_a_cursor_from_before_a_restart_finds_all_that_came_since() -> None:
-    before = Answers(began=1000.0)
+    before = CapturedResponses(began=1000.0)
     for number in range(50):
         put(before, number)
     cursor = before.after(0, limit=100, variant="v1")[1]
-    after = Answers(began=1000.5)
+    after = CapturedResponses(began=1000.5)
     put(after, 100)
     assert scores(after.after(cursor, limit=100, variant="v1")[0]) == [100]
 
 
 def test_variants_do_not_mix() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     put(ring, 1, variant="v1")
     put(ring, 2, variant="v2")
     assert scores(ring.after(0, limit=9, variant="v1")[0]) == [1]
@@ -85,45 +85,45 @@ def test_variants_do_not_mix() -> None:
 
 
 def test_a_labelled_row_is_read_again_and_a_later_label_holds() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     for number in range(3):
         put(ring, number)
     cursor = ring.after(0, limit=9, variant="v1")[1]
-    assert ring.label([Known("c-1", 1, at=50.0), Known("nobody", 1, at=50.0)]) == (1, 1)
+    assert ring.label([SentLabel("c-1", 1, at=50.0), SentLabel("nobody", 1, at=50.0)]) == (1, 1)
     rows, cursor, _ = ring.after(cursor, limit=9, variant="v1")
     assert [(row.outputs["score"], row.label, row.label_at) for row in rows] == [(1, 1, 50.0)]
-    assert ring.label([Known("c-1", 0, at=40.0)]) == (1, 0)
+    assert ring.label([SentLabel("c-1", 0, at=40.0)]) == (1, 0)
     assert ring.after(cursor, limit=9, variant="v1")[0] == []
-    ring.label([Known("c-1", 0, at=60.0)])
+    ring.label([SentLabel("c-1", 0, at=60.0)])
     assert ring.after(cursor, limit=9, variant="v1")[0][0].label == 0
     assert len(ring) == 3
 
 
 def test_a_label_is_of_one_record() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     put(ring, 1, rows=10, records=40)
     assert [row.row for row in ring.after(0, limit=99, variant="v1")[0]] == list(range(0, 40, 4))
-    assert ring.label([Known("c-1", "bags", at=1.0)]) == (0, 1)
-    assert ring.label([Known("c-1", "bags", at=1.0, row=36), Known("c-1", "bags", at=1.0, row=37)]) == (1, 1)
+    assert ring.label([SentLabel("c-1", "bags", at=1.0)]) == (0, 1)
+    assert ring.label([SentLabel("c-1", "bags", at=1.0, row=36), SentLabel("c-1", "bags", at=1.0, row=37)]) == (1, 1)
     assert [row.row for row in ring.of("v1") if row.label == "bags"] == [36]
 
 
 def test_an_id_that_clients_repeat_costs_a_label_little() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     for number in range(1000):
         put(ring, number, request=hashed("again"))
-    assert ring.label([Known("again", 1, at=1.0)]) == (1, 0)
+    assert ring.label([SentLabel("again", 1, at=1.0)]) == (1, 0)
     assert sum(row.label == 1 for row in ring.of("v1")) == 8
 
 
 def test_a_request_without_an_id_of_the_clients_is_nobodys() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     put(ring, 1, request="no hash")
     assert ring.after(0, limit=1, variant="v1")[0][0].request == ""
 
 
 def test_what_is_no_number_is_shown_as_none() -> None:
-    ring = Answers()
+    ring = CapturedResponses()
     ring.add(
         "v1",
         columns={"amount": np.array([np.inf]), "photo": np.array([b"x"], dtype=object)},
@@ -143,7 +143,7 @@ def test_rows_and_bytes_are_bounded() -> None:
     columns = {f"c{number}": np.array([1.5]) for number in range(20)}
     tracemalloc.start()
     try:
-        ring = Answers(rows=4000)
+        ring = CapturedResponses(rows=4000)
         for number in range(12_000):
             ring.add(
                 "v1",
@@ -160,7 +160,7 @@ def test_rows_and_bytes_are_bounded() -> None:
         tracemalloc.stop()
     assert len(ring) == 4000
     assert held < 2 * ring.size, (held, ring.size)
-    small = Answers(rows=4000, size=50_000)
+    small = CapturedResponses(rows=4000, size=50_000)
     for number in range(200):
         put(small, number)
     assert 0 < small.size <= 50_000
@@ -180,7 +180,7 @@ def test_rows_and_bytes_are_bounded() -> None:
     ],
 )
 def test_what_is_no_label_is_said(item: Any, said: str) -> None:
-    good, wrong = answers.known([item], Binary())
+    good, wrong = responses.known([item], Binary())
     assert not good
     assert said in wrong[0]
 
@@ -204,7 +204,7 @@ OUTCOME = {"label": 1, "treatment": 0, "propensity": 0.5}
     ],
 )
 def test_a_label_is_what_its_task_says(task: BaseTask, label: Any) -> None:
-    good, wrong = answers.known([{"request": "a", "label": label, "at": "2026-01-01T00:00:00Z"}], task)
+    good, wrong = responses.known([{"request": "a", "label": label, "at": "2026-01-01T00:00:00Z"}], task)
     assert wrong == [] and good[0].label == label
 
 
@@ -230,13 +230,13 @@ def test_a_label_is_what_its_task_says(task: BaseTask, label: Any) -> None:
     ],
 )
 def test_a_label_of_another_task_is_refused_in_the_tasks_words(task: BaseTask, label: Any, said: str) -> None:
-    good, (wrong,) = answers.known([{"request": "a", "label": label, "at": "2026-01-01T00:00:00Z"}], task)
+    good, (wrong,) = responses.known([{"request": "a", "label": label, "at": "2026-01-01T00:00:00Z"}], task)
     assert not good
     assert wrong.startswith("expected label: ") and said in wrong
 
 
 def test_lists_are_kept_and_their_memory_is_bounded() -> None:
-    ring = Answers(size=50_000)
+    ring = CapturedResponses(size=50_000)
     for number in range(200):
         items = np.empty(1, dtype=object)
         items[0] = [f"i{number}", float("nan"), *range(200)]

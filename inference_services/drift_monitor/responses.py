@@ -39,7 +39,7 @@ _REQUEST = re.compile(r"^[0-9a-f]{32}$")
 
 
 @dataclass(slots=True)
-class Row:
+class CapturedRecord:
     """One answered record.
 
     exchange: the gateway's own id of the request, "" where there was none;  row: which record of the request it is.
@@ -80,7 +80,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Known:
+class SentLabel:
     """A label as it was sent: of the request with this id of the client's, and of one of its records where that is said."""
 
     request: str
@@ -90,17 +90,17 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Rows of one variant: when they were answered, what, what their labels are (None: not known yet), and of which request."""
+class LabelledRecords:
+    """Rows of one variant: when they were answered, the answers, their labels (None: not known yet), and their requests."""
 
     at: NDArray[np.float64]
     answers: Sequence[Value]
     labels: Sequence[Label | None]
     requests: Sequence[str]
 
-    def take(self, rows: Sequence[int]) -> Labelled:
+    def take(self, rows: Sequence[int]) -> LabelledRecords:
         """These rows."""
-        return Labelled(
+        return LabelledRecords(
             at=self.at[rows],
             answers=[self.answers[row] for row in rows],
             labels=[self.labels[row] for row in rows],
@@ -108,7 +108,7 @@ class Labelled:
         )
 
 
-class Answers:
+class CapturedResponses:
     """The newest `rows` answers within `size` bytes, over all variants. Not for several threads at once."""
 
     def __init__(self, *, rows: int = ROWS, size: int = BYTES, began: float | None = None) -> None:
@@ -116,9 +116,9 @@ class Answers:
         self._size = size
         # Numbers of a later process are larger: a cursor never points past what it has not seen.
         self._numbers = itertools.count(int((time.time() if began is None else began) * 1000) * 1000)
-        self._ring: OrderedDict[int, Row] = OrderedDict()
+        self._ring: OrderedDict[int, CapturedRecord] = OrderedDict()
         self._gone: deque[int] = deque(maxlen=rows)
-        self._asked: dict[tuple[str, int], list[Row]] = {}
+        self._asked: dict[tuple[str, int], list[CapturedRecord]] = {}
         self._words: dict[str, str] = {}
         self._bytes = 0
         self.variant = ""
@@ -151,7 +151,7 @@ class Answers:
         asked = {name: [self._plain(value) for value in values.tolist()] for name, values in columns.items()}
         answered = {name: [self._plain(value) for value in values.tolist()] for name, values in outputs.items()}
         for place in range(kept):
-            row = Row(
+            row = CapturedRecord(
                 variant=self._word(variant),
                 exchange=exchange,
                 row=place * records // kept,
@@ -173,7 +173,7 @@ class Answers:
         while self._ring and (len(self._ring) > self._most or self._bytes > self._size):
             self._drop()
 
-    def label(self, labels: Sequence[Known]) -> tuple[int, int]:
+    def label(self, labels: Sequence[SentLabel]) -> tuple[int, int]:
         """Join labels with the answers to their requests: how many found any, and how many found none.
 
         A later label replaces an earlier one. Without `row`, a label is of a request of one record.
@@ -194,10 +194,10 @@ class Answers:
                     self._append(row)
         return joined, len(labels) - joined
 
-    def after(self, cursor: int, *, limit: int, variant: str) -> tuple[list[Row], int, int]:
+    def after(self, cursor: int, *, limit: int, variant: str) -> tuple[list[CapturedRecord], int, int]:
         """At most `limit` rows of a variant after `cursor`, the next cursor, and how many rows left the ring unseen since."""
         lost = sum(1 for _ in itertools.takewhile(lambda number: number > cursor, reversed(self._gone)))
-        found: list[Row] = []
+        found: list[CapturedRecord] = []
         for number, row in self._ring.items():
             if number > cursor and row.variant == variant:
                 found.append(row)
@@ -205,11 +205,11 @@ class Answers:
                     return found, number, lost
         return found, max(cursor, next(reversed(self._ring), cursor)), lost
 
-    def of(self, variant: str) -> Iterator[Row]:
+    def of(self, variant: str) -> Iterator[CapturedRecord]:
         """A variant's rows."""
         return (row for row in self._ring.values() if row.variant == variant)
 
-    def _append(self, row: Row) -> None:
+    def _append(self, row: CapturedRecord) -> None:
         row.number = next(self._numbers)
         self._ring[row.number] = row
 
@@ -236,7 +236,7 @@ class Answers:
         return self._words.setdefault(word, word)
 
 
-def known(items: object, task: BaseTask) -> tuple[list[Known], list[str]]:
+def known(items: object, task: BaseTask) -> tuple[list[SentLabel], list[str]]:
     """The labels of one call, and what is wrong with those that are none of `task`."""
     if not isinstance(items, list) or len(items) > MOST_LABELS:
         return [], [f"expected a JSON array of at most {MOST_LABELS} labels"]
@@ -249,10 +249,10 @@ def known(items: object, task: BaseTask) -> tuple[list[Known], list[str]]:
     return good, wrong
 
 
-def labels(rows: Iterator[Row], output: str) -> Labelled:
-    """When a variant's rows were answered, what `output` was, their labels and requests."""
+def labels(rows: Iterator[CapturedRecord], output: str) -> LabelledRecords:
+    """Times of a variant's rows, their values of `output`, their labels and their requests."""
     found = list(rows)
-    return Labelled(
+    return LabelledRecords(
         at=np.array([row.at for row in found], dtype=np.float64),
         answers=[row.outputs.get(output) for row in found],
         labels=[row.label for row in found],
@@ -260,7 +260,7 @@ def labels(rows: Iterator[Row], output: str) -> Labelled:
     )
 
 
-def _known(item: object, task: BaseTask) -> Known:
+def _known(item: object, task: BaseTask) -> SentLabel:
     if not isinstance(item, dict) or not isinstance(item.get("request"), str) or not item["request"]:
         raise ValueError("expected request: the client's id as it was sent")
     label, row = item.get("label"), item.get("row")
@@ -276,9 +276,9 @@ def _known(item: object, task: BaseTask) -> Known:
         at = None
     if at is None or at.tzinfo is None:
         raise ValueError("expected at: an RFC 3339 time with its zone")
-    return Known(item["request"], label, at.timestamp(), row)
+    return SentLabel(item["request"], label, at.timestamp(), row)
 
 
-def _cost(row: Row) -> int:
+def _cost(row: CapturedRecord) -> int:
     listed = sum(len(value) for value in row.outputs.values() if isinstance(value, list))
     return _ROW_BYTES + _VALUE_BYTES * (len(row.outputs) + len(row.columns) + listed)

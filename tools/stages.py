@@ -1,4 +1,4 @@
-"""The links of the loop, from a captured event to a decision, each proven by what it left behind under one correlation id."""
+"""Stages of the loop, from a captured event to a decision, each verified by what it left behind under one correlation id."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from hallmark.registry.store import Registry
     from hallmark.rollout.writer import InferenceServiceWriter
 
-Link = Literal["captured", "verdict", "run", "version", "canary", "decision"]
-LINKS: tuple[Link, ...] = get_args(Link)
-MEANING: dict[Link, str] = {
+Stage = Literal["captured", "verdict", "run", "version", "canary", "decision"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+MEANING: dict[Stage, str] = {
     "captured": "an event with the id reached the drift monitor",
-    "verdict": "the drift monitor says DRIFT, and names the id",
+    "verdict": "the drift monitor reports DRIFT, with the id",
     "run": "one training run was submitted under the id",
     "version": "the version it registered carries the id",
     "canary": "that version takes real traffic in a rollout of the id",
@@ -30,16 +30,16 @@ MEANING: dict[Link, str] = {
 _POLL = 0.3
 
 
-class Found(Frozen):
-    """What became of one link: whole, broken, or not reached because one before it is broken; after how many seconds."""
+class StageOutcome(Frozen):
+    """Outcome of one stage: verified, failed, or not reached because one before it failed; and after how many seconds."""
 
-    link: Link
-    state: Literal["whole", "broken", "not reached"]
+    stage: Stage
+    state: Literal["verified", "failed", "not reached"]
     text: str
     seconds: float = 0.0
 
 
-class Chain:
+class LoopCheck:
     """Follows one correlation id through the loop of one domain."""
 
     def __init__(self, name: str, *, correlation: str, writer: InferenceServiceWriter, registry: Registry) -> None:
@@ -50,7 +50,7 @@ class Chain:
         self._record = RolloutRecord(writer, name)
         self._monitors = Monitors(writer, name)
         self._traced = 0
-        self._proofs: dict[Link, Callable[[], str]] = {
+        self._proofs: dict[Stage, Callable[[], str]] = {
             "captured": self._captured,
             "verdict": self._verdict,
             "run": self._run,
@@ -60,38 +60,38 @@ class Chain:
         }
 
     def follow(
-        self, seconds: dict[Link, float], *, told: Callable[[Found], None], reached: Callable[[Link], None]
-    ) -> list[Found]:
-        """Wait for each link in turn, at most its `seconds`; the first that is broken ends it, the rest are not reached.
+        self, seconds: dict[Stage, float], *, ended: Callable[[StageOutcome], None], reached: Callable[[Stage], None]
+    ) -> list[StageOutcome]:
+        """Wait for each stage in order, at most its `seconds`; the first that fails ends it, the rest are not reached.
 
-        told: hears each link's end.  reached: hears which link is waited for now.
+        ended: receives each stage's outcome.  reached: receives the stage that is waited for now.
         """
-        found: list[Found] = []
-        for link in LINKS:
-            if found and found[-1].state != "whole":
-                found.append(Found(link=link, state="not reached", text=MEANING[link]))
+        found: list[StageOutcome] = []
+        for stage in STAGES:
+            if found and found[-1].state != "verified":
+                found.append(StageOutcome(stage=stage, state="not reached", text=MEANING[stage]))
             else:
-                reached(link)
-                found.append(self._wait(link, seconds[link]))
-            told(found[-1])
+                reached(stage)
+                found.append(self._wait(stage, seconds[stage]))
+            ended(found[-1])
         return found
 
-    def _wait(self, link: Link, seconds: float) -> Found:
+    def _wait(self, stage: Stage, seconds: float) -> StageOutcome:
         began = time.monotonic()
         why = ""
         while True:
             took = time.monotonic() - began
             try:
-                text = self._proofs[link]()
+                text = self._proofs[stage]()
                 if text:
-                    return Found(link=link, state="whole", text=text, seconds=took)
-            except _Broken as error:
-                return Found(link=link, state="broken", text=str(error), seconds=took)
+                    return StageOutcome(stage=stage, state="verified", text=text, seconds=took)
+            except _Failed as error:
+                return StageOutcome(stage=stage, state="failed", text=str(error), seconds=took)
             except (HallmarkError, ValueError) as error:
                 why = f"; {error.message if isinstance(error, HallmarkError) else error}"
             if took > seconds:
-                text = f"expected within {seconds:g} s: {MEANING[link]}{why}{self._last_word()}"
-                return Found(link=link, state="broken", text=text, seconds=took)
+                text = f"expected within {seconds:g} s: {MEANING[stage]}{why}{self._watch_message()}"
+                return StageOutcome(stage=stage, state="failed", text=text, seconds=took)
             time.sleep(_POLL)
 
     def _captured(self) -> str:
@@ -110,7 +110,7 @@ class Chain:
     def _run(self) -> str:
         runs = [run for run in self._record.read().runs if run.correlation == self.correlation]
         if len(runs) > 1:
-            raise _Broken(f"expected one training run, got {len(runs)}: {', '.join(run.key for run in runs)}")
+            raise _Failed(f"expected one training run, got {len(runs)}: {', '.join(run.key for run in runs)}")
         entry = self._entry("training")
         return f"{runs[0].key}: {entry.text}" if runs and entry else ""
 
@@ -122,7 +122,7 @@ class Chain:
         ]
         if failed:
             entries = self._entries("training")
-            raise _Broken(entries[-1].text if entries else failed[0].state)
+            raise _Failed(entries[-1].text if entries else failed[0].state)
         for version in self._registry.versions(self.name):
             if self.correlation in version.correlations:
                 return f"version {version.version}, {version.metric} {version.value:.3f}"
@@ -140,7 +140,7 @@ class Chain:
 
     def _refuse_rollback(self) -> None:
         if entry := self._entry("rollback"):
-            raise _Broken(f"rolled back: {entry.text}")
+            raise _Failed(f"rolled back: {entry.text}")
 
     def _entry(self, kind: Kind) -> TimelineEntry | None:
         return next(iter(self._entries(kind)), None)
@@ -152,11 +152,11 @@ class Chain:
             if entry.kind in kinds and entry.correlation == self.correlation
         ]
 
-    def _last_word(self) -> str:
-        """What the watch said last that went wrong, or waits."""
+    def _watch_message(self) -> str:
+        """The last line of the watch about a failure or a wait."""
         entries = [e for e in self._record.read().timeline.entries if e.kind in ("trouble", "hold")]
         return f"; the watch: {entries[-1].text}" if entries else ""
 
 
-class _Broken(Exception):
-    """A link that will not become whole by waiting."""
+class _Failed(Exception):
+    """A stage that waiting will not verify."""

@@ -1,6 +1,6 @@
-"""What goes out of one HTTP/2 connection: frames in order, messages as far as the client's windows are open.
+"""Outgoing side of one HTTP/2 connection: frames in order, messages as far as the client's windows are open.
 
-What is made in one turn of the loop leaves in one write, and an ordinary answer is always the same bytes but for its
+Whatever is made in one loop iteration leaves in one write, and an ordinary answer is always the same bytes but for its
 stream, its message and their lengths; none of it goes into the client's header table.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 from inference_services.transport import frames
 from inference_services.transport.fields import Headers, literal, percent
-from inference_services.transport.frames import Code, Fault
+from inference_services.transport.frames import ConnectionFault, ErrorCode
 
 UNIMPLEMENTED = 12
 
 
-class Stream:
+class ResponseStream:
     """One call. `window` is what the client opened for it beyond the initial size, less what it was sent.
 
     ended: its request is whole;  running: it is with the handler;  gone: nothing more is said on it.
@@ -37,7 +37,7 @@ class Stream:
         self.rest: memoryview | None = None
 
 
-class Answers:
+class ResponseWriter:
     """The way back to one client; `metadata` goes with every answer, before its message and after it."""
 
     def __init__(self, transport: asyncio.Transport, metadata: Mapping[str, str]) -> None:
@@ -45,7 +45,7 @@ class Answers:
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes | memoryview] = []
         self._scheduled = False
-        self._stuck: dict[int, Stream] = {}
+        self._stuck: dict[int, ResponseStream] = {}
         self._window = self._initial = 65_535
         self._largest = 16_384
         own = b"".join(literal(*item) for item in metadata.items())
@@ -59,7 +59,7 @@ class Answers:
         """Send a frame, with the next write."""
         self._out.append(frame)
 
-    def success(self, stream: Stream, message: bytes) -> bool:
+    def success(self, stream: ResponseStream, message: bytes) -> bool:
         """Answer a call; False where the client must first take some of it."""
         size = len(message) + 5
         name, (kind, head) = stream.name, self._first
@@ -76,51 +76,53 @@ class Answers:
         self._out.append(b"".join((kind, name, head, length, name, prefix, message, last, name, tail)))
         return True
 
-    def refuse(self, stream: Stream, status: int, text: str) -> None:
+    def refuse(self, stream: ResponseStream, status: int, text: str) -> None:
         """Answer without a message, in one frame; what still comes of the request is not wanted."""
         block = self._common + literal("grpc-status", str(status)) + literal("grpc-message", percent(text))
         if status == UNIMPLEMENTED:
             block += literal("grpc-accept-encoding", "identity")
         self._end(stream, block)
 
-    def refuse_http(self, stream: Stream, status: int) -> None:
+    def refuse_http(self, stream: ResponseStream, status: int) -> None:
         """Answer what is no gRPC call."""
         self._end(stream, literal(":status", str(status)) + self._own)
 
-    def reset(self, number: int, code: Code) -> None:
+    def reset(self, number: int, code: ErrorCode) -> None:
         """End a stream without an answer."""
         self._out.append(frames.frame(frames.RESET, 0, number, code.to_bytes(4, "big")))
 
-    def settle(self, payload: bytes) -> list[Stream]:
+    def settle(self, payload: bytes) -> list[ResponseStream]:
         """Take the client's settings; the calls that are answered by that."""
         for name, value in frames.SETTING.iter_unpack(payload):
             if name == frames.INITIAL:
                 if value > frames.MOST:
-                    raise Fault(Code.FLOW_CONTROL_ERROR, "a window beyond 2^31-1")
+                    raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond 2^31-1")
                 self._initial = value
             elif name == frames.LARGEST:
                 if not 16_384 <= value < 2**24:
-                    raise Fault(Code.PROTOCOL_ERROR, "a setting that cannot be")
+                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a setting that cannot be")
                 self._largest = value
         self._out.append(frames.frame(frames.SETTINGS, frames.ACK, 0))
         return self._pump()
 
-    def widen(self, stream: Stream | None, more: int) -> list[Stream]:
+    def widen(self, stream: ResponseStream | None, more: int) -> list[ResponseStream]:
         """The client takes more, of one stream or of all; the calls that are answered by that."""
         if stream is None:
             self._window += more
         else:
             stream.window += more
         if not more or self._window > frames.MOST or (stream and self._initial + stream.window > frames.MOST):
-            raise Fault(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, "a window of 0, or beyond 2^31-1")
+            raise ConnectionFault(
+                ErrorCode.FLOW_CONTROL_ERROR if more else ErrorCode.PROTOCOL_ERROR, "a window of 0, or beyond 2^31-1"
+            )
         return self._pump() if self._stuck else []
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: ResponseStream) -> None:
         """Send no more of it."""
         self._stuck.pop(stream.number, None)
 
     def schedule(self) -> None:
-        """Write at the end of this turn of the loop."""
+        """Write at the end of this loop iteration."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
@@ -134,15 +136,15 @@ class Answers:
             if not self._transport.is_closing():
                 self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
-    def _end(self, stream: Stream, block: bytes) -> None:
+    def _end(self, stream: ResponseStream, block: bytes) -> None:
         self._out.append(frames.frame(frames.HEADERS, frames.WHOLE | frames.END, stream.number, block))
         if not stream.ended:
-            self.reset(stream.number, Code.NO_ERROR)
+            self.reset(stream.number, ErrorCode.NO_ERROR)
 
-    def _pump(self) -> list[Stream]:
+    def _pump(self) -> list[ResponseStream]:
         return [stream for stream in list(self._stuck.values()) if self._send(stream)]
 
-    def _send(self, stream: Stream) -> bool:
+    def _send(self, stream: ResponseStream) -> bool:
         """Send what the client takes of an answer; True once that is all."""
         rest = stream.rest or memoryview(b"")
         while rest:
