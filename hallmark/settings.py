@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import hallmark
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.section import Frozen
 
@@ -100,7 +101,7 @@ class Settings(Frozen):
 
     def child_environment(self, **more: str) -> dict[str, str]:
         """The whole environment of a child process: this one's, these settings, `more`, and the checkout's code before this library's."""
-        path = os.pathsep.join(dict.fromkeys([str(self.root), str(Path(__file__).parents[1])]))
+        path = os.pathsep.join(dict.fromkeys([str(self.root), str(Path(hallmark.__file__).parents[1])]))
         return {**os.environ, **self.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
 
 

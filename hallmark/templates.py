@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import hallmark
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-ROOT = Path(__file__).parent
+ROOT = Path(hallmark.__file__).parent
 """Templates are named from here, with `/`: render/templates/reviewer.yaml."""
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _TAG = re.compile(r"(<%.*?%>|<\{.*?\}>|<#.*?#>)", re.DOTALL)

@@ -2,6 +2,10 @@
 
 A statement at the top of a file counts if it runs when the file is imported; a definition, if something that counts names it.
 So a step's key follows each line that the step can run, in the library and in the domain's own folder, and no other.
+
+What a domain's SPEC names (`fit`, `restore`) counts for the steps that read an attribute of that name of anything: a change of
+`fit` trains again, and loads nothing again. The library's own folder (`hallmark.__file__`) is where children of a process
+find it and where templates are named from; of what lies there, the files count that a counted statement names by path.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.files import digest_file
+from hallmark.learners.model import ModelSpec
 from hallmark.settings import Settings
 from hallmark.training import declared, libraries, statements
 from hallmark.training.statement import Module, Reference, Statement
@@ -42,6 +47,8 @@ def courier(function: F) -> F:
 
 
 COURIER: Symbol = (courier.__module__, courier.__qualname__)
+_PART: Symbol = (domains.module.__module__, domains.module.__qualname__)
+_SPEC: Symbol = (ModelSpec.__module__, ModelSpec.__qualname__)
 
 
 @dataclass
@@ -146,6 +153,8 @@ class _Search:
         self._imported: set[str] = set()
         self._named: set[tuple[str, tuple[str, ...]]] = set()
         self._carried: list[tuple[str, int]] = []
+        self._read: set[str] = set()
+        self._handed: dict[str, list[tuple[str, Reference]]] = {}
 
     def run(self, module: str, name: str) -> Closure:
         """Code that the function `name` of `module` can run; couriers come last, when the keys of domain.yaml are known."""
@@ -180,16 +189,20 @@ class _Search:
         return any(at and at not in (self.decorator, COURIER) and self.finder.path(at[0]) for at in found)
 
     def _at(self, module: str, reference: Reference) -> Symbol | None:
-        """Module and name of what a reference of `module` means; none where it is no name at the top of a module."""
-        name, chain = reference.module, reference.chain
-        if not name:
-            bound = [each for _, each in self._binding(module, chain[0])] if chain else []
+        """The module that defines what a reference of `module` means, and its name there; none where it is no name at a top."""
+        name, chain, seen = reference.module or module, reference.chain, set[tuple[str, tuple[str, ...]]]()
+        inside = not reference.module
+        while chain and (name, chain) not in seen:
+            seen.add((name, chain))
+            bound = [each for _, each in self._binding(name, chain[0])]
             imported = next((each.imported[chain[0]] for each in bound if chain[0] in each.imported), None)
-            if imported is None:
-                return (module, chain[0]) if bound else None
-            name, chain = imported.module, (*imported.chain, *chain[1:])
-        while chain and self.finder.path(f"{name}.{chain[0]}"):
-            name, chain = f"{name}.{chain[0]}", chain[1:]
+            if imported is not None:
+                name, chain = imported.module, (*imported.chain, *chain[1:])
+            elif not bound and not inside and self.finder.path(f"{name}.{chain[0]}"):
+                name, chain = f"{name}.{chain[0]}", chain[1:]
+            else:
+                return None if inside and not bound else (name, chain[0])
+            inside = False
         return (name, chain[0]) if chain else None
 
     def _count(self, module: str, index: int, *, carried: bool = False) -> None:
@@ -213,12 +226,23 @@ class _Search:
         for reference in references:
             self._follow(reference.module, reference.chain, within=module, words=statement.words)
         for part in statement.parts:
-            if self._at(module, part.callee) == (domains.module.__module__, domains.module.__qualname__):
+            if self._at(module, part.callee) == _PART:
                 for name in [part.part] if part.part else self._parts():
                     self._follow(f"{_DOMAINS}.{self.finder.domain}.{name}", part.chain, words=statement.words)
-        for word in statement.words:  # python -m hallmark.training.distributed_worker
-            if word.partition(".")[0] in (_OWN, _DOMAINS) and self.finder.module(word):
-                self._whole(word)
+        for handed in statement.handed:
+            if self._at(module, handed.callee) != _SPEC or handed.keyword in self._read:
+                self._follow("", handed.reference.chain, within=module, words=statement.words)
+            else:
+                self._handed.setdefault(handed.keyword, []).append((module, handed.reference))
+        for name in {attribute.partition(".")[0] for attribute in statement.attributes} - self._read:
+            self._read.add(name)
+            for where, reference in self._handed.pop(name, ()):
+                self._follow("", reference.chain, within=where)
+        for word in statement.words:
+            if "/" in word:  # training/templates/trainjob.yaml
+                self._lies(_OWN, word)
+            elif word.partition(".")[0] in (_OWN, _DOMAINS) and self.finder.module(word):
+                self._whole(word)  # python -m hallmark.training.distributed_worker
 
     def _follow(self, name: str, chain: tuple[str, ...], *, within: str = "", words: tuple[str, ...] = ()) -> None:
         """Count one name of a module, or all of a module that is handed on as a whole.
@@ -282,10 +306,19 @@ class _Search:
         if path is None:
             return
         folder = path.parent
-        named = [file for word in words if (file := folder / word).is_file()]
-        for file in [path, *named] if named else sorted(folder.rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                self.found.files[f"{module}: {file.relative_to(folder).as_posix()}"] = digest_file(file)
+        named = [word for word in words if (folder / word).is_file()]
+        if not named and module != _OWN:
+            named = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*"))]
+        for word in [path.name, *named] if named else ():
+            self._lies(module, word)
+
+    def _lies(self, module: str, name: str) -> None:
+        """Count a file that lies beside a module, where there is one of that name."""
+        path, key = self.finder.path(module), f"{module}: {name}"
+        if path is None or key in self.found.files or "__pycache__" in name:
+            return
+        if (file := path.parent / name).is_file():
+            self.found.files[key] = digest_file(file)
 
     def _parts(self) -> list[str]:
         return sorted(path.stem for path in (self.finder.settings.domains / self.finder.domain).glob("*.py"))

@@ -37,11 +37,11 @@ def asked(found: Iterable[tuple[str, Statement]]) -> set[str]:
 
 
 def _section(annotation: Any) -> type[Section] | None:
-    """The section that a key of domain.yaml holds; none for plain values."""
-    for each in (annotation, *typing.get_args(annotation)):
-        if isinstance(each, type) and issubclass(each, Section):
-            return each
-    return None
+    """The section that a key of domain.yaml holds; none for plain values, and where it is one of several: then all of it counts."""
+    found = [
+        it for it in (annotation, *typing.get_args(annotation)) if isinstance(it, type) and issubclass(it, Section)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def value(declared: Domain, key: str) -> Any:

@@ -74,9 +74,10 @@ def _looked_up() -> Installed:
     requires: dict[str, tuple[str, ...]] = {}
     for each in metadata.distributions():
         name = canonical(each.metadata["Name"] or "")
-        if name not in versions:  # the first on the path is the one that is imported
+        version: str | None = each.version  # of a folder that pip is still writing, or has half removed: none
+        if name and version and name not in versions:  # the first on the path is the one that is imported
             wanted = [line for line in each.requires or () if "extra ==" not in line]
-            versions[name] = each.version
+            versions[name] = version
             requires[name] = tuple(canonical(match[0]) for line in wanted if (match := _NAME.match(line)))
     provides = {
         name: tuple(sorted(set(map(canonical, found)))) for name, found in metadata.packages_distributions().items()

@@ -36,6 +36,14 @@ class Decorator(StatementRecord):
     references: tuple[Reference, ...]
 
 
+class Handed(StatementRecord):
+    """A name that a call at the top of a file is given under a keyword, as in `SPEC = ModelSpec(fit=fit)`."""
+
+    callee: Reference
+    keyword: str
+    reference: Reference
+
+
 class Statement(StatementRecord):
     """One statement at the top of a file, with all that is inside.
 
@@ -44,7 +52,8 @@ class Statement(StatementRecord):
     names:      what it binds; imported: those of them that are imported.
     runs:       what it imports, as (module, name) pairs; the name is empty for a whole module.
     attributes: `a` or `a.b`, of anything.
-    words:      constants that look like a module's name.
+    words:      constants that look like a module's name or a file's path.
+    handed:     what it gives to a call as it is; no part of `references`.
     """
 
     kind: Literal["definition", "run"]
@@ -58,6 +67,7 @@ class Statement(StatementRecord):
     runs: tuple[tuple[str, str], ...]
     attributes: tuple[str, ...]
     words: tuple[str, ...]
+    handed: tuple[Handed, ...]
     decorators: tuple[Decorator, ...]
 
 

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from hallmark.declaration import domain as domains
 from hallmark.files import replace
-from hallmark.training.statement import Decorator, DomainModuleUse, Module, Reference, Statement
+from hallmark.training.statement import Decorator, DomainModuleUse, Handed, Module, Reference, Statement
 
-_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+|[\w.-]+(/[\w.-]+)+")
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SCOPE = (*_FUNCTION, *_COMPREHENSION, ast.ClassDef, ast.Lambda)
@@ -91,6 +91,7 @@ class _Reader(ast.NodeVisitor):
                 at = Reference(chain=(name.id, *chain)) if isinstance(name, ast.Name) else Reference()
                 decorators.append(Decorator(callee=at, references=tuple(reader.references)))
             node.decorator_list = []
+        handed = list(_handed(node))
         self.visit(node)
         return Statement(
             kind="definition" if definition else "run",
@@ -104,6 +105,7 @@ class _Reader(ast.NodeVisitor):
             runs=tuple(self.runs),
             attributes=tuple(sorted(self.attributes)),
             words=tuple(sorted(self.words)),
+            handed=tuple(handed),
             decorators=tuple(decorators),
         )
 
@@ -165,9 +167,15 @@ class _Reader(ast.NodeVisitor):
             self.visit(base)
 
     def visit_Call(self, node: ast.Call) -> None:
+        """`getattr(x, "name", default)` reads the attribute as `x.name` does."""
         if part := self._part(node):
             self.parts[part] = None
-        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="getattr") as function, args=[it, ast.Constant(value=str(name)), *default]):
+                for each in (function, ast.Attribute(value=it, attr=name, ctx=ast.Load()), *default):
+                    self.visit(each)
+            case _:
+                self.generic_visit(node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         """A variable that holds a domain's module stands for it; anything else is visited whole."""
@@ -253,6 +261,18 @@ class _Reader(ast.NodeVisitor):
 def _arguments(node: ast.arguments) -> list[ast.arg]:
     found = [*node.posonlyargs, *node.args, *node.kwonlyargs]
     return [*found, *(each for each in (node.vararg, node.kwarg) if each is not None)]
+
+
+def _handed(node: ast.stmt) -> Iterator[Handed]:
+    """The names that a statement of the form `A = B(key=name)` hands on, taken out of it."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+        return
+    base, chain = _unrolled(node.value.func)
+    for each in node.value.keywords if isinstance(base, ast.Name) else ():
+        if isinstance(base, ast.Name) and isinstance(each.value, ast.Name) and each.arg:
+            callee = Reference(chain=(base.id, *chain))
+            yield Handed(callee=callee, keyword=each.arg, reference=Reference(chain=(each.value.id,)))
+            each.value = ast.Constant(value=None)
 
 
 def _unrolled(node: ast.expr) -> tuple[ast.expr, tuple[str, ...]]:

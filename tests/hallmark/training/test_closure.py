@@ -121,7 +121,7 @@ def test_what_no_step_runs_changes_no_key(tree: Tree) -> None:
     apart = [path for name in ("hallmark", "components", "pipelines") for path in (tree.root / name).rglob("*.py")]
     apart = [path for path in apart if path not in counted]
     packages = {path.relative_to(tree.root).parts[1] for path in apart}
-    assert {"cli", "render", "rollout", "lint", "tco", "local", "remote.py", "cron.py"} <= packages
+    assert {"cli", "render", "rollout", "lint", "tco", "leash.py", "remote.py"} <= packages
     apart += [tree.root / "domains" / name / "model.py" for name in ("fraud", "shapes")]
     texts = {path: path.read_text() for path in apart}
     assert {"kubeflow.py", "run.py", "cached_run.py", "schedule.py"} <= {path.name for path in apart}
@@ -148,7 +148,9 @@ def test_loading_does_not_hang_on_the_registry_and_validating_not_on_how_models_
         for name, closure in closures.items()
     }
     assert "hallmark.training.evaluate.evaluate" in called["evaluate"] & called["compare"] & called["quantize"]
-    assert not {name for name in called["validate"] if ".evaluate." in name or ".gate." in name}
+    assert not {
+        name for name in called["validate"] if name.startswith(("hallmark.training.evaluate", "hallmark.training.gate"))
+    }
     assert "torch" not in closures["load"].imports | closures["validate"].imports | closures["gate"].imports
 
 
@@ -175,7 +177,7 @@ def test_a_domains_code_and_declaration_count_for_the_steps_that_ask_for_them(tr
 
     assert changed("model.py", "range(10)", "range(11)") == {"train"}
     assert changed("model.py", '"""From safetensors."""', '"""Read."""') == {"quantize", "evaluate", "export"}
-    asked = changed("model.py", "LABELS: tuple[str, ...] = ()", 'LABELS: tuple[str, ...] = ("a", "b")')
+    asked = changed("model.py", "minimum=0, maximum=1", "minimum=0, maximum=2")  # of what SPEC always says
     assert asked == {"train", "quantize", "evaluate", "compare", "export"}
     assert changed("data.py", "100 points", "200 points") == {"load", "export"}  # last year's weeks
     assert changed("data.py", "in_range(-100, 100)", "in_range(-9, 9)") == {"validate"}
@@ -221,7 +223,7 @@ def test_nothing_that_a_step_runs_is_imported_by_a_name_that_only_running_tells(
         in {"importlib.import_module", "__import__", "exec", "eval", "globals", "vars"}
     }
     # A domain's own module is found by its part, and a model's code is part of the model, which is an input.
-    assert unseen == {(domains.__name__, "module"), ("hallmark.features.code", "run")}
+    assert unseen == {(domains.module.__module__, "module"), ("hallmark.features.code", "run")}
 
 
 class Seen:
@@ -237,8 +239,8 @@ def seen(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     """What every step of a small domain really runs and reads, as plain functions."""
     found = {each.name: Seen() for each in KEPT}
     out = tmp_path_factory.mktemp("out")
-    sections = {type(value): name for name, value in domains.load("toy", tree.settings) if isinstance(value, Section)}
     said = domains.load("toy", tree.settings)
+    sections = {type(value): name for name, value in said if isinstance(value, Section)}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HALLMARK_RELEASES", "MLFLOW_TRACKING_URI", "HALLMARK_RUN"):
             patch.delenv(name, raising=False)
@@ -264,7 +266,7 @@ def _watch(each: Step[..., Any], seen: Seen, sections: dict[type[Section], str],
 
     def read(self: Section, name: str) -> Any:
         section = sections.get(type(self))
-        if name.startswith("model_dump"):
+        if name.startswith("model_dump") and (section or type(self).__module__.startswith("hallmark.declaration.")):
             seen.keys.add(section or type(self).__name__)
         elif name in type(self).model_fields and (section or isinstance(self, Domain)):
             seen.keys.add(f"{section}.{name}" if section else name)
@@ -406,7 +408,7 @@ def test_imports_are_followed_by_whatever_name_and_from_wherever(pack: Callable[
     main = (
         "import pack.deep.e as whole\nfrom pack import *\nfrom pack.deep import inner as other\nfrom . import b\n\n"
         "def start():\n    import pack.deep.d\n    from .c import seen as shown\n"
-        "    return shown(), starred(), pack.deep.d.far(), other(), b.near(), getattr(whole, 'x')\n"
+        "    return shown(), starred(), pack.deep.d.far(), other(), b.near(), getattr(whole, start)\n"
     )
     found = pack(
         main=main,
@@ -420,6 +422,29 @@ def test_imports_are_followed_by_whatever_name_and_from_wherever(pack: Callable[
     )
     assert {"a.starred", "b.near", "c.seen", "deep.d.far", "deep.d.inside", "deep.e.x", "deep.e.y"} <= found
     assert not {"b.other", "c.other", "deep.d.other"} & found
+    found = pack(main=main.replace("getattr(whole, start)", "getattr(whole, 'x', None)"))
+    assert "deep.e.x" in found and "deep.e.y" not in found
+
+
+def test_what_a_spec_is_given_counts_once_an_attribute_of_that_name_is_read(tree: Tree) -> None:
+    finder = tree.finder()
+
+    def reached(step: str) -> set[str]:
+        closure = next(each for each in KEPT if each.name == step).closure("toy", tree.settings, finder=finder)
+        return {name for module, each in closure.statements() if module == "domains.toy.model" for name in each.names}
+
+    assert {step: reached(step) & {"SPEC", "fit", "restore"} for step in ("load", "train", "evaluate", "compare")} == {
+        "load": set(),
+        "train": {"SPEC", "fit"},
+        "evaluate": {"SPEC", "restore"},
+        "compare": {"SPEC"},
+    }
+
+
+def test_a_file_of_the_library_that_code_names_by_its_path_counts_and_no_other_there(tree: Tree) -> None:
+    template = "hallmark/training/templates/trainjob.yaml"
+    assert tree.changed(template, lambda text: text + "# more\n") == {"train"}
+    assert tree.changed("hallmark/tco/prices.yaml", lambda text: text + "# more\n") == set()
 
 
 def test_what_is_registered_started_or_read_beside_counts_too(pack: Callable[..., set[str]]) -> None:
