@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from hallmark.section import Section
 from hallmark.tasks.bootstrap import Estimate
 from hallmark.tasks.charts import Chart, Confusion
@@ -49,7 +51,7 @@ class Evaluation(Section):
     test: str
     metric: str
     metrics: dict[str, float]
-    estimates: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = Field(default={})
     slices: tuple[Slice, ...] = ()
     charts: tuple[Chart | Confusion, ...] = ()
 

@@ -30,7 +30,7 @@ class Ring:
         return len(self._keys)
 
     def put(self, key: Hashable, values: Mapping[str, Any]) -> int:
-        """Keep a row; gives its place, 0 up to most - 1. A value is a number, or a word, or missing (None, NaN)."""
+        """Keep a row; gives its place, 0 up to most - 1. A value is a number, or a word, or missing (None, NaN); a list is missing."""
         place = self._places.get(key)
         if place is None:
             place = self._next
@@ -72,7 +72,7 @@ class Ring:
         if isinstance(value, int | float) and not isinstance(value, bool):
             number = float(value)
             code = 0 if math.isnan(number) else 1
-        elif value is not None:
+        elif value is not None and not isinstance(value, list):
             known = self._words[name]
             word = str(value)
             code = known.get(word) or (known.setdefault(word, len(known)) if len(known) < WORDS else known[OTHER])

@@ -37,7 +37,9 @@ def check(
     if domain.data.split == "time":
         _in_order(domain, parts)
     else:
-        _strangers(domain, parts)
+        _strangers(domain.data.entity, parts)
+    if domain.data.query is not None:
+        _strangers(domain.data.query, parts)
     _no_telltale(domain, train, test, domains.module(domain.name, "features", settings).FIELDS)
 
 
@@ -54,27 +56,27 @@ def _no_late_label(domain: Domain, name: str, part: pd.DataFrame, as_of: datetim
 
 
 def _in_order(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
-    time = domain.data.event_time
-    names = list(parts)
-    for before, after in pairwise(names):
-        last, first = parts[before][time].max(), parts[after][time].min()
+    time, query = str(domain.data.event_time), domain.data.query
+    # A query is asked once and answered as a whole: its time is that of its first row.
+    times = {name: part[time] if query is None else part.groupby(query)[time].min() for name, part in parts.items()}
+    for before, after in pairwise(parts):
+        last, first = times[before].max(), times[after].min()
         if last >= first:
             raise ContractBroken(
                 f"the {before} part reaches into the {after} part",
                 expected=f"every {time} of {before} before the first of {after}, {first}",
-                got=f"{int((parts[before][time] >= first).sum())} rows up to {last}",
+                got=f"{int((times[before] >= first).sum())} {'rows' if query is None else 'queries'} up to {last}",
             )
 
 
-def _strangers(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
-    entity = domain.data.entity
+def _strangers(column: str, parts: dict[str, pd.DataFrame]) -> None:
     seen: dict[str, str] = {}
     for name, part in parts.items():
-        for value in part[entity].astype(str).unique():
+        for value in part[column].astype(str).unique():
             if value in seen:
                 raise ContractBroken(
-                    f"one {entity} is in the {seen[value]} and in the {name} part",
-                    expected="every entity in one part",
+                    f"one {column} is in the {seen[value]} and in the {name} part",
+                    expected=f"every {column} in one part",
                     got=value,
                 )
             seen[value] = name

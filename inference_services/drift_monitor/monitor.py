@@ -157,9 +157,14 @@ class Monitor:
             return
         chosen = np.flatnonzero(concept.mature(labelled.at, final, coverage=rules.coverage))
         chosen = chosen[np.argsort(labelled.at[chosen], kind="stable")][-self.drift.window :]
-        judged = labelled.take(chosen.tolist())
+        task = self.reference.signature.task
+        rows = chosen.tolist()
+        if task.compared_by == "request":  # neither an order nor what was found can be told of a part of one
+            asked = {labelled.requests[row] for row in rows} - {""}
+            rows = sorted({*rows, *(row for row, request in enumerate(labelled.requests) if request in asked)})
+        judged = labelled.take(rows)
         found = concept.judge(
-            self.reference.signature.task,
+            task,
             error,
             judged.answers,
             judged.labels,
@@ -240,7 +245,7 @@ class Monitor:
         self.answers.add(
             half.variant,
             columns=half.request.columns,
-            outputs=half.response.columns,
+            outputs={**half.response.columns, **(half.response.answers or {})},
             records=half.request.records,
             at=time.time() if at is None else at,
             request=event.request,

@@ -31,6 +31,7 @@ class Part:
     embeddings: (kept, d) of a request, where the model has embeddings; NaN where there is none.
     happened:   (kept,) event time of a request's records in seconds of the epoch, where it is asked for; NaN for none.
     strata:     (kept,) of a request, what its records have in the field that the reference is matched by; "" for nothing.
+    answers:    (kept,) of a response, the output that is a list a record (ids, quantiles), where a task compares it; kept, not watched.
     """
 
     records: int
@@ -38,6 +39,7 @@ class Part:
     embeddings: NDArray[np.float32] | None = None
     happened: NDArray[np.float64] | None = None
     strata: list[str] | None = None
+    answers: dict[str, NDArray[Any]] | None = None
 
 
 class Decoder:
@@ -55,6 +57,9 @@ class Decoder:
         self._observe: Callable[[Columns], Columns] = reference.observe
         self._inputs = [column.name for column in reference.profile.columns if column.source == "input"]
         self._outputs = [column.name for column in reference.profile.columns if column.source == "output"]
+        task, first = reference.signature.task, reference.signature.outputs[0]
+        self._listed = first.name if task.rule and task.shape else None
+        self._length = math.prod(task.shape)
         self._most = most
         self.unreadable = 0
 
@@ -103,7 +108,11 @@ class Decoder:
             tensor = tensors.get(name, {"data": []})
             values = tensor["data"]
             columns[name] = _objects(self._kept(values) if len(values) == records else [None] * self._count(records))
-        return Part(records, columns)
+        answers = {}
+        if self._listed is not None and self._listed in tensors:
+            lists = _lists(tensors[self._listed]["data"], records, length=self._length)
+            answers[self._listed] = _objects(self._kept(lists))
+        return Part(records, columns, answers=answers)
 
     def _request(self, body: dict[str, Any]) -> tuple[int, dict[str, list[Any]]]:
         tensors = _tensors(body, "inputs")
@@ -241,6 +250,14 @@ def _folded(values: list[Any], sides: list[int]) -> list[Any]:
     for side in reversed(sides[1:]):
         values = [values[at : at + side] for at in range(0, len(values), side)]
     return values
+
+
+def _lists(data: list[Any], records: int, *, length: int) -> list[Any]:
+    """A list of `length` a record, of data that are such or are flat; None where a record has none."""
+    if len(data) == records * length and not any(isinstance(each, list) for each in data):
+        return [data[at : at + length] for at in range(0, len(data), length)]
+    whole = data if len(data) == records else [None] * records
+    return [each if isinstance(each, list) and len(each) == length else None for each in whole]
 
 
 def _typed(values: list[Any], field: Field) -> NDArray[Any]:

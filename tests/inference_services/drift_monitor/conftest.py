@@ -14,6 +14,7 @@ import pytest
 
 from hallmark.artifacts import folder as folders
 from hallmark.drift import profile
+from hallmark.tasks import Binary
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
@@ -30,7 +31,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns, scores = draw(5000, seed=1)
     (folder / "profile.json").write_text(profile.build(columns, scores=scores).model_dump_json(), encoding="utf-8")
     output = folders.Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = folders.Signature(domain="shop", fields=made["FIELDS"], outputs=(output,))
+    signature = folders.Signature(domain="shop", task=Binary(), fields=made["FIELDS"], outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     (folder / "model.onnx").write_bytes(onnx_model())
     folders.seal(folder)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sidecar import Sidecar, event, events, exchange
 
+from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Uplift
 from inference_services.drift_monitor import answers
 from inference_services.drift_monitor.answers import Answers, Known
 
@@ -179,9 +180,72 @@ def test_rows_and_bytes_are_bounded() -> None:
     ],
 )
 def test_what_is_no_label_is_said(item: Any, said: str) -> None:
-    good, wrong = answers.known([item])
+    good, wrong = answers.known([item], Binary())
     assert not good
     assert said in wrong[0]
+
+
+OUTCOME = {"label": 1, "treatment": 0, "propensity": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [
+        (Binary(), True),
+        (Multiclass(labels=("coat", "hat")), "hat"),
+        (Multiclass(), "anything"),
+        (Regression(), -12.5),
+        (Regression(nonnegative=True), {"label": 40, "censored": True}),
+        (Ranking(), 3),
+        (Retrieval(), ["i1", "i2"]),
+        (Retrieval(), [7, 12]),
+        (Retrieval(), "i1"),
+        (Uplift(), OUTCOME),
+    ],
+)
+def test_a_label_is_what_its_task_says(task: BaseTask, label: Any) -> None:
+    good, wrong = answers.known([{"request": "a", "label": label, "at": "2026-01-01T00:00:00Z"}], task)
+    assert wrong == [] and good[0].label == label
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "said"),
+    [
+        (Binary(), 0.5, "0, 1 or a word"),
+        (Binary(), ["a"], "0, 1 or a word"),
+        (Multiclass(labels=("coat", "hat")), "shoe", "one of coat, hat"),
+        (Multiclass(), 1, "the name of a class"),
+        (Regression(), "dear", "a number"),
+        (Regression(), float("nan"), "a number"),
+        (Regression(nonnegative=True), -1, "a number of 0 or more"),
+        (Ranking(), -1, "a relevance of 0 or more"),
+        (Ranking(), [1, 0], "a relevance of 0 or more"),
+        (Retrieval(), [], "the ids that were relevant"),
+        (Retrieval(), 0.5, "the ids that were relevant"),
+        (Retrieval(), ["i" * 70] * 99, "at most 100 in a list"),
+        (Uplift(), 1, "0..1"),
+        (Uplift(), {**OUTCOME, "propensity": 1.0}, "above 0 and below 1"),
+        (Uplift(), {**OUTCOME, "treatment": 2}, "0..1"),
+        (Regression(), None, "a number"),
+    ],
+)
+def test_a_label_of_another_task_is_refused_in_the_tasks_words(task: BaseTask, label: Any, said: str) -> None:
+    good, (wrong,) = answers.known([{"request": "a", "label": label, "at": "2026-01-01T00:00:00Z"}], task)
+    assert not good
+    assert wrong.startswith("expected label: ") and said in wrong
+
+
+def test_lists_are_kept_and_their_memory_is_bounded() -> None:
+    ring = Answers(size=50_000)
+    for number in range(200):
+        items = np.empty(1, dtype=object)
+        items[0] = [f"i{number}", float("nan"), *range(200)]
+        ring.add("v1", columns={}, outputs={"items": items}, records=1, at=float(number), exchange=f"e-{number}")
+    (row, *_) = ring.after(0, limit=9, variant="v1")[0]
+    kept = row.shown()["outputs"]["items"]
+    assert len(kept) == 100 and kept[1:4] == [None, 0, 1]
+    json.dumps(row.shown(), allow_nan=False)
+    assert ring.size <= 50_000 and len(ring) < 11
 
 
 def test_answers_and_labels_over_http(start: Start) -> None:
@@ -200,7 +264,7 @@ def test_answers_and_labels_over_http(start: Start) -> None:
     assert (whole["variant"], whole["lost"], len(whole["rows"])) == ("shop-00001", 0, 20)
     row = whole["rows"][0]
     assert row.keys() == {
-        "exchange", "row", "at", "request", "trace", "shadow", "outputs", "columns", "label", "label_at",
+        "exchange", "row", "kept", "at", "request", "trace", "shadow", "outputs", "columns", "label", "label_at",
     }  # fmt: skip
     assert (row["exchange"], row["row"], row["request"], row["trace"]) == ("e-0", 0, hashed("c-0"), "ab" * 16)
     assert [each["shadow"] for each in whole["rows"]] == [True] * 10 + [False] * 10

@@ -16,6 +16,7 @@ from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.features import image
 from hallmark.features.fields import Field, Output
+from hallmark.tasks import Multiclass
 from inference_services.drift_monitor import events
 from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference
@@ -36,6 +37,7 @@ def monitor() -> Monitor:
     observed = image.statistics([photo(int(random.integers(100, 160)), seed=at) for at in range(300)])
     signature = Signature(
         domain="listing",
+        task=Multiclass(labels=("coat", "shoe")),
         fields=(Field(name="image", datatype="BYTES", media="image"),),
         outputs=(Output(name="probabilities", datatype="FP32", shape=(2,)),),
         labels=("coat", "shoe"),

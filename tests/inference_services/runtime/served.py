@@ -19,6 +19,7 @@ import numpy as np
 
 from hallmark.artifacts.folder import Signature, seal
 from hallmark.features.fields import Field, Output
+from hallmark.tasks import Binary, Multiclass
 
 ROOT = Path(__file__).parents[3]
 
@@ -97,11 +98,13 @@ def write_folder(
     """A sealed model folder; gives its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
+    labels = tuple(extra.pop("labels", ()))
     signature = Signature(
         domain=extra.pop("domain", "orders"),
+        task=Multiclass(labels=labels) if labels else Binary(),
         fields=tuple(fields),
         outputs=tuple(outputs),
-        labels=extra.pop("labels", ()),
+        labels=labels,
         **extra.pop("signature", {}),
     )
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
