@@ -16,28 +16,32 @@ from hallmark.errors import DeclarationError, NotFound
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.tasks.task import BaseTask
+
 COLUMNS = ("request", "label")
+_BESIDE = ("treatment", "propensity", "censored")
 _BATCH = 1000
 
 
 def labels(
     name: DomainName,
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label and at.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label, row and at.")],
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """Join labels with answers: a rollout then weighs what wrong verdicts cost, and drift of the concept is seen.
 
-    request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
+    request: the id that the client sent with the request (its V2 `id`); row: which of its records, from 0, where it had several.
+    label: what the task asks for: 1 or 0, a word, a number, a relevance, or in JSON the ids that were relevant. A regression's
+    bound says so in a column censored, an uplift's outcome has columns treatment and propensity beside it.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
     """
     from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
 
     settings = Settings.load()
-    shadow = declared.load(name, settings).rollout.shadow
-    frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
+    frame = _read(file, task=declared.load(name, settings).task)
     writer = connected(settings, kubeconfig, context, changes=True)
     pods = writer.pods(name)
     if not pods:
@@ -56,7 +60,7 @@ def labels(
         )
 
 
-def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
+def _read(file: Path, *, task: BaseTask) -> pd.DataFrame:
     import pandas as pd
 
     if not file.is_file():
@@ -86,13 +90,7 @@ def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
         raise DeclarationError(f"{file} has {empty} empty cells", expected="a request and a label in each row")
     if frame.empty:
         raise DeclarationError(f"{file} has no rows", expected="a request and a label in each row", got="none")
-    words = frame["label"].astype(str).str.removesuffix(".0")
-    odd = frame[~words.isin(["0", "1"])] if yes_or_no else frame[:0]
-    if len(odd):
-        got = f"{odd['label'].iloc[0]!r} in row {odd.index[0] + 1}"
-        raise DeclarationError(f"{file} has labels that are neither yes nor no", expected="1 or 0", got=got)
-    if yes_or_no:
-        frame["label"] = words.astype(int)
+    frame["label"] = _labels(file, frame, task)
     if "at" in frame.columns:
         known = pd.to_datetime(frame["at"], utc=True, errors="coerce", format="ISO8601")
         wrong = frame[known.isna() & frame["at"].notna()]
@@ -100,6 +98,43 @@ def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
             got = f"{wrong['at'].iloc[0]!r} in row {wrong.index[0] + 1}"
             raise DeclarationError(f"{file} has times that are none", expected="RFC 3339 in at", got=got)
     return frame
+
+
+def _labels(file: Path, frame: pd.DataFrame, task: BaseTask) -> pd.Series[Any]:
+    """The labels in the form that the monitors take, each one that the task understands; `DeclarationError` names the first that is not."""
+    import pandas as pd
+
+    beside = [name for name in _BESIDE if name in frame.columns]
+    made = []
+    for row, (label, *others) in enumerate(zip(*(frame[name].tolist() for name in ("label", *beside)), strict=True), start=1):
+        value = _value(label, words=task.kind in ("multiclass", "retrieval"))
+        told = {name: _value(each, words=False) for name, each in zip(beside, others, strict=True) if not pd.isna(each)}
+        if told and not isinstance(value, dict):
+            value = {"label": value, **told}
+        if task.kind == "binary" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if problem := task.label_problem(value):
+            raise DeclarationError(
+                f"{file} has labels that say nothing about a {task.kind} answer",
+                expected=problem.removeprefix("expected label: "),
+                got=f"{label!r} in row {row}",
+                fix="mend the file; `hallmark labels --help` says which columns there are",
+            )
+        made.append(value)
+    return pd.Series(made, index=frame.index, dtype=object)
+
+
+def _value(given: Any, *, words: bool) -> Any:
+    """A cell as JSON has it; text that is no JSON, and with `words` what is no list or mapping, is the text itself."""
+    if hasattr(given, "tolist"):  # a number or a list of Parquet
+        given = given.tolist()
+    if not isinstance(given, str):
+        return str(given).removesuffix(".0") if words and isinstance(given, int | float) else given
+    try:
+        found = json.loads(given.lower() if given in ("True", "False") else given)
+    except ValueError:
+        return given
+    return given if words and not isinstance(found, list | dict) else found
 
 
 def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
@@ -110,6 +145,7 @@ def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
     for row in frame.to_dict("records"):
         at = row.get("at")
         known = now if at is None or pd.isna(at) else pd.Timestamp(at).isoformat()
-        rows.append({"request": str(row["request"]), "label": row["label"], "at": known})
+        which = {} if row.get("row") is None or pd.isna(row["row"]) else {"row": int(row["row"])}
+        rows.append({"request": str(row["request"]), "label": row["label"], "at": known, **which})
     for at in range(0, len(rows), _BATCH):
         yield rows[at : at + _BATCH]

@@ -85,9 +85,7 @@ def new(
     else:
         asked = description or f"What {name} predicts: say it here."
         made = written(
-            name,
-            lambda: _drafted(name, task, data, roles, leave or [], owner, asked).files(),
-            settings=settings,
+            name, lambda: _told(_drafted(name, task, data, roles, leave or [], owner, asked)), settings=settings
         )
     if not made:
         say(f"domains/{name} is there already, and stays as it is")
@@ -120,6 +118,13 @@ def _one_way(task: Kind | None, data: Path | None, like: str, others: list[str])
         raise DeclarationError(
             f"--{others[0]} names a column, and no file is named", expected="--data FILE", got="none", fix="add --data FILE"
         )
+
+
+def _told(draft: Draft) -> dict[str, str]:
+    """The files of a draft, once it is said what of the table is not in them."""
+    for column, why in draft.found.left.items():
+        say(f"left out {column}: {why}")
+    return draft.files()
 
 
 def _drafted(
