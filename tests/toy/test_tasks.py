@@ -18,7 +18,7 @@ from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from tests.conftest import once
 from tests.hallmark.rollout import candidates
-from tests.toy.whole_way import DRIFT, KINDS, OPTIONS, TOY, Watched, changed, requests, shifted
+from tests.toy.whole_way import DRIFT, KINDS, OPTIONS, TOY, Watched, changed, compared, requests, shifted
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def test_the_shadow_of_an_equal_candidate_agrees_and_of_a_broken_one_does_not(
     for each in watched.values():
         each.ask(given)
     assert changed(declared, watched["stable"], watched["good"]) == 0
+    assert compared(declared, watched["stable"], watched["good"]).scores(), "nothing that a rollout could hold side by side"
     assert changed(declared, watched["stable"], watched["backwards"]) > 2 * declared.rollout.shadow.disagreement
 
 

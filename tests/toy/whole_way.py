@@ -20,6 +20,8 @@ from tools.traffic import asked
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.rollout.answers import Answers
+
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent
 KINDS = {
@@ -111,15 +113,19 @@ class Watched:
         return [json.loads(json.dumps(row.shown())) for row in self.monitor.answers.of("v")]
 
 
-def changed(domain: Domain, stable: Watched, candidate: Watched) -> float:
-    """The share of pairs in which the candidate's answer is another, as a rollout's shadow counts it."""
+def compared(domain: Domain, stable: Watched, candidate: Watched) -> Answers:
+    """Both sides' answers, as a rollout reads them."""
     from hallmark.rollout.answers import Answers
 
     assert domain.rollout.shadow is not None
     both = Answers(since=0.0, shadow=domain.rollout.shadow, task=stable.monitor.reference.signature.task)
     both.take("stable", stable.rows())
     both.take("canary", candidate.rows())
-    overall = both.slices()[0]
+    return both
+
+
+def changed(domain: Domain, stable: Watched, candidate: Watched) -> float:
+    """The share of pairs in which the candidate's answer is another, as a rollout's shadow counts it."""
+    overall = compared(domain, stable, candidate).slices()[0]
     assert overall.pairs == REQUESTS
     return overall.changed / overall.pairs
-
