@@ -41,7 +41,9 @@ def labels(
     from hallmark.settings import Settings
 
     settings = Settings.load()
-    frame = _read(file, task=declared.load(name, settings).task)
+    domain = declared.load(name, settings)
+    shadow = domain.rollout.shadow
+    frame = _read(file, task=domain.task, words=shadow is not None and shadow.threshold is None)
     writer = connected(settings, kubeconfig, context, changes=True)
     pods = writer.pods(name)
     if not pods:
@@ -60,7 +62,8 @@ def labels(
         )
 
 
-def _read(file: Path, *, task: BaseTask) -> pd.DataFrame:
+def _read(file: Path, *, task: BaseTask, words: bool = False) -> pd.DataFrame:
+    """The rows of the file, labels as they are sent; with `words` a binary answer may be one."""
     import pandas as pd
 
     if not file.is_file():
@@ -90,7 +93,7 @@ def _read(file: Path, *, task: BaseTask) -> pd.DataFrame:
         raise DeclarationError(f"{file} has {empty} empty cells", expected="a request and a label in each row")
     if frame.empty:
         raise DeclarationError(f"{file} has no rows", expected="a request and a label in each row", got="none")
-    frame["label"] = _labels(file, frame, task)
+    frame["label"] = _labels(file, frame, task, words=words)
     if "at" in frame.columns:
         known = pd.to_datetime(frame["at"], utc=True, errors="coerce", format="ISO8601")
         wrong = frame[known.isna() & frame["at"].notna()]
@@ -100,7 +103,7 @@ def _read(file: Path, *, task: BaseTask) -> pd.DataFrame:
     return frame
 
 
-def _labels(file: Path, frame: pd.DataFrame, task: BaseTask) -> pd.Series[Any]:
+def _labels(file: Path, frame: pd.DataFrame, task: BaseTask, *, words: bool) -> pd.Series[Any]:
     """The labels in the form that the monitors take, each one that the task understands; `DeclarationError` names the first that is not."""
     import pandas as pd
 
@@ -113,7 +116,8 @@ def _labels(file: Path, frame: pd.DataFrame, task: BaseTask) -> pd.Series[Any]:
             value = {"label": value, **told}
         if task.kind == "binary" and isinstance(value, float) and value.is_integer():
             value = int(value)
-        if problem := task.label_problem(value):
+        word = task.kind == "binary" and isinstance(value, str) and not words
+        if problem := "1 or 0" if word else task.label_problem(value):
             raise DeclarationError(
                 f"{file} has labels that say nothing about a {task.kind} answer",
                 expected=problem.removeprefix("expected label: "),
