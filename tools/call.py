@@ -1,14 +1,15 @@
-"""Synthetic requests to what is live, from the command line."""
+"""Requests to what is live, synthetic or of a team's own rows, from the command line."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit
-from hallmark.errors import HallmarkError, NotFound
+from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
 
 
@@ -18,16 +19,29 @@ def call(
     rate: Annotated[float, typer.Option(min=1, max=2000, help="How many a second.")] = 100.0,
     shift: Annotated[str | None, typer.Option(help="A named shift in them, to see drift.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic examples.")] = 11,
+    data: Annotated[
+        Path | None, typer.Option(help="Send rows of this file or folder instead.", show_default=False)
+    ] = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Send synthetic requests to what is live, and count who answered. Exit 1 where one failed."""
+    """Send requests to what is live, and count who answered. Exit 1 where one failed."""
     from hallmark.rollout.writer import condition
-    from tools.traffic import Traffic, synthetic
+    from tools.traffic import Traffic, own, synthetic
 
     settings = Settings.load()
-    bodies = synthetic(name, count=min(requests, 2000), seed=seed, shift=shift, settings=settings)
+    if data is not None and shift:
+        raise DeclarationError(
+            "a shift can only be put into synthetic requests",
+            expected="--data or --shift",
+            got=f"--data {data} --shift {shift}",
+        )
+    most = min(requests, 2000)
+    if data is None:
+        bodies = synthetic(name, count=most, seed=seed, shift=shift, settings=settings)
+    else:
+        bodies = own(name, data, count=most, seed=seed, settings=settings)
     live = connected(settings, kubeconfig, context).live(name)
     url = ((live or {}).get("status") or {}).get("url")
     if not url:

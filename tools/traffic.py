@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import Counter
@@ -10,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count as counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hallmark.errors import TimedOut
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hallmark.settings import Settings
 
 _DAYS = 64
@@ -64,20 +68,56 @@ class Tally:
 
 
 def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> list[bytes]:
-    """`count` V2 request bodies, one record each, of synthetic examples of domain `name`."""
+    """`count` V2 request bodies of synthetic examples of domain `name`: of one record each, or of all records of a query."""
     from hallmark.declaration import domain as domains
-    from hallmark.features.wire import request
-    from hallmark.learners.model import columns
 
-    data, fields = domains.module(name, "data", settings), domains.module(name, "features", settings).FIELDS
+    data = domains.module(name, "data", settings)
     start, days = datetime(2026, 10, 1, tzinfo=UTC), 1
     frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
     while len(frame) < count and days < _DAYS:
         days *= 4
         frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
-    frame = frame.sample(min(count, len(frame)), random_state=seed)
-    raw = columns(frame, fields)
-    return [request(fields, raw, start=row, stop=row + 1) for row in range(len(frame))]
+    return [body for body, _ in asked(name, frame, count=count, seed=seed, settings=settings)]
+
+
+def own(name: str, source: Path, *, count: int, seed: int, settings: Settings) -> list[bytes]:
+    """The same of a team's own rows, as the domain's data.py reads them."""
+    from hallmark.declaration import domain as domains
+
+    frame = domains.module(name, "data", settings).read(source)
+    return [body for body, _ in asked(name, frame, count=count, seed=seed, settings=settings)]
+
+
+def asked(
+    name: str, frame: pd.DataFrame, *, count: int, seed: int, settings: Settings
+) -> list[tuple[bytes, list[dict[str, Any]]]]:
+    """At most `count` V2 requests of rows of `frame`, each with the labels that will come for it, as `POST /labels` takes them.
+
+    Requests are drawn by `seed`, and their ids are r-<seed>-<number>. A ranking's holds all rows of a query; a retrieval's one
+    record, since its rows are items of the same question.
+    """
+    from hallmark.declaration import domain as domains
+    from hallmark.features.wire import request
+    from hallmark.learners.model import columns
+
+    declared = domains.load(name, settings)
+    data, fields = declared.data, domains.module(name, "features", settings).FIELDS
+    task = declared.task
+    units = task.requests(frame, data.target_columns)
+    labels = task.late_labels(frame, data.target_columns) if data.label in frame else [None] * len(frame)
+    rows: dict[object, list[int]] = {}
+    for row, unit in enumerate(units):
+        rows.setdefault(unit or row, []).append(row)
+    found = list(rows.values())
+    chosen = np.random.default_rng(seed).permutation(len(found))[:count]
+    made = []
+    for number, at in enumerate(chosen.tolist()):
+        mine = found[at][:1] if task.kind == "retrieval" else found[at]
+        body = json.loads(request(fields, columns(frame.iloc[mine].reset_index(drop=True), fields)))
+        client = f"r-{seed}-{number}"
+        known = [{"request": client, "row": place, "label": labels[row]} for place, row in enumerate(mine)]
+        made.append((json.dumps({"id": client, **body}).encode(), known))
+    return made
 
 
 class Traffic:

@@ -18,24 +18,29 @@ from hallmark.errors import DeclarationError, NotFound
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.tasks.task import BaseTask
+
+_BESIDE = ("treatment", "propensity", "censored")
 _BATCH = 1000
 
 
 def labels(
     name: DomainName,
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label and at.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label, row and at.")],
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """Join labels with answers: a rollout then weighs the cost of wrong predictions, and concept drift is seen.
 
-    request: the id that the client sent with the request (its V2 `id`).  label: 1 or 0, or the right word.
+    request: the id that the client sent with the request (its V2 `id`); row: which of its records, from 0, where it had several.
+    label: what the task asks for: 1 or 0, a word, a number, a relevance, or in JSON the ids that were relevant. A regression's
+    bound says so in a column censored, an uplift's outcome has columns treatment and propensity beside it.
     at: when it became known, RFC 3339; now where there is none. Labels of answers that are no longer kept are counted as unknown.
     """
     domain, settings = declaration(name)
     shadow = domain.rollout.shadow
-    frame = _read(file, yes_or_no=shadow is not None and shadow.threshold is not None)
+    frame = _read(file, task=domain.task, words=shadow is not None and shadow.threshold is None)
     writer = connected(settings, kubeconfig, context, changes=True)
     pods = writer.pods(name)
     if not pods:
@@ -58,8 +63,11 @@ def labels(
         )
 
 
-def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
-    """The labels in `file`, request and label as text; `DeclarationError` names every column and rule that is broken, with an example."""
+def _read(file: Path, *, task: BaseTask, words: bool = False) -> pd.DataFrame:
+    """The rows of the file, labels as they are sent; `DeclarationError` names every column and rule that is broken, with an example.
+
+    words: a binary answer may be one.
+    """
     import pandera.pandas as pa
 
     from hallmark.data import contract, table
@@ -67,14 +75,14 @@ def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
     if not file.is_file():
         raise NotFound(f"there is no file {file}", expected="a file of labels", got="none")
     frame = table.read(file, {})
-    for name in frame.columns.intersection(["request", "label"]):
+    for name in frame.columns.intersection(["request"]):
         frame[name] = frame[name].map(lambda value: str(value).removesuffix(".0"), na_action="ignore").astype(object)
     zoned = pa.Check(
         lambda times: times.map(_is_zoned).astype(bool), error="a time with its zone, as 2026-11-29T08:00:00Z"
     )
     columns = {
         "request": contract.identity(),
-        "label": pa.Column("object", contract.one_of(["1", "0"]) if yes_or_no else None),
+        "label": pa.Column(nullable=False),
         "at": pa.Column(checks=zoned, nullable=True, required=False),
     }
     if found := contract.breaches(pa.DataFrameSchema(columns), frame):
@@ -84,6 +92,7 @@ def _read(file: Path, *, yes_or_no: bool) -> pd.DataFrame:
             got="\n        ".join([f"{len(frame)} rows", *map(str, found)]),
             fix=f"mend {file.name}; none of it was sent",
         )
+    frame["label"] = _labels(file, frame, task, words=words)
     return frame
 
 
@@ -95,6 +104,46 @@ def _is_zoned(value: Any) -> bool:
     return time.tzinfo is not None
 
 
+def _labels(file: Path, frame: pd.DataFrame, task: BaseTask, *, words: bool) -> pd.Series[Any]:
+    """The labels in the form that the monitors take, each one that the task understands; `DeclarationError` names the first that is not."""
+    import pandas as pd
+
+    beside = [name for name in _BESIDE if name in frame.columns]
+    made = []
+    for row, (label, *others) in enumerate(
+        zip(*(frame[name].tolist() for name in ("label", *beside)), strict=True), start=1
+    ):
+        value = _value(label, words=task.kind in ("multiclass", "retrieval"))
+        told = {name: _value(each, words=False) for name, each in zip(beside, others, strict=True) if not pd.isna(each)}
+        if told and not isinstance(value, dict):
+            value = {"label": value, **told}
+        if task.kind == "binary" and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        word = task.kind == "binary" and isinstance(value, str) and not words
+        if problem := "1 or 0" if word else task.label_problem(value):
+            raise DeclarationError(
+                f"{file} has labels that say nothing about a {task.kind} answer",
+                expected=problem.removeprefix("expected label: "),
+                got=f"{label!r} in row {row}",
+                fix="mend the file; `hallmark labels --help` says which columns there are",
+            )
+        made.append(value)
+    return pd.Series(made, index=frame.index, dtype=object)
+
+
+def _value(given: Any, *, words: bool) -> Any:
+    """A cell as JSON has it; text that is no JSON, and with `words` what is no list or mapping, is the text itself."""
+    if hasattr(given, "tolist"):  # a number or a list of Parquet
+        given = given.tolist()
+    if not isinstance(given, str):
+        return str(given).removesuffix(".0") if words and isinstance(given, int | float) else given
+    try:
+        found = json.loads(given.lower() if given in ("True", "False") else given)
+    except ValueError:
+        return given
+    return given if words and not isinstance(found, list | dict) else found
+
+
 def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
     import pandas as pd
 
@@ -102,7 +151,7 @@ def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
     rows = []
     for row in frame.to_dict("records"):
         at = now if pd.isna(row.get("at")) else pd.Timestamp(row["at"])
-        label = int(row["label"]) if row["label"] in ("0", "1") else row["label"]
-        rows.append({"request": row["request"], "label": label, "at": at.isoformat()})
+        which = {} if pd.isna(row.get("row")) else {"row": int(row["row"])}
+        rows.append({"request": row["request"], "label": row["label"], "at": at.isoformat(), **which})
     for start in range(0, len(rows), _BATCH):
         yield rows[start : start + _BATCH]

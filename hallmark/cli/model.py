@@ -71,17 +71,22 @@ def data(
     row: dict[str, Any] = {"examples": len(frame), domain.data.entity: frame[domain.data.entity].nunique()}
     if time:
         row |= {"first": str(frame[time].min())[:19], "last": str(frame[time].max())[:19]}
-    counts = label.value_counts()
-    row["label"] = (
-        f"{label.mean():.2%} {domain.data.label}"
-        if set(counts.index) <= {0, 1}
-        else f"{len(counts)} classes, most: {counts.index[0]}"
-    )
+    row["label"] = _label(label, domain.task.kind)
     row["contract"] = "kept"
     if out is not None:
         dataset.write(frame, out)
         row |= {"written": str(out), "digest": dataset.digest(out)}
     emit([row], output)
+
+
+def _label(label: Any, kind: str) -> str:
+    """What the label of these rows is, in a few words."""
+    if kind == "multiclass":
+        counts = label.value_counts()
+        return f"{len(counts)} classes, most: {counts.index[0]}"
+    if set(label.unique()) <= {0, 1}:
+        return f"{label.mean():.2%} {label.name}"
+    return f"{label.name} {label.min():g} to {label.max():g}, median {label.median():g}"
 
 
 def train(

@@ -1,12 +1,14 @@
-"""A new domain: its folder after the nearest one, and every file that is generated from it."""
+"""A new domain: its folder for a task or after the nearest one, and every file that is generated from it."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import uuid
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,51 +17,161 @@ from hallmark.errors import DeclarationError
 from hallmark.names import taken
 
 if TYPE_CHECKING:
+    from hallmark.cli.draft import Draft
     from hallmark.settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,29}")
+
+
+class Kind(StrEnum):
+    """The tasks that there are (hallmark/tasks)."""
+
+    binary = "binary"
+    multiclass = "multiclass"
+    regression = "regression"
+    ranking = "ranking"
+    retrieval = "retrieval"
+    uplift = "uplift"
+
+
+def _column(text: str) -> Any:
+    return typer.Option(help=text, metavar="COLUMN", show_default=False)
 
 
 def new(
     name: Annotated[
         str, typer.Argument(metavar="DOMAIN", help="Small letters and digits, such as returns.", show_default=False)
     ],
+    task: Annotated[
+        Kind | None,
+        typer.Option("--task", help="What it answers: a folder of that kind is written.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Your own CSV or Parquet file: its columns become the request.", show_default=False),
+    ] = None,
+    label: Annotated[str, _column("Column of the file with the answer to learn.")] = "",
+    entity: Annotated[str, _column("Column with whom or what a row is about; default: each row is its own.")] = "",
+    time: Annotated[str, _column("Column with when it happened; then the latest fifth is the test.")] = "",
+    query: Annotated[str, _column("Of rankings and retrieval: rows of one query.")] = "",
+    item: Annotated[str, _column("Of retrieval: the id that is answered.")] = "",
+    treatment: Annotated[str, _column("Of uplift: 1 for treated, 0 for not.")] = "",
+    propensity: Annotated[str, _column("Of uplift: the chance of the treatment that the row got.")] = "",
+    leave: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that the model is not to see; repeatable.", metavar="COLUMN", show_default=False),
+    ] = None,
     like: Annotated[
-        str, typer.Option(help="The domain to start from: fraud for tables, listing for photos.")
-    ] = "fraud",
+        str, typer.Option(help="A domain to copy instead: fraud, listing (photos).", show_default=False)
+    ] = "",
     team: Annotated[str, typer.Option(help="Who owns it; default: the domain's name.", show_default=False)] = "",
     contact: Annotated[str, typer.Option(help="An address that reaches the people on call.", show_default=False)] = "",
     description: Annotated[str, typer.Option(help="What it predicts, as a question.", show_default=False)] = "",
 ) -> None:
     """Write a new domain's folder, which trains at once, and render all that is derived from it.
 
+    With --task it is made for that kind of answer, from --data or on made-up rows; with --like it is another domain's copy.
     A second call changes nothing: a folder that is there is never written to.
     """
     from hallmark.render import files
     from hallmark.settings import Settings
 
     settings = Settings.load()
-    made = scaffold(
-        name,
-        like=like,
-        team=team or name,
-        contact=contact or f"{name}-oncall@hallmark.example",
-        description=description,
-        settings=settings,
-    )
+    owner = {"team": team or name, "contact": contact or f"{name}-oncall@hallmark.example"}
+    roles = {"label": label, "entity": entity, "time": time, "query": query, "item": item}
+    roles |= {"treatment": treatment, "propensity": propensity}
+    _one_way(task, data, like, [*(role for role, column in roles.items() if column), *(["leave"] if leave else [])])
+    if task is None:
+        made = scaffold(name, like=like or "fraud", **owner, description=description, settings=settings)
+    else:
+        asked = description or f"What {name} predicts: say it here."
+        made = written(
+            name, lambda: _told(_drafted(name, task, data, roles, leave or [], owner, asked)), settings=settings
+        )
     if not made:
         say(f"domains/{name} is there already, and stays as it is")
     for path in made:
         say(f"wrote {path.relative_to(settings.root)}")
     for finding in files.write(settings):
         say(f"wrote {finding.path}")
+    trains = f"hallmark train {name}" + (f" --data {data}" if data else "")
+    own = "" if data else ", put your own data behind data.py"
     say(
-        f"next: say in domains/{name}/domain.yaml what it predicts and owes (`hallmark domains {name}` checks it),"
-        f" put your own data behind data.py, then `hallmark train {name}`"
+        f"next: `{trains}`; then say in domains/{name}/domain.yaml what it predicts and owes"
+        f" (`hallmark domains {name}` checks it){own}"
+    )
+
+
+def _one_way(task: Kind | None, data: Path | None, like: str, others: list[str]) -> None:
+    if task is not None and like:
+        raise DeclarationError(
+            "--task and --like are two ways to begin", expected="one of them", got=f"--task {task} --like {like}"
+        )
+    if task is None and (data or others):
+        asked = "--data" if data else f"--{others[0]}"
+        raise DeclarationError(
+            f"{asked} is for a folder that is made for a task",
+            expected=f"--task, one of {', '.join(Kind)}",
+            got="none",
+            fix="add --task regression, for example",
+        )
+    if data is None and others:
+        raise DeclarationError(
+            f"--{others[0]} names a column, and no file is named",
+            expected="--data FILE",
+            got="none",
+            fix="add --data FILE",
+        )
+
+
+def _told(draft: Draft) -> dict[str, str]:
+    """The files of a draft, once it is said what of the table is not in them."""
+    for column, why in draft.found.left.items():
+        say(f"left out {column}: {why}")
+    return draft.files()
+
+
+def _drafted(
+    name: str,
+    task: Kind,
+    data: Path | None,
+    roles: dict[str, str],
+    leave: list[str],
+    owner: dict[str, str],
+    description: str,
+) -> Draft:
+    from hallmark.cli import seen
+
+    if data is None:
+        return seen.example(name, kind=task.value, owner=owner, description=description)
+    return seen.of_file(
+        name, kind=task.value, file=data, roles=roles, leave=leave, owner=owner, description=description
     )
 
 
 def scaffold(name: str, *, like: str, team: str, contact: str, description: str, settings: Settings) -> list[Path]:
+    """The files of a folder copied from the domain `like`, which appears whole or not at all; none where it is there already."""
+    from hallmark.declaration import domain as domains
+
+    def copied() -> dict[str, str]:
+        domains.load(like, settings)
+        texts = {}
+        for source in sorted((settings.domains / like).iterdir()):
+            if source.suffix in (".py", ".yaml"):
+                text = source.read_text(encoding="utf-8")
+                if source.suffix == ".yaml":
+                    text = _declared(text, like, name=name, team=team, contact=contact, description=description)
+                else:
+                    text = text.replace(f"domains.{like}", f"domains.{name}").replace(
+                        f'name="{like}"', f'name="{name}"'
+                    )
+                texts[source.name] = text
+        return texts
+
+    return written(name, copied, settings=settings)
+
+
+def written(name: str, texts: Callable[[], Mapping[str, str]], *, settings: Settings) -> list[Path]:
     """The files of the new folder, which appears whole or not at all; none where it is there already."""
     from hallmark.declaration import domain as domains
 
@@ -82,20 +194,12 @@ def scaffold(name: str, *, like: str, team: str, contact: str, description: str,
             got=", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder",
             fix="remove it, or write its domain.yaml",
         )
-    domains.load(like, settings)
+    made = texts()
     draft = settings.domains / f".{uuid.uuid4().hex}" / name
     try:
         draft.mkdir(parents=True)
-        for source in sorted((settings.domains / like).iterdir()):
-            if source.suffix in (".py", ".yaml"):
-                text = source.read_text(encoding="utf-8")
-                if source.suffix == ".yaml":
-                    text = _declared(text, like, name=name, team=team, contact=contact, description=description)
-                else:
-                    text = text.replace(f"domains.{like}", f"domains.{name}").replace(
-                        f'name="{like}"', f'name="{name}"'
-                    )
-                (draft / source.name).write_text(text, encoding="utf-8")
+        for file, text in made.items():
+            (draft / file).write_text(text, encoding="utf-8")
         domains.parse(draft / "domain.yaml", shown=f"domains/{name}/domain.yaml")
         draft.rename(folder)
     finally:

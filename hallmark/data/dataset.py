@@ -34,15 +34,16 @@ def write(frame: pd.DataFrame, path: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def read(path: Path) -> pd.DataFrame:
-    """The frame that `write` wrote."""
+def read(path: Path, *, rows: int | None = None) -> pd.DataFrame:
+    """The frame that `write` wrote, or the first `rows` of it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise NotFound(f"there is no data set {path.name}", expected="a Parquet file", got=_got(path))
     try:
-        table = pq.ParquetFile(path).read()
+        file = pq.ParquetFile(path)
+        table = file.read() if rows is None else pa.Table.from_batches(_first(file, rows), file.schema_arrow)
         frame: pd.DataFrame = table.to_pandas(date_as_object=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise HallmarkError(
@@ -54,6 +55,11 @@ def read(path: Path) -> pd.DataFrame:
 def digest(path: Path) -> str:
     """`sha256:` and the digest of a data set's bytes."""
     return digest_file(path)
+
+
+def _first(file: Any, rows: int) -> list[Any]:
+    batch = next(file.iter_batches(batch_size=rows), None)
+    return [] if batch is None else [batch]
 
 
 def _table(frame: pd.DataFrame) -> Any:

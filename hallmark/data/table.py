@@ -14,6 +14,8 @@ from hallmark.errors import ContractBroken, HallmarkError, NotFound
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 TIME = "TIME"
 """Beside the datatypes of `hallmark.features.fields`: an ISO 8601 time with a zone."""
+UTC = "UTC"
+"""The same, where a time without a zone, or a day, is one in UTC."""
 
 TRUTH = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 """Texts that count as true or false where everything is text."""
@@ -43,9 +45,9 @@ def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
 
 
 def conformed(values: pd.Series, kind: str) -> pd.Series:
-    """`values` as `kind` (BOOL, INT64, FP64, BYTES or TIME) where every one of them is of it; as they came where not."""
-    if kind == TIME:
-        return _times(values)
+    """`values` as `kind` (BOOL, INT64, FP64, BYTES, TIME or UTC) where every one of them is of it; as they came where not."""
+    if kind in (TIME, UTC):
+        return _times(_in_utc(values) if kind == UTC else values)
     if kind == "BYTES":
         return values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype) else values
     if kind == "BOOL":
@@ -62,6 +64,26 @@ def conformed(values: pd.Series, kind: str) -> pd.Series:
         return values.astype("float64")
     converted: pd.Series = values.astype(np.dtype(target))
     return converted if (converted == values).all() or target.startswith("float") else values
+
+
+def head(file: Path, *, rows: int) -> pd.DataFrame:
+    """The first `rows` records of one Parquet or CSV file, as they come: of a CSV as text."""
+    if file.is_dir():
+        raise HallmarkError(
+            f"{file} is a folder", expected="one .parquet or .csv file", got="a folder", fix="name one of its files"
+        )
+    (found,) = _files(file)
+    return dataset.read(found, rows=rows) if found.suffix == ".parquet" else _csv(found, rows=rows)
+
+
+def _in_utc(values: pd.Series) -> pd.Series:
+    """Times without a zone as times in UTC; what is no time stays."""
+    if values.isna().all() or isinstance(values.dtype, pd.DatetimeTZDtype):
+        return values
+    if values.dtype.kind in "iuf":
+        return values
+    parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
+    return values if (parsed.isna() & values.notna()).any() else parsed
 
 
 def _times(values: pd.Series) -> pd.Series:
@@ -124,7 +146,7 @@ def _lines(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _csv(path: Path) -> pd.DataFrame:
+def _csv(path: Path, *, rows: int | None = None) -> pd.DataFrame:
     """A CSV as text; only what is empty is missing, so that a brand called NA stays one."""
     try:
         # The header is read as a row: pandas would rename the second of two columns with one name.
@@ -133,6 +155,7 @@ def _csv(path: Path) -> pd.DataFrame:
             path,
             header=None,
             skiprows=1,
+            nrows=rows,
             names=list(range(head.shape[1])),
             index_col=False,
             dtype=str,

@@ -57,7 +57,8 @@ def _package(root: Path) -> str:
         return PACKAGE
     alias = f"_{PACKAGE}_{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
     if not any(isinstance(finder, _Finder) and finder.alias == alias for finder in sys.meta_path):
-        sys.meta_path.append(_Finder(alias, root / PACKAGE))
+        # Before the usual finder, which would load what lies below the alias as it stands.
+        sys.meta_path.insert(0, _Finder(alias, root / PACKAGE))
     return alias
 
 

@@ -89,7 +89,9 @@ def agrees(running: Any, outputs: Sequence[Output], *, inputs: Sequence[str] = (
 
 
 def within(values: NDArray[Any], output: Output) -> None:
-    """`ModelRefused` where an output's values are not what the domain declares."""
+    """`ModelRefused` where an output's values are not what the domain declares; words have no bounds."""
+    if values.dtype.kind not in "biuf":
+        return
     low = -np.inf if output.minimum is None else output.minimum
     high = np.inf if output.maximum is None else output.maximum
     wrong = ~((values >= low) & (values <= high))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -258,7 +259,7 @@ class Registry:
         metrics = {**model_card.metrics, "parity_difference": model_card.parity.difference}
         client.log_batch(
             run,
-            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            metrics=[Metric(metric_name(name), value, now, 0) for name, value in metrics.items()],
             params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
         )
         with tempfile.TemporaryDirectory() as scratch:
@@ -469,3 +470,8 @@ def _version(item: Any, aliases: tuple[str, ...]) -> VersionLine:
         precision=item.tags.get("precision", "fp32"),  # a version of before there was a choice
         correlations=tuple(item.tags.get(CORRELATION, "").split()),
     )
+
+
+def metric_name(name: str) -> str:
+    """The name as MLflow takes one: ndcg@10 is ndcg_at_10 there, and what else it does not take is an underscore."""
+    return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,8 @@ Row = dict[str, Any]
 MOST = 40_000
 """Answers kept of each variant, and pairs; the newest."""
 _BINS = 50
+_PLACES = 8
+"""Numbers of a list whose distribution is compared."""
 _DECILES = 10
 _CHANGED = " changed"
 """A column of the pairs beside the watched ones, whose names have no blank."""
@@ -39,7 +41,8 @@ class CapturedResponses:
         self._shadow = shadow
         self._task = task
         self._whole = task.compared_by == "request"
-        self._sides = {"stable": _Side(), "canary": _Side()}
+        ordered = task.rule == "overlap"
+        self._sides = {"stable": _Side(ordered=ordered), "canary": _Side(ordered=ordered)}
         self._pairs = Ring(MOST)
         self._unnamed = 0
 
@@ -122,10 +125,14 @@ class CapturedResponses:
 
 
 class _Side:
-    """One variant's newest answers: whole, and their outputs, times and costs as columns."""
+    """One variant's newest answers: whole, and their outputs, times and costs as columns.
 
-    def __init__(self) -> None:
+    ordered: an answer that is a list is one of ids, best first.
+    """
+
+    def __init__(self, *, ordered: bool) -> None:
         self.ring = Ring(MOST)
+        self._ordered = ordered
         self._rows: list[Row] = []
         self._at = np.zeros(MOST)
         self._costs = np.full(MOST, math.nan)
@@ -133,7 +140,7 @@ class _Side:
         self._requests: OrderedDict[str, dict[int, int]] = OrderedDict()
 
     def put(self, key: tuple[str, int], row: Row) -> None:
-        place = self.ring.put(key, row["outputs"])
+        place = self.ring.put(key, dict(_told(row["outputs"], ordered=self._ordered)))
         if place == len(self._rows):
             self._rows.append(row)
         self._rows[place] = row
@@ -177,8 +184,19 @@ class _Side:
         return final
 
 
+def _told(outputs: dict[str, Any], *, ordered: bool) -> Iterator[tuple[str, Any]]:
+    """Outputs as one number or word each: of a list the first numbers one by one (quantiles, uplifts), of ids the first as a word."""
+    for name, value in outputs.items():
+        if not isinstance(value, list):
+            yield name, value
+        elif ordered:
+            yield f"{name}[0]", str(value[0]) if value else None
+        else:
+            yield from ((f"{name}[{place}]", each) for place, each in enumerate(value[:_PLACES]))
+
+
 def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: PredictionCosts) -> float:
-    """Cost of the answer to one record, or to one request; 0 where it was right, NaN where a label is missing."""
+    """What the answer to one record, or to one request, cost; 0 where it was right, NaN where a label is missing."""
     price = 1.0
     if declared.times is not None:
         value = (rows[0].get("columns") or {}).get(declared.times)

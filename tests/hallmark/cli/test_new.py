@@ -6,8 +6,11 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -15,10 +18,12 @@ from typer.testing import CliRunner
 from hallmark.cli.app import app
 from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.learners.model import examples, spec
 from hallmark.render import files
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]
+START = datetime(2026, 10, 1, tzinfo=UTC)
 ARGUMENTS = ["--team", "returns-team", "--contact", "r@hallmark.example", "--description", "Will it come back?"]
 
 
@@ -107,3 +112,159 @@ def test_a_copied_domain_draws_examples_that_keep_its_contract(checkout: Setting
     done = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True, env=checkout.environment())
     assert done.returncode == 0, done.stderr
     assert "kept" in done.stdout
+
+
+TASKS = ("binary", "multiclass", "regression", "ranking", "retrieval", "uplift")
+
+
+def table(path: Path, *, rows: int = 400) -> Path:
+    """A table with a column for every role there is."""
+    random = np.random.default_rng(5)
+    size = random.uniform(20, 120, rows).round(1)
+    frame = pd.DataFrame(
+        {
+            "row": [f"L{number:05d}" for number in range(rows)],
+            "Size m²": size,
+            "district": random.choice(["Mitte", "Nord", 'the "South"'], rows),
+            "balcony": random.choice(["true", "false"], rows),
+            "built": np.where(random.random(rows) < 0.1, np.nan, random.integers(1890, 2024, rows)),
+            "day": pd.date_range("2025-01-01", periods=rows, freq="9h").strftime("%Y-%m-%d"),
+            "house": [f"h{number % 60}" for number in range(rows)],
+            "search": [f"s{number // 8}" for number in range(rows)],
+            "flat": [f"f{number % 37}" for number in range(rows)],
+            "rent": (200 + 11 * size + random.normal(0, 60, rows)).round(),
+            "taken": (size + random.normal(0, 20, rows) > 80).astype(int),
+            "class": np.array(["large", "small"])[(size + random.normal(0, 15, rows) < 70).astype(int)],
+            "wrote": random.integers(0, 2, rows),
+        }
+    )
+    frame["class"] = frame["class"].where(random.random(rows) < 0.9, "odd")
+    frame.to_csv(path, index=False)
+    return path
+
+
+ROLES = {
+    "binary": ["--label", "taken"],
+    "multiclass": ["--label", "class"],
+    "regression": ["--label", "rent"],
+    "ranking": ["--label", "taken", "--query", "search"],
+    "retrieval": ["--label", "taken", "--query", "search", "--item", "flat"],
+    "uplift": ["--label", "taken", "--treatment", "wrote"],
+}
+ANSWERS = ("rent", "taken", "class", "wrote", "row", "house", "search", "flat")
+
+
+def left(roles: list[str]) -> list[str]:
+    """`--leave` for every answer that is none of these roles'."""
+    return [part for name in ANSWERS if name not in roles for part in ("--leave", name)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_domain_made_for_a_task_draws_what_keeps_its_contract_and_can_be_split(checkout: Settings, task: str) -> None:
+    from hallmark.data import contract
+    from hallmark.training.split import split
+
+    run("returns", "--task", task, *ARGUMENTS)
+    declared = domains.load("returns", checkout)
+    assert (declared.task.kind, declared.gate.metric) == (task, declared.task.gated)
+    assert spec(declared, checkout).task == task
+    assert files.check(checkout) == []
+    code = domains.module("returns", "data", checkout)
+    end = datetime(2026, 10, 1, tzinfo=UTC)
+    frame = code.draw(start=end - timedelta(days=10), end=end, seed=3)
+    contract.check(code.contract(), frame, "drawn")
+    parts = split(declared, frame, as_of=end, settings=checkout)
+    assert len(examples("returns", parts.train, settings=checkout)) > len(parts.test) > 0
+    assert declared.drill is not None
+    assert len(code.draw(start=end - timedelta(days=1), end=end, seed=3, shift=declared.drill.shift))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_domain_made_from_a_table_reads_it_back_within_its_contract(
+    checkout: Settings, task: str, tmp_path: Path
+) -> None:
+    from hallmark.data import contract
+    from hallmark.training.split import split
+
+    file = table(tmp_path / "flats.csv")
+    roles = ROLES[task]
+    run("flats", "--task", task, "--data", str(file), *roles, *left(roles))
+    declared = domains.load("flats", checkout)
+    code = domains.module("flats", "data", checkout)
+    frame = code.read(file)
+    contract.check(code.contract(), frame, "read")
+    contract.check(code.contract(), code.draw(start=START, end=START + timedelta(days=3), seed=1), "drawn")
+    parts = split(declared, frame, settings=checkout)
+    made = examples("flats", parts.train, settings=checkout)
+    assert len(made) > len(parts.test) > 0
+    fields = {field.name for field in domains.module("flats", "features", checkout).FIELDS}
+    assert {"Size m²", "district", "balcony", "built"} <= fields
+    assert not fields & set(ANSWERS)
+
+
+def test_with_a_time_the_latest_are_the_test_and_the_window_holds_all_of_it(checkout: Settings, tmp_path: Path) -> None:
+    file = table(tmp_path / "flats.csv")
+    roles = ["--label", "rent", "--time", "day", "--entity", "house"]
+    run("flats", "--task", "regression", "--data", str(file), *roles, *left(roles))
+    declared = domains.load("flats", checkout)
+    assert (declared.data.split, declared.data.event_time, declared.data.entity) == ("time", "day", "house")
+    assert declared.training.window >= timedelta(days=150)
+    frame = domains.module("flats", "data", checkout).read(file)
+    assert str(frame["day"].dtype) == "datetime64[us, UTC]"
+
+
+def test_the_floor_is_what_one_answer_for_all_reaches(checkout: Settings, tmp_path: Path) -> None:
+    file = table(tmp_path / "flats.csv")
+    run("flats", "--task", "regression", "--data", str(file), "--label", "rent", *left(["rent"]))
+    rents = pd.read_csv(file)["rent"]
+    usual = float((rents - rents.median()).abs().mean())
+    floor = domains.load("flats", checkout).gate.floor
+    assert usual <= floor <= 1.1 * usual
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--task", "regression", "--label", "rent"], "add --data FILE"),
+        (["--data", "flats.csv"], "--task"),
+        (["--task", "regression", "--like", "fraud"], "two ways"),
+        (["--task", "regression", "--data", "flats.csv"], "add --label COLUMN"),
+        (["--task", "ranking", "--data", "flats.csv", "--label", "taken"], "add --query COLUMN"),
+        (["--task", "uplift", "--data", "flats.csv", "--label", "taken"], "add --treatment COLUMN"),
+        (["--task", "regression", "--data", "flats.csv", "--label", "rend"], "--label rent"),
+        (["--task", "regression", "--data", "flats.csv", "--label", "class", "--leave", "house"], "--task multiclass"),
+        (["--task", "binary", "--data", "flats.csv", "--label", "rent", "--leave", "house"], "1 and 0"),
+        (
+            ["--task", "regression", "--data", "flats.csv", "--label", "rent", "--query", "search"],
+            "never reads --query",
+        ),
+        (
+            [
+                "--task",
+                "regression",
+                "--data",
+                "flats.csv",
+                "--label",
+                "rent",
+                "--time",
+                "district",
+                "--leave",
+                "house",
+            ],
+            "no time",
+        ),
+        (["--task", "regression", "--data", "flats.csv", "--label", "rent", "--leave", "flet"], "--leave flat"),
+        (["--task", "regression", "--data", "none.csv", "--label", "rent"], "no data at"),
+    ],
+)
+def test_what_a_table_does_not_tell_is_asked_and_nothing_is_left_behind(
+    checkout: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
+) -> None:
+    table(tmp_path / "flats.csv")
+    monkeypatch.chdir(tmp_path)
+    before = digest(checkout.root)
+    with pytest.raises(HallmarkError) as caught:
+        run("flats", *arguments)
+    assert named in str(caught.value)
+    assert digest(checkout.root) == before
+    assert not list(checkout.domains.glob(".*"))

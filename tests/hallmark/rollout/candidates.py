@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -47,30 +48,32 @@ _WARM = 'bool((columns["amount"] == 1.0).all())'
 DAY = "2026-09-01T00:00:00+00:00"
 
 
-def train(at: Path) -> int:
-    """Train and register version 1 of fraud for the settings in the environment, its outputs in `at`; gives the version.
+def train(
+    at: Path, *, name: str = NAME, window: str = "14d", options: Mapping[str, Any] = MappingProxyType({"rounds": 60})
+) -> int:
+    """Train and register version 1 of a domain for the settings in the environment, its outputs in `at`; gives the version.
 
     The steps of a training one after the other in this process, which spares an interpreter each.
     """
     from hallmark.training import steps
 
-    options = {"rounds": 60}
-    steps.load(NAME, source="synthetic", as_of=DAY, window="14d", seed=7, shift="", examples=at / "examples")
-    steps.validate(NAME, examples=at / "examples", facts=at / "facts", summary=at / "summary")
-    parts = {name: at / name for name in ("training", "validation", "test")}
-    steps.split(NAME, as_of=DAY, seed=7, examples=at / "examples", **parts)
+    fitted = dict(options)
+    steps.load(name, source="synthetic", as_of=DAY, window=window, seed=7, shift="", examples=at / "examples")
+    steps.validate(name, examples=at / "examples", facts=at / "facts", summary=at / "summary")
+    parts = {part: at / part for part in ("training", "validation", "test")}
+    steps.split(name, as_of=DAY, seed=7, examples=at / "examples", **parts)
     test = parts.pop("test")
-    steps.train(NAME, seed=7, options=options, trained=at / "trained", **parts)
+    steps.train(name, seed=7, options=fitted, trained=at / "trained", **parts)
     judged = {"evaluation": at / "evaluation", "plots": at / "plots"}
-    steps.evaluate(NAME, trained=at / "trained", test=test, slices=at / "slices", **judged)
+    steps.evaluate(name, trained=at / "trained", test=test, slices=at / "slices", **judged)
     decided = {"evaluation": at / "evaluation", "decision": at / "decision"}
-    steps.compare(NAME, test=test, summary=at / "why", **decided)
-    assert steps.gate(NAME, decision=at / "decision"), (at / "why").read_text()
+    steps.compare(name, test=test, summary=at / "why", **decided)
+    assert steps.gate(name, decision=at / "decision"), (at / "why").read_text()
     made = {"model": at / "model", "parity": at / "parity"}
-    steps.export(NAME, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
+    steps.export(name, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
     extra_inputs = {**judged, **decided, **made, "facts": at / "facts"}
-    given = {"source": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": options}
-    return steps.register(NAME, **given, **extra_inputs)  # type: ignore[arg-type]
+    given = {"source": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": fitted}
+    return steps.register(name, **given, **extra_inputs)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,16 @@ def _good(folder: Path) -> None:
 
 def _raises(folder: Path) -> None:
     _encode(folder, 'raise KeyError("amount_eur")')
+
+
+def _backwards(folder: Path) -> None:
+    """Of any domain: numbers with the other sign, pictures with sides exchanged."""
+    path = folder / "features.py"
+    path.write_text(
+        f"{path.read_text(encoding='utf-8')}\n\n_honest = encode\n\n\ndef encode(columns):\n    found = _honest(columns)\n"
+        "    return found.swapaxes(-1, -2).copy() if found.ndim > 2 else -found\n",
+        encoding="utf-8",
+    )
 
 
 def _slow(folder: Path) -> None:
@@ -240,6 +253,7 @@ def _flips(folder: Path) -> None:
 
 KINDS: dict[str, Callable[[Path], None]] = {
     "good": _good,
+    "backwards": _backwards,
     "raises": _raises,
     "slow": _slow,
     "hangs": _hangs,
@@ -250,7 +264,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "dies": _dies,
     "flips": _flips,
 }
-"""good: the same answers under another digest. raises: 500. slow: 1.5 s an answer. hangs: 6 s. nan, range (over 1), shape (twice
+"""good: the same answers under another digest. backwards: plausible answers, to what was not asked. raises: 500. slow: 1.5 s an answer. hangs: 6 s. nan, range (over 1), shape (twice
 the rows): 500, since the runtime holds them back. shifted: 0.5 + score / 2. dies: the process, on its 20th record. flips: `_flips`."""
 
 

@@ -29,7 +29,7 @@ def monitor_of(task: Task, *outputs: Output, error: concept.OutputError | None =
     field = Field(name="amount", datatype="FP64")
     signature = Signature(domain="shop", task=task, fields=(field,), outputs=outputs)
     reference = Reference("sha256:0", signature, learned, lambda columns: {"amount": columns["amount"]})
-    drift = Drift(window=2000, minimum=50, labels=FinalLabels(minimum=50))
+    drift = Drift(window=2000, minimum=20, labels=FinalLabels(minimum=20))
     return Monitor(reference, drift)
 
 
@@ -95,7 +95,7 @@ def test_quantiles_and_uplifts_are_kept_beside_what_is_watched() -> None:
 
 
 def test_probabilities_of_classes_are_not_kept() -> None:
-    """Classes are compared as words; a hundred probabilities per record would only take memory."""
+    """Classes are compared as words; a hundred probabilities a record would only take memory."""
     output = Output(name="probabilities", datatype="FP32", shape=(2,))
     monitor = monitor_of(Multiclass(labels=("coat", "hat")), output)
     send(monitor, 1, [{"name": "probabilities", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 0.5]}])

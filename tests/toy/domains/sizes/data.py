@@ -1,0 +1,54 @@
+"""Rows of sizes: made up (synthetic.py), or your own Parquet or CSV (`--data`), and the contract that both keep."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domains.sizes.features import FIELDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pandera.pandas as pa
+
+KINDS = {field.name: field.datatype for field in FIELDS} | {
+    "answer": "BYTES",
+    "customer": "BYTES",
+    "at": "UTC",
+}
+"""How each column of a file is read; what is not of its kind stays as it came, and the contract names it."""
+
+
+def contract() -> pa.DataFrameSchema:
+    """What every data set keeps: the request's fields, and the columns beside them. Columns that nobody names may be there."""
+    import pandera.pandas as pa
+
+    from hallmark.data import contract as contracts
+
+    return contracts.frame_schema(
+        FIELDS,
+        name="sizes",
+        extra={
+            "answer": pa.Column("object", contracts.one_of(("large", "medium", "small"))),
+            "customer": contracts.identity(),
+            "at": contracts.time(),
+        },
+    )
+
+
+def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
+    """Made-up rows from `start` until before `end`."""
+    from domains.sizes.synthetic import rows
+
+    return rows(start, end, seed=seed, shift=shift)
+
+
+def read(source: Path) -> pd.DataFrame:
+    """Your own rows: a Parquet or CSV file, or a folder of them. Join, filter and rename here."""
+    from hallmark.data import table
+
+    frame = table.read(source, KINDS)
+    frame["customer"] = frame["customer"].astype(str).astype(object)
+    frame["answer"] = frame["answer"].astype(str).astype(object)
+    return frame

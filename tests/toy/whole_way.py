@@ -1,0 +1,132 @@
+"""Six small domains, one of each task: trained by the real steps, and asked as a server is asked whose monitor watches."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
+from hallmark.declaration.drift import Drift, FinalLabels
+from hallmark.settings import Settings
+from tools.traffic import asked
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from hallmark.rollout.answers import Answers
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).parent
+KINDS = {
+    "toy": "binary",
+    "sizes": "multiclass",
+    "sugar": "regression",
+    "places": "ranking",
+    "finds": "retrieval",
+    "letters": "uplift",
+}
+"""Domains by name, each with its task."""
+OPTIONS: dict[str, dict[str, Any]] = {"letters": {"rounds": 100}, "places": {"rounds": 60}, "sizes": {"rounds": 60}}
+REQUESTS = 240
+DRIFT = Drift(window=1000, minimum=100, labels=FinalLabels(minimum=100))
+Asked = tuple[bytes, list[dict[str, Any]]]
+
+
+def rows(name: str, settings: Settings, *, seed: int = 3) -> pd.DataFrame:
+    """Two weeks of rows after the training."""
+    start = datetime(2026, 10, 1, tzinfo=UTC)
+    drawn: pd.DataFrame = domains.module(name, "data", settings).draw(
+        start=start, end=start + timedelta(days=14), seed=seed
+    )
+    return drawn
+
+
+def requests(name: str, settings: Settings, *, count: int = REQUESTS) -> list[Asked]:
+    """Requests as they usually come, with the labels that come later."""
+    return asked(name, rows(name, settings), count=count, seed=5, settings=settings)
+
+
+def shifted(name: str, settings: Settings, *, count: int = REQUESTS) -> list[Asked]:
+    """Requests of rows in the upper third of their first number."""
+    drawn = rows(name, settings, seed=4)
+    fields = domains.module(name, "features", settings).FIELDS
+    first = next(field.name for field in fields if field.datatype.startswith(("FP", "INT")))
+    high = drawn[drawn[first] > drawn[first].quantile(0.67)].reset_index(drop=True)
+    return asked(name, high, count=count, seed=6, settings=settings)
+
+
+@dataclass
+class Watched:
+    """A model folder behind the server's own model, with its monitor beside it; both without a process."""
+
+    name: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        from hallmark.artifacts import bundle
+        from inference_services.drift_monitor import reference
+        from inference_services.drift_monitor.monitor import Monitor
+        from inference_services.runtime.model import Model
+
+        self.model = Model(self.name, bundle.read(self.folder, expected=None))
+        self.monitor = Monitor(reference.read(self.folder), DRIFT)
+        self._numbers = itertools.count()
+
+    def ask(self, given: Sequence[Asked], *, exchange: str = "e") -> None:
+        """Answer each request, and let the monitor have both halves of it."""
+        from inference_services.drift_monitor.events import Event
+        from inference_services.protocol import v2
+
+        for place, (body, _) in enumerate(given):
+            request = v2.decode(self.model.schema, body)
+            outputs = self.model.predict(request.columns, request.rows)
+            more: dict[str, Any] = {
+                "id": f"{exchange}-{next(self._numbers)}",
+                "service": self.name,
+                "namespace": self.name,
+                "variant": "v",
+                "exchange": f"{exchange}-{place}",
+                "request": hashlib.sha256(request.id.encode()).hexdigest()[:32],
+            }
+            asked_for = json.loads(v2.request_text(self.model.schema, request.columns, request.rows))
+            answered = json.loads(v2.response_text(self.model.schema, outputs))
+            events = [Event(half="request", data=asked_for, **more), Event(half="response", data=answered, **more)]
+            assert self.monitor.take(events) == []
+
+    def label(self, given: Sequence[Asked]) -> tuple[int, int]:
+        """Tell the monitor what turned out to be true; how many labels it joined, and how many not."""
+        from inference_services.drift_monitor import answers
+
+        now = datetime.now(UTC).isoformat()
+        sent = json.loads(json.dumps([{**label, "at": now} for _, labels in given for label in labels]))
+        known, wrong = answers.known(sent, self.monitor.reference.signature.task)
+        assert wrong == []
+        return self.monitor.label(known)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The answers kept, as GET /answers gives them."""
+        return [json.loads(json.dumps(row.shown())) for row in self.monitor.answers.of("v")]
+
+
+def compared(domain: Domain, stable: Watched, candidate: Watched) -> Answers:
+    """Both sides' answers, as a rollout reads them."""
+    from hallmark.rollout.answers import Answers
+
+    assert domain.rollout.shadow is not None
+    both = Answers(since=0.0, shadow=domain.rollout.shadow, task=stable.monitor.reference.signature.task)
+    both.take("stable", stable.rows())
+    both.take("canary", candidate.rows())
+    return both
+
+
+def changed(domain: Domain, stable: Watched, candidate: Watched) -> float:
+    """The share of pairs in which the candidate's answer is another, as a rollout's shadow counts it."""
+    overall = compared(domain, stable, candidate).slices()[0]
+    assert overall.pairs == REQUESTS
+    return overall.changed / overall.pairs
