@@ -5,8 +5,10 @@ So a step's key follows each line that the step can run, in the library and in t
 
 What a domain's SPEC names (`fit`, `restore`) counts for the steps that read an attribute of that name of anything: a change of
 `fit` trains again, and loads nothing again. A class counts whole: where `fit` and `restore` are methods of one, as fraud's
-are, its lines count for each step that imports model.py. The library's own folder (`hallmark.__file__`) is where children of a process
-find it and where templates are named from; of what lies there, the files count that a counted statement names by path.
+are, its lines count for each step that imports model.py.
+
+The library's own folder (`hallmark.__file__`) is where a child process finds it and where templates are named from; of what
+lies there, the files count that a counted statement names by path.
 """
 
 from __future__ import annotations
