@@ -4,8 +4,11 @@ A statement at the top of a file counts if it runs when the file is imported; a 
 So a step's key follows each line that the step can run, in the library and in the domain's own folder, and no other.
 
 What a domain's SPEC names (`fit`, `restore`) counts for the steps that read an attribute of that name of anything: a change of
-`fit` trains again, and loads nothing again. The library's own folder (`hallmark.__file__`) is where children of a process
-find it and where templates are named from; of what lies there, the files count that a counted statement names by path.
+`fit` trains again, and loads nothing again. A class counts whole: where `fit` and `restore` are methods of one, as fraud's
+are, its lines count for each step that imports model.py.
+
+The library's own folder (`hallmark.__file__`) is where a child process finds it and where templates are named from; of what
+lies there, the files count that a counted statement names by path.
 """
 
 from __future__ import annotations
@@ -234,7 +237,7 @@ class _Search:
                 self._follow("", handed.reference.chain, within=module, words=statement.words)
             else:
                 self._handed.setdefault(handed.keyword, []).append((module, handed.reference))
-        for name in {attribute.partition(".")[0] for attribute in statement.attributes} - self._read:
+        for name in statement.read - self._read:
             self._read.add(name)
             for where, reference in self._handed.pop(name, ()):
                 self._follow("", reference.chain, within=where)
@@ -274,7 +277,7 @@ class _Search:
     def _binding(self, module: str, name: str) -> list[tuple[int, Statement]]:
         """The statements of a module that bind a name, with their places."""
         known = self.finder.module(module)
-        return [(index, known.statements[index]) for index in known.binding.get(name, ())] if known else []
+        return known.binding.get(name, []) if known else []
 
     def _name(self, module: str, chain: tuple[str, ...]) -> None:
         """Count what binds a name of a module, and follow it to where it was imported from; else to whatever gave all its names."""

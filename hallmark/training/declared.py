@@ -24,15 +24,14 @@ def asked(found: Iterable[tuple[str, Statement]]) -> set[str]:
     }
     declaring = Domain.__module__.rpartition(".")[0]  # which checks every key, and for whoever reads any
     keys: set[str] = set()
-    for module, statement in found:
-        for attribute in statement.attributes if not module.startswith(declaring) else ():
-            name, _, after = attribute.partition(".")
-            section = sections.get(name)
-            if section is not None and after in section.model_fields:
-                keys.add(attribute)
-            elif name in sections and (section is None or not after or hasattr(section, after)):
-                keys.add(name)
-            keys |= derived.get(name, set())
+    for attribute in {each for module, it in found if not module.startswith(declaring) for each in it.attributes}:
+        name, _, after = attribute.partition(".")
+        section = sections.get(name)
+        if section is not None and after in section.model_fields:
+            keys.add(attribute)
+        elif name in sections and (section is None or not after or hasattr(section, after)):
+            keys.add(name)
+        keys |= derived.get(name, set())
     return {key for key in keys if key.partition(".")[0] not in keys or "." not in key}
 
 

@@ -80,7 +80,8 @@ def _looked_up() -> Installed:
             versions[name] = version
             requires[name] = tuple(canonical(match[0]) for line in wanted if (match := _NAME.match(line)))
     provides = {
-        name: tuple(sorted(set(map(canonical, found)))) for name, found in metadata.packages_distributions().items()
+        name: tuple(sorted({canonical(each) for each in found if each}))
+        for name, found in metadata.packages_distributions().items()
     }
     return Installed(provides=provides, versions=versions, requires=requires)
 

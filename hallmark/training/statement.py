@@ -70,6 +70,11 @@ class Statement(StatementRecord):
     handed: tuple[Handed, ...]
     decorators: tuple[Decorator, ...]
 
+    @functools.cached_property
+    def read(self) -> frozenset[str]:
+        """The names of the attributes."""
+        return frozenset(attribute.partition(".")[0] for attribute in self.attributes)
+
 
 class Module(StatementRecord):
     """The statements of one file, in order; type checkers' imports, docstrings and comments between statements left out."""
@@ -78,10 +83,10 @@ class Module(StatementRecord):
     statements: tuple[Statement, ...]
 
     @functools.cached_property
-    def binding(self) -> dict[str, list[int]]:
-        """Indices of the statements that bind a name."""
-        found: dict[str, list[int]] = {}
+    def binding(self) -> dict[str, list[tuple[int, Statement]]]:
+        """The statements that bind a name, with their places."""
+        found: dict[str, list[tuple[int, Statement]]] = {}
         for index, statement in enumerate(self.statements):
             for name in statement.names:
-                found.setdefault(name, []).append(index)
+                found.setdefault(name, []).append((index, statement))
         return found

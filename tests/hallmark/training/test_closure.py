@@ -18,7 +18,7 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.section import Section
 from hallmark.settings import Settings
-from hallmark.training import declared, step, steps
+from hallmark.training import declared, libraries, step, steps
 from hallmark.training.closure import Closure, Finder
 from hallmark.training.step import Step
 
@@ -210,6 +210,17 @@ def test_another_version_of_a_library_changes_the_keys_of_what_imports_it_or_nee
     assert released("pandera") == {"load", "validate", "export"}
     assert released("python-dateutil") >= {"load", "evaluate"}  # pandas requires it
     assert released("mlflow") == released("typer") == released("nobody-needs-it") == set()
+
+
+def test_a_distribution_that_is_half_removed_is_as_good_as_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = libraries.installed()
+    for name in ("numpy-99.0.dist-info", "nobody-1.0.dist-info"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "top_level.txt").write_text("numpy\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert libraries.installed().behind({"numpy", "pandas"}) == known.behind({"numpy", "pandas"})
 
 
 def test_nothing_that_a_step_runs_is_imported_by_a_name_that_only_running_tells(tree: Tree) -> None:
