@@ -98,7 +98,7 @@ def test_labels_of_every_form_of_file_arrive_as_they_are_meant(
     [
         (f"r2,1,{AT}", ["column at", "a time with its zone", AT]),
         ("r2,1,yesterday", ["column at", "a time with its zone", "'yesterday'"]),
-        (f"r2,true,{AT}Z", ["column label", "one of 1, 0", "'true'"]),
+        (f"r2,maybe,{AT}Z", ["binary", "1 or 0", "'maybe' in row 2"]),
         (f"r2,,{AT}Z", ["column label", "filled", "in 1 row"]),
         (f",1,{AT}Z", ["column request", "filled"]),
         (f'" ",1,{AT}Z', ["column request", "text that is not empty"]),

@@ -356,7 +356,8 @@ def test_retrievals_agree_where_their_ids_overlap() -> None:
     canary = [row(name, outputs={"items": given}, kept=1) for name, given in said.items()]
     found = taken(stable, canary, IDS, Retrieval(k=10))
     assert found.slices()[0] == AgreementSlice(name="all", pairs=4, changed=2)
-    assert found.scores() == ()  # lists have no distribution
+    (scores,) = found.scores()  # of a list of ids, the first one stands for it
+    assert scores.output == "items[0]" and (sum(scores.stable), sum(scores.canary)) == (4, 3)
 
 
 def test_prices_agree_within_the_tolerance() -> None:

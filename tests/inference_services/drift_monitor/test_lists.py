@@ -29,7 +29,7 @@ def monitor_of(task: Task, *outputs: Output, error: concept.OutputError | None =
     field = Field(name="amount", datatype="FP64")
     signature = Signature(domain="shop", task=task, fields=(field,), outputs=outputs)
     reference = Reference("sha256:0", signature, learned, lambda columns: {"amount": columns["amount"]})
-    drift = Drift(window=2000, minimum=20, labels=FinalLabels(minimum=20))
+    drift = Drift(window=2000, minimum=50, labels=FinalLabels(minimum=50))
     return Monitor(reference, drift)
 
 
