@@ -187,12 +187,17 @@ class Draft:
 
     def _floor(self) -> tuple[float, float, float, str]:
         """Floor of the gate, smallest gain and tolerance of slices, and why: what one answer for all reaches on what was seen."""
-        columns = TargetColumns(**{role: name for role, name in self.roles.named.items() if role not in ("time", "entity")})
+        columns = TargetColumns(
+            **{role: name for role, name in self.roles.named.items() if role not in ("time", "entity")}
+        )
         try:
             targets = self.task.targets(self.frame, columns)
         except ContractBroken as error:
             raise DeclarationError(
-                error.message, expected=error.expected, got=error.got, fix="mend the file, or name another column or task"
+                error.message,
+                expected=error.expected,
+                got=error.got,
+                fix="mend the file, or name another column or task",
             ) from error
         if reason := self.task.enough(targets):
             raise DeclarationError(
@@ -208,7 +213,12 @@ class Draft:
             value = 0.0
         if metric.direction == "lower":
             floor = _rounded(value, up=True)
-            return floor, -_rounded(0.05 * value, up=True), _rounded(0.5 * value, up=True), f"{metric.unit or 'the error'} of one answer for all; demand less once you know what is useful".strip()
+            return (
+                floor,
+                -_rounded(0.05 * value, up=True),
+                _rounded(0.5 * value, up=True),
+                f"{metric.unit or 'the error'} of one answer for all; demand less once you know what is useful".strip(),
+            )
         floor = _rounded(value, up=False) if value > 0 else 0.0
         return floor, -0.02, 0.2, "what one answer for all reaches; raise it to what is useful"
 
@@ -227,7 +237,11 @@ class Draft:
 
     def _data(self) -> dict[str, str]:
         label, after = self.roles.label, []
-        kinds = {label: {"binary": "INT64", "multiclass": "BYTES", "ranking": "INT64", "retrieval": "INT64"}.get(self.kind, "FP64")}
+        kinds = {
+            label: {"binary": "INT64", "multiclass": "BYTES", "ranking": "INT64", "retrieval": "INT64"}.get(
+                self.kind, "FP64"
+            )
+        }
         checks = {
             "binary": 'pa.Column("int64", contracts.one_of((0, 1)))',
             "multiclass": f'pa.Column("object", contracts.one_of({_tuple(map(_text, self.classes))}))',
@@ -310,11 +324,13 @@ class Draft:
             beside.append(f'columns["{ROW}"] = np.array([f"r{{number}}" for number in range(len(unit))], dtype=object)')
         elif self.entity != self.roles.query:
             beside.append("who = random.integers(0, max(2, len(unit) // 4), int(unit.max()) + 1)[unit]")
-            beside.append(f'columns[{_text(self.entity)}] = np.array([f"e{{number}}" for number in who.tolist()], dtype=object)')
+            beside.append(
+                f'columns[{_text(self.entity)}] = np.array([f"e{{number}}" for number in who.tolist()], dtype=object)'
+            )
         if self.roles.time:
             beside.append("at = np.sort(random.uniform(0, days, int(unit.max()) + 1))[unit]")
-            beside.append("times = pd.DatetimeIndex(pd.Timestamp(start) + pd.to_timedelta(at, unit=\"D\"))")
-            beside.append(f"columns[{_text(self.roles.time)}] = times.as_unit(\"us\")")
+            beside.append('times = pd.DatetimeIndex(pd.Timestamp(start) + pd.to_timedelta(at, unit="D"))')
+            beside.append(f'columns[{_text(self.roles.time)}] = times.as_unit("us")')
         per_day = {"ranking": 800, "retrieval": 600, "uplift": 400}.get(self.kind, 150)
         return {
             "seen": self.seen,
@@ -423,5 +439,3 @@ def _rounded(value: float, *, up: bool) -> float:
         return 0.0
     size = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
     return float(f"{(math.ceil if up else math.floor)(value / size) * size:.12g}")
-
-

@@ -109,7 +109,9 @@ def _labels(file: Path, frame: pd.DataFrame, task: BaseTask, *, words: bool) -> 
 
     beside = [name for name in _BESIDE if name in frame.columns]
     made = []
-    for row, (label, *others) in enumerate(zip(*(frame[name].tolist() for name in ("label", *beside)), strict=True), start=1):
+    for row, (label, *others) in enumerate(
+        zip(*(frame[name].tolist() for name in ("label", *beside)), strict=True), start=1
+    ):
         value = _value(label, words=task.kind in ("multiclass", "retrieval"))
         told = {name: _value(each, words=False) for name, each in zip(beside, others, strict=True) if not pd.isna(each)}
         if told and not isinstance(value, dict):

@@ -43,7 +43,8 @@ def new(
         str, typer.Argument(metavar="DOMAIN", help="Small letters and digits, such as returns.", show_default=False)
     ],
     task: Annotated[
-        Kind | None, typer.Option("--task", help="What it answers: a folder of that kind is written.", show_default=False)
+        Kind | None,
+        typer.Option("--task", help="What it answers: a folder of that kind is written.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None,
@@ -116,7 +117,10 @@ def _one_way(task: Kind | None, data: Path | None, like: str, others: list[str])
         )
     if data is None and others:
         raise DeclarationError(
-            f"--{others[0]} names a column, and no file is named", expected="--data FILE", got="none", fix="add --data FILE"
+            f"--{others[0]} names a column, and no file is named",
+            expected="--data FILE",
+            got="none",
+            fix="add --data FILE",
         )
 
 

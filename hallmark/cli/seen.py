@@ -55,7 +55,9 @@ def of_file(
             expected=f"{_FEWEST} rows at least, some thousand to be of use",
             got=str(len(known)),
         )
-    return Draft(name, kind, Roles(**given), found, known, owner, description, f"the first {len(known)} rows of {file.name}")
+    return Draft(
+        name, kind, Roles(**given), found, known, owner, description, f"the first {len(known)} rows of {file.name}"
+    )
 
 
 def example(name: str, *, kind: str, owner: Mapping[str, str], description: str) -> Draft:
@@ -158,7 +160,9 @@ def _numeric(values: pd.Series, kind: str, name: str) -> pd.Series:
     if found is not None and not wrong:
         wrong = allowed is not None and not found.isin(allowed).all()
         if kind in ("ranking", "retrieval"):
-            wrong = not ((found >= 0) & (found == found.round()) & (found <= (30 if kind == "ranking" else np.inf))).all()
+            wrong = not (
+                (found >= 0) & (found == found.round()) & (found <= (30 if kind == "ranking" else np.inf))
+            ).all()
     if wrong or found is None:
         some = list(dict.fromkeys(map(str, values.head(1000).tolist())))[:4]
         raise DeclarationError(

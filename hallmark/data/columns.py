@@ -67,7 +67,9 @@ def read(frame: pd.DataFrame, *, roles: Collection[str], leave: Collection[str] 
             "of some columns it cannot be told what they are to a model",
             expected="numbers, true and false, words of a closed set, an id or a time",
             got="; ".join(f"{name}: {shown}" for name, shown in unclear.items()),
-            fix="leave them out with " + " ".join(f"--leave {_quoted(name)}" for name in unclear) + ", or mend the file",
+            fix="leave them out with "
+            + " ".join(f"--leave {_quoted(name)}" for name in unclear)
+            + ", or mend the file",
         )
     if not found.fields:
         raise DeclarationError(

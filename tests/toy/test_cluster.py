@@ -49,7 +49,13 @@ class Stage:
     writer: InferenceServiceWriter
 
     def operator(self, name: str, told: list[Entry]) -> Operator:
-        changes = [*SHORT, "rollout.shadow.minimum=100", "rollout.deadline=5m", "drift.minimum=200", "drift.labels.minimum=100"]
+        changes = [
+            *SHORT,
+            "rollout.shadow.minimum=100",
+            "rollout.deadline=5m",
+            "drift.minimum=200",
+            "drift.labels.minimum=100",
+        ]
         return Operator(
             domains.overridden(domains.load(name, self.settings), changes),
             writer=self.writer,
@@ -149,7 +155,9 @@ def written(given: list[Asked], path: Path) -> Path:
     for _, labels in given:
         for known in labels:
             label = known["label"]
-            beside = label if isinstance(label, dict) else {"label": json.dumps(label) if isinstance(label, list) else label}
+            beside = (
+                label if isinstance(label, dict) else {"label": json.dumps(label) if isinstance(label, list) else label}
+            )
             rows.append({"request": known["request"], "row": known["row"], **beside})
     with path.open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, fieldnames=list(rows[0]))

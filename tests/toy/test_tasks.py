@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.evaluation import Evaluation
 from hallmark.artifacts.folder import signature
 from hallmark.declaration import domain as domains
@@ -23,33 +24,34 @@ from tests.toy.whole_way import DRIFT, KINDS, OPTIONS, TOY, Watched, changed, co
 
 @dataclass(frozen=True)
 class Trained:
-    """All six, version 1 each. at: what the steps of each wrote."""
+    """All six, version 1 each. at: what the steps of each wrote, and its model folder as the registry gave it back."""
 
     settings: Settings
     at: Path
 
     def folder(self, name: str) -> Path:
-        """The sealed model folder."""
-        return Registry(self.settings).resolve(name, 1).fetch()
+        """The sealed model folder, with its model card."""
+        return self.at / name / "version"
 
 
 @pytest.fixture(scope="session")
 def six(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Trained:
+    def settings_of(folder: Path) -> Settings:
+        return Settings.load({"HALLMARK_ROOT": str(folder / "root"), "HALLMARK_STATE": str(folder / "state")})
+
     def make(folder: Path) -> None:
         shutil.copytree(TOY / "domains", folder / "root" / "domains", ignore=shutil.ignore_patterns("__pycache__"))
-
-    folder = once(tmp_path_factory, "six", make)
-    settings = Settings.load({"HALLMARK_ROOT": str(folder / "root"), "HALLMARK_STATE": str(folder / "state")})
-    if not (folder / "state").is_dir():
-        settings.prepared()
+        settings = settings_of(folder).prepared()
         shutil.copyfile(empty_registry, settings.state / "mlflow.db")
         with pytest.MonkeyPatch.context() as patch:
             for key, value in settings.environment().items():
                 patch.setenv(key, value)
             for name in KINDS:
-                at = folder / name
-                assert candidates.train(at, name=name, window="20d", options=OPTIONS.get(name, {})) == 1
-    return Trained(settings, folder)
+                assert candidates.train(folder / name, name=name, window="20d", options=OPTIONS.get(name, {})) == 1
+                shutil.copytree(Registry(settings).resolve(name, 1).fetch(), folder / name / "version")
+
+    folder = once(tmp_path_factory, "six", make)
+    return Trained(settings_of(folder), folder)
 
 
 @pytest.fixture
@@ -62,12 +64,18 @@ def scratch() -> Iterator[Path]:
 def test_a_task_is_trained_gated_and_registered_with_its_card(six: Trained, name: str) -> None:
     declared = domains.load(name, six.settings)
     assert declared.task.kind == KINDS[name] == signature(six.folder(name)).task.kind
-    card = Registry(six.settings).model_card(name, 1)
+    card = model_cards.read(six.folder(name))
     assert card.decision.passed and card.metrics[declared.gate.metric]
     assert card.parity.difference <= card.parity.tolerance
     evaluation = Evaluation.model_validate_json((six.at / name / "evaluation").read_bytes())
     assert declared.gate.metric in evaluation.errors and evaluation.charts
-    assert all(point.y == point.y for chart in evaluation.charts if hasattr(chart, "lines") for line in chart.lines for point in line.points)
+    assert all(
+        point.y == point.y
+        for chart in evaluation.charts
+        if hasattr(chart, "lines")
+        for line in chart.lines
+        for point in line.points
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -85,7 +93,9 @@ def test_the_shadow_of_an_equal_candidate_agrees_and_of_a_broken_one_does_not(
     for each in watched.values():
         each.ask(given)
     assert changed(declared, watched["stable"], watched["good"]) == 0
-    assert compared(declared, watched["stable"], watched["good"]).scores(), "nothing that a rollout could hold side by side"
+    assert compared(declared, watched["stable"], watched["good"]).scores(), (
+        "nothing that a rollout could hold side by side"
+    )
     assert changed(declared, watched["stable"], watched["backwards"]) > 2 * declared.rollout.shadow.disagreement
 
 
@@ -116,3 +126,15 @@ def test_drift_is_seen_and_usual_requests_are_none(six: Trained, name: str) -> N
     moved = Watched(name, six.folder(name))
     moved.ask(shifted(name, six.settings))
     assert moved.monitor.verdict("v").state == "DRIFT"
+
+
+def test_all_records_of_a_query_come_in_one_request_and_a_retrieval_asks_once(six: Trained) -> None:
+    ranked, found = (requests(name, six.settings, count=20) for name in ("places", "finds"))
+    for body, labels in ranked:
+        inputs = json.loads(body)["inputs"]
+        assert {each["shape"][0] for each in inputs} == {len(labels)} and len(labels) > 1
+        assert [label["row"] for label in labels] == list(range(len(labels)))
+    for body, labels in found:
+        assert {each["shape"][0] for each in json.loads(body)["inputs"]} == {1}
+        assert len(labels) == 1 and len(labels[0]["label"]) > 1
+    assert len({json.loads(body)["id"] for body, _ in ranked}) == 20

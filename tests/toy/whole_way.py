@@ -42,7 +42,9 @@ Asked = tuple[bytes, list[dict[str, Any]]]
 def rows(name: str, settings: Settings, *, seed: int = 3) -> pd.DataFrame:
     """Two weeks of rows after the training."""
     start = datetime(2026, 10, 1, tzinfo=UTC)
-    drawn: pd.DataFrame = domains.module(name, "data", settings).draw(start=start, end=start + timedelta(days=14), seed=seed)
+    drawn: pd.DataFrame = domains.module(name, "data", settings).draw(
+        start=start, end=start + timedelta(days=14), seed=seed
+    )
     return drawn
 
 

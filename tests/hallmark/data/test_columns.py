@@ -63,7 +63,9 @@ def test_shares_and_quantiles_say_how_values_are_spread(rents: Path) -> None:
     seen = {each.field.name: each for each in columns.read(table.head(rents, rows=1000), roles=["rent"]).fields}
     assert seen["built"].missing == seen["district"].missing == 0.1
     assert sum(seen["district"].shares) == pytest.approx(1, abs=1e-3)
-    assert len(seen["area"].quantiles) == columns.QUANTILES and list(seen["area"].quantiles) == sorted(seen["area"].quantiles)
+    assert len(seen["area"].quantiles) == columns.QUANTILES and list(seen["area"].quantiles) == sorted(
+        seen["area"].quantiles
+    )
 
 
 def test_what_cannot_be_told_is_asked_once_for_all_columns() -> None:
@@ -98,6 +100,10 @@ def test_the_head_of_a_table_is_read_from_csv_and_parquet_alike(rents: Path, tmp
 
 def test_times_without_a_zone_are_in_utc_where_that_is_said() -> None:
     made = table.conformed(pd.Series(["2026-10-01", "2026-10-01T08:00:00", "2026-10-01T08:00:00+02:00"]), table.UTC)
-    assert [str(each) for each in made] == ["2026-10-01 00:00:00+00:00", "2026-10-01 08:00:00+00:00", "2026-10-01 06:00:00+00:00"]
+    assert [str(each) for each in made] == [
+        "2026-10-01 00:00:00+00:00",
+        "2026-10-01 08:00:00+00:00",
+        "2026-10-01 06:00:00+00:00",
+    ]
     odd = pd.Series(["2026-10-01", "soon"])
     assert table.conformed(odd, table.UTC).tolist() == odd.tolist()

@@ -17,9 +17,75 @@ LARGER = shifts.Shift(name="larger", description="Every number is in the upper t
 SHIFTS = (LARGER,)
 PER_DAY = 150
 NUMBERS: dict[str, tuple[float, ...]] = {
-    "size": (6.52, 14.28, 17.38, 19.65, 21.25, 23.3, 25.16, 27.1, 28.68, 30.27, 31.95, 33.06, 34.98, 37.4, 40.07, 43.97, 47.85, 52.35, 58.63, 70.98, 119.8),
-    "age_days": (0.0, 21.95, 42.0, 63.85, 82.0, 101.0, 119.0, 137.7, 153.0, 174.0, 192.5, 213.0, 238.0, 260.0, 277.0, 293.0, 316.0, 335.0, 354.0, 377.0, 399.0),
-    "rating": (1.0, 1.2, 1.4, 1.685, 1.9, 2.075, 2.27, 2.5, 2.7, 2.9, 3.1, 3.3, 3.5, 3.7, 3.9, 4.1, 4.3, 4.4, 4.6, 4.8, 5.0),
+    "size": (
+        6.52,
+        14.28,
+        17.38,
+        19.65,
+        21.25,
+        23.3,
+        25.16,
+        27.1,
+        28.68,
+        30.27,
+        31.95,
+        33.06,
+        34.98,
+        37.4,
+        40.07,
+        43.97,
+        47.85,
+        52.35,
+        58.63,
+        70.98,
+        119.8,
+    ),
+    "age_days": (
+        0.0,
+        21.95,
+        42.0,
+        63.85,
+        82.0,
+        101.0,
+        119.0,
+        137.7,
+        153.0,
+        174.0,
+        192.5,
+        213.0,
+        238.0,
+        260.0,
+        277.0,
+        293.0,
+        316.0,
+        335.0,
+        354.0,
+        377.0,
+        399.0,
+    ),
+    "rating": (
+        1.0,
+        1.2,
+        1.4,
+        1.685,
+        1.9,
+        2.075,
+        2.27,
+        2.5,
+        2.7,
+        2.9,
+        3.1,
+        3.3,
+        3.5,
+        3.7,
+        3.9,
+        4.1,
+        4.3,
+        4.4,
+        4.6,
+        4.8,
+        5.0,
+    ),
 }
 """Of each number, evenly spaced quantiles."""
 WORDS: dict[str, dict[Any, float]] = {
@@ -79,7 +145,9 @@ CLASSES: dict[str, float] = {"large": 0.2033, "medium": 0.4825, "small": 0.3142}
 """The classes, with the share of rows that are of each."""
 
 
-def _answered(random: np.random.Generator, columns: Rows, signal: NDArray[np.float64]) -> tuple[Rows, NDArray[np.int64]]:
+def _answered(
+    random: np.random.Generator, columns: Rows, signal: NDArray[np.float64]
+) -> tuple[Rows, NDArray[np.int64]]:
     """The class of each row, and which request it would be a record of."""
     noisy = signal + random.normal(0, 0.4, len(signal))
     chance = 1 / (1 + np.exp(-1.6 * noisy))
