@@ -15,6 +15,7 @@ from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.evaluation import Evaluation
 from hallmark.artifacts.folder import signature
 from hallmark.declaration import domain as domains
+from hallmark.errors import DeclarationError
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from tests.conftest import once
@@ -138,3 +139,19 @@ def test_all_records_of_a_query_come_in_one_request_and_a_retrieval_asks_once(si
         assert {each["shape"][0] for each in json.loads(body)["inputs"]} == {1}
         assert len(labels) == 1 and len(labels[0]["label"]) > 1
     assert len({json.loads(body)["id"] for body, _ in ranked}) == 20
+
+
+@pytest.mark.parametrize(("output", "named"), [("scores", "probabilities"), ("probabilities", "holds the class")])
+def test_a_shadow_that_would_compare_nothing_is_refused_at_export(
+    six: Trained, scratch: Path, output: str, named: str
+) -> None:
+    from hallmark.data import dataset
+    from hallmark.learners.model import spec
+    from hallmark.training.export import export
+
+    declared = domains.overridden(domains.load("sizes", six.settings), [f"rollout.shadow.output={output}"])
+    trained = spec(declared, six.settings).restore(six.at / "sizes" / "trained")
+    frame = dataset.read(six.at / "sizes" / "test")
+    with pytest.raises(DeclarationError, match=named):
+        export(declared, trained, scratch / "model", test=frame, reference=frame, settings=six.settings)
+    assert not (scratch / "model").exists()
