@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 FIRST = (
     "hallmark/rollout/test_steps.py",
     "hallmark/training/test_run.py",
+    "toy/test_tasks.py",
     "hallmark/rollout/test_calibration.py",
     "hallmark/cli/test_drill.py",
     "hallmark/drift/test_false_alarms.py",

@@ -92,10 +92,11 @@ def by_depth(
     what: str,
     metric: str,
     figure: Callable[[QueryPlaces, int], Floats],
+    deepest: int = _DEEPEST,
 ) -> Chart:
-    """A figure by how many places count."""
+    """A figure by how many places count, up to `deepest`."""
     places = placed(targets, predictions)
-    depths = np.arange(1, _DEEPEST + 1)
+    depths = np.arange(1, deepest + 1)
     known = places.relevant > 0
     values = np.array([figure(places, int(k))[known].mean() if known.any() else np.nan for k in depths])
     lines = (line("model", depths, values),)

@@ -152,6 +152,7 @@ class Retrieval(ByQuery):
                 what="recall",
                 metric=self.gated,
                 figure=lambda places, k: places.recall(k),
+                deepest=self.k,
             ),
         )
 

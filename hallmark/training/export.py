@@ -164,6 +164,7 @@ def _reference(
     rows = _sample(frame, most, seed=seed)
     features = _features(folder, signature)
     observed, scores, whole_scores = _seen(folder, rows, signature, features)
+    _compared(domain, whole_scores)
     made = profile.build(observed, scores=scores)
     error = _error(domain, signature, rows, whole_scores) if domain.data.label in rows else None
     then = []
@@ -183,6 +184,22 @@ def _reference(
     if features.embed is not None:
         sample = embedding.sample(features.embed(columns(rows, signature.fields)))
         (folder / embedding.FILE).write_bytes(embedding.write(sample))
+
+
+def _compared(domain: Domain, outputs: Columns) -> None:
+    """`DeclarationError` where a shadow is to compare what this model never answers: nothing would equal nothing."""
+    shadow = domain.rollout.shadow
+    if shadow is None:
+        return
+    values = outputs.get(shadow.output)
+    word = values is not None and values.dtype.kind in "OUS"
+    if values is None or (domain.task.kind == "multiclass" and not word):
+        raise DeclarationError(
+            f"domains/{domain.name}/domain.yaml: rollout.shadow.output names nothing that can be compared",
+            expected="the output that holds the class" if values is not None else ", ".join(outputs),
+            got=shadow.output,
+            fix="add one in serving.py" if values is not None else "name one of these",
+        )
 
 
 def _seen(

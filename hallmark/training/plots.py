@@ -69,9 +69,10 @@ def _slices(evaluation: Evaluation) -> str:
     if not evaluation.slices:
         return ""
     rows = []
+    most = max([1.0, *(part.metric for part in evaluation.slices if part.metric is not None)])
     for part in evaluation.slices:
         value = "—" if part.metric is None else f"{part.metric:.4f}"
-        width = 0 if part.metric is None else round(120 * min(1.0, max(0.0, part.metric)))
+        width = 0 if part.metric is None else round(120 * max(0.0, part.metric) / most)
         rows.append(
             f'<tr><td>{escape(part.column)}<td>{escape(part.value)}<td class="n">{part.rows:,}<td class="n">{value}'
             f'<td><span class="bar" style="width:{width}px"></span></tr>'

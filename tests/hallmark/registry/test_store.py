@@ -286,3 +286,13 @@ def test_a_glance_says_what_mlflow_says(settings: Settings, make: Make, monkeypa
     # A schema that it was not written for is MLflow's to read.
     monkeypatch.setattr(summary, "SCHEMA", "another")
     assert [registry.resolve("toy", version) for version in wanted] == glanced
+
+
+def test_metrics_go_by_names_that_mlflow_takes() -> None:
+    from hallmark.registry.store import metric_name
+
+    assert [metric_name(name) for name in ("roc_auc", "ndcg@10", "f1_men's coats")] == [
+        "roc_auc",
+        "ndcg_at_10",
+        "f1_men_s coats",
+    ]
