@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.artifacts.folder import ALLOWED, MANIFEST, MODEL_CARD, Signature
+from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, MANIFEST, MODEL_CARD, Signature
 from hallmark.errors import ModelRefused
 from hallmark.features import code
 from hallmark.features.encoding import Features, loaded
@@ -99,7 +99,7 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if expected and digest != expected:
         raise ModelRefused("the model is not the one that was released", expected=expected, got=digest, fix=_RESTORE)
     entries = _entries(manifest)
-    strangers = sorted({path.name for path in folder.iterdir()} - set(entries) - {MANIFEST, MODEL_CARD})
+    strangers = sorted({path.name for path in folder.iterdir()} - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
     if strangers:
         raise ModelRefused(
             f"{strangers[0]} is in the model folder and not in its manifest", got=", ".join(strangers), fix="remove it"

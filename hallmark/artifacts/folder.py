@@ -29,6 +29,8 @@ from hallmark.tasks.kinds import Task
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
+FORMER_CARD = "passport.json"
+"""The model card of a version from before it was called so: it lies in the folder, and no part of the digest, as one does."""
 PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hallmark.artifacts import folder as folders
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import verify
 from hallmark.artifacts.model_card import ModelCard
@@ -296,3 +297,13 @@ def test_metrics_go_by_names_that_mlflow_takes() -> None:
         "ndcg_at_10",
         "f1_men_s coats",
     ]
+
+
+def test_a_version_from_before_model_cards_still_serves(settings: Settings, make: Make) -> None:
+    folder, _ = make("one")
+    digest = folders.verify(folder)
+    (folder / "passport.json").write_text("{}")
+    assert folders.verify(folder, expected=digest) == digest
+    (folder / "stranger.json").write_text("{}")
+    with pytest.raises(ModelRefused, match=r"stranger\.json"):
+        folders.verify(folder)
