@@ -85,7 +85,7 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory, six: Trained, empty_registry: Path) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("six-on-one")
     shutil.copytree(six.settings.domains, folder / "root" / "domains")
-    for part in ("inference_services", "components", "pipelines"):
+    for part in ("hallmark", "inference_services", "components", "pipelines"):
         (folder / "root" / part).symlink_to(ROOT / part)
     settings = Settings.load(
         {
