@@ -34,9 +34,11 @@ def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None)
     count = PER_DAY * max(1, (end - start).days)
     random = np.random.default_rng(seed)
     way = random.integers(0, 3, count)
+    # Turned by half a circle or not, which stripes do not show: else the angle alone would tell the answer.
+    half = np.pi * np.random.default_rng(seed + 1).integers(-1, 1, count)
     return pd.DataFrame(
         {
-            "angle": np.array([0.0, np.pi / 2, np.pi / 4])[way] + random.normal(0, 0.12, count),
+            "angle": np.array([0.0, np.pi / 2, np.pi / 4])[way] + half + random.normal(0, 0.12, count),
             "width": random.uniform(3, 6, count),
             "grain": random.integers(0, 1 << 30, count),
             "pale": random.integers(0, 2, count),
