@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hallmark.rollout.scrape import Scrape
 from typer.testing import CliRunner
 
 from hallmark.artifacts import model_card as model_cards
@@ -25,11 +24,12 @@ from hallmark.registry.store import Registry
 from hallmark.render import files
 from hallmark.rollout import operations
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.timeline import Entry
+from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
 from hallmark.training.runs_here import RunsHere
 from local_cluster import cluster
+from local_cluster.scrape import Scrape
 from tests.hallmark.rollout import candidates
 from tests.toy.test_tasks import Trained, six
 from tests.toy.whole_way import KINDS, ROOT, Asked, requests, shifted
@@ -48,7 +48,7 @@ class Stage:
     settings: Settings
     writer: InferenceServiceWriter
 
-    def operator(self, name: str, told: list[Entry]) -> Operator:
+    def operator(self, name: str, told: list[TimelineEntry]) -> Operator:
         changes = [
             *SHORT,
             "rollout.shadow.minimum=100",
@@ -70,7 +70,7 @@ class Stage:
         live = self.writer.live(name) or {}
         return f"{live['status']['url']}/v2/models/{name}/infer"
 
-    def stable(self, name: str) -> verdict.Found:
+    def stable(self, name: str) -> verdict.VariantVerdict:
         return verdict.choose(verdict.collect(self.writer, name), variant="stable", name=name)
 
     def state(self, name: str) -> str:
@@ -124,9 +124,9 @@ def until(done: Callable[[], Any], *, seconds: float, step: Callable[[], object]
     return found
 
 
-def shadow(stage: Stage, name: str, kind: str, *, seconds: float) -> list[Entry]:
+def shadow(stage: Stage, name: str, kind: str, *, seconds: float) -> list[TimelineEntry]:
     """Put the candidate of this kind into shadow until it leaves it, or for so long; stable has all traffic in the end."""
-    told: list[Entry] = []
+    told: list[TimelineEntry] = []
     operator = stage.operator(name, told)
     operator.begin(candidates.register(kind, stage.settings, domain=name))
     deadline = time.monotonic() + seconds

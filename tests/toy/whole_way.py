@@ -19,7 +19,8 @@ from tools.traffic import asked
 
 if TYPE_CHECKING:
     import pandas as pd
-    from hallmark.rollout.answers import Answers
+
+    from hallmark.rollout.responses import CapturedResponses
 
 ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent
@@ -101,11 +102,11 @@ class Watched:
 
     def label(self, given: Sequence[Asked]) -> tuple[int, int]:
         """Tell the monitor what turned out to be true; how many labels it joined, and how many not."""
-        from inference_services.drift_monitor import answers
+        from inference_services.drift_monitor import responses
 
         now = datetime.now(UTC).isoformat()
         sent = json.loads(json.dumps([{**label, "at": now} for _, labels in given for label in labels]))
-        known, wrong = answers.known(sent, self.monitor.reference.signature.task)
+        known, wrong = responses.known(sent, self.monitor.reference.signature.task)
         assert wrong == []
         return self.monitor.label(known)
 
@@ -114,12 +115,12 @@ class Watched:
         return [json.loads(json.dumps(row.shown())) for row in self.monitor.answers.of("v")]
 
 
-def compared(domain: Domain, stable: Watched, candidate: Watched) -> Answers:
+def compared(domain: Domain, stable: Watched, candidate: Watched) -> CapturedResponses:
     """Both sides' answers, as a rollout reads them."""
-    from hallmark.rollout.answers import Answers
+    from hallmark.rollout.responses import CapturedResponses
 
     assert domain.rollout.shadow is not None
-    both = Answers(since=0.0, shadow=domain.rollout.shadow, task=stable.monitor.reference.signature.task)
+    both = CapturedResponses(since=0.0, shadow=domain.rollout.shadow, task=stable.monitor.reference.signature.task)
     both.take("stable", stable.rows())
     both.take("canary", candidate.rows())
     return both
