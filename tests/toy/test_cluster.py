@@ -180,7 +180,7 @@ def test_a_task_goes_the_whole_way_on_a_cluster(stage: Stage, name: str, tmp_pat
         assert "canary" in [entry.kind for entry in good], [(entry.kind, entry.text) for entry in good][-3:]
         broken = shadow(stage, name, "backwards", seconds=90)
         assert "canary" not in [entry.kind for entry in broken]
-        assert "verdicts" in broken[-1].text or "answers" in broken[-1].text, broken[-1].text
+        assert "predictions" in broken[-1].text, broken[-1].text
         assert {answer.status for answer in traffic.since(0)} == {200}
         until(lambda: stage.state(name) == "OK", seconds=60)
 
