@@ -12,7 +12,7 @@ from hallmark.section import Section
 
 FIGURES = {
     "rows": ("an order, 17 fields, JSON", "hallmark"),
-    "photos": ("JPEG 224, MobileNetV2", "hallmark, a worker a core"),
+    "photos": ("JPEG 224, MobileNetV2", "hallmark, one worker per core"),
 }
 """Work of a domain -> the benchmark's work and contender whose processor time a request we take."""
 

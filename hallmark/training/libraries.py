@@ -73,8 +73,11 @@ def _looked_up() -> Installed:
     versions: dict[str, str] = {}
     requires: dict[str, tuple[str, ...]] = {}
     for each in metadata.distributions():
-        name = canonical(each.metadata["Name"] or "")
-        version: str | None = each.version  # of a folder that pip is still writing, or has half removed: none
+        try:
+            name = canonical(each.metadata["Name"] or "")
+            version: str | None = each.version  # of a folder that pip is still writing, or has half removed: none
+        except FileNotFoundError:  # the same, where the backport of importlib.metadata finds the distributions
+            continue
         if name and version and name not in versions:  # the first on the path is the one that is imported
             wanted = [line for line in each.requires or () if "extra ==" not in line]
             versions[name] = version

@@ -182,7 +182,8 @@ def test_a_container_that_ends_is_started_again_with_growing_pauses(tmp_path: Pa
         while made.restarts < 3:
             await asyncio.sleep(0.01)
         assert time.monotonic() - begun >= supervisor.FIRST_PAUSE * (1 + 2 + 4)
-        assert made.failure is not None
+        while made.failure is None:  # it runs, for as long as it takes to end again
+            await asyncio.sleep(0.01)
         assert (made.failure.code, made.failure.message) == (1, "no model")
         assert changes
         await made.stop()
