@@ -159,9 +159,12 @@ def _metrics(domain: Domain, settings: Settings | None) -> Mapping[str, Metric]:
 
 
 def _near(domain: Domain, small: ModelForm, whole: ModelForm, settings: Settings | None) -> GateDecision:
-    """int8 judged beside fp32 as a candidate beside its champion, with its own tolerance."""
+    """int8 judged beside fp32 as a candidate beside its champion, with its own tolerance, which no noise widens."""
     allowed = domain.gate.model_copy(update={"minimum_gain": -domain.gate.precision_loss})
-    return gate.decide(allowed, small.evaluation, whole.evaluation, metrics=_metrics(domain, settings), named="fp32")
+    exact = small.evaluation.model_copy(
+        update={"estimates": {}, "slices": tuple(each.brief for each in small.evaluation.slices)}
+    )
+    return gate.decide(allowed, exact, whole.evaluation, metrics=_metrics(domain, settings), named="fp32")
 
 
 def _measured(

@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +17,8 @@ from hallmark.declaration import domain as domains
 from hallmark.files import replace
 from hallmark.training.statement import Decorator, DomainModuleUse, Handed, Module, Reference, Statement
 
+_PARSING = threading.Lock()
+"""Python 3.11 loses count of its depth where two threads parse at once."""
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+|[\w.-]+(/[\w.-]+)+")
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -47,7 +50,9 @@ def _format() -> bytes:
 
 
 def _parsed(source: bytes, name: str, package: bool) -> Module:
-    tree, lines = ast.parse(source), source.splitlines(keepends=True)
+    with _PARSING:
+        tree = ast.parse(source)
+    lines = source.splitlines(keepends=True)
     lazy = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
     inside = name if package else name.rpartition(".")[0]
     found = [_Reader(inside, lazy).statement(node, lines) for node in tree.body if not _idle(node)]

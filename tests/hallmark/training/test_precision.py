@@ -117,7 +117,7 @@ def test_a_model_that_eight_bits_ruin_stays_in_fp32_and_says_why(parts: Parts, t
     folder = parts.fit(tmp_path / "outlier", outlier=300.0)
     found = parts.choose(folder)
     assert found.kept == "fp32" and found.measured is not None
-    assert found.measured.fp32 > 0.95 and found.measured.int8 < 0.6
+    assert found.measured.fp32 > 0.95 and found.measured.int8 < 0.75
     assert "does not reach the floor 0.8000" in found.reasons[0]
     assert any("against fp32's" in reason and "less than the -0.0200 asked for" in reason for reason in found.reasons)
     assert not (folder / INT8).exists()
@@ -143,7 +143,7 @@ def test_it_has_to_be_faster_by_a_clear_margin(parts: Parts, folder: Path, gain:
 def test_it_has_to_hold_its_own_beside_the_champion(parts: Parts, folder: Path, champion: Path) -> None:
     assert parts.choose(folder, declared(minimum_gain=-0.02), champion=champion).kept == "int8"
     (folder / INT8).unlink()
-    found = parts.choose(folder, declared(minimum_gain=0.0), champion=champion)  # which fp32, the same network, does
+    found = parts.choose(folder, declared(minimum_gain=0.001), champion=champion)  # a demanded gain that it has not
     assert found.kept == "fp32"
     assert "against the champion's" in found.line
 
@@ -269,7 +269,7 @@ def test_a_training_ships_int8_its_model_card_says_so_and_the_next_one_repeats_i
     assert ends["quantize"].note == outcome.precision.line
 
     assert cli(made, "versions", "shapes")[0]["precision"] == "int8"
-    assert Precision.model_validate(cli(made, "model_card", "shapes", "1")["precision"]) == outcome.precision
+    assert Precision.model_validate(cli(made, "model-card", "shapes", "1")["precision"]) == outcome.precision
 
     parts.choose(folder)  # in this process, where another wins the race by another time
     assert parts.ship(folder, tmp_path / "model") == outcome.digest

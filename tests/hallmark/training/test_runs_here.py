@@ -66,11 +66,11 @@ MANY = """
 import sys
 from hallmark.settings import Settings
 from hallmark.training.runs_here import RunsHere
-from hallmark.training.submit import Request
+from hallmark.training.submit import RunRequest
 sys.stdin.readline()
 runner = RunsHere(Settings.load())
 for _ in range(25):
-    print(runner.submit(Request.model_validate_json(sys.argv[1])).id)
+    print(runner.submit(RunRequest.model_validate_json(sys.argv[1])).id)
 """
 
 
