@@ -72,21 +72,34 @@ def _known(state: str, kept: Path | None) -> Installed:
 def _looked_up() -> Installed:
     versions: dict[str, str] = {}
     requires: dict[str, tuple[str, ...]] = {}
+    provides: dict[str, set[str]] = {}
     for each in metadata.distributions():
         try:
             name = canonical(each.metadata["Name"] or "")
             version: str | None = each.version  # of a folder that pip is still writing, or has half removed: none
         except FileNotFoundError:  # the same, where the backport of importlib.metadata finds the distributions
             continue
-        if name and version and name not in versions:  # the first on the path is the one that is imported
+        if not name or not version:
+            continue
+        for package in _packages(each):
+            provides.setdefault(package, set()).add(name)
+        if name not in versions:  # the first on the path is the one that is imported
             wanted = [line for line in each.requires or () if "extra ==" not in line]
             versions[name] = version
             requires[name] = tuple(canonical(match[0]) for line in wanted if (match := _NAME.match(line)))
-    provides = {
-        name: tuple(sorted({canonical(each) for each in found if each}))
-        for name, found in metadata.packages_distributions().items()
+    sorted_names = {package: tuple(sorted(names)) for package, names in provides.items()}
+    return Installed(provides=sorted_names, versions=versions, requires=requires)
+
+
+def _packages(distribution: metadata.Distribution) -> set[str]:
+    """Names at the top that a distribution lets be imported: those that it declares, else those of its files."""
+    if declared := (distribution.read_text("top_level.txt") or "").split():
+        return set(declared)
+    tops = (file.parts[0] if len(file.parts) > 1 else file.name for file in distribution.files or ())
+    return {top.partition(".")[0] for top in tops if not top.endswith((".dist-info", ".pth", ".data"))} - {
+        "",
+        "__pycache__",
     }
-    return Installed(provides=provides, versions=versions, requires=requires)
 
 
 def canonical(name: str) -> str:
