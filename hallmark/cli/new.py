@@ -82,7 +82,7 @@ def new(
     roles |= {"treatment": treatment, "propensity": propensity}
     _one_way(task, data, like, [*(role for role, column in roles.items() if column), *(["leave"] if leave else [])])
     if task is None:
-        made = scaffold(name, like=like or "fraud", **owner, description=description, settings=settings)
+        made = scaffold(name, like=like, **owner, description=description, settings=settings)
     else:
         asked = description or f"What {name} predicts: say it here."
         made = written(
@@ -106,6 +106,13 @@ def _one_way(task: Kind | None, data: Path | None, like: str, others: list[str])
     if task is not None and like:
         raise DeclarationError(
             "--task and --like are two ways to begin", expected="one of them", got=f"--task {task} --like {like}"
+        )
+    if task is None and not like and not data and not others:
+        raise DeclarationError(
+            "it is not said what the domain answers",
+            expected=f"--task, one of {', '.join(Kind)}; or --like, a domain to copy",
+            got="neither",
+            fix="add --task regression, for example",
         )
     if task is None and (data or others):
         asked = "--data" if data else f"--{others[0]}"

@@ -164,16 +164,30 @@ def _numeric(values: pd.Series, kind: str, name: str) -> pd.Series:
                 (found >= 0) & (found == found.round()) & (found <= (30 if kind == "ranking" else np.inf))
             ).all()
     if wrong or found is None:
-        some = list(dict.fromkeys(map(str, values.head(1000).tolist())))[:4]
         raise DeclarationError(
             f"column {name} is not what its role needs",
             expected=expected,
-            got=", ".join(some),
-            fix="--task multiclass, if it holds classes" if kind in ("binary", "regression") else "mend the file",
+            got=_offenders(values, allowed),
+            fix={
+                "binary": "mend the file; --task multiclass where it holds classes, --task regression where it holds numbers",
+                "regression": "mend the file; --task multiclass where it holds classes",
+            }.get(kind, "mend the file"),
         )
     if kind == "binary" and table.conformed(values, "BOOL").dtype.kind == "b":
         return found.astype(bool)
     return found.astype("int64") if kind in ("binary", "ranking", "retrieval", "treatment") else found
+
+
+def _offenders(values: pd.Series, allowed: tuple[float, ...] | None) -> str:
+    """The first values that are no numbers, or none of those allowed, with their rows; and how many there are."""
+    import pandas as pd
+
+    found = pd.to_numeric(values, errors="coerce")
+    wrong = found.isna() if allowed is None else ~found.isin(allowed)
+    shown = [f"{values.loc[row]!r} in row {place + 1}" for place, row in enumerate(values.index) if wrong.loc[row]]
+    if not shown:
+        return ", ".join(list(dict.fromkeys(map(str, values.head(1000).tolist())))[:4])
+    return f"{', '.join(shown[:3])}{', …' if len(shown) > 3 else ''}: {len(shown)} of {len(values)}"
 
 
 def _first(values: pd.Series, times: pd.Series) -> str:

@@ -46,7 +46,8 @@ def digest(root: Path) -> str:
 
 
 def run(*arguments: str) -> None:
-    result = CliRunner().invoke(app, ["new", *arguments])
+    told = {"--task", "--like", "--data", "--label"} & set(arguments)
+    result = CliRunner().invoke(app, ["new", *arguments, *(() if told else ("--like", "fraud"))])
     if isinstance(result.exception, HallmarkError):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -268,3 +269,9 @@ def test_what_a_table_does_not_tell_is_asked_and_nothing_is_left_behind(
     assert named in str(caught.value)
     assert digest(checkout.root) == before
     assert not list(checkout.domains.glob(".*"))
+
+
+def test_what_the_domain_answers_has_to_be_said(checkout: Settings) -> None:
+    result = CliRunner().invoke(app, ["new", "returns"])
+    assert isinstance(result.exception, DeclarationError) and "--task" in result.exception.expected
+    assert not (checkout.domains / "returns").exists()
