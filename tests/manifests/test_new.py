@@ -60,6 +60,6 @@ def test_lint_has_nothing_against_the_files_or_their_build(checkout: Path) -> No
 
 def test_a_second_call_changes_nothing(checkout: Path) -> None:
     before = {path: path.read_bytes() for path in checkout.rglob("*.*") if path.is_file()}
-    run(checkout, "new", "returns")
+    run(checkout, "new", "returns", "--like", "fraud")
     assert {path: path.read_bytes() for path in checkout.rglob("*.*") if path.is_file()} == before
     assert not files.check(Settings.load({"HALLMARK_ROOT": str(checkout)}))
