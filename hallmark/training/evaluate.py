@@ -76,12 +76,6 @@ def _slices(
             inside = groups == value
             seed = f"{examples}/{column}/{value}"
             found = estimates([metric], targets.take(inside), predictions[inside], seed=seed).get(metric.name)
-            yield Slice(
-                column=column,
-                value=str(value),
-                rows=int(inside.sum()),
-                metric=found.value if found else None,
-                error=found.error if found else None,
-                replicates=found.replicates if found else (),
-                draws=found.draws if found else "",
-            )
+            spread = found.model_dump(exclude={"value"}) if found else {}
+            metric_value = found.value if found else None
+            yield Slice(column=column, value=str(value), rows=int(inside.sum()), metric=metric_value, **spread)

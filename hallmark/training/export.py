@@ -21,10 +21,13 @@ from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
 from hallmark.learners.model import assets, columns, examples, spec, task_of
+from hallmark.training import evaluate
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.artifacts.bundle import Bundle
+    from hallmark.artifacts.evaluation import Evaluation
     from hallmark.declaration.domain import Domain
     from hallmark.learners.model import Examples, Trained
     from hallmark.settings import Settings
@@ -270,7 +273,18 @@ def score_folder(folder: Path, frame: pd.DataFrame, *, expected: str | None = No
 
     `expected` is the digest it must have; `ModelRefused` before any of it is loaded where it has another.
     """
-    verified = bundle.read(folder, expected=expected)
+    return _scored(bundle.read(folder, expected=expected), frame)
+
+
+def evaluate_folder(
+    domain: Domain, folder: Path, test: pd.DataFrame, *, settings: Settings | None = None
+) -> tuple[str, Evaluation]:
+    """Digest of the sealed model in `folder`, and its evaluation on `test`; `ModelRefused` where the folder is not whole."""
+    verified = bundle.read(folder, expected=None)
+    return verified.digest, evaluate.evaluate(domain, _scored(verified, test), test, settings=settings)
+
+
+def _scored(verified: Bundle, frame: pd.DataFrame) -> NDArray[Any]:
     signature = verified.signature
     inputs = verified.features.encode(columns(frame, signature.fields))
     output = signature.outputs[0].name

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from hallmark.artifacts import folder as folders
 from hallmark.artifacts.evaluation import GateDecision
 from hallmark.artifacts.precision import Int8Measurement, Precision, Speed
 from hallmark.declaration import domain as domains
@@ -23,6 +21,7 @@ from hallmark.features.fields import Output
 from hallmark.learners import onnx_model
 from hallmark.learners.model import examples, spec, task_of
 from hallmark.training import evaluate, gate
+from hallmark.training.export import evaluate_folder
 from hallmark.training.quantize import quantize
 from hallmark.training.race import race
 
@@ -41,12 +40,6 @@ ROWS = 256
 """Training examples that the scales are taken from."""
 SPEED_UP = 1.2
 """Least speed-up of int8 to choose it: far more than the best of many runs varies, so that two trainings choose alike."""
-
-
-class PrecisionRecord(BaseModel):
-    """A frozen part of a model card, with no key that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -87,13 +80,15 @@ def choose(
     """
     if domain.serving.precision != "int8":
         return Precision()
-    theirs = _champion(domain, champion, test, settings)
+    theirs = evaluate_folder(domain, champion, test, settings=settings)[1] if champion is not None else None
+    made = spec(domain, settings)
+    metrics = task_of(domain, made).metrics()
     encoded = examples(domain.name, test, settings=settings).inputs
     inputs = examples(domain.name, _sample(training, seed=seed), settings=settings).inputs
     with tempfile.TemporaryDirectory() as scratch:
         fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / INT8
         progress(0, 3, "test examples in fp32")
-        spec(domain, settings).restore(candidate).export(fp32)
+        made.restore(candidate).export(fp32)
         onnx_model.tidy(fp32)
         whole = ModelForm.of(domain, fp32, encoded, test, settings)
         progress(1, 3, "test examples in int8")
@@ -106,8 +101,8 @@ def choose(
         speed = (measure or race)(fp32, int8, inputs[:1])
         decisions = [
             _faster(speed),
-            _near(domain, small, whole, settings),
-            gate.decide(domain.gate, small.evaluation, theirs, metrics=_metrics(domain, settings)),
+            _near(domain, small, whole, metrics),
+            gate.decide(domain.gate, small.evaluation, theirs, metrics=metrics),
         ]
         passed = all(decision.passed for decision in decisions)
         if passed:
@@ -116,7 +111,7 @@ def choose(
     found = Precision(
         kept="int8" if passed else "fp32",
         reasons=tuple(dict.fromkeys(reason for decision in ordered for reason in decision.reasons)),
-        measured=_measured(domain, whole, small, layers=layers, inputs=inputs, speed=speed),
+        measured=_measured(metrics[domain.gate.metric], whole, small, layers=layers, inputs=inputs, speed=speed),
     )
     progress(3, 3, found.line)
     return found
@@ -154,21 +149,17 @@ def _faster(speed: Speed) -> GateDecision:
     return GateDecision(passed=passed, reasons=(text,))
 
 
-def _metrics(domain: Domain, settings: Settings | None) -> Mapping[str, Metric]:
-    return task_of(domain, spec(domain, settings)).metrics()
-
-
-def _near(domain: Domain, small: ModelForm, whole: ModelForm, settings: Settings | None) -> GateDecision:
+def _near(domain: Domain, small: ModelForm, whole: ModelForm, metrics: Mapping[str, Metric]) -> GateDecision:
     """int8 judged beside fp32 as a candidate beside its champion, with its own tolerance, which no noise widens."""
     allowed = domain.gate.model_copy(update={"minimum_gain": -domain.gate.precision_loss})
     exact = small.evaluation.model_copy(
         update={"estimates": {}, "slices": tuple(each.brief for each in small.evaluation.slices)}
     )
-    return gate.decide(allowed, exact, whole.evaluation, metrics=_metrics(domain, settings), named="fp32")
+    return gate.decide(allowed, exact, whole.evaluation, metrics=metrics, named="fp32")
 
 
 def _measured(
-    domain: Domain,
+    metric: Metric,
     whole: ModelForm,
     small: ModelForm,
     *,
@@ -176,32 +167,19 @@ def _measured(
     inputs: NDArray[np.float32],
     speed: Speed,
 ) -> Int8Measurement:
-    metric = domain.gate.metric
-    lower = domain.task.metrics()[metric].direction == "lower"
-    fp32, int8 = whole.evaluation.metrics[metric], small.evaluation.metrics[metric]
+    fp32, int8 = whole.evaluation.metrics[metric.name], small.evaluation.metrics[metric.name]
     return Int8Measurement(
         layers=layers,
         rows=len(inputs),
         calibration=f"sha256:{hashlib.sha256(inputs.tobytes()).hexdigest()}",
-        metric=metric,
+        metric=metric.name,
         fp32=fp32,
         int8=int8,
-        loss=int8 - fp32 if lower else fp32 - int8,
+        loss=int8 - fp32 if metric.direction == "lower" else fp32 - int8,
         difference=float(np.abs(small.scores - whole.scores).max()),
         milliseconds=speed,
         speed_up=round(speed.gain, 2),
     )
-
-
-def _champion(
-    domain: Domain, champion: Path | None, test: pd.DataFrame, settings: Settings | None
-) -> Evaluation | None:
-    from hallmark.training.export import score_folder
-
-    if champion is None:
-        return None
-    found = score_folder(champion, test, expected=folders.verify(champion))
-    return evaluate.evaluate(domain, found, test, settings=settings)
 
 
 def _sample(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:

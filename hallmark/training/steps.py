@@ -287,21 +287,17 @@ def compare(
 ) -> None:
     """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
     from hallmark.artifacts.evaluation import Evaluation
-    from hallmark.artifacts.folder import verify
     from hallmark.artifacts.model_card import Champion, GateJudgement
     from hallmark.data import dataset
     from hallmark.learners.model import spec, task_of
-    from hallmark.training import evaluate as evaluating
     from hallmark.training import gate as gating
-    from hallmark.training.export import score_folder
+    from hallmark.training.export import evaluate_folder
 
     declared = domains.load(domain)
     candidate = Evaluation.model_validate_json(evaluation.read_bytes())
     theirs, beside = None, None
     if champion is not None and champion_version is not None:
-        digest = verify(champion)
-        frame = dataset.read(test)
-        theirs = evaluating.evaluate(declared, score_folder(champion, frame, expected=digest), frame)
+        digest, theirs = evaluate_folder(declared, champion, dataset.read(test))
         beside = Champion(version=champion_version, digest=digest, metrics=theirs.metrics)
     metrics = task_of(declared, spec(declared)).metrics()
     found = gating.decide(declared.gate, candidate, theirs, metrics=metrics)
