@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthetic import shifts
+from synthetic import shifts, spread
+from synthetic.spread import Columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +98,6 @@ WHOLE = frozenset(("age_days",))
 MISSING: dict[str, float] = {}
 """Shares of rows without a value."""
 
-Rows = dict[str, NDArray[Any]]
-
 
 def rows(start: datetime, end: datetime, *, seed: int, shift: str | None = None) -> pd.DataFrame:
     """`PER_DAY` rows for each day from `start` until before `end`."""
@@ -107,36 +106,14 @@ def rows(start: datetime, end: datetime, *, seed: int, shift: str | None = None)
     named = shifts.find(shift, among=SHIFTS, domain="finds")
     days = max(1, (end - start).days)
     random = np.random.default_rng([seed, int(start.timestamp()) // 86_400])
-    columns, signal = _drawn(random, days * PER_DAY, larger=named is LARGER)
+    columns, signal = spread.drawn(
+        random, days * PER_DAY, numbers=NUMBERS, words=WORDS, whole=WHOLE, missing=MISSING, larger=named is LARGER
+    )
     columns, unit = _answered(random, columns, signal)
     at = np.sort(random.uniform(0, days, int(unit.max()) + 1))[unit]
     times = pd.DatetimeIndex(pd.Timestamp(start) + pd.to_timedelta(at, unit="D"))
     columns["at"] = times.as_unit("us")
     return pd.DataFrame(columns)
-
-
-def _drawn(random: np.random.Generator, count: int, *, larger: bool) -> tuple[Rows, NDArray[np.float64]]:
-    """The fields of `count` records, and what their answer hangs on: about 0 on the mean, with a deviation of about 1."""
-    columns: Rows = {}
-    parts = []
-    for name, quantiles in NUMBERS.items():
-        place = random.uniform(0.67 if larger else 0.0, 1.0, count)
-        values = np.interp(place, np.linspace(0, 1, len(quantiles)), quantiles)
-        columns[name] = values.round().astype(np.int64) if name in WHOLE else values
-        parts.append(3.5 * (place - 0.5))
-    for name, shares in WORDS.items():
-        known = np.array(list(shares.values()))
-        code = random.choice(len(known), count, p=known / known.sum())
-        columns[name] = np.array(list(shares))[code].astype(object if isinstance(next(iter(shares)), str) else bool)
-        parts.append((code - code.mean()) / max(1e-9, code.std()))
-    weights = np.array([(-1) ** at / (1 + at) for at in range(len(parts))])
-    signal = np.tensordot(weights / np.sqrt((weights**2).sum()), np.stack(parts), axes=1)
-    for name, share in MISSING.items():
-        gone = random.random(count) < share
-        columns[name] = np.where(gone, None, columns[name].astype(object))
-        if name in NUMBERS:
-            columns[name] = columns[name].astype(np.float64)
-    return columns, signal
 
 
 ITEMS: tuple[str, ...] = (
@@ -206,8 +183,8 @@ RELEVANT = 8
 
 
 def _answered(
-    random: np.random.Generator, columns: Rows, signal: NDArray[np.float64]
-) -> tuple[Rows, NDArray[np.int64]]:
+    random: np.random.Generator, columns: Columns, signal: NDArray[np.float64]
+) -> tuple[Columns, NDArray[np.int64]]:
     """One row for each relevant item of a query, and which request it is: a query is asked in one record."""
     count = len(signal) // RELEVANT
     tastes = np.random.default_rng(0).normal(size=(len(ITEMS), 2))
@@ -218,7 +195,7 @@ def _answered(
     best = np.argsort(-fit, axis=1, kind="stable")[:, :RELEVANT].ravel()
     unit = np.repeat(np.arange(count), RELEVANT)
     base = random.integers(1 << 40)
-    told: Rows = {name: values[unit] for name, values in columns.items()}
+    told: Columns = {name: values[unit] for name, values in columns.items()}
     told["query"] = np.array([f"q{base + number}" for number in unit.tolist()], dtype=object)
     told["item"] = np.array(ITEMS, dtype=object)[best]
     return told | {"relevant": np.ones(len(unit), dtype=np.int64)}, unit

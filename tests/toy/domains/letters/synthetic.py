@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthetic import shifts
+from synthetic import shifts, spread
+from synthetic.spread import Columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,8 +98,6 @@ WHOLE = frozenset(("age_days",))
 MISSING: dict[str, float] = {}
 """Shares of rows without a value."""
 
-Rows = dict[str, NDArray[Any]]
-
 
 def rows(start: datetime, end: datetime, *, seed: int, shift: str | None = None) -> pd.DataFrame:
     """`PER_DAY` rows for each day from `start` until before `end`."""
@@ -107,7 +106,9 @@ def rows(start: datetime, end: datetime, *, seed: int, shift: str | None = None)
     named = shifts.find(shift, among=SHIFTS, domain="letters")
     days = max(1, (end - start).days)
     random = np.random.default_rng([seed, int(start.timestamp()) // 86_400])
-    columns, signal = _drawn(random, days * PER_DAY, larger=named is LARGER)
+    columns, signal = spread.drawn(
+        random, days * PER_DAY, numbers=NUMBERS, words=WORDS, whole=WHOLE, missing=MISSING, larger=named is LARGER
+    )
     columns, unit = _answered(random, columns, signal)
     who = random.integers(0, max(2, len(unit) // 4), int(unit.max()) + 1)[unit]
     columns["customer"] = np.array([f"e{number}" for number in who.tolist()], dtype=object)
@@ -117,37 +118,13 @@ def rows(start: datetime, end: datetime, *, seed: int, shift: str | None = None)
     return pd.DataFrame(columns)
 
 
-def _drawn(random: np.random.Generator, count: int, *, larger: bool) -> tuple[Rows, NDArray[np.float64]]:
-    """The fields of `count` records, and what their answer hangs on: about 0 on the mean, with a deviation of about 1."""
-    columns: Rows = {}
-    parts = []
-    for name, quantiles in NUMBERS.items():
-        place = random.uniform(0.67 if larger else 0.0, 1.0, count)
-        values = np.interp(place, np.linspace(0, 1, len(quantiles)), quantiles)
-        columns[name] = values.round().astype(np.int64) if name in WHOLE else values
-        parts.append(3.5 * (place - 0.5))
-    for name, shares in WORDS.items():
-        known = np.array(list(shares.values()))
-        code = random.choice(len(known), count, p=known / known.sum())
-        columns[name] = np.array(list(shares))[code].astype(object if isinstance(next(iter(shares)), str) else bool)
-        parts.append((code - code.mean()) / max(1e-9, code.std()))
-    weights = np.array([(-1) ** at / (1 + at) for at in range(len(parts))])
-    signal = np.tensordot(weights / np.sqrt((weights**2).sum()), np.stack(parts), axes=1)
-    for name, share in MISSING.items():
-        gone = random.random(count) < share
-        columns[name] = np.where(gone, None, columns[name].astype(object))
-        if name in NUMBERS:
-            columns[name] = columns[name].astype(np.float64)
-    return columns, signal
-
-
 TREATED = 0.497
 """Chance of the treatment, by lot."""
 
 
 def _answered(
-    random: np.random.Generator, columns: Rows, signal: NDArray[np.float64]
-) -> tuple[Rows, NDArray[np.int64]]:
+    random: np.random.Generator, columns: Columns, signal: NDArray[np.float64]
+) -> tuple[Columns, NDArray[np.int64]]:
     """Treatment and outcome (1 or 0) of each row, and which request it would be a record of."""
     treated = (random.random(len(signal)) < TREATED).astype(np.int64)
     chance = 0.4 + 0.3 * treated * np.tanh(1.5 * signal)
