@@ -90,17 +90,6 @@ def loaded(module: ModuleType, assets: Mapping[str, bytes]) -> tuple[Any, ...]:
         ) from error
 
 
-def encoded(
-    module: ModuleType,
-    columns: Columns,
-    *,
-    inputs: Sequence[Input] = (Input(),),
-    assets: Mapping[str, bytes] | None = None,
-) -> dict[str, NDArray[Any]]:
-    """The named inputs that a feature module makes of `columns`, once; `Features` where it is asked more often."""
-    return Features(module, inputs=inputs, assets=assets).encode(columns)
-
-
 def _checked(given: Any, wanted: Sequence[tuple[Input, str, np.dtype[Any]]], rows: int) -> dict[str, NDArray[Any]]:
     if not isinstance(given, Mapping):
         if len(wanted) != 1:

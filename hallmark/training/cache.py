@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hallmark.files import digest_file
+from hallmark.section import Frozen
 
 ENTRY = "entry.json"
 OUTPUTS = "outputs"
@@ -31,14 +32,12 @@ CODE = "code"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class CacheEntry(BaseModel):
+class CacheEntry(Frozen):
     """One finished step.
 
     inputs, outputs: content digest by name.
     value:           what the step returned besides files; plain JSON.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: str
     key: str

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hallmark.artifacts.model_card import GateJudgement
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.files import replace
+from hallmark.section import Frozen
 from hallmark.settings import Settings
 from hallmark.training import cache, step, steps
 from hallmark.training.cache import Cache
@@ -28,10 +29,8 @@ LIBRARY = Path(__file__).parents[2]
 """Folder from which hallmark, components and pipelines are imported."""
 
 
-class FinishedStep(BaseModel):
+class FinishedStep(Frozen):
     """A finished step: `state` is finished or reused; `key` names its result in the cache."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: str
     state: str
@@ -39,10 +38,8 @@ class FinishedStep(BaseModel):
     key: str = ""
 
 
-class CachedRun(BaseModel):
+class CachedRun(Frozen):
     """Finished steps in order, and the version that was registered; none where the gate refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: tuple[FinishedStep, ...]
     version: int | None

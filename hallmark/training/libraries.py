@@ -11,22 +11,21 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from hallmark.files import replace
+from hallmark.section import Frozen
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-class Installed(BaseModel):
+class Installed(Frozen):
     """Distributions installed for this interpreter.
 
     provides: distributions by the name that is imported.
     versions: by distribution.
     requires: distributions by distribution; what it wants only with an extra is left out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provides: dict[str, tuple[str, ...]]
     versions: dict[str, str]

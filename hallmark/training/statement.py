@@ -5,23 +5,17 @@ from __future__ import annotations
 import functools
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from hallmark.section import Frozen
 
 
-class StatementRecord(BaseModel):
-    """Plain data that can be kept on disk."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Reference(StatementRecord):
+class Reference(Frozen):
     """A name with the attributes that follow it: of `module`, or of the file that says it where that is empty."""
 
     module: str = ""
     chain: tuple[str, ...] = ()
 
 
-class DomainModuleUse(StatementRecord):
+class DomainModuleUse(Frozen):
     """A domain's own module, as `domains.module(name, part)` gives it, and the attributes that follow; empty `part`: any."""
 
     callee: Reference
@@ -29,14 +23,14 @@ class DomainModuleUse(StatementRecord):
     chain: tuple[str, ...] = ()
 
 
-class Decorator(StatementRecord):
+class Decorator(Frozen):
     """The function that decorates a definition, and what its arguments refer to."""
 
     callee: Reference
     references: tuple[Reference, ...]
 
 
-class Handed(StatementRecord):
+class Handed(Frozen):
     """A name that a call at the top of a file is given under a keyword, as in `SPEC = ModelSpec(fit=fit)`."""
 
     callee: Reference
@@ -44,7 +38,7 @@ class Handed(StatementRecord):
     reference: Reference
 
 
-class Statement(StatementRecord):
+class Statement(Frozen):
     """One statement at the top of a file, with all that is inside.
 
     kind:       a definition counts where its name is used; all else runs when the file is imported.
@@ -76,7 +70,7 @@ class Statement(StatementRecord):
         return frozenset(attribute.partition(".")[0] for attribute in self.attributes)
 
 
-class Module(StatementRecord):
+class Module(Frozen):
     """The statements of one file, in order; type checkers' imports, docstrings and comments between statements left out."""
 
     name: str

@@ -11,7 +11,7 @@ import pytest
 
 from hallmark.errors import ModelRefused
 from hallmark.features import code
-from hallmark.features.encoding import Features, Input, encoded
+from hallmark.features.encoding import Features, Input
 
 COLUMNS = {"a": np.array([1.0, 2.0])}
 
@@ -21,7 +21,7 @@ def module(body: str, *, more: str = "") -> ModuleType:
 
 
 def test_one_array_is_the_one_input_and_is_made_to_fit() -> None:
-    found = encoded(module("columns['a'][:, None]"), COLUMNS)
+    found = Features(module("columns['a'][:, None]")).encode(COLUMNS)
     assert list(found) == ["input"]
     assert (found["input"].dtype, found["input"].shape) == (np.float32, (2, 1))
 
@@ -29,7 +29,7 @@ def test_one_array_is_the_one_input_and_is_made_to_fit() -> None:
 def test_several_inputs_of_several_types() -> None:
     inputs = (Input(name="ids", datatype="INT64", shape=(None,)), Input(name="word", datatype="BYTES", shape=()))
     body = "{'word': np.array(['x', 'y']), 'ids': np.zeros((2, 3), np.int32)}"
-    found = encoded(module(body), COLUMNS, inputs=inputs)
+    found = Features(module(body), inputs=inputs).encode(COLUMNS)
     assert {name: array.dtype for name, array in found.items()} == {"ids": np.int64, "word": np.dtype(object)}
 
 
@@ -48,7 +48,7 @@ def test_several_inputs_of_several_types() -> None:
 def test_what_the_model_does_not_take_is_refused(body: str, inputs: Any, reason: str) -> None:
     pattern = ".*".join(map(re.escape, reason.split(".*")))
     with pytest.raises(ModelRefused, match=f"(?s){pattern}"):
-        encoded(module(body), COLUMNS, inputs=inputs)
+        Features(module(body), inputs=inputs).encode(COLUMNS)
 
 
 def test_assets_are_loaded_once_and_handed_to_all_of_it() -> None:
