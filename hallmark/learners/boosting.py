@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.errors import DeclarationError, ModelRefused
+from hallmark.errors import DeclarationError
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, Progress, unrestorable
 from hallmark.learners.options import CLASSES, OBJECTIVES, checked, whole
 
 if TYPE_CHECKING:
@@ -84,11 +84,8 @@ class Boosting:
             try:
                 boosters[name] = lightgbm.Booster(model_str=(folder / file(name)).read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
-                raise ModelRefused(
-                    f"{file(name)} is not a forest",
-                    expected="the text of a LightGBM model",
-                    got=(str(error).splitlines() or [type(error).__name__])[0],
-                    fix="restore the folder from the registry",
+                raise unrestorable(
+                    f"{file(name)} is not a forest", expected="the text of a LightGBM model", error=error
                 ) from error
         return Forest(boosters, output=self.output)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.errors import DeclarationError, ModelRefused
+from hallmark.errors import DeclarationError
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, Progress, unrestorable
 
 VECTORS, IDS = "items.npy", "items.json"
 _NOTHING = np.float32(-1e9)
@@ -84,12 +84,7 @@ class ExactIndex:
             vectors = np.load(folder / VECTORS, allow_pickle=False)
             return Index(list(ids), vectors[:, 2:], scale=vectors[:-1, :2].T, output=self.output)
         except (OSError, ValueError, IndexError, TypeError) as error:
-            raise ModelRefused(
-                "the folder holds no index",
-                expected=f"{VECTORS} and {IDS}",
-                got=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                fix="restore the folder from the registry",
-            ) from error
+            raise unrestorable("the folder holds no index", expected=f"{VECTORS} and {IDS}", error=error) from error
 
 
 class Index:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hallmark.declaration import domain as domains
 from hallmark.declaration.data import Data
-from hallmark.errors import ContractBroken, DeclarationError
+from hallmark.errors import ContractBroken, DeclarationError, ModelRefused
 from hallmark.features import arrays
 from hallmark.features.encoding import Features, Input
 from hallmark.features.fields import Columns, Field, Output
@@ -80,6 +80,16 @@ class Trained(Protocol):
 
     def export(self, path: Path) -> None:
         """Write it as ONNX: the spec's inputs with a dynamic batch axis, its outputs out, no external data."""
+
+
+def unrestorable(what: str, *, expected: str, error: Exception) -> ModelRefused:
+    """What a spec's `restore` raises where the folder does not hold what `save` wrote, and `error` came of it."""
+    return ModelRefused(
+        what,
+        expected=expected,
+        got=(str(error).splitlines() or [type(error).__name__])[0],
+        fix="restore the folder from the registry",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hallmark.errors import HallmarkError, ModelRefused
+from hallmark.errors import HallmarkError
 from hallmark.features.fields import Output
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.loop import R, TrainingLoop, fixed_threads, laid_out, targets
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, Progress, unrestorable
 
 WEIGHTS = "weights.safetensors"
 BATCH = 256
@@ -188,11 +188,10 @@ class NetworkLearner(Generic[R]):
             network = self.rebuild(**architecture)
             network.load_state_dict(state)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelRefused(
+            raise unrestorable(
                 f"{WEIGHTS} is not a model of this domain",
                 expected="safetensors with the weights of the architecture they name",
-                got=(str(error).splitlines() or [type(error).__name__])[0],
-                fix="restore the folder from the registry",
+                error=error,
             ) from error
         return TrainedNetwork(self, network)
 
