@@ -164,7 +164,7 @@ def _reference(
 
     photos = any(field.media == "image" for field in signature.fields)
     seed, most = domain.training.seed, PHOTO_ROWS if photos else PROFILE_ROWS
-    rows = _sample(frame, most, seed=seed)
+    rows = sample(frame, most, seed=seed)
     features = _features(folder, signature)
     observed, scores, whole_scores = _seen(folder, rows, signature, features)
     _compared(domain, whole_scores)
@@ -172,7 +172,7 @@ def _reference(
     error = _error(domain, signature, rows, whole_scores) if domain.data.label in rows else None
     then = []
     for part in seasons:
-        inputs, outputs, _ = _seen(folder, _sample(part.rows, most, seed=seed), signature, features)
+        inputs, outputs, _ = _seen(folder, sample(part.rows, most, seed=seed), signature, features)
         then.append(made.season({**inputs, **outputs}, first=part.first, last=part.last))
     whole = made.model_copy(update={"seasons": tuple(then), "error": error})
     if match := domain.drift.match:
@@ -182,11 +182,11 @@ def _reference(
         values = columns(rows, signature.fields)[match].tolist()
         whole = whole.stratified({**observed, **scores}, by=match, values=values)
     (folder / "profile.json").write_text(whole.model_dump_json() + "\n", encoding="utf-8")
-    few = _sample(pd.DataFrame({**observed, **scores}), SAMPLE_ROWS, seed=seed)
+    few = sample(pd.DataFrame({**observed, **scores}), SAMPLE_ROWS, seed=seed)
     _parquet(few, folder / "reference.parquet")
     if features.embed is not None:
-        sample = embedding.sample(features.embed(columns(rows, signature.fields)))
-        (folder / embedding.FILE).write_bytes(embedding.write(sample))
+        embedded = embedding.sample(features.embed(columns(rows, signature.fields)))
+        (folder / embedding.FILE).write_bytes(embedding.write(embedded))
 
 
 def _compared(domain: Domain, outputs: Columns) -> None:
@@ -252,7 +252,8 @@ def _outputs(
     return {**added, **{name: values for name, values in outputs.items() if name not in added}}, declared
 
 
-def _sample(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:
+def sample(frame: pd.DataFrame, rows: int, *, seed: int) -> pd.DataFrame:
+    """`rows` rows of `frame` at most, in its order: the same for the same seed."""
     if len(frame) <= rows:
         return frame.reset_index(drop=True)
     chosen = np.sort(np.random.default_rng(seed).choice(len(frame), size=rows, replace=False))

@@ -21,7 +21,7 @@ from hallmark.features.fields import Output
 from hallmark.learners import onnx_model
 from hallmark.learners.model import examples, spec, task_of
 from hallmark.training import evaluate, gate
-from hallmark.training.export import evaluate_folder
+from hallmark.training.export import evaluate_folder, sample
 from hallmark.training.quantize import quantize
 from hallmark.training.race import race
 
@@ -84,7 +84,7 @@ def choose(
     made = spec(domain, settings)
     metrics = task_of(domain, made).metrics()
     encoded = examples(domain.name, test, settings=settings).inputs
-    inputs = examples(domain.name, _sample(training, seed=seed), settings=settings).inputs
+    inputs = examples(domain.name, sample(training, ROWS, seed=seed), settings=settings).inputs
     with tempfile.TemporaryDirectory() as scratch:
         fp32, int8 = Path(scratch) / "fp32.onnx", Path(scratch) / INT8
         progress(0, 3, "test examples in fp32")
@@ -180,10 +180,3 @@ def _measured(
         milliseconds=speed,
         speed_up=round(speed.gain, 2),
     )
-
-
-def _sample(frame: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """`ROWS` rows of `frame`, in its order: the same for the same seed."""
-    if len(frame) <= ROWS:
-        return frame
-    return frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), size=ROWS, replace=False))]
