@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.serving import bodies, load, models, plot
-from benchmarks.serving.contest import Setting
+from benchmarks.serving.contest import Checkout, Setting
 from benchmarks.serving.processes import ROOT
 from benchmarks.serving.report import Figure, Machine, Report, judge, text, write_doc
 from benchmarks.serving.targets import TARGETS
@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     add("--work", action="append", default=[], metavar="TEXT", help=f"only works that contain it: {'; '.join(WORKS)}")
     add("--venv", action="append", default=[], metavar="NAME=PATH", help=f"environment of one of {', '.join(RIVALS)}")
     add("--venvs", type=Path, metavar="DIR", help="a folder of them, as benchmarks.serving.venvs makes it")
+    add(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="another checkout with its .venv: measured in the same rounds, as a ratio",
+    )
     add("--save", type=Path, metavar="DIR", help="write performance.json and performance.png there")
     add("--doc", type=Path, metavar="FILE", help="write the tables between the markers of this Markdown file")
     add("--read", type=Path, metavar="JSON", help="measure nothing: show (--save: draw, --doc: write) an earlier run")
@@ -67,6 +73,7 @@ def main() -> int:
             pythons,
             rounds=options.rounds or (2 if options.quick else 5),
             seconds=options.seconds or (1 if options.quick else 3),
+            against=options.against,
         )
     print(text(report))
     if options.save:
@@ -93,7 +100,20 @@ def interpreters(folder: Path | None, single: dict[str, str]) -> dict[str, str]:
     return pythons
 
 
-def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: int) -> Report:
+def checkout(root: Path, scratch: Path) -> Checkout:
+    """The checkout at `root`, its models written to `scratch` by its own code; ends where it cannot serve."""
+    root = root.absolute()
+    python = root / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise SystemExit(f"--against {root}: expected its environment, {python}; make it there with: make install")
+    write = f"from pathlib import Path; from benchmarks.serving import models; models.folders(Path({str(scratch)!r}))"
+    done = subprocess.run([str(python), "-c", write], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"--against {root}: its benchmarks/serving/models.py failed:\n{done.stderr[-2000:]}")
+    return Checkout(root, str(python), {folder.name: folder for folder in scratch.iterdir()})
+
+
+def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: int, against: Path | None) -> Report:
     """All the works."""
     load.check_tools()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no contender is left behind
@@ -119,6 +139,7 @@ def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: 
             seconds=seconds,
             pythons=pythons,
             flags=_runtime_help(),
+            earlier=checkout(against, scratch / "earlier") if against else None,
         )
         for work in works:
             try:
@@ -131,6 +152,7 @@ def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: 
     took = time.monotonic() - begun
     return Report(
         machine=machine(busy),
+        against=_commit(against) if against else "",
         rounds=rounds,
         seconds=seconds,
         took=took,
@@ -157,9 +179,6 @@ def machine(busy: float) -> Machine:
     """This one, now."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     packages = ("kserve", "onnxruntime", "numpy", "uvicorn")
     return Machine(
         cpu=names[0] if names else platform.machine(),
@@ -167,10 +186,15 @@ def machine(busy: float) -> Machine:
         kernel=platform.release(),
         python=platform.python_version(),
         versions={name: metadata.version(name) for name in packages},
-        commit=commit or "unknown",
+        commit=_commit(ROOT),
         busy=busy,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
     )
+
+
+def _commit(root: Path) -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def _runtime_help() -> str:

@@ -6,18 +6,27 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.load import Sample
 from benchmarks.serving.processes import Contender, Served
-from benchmarks.serving.report import Figure
+from benchmarks.serving.report import EARLIER, Figure
 
 STOCK = Contender("stock KServe", "stock")
 HALLMARK = Contender("hallmark", "hallmark")
 CORES = "hallmark, one worker per core"
 NO_SERVER = "no server"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Another checkout of this repository: its folder, its interpreter, and its model folders by model."""
+
+    root: Path
+    python: str
+    folders: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class Setting:
     seconds: int
     pythons: dict[str, str] = field(default_factory=dict)
     flags: str = ""
+    earlier: Checkout | None = None
     begun: float = field(default_factory=time.monotonic)
 
     @property
@@ -50,6 +60,23 @@ class Setting:
         known = all(flag.partition("=")[0] in self.flags for flag in flags)
         return [Contender(name, "hallmark", workers=workers, flags=flags)] if known else []
 
+    def paired(self, contenders: Sequence[Contender]) -> list[Contender]:
+        """The contenders, each of this server followed by the same of the earlier checkout, where one is named."""
+        if self.earlier is None:
+            return list(contenders)
+        place = {"python": self.earlier.python, "home": self.earlier.root}
+        pairs = [
+            [each, replace(each, name=each.name + EARLIER, **place)] if each.kind == "hallmark" else [each]
+            for each in contenders
+        ]
+        return [each for pair in pairs for each in pair]
+
+    def folder(self, contender: Contender, model: str) -> Path:
+        """The model as the contender's checkout writes it: the same weights."""
+        if self.earlier is not None and contender.home == self.earlier.root:
+            return self.earlier.folders[model]
+        return self.folders[model]
+
     def taken(self, contender: Contender) -> list[Body]:
         """The photos in the form that a contender takes: the stock server knows base64 only."""
         return self.texts if contender.kind == "stock" else self.photos
@@ -62,7 +89,7 @@ class Setting:
             for contender in contenders:
                 self.report(f"starting {contender.name} with the model {model!r}")
                 log = self.scratch / f"{contender.kind}.log"
-                server = Served(contender, self.folders[model], body or self.taken(contender)[0], log=log)
+                server = Served(contender, self.folder(contender, model), body or self.taken(contender)[0], log=log)
                 stack.callback(server.end)
                 server.freeze()
                 servers.append(server)
@@ -103,7 +130,7 @@ def contest(
     least: int = 1,
 ) -> list[Figure]:
     """Rounds of each contender in turn, warmed up, while the others are frozen; `alone` is the loop without a server."""
-    seconds = max(least, setting.seconds)
+    seconds, contenders = max(least, setting.seconds), setting.paired(contenders)
     samples: dict[str, list[Sample]] = {NO_SERVER: [], **{contender.name: [] for contender in contenders}}
     with setting.serving(contenders, model, body) as servers:
         for number in range(setting.rounds):

@@ -35,6 +35,8 @@ class Contender:
     workers: int = 1
     python: str = sys.executable
     flags: tuple[str, ...] = ()
+    home: Path = ROOT
+    """The checkout whose code it runs."""
 
     def command(self, folder: Path, http: int, grpc: int) -> list[str]:
         """Its command line."""
@@ -57,7 +59,7 @@ class Served:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 contender.command(folder, self.http, self.grpc),
-                cwd=ROOT,
+                cwd=contender.home,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

@@ -35,6 +35,18 @@ QUANTITIES = {
     "loaded": ("MiB loaded", "{:.0f}"),
 }
 """Heading and form of each quantity, in the order of the columns; what is not here is in the JSON only."""
+EARLIER = ", earlier"
+"""What the name of this server from another checkout ends with."""
+_COMPARED = {
+    "rate": "more",
+    "p50": "less",
+    "p99": "less",
+    "cpu": "less",
+    "ready": "less",
+    "memory": "less",
+    "loaded": "less",
+}
+_WORSE = 1.05
 BEGIN, END = "<!-- written by python -m benchmarks.serving: begin -->", "<!-- written: end -->"
 
 
@@ -104,6 +116,8 @@ class Report(Frozen):
     figures: tuple[Figure, ...]
     verdicts: tuple[TargetResult, ...]
     failed: tuple[str, ...] = ()
+    against: str = ""
+    """The commit of the earlier checkout that was measured beside this one."""
 
 
 def judge(target: Target, figures: tuple[Figure, ...]) -> TargetResult:
@@ -171,11 +185,37 @@ def _cell(figure: Figure, name: str) -> str:
     return f"{middle} ({form.format(min(values))} – {form.format(max(values))})"
 
 
+def pairs_table(report: Report) -> list[list[str]]:
+    """This checkout over the earlier one, round by round: the median of the ratios, and the range of the rounds.
+
+    Worse is said where every round is worse, by more than 5% in the middle.
+    """
+    known = {(each.work, each.contender): each for each in report.figures}
+    rows = [["work", "server", "quantity", "ratio", "rounds", "judgement"]]
+    for (work, name), figure in known.items():
+        earlier = known.get((work, name + EARLIER))
+        for quantity, better in _COMPARED.items():
+            if earlier is None or not (figure.values.get(quantity) and earlier.values.get(quantity)):
+                continue
+            pairs = zip(figure.values[quantity], earlier.values[quantity], strict=False)
+            ratios = [now / before for now, before in pairs if before]
+            if not ratios:
+                continue
+            losses = [1 / each if better == "more" else each for each in ratios if each]
+            worse = min(losses) > 1 and statistics.median(losses) > _WORSE
+            spread = f"{_short(min(ratios))} – {_short(max(ratios))}"
+            judgement = "WORSE" if worse else "level or better"
+            rows.append([work, name, QUANTITIES[quantity][0], _short(statistics.median(ratios)), spread, judgement])
+    return rows
+
+
 def text(report: Report) -> str:
     """For a terminal."""
     parts = []
     for work, rows in figure_tables(report).items():
         parts += [f"\n{work}", _aligned(rows)]
+    if report.against:
+        parts += [f"\nthis checkout over {report.against}", _aligned(pairs_table(report))]
     return "\n".join([*parts, "\nthe targets of issue 3", _aligned(targets_table(report)), _where(report)])
 
 

@@ -24,6 +24,7 @@ def overload(setting: Setting) -> list[Figure]:
     stock = Contender(f"{STOCK.name}, one worker per core", "stock", workers=cores)
     contenders = [stock] if setting.rounds > 2 else []
     contenders += setting.hallmark(CORES, f"--timeout={DEADLINE:g}", workers=cores)
+    contenders = setting.paired(contenders)
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     with setting.serving(contenders, "photo") as servers:
         for number in range(setting.few):
@@ -100,10 +101,12 @@ def kill(setting: Setting) -> list[Figure]:
 
 def cold(setting: Setting) -> list[Figure]:
     """From the start of the process to the first answer; memory then, and after a second of load."""
-    body, samples = bodies.json_floats(1, 32), {STOCK.name: list[Sample](), HALLMARK.name: list[Sample]()}
+    body, contenders = bodies.json_floats(1, 32), setting.paired([STOCK, HALLMARK])
+    samples = {contender.name: list[Sample]() for contender in contenders}
     for number in range(setting.rounds):
-        for contender in (STOCK, HALLMARK):
-            server = Served(contender, setting.folders["small"], body, log=setting.scratch / "cold.log")
+        for contender in contenders:
+            folder = setting.folder(contender, "small")
+            server = Served(contender, folder, body, log=setting.scratch / "cold.log")
             try:
                 sample = {"ready": server.ready, "memory": server.memory()}
                 load.wrk(server, [body], seconds=1, connections=32)

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving.report import BEGIN, END, Figure, Report, Target, ceiling, judge, markdown, write_doc
+from benchmarks.serving.report import (
+    BEGIN,
+    END,
+    Figure,
+    Report,
+    Target,
+    ceiling,
+    judge,
+    markdown,
+    pairs_table,
+    write_doc,
+)
 from benchmarks.serving.targets import TARGETS
 from benchmarks.serving.works import WORKS
 
@@ -43,6 +54,22 @@ def test_a_ratio_of_workers_has_a_ceiling_where_the_client_has_its_part() -> Non
     report = report.model_copy(update={"figures": (base,), "machine": report.machine.model_copy(update={"cores": 2})})
     assert ceiling(ASK, report) is None
     assert ceiling(ASK.model_copy(update={"shared": True}), report) == pytest.approx(1.6)
+
+
+def test_an_earlier_checkout_is_compared_round_by_round() -> None:
+    report = Report.model_validate_json((ROOT / "docs" / "performance.json").read_bytes())
+    now, before = (
+        {"rate": (90.0, 80.0, 110.0), "cpu": (12.0, 11.0, 13.0), "errors": (0.0, 0.0, 0.0)},
+        {"rate": (100.0, 100.0, 100.0), "cpu": (10.0, 10.0, 10.0), "errors": (0.0, 0.0, 0.0)},
+    )
+    figures = tuple(
+        Figure(work="w", contender=name, values=each) for name, each in (("a", now), ("a, earlier", before))
+    )
+    rows = pairs_table(report.model_copy(update={"figures": (*figures, figure("stock", 5))}))[1:]
+    assert rows == [
+        ["w", "a", "req/s", "0.9", "0.8 – 1.1", "level or better"],
+        ["w", "a", "CPU µs", "1.2", "1.1 – 1.3", "WORSE"],
+    ]
 
 
 def test_every_target_is_of_a_work() -> None:
