@@ -107,7 +107,7 @@ def test_early_stopping_keeps_the_epoch_that_answers_best() -> None:
     options = {"epochs": 200, "patience": 3, "rate": 5e-2}
     trained = fitted(progress=lambda done, total, note: told.append((done, note)), **options)
     values = [float(note.split("validation ")[1]) for _, note in told]
-    assert len(told) < 200 and len(told) == int(np.argmin(values)) + 1 + 3
+    assert len(told) < 200 and values[-1 - 3] == min(values)  # told to three digits, in which a later one may be equal
     held = photos(60, seed=2)
     right = (trained.predict(held.inputs).argmax(1) == held.labels).mean()
     assert right > 0.9

@@ -33,11 +33,12 @@ class Tree:
     """A checkout of its own, with the library, a small domain and a real one."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.kept = root, root.with_name("kept")
         self.settings = Settings.load({"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(root / "state")})
 
     def finder(self, domain: str = "toy") -> Finder:
-        return Finder(domain, self.settings, library=self.root)
+        """A finder that knows what an earlier one read, as a run's does."""
+        return Finder(domain, self.settings, library=self.root, kept=self.kept)
 
     def closures(self, domain: str = "toy") -> dict[str, Closure]:
         finder = self.finder(domain)
@@ -47,9 +48,11 @@ class Tree:
         said = domains.load(domain, self.settings)
         return {name: closure.digest(said) for name, closure in self.closures(domain).items()}
 
-    def changed(self, path: Path | str, change: Callable[[str], str]) -> set[str]:
-        """The steps whose keys change with a file; it is put back."""
-        before, file = self.keys(), self.root / path
+    def changed(
+        self, path: Path | str, change: Callable[[str], str], *, before: dict[str, str] | None = None
+    ) -> set[str]:
+        """The steps whose keys change with a file; it is put back. before: the keys, where they are known."""
+        before, file = before or self.keys(), self.root / path
         text = file.read_text()
         file.write_text(change(text))
         try:
@@ -71,13 +74,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 def test_a_line_more_in_any_file_that_a_step_imports_changes_its_key_and_no_other_steps(tree: Tree) -> None:
-    closures, finder = tree.closures(), tree.finder()
+    closures, finder, before = tree.closures(), tree.finder(), tree.keys()
     files = {name: finder.path(name) for closure in closures.values() for name in closure.counted}
     assert len(files) > 40
     for name, path in files.items():
         assert path is not None
         importing = {each for each, closure in closures.items() if name in closure.counted}
-        assert tree.changed(path, lambda text: text + "\n_ADDED = 1\n") == importing, name
+        assert tree.changed(path, lambda text: text + "\n_ADDED = 1\n", before=before) == importing, name
 
 
 def _copying(name: str) -> set[str]:
@@ -86,7 +89,7 @@ def _copying(name: str) -> set[str]:
 
 
 def test_a_change_in_a_function_changes_the_keys_of_the_steps_that_can_call_it_alone(tree: Tree) -> None:
-    closures, finder = tree.closures(), tree.finder()
+    closures, finder, before = tree.closures(), tree.finder(), tree.keys()
     names = sorted({name for closure in closures.values() for name in closure.counted})
     definitions = [
         (name, index, statement)
@@ -104,7 +107,7 @@ def test_a_change_in_a_function_changes_the_keys_of_the_steps_that_can_call_it_a
             return "".join([*lines[: last - 1], lines[last - 1].rstrip("\n") + "  # changed\n", *lines[last:]])
 
         calling = {each for each, closure in closures.items() if index in closure.counted.get(name, ())}
-        assert tree.changed(path, change) == calling | _copying(name), (name, statement.names)
+        assert tree.changed(path, change, before=before) == calling | _copying(name), (name, statement.names)
         reached["some" if calling else "none"] += 1
     assert min(reached.values()) > 10, reached
 
