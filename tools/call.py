@@ -47,8 +47,8 @@ def call(
     if not url:
         got = condition(live, "Ready") if live else "no InferenceService"
         raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
-    with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate) as traffic:
-        tally = traffic.next(requests, seconds=60 + 3 * requests / rate)
+    with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate, most=requests) as traffic:
+        tally = traffic.done(seconds=60 + 3 * requests / rate)
     shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
     emit(
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -121,16 +122,24 @@ def asked(
 
 
 class Traffic:
-    """Requests at a steady `rate` (a second) from `clients` connections, in a thread, until the block ends."""
+    """Requests at a steady `rate` (a second) from `clients` connections, in a thread, until the block ends or `most` were sent."""
 
     def __init__(
-        self, url: str, bodies: Sequence[bytes], *, rate: float, clients: int = 16, timeout: float = 10.0
+        self,
+        url: str,
+        bodies: Sequence[bytes],
+        *,
+        rate: float,
+        most: float = math.inf,
+        clients: int = 16,
+        timeout: float = 10.0,
     ) -> None:
         self.url = url
         self.answers: list[ServedAnswer] = []
         self.bodies = list(bodies)
         self._headers: dict[str, str] = {}
         self._rate = rate
+        self._most = most
         self._clients = clients
         self._timeout = timeout
         self._started = time.monotonic()
@@ -167,6 +176,14 @@ class Traffic:
             time.sleep(0.05)
         raise TimedOut(f"{self.url}: {number} answers did not come in {seconds:g} s", got=str(len(self.since(start))))
 
+    def done(self, *, seconds: float) -> Tally:
+        """Wait until all of `most` requests were answered, and count them."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            got = str(len(self.answers))
+            raise TimedOut(f"{self.url}: {self._most:g} answers did not come in {seconds:g} s", got=got)
+        return Tally.of(self.answers)
+
     async def _run(self) -> None:
         import httpx
 
@@ -178,6 +195,8 @@ class Traffic:
             async def one() -> None:
                 while not self._stop.is_set():
                     number = next(numbers)
+                    if number >= self._most:
+                        return
                     wait = self._started + number / self._rate - time.monotonic()
                     if wait > 0:
                         await asyncio.sleep(wait)
