@@ -31,6 +31,8 @@ _SCALES = {
     "Ti": 2**40,
 }
 _CONTRADICTION = "contradiction"
+_TOGETHER = "keys that work together"
+_FIX = re.compile(r"(?P<reason>.+)(?:; |: )(?P<fix>.+)", re.DOTALL)
 _KEY = re.compile(r"[a-z_]+(\.[\w@]+)*")
 
 
@@ -98,15 +100,20 @@ class Section(Frozen):
     """A part of the declaration."""
 
 
-def validated(model: type[M], raw: object, shown: str) -> M:
-    """`raw` as `model`; every wrong key on its own line, as file: key, expected, got."""
+def validated(model: type[M], raw: object, shown: str, *, place: str = "") -> M:
+    """`raw` as `model`; every wrong key on its own line, as file: key, expected, got.
+
+    place: where a person mends it, if that is not `shown`.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first, *rest = [each for item in error.errors() for each in _explain(shown, item)]
-        message, expected, got = first
-        more = "".join(f"\n  also {m}: expected {e}, got {c}" for m, e, c in rest)
-        raise DeclarationError(message, expected=expected, got=got + more, fix=f"mend {shown}") from error
+        (message, expected, got, fix), *rest = [each for item in error.errors() for each in _explain(shown, item)]
+        more = "".join(f"\n  also {m}: expected {e}, got {g}{f and f'; {f}'}" for m, e, g, f in rest)
+        where = f"mend {place or shown}"
+        raise DeclarationError(
+            message, expected=expected, got=got + more, fix=f"{fix}; {where}" if fix else where
+        ) from error
 
 
 def contradicting(found: Sequence[str]) -> PydanticCustomError:
@@ -122,14 +129,24 @@ def contradictions_in(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(".".join([*map(str, item["loc"]), *([key] if key else [])]), text) for key, text in keys]
 
 
-def _explain(shown: str, item: Any) -> list[tuple[str, str, str]]:
+def _explain(shown: str, item: Any) -> list[tuple[str, str, str, str]]:
+    """Message, expected, got and fix of each mistake that one of pydantic's errors tells."""
     key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-    kind, got = item["type"], item["input"]
+    kind, given = item["type"], item["input"]
     if contradictory := contradictions_in(item):
-        return [(f"{shown}: {key}", "keys that work together", text) for key, text in contradictory]
+        return [(f"{shown}: {key}", _TOGETHER, *_parted(text.removeprefix(f"{key}: "))) for key, text in contradictory]
     if kind == "extra_forbidden":
-        return [(f"{shown}: {key}", "no such key", f"{key.rsplit('.', 1)[-1]}: {got!r}")]
+        return [(f"{shown}: {key}", "no such key", f"{key.rsplit('.', 1)[-1]}: {given!r}", "")]
     if kind == "missing":
-        return [(f"{shown}: {key}", "a value", "nothing")]
-    text = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
-    return [(f"{shown}: {key}", text, "the section as written" if isinstance(got, dict) else repr(got))]
+        return [(f"{shown}: {key}", "a value", "nothing", "")]
+    text = item["msg"].removeprefix("Value error, ")
+    if isinstance(given, dict) and not text.startswith("expected "):
+        return [(f"{shown}: {key}", _TOGETHER, *_parted(text))]
+    expected, _, got = text.removeprefix("Input should be ").removeprefix("expected ").partition("; got ")
+    return [(f"{shown}: {key}", expected, got or repr(given), "")]
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """A reason, and the fix that it ends with."""
+    found = _FIX.fullmatch(text)
+    return (found["reason"], found["fix"]) if found else (text, "")

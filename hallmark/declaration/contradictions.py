@@ -49,7 +49,7 @@ def _gate(domain: Domain) -> Iterator[str]:
     for key, name in (("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)):
         by_class = domain.task.kind == "multiclass" and name.startswith("f1_")  # the classes come with the model
         if name not in metrics and not by_class:
-            yield f"{key}: a {domain.task.kind} task has no metric {name!r}; it has {', '.join(metrics)}"
+            yield f"{key}: a {domain.task.kind} task has no metric {name!r}; choose one of {', '.join(metrics)}"
     if gate.metric in metrics and metrics[gate.metric].direction == "neither":
         yield f"gate.metric: {gate.metric} is neither better high nor low; put a range of it into gate.floors"
     floors = ((f"gate.floors.{name}", name, bound) for name, bound in gate.floors.items())

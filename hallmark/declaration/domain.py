@@ -146,7 +146,7 @@ def overridden(domain: Domain, changes: Sequence[str]) -> Domain:
             found = place.get(part)
             place[part] = place = dict(found) if isinstance(found, dict) else {}
         place[path[-1]] = yaml.safe_load(value)
-    return validated(Domain, raw, f"{domain.name} with --set")
+    return validated(Domain, raw, f"{domain.name} with --set", place="what --set says")
 
 
 def json_schema() -> str:

@@ -34,10 +34,18 @@ class Planted(NamedTuple):
 
 PLANTED = {
     "a metric of another task": Planted(
-        "pricing", {"gate.metric": "roc_auc"}, "gate.metric", "regression task has no metric 'roc_auc'", "it has mean_"
+        "pricing",
+        {"gate.metric": "roc_auc"},
+        "gate.metric",
+        "regression task has no metric 'roc_auc'",
+        "choose one of mean_",
     ),
     "a floor of a metric that is counted at other places": Planted(
-        "search", {"gate.floors": {"recall@5": 0.1}}, "gate.floors.recall@5", "no metric 'recall@5'", "it has ndcg@10"
+        "search",
+        {"gate.floors": {"recall@5": 0.1}},
+        "gate.floors.recall@5",
+        "no metric 'recall@5'",
+        "choose one of ndcg@10",
     ),
     "scores in shadow without a threshold": Planted(
         "fraud",
@@ -109,7 +117,7 @@ PLANTED = {
         {"task.quantiles": GONE, "gate.metric": "mean_absolute_error"},
         "gate.floors.interval_coverage",
         "no metric 'interval_coverage'",
-        "it has mean_absolute_error",
+        "choose one of mean_absolute_error",
     ),
     "a range the wrong way round": Planted(
         "pricing",

@@ -98,8 +98,42 @@ def test_an_error_names_file_key_expected_and_got(
     assert error.exit_code == 2
     assert "domains/fraud/domain.yaml" in error.message
     assert key.split(".")[0] in str(error)
-    assert named in f"{error.expected} {error.got}"
+    assert named in f"{error.expected} {error.got} {error.fix}"
     assert error.got and error.fix
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "got", "fix"),
+    [
+        ("rollout.stages=[50, 10]", "rising stages", "[50, 10]", "mend what --set says"),
+        (
+            "drift.freshness={column: at, limit: 0s}",
+            "limit to be longer than nothing, such as 5m",
+            "0s",
+            "mend what --set says",
+        ),
+        ("rollout.dwell=-3s", "a duration such as", "'-3s'", "mend what --set says"),
+        (
+            "rollout.shadow.overlap=0.5",
+            "keys that work together",
+            "overlap says nothing about a binary answer",
+            "take it away and declare threshold instead; mend what --set says",
+        ),
+        (
+            "data.event_time=null",
+            "keys that work together",
+            "data.split is time, so data.event_time is needed",
+            "the column with an example's time; mend what --set says",
+        ),
+    ],
+)
+def test_what_is_set_for_once_is_refused_with_expected_got_and_fix_apart(
+    change: str, expected: str, got: str, fix: str
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        domains.overridden(domains.load("fraud"), [change])
+    assert caught.value.expected.startswith(expected)
+    assert (caught.value.got, caught.value.fix) == (got, fix)
 
 
 def test_int8_is_for_processors(tmp_path: Path, declared: dict[str, Any]) -> None:
