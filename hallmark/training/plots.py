@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,15 @@ import numpy as np
 from hallmark.tasks.charts import Confusion
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from hallmark.artifacts.evaluation import Evaluation
     from hallmark.tasks.charts import Chart
 
 _INK, _LINE, _SOFT = "#1f2933", "#0b6e6e", "#c9d3d8"
 _OTHERS = ("#c2571a", "#4a6fa5", "#8a6d3b", "#7b4b94")
+_TITLE = 46
+"""Characters of a chart's title that one line holds."""
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1040px;margin:2rem auto;padding:0 1rem}
 img{max-width:100%} table{border-collapse:collapse;margin:1rem 0} td,th{padding:.25rem .9rem;text-align:left}
@@ -28,6 +33,14 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums} tr{border-bottom:1
 def png(evaluation: Evaluation, *, title: str) -> bytes:
     """The evaluation's charts side by side, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    stream = io.BytesIO()
+    FigureCanvasAgg(drawn(evaluation, title=title)).print_png(stream, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def drawn(evaluation: Evaluation, *, title: str) -> Figure:
+    """The same as a figure."""
     from matplotlib.figure import Figure
 
     charts = evaluation.charts
@@ -40,9 +53,7 @@ def png(evaluation: Evaluation, *, title: str) -> bytes:
         else:
             _chart(axes, chart, evaluation.metrics)
     figure.suptitle(title, color=_INK, fontsize=12)
-    stream = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
-    return stream.getvalue()
+    return figure
 
 
 def html(evaluation: Evaluation, *, title: str) -> str:
@@ -103,7 +114,8 @@ def _chart(axes: Any, chart: Chart, metrics: dict[str, float]) -> None:
     if len(chart.lines) > 1:
         axes.legend(frameon=False, fontsize=8)
     value = metrics.get(chart.metric)
-    axes.set_title(chart.title + (f": {chart.metric} {value:.3f}" if value is not None else ""), fontsize=10)
+    told = f"\n{chart.metric} {value:.3f}" if value is not None else ""
+    axes.set_title(textwrap.fill(chart.title, _TITLE) + told, fontsize=10)
     axes.set(xlabel=chart.across, ylabel=chart.up)
     axes.grid(color=_SOFT, linewidth=0.5, alpha=0.7)
     axes.spines[["top", "right"]].set_visible(False)

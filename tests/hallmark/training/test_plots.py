@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from hallmark.artifacts.evaluation import Evaluation, Slice
 from hallmark.tasks import Binary, Regression, Targets, estimates
 from hallmark.tasks.charts import Confusion
-from hallmark.training.plots import html, png
+from hallmark.training.plots import drawn, html, png
 
 
 def binary() -> Evaluation:
@@ -70,3 +71,19 @@ def test_page_needs_nothing_else_and_shows_text_as_text() -> None:
     error = binary().errors["average_precision"]
     assert f"± {error:.4f}" in page
     assert len(page) < 200_000
+
+
+@pytest.mark.parametrize("evaluation", [binary(), photos(), prices()], ids=["binary", "photos", "prices"])
+def test_no_title_reaches_into_the_next_chart(evaluation: Evaluation) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = drawn(evaluation, title="fraud 2")
+    FigureCanvasAgg(figure).draw()
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    edges = [
+        0.0,
+        *((a.x1 + b.x0) / 2 for a, b in pairwise(axes.get_tightbbox() for axes in figure.axes)),
+        figure.bbox.x1,
+    ]
+    for title, (left, right) in zip(titles, pairwise(edges), strict=True):
+        assert left <= title.x0 and title.x1 <= right
