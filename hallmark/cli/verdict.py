@@ -86,6 +86,10 @@ def show(found: list[VariantVerdict], output: Format) -> None:
         output,
     )
     for each in found:
+        labels = each.verdict.get("labels") or {}
+        if labels.get("state") == "NOT_ENOUGH_LABELS" and labels.get("reason"):
+            say(f"labels of {each.variant} (version {each.version}): {labels['reason']}")
+    for each in found:
         columns = sorted(each.verdict.get("columns") or [], key=lambda column: -(column.get("effect") or 0))
         if columns and each.state != "INSUFFICIENT":
             say("")

@@ -174,6 +174,9 @@ class Monitor:
             margin=rules.margin,
             alpha=ALPHA_PER_ANALYSIS,
         )
+        if found.state == "NOT_ENOUGH_LABELS" and (told := int(final.sum())) > found.rows:
+            reason = f"{told} of {len(final)} answers have a label; none is judged until {rules.coverage:.0%} of all up to some time do"
+            found = found.model_copy(update={"reason": reason})
         self._concepts[variant] = (int(final.sum()), found)
 
     def window(self, variant: str) -> Window:

@@ -314,6 +314,15 @@ def test_final_labels_are_a_line_of_the_verdict(learned: Reference) -> None:
         assert (line.name, line.source, line.drifted) == ("error of score", "label", expected == "DRIFT")
 
 
+def test_labels_of_too_few_of_the_answers_are_told_as_what_is_missing(learned: Reference) -> None:
+    monitor, labels = Monitor(error_of(learned), Drift(window=600, minimum=100)), [1, *[None] * 3] * 150
+    send(monitor, events(300, seed=16))
+    monitor.learn("shop-00001", LabelledRecords(np.arange(600.0), [0.1] * 600, labels, [""] * 600))
+    found = monitor.verdict("shop-00001").labels
+    assert found is not None and (found.state, found.rows) == ("NOT_ENOUGH_LABELS", 1)
+    assert found.reason.startswith("150 of 600 answers have a label; none is judged until 90%")
+
+
 def test_last_years_weeks_excuse_what_looked_like_this_then() -> None:
     """September coats: drift against a reference of August, none where last September is known, and drift again in May."""
     random = np.random.default_rng(3)
