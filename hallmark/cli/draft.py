@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -18,7 +18,7 @@ import numpy as np
 
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.features.fields import Field
-from hallmark.tasks.targets import TargetColumns
+from hallmark.tasks.targets import TargetColumns, Targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,13 +185,18 @@ class Draft:
         span: timedelta = (times.max() - times.min()).to_pytimedelta()
         return f"{max(1, math.ceil(span / timedelta(days=1)) + 2)}d"
 
-    def _floor(self) -> tuple[float, float, float, str]:
-        """Floor of the gate, smallest gain and tolerance of slices, and why: what one answer for all reaches on what was seen."""
-        columns = TargetColumns(
+    @cached_property
+    def columns(self) -> TargetColumns:
+        """The columns that the task reads."""
+        return TargetColumns(
             **{role: name for role, name in self.roles.named.items() if role not in ("time", "entity")}
         )
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What the rows seen say is true; `DeclarationError` where the task can learn nothing from it."""
         try:
-            targets = self.task.targets(self.frame, columns)
+            targets = self.task.targets(self.frame, self.columns)
         except ContractBroken as error:
             raise DeclarationError(
                 error.message,
@@ -206,6 +211,11 @@ class Draft:
                 got=reason,
                 fix="name another --label or --task",
             )
+        return targets
+
+    def _floor(self) -> tuple[float, float, float, str]:
+        """Floor of the gate, smallest gain and tolerance of slices, and why: what one answer for all reaches on what was seen."""
+        targets = self.targets
         metric = self.task.metrics()[self.task.gated]
         constant = self._constant(targets.labels, targets.items)
         value = metric.value(targets, self.task.predictions(constant, targets))
@@ -291,7 +301,7 @@ class Draft:
         labels = ""
         if self.kind == "multiclass":
             output["shape"] = "(len(LABELS),)"
-            labels = f"LABELS = {_tuple(map(_text, self.classes))}\n"
+            labels = f"LABELS = {_tuple(map(_text, self.classes), after='LABELS = ')}\n"
         if self.kind == "retrieval":
             output |= {"datatype": '"INT64"' if self._whole_items else '"BYTES"', "shape": f"({self.task.shape[0]},)"}
         if self.kind in ("binary", "multiclass"):
@@ -317,8 +327,8 @@ class Draft:
         shares = []
         for each in words:
             values = [_text(value) for value in each.field.categories] if each.field.categories else ["False", "True"]
-            pairs = ", ".join(f"{value}: {share}" for value, share in zip(values, each.shares, strict=True))
-            shares.append(f"{_text(each.field.name)}: {{{pairs}}},")
+            pairs = [f"{value}: {share}" for value, share in zip(values, each.shares, strict=True)]
+            shares.append(_entry(f"{_text(each.field.name)}: {{", pairs, "}"))
         beside = []
         if self.entity == ROW:
             beside.append(f'columns["{ROW}"] = np.array([f"r{{number}}" for number in range(len(unit))], dtype=object)')
@@ -335,10 +345,13 @@ class Draft:
         return {
             "seen": self.seen,
             "per_day": str(per_day),
-            "numbers": _lines(f"{_text(each.field.name)}: {_tuple(map(str, each.quantiles))}," for each in numbers),
+            "numbers": _lines(
+                _entry(f"{_text(each.field.name)}: (", map(str, each.quantiles), ")") for each in numbers
+            ),
             "words": _lines(shares),
-            "whole": _tuple(map(_text, whole)),
-            "missing": _dict(missing),
+            "whole": _tuple(map(_text, whole), after="WHOLE: tuple[str, ...] = "),
+            "missing": _dict(missing, after="MISSING: dict[str, float] = "),
+            "unit": "unit" if beside else "_",
             "beside": "".join(f"    {line}\n" for line in beside),
             "answered": self._answered(),
         }
@@ -354,16 +367,19 @@ class Draft:
             values |= {"share": f"{share:.3g}", "edge": f"{1.12 * NormalDist().inv_cdf(1 - share):.3g}"}
         if self.kind == "multiclass":
             shares = labels.astype(str).value_counts(normalize=True)
-            values["shares"] = _dict({name: round(float(shares[name]), 4) for name in self.classes})
+            told = {name: round(float(shares[name]), 4) for name in self.classes}
+            values["shares"] = _dict(told, after="CLASSES: dict[str, float] = ")
         if self.kind == "regression":
-            values["quantiles"] = _tuple(map(str, quantiles(labels)))
+            values["quantiles"] = _tuple(map(str, quantiles(labels)), after="ANSWERS: tuple[float, ...] = ")
         if self.kind == "ranking":
             values["size"] = str(int(np.clip(frame.groupby(roles.query).size().median(), 4, 30)))
         if self.kind == "retrieval":
             ids = frame[roles.item].value_counts().index[:_MOST_ITEMS].tolist()
             per = frame[labels > 0].groupby(roles.query).size().median()
             values |= {
-                "items": _tuple(map(str if self._whole_items else _text, sorted(ids))),
+                "items": _tuple(
+                    map(str if self._whole_items else _text, sorted(ids)), after="ITEMS: tuple[int, ...] = "
+                ),
                 "item_type": "int" if self._whole_items else "str",
                 "item_dtype": "" if self._whole_items else ", dtype=object",
                 "relevant": str(int(np.clip(per, 1, max(1, len(ids) // 4)))),
@@ -409,17 +425,37 @@ def _literal(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """A Python string in double quotes."""
-    return json.dumps(value, ensure_ascii=False)
+    """A Python string, in double quotes where it holds none."""
+    text = json.dumps(value, ensure_ascii=False)
+    if '"' not in value or "'" in value:
+        return text
+    inner = text[1:-1].replace('\\"', '"')
+    return f"'{inner}'"
 
 
-def _tuple(values: Any) -> str:
+def _entry(begin: str, items: Iterable[str], end: str) -> str:
+    """An entry of a mapping, four columns in: on one line where it fits, else an item a line, as the formatter has it."""
+    given = list(items)
+    single = f"{begin}{', '.join(given)}{',' if len(given) == 1 and end == ')' else ''}{end},"
+    return single if len(single) + 4 <= _WIDE else "\n".join([begin, *(f"    {item}," for item in given), f"{end},"])
+
+
+def _tuple(values: Any, *, after: str = "") -> str:
+    """A tuple; an item a line where it does not fit behind `after`."""
     given = list(values)
-    return f"({', '.join(given)}{',' if len(given) == 1 else ''})"
+    single = f"({', '.join(given)}{',' if len(given) == 1 else ''})"
+    return single if len(after) + len(single) <= _WIDE or not after else _broken(given, "()")
 
 
-def _dict(values: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{_text(name)}: {value}" for name, value in values.items()) + "}"
+def _dict(values: Mapping[str, Any], *, after: str) -> str:
+    """A dict; an item a line where it does not fit behind `after`."""
+    given = [f"{_text(name)}: {value}" for name, value in values.items()]
+    single = "{" + ", ".join(given) + "}"
+    return single if len(after) + len(single) <= _WIDE else _broken(given, "{}")
+
+
+def _broken(items: Iterable[str], brackets: str) -> str:
+    return f"{brackets[0]}\n" + "".join(f"    {item},\n" for item in items) + brackets[1]
 
 
 def _lines(lines: Any, *, by: int = 4) -> str:

@@ -89,6 +89,7 @@ def new(
             name, lambda: _told(_drafted(name, task, data, roles, leave or [], owner, asked)), settings=settings
         )
     if not made:
+        _as_asked(name, task, roles if data else {}, settings)
         say(f"domains/{name} is there already, and stays as it is")
     for path in made:
         say(f"wrote {path.relative_to(settings.root)}")
@@ -128,6 +129,28 @@ def _one_way(task: Kind | None, data: Path | None, like: str, others: list[str])
             expected="--data FILE",
             got="none",
             fix="add --data FILE",
+        )
+
+
+def _as_asked(name: str, task: Kind | None, roles: Mapping[str, str], settings: Settings) -> None:
+    """`DeclarationError` where the domain that is there already answers something else than what is asked for now."""
+    from hallmark.declaration import domain as domains
+
+    declared = domains.load(name, settings)
+    keys = {"label": "label", "entity": "entity", "time": "event_time", "query": "query", "item": "item"}
+    keys |= {"treatment": "treatment", "propensity": "propensity"}
+    there = {role: getattr(declared.data, key) for role, key in keys.items()}
+    differing = [role for role, column in roles.items() if column and there[role] != column]
+    other = [f"{role} {there[role]}" if there[role] else f"no {role}" for role in differing]
+    if task is not None and declared.task.kind != task.value:
+        other = [f"task {declared.task.kind}"]
+    if other:
+        asked = [f"--task {task.value}"] if task is not None else []
+        raise DeclarationError(
+            f"domains/{name} is there already, and is another domain than the one asked for; nothing was written",
+            expected=" ".join([*asked, *(f"--{role} {column}" for role, column in roles.items() if column)]),
+            got=", ".join(other),
+            fix=f"choose another name, or remove domains/{name} first",
         )
 
 

@@ -55,9 +55,10 @@ def of_file(
             expected=f"{_FEWEST} rows at least, some thousand to be of use",
             got=str(len(known)),
         )
-    return Draft(
-        name, kind, Roles(**given), found, known, owner, description, f"the first {len(known)} rows of {file.name}"
-    )
+    seen = f"the first {len(known)} rows of {file.name}"
+    draft = Draft(name, kind, Roles(**given), found, known, owner, description, seen)
+    _none_given_away(draft)
+    return draft
 
 
 def example(name: str, *, kind: str, owner: Mapping[str, str], description: str) -> Draft:
@@ -99,6 +100,30 @@ def _apart(given: Mapping[str, str]) -> None:
             raise DeclarationError(
                 f"{column} cannot be both --{role} and --{also[0]}", expected="a column for each", got=column
             )
+
+
+def _none_given_away(draft: Draft) -> None:
+    """`DeclarationError` names the columns that alone tell the answer, which training would refuse one by one."""
+    import pandas as pd
+
+    from hallmark.data import columns
+    from hallmark.training import leakage
+
+    frame, fields, _ = draft.frame, draft.found.fields, draft.targets
+    plain = {each.field.name: columns.numbers(frame[each.field.name]) for each in fields if not each.field.categories}
+    told = frame.assign(**{name: values.astype(float) for name, values in plain.items() if values is not None})
+    last = pd.Series(np.arange(len(frame)) % 5 == 0, index=frame.index)
+    found = leakage.telltales(
+        draft.task, draft.columns, train=told[~last], test=told[last], fields=[each.field for each in fields]
+    )
+    if given_away := dict(found):
+        label = draft.roles.label
+        raise DeclarationError(
+            f"{', '.join(given_away)}: {'each' if len(given_away) > 1 else 'this'} alone tells {label}",
+            expected=f"fields that explain less than {draft.task.too_good} of it: what is known before never tells so much",
+            got=", ".join(f"{name} explains {explained:.3f}" for name, explained in given_away.items()),
+            fix=f"where it is filled in after {label} is known, add {' '.join(f'--leave {name}' for name in given_away)}",
+        )
 
 
 def _typed(frame: pd.DataFrame, kind: str, given: Mapping[str, str]) -> pd.DataFrame:

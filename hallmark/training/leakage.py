@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.features.fields import Field
     from hallmark.settings import Settings
+    from hallmark.tasks.targets import TargetColumns
+    from hallmark.tasks.task import BaseTask
 
 
 def check(
@@ -83,22 +86,30 @@ def _strangers(column: str, parts: dict[str, pd.DataFrame]) -> None:
 
 
 def _no_telltale(domain: Domain, train: pd.DataFrame, test: pd.DataFrame, fields: tuple[Field, ...]) -> None:
+    task, columns = domain.task, domain.data.target_columns
+    for name, explained in telltales(task, columns, train=train, test=test, fields=fields):
+        raise ContractBroken(
+            f"field {name} alone tells the answer: it explains {explained:.3f} of 1",
+            expected=f"below {task.too_good}: what is known before the answer never explains it this well",
+            got=f"{len(test)} test rows ranked by {name}",
+            fix=f"check whether {name} is filled in after {columns.label} is known",
+        )
+
+
+def telltales(
+    task: BaseTask, columns: TargetColumns, *, train: pd.DataFrame, test: pd.DataFrame, fields: Sequence[Field]
+) -> Iterator[tuple[str, float]]:
+    """Fields that alone explain the answer in `test` better than what is known before it can, each with how well, 0..1."""
     import pandas as pd
 
-    columns = domain.data.target_columns
-    task = domain.task.seen_in(pd.concat([train[[columns.label]], test[[columns.label]]]), columns)
+    task = task.seen_in(pd.concat([train[[columns.label]], test[[columns.label]]]), columns)
     known, asked = task.targets(train, columns), task.targets(test, columns)
     for field in fields:
         if field.media is not None or field.shape:
             continue
         explained = task.telltale(asked, _plain(test, field), train=(known, _plain(train, field)))
         if explained is not None and explained >= task.too_good:
-            raise ContractBroken(
-                f"field {field.name} alone tells the answer: it explains {explained:.3f} of 1",
-                expected=f"below {task.too_good}: what is known before the answer never explains it this well",
-                got=f"{len(test)} test rows ranked by {field.name}",
-                fix=f"check whether {field.name} is filled in after {columns.label} is known",
-            )
+            yield field.name, explained
 
 
 def _plain(frame: pd.DataFrame, field: Field) -> NDArray[Any]:

@@ -271,6 +271,55 @@ def test_what_a_table_does_not_tell_is_asked_and_nothing_is_left_behind(
     assert not list(checkout.domains.glob(".*"))
 
 
+def test_columns_that_alone_tell_the_answer_are_named_at_once_with_the_options_that_leave_them_out(
+    checkout: Settings, tmp_path: Path
+) -> None:
+    import pandas as pd
+
+    file = table(tmp_path / "flats.csv")
+    frame = pd.read_csv(file)
+    frame["booked"], frame["deposit"] = frame["rent"].map("{:.2f} EUR".format), frame["rent"] * 3
+    frame.to_csv(file, index=False)
+    asked = ["flats", "--task", "regression", "--data", str(file), "--label", "rent", *left(["rent"])]
+    with pytest.raises(DeclarationError) as caught:
+        run(*asked, "--leave", "booked")
+    assert caught.value.fix.endswith("add --leave deposit") and "deposit explains 1.000" in caught.value.got
+    assert not (checkout.domains / "flats").exists()
+    run(*asked, "--leave", "booked", "--leave", "deposit")
+    assert "deposit" not in [field.name for field in domains.module("flats", "features", checkout).FIELDS]
+
+
+def test_another_domain_of_the_same_name_is_refused_and_the_same_one_stays(checkout: Settings, tmp_path: Path) -> None:
+    file = table(tmp_path / "flats.csv")
+    asked = ["flats", "--task", "regression", "--data", str(file), "--label", "rent", *left(["rent"])]
+    run(*asked)
+    before = digest(checkout.root)
+    run(*asked)
+    for other, got in (
+        (["flats", "--task", "binary"], "task regression"),
+        ([*asked[:5], "--label", "taken"], "label rent"),
+        ([*asked, "--time", "moved"], "no time"),
+    ):
+        with pytest.raises(DeclarationError, match="is there already") as caught:
+            run(*other)
+        assert caught.value.got == got
+    assert digest(checkout.root) == before
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_written_is_as_the_formatter_would_have_it(checkout: Settings, task: str, tmp_path: Path) -> None:
+    file = table(tmp_path / "flats.csv")
+    run("flats", "--task", task, "--data", str(file), *ROLES[task], *left(ROLES[task]))
+    run("returns", "--task", task, *ARGUMENTS)
+    written = [str(checkout.domains / name) for name in ("flats", "returns")]
+    settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
+    for command in (["format", "--check", "--diff"], ["check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *settings, *written], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_what_the_domain_answers_has_to_be_said(checkout: Settings) -> None:
     result = CliRunner().invoke(app, ["new", "returns"])
     assert isinstance(result.exception, DeclarationError) and "--task" in result.exception.expected
