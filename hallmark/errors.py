@@ -80,3 +80,14 @@ class Conflict(HallmarkError):
 
 class Unavailable(HallmarkError):
     """A part that is needed does not answer."""
+
+
+def foreseen(error: Exception) -> HallmarkError:
+    """`error` itself where it is one of ours; else one of ours that tells it."""
+    if isinstance(error, HallmarkError):
+        return error
+    return HallmarkError(
+        "something went wrong that Hallmark does not know",
+        got=f"{type(error).__name__}: {error}",
+        fix="run it again with --debug, and report what it prints",
+    )

@@ -146,15 +146,15 @@ def _release(
     lines: TaskLines,
 ) -> None:
     from hallmark.artifacts.release import Target
+    from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
 
     found = registry.resolve(domain.name, version)
     target = Target.of(found)
     title = f"serve version {version}" if percent == 100 else f"version {version} at {percent}%"
     with lines.task(title) as line:
-        live = rollout.release(writer, domain, target, percent=percent, settings=settings, note=line.note)
-        if live["spec"]["predictor"].get("canaryTrafficPercent") is None:
-            registry.alias(domain.name, "champion", version)
+        live = rollout.release(writer, domain, target, percent=percent, note=line.note)
+        followers.follow(writer, domain.name, settings)
         line.result = f"revision {live['status']['components']['predictor']['latestReadyRevision']} is ready"
 
 
@@ -169,14 +169,15 @@ def _roll_out(
     *,
     requests: int,
 ) -> None:
+    from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
 
     for percent, number in ((10, requests // 2), (50, requests)):
         _release(writer, domain, registry, 2, percent, settings, lines)
         _count(traffic, story, lines, percent=percent, variant="canary", number=number)
     with lines.task("promote version 2") as line:
-        target = rollout.promote(writer, domain, settings=settings, note=line.note)
-        registry.alias(domain.name, "champion", target.version)
+        rollout.promote(writer, domain, note=line.note)
+        followers.follow(writer, domain.name, settings)
         line.result = "stable, champion in the registry, release.yaml written"
     _count(traffic, story, lines, percent=100, variant="stable", number=requests // 4)
 

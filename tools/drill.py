@@ -132,14 +132,14 @@ def first(world: World, writer: InferenceServiceWriter, *, broken: Stage | None 
     """Release version 1 as the first and stable one; to break the verdict, beside a monitor that waits for rows that never come."""
     from hallmark.artifacts.release import Target
     from hallmark.registry.store import Registry
+    from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
 
     if broken == "verdict":
         world.change(["drift.window=100000", "drift.minimum=100000"])
-    registry = Registry(world.settings)
-    target = Target.of(registry.resolve(world.domain.name, 1))
-    rollout.release(writer, world.domain, target, percent=100, settings=world.settings, note=lambda _: None)
-    registry.alias(world.domain.name, "champion", 1)
+    target = Target.of(Registry(world.settings).resolve(world.domain.name, 1))
+    rollout.release(writer, world.domain, target, percent=100, note=lambda _: None)
+    followers.follow(writer, world.domain.name, world.settings)
 
 
 def run(

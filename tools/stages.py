@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from hallmark import object_labels
 from hallmark.errors import HallmarkError
+from hallmark.rollout.memory import MemoryStore
 from hallmark.rollout.monitors import Monitors
-from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.timeline import Kind, TimelineEntry
 from hallmark.section import Frozen
 
@@ -47,7 +47,7 @@ class LoopCheck:
         self.correlation = correlation
         self._writer = writer
         self._registry = registry
-        self._record = RolloutRecord(writer, name)
+        self._record = MemoryStore(writer, name)
         self._monitors = Monitors(writer, name)
         self._traced = 0
         self._proofs: dict[Stage, Callable[[], str]] = {

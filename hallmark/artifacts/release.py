@@ -97,7 +97,11 @@ def read(name: str, settings: Settings) -> Release:
 def write(name: str, release: Release, settings: Settings) -> Path:
     """Write the release of domain `name`, whole or not at all."""
     file = path(name, settings)
-    body = yaml.safe_dump(release.model_dump(by_alias=True), sort_keys=False, width=160)
-    header = f"# What is released of {name}, at rest. Written by `hallmark release|promote|rollback {name}`, or by a person.\n"
-    replace(file, header + body)
+    replace(file, text(name, release))
     return file
+
+
+def text(name: str, release: Release) -> str:
+    """The content of release.yaml of domain `name`."""
+    header = f"# What is released of {name}, at rest. It follows what is stable on the cluster (`hallmark settle {name}`), or is a person's.\n"
+    return header + yaml.safe_dump(release.model_dump(by_alias=True), sort_keys=False, width=160)

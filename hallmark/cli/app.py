@@ -13,7 +13,7 @@ import typer
 
 from hallmark import __version__
 from hallmark.cli import check, console, labels, lint, model, new, pipeline, serve, tco, timeline, watch
-from hallmark.errors import HallmarkError
+from hallmark.errors import foreseen
 from hallmark.libraries import additions
 
 app = typer.Typer(
@@ -64,21 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(given, prog_name="hallmark")
     except SystemExit as ended:
         return int(ended.code or 0)
-    except HallmarkError as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, a person gets a sentence and not a traceback
         if debug:
             traceback.print_exc()
-        console.fail(error)
-        return error.exit_code
-    # The last line of defence of a command line: whatever it is, a person gets a sentence and not a traceback.
-    except Exception as error:  # noqa: BLE001
-        if debug:
-            traceback.print_exc()
-        console.fail(
-            HallmarkError(
-                "something went wrong that Hallmark does not know",
-                got=f"{type(error).__name__}: {error}",
-                fix="run it again with --debug, and report what it prints",
-            )
-        )
-        return 1
+        told = foreseen(error)
+        console.fail(told)
+        return told.exit_code
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,11 +50,10 @@ def connected(
 @contextlib.contextmanager
 def planned(
     settings: Settings, kubeconfig: Path | None, context: str | None, *, name: str = ""
-) -> Iterator[tuple[PlannedWriter, Settings]]:
-    """A client that writes commands to stdout, and settings whose release.yaml of domain `name` is a copy, shown at the end."""
+) -> Iterator[PlannedWriter]:
+    """A client that writes commands to stdout, and at the end what the release.yaml of domain `name` would become."""
     from hallmark.artifacts import release as releases
-    from hallmark.artifacts.release import Release
-    from hallmark.rollout import clusters
+    from hallmark.rollout import clusters, operations
     from hallmark.rollout.plan import PlannedWriter
 
     choice = clusters.choose(settings, kubeconfig=_there(kubeconfig), context=context)
@@ -63,19 +61,15 @@ def planned(
     def tell(text: str) -> None:
         sys.stdout.write(text + "\n")
 
-    with tempfile.TemporaryDirectory() as folder:
-        aside = settings.model_copy(update={"releases": Path(folder)})
-        before = releases.read(name, settings) if name else Release()
-        if name:
-            releases.write(name, before, aside)
-        writer = PlannedWriter(clusters.client(choice), flags=choice.flags, tell=tell)
-        yield writer, aside
-        after = releases.read(name, aside) if name else before
-        if after != before:
-            shown = releases.path(name, settings)
-            tell(f"# then {_shown(shown, settings)} becomes:")
-            tell("\n".join(f"#   {line}" for line in releases.path(name, aside).read_text().splitlines()))
-            if after.stable is not None and after.stable != before.stable:
+    writer = PlannedWriter(clusters.client(choice), flags=choice.flags, tell=tell)
+    yield writer
+    live = writer.live(name) if name and writer.changed else None
+    if live is not None:
+        before, after = releases.read(name, settings), operations.record_of(writer, live).release
+        if after != before and after.stable is not None:
+            tell(f"# then {_shown(releases.path(name, settings), settings)} becomes:")
+            tell("\n".join(f"#   {line}" for line in releases.text(name, after).splitlines()))
+            if after.stable != before.stable:
                 tell(f"# and version {after.stable.version} the champion of {name} in the registry")
     say(f"nothing was changed on {writer.host}")
 

@@ -43,7 +43,7 @@ ModeOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (render, apply, status, release, promote, rollback, drift):
+    for command in (render, apply, status, release, promote, rollback, settle, drift):
         app.command()(command)
 
 
@@ -88,7 +88,7 @@ def apply(
     settings = Settings.load()
     done = partial(apply_all, settings=settings, names=names, force=force, mode=mode.name_of)
     if dry_run:
-        with planned(settings, kubeconfig, context) as (plan, _):
+        with planned(settings, kubeconfig, context) as plan:
             done(plan)
         return
     emit(done(connected(settings, kubeconfig, context, changes=True)), output, empty="nothing is released yet")
@@ -159,6 +159,7 @@ def release(
     timeout: Seconds = 120.0,
 ) -> None:
     """Give a registered version a share of the traffic; the first version of a domain gets all of it."""
+    from hallmark.artifacts import release as releases
     from hallmark.artifacts.release import Target
     from hallmark.registry.store import Registry
     from hallmark.rollout import operations
@@ -173,7 +174,15 @@ def release(
         asked = 0 if shadow else percent
         notes = {SHADOW_NOTE: f"{mirrored:g}" if shadow else None}
         live = operations.release(
-            writer, domain, target, percent=asked, seconds=timeout, notes=notes, mode=mode.name_of, **given
+            writer,
+            domain,
+            target,
+            percent=asked,
+            resting=releases.read(name, settings),
+            seconds=timeout,
+            notes=notes,
+            mode=mode.name_of,
+            **given,
         )
         return target if share_of(live) is None else None
 
@@ -192,7 +201,10 @@ def promote(
     context: Context = None,
     timeout: Seconds = 120.0,
 ) -> None:
-    """Make the candidate the stable version: all traffic, champion in the registry, release.yaml written."""
+    """Make the candidate the stable version: all traffic; then release.yaml and the registry say so too.
+
+    Run again after a promotion that was cut off, it writes what is not written yet.
+    """
     from hallmark.rollout import operations
 
     do = partial(operations.promote, domain=declaration(name)[0], seconds=timeout)
@@ -206,11 +218,37 @@ def rollback(
     context: Context = None,
     timeout: Seconds = 120.0,
 ) -> None:
-    """Send all traffic back to the version before, at once; then settle on it and write release.yaml."""
+    """Send all traffic back to the version before, at once; then settle on it; release.yaml and the registry follow."""
     from hallmark.rollout import operations
 
     do = partial(operations.rollback, domain=declaration(name)[0], seconds=timeout)
     _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
+
+
+def settle(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Domains; default: all that are live.", show_default=False)
+    ] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Let release.yaml, what is rendered from it and the registry's champion say what is stable on the cluster.
+
+    The watch does it by itself where it can write. Run it in a checkout, and commit what it writes, where it cannot.
+    """
+    from hallmark.rollout.followers import follow
+
+    settings = Settings.load()
+    writer = connected(settings, kubeconfig, context)
+    told = [
+        line
+        for name in names or [each["metadata"]["name"] for each in writer.all()]
+        for line in follow(writer, name, settings)
+    ]
+    for line in told:
+        say(line)
+    if not told:
+        say("release.yaml and the registry say what is stable already")
 
 
 def drift(
@@ -282,27 +320,28 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
 def _operation(
     name: str, do: Callable[..., Target | None], *, dry_run: bool, kubeconfig: Path | None, context: str | None
 ) -> Target | None:
-    """Carry out `do`, and write down which version it made stable: alias and generated files; with `dry_run` only show it.
+    """Carry out `do`, and let release.yaml and the registry follow which version it made stable; with `dry_run` only show it.
 
-    do: called with a writer, settings= and note=; gives the version that is stable by it, if any, as this does.
+    do: called with a writer and note=; gives the version that is stable by it, if any, as this does.
     """
-    from hallmark.registry.store import Registry
+    from hallmark.rollout.followers import follow
 
     settings = Settings.load()
     if dry_run:
-        with planned(settings, kubeconfig, context, name=name) as (plan, aside):
-            return do(plan, settings=aside, note=quiet)
-    stable = do(connected(settings, kubeconfig, context, changes=True), settings=settings, note=say)
+        with planned(settings, kubeconfig, context, name=name) as plan:
+            return do(plan, note=quiet)
+    writer = connected(settings, kubeconfig, context, changes=True)
+    try:
+        stable = do(writer, note=say)
+    except Refused:
+        # What was asked for may be done, and only what follows is not: an operation that was cut off is finished by the same command.
+        told = follow(writer, name, settings) if writer.live(name) else []
+        if not told:
+            raise
+        for line in told:
+            say(line)
+        return None
     if stable is not None:
-        Registry(settings).alias(name, "champion", stable.version)
-        _render_again(settings, name)
+        for line in follow(writer, name, settings):
+            say(line)
     return stable
-
-
-def _render_again(settings: Settings, name: str) -> None:
-    """Bring the generated files up to date, and say which of this domain's were changed."""
-    from hallmark.render import files
-
-    for finding in files.write(settings):
-        if Path(finding.path).parent.name == name:
-            say(f"wrote {finding.path}")

@@ -45,13 +45,13 @@ def timeline(
     output: Output = Format.table,
 ) -> None:
     """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons."""
-    from hallmark.rollout.record import RolloutRecord
+    from hallmark.rollout.memory import MemoryStore
 
     if follow and output is Format.yaml:
         raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
     domain, settings = declaration(name)
     zone: tzinfo | None = UTC if utc else None
-    record = RolloutRecord(connected(settings, kubeconfig, context), domain.namespace)
+    record = MemoryStore(connected(settings, kubeconfig, context), domain.namespace)
     back = _duration(since)
 
     def read() -> Timeline:

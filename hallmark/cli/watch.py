@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -70,10 +72,11 @@ def watch(
     """
     from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
+    from hallmark.rollout.followers import ChampionAlias, Follower, ReleaseFile
     from hallmark.rollout.lease import Fence, Lease
     from hallmark.rollout.liveness import Liveness, serving
+    from hallmark.rollout.memory import MemoryStore
     from hallmark.rollout.operator import Operator
-    from hallmark.rollout.record import RolloutRecord
     from hallmark.rollout.watch import LEASE, Watch
 
     settings = Settings.load().prepared()
@@ -83,6 +86,13 @@ def watch(
     given = {"source": data, "as_of": until, "window": window, "shift": shift, "options": fit_options(option)}
     training = {key: value for key, value in given.items() if value}
     liveness = Liveness()
+    followers: list[Follower] = [ChampionAlias(Registry(settings))]
+    if ReleaseFile.writable(settings):
+        followers.append(ReleaseFile(settings))
+    else:
+        say(
+            f"{settings.releases} cannot be written to: release.yaml follows where `hallmark settle` is run in a checkout"
+        )
 
     def make(name: str, fence: Fence) -> Operator:
         return Operator(
@@ -91,8 +101,8 @@ def watch(
             source=_source(writer, settings, prometheus, token),
             registry=Registry(settings),
             runner=_runner(settings, kubeflow, token),
-            settings=settings,
             tell=_teller(name, liveness),
+            followers=followers,
             training=training,
             fence=fence.token,
         )
@@ -100,15 +110,14 @@ def watch(
     watching = Watch(
         list(domains),
         lease=lambda name: Lease(writer, namespace=name, name=LEASE),
-        above=lambda name: RolloutRecord(writer, name).read().fence,
+        above=lambda name: MemoryStore(writer, name).read().fence,
         make=make,
         every=every,
         note=say,
         liveness=liveness,
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watching.stop.set())
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stopped_by_signals(watching.stop))
         if metrics_port:
             _enter(stack, serving(liveness, port=metrics_port), metrics_port)
             asking = threading.Thread(
@@ -116,6 +125,35 @@ def watch(
             )
             asking.start()
         watching.run()
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and ctrl-c set `stop`, however many come at once: their handler takes no lock, it only writes to a pipe."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def wait() -> None:
+        select.select([read], [], [])
+        stop.set()
+
+    def tell(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it was told
+            os.write(write, b"x")
+
+    thread = threading.Thread(target=wait, name="signals")
+    thread.start()
+    try:
+        for number in before:
+            signal.signal(number, tell)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        tell()
+        thread.join()
+        os.close(read)
+        os.close(write)
 
 
 def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[int], port: int) -> None:

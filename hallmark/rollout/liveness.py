@@ -18,7 +18,7 @@ from hallmark.rollout.timeline import TimelineEntry
 from hallmark.section import Frozen
 
 SILENT = 900.0
-"""Seconds without a check of a domain whose lease is held, after which the watch is not alive: an operation may wait for a model to load."""
+"""Seconds without a sign of a domain's loop after which the watch is not alive: an operation may wait for a model to load."""
 _Samples = Iterable[tuple[Mapping[str, object], float]]
 
 
@@ -56,6 +56,11 @@ class Liveness:
                 self._checks.pop(domain, None)
                 self._well.pop(domain, None)
 
+    def waiting(self, domain: str) -> None:
+        """The domain's loop goes on, without the lease."""
+        with self._lock:
+            self._since[domain] = self._clock()
+
     def checked(self, domain: str, check: DomainCheck) -> None:
         """The domain was checked."""
         with self._lock:
@@ -78,10 +83,10 @@ class Liveness:
 
     @property
     def alive(self) -> bool:
-        """Is no domain whose lease is held without a check for long?"""
+        """Does the loop of each domain go on: with a check where its lease is held, else waiting for it?"""
         with self._lock:
             late = self._clock() - SILENT
-            return all(self._since[domain] >= late for domain, is_held in self._held.items() if is_held)
+            return all(since >= late for since in self._since.values())
 
     def text(self) -> str:
         """All of it in Prometheus's text format."""

@@ -1,22 +1,24 @@
 """Release, promote, roll back: each a few patches of one InferenceService, in the order that never sends traffic astray.
 
-While a rollout runs, the live object owns the model and the share; its end is written back to release.yaml
-(docs/decisions/0004-git-and-the-live-object.md).
+Each patch carries the rollout record (record.py) beside the traffic that it describes. What follows the record, such as release.yaml,
+is not written here (followers.py; docs/decisions/0019-one-rollout-record.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
-from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration.domain import Domain
 from hallmark.errors import NotFound, Refused
 from hallmark.render import inferenceservice
 from hallmark.render.inferenceservice import Mode
+from hallmark.rollout import record as records
 from hallmark.rollout import standard
+from hallmark.rollout.evidence import RolloutProgress
+from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.writer import (
-    OVER,
     SHADOW_NOTE,
     InferenceServiceWriter,
     Note,
@@ -27,10 +29,10 @@ from hallmark.rollout.writer import (
     ready,
     share,
 )
-from hallmark.settings import Settings
 
 SECONDS = 120.0
 Check = Callable[[Object], bool]
+Notes = dict[str, str | None]
 
 
 def release(
@@ -39,22 +41,24 @@ def release(
     target: Target,
     *,
     percent: int,
-    settings: Settings,
     note: Note,
+    resting: Release | None = None,
     seconds: float = SECONDS,
     notes: Mapping[str, str | None] | None = None,
+    progress: RolloutProgress | None = None,
     mode: Mode = "Knative",
 ) -> Object:
     """Give version `target` `percent` of the traffic; the very first version of a domain gets all of it.
 
-    notes: annotations that are written with it.   mode: KServe's, for a domain of which nothing is live yet.
+    resting:  what Git says is released, for a domain of which nothing is live yet.   mode: KServe's, for such a one.
+    notes:    annotations that are written with it.
+    progress: the rollout that it is part of, where the watch moves it.
     Refused while another candidate is being rolled out, or when `target` is the stable version already.
     """
     name = domain.name
     live = writer.live(name)
-    resting = releases.read(name, settings)
     if live is None:
-        return _first(writer, domain, target, resting, settings=settings, note=note, seconds=seconds, mode=mode)
+        return _first(writer, domain, target, resting, note=note, seconds=seconds, mode=mode)
     if standard.is_standard(live) and (notes or {}).get(SHADOW_NOTE):
         raise Refused(
             f"{name} is served in Standard mode, where nothing mirrors requests",
@@ -77,6 +81,8 @@ def release(
             got=f"candidate {target.version}",
             fix=f"`hallmark rollback {name}` or `hallmark promote {name}`",
         )
+    record = record_of(writer, live).moving(progress)
+    notes = {**(notes or {}), **record.note}
     patched = writer.shift(live, percent=percent, target=None if current == target else target, notes=notes)
     note(f"asked for {percent}% to version {target.version}")
     moved = gets(percent) if current == target else _newer_than(live)
@@ -85,9 +91,14 @@ def release(
 
 
 def promote(
-    writer: InferenceServiceWriter, domain: Domain, *, settings: Settings, note: Note, seconds: float = SECONDS
+    writer: InferenceServiceWriter,
+    domain: Domain,
+    *,
+    note: Note,
+    seconds: float = SECONDS,
+    reasons: tuple[str, ...] = ("promoted by a person",),
 ) -> Target:
-    """Give the candidate all of the traffic and the name of stable; writes release.yaml."""
+    """Give the candidate all of the traffic, and in the same write the name of stable."""
     name = domain.name
     live = _must(writer, name)
     target = live_target(live)
@@ -107,28 +118,48 @@ def promote(
         )
     if standard.is_standard(live):
         live = _crowd(writer, domain, live, note=note, seconds=seconds)
-    patched = writer.shift(live, percent=None, notes=OVER)
-    _wait(writer, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
-    resting = releases.read(name, settings)
-    previous = resting.stable if resting.stable != target else resting.previous
-    releases.write(name, Release(stable=target, previous=previous), settings)
-    note(f"version {target.version} is stable")
+    record = record_of(writer, live).made_stable(target, at=_now(), reasons=reasons)
+    make_stable(writer, live, target, record=record, note=note, seconds=seconds)
     return target
 
 
+def make_stable(
+    writer: InferenceServiceWriter, live: Object, target: Target, *, record: RolloutRecord, note: Note, seconds: float
+) -> None:
+    """Give `target`, the newest, all of the traffic, and write `record` in the same patch: the one place where a version becomes stable."""
+    patched = writer.shift(live, percent=None, notes=_over(record))
+    name = live["metadata"]["name"]
+    _wait(writer, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
+    note(f"version {target.version} is stable")
+
+
+def record_of(writer: InferenceServiceWriter, live: Object) -> RolloutRecord:
+    """The record of a live object; where a person began the first rollout by hand, stable is what its pods say."""
+    record = records.read(live, now=_now())
+    if record.stable is None:
+        served = writer.served(live["metadata"]["name"], str(predictor_status(live).get("latestRolledoutRevision")))
+        return record.model_copy(update={"stable": served})
+    return record
+
+
 def rollback(
-    writer: InferenceServiceWriter, domain: Domain, *, settings: Settings, note: Note, seconds: float = SECONDS
+    writer: InferenceServiceWriter,
+    domain: Domain,
+    *,
+    note: Note,
+    seconds: float = SECONDS,
+    reasons: tuple[str, ...] = ("rolled back by a person",),
 ) -> Target | None:
-    """Send all traffic back to the version before, at once, then settle on it; writes release.yaml.
+    """Send all traffic back to the version before, at once, then settle on it.
 
     The first patch pins the revision that is still warm. Going on from there, removing the share while the newest
     revision is the bad one would send it everything, so the good model gets a revision of its own at 0% first.
     """
     name = domain.name
     live = _must(writer, name)
-    resting = releases.read(name, settings)
+    record = record_of(writer, live)
     bad = live_target(live)
-    good = resting.stable if resting.stable != bad else resting.previous
+    good = record.stable if record.stable != bad else record.previous
     component = predictor_status(live)
     if share(live) is None and good is None:
         raise Refused(
@@ -138,39 +169,38 @@ def rollback(
             fix=f"`hallmark release {name} --candidate N`",
         )
     if standard.is_standard(live):
-        return _rollback_standard(writer, domain, live, good, settings=settings, note=note, seconds=seconds)
+        return _rollback_standard(writer, domain, live, good, record, note=note, seconds=seconds, reasons=reasons)
+    back = record.rolled_back(good, at=_now(), reasons=reasons)
     if share(live) is None and not component.get("previousRolledoutRevision"):
         assert good is not None  # noqa: S101 - the case above
         note(f"no warm revision to pin: releasing version {good.version} again")
     else:
         # The good model goes with the first patch where it can: a live object that is wrong in its model is mended by it.
-        patched = writer.shift(live, percent=0, target=good if share(live) is not None else None, notes=OVER)
+        to = good if share(live) is not None else None
+        patched = writer.shift(live, percent=0, target=to, notes=_over(back))
         live = _wait(writer, name, _pinned, patched, seconds, "all traffic back to the version before", failing=False)
         note(f"version {bad.version} gets nothing now")
     if good is None:
         return None
-    live = _must(writer, name)
-    patched = writer.shift(live, percent=0, target=good)
-    _wait(writer, name, ready, patched, seconds, f"version {good.version} ready again", moved=_newer_than(live))
-    finish(writer, domain, good, settings=settings, note=note, seconds=seconds)
+    settle(writer, domain, good, record=back, note=note, seconds=seconds)
     return good
 
 
-def finish(
+def settle(
     writer: InferenceServiceWriter,
     domain: Domain,
     good: Target,
     *,
-    settings: Settings,
+    record: RolloutRecord,
     note: Note,
     seconds: float = SECONDS,
 ) -> None:
-    """The last part of a roll-back, also of one that was cut off: all traffic to the good model's newest revision."""
+    """The last part of a roll-back, also of one that was cut off: the good model as the newest revision, then all traffic to it."""
     name = domain.name
-    patched = writer.shift(_must(writer, name), percent=None, notes=OVER)
-    _wait(writer, name, gets(100), patched, seconds, f"all traffic to version {good.version}")
-    releases.write(name, Release(stable=good), settings)
-    note(f"version {good.version} is stable")
+    live = _must(writer, name)
+    patched = writer.shift(live, percent=0, target=good, notes=_over(record))
+    _wait(writer, name, ready, patched, seconds, f"version {good.version} ready again", moved=_newer_than(live))
+    make_stable(writer, _must(writer, name), good, record=record.settled, note=note, seconds=seconds)
 
 
 def _rollback_standard(
@@ -178,10 +208,11 @@ def _rollback_standard(
     domain: Domain,
     live: Object,
     good: Target | None,
+    record: RolloutRecord,
     *,
-    settings: Settings,
     note: Note,
     seconds: float,
+    reasons: tuple[str, ...],
 ) -> Target | None:
     """The candidate to 0%, where its pods end what they have, then away; without one, the version before as a candidate.
 
@@ -190,23 +221,24 @@ def _rollback_standard(
     name, bad = domain.name, live_target(live)
     if share(live) is not None:
         stable = inferenceservice.target_of(live["spec"]["predictor"])
-        patched = writer.shift(live, percent=0, notes=OVER)
+        back = record.rolled_back(stable, at=_now(), reasons=reasons)
+        patched = writer.shift(live, percent=0, notes=_over(back))
         what = "all traffic back to the version before"
         live = _wait(writer, name, _drained, patched, seconds, what, failing=False)
         note(f"version {bad.version} gets nothing now")
-        patched = writer.shift_away(live)
+        patched = writer.shift_away(live, notes=back.settled.note)
         _wait(writer, name, gets(100), patched, seconds, "the candidate gone", failing=False)
         if stable is None:
             return None
-        releases.write(name, Release(stable=stable), settings)
         note(f"version {stable.version} is stable")
         return stable
     assert good is not None  # noqa: S101 - refused before
     note(f"nothing of version {good.version} is warm: releasing it again")
-    patched = writer.shift(live, percent=0, target=good)
+    patched = writer.shift(live, percent=0, target=good, notes=record.moving(None).note)
     _wait(writer, name, gets(0), patched, seconds, f"version {good.version} ready again")
     live = _crowd(writer, domain, _must(writer, name), note=note, seconds=seconds)
-    finish(writer, domain, good, settings=settings, note=note, seconds=seconds)
+    back = record.rolled_back(good, at=_now(), reasons=reasons).settled
+    make_stable(writer, live, good, record=back, note=note, seconds=seconds)
     return good
 
 
@@ -233,27 +265,35 @@ def _first(
     writer: InferenceServiceWriter,
     domain: Domain,
     target: Target,
-    resting: Release,
+    resting: Release | None,
     *,
-    settings: Settings,
     note: Note,
     seconds: float,
     mode: Mode,
 ) -> Object:
-    if resting.stable is not None and resting.stable != target:
+    if resting is not None and resting.stable not in (None, target):
         raise Refused(
             f"{domain.name} rests on version {resting.stable.version}, and nothing of it is live here",
             expected=f"version {resting.stable.version} live first",
             got=f"candidate {target.version}",
             fix=f"`hallmark apply {domain.name}`, then release {target.version} beside it",
         )
-    first = Release(stable=target)
-    for item in inferenceservice.objects(domain, first, mode):
+    record = RolloutRecord().made_stable(target, at=_now(), reasons=("the first version",))
+    for item in inferenceservice.objects(domain, record.release, mode):
+        if item["kind"] == "InferenceService":
+            item["metadata"]["annotations"] = {**item["metadata"].get("annotations", {}), **record.note}
         writer.apply(item)
     note(f"version {target.version} is the first of {domain.name}: it gets all of the traffic")
-    live = _wait(writer, domain.name, gets(100), _must(writer, domain.name), seconds, f"version {target.version} ready")
-    releases.write(domain.name, first, settings)
-    return live
+    return _wait(writer, domain.name, gets(100), _must(writer, domain.name), seconds, f"version {target.version} ready")
+
+
+def _over(record: RolloutRecord) -> Notes:
+    """Annotations of an object on which no rollout runs any more."""
+    return {SHADOW_NOTE: None, **record.note}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _wait(

@@ -1,43 +1,44 @@
 """The loop for one domain: drift of stable starts one training, its version a rollout, evidence moves that forward or back.
 
 Everything is a small `tick`: read the live object, observe, decide, patch with its resourceVersion as compare-and-set. What must
-outlive a restart is in two places, the rollout's progress in an annotation written with the share, the rest in a `RolloutRecord`.
+outlive a restart is in two places: the rollout record in an annotation that is written with the share (record.py), counts and the
+timeline in a ConfigMap (memory.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Target
 from hallmark.declaration.domain import Domain
-from hallmark.errors import Conflict, HallmarkError
-from hallmark.render import files
-from hallmark.rollout import operations, standard
+from hallmark.errors import Conflict, HallmarkError, foreseen
+from hallmark.rollout import followers, operations, standard
+from hallmark.rollout import record as records
 from hallmark.rollout.decision import Reason, RolloutDecision, decide
 from hallmark.rollout.evidence import Exposure, Phase, RequestCounts, RolloutProgress
+from hallmark.rollout.followers import Follower
 from hallmark.rollout.liveness import DomainCheck
+from hallmark.rollout.memory import MemoryStore, SubmittedTraining
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.observer import Observer, SampleSource
-from hallmark.rollout.record import RolloutRecord, SubmittedTraining
+from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.timeline import Kind, TimelineEntry, TimelinePoint, VariantState
-from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE, live_target, predictor_status, ready, share
+from hallmark.rollout.writer import FENCE_NOTE, SHADOW_NOTE, live_target, predictor_status, share
 from hallmark.training.submit import Run, Runner, RunRequest
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
     from hallmark.rollout.writer import InferenceServiceWriter, Object
-    from hallmark.settings import Settings
 
 Tell = Callable[[TimelineEntry], None]
 _KEEP_SECONDS = 5.0
 _POINT_SECONDS = 2.0
+_AGAIN = timedelta(seconds=10)
+"""Time until a follower that failed is tried again."""
 _REMIND_SECONDS = 300.0
 """A hold is said when its reasons change, and again after this long, with the numbers of then."""
 
@@ -45,9 +46,10 @@ _REMIND_SECONDS = 300.0
 class Operator:
     """Watches one domain; `tick` it again and again, from one thread.
 
-    source:   where counters come from.   runner: where training runs.   tell: receives every entry of the timeline.
-    training: what every training run that drift starts is given besides, such as its `source`.
-    fence:    the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
+    source:    where counters come from.   runner: where training runs.   tell: receives every entry of the timeline.
+    followers: what is written after a version was made stable; each is tried until it succeeds.
+    training:  what every training run that drift starts is given besides, such as its `source`.
+    fence:     the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
     """
 
     def __init__(
@@ -58,8 +60,8 @@ class Operator:
         source: SampleSource,
         registry: Registry,
         runner: Runner,
-        settings: Settings,
         tell: Tell,
+        followers: Sequence[Follower] = (),
         training: Mapping[str, object] | None = None,
         fence: int = 0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -71,11 +73,12 @@ class Operator:
         self._source = source
         self._registry = registry
         self._runner = runner
-        self._settings = settings
+        self._followers = tuple(followers)
+        self._again = datetime.min.replace(tzinfo=UTC)
         self._tell = tell
         self._training = dict(training or {})
         self._clock = clock
-        self._record = RolloutRecord(writer, domain.namespace)
+        self._record = MemoryStore(writer, domain.namespace)
         self._memory = self._record.read()
         self._observer: Observer | None = None
         self._monitors = Monitors(writer, domain.name)
@@ -97,18 +100,22 @@ class Operator:
         try:
             live = self._writer.live(self.domain.name)
             if live is not None:
-                self._step(live, now)
-        except HallmarkError as error:
+                self._catch_up(self._step(live, now), now)
+        except Exception as error:  # noqa: BLE001  one domain's surprise ends neither its loop nor another's
             # A conflict too: somebody else changed the object, and the next tick sees what they did.
-            self.check = self.check.model_copy(update={"failed": True})
+            self._trouble(foreseen(error), now)
+        try:
+            self._keep(now)
+        except Conflict:
+            raise  # somebody else watches this domain
+        except HallmarkError as error:
             self._trouble(error, now)
-        self._keep(now)
 
     def close(self) -> None:
         """Write down what is not yet."""
         self._keep(self._clock(), must=True)
 
-    def _step(self, live: Object, now: datetime) -> None:
+    def _step(self, live: Object, now: datetime) -> RolloutRecord:
         written = int((live["metadata"].get("annotations") or {}).get(FENCE_NOTE) or 0)
         if written > self.fence:
             raise Conflict(
@@ -121,22 +128,23 @@ class Operator:
             live = self._writer.note(live, {FENCE_NOTE: str(self.fence)})
         percent = share(live)
         target = live_target(live)
-        component = predictor_status(live)
-        created, rolled_out = component.get("latestCreatedRevision"), component.get("latestRolledoutRevision")
+        rolled_out = predictor_status(live).get("latestRolledoutRevision")
+        record = operations.record_of(self._writer, live)
         self.check = DomainCheck(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
         if percent is None or not rolled_out or percent >= 100:
-            self._rest(live, str(rolled_out or ""), now)
-        elif target == releases.read(self.domain.name, self._settings).stable:
-            # A roll-back that was cut off: the good model has its revision, and only has to get the traffic.
-            if created != rolled_out and ready(live):
-                operations.finish(self._writer, self.domain, target, settings=self._settings, note=_quiet)
+            self._rest(live, record, str(rolled_out or ""), now)
+        elif record.stable is not None and (
+            record.returning or target == record.stable
+        ):  # a roll-back that was cut off
+            operations.settle(self._writer, self.domain, record.stable, record=record, note=_quiet)
         else:
-            self._roll(live, target, percent, now)
+            self._roll(live, record, target, percent, now)
+        return record
 
     # A rollout under way.
 
-    def _roll(self, live: Object, target: Target, percent: int, now: datetime) -> None:
-        progress = self._progress(live, target, percent, now)
+    def _roll(self, live: Object, record: RolloutRecord, target: Target, percent: int, now: datetime) -> None:
+        progress = self._progress(live, record, target, percent, now)
         if progress is None:
             return
         self.check = self._underway(live, progress)
@@ -151,22 +159,21 @@ class Operator:
         if step.action == "hold":
             self._hold(progress, step, now)
         elif step.action == "shift":
-            self._shift(live, progress, step, now)
+            self._shift(live, record, progress, step, now)
         elif step.action == "promote":
             self._promote(progress, step, now)
         else:
             self._roll_back(progress, step, now)
 
-    def _progress(self, live: Object, target: Target, percent: int, now: datetime) -> RolloutProgress | None:
+    def _progress(
+        self, live: Object, record: RolloutRecord, target: Target, percent: int, now: datetime
+    ) -> RolloutProgress | None:
         """Position of the rollout; one that a person began or moved is taken over as it stands, from now on."""
         notes = live["metadata"].get("annotations") or {}
         phase: Phase = "canary" if percent else "shadow"
         if not percent and SHADOW_NOTE not in notes:
             return None  # A person pinned stable.
-        try:
-            found = RolloutProgress.model_validate_json(notes.get(ROLLOUT_NOTE, ""))
-        except ValidationError:
-            found = None
+        found = record.rollout
         if found is not None and (found.version, found.percent) == (target.version, percent):
             return found
         same = found is not None and found.version == target.version
@@ -178,7 +185,7 @@ class Operator:
             started=found.started if found and same else now,
             since=now,
         )
-        self._writer.note(live, self._notes(taken))
+        self._writer.note(live, self._notes(record.moving(taken)))
         what = "shadow, its answers are compared and not sent" if phase == "shadow" else f"{percent}% of the traffic"
         self._say(phase, f"version {target.version}: {what}; started manually, taken over", taken, now)
         return None
@@ -205,18 +212,18 @@ class Operator:
             where = "in shadow" if progress.phase == "shadow" else f"at {progress.percent}%"
             self._say("hold", f"holds {where}: {step.why}", progress, now, reasons=step.reasons)
 
-    def _shift(self, live: Object, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
+    def _shift(
+        self, live: Object, record: RolloutRecord, progress: RolloutProgress, step: RolloutDecision, now: datetime
+    ) -> None:
         moved = progress.model_copy(update={"phase": "canary", "percent": step.percent, "since": now})
-        self._writer.shift(live, percent=step.percent, notes={**self._notes(moved), SHADOW_NOTE: None})
+        notes = {**self._notes(record.moving(moved)), SHADOW_NOTE: None}
+        self._writer.shift(live, percent=step.percent, notes=notes)
         self._said = ()
         self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
 
     def _promote(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
-        # A registry that is down says so before anything is changed.
-        known = self._registry.versions(self.domain.name)
-        before = next((each.version for each in known if "champion" in each.aliases), None)
-        operations.promote(self._writer, self.domain, settings=self._settings, note=_quiet)
         why = [each.text for each in step.reasons if each.rule in ("errors", "latency", "drift")]
+        operations.promote(self._writer, self.domain, note=_quiet, reasons=tuple(why))
         self._say(
             "promote",
             f"version {progress.version} is stable: {'; '.join(why)}",
@@ -225,13 +232,10 @@ class Operator:
             percent=100,
             reasons=step.reasons,
         )
-        files.write(self._settings)
-        # The live object decided who won; an alias that was moved meanwhile is told and left.
-        self._registry.alias(self.domain.name, "champion", progress.version, expected=before)
         self._over(progress.version)
 
     def _roll_back(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
-        good = operations.rollback(self._writer, self.domain, settings=self._settings, note=_quiet)
+        good = operations.rollback(self._writer, self.domain, note=_quiet, reasons=(step.why,))
         back = f"; version {good.version} serves everything" if good else ""
         self._say(
             "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
@@ -258,8 +262,10 @@ class Operator:
 
     # At rest.
 
-    def _rest(self, live: Object, revision: str, now: datetime) -> None:
-        self._notice(live, now)
+    def _rest(self, live: Object, record: RolloutRecord, revision: str, now: datetime) -> None:
+        if record != records.written(live):
+            live = self._writer.note(live, self._notes(record))
+        self._notice(record, now)
         running = next((run for run in self._memory.runs if run.state == "running"), None)
         seen = self._stable_verdict(revision)
         self._rest_point(seen, now)
@@ -268,22 +274,33 @@ class Operator:
         elif seen is not None and seen.seen.state == "DRIFT" and self.domain.retrain.on_drift:
             self._retrain(live, seen, now)
 
-    def _notice(self, live: Object, now: datetime) -> None:
-        """Tell of a stable version that a person put there, by roll-back, promotion or patch."""
-        before, version = self._memory.stable, live_target(live).version
-        if version == before:
+    def _notice(self, record: RolloutRecord, now: datetime) -> None:
+        """Tell of a stable version that became it elsewhere: by a person, or by a watch that ended before it said so."""
+        before, version = self._memory.stable, record.stable.version if record.stable else 0
+        if version in (0, before):
             return
         self._memory = self._memory.model_copy(update={"stable": version})
         self._dirty = True
         if before:
             kind: Kind = "rollback" if version < before else "promote"
-            self._say(
-                kind,
-                f"version {version} is stable in the place of {before}; changed manually",
-                None,
-                now,
-                version=version,
-            )
+            why = "; ".join(record.reasons) or "no reason is written"
+            self._say(kind, f"version {version} is stable in the place of {before}: {why}", None, now, version=version)
+
+    def _catch_up(self, record: RolloutRecord, now: datetime) -> None:
+        """Let what follows the record follow it: release.yaml, the alias. One that fails is told, and tried again after a while."""
+        if record.stable is None or now < self._again:
+            return
+        state = record.release.model_dump_json(by_alias=True)
+        waiting = [each for each in self._followers if self._memory.followed.get(each.name) != state]
+        if not waiting:
+            return
+        _, failed = followers.catch_up(waiting, self.domain.name, record)
+        done = {each.name: state for each in waiting if each.name not in failed}
+        self._memory = self._memory.model_copy(update={"followed": {**self._memory.followed, **done}})
+        self._dirty = True
+        for error in failed.values():
+            self._again = now + _AGAIN
+            self._trouble(error, now)
 
     def _stable_verdict(self, revision: str) -> Verdicts | None:
         pods = self._monitors.pods().get(revision, [])
@@ -369,7 +386,7 @@ class Operator:
             started=now,
             since=now,
         )
-        notes: dict[str, str | None] = dict(self._notes(progress))
+        notes: dict[str, str | None] = {FENCE_NOTE: str(self.fence)}
         if shadow:
             notes[SHADOW_NOTE] = f"{100 * shadow.share:g}"
         what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic"
@@ -379,15 +396,15 @@ class Operator:
             self.domain,
             target,
             percent=percent,
-            settings=self._settings,
             note=_quiet,
             notes=notes,
+            progress=progress,
         )
 
     # Telling and remembering.
 
-    def _notes(self, progress: RolloutProgress) -> dict[str, str | None]:
-        return {ROLLOUT_NOTE: progress.model_dump_json(), FENCE_NOTE: str(self.fence)}
+    def _notes(self, record: RolloutRecord) -> dict[str, str | None]:
+        return {**record.note, FENCE_NOTE: str(self.fence)}
 
     def _say(
         self,
@@ -416,6 +433,7 @@ class Operator:
         self._tell(entry)
 
     def _trouble(self, error: HallmarkError, now: datetime) -> None:
+        self.check = self.check.model_copy(update={"failed": True})
         last = self._memory.timeline.entries[-1:]
         text = error.message + (f": {error.got}" if error.got else "")
         if last and last[0].kind == "trouble" and last[0].text == text:

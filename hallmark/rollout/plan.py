@@ -28,6 +28,11 @@ class PlannedWriter(InferenceServiceWriter):
         self._tell = tell
         self._written: dict[str, Object] = {}
 
+    @property
+    def changed(self) -> bool:
+        """Was anything written?"""
+        return bool(self._written)
+
     def live(self, name: str) -> Object | None:
         """The InferenceService as it would be by now."""
         path = f"/apis/serving.kserve.io/v1beta1/namespaces/{name}/inferenceservices/{name}"

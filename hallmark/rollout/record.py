@@ -1,103 +1,94 @@
-"""Memory of a watch about one domain, in a ConfigMap of its namespace: a restart, or another machine, continues from it."""
+"""Rollout record of a domain: who is stable, and how far a candidate is, in an annotation of its InferenceService.
+
+It is written in the same patch as the model and the share, with the object's resourceVersion as compare-and-set, so that it and the
+traffic never differ. release.yaml, the alias champion and the timeline follow it (followers.py); nobody reads them to learn who is stable.
+"""
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.errors import Conflict, NotFound
-from hallmark.rollout.evidence import Exposure
-from hallmark.rollout.timeline import Timeline
+from hallmark import object_labels
+from hallmark.artifacts.release import Release, Target
+from hallmark.render.inferenceservice import target_of
+from hallmark.rollout import standard
+from hallmark.rollout.evidence import RolloutProgress
+from hallmark.rollout.writer import live_target, share
 from hallmark.section import Frozen
 
-if TYPE_CHECKING:
-    from hallmark.rollout.writer import InferenceServiceWriter
-
-NAME = "hallmark-watch"
-_KEY = "memory.json"
-_RUNS = 50
+Object = dict[str, Any]
 
 
-class SubmittedTraining(Frozen):
-    """A training run that drift started: its key says for what, so that the same reason starts no second one."""
+class RolloutRecord(Frozen):
+    """State of a domain's releases.
 
-    key: str
-    correlation: str
-    at: datetime
-    reason: str
-    state: str = "running"
-    version: int | None = None
-
-
-class WatchMemory(Frozen):
-    """All of it.
-
-    rollout:   the id of the rollout that `exposures` and `series` belong to.
-    exposures: both variants' counts at each share so far.
-    series:    the last value of each counter, for the next check of it.
-    fence:     the highest fencing token that wrote this.
-    stable:    the version that was stable at the last check; 0 before the first.
+    stable:    serves all traffic that a candidate does not; none where the object does not tell.
+    previous:  was stable before, and is where a roll-back of stable leads; none after a roll-back.
+    since:     when stable was made it.
+    reasons:   why.
+    rollout:   the rollout under way, as the watch has it; none for one that a person moves.
+    returning: a roll-back is under way: stable has the traffic, and its model has yet to be the newest.
     """
 
-    fence: int = 0
-    stable: int = 0
-    rollout: str = ""
-    exposures: tuple[Exposure, ...] = ()
-    series: dict[str, float] | None = None
-    runs: tuple[SubmittedTraining, ...] = ()
-    timeline: Timeline = Timeline()
+    stable: Target | None = None
+    previous: Target | None = None
+    since: datetime | None = None
+    reasons: tuple[str, ...] = ()
+    rollout: RolloutProgress | None = None
+    returning: bool = False
 
-    def with_run(self, run: SubmittedTraining) -> WatchMemory:
-        """The memory with a run, in the place of the one with its key."""
-        others = tuple(each for each in self.runs if each.key != run.key)
-        return self.model_copy(update={"runs": (*others, run)[-_RUNS:]})
+    @property
+    def release(self) -> Release:
+        """The content of release.yaml that follows this record."""
+        return Release(stable=self.stable, previous=self.previous)
+
+    @property
+    def note(self) -> dict[str, str | None]:
+        """The annotation that holds it."""
+        return {object_labels.ROLLOUT: self.model_dump_json(by_alias=True, exclude_defaults=True)}
+
+    def moving(self, progress: RolloutProgress | None) -> RolloutRecord:
+        """The record with this rollout under way; none: a person moves the candidate."""
+        return self.model_copy(update={"rollout": progress, "returning": False})
+
+    def made_stable(self, target: Target, *, at: datetime, reasons: tuple[str, ...] = ()) -> RolloutRecord:
+        """The record once `target` is stable, by a promotion or by a person's patch."""
+        before = self.stable if self.stable != target else self.previous
+        return RolloutRecord(stable=target, previous=before, since=at, reasons=reasons)
+
+    def rolled_back(self, good: Target | None, *, at: datetime, reasons: tuple[str, ...] = ()) -> RolloutRecord:
+        """The record of a roll-back to `good` that has begun."""
+        changed = {} if good == self.stable else {"since": at, "stable": good}
+        return self.model_copy(
+            update={"previous": None, "rollout": None, "returning": True, "reasons": reasons, **changed}
+        )
+
+    @property
+    def settled(self) -> RolloutRecord:
+        """The record once nothing moves any more."""
+        return self.model_copy(update={"rollout": None, "returning": False})
 
 
-class RolloutRecord:
-    """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
+def written(live: Object) -> RolloutRecord | None:
+    """The record that the object holds; none where it holds none that can be read."""
+    notes = live["metadata"].get("annotations") or {}
+    try:
+        return RolloutRecord.model_validate_json(notes.get(object_labels.ROLLOUT, ""))
+    except ValidationError:
+        return None
 
-    def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
-        self._writer = writer
-        self._namespace = namespace
-        self._version: str | None = None
 
-    def read(self) -> WatchMemory:
-        """Stored memory; empty where there is none yet, or one of another format."""
-        try:
-            found = self._writer.config_map(self._namespace, NAME)
-        except NotFound:
-            self._version = None
-            return WatchMemory()
-        self._version = str(found["metadata"]["resourceVersion"])
-        try:
-            return WatchMemory.model_validate_json((found.get("data") or {}).get(_KEY, "{}"))
-        except ValidationError:
-            return WatchMemory()
-
-    def write(self, memory: WatchMemory) -> None:
-        """Remember this; `Conflict` where somebody else wrote since it was read, who then is the one that watches."""
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": NAME,
-                "namespace": self._namespace,
-                "labels": {"app.kubernetes.io/part-of": "hallmark"},
-            },
-            "data": {_KEY: json.dumps(memory.model_dump(mode="json"), separators=(",", ":"))},
-        }
-        if self._version is not None:
-            body["metadata"]["resourceVersion"] = self._version
-        try:
-            done = self._writer.write_config_map(body, create=self._version is None)
-        except Conflict as error:
-            raise Conflict(
-                f"somebody else watches {self._namespace}",
-                expected=f"to be the only one that writes ConfigMap {NAME}",
-                got=error.message,
-                fix="see who holds the lease: `kubectl get lease -n " + self._namespace + "`",
-            ) from error
-        self._version = str(done["metadata"]["resourceVersion"])
+def read(live: Object, *, now: datetime) -> RolloutRecord:
+    """The record of a live object as its traffic says: without a share its model is stable, whoever put it there."""
+    found = written(live) or RolloutRecord()
+    stable = live_target(live) if share(live) is None else found.stable
+    if standard.is_standard(live):
+        stable = target_of(live["spec"]["predictor"])
+    if stable is None or stable == found.stable:
+        return found if share(live) is not None else found.settled
+    return found.made_stable(stable, at=now, reasons=("found on the InferenceService",)).moving(
+        found.rollout if share(live) is not None else None
+    )

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hallmark.errors import HallmarkError
+from hallmark.errors import HallmarkError, foreseen
 from hallmark.rollout.lease import Fence, Lease
 from hallmark.rollout.liveness import Liveness
 
@@ -63,12 +63,12 @@ class Watch:
         self._liveness.held(name, False)
         said = ""
         while not self.stop.is_set():
+            self._liveness.waiting(name)
+            fence, why = None, f"another watch holds the lease of {name}"
             try:
                 fence = lease.acquire(self._identity, LEASE_SECONDS, above=self._above(name))
-            except HallmarkError as error:
-                fence, why = None, error.message
-            else:
-                why = f"another watch holds the lease of {name}"
+            except Exception as error:  # noqa: BLE001  the loop of a domain never ends by an error
+                why = foreseen(error).message
             if fence is None:
                 if why != said:
                     self._note(f"{name}: {why}; waiting")
@@ -91,8 +91,9 @@ class Watch:
                 self.stop.wait(self._every)
             if held.is_ours:
                 operator.close()
-        except HallmarkError as error:
-            self._note(f"{name}: {error.message}; begins again")
+        except Exception as error:  # noqa: BLE001
+            told = foreseen(error)
+            self._note(f"{name}: {told.message}{f': {told.got}' if told.got else ''}; begins again")
             self.stop.wait(self._every)
         finally:
             self._liveness.held(name, False)

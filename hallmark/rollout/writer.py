@@ -18,9 +18,9 @@ from hallmark.rollout import clusters, standard
 from hallmark.settings import Settings
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
-SHADOW_NOTE, ROLLOUT_NOTE, FENCE_NOTE = object_labels.SHADOW, object_labels.ROLLOUT, object_labels.FENCE
-OVER: dict[str, str | None] = {SHADOW_NOTE: None, ROLLOUT_NOTE: None}
-"""Annotations that the end of a rollout removes."""
+SHADOW_NOTE, FENCE_NOTE = object_labels.SHADOW, object_labels.FENCE
+_SOURCE = "internal.serving.kserve.io/storage-initializer-sourceuri"
+_CONTAINER = "kserve-container"
 _POLL = 0.2
 _TRIES = 5
 
@@ -71,6 +71,17 @@ class InferenceServiceWriter:
         """Number of ready pods of a revision."""
         found = [pod for pod in self.pods(name) if object_labels.revision_of(pod) == revision]
         return sum(map(object_labels.is_ready, found))
+
+    def served(self, name: str, revision: str) -> Target | None:
+        """The version that the pods of a revision serve; none where none of them says."""
+        for pod in self.pods(name):
+            meta = pod["metadata"]
+            uri = (meta.get("annotations") or {}).get(_SOURCE)
+            for container in (pod.get("spec") or {}).get("containers") or []:
+                told = object_labels.revision_of(pod) == revision and container["name"] == _CONTAINER
+                if told and (found := target_of({"model": {"storageUri": uri, "env": container.get("env")}})):
+                    return found
+        return None
 
     def sidecar(self, pod: Object, path: str, *, port: int = MONITOR_PORT, body: Any = None) -> bytes:
         """GET `path` of a pod's sidecar through the API server's proxy; POST where there is a `body`, as JSON."""
@@ -157,9 +168,9 @@ class InferenceServiceWriter:
             body["metadata"]["annotations"] = dict(notes)
         return self._patch(live, body)
 
-    def shift_away(self, live: Object) -> Object:
-        """Take the candidate out of an object in Standard mode; compare-and-set as in `shift`."""
-        meta = {"resourceVersion": live["metadata"]["resourceVersion"]}
+    def shift_away(self, live: Object, *, notes: Mapping[str, str | None]) -> Object:
+        """Take the candidate out of an object in Standard mode, and set annotations; compare-and-set as in `shift`."""
+        meta = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": dict(notes)}
         return self._patch(live, {"metadata": meta, "spec": {"canary": []}})
 
     def note(self, live: Object, notes: Mapping[str, str | None]) -> Object:

@@ -13,7 +13,7 @@ import pytest
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.errors import NotFound
-from hallmark.rollout.record import NAME as MEMORY
+from hallmark.rollout.memory import NAME as MEMORY
 from hallmark.settings import Settings
 from tests.hallmark.rollout.candidates import NAME, ROOT, Rehearsal
 from tools import drill

@@ -135,7 +135,7 @@ def shadow(stage: Stage, name: str, kind: str, *, seconds: float) -> list[Timeli
         time.sleep(0.4)
     operator.close()
     if told[-1].kind != "rollback":
-        operations.rollback(stage.writer, operator.domain, settings=stage.settings, note=lambda _: None)
+        operations.rollback(stage.writer, operator.domain, note=lambda _: None)
     return told
 
 
@@ -171,7 +171,7 @@ def test_a_task_goes_the_whole_way_on_a_cluster(stage: Stage, name: str, tmp_pat
     domain = domains.load(name, stage.settings)
     registry = Registry(stage.settings)
     target = Target.of(registry.resolve(name, 1))
-    operations.release(stage.writer, domain, target, percent=100, settings=stage.settings, note=lambda _: None)
+    operations.release(stage.writer, domain, target, percent=100, note=lambda _: None)
     registry.alias(name, "champion", 1)
 
     usual = [body for body, _ in requests(name, stage.settings, count=2000)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +83,27 @@ def test_an_operation_writes_down_who_is_stable_and_its_dry_run_does_not(
     assert app.main(["status", NAME, "-o", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["version"], row["percent"], row["ready"]) for row in rows if row["percent"]] == [("1", 100, True)]
+
+    # A promotion while somebody else writes the registry, and while release.yaml cannot be written: what follows is late, and not lost.
+    assert app.main(["release", NAME, "--candidate", "2", "--percent", "100"]) == 0
+    file = releases.path(NAME, settings)
+    text = file.read_text()
+    file.unlink()
+    file.mkdir()  # no file can take its place
+    with contextlib.closing(sqlite3.connect(settings.state / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        capsys.readouterr()
+        assert app.main(["promote", NAME]) == 1
+        told = capsys.readouterr().err
+        assert "version 2 of fraud is stable and serves; release.yaml and champion could not be written" in told
+        assert "hallmark settle fraud" in told
+        other.execute("ROLLBACK")
+    file.rmdir()
+    file.write_text(text)
+    assert stable() == (1, "1")
+    assert app.main(["promote", NAME]) == 0  # again, as after ctrl-c
+    assert stable() == (2, "2") and "version 2 is champion" in capsys.readouterr().err
+    assert app.main(["promote", NAME]) == 3 and "no rollout of fraud is running" in capsys.readouterr().err
+    Registry(settings).alias(NAME, "champion", 1)  # somebody's mistake
+    assert app.main(["settle"]) == 0 and stable() == (2, "2")
+    assert app.main(["settle"]) == 0 and "say what is stable already" in capsys.readouterr().err

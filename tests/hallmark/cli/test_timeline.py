@@ -15,7 +15,7 @@ import yaml
 from hallmark.cli import main
 from hallmark.cli import timeline as command
 from hallmark.errors import NotFound, Unavailable
-from hallmark.rollout.record import RolloutRecord, WatchMemory
+from hallmark.rollout.memory import MemoryStore, WatchMemory
 from hallmark.rollout.timeline import Timeline, TimelineEntry
 from hallmark.settings import Settings
 
@@ -48,7 +48,7 @@ class Cluster:
         return self.found
 
     def keep(self, timeline: Timeline) -> None:
-        RolloutRecord(self, "fraud").write(WatchMemory(timeline=timeline))  # type: ignore[arg-type]
+        MemoryStore(self, "fraud").write(WatchMemory(timeline=timeline))  # type: ignore[arg-type]
 
 
 @pytest.fixture

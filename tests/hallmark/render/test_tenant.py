@@ -256,7 +256,7 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
     from kubernetes.client import ApiClient
 
     from hallmark.rollout.lease import Lease
-    from hallmark.rollout.record import NAME
+    from hallmark.rollout.memory import NAME
     from hallmark.rollout.watch import LEASE
     from hallmark.rollout.writer import InferenceServiceWriter
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -172,6 +175,62 @@ def test_a_watch_tells_that_it_holds_a_lease_and_that_it_gave_it_back() -> None:
     watch.run()
     assert 'hallmark_watch_lease_held{domain="fraud"} 1' in seen[0]
     assert values(liveness) == {"watch_lease_held": 0, "watch_looks_total done": 1}
+
+
+def test_a_domain_whose_loop_breaks_is_told_and_begins_again_and_the_others_go_on() -> None:
+    liveness, seen, told, broken = Liveness(), list[str](), list[str](), [True]
+
+    def make(name: str, fence: Fence) -> Operator:
+        if name == "search" and broken.pop():
+            broken.append(len(told) < 3)
+            raise OSError(30, "Read-only file system")
+        return Operator(watch.stop if name == "search" else threading.Event(), liveness, seen)
+
+    watch = Watch(
+        ["fraud", "search"],
+        lease=lambda name: Free(),  # type: ignore[arg-type,return-value]
+        above=lambda name: 0,
+        make=make,  # type: ignore[arg-type]
+        every=0.05,
+        note=told.append,
+        liveness=liveness,
+    )
+    watch.run()
+    assert any("Read-only file system; begins again" in each for each in told)
+    assert values(liveness)["watch_looks_total done"] >= 1 and liveness.alive
+
+
+def test_a_loop_that_hangs_without_the_lease_is_not_alive() -> None:
+    now = [1000.0]
+    liveness = Liveness(clock=lambda: now[0])
+    liveness.held("fraud", False)
+    now[0] += SILENT + 1
+    assert not liveness.alive
+    liveness.waiting("fraud")
+    assert liveness.alive
+
+
+def test_any_number_of_signals_at_once_ends_the_watch() -> None:
+    program = """
+import sys, threading
+from hallmark.cli.watch import stopped_by_signals
+stop = threading.Event()
+with stopped_by_signals(stop):
+    print("ready", flush=True)
+    while not stop.wait(0.001):
+        pass
+    sys.stdin.readline()  # the others arrive
+print("ended")
+"""
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        assert process.communicate("\n", timeout=30)[0] == "ended\n"
+        assert process.returncode == 0
 
 
 def test_a_port_that_is_taken_is_said_as_such() -> None:

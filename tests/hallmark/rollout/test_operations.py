@@ -52,15 +52,13 @@ class Running:
         return Traffic(self.url, self.bodies, rate=rate)
 
     def release(self, version: int, percent: int) -> dict[str, Any]:
-        return operations.release(
-            self.writer, self.domain, self.targets[version], percent=percent, settings=self.settings, note=quiet
-        )
+        return operations.release(self.writer, self.domain, self.targets[version], percent=percent, note=quiet)
 
     def promote(self) -> Target:
-        return operations.promote(self.writer, self.domain, settings=self.settings, note=quiet)
+        return operations.promote(self.writer, self.domain, note=quiet)
 
     def rollback(self) -> Target | None:
-        return operations.rollback(self.writer, self.domain, settings=self.settings, note=quiet)
+        return operations.rollback(self.writer, self.domain, note=quiet)
 
     def live(self) -> dict[str, Any]:
         live = self.writer.live(NAME)
@@ -183,9 +181,7 @@ def test_fault_11_a_changed_model_gets_no_traffic_and_stable_goes_on(at_rest: Ru
     changed = Target(version=2, storageUri="pvc://models/changed", digest=at_rest.targets[2].digest)
     with at_rest.traffic(rate=50) as traffic:
         with pytest.raises(ModelRefused, match="gets no traffic") as caught:
-            operations.release(
-                at_rest.writer, at_rest.domain, changed, percent=50, settings=at_rest.settings, note=quiet
-            )
+            operations.release(at_rest.writer, at_rest.domain, changed, percent=50, note=quiet)
         tally = traffic.next(100, seconds=PATIENCE)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
     assert "model.onnx" in caught.value.got
@@ -197,7 +193,7 @@ def test_one_rollout_at_a_time(at_rest: Running) -> None:
     at_rest.release(2, 10)
     other = Target(version=3, storageUri="pvc://models/other", digest="sha256:" + "3" * 64)
     with pytest.raises(Refused, match="rollout of version 2 is running"):
-        operations.release(at_rest.writer, at_rest.domain, other, percent=10, settings=at_rest.settings, note=quiet)
+        operations.release(at_rest.writer, at_rest.domain, other, percent=10, note=quiet)
     at_rest.rollback()
     with pytest.raises(Refused, match="no rollout"):
         at_rest.promote()

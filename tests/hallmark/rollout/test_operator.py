@@ -12,10 +12,13 @@ from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
+from hallmark.errors import Unavailable
+from hallmark.rollout import record as records
+from hallmark.rollout.followers import ChampionAlias, ReleaseFile
+from hallmark.rollout.memory import MemoryStore
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.timeline import TimelineEntry
-from hallmark.rollout.writer import FENCE_NOTE, ROLLOUT_NOTE, SHADOW_NOTE
+from hallmark.rollout.writer import FENCE_NOTE, SHADOW_NOTE
 from hallmark.settings import Settings
 from tests.hallmark.rollout.tiny import NAME, Clock, Cluster, Counters, Trainings, Versions, target
 
@@ -49,7 +52,7 @@ class World:
             source=self.counters,
             registry=self.versions,  # type: ignore[arg-type]
             runner=self.trainings,
-            settings=self.settings,
+            followers=[ReleaseFile(self.settings), ChampionAlias(self.versions)],  # type: ignore[arg-type]
             tell=self.told.append,
             fence=fence,
             clock=self.clock,
@@ -158,7 +161,10 @@ def test_drift_ends_in_a_promoted_version_under_one_correlation_id(world: World)
     assert (world.cluster.version, world.cluster.percent) == (2, None)
     assert world.versions.champion == 2
     assert releases.read(NAME, world.settings).stable == target(2)
-    assert ROLLOUT_NOTE not in world.cluster.object["metadata"]["annotations"]
+    record = records.written(world.cluster.object)
+    assert record is not None and record.rollout is None
+    assert (record.stable, record.previous) == (target(2), target(1))
+    assert record.reasons and record.since is not None
 
 
 def test_the_shadow_comes_first_where_the_policy_has_one(world: World) -> None:
@@ -204,17 +210,58 @@ def test_a_missing_metric_holds_and_at_the_deadline_rolls_back(world: World) -> 
     assert world.cluster.version == 1
 
 
-def test_a_registry_that_is_down_stops_a_promotion_and_nothing_else(world: World) -> None:
+def test_a_registry_that_is_down_keeps_only_the_alias_back_until_it_answers(world: World) -> None:
     operator = world.operator()
     operator.begin(target(2))
     world.pass_time(operator, 8)
     world.versions.down = True
     world.pass_time(operator, 40)
-    assert (world.cluster.version, world.cluster.percent) == (2, 50)
+    assert (world.cluster.version, world.cluster.percent) == (2, None)
+    assert releases.read(NAME, world.settings).stable == target(2)
     assert [entry.text for entry in world.told if entry.kind == "trouble"] == ["the registry does not answer"]
+    assert world.kinds()[-1] == "promote" and world.versions.champion != 2
     world.versions.down = False
-    world.pass_time(operator, 3)
-    assert world.kinds()[-1] == "promote"
+    world.pass_time(operator, 15)
+    assert world.versions.champion == 2
+
+
+def test_a_release_file_that_cannot_be_written_is_told_and_written_once_it_can(world: World) -> None:
+    class ReadOnly(ReleaseFile):
+        broken = True
+
+        def follow(self, domain: str, record: records.RolloutRecord) -> list[str]:
+            if self.broken:
+                raise Unavailable("release.yaml cannot be written")
+            return super().follow(domain, record)
+
+    operator, file = world.operator(), ReadOnly(world.settings)
+    operator._followers = (file, ChampionAlias(world.versions))  # type: ignore[arg-type]
+    operator.begin(target(2))
+    world.pass_time(operator, 60)
+    assert (world.cluster.version, world.cluster.percent, world.versions.champion) == (2, None, 2)
+    assert {entry.text for entry in world.told if entry.kind == "trouble"} == {"release.yaml cannot be written"}
+    assert releases.read(NAME, world.settings).stable == target(1)
+    file.broken = False
+    operator.close()
+    again = world.operator(fence=2)  # what is not written yet is known to the next watch too
+    world.pass_time(again, 12)
+    assert releases.read(NAME, world.settings) == Release(stable=target(2), previous=target(1))
+
+
+def test_an_error_that_nobody_foresaw_is_told_counted_and_the_loop_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = world.operator()
+    operator.begin(target(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(world.cluster, "pods", lambda name: 1 / 0)
+        world.pass_time(operator, 3)
+        assert operator.check.failed
+    assert [entry.text for entry in world.told if entry.kind == "trouble"] == [
+        "something went wrong that Hallmark does not know: ZeroDivisionError: division by zero"
+    ]
+    world.pass_time(operator, 60)
+    assert not operator.check.failed and world.cluster.version == 2 and world.cluster.percent is None
 
 
 def test_a_restart_goes_on_with_what_was_counted(world: World) -> None:
@@ -282,16 +329,19 @@ def test_a_watch_that_slept_while_another_took_over_changes_nothing(world: World
     assert "another watch has taken over" in world.told[0].text
 
 
-def test_a_roll_back_that_was_cut_off_is_finished(world: World) -> None:
+@pytest.mark.parametrize("newest", [True, False])
+def test_a_roll_back_that_was_cut_off_is_finished(world: World, newest: bool) -> None:
     operator = world.operator()
     operator.begin(target(2))
     live = world.cluster.live(NAME)
     assert live is not None
     # The first patch of a roll-back: all to stable, whose model has a revision of its own again, at 0%.
-    world.cluster.shift(live, percent=0, target=target(1), notes={ROLLOUT_NOTE: None})
+    record = records.read(live, now=world.clock()).rolled_back(target(1), at=world.clock())
+    world.cluster.shift(live, percent=0, target=target(1) if newest else None, notes=record.note)
     again = world.operator(fence=2)
-    again.tick()
+    world.pass_time(again, 2)
     assert (world.cluster.version, world.cluster.percent) == (1, None)
+    assert records.written(world.cluster.object) == record.settled
 
 
 def test_what_is_remembered_is_bounded_and_whole(world: World) -> None:
@@ -299,7 +349,7 @@ def test_what_is_remembered_is_bounded_and_whole(world: World) -> None:
     operator.begin(target(2))
     world.pass_time(operator, 60)
     operator.close()
-    memory = RolloutRecord(world.cluster, NAME).read()  # type: ignore[arg-type]
+    memory = MemoryStore(world.cluster, NAME).read()  # type: ignore[arg-type]
     assert memory.timeline.entries[-1].kind == "promote"
     assert [point.percent for point in memory.timeline.points][:2] == [10, 10]
     assert len(memory.model_dump_json()) < 200_000

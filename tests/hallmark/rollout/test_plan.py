@@ -83,8 +83,7 @@ def test_a_pasted_plan_does_what_the_command_does(
     settings: Settings, writer: InferenceServiceWriter, targets: dict[int, Target]
 ) -> None:
     domain = domains.load(NAME, settings)
-    aside = settings.model_copy(update={"releases": settings.state / "aside"})
-    given: dict[str, Any] = {"settings": aside, "note": quiet}
+    given: dict[str, Any] = {"note": quiet}
 
     script = pasted(settings, writer, lambda plan: operations.release(plan, domain, targets[1], percent=100, **given))
     assert script.count("<<'EOF'") == 3, "namespace, ConfigMap and InferenceService"

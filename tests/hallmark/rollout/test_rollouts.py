@@ -62,7 +62,7 @@ class Stage(Rehearsal):
         live = self.writer.live(NAME)
         assert live is not None
         if share(live) is not None or live_target(live).version != 1:
-            operations.rollback(self.writer, self.world.domain, settings=self.world.settings, note=lambda _: None)
+            operations.rollback(self.writer, self.world.domain, note=lambda _: None)
         assert releases.read(NAME, self.world.settings).stable is not None
 
     def _admin(self) -> str | None:

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from hallmark import object_labels
-from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
 from hallmark.cli import app
 from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, ModelRefused, Refused
 from hallmark.render import inferenceservice
 from hallmark.rollout import operations, standard
+from hallmark.rollout import record as records
 from hallmark.rollout.monitors import Monitors, unknown
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.plan import PlannedWriter
@@ -61,20 +61,26 @@ class World:
         self.domain = domains.load(NAME, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
 
     def release(self, version: int, percent: int, **options: Any) -> dict[str, Any]:
-        given = {"settings": self.settings, "note": quiet, "seconds": 10.0, "mode": "Standard", **options}
+        given = {"note": quiet, "seconds": 10.0, "mode": "Standard", **options}
         return operations.release(self.writer, self.domain, target(version), percent=percent, **given)
 
     def promote(self) -> Target:
-        return operations.promote(self.writer, self.domain, settings=self.settings, note=quiet, seconds=10)
+        return operations.promote(self.writer, self.domain, note=quiet, seconds=10)
 
     def rollback(self) -> Target | None:
-        return operations.rollback(self.writer, self.domain, settings=self.settings, note=quiet, seconds=10)
+        return operations.rollback(self.writer, self.domain, note=quiet, seconds=10)
 
     @property
     def live(self) -> dict[str, Any]:
         found = self.writer.live(NAME)
         assert found is not None
         return found
+
+    @property
+    def recorded(self) -> Release:
+        found = records.written(self.live)
+        assert found is not None and found.rollout is None and not found.returning
+        return found.release
 
     @property
     def weights(self) -> dict[str, int]:
@@ -101,7 +107,7 @@ def stable(world: World) -> World:
 
 def test_the_first_version_gets_everything(stable: World) -> None:
     assert stable.weights == {"fraud-predictor": 100}
-    assert releases.read(NAME, stable.settings).stable == target(1)
+    assert stable.recorded.stable == target(1)
     assert share(stable.live) is None and live_target(stable.live) == target(1)
 
 
@@ -167,7 +173,7 @@ def test_promoting_from_a_small_share_gives_all_the_pods_first_and_restarts_none
     assert (spec["predictor"]["name"], spec["canary"]) == ("v2", [])
     assert spec["predictor"]["model"]["storageUri"] == target(2).storage_uri
     assert spec["predictor"]["maxReplicas"] == stable.domain.serving.replicas.maximum
-    assert releases.read(NAME, stable.settings) == Release(stable=target(2), previous=target(1))
+    assert stable.recorded == Release(stable=target(2), previous=target(1))
     assert not stable.kserve.misrouted
 
 
@@ -179,7 +185,7 @@ def test_a_roll_back_takes_the_share_first_and_the_pods_then(stable: World) -> N
         {"fraud-predictor": 100, "fraud-v2-predictor": 0},
         {"fraud-predictor": 100},
     ]
-    assert releases.read(NAME, stable.settings).stable == target(1)
+    assert stable.recorded.stable == target(1)
     assert set(stable.kserve.deployments) == {"fraud-predictor"} and not stable.kserve.misrouted
 
 
@@ -264,14 +270,12 @@ def test_apply_keeps_the_rollout_and_the_name_that_a_promotion_gave(stable: Worl
 
 def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
     stable.release(2, 10)
-    before, version = releases.read(NAME, stable.settings), stable.live["metadata"]["resourceVersion"]
-    aside = stable.settings.model_copy(update={"releases": stable.settings.releases / "aside"})
+    before, version = stable.recorded, stable.live["metadata"]["resourceVersion"]
     said: dict[str, list[str]] = {}
     for step in (operations.promote, operations.rollback):
         lines = said.setdefault(step.__name__, [])
         plan = PlannedWriter(client(stable.kserve.url), flags=("--context", "eks"), tell=lines.append)
-        releases.write(NAME, before, aside)
-        step(plan, stable.domain, settings=aside, note=quiet)
+        step(plan, stable.domain, note=quiet)
         plan.core.api_client.rest_client.pool_manager.clear()
         assert all(line.startswith(("kubectl", "# wait until: ")) for line in lines) and lines[-1].startswith("#")
         patches = [line for line in lines if not line.startswith("#")]
@@ -283,7 +287,7 @@ def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
     assert '"trafficPercent":100' in whole and '"canary":[]' in promoted and '"name":"v2"' in promoted
     nothing, gone = (line for line in said["rollback"] if not line.startswith("#"))
     assert '"trafficPercent":0' in nothing and '"spec":{"canary":[]}' in gone
-    assert stable.live["metadata"]["resourceVersion"] == version and releases.read(NAME, stable.settings) == before
+    assert stable.live["metadata"]["resourceVersion"] == version and stable.recorded == before
 
 
 def test_status_shows_both_variants(stable: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,7 +337,6 @@ def test_the_watch_decides_in_standard_mode_too(stable: World, failing: float, e
         source=counters,
         registry=Versions(),  # type: ignore[arg-type]
         runner=Trainings(),
-        settings=stable.settings,
         tell=entries.append,
         fence=1,
         clock=clock,
@@ -357,7 +360,7 @@ def test_the_watch_decides_in_standard_mode_too(stable: World, failing: float, e
     assert kinds == (["canary", "canary", "promote"] if ends == "promote" else ["canary", "rollback"]), entries[-1].text
     winner = 2 if ends == "promote" else 1
     assert (share(stable.live), live_target(stable.live)) == (None, target(winner))
-    assert releases.read(NAME, stable.settings).stable == target(winner) and not stable.kserve.misrouted
+    assert stable.recorded.stable == target(winner) and not stable.kserve.misrouted
 
 
 def test_a_monitor_that_waits_for_its_model_says_so() -> None:

@@ -1,0 +1,105 @@
+"""Memory of a watch about one domain, in a ConfigMap of its namespace: a restart, or another machine, continues from it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError
+
+from hallmark.errors import Conflict, NotFound
+from hallmark.rollout.evidence import Exposure
+from hallmark.rollout.timeline import Timeline
+from hallmark.section import Frozen
+
+if TYPE_CHECKING:
+    from hallmark.rollout.writer import InferenceServiceWriter
+
+NAME = "hallmark-watch"
+_KEY = "memory.json"
+_RUNS = 50
+
+
+class SubmittedTraining(Frozen):
+    """A training run that drift started: its key says for what, so that the same reason starts no second one."""
+
+    key: str
+    correlation: str
+    at: datetime
+    reason: str
+    state: str = "running"
+    version: int | None = None
+
+
+class WatchMemory(Frozen):
+    """All of it.
+
+    rollout:   the id of the rollout that `exposures` and `series` belong to.
+    exposures: both variants' counts at each share so far.
+    series:    the last value of each counter, for the next check of it.
+    fence:     the highest fencing token that wrote this.
+    stable:    the version that was stable at the last check; 0 before the first.
+    followed:  by follower, the release that it has followed last.
+    """
+
+    fence: int = 0
+    stable: int = 0
+    rollout: str = ""
+    exposures: tuple[Exposure, ...] = ()
+    series: dict[str, float] | None = None
+    runs: tuple[SubmittedTraining, ...] = ()
+    timeline: Timeline = Timeline()
+    followed: dict[str, str] = Field(default_factory=dict)
+
+    def with_run(self, run: SubmittedTraining) -> WatchMemory:
+        """The memory with a run, in the place of the one with its key."""
+        others = tuple(each for each in self.runs if each.key != run.key)
+        return self.model_copy(update={"runs": (*others, run)[-_RUNS:]})
+
+
+class MemoryStore:
+    """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
+
+    def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
+        self._writer = writer
+        self._namespace = namespace
+        self._version: str | None = None
+
+    def read(self) -> WatchMemory:
+        """Stored memory; empty where there is none yet, or one of another format."""
+        try:
+            found = self._writer.config_map(self._namespace, NAME)
+        except NotFound:
+            self._version = None
+            return WatchMemory()
+        self._version = str(found["metadata"]["resourceVersion"])
+        try:
+            return WatchMemory.model_validate_json((found.get("data") or {}).get(_KEY, "{}"))
+        except ValidationError:
+            return WatchMemory()
+
+    def write(self, memory: WatchMemory) -> None:
+        """Remember this; `Conflict` where somebody else wrote since it was read, who then is the one that watches."""
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": NAME,
+                "namespace": self._namespace,
+                "labels": {"app.kubernetes.io/part-of": "hallmark"},
+            },
+            "data": {_KEY: json.dumps(memory.model_dump(mode="json"), separators=(",", ":"))},
+        }
+        if self._version is not None:
+            body["metadata"]["resourceVersion"] = self._version
+        try:
+            done = self._writer.write_config_map(body, create=self._version is None)
+        except Conflict as error:
+            raise Conflict(
+                f"somebody else watches {self._namespace}",
+                expected=f"to be the only one that writes ConfigMap {NAME}",
+                got=error.message,
+                fix="see who holds the lease: `kubectl get lease -n " + self._namespace + "`",
+            ) from error
+        self._version = str(done["metadata"]["resourceVersion"])
