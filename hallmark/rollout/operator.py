@@ -139,6 +139,8 @@ class Operator:
             operations.settle(self._writer, self.domain, record.stable, record=record, note=_quiet)
         else:
             self._roll(live, record, target, percent, now)
+            ended = self._writer.live(self.domain.name) if self.check.progress is None else None
+            record = operations.record_of(self._writer, ended) if ended else record
         return record
 
     # A rollout under way.

@@ -23,6 +23,7 @@ from hallmark.errors import NotFound, Unavailable
 from hallmark.registry.store import Registry
 from hallmark.render import files
 from hallmark.rollout import operations
+from hallmark.rollout.followers import ChampionAlias, ReleaseFile
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import InferenceServiceWriter
@@ -62,7 +63,7 @@ class Stage:
             source=Scrape(self.writer, gateway=lambda: cluster.state(self.settings).admin),  # type: ignore[union-attr]
             registry=Registry(self.settings),
             runner=RunsHere(self.settings),
-            settings=self.settings,
+            followers=[ReleaseFile(self.settings), ChampionAlias(Registry(self.settings))],
             tell=told.append,
         )
 

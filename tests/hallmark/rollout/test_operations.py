@@ -23,6 +23,7 @@ from hallmark.features.wire import request
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout import writer as writers
+from hallmark.rollout.followers import follow
 from hallmark.rollout.writer import InferenceServiceWriter, share
 from hallmark.settings import Settings
 from local_cluster import cluster
@@ -52,13 +53,19 @@ class Running:
         return Traffic(self.url, self.bodies, rate=rate)
 
     def release(self, version: int, percent: int) -> dict[str, Any]:
-        return operations.release(self.writer, self.domain, self.targets[version], percent=percent, note=quiet)
+        live = operations.release(self.writer, self.domain, self.targets[version], percent=percent, note=quiet)
+        follow(self.writer, NAME, self.settings)
+        return live
 
     def promote(self) -> Target:
-        return operations.promote(self.writer, self.domain, note=quiet)
+        target = operations.promote(self.writer, self.domain, note=quiet)
+        follow(self.writer, NAME, self.settings)
+        return target
 
     def rollback(self) -> Target | None:
-        return operations.rollback(self.writer, self.domain, note=quiet)
+        target = operations.rollback(self.writer, self.domain, note=quiet)
+        follow(self.writer, NAME, self.settings)
+        return target
 
     def live(self) -> dict[str, Any]:
         live = self.writer.live(NAME)

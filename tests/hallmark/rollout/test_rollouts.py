@@ -19,6 +19,7 @@ from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
+from hallmark.rollout.followers import ChampionAlias, ReleaseFile, follow
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import live_target, share
@@ -53,7 +54,7 @@ class Stage(Rehearsal):
             source=Scrape(self.writer, gateway=self._admin),
             registry=Registry(self.world.settings),
             runner=RunsHere(self.world.settings),
-            settings=self.world.settings,
+            followers=[ReleaseFile(self.world.settings), ChampionAlias(Registry(self.world.settings))],
             tell=told.append,
         )
 
@@ -63,6 +64,7 @@ class Stage(Rehearsal):
         assert live is not None
         if share(live) is not None or live_target(live).version != 1:
             operations.rollback(self.writer, self.world.domain, note=lambda _: None)
+            follow(self.writer, NAME, self.world.settings)
         assert releases.read(NAME, self.world.settings).stable is not None
 
     def _admin(self) -> str | None:
