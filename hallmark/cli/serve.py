@@ -291,9 +291,11 @@ def drift(
 def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dict[str, Any]]:
     from hallmark import object_labels
     from hallmark.render.inferenceservice import VERSION_LABEL
+    from hallmark.rollout import record as records
     from hallmark.rollout.writer import condition, predictor_status, variants
 
-    meaning = variants(live)
+    meaning, record = variants(live), records.written(live) or records.RolloutRecord()
+    since = {"stable": record.since, "canary": record.rollout.since if record.rollout else None}
     name = live["metadata"]["name"]
     shares: Counter[str] = Counter()
     for item in predictor_status(live).get("traffic") or []:
@@ -302,10 +304,12 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
     for pod in writer.pods(name) or [{"metadata": {}}]:  # a row, even where no pod serves it
         revision = object_labels.revision_of(pod)
         containers = (pod.get("status") or {}).get("containerStatuses") or []
+        at = since.get(meaning.get(revision, ""))
         rows.append(
             {
                 "domain": name,
                 "variant": meaning.get(revision, ""),
+                "since": f"{at:%Y-%m-%d %H:%M}Z" if at else "",
                 "version": (pod["metadata"].get("labels") or {}).get(VERSION_LABEL, ""),
                 "revision": revision,
                 "percent": shares[revision],

@@ -59,9 +59,9 @@ def release(
     live = writer.live(name)
     if live is None:
         return _first(writer, domain, target, resting, note=note, seconds=seconds, mode=mode)
-    if standard.is_standard(live) and (notes or {}).get(SHADOW_NOTE):
+    if (notes or {}).get(SHADOW_NOTE) and not (adapter := writer.adapter(live)).mirrors:
         raise Refused(
-            f"{name} is served in Standard mode, where nothing mirrors requests",
+            f"{name} is served in {adapter.name}, where nothing mirrors requests",
             expected="a share of the traffic",
             got="shadow",
             fix=f"`hallmark release {name} --candidate {target.version} --percent {domain.rollout.stages[0]}`",

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from hallmark.artifacts.release import Target
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.traffic import LOCAL
 from hallmark.errors import Conflict, HallmarkError, foreseen
-from hallmark.rollout import followers, operations, standard
+from hallmark.rollout import followers, operations
 from hallmark.rollout import record as records
 from hallmark.rollout.decision import Reason, RolloutDecision, decide
 from hallmark.rollout.evidence import Exposure, Phase, RequestCounts, RolloutProgress
@@ -376,8 +377,11 @@ class Operator:
         """Begin the rollout of a version: in shadow where the policy has one, else at its first step."""
         now = self._clock()
         live = self._writer.live(self.domain.name)
-        # Nothing mirrors requests in Standard mode, so a rollout begins with its first share there.
-        shadow = None if live is not None and standard.is_standard(live) else self.domain.rollout.shadow
+        shadow, adapter = self.domain.rollout.shadow, self._writer.adapter(live) if live is not None else LOCAL
+        skipped = (
+            "" if shadow is None or adapter.mirrors else f"; no shadow before it, {adapter.name} mirrors no requests"
+        )
+        shadow = shadow if adapter.mirrors else None
         percent = 0 if shadow else self.domain.rollout.stages[0]
         phase: Phase = "shadow" if shadow else "canary"
         progress = RolloutProgress(
@@ -391,7 +395,7 @@ class Operator:
         notes: dict[str, str | None] = {FENCE_NOTE: str(self.fence)}
         if shadow:
             notes[SHADOW_NOTE] = f"{100 * shadow.share:g}"
-        what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic"
+        what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic{skipped}"
         self._say(phase, f"version {target.version}: {what}", progress, now)
         operations.release(
             self._writer,

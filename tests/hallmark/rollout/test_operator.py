@@ -12,6 +12,7 @@ from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.traffic import KNATIVE
 from hallmark.errors import Unavailable
 from hallmark.rollout import record as records
 from hallmark.rollout.followers import ChampionAlias, ReleaseFile
@@ -176,6 +177,16 @@ def test_the_shadow_comes_first_where_the_policy_has_one(world: World) -> None:
     world.pass_time(operator, 60)
     assert world.kinds() == ["shadow", "canary", "canary", "promote"]
     assert SHADOW_NOTE not in world.cluster.object["metadata"]["annotations"]
+
+
+def test_where_nothing_mirrors_a_rollout_begins_with_its_first_share_and_says_so(world: World) -> None:
+    world.cluster.traffic = KNATIVE
+    operator = world.operator("rollout.shadow={output: score, threshold: 0.5, minimum: 40, share: 0.5}")
+    operator.begin(target(2))
+    assert world.cluster.percent == 10 and SHADOW_NOTE not in world.cluster.object["metadata"]["annotations"]
+    assert "KServe's Knative mode mirrors no requests" in world.told[-1].text
+    world.pass_time(operator, 60)
+    assert world.kinds() == ["canary", "canary", "promote"]
 
 
 def test_a_candidate_that_fails_behind_a_failover_is_rolled_back(world: World) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hallmark.artifacts.release import Target
+from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.render.inferenceservice import model_of
 from hallmark.rollout.samples import Sample
@@ -42,6 +43,7 @@ class Cluster:
     answers: dict[str, list[Json]] = field(default_factory=dict)
     refused: str = ""
     writes: int = 0
+    traffic: TrafficAdapter = LOCAL
 
     def __post_init__(self) -> None:
         self.revisions = [f"{NAME}-predictor-00001"]
@@ -67,6 +69,9 @@ class Cluster:
             {"metadata": {"name": r, "namespace": NAME, "uid": r, "labels": {"serving.knative.dev/revision": r}}}
             for r in {self.rolled_out, self.revisions[-1]}
         ]
+
+    def adapter(self, live: Json) -> TrafficAdapter:
+        return self.traffic
 
     def served(self, name: str, revision: str) -> Target | None:
         return self.models.get(revision)

@@ -1,0 +1,27 @@
+"""Traffic adapters: what carries a candidate's share on each kind of cluster, and what it can do.
+
+Found on real controllers (docs/rollout.md, "By cluster"); the local cluster's is Envoy with our own routes.
+"""
+
+from __future__ import annotations
+
+from hallmark.section import Frozen
+
+
+class TrafficAdapter(Frozen):
+    """One way of dividing traffic between stable and a candidate.
+
+    mirrors:    copies of stable's requests can go to a candidate whose answers nobody gets: a shadow.
+    fails_over: what a candidate does not answer, stable answers, in the same request.
+    standby:    pods of the former stable stay for `rollout.warm`, so that a roll-back is a change of weights.
+    """
+
+    name: str
+    mirrors: bool
+    fails_over: bool
+    standby: bool
+
+
+LOCAL = TrafficAdapter(name="the local cluster", mirrors=True, fails_over=True, standby=True)
+KNATIVE = TrafficAdapter(name="KServe's Knative mode", mirrors=False, fails_over=False, standby=True)
+STANDARD = TrafficAdapter(name="KServe's Standard mode", mirrors=False, fails_over=False, standby=False)
