@@ -22,6 +22,14 @@ ALLOWED: Mapping[str, str] = {
     "tests/conformance/test_config.py::test_kueue_takes_its_configuration[staging]": _NO_GO,
     "tests/conformance/test_config.py::test_kueue_takes_its_configuration[production]": _NO_GO,
     "tests/conformance/test_config.py::test_faults_in_kueues_configuration_are_found": _NO_GO,
+    "tests/conformance/test_config.py::test_kserve_takes_its_configuration[dev]": _NO_GO,
+    "tests/conformance/test_config.py::test_kserve_takes_its_configuration[staging]": _NO_GO,
+    "tests/conformance/test_config.py::test_kserve_takes_its_configuration[production]": _NO_GO,
+    "tests/conformance/test_config.py::test_istiod_takes_its_configuration[dev]": _NO_GO,
+    "tests/conformance/test_config.py::test_istiod_takes_its_configuration[staging]": _NO_GO,
+    "tests/conformance/test_config.py::test_istiod_takes_its_configuration[production]": _NO_GO,
+    "tests/conformance/test_config.py::test_faults_in_kserves_configuration_are_found": _NO_GO,
+    "tests/conformance/test_config.py::test_faults_in_istiods_configuration_are_found": _NO_GO,
 }
 """Node id, to the letter -> why the test may skip on a clean machine."""
 

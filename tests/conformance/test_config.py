@@ -1,7 +1,8 @@
 """Configuration that our charts hand to controllers, read by those controllers' own loaders.
 
 A key that a loader refuses ends the controller at its start, and no schema knows of it. The programs under config/ are a few lines
-around the loaders, pinned to the versions that manifests/platform installs (KServe's 0.21 is not on the Go module proxy; 0.20 is).
+around the loaders, pinned to the versions that manifests/platform installs, or the nearest that the Go module proxy has: KServe's 0.20 for
+0.21, and Istio's of August 2026 for 1.30.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def refusals(name: str, given: str) -> list[str]:
     """What the loaders of `name` say against `given`."""
     done = subprocess.run([program(name)], input=given, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if line.strip()]
 
 
 def found(cluster: str, kind: str, name: str) -> Object:
@@ -65,6 +66,19 @@ def knative(cluster: str) -> Object:
     config: Object = found(cluster, "KnativeServing", "knative-serving")["spec"]["config"]
     config["deployment"].setdefault("queue-sidecar-image", "gcr.io/knative-releases/queue")
     return config
+
+
+def kserve(cluster: str) -> dict[str, str]:
+    """The data of the ConfigMap that KServe's controllers and webhooks read."""
+    data: dict[str, str] = found(cluster, "ConfigMap", "inferenceservice-config")["data"]
+    return data
+
+
+def istiod(cluster: str) -> Object:
+    """The meshConfig that istiod's chart hands on."""
+    values = found(cluster, "Application", "istiod")["spec"]["source"]["helm"]["valuesObject"]
+    mesh: Object = values["meshConfig"]
+    return mesh
 
 
 def kueue(cluster: str) -> str:
@@ -120,3 +134,43 @@ def test_faults_in_kueues_configuration_are_found() -> None:
         place[path[-1]] = value
         found = refusals("kueue", yaml.safe_dump(config))
         assert any(told in line for line in found), (path, found)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_kserve_takes_its_configuration(cluster: str) -> None:
+    assert refusals("kserve", json.dumps(kserve(cluster))) == []
+
+
+def test_faults_in_kserves_configuration_are_found() -> None:
+    faults = (
+        ("deploy", '{"defaultDeploymentMode": "Serverles"}', "invalid deployment mode"),
+        ("ingress", '{"ingressGateway": "", "ingressDomain": "x.example"}', "ingressGateway is required"),
+        ("ingress", '{"ingressGateway": "a/b", "pathTemplate": "/{{ .Name "}', "pathTemplate"),
+        ("ingress", '{"ingressGateway": "a/b", "enableGatewayAPIs": true}', 'unknown field "enableGatewayAPIs"'),
+        ("storageInitializer", '{"image": "x", "cpuRequest": "much"}', "quantities must match"),
+        ("security", '{"autoMountServiceAccountToken": "no"}', "security"),
+        ("loger", "{}", "nothing of KServe reads this"),
+    )
+    for key, value, told in faults:
+        lines = refusals("kserve", json.dumps(kserve("dev") | {key: value}))
+        assert any(told in line for line in lines), (key, lines)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_istiod_takes_its_configuration(cluster: str) -> None:
+    assert refusals("istiod", yaml.safe_dump(istiod(cluster))) == []
+
+
+def test_faults_in_istiods_configuration_are_found() -> None:
+    faults: tuple[tuple[Object, str], ...] = (
+        ({"pathNormalization": {"normalization": "DECODE"}}, "DECODE"),
+        ({"accesLogFile": ""}, 'unknown field "accesLogFile"'),
+        ({"defaultConfig": {"terminationDrainDuration": "30"}}, "duration"),
+        (
+            {"extensionProviders": [{"name": "login", "envoyExtAuthzHttp": {"service": "x.example", "port": 0}}]},
+            "port number 0",
+        ),
+    )
+    for change, told in faults:
+        lines = refusals("istiod", yaml.safe_dump(istiod("dev") | change))
+        assert any(told in line for line in lines), (change, lines)
