@@ -8,12 +8,28 @@ from collections.abc import Mapping
 import pytest
 
 _NO_PHOTOS = "31 MB of other people's photos, which we do not pass on; drawn ones stand in where they can"
+_NO_GO = "controllers' own loaders are built with Go, which the project does not need otherwise"
 ALLOWED: Mapping[str, str] = {
     "tests/domains/listing/test_data.py::test_the_teams_photos_keep_the_contract[real]": _NO_PHOTOS,
     "tests/domains/listing/test_features.py::test_all_the_teams_photos_are_read[real]": _NO_PHOTOS,
     "tests/domains/listing/test_model.py::test_seconds_on_real_photos_beat_the_largest_class_on_people_never_seen": _NO_PHOTOS,
     "tests/hallmark/training/test_run.py::test_a_full_disk_fails_cleanly_and_the_next_run_works": "mounting a file system takes root",
     "tests/test_images.py::test_the_bill_of_materials_is_of_the_images_own_packages": "cyclonedx-py has an environment of its own",
+    "tests/conformance/test_config.py::test_knative_takes_its_configuration[dev]": _NO_GO,
+    "tests/conformance/test_config.py::test_knative_takes_its_configuration[production]": _NO_GO,
+    "tests/conformance/test_config.py::test_faults_in_knatives_configuration_are_found": _NO_GO,
+    "tests/conformance/test_config.py::test_kueue_takes_its_configuration[dev]": _NO_GO,
+    "tests/conformance/test_config.py::test_kueue_takes_its_configuration[staging]": _NO_GO,
+    "tests/conformance/test_config.py::test_kueue_takes_its_configuration[production]": _NO_GO,
+    "tests/conformance/test_config.py::test_faults_in_kueues_configuration_are_found": _NO_GO,
+    "tests/conformance/test_config.py::test_kserve_takes_its_configuration[dev]": _NO_GO,
+    "tests/conformance/test_config.py::test_kserve_takes_its_configuration[staging]": _NO_GO,
+    "tests/conformance/test_config.py::test_kserve_takes_its_configuration[production]": _NO_GO,
+    "tests/conformance/test_config.py::test_istiod_takes_its_configuration[dev]": _NO_GO,
+    "tests/conformance/test_config.py::test_istiod_takes_its_configuration[staging]": _NO_GO,
+    "tests/conformance/test_config.py::test_istiod_takes_its_configuration[production]": _NO_GO,
+    "tests/conformance/test_config.py::test_faults_in_kserves_configuration_are_found": _NO_GO,
+    "tests/conformance/test_config.py::test_faults_in_istiods_configuration_are_found": _NO_GO,
 }
 """Node id, to the letter -> why the test may skip on a clean machine."""
 

@@ -32,6 +32,8 @@ _HANDED_OVER = {
     "autoscaling.knative.dev/max-scale": "maxReplicas",
     "autoscaling.knative.dev/maxScale": "maxReplicas",
 }
+_FINDS = ("app.kubernetes.io/part-of", "app.kubernetes.io/name", "app.kubernetes.io/component")
+"""Labels by which KServe's LLM controller selects what it made for an LLMInferenceService."""
 _METRICS = {"Knative": {"concurrency", "rps"}, "Standard": {"cpu", "memory"}}
 _CLASSES = ("hpa", "external", "keda", "none")
 
@@ -178,6 +180,8 @@ def reserved_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     if pod.owner.group not in {"serving.kserve.io", "serving.knative.dev"}:
         return
     for index, container in enumerate(pod.containers):
+        if pod.owner.kind == "LLMInferenceService" and container.name == "storage-initializer":
+            continue  # workload_storage.go, attachStorageInitializer: merged into KServe's own, on purpose
         if container.name in _INJECTED:
             yield container.hit(f"{container.name} is the name of {_INJECTED[container.name]}", "name")
         elif container.name == CONTAINER and index and pod.service and pod.spec.get("model"):
@@ -339,3 +343,22 @@ def incomplete(service: Service, world: LintContext) -> Iterator[RuleMatch]:
         if path[:2] == ("spec", "canary") and model.get("name") not in (CONTAINER, ""):
             said = f"the canary's model is called {model['name']}" if "name" in model else "no name in a canary's model"
             yield service.hit(said, *path, "model", *(["name"] if "name" in model else []))
+
+
+@rule(
+    "HM141",
+    "A label that hides from KServe what it made",
+    on=ClusterObject,
+    reason="spec.labels replace the labels by which KServe's LLM controller finds its Deployment again: it fails for ever on one that exists",
+    fix="take the label out of spec.labels; those of metadata may stay",
+    link=KSERVE + "pkg/controller/v1alpha2/llmisvc/workload_single_node.go",
+)
+def hiding_label(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
+    """PropagateMap writes spec.labels over the controller's own; cmd/llmisvc caches what is part of llminferenceservice alone."""
+    if each.kind != "LLMInferenceService" or each.group != "serving.kserve.io":
+        return
+    for path in (("spec", "labels"), ("spec", "prefill", "labels"), ("spec", "router", "scheduler", "labels")):
+        for label, value in mapping(each.data, *path).items():
+            own = {"app.kubernetes.io/part-of": "llminferenceservice", "app.kubernetes.io/name": each.name}.get(label)
+            if label in _FINDS and value != own:
+                yield each.hit(f"{label}: {value} replaces KServe's own", *path, label)

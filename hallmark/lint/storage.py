@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from hallmark.lint.objects import LintContext, Service
@@ -104,3 +105,36 @@ def uri_twice(service: Service, world: LintContext) -> Iterator[RuleMatch]:
                     yield service.hit("storageUris beside storageUri", *path, "storageUris")
                 if dig(part, "storage", "path"):
                     yield service.hit("storage.path beside storageUri", *path, key, "storage", "path")
+
+
+@rule(
+    "HM142",
+    "A model that none of our storage containers fetches",
+    on=Service,
+    reason="KServe's own initializer takes it, which has no securityContext: Pod Security restricted refuses the pod, and nothing gets ready",
+    fix="keep the model where a ClusterStorageContainer fetches from, or give the prefix one",
+    link=KSERVE + "pkg/webhook/admission/pod/storage_initializer_injector.go",
+)
+def unfetched(service: Service, world: LintContext) -> Iterator[RuleMatch]:
+    """GetStorageContainerSpec: the first that supports the address, else CreateInitContainerWithConfig; a pvc:// is mounted instead."""
+    formats = [
+        item
+        for each in world.of("ClusterStorageContainer")
+        for item in listing(each.data, "spec", "supportedUriFormats")
+    ]
+    for path, uri, _ in _uris(service):
+        scheme, found, _rest = uri.partition("://")
+        known = scheme in _SCHEMES if found else not re.match(r"(models|runs|mlflow-artifacts):/", uri)
+        if formats and known and scheme != "pvc" and not any(_fetches(item, uri) for item in formats):
+            yield service.hit(f"{uri} is of no prefix that a ClusterStorageContainer has", *path)
+
+
+def _fetches(form: Any, uri: str) -> bool:
+    """IsStorageUriSupported: a format is a prefix, or where it has none a regular expression that finds something."""
+    prefix, pattern = text(form, "prefix"), text(form, "regex")
+    if prefix or not pattern:
+        return bool(prefix) and uri.startswith(prefix)
+    try:
+        return re.search(pattern, uri) is not None
+    except re.error:
+        return False

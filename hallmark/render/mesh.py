@@ -7,6 +7,8 @@ from hallmark.render.network import HTTP, MONITOR, QUEUE_METRICS
 
 CLAIM = "hallmark/domains"
 """The claim of a token that lists the domains whose models its bearer may call."""
+PROVEN = "x-hallmark-domain"
+"""The header in which the gateway says which domain a token proved, once it has taken the token away."""
 ISSUER = f"https://login.{names.HOST}"
 KEYS = f"{ISSUER}/.well-known/jwks.json"
 AUDIENCE = "hallmark"

@@ -18,7 +18,8 @@ from hallmark.render.inferenceservice import canary, model_of, target_of
 Object = dict[str, Any]
 
 _NAMES = ("Standard", "RawDeployment")
-_FAILED = ("BlockedByFailedLoad", "InvalidSpec")
+FAILED = ("BlockedByFailedLoad", "InvalidSpec")
+"""What modelStatus.transitionStatus says of a model that does not load."""
 
 
 def is_standard(live: Object) -> bool:
@@ -91,10 +92,16 @@ def refusal(live: Object) -> str:
     """Reason why the candidate does not load, where KServe's status has one."""
     for each in (live.get("status") or {}).get("canaryStatuses") or []:
         status = each.get("modelStatus") or {}
-        if status.get("transitionStatus") in _FAILED:
-            failure = status.get("lastFailureInfo") or {}
-            return f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}"
+        if status.get("transitionStatus") in FAILED:
+            return reason(status)
     return ""
+
+
+def reason(status: Object) -> str:
+    """Reason of a failed load in a modelStatus, or that it has none."""
+    failure = status.get("lastFailureInfo") or {}
+    message = failure.get("message") or "its status says no more; `kubectl describe` its pods"
+    return f"{failure.get('reason') or status.get('transitionStatus')}: {message}"
 
 
 def moved(live: Object, *, percent: int | None, to: Target | None = None) -> Object:

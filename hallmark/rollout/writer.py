@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -415,17 +416,33 @@ def _keep_rollout(current: Object, desired: Object, *, force: bool) -> bool:
 
 
 def refusal(live: Object) -> str:
-    """Reason why the newest revision does not load; empty where it does, or it is not known yet."""
+    """Reason why the newest revision does not load; empty where it does, or it is not known yet.
+
+    modelStatus has it where a pod of the revision ended; a revision that never got a pod, as for an image that cannot be pulled,
+    is told in the conditions alone. KServe 0.20 names no revision in lastFailureInfo and never clears it, so that the
+    conditions' word on the newest one comes first.
+    """
     if standard.is_standard(live) and standard.candidate(live) is not None:
         return standard.refusal(live)
     status = (live.get("status") or {}).get("modelStatus") or {}
+    failed = status.get("transitionStatus") in standard.FAILED
     failure = status.get("lastFailureInfo") or {}
-    newest = predictor_status(live).get("latestCreatedRevision")
-    if status.get("transitionStatus") not in ("BlockedByFailedLoad", "InvalidSpec"):
-        return ""
-    if failure.get("modelRevisionName") not in (newest, None):
-        return ""
-    return f"{failure.get('reason', 'failed')}: {failure.get('message', 'no message')}"
+    newest, named = predictor_status(live).get("latestCreatedRevision"), failure.get("modelRevisionName")
+    if failed and named and named == newest:
+        return standard.reason(status)
+    if told := _unready(live, newest, failed=failed):
+        return told
+    return standard.reason(status) if failed and named in (newest, None) else ""
+
+
+def _unready(live: Object, newest: str | None, *, failed: bool) -> str:
+    """Condition that says why the newest revision is not ready; one that names no revision counts where the model has failed."""
+    for kind in ("PredictorConfigurationReady", "PredictorReady"):
+        told = condition(live, kind)
+        revision = re.search(r'Revision "([^"]+)"', told)
+        if told.startswith("False: ") and (revision[1] == newest if revision else failed):
+            return told.removeprefix("False: ")
+    return ""
 
 
 def _translated(error: Any) -> HallmarkError:

@@ -12,7 +12,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +28,10 @@ from tests.manifests.builds import Object
 HCM = "envoy.filters.network.http_connection_manager"
 JWT = "envoy.filters.http.jwt_authn"
 ROUTER = "envoy.filters.http.router"
-PORT = 443
+PORT, LOCAL = 443, 8081
+"""The gateway's ports: what the world reaches, and what Knative's routes inside the cluster lead to."""
+NO_PORT = 1
+"""A port at which nothing arrives, for a rule about another port of the gateway."""
 
 
 class Issuer:
@@ -77,27 +80,28 @@ def configuration(
     change: Callable[[Object], None] = lambda _: None,
 ) -> Object:
     """The bootstrap of an Envoy that does what `objects` ask of the gateway; `change` may lower its limits."""
+    anything = {"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "30s"}}
+    routes = {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [anything]}]}
+    whole = manager(objects, routes, port=port, issuer=issuer)
+    change(whole)
+    return bootstrap({port: whole}, {"upstream": upstream})
+
+
+def manager(objects: tuple[Object, ...], routes: Object, *, port: int, issuer: Issuer, at: int = PORT) -> Object:
+    """The connection manager of the gateway's port `at`, which is `port` of this machine, in front of `routes`."""
     mine = [each for each in objects if each["metadata"].get("namespace") == names.INGRESS]
     pods = {"istio": "ingress"}
-    manager: Object = {
+    whole: Object = {
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
         "normalize_path": True,
         "merge_slashes": True,
         "use_remote_address": True,
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "30s"}}],
-                }
-            ]
-        },
+        "route_config": routes,
         "http_filters": [
             *(_jwt(each, issuer) for each in _kind(mine, "RequestAuthentication", pods)),
             *(
-                _rbac(each, port)
+                _rbac(each, at, port)
                 for each in _kind(mine, "AuthorizationPolicy", pods)
                 if each["spec"]["action"] == "ALLOW"
             ),
@@ -106,47 +110,53 @@ def configuration(
     }
     for each in _kind(mine, "EnvoyFilter", pods):
         for patch in each["spec"]["configPatches"]:
-            _apply(copy.deepcopy(patch), manager)
-    change(manager)
+            _apply(copy.deepcopy(patch), whole, at)
+    return whole
+
+
+def bootstrap(managers: Mapping[int, Object], clusters: Mapping[str, int]) -> Object:
+    """An Envoy's whole configuration: a connection manager a port of this machine, and where its clusters are."""
     return {
         "admin": {"address": socket("127.0.0.1", 0)},
         "static_resources": {
             "listeners": [
                 {
-                    "name": "gateway",
+                    "name": f"gateway-{port}",
                     "address": socket("127.0.0.1", port),
                     "enable_reuse_port": False,
-                    "filter_chains": [{"filters": [{"name": HCM, "typed_config": manager}]}],
+                    "filter_chains": [{"filters": [{"name": HCM, "typed_config": whole}]}],
                 }
+                for port, whole in managers.items()
             ],
             "clusters": [
                 {
-                    "name": "upstream",
+                    "name": name,
                     "type": "STATIC",
                     "load_assignment": {
-                        "cluster_name": "upstream",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket("127.0.0.1", upstream)}}]}],
+                        "cluster_name": name,
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket("127.0.0.1", port)}}]}],
                     },
                 }
+                for name, port in clusters.items()
             ],
         },
     }
 
 
-def valid(folder: Path, bootstrap: Object) -> str:
+def valid(folder: Path, made: Object) -> str:
     """Envoy's refusal of a bootstrap; empty where it takes it."""
     path = folder / "envoy.json"
-    path.write_text(json.dumps(bootstrap), encoding="utf-8")
+    path.write_text(json.dumps(made), encoding="utf-8")
     command = [*_command(path), "--mode", "validate", "--log-level", "error"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return "" if done.returncode == 0 else done.stderr + done.stdout
 
 
 @contextmanager
-def envoy(folder: Path, bootstrap: Object, port: int) -> Iterator[str]:
+def envoy(folder: Path, made: Object, port: int) -> Iterator[str]:
     """A running Envoy; gives its address."""
     path = folder / "envoy.json"
-    path.write_text(json.dumps(bootstrap), encoding="utf-8")
+    path.write_text(json.dumps(made), encoding="utf-8")
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen([*_command(path), "--log-level", "warning"], stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
@@ -165,8 +175,8 @@ def envoy(folder: Path, bootstrap: Object, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def echo() -> Iterator[int]:
-    """A server that answers with what it was asked: path and headers as JSON; gives its port."""
+def echo(told: list[Object] | None = None) -> Iterator[int]:
+    """A server that answers with what it was asked: path and headers as JSON, also put into `told`; gives its port."""
 
     class Echo(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -174,6 +184,8 @@ def echo() -> Iterator[int]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("content-length") or 0))
             asked = {"path": self.path, "headers": {key.lower(): value for key, value in self.headers.items()}}
+            if told is not None:
+                told.append(asked)
             body = json.dumps(asked).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
@@ -217,11 +229,12 @@ def _kind(objects: list[Object], kind: str, pods: dict[str, str]) -> list[Object
     return found
 
 
-def _apply(patch: Object, manager: Object) -> None:
-    """One configPatch, as Istio applies it to the gateway's listener on port 443."""
+def _apply(patch: Object, manager: Object, at: int) -> None:
+    """One configPatch, as Istio applies it to the gateway's listener on port `at`."""
     match = patch["match"]
     assert match["context"] == "GATEWAY"
-    assert match["listener"].get("portNumber", PORT) == PORT
+    if match["listener"].get("portNumber", at) != at:
+        return
     assert match["listener"]["filterChain"]["filter"]["name"] == HCM
     operation, value = patch["patch"]["operation"], patch["patch"]["value"]
     filters = manager["http_filters"]
@@ -273,8 +286,8 @@ def _jwt(authentication: Object, issuer: Issuer) -> Object:
     }
 
 
-def _rbac(policy: Object, port: int) -> Object:
-    rules = {str(index): _rule(each, port) for index, each in enumerate(policy["spec"]["rules"])}
+def _rbac(policy: Object, at: int, port: int) -> Object:
+    rules = {str(index): _rule(each, at, port) for index, each in enumerate(policy["spec"]["rules"])}
     return {
         "name": "envoy.filters.http.rbac",
         "typed_config": {
@@ -284,14 +297,25 @@ def _rbac(policy: Object, port: int) -> Object:
     }
 
 
-def _rule(rule: Object, port: int) -> Object:
-    assert rule.keys() <= {"from", "to"}
-    permissions = [_operation(each["operation"], port) for each in rule.get("to", [])] or [{"any": True}]
+def _rule(rule: Object, at: int, port: int) -> Object:
+    assert rule.keys() <= {"from", "to", "when"}
+    permissions = [_operation(each["operation"], at, port) for each in rule.get("to", [])] or [{"any": True}]
+    conditions = [_header(each) for each in rule.get("when", [])]
     principals = [_source(each["source"]) for each in rule.get("from", [])] or [{"any": True}]
-    return {"permissions": permissions, "principals": principals}
+    return {
+        "permissions": permissions,
+        "principals": [{"and_ids": {"ids": [each, *conditions]}} for each in principals],
+    }
 
 
-def _operation(operation: Object, port: int) -> Object:
+def _header(condition: Object) -> Object:
+    name = condition["key"].partition("[")[2].removesuffix("]")
+    assert condition == {"key": f"request.headers[{name}]", "values": condition["values"]}
+    values = [{"header": {"name": name, "string_match": _text(each)}} for each in condition["values"]]
+    return {"or_ids": {"ids": values}}
+
+
+def _operation(operation: Object, at: int, port: int) -> Object:
     assert operation.keys() <= {"methods", "paths", "ports"}
     parts: list[Object] = []
     if methods := operation.get("methods"):
@@ -299,8 +323,7 @@ def _operation(operation: Object, port: int) -> Object:
     if paths := operation.get("paths"):
         parts.append(_any([{"url_path": {"path": _text(each)}} for each in paths]))
     if ports := operation.get("ports"):
-        assert ports == [str(PORT)]
-        parts.append({"destination_port": port})
+        parts.append({"destination_port": port if str(at) in ports else NO_PORT})
     return {"and_rules": {"rules": parts}}
 
 

@@ -85,16 +85,20 @@ class Authority:
 
 
 def configuration(
-    objects: list[Object], pod: Pod, *, ports: Mapping[int, int], authority: Authority, issuer: Issuer
+    objects: list[Object], pod: Pod, *, ports: Mapping[int, int], authority: Authority, issuer: Issuer, program: int = 0
 ) -> Object:
-    """The bootstrap of an Envoy that does for `pod` what its policies ask. ports: where each of its ports is on this machine."""
+    """The bootstrap of an Envoy that does for `pod` what its policies ask. ports: where each of its ports is on this machine.
+
+    program: the port of what it stands in front of; without one it answers 200 itself.
+    """
     found = Sidecar(objects, pod)
     filters = [
         _tokens(found.tokens, issuer),
         *(_rules(each, action, ports) for each, action in ((found.denying, "DENY"), (found.allowing, "ALLOW"))),
         {"name": ROUTER, "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.router.v3.Router"}},
     ]
-    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    answer: Object = {"match": {"prefix": "/"}}
+    answer |= {"route": {"cluster": "program"}} if program else {"direct_response": {"status": 200}}
     manager = {
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "inbound",
@@ -131,7 +135,16 @@ def configuration(
         }
         for port, here in ports.items()
     ]
-    return {"admin": {"address": socket("127.0.0.1", 0)}, "static_resources": {"listeners": listeners}}
+    cluster = {
+        "name": "program",
+        "type": "STATIC",
+        "load_assignment": {
+            "cluster_name": "program",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket("127.0.0.1", program)}}]}],
+        },
+    }
+    static = {"listeners": listeners, "clusters": [cluster] if program else []}
+    return {"admin": {"address": socket("127.0.0.1", 0)}, "static_resources": static}
 
 
 def _tokens(rules: list[Object], issuer: Issuer) -> Object:
@@ -140,6 +153,7 @@ def _tokens(rules: list[Object], issuer: Issuer) -> Object:
         "issuer": rule["issuer"],
         "audiences": rule["audiences"],
         "payload_in_metadata": "payload",
+        "forward": rule.get("forwardOriginalToken", False),
         "local_jwks": {"inline_string": issuer.keys},
     }
     either = {"requires_any": {"requirements": [{"provider_name": "one"}, {"allow_missing": {}}]}}

@@ -203,6 +203,10 @@ def _peers(world: World, other: str) -> Iterator[Object]:
                     "claims": {meshes.CLAIM: claim},
                     "headers": {"kubeflow-userid": owner},
                 }
+            yield {"principal": hand, "headers": {meshes.PROVEN: one}}
+        for account in ACCOUNTS:
+            yield {"principal": f"cluster.local/ns/{one}/sa/{account}", "headers": {meshes.PROVEN: other}}
+    yield {"principal": "", "headers": {meshes.PROVEN: other}}
     for hand in (meshes.GATEWAY, meshes.ACTIVATOR):
         yield {"principal": hand, "headers": {"kubeflow-userid": owner}}
         yield {"principal": hand, "issuer": "https://elsewhere.example", "claims": {meshes.CLAIM: [other]}}

@@ -85,6 +85,16 @@ def test_our_images_come_from_the_clusters_own_registry_and_production_names_the
         assert not [each for each in images if not re.search(r"@sha256:[0-9a-f]{64}$", each)]
 
 
+def test_knative_asks_our_registry_for_no_tag(cluster: str) -> None:
+    """Its controller has no rights there: a revision of an image by tag would fail with "failed to resolve image to digest"."""
+    (runtime,) = of_kind(platform(cluster), "ClusterServingRuntime")
+    served = {container["image"] for container in runtime["spec"]["containers"]}
+    passed = [each["spec"]["config"]["deployment"] for each in of_kind(platform(cluster), "KnativeServing")]
+    assert len(passed) == (cluster not in STANDARD)
+    for each in passed:
+        assert {image.partition("/")[0] for image in served} == {each["registries-skipping-tag-resolving"]}
+
+
 def test_clusters_differ_by_a_few_lines(cluster: str) -> None:
     folder = ROOT / "manifests" / "clusters" / cluster
     lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.yaml")}

@@ -16,7 +16,7 @@ from hallmark.render import network
 from hallmark.settings import Settings
 from local_cluster.containers import free_ports
 from tests.manifests import mesh, sidecar
-from tests.manifests.gateway import Issuer, envoy
+from tests.manifests.gateway import Issuer, echo, envoy
 from tests.manifests.tenancy import World, pods
 
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(Path(__file__).parents[2])})
@@ -56,6 +56,12 @@ PEERS: dict[str, dict[str, Any]] = {
     "gateway, other token": {"principal": meshes.GATEWAY, "claims": [OTHER, f"{OWN}-2"]},
     "activator, own token": {"principal": meshes.ACTIVATOR, "claims": [OWN]},
     "activator, other token": {"principal": meshes.ACTIVATOR, "claims": [OTHER]},
+    "gateway, proven": {"principal": meshes.GATEWAY, "headers": {meshes.PROVEN: OWN}},
+    "gateway, another proven": {"principal": meshes.GATEWAY, "headers": {meshes.PROVEN: OTHER}},
+    "gateway, own and another proven": {"principal": meshes.GATEWAY, "headers": {meshes.PROVEN: f"{OWN},{OTHER}"}},
+    "activator, proven": {"principal": meshes.ACTIVATOR, "headers": {meshes.PROVEN: OWN}},
+    "stranger, proven": {"principal": account(OTHER, "pipeline"), "headers": {meshes.PROVEN: OWN}},
+    "nobody, proven": {"headers": {meshes.PROVEN: OWN}},
     "nobody, own token": {"claims": [OWN]},
     "gateway as the owner": {
         "principal": meshes.GATEWAY,
@@ -100,6 +106,25 @@ def test_envoy_says_what_the_evaluator_says(tmp_path: Path, near: bool) -> None:
                     )
     assert {asked: told[asked] for asked in told if told[asked] != wanted[asked]} == {}
     assert 60 < sum(told.values()) < len(told) - 60, "both answers come, and often"
+
+
+def test_a_token_that_comes_to_the_pod_goes_no_further_than_its_proxy(tmp_path: Path) -> None:
+    """As from a caller inside, who wakes a model that sleeps."""
+    ports = free_ports(PORTS)
+    authority, issuer = sidecar.Authority(tmp_path), Issuer(meshes.ISSUER)
+    objects, pod = world().objects[OWN], pods(OWN)["predictor"]
+    told: list[dict[str, Any]] = []
+    with echo(told) as program:
+        made = sidecar.configuration(objects, pod, ports=ports, authority=authority, issuer=issuer, program=program)
+        token = issuer.token(**{meshes.CLAIM: [OWN]})
+        with envoy(tmp_path, made, ports[network.HTTP]):
+            url = f"https://127.0.0.1:{ports[network.QUEUE]}/v2/models/m/infer"
+            with httpx.Client(verify=authority.context(meshes.ACTIVATOR), trust_env=False, timeout=5) as client:
+                answer = client.post(url, headers={"authorization": f"Bearer {token}"}, content=b"{}")
+    assert answer.status_code == 200
+    (asked,) = told
+    assert "authorization" not in asked["headers"]
+    assert token not in json.dumps(asked)
 
 
 def _answered(client: httpx.Client, method: str, url: str) -> bool:

@@ -179,16 +179,35 @@ PLANTED: dict[str, tuple[str, Callable[[World], object]]] = {
     "tokens of every domain": (
         "calls",
         lambda w: (
-            _rule(w, "clients", 0).pop("when"),
+            _rule(w, "clients", 1).pop("when"),
             _rule(w, "outsiders", 3).update(when=[{"key": f"request.auth.claims[{meshes.CLAIM}]", "notValues": ["*"]}]),
+        ),
+    ),
+    "whatever domain the gateway proved": (
+        "calls",
+        lambda w: (
+            _rule(w, "clients", 0)["when"][0].update(values=["*"]),
+            _rule(w, "outsiders", 3)["when"][0].update(notValues=["*"]),
+        ),
+    ),
+    "a proof that anybody may bring": (
+        "calls",
+        lambda w: (
+            _rule(w, "clients", 0).pop("from"),
+            _rule(w, "outsiders", 0).update(
+                when=[{"key": f"request.headers[{meshes.PROVEN}]", "notValues": ["fraud"]}]
+            ),
+            _rule(w, "outsiders", 1).update(
+                when=[{"key": f"request.headers[{meshes.PROVEN}]", "notValues": ["fraud"]}]
+            ),
         ),
     ),
     "a claim that only begins so": (
         "calls",
         lambda w: [
-            each["spec"]["rules"][place]["when"][0].update({key: ["search*"]})
+            each["spec"]["rules"][place]["when"][-1].update({key: ["search*"]})
             for each, place, key in (
-                (w.one("search", "AuthorizationPolicy", "clients"), 0, "values"),
+                (w.one("search", "AuthorizationPolicy", "clients"), 1, "values"),
                 (w.one("search", "AuthorizationPolicy", "outsiders"), 3, "notValues"),
             )
         ],
@@ -196,7 +215,7 @@ PLANTED: dict[str, tuple[str, Callable[[World], object]]] = {
     "a wider principal": (
         "calls",
         lambda w: (
-            _rule(w, "clients", 1)["from"][0]["source"].update(principals=["cluster.local/*"]),
+            _rule(w, "clients", 2)["from"][0]["source"].update(principals=["cluster.local/*"]),
             _rule(w, "outsiders", 0)["from"][0]["source"].update(notPrincipals=["cluster.local/*"]),
         ),
     ),
@@ -424,9 +443,13 @@ def _ask(world: World, domain: str, **request: object) -> bool:
 
 
 @pytest.mark.parametrize("hand", [meshes.GATEWAY, meshes.ACTIVATOR])
-def test_a_token_of_the_domain_opens_its_model_by_whichever_hand_it_comes(world: World, hand: str) -> None:
+@pytest.mark.parametrize("proof", ["by the gateway", "by a token"])
+def test_a_proof_of_the_domain_opens_its_model_by_whichever_hand_it_comes(world: World, hand: str, proof: str) -> None:
     for domain in world.objects:
-        own = {"principal": hand, "issuer": meshes.ISSUER, "claims": {meshes.CLAIM: [domain, "another"]}}
+        own: Object = {"principal": hand, "headers": {meshes.PROVEN: domain}}
+        if proof == "by a token":
+            own = {"principal": hand, "issuer": meshes.ISSUER, "claims": {meshes.CLAIM: [domain, "another"]}}
+            assert not _ask(world, domain, **(own | {"issuer": "https://elsewhere.example"}))
         for port in network.DOORS:
             for path in ("/v2/models/m/infer", "/v1/models/m:predict", "/v2/health/ready", "/v2"):
                 assert _ask(world, domain, port=port, path=path, **own)
@@ -434,8 +457,38 @@ def test_a_token_of_the_domain_opens_its_model_by_whichever_hand_it_comes(world:
         assert not _ask(world, domain, path="/admin", **own)
         assert not _ask(world, domain, method="DELETE", **own)
         assert not _ask(world, domain, principal=hand)
-        assert not _ask(world, domain, **(own | {"principal": ""})), "a token without mutual TLS"
-        assert not _ask(world, domain, **(own | {"issuer": "https://elsewhere.example"}))
+        assert not _ask(world, domain, **(own | {"principal": ""})), "a proof without mutual TLS"
+
+
+@pytest.mark.parametrize("cluster", sorted(set(builds.CLUSTERS) - builds.STANDARD))
+def test_the_activator_takes_what_was_proven_from_the_gateway_alone(cluster: str) -> None:
+    """Tenants believe it of the activator, which hands on whatever header it is given."""
+    sidecar = mesh.Sidecar(builds.platform(cluster), Pod("knative-serving", {"app": "activator"}))
+    proven = {meshes.PROVEN: "fraud"}
+    for principal in ("", meshes.ACTIVATOR, meshes.AUTOSCALER, meshes.WATCH, "cluster.local/ns/search/sa/predictor"):
+        assert not sidecar.admits(mesh.Request(port=8012, path="/v2", principal=principal, headers=proven)), principal
+        assert sidecar.admits(mesh.Request(port=8012, path="/v2", principal=principal)), principal
+    assert sidecar.admits(mesh.Request(port=8012, path="/v2", principal=meshes.GATEWAY, headers=proven))
+    # Istio leaves a header out of a DENY for a port that speaks no HTTP, such as the webhook's: it would deny all.
+    assert sidecar.denying
+    assert all(
+        rule["to"] == [{"operation": {"ports": ["8012", "8013"]}}] for each in sidecar.denying for rule in each["rules"]
+    )
+    assert not mesh.Sidecar(builds.platform(cluster), Pod("knative-serving", {"app": "webhook"})).denying
+
+
+def test_the_gateway_and_the_pods_mean_the_same_header() -> None:
+    for cluster in builds.CLUSTERS:
+        (tenants,) = [
+            each
+            for each in builds.platform(cluster)
+            if (each["kind"], each["metadata"]["name"]) == ("EnvoyFilter", "tenants")
+        ]
+        code = tenants["spec"]["configPatches"][0]["patch"]["value"]["typed_config"]["default_source_code"][
+            "inline_string"
+        ]
+        for name, value in (("PROVEN", meshes.PROVEN), ("CLAIM", meshes.CLAIM)):
+            assert f'local {name} = "{value}"\n' in code
 
 
 def test_the_platforms_own_parts_ask_what_they_must_and_no_more(world: World) -> None:

@@ -49,6 +49,23 @@ def test_a_reviewer_is_what_its_domain_declares(domain: domains.Domain) -> None:
 
 
 @pytest.mark.parametrize("domain", REVIEWED, ids=lambda domain: str(domain.name))
+def test_kserve_finds_what_it_made_for_a_reviewer(domain: domains.Domain) -> None:
+    """Its controller looks for app.kubernetes.io/part-of: llminferenceservice, and spec.labels would replace that."""
+    labels = reviewer.objects(domain)[0]["spec"]["labels"]
+    assert labels["hallmark.dev/domain"] == domain.name
+    assert not any(label.startswith("app.kubernetes.io/") for label in labels)
+
+
+@pytest.mark.parametrize("domain", REVIEWED, ids=lambda domain: str(domain.name))
+def test_a_reviewers_weights_are_fetched_as_models_are(domain: domains.Domain) -> None:
+    """KServe gives the container that fetches them no securityContext, and our ClusterStorageContainer is not asked there."""
+    path = ROOT / "manifests" / "platform" / "storage-container.yaml"
+    wanted = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["container"]
+    (container,) = reviewer.objects(domain)[0]["spec"]["template"]["initContainers"]
+    assert container == {key: value for key, value in wanted.items() if not key.startswith("image")}
+
+
+@pytest.mark.parametrize("domain", REVIEWED, ids=lambda domain: str(domain.name))
 def test_a_reviewers_pod_is_restricted_and_pinned(domain: domains.Domain) -> None:
     template = reviewer.objects(domain)[0]["spec"]["template"]
     assert template["serviceAccountName"] == "predictor" and template["automountServiceAccountToken"] is False

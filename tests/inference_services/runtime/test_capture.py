@@ -182,6 +182,44 @@ def test_a_grpc_call_has_them_too(start: Callable[..., Server], orders: tuple[Pa
     assert [(event["exchangeid"], event["shadow"]) for event in sink.events] == [("7-of-9", "1")] * 2
 
 
+def test_a_callers_token_is_in_no_event_no_answer_and_no_line_of_the_log(
+    start: Callable[..., Server], orders: tuple[Path, str], sink: Sink, tmp_path: Path
+) -> None:
+    """The gateway takes it away; where there is none, as on a laptop, the server keeps nothing of it either."""
+    token = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2lnbmF0dXJl"
+    given = {"authorization": f"Bearer {token}", "cookie": f"session={token}", "x-forwarded-access-token": token}
+    log = tmp_path / "stdout.log"
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-batch=1", log=log)
+    server.wait_ready()
+    inputs = order_inputs()
+    asked = [
+        server.infer(headers=given),
+        server.infer({"inputs": inputs[1:]}, headers=given),
+        server.infer(b"{", headers=given),
+        server.infer(
+            {"inputs": [{**each, "data": ["raise"]} if each["name"] == "note" else each for each in inputs]},
+            headers=given,
+        ),
+        server.client.get("/v2/models/another", headers=given),
+        server.client.delete("/v2/models/orders", headers=given),
+        server.infer(headers=given | {"x-large": "x" * (64 << 10)}),
+    ]
+    assert [each.status_code for each in asked][:3] == [200, 400, 400]
+    assert {each.status_code for each in asked} >= {200, 400, 404, 431, 500}
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        metadata = [(name, value) for name, value in given.items() if name != "cookie"]
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"", metadata=metadata, timeout=5)
+    wait_until(lambda: len(sink.posts) >= 2)
+    metrics = server.client.get("/metrics").text
+    server.stop()
+    kept = [server.errors, log.read_text(encoding="utf-8"), metrics, str(refused.value)]
+    kept += [each.text + str(each.headers) for each in asked]
+    kept += [str(headers) + body.decode() for headers, body in sink.posts]
+    assert not [text for text in kept if token in text or "c2VjcmV0" in text]
+
+
 def test_one_client_id_a_thousand_times_is_a_thousand_events(
     start: Callable[..., Server], orders: tuple[Path, str], sink: Sink
 ) -> None:
