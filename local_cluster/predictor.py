@@ -13,6 +13,7 @@ from typing import Any
 from hallmark import object_labels
 from hallmark.errors import HallmarkError
 from local_cluster import containers
+from local_cluster.admission import Admission
 from local_cluster.volumes import VolumeError, parse
 
 Json = dict[str, Any]
@@ -67,11 +68,18 @@ def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
         _startable(found)
         shadow(service)
         retention(found)
+        _judged(service, runtimes)
         return found, percent(service)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
         text = f"the spec has a value of the wrong type: {error}"
         raise InvalidSpec("InvalidPredictorSpec", text) from error
+
+
+def _judged(service: Json, runtimes: list[Json]) -> None:
+    """What Knative's webhook, or whoever makes the pods, would refuse: the service was taken, and never gets ready."""
+    if reasons := Admission(service, around=runtimes).never_ready:
+        raise InvalidSpec("InvalidPredictorSpec", "; ".join(reasons))
 
 
 def template(service: Json, runtimes: list[Json]) -> Json:
@@ -86,7 +94,7 @@ def template(service: Json, runtimes: list[Json]) -> Json:
     return {
         "runtime": runtime["metadata"]["name"],
         "storageUri": model["storageUri"],
-        "timeoutSeconds": predictor.get("timeout"),
+        "timeoutSeconds": predictor.get("timeout") or None,
         "minReplicas": predictor.get("minReplicas", 1),
         "maxReplicas": predictor.get("maxReplicas", 0),
         "serviceAccountName": predictor.get("serviceAccountName"),
@@ -103,11 +111,17 @@ def template(service: Json, runtimes: list[Json]) -> Json:
 
 
 def percent(service: Json) -> int | None:
-    """The predictor's canaryTrafficPercent; `InvalidSpec` unless it is 0 to 100 or absent."""
+    """The predictor's canaryTrafficPercent; `InvalidSpec` where it is not 0 to 100 and there is another revision to share with.
+
+    KServe takes any number; Knative refuses the shares that it makes of one, and with the first revision it makes none.
+    """
     value = ((service.get("spec") or {}).get("predictor") or {}).get("canaryTrafficPercent")
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
+        components = (service.get("status") or {}).get("components") or {}
+        if not (components.get(COMPONENT) or {}).get("latestRolledoutRevision"):
+            return None
         raise InvalidSpec(
             "InvalidPredictorSpec", f"spec.predictor.canaryTrafficPercent: expected 0 to 100, got {value!r}"
         )
@@ -180,9 +194,10 @@ def _predictor(meta: Json, spec: Json) -> Json:
                 "InvalidPredictorSpec", f"spec.predictor.{key}: {what} is not served by the local cluster"
             )
     timeout = predictor.get("timeout")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 1):
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
         raise InvalidSpec(
-            "InvalidPredictorSpec", f"spec.predictor.timeout: expected seconds, 1 or more, got {timeout!r}"
+            "InvalidPredictorSpec",
+            f"spec.predictor.timeout: expected seconds, 0 (the default) or more, got {timeout!r}",
         )
     if not predictor.get("model"):
         raise InvalidSpec(

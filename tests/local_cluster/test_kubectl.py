@@ -201,8 +201,8 @@ def test_kubectl_patches_in_every_way_that_fits(cluster: Cluster) -> None:
     assert cluster.live()["spec"]["predictor"]["canaryTrafficPercent"] == 25
     cluster.run(*PREDICTOR, "--type=json", "-p", '[{"op":"remove","path":"/spec/predictor/canaryTrafficPercent"}]')
     assert "canaryTrafficPercent" not in cluster.live()["spec"]["predictor"]
-    said = cluster.run(*PREDICTOR, "--type=merge", "-p", '{"spec":{"predictor":{"canaryTrafficPercent":101}}}', code=1)
-    assert "is invalid: spec.predictor.canaryTrafficPercent: Invalid value: 101" in said
+    said = cluster.run(*PREDICTOR, "--type=merge", "-p", '{"spec":{"predictor":{"minReplicas":-1}}}', code=1)
+    assert "is invalid: spec.predictor.minReplicas: minReplicas -1" in said
     said = cluster.run(*PREDICTOR, "-p", '{"spec":{}}', code=1)
     assert "strategic-merge-patch+json is not supported" in said
     cluster.run("label", "isvc", "fraud", "-n", "fraud", "team=trust")

@@ -167,7 +167,7 @@ def test_a_revision_that_fails_to_load_gets_no_traffic_and_status_says_why(clust
         ({"model": {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}}, "InvalidPredictorSpec", "'v'"),
         ({"model": []}, "InvalidPredictorSpec", "model"),
         ({"predictor": 3}, "InvalidPredictorSpec", "mapping"),
-        ({"canaryTrafficPercent": 101}, "InvalidPredictorSpec", "0 to 100"),
+        ({"canaryTrafficPercent": 101, "rolledOut": "fraud-predictor-00001"}, "InvalidPredictorSpec", "0 to 100"),
         ({"timeout": "soon"}, "InvalidPredictorSpec", "timeout"),
         ({"workerSpec": {"size": 2}}, "InvalidPredictorSpec", "workerSpec"),
         ({"transformer": {"containers": [{}]}}, "InvalidPredictorSpec", "transformer"),
@@ -188,6 +188,8 @@ def test_what_cannot_be_served_is_a_condition_with_a_message(
     spec |= {k: change[k] for k in ("transformer", "explainer") if k in change}
     mode = {"serving.kserve.io/deploymentMode": change["mode"]} if "mode" in change else {}
     service = {"metadata": {"name": "fraud", "namespace": "fraud", "annotations": mode}, "spec": spec}
+    if "rolledOut" in change:
+        service["status"] = {"components": {"predictor": {"latestRolledoutRevision": change["rolledOut"]}}}
     with pytest.raises(predictors.InvalidSpec) as caught:
         predictors.checked(service, [fake_runtime()])
     assert caught.value.reason == reason
