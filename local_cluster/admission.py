@@ -11,6 +11,7 @@ from typing import Any
 
 from hallmark.lint import judge
 from hallmark.lint.cluster import PLATFORM
+from hallmark.lint.objects import ClusterOptions
 from hallmark.lint.rules import LintFinding, Outcome
 from hallmark.lint.shapes import Breach, Shape, shape
 from hallmark.lint.source import Keys
@@ -30,6 +31,7 @@ class Admission:
             [{name: value for name, value in obj.items() if name != "status"}],
             background=[PLATFORM, *around],
             previous=None if before is None else {key: before},
+            options=ClusterOptions(mode="Knative"),
         )
 
     @property

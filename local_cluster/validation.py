@@ -52,10 +52,15 @@ def _status(obj: Object, resource: Resource) -> Iterator[SchemaFault]:
 
 def _here(obj: Object, resource: Resource) -> list[str]:
     """What a cluster runs, and this one does not."""
+    own = resources.FINALIZERS if resource is resources.INFERENCE_SERVICES else frozenset()
+    strange = [each for each in obj["metadata"].get("finalizers") or () if each not in own]
+    found = [
+        f"metadata.finalizers: nobody in this cluster lets go of {each}: take it away to delete this"
+        for each in strange
+    ]
     if resource is not resources.INFERENCE_SERVICES:
-        return []
+        return found
     mode = (obj["metadata"].get("annotations") or {}).get(MODE)
-    found = []
     if mode not in (None, "Knative"):
         found.append(f"this cluster serves in Knative mode only: the annotation {MODE}: {mode} is not followed")
     share = ((obj.get("spec") or {}).get("predictor") or {}).get("canaryTrafficPercent")

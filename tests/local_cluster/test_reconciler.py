@@ -196,6 +196,43 @@ def test_what_cannot_be_served_is_a_condition_with_a_message(
     assert said in caught.value.message
 
 
+def test_what_knative_would_refuse_never_gets_ready_and_says_why(cluster: Open) -> None:
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1)
+            await c.ready({ONE: 100})
+            c.apply(2, affinity={"nodeAffinity": {}}, maxReplicas=60)
+            await c.until(lambda: c.condition("PredictorConfigurationReady").get("status") == "False")
+            said = c.condition("PredictorConfigurationReady")["message"]
+            assert "spec.predictor.affinity: affinity needs kubernetes.podspec-affinity" in said
+            assert "spec.predictor.maxReplicas: maxReplicas 60, at most 50" in said
+            assert c.revisions() == [1] and (await c.infer()).status_code == 200
+            c.apply(2)
+            await c.ready({TWO: 100})
+
+    asyncio.run(scenario())
+
+
+def test_finalizers_of_a_real_cluster_are_let_go_of(cluster: Open) -> None:
+    """An object exported from a KServe cluster, and its namespace, go as they do there, and so do its pods."""
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            made = c.apply(1)
+            made["metadata"]["finalizers"] = ["inferenceservice.finalizers"]
+            c.store.update(made)
+            await c.ready({ONE: 100})
+            c.store.delete("inferenceservices", "fraud", "fraud")
+            await c.until(lambda: not c.store.list("inferenceservices")[0] and not c.revisions())
+            made["metadata"] = {"name": "fraud", "namespace": "fraud", "finalizers": ["inferenceservice.finalizers"]}
+            c.store.create({key: value for key, value in made.items() if key != "status"})
+            await c.until(lambda: c.revisions() == [1])
+            c.store.delete("namespaces", "", "fraud")
+            await c.until(lambda: [each["metadata"]["name"] for each in c.store.list("namespaces")[0]] == ["default"])
+
+    asyncio.run(scenario())
+
+
 def test_an_invalid_change_leaves_what_serves_alone(cluster: Open) -> None:
     async def scenario() -> None:
         async with cluster() as c:
