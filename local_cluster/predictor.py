@@ -7,11 +7,13 @@ minReplicas and maxReplicas too, which KServe writes into the template as autosc
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hallmark import object_labels
 from hallmark.errors import HallmarkError
+from hallmark.lint.shapes import shape
 from local_cluster import containers
 from local_cluster.admission import Admission
 from local_cluster.volumes import VolumeError, parse
@@ -25,6 +27,8 @@ SHADOW_ANNOTATION = object_labels.SHADOW
 RETENTION_ANNOTATION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 LONGEST_RETENTION = 3600.0
 """Seconds; Knative takes no more."""
+_GRACE = 30
+"""Seconds that a pod has to end, where its requests may not take longer; KServe's own field for it is dropped in Knative mode."""
 _OWN = "hallmark.dev/"
 
 _LEFT_OUT_ANNOTATIONS = frozenset(
@@ -106,7 +110,7 @@ def template(service: Json, runtimes: list[Json]) -> Json:
         | _filtered(predictor.get("annotations"), _LEFT_OUT_ANNOTATIONS),
         "containers": containers,
         "volumes": [*(rspec.get("volumes") or []), *(predictor.get("volumes") or [])],
-        "grace": predictor.get("terminationGracePeriodSeconds", 30),
+        "grace": max(_GRACE, predictor.get("timeout") or 0),
     }
 
 
@@ -275,7 +279,15 @@ def _containers(meta: Json, runtime: Json, model: Json, predictor: Json) -> list
                 "InvalidPredictorSpec",
                 f"container {container.get('name')!r} has no command: there are no images here, so it cannot be left to one",
             )
-    return [main, *others]
+    kept = _kept_by_a_revision()
+    return [{key: value for key, value in container.items() if key in kept} for container in (main, *others)]
+
+
+@cache
+def _kept_by_a_revision() -> frozenset[str]:
+    """The fields of a container that a Knative Service has; lint says of the others that they are dropped (HM321)."""
+    service = shape("serving.knative.dev", "Service", "v1")
+    return service.at("spec", "template", "spec", "containers", "[]").fields if service is not None else frozenset()
 
 
 def _merged(offered: Json, model: Json) -> Json:

@@ -213,6 +213,22 @@ def test_what_knative_would_refuse_never_gets_ready_and_says_why(cluster: Open) 
     asyncio.run(scenario())
 
 
+def test_fields_that_a_revision_does_not_have_make_none(cluster: Open) -> None:
+    """Knative mode drops them: the local cluster says so when they are applied, and serves on."""
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1)
+            await c.ready({ONE: 100})
+            model = {**c.store.get("inferenceservices", "fraud", "fraud")["spec"]["predictor"]["model"]}
+            model["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "60"]}}}
+            c.apply(1, terminationGracePeriodSeconds=60, restartPolicy="OnFailure", model=model)
+            await c.until(lambda: c.status["observedGeneration"] == 2)
+            assert c.revisions() == [1] and c.predictor["latestCreatedRevision"].endswith(ONE)
+
+    asyncio.run(scenario())
+
+
 def test_finalizers_of_a_real_cluster_are_let_go_of(cluster: Open) -> None:
     """An object exported from a KServe cluster, and its namespace, go as they do there, and so do its pods."""
 
