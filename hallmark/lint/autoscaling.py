@@ -60,15 +60,12 @@ _FITS: dict[str, tuple[Callable[[str], bool], str]] = {
     },
 }
 _OLD = {
-    **{
-        _GROUP + name: _GROUP + new
-        for name, new in {"targetUtilizationPercentage": "target-utilization-percentage"}.items()
-    },
-    **{_GROUP + name: _GROUP + new for name, new in {"targetBurstCapacity": "target-burst-capacity"}.items()},
-    **{_GROUP + name: _GROUP + new for name, new in {"initialScale": "initial-scale"}.items()},
-    **{_GROUP + name: _GROUP + new for name, new in {"scaleDownDelay": "scale-down-delay"}.items()},
-    **{_GROUP + name: _GROUP + new for name, new in {"panicWindowPercentage": "panic-window-percentage"}.items()},
-    **{_GROUP + name: _GROUP + new for name, new in {"panicThresholdPercentage": "panic-threshold-percentage"}.items()},
+    _GROUP + "targetUtilizationPercentage": _GROUP + "target-utilization-percentage",
+    _GROUP + "targetBurstCapacity": _GROUP + "target-burst-capacity",
+    _GROUP + "initialScale": _GROUP + "initial-scale",
+    _GROUP + "scaleDownDelay": _GROUP + "scale-down-delay",
+    _GROUP + "panicWindowPercentage": _GROUP + "panic-window-percentage",
+    _GROUP + "panicThresholdPercentage": _GROUP + "panic-threshold-percentage",
 }
 """Keys in their older spelling."""
 
@@ -108,18 +105,21 @@ def _words(service: Service, annotations: dict[str, Any], path: tuple[str | int,
 
 @rule(
     "HM316",
-    "A scale target that Knative refuses",
+    "A scale target below 1",
     on=Service,
     outcome=Outcome.never_ready,
-    reason="rejected: KServe takes it and writes it as the annotation target, which is 0.01 at least",
+    reason="KServe takes it and writes it into what scales, where it is refused: Knative's annotation target, or a HorizontalPodAutoscaler",
     fix="write a scaleTarget of 1 or more",
     link=_VALIDATION,
 )
 def target(service: Service, world: LintContext) -> Iterator[RuleMatch]:
-    """validateFloats, TargetMin. With scaleMetric rps KServe's own webhook refuses it: HM126."""
+    """validateFloats, TargetMin; autoscaling/v2, validateMetricTarget. What KServe's own webhook refuses is HM126's."""
+    class_ = text(service.annotations, "serving.kserve.io/autoscalerClass")
+    scales = service.mode == "Knative" or (service.mode == "Standard" and class_ == "")
     for path, component in service.components:
         found = integer(component, "scaleTarget")
-        if service.mode == "Knative" and found is not None and found < 1 and text(component, "scaleMetric") != "rps":
+        refused = service.mode == "Knative" and text(component, "scaleMetric") == "rps"
+        if scales and found is not None and found < 1 and not refused:
             yield service.hit(f"scaleTarget {found}", *path, "scaleTarget")
 
 

@@ -357,5 +357,5 @@ def runtime_container(each: ClusterObject, world: LintContext) -> Iterator[RuleM
 def incomplete(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """predictor.go, reconcileModel; a canary's model is merged over stable's."""
     for path, component in service.components:
-        if "model" in component and not text(mapping(component, "model"), "modelFormat", "name"):
+        if component.get("model") is not None and not text(mapping(component, "model"), "modelFormat", "name"):
             yield service.hit("no modelFormat.name", *path, "model")

@@ -27,6 +27,8 @@ _CONTAINER_WORDS = {
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _FOREVER = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"})
 _ENDING = frozenset({"Job", "CronJob"})
+_WITH_VOLUMES = frozenset({"Pod", "Deployment", "DaemonSet", "ReplicaSet", "Job", "CronJob"})
+"""Kinds whose volumes all stand in the pod's own spec."""
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -74,11 +76,15 @@ _STANDARD = ("cpu", "memory", "ephemeral-storage", "storage")
 )
 def values(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """ValidatePodSpec and what it calls."""
+    dropped = ("restartPolicy", "preemptionPolicy") if pod.in_knative else ()
     for key, words in _WORDS.items():
-        if (found := pod.spec.get(key)) is not None and found not in words:
+        if (found := pod.spec.get(key)) is not None and found not in words and key not in dropped:
             yield pod.hit(f"{key} {found!r} is none of {', '.join(words)}", key)
     if pod.spec.get("dnsPolicy") == "None" and not listing(pod.spec, "dnsConfig", "nameservers"):
         yield pod.hit("dnsPolicy None without nameservers", "dnsPolicy")
+    if not pod.in_knative and (integer(pod.spec, "terminationGracePeriodSeconds") or 0) < 0:
+        text_ = f"terminationGracePeriodSeconds {pod.spec['terminationGracePeriodSeconds']}"
+        yield pod.hit(text_, "terminationGracePeriodSeconds")
     for key in ("serviceAccountName", "priorityClassName", "schedulerName", "runtimeClassName"):
         if (name := text(pod.spec, key)) and not subdomain(name):
             yield pod.hit(f"{key} {name!r} is no name", key)
@@ -106,6 +112,32 @@ def values(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     yield from _security(pod.spec, pod.hit)
     for container in pod.containers:
         yield from _container(container)
+        if not pod.in_knative:
+            yield from _handlers(container)
+            yield from _mounts(pod, container)
+
+
+def _handlers(container: Container) -> Iterator[RuleMatch]:
+    """Probes without exactly one handler; in Knative mode HM320 knows more."""
+    for key in _PROBES:
+        probe = container.data.get(key)
+        found = [each for each in ("httpGet", "tcpSocket", "exec", "grpc") if dig(probe, each) is not None]
+        if isinstance(probe, dict) and len(found) != 1:
+            yield container.hit(f"{key} has {' and '.join(found) or 'no handler'}", key)
+
+
+def _mounts(pod: Pod, container: Container) -> Iterator[RuleMatch]:
+    """Mounts without a volume, or two at one path; in Knative mode HM311 knows more."""
+    volumes = {text(item, "name") for item in pod.values("volumes")}
+    known = pod.owner.kind in _WITH_VOLUMES or (pod.service is not None and pod.unseen is None)
+    paths: set[str] = set()
+    for index, mount in enumerate(listing(container.data, "volumeMounts")):
+        name, path = text(mount, "name"), text(mount, "mountPath")
+        if known and name not in volumes:
+            yield container.hit(f"there is no volume {name!r}", "volumeMounts", index, "name")
+        if not path or path in paths:
+            yield container.hit(f"mountPath {path!r}", "volumeMounts", index, "mountPath")
+        paths.add(path)
 
 
 def _toleration(item: dict[str, Any]) -> str:

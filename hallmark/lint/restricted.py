@@ -90,7 +90,12 @@ def privileged(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     link=POD_SECURITY,
 )
 def root(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
-    """Pod Security Standards: Running as Non-root, Running as Non-root user."""
+    """Pod Security Standards: Running as Non-root, Running as Non-root user; what the pod itself says counts, whatever its containers say."""
+    of_pod = mapping(pod.spec, "securityContext")
+    if of_pod.get("runAsUser") == 0:
+        yield pod.hit("the pod runs as root", "securityContext", "runAsUser")
+    elif of_pod.get("runAsNonRoot") is False:
+        yield pod.hit("the pod may run as root", "securityContext", "runAsNonRoot")
     for container in pod.containers:
         found = _security(pod, container, world)
         if found.get("runAsUser") == 0:
@@ -165,7 +170,10 @@ def capabilities(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     link=POD_SECURITY,
 )
 def seccomp(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
-    """Pod Security Standards: Seccomp."""
+    """Pod Security Standards: Seccomp; what the pod itself says counts, whatever its containers say."""
+    of_pod = dig(pod.spec, "securityContext", "seccompProfile", "type")
+    if of_pod not in (None, "RuntimeDefault", "Localhost"):
+        yield pod.hit(f"the pod's seccomp profile is {of_pod}", "securityContext", "seccompProfile", "type")
     for container in pod.containers:
         if dig(_security(pod, container, world), "seccompProfile", "type") not in ("RuntimeDefault", "Localhost"):
             yield container.hit(f"{_name(container)} has no seccomp profile", "securityContext", "seccompProfile")
@@ -316,6 +324,7 @@ def needless(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM514",
     "An account that is not there",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="no pod is made: the admission of pods looks the account up",
     fix="name an account of the namespace, such as predictor or pipeline",
     link=_ACCOUNTS,

@@ -175,7 +175,7 @@ def lost(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     if not pod.in_knative or pod.service is None or revision is None or plain is None:
         return
     template, known = revision.at("spec", "template", "spec"), plain.at("spec")
-    own = {key: pod.spec[key] for key in known.fields & set(pod.spec) if not key.endswith("ontainers")}
+    own = {key: pod.spec[key] for key in known.fields & set(pod.spec) if key not in ("containers", "initContainers")}
     for path in _unknown(template, own):
         yield pod.hit(f"{'.'.join(map(str, path))} in Knative mode", *path)
     fields = known.at("containers", "[]").fields

@@ -29,8 +29,8 @@ _IMAGE = re.compile(
     link=_POD,
 )
 def image_and_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
-    """validate, validateContainers, validateEnvFrom. A runtime's container is judged in the runtime's own file."""
-    if not pod.in_knative:
+    """validate, validateContainers, validateEnvFrom; of a Deployment the API server says the same. A runtime is judged in its own file."""
+    if not pod.in_knative and pod.service is None:
         return
     seen: set[str] = set()
     for container in pod.containers:

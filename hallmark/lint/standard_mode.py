@@ -304,6 +304,28 @@ def grace(service: Service, world: LintContext) -> Iterator[RuleMatch]:
 
 
 @rule(
+    "HM217",
+    "A strategy that no Deployment has",
+    on=Service,
+    outcome=Outcome.never_ready,
+    reason="KServe takes it and writes it into a Deployment, which is refused: never ready",
+    fix="write type: RollingUpdate with a rollingUpdate that moves, or type: Recreate alone",
+    link="https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#strategy",
+)
+def no_strategy(service: Service, world: LintContext) -> Iterator[RuleMatch]:
+    """apps validation, ValidateDeploymentStrategy."""
+    for path, component in service.predictors if service.mode == "Standard" else ():
+        strategy, at = mapping(component, "deploymentStrategy"), (*path, "deploymentStrategy")
+        kind, rolling = text(strategy, "type") or "RollingUpdate", strategy.get("rollingUpdate")
+        if kind not in ("RollingUpdate", "Recreate"):
+            yield service.hit(f"type {kind}", *at, "type")
+        elif kind == "Recreate" and rolling is not None:
+            yield service.hit("rollingUpdate beside Recreate", *at, "rollingUpdate")
+        elif isinstance(rolling, dict) and all(rolling.get(key) in (0, "0%") for key in ("maxSurge", "maxUnavailable")):
+            yield service.hit("neither maxSurge nor maxUnavailable lets a pod move", *at, "rollingUpdate")
+
+
+@rule(
     "HM216",
     "Another mode than before",
     on=Service,
