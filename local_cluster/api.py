@@ -194,6 +194,8 @@ def _document(request: Request, path: str) -> Response | None:
     if request.method not in ("GET", "HEAD"):
         raise not_allowed()
     content, media = found
+    if isinstance(content, bytes):
+        return Response(content, media_type=media)
     return _json(content, media=media)
 
 

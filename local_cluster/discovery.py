@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from local_cluster.resources import RESOURCES, Object, Resource
 
 VERSION: Object = {
@@ -19,8 +21,21 @@ STATUS_VERBS = ("get", "patch", "update")
 
 
 def groups() -> list[tuple[str, str]]:
-    """Every named group and its version."""
+    """Every named group with each of its versions."""
     return sorted({(item.group, item.version) for item in RESOURCES if item.group})
+
+
+def versions(group: str) -> list[str]:
+    """The versions of a group, the preferred one first: a stable before a beta before an alpha, and the higher before the lower."""
+    found = {item.version for item in RESOURCES if item.group == group}
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(version: str) -> tuple[int, int, int]:
+    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if match is None:
+        return (-1, 0, 0)
+    return ({"alpha": 0, "beta": 1, None: 2}[match[2]], int(match[1]), int(match[3] or 0))
 
 
 def served(group: str, version: str) -> list[Resource]:
@@ -39,13 +54,14 @@ def core_versions(server: str) -> Object:
 
 def group_list() -> Object:
     """`/apis`."""
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group(name, version) for name, version in groups()]}
+    named = sorted({name for name, _ in groups()})
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [group(name) for name in named]}
 
 
-def group(name: str, version: str) -> Object:
-    """`/apis/<group>`."""
-    one = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": [one], "preferredVersion": one}
+def group(name: str) -> Object:
+    """`/apis/<group>`, with all of its versions."""
+    found = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions(name)]
+    return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": found, "preferredVersion": found[0]}
 
 
 def resource_list(group_name: str, version: str) -> Object:
@@ -80,16 +96,16 @@ def resource_list(group_name: str, version: str) -> Object:
 
 def aggregated(*, core: bool, version: str) -> Object:
     """All resources of all groups in one answer, as newer clients ask for it."""
-    wanted = [("", "v1")] if core else groups()
+    wanted = [""] if core else sorted({name for name, _ in groups()})
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{version}",
         "metadata": {},
-        "items": [_aggregated(name, each) for name, each in wanted],
+        "items": [_aggregated(name) for name in wanted],
     }
 
 
-def _aggregated(name: str, version: str) -> Object:
+def _aggregated(name: str) -> Object:
     return {
         "metadata": {"name": name or None, "creationTimestamp": None},
         "versions": [
@@ -98,6 +114,7 @@ def _aggregated(name: str, version: str) -> Object:
                 "freshness": "Current",
                 "resources": [_aggregated_resource(item) for item in served(name, version)],
             }
+            for version in versions(name)
         ],
     }
 

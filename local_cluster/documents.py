@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_cluster import discovery, openapi
+from local_cluster import discovery, openapi, openapi_protobuf
 from local_cluster.forms import parameters
 from local_cluster.problems import ApiProblem, no_such_path
 from local_cluster.resources import Object
@@ -10,12 +10,14 @@ from local_cluster.resources import Object
 JSON = "application/json"
 
 
-def find(path: str, *, accept: str, host: str) -> tuple[Object, str] | None:
-    """The document at `path` and its media type; none where objects are served, 404 for an OpenAPI that is not there."""
+def find(path: str, *, accept: str, host: str) -> tuple[Object | bytes, str] | None:
+    """The document at `path`, as an object or in its own encoding, and its media type; none where objects are served, 404 for an OpenAPI that is not there."""
     if path in ("/api", "/apis"):
         return _groups(accept, host, core=path == "/api")
     if path == "/version":
         return discovery.VERSION, JSON
+    if path == "/openapi/v2" and "json" not in accept and "protobuf" in accept:
+        return openapi_protobuf.version_two(), openapi_protobuf.MEDIA
     if path.startswith("/openapi/"):
         return _openapi(path, accept), JSON
     parts = path.strip("/").split("/")
@@ -23,7 +25,7 @@ def find(path: str, *, accept: str, host: str) -> tuple[Object, str] | None:
         if parts == _parts(group, version):
             return discovery.resource_list(group, version), JSON
         if group and parts == ["apis", group]:
-            return discovery.group(group, version), JSON
+            return discovery.group(group), JSON
     return None
 
 
@@ -40,7 +42,7 @@ def _openapi(path: str, accept: str) -> Object:
         return openapi.index()
     if path == "/openapi/v2":
         if accept and "json" not in accept and "*/*" not in accept:
-            raise ApiProblem("NotAcceptable", "only application/json is served of OpenAPI v2; use /openapi/v3")
+            raise ApiProblem("NotAcceptable", f"only {JSON} and {openapi_protobuf.MEDIA} are served of OpenAPI v2")
         return openapi.version_two()
     for group, version in _known():
         if path.strip("/").split("/") == ["openapi", "v3", *_parts(group, version)]:

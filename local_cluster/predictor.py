@@ -7,12 +7,15 @@ minReplicas and maxReplicas too, which KServe writes into the template as autosc
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hallmark import object_labels
 from hallmark.errors import HallmarkError
+from hallmark.lint.shapes import shape
 from local_cluster import containers
+from local_cluster.admission import Admission
 from local_cluster.volumes import VolumeError, parse
 
 Json = dict[str, Any]
@@ -24,6 +27,8 @@ SHADOW_ANNOTATION = object_labels.SHADOW
 RETENTION_ANNOTATION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 LONGEST_RETENTION = 3600.0
 """Seconds; Knative takes no more."""
+_GRACE = 30
+"""Seconds that a pod has to end, where its requests may not take longer; KServe's own field for it is dropped in Knative mode."""
 _OWN = "hallmark.dev/"
 
 _LEFT_OUT_ANNOTATIONS = frozenset(
@@ -67,11 +72,18 @@ def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
         _startable(found)
         shadow(service)
         retention(found)
+        _judged(service, runtimes)
         return found, percent(service)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
         text = f"the spec has a value of the wrong type: {error}"
         raise InvalidSpec("InvalidPredictorSpec", text) from error
+
+
+def _judged(service: Json, runtimes: list[Json]) -> None:
+    """What Knative's webhook, or whoever makes the pods, would refuse: the service was taken, and never gets ready."""
+    if reasons := Admission(service, around=runtimes).never_ready:
+        raise InvalidSpec("InvalidPredictorSpec", "; ".join(reasons))
 
 
 def template(service: Json, runtimes: list[Json]) -> Json:
@@ -86,7 +98,7 @@ def template(service: Json, runtimes: list[Json]) -> Json:
     return {
         "runtime": runtime["metadata"]["name"],
         "storageUri": model["storageUri"],
-        "timeoutSeconds": predictor.get("timeout"),
+        "timeoutSeconds": predictor.get("timeout") or None,
         "minReplicas": predictor.get("minReplicas", 1),
         "maxReplicas": predictor.get("maxReplicas", 0),
         "serviceAccountName": predictor.get("serviceAccountName"),
@@ -98,16 +110,22 @@ def template(service: Json, runtimes: list[Json]) -> Json:
         | _filtered(predictor.get("annotations"), _LEFT_OUT_ANNOTATIONS),
         "containers": containers,
         "volumes": [*(rspec.get("volumes") or []), *(predictor.get("volumes") or [])],
-        "grace": predictor.get("terminationGracePeriodSeconds", 30),
+        "grace": max(_GRACE, predictor.get("timeout") or 0),
     }
 
 
 def percent(service: Json) -> int | None:
-    """The predictor's canaryTrafficPercent; `InvalidSpec` unless it is 0 to 100 or absent."""
+    """The predictor's canaryTrafficPercent; `InvalidSpec` where it is not 0 to 100 and there is another revision to share with.
+
+    KServe takes any number; Knative refuses the shares that it makes of one, and with the first revision it makes none.
+    """
     value = ((service.get("spec") or {}).get("predictor") or {}).get("canaryTrafficPercent")
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
+        components = (service.get("status") or {}).get("components") or {}
+        if not (components.get(COMPONENT) or {}).get("latestRolledoutRevision"):
+            return None
         raise InvalidSpec(
             "InvalidPredictorSpec", f"spec.predictor.canaryTrafficPercent: expected 0 to 100, got {value!r}"
         )
@@ -180,9 +198,10 @@ def _predictor(meta: Json, spec: Json) -> Json:
                 "InvalidPredictorSpec", f"spec.predictor.{key}: {what} is not served by the local cluster"
             )
     timeout = predictor.get("timeout")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 1):
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout < 0):
         raise InvalidSpec(
-            "InvalidPredictorSpec", f"spec.predictor.timeout: expected seconds, 1 or more, got {timeout!r}"
+            "InvalidPredictorSpec",
+            f"spec.predictor.timeout: expected seconds, 0 (the default) or more, got {timeout!r}",
         )
     if not predictor.get("model"):
         raise InvalidSpec(
@@ -260,7 +279,15 @@ def _containers(meta: Json, runtime: Json, model: Json, predictor: Json) -> list
                 "InvalidPredictorSpec",
                 f"container {container.get('name')!r} has no command: there are no images here, so it cannot be left to one",
             )
-    return [main, *others]
+    kept = _kept_by_a_revision()
+    return [{key: value for key, value in container.items() if key in kept} for container in (main, *others)]
+
+
+@cache
+def _kept_by_a_revision() -> frozenset[str]:
+    """The fields of a container that a Knative Service has; lint says of the others that they are dropped (HM321)."""
+    service = shape("serving.knative.dev", "Service", "v1")
+    return service.at("spec", "template", "spec", "containers", "[]").fields if service is not None else frozenset()
 
 
 def _merged(offered: Json, model: Json) -> Json:

@@ -1,4 +1,5 @@
-"""The protobuf that `kubectl create namespace|configmap|secret|serviceaccount` sends, read without a library: these kinds and no others.
+"""The protobuf that `kubectl create namespace|configmap|secret|serviceaccount` sends, and the options that client-go sends with a DELETE,
+read without a library: these kinds and no others.
 
 An object comes as four magic bytes and an `Unknown` message (1: apiVersion and kind, 2: the object). Field numbers are those
 of k8s.io/api; fields that are not named here are passed over, as protobuf has it.
@@ -33,6 +34,8 @@ def decode(raw: bytes) -> Object:
     )
     type_ = unknown.get("type") or {}
     kind = str(type_.get("kind", ""))
+    if kind == "DeleteOptions":  # of whichever group the object is that shall go
+        return {"apiVersion": "v1", "kind": kind, **_DELETE_OPTIONS(unknown.get("raw", b""))}
     if type_.get("apiVersion") != "v1" or kind not in _KINDS:
         raise Unreadable(f"{type_.get('apiVersion')}, Kind={kind} is not read as protobuf: send JSON")
     return {"apiVersion": "v1", "kind": kind, **_KINDS[kind](unknown.get("raw", b""))}
@@ -90,6 +93,12 @@ def _flag(value: Wire) -> bool:
     return bool(value)
 
 
+def _number(value: Wire) -> int:
+    if not isinstance(value, int):
+        raise Unreadable("bytes came where a number belongs")
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
 def _time(value: Wire) -> str | None:
     seconds = next((each for number, each in _fields(_bytes(value)) if number == 1), None)
     if not isinstance(seconds, int) or seconds > 253402300799:
@@ -144,6 +153,15 @@ _META = _message_of(
         11: ("labels", _map(_text)),
         12: ("annotations", _map(_text)),
         14: ("finalizers", _many(_text)),
+    }
+)
+_DELETE_OPTIONS = _message(
+    {
+        1: ("gracePeriodSeconds", _number),
+        2: ("preconditions", _message_of({1: ("uid", _text), 2: ("resourceVersion", _text)})),
+        3: ("orphanDependents", _flag),
+        4: ("propagationPolicy", _text),
+        5: ("dryRun", _many(_text)),
     }
 )
 _NAMED = _many(_message_of({1: ("name", _text)}))

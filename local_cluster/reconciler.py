@@ -21,6 +21,7 @@ from local_cluster.envoy import Envoy
 from local_cluster.pods import RunningPod
 from local_cluster.predictor import InvalidSpec
 from local_cluster.processes import Leash, tail
+from local_cluster.resources import FINALIZERS
 from local_cluster.revisions import Revision, RevisionHistory, RevisionStore
 from local_cluster.rollout import RevisionTraffic
 from local_cluster.routes import RevisionBackend, RoutedService, Variant, cluster_name
@@ -198,6 +199,10 @@ class Reconciler:
         except Missing:
             await self._forget(key)
             return
+        if service["metadata"].get("deletionTimestamp"):
+            await self._forget(key)
+            self._let_go(key)
+            return
         if predictor.stopped(service):
             await self._forget(key)
             self._write_status(key, service, self._facts(key, service, RevisionTraffic(), None))
@@ -214,6 +219,17 @@ class Reconciler:
                 self._run(key, service, revision)
         await self._route(key, service, history, decided, problem)
         self._retire(key, needed)
+
+    def _let_go(self, key: Key) -> None:
+        """Take KServe's finalizer from a service that is to go, and the garbage collector's: nothing else depends on it here."""
+
+        def without(service: Json) -> Json:
+            meta = service["metadata"]
+            meta["finalizers"] = [each for each in meta.get("finalizers") or [] if each not in FINALIZERS]
+            return service
+
+        with contextlib.suppress(Missing):
+            self._store.modify("inferenceservices", *key, without)
 
     def _record_revision(self, key: Key, service: Json) -> tuple[RevisionHistory, InvalidSpec | None]:
         """The service's revisions, with a new one where the predictor changed; and what is wrong with the spec."""

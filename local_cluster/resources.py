@@ -50,6 +50,8 @@ class Resource:
 
 
 KSERVE = "serving.kserve.io"
+FINALIZERS = frozenset({"inferenceservice.finalizers", "foregroundDeletion", "orphan"})
+"""Finalizers of an InferenceService that are let go of here, in the place of KServe and of the garbage collector."""
 
 NAMESPACES = Resource(plural="namespaces", kind="Namespace", version="v1", short=("ns",), namespaced=False, status=True)
 CONFIGMAPS = Resource(plural="configmaps", kind="ConfigMap", version="v1", short=("cm",))

@@ -8,12 +8,12 @@ from typing import Any
 
 from hallmark.errors import HallmarkError
 from hallmark.rollout.plan import merged
-from local_cluster import managed, problems, validation
+from local_cluster import admission, managed, problems, validation
 from local_cluster import patch as patches
 from local_cluster import schema as schemas
 from local_cluster.body import RequestBody, check
 from local_cluster.problems import ApiProblem, bad_request
-from local_cluster.resources import NAMESPACES, Object, Resource
+from local_cluster.resources import INFERENCE_SERVICES, NAMESPACES, SERVING_RUNTIMES, Object, Resource
 from local_cluster.schema import SchemaFault
 from local_cluster.selectors import Selection
 from local_cluster.store import Missing, ObjectStore
@@ -162,7 +162,7 @@ def _object(call: ApiCall) -> Object:
             f"Kind={resource.kind}"
         )
     _strict(call, obj, call.body.repeated)
-    wanted: Object = schemas.prune(obj, schemas.of(resource))
+    wanted = _pruned(obj, resource)
     if wanted.get("metadata") is None:
         wanted["metadata"] = {}
     _shapely(call, wanted)
@@ -179,7 +179,10 @@ def _strict(call: ApiCall, obj: Any, repeated: tuple[str, ...] = ()) -> None:
     if level == "Ignore":
         return
     found = [f'duplicate field "{name}"' for name in repeated]
-    found += [f'unknown field "{path}"' for path in schemas.unknown(obj, schemas.of(call.resource))]
+    unknown = admission.unknown(obj, call.resource)
+    if unknown is None:
+        unknown = list(schemas.unknown(obj, schemas.of(call.resource)))
+    found += [f'unknown field "{path}"' for path in unknown]
     if found and level == "Strict":
         kind = call.resource.kind
         raise bad_request(
@@ -187,6 +190,17 @@ def _strict(call: ApiCall, obj: Any, repeated: tuple[str, ...] = ()) -> None:
             f"strict decoding error: {', '.join(found)}".replace("'", '"')
         )
     call.warnings += found
+
+
+def _pruned(obj: Object, resource: Resource) -> Object:
+    kept = admission.pruned(obj, resource)
+    found: Object = schemas.prune(obj, schemas.of(resource)) if kept is None else kept
+    return found
+
+
+def _around(store: ObjectStore, resource: Resource) -> list[Object]:
+    """What an object of this kind is judged together with: of an InferenceService, the serving runtimes."""
+    return store.list(SERVING_RUNTIMES.plural)[0] if resource is INFERENCE_SERVICES else []
 
 
 def _shapely(call: ApiCall, obj: Object) -> None:
@@ -222,8 +236,7 @@ def _create(store: ObjectStore, call: ApiCall, obj: Object, *, dry_run: bool, ap
         obj.pop("status", None)
     obj = validation.default(obj, call.resource)
     named = obj if obj["metadata"].get("name") else {**obj, "metadata": {**obj["metadata"], "name": "generated"}}
-    validation.check(named, call.resource)
-    call.warnings += validation.warnings(obj, call.resource)
+    call.warnings += validation.check(named, call.resource, around=_around(store, call.resource))
     if not apply:
         managed.written(None, obj, manager=call.manager, schema=schemas.of(call.resource))
     return store.create(obj, dry_run=dry_run)
@@ -251,15 +264,14 @@ def _update(
     schema = schemas.of(resource)
     if call.subresource == "status":
         changed = {**before, "metadata": dict(before["metadata"]), "status": wanted.get("status") or {}}
-        validation.check(changed, resource, before)
+        validation.check(changed, resource, before, around=_around(store, resource))
         return store.update_status(resource.plural, call.namespace, call.name, changed["status"], dry_run=dry_run)
     if resource.status:
         wanted.pop("status", None)
         if "status" in before:
             wanted["status"] = before["status"]
     wanted = validation.default(wanted, resource)
-    validation.check(wanted, resource, before)
-    call.warnings += validation.warnings(wanted, resource)
+    call.warnings += validation.check(wanted, resource, before, around=_around(store, resource))
     if "managedFields" not in meta and before["metadata"].get("managedFields"):
         meta["managedFields"] = before["metadata"]["managedFields"]
     if not apply:
@@ -302,7 +314,7 @@ def _patched(call: ApiCall, before: Object, media: str) -> Object:
         )
         raise problems.invalid(call.resource, call.name, [fault])
     _strict(call, wanted, call.body.repeated)
-    pruned: Object = schemas.prune(wanted, schemas.of(call.resource))
+    pruned = _pruned(wanted, call.resource)
     _shapely(call, pruned)
     return pruned
 

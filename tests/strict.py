@@ -1,4 +1,4 @@
-"""The strict schemas of custom resources under tests/schemas, each read once a process and made into a validator once."""
+"""The strict schemas of custom resources under hallmark/lint/schemas, each read once a process and made into a validator once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import jsonschema
 
 from tests.schemas import refresh
 
-SCHEMAS = Path(__file__).parent / "schemas"
+SCHEMAS = refresh.HELD
 
 
 def held(group: str, kind: str, version: str) -> bool:
-    """True when tests/schemas has the kind's schema."""
+    """True when hallmark/lint/schemas has the kind's schema."""
     return _path(group, kind, version).is_file()
 
 
 @functools.cache
 def schema(group: str, kind: str, version: str) -> dict[str, Any]:
-    """The schema as upstream means it: what tests/schemas says once stands wherever it is meant. For all: change none of it.
+    """The schema as upstream means it: what is said once there stands wherever it is meant. For all: change none of it.
 
     FileNotFoundError names the command that adds a kind which is not there.
     """

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from hallmark.lint import (
+    api_server,
+    autoscaling,
     declarations,
     knative,
     kserve,
     pipelines,
+    pod_values,
     references,
     restricted,
     revision,
+    revision_containers,
     scripts,
     standard_mode,
     storage,
+    webhooks,
 )
 from hallmark.lint.rules import RULES, Rule
 
 TOPICS = (
     ("KServe", kserve),
+    ("KServe's webhooks", webhooks),
     ("Models' addresses", storage),
     ("Standard mode", standard_mode),
     ("Knative mode: the service", knative),
+    ("Knative mode: scaling", autoscaling),
     ("Knative mode: the pod", revision),
+    ("Knative mode: containers", revision_containers),
     ("Pipelines", pipelines),
     ("Pipelines in Python", scripts),
     ("Pods", restricted),
+    ("Pods: values", pod_values),
     ("Names, budgets and secrets", references),
     ("Declarations", declarations),
+    ("The API server", api_server),
 )
 
 

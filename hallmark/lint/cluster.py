@@ -10,6 +10,29 @@ from hallmark.lint.objects import ClusterObject, LintContext
 from hallmark.lint.reading import dig, integer, listing, mapping, text, version
 
 _CONFIG = "inferenceservice-config"
+PLATFORM: dict[str, Any] = {
+    "apiVersion": "operator.knative.dev/v1beta1",
+    "kind": "KnativeServing",
+    "metadata": {"name": "knative-serving", "namespace": "knative-serving"},
+    "spec": {
+        "config": {
+            "features": {
+                "kubernetes.podspec-fieldref": "enabled",
+                "kubernetes.podspec-init-containers": "enabled",
+                "kubernetes.podspec-nodeselector": "enabled",
+                "kubernetes.podspec-priorityclassname": "enabled",
+                "kubernetes.podspec-securitycontext": "enabled",
+                "kubernetes.podspec-tolerations": "enabled",
+                "kubernetes.podspec-topologyspreadconstraints": "enabled",
+                "kubernetes.podspec-volumes-emptydir": "enabled",
+                "secure-pod-defaults": "enabled",
+            },
+            "autoscaler": {"max-scale-limit": "50"},
+            "defaults": {"max-revision-timeout-seconds": "600"},
+        }
+    },
+}
+"""What the platform's Knative takes (manifests/platform/knative-serving.yaml), for the local cluster, which has no such object."""
 
 
 def kserve_version(world: LintContext) -> tuple[tuple[int, ...], str] | None:

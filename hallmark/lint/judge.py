@@ -94,11 +94,13 @@ def of_objects(
     background: Iterable[dict[str, Any]] = (),
     options: ClusterOptions | None = None,
     domains: Iterable[str] | None = None,
+    previous: checkout.Before | None = None,
 ) -> list[LintFinding]:
-    """Judge objects that no file holds, such as what a renderer gives; lines are 1."""
+    """Judge objects that no file holds, such as what a renderer gives or an API server is asked to keep; lines are 1."""
     read = [Document(source, each) for each in given]
     read += [Document("background", each, background=True) for each in background]
-    return findings(read, options=options, domains=None if domains is None else frozenset(domains))
+    known = None if domains is None else frozenset(domains)
+    return findings(read, options=options, domains=known, previous=previous)
 
 
 def findings(
@@ -120,7 +122,8 @@ def findings(
                 for hit in rule.check(subject, world):
                     if finding := _finding(rule, hit):
                         place = (finding.code, finding.file, finding.line, finding.column, finding.key)
-                        seen.setdefault(place, finding)
+                        if place not in seen or finding.severity is Severity.error:
+                            seen[place] = finding
     order = {document.shown: index for index, document in reversed(list(enumerate(read)))}
     return sorted(seen.values(), key=lambda each: (order[each.file], each.line, each.column, each.code))
 
@@ -146,7 +149,8 @@ def _finding(rule: Rule, hit: RuleMatch) -> LintFinding | None:
         return None
     return LintFinding(
         code=rule.code,
-        severity=rule.severity,
+        severity=hit.severity or rule.severity,
+        outcome=hit.outcome or (None if hit.severity is Severity.warning else rule.outcome),
         file=hit.document.shown,
         line=line,
         column=column,
@@ -155,4 +159,5 @@ def _finding(rule: Rule, hit: RuleMatch) -> LintFinding | None:
         reason=rule.reason,
         fix=rule.fix,
         link=rule.link,
+        path=hit.path,
     )

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from hallmark.lint.cluster import limit
 from hallmark.lint.objects import LintContext, Service
-from hallmark.lint.reading import go_duration, integer, mapping
-from hallmark.lint.rules import KNATIVE, KSERVE, RuleMatch, rule
+from hallmark.lint.reading import go_duration, integer, mapping, text
+from hallmark.lint.rules import KNATIVE, KSERVE, Outcome, RuleMatch, rule
 
 _RETENTION = re.compile(
     r"^autoscaling\.knative\.dev/(scale-to-zero-pod-retention-period|scaleToZeroPodRetentionPeriod)$"
@@ -38,6 +38,7 @@ def first_release(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM304",
     "A retention that Knative refuses",
     on=Service,
+    outcome=Outcome.never_ready,
     reason="rejected: scale-to-zero-pod-retention-period is a Go duration from 0 to 1h",
     fix="write it as 30m or 1800s, 1h at most",
     link=KNATIVE + "pkg/apis/autoscaling/annotation_validation.go",
@@ -56,6 +57,7 @@ def retention(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM305",
     "A timeout longer than Knative allows",
     on=Service,
+    outcome=Outcome.never_ready,
     reason="rejected: a revision's timeout is at most max-revision-timeout-seconds, 600 unless the cluster says more",
     fix="lower timeout, or raise max-revision-timeout-seconds in config-defaults",
     link=KNATIVE + "pkg/apis/config/defaults.go",
@@ -65,7 +67,7 @@ def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     most = limit(world, "max-revision-timeout-seconds", 600)
     for path, component in service.components:
         found = integer(component, "timeout")
-        if service.mode == "Knative" and found is not None and not 0 <= found <= most:
+        if found is not None and (found < 0 or (service.mode == "Knative" and found > most)):
             yield service.hit(f"timeout {found}s, at most {most}s", *path, "timeout")
 
 
@@ -73,6 +75,7 @@ def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM306",
     "A request limit that Knative refuses",
     on=Service,
+    outcome=Outcome.never_ready,
     reason="rejected: containerConcurrency is 0 to container-concurrency-max-limit, 1000 unless the cluster says more",
     fix="lower containerConcurrency; 0 is no limit",
     link=KNATIVE + "pkg/apis/config/defaults.go",
@@ -82,23 +85,25 @@ def concurrency(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     most = limit(world, "container-concurrency-max-limit", 1000)
     for path, component in service.components:
         found = integer(component, "containerConcurrency")
-        if service.mode == "Knative" and found is not None and not 0 <= found <= most:
-            yield service.hit(f"containerConcurrency {found}, at most {most}", *path, "containerConcurrency")
+        if found is not None and (found < 0 or (service.mode == "Knative" and found > most)):
+            hit = service.hit(f"containerConcurrency {found}, at most {most}", *path, "containerConcurrency")
+            # KServe's own webhook compares with 0, and with nothing above.
+            yield hit.ends(Outcome.refused) if found < 0 else hit
 
 
 @rule(
     "HM313",
     "A share that is none",
     on=Service,
-    reason="rejected by Knative: the percent of a traffic target is 0 to 100",
+    reason="KServe takes it; Knative refuses it at the next version, when there is another to share with: a target has 0 to 100 percent",
     fix="write a whole number from 0 to 100",
     link=KNATIVE + "pkg/apis/serving/v1/route_validation.go",
 )
 def share(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """route_validation.go: the targets' percents sum to 100, none below 0."""
     for path, component in service.components:
-        found = component.get("canaryTrafficPercent")
-        if found is not None and (not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= 100):
+        found = integer(component, "canaryTrafficPercent")
+        if service.mode != "Standard" and found is not None and not 0 <= found <= 100:
             yield service.hit(f"canaryTrafficPercent: {found}", *path, "canaryTrafficPercent")
 
 
@@ -106,6 +111,7 @@ def share(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM314",
     "A deployment strategy in Knative mode",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: customizing deploymentStrategy is only supported for raw deployment mode",
     fix="remove it: Knative starts a revision whole before it gets traffic",
     link=KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go",
@@ -113,5 +119,6 @@ def share(service: Service, world: LintContext) -> Iterator[RuleMatch]:
 def strategy(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateScalingKPACompExtension."""
     for path, component in service.components:
-        if service.mode == "Knative" and "deploymentStrategy" in component:
-            yield service.hit("deploymentStrategy in Knative mode", *path, "deploymentStrategy")
+        by_hpa = text(service.annotations, "autoscaling.knative.dev/class").startswith("hpa.")
+        if service.written != "Standard" and component.get("deploymentStrategy") is not None and not by_hpa:
+            yield service.hit("deploymentStrategy outside Standard mode", *path, "deploymentStrategy")

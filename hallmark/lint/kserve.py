@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
-from hallmark.lint.keys import CANARY, MODEL, PREDICTOR, SPEC
-from hallmark.lint.objects import CONTAINER, LEGACY, MODE, ClusterObject, LintContext, Service
+from hallmark.lint.objects import CONTAINER, FRAMEWORKS, LEGACY, MODE, ClusterObject, LintContext, Service
 from hallmark.lint.pods import Pod
 from hallmark.lint.reading import dig, integer, listing, mapping, text
-from hallmark.lint.rules import KSERVE, RuleMatch, Severity, rule
-from hallmark.lint.source import Keys
+from hallmark.lint.rules import KSERVE, Outcome, RuleMatch, Severity, rule
 
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
 _PREDICTOR = KSERVE + "pkg/controller/v1beta1/inferenceservice/components/predictor.go"
@@ -34,7 +31,7 @@ _HANDED_OVER = {
 }
 _FINDS = ("app.kubernetes.io/part-of", "app.kubernetes.io/name", "app.kubernetes.io/component")
 """Labels by which KServe's LLM controller selects what it made for an LLMInferenceService."""
-_METRICS = {"Knative": {"concurrency", "rps"}, "Standard": {"cpu", "memory"}}
+_CLASS = "autoscaling.knative.dev/class"
 _CLASSES = ("hpa", "external", "keda", "none")
 
 
@@ -56,15 +53,21 @@ def no_mode(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM102",
     "A deployment mode that is not written as KServe compares it",
     on=Service,
-    reason="the validator compares the text with Standard and Knative: an older or misspelt name is refused at the next update",
+    reason="the webhook rewrites an older name, so Git and the cluster differ; a misspelt one is refused at the next update",
     fix="write Knative (was Serverless) or Standard (was RawDeployment)",
     link=_VALIDATION,
 )
 def legacy_mode(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """ParseDeploymentMode turns old names into new ones for the status, and validateDeploymentMode compares that as text."""
     if service.written and service.written not in {"Knative", "Standard"}:
-        said = f"; KServe runs it as {LEGACY[service.written]}" if service.written in LEGACY else ""
-        yield service.hit(f"deploymentMode is {service.written!r}{said}", "metadata", "annotations", MODE)
+        now = LEGACY.get(service.written)
+        said = (
+            f"KServe rewrites it to {now}"
+            if now
+            else "KServe takes its default instead, and refuses every later update"
+        )
+        hit = service.hit(f"deploymentMode is {service.written!r}: {said}", "metadata", "annotations", MODE)
+        yield hit.warned() if now else hit
 
 
 @rule(
@@ -72,20 +75,47 @@ def legacy_mode(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "No runtime named",
     on=Service,
     severity=Severity.warning,
-    reason="KServe takes the first runtime that supports the format, so a runtime that somebody adds takes over at the next change",
+    reason="KServe takes the first runtime that selects the format by itself (never ready where none does); another one may take over",
     fix="set spec.predictor.model.runtime",
     link=_PREDICTOR,
 )
 def no_runtime(service: Service, world: LintContext) -> Iterator[RuleMatch]:
-    """predictor.go, reconcileModel: `Get first supporting runtime`."""
-    if service.model and not text(service.model, "runtime"):
-        yield service.hit("the model names no runtime", "spec", "predictor", "model")
+    """predictor.go, reconcileModel: `Get first supporting runtime`; an older framework field never names one."""
+    key, model = service.implementation
+    if not model or (key == "model" and text(model, "runtime")):
+        return
+    hit = service.hit("the model names no runtime", "spec", "predictor", key)
+    offered = [each for each in world.runtimes.values() if each.namespace in ("", service.namespace)]
+    if not world.runtimes or any(_taken_unnamed(each, key, model) for each in offered):
+        yield hit
+    else:
+        found = f"no runtime takes {_format(key, model)} unnamed; there is {', '.join(each.name for each in offered) or 'none'}"
+        yield hit._replace(text=found, severity=Severity.error, outcome=Outcome.never_ready)
+
+
+def _format(key: str, model: dict[str, Any]) -> str:
+    return text(model, "modelFormat", "name") if key == "model" else key
+
+
+def _taken_unnamed(runtime: ClusterObject, key: str, model: dict[str, Any]) -> bool:
+    """GetSupportingRuntimes: enabled, speaks the protocol, and lists the format with autoSelect."""
+    spec, version = mapping(runtime.data, "spec"), dig(model, "modelFormat", "version")
+    # The webhook gives these frameworks v2 where they name no protocol.
+    protocol = text(model, "protocolVersion") or ("v2" if key in ("onnx", "triton", "huggingface") else "")
+    listed = any(
+        text(item, "name") == _format(key, model)
+        and dig(item, "autoSelect") is True
+        and version in (None, dig(item, "version"))
+        for item in listing(spec, "supportedModelFormats")
+    )
+    return listed and not spec.get("disabled") and (not protocol or protocol in listing(spec, "protocolVersions"))
 
 
 @rule(
     "HM104",
     "A runtime that does not take this model",
     on=Service,
+    outcome=Outcome.never_ready,
     reason="the runtime's lists of formats, versions and protocols are compared as text; the service never becomes ready",
     fix="name a format, version and protocolVersion of the runtime's lists, or another runtime",
     link=_PREDICTOR,
@@ -116,6 +146,7 @@ def runtime_refuses(service: Service, world: LintContext) -> Iterator[RuleMatch]
     "HM105",
     "A runtime that is nowhere",
     on=Service,
+    outcome=Outcome.never_ready,
     reason="KServe waits for it without end: RuntimeNotRecognized",
     fix="name a ClusterServingRuntime, or a ServingRuntime of the same namespace",
     link=_PREDICTOR,
@@ -135,6 +166,7 @@ def runtime_unknown(service: Service, world: LintContext) -> Iterator[RuleMatch]
     "HM110",
     "A batcher with a protocol that it does not know",
     on=Service,
+    severity=Severity.warning,
     reason="the batcher takes V1 HTTP (…:predict with instances) alone: V2 and gRPC requests pass it one by one",
     fix="remove batcher, and batch in the model server; or use protocolVersion v1",
     link=KSERVE + "pkg/batcher/handler.go",
@@ -171,6 +203,7 @@ def logger(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM112",
     "A reserved container name",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="the name belongs to a container that KServe, Knative or Istio adds or fills: the pod is rejected, or yours is replaced",
     fix="rename the container",
     link=KSERVE + "pkg/constants/constants.go",
@@ -185,24 +218,26 @@ def reserved_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
         if container.name in _INJECTED:
             yield container.hit(f"{container.name} is the name of {_INJECTED[container.name]}", "name")
         elif container.name == CONTAINER and index and pod.service and pod.spec.get("model"):
-            yield container.hit(f"{container.name} beside model makes two predictors of one", "name")
+            hit = container.hit(f"{container.name} beside model makes two predictors of one", "name")
+            yield hit.ends(Outcome.refused)
 
 
 @rule(
     "HM113",
     "More replicas at least than at most",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: MinReplicas cannot be greater than MaxReplicas",
     fix="raise maxReplicas, or lower minReplicas",
     link=KSERVE + "pkg/apis/serving/v1beta1/component.go",
 )
 def replicas(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """component.go, validateReplicas: no minReplicas counts as 1, a maxReplicas of 0 as none."""
-    for path, component in service.components:
+    for path, component in service.predictors:
         least, most = integer(component, "minReplicas"), integer(component, "maxReplicas")
         least = 1 if least is None else least
         if least < 0 or (most is not None and (most < 0 or (most and least > most))):
-            key = "minReplicas" if "minReplicas" in component else "maxReplicas"
+            key = "minReplicas" if "minReplicas" in component and (most is None or most >= 0) else "maxReplicas"
             yield service.hit(f"minReplicas {least}, maxReplicas {'unset' if most is None else most}", *path, key)
 
 
@@ -210,6 +245,7 @@ def replicas(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM114",
     "A name that KServe refuses",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: a name starts with a letter and holds lower-case letters, digits and dashes",
     fix="rename it, such as fraud or fraud-v2",
     link=KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go",
@@ -224,6 +260,8 @@ def name(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM115",
     "A scale annotation that KServe drops",
     on=Service,
+    severity=Severity.warning,
+    outcome=Outcome.dropped,
     reason="KServe takes this annotation away and writes its own from the spec: the value has no effect",
     fix="set minReplicas and maxReplicas of the component",
     link=KSERVE + "pkg/constants/constants.go",
@@ -241,37 +279,48 @@ def scale_annotation(service: Service, world: LintContext) -> Iterator[RuleMatch
     "HM116",
     "A named model",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: the 'name' field is not allowed in standard predictor",
     fix="remove it: the container is always kserve-container, and the model's name is the service's",
     link=_VALIDATION,
 )
 def named_model(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validatePredictor."""
-    if text(service.model, "name"):
-        yield service.hit(f"model.name is {text(service.model, 'name')}", "spec", "predictor", "model", "name")
+    for key in ("model", *FRAMEWORKS):
+        if name := text(service.predictor, key, "name"):
+            yield service.hit(f"{key}.name is {name}", "spec", "predictor", key, "name")
 
 
 @rule(
     "HM117",
     "A scale metric of the other mode",
     on=Service,
-    reason="Knative scales by concurrency or rps, a HorizontalPodAutoscaler by cpu or memory: rejected, or scaled by nothing",
+    outcome=Outcome.refused,
+    reason="Knative's own scaler knows concurrency and rps, a HorizontalPodAutoscaler cpu and memory: rejected, or scaled by nothing",
     fix="Knative: concurrency or rps. Standard: cpu or memory",
     link=_VALIDATION,
 )
 def scale_metric(service: Service, world: LintContext) -> Iterator[RuleMatch]:
-    """validateKPAMetrics, validateHPAMetrics; validateInferenceServiceAutoscaler for the class."""
-    keda = text(service.annotations, "serving.kserve.io/autoscalerClass") == "keda"
+    """validateAutoScalingCompExtension: in Standard mode the metric is compared only where the class is written (hpa, keda)."""
+    written = text(service.annotations, "serving.kserve.io/autoscalerClass")
+    by_hpa = service.mode == "Standard" or text(service.annotations, _CLASS).startswith("hpa.")
+    known = {"cpu", "memory"} if by_hpa else {"concurrency", "rps"}
     for path, component in service.components:
         metric = text(component, "scaleMetric")
-        if metric and service.mode in _METRICS and metric not in _METRICS[service.mode] and not keda:
-            yield service.hit(f"scaleMetric {metric} in {service.mode} mode", *path, "scaleMetric")
+        if not metric or not service.mode or (metric in known and written != "keda"):
+            continue
+        hit = service.hit(f"scaleMetric {metric} in {service.mode} mode", *path, "scaleMetric")
+        if written == "keda" and service.mode == "Standard":
+            yield service.hit(f"scaleMetric {metric} with KEDA, which takes autoScaling alone", *path, "scaleMetric")
+        elif metric not in known:
+            yield hit.warned(Outcome.dropped) if service.mode == "Standard" and written != "hpa" else hit
 
 
 @rule(
     "HM118",
     "An autoscaler class that KServe does not know",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: not a supported autoscaler class type",
     fix="one of hpa, keda, external, none (Standard mode), or no annotation",
     link=_VALIDATION,
@@ -301,48 +350,19 @@ def runtime_container(each: ClusterObject, world: LintContext) -> Iterator[RuleM
 
 
 @rule(
-    "HM120",
-    "A key that KServe does not know",
-    on=Service,
-    reason="the API server drops it without a word wherever the client does not ask for strict fields",
-    fix="mend the spelling, or move the key to where it belongs",
-    link="https://kserve.github.io/website/docs/reference/crd-api",
-)
-def unknown_key(service: Service, world: LintContext) -> Iterator[RuleMatch]:
-    """The keys of KServe 0.21's InferenceService: a test compares them with its strict schema."""
-    places: list[tuple[Keys, dict[str, Any], frozenset[str]]] = [(("spec",), mapping(service.data, "spec"), SPEC)]
-    places += [(canary.path, mapping(dig(service.data, *canary.path)), CANARY) for canary in service.canaries]
-    for path, component in service.predictors:
-        if path[-1] == "predictor":
-            places += [(path, component, PREDICTOR), ((*path, "model"), mapping(component, "model"), MODEL)]
-    for path, holder, known in places:
-        for key in holder:
-            if key not in known:
-                near = get_close_matches(str(key), known, 1)
-                yield service.hit(
-                    f"{'.'.join(map(str, path))} has no {key}{f': {near[0]}?' if near else ''}", *path, key
-                )
-
-
-@rule(
     "HM121",
-    "A model without what the schema asks for",
+    "A model without a format",
     on=Service,
-    reason="the CRD wants modelFormat.name, and in a canary's model a name too, before stable's are merged in: rejected",
-    fix="set modelFormat.name; in a canary also name: kserve-container",
-    link=KSERVE + "config/crd/full/serving.kserve.io_inferenceservices.yaml",
+    outcome=Outcome.never_ready,
+    reason="KServe's webhook writes an empty name where there is none, and no runtime supports that: never ready",
+    fix="set modelFormat.name",
+    link=_PREDICTOR,
 )
 def incomplete(service: Service, world: LintContext) -> Iterator[RuleMatch]:
-    """The CRD of 0.21: required in spec.canary[].predictor.model are modelFormat and name. The name becomes the container's."""
-    for path, component in service.predictors:
-        if path[-1] != "predictor" or "model" not in component:
-            continue
-        model = mapping(component, "model")
-        if not text(model, "modelFormat", "name"):
+    """predictor.go, reconcileModel; a canary's model is merged over stable's."""
+    for path, component in service.components:
+        if component.get("model") is not None and not text(mapping(component, "model"), "modelFormat", "name"):
             yield service.hit("no modelFormat.name", *path, "model")
-        if path[:2] == ("spec", "canary") and model.get("name") not in (CONTAINER, ""):
-            said = f"the canary's model is called {model['name']}" if "name" in model else "no name in a canary's model"
-            yield service.hit(said, *path, "model", *(["name"] if "name" in model else []))
 
 
 @rule(

@@ -21,6 +21,11 @@ LEGACY: dict[str, Mode] = {"Serverless": "Knative", "RawDeployment": "Standard"}
 KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 COMPONENTS = ("predictor", "transformer", "explainer")
 CONTAINER = "kserve-container"
+FRAMEWORKS = (
+    *("sklearn", "tensorflow", "xgboost", "pytorch", "triton"),
+    *("onnx", "huggingface", "pmml", "lightgbm", "paddle"),
+)
+"""Older fields of a predictor, in the order of KServe's webhook: it turns the first that is there into `model` with that format."""
 
 
 class ClusterOptions(BaseModel):
@@ -116,6 +121,12 @@ class Service(ClusterObject):
     def model(self) -> dict[str, Any]:
         """spec.predictor.model."""
         return mapping(self.predictor, "model")
+
+    @property
+    def implementation(self) -> tuple[str, dict[str, Any]]:
+        """The field of the predictor that says what the model is, and what it holds: an older framework's goes before `model`."""
+        found = [key for key in (*FRAMEWORKS, "model") if isinstance(self.predictor.get(key), dict)]
+        return (found[0], mapping(self.predictor, found[0])) if found else ("model", {})
 
     @cached_property
     def components(self) -> tuple[tuple[Keys, dict[str, Any]], ...]:

@@ -23,6 +23,8 @@ Layer = tuple[Document, Keys, dict[str, Any]]
 _PATTERNS = frozenset({"kyverno.io", "policies.kyverno.io", "apiextensions.k8s.io", "admissionregistration.k8s.io"})
 """Groups whose objects hold patterns of pods, or schemas of them, and no pods."""
 _HOLDERS = frozenset({"template", "worker", "prefill"})
+_KEYED = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort"}
+"""Lists of a container that are merged entry by entry, and by which key."""
 
 
 def pod_specs(data: Any) -> Iterator[tuple[Keys, PodSpec]]:
@@ -65,13 +67,14 @@ class Container:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """Layers merged into one; `args` are appended."""
+        """Layers merged into one; `args` are appended, entries of keyed lists replaced one by one."""
         merged: dict[str, Any] = {}
         for _, _, layer in self.layers:
-            args = [*listing(merged, "args"), *listing(layer, "args")]
-            merged = _merged(merged, layer)
-            if args:
-                merged["args"] = args
+            lists = {"args": [*listing(merged, "args"), *listing(layer, "args")]}
+            for key, by in _KEYED.items():
+                both = [*listing(merged, key), *listing(layer, key)]
+                lists[key] = list({_key(item, by): item for item in both}.values()) if merged else both
+            merged = _merged(merged, layer) | {key: value for key, value in lists.items() if value}
         return merged
 
     @property
@@ -83,10 +86,28 @@ class Container:
         """A finding at `path`, in the layer that wins there; in the last layer that says anything near it."""
         for depth in range(len(path), 0, -1):
             for document, base, layer in reversed(self.layers):
-                if dig(layer, *path[:depth]) is not None:
-                    return RuleMatch(document, (*base, *path[:depth]), text)
+                own = self._own(layer, path[:depth])
+                if own is not None and dig(layer, *own) is not None:
+                    return RuleMatch(document, (*base, *own), text)
         document, base, _ = self.layers[0]
         return RuleMatch(document, base, text)
+
+    def _own(self, layer: dict[str, Any], path: Keys) -> Keys | None:
+        """The path of a merged value in one layer, whose lists count on their own; None where the layer has no such entry."""
+        if len(path) < 2 or path[0] not in (*_KEYED, "args") or len(self.layers) == 1:
+            return path
+        name, index = str(path[0]), path[1]
+        wanted = dig(self.data, name, index)
+        for own, item in enumerate(listing(layer, name)):
+            if item == wanted:
+                return (name, own, *path[2:])
+        return None
+
+
+def _key(item: Any, by: str) -> object:
+    """What identifies an entry of a keyed list; the entry itself where it has no key."""
+    found = mapping(item).get(by)
+    return found if isinstance(found, str | int) else id(item)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +136,16 @@ class Pod:
     def shown(self) -> str:
         """Whose pod it is, for messages."""
         return f"{self.owner.kind} {self.owner.name or '(no name)'}"
+
+    @property
+    def in_knative(self) -> bool:
+        """True if a revision is made of this pod: a Knative Service's, or an InferenceService's in Knative mode."""
+        return self.service.mode == "Knative" if self.service is not None else self.owner.group == "serving.knative.dev"
+
+    @property
+    def running(self) -> tuple[Container, ...]:
+        """Its containers without those that come first and end."""
+        return tuple(each for each in self.containers if each.kind == "containers")
 
     def values(self, key: str) -> list[Any]:
         """A list of the pod spec, such as tolerations or volumes, with the runtime's where there is one."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
 
 from hallmark import names
+from hallmark.lint.kustomizations import namespaced
 from hallmark.lint.objects import ClusterObject, LintContext
-from hallmark.lint.reading import integer, listing, mapping, text
+from hallmark.lint.reading import integer, mapping
 from hallmark.lint.rules import RuleMatch, rule
 from hallmark.lint.source import Document, Keys
 
@@ -44,32 +44,8 @@ def no_namespace(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]
     never_applied = each.annotations.get("config.kubernetes.io/local-config") == "true"
     if each.kind in _CLUSTER_WIDE or each.namespace or never_applied:
         return
-    if not _given_by_kustomization(each, world):
+    if not namespaced(each, world):
         yield each.hit(f"{each.kind} {each.name} names no namespace", "metadata")
-
-
-def _given_by_kustomization(each: ClusterObject, world: LintContext) -> bool:
-    file = PurePosixPath(each.document.shown)
-    for kustomization in world.of("Kustomization", "Component"):
-        folder = PurePosixPath(kustomization.document.shown).parent
-        listed = {_joined(folder, item) for item in listing(kustomization.data, "resources") if isinstance(item, str)}
-        if str(file) not in listed:
-            continue
-        # A strategic merge patch cannot: kustomize takes its metadata for the target's and keeps what the target has.
-        added = [text(patch, "patch") for patch in listing(kustomization.data, "patches")]
-        if kustomization.get("namespace") or any("/metadata/namespace" in patch for patch in added):
-            return True
-    return False
-
-
-def _joined(folder: PurePosixPath, item: str) -> str:
-    parts: list[str] = []
-    for part in (folder / item).parts:
-        if part == ".." and parts:
-            parts.pop()
-        elif part != ".":
-            parts.append(part)
-    return "/".join(parts)
 
 
 @rule(

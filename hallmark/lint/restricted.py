@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from hallmark import names
+from hallmark.lint.cluster import knative_config
 from hallmark.lint.objects import LintContext
 from hallmark.lint.pipelines import pinned
 from hallmark.lint.pods import Container, Pod
 from hallmark.lint.reading import dig, integer, listing, mapping, quantity, text
-from hallmark.lint.rules import POD_SECURITY, RuleMatch, Severity, rule
+from hallmark.lint.rules import POD_SECURITY, Outcome, RuleMatch, Severity, rule
 
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 _VOLUMES = frozenset(
@@ -31,10 +32,28 @@ _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources
 _ACCOUNTS = "https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/"
 
 
-def _said(pod: Pod, container: Container, *path: str) -> Any:
-    """Value in the container's security context, else in the pod's."""
-    found = dig(container.data, "securityContext", *path)
-    return dig(pod.spec, "securityContext", *path) if found is None else found
+def _security(pod: Pod, container: Container, world: LintContext) -> dict[str, Any]:
+    """The container's security context over the pod's, with what Knative fills in where secure-pod-defaults is on.
+
+    revision_defaults.go, defaultSecurityContext: it fills in what is unset, and changes nothing that is written.
+    """
+    of_pod, own = mapping(pod.spec, "securityContext"), dict(mapping(container.data, "securityContext"))
+    secure = str(knative_config(world, "features").get("secure-pod-defaults", "")).lower() if pod.in_knative else ""
+    if secure in {"enabled", "allowrootbounded"}:
+        filled: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        if not dig(of_pod, "seccompProfile", "type") and not dig(own, "seccompProfile", "type"):
+            filled["seccompProfile"] = {"type": "RuntimeDefault"}
+            own.pop("seccompProfile", None)
+        if secure == "enabled" and of_pod.get("runAsNonRoot") is None:
+            filled["runAsNonRoot"] = True
+        own = filled | {key: value for key, value in own.items() if value is not None}
+    inherited = {key: of_pod[key] for key in ("runAsUser", "runAsNonRoot", "seccompProfile") if key in of_pod}
+    return inherited | own
+
+
+def _platform(pod: Pod, hit: RuleMatch) -> RuleMatch:
+    """A rule of our platform's: KServe takes an InferenceService that breaks it, so there it is a warning."""
+    return hit.warned() if pod.service is not None else hit
 
 
 def _name(container: Container) -> str:
@@ -45,6 +64,7 @@ def _name(container: Container) -> str:
     "HM501",
     "A privileged container",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="it has the node, or may take more rights than it began with",
     fix="set securityContext.allowPrivilegeEscalation: false, and no privileged",
     link=POD_SECURITY,
@@ -52,9 +72,10 @@ def _name(container: Container) -> str:
 def privileged(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Privileged Containers, Privilege Escalation."""
     for container in pod.containers:
-        if dig(container.data, "securityContext", "privileged") is True:
+        found = _security(pod, container, world)
+        if found.get("privileged") is True:
             yield container.hit(f"{_name(container)} is privileged", "securityContext", "privileged")
-        elif dig(container.data, "securityContext", "allowPrivilegeEscalation") is not False:
+        elif found.get("allowPrivilegeEscalation") is not False:
             text = f"{_name(container)} may escalate its privileges"
             yield container.hit(text, "securityContext", "allowPrivilegeEscalation")
 
@@ -63,16 +84,23 @@ def privileged(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM502",
     "A container that may run as root",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="root in a container is root on the node once it gets out",
     fix="set runAsNonRoot: true for the pod or the container, and no runAsUser: 0",
     link=POD_SECURITY,
 )
 def root(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
-    """Pod Security Standards: Running as Non-root, Running as Non-root user."""
+    """Pod Security Standards: Running as Non-root, Running as Non-root user; what the pod itself says counts, whatever its containers say."""
+    of_pod = mapping(pod.spec, "securityContext")
+    if of_pod.get("runAsUser") == 0:
+        yield pod.hit("the pod runs as root", "securityContext", "runAsUser")
+    elif of_pod.get("runAsNonRoot") is False:
+        yield pod.hit("the pod may run as root", "securityContext", "runAsNonRoot")
     for container in pod.containers:
-        if _said(pod, container, "runAsUser") == 0:
+        found = _security(pod, container, world)
+        if found.get("runAsUser") == 0:
             yield container.hit(f"{_name(container)} runs as root", "securityContext", "runAsUser")
-        elif _said(pod, container, "runAsNonRoot") is not True:
+        elif found.get("runAsNonRoot") is not True:
             yield container.hit(f"{_name(container)} may run as root", "securityContext", "runAsNonRoot")
 
 
@@ -80,6 +108,7 @@ def root(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM503",
     "A volume of the node",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="restricted refuses it: a hostPath reads and writes the node's files, other kinds carry credentials in the clear",
     fix="use emptyDir, configMap, secret, projected, a persistentVolumeClaim or a CSI volume",
     link=POD_SECURITY,
@@ -96,6 +125,7 @@ def volumes(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM504",
     "A pod in the node's namespaces",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="it sees the node's network, processes or memory, and passes NetworkPolicies by",
     fix="remove hostNetwork, hostPID, hostIPC and hostPort; a Service or Gateway makes a port reachable",
     link=POD_SECURITY,
@@ -115,6 +145,7 @@ def host(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM505",
     "Capabilities that are not dropped",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="restricted asks for drop: [ALL], and lets NET_BIND_SERVICE alone be added",
     fix="set securityContext.capabilities.drop: [ALL]",
     link=POD_SECURITY,
@@ -122,10 +153,10 @@ def host(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
 def capabilities(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     """Pod Security Standards: Capabilities."""
     for container in pod.containers:
-        at = ("securityContext", "capabilities")
-        if "ALL" not in listing(container.data, *at, "drop"):
+        at, found = ("securityContext", "capabilities"), _security(pod, container, world)
+        if "ALL" not in listing(found, "capabilities", "drop"):
             yield container.hit(f"{_name(container)} does not drop ALL", *at, "drop")
-        elif added := [str(each) for each in listing(container.data, *at, "add") if each != "NET_BIND_SERVICE"]:
+        elif added := [str(each) for each in listing(found, "capabilities", "add") if each != "NET_BIND_SERVICE"]:
             yield container.hit(f"{_name(container)} adds {', '.join(added)}", *at, "add")
 
 
@@ -133,14 +164,18 @@ def capabilities(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM506",
     "No seccomp profile",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="without one every system call of the kernel is open to the container",
     fix="set seccompProfile: {type: RuntimeDefault} for the pod or the container",
     link=POD_SECURITY,
 )
 def seccomp(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
-    """Pod Security Standards: Seccomp."""
+    """Pod Security Standards: Seccomp; what the pod itself says counts, whatever its containers say."""
+    of_pod = dig(pod.spec, "securityContext", "seccompProfile", "type")
+    if of_pod not in (None, "RuntimeDefault", "Localhost"):
+        yield pod.hit(f"the pod's seccomp profile is {of_pod}", "securityContext", "seccompProfile", "type")
     for container in pod.containers:
-        if _said(pod, container, "seccompProfile", "type") not in ("RuntimeDefault", "Localhost"):
+        if dig(_security(pod, container, world), "seccompProfile", "type") not in ("RuntimeDefault", "Localhost"):
             yield container.hit(f"{_name(container)} has no seccomp profile", "securityContext", "seccompProfile")
 
 
@@ -157,7 +192,7 @@ def writable(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     for container in pod.containers:
         if dig(container.data, "securityContext", "readOnlyRootFilesystem") is not True:
             text = f"{_name(container)} can write its root file system"
-            yield container.hit(text, "securityContext", "readOnlyRootFilesystem")
+            yield _platform(pod, container.hit(text, "securityContext", "readOnlyRootFilesystem"))
 
 
 @rule(
@@ -175,7 +210,7 @@ def limits(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
         missing = [key for key in ("cpu", "memory") if quantity(found.get(key)) is None]
         if missing:
             text = f"{_name(container)} has no limit of {' and '.join(missing)}"
-            yield container.hit(text, "resources", "limits", missing[0])
+            yield _platform(pod, container.hit(text, "resources", "limits", missing[0]))
 
 
 @rule(
@@ -207,7 +242,7 @@ def account(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     found = text(pod.spec, "serviceAccountName")
     if pod.whole and found in {"", "default"}:
         said = "runs as the default account" if found else "names no service account"
-        yield pod.hit(f"{pod.shown} {said}", "serviceAccountName")
+        yield _platform(pod, pod.hit(f"{pod.shown} {said}", "serviceAccountName"))
 
 
 @rule(
@@ -227,7 +262,7 @@ def token(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
             found = each.get("automountServiceAccountToken")
     serves = pod.service is not None or pod.owner.kind == "LLMInferenceService"
     if pod.whole and not (found is False or (found is True and not serves)):
-        yield pod.hit(f"{pod.shown} mounts its token", "automountServiceAccountToken")
+        yield _platform(pod, pod.hit(f"{pod.shown} mounts its token", "automountServiceAccountToken"))
 
 
 def _gpus(pod: Pod) -> Iterator[tuple[Container, str]]:
@@ -289,6 +324,7 @@ def needless(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     "HM514",
     "An account that is not there",
     on=Pod,
+    outcome=Outcome.never_ready,
     reason="no pod is made: the admission of pods looks the account up",
     fix="name an account of the namespace, such as predictor or pipeline",
     link=_ACCOUNTS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hallmark.lint.source import Document, Keys
 
@@ -15,28 +15,50 @@ S = TypeVar("S")
 
 
 class Severity(StrEnum):
-    """error: rejected, or accepted and ignored or broken. warning: works, and will bite."""
+    """error: rejected, never ready, or requests are lost. warning: works, but not as written, or will bite."""
 
     error = "error"
     warning = "warning"
 
 
+class Outcome(StrEnum):
+    """What a cluster makes of it: refuses the object, takes it and never gets it ready, or takes it and drops the field."""
+
+    refused = "refused"
+    never_ready = "never ready"
+    dropped = "field dropped"
+
+
 class RuleMatch(NamedTuple):
-    """Match of a rule: its document, its key and the value there. `mark` where no key leads there."""
+    """Match of a rule: its document, its key and the value there.
+
+    mark: where no key leads there.  severity, outcome: where they are not the rule's.
+    """
 
     document: Document
     path: Keys
     text: str
     mark: tuple[int, int] | None = None
+    severity: Severity | None = None
+    outcome: Outcome | None = None
+
+    def warned(self, outcome: Outcome | None = None) -> RuleMatch:
+        """The same as a warning: it works, though not as written."""
+        return self._replace(severity=Severity.warning, outcome=outcome)
+
+    def ends(self, outcome: Outcome) -> RuleMatch:
+        """The same with this outcome."""
+        return self._replace(outcome=outcome)
 
 
 class LintFinding(BaseModel):
-    """A broken rule at a line."""
+    """A broken rule at a line. `path` is `key` in its parts, for readers in this process."""
 
     model_config = ConfigDict(frozen=True)
 
     code: str
     severity: Severity
+    outcome: Outcome | None = None
     file: str
     line: int
     column: int
@@ -45,6 +67,7 @@ class LintFinding(BaseModel):
     reason: str
     fix: str
     link: str
+    path: Keys = Field(default=(), exclude=True)
 
 
 @dataclass(frozen=True)
@@ -54,6 +77,7 @@ class Rule:
     code: str
     title: str
     severity: Severity
+    outcome: Outcome | None
     reason: str
     fix: str
     link: str
@@ -74,13 +98,14 @@ def rule(
     fix: str,
     link: str,
     severity: Severity = Severity.error,
+    outcome: Outcome | None = None,
 ) -> Callable[[Callable[[S, Any], Iterable[RuleMatch]]], Callable[[S, Any], Iterable[RuleMatch]]]:
     """Declare the function below as the rule `code` about every `on`; it is given the subject and the World."""
 
     def declare(check: Callable[[S, Any], Iterable[RuleMatch]]) -> Callable[[S, Any], Iterable[RuleMatch]]:
         if code in RULES:
             raise ValueError(f"{code} is declared twice")
-        RULES[code] = Rule(code, title, severity, reason, fix, link, on, check)
+        RULES[code] = Rule(code, title, severity, outcome, reason, fix, link, on, check)
         return check
 
     return declare

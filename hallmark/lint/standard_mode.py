@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hallmark.lint.cluster import gateway_api, kserve_version
 from hallmark.lint.objects import MODE, LintContext, Service
 from hallmark.lint.reading import integer, listing, mapping, text
-from hallmark.lint.rules import KSERVE, RuleMatch, Severity, rule
+from hallmark.lint.rules import KSERVE, Outcome, RuleMatch, Severity, rule
 
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
 _ROUTE = KSERVE + "pkg/controller/v1beta1/inferenceservice/reconcilers/ingress/httproute_reconciler.go"
@@ -41,6 +41,7 @@ def percent(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM202",
     "spec.canary outside Standard mode",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: canary is only supported in Standard deployment mode",
     fix=f"set the annotation {MODE}: Standard, or use predictor.canaryTrafficPercent",
     link=_VALIDATION,
@@ -70,7 +71,7 @@ def transformer(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM204",
     "A canary at 0 percent without replicas",
     on=Service,
-    reason="it gets that share of stable's replicas, which is none: it never becomes ready, and the service neither",
+    reason="it gets that share of stable's replicas, which is none: nothing shows that it starts, and a share would go to no pod",
     fix="set minReplicas: 1 in the canary's predictor",
     link=_PREDICTOR,
 )
@@ -79,17 +80,19 @@ def no_pods(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     for canary in service.canaries:
         least = integer(canary.predictor, "minReplicas")
         if (least is None and not canary.percent) or least == 0:
-            yield service.hit(
+            hit = service.hit(
                 f"canary {canary.name or '(no name)'} at {canary.percent}% has no pod",
                 *canary.path,
                 *(["predictor", "minReplicas"] if least == 0 else ["trafficPercent"]),
             )
+            yield hit if canary.percent else hit.warned()
 
 
 @rule(
     "HM205",
     "A canary that scales by itself",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: a canary has a fixed number of replicas and one node",
     fix="remove maxReplicas, scaleTarget, scaleMetric, autoScaling and workerSpec from the canary's predictor",
     link=_VALIDATION,
@@ -98,7 +101,7 @@ def scaled(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """validateCanarySpecs: a maxReplicas of 0 is none."""
     for canary in service.canaries:
         for key in _FIXED:
-            if canary.predictor.get(key):
+            if canary.predictor.get(key) is not None and (key != "maxReplicas" or canary.predictor[key]):
                 yield service.hit(f"canary {canary.name} sets {key}", *canary.path, "predictor", key)
 
 
@@ -106,6 +109,7 @@ def scaled(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM206",
     "A canary with more replicas than stable",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: canary minReplicas must not exceed stable predictor minReplicas (1 where it has none)",
     fix="lower the canary's minReplicas, or raise stable's",
     link=_VALIDATION,
@@ -125,6 +129,7 @@ def larger(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM207",
     "Canaries with more than all traffic",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: each trafficPercent is 0 to 100, and together they are 100 at most",
     fix="lower trafficPercent; stable gets what is left",
     link=_VALIDATION,
@@ -144,6 +149,7 @@ def sum_of_shares(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM208",
     "A canary without a name of its own",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: predictor.name is required, differs from the other canaries' and from stable's",
     fix="set predictor.name, such as v7, in each canary and in stable",
     link=_VALIDATION,
@@ -164,6 +170,7 @@ def names(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM209",
     "Stable renamed with the same model",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: predictor.name change requires a model change (promoting is both at once)",
     fix="change storageUri with the name, or keep the name",
     link=_VALIDATION,
@@ -239,6 +246,8 @@ def _identity(item: object) -> str:
     "HM213",
     "Scale to zero in Standard mode",
     on=Service,
+    severity=Severity.warning,
+    outcome=Outcome.dropped,
     reason="a HorizontalPodAutoscaler keeps one pod at least: KServe turns 0 into 1, and the GPU stays taken",
     fix="use Knative mode (or KEDA) where it shall scale to zero; else write minReplicas: 1",
     link=KSERVE + "pkg/controller/v1beta1/inferenceservice/reconcilers/hpa/hpa_reconciler.go",
@@ -295,9 +304,32 @@ def grace(service: Service, world: LintContext) -> Iterator[RuleMatch]:
 
 
 @rule(
+    "HM217",
+    "A strategy that no Deployment has",
+    on=Service,
+    outcome=Outcome.never_ready,
+    reason="KServe takes it and writes it into a Deployment, which is refused: never ready",
+    fix="write type: RollingUpdate with a rollingUpdate that moves, or type: Recreate alone",
+    link="https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#strategy",
+)
+def no_strategy(service: Service, world: LintContext) -> Iterator[RuleMatch]:
+    """apps validation, ValidateDeploymentStrategy."""
+    for path, component in service.predictors if service.mode == "Standard" else ():
+        strategy, at = mapping(component, "deploymentStrategy"), (*path, "deploymentStrategy")
+        kind, rolling = text(strategy, "type") or "RollingUpdate", strategy.get("rollingUpdate")
+        if kind not in ("RollingUpdate", "Recreate"):
+            yield service.hit(f"type {kind}", *at, "type")
+        elif kind == "Recreate" and rolling is not None:
+            yield service.hit("rollingUpdate beside Recreate", *at, "rollingUpdate")
+        elif isinstance(rolling, dict) and all(rolling.get(key) in (0, "0%") for key in ("maxSurge", "maxUnavailable")):
+            yield service.hit("neither maxSurge nor maxUnavailable lets a pod move", *at, "rollingUpdate")
+
+
+@rule(
     "HM216",
     "Another mode than before",
     on=Service,
+    outcome=Outcome.refused,
     reason="rejected: deploymentMode cannot be changed; only a new object has another mode",
     fix="keep the mode, or delete the service and make it anew in the other",
     link=_VALIDATION,

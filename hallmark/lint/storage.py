@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 from hallmark.lint.objects import LintContext, Service
 from hallmark.lint.reading import dig, listing, text
-from hallmark.lint.rules import KSERVE, RuleMatch, rule
+from hallmark.lint.rules import KSERVE, Outcome, RuleMatch, rule
 from hallmark.lint.source import Keys
 
 _VALIDATION = KSERVE + "pkg/apis/serving/v1beta1/inference_service_validation.go"
 _STORAGE = KSERVE + "pkg/controller/v1beta1/inferenceservice/utils/utils.go"
+_DIRECT = ("pvc://",)
+"""Places that are mounted, and fetched by nobody."""
 _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
 
 
@@ -28,21 +30,27 @@ def _uris(service: Service) -> Iterator[tuple[Keys, str, str]]:
                 yield (*path, "storageUris", index, "uri"), uri, ""
 
 
+def _prefixes(world: LintContext) -> list[str]:
+    """What the ClusterStorageContainers among the files fetch."""
+    return [
+        text(item, "prefix")
+        for each in world.of("ClusterStorageContainer")
+        for item in listing(each.data, "spec", "supportedUriFormats")
+    ]
+
+
 @rule(
     "HM106",
     "A storageUri that KServe cannot fetch",
     on=Service,
+    outcome=Outcome.never_ready,
     reason="KServe knows no mlflow://, models:/ or runs:/; the service never gets a pod",
     fix="write where the files are: the artifact_location of the logged model that the alias points to",
     link=_STORAGE,
 )
 def uri_scheme(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """utils.go, ValidateStorageURI and SupportedStorageURIPrefixList; a ClusterStorageContainer may add prefixes."""
-    added = [
-        text(item, "prefix")
-        for each in world.of("ClusterStorageContainer")
-        for item in listing(each.data, "spec", "supportedUriFormats")
-    ]
+    added = _prefixes(world)
     for path, uri, _ in _uris(service):
         scheme = uri.partition(":")[0]
         bare = "://" not in uri and not re.match(r"(models|runs|mlflow-artifacts):/", uri)
@@ -92,6 +100,7 @@ def uri_tricks(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     "HM109",
     "Two addresses for one model",
     on=Service,
+    outcome=Outcome.refused,
     reason="storageUri, storageUris and storage.path exclude each other: the first pair is rejected, the second fails to reconcile",
     fix="keep one of them",
     link=_VALIDATION,
@@ -104,18 +113,20 @@ def uri_twice(service: Service, world: LintContext) -> Iterator[RuleMatch]:
                 if component.get("storageUris"):
                     yield service.hit("storageUris beside storageUri", *path, "storageUris")
                 if dig(part, "storage", "path"):
-                    yield service.hit("storage.path beside storageUri", *path, key, "storage", "path")
+                    hit = service.hit("storage.path beside storageUri", *path, key, "storage", "path")
+                    yield hit.ends(Outcome.never_ready)
 
 
 @rule(
-    "HM142",
-    "A model that none of our storage containers fetches",
+    "HM129",
+    "A storageUri that no storage container of ours fetches",
     on=Service,
-    reason="KServe's own initializer takes it, which has no securityContext: Pod Security restricted refuses the pod, and nothing gets ready",
-    fix="keep the model where a ClusterStorageContainer fetches from, or give the prefix one",
-    link=KSERVE + "pkg/webhook/admission/pod/storage_initializer_injector.go",
+    outcome=Outcome.never_ready,
+    reason="KServe's own initializer steps in, and has no securityContext: Pod Security restricted refuses the pod",
+    fix="put the model where a ClusterStorageContainer fetches from, or declare one for this prefix",
+    link=_STORAGE,
 )
-def unfetched(service: Service, world: LintContext) -> Iterator[RuleMatch]:
+def uri_unfetched(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """GetStorageContainerSpec: the first that supports the address, else CreateInitContainerWithConfig; a pvc:// is mounted instead."""
     formats = [
         item
@@ -125,7 +136,7 @@ def unfetched(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     for path, uri, _ in _uris(service):
         scheme, found, _rest = uri.partition("://")
         known = scheme in _SCHEMES if found else not re.match(r"(models|runs|mlflow-artifacts):/", uri)
-        if formats and known and scheme != "pvc" and not any(_fetches(item, uri) for item in formats):
+        if formats and known and not uri.startswith(_DIRECT) and not any(_fetches(item, uri) for item in formats):
             yield service.hit(f"{uri} is of no prefix that a ClusterStorageContainer has", *path)
 
 

@@ -1,6 +1,6 @@
 """A rollout as real KServe and Knative moved it, replayed on the local cluster's rules: the same revisions and shares at each step.
 
-kserve_steps.json was written down beside KServe's and Knative's controllers of 2026-08, in Knative mode.
+tests/cases/kserve-steps.json was written down beside KServe's and Knative's controllers of 2026-08, in Knative mode.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from local_cluster import predictor
 from local_cluster.rollout import RevisionTraffic, decide
 from tests.hallmark.rollout.tiny import target
 
-STEPS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("kserve_steps.json").read_text())["steps"]
+STEPS: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "cases" / "kserve-steps.json").read_text())[
+    "steps"
+]
 BY_NAME = {each["step"]: each for each in STEPS}
 # By step: canaryTrafficPercent, and which revisions are ready by then. Revision 5 comes up before 6, as the recording has it.
 ASKED: dict[str, tuple[int | None, set[int]]] = {

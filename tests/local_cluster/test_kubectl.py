@@ -201,8 +201,8 @@ def test_kubectl_patches_in_every_way_that_fits(cluster: Cluster) -> None:
     assert cluster.live()["spec"]["predictor"]["canaryTrafficPercent"] == 25
     cluster.run(*PREDICTOR, "--type=json", "-p", '[{"op":"remove","path":"/spec/predictor/canaryTrafficPercent"}]')
     assert "canaryTrafficPercent" not in cluster.live()["spec"]["predictor"]
-    said = cluster.run(*PREDICTOR, "--type=merge", "-p", '{"spec":{"predictor":{"canaryTrafficPercent":101}}}', code=1)
-    assert "is invalid: spec.predictor.canaryTrafficPercent: Invalid value: 101" in said
+    said = cluster.run(*PREDICTOR, "--type=merge", "-p", '{"spec":{"predictor":{"minReplicas":-1}}}', code=1)
+    assert "is invalid: spec.predictor.minReplicas: minReplicas -1" in said
     said = cluster.run(*PREDICTOR, "-p", '{"spec":{}}', code=1)
     assert "strategic-merge-patch+json is not supported" in said
     cluster.run("label", "isvc", "fraud", "-n", "fraud", "team=trust")
@@ -311,6 +311,107 @@ def test_kubectl_creates_core_kinds_in_its_own_encoding(cluster: Cluster) -> Non
     assert cluster.live("c", "configmaps")["data"] == {"key": "välue", "more": "1"}
     assert "configmap/c" in cluster.run("get", "cm,secret,sa", "-n", "fraud")
     cluster.run("create", "namespace", "fraud", code=1)
+
+
+@needs_kubectl
+def test_kubectl_applies_a_framework_field_twice(cluster: Cluster) -> None:
+    old = service()
+    old["spec"]["predictor"] = {"sklearn": {"storageUri": "pvc://models/fraud/1"}}
+    assert "created" in cluster.run("apply", "-f", "-", stdin=old)
+    made = cluster.live()["spec"]
+    assert made["predictor"] == {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": "pvc://models/fraud/1"}}
+    cluster.run("apply", "-f", "-", stdin=old)
+    assert cluster.live()["spec"] == made and cluster.live()["metadata"]["generation"] == 1
+    old["spec"]["predictor"]["sklearn"]["storageUri"] = "pvc://models/fraud/2"
+    cluster.run("apply", "-f", "-", stdin=old)
+    assert cluster.live()["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/fraud/2"
+
+
+@needs_kubectl
+def test_kubectl_applies_the_list_that_it_printed(cluster: Cluster, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cluster.run("create", "configmap", name, "--from-literal=key=1", "-n", "fraud")
+    printed = tmp_path / "list.yaml"
+    printed.write_text(cluster.run("get", "cm", "a", "b", "-n", "fraud", "-o", "yaml").replace('key: "1"', 'key: "2"'))
+    assert "kind: List" in printed.read_text()
+    assert cluster.run("replace", "-f", str(printed)).count("replaced") == 2
+    cluster.run("delete", "-f", str(printed))
+    fresh = tmp_path / "fresh.yaml"
+    of_the_server = ('resourceVersion: "', "uid:", "creationTimestamp:")
+    lines = [line for line in printed.read_text().splitlines() if not any(word in line for word in of_the_server)]
+    fresh.write_text("\n".join(lines))
+    assert cluster.run("apply", "-f", str(fresh)).count("created") == 2
+    assert cluster.run("apply", "-f", str(fresh)).count("unchanged") == 2
+    assert cluster.run("diff", "-f", str(fresh)) == ""
+    cluster.run("delete", "-f", str(fresh))
+    assert cluster.run("create", "-f", str(fresh)).count("created") == 2
+    assert cluster.live("b", "configmaps")["data"] == {"key": "2"}
+
+
+@needs_kubectl
+def test_kubectl_says_of_a_kind_that_is_not_served_that_there_is_none(cluster: Cluster) -> None:
+    for kind, version in (("Deployment", "apps/v1"), ("Inferenceservice", "serving.kserve.io/v1beta1")):
+        wrong = {"apiVersion": version, "kind": kind, "metadata": {"name": "a", "namespace": "fraud"}}
+        for word in ("apply", "create"):
+            assert f'no matches for kind "{kind}" in version "{version}"' in cluster.run(
+                word, "-f", "-", stdin=wrong, code=1
+            )
+
+
+@needs_kubectl
+def test_kubectl_finds_each_group_once_with_all_its_versions(cluster: Cluster) -> None:
+    groups = json.loads(cluster.run("get", "--raw", "/apis"))["groups"]
+    names = [group["name"] for group in groups]
+    assert len(names) == len(set(names))
+    kserve = groups[names.index("serving.kserve.io")]
+    assert [each["version"] for each in kserve["versions"]] == ["v1beta1", "v1alpha1"]
+    assert kserve["preferredVersion"]["version"] == "v1beta1"
+    assert json.loads(cluster.run("get", "--raw", "/apis/serving.kserve.io")) == kserve
+    known = cluster.run("api-resources", "--api-group=serving.kserve.io", "-o", "name").split()
+    assert known == ["clusterservingruntimes.serving.kserve.io", "inferenceservices.serving.kserve.io"]
+
+
+@needs_kubectl
+def test_kubectl_is_told_what_is_taken_and_never_gets_ready(cluster: Cluster) -> None:
+    said = cluster.run("apply", "-f", "-", stdin=service(affinity={"nodeAffinity": {}}, timeout=700))
+    assert "created" in said
+    assert (
+        "Warning: taken, and never ready: spec.predictor.affinity: affinity needs kubernetes.podspec-affinity" in said
+    )
+    assert "timeout 700s, at most 600s (HM305)" in said
+    refused = cluster.run("apply", "-f", "-", stdin=service("other", nodeSelector={"gpu": True}), code=1)
+    assert "spec.predictor.nodeSelector.gpu: expected a text, got true (HM802)" in refused
+
+
+def delete_options(**fields: bytes) -> bytes:
+    """DeleteOptions as client-go encodes them: four magic bytes, the type, and the options."""
+
+    def field(number: int, value: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    kind = field(1, b"coordination.k8s.io/v1") + field(2, b"DeleteOptions")
+    numbers = {"preconditions": 2, "propagationPolicy": 4, "dryRun": 5}
+    body = b"".join(field(numbers[name], value) for name, value in fields.items())
+    return b"k8s\x00" + field(1, kind) + field(2, body)
+
+
+def test_client_go_deletes_with_options_in_its_own_encoding(cluster: Cluster) -> None:
+    cluster.store.create(lease(holderIdentity="one"))
+    path = f"{cluster.url}/apis/coordination.k8s.io/v1/namespaces/fraud/leases/watch"
+    headers = {
+        "authorization": f"Bearer {cluster.access.token.get_secret_value()}",
+        "content-type": "application/vnd.kubernetes.protobuf",
+    }
+
+    def delete(body: bytes) -> int:
+        return httpx.request("DELETE", path, content=body, headers=headers, verify=False).status_code  # noqa: S501
+
+    other = b"\x0a\x05other"
+    assert delete(delete_options(preconditions=other, propagationPolicy=b"Background")) == 409
+    assert delete(delete_options(dryRun=b"All")) == 200
+    assert cluster.live("watch", "leases")
+    assert delete(delete_options(propagationPolicy=b"Background")) == 200
+    assert cluster.store.list("leases", namespace="fraud")[0] == []
 
 
 def lease(**spec: Any) -> dict[str, Any]:

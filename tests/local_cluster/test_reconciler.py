@@ -167,7 +167,7 @@ def test_a_revision_that_fails_to_load_gets_no_traffic_and_status_says_why(clust
         ({"model": {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}}, "InvalidPredictorSpec", "'v'"),
         ({"model": []}, "InvalidPredictorSpec", "model"),
         ({"predictor": 3}, "InvalidPredictorSpec", "mapping"),
-        ({"canaryTrafficPercent": 101}, "InvalidPredictorSpec", "0 to 100"),
+        ({"canaryTrafficPercent": 101, "rolledOut": "fraud-predictor-00001"}, "InvalidPredictorSpec", "0 to 100"),
         ({"timeout": "soon"}, "InvalidPredictorSpec", "timeout"),
         ({"workerSpec": {"size": 2}}, "InvalidPredictorSpec", "workerSpec"),
         ({"transformer": {"containers": [{}]}}, "InvalidPredictorSpec", "transformer"),
@@ -188,10 +188,65 @@ def test_what_cannot_be_served_is_a_condition_with_a_message(
     spec |= {k: change[k] for k in ("transformer", "explainer") if k in change}
     mode = {"serving.kserve.io/deploymentMode": change["mode"]} if "mode" in change else {}
     service = {"metadata": {"name": "fraud", "namespace": "fraud", "annotations": mode}, "spec": spec}
+    if "rolledOut" in change:
+        service["status"] = {"components": {"predictor": {"latestRolledoutRevision": change["rolledOut"]}}}
     with pytest.raises(predictors.InvalidSpec) as caught:
         predictors.checked(service, [fake_runtime()])
     assert caught.value.reason == reason
     assert said in caught.value.message
+
+
+def test_what_knative_would_refuse_never_gets_ready_and_says_why(cluster: Open) -> None:
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1)
+            await c.ready({ONE: 100})
+            c.apply(2, affinity={"nodeAffinity": {}}, maxReplicas=60)
+            await c.until(lambda: c.condition("PredictorConfigurationReady").get("status") == "False")
+            said = c.condition("PredictorConfigurationReady")["message"]
+            assert "spec.predictor.affinity: affinity needs kubernetes.podspec-affinity" in said
+            assert "spec.predictor.maxReplicas: maxReplicas 60, at most 50" in said
+            assert c.revisions() == [1] and (await c.infer()).status_code == 200
+            c.apply(2)
+            await c.ready({TWO: 100})
+
+    asyncio.run(scenario())
+
+
+def test_fields_that_a_revision_does_not_have_make_none(cluster: Open) -> None:
+    """Knative mode drops them: the local cluster says so when they are applied, and serves on."""
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1)
+            await c.ready({ONE: 100})
+            model = {**c.store.get("inferenceservices", "fraud", "fraud")["spec"]["predictor"]["model"]}
+            model["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "60"]}}}
+            c.apply(1, terminationGracePeriodSeconds=60, restartPolicy="OnFailure", model=model)
+            await c.until(lambda: c.status["observedGeneration"] == 2)
+            assert c.revisions() == [1] and c.predictor["latestCreatedRevision"].endswith(ONE)
+
+    asyncio.run(scenario())
+
+
+def test_finalizers_of_a_real_cluster_are_let_go_of(cluster: Open) -> None:
+    """An object exported from a KServe cluster, and its namespace, go as they do there, and so do its pods."""
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            made = c.apply(1)
+            made["metadata"]["finalizers"] = ["inferenceservice.finalizers"]
+            c.store.update(made)
+            await c.ready({ONE: 100})
+            c.store.delete("inferenceservices", "fraud", "fraud")
+            await c.until(lambda: not c.store.list("inferenceservices")[0] and not c.revisions())
+            made["metadata"] = {"name": "fraud", "namespace": "fraud", "finalizers": ["inferenceservice.finalizers"]}
+            c.store.create({key: value for key, value in made.items() if key != "status"})
+            await c.until(lambda: c.revisions() == [1])
+            c.store.delete("namespaces", "", "fraud")
+            await c.until(lambda: [each["metadata"]["name"] for each in c.store.list("namespaces")[0]] == ["default"])
+
+    asyncio.run(scenario())
 
 
 def test_an_invalid_change_leaves_what_serves_alone(cluster: Open) -> None:

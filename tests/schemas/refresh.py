@@ -1,10 +1,12 @@
-"""The strict schemas in this folder, written anew from upstream's CustomResourceDefinitions or from a folder of strict schemas.
+"""The strict schemas under hallmark/lint/schemas, written anew from upstream's CustomResourceDefinitions, from Kubernetes' own
+definitions, or from a folder of strict schemas.
 
     python tests/schemas/refresh.py FOLDER_OR_FILE … [--add GROUP/KIND_VERSION …]
 
 A source is a file or a folder, searched whole: YAML documents of kind CustomResourceDefinition, as README.md says where each group's lie
-upstream, or files `<group>/<kind>_<version>.json` that are strict schemas already. Only kinds that are here, or that --add names, are
-written; the others of a source are passed over. Exits 1 when --add names a kind that no source holds.
+upstream; `_definitions.json` of the package kubernetes-validate; or files `<group>/<kind>_<version>.json` that are strict schemas already.
+Only kinds that are there, or that --add names, are written; the others of a source are passed over. Exits 1 when --add names a kind that
+no source holds.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
+HELD = Path(__file__).parents[2] / "hallmark" / "lint" / "schemas"
 LEAST = 120
 """Characters from which a schema that stands twice in a file becomes a part of its own."""
 WORDS = ("description", "example", "externalDocs", "title")
@@ -29,6 +31,13 @@ OPEN = "x-kubernetes-preserve-unknown-fields"
 MAPS = ("properties", "patternProperties", "$defs")
 """Keys whose value maps names to schemas."""
 LISTS = ("allOf", "anyOf", "oneOf")
+CORE = "core"
+"""Folder of the kinds that have no group."""
+INT_OR_STRING = "x-kubernetes-int-or-string"
+QUANTITY = (
+    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+)
+"""Pattern of a resource quantity in every CustomResourceDefinition; Kubernetes' own definitions leave it out."""
 ONES = ("items", "not", "additionalProperties")
 
 Schema = dict[str, Any]
@@ -64,24 +73,67 @@ def strict(schema: Schema) -> Schema:
     return made
 
 
+def named(kind: str) -> Schema:
+    """Schema of the field `kind`, which is the one place that says how a kind is spelt."""
+    return {"enum": [kind], "type": "string"}
+
+
 def of_resource(definition: Schema) -> Iterator[tuple[str, Schema]]:
     """Name (`<group>/<kind>_<version>`) and strict schema of each version that a CustomResourceDefinition serves."""
     spec = definition.get("spec", {})
     for version in spec.get("versions", ()):  # none in a patch
         schema = strict(version["schema"]["openAPIV3Schema"])
         kept = {key: value for key, value in schema.items() if key not in ("required", OPEN)}
-        fields = {**schema["properties"], "apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+        fields = {**schema["properties"], "apiVersion": {"type": "string"}, "kind": named(spec["names"]["kind"])}
         fields |= {"metadata": {"type": "object"}, "status": {"type": "object"}}
         needed = [each for each in schema.get("required", []) if each not in ("apiVersion", "kind", "metadata")]
         kept |= {"properties": fields, "additionalProperties": False, **({"required": needed} if needed else {})}
         yield f"{spec['group']}/{spec['names']['kind'].lower()}_{version['name']}", kept
 
 
+def of_kubernetes(definitions: dict[str, Schema]) -> Iterator[tuple[str, Schema]]:
+    """Name and strict schema of each kind of Kubernetes' own definitions; what holds itself is open where it does."""
+    done: dict[str, Schema] = {}
+    inside: list[str] = []
+
+    def put(each: Schema) -> Schema:
+        name = str(each.get("$ref", "")).removeprefix("#/$defs/")
+        if name in inside:
+            return {"type": "object", OPEN: True}
+        if name:
+            if name not in done:
+                inside.append(name)
+                done[name] = put(definitions[name])
+                inside.pop()
+            return done[name]
+        if "oneOf" in each and "properties" not in each:
+            whole_numbers = any("integer" in one["type"] for one in each["oneOf"])
+            return {INT_OR_STRING: True, **({} if whole_numbers else {"pattern": QUANTITY})}
+        made = mapped({key: value for key, value in each.items() if key not in WORDS}, put)
+        if isinstance(made.get("type"), list):
+            made["type"] = next(one for one in made["type"] if one != "null")
+        if made.get("type") == "object" and "properties" not in made and "additionalProperties" not in made:
+            made[OPEN] = True
+        return made
+
+    for definition in definitions.values():
+        for identity in definition.get("x-kubernetes-group-version-kind", ()):
+            kind, version = identity["kind"].lower(), identity["version"]
+            if "metadata" in definition.get("properties", {}) and not kind.endswith("list"):
+                made = put(definition)
+                fields = {**made["properties"], "apiVersion": {"type": "string"}, "kind": named(identity["kind"])}
+                kept = {"additionalProperties": False, "properties": fields, "type": "object"}
+                kept |= {"required": made["required"]} if made.get("required") else {}
+                yield f"{identity['group'] or CORE}/{kind}_{version}", kept
+
+
 def found(source: Path) -> Iterator[tuple[str, Schema]]:
     """Name and strict schema of each kind that a file or a folder holds; a file that is neither is passed over."""
     paths = sorted(each for each in source.rglob("*") if each.is_file()) if source.is_dir() else [source]
     for path in paths:
-        if path.suffix == ".json" and "_" in path.stem:
+        if path.name == "_definitions.json":
+            yield from of_kubernetes(json.loads(path.read_text(encoding="utf-8"))["$defs"])
+        elif path.suffix == ".json" and "_" in path.stem:
             yield f"{path.parent.name}/{path.stem}", whole(json.loads(path.read_text(encoding="utf-8")))
         elif path.suffix in (".yaml", ".yml"):
             for document in documents(path):
@@ -157,7 +209,7 @@ def lines(schema: Schema) -> str:
     return text + "\n"
 
 
-def main(arguments: Sequence[str] | None = None, *, folder: Path = HERE) -> int:
+def main(arguments: Sequence[str] | None = None, *, folder: Path = HELD) -> int:
     """Write the kinds of `folder` that the sources hold, and say which; 1 when a kind asked for is in none."""
     options = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     options.add_argument("sources", nargs="+", type=Path)

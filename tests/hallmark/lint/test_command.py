@@ -62,7 +62,20 @@ def test_json_is_a_list_of_findings_with_all_that_is_known(capsys: pytest.Captur
     assert main(["lint", str(BAD), "-o", "json"]) == 3
     (finding,) = json.loads(capsys.readouterr().out)
     assert finding["code"] == "HM201" and finding["key"] == "spec.predictor.canaryTrafficPercent"
-    assert set(finding) == {"code", "severity", "file", "line", "column", "key", "message", "reason", "fix", "link"}
+    assert finding["outcome"] is None, "it is taken, and the share has no effect"
+    assert set(finding) == {
+        "code",
+        "severity",
+        "outcome",
+        "file",
+        "line",
+        "column",
+        "key",
+        "message",
+        "reason",
+        "fix",
+        "link",
+    }
 
 
 def test_standard_input_is_judged_as_a_file(

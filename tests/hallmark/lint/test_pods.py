@@ -272,6 +272,7 @@ def test_what_an_account_says_of_its_token_holds_for_pods_that_do_not_say() -> N
         "automountServiceAccountToken": False,
     }
     silent = {key: value for key, value in GOOD.items() if key != "automountServiceAccountToken"}
+    silent["restartPolicy"] = "Never"
     job = planted("batch/v1", "Job", TEMPLATE, silent)
     assert codes(job) == ["HM511"]
     assert codes(job, background=(account,)) == []
