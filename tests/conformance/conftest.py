@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import build, installed, needs
+from tests.conformance import installed, needs
 from tests.conformance.platform import install
 from tests.conformance.stack import Stack, stack
 
@@ -22,9 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """etcd, API server, controller manager and scheduler."""
-    if error := needs.missing():
+    if error := needs.missing(built=True):
         raise error
-    build.build()
     with stack(tmp_path_factory.mktemp("control-plane")) as made:
         yield made
 

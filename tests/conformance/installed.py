@@ -41,25 +41,28 @@ def grant_argo_cd(api: Api) -> None:
 
 def definitions() -> Iterator[Object]:
     """Every CustomResourceDefinition that tests/conformance/definitions.yaml names."""
-    for each in build.documents("**/*.yaml"):
+    for each in build.documents("**/*.json"):
         if each["kind"] == "CustomResourceDefinition":
             yield each
 
 
 def define(api: Api) -> None:
-    """Apply the definitions, and wait until each is served."""
+    """Create the definitions, and wait until each version of each is served."""
     found = list(definitions())
     for each in found:
         each.pop("status", None)
-        api.apply(each)
+        api.create(each)
     for each in found:
-        until(lambda each=each: _established(api.live(each)), what=f"{each['metadata']['name']} is served")
+        spec = each["spec"]
+        for version in (one["name"] for one in spec["versions"] if one["served"]):
+            served = {"apiVersion": f"{spec['group']}/{version}", "kind": spec["names"]["kind"]}
+            until(lambda served=served: api.known(served), what=f"{served} is served")
 
 
 def serve_knative(stack: Stack, config: dict[str, dict[str, str]]) -> None:
     """Start Knative's webhook on Knative's own ConfigMaps. config: keys of ours, by the map's name without `config-`."""
     api, space = stack.api, "knative-serving"
-    for each in build.documents(f"{KNATIVE}/config/core/configmaps/*.yaml"):
+    for each in build.documents(f"{KNATIVE}/config/core/configmaps/*.json"):
         each["data"] = {k: v for k, v in (each.get("data") or {}).items() if not k.startswith("_")}
         each["data"] |= config.get(each["metadata"]["name"].removeprefix("config-"), {})
         each["metadata"].pop("annotations", None)
@@ -68,7 +71,7 @@ def serve_knative(stack: Stack, config: dict[str, dict[str, str]]) -> None:
     api.apply(
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "webhook", "namespace": space}, "spec": service}
     )
-    for each in build.documents(f"{KNATIVE}/config/core/webhooks/*.yaml"):
+    for each in build.documents(f"{KNATIVE}/config/core/webhooks/*.json"):
         for hook in each.get("webhooks") or []:
             hook["clientConfig"]["service"]["port"] = _KNATIVE_PORT
         api.apply(each)
@@ -113,7 +116,7 @@ def serve_kserve(stack: Stack, config: Object) -> None:
     )
     stack.until("kserve-manager", lambda: answers("http://127.0.0.1:8081/readyz"))
     authority = base64.b64encode(made.authority.read_bytes()).decode()
-    for each in build.documents(f"{KSERVE}/config/webhook/manifests.yaml"):
+    for each in build.documents(f"{KSERVE}/config/webhook/manifests.json"):
         each["metadata"].pop("creationTimestamp", None)
         for hook in each["webhooks"]:
             path = hook["clientConfig"]["service"]["path"]
@@ -141,8 +144,3 @@ def gone(api: Api, each: Object) -> bool:
     except Refusal as error:
         return error.code == 404
     return False
-
-
-def _established(definition: Object) -> bool:
-    conditions = (definition.get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)

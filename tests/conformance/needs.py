@@ -16,10 +16,13 @@ class Missing(HallmarkError):
     exit_code = 2
 
 
-def missing() -> Missing | None:
-    """All that is missing as one error; none where the tests can run."""
+def missing(*, built: bool = False) -> Missing | None:
+    """All that is missing as one error; none where the tests can run. built: must the programs be there already?"""
     lacks: list[tuple[str, str]] = []
-    if not build.current().is_dir() and shutil.which("go") is None:
+    here = build.current().is_dir()
+    if built and not here:
+        lacks.append(("the programs of tests/conformance/programs", "make conformance builds them, once"))
+    elif not here and shutil.which("go") is None:
         lacks.append((f"Go {build.go_version()} or later", "install it from go.dev/dl and put its bin on the PATH"))
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         lacks.append(

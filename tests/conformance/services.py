@@ -38,7 +38,10 @@ def say_ready(api: Api, each: Object, revision: str) -> None:
     host = f"http://{target['metadata']['name']}.{target['metadata']['namespace']}.example.com"
     live["status"] = {
         "observedGeneration": live["metadata"]["generation"],
-        "conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "ConfigurationsReady", "RoutesReady")],
+        "conditions": [
+            {"type": kind, "status": "True", "lastTransitionTime": live["metadata"]["creationTimestamp"]}
+            for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
+        ],
         "latestCreatedRevisionName": revision,
         "latestReadyRevisionName": revision,
         "url": host,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.conformance import installed
 from tests.conformance.api import Refusal
 from tests.conformance.platform import CLUSTER
 from tests.conformance.stack import Stack
-from tests.manifests.builds import CLUSTERS, everything, identity
+from tests.manifests.builds import CLUSTERS, everything, identity, platform, tenant
 
 LEFT_OUT = {
     "ClusterSecretStore": 1,
@@ -21,7 +22,26 @@ LEFT_OUT = {
 """Kinds whose definitions no Go module holds, and how many objects of each a cluster has: strict schemas judge those (tests/manifests)."""
 
 
-@pytest.mark.parametrize("which", CLUSTERS)
+@pytest.fixture(params=CLUSTERS)
+def which(request: pytest.FixtureRequest, cluster: Stack) -> Iterator[str]:
+    """Each cluster in turn, with its own policies in force: they name its bucket and its registry."""
+    put_in_force(cluster, request.param)
+    yield request.param
+    put_in_force(cluster, CLUSTER)
+
+
+def put_in_force(cluster: Stack, which: str) -> None:
+    """Apply a cluster's policies, and wait until they judge."""
+    argo_cd = installed.argo_cd(cluster.api)
+    for each in platform(which):
+        if each["kind"] == "ValidatingAdmissionPolicy":
+            argo_cd.apply(each)
+    (runtime,) = [each for each in platform(which) if each["kind"] == "ClusterServingRuntime"]
+    service = next(each for each in tenant(which, "fraud") if each["kind"] == "InferenceService")
+    for each in (runtime, service):
+        installed.until(lambda each=each: bool(argo_cd.apply(each, dry_run=True)), what=f"{which}'s policies judge")
+
+
 def test_every_object_is_accepted_strictly(cluster: Stack, which: str) -> None:
     argo_cd = installed.argo_cd(cluster.api)
     objects = everything(which)

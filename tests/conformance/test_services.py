@@ -37,7 +37,6 @@ def test_a_domains_service_is_admitted_and_made(cluster: Stack, domain: str, mod
         ("spec.predictor.minReplicas", "2"),
         ("spec.predictor.minReplicas", -1),
         ("spec.predictor.model.env", [{"name": "ONE", "value": 1}]),
-        ("spec.predictor.scaleMetric", "weight"),
     ],
 )
 def test_kserves_own_webhooks_are_the_ones_that_answer(cluster: Stack, path: str, value: object) -> None:

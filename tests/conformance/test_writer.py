@@ -99,7 +99,8 @@ def test_a_status_that_was_written_meanwhile_is_no_conflict(
 ) -> None:
     stale = now(writer)
     path = f"{cluster.api.path(served)}/status"
-    cluster.api.call("PATCH", path, {"status": {"deploymentMode": "seen"}}, content="application/merge-patch+json")
+    noted = {"status": {"annotations": {"written": "meanwhile"}}}
+    cluster.api.call("PATCH", path, noted, content="application/merge-patch+json")
     assert now(writer)["metadata"]["resourceVersion"] != stale["metadata"]["resourceVersion"]
     writer.shift(stale, percent=10, target=target(4))
     assert share(now(writer)) == 10
