@@ -32,7 +32,9 @@ def missing(*, built: bool = False) -> Missing | None:
         if shutil.which(program) is None:
             lacks.append((program, f"Debian's package {package} has it: .ci/packages"))
     if shutil.which("kubectl") is None:
-        lacks.append(("kubectl 1.32 or later", "install kubectl from kubernetes.io: it makes the builds that are applied"))
+        lacks.append(
+            ("kubectl 1.32 or later", "install kubectl from kubernetes.io: it makes the builds that are applied")
+        )
     if not lacks:
         return None
     return Missing(

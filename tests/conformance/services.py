@@ -1,11 +1,15 @@
-"""InferenceServices of our domains on the real cluster, in either mode, and the part of Knative's controller that no process plays here."""
+"""InferenceServices of our domains on the real cluster, in either mode, and the part of Knative's controllers, which do not run here."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any
+import threading
+from typing import Any, Self
 
-from tests.conformance.api import Api
+import httpx
+
+from tests.conformance.api import Api, Refusal
 from tests.conformance.platform import CLUSTER
 from tests.manifests.builds import tenant
 
@@ -30,29 +34,63 @@ def made_of(each: Object) -> Object:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta}
 
 
-def say_ready(api: Api, each: Object, revision: str) -> None:
-    """Write what Knative's controller would: `revision` is made and ready, and the traffic is what the Service asks for."""
-    target = made_of(each)
-    live = api.live(target)
-    asked = live["spec"].get("traffic") or [{"latestRevision": True, "percent": 100}]
-    host = f"http://{target['metadata']['name']}.{target['metadata']['namespace']}.example.com"
-    live["status"] = {
-        "observedGeneration": live["metadata"]["generation"],
-        "conditions": [
-            {"type": kind, "status": "True", "lastTransitionTime": live["metadata"]["creationTimestamp"]}
-            for kind in ("Ready", "ConfigurationsReady", "RoutesReady")
-        ],
-        "latestCreatedRevisionName": revision,
-        "latestReadyRevisionName": revision,
-        "url": host,
-        "address": {"url": host},
-        "traffic": [
-            {
-                "revisionName": one.get("revisionName") or revision,
-                "percent": one.get("percent", 0),
-                "latestRevision": bool(one.get("latestRevision")),
-            }
-            for one in asked
-        ],
-    }
-    api.call("PUT", f"{api.path(target)}/status", live)
+class Revisions:
+    """Knative's controllers, as far as KServe can tell: each change of a Service's template is a revision that is ready at once."""
+
+    def __init__(self, api: Api, served: Object) -> None:
+        self._api = api
+        self._target = made_of(served)
+        self._template: Object | None = None
+        self._count = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def name(self, number: int) -> str:
+        """A revision by its number, from 1."""
+        return f"{self._target['metadata']['name']}-{number:05}"
+
+    def asked(self) -> dict[str, int]:
+        """The shares that the Service asks for, by revision; the newest is `newest`."""
+        traffic = self._api.live(self._target)["spec"].get("traffic") or []
+        return {one.get("revisionName", "newest"): one.get("percent", 0) for one in traffic}
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.1):
+            # Somebody else changed it meanwhile, or it is not there yet: the next time will do.
+            with contextlib.suppress(Refusal, httpx.HTTPError):
+                self._step(self._api.live(self._target))
+
+    def _step(self, live: Object) -> None:
+        if live["spec"]["template"] != self._template:
+            self._template = live["spec"]["template"]
+            self._count += 1
+        status = self._status(live)
+        if status != live.get("status"):
+            self._api.call("PUT", f"{self._api.path(self._target)}/status", {**live, "status": status})
+
+    def _status(self, live: Object) -> Object:
+        newest, meta = self.name(self._count), live["metadata"]
+        url = f"http://{meta['name']}.{meta['namespace']}.example.com"
+        return {
+            "observedGeneration": meta["generation"],
+            "conditions": [
+                {"type": kind, "status": "True", "lastTransitionTime": meta["creationTimestamp"]}
+                for kind in ("ConfigurationsReady", "Ready", "RoutesReady")
+            ],
+            "latestCreatedRevisionName": newest,
+            "latestReadyRevisionName": newest,
+            "url": url,
+            "address": {"url": url},
+            "traffic": [
+                {**one, "revisionName": one.get("revisionName") or newest}
+                for one in live["spec"].get("traffic") or [{"latestRevision": True, "percent": 100}]
+            ],
+        }

@@ -11,10 +11,14 @@ import pytest
 from hallmark import names
 from hallmark.artifacts.release import Target
 from hallmark.errors import Conflict, Refused
-from hallmark.rollout.writer import OVER, ROLLOUT_NOTE, InferenceServiceWriter, live_target, predictor_status, share
+from hallmark.rollout import operations
+from hallmark.rollout import record as records
+from hallmark.rollout.record import RolloutRecord
+from hallmark.rollout.writer import InferenceServiceWriter, live_target, predictor_status, share
 from hallmark.settings import Settings
 from tests.conformance import installed, services
 from tests.conformance.stack import Stack
+from tests.manifests.builds import declared
 
 Object = dict[str, Any]
 NAME = "fraud"
@@ -55,31 +59,61 @@ def now(writer: InferenceServiceWriter) -> Object:
     return live
 
 
+def quiet(_: str) -> None:
+    """Nobody reads the progress."""
+
+
 def test_release_percent_and_promotion_are_admitted_one_after_the_other(
     writer: InferenceServiceWriter, served: Object
 ) -> None:
     stable = live_target(now(writer))
-    writer.shift(now(writer), percent=10, target=target(4), notes={ROLLOUT_NOTE: "one"})
+    writer.shift(now(writer), percent=10, target=target(4), notes=RolloutRecord(stable=stable).note)
     assert (share(now(writer)), live_target(now(writer))) == (10, target(4))
     writer.shift(now(writer), percent=25)
     assert share(now(writer)) == 25
-    writer.shift(now(writer), percent=None, notes=OVER)
-    live = now(writer)
-    assert (share(live), live_target(live)) == (None, target(4))
-    assert live_target(live) != stable
-    assert ROLLOUT_NOTE not in live["metadata"]["annotations"]
+    promoted = RolloutRecord(stable=target(4), previous=stable)
+    writer.shift(now(writer), percent=None, notes=promoted.note)
+    assert (share(now(writer)), live_target(now(writer))) == (None, target(4))
+    assert records.written(now(writer)) == promoted
 
 
 def test_a_roll_back_keeps_the_order_that_the_policy_wants(writer: InferenceServiceWriter, served: Object) -> None:
     stable = live_target(now(writer))
+    back = RolloutRecord(stable=stable, returning=True)
     writer.shift(now(writer), percent=10, target=target(4))
-    writer.shift(now(writer), percent=0, notes=OVER)
+    writer.shift(now(writer), percent=0, notes=back.note)
     if "canary" in now(writer)["spec"]:
-        writer.shift_away(now(writer))
+        writer.shift_away(now(writer), notes=back.settled.note)
     else:
         writer.shift(now(writer), percent=0, target=stable)
-        writer.shift(now(writer), percent=None)
+        writer.shift(now(writer), percent=None, notes=back.settled.note)
     assert (share(now(writer)), live_target(now(writer))) == (None, stable)
+    assert records.written(now(writer)) == RolloutRecord(stable=stable)
+
+
+@pytest.mark.parametrize("served", ["Knative"], indirect=True)
+def test_whole_rollouts_run_on_real_kserve(cluster: Stack, writer: InferenceServiceWriter, served: Object) -> None:
+    """Release, a larger share, a promotion, a second release and its roll-back; what KServe asks of Knative at each step."""
+    stable, domain = live_target(now(writer)), declared(NAME)
+    with services.Revisions(cluster.api.as_("knative", "system:masters"), served) as knative:
+        first = knative.name(1)
+        installed.until(lambda: predictor_status(now(writer)).get("latestRolledoutRevision") == first, what="stable")
+        for percent in (10, 25):
+            operations.release(writer, domain, target(4), percent=percent, note=quiet)
+            assert knative.asked() == {"newest": percent, first: 100 - percent}
+        assert operations.promote(writer, domain, note=quiet) == target(4)
+        assert knative.asked() == {"newest": 100}
+        second = knative.name(2)
+        assert predictor_status(now(writer))["latestRolledoutRevision"] == second
+        operations.release(writer, domain, target(5), percent=10, note=quiet)
+        assert knative.asked() == {"newest": 10, second: 90}
+        assert operations.rollback(writer, domain, note=quiet) == target(4)
+        assert knative.asked() == {"newest": 100}
+    record = records.written(now(writer))
+    assert record is not None
+    assert (record.stable, record.previous, record.returning) == (target(4), None, False)
+    assert (share(now(writer)), live_target(now(writer))) == (None, target(4))
+    assert stable not in (record.stable, record.previous)
 
 
 def test_a_change_of_what_somebody_else_changed_meanwhile_is_a_conflict(
@@ -115,27 +149,6 @@ def test_a_share_removed_together_with_the_model_is_refused_with_the_order(
     with pytest.raises(Refused, match="first canaryTrafficPercent 0"):
         writer.shift(now(writer), percent=None, target=stable)
     assert (share(now(writer)), live_target(now(writer))) == (10, target(4))
-
-
-@pytest.mark.parametrize("served", ["Knative"], indirect=True)
-def test_a_share_arrives_in_knatives_service(cluster: Stack, writer: InferenceServiceWriter, served: Object) -> None:
-    """KServe names the revision that was rolled out last, and gives the newest its percent."""
-    first, second = f"{NAME}-predictor-00001", f"{NAME}-predictor-00002"
-    made = services.made_of(served)
-    services.say_ready(cluster.api, served, first)
-    installed.until(
-        lambda: predictor_status(now(writer)).get("latestRolledoutRevision") == first, what="the first is rolled out"
-    )
-    writer.shift(now(writer), percent=10, target=target(4))
-
-    def shares() -> dict[str, int]:
-        traffic = cluster.api.live(made)["spec"].get("traffic") or []
-        return {one.get("revisionName", "newest"): one.get("percent", 0) for one in traffic}
-
-    installed.until(lambda: shares() == {"newest": 10, first: 90}, what="10% in Knative's Service")
-    services.say_ready(cluster.api, served, second)
-    writer.shift(now(writer), percent=0)
-    installed.until(lambda: shares() == {"newest": 0, first: 100}, what="0% in Knative's Service")
 
 
 @pytest.mark.parametrize("served", ["Standard"], indirect=True)
