@@ -72,11 +72,6 @@ def denied(api: Api, each: Object) -> bool:
     return "ValidatingAdmissionPolicy '" in refusal(api, each)
 
 
-def renamed(each: Object) -> Object:
-    """Under a name that nothing has yet, so that it is created."""
-    return policies.changed(each, "metadata.name", "one")
-
-
 def test_every_policy_is_known_and_its_expressions_fit_the_types(judge: Api) -> None:
     for name in policies.policies(CLUSTER):
         path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{name}"
