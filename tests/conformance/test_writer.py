@@ -22,6 +22,7 @@ from tests.manifests.builds import declared
 
 Object = dict[str, Any]
 NAME = "fraud"
+ROOT = Path(__file__).parents[2]
 
 
 def target(version: int) -> Target:
@@ -29,16 +30,24 @@ def target(version: int) -> Target:
     return Target(version=version, storageUri=uri, digest=f"sha256:{version:064}")
 
 
+def connected(kubeconfig: Path, folder: Path) -> InferenceServiceWriter:
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(folder)})
+    return InferenceServiceWriter.connect(settings, kubeconfig=kubeconfig)
+
+
 @pytest.fixture(scope="module")
 def writer(cluster: Stack, tmp_path_factory: pytest.TempPathFactory) -> InferenceServiceWriter:
     """A writer that is the watch, as far as the API server can tell."""
-    folder = tmp_path_factory.mktemp("watch")
     path = f"/api/v1/namespaces/{names.SYSTEM}/serviceaccounts/watch/token"
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     token = cluster.api.call("POST", path, asked)["status"]["token"]
-    settings = Settings.load({"HALLMARK_ROOT": str(Path(__file__).parents[2]), "HALLMARK_STATE": str(folder)})
-    kubeconfig = cluster.credentials.kubeconfig_of("watch", token)
-    return InferenceServiceWriter.connect(settings, kubeconfig=kubeconfig)
+    return connected(cluster.credentials.kubeconfig_of("watch", token), tmp_path_factory.mktemp("watch"))
+
+
+@pytest.fixture(scope="module")
+def administrator(cluster: Stack, tmp_path_factory: pytest.TempPathFactory) -> InferenceServiceWriter:
+    """The writer of a person who may do everything, as `hallmark apply` has it."""
+    return connected(cluster.credentials.kubeconfig("admin"), tmp_path_factory.mktemp("administrator"))
 
 
 @pytest.fixture(params=services.MODES)
@@ -149,6 +158,26 @@ def test_a_share_removed_together_with_the_model_is_refused_with_the_order(
     with pytest.raises(Refused, match="first canaryTrafficPercent 0"):
         writer.shift(now(writer), percent=None, target=stable)
     assert (share(now(writer)), live_target(now(writer))) == (10, target(4))
+
+
+@pytest.mark.parametrize("served", ["Knative"], indirect=True)
+def test_force_does_not_go_round_the_order(
+    writer: InferenceServiceWriter, administrator: InferenceServiceWriter, served: Object
+) -> None:
+    """`hallmark apply --force` while a candidate has a share would remove it and change the model at once."""
+    writer.shift(now(writer), percent=10, target=target(4))
+    assert administrator.apply(served) == "kept"
+    with pytest.raises(Refused, match="first canaryTrafficPercent 0"):
+        administrator.apply(served, force=True)
+    assert (share(now(writer)), live_target(now(writer))) == (10, target(4))
+
+
+def test_applying_a_file_again_changes_nothing_and_says_so(
+    administrator: InferenceServiceWriter, served: Object
+) -> None:
+    before = now(administrator)
+    assert [administrator.apply(served) for _ in range(3)] == ["unchanged"] * 3
+    assert now(administrator)["metadata"]["generation"] == before["metadata"]["generation"]
 
 
 @pytest.mark.parametrize("served", ["Standard"], indirect=True)
