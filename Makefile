@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow quick check format render manifests terraform bench constraints clean
+.PHONY: help install demo test slow quick check format render manifests terraform conformance bench constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -30,13 +30,13 @@ demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes
 	@$(BIN)/hallmark demo
 
 test: quick  ## The test suite: under ten minutes
-	$(BIN)/python -m pytest -m "serial and not slow and not terraform"
+	$(BIN)/python -m pytest -m "serial and not slow and not terraform and not conformance"
 
 slow: $(READY)  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not terraform"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not terraform and not conformance"
 
 quick: $(READY)  ## The tests that need no quiet machine
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform and not conformance"
 
 check: $(READY)  ## Lint, types, and whether generated files are fresh
 	$(BIN)/ruff check .
@@ -67,6 +67,11 @@ $(CHECKOV)/.installed: terraform/requirements.txt $(READY)
 
 terraform: $(READY) $(CHECKOV)/.installed  ## Check terraform/: tests, plans, an apply to moto (8 minutes; TF_PLUGIN_MIRROR=folder for a mirror)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m terraform -rs tests/terraform
+
+conformance: $(READY)  ## Real etcd, API server, controllers, KServe and Knative's webhook, and what we ship on them (first time 15 minutes, then 6)
+	@$(BIN)/python -m tests.conformance.needs
+	@nice $(BIN)/python -m tests.conformance.build
+	$(BIN)/python -m pytest -m conformance tests/conformance
 
 bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=folder of other servers: docs/performance.md)
 	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -114,11 +115,18 @@ class InferenceServiceWriter:
     def apply(self, wanted: Object, *, force: bool = False) -> str:
         """Make an object what `wanted` says: "created", "configured", "unchanged", or "kept" where a running
         rollout owns the model and the share and only the rest was applied (`force` takes them back)."""
-        kind, name = wanted["kind"], wanted["metadata"]["name"]
         namespace = wanted["metadata"].get("namespace")
-        base = _path(wanted)
         if namespace:
             self.namespace(namespace)
+        for _ in range(_TRIES):
+            # A controller may write the status between our read and our write: what is asked for is merged into what is there then.
+            with contextlib.suppress(Conflict):
+                return self._merge(wanted, force=force)
+        return self._merge(wanted, force=force)
+
+    def _merge(self, wanted: Object, *, force: bool) -> str:
+        """One try of `apply`; `Conflict` where the object changed since it was read."""
+        name, base = wanted["metadata"]["name"], _path(wanted)
         try:
             current = self._raw("GET", f"{base}/{name}")
         except NotFound:
@@ -130,12 +138,15 @@ class InferenceServiceWriter:
         for key in ("labels", "annotations"):
             if wanted["metadata"].get(key):
                 desired["metadata"][key] = {**(current["metadata"].get(key) or {}), **wanted["metadata"][key]}
-        kept = kind == "InferenceService" and _keep_rollout(current, desired, force=force)
+        kept = wanted["kind"] == "InferenceService" and _keep_rollout(current, desired, force=force)
         desired.pop("status", None)
         if desired == {key: value for key, value in current.items() if key != "status"}:
             return "kept" if kept else "unchanged"
-        self._raw("PUT", f"{base}/{name}", desired)
-        return "kept" if kept else "configured"
+        # What a webhook filled in is missing in `wanted`, and is filled in again.
+        after = self._raw("PUT", f"{base}/{name}", desired)
+        if kept:
+            return "kept"
+        return "unchanged" if _asked(after) == _asked(current) else "configured"
 
     def namespace(self, name: str) -> None:
         """Make sure that namespace `name` exists."""
@@ -318,7 +329,8 @@ class InferenceServiceWriter:
 def _asked(live: Object) -> tuple[Any, ...]:
     """All of an object but its status."""
     meta = live["metadata"]
-    return meta.get("uid"), live["spec"], meta.get("annotations") or {}, meta.get("labels") or {}
+    asked = {key: value for key, value in live.items() if key not in ("metadata", "status")}
+    return meta.get("uid"), asked, meta.get("annotations") or {}, meta.get("labels") or {}
 
 
 def share(live: Object) -> int | None:

@@ -34,7 +34,9 @@ ROOT = Path(__file__).parents[2]
 CLUSTERS = ("dev", "staging", "production")
 STANDARD = frozenset({"staging"})
 KUBERNETES = "1.32"
-CORE = frozenset({"", "apps", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"})
+CORE = frozenset(
+    {"", "admissionregistration.k8s.io", "apps", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"}
+)
 DOMAINS = tuple(domains.names(Settings.load({"HALLMARK_ROOT": str(ROOT)})))
 
 

@@ -13,6 +13,7 @@ from hallmark import names, object_labels
 from hallmark.render import inferenceservice
 from tests.manifests.builds import (
     CLUSTERS,
+    CORE,
     DOMAINS,
     ROOT,
     STANDARD,
@@ -155,7 +156,6 @@ BRINGS = {
     "karpenter.k8s.aws": "karpenter",
     "karpenter.sh": "karpenter",
     "kueue.x-k8s.io": "kueue",
-    "kyverno.io": "kyverno",
     "monitoring.coreos.com": "prometheus",
     "networking.istio.io": "istio-base",
     "operator.knative.dev": "knative-operator",
@@ -186,7 +186,7 @@ def test_what_others_need_comes_in_an_earlier_wave(cluster: str) -> None:
             late += [(kind, name, namespace)] if spaces.get(namespace, -99) >= wave(each) else []
         if kind == "Application" and name != "hallmark":
             late += [(kind, name)] if spaces.get(each["spec"]["destination"]["namespace"], -99) >= wave(each) else []
-        if ("." in group and not group.endswith(("argoproj.io", "networking.k8s.io", "policy"))) or group in BRINGS:
+        if group not in CORE and group != "argoproj.io":
             late += [(kind, name, BRINGS[group])] if named[BRINGS[group]] >= wave(each) else []
             options = each["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-options", "")
             assert "SkipDryRunOnMissingResource=true" in options or wave(each) == 0, (kind, name)
