@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import DeclarationError, HallmarkError
 from local_cluster import documents, paths, problems, protobuf, proxy, resources, watching, writes
 from local_cluster.body import LIMIT, RequestBody, parse
@@ -49,8 +50,8 @@ _MEDIA = (
 )
 
 
-def app(store: ObjectStore, *, pods: PodBackend, token: str) -> Starlette:
-    """The API on `store`, for who has `token`; `pods` runs what is in it."""
+def app(store: ObjectStore, *, pods: PodBackend, token: str, adapter: TrafficAdapter = LOCAL) -> Starlette:
+    """The API on `store`, for who has `token`; `pods` runs what is in it, and `adapter` carries its traffic."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -62,14 +63,15 @@ def app(store: ObjectStore, *, pods: PodBackend, token: str) -> Starlette:
             server.client = client
             yield
 
-    server = _Server(store, pods)
+    server = _Server(store, pods, adapter)
     made = Starlette(routes=[Route("/{path:path}", server.answer, methods=_METHODS)], lifespan=lifespan)
     made.add_middleware(Guard, token=token)
     return made
 
 
 class _Server:
-    def __init__(self, store: ObjectStore, pods: PodBackend) -> None:
+    def __init__(self, store: ObjectStore, pods: PodBackend, adapter: TrafficAdapter) -> None:
+        self.adapter = adapter
         self.store = store
         self.pods = pods
         self.client: httpx.AsyncClient | None = None
@@ -79,7 +81,7 @@ class _Server:
         place: ApiPath | None = None
         try:
             path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0] or request.url.path
-            found = _document(request, path.rstrip("/"))
+            found = _document(request, path.rstrip("/"), self.adapter)
             if found is not None:
                 return found
             place = paths.place(path)
@@ -184,11 +186,11 @@ class _Server:
         return await proxy.forward(self.client, request, body, where, place.rest or "/")
 
 
-def _document(request: Request, path: str) -> Response | None:
+def _document(request: Request, path: str, adapter: TrafficAdapter) -> Response | None:
     if path in OPEN:
         return PlainTextResponse("ok")
     headers = request.headers
-    found = documents.find(path, accept=headers.get("accept", ""), host=headers.get("host", ""))
+    found = documents.find(path, accept=headers.get("accept", ""), host=headers.get("host", ""), adapter=adapter)
     if found is None:
         return None
     if request.method not in ("GET", "HEAD"):

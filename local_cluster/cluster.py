@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hallmark import leash
+from hallmark.declaration.traffic import BUILDS, LOCAL, TrafficAdapter
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, TimedOut, Unavailable
 from hallmark.files import replace
 from hallmark.settings import Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from local_cluster.access import ApiAccess
 
 PORT = 8080
+_BUILD = {adapter: build for build, adapter in BUILDS.items()}
 _ERROR = "error.json"
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +75,9 @@ def state(settings: Settings) -> ClusterState | None:
     return found if leash.identity(found.pid) == found.identity else None
 
 
-def up(settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: float = 60.0) -> ClusterState:
+def up(
+    settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: float = 60.0, adapter: TrafficAdapter = LOCAL
+) -> ClusterState:
     """Start the cluster in the background and wait until it serves; `Conflict` when it runs already.
 
     port: of the gateway, 0 for any free one;  api_port: of the Kubernetes API, 0 for the one it had last, or any free one.
@@ -91,6 +95,7 @@ def up(settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: floa
     if log.is_file() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_name("cluster.log.1"))
     command = [sys.executable, "-m", "local_cluster.cluster", f"--port={port}", f"--api-port={api_port}"]
+    command.append(f"--adapter={_BUILD[adapter]}")
     with log.open("ab") as stream:
         child = subprocess.Popen(
             command,
@@ -127,15 +132,15 @@ def down(settings: Settings, *, timeout: float = 60.0) -> bool:
     )
 
 
-def run(settings: Settings, *, port: int = PORT, api_port: int = 0) -> None:
+def run(settings: Settings, *, port: int = PORT, api_port: int = 0, adapter: TrafficAdapter = LOCAL) -> None:
     """Be the cluster, in the foreground, until SIGTERM or SIGINT."""
     settings.cluster.mkdir(parents=True, exist_ok=True)
     port = port or free_ports([PORT])[PORT]
     with _lock(settings.cluster):
-        asyncio.run(_serve(settings, port=port, api_port=api_port))
+        asyncio.run(_serve(settings, port=port, api_port=api_port, adapter=adapter))
 
 
-async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
+async def _serve(settings: Settings, *, port: int, api_port: int, adapter: TrafficAdapter) -> None:
     from local_cluster import api, kubeconfig
     from local_cluster.access import ApiAccess
     from local_cluster.envoy import Envoy
@@ -156,9 +161,12 @@ async def _serve(settings: Settings, *, port: int, api_port: int) -> None:
     store = ObjectStore(folder / "objects.db")
     envoy = Envoy(folder / "envoy", port=port, on=held)
     settings.models.mkdir(parents=True, exist_ok=True)
-    reconciler = Reconciler(store, envoy=envoy, on=held, models=settings.models, folder=folder, root=settings.root)
+    reconciler = Reconciler(
+        store, envoy=envoy, on=held, models=settings.models, folder=folder, root=settings.root, adapter=adapter
+    )
     access = ApiAccess.open(folder / "access")
-    server = _server(api.app(store, pods=reconciler, token=access.token.get_secret_value()), access)
+    served = api.app(store, pods=reconciler, token=access.token.get_secret_value(), adapter=adapter)
+    server = _server(served, access)
     tasks: list[asyncio.Task[Any]] = []
     try:
         await envoy.start()
@@ -348,12 +356,13 @@ def main() -> None:
     flags = argparse.ArgumentParser(prog="python -m local_cluster.cluster")
     flags.add_argument("--port", type=int, default=PORT)
     flags.add_argument("--api-port", type=int, default=0)
+    flags.add_argument("--adapter", choices=BUILDS, default=_BUILD[LOCAL])
     given = flags.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings.load()
     try:
-        run(settings, port=given.port, api_port=given.api_port)
+        run(settings, port=given.port, api_port=given.api_port, adapter=BUILDS[given.adapter])
     except HallmarkError as error:
         _tell(settings, error)
         _LOG.error("%s", error)

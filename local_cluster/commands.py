@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +11,20 @@ import typer
 from hallmark.cli.clusters import connected
 from hallmark.cli.console import Seconds, say
 from hallmark.cli.serve import apply_all
+from hallmark.declaration.traffic import KNATIVE, LOCAL, TrafficAdapter
 from hallmark.settings import Settings
+
+
+class TrafficMode(StrEnum):
+    """What the gateway can do with a candidate's traffic."""
+
+    full = "full"
+    knative = "knative"
+
+    @property
+    def adapter(self) -> TrafficAdapter:
+        """The traffic adapter of that name."""
+        return LOCAL if self is TrafficMode.full else KNATIVE
 
 
 def up(
@@ -21,6 +35,12 @@ def up(
         int,
         typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0 keeps the last one, or takes a free one."),
     ] = 0,
+    mode: Annotated[
+        TrafficMode,
+        typer.Option(
+            help="full: with shadows, and stable answers what a candidate does not. knative: what KServe's Knative mode can do, no more."
+        ),
+    ] = TrafficMode.full,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and log, until ctrl-c.")] = False,
     timeout: Seconds = 60.0,
 ) -> None:
@@ -29,9 +49,9 @@ def up(
 
     settings = Settings.load().prepared()
     if foreground:
-        cluster.run(settings, port=port, api_port=api_port)
+        cluster.run(settings, port=port, api_port=api_port, adapter=mode.adapter)
         return
-    state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout)
+    state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout, adapter=mode.adapter)
     for row in apply_all(connected(settings, settings.kubeconfig), settings):
         say(f"{row['kind']} {row['name']}: {row['result']}")
     say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")

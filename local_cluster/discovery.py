@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from hallmark.declaration.traffic import BUILDS, TrafficAdapter
 from local_cluster.resources import RESOURCES, Object, Resource
 
 VERSION: Object = {
     "major": "1",
     "minor": "32",
-    "gitVersion": "v1.32.0+hallmark",
+    "gitVersion": "v1.32.0",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -18,6 +19,12 @@ VERSION: Object = {
     "platform": "local",
 }
 STATUS_VERBS = ("get", "patch", "update")
+
+
+def version(adapter: TrafficAdapter) -> Object:
+    """The version of a cluster whose traffic is carried so: clients tell by its build what it can do."""
+    build = next(name for name, each in BUILDS.items() if each == adapter)
+    return {**VERSION, "gitVersion": f"{VERSION['gitVersion']}+{build}"}
 
 
 def groups() -> list[tuple[str, str]]:

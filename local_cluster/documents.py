@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from local_cluster import discovery, openapi, openapi_protobuf
 from local_cluster.forms import parameters
 from local_cluster.problems import ApiProblem, no_such_path
@@ -10,12 +11,12 @@ from local_cluster.resources import Object
 JSON = "application/json"
 
 
-def find(path: str, *, accept: str, host: str) -> tuple[Object | bytes, str] | None:
+def find(path: str, *, accept: str, host: str, adapter: TrafficAdapter = LOCAL) -> tuple[Object | bytes, str] | None:
     """The document at `path`, as an object or in its own encoding, and its media type; none where objects are served, 404 for an OpenAPI that is not there."""
     if path in ("/api", "/apis"):
         return _groups(accept, host, core=path == "/api")
     if path == "/version":
-        return discovery.VERSION, JSON
+        return discovery.version(adapter), JSON
     if path == "/openapi/v2" and "json" not in accept and "protobuf" in accept:
         return openapi_protobuf.version_two(), openapi_protobuf.MEDIA
     if path.startswith("/openapi/"):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import HallmarkError
 from local_cluster import containers, pods, predictor, rollout, status
 from local_cluster.envoy import Envoy
@@ -41,9 +42,21 @@ class Reconciler:
     """Keeps the InferenceServices of a store served; `start` it on the running loop, and `stop` it.
 
     models: the folder behind pvc://models;  folder: where pods have theirs;  root: what `python -m` finds modules in.
+    adapter: what the gateway can do with traffic.
     """
 
-    def __init__(self, store: ObjectStore, *, envoy: Envoy, on: Leash, models: Path, folder: Path, root: Path) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        envoy: Envoy,
+        on: Leash,
+        models: Path,
+        folder: Path,
+        root: Path,
+        adapter: TrafficAdapter = LOCAL,
+    ) -> None:
+        self._adapter = adapter
         self._store = store
         self._envoy = envoy
         self._leash = on
@@ -320,7 +333,7 @@ class Reconciler:
         self, key: Key, service: Json, history: RevisionHistory, decided: RevisionTraffic, problem: InvalidSpec | None
     ) -> None:
         """Give the traffic to the gateway; when that is in effect, write the status."""
-        shadow = 0.0 if problem is not None else predictor.shadow(service)
+        shadow = predictor.shadow(service) if problem is None and self._adapter.mirrors else 0.0
         self._services[key] = self._service(key, history, decided, shadow=shadow)
         trouble = ""
         try:
@@ -366,7 +379,13 @@ class Reconciler:
             )
             if shares.get(name):
                 timeout = float(revision.template.get("timeoutSeconds") or DEFAULT_TIMEOUT)
-        return RoutedService(namespace=key[0], name=key[1], timeout=timeout, backends=tuple(backends))
+        return RoutedService(
+            namespace=key[0],
+            name=key[1],
+            timeout=timeout,
+            fails_over=self._adapter.fails_over,
+            backends=tuple(backends),
+        )
 
     def _retire(self, key: Key, needed: frozenset[str]) -> None:
         for name, running in self._running.get(key, {}).items():

@@ -120,18 +120,24 @@ class RevisionBackend(BaseModel):
 
 
 class RoutedService(BaseModel):
-    """One InferenceService as the gateway sees it; without backends it answers 503."""
+    """One InferenceService as the gateway sees it; without backends it answers 503.
+
+    fails_over: what a canary cannot answer, stable answers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     namespace: str
     name: str
     timeout: float = 60.0
+    fails_over: bool = True
     backends: tuple[RevisionBackend, ...] = ()
 
     @property
     def fallback(self) -> PodAddress | None:
-        """The stable endpoint, which takes what a canary cannot."""
+        """The stable endpoint, where it takes what a canary cannot."""
+        if not self.fails_over:
+            return None
         return next((b.address for b in self.backends if b.variant == "stable" and b.weight and b.address), None)
 
     @property
@@ -177,7 +183,7 @@ def clusters(services: tuple[RoutedService, ...], endpoints: Path) -> list[Json]
         for backend in service.backends:
             for h2 in (False, True) if backend.grpc else (False,):
                 suffix = "/grpc" if h2 else ""
-                own = _CANARY_ONLY if backend.variant == "canary" else _STABLE_ONLY
+                own = _CANARY_ONLY if backend.variant == "canary" and service.fails_over else _STABLE_ONLY
                 found.append(_cluster(cluster_name(service, backend) + suffix, backend, endpoints, h2=h2, own=own))
                 if backend.shadow:
                     name = shadow_cluster(service, backend) + suffix

@@ -25,3 +25,5 @@ class TrafficAdapter(Frozen):
 LOCAL = TrafficAdapter(name="the local cluster", mirrors=True, fails_over=True, standby=True)
 KNATIVE = TrafficAdapter(name="KServe's Knative mode", mirrors=False, fails_over=False, standby=True)
 STANDARD = TrafficAdapter(name="KServe's Standard mode", mirrors=False, fails_over=False, standby=False)
+BUILDS = {"hallmark": LOCAL, "hallmark.knative": KNATIVE}
+"""What the local cluster carries traffic as (`hallmark up --mode`), by the build that its API server's version names."""

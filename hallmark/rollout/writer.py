@@ -13,7 +13,7 @@ from typing import Any
 
 from hallmark import object_labels
 from hallmark.artifacts.release import Target
-from hallmark.declaration.traffic import KNATIVE, LOCAL, STANDARD, TrafficAdapter
+from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
 from hallmark.names import MONITOR_PORT
 from hallmark.render.inferenceservice import Mode, model_of, target_of
@@ -40,7 +40,7 @@ class InferenceServiceWriter:
         self.custom = kubernetes.CustomObjectsApi(client)
         self.core = kubernetes.CoreV1Api(client)
         self.host = str(client.configuration.host)
-        self._local: bool | None = None
+        self._build: str | None = None
 
     @classmethod
     def connect(
@@ -62,12 +62,12 @@ class InferenceServiceWriter:
         return list(self._call(self.custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)["items"])
 
     def adapter(self, live: Object) -> TrafficAdapter:
-        """What carries the traffic of a live object: the local cluster says in its version that it is one."""
+        """What carries the traffic of a live object: the local cluster says in its version what it is."""
         if standard.is_standard(live):
             return STANDARD
-        if self._local is None:
-            self._local = str(self._raw("GET", "/version").get("gitVersion")).endswith("+hallmark")
-        return LOCAL if self._local else KNATIVE
+        if self._build is None:
+            self._build = str(self._raw("GET", "/version").get("gitVersion")).partition("+")[2]
+        return BUILDS.get(self._build, KNATIVE)
 
     def pods(self, name: str) -> list[Object]:
         """The pods that serve domain `name`."""

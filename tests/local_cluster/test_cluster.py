@@ -17,7 +17,9 @@ import pytest
 import yaml
 
 from hallmark import leash
+from hallmark.declaration.traffic import KNATIVE
 from hallmark.errors import Conflict, DeclarationError
+from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
 from local_cluster import cluster, processes
 
@@ -164,3 +166,24 @@ def test_why_a_cluster_does_not_come_up_is_told(settings: Settings) -> None:
     assert "Traceback" not in str(caught.value)
     assert cluster.state(settings) is None
     assert processes.recorded(settings.cluster / "processes.json") == []
+
+
+def test_a_cluster_that_can_do_no_more_than_knative_mode_says_so_and_mirrors_nothing(
+    settings: Settings, port: int, fake_runtime: Runtime
+) -> None:
+    state = cluster.up(settings, port=port, adapter=KNATIVE)
+    with client(settings) as api:
+        assert api.get("/version").json()["gitVersion"] == "v1.32.0+hallmark.knative"
+        apply(api, settings, 1, None, fake_runtime())
+        writer = InferenceServiceWriter.connect(settings)
+        live = writer.live("fraud")
+        assert live is not None and writer.adapter(live) == KNATIVE
+        wait_ready(api, [100])
+        apply(api, settings, 2, 0, fake_runtime())
+        headers = {"content-type": "application/merge-patch+json"}
+        note = {"metadata": {"annotations": {"hallmark.dev/shadow-percent": "100"}}}
+        api.patch(f"{SERVICES}/fraud", json=note, headers=headers).raise_for_status()
+        wait_ready(api, [0, 100])
+        routes = httpx.get(f"http://{state.admin}/config_dump", timeout=10, trust_env=False).text
+    assert "request_mirror_policies" not in routes
+    assert "fraud-predictor-00002" in routes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections import Counter
 from pathlib import Path
 
 import grpc
@@ -185,5 +186,16 @@ def test_grpc_is_routed_by_authority(tmp_path: Path) -> None:
                 assert await call == b"HELLO"
                 assert dict(await call.initial_metadata())["x-hallmark-variant"] == "stable"
             await server.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_where_nothing_fails_over_a_client_gets_what_the_canary_answers(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            stable, canary = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2", status="503")
+            await envoy.apply((service(50, stable, canary).model_copy(update={"fails_over": False}),))
+            found = Counter((a.status_code, a.headers["x-hallmark-variant"]) for a in await call(envoy, 100))
+            assert set(found) == {(200, "stable"), (503, "canary")} and min(found.values()) > 20
 
     asyncio.run(scenario())
