@@ -247,8 +247,7 @@ def test_kubectl_and_the_kserve_sdk_drive_the_same_rollout(at_rest: Running, tmp
         tally = traffic.next(2500, seconds=PATIENCE)
     assert tally.failed == 0 and tally.shares["canary"] == pytest.approx(25, abs=3)
     at_rest.rollback()
-    rendered = files.write(at_rest.settings)
-    assert rendered
+    assert files.check(at_rest.settings) == [], "what is rendered followed the roll-back"
     at_rest.kubectl("apply", "-f", str(at_rest.settings.releases / NAME / inferenceservice.FILE))
     assert "fraud-predictor" in at_rest.kubectl("describe", "isvc", NAME, "-n", NAME)
 

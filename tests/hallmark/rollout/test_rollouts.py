@@ -156,15 +156,14 @@ def test_a_broken_candidate_is_rolled_back_and_no_client_sees_it(stage: Stage, k
 
 def test_a_slow_candidate_is_rolled_back_and_no_answer_takes_longer_than_a_try_and_one_more(stage: Stage) -> None:
     stage.rest()
-    usual = stage.traffic.next(400, seconds=120)
     ending = roll(stage, candidates.register("hangs", stage.world.settings))
     assert ending.last.kind == "rollback", ending.last.text
     assert ending.after_minimum <= SLOW_SECONDS
     assert not failed(ending)
     tally = Tally.of(ending.answers)
     per_try = stage.world.domain.serving.timeout.total_seconds()
-    # To 100 ms it is held beside nothing else: tests/local_cluster/test_counts.py. A busy machine is slow without a candidate too.
-    assert tally.p99_ms <= per_try * 1000 + 500 + usual.p99_ms
+    # To 100 ms it is held beside nothing else: tests/local_cluster/test_counts.py. On a busy machine stable's try takes long too.
+    assert tally.p99_ms <= 2 * per_try * 1000 + 500
 
 
 def test_a_candidate_that_is_killed_is_rolled_back(stage: Stage) -> None:
