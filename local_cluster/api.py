@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import DeclarationError, HallmarkError
-from local_cluster import documents, paths, problems, protobuf, proxy, resources, watching, writes
+from local_cluster import chunks, documents, paths, problems, protobuf, proxy, resources, watching, writes
 from local_cluster.body import LIMIT, RequestBody, parse
 from local_cluster.forms import Form
 from local_cluster.guard import OPEN, Guard
@@ -110,7 +110,8 @@ class _Server:
         if verb == "list":
             selection = _selection(request, place)
             found, version = self.store.list(place.resource.plural, namespace=place.namespace or None, labels=selection)
-            return _json(_form(request, place).many(found, version))
+            shown, more = chunks.part(found, version, request.query_params)
+            return _json(_form(request, place).many(shown, version, **more))
         if verb == "watch":
             return self._watch(request, place)
         return await self._write(request, place, verb)

@@ -26,6 +26,8 @@ from hallmark.errors import HallmarkError
 
 Json = dict[str, Any]
 
+MAIN = "kserve-container"
+"""The container that serves the model."""
 _PORT_FLAG = re.compile(r"^(--?[\w-]*port)(?:=(\d+))?$")
 _HOST_FLAG = re.compile(r"^(--?host=)(0\.0\.0\.0|::|\[::\])$")
 _LOCAL = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d+)")
@@ -154,7 +156,7 @@ def plan(
         name=str(container["name"]),
         command=tuple(command),
         environment=env,
-        readiness=_probe(container.get("readinessProbe"), ports),
+        readiness=_probe(container.get("readinessProbe"), ports) or _answers(container, ports),
         liveness=_probe(container.get("livenessProbe"), ports),
     )
 
@@ -221,6 +223,14 @@ def _probe_port(probe: Json | None, names: Mapping[str, int]) -> int | None:
     action = (probe or {}).get("httpGet") or (probe or {}).get("tcpSocket") or {}
     value = action.get("port")
     return names.get(value) if isinstance(value, str) else value
+
+
+def _answers(container: Json, ports: Mapping[int, int]) -> ContainerProbe | None:
+    """The probe of a main container that declares none: its port answers, as Knative's queue-proxy asks it."""
+    number = http_port(container)
+    if container["name"] != MAIN or number not in ports:
+        return None
+    return ContainerProbe(port=ports[number], period=1.0, timeout=1.0, failures=3)
 
 
 def _probe(probe: Json | None, ports: Mapping[int, int]) -> ContainerProbe | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from local_cluster import table as tables
 from local_cluster.problems import ApiProblem
@@ -45,16 +45,22 @@ class Form:
             return tables.table([shown], self.resource, version=version, include=self.include)
         return tables.partial(shown) if self.kind else shown
 
-    def many(self, objects: list[Object], version: str) -> Object:
-        """A list, as of resourceVersion `version`."""
+    def many(self, objects: list[Object], version: str, **more: Any) -> Object:
+        """A list, as of resourceVersion `version`; more: of its metadata."""
         shown = [_shown(obj, self.resource) for obj in objects]
         if self.kind == "Table":
-            return tables.table(shown, self.resource, version=version, include=self.include)
+            table = tables.table(shown, self.resource, version=version, include=self.include)
+            return {**table, "metadata": {**table["metadata"], **more}}
         kind, api_version = self.resource.kind + "List", self.resource.api_version
         if self.kind:
             shown = [tables.partial(obj) for obj in shown]
             kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-        return {"kind": kind, "apiVersion": api_version, "metadata": {"resourceVersion": version}, "items": shown}
+        return {
+            "kind": kind,
+            "apiVersion": api_version,
+            "metadata": {"resourceVersion": version, **more},
+            "items": shown,
+        }
 
     def bookmark(self, version: str) -> Object:
         """The object of a bookmark."""

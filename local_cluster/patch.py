@@ -226,8 +226,9 @@ def _merge_lists(target: Any, patch: list[Any], schema: Object) -> list[Any]:
     if keys is None or replaced:
         kept = [item for item in patch if not (isinstance(item, dict) and item.get("$patch") == "replace")]
         return [_plain(item) for item in kept]
+    before = [_key_of(item, keys[0]) if keys else item for item in current]
     if keys == ():
-        return current + [item for item in patch if item not in current]
+        return _ordered(current + [item for item in patch if item not in current], before, list(patch), None)
     for item in patch:
         if not isinstance(item, dict) or keys[0] not in item:
             raise PatchMalformed(f"an item of a list that is merged by {keys[0]!r} has no {keys[0]!r}")
@@ -240,7 +241,27 @@ def _merge_lists(target: Any, patch: list[Any], schema: Object) -> list[Any]:
             current.append(_plain(item))
         else:
             current[found] = strategic(current[found], item, schemas.items(schema))
-    return current
+    return _ordered(current, before, [item[keys[0]] for item in patch], keys[0])
+
+
+def _ordered(items: list[Any], before: list[Any], patched: list[Any], key: str | None) -> list[Any]:
+    """Merged items as the API server orders them: those of the patch in its order, each of the others before the first of them that
+    it stood before; what is new comes before the others.
+
+    apimachinery's strategicpatch, normalizeElementOrder.
+    """
+
+    def named(item: Any) -> Any:
+        return item if key is None else _key_of(item, key)
+
+    theirs = [item for name in dict.fromkeys(patched) for item in items if named(item) == name]
+    others = [item for item in items if named(item) not in patched]
+    found = []
+    while theirs and others:
+        mine, other = named(theirs[0]), named(others[0])
+        both = mine in before and other in before
+        found.append((others if both and before.index(other) < before.index(mine) else theirs).pop(0))
+    return [*found, *theirs, *others]
 
 
 def _key_of(item: Any, key: str) -> Any:

@@ -99,7 +99,7 @@ def make(
         # As KServe does, the model goes to the container that serves it and to no other; that one publishes what others need.
         mounts = (
             {volumes.MODELS_MOUNT: volumes.folder(template["storageUri"], models)}
-            if container == predictor.MAIN
+            if container == containers.MAIN
             else {}
         )
         write_volumes()
@@ -111,7 +111,7 @@ def make(
     pod = Pod(
         name,
         template["containers"],
-        main=predictor.MAIN,
+        main=containers.MAIN,
         plan=plan,
         folder=home,
         grace=float(template.get("grace") or 30),

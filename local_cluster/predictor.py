@@ -16,11 +16,11 @@ from hallmark.errors import HallmarkError
 from hallmark.lint.shapes import shape
 from local_cluster import containers
 from local_cluster.admission import Admission
+from local_cluster.containers import MAIN
 from local_cluster.volumes import VolumeError, parse
 
 Json = dict[str, Any]
 
-MAIN = "kserve-container"
 COMPONENT = "predictor"
 STOP_ANNOTATION = "serving.kserve.io/stop"
 SHADOW_ANNOTATION = object_labels.SHADOW
@@ -235,7 +235,7 @@ def _runtime(model: Json, runtimes: list[Json]) -> Json:
     for runtime in sorted(runtimes, key=lambda r: str(r["metadata"]["name"])):
         spec = runtime.get("spec") or {}
         formats = [f for f in spec.get("supportedModelFormats") or [] if f.get("autoSelect")]
-        speaks = protocol is None or protocol in (spec.get("protocolVersions") or ["v1"])
+        speaks = (protocol or "v1") in (spec.get("protocolVersions") or ["v1"])
         if not spec.get("disabled") and speaks and any(_supports(item, wanted) for item in formats):
             return runtime
     raise InvalidSpec(

@@ -170,7 +170,7 @@ def runtime(**changes: Any) -> dict[str, Any]:
         "metadata": {"name": "fake"},
         "spec": {
             "supportedModelFormats": [{"name": "onnx", "version": "1"}],
-            "protocolVersions": ["v2", "grpc-v2"],
+            "protocolVersions": ["v1", "v2", "grpc-v2"],
             "containers": [container, *changes.pop("sidecars", [])],
             **changes,
         },

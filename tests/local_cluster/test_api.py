@@ -759,3 +759,41 @@ def test_every_kind_that_is_kept_can_be_listed_as_a_table(tmp_path: Path) -> Non
                     assert row["object"]["kind"] == "PartialObjectMetadata"
 
     asyncio.run(scenario())
+
+
+def test_a_long_list_comes_in_parts_that_together_are_the_whole(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with kube(tmp_path) as call:
+            for number in range(7):
+                call.store.create(config(f"c{number}"))
+            path, names, token = "/api/v1/configmaps", list[str](), ""
+            for left in (4, 1, None):
+                code, part = await call("GET", f"{path}?limit=3&continue={token}")
+                assert code == 200 and part["metadata"].get("remainingItemCount") == left
+                names += [each["metadata"]["name"] for each in part["items"]]
+                token = part["metadata"].get("continue", "")
+            assert (names, token) == ([f"c{number}" for number in range(7)], "")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "words"),
+    [
+        ("limit=many", 400, "limit"),
+        ("continue=nothing", 400, "continue key is not valid"),
+        ("resourceVersionMatch=Newest&resourceVersion=1", 400, "Exact, NotOlderThan"),
+        ("resourceVersionMatch=Exact", 400, "unless resourceVersion"),
+        ("resourceVersionMatch=NotOlderThan&resourceVersion=99999999", 504, "Too large resource version"),
+        ("resourceVersionMatch=Exact&resourceVersion=1", 410, "too old"),
+        ("resourceVersionMatch=NotOlderThan&resourceVersion=1", 200, ""),
+    ],
+)
+def test_how_a_list_is_asked_for_is_obeyed_or_refused(tmp_path: Path, query: str, code: int, words: str) -> None:
+    async def scenario() -> None:
+        async with kube(tmp_path) as call:
+            call.store.create(config())
+            got, answer = await call("GET", f"/api/v1/configmaps?{query}")
+            assert got == code and words in answer.get("message", "")
+
+    asyncio.run(scenario())

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,3 +257,48 @@ def _without_null_items(merged: Any, target: Any, change: Any) -> Any:
 def test_data_of_a_config_map_is_merged_key_by_key() -> None:
     merged = strategic({"data": {"a": "1", "b": "2"}}, {"data": {"b": None, "c": "3"}}, schemas.of(CONFIGMAPS))
     assert merged == {"data": {"a": "1", "c": "3"}}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize(
+    ("before", "patch"),
+    [
+        ("ab", "c"),
+        ("ab", "ba"),
+        ("abc", "dc"),
+        ("abcd", "xbya"),
+        ("", "ab"),
+        ("abcdef", "fxc"),
+    ],
+)
+def test_a_merged_list_has_the_order_that_kubectl_gives_it(tmp_path: Path, before: str, patch: str) -> None:
+    """kubectl patches with the API server's own library."""
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "a", "namespace": "fraud", "finalizers": [f"x.io/{each}" for each in before]},
+        "secrets": [{"name": each} for each in before],
+    }
+    change = {
+        "metadata": {"finalizers": [f"x.io/{each}" for each in patch]},
+        "secrets": [{"name": each, "namespace": "n"} for each in patch],
+    }
+    file = tmp_path / "account.json"
+    file.write_text(json.dumps(account))
+    command = [
+        "kubectl",
+        "patch",
+        "--local",
+        "-f",
+        str(file),
+        "--type",
+        "strategic",
+        "-p",
+        json.dumps(change),
+        "-o",
+        "json",
+    ]
+    theirs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    ours = strategic(account, change, schemas.of(SERVICE_ACCOUNTS))
+    assert ours["secrets"] == theirs["secrets"]
+    assert ours["metadata"].get("finalizers", []) == theirs["metadata"].get("finalizers", [])

@@ -152,9 +152,11 @@ def test_a_log_stays_within_its_bound(tmp_path: Path, monkeypatch: pytest.Monkey
     asyncio.run(scenario())
 
 
-def pod(tmp_path: Path, on: Leash, command: list[str], changes: list[str]) -> Pod:
+def pod(
+    tmp_path: Path, on: Leash, command: list[str], changes: list[str], *, plan: containers.ContainerPlan | None = None
+) -> Pod:
     container = {"name": "kserve-container", "image": "i", "command": command}
-    plan = containers.plan(container, ports={}, mounts={}, environment={}, root=tmp_path)
+    planned = plan or containers.plan(container, ports={}, mounts={}, environment={}, root=tmp_path)
 
     def changed() -> None:
         changes.append("changed")
@@ -163,7 +165,7 @@ def pod(tmp_path: Path, on: Leash, command: list[str], changes: list[str]) -> Po
         "p",
         [container],
         main="kserve-container",
-        plan=lambda _: plan,
+        plan=lambda _: planned,
         folder=tmp_path / "pod",
         grace=1,
         on=on,
@@ -264,6 +266,39 @@ def test_ports_paths_and_the_interpreter_are_this_machines(tmp_path: Path) -> No
     assert env["NS"] == "fraud"
     assert env["OMP_NUM_THREADS"] == "2"
     assert plan.readiness == containers.ContainerProbe(port=41000, path="/ready", period=2)
+
+
+def test_a_main_container_without_a_probe_is_ready_once_its_port_answers(tmp_path: Path) -> None:
+    """As Knative's queue-proxy has it: KServe's own runtimes declare no probe."""
+    bare = {key: value for key, value in CONTAINER.items() if key != "readinessProbe"} | {"name": "kserve-container"}
+    plan = containers.plan(bare, ports={8080: 41000}, mounts={}, environment={}, root=tmp_path)
+    assert plan.readiness == containers.ContainerProbe(port=41000, path=None, period=1, timeout=1)
+    sidecar = containers.plan({**bare, "name": "x"}, ports={8080: 41000}, mounts={}, environment={}, root=tmp_path)
+    assert sidecar.readiness is None
+
+    async def scenario() -> None:
+        on = Leash(tmp_path / "ledger.json")
+        on.open()
+        port = containers.free_ports([8080])[8080]
+        late = f"import socket, time; time.sleep(1); s = socket.create_server(('127.0.0.1', {port})); time.sleep(60)"
+        changes: list[str] = []
+        probed = plan.model_copy(
+            update={
+                "command": (sys.executable, "-c", late),
+                "readiness": containers.ContainerProbe(port=port, path=None, period=1, timeout=1),
+            }
+        )
+        made = pod(tmp_path, on, list(probed.command), changes, plan=probed)
+        made.start()
+        began = time.monotonic()
+        while not made.ready:
+            assert time.monotonic() - began < 20
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - began >= 1
+        await made.stop()
+        on.close()
+
+    asyncio.run(scenario())
 
 
 def test_an_environment_from_a_secret_is_refused_by_name(tmp_path: Path) -> None:
