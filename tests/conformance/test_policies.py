@@ -72,6 +72,13 @@ def denied(api: Api, each: Object) -> bool:
     return "ValidatingAdmissionPolicy '" in refusal(api, each)
 
 
+def is_refused(api: Api, good: Object, path: str, value: Any) -> None:
+    """An object that is let in is refused by one of our policies once this value stands at `path`."""
+    assert refusal(api, good) == ""
+    bad = policies.changed(good, path, value)
+    assert denied(api, bad), refusal(api, bad)
+
+
 def test_every_policy_is_known_and_its_expressions_fit_the_types(judge: Api) -> None:
     for name in policies.policies(CLUSTER):
         path = f"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{name}"
@@ -138,40 +145,27 @@ def test_a_pod_of_a_domain_passes_pod_security_and_the_policies(judge: Api) -> N
 
 @pytest.mark.parametrize("what", policies.BAD_SERVICES)
 def test_a_bad_inferenceservice_is_refused(judge: Api, what: str) -> None:
-    path, value = policies.BAD_SERVICES[what]
-    good = policies.service()
-    assert refusal(judge, good) == ""
-    bad = policies.changed(good, path, value)
-    assert denied(judge, bad), refusal(judge, bad)
+    is_refused(judge, policies.service(), *policies.BAD_SERVICES[what])
 
 
 @pytest.mark.parametrize(("path", "value"), policies.BAD_REVIEWERS)
 def test_a_bad_reviewer_is_refused(judge: Api, path: str, value: Any) -> None:
-    assert refusal(judge, policies.reviewer()) == ""
-    bad = policies.changed(policies.reviewer(), path, value)
-    assert denied(judge, bad), refusal(judge, bad)
+    is_refused(judge, policies.reviewer(), path, value)
 
 
 @pytest.mark.parametrize(("path", "value"), policies.BAD_RUNTIMES)
 def test_a_bad_runtime_is_refused(judge: Api, path: str, value: Any) -> None:
-    good = policies.changed(policies.runtime(), "metadata.name", "one")
-    assert refusal(judge, good) == ""
-    bad = policies.changed(good, path, value)
-    assert denied(judge, bad), refusal(judge, bad)
+    is_refused(judge, policies.changed(policies.runtime(), "metadata.name", "one"), path, value)
 
 
 @pytest.mark.parametrize(("path", "value"), policies.BAD_TRAININGS)
 def test_a_bad_training_is_refused(judge: Api, path: str, value: Any) -> None:
-    assert refusal(judge, policies.train_job()) == ""
-    bad = policies.changed(policies.train_job(), path, value)
-    assert denied(judge, bad), refusal(judge, bad)
+    is_refused(judge, policies.train_job(), path, value)
 
 
 @pytest.mark.parametrize(("path", "value"), policies.BAD_SECRETS)
 def test_a_domain_takes_no_secret_of_another(judge: Api, path: str, value: Any) -> None:
-    assert refusal(judge, policies.secret()) == ""
-    bad = policies.changed(policies.secret(), path, value)
-    assert denied(judge, bad), refusal(judge, bad)
+    is_refused(judge, policies.secret(), path, value)
 
 
 def test_people_of_a_domain_change_nothing_of_another_even_with_every_right(cluster: Stack, judge: Api) -> None:
