@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from local_cluster.access import ApiAccess
 
 PORT = 8080
-_BUILD = {adapter: build for build, adapter in BUILDS.items()}
 _ERROR = "error.json"
 _LOG = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ def up(
     if log.is_file() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_name("cluster.log.1"))
     command = [sys.executable, "-m", "local_cluster.cluster", f"--port={port}", f"--api-port={api_port}"]
-    command.append(f"--adapter={_BUILD[adapter]}")
+    command.append(f"--adapter={adapter.build}")
     with log.open("ab") as stream:
         child = subprocess.Popen(
             command,
@@ -356,7 +355,7 @@ def main() -> None:
     flags = argparse.ArgumentParser(prog="python -m local_cluster.cluster")
     flags.add_argument("--port", type=int, default=PORT)
     flags.add_argument("--api-port", type=int, default=0)
-    flags.add_argument("--adapter", choices=BUILDS, default=_BUILD[LOCAL])
+    flags.add_argument("--adapter", choices=BUILDS, default=LOCAL.build)
     given = flags.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

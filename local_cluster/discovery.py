@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hallmark.declaration.traffic import BUILDS, TrafficAdapter
+from hallmark.declaration.traffic import TrafficAdapter
 from local_cluster.resources import RESOURCES, Object, Resource
 
 VERSION: Object = {
@@ -23,8 +23,7 @@ STATUS_VERBS = ("get", "patch", "update")
 
 def version(adapter: TrafficAdapter) -> Object:
     """The version of a cluster whose traffic is carried so: clients tell by its build what it can do."""
-    build = next(name for name, each in BUILDS.items() if each == adapter)
-    return {**VERSION, "gitVersion": f"{VERSION['gitVersion']}+{build}"}
+    return {**VERSION, "gitVersion": f"{VERSION['gitVersion']}+{adapter.build}"}
 
 
 def groups() -> list[tuple[str, str]]:

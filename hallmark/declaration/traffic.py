@@ -13,17 +13,17 @@ class TrafficAdapter(Frozen):
 
     mirrors:    copies of stable's requests can go to a candidate whose answers nobody gets: a shadow.
     fails_over: what a candidate does not answer, stable answers, in the same request.
-    standby:    pods of the former stable stay for `rollout.warm`, so that a roll-back is a change of weights.
+    build:      what the local cluster's API server calls itself in its version where it can do just this; none of a real one.
     """
 
     name: str
     mirrors: bool
     fails_over: bool
-    standby: bool
+    build: str = ""
 
 
-LOCAL = TrafficAdapter(name="the local cluster", mirrors=True, fails_over=True, standby=True)
-KNATIVE = TrafficAdapter(name="KServe's Knative mode", mirrors=False, fails_over=False, standby=True)
-STANDARD = TrafficAdapter(name="KServe's Standard mode", mirrors=False, fails_over=False, standby=False)
-BUILDS = {"hallmark": LOCAL, "hallmark.knative": KNATIVE}
+LOCAL = TrafficAdapter(name="the local cluster", mirrors=True, fails_over=True, build="hallmark")
+KNATIVE = TrafficAdapter(name="KServe's Knative mode", mirrors=False, fails_over=False, build="hallmark.knative")
+STANDARD = TrafficAdapter(name="KServe's Standard mode", mirrors=False, fails_over=False)
+BUILDS = {each.build: each for each in (LOCAL, KNATIVE)}
 """What the local cluster carries traffic as (`hallmark up --mode`), by the build that its API server's version names."""
