@@ -23,6 +23,7 @@ from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import DeclarationError, HallmarkError
 from local_cluster import chunks, documents, paths, problems, protobuf, proxy, resources, watching, writes
 from local_cluster.body import LIMIT, RequestBody, parse
+from local_cluster.chunks import number
 from local_cluster.forms import Form
 from local_cluster.guard import OPEN, Guard
 from local_cluster.paths import ApiPath
@@ -125,8 +126,8 @@ class _Server:
             kind=place.resource.plural,
             namespace=place.namespace or None,
             selection=_selection(request, place),
-            since=_number(query, "resourceVersion"),
-            seconds=float(_number(query, "timeoutSeconds") or 0) or None,
+            since=number(query, "resourceVersion"),
+            seconds=float(number(query, "timeoutSeconds") or 0) or None,
             bookmarks=_true(query, "allowWatchBookmarks"),
             initial=_true(query, "sendInitialEvents"),
         )
@@ -171,7 +172,7 @@ class _Server:
         if place.subresource == "log":
             if request.method != "GET":
                 raise not_allowed()
-            lines = _number(query, "tailLines")
+            lines = number(query, "tailLines")
             return await proxy.log(
                 self.pods,
                 self._read(place),
@@ -214,13 +215,6 @@ def _selection(request: Request, place: ApiPath) -> Selection:
         return Selection.parse(labels, fields, kind=place.resource.plural)
     except DeclarationError as error:
         raise bad_request(error.message) from error
-
-
-def _number(query: Mapping[str, str], name: str) -> str:
-    text = query.get(name, "")
-    if text and not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise bad_request(f"{name}: Invalid value: {text[:60]!r}: expected a whole number")
-    return text
 
 
 def _true(query: Mapping[str, str], name: str) -> bool:

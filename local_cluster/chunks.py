@@ -20,14 +20,20 @@ def part(objects: list[Object], version: str, query: Mapping[str, str]) -> tuple
     _matched(version, query)
     after = _after(query.get("continue", ""))
     left = [each for each in objects if after is None or _key(each) > after]
-    limit = query.get("limit", "")
-    if limit and not (limit.isascii() and limit.isdigit() and len(limit) < 10):
-        raise bad_request(f"limit: Invalid value: {limit[:60]!r}: expected a whole number")
+    limit = number(query, "limit", digits=9)
     if not limit or not int(limit) or len(left) <= int(limit):
         return left, {}
     shown = left[: int(limit)]
-    told = base64.urlsafe_b64encode(json.dumps({"v": version, "after": _key(shown[-1])}).encode()).decode()
+    told = base64.urlsafe_b64encode(json.dumps({"after": _key(shown[-1])}).encode()).decode()
     return shown, {"continue": told, "remainingItemCount": len(left) - len(shown)}
+
+
+def number(query: Mapping[str, str], name: str, *, digits: int = 18) -> str:
+    """A parameter that is a whole number of so many digits at most, or is not there."""
+    text = query.get(name, "")
+    if text and not (text.isascii() and text.isdigit() and len(text) <= digits):
+        raise bad_request(f"{name}: Invalid value: {text[:60]!r}: expected a whole number")
+    return text
 
 
 def _key(item: Object) -> tuple[str, str]:
@@ -57,8 +63,7 @@ def _matched(version: str, query: Mapping[str, str]) -> None:
         raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
     if query.get("continue"):
         raise bad_request("resourceVersionMatch is forbidden when continue is provided")
-    if not wanted.isdigit():
-        raise bad_request(f"resourceVersion: Invalid value: {wanted[:60]!r}: expected a whole number")
+    number(query, "resourceVersion")
     if int(wanted) > int(version):
         raise ApiProblem("Timeout", f"Too large resource version: {wanted}, current: {version}")
     if match == "Exact" and int(wanted) != int(version):
