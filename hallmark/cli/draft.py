@@ -328,7 +328,7 @@ class Draft:
         for each in words:
             values = [_text(value) for value in each.field.categories] if each.field.categories else ["False", "True"]
             pairs = [f"{value}: {share}" for value, share in zip(values, each.shares, strict=True)]
-            shares.append(_entry(f"{_text(each.field.name)}: {{", pairs, "}"))
+            shares.append(_entry(each.field.name, pairs, "{}"))
         beside = []
         if self.entity == ROW:
             beside.append(f'columns["{ROW}"] = np.array([f"r{{number}}" for number in range(len(unit))], dtype=object)')
@@ -345,9 +345,7 @@ class Draft:
         return {
             "seen": self.seen,
             "per_day": str(per_day),
-            "numbers": _lines(
-                _entry(f"{_text(each.field.name)}: (", map(str, each.quantiles), ")") for each in numbers
-            ),
+            "numbers": _lines(_entry(each.field.name, map(str, each.quantiles), "()") for each in numbers),
             "words": _lines(shares),
             "whole": _tuple(map(_text, whole), after="WHOLE: tuple[str, ...] = "),
             "missing": _dict(missing, after="MISSING: dict[str, float] = "),
@@ -433,29 +431,27 @@ def _text(value: str) -> str:
     return f"'{inner}'"
 
 
-def _entry(begin: str, items: Iterable[str], end: str) -> str:
-    """An entry of a mapping, four columns in: on one line where it fits, else an item a line, as the formatter has it."""
-    given = list(items)
-    single = f"{begin}{', '.join(given)}{',' if len(given) == 1 and end == ')' else ''}{end},"
-    return single if len(single) + 4 <= _WIDE else "\n".join([begin, *(f"    {item}," for item in given), f"{end},"])
+def _entry(name: str, items: Iterable[str], brackets: str) -> str:
+    """An entry of a mapping, four columns in."""
+    begin = f"{_text(name)}: "
+    return f"{begin}{_bracketed(items, brackets, after=f'    {begin},')},"
 
 
-def _tuple(values: Any, *, after: str = "") -> str:
-    """A tuple; an item a line where it does not fit behind `after`."""
-    given = list(values)
-    single = f"({', '.join(given)}{',' if len(given) == 1 else ''})"
-    return single if len(after) + len(single) <= _WIDE or not after else _broken(given, "()")
+def _tuple(values: Iterable[str], *, after: str = "") -> str:
+    return _bracketed(values, "()", after=after)
 
 
 def _dict(values: Mapping[str, Any], *, after: str) -> str:
-    """A dict; an item a line where it does not fit behind `after`."""
-    given = [f"{_text(name)}: {value}" for name, value in values.items()]
-    single = "{" + ", ".join(given) + "}"
-    return single if len(after) + len(single) <= _WIDE else _broken(given, "{}")
+    return _bracketed((f"{_text(name)}: {value}" for name, value in values.items()), "{}", after=after)
 
 
-def _broken(items: Iterable[str], brackets: str) -> str:
-    return f"{brackets[0]}\n" + "".join(f"    {item},\n" for item in items) + brackets[1]
+def _bracketed(items: Iterable[str], brackets: str, *, after: str) -> str:
+    """A tuple or a dict as the formatter has it: an item a line where it does not fit behind `after`, if that is said."""
+    given = list(items)
+    single = ", ".join(given) + ("," if brackets == "()" and len(given) == 1 else "")
+    if not after or len(after) + len(single) + 2 <= _WIDE:
+        return f"{brackets[0]}{single}{brackets[1]}"
+    return f"{brackets[0]}\n" + "".join(f"    {item},\n" for item in given) + brackets[1]
 
 
 def _lines(lines: Any, *, by: int = 4) -> str:
