@@ -39,6 +39,10 @@ class Settings(Frozen):
         tracking = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow.db'}"
         return cls(root=root, state=state, releases=releases, tracking=tracking)
 
+    def shown(self, path: Path) -> str:
+        """A path as people are told it: from the root of the checkout where it lies there."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
     @property
     def domains(self) -> Path:
         """The folder of declarations, one folder a domain."""

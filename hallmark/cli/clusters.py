@@ -67,7 +67,7 @@ def planned(
     if live is not None:
         before, after = releases.read(name, settings), operations.record_of(writer, live).release
         if after != before and after.stable is not None:
-            tell(f"# then {_shown(releases.path(name, settings), settings)} becomes:")
+            tell(f"# then {settings.shown(releases.path(name, settings))} becomes:")
             tell("\n".join(f"#   {line}" for line in releases.text(name, after).splitlines()))
             if after.stable != before.stable:
                 tell(f"# and version {after.stable.version} the champion of {name} in the registry")
@@ -87,7 +87,3 @@ def _there(kubeconfig: Path | None) -> Path | None:
             fix="run `hallmark up`, or name another",
         )
     return kubeconfig
-
-
-def _shown(path: Path, settings: Settings) -> str:
-    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)

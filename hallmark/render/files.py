@@ -44,21 +44,24 @@ def expected(settings: Settings) -> dict[Path, str]:
 
 def check(settings: Settings) -> list[RenderFinding]:
     """Changes that `write` would make: stale and missing files, and orphans whose domain or release is gone."""
-    wanted = expected(settings)
+    return _findings(expected(settings), settings)
+
+
+def _findings(wanted: dict[Path, str], settings: Settings) -> list[RenderFinding]:
     findings = []
     for path, body in wanted.items():
         if not path.is_file():
-            findings.append(RenderFinding(path=_shown(path, settings), state="missing"))
+            findings.append(RenderFinding(path=settings.shown(path), state="missing"))
         elif path.read_text(encoding="utf-8") != body:
-            findings.append(RenderFinding(path=_shown(path, settings), state="stale"))
-    findings += [RenderFinding(path=_shown(path, settings), state="orphaned") for path in _orphans(wanted, settings)]
+            findings.append(RenderFinding(path=settings.shown(path), state="stale"))
+    findings += [RenderFinding(path=settings.shown(path), state="orphaned") for path in _orphans(wanted, settings)]
     return findings
 
 
 def write(settings: Settings) -> list[RenderFinding]:
     """Bring every generated file up to date; gives what was changed."""
-    findings = check(settings)
     wanted = expected(settings)
+    findings = _findings(wanted, settings)
     for path, body in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != body:
             replace(path, body)
@@ -73,14 +76,10 @@ def _orphans(wanted: dict[Path, str], settings: Settings) -> Iterator[Path]:
             yield path
 
 
-def _shown(path: Path, settings: Settings) -> str:
-    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
-
-
 def runtime(settings: Settings) -> list[dict[str, Any]]:
     """The ClusterServingRuntime that every InferenceService names; written by hand, once."""
     path = settings.root / "inference_services" / "runtime" / "servingruntime.yaml"
     try:
         return [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
     except (OSError, yaml.YAMLError) as error:
-        raise HallmarkError(f"{_shown(path, settings)} cannot be read", got=str(error)) from error
+        raise HallmarkError(f"{settings.shown(path)} cannot be read", got=str(error)) from error

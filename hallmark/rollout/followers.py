@@ -53,11 +53,11 @@ class ReleaseFile:
         try:
             if releases.read(domain, self._settings) != record.release:
                 releases.write(domain, record.release, self._settings)
-                told.append(f"wrote {_shown(path, self._settings)}")
+                told.append(f"wrote {self._settings.shown(path)}")
             rendered = files.write(self._settings)
         except OSError as error:
             raise Unavailable(
-                f"{_shown(path, self._settings)} and what is rendered from it cannot be written",
+                f"{self._settings.shown(path)} and what is rendered from it cannot be written",
                 expected="a checkout that can be written to",
                 got=f"{error.filename}: {error.strerror}",
                 fix="make it writable; it is tried again",
@@ -123,7 +123,3 @@ def follow(writer: InferenceServiceWriter, name: str, settings: Settings) -> lis
             fix=f"`hallmark settle {name}` once that is mended; `hallmark watch` does it by itself",
         ) from first
     return told
-
-
-def _shown(path: Path, settings: Settings) -> str:
-    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
