@@ -148,13 +148,15 @@ def _release(
     from hallmark.artifacts.release import Target
     from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
+    from hallmark.rollout.writer import share
 
     found = registry.resolve(domain.name, version)
     target = Target.of(found)
     title = f"serve version {version}" if percent == 100 else f"version {version} at {percent}%"
     with lines.task(title) as line:
         live = rollout.release(writer, domain, target, percent=percent, note=line.note)
-        followers.follow(writer, domain.name, settings)
+        if share(live) is None:
+            followers.follow(writer, domain.name, settings)
         line.result = f"revision {live['status']['components']['predictor']['latestReadyRevision']} is ready"
 
 

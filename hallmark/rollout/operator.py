@@ -139,17 +139,18 @@ class Operator:
         ):  # a roll-back that was cut off
             operations.settle(self._writer, self.domain, record.stable, record=record, note=_quiet)
         else:
-            self._roll(live, record, target, percent, now)
-            ended = self._writer.live(self.domain.name) if self.check.progress is None else None
-            record = operations.record_of(self._writer, ended) if ended else record
+            ended = self._roll(live, record, target, percent, now)
+            left = self._writer.live(self.domain.name) if ended else None
+            record = operations.record_of(self._writer, left) if left else record
         return record
 
     # A rollout under way.
 
-    def _roll(self, live: Object, record: RolloutRecord, target: Target, percent: int, now: datetime) -> None:
+    def _roll(self, live: Object, record: RolloutRecord, target: Target, percent: int, now: datetime) -> bool:
+        """Observe and act; did the rollout end?"""
         progress = self._progress(live, record, target, percent, now)
         if progress is None:
-            return
+            return False
         self.check = self._underway(live, progress)
         observer = self._observer_of(progress)
         evidence = observer.observe(live, progress, now=now)
@@ -167,6 +168,7 @@ class Operator:
             self._promote(progress, step, now)
         else:
             self._roll_back(progress, step, now)
+        return step.action in ("promote", "rollback")
 
     def _progress(
         self, live: Object, record: RolloutRecord, target: Target, percent: int, now: datetime
