@@ -396,27 +396,18 @@ EXAMPLE = "a small example"
 
 def _field(field: Field) -> str:
     given = field.model_dump(exclude_defaults=True)
-    parts = [f"{key}={_literal(value)}" for key, value in given.items()]
-    line = f"Field({', '.join(parts)}),"
+    line = f"Field({', '.join(f'{key}={_literal(value)}' for key, value in given.items())}),"
     if len(line) + 4 <= _WIDE:
         return line
-    broken = [_wrapped(part) for part in parts]
-    return "Field(\n" + "".join(f"    {part},\n" for part in broken) + "),"
+    broken = [f"{key}={_literal(value, after=f'        {key}=,')}" for key, value in given.items()]
+    return "Field(\n" + textwrap.indent("".join(f"{part},\n" for part in broken), "    ") + "),"
 
 
-def _wrapped(part: str) -> str:
-    if len(part) + 9 <= _WIDE or "=(" not in part:
-        return part
-    key, inner = part[:-1].split("=(", 1)
-    lines = textwrap.wrap(inner, width=_WIDE - 14, break_long_words=False, break_on_hyphens=False)
-    return f"{key}=(\n" + "".join(f"        {line}\n" for line in lines) + "    )"
-
-
-def _literal(value: Any) -> str:
+def _literal(value: Any, *, after: str = "") -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, tuple):
-        return _tuple(map(_literal, value))
+        return _tuple(map(_literal, value), after=after)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return repr(value)

@@ -308,9 +308,16 @@ def test_another_domain_of_the_same_name_is_refused_and_the_same_one_stays(check
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_is_written_is_as_the_formatter_would_have_it(checkout: Settings, task: str, tmp_path: Path) -> None:
+    import pandas as pd
+
     file = table(tmp_path / "flats.csv")
+    frame = pd.read_csv(file)
+    frame["street"] = [f"a street of {number % 12} letters" for number in range(len(frame))]
+    frame.to_csv(file, index=False)
     run("flats", "--task", task, "--data", str(file), *ROLES[task], *left(ROLES[task]))
     run("returns", "--task", task, *ARGUMENTS)
+    fields = {field.name: field for field in domains.module("flats", "features", checkout).FIELDS}
+    assert len(fields["street"].categories) == 12
     written = [str(checkout.domains / name) for name in ("flats", "returns")]
     settings = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
     for command in (["format", "--check", "--diff"], ["check"]):
