@@ -52,7 +52,12 @@ class Envoy:
         self._write("rds.json", [routes.routes(services)])
         replace(self._folder / "envoy.json", json.dumps(listener.bootstrap(self.port, self._xds), indent=1))
         self._stopping = False
-        await self._launch()
+        self._client = httpx.AsyncClient(timeout=5.0, trust_env=False)
+        try:
+            await self._launch()
+        except BaseException:
+            await self.stop(grace=0)
+            raise
         self._watcher = asyncio.create_task(self._watch(), name="envoy")
 
     async def stop(self, *, grace: float = 5.0) -> None:
@@ -65,6 +70,7 @@ class Envoy:
         await self._drain(grace)
         if self._child:
             await self._child.stop(grace)
+            self._child = None
         if self._client:
             await self._client.aclose()
             self._client = None
@@ -143,12 +149,9 @@ class Envoy:
         raise Unavailable("Envoy did not become ready in 10 s", got=self._child.last_line(), fix=f"read {log}")
 
     async def _live(self) -> bool:
-        if self._client:
-            await self._client.aclose()
-        self._client = httpx.AsyncClient(base_url=f"http://{self.admin}", timeout=5.0, trust_env=False)
         try:
-            return (await self._client.get("/ready")).status_code == 200
-        except httpx.HTTPError:
+            return await self._get("/ready") == "LIVE\n"
+        except Unavailable:
             return False
 
     async def _drain(self, grace: float) -> None:
@@ -156,7 +159,7 @@ class Envoy:
         deadline = asyncio.get_running_loop().time() + grace
         with contextlib.suppress(Unavailable, httpx.HTTPError):
             if self._client:
-                await self._client.post("/drain_listeners")
+                await self._client.post(f"http://{self.admin}/drain_listeners")
             while asyncio.get_running_loop().time() < deadline:
                 text = await self._get("/stats?filter=^http\\.gateway\\.downstream_rq_active$")
                 if not _sum(text):
@@ -260,8 +263,8 @@ class Envoy:
         if self._client is None:
             raise Unavailable("Envoy is not running", fix="hallmark up")
         try:
-            answer = await self._client.get(path)
-        except httpx.HTTPError as error:
+            answer = await self._client.get(f"http://{self.admin}{path}")
+        except (httpx.HTTPError, OSError) as error:
             raise Unavailable("Envoy's admin does not answer", got=repr(error), fix="hallmark down, then up") from error
         return answer.text
 

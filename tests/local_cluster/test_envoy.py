@@ -156,6 +156,8 @@ def test_a_port_that_is_taken_is_an_error_with_envoys_own_words(tmp_path: Path) 
             with pytest.raises(Unavailable) as caught:
                 await envoy.start()
             assert "in use" in caught.value.got
+            # What was asked while it started is closed, though nobody stops what did not start.
+            assert envoy.pid is None and envoy._client is None
             on.close()
 
     asyncio.run(scenario())
