@@ -16,6 +16,9 @@ BadRequest and its kin, which a server answers to a client, live with the server
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class HallmarkError(Exception):
     """Something failed; names what was expected, what it got and the fix."""
@@ -82,10 +85,28 @@ class Unavailable(HallmarkError):
     """A part that is needed does not answer."""
 
 
+_OF_FILES = {
+    errno.EACCES: "see who owns it, and give this user the right to it",
+    errno.EPERM: "see who owns it, and give this user the right to it",
+    errno.EROFS: "it is on a disk that is mounted read-only: name another place, such as with HALLMARK_STATE",
+    errno.ENOSPC: "free room on that disk, or name another with HALLMARK_STATE",
+    errno.EDQUOT: "free room on that disk, or name another with HALLMARK_STATE",
+    errno.ENOTDIR: "move away the file that is where a folder should be",
+    errno.EISDIR: "move away the folder that is where a file should be",
+}
+
+
 def foreseen(error: Exception) -> HallmarkError:
     """`error` itself where it is one of ours; else one of ours that tells it."""
     if isinstance(error, HallmarkError):
         return error
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _OF_FILES:
+        return HallmarkError(
+            f"{os.fsdecode(error.filename)} cannot be used" if not isinstance(error.filename, int) else "a file failed",
+            expected="a file or folder that this process may read and write, on a disk with room",
+            got=os.strerror(error.errno),
+            fix=_OF_FILES[error.errno],
+        )
     return HallmarkError(
         "something went wrong that Hallmark does not know",
         got=f"{type(error).__name__}: {error}",

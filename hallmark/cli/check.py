@@ -100,13 +100,11 @@ def _machine(settings: Any) -> Iterator[Check]:
     fits = (3, 11) <= sys.version_info[:2] < (3, 13)
     yield "python", "ok" if fits else "missing", platform.python_version(), "" if fits else "Python 3.11 or 3.12"
     yield "cores", "ok", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), ""
-    free = shutil.disk_usage(settings.root).free / 1e9
-    yield (
-        "disk",
-        "ok" if free > _FREE_GB else "low",
-        f"{free:.0f} GB free",
-        "" if free > _FREE_GB else f"free {_FREE_GB} GB",
-    )
+    for what, folder in (("disk", settings.root), ("disk of the state", settings.state)):
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        free = shutil.disk_usage(there).free / 1e9
+        fix = "" if free > _FREE_GB else f"free {_FREE_GB} GB at {there}, or name another with HALLMARK_STATE"
+        yield what, "low" if fix else "ok", f"{free:.0f} GB free", fix
     with socket.socket() as probe:
         busy = probe.connect_ex(("127.0.0.1", 8080)) == 0
     yield (

@@ -27,9 +27,31 @@ class Format(StrEnum):
     yaml = "yaml"
 
 
+def _declared(given: str | list[str] | None) -> str | list[str] | None:
+    """What was given, if it names declared domains: a declaration that cannot be read hides nothing that is live."""
+    from hallmark.declaration import domain
+    from hallmark.settings import Settings
+
+    names = [given] if isinstance(given, str) else given or []
+    settings = Settings.load() if names else None
+    for name in names:
+        if settings and name not in domain.names(settings):
+            domain.load(name, settings)
+    return given
+
+
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
 DomainName = Annotated[
-    str, typer.Argument(metavar="DOMAIN", help="A folder of domains/, such as fraud.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="DOMAIN", help="A folder of domains/, such as fraud.", show_default=False, callback=_declared
+    ),
+]
+DomainNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[DOMAIN]...", help="Only these domains; default: all.", show_default=False, callback=_declared
+    ),
 ]
 Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up (exit 4).")]
 
@@ -45,21 +67,45 @@ def say(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text))
 
 
-def emit(rows: Sequence[Mapping[str, Any]], output: Format, *, title: str = "", empty: str = "nothing yet") -> None:
-    """Rows as a table with their keys as columns, or as a JSON or YAML list."""
+def emit(
+    rows: Sequence[Mapping[str, Any]],
+    output: Format,
+    *,
+    title: str = "",
+    empty: str = "nothing yet",
+    wide: Sequence[str] = (),
+) -> None:
+    """Rows as a table with their keys as columns, or as a JSON or YAML list, whose keys have no spaces.
+
+    wide: the columns that a narrow terminal can do without, the first that go first; what was left out is said.
+    """
     if output is not Format.table:
-        show([dict(row) for row in rows], output)
+        show([{key.replace(" ", "_"): value for key, value in row.items()} for row in rows], output)
         return
     if not rows:
         say(empty)
         return
+    console, keys, left_out = out(), list(rows[0]), []
+    table = _table(rows, keys, title)
+    for key in wide:
+        if console.measure(table, options=console.options.update(max_width=10_000)).maximum <= console.width:
+            break
+        keys.remove(key)
+        left_out.append(key)
+        table = _table(rows, keys, title)
+    console.print(table)
+    if left_out:
+        say(f"{console.width} columns have no room for {', '.join(left_out)}: widen the terminal, or -o json")
+
+
+def _table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for key in rows[0]:
+    for key in keys:
         right = all(isinstance(row.get(key), int | float) for row in rows)
-        table.add_column(key.upper(), justify="right" if right else "left", overflow="fold")
+        table.add_column(key.replace("_", " ").upper(), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in rows[0]))
-    out().print(table)
+        table.add_row(*(_cell(row.get(key)) for key in keys))
+    return table
 
 
 def show(value: Any, output: Format) -> None:

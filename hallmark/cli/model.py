@@ -210,7 +210,8 @@ def versions(name: DomainName, output: Output = Format.table) -> None:
 
     _, settings = declaration(name)
     rows = [_row(each) for each in Registry(settings).versions(name)]
-    emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`")
+    wide = ("data", "precision", "commit")
+    emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`", wide=wide)
 
 
 def model_card(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
-from hallmark.cli.console import DomainName, Format, Output, Seconds, emit, say
+from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
 from hallmark.cli.options import declaration
 from hallmark.errors import NotFound, Refused
 from hallmark.settings import Settings
@@ -69,9 +69,7 @@ def render(
 
 
 def apply(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Domains; default: every released one.", show_default=False)
-    ] = None,
+    names: DomainNames = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take model and share back from a rollout that is running.")
     ] = False,
@@ -131,16 +129,17 @@ def apply_all(
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(help="Only this domain.", show_default=False)] = None,
+    names: DomainNames = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
     """Show what is live: each revision of each domain, its version, its share and whether it is ready."""
     writer = connected(Settings.load(), kubeconfig, context)
-    services = [each for each in writer.all() if name in (None, each["metadata"]["name"])]
+    services = [each for each in writer.all() if not names or each["metadata"]["name"] in names]
     rows = [row for each in services for row in _revisions(writer, each)]
-    emit(rows, output, empty=f"no InferenceService{f' {name}' if name else ''} on {writer.host}")
+    empty = f"no InferenceService {' or '.join(names or [])}".rstrip() + f" on {writer.host}"
+    emit(rows, output, empty=empty, wide=("revision", "restarts", "since"))
 
 
 def release(
@@ -226,9 +225,7 @@ def rollback(
 
 
 def settle(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Domains; default: all that are live.", show_default=False)
-    ] = None,
+    names: DomainNames = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:

@@ -86,11 +86,12 @@ def chosen(whole: Timeline, *, correlation: str, since: timedelta | None, now: d
 
 
 def rows(entries: Sequence[TimelineEntry], *, zone: tzinfo | None) -> list[dict[str, Any]]:
-    """A row an entry, the newest last; the head of the first column names the zone."""
-    clock = f"time ({_zone(zone)})"
+    """A row an entry, the newest last; the head of the first column names the zone, or each time its own where a clock was changed between."""
+    zones = {_zone(entry.at, zone) for entry in entries}
+    clock = f"time ({zones.pop()})" if len(zones) == 1 else "time"
     return [
         {
-            clock: _time(entry.at, zone),
+            clock: _time(entry.at, zone) if clock != "time" else f"{_time(entry.at, zone)} {_zone(entry.at, zone)}",
             "what": entry.kind,
             "version": "" if entry.version is None else str(entry.version),
             "share": "" if entry.percent is None else f"{entry.percent}%",
@@ -105,7 +106,7 @@ def line(entry: TimelineEntry, *, zone: tzinfo | None) -> str:
     """An entry as one line of a log."""
     version = "" if entry.version is None else f"v{entry.version}"
     share = "" if entry.percent is None else f"{entry.percent}%"
-    at = f"{_time(entry.at, zone)} {_zone(zone)}"
+    at = f"{_time(entry.at, zone)} {_zone(entry.at, zone)}"
     return f"{at}  {entry.kind:<9}  {version:>5}  {share:>4}  {entry.correlation[:_SHORT]:<8}  {_plain(entry.text)}"
 
 
@@ -182,8 +183,9 @@ def _time(at: datetime, zone: tzinfo | None) -> str:
     return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _zone(zone: tzinfo | None) -> str:
-    return datetime.now(UTC).astimezone(zone).tzname() or "local"
+def _zone(at: datetime, zone: tzinfo | None) -> str:
+    """The name that the zone has at that time: summer's is another than winter's."""
+    return at.astimezone(zone).tzname() or "local"
 
 
 def _local(at: datetime) -> tzinfo:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
+from rich.console import Console
 
-from hallmark.cli import main
+from hallmark.cli import console, main
 from hallmark.cli.app import app
+from hallmark.errors import foreseen
 from hallmark.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -119,7 +124,6 @@ def test_help_needs_no_server_and_nothing_heavy() -> None:
         (["status"], 1, "hallmark up"),
         (["promote", "fraud"], 1, "hallmark up"),
         (["drift", "fraud", "--kubeconfig", "/no/such/kubeconfig"], 1, "/no/such/kubeconfig"),
-        (["apply", "nope"], 1, "hallmark up"),
         (["down"], 0, "nothing was running"),
     ],
 )
@@ -130,6 +134,71 @@ def test_exit_codes_and_what_is_said(
     captured = capsys.readouterr()
     assert said in captured.err + captured.out
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*command.split(), "nope"]
+        for command in (
+            "apply", "call", "domains", "drift", "labels", "model-card", "promote", "release --candidate 1", "rollback",
+            "settle", "status", "tco", "timeline", "train", "versions", "watch", "pipeline compile",
+        )
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_n13_a_domain_that_nobody_declared_is_a_usage_error_of_every_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text("request,label\nr1,1\n")
+    given = [*arguments, str(tmp_path / "labels.csv")] if arguments[0] == "labels" else arguments
+    assert main(given) == 2
+    told = capsys.readouterr().err
+    assert "there is no domain 'nope'" in told and "one of authentication, fraud, listing" in told
+
+
+def test_n14_the_doctor_looks_at_the_disk_of_the_state(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage(NamedTuple):
+        free: float
+
+    small = Path(os.environ["HALLMARK_STATE"]).parent
+    monkeypatch.setattr(shutil, "disk_usage", lambda at: Usage(1e8 if Path(at).is_relative_to(small) else 1e12))
+    main(["doctor", "-o", "json"])
+    found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["disk"]["state"] == "ok"
+    assert found["disk of the state"]["state"] == "low" and str(small) in found["disk of the state"]["fix"]
+
+
+def test_b40_keys_have_no_spaces_and_a_narrow_terminal_no_broken_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"version": 12, "p50 ms": 1.25, "data": "d" * 12, "precision": "int8", "digest": "e" * 12}]
+    console.emit(rows, console.Format.json, wide=("data", "precision"))
+    assert set(json.loads(capsys.readouterr().out)[0]) == {"version", "p50_ms", "data", "precision", "digest"}
+    for columns, gone in ((80, []), (40, ["data"]), (30, ["data", "precision"])):
+        monkeypatch.setattr(console, "out", lambda columns=columns: Console(width=columns))
+        console.emit(rows, console.Format.table, wide=("data", "precision"))
+        captured = capsys.readouterr()
+        assert len(captured.out.splitlines()) == 2
+        assert "P50 MS" in captured.out and all(name not in captured.err for name in {"data", "precision"} - set(gone))
+        assert all(name.upper() not in captured.out and name in captured.err for name in gone)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/data/domains"), "see who owns it"),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/mlflow.db"), "free room"),
+        (OSError(errno.EROFS, "Read-only file system", "/data/mlflow.db"), "mounted read-only"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/data/file/x"), "move away the file"),
+    ],
+)
+def test_b38_what_a_disk_refuses_is_named_with_what_helps(error: OSError, said: str) -> None:
+    told = foreseen(error)
+    assert str(error.filename) in told.message and said in told.fix
+    assert told.got == error.strerror
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

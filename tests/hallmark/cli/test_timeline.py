@@ -100,6 +100,30 @@ def test_times_are_local_unless_utc_is_asked_for(
     assert lines[1].startswith("2026-11-20 16:12:00")
 
 
+def test_b24_a_time_before_a_clock_was_changed_keeps_the_offset_of_its_day(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    at = [datetime(2026, 10, 24, 12, tzinfo=UTC)] + [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
+    entries = tuple(TimelineEntry(at=each, correlation="", kind="hold", text="x") for each in at)
+    cluster.keep(Timeline(entries=entries))
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        lines = shown(capsys).splitlines()
+        logged = [command.line(entry, zone=None) for entry in entries]
+        command_rows = command.rows(entries[:2], zone=None)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    clocks = ["2026-10-24 14:00:00 CEST", "2026-10-25 02:30:00 CEST", "2026-10-25 02:30:00 CET"]
+    assert lines[0].split()[:2] == ["TIME", "WHAT"]
+    assert [line[:24].strip() for line in lines[1:]] == clocks
+    assert [line.partition("  ")[0] for line in logged] == clocks
+    assert next(iter(command_rows[0])) == "time (CEST)"
+
+
 def test_a_correlation_id_or_its_beginning_picks_one_turn_of_the_loop(
     told: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
