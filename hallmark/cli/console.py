@@ -49,9 +49,7 @@ DomainName = Annotated[
 ]
 DomainNames = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[DOMAIN]...", help="Only these domains; default: all.", show_default=False, callback=_declared
-    ),
+    typer.Argument(metavar="DOMAIN", help="Only these domains; default: all.", show_default=False, callback=_declared),
 ]
 Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up (exit 4).")]
 

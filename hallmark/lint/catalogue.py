@@ -5,6 +5,7 @@ from __future__ import annotations
 from hallmark.lint import (
     api_server,
     autoscaling,
+    conditions,
     declarations,
     knative,
     kserve,
@@ -31,6 +32,7 @@ TOPICS = (
     ("Knative mode: the pod", revision),
     ("Knative mode: containers", revision_containers),
     ("Pipelines", pipelines),
+    ("Pipelines: conditions", conditions),
     ("Pipelines in Python", scripts),
     ("Pods", restricted),
     ("Pods: values", pod_values),

@@ -13,9 +13,6 @@ from hallmark.lint.reading import dig, integer, listing, mapping, text
 from hallmark.lint.rules import PIPELINES, RuleMatch, rule
 from hallmark.lint.source import Document, Keys
 
-_LOCAL = PIPELINES + "sdk/python/kfp/local/orchestrator/enhanced_dag_orchestrator.py"
-_CHANNEL = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
-_OPERATOR = re.compile(r"\s(?:==|!=|<=|>=|<|>)\s")
 _NOW = re.compile(r"\{\{\$\.pipeline_job_(?:schedule_time_utc|create_time_utc|uuid|resource_name)\}\}")
 _RUN_TIME = re.compile(r"\[\[(?:ScheduledTime|CurrentTime|Index|RunUUID|JobUUID|schedule)")
 _PLAIN_PYTHON = re.compile(r"(?:^|/)python:3\.\d+$")
@@ -78,56 +75,6 @@ def schedule_of(document: Document) -> PipelineSchedule | None:
     if isinstance(data, dict) and mapping(data, "trigger") and "kind" not in data:
         return PipelineSchedule(document, data, ("trigger",))
     return None
-
-
-def _conditions(graph: CompiledPipeline) -> Iterator[tuple[Keys, dict[str, Any], str]]:
-    for path, tasks in graph.dags:
-        for name, task in tasks.items():
-            if condition := text(task, "triggerPolicy", "condition"):
-                yield (*path, name, "triggerPolicy", "condition"), mapping(task), condition
-
-
-@rule(
-    "HM401",
-    "If on a named output",
-    on=CompiledPipeline,
-    reason="kfp.local knows outputs called Output alone: it cannot find this one, skips the branch, and the run says SUCCESS",
-    fix="add a component with one unnamed output (bool or str) that reads the value, and test both ways",
-    link=_LOCAL,
-)
-def named_output(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
-    """enhanced_dag_orchestrator.py, _resolve_pipeline_channel: `-Output`, else a parent's input; evaluate_condition returns False."""
-    for path, task, condition in _conditions(graph):
-        for channel in _CHANNEL.findall(condition):
-            source = mapping(task, "inputs", "parameters", channel, "taskOutputParameter")
-            key = text(source, "outputParameterKey")
-            if key and key != "Output":
-                yield graph.hit(f"the condition reads {text(source, 'producerTask')}'s output {key!r}", *path)
-
-
-@rule(
-    "HM402",
-    "A comparison with a string that holds a quote",
-    on=CompiledPipeline,
-    reason="the compiler does not escape it: the condition is no expression, and the branch is skipped or the run fails",
-    fix="compare with a word without quotes, decided in a component of one output",
-    link=PIPELINES + "sdk/python/kfp/compiler/pipeline_spec_builder.py",
-)
-def quoted(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
-    r"""pipeline_spec_builder.py, _single_binary_operation...: operand_value = f"'{value_or_reference}'"."""
-    for path, _, condition in _conditions(graph):
-        for part in re.split(r"&&|\|\|", _CHANNEL.sub("0", condition)):
-            sides = _OPERATOR.split(part.strip().strip("!()"))
-            if any(_broken(side.strip()) for side in sides):
-                yield graph.hit(f"the condition is {condition}", *path)
-                break
-
-
-def _broken(side: str) -> bool:
-    """Is this operand a string literal with a quote or a line's end inside?"""
-    if not side.startswith("'"):
-        return "'" in side or '"' in side
-    return not side.endswith("'") or len(side) < 2 or "'" in side[1:-1] or "\n" in side
 
 
 @rule(

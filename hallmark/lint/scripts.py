@@ -40,6 +40,41 @@ class Script:
             if isinstance(node, ast.Call) and _called(node) in names:
                 yield node
 
+    def is_bool(self, node: ast.expr, at: ast.expr) -> bool:
+        """Does this file say that `node`, in the function around `at`, is a bool: a parameter, or a component's only output?"""
+        around = [each for each in self._functions if each.lineno <= at.lineno <= (each.end_lineno or each.lineno)]
+        if isinstance(node, ast.Name):
+            values = [value for name, value in self._assigned(around) if name == node.id]
+            return (
+                any(self.is_bool(value, at) for value in values)
+                if values
+                else any(
+                    each.arg == node.id and _is_bool(each.annotation)
+                    for function in around
+                    for each in (*function.args.args, *function.args.kwonlyargs)
+                )
+            )
+        if not (isinstance(node, ast.Attribute) and node.attr == "output"):
+            return False
+        made = [node.value]
+        if isinstance(node.value, ast.Name):
+            made = [value for name, value in self._assigned(around) if name == node.value.id]
+        named = {_called(value) for value in made if isinstance(value, ast.Call)}
+        return any(each.name in named and _is_bool(each.returns) for each in self._functions)
+
+    @property
+    def _functions(self) -> list[ast.FunctionDef]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)]
+
+    @staticmethod
+    def _assigned(around: list[ast.FunctionDef]) -> Iterator[tuple[str, ast.expr]]:
+        for function in around:
+            for node in ast.walk(function):
+                if isinstance(node, ast.Assign):
+                    for target in node.targets:
+                        if isinstance(target, ast.Name):
+                            yield target.id, node.value
+
 
 def script_of(document: Document) -> Script | None:
     """The document as a script, where it is Python that imports kfp."""
@@ -56,6 +91,10 @@ def script_of(document: Document) -> Script | None:
 def _called(node: ast.expr) -> str:
     target = node.func if isinstance(node, ast.Call) else node
     return target.attr if isinstance(target, ast.Attribute) else target.id if isinstance(target, ast.Name) else ""
+
+
+def _is_bool(annotation: ast.expr | None) -> bool:
+    return isinstance(annotation, ast.Name) and annotation.id == "bool"
 
 
 def _keywords(node: ast.expr) -> dict[str, ast.expr]:
@@ -122,6 +161,27 @@ def named_output(script: Script, world: LintContext) -> Iterator[RuleMatch]:
                 key = node.slice.value if isinstance(node.slice, ast.Constant) else None
                 if isinstance(key, str) and key != "Output":
                     yield script.hit(f"the condition reads outputs[{key!r}]", node)
+
+
+@rule(
+    "HM457",
+    "A bool that is compared with a number, in Python",
+    on=Script,
+    reason="kfp writes 1 beside a bool as false, and 0 as true: `== 1` runs where the answer is False, here and on a cluster",
+    fix="compare with == True or == False",
+    link=PIPELINES + "sdk/python/kfp/compiler/pipeline_spec_builder.py",
+)
+def number_for_bool(script: Script, world: LintContext) -> Iterator[RuleMatch]:
+    """pipeline_spec_builder.py: beside a bool a number is 'true' if it is 0, else 'false'; what is a bool shows in annotations of this file."""
+    for call in script.calls(*_CONDITIONS):
+        for node in [part for argument in call.args for part in ast.walk(argument)]:
+            if not isinstance(node, ast.Compare):
+                continue
+            sides = [node.left, *node.comparators]
+            bare = [side.operand if isinstance(side, ast.UnaryOp) else side for side in sides]
+            numbers = [side for side in bare if isinstance(side, ast.Constant) and type(side.value) is int]
+            if numbers and any(script.is_bool(side, call) for side in sides):
+                yield script.hit(f"the condition is {ast.unparse(node)}", node)
 
 
 @rule(
