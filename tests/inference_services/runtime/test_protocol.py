@@ -326,3 +326,55 @@ def test_columns_say_what_they_expect(orders_server: Server) -> None:
     texts = [Column(field).expected for field in ORDER_FIELDS]
     assert texts[0] == "a number from 0.5 to 100000"
     assert texts[3:6] == ["true or false", "one of card, wallet", "a string"]
+
+
+def orders_message(rows: int) -> bytes:
+    """Fine orders as a ModelInferRequest."""
+    kinds = {"FP64": "fp64", "FP32": "fp32", "INT32": "int", "INT64": "int64", "BOOL": "bool", "BYTES": "bytes"}
+    request = protobufs().ModelInferRequest(model_name="orders")
+    for tensor in order_inputs(rows):
+        given = request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        values = [value.encode() if isinstance(value, str) else value for value in tensor["data"]]
+        getattr(given.contents, f"{kinds[tensor['datatype']]}_contents").extend(values)
+    message: bytes = request.SerializeToString()
+    return message
+
+
+def called(server: Server, message: bytes, **headers: str) -> httpx.Response:
+    """A call as the gateway brings it: in HTTP/1.1, behind its five bytes, in gzip where the headers say so."""
+    packed = headers.get("grpc-encoding") == "gzip"
+    message = coded("gzip", message) if packed else message
+    body = struct.pack("!BL", packed, len(message)) + message
+    headers = {"content-type": "application/grpc", **headers}
+    return server.client.post("/inference.GRPCInferenceService/ModelInfer", content=body, headers=headers)
+
+
+@pytest.mark.parametrize(("timeout", "status"), [("1n", "8"), ("20S", None), ("1H", None), ("soon", None)])
+def test_a_calls_own_deadline_is_kept(orders_server: Server, timeout: str, status: str | None) -> None:
+    answer = called(orders_server, orders_message(1), **{"grpc-timeout": timeout})
+    assert answer.headers.get("grpc-status") == status
+    assert answer.headers["x-hallmark-model-version"] == "2"
+    if status is None:
+        found = protobufs().ModelInferResponse.FromString(answer.content[5:])
+        assert list(found.outputs[0].contents.fp32_contents) == pytest.approx([SCORE], abs=1e-5)
+    else:
+        assert answer.headers["retry-after"]
+
+
+def test_a_large_message_is_compressed_for_a_client_that_compresses(orders_server: Server) -> None:
+    """Row B12, over gRPC; every client says that it would take gzip, so only one that sends it is taken at its word."""
+    takes = {"grpc-accept-encoding": "identity, deflate, gzip"}
+    for rows, headers, packed in (
+        (4096, {"grpc-encoding": "gzip", **takes}, True),
+        (4096, {"grpc-encoding": "gzip"}, False),
+        (4096, takes, False),
+        (1, {"grpc-encoding": "gzip", **takes}, False),
+    ):
+        answer = called(orders_server, orders_message(rows), **headers)
+        flag, size = struct.unpack_from("!BL", answer.content)
+        message = answer.content[5:]
+        assert (flag, size) == (packed, len(message))
+        assert answer.headers.get("grpc-encoding") == ("gzip" if packed else None)
+        assert "content-encoding" not in answer.headers
+        found = protobufs().ModelInferResponse.FromString(zlib.decompress(message, 31) if packed else message)
+        assert list(found.outputs[0].contents.fp32_contents) == pytest.approx([SCORE] * rows, abs=1e-5)
