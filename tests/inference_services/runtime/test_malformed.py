@@ -321,6 +321,20 @@ def test_what_is_no_one_message_is_the_clients_mistake(
     assert answer.headers["grpc-message"]
 
 
+@pytest.mark.parametrize("packed", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_a_message_over_the_limit_is_the_clients_mistake_behind_the_gateway_too(
+    orders_server: Server, packed: grpc.Compression
+) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{orders_server.grpc}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"x" * (17 << 20), timeout=20, compression=packed)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "body: expected at most 16777216 bytes" in refused.value.details()
+        call(grpc_request().SerializeToString(), timeout=5)
+
+
 def test_photo_that_is_none_is_refused(photos_server: Server) -> None:
     before = photos_server.metric("hallmark_model_calls_total")
     for data in ("!!!", base64.b64encode(b"not a photo").decode(), "", 5, None):
