@@ -68,7 +68,7 @@ RUNTIME: dict[str, Family] = _runtime(
     ("cache_requests", "counter", "Requests looked up in the response cache.", "result", ()),
     ("cache_bytes", "gauge", "Bytes of answers in the response cache.", "", ()),
     ("access_dropped", "counter", "Lines of the access log that could not be written.", "", ()),
-    ("connections", "gauge", "Open connections.", "protocol", ()),
+    ("connections", "gauge", "Open connections.", "", ()),
     ("capture_offered", "counter", "Answered requests offered to the capture.", "", ()),
     ("capture_sent", "counter", "Captured requests that the sink took.", "", ()),
     ("capture_dropped", "counter", "Captured requests that were dropped, by reason.", "reason", ()),

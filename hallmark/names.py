@@ -36,6 +36,8 @@ GATEWAY = "hallmark"
 KUBEFLOW = "kubeflow"
 MONITOR_PORT = 9191
 """Port of a pod's drift monitor. Not 9090 or 9091: Knative's queue-proxy has these in every revision's pod."""
+GRPC_PATH = "/inference.GRPCInferenceService/"
+"""Below it are the paths of gRPC calls, at the model server and at every gateway."""
 BUCKET = "hallmark-artifacts"
 """The bucket as the manifests name it; each cluster replaces it by its own."""
 HOST = "hallmark.example"

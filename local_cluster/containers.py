@@ -80,16 +80,6 @@ def ports(containers: Iterable[Json]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def grpc_port(containers: Iterable[Json]) -> int | None:
-    """The port that an argument `--grpc-port` names (KServe's own name for it); none where there is no such argument."""
-    for container in containers:
-        args = [str(a) for a in container.get("args") or []]
-        for index, arg in enumerate(args):
-            if re.match(r"^--grpc[-_]port(=|$)", arg) and (number := _flag_port(args, index, arg)):
-                return number
-    return None
-
-
 def http_port(main: Json) -> int:
     """The port that the main container serves HTTP on: the one that it declares, else KServe's 8080."""
     declared = [int(item["containerPort"]) for item in main.get("ports") or []]

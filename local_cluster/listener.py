@@ -9,6 +9,7 @@ really answered; mirrored copies are not counted here (their own clusters count 
 service, revision: empty where the request found none (404 here; a body or headers that are refused before).
 answered: the variant of the pod that answered, `gateway` for Envoy's own words, empty where the client left before any answer.
 code: the HTTP status, 0 where the client left.  grpc: the status's number in a gRPC answer, empty in REST.
+A gRPC call goes to a pod as HTTP/1.1, in the same bytes, and its answer gets trailers here (docs/decisions/0022).
 The times run from the request's first byte to the answer's last one, tries included, and lag by a second at most.
 """
 
@@ -17,8 +18,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hallmark import names
 from hallmark.metrics import GATEWAY_MILLISECONDS
-from local_cluster.routes import BUFFER, GATEWAY, OWN, REQUEST_HEADER, ROUTES, VARIANT_HEADER
+from local_cluster.routes import GATEWAY, OWN, REQUEST_HEADER, ROUTES, VARIANT_HEADER
 from local_cluster.xds import TYPE, header, socket, watched
 
 Json = dict[str, Any]
@@ -108,13 +110,7 @@ def _filters() -> list[Json]:
                 "mutations": {"request_mutations": [*stripped, named]},
             },
         },
-        {
-            "name": BUFFER,
-            "typed_config": {
-                "@type": TYPE + "envoy.extensions.filters.http.buffer.v3.Buffer",
-                "max_request_bytes": MAX_BODY_BYTES,
-            },
-        },
+        *grpc_filters(),
         {
             "name": "envoy.filters.http.router",
             "typed_config": {
@@ -123,6 +119,45 @@ def _filters() -> list[Json]:
             },
         },
     ]
+
+
+def grpc_filters() -> list[Json]:
+    """The bridge for gRPC calls, and the limit of bodies for all else.
+
+    The limit is the server's own for calls: here it would be UNKNOWN, which is for failures, and so a candidate's fault.
+    """
+    bridge = {
+        "@type": TYPE + "envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig",
+        # gRPC's own content type, so that Envoy still knows the request for a call: statuses, retries, counts, its own answers.
+        "content_type": "application/grpc",
+        "withhold_grpc_frames": False,
+    }
+    body = {"@type": TYPE + "envoy.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": MAX_BODY_BYTES}
+    return [_filter("hallmark.grpc", bridge, calls=True), _filter("hallmark.body", body, calls=False)]
+
+
+def _filter(name: str, config: Json, *, calls: bool) -> Json:
+    """A filter for gRPC calls alone, or for all but them."""
+    path = {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": ":path"}
+    call: Json = {
+        "single_predicate": {
+            "input": {"name": "path", "typed_config": path},
+            "value_match": {"prefix": names.GRPC_PATH},
+        }
+    }
+    skip = {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}
+    matcher = {
+        "predicate": {"not_matcher": call} if calls else call,
+        "on_match": {"action": {"name": "skip", "typed_config": skip}},
+    }
+    return {
+        "name": name,
+        "typed_config": {
+            "@type": TYPE + "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+            "extension_config": {"name": name, "typed_config": config},
+            "xds_matcher": {"matcher_list": {"matchers": [matcher]}},
+        },
+    }
 
 
 def _local_reply() -> Json:

@@ -39,8 +39,8 @@ class RunningPod:
     def address(self) -> PodAddress:
         """The address at which the gateway reaches it."""
         main = self.revision.template["containers"][0]
-        grpc, http = containers.grpc_port([main]), containers.http_port(main)
-        return PodAddress(port=self.ports.get(http, http), grpc_port=self.ports.get(grpc) if grpc else None)
+        port = containers.http_port(main)
+        return PodAddress(port=self.ports.get(port, port))
 
     def object(self, variant: str, *, warm_until: float = 0.0) -> Json:
         """The Pod object, without its status; `variant` is stable or canary, or empty while it has no part in the traffic.

@@ -291,14 +291,14 @@ def _kept_by_a_revision() -> frozenset[str]:
 
 
 def _merged(offered: Json, model: Json) -> Json:
-    """A runtime's container with what the model asks for: args appended, environment by name, the rest replaced."""
+    """A runtime's container with what the model asks for: args appended, keyed lists merged by their key, the rest replaced."""
     asked = {
         key: value for key, value in model.items() if key not in _MODEL_KEYS and key != "name" and value is not None
     }
     merged = {**offered, **asked}
     if offered.get("args") or asked.get("args"):
         merged["args"] = [*(offered.get("args") or []), *(asked.get("args") or [])]
-    for key, by in (("env", "name"), ("volumeMounts", "mountPath")):
+    for key, by in (("env", "name"), ("volumeMounts", "mountPath"), ("ports", "containerPort")):
         if offered.get(key) or asked.get(key):
             entries = {item.get(by): item for item in [*(offered.get(key) or []), *(asked.get(key) or [])]}
             merged[key] = list(entries.values())

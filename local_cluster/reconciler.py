@@ -374,7 +374,6 @@ class Reconciler:
                     shadow=shadow if name == decided.canary == decided.created and not shares.get(name) else 0.0,
                     address=address if live else None,
                     health=containers.health(revision.template["containers"][0]),
-                    grpc=containers.grpc_port(revision.template["containers"][:1]) is not None,
                 )
             )
             if shares.get(name):
@@ -453,11 +452,9 @@ class Reconciler:
             if not one.pod.stopping
         }
         runtime = created.revision.template["runtime"] if created else ""
-        grpc = any(b.grpc and b.weight for b in self._services[key].backends) if key in self._services else False
         return status.StatusFacts(
             name=key[1],
             url=f"http://127.0.0.1:{self._envoy.port}{route.prefix}",
-            grpc_url=f"grpc://{route.hostname}:{self._envoy.port}" if grpc else None,
             generation=int(service["metadata"].get("generation", 1)),
             rollout=decided,
             health=health,

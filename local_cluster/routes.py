@@ -35,7 +35,6 @@ GATEWAY = "gateway"
 """Who answered, where it was the gateway itself."""
 OWN = "hallmark"
 """The metadata of routes (service) and clusters (revision), by which requests are counted."""
-BUFFER = "envoy.filters.http.buffer"
 MAX_MIRRORED = 192
 """Copies under way to one candidate; what is more is left out."""
 GATEWAY_FAILURES = "connect-failure,refused-stream,reset,gateway-error"
@@ -93,13 +92,12 @@ _SHADOW_ONLY: Json = {
 
 
 class PodAddress(BaseModel):
-    """Ports of a ready pod: HTTP, and gRPC where it has it."""
+    """The port of a ready pod, for REST and gRPC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: int
-    grpc_port: int | None = None
 
 
 class RevisionBackend(BaseModel):
@@ -114,7 +112,6 @@ class RevisionBackend(BaseModel):
     variant: Variant
     weight: int
     address: PodAddress | None = None
-    grpc: bool = False
     health: str = "/v2/health/ready"
     shadow: float = Field(default=0.0, ge=0, le=100)
 
@@ -157,15 +154,15 @@ def cluster_name(service: RoutedService, backend: RevisionBackend) -> str:
 
 
 def shadow_cluster(service: RoutedService, backend: RevisionBackend) -> str:
-    """The cluster that mirrored copies for a revision go to; with `/grpc` after it for those over gRPC."""
+    """The cluster that mirrored copies for a revision go to."""
     return f"{cluster_name(service, backend)}/shadow"
 
 
 def routes(services: tuple[RoutedService, ...]) -> Json:
-    """The RouteConfiguration: by path and by host name for each service, and a clear 404 for everything else."""
+    """The RouteConfiguration: by path and by host name (gRPC by this alone) for each service, and a clear 404 for everything else."""
     paths = [route for service in services for route in _path_routes(service)]
     paths.append(_direct({"prefix": "/"}, 404, "there is no such service here; `hallmark status` lists them"))
-    hosts = [_virtual_host(s.hostname, [s.hostname], [_grpc_route(s), _host_route(s)]) for s in services]
+    hosts = [_virtual_host(s.hostname, [s.hostname], [_host_route(s)]) for s in services]
     return {
         "@type": _ROUTE_CONFIG,
         "name": ROUTES,
@@ -177,17 +174,14 @@ def routes(services: tuple[RoutedService, ...]) -> Json:
 
 
 def clusters(services: tuple[RoutedService, ...], endpoints: Path) -> list[Json]:
-    """A cluster for each revision, and one for its gRPC port; their endpoints come from files in folder `endpoints`."""
+    """A cluster for each revision, and one for a candidate's copies; their endpoints come from files in folder `endpoints`."""
     found: list[Json] = []
     for service in services:
         for backend in service.backends:
-            for h2 in (False, True) if backend.grpc else (False,):
-                suffix = "/grpc" if h2 else ""
-                own = _CANARY_ONLY if backend.variant == "canary" and service.fails_over else _STABLE_ONLY
-                found.append(_cluster(cluster_name(service, backend) + suffix, backend, endpoints, h2=h2, own=own))
-                if backend.shadow:
-                    name = shadow_cluster(service, backend) + suffix
-                    found.append(_cluster(name, backend, endpoints, h2=h2, own=_SHADOW_ONLY))
+            own = _CANARY_ONLY if backend.variant == "canary" and service.fails_over else _STABLE_ONLY
+            found.append(_cluster(cluster_name(service, backend), backend, endpoints, own=own))
+            if backend.shadow:
+                found.append(_cluster(shadow_cluster(service, backend), backend, endpoints, own=_SHADOW_ONLY))
     return found
 
 
@@ -198,15 +192,11 @@ def assignments(services: tuple[RoutedService, ...]) -> dict[str, Json]:
         for backend in service.backends:
             own: list[tuple[PodAddress | None, Variant]] = [(backend.address, backend.variant)]
             behind: list[tuple[PodAddress | None, Variant]] = [(service.fallback, "stable")]
-            ranks = {cluster_name(service, backend): own}
-            if backend.variant == "canary" and service.fallback:
-                ranks[cluster_name(service, backend)] = own + behind
+            name, copies = cluster_name(service, backend), shadow_cluster(service, backend)
+            spare = backend.variant == "canary" and service.fallback
+            found[name] = _assignment(name, own + behind if spare else own)
             if backend.shadow:
-                ranks[shadow_cluster(service, backend)] = own
-            for name, ranked in ranks.items():
-                found[name] = _assignment(name, ranked, h2=False)
-                if backend.grpc:
-                    found[f"{name}/grpc"] = _assignment(f"{name}/grpc", ranked, h2=True)
+                found[copies] = _assignment(copies, own)
     return found
 
 
@@ -237,33 +227,13 @@ def _host_route(service: RoutedService) -> Json:
     return {"match": {"prefix": "/"}, "route": _action(service), **_named(service)}
 
 
-def _grpc_route(service: RoutedService) -> Json:
-    match = {"prefix": "/", "grpc": {}}
-    if not any(b.grpc for b in _weighted(service)):
-        text = f"no revision of {service.namespace}/{service.name} serves gRPC"
-        return _direct(match, 503, text) | _named(service)
-    return {
-        "match": match,
-        **_named(service),
-        "route": _action(service, suffix="/grpc"),
-        # A stream has no end to wait for, so it is never buffered whole.
-        "typed_per_filter_config": {
-            BUFFER: {"@type": TYPE + "envoy.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True}
-        },
-    }
-
-
 def _weighted(service: RoutedService) -> tuple[RevisionBackend, ...]:
     return service.backends if sum(b.weight for b in service.backends) else ()
 
 
-def _action(service: RoutedService, *, suffix: str = "") -> Json:
-    weighted = [
-        {"name": cluster_name(service, b) + suffix, "weight": b.weight}
-        for b in _weighted(service)
-        if b.grpc or not suffix
-    ]
-    mirrored = [_mirror(service, b, suffix) for b in service.backends if b.shadow and (b.grpc or not suffix)]
+def _action(service: RoutedService) -> Json:
+    weighted = [{"name": cluster_name(service, b), "weight": b.weight} for b in _weighted(service)]
+    mirrored = [_mirror(service, b) for b in service.backends if b.shadow]
     return {
         "weighted_clusters": {"clusters": weighted},
         # The first try has the service's timeout, and the one on stable that follows it has its own.
@@ -289,10 +259,10 @@ def _retries(failures: str, tries: int) -> Json:
     }
 
 
-def _mirror(service: RoutedService, backend: RevisionBackend, suffix: str) -> Json:
+def _mirror(service: RoutedService, backend: RevisionBackend) -> Json:
     share = {"numerator": round(backend.shadow * 10_000), "denominator": "MILLION"}
     return {
-        "cluster": shadow_cluster(service, backend) + suffix,
+        "cluster": shadow_cluster(service, backend),
         "runtime_fraction": {"default_value": share},
         "disable_shadow_host_suffix_append": True,
         "request_headers_mutations": [{"append": header(SHADOW_HEADER, "1")}],
@@ -312,8 +282,7 @@ def _virtual_host(name: str, domains: list[str], found: list[Json]) -> Json:
     return {"name": name, "domains": domains, "routes": found}
 
 
-def _cluster(name: str, backend: RevisionBackend, folder: Path, *, h2: bool, own: Json) -> Json:
-    protocol: Json = {"http2_protocol_options": {}} if h2 else {"http_protocol_options": {}}
+def _cluster(name: str, backend: RevisionBackend, folder: Path, *, own: Json) -> Json:
     return {
         "@type": _CLUSTER,
         "name": name,
@@ -342,23 +311,19 @@ def _cluster(name: str, backend: RevisionBackend, folder: Path, *, h2: bool, own
             _HTTP_OPTIONS: {
                 "@type": TYPE + _HTTP_OPTIONS,
                 "common_http_protocol_options": {"idle_timeout": "4s"},
-                "explicit_http_config": protocol,
+                "explicit_http_config": {"http_protocol_options": {}},
                 **({"retry_policy": _retries(SERVER_FAILURES, _CANARY_TRIES)} if own is _CANARY_ONLY else {}),
             }
         },
     }
 
 
-def _assignment(name: str, ranks: list[tuple[PodAddress | None, Variant]], *, h2: bool) -> Json:
+def _assignment(name: str, ranks: list[tuple[PodAddress | None, Variant]]) -> Json:
     found = []
     for priority, (address, variant) in enumerate(ranks):
-        port = (address.grpc_port if h2 else address.port) if address else None
-        if address is None or port is None:
-            endpoints: list[Json] = []
-        else:
-            endpoint: Json = {"address": socket(address.host, port)}
-            if h2:
-                endpoint["health_check_config"] = {"port_value": address.port}
+        endpoints: list[Json] = []
+        if address is not None:
+            endpoint = {"address": socket(address.host, address.port)}
             endpoints = [{"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}]
         found.append({"priority": priority, "locality": {"zone": "local"}, "lb_endpoints": endpoints})
     return {"@type": _ENDPOINTS, "cluster_name": name, "endpoints": found}

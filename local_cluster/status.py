@@ -47,7 +47,6 @@ class StatusFacts(BaseModel):
 
     name: str
     url: str
-    grpc_url: str | None = None
     generation: int
     rollout: RevisionTraffic
     health: dict[str, RevisionHealth]
@@ -88,7 +87,6 @@ def build(facts: StatusFacts, was: Json, *, at: str) -> Json:
     component = facts.rollout.status()
     if facts.rollout.traffic:
         component |= {"url": facts.url, "restUrl": facts.url, "address": {"url": facts.url}}
-        component |= {"grpcUrl": facts.grpc_url} if facts.grpc_url else {}
         status |= {"url": facts.url, "address": {"url": facts.url}}
     if component:
         status["components"] = {"predictor": component}

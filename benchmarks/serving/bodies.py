@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.serving.contenders import ROUTE
-from inference_services.protocol.pb import protobufs
 
 SIDE = 224
 
@@ -77,15 +76,6 @@ def order() -> Body:
         for each in FIELDS
     ]
     return Body(json.dumps({"id": "1", "inputs": inputs}).encode())
-
-
-def infer_message() -> bytes:
-    """32 floats as a ModelInferRequest."""
-    request = protobufs().ModelInferRequest(model_name="bench", id="1")
-    values = floats(1, 32).ravel().tolist()
-    request.inputs.add(name="input", datatype="FP32", shape=[1, 32]).contents.fp32_contents.extend(values)
-    message: bytes = request.SerializeToString()
-    return message
 
 
 def jpegs(count: int) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The load generators: wrk for REST, h2load for gRPC, generator.py for what must be sent on time. All give a Sample.
+"""The load generators: wrk, h2load for a flood, generator.py for what must be sent on time. All give a Sample.
 
 Both C programs keep one request under way on each connection (a closed loop), so their latency is that of a server
 kept as busy as it can be; generator.py is asked for a rate instead.
@@ -11,7 +11,6 @@ import json
 import re
 import resource
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,6 @@ from benchmarks.serving.processes import ROOT, Served
 Sample = dict[str, float]
 """What one measurement gives, by quantity: see report.QUANTITIES."""
 
-CALL = "/inference.GRPCInferenceService/ModelInfer"
 _PACKAGES = {"wrk": "wrk", "h2load": "nghttp2-client"}
 _WRK = """
 local requests = {}
@@ -89,33 +87,6 @@ def wrk(server: Served, bodies: Sequence[Body], *, seconds: int, connections: in
     return {"rate": rate, "p50": p50 / 1e3, "p99": p99 / 1e3, "errors": errors, **meter.end(count)}
 
 
-def grpc(server: Served, message: bytes, *, seconds: int, connections: int) -> Sample:
-    """The same ready-made message on every connection; the answers' bytes are counted, since h2load reads no trailers."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "body").write_bytes(b"\0" + struct.pack(">I", len(message)) + message)
-        command = ["h2load", f"-D{seconds}", "--warm-up-time=0", "-t1", f"-c{connections}", "-m1"]
-        command += [f"-d{folder}/body", "-H", "content-type: application/grpc", "-H", "te: trailers"]
-        command += [f"--log-file={folder}/log", f"http://127.0.0.1:{server.grpc}{CALL}"]
-        before, meter = answer_size(server, message), Meter(server)
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        times, codes = _log(Path(folder, "log"))
-    count, size = (codes == 200).sum(), int(_number(r"\((\d+)\) data", text))
-    sample = {"rate": _number(r"([\d.]+) req/s,", text), "errors": float(len(codes) - count), **meter.end(count)}
-    done = _number(r"(\d+) done", text)
-    if abs(size - done * before) > connections * before or answer_size(server, message) != before:
-        raise SystemExit(f"{server.contender.name}: not every gRPC call was answered with {before} bytes:\n{text}")
-    return {**sample, "p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99))}
-
-
-def answer_size(server: Served, message: bytes) -> int:
-    """Bytes of DATA that an OK answer has, by a real client; raises grpc.RpcError where the status is not OK."""
-    import grpc as client
-
-    with client.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
-        answer: bytes = channel.unary_unary(CALL)(message, timeout=10)
-    return len(answer) + 5
-
-
 def flood(server: Served, body: Body, *, rate: float, seconds: int, connections: int) -> Sample:
     """More than it can take, from many connections, each of which waits for its answer before it sends the next."""
     with tempfile.TemporaryDirectory() as folder:
@@ -172,13 +143,6 @@ def start(server: Served, bodies: Sequence[Body], **options: Any) -> subprocess.
 def _children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _number(pattern: str, text: str) -> float:
-    found = re.search(pattern, text)
-    if found is None:
-        raise SystemExit(f"h2load said something unforeseen:\n{text}")
-    return float(found.group(1))
 
 
 def _log(path: Path) -> tuple[Any, Any]:

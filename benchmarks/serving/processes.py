@@ -39,12 +39,12 @@ class Contender:
     """The checkout whose code it runs."""
 
     def command(self, folder: Path, http: int, grpc: int) -> list[str]:
-        """Its command line."""
+        """Its command line; `grpc` is a port for those that open one whether or not it is asked for."""
         if self.kind != "hallmark":
             numbers = [str(http), str(grpc), str(self.workers)]
             return [self.python, "-m", "benchmarks.serving.contenders", self.kind, str(folder), *numbers]
         command = [self.python, "-m", "inference_services.runtime", "--model-name=bench", f"--model-dir={folder}"]
-        command += ["--host=127.0.0.1", f"--http-port={http}", f"--grpc-port={grpc}", f"--workers={self.workers}"]
+        command += ["--host=127.0.0.1", f"--http-port={http}", f"--workers={self.workers}"]
         return [*command, *self.flags]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.serving.contest import CORES, HALLMARK, NO_SERVER, STOCK
 from benchmarks.serving.report import Target
 from benchmarks.serving.trials import COLD, KILL, OVERLOAD
-from benchmarks.serving.works import GRPC, PHOTO, PIXELS, ROWS, SMALL
+from benchmarks.serving.works import PHOTO, PIXELS, ROWS, SMALL
 
 _OURS, _STOCK = HALLMARK.name, STOCK.name
 
@@ -31,7 +31,6 @@ TARGETS = (
         bound=1.6,
         shared=True,
     ),
-    _of_stock(GRPC, 4),
     _of_stock(ROWS, 5),
     _of_stock(PIXELS, 8),
     Target(work=PHOTO, text="of the loop without a server", of=CORES, against=NO_SERVER, quantity="rate", bound=0.9),

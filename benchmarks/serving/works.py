@@ -12,7 +12,7 @@ from benchmarks.serving.processes import Contender, Served
 from benchmarks.serving.report import Figure
 
 RIVALS = ("mosec", "litserve", "bentoml", "mlserver")
-SMALL, GRPC, ROWS, PIXELS = "32 floats, JSON", "32 floats, gRPC", "64 rows, binary", "3×224×224, binary"
+SMALL, ROWS, PIXELS = "32 floats, JSON", "64 rows, binary", "3×224×224, binary"
 PHOTO, ORDER, STEADY = "JPEG 224, MobileNetV2", "an order, 17 fields, JSON", "32 floats, 1,000 req/s"
 
 
@@ -38,17 +38,6 @@ def small(setting: Setting) -> list[Figure]:
         _rest([body], 32),
         alone=lambda: bare.run(folder, processes=1, seconds=1),
     )
-
-
-def grpc(setting: Setting) -> list[Figure]:
-    """h2load sends both the same bytes."""
-    message = bodies.infer_message()
-    ours = [HALLMARK, *setting.hallmark(CORES, workers=setting.cores)]
-
-    def measure(server: Served, seconds: int) -> Sample:
-        return load.grpc(server, message, seconds=seconds, connections=32)
-
-    return contest(setting, GRPC, "small", [STOCK, *ours], bodies.json_floats(1, 32), measure)
 
 
 def rows(setting: Setting) -> list[Figure]:
@@ -106,7 +95,6 @@ def steady(setting: Setting) -> list[Figure]:
 
 WORKS: dict[str, Callable[[Setting], list[Figure]]] = {
     SMALL: small,
-    GRPC: grpc,
     ROWS: rows,
     PIXELS: pixels,
     PHOTO: photo,

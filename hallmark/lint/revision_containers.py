@@ -71,6 +71,31 @@ def port_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
 
 
 @rule(
+    "HM322",
+    "A port at which the model server does not answer",
+    on=Pod,
+    reason="requests go to the declared port, in HTTP/2 where its name is h2c: ours answers REST and gRPC in HTTP/1.1, at its --http-port",
+    fix="leave ports out: the runtime declares the one that there is, and the gateway brings gRPC to it",
+    link=KNATIVE + "docs/runtime-contract.md",
+)
+def answering_port(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
+    """inference_services/runtime; docs/decisions/0022."""
+    for container in pod.running:
+        words = [str(each) for key in ("command", "args") for each in listing(container.data, key)]
+        if "inference_services.runtime" not in words:
+            continue
+        given = [each.partition("=")[2] for each in words if each.startswith("--http-port=")]
+        for index, port in enumerate(listing(container.data, "ports")):
+            number, name = integer(port, "containerPort"), text(port, "name")
+            if str(number) != (given or ["8080"])[-1]:
+                yield container.hit(
+                    f"port {number}: the server is at {(given or ['8080'])[-1]}", "ports", index, "containerPort"
+                )
+            elif name == "h2c":
+                yield container.hit("the port's name h2c", "ports", index, "name")
+
+
+@rule(
     "HM320",
     "A probe that Knative refuses",
     on=Pod,

@@ -15,13 +15,13 @@ CONTROL_PLANE = "10.0.208.0/24"
 STORES = "10.0.192.0/22"
 """The subnets of the data stores, the online store among them."""
 
-HTTP, GRPC = 8080, 8081
-"""The model server's own ports: what clients reach in Standard mode, and in Knative mode only Prometheus."""
+HTTP = 8080
+"""The model server's own port: what clients reach in Standard mode, and in Knative mode only Prometheus."""
 QUEUE, QUEUE_H2, QUEUE_SCALING, QUEUE_METRICS = 8012, 8013, 9090, 9091
 """Knative's queue-proxy, beside the model server: requests in two forms, what the autoscaler reads, what Prometheus reads."""
 MONITOR = names.MONITOR_PORT
 """The drift monitor."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
-DOORS = (HTTP, GRPC, QUEUE, QUEUE_H2)
+DOORS = (HTTP, QUEUE, QUEUE_H2)
 """Ports at which requests to a model arrive at its pod, in either mode."""

@@ -2,16 +2,18 @@
 
 ServeError                          base
 ├── BadRequest         400          the client sent what no model takes; the message names the field and the reason
-│   ├── UnknownPath    404          no such model, version or route
-│   ├── WrongMethod    405          the route is there, the method is not
-│   ├── WrongMedia     415          a content type or encoding that is not read here
+│   ├── UnknownPath    404          no such model or route
+│   │   └── UnknownMethod           no such gRPC method
+│   ├── WrongMethod    405          the route is there, the method is not; with Allow
+│   ├── WrongMedia     415          a content type or coding that is not read here; with Accept-Encoding
 │   ├── TooLarge       413          a body over the limit
 │   └── Forbidden      403          the route is known and closed on purpose
 ├── Overloaded         503          refused at once: it would not be done in time; with a Retry-After
 ├── NotReady           503          still loading, or draining
 └── ModelFault         500          the model or its feature code failed, or gave what its signature does not allow
 
-A message never repeats what the client sent: it names the place and what was expected there.
+A message never repeats what the client sent: it names the place and what was expected there. Over gRPC a client's mistake is never a
+status for which the gateway asks stable too, or blames a candidate.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class Grpc(IntEnum):
     """gRPC's codes, those that are answered here."""
 
     INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
@@ -31,12 +34,17 @@ class Grpc(IntEnum):
     UNAVAILABLE = 14
 
 
+OF_HTTP = {503: Grpc.RESOURCE_EXHAUSTED, 408: Grpc.DEADLINE_EXCEEDED}
+"""Statuses of what is refused before a handler gets it, as gRPC has them; others are INVALID_ARGUMENT."""
+
+
 class ServeError(Exception):
-    """An answer without tensors."""
+    """An answer without tensors; `headers` are further lines of it, each with its line end."""
 
     status = 500
     grpc = Grpc.INTERNAL
     reason = "internal"
+    headers = b""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -52,11 +60,17 @@ class BadRequest(ServeError):
 
 
 class UnknownPath(BadRequest):
-    """No such model, version or route."""
+    """No such model or route."""
 
     status = 404
     grpc = Grpc.NOT_FOUND
     reason = "not_found"
+
+
+class UnknownMethod(UnknownPath):
+    """No such gRPC method."""
+
+    grpc = Grpc.UNIMPLEMENTED
 
 
 class WrongMethod(BadRequest):
@@ -66,19 +80,24 @@ class WrongMethod(BadRequest):
     grpc = Grpc.UNIMPLEMENTED
     reason = "method"
 
+    def __init__(self, *allowed: str) -> None:
+        super().__init__(f"expected {allowed[0]}")
+        self.headers = f"allow: {', '.join(allowed)}\r\n".encode("ascii")
+
 
 class WrongMedia(BadRequest):
-    """A content type or encoding that is not read here."""
+    """A content type or coding that is not read here."""
 
     status = 415
+    grpc = Grpc.UNIMPLEMENTED
     reason = "media"
+    headers = b"accept-encoding: gzip, deflate\r\n"
 
 
 class TooLarge(BadRequest):
     """A body over the limit."""
 
     status = 413
-    grpc = Grpc.RESOURCE_EXHAUSTED
     reason = "too_large"
 
 
@@ -100,6 +119,7 @@ class Overloaded(ServeError):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.headers = b"retry-after: %d\r\n" % retry_after
 
 
 class NotReady(ServeError):

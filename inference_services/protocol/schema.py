@@ -69,11 +69,11 @@ class Schema:
         }
 
     def check_name(self, name: str, version: str = "") -> None:
-        """Refuse any model but the one that is served."""
+        """Refuse any model but the one that is served, and every version: during a rollout two answer at one address."""
         if name != self.name:
             raise UnknownPath(f"no such model; this server has {self.name}")
-        if version and version != self.version:
-            raise UnknownPath(f"no such version; this server has version {self.version or 'none'}")
+        if version:
+            raise BadRequest("version: expected none, since the rollout chooses it; the answer names it")
 
     def column(self, place: int, name: str, seen: Mapping[str, Any]) -> Column:
         """The column that the input at `place` is for, if there is one and it was not given before."""

@@ -42,8 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model-dir", required=True, type=Path, help="the model folder")
     add("--publish", type=Path, help="folder for what the drift monitor needs of the model; none without it")
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
-    add("--http-port", type=int, default=8080, help="REST and /metrics (%(default)s)")
-    add("--grpc-port", type=int, default=8081, help="gRPC; 0 for none (%(default)s)")
+    add("--http-port", type=int, default=8080, help="REST, gRPC behind a gateway, and /metrics (%(default)s)")
     add("--workers", type=_workers, default=1, help="processes, or auto for one a core of the container (%(default)s)")
     add("--provider", default="cpu", help="execution provider: cpu, cuda or tensorrt (%(default)s)")
     add("--timeout", type=float, default=5.0, help="seconds within which an answer is of use (%(default)s)")
@@ -105,7 +104,6 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         name=flags.model_name,
         host=flags.host,
         http_port=flags.http_port,
-        grpc_port=flags.grpc_port or None,
         version=env.get("HALLMARK_MODEL_VERSION", ""),
         revision=env.get("K_REVISION") or workload(env.get("HOSTNAME", "")),
         namespace=env.get("POD_NAMESPACE", ""),

@@ -21,7 +21,6 @@ _VALUES = {
     "request_seconds": PROTOCOLS,
     "stage_seconds": STAGES,
     "cache_requests": ("hit", "miss"),
-    "connections": PROTOCOLS,
     "capture_dropped": DROPS,
 }
 

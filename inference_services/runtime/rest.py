@@ -9,11 +9,12 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from inference_services.protocol import errors, v2
+from inference_services.protocol import errors, unary, v2
+from inference_services.protocol.coding import opened
 from inference_services.protocol.schema import Outputs
 from inference_services.protocol.v1 import V1Codec
 from inference_services.runtime.service import Service
-from inference_services.transport.http1 import HttpRequest, HttpResponse, refusal
+from inference_services.transport.http1 import Handler, HttpRequest, HttpResponse, refusal
 
 EXTENSIONS = ["model_repository_extension", "binary_tensor_data"]
 EXCHANGE, SHADOW = b"x-hallmark-request-id", b"x-hallmark-shadow"
@@ -27,13 +28,15 @@ Reply = Callable[[HttpResponse], None]
 
 
 class Rest:
-    """Routes of one served model."""
+    """Routes of one served model. `calls` gets the requests below gRPC's path; `limit` is the largest body, in bytes."""
 
-    def __init__(self, service: Service, *, version: str) -> None:
+    def __init__(self, service: Service, *, version: str, limit: int, calls: Handler) -> None:
         self.service = service
         self.schema = service.model.schema
         self.v1 = V1Codec(self.schema)
+        self.limit = limit
         self._version = version
+        self._calls = calls
         self._hot = b"/v2/models/" + self.schema.name.encode() + b"/infer"
 
     def __call__(self, request: HttpRequest, reply: Reply) -> None:
@@ -41,6 +44,9 @@ class Rest:
         ask = _V2(self, request, reply)
         if request.path == self._hot and request.method == b"POST":
             self.service.serve(ask)
+            return
+        if request.path.startswith(unary.PREFIX):
+            self._calls(request, reply)
             return
         begun = time.perf_counter()
         try:
@@ -69,12 +75,14 @@ class Rest:
                 self.schema.check_name(call.removesuffix(":predict"))
                 adapter = _V1
             case ["v2", "repository", *rest]:
-                _expect(request, b"POST")
-                return self._repository(rest)
+                found = self._repository(rest)
+                _expect(request, "POST")
+                return found
             case _:
-                _expect(request, b"GET", b"HEAD")
-                return self._describe(parts)
-        _expect(request, b"POST")
+                found = self._describe(parts)
+                _expect(request, "GET", "HEAD")
+                return found
+        _expect(request, "POST")
         return adapter(self, request, reply)
 
     def _describe(self, parts: list[str]) -> HttpResponse:
@@ -125,14 +133,12 @@ class Rest:
         raise errors.UnknownPath("no such path")
 
 
-class _V2:
-    """A request to the infer route, or to no route that there is."""
+class HttpAsk:
+    """What an HTTP request carries besides its tensors."""
 
-    __slots__ = ("_reply", "_request", "_rest")
-    protocol = "rest"
+    __slots__ = ("_reply", "_request")
 
-    def __init__(self, rest: Rest, request: HttpRequest, reply: Reply) -> None:
-        self._rest = rest
+    def __init__(self, request: HttpRequest, reply: Reply) -> None:
         self._request = request
         self._reply = reply
 
@@ -155,8 +161,28 @@ class _V2:
         headers = self._request.headers
         return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
 
+
+class _V2(HttpAsk):
+    """A request to the infer route, or to no route that there is."""
+
+    __slots__ = ("_rest",)
+    protocol = "rest"
+
+    def __init__(self, rest: Rest, request: HttpRequest, reply: Reply) -> None:
+        self._rest = rest
+        self._request = request
+        self._reply = reply
+
     def decode(self) -> v2.InferenceRequest:
-        return v2.decode(self._rest.schema, self._request.body, _json_length(self._request))
+        json_length = _json_length(self._request)
+        return v2.decode(self._rest.schema, self.body(), json_length)
+
+    def body(self) -> bytes:
+        """The body without its coding."""
+        coding = self._request.headers.get(b"content-encoding")
+        if coding is None or coding == b"identity":
+            return self._request.body
+        return opened(self._request.body, coding.lower(), where="Content-Encoding", limit=self._rest.limit)
 
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body, json_length = v2.encode(self._rest.schema, request, outputs)
@@ -167,8 +193,7 @@ class _V2:
         return len(body)
 
     def refuse(self, error: errors.ServeError) -> None:
-        headers = b"retry-after: %d\r\n" % error.retry_after if isinstance(error, errors.Overloaded) else b""
-        self._reply(refusal(error.status, error.message, headers))
+        self._reply(refusal(error.status, error.message, error.headers))
 
 
 class _V1(_V2):
@@ -179,7 +204,7 @@ class _V1(_V2):
     def decode(self) -> v2.InferenceRequest:
         if _json_length(self._request) is not None:
             raise errors.BadRequest("Inference-Header-Content-Length: V1 has no binary tensors")
-        return self._rest.v1.decode(self._request.body)
+        return self._rest.v1.decode(self.body())
 
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body = self._rest.v1.encode(outputs)
@@ -187,16 +212,14 @@ class _V1(_V2):
         return len(body)
 
 
-def _expect(request: HttpRequest, *methods: bytes) -> None:
-    if request.method not in methods:
-        raise errors.WrongMethod(f"expected {methods[0].decode()}")
+def _expect(request: HttpRequest, *methods: str) -> None:
+    if request.method.decode("ascii") not in methods:
+        raise errors.WrongMethod(*methods)
 
 
 def _json_length(request: HttpRequest) -> int | None:
     """The length of the JSON part where tensors follow it; refuses bodies that are not read here."""
     headers = request.headers
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise errors.WrongMedia("Content-Encoding: expected none")
     media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media not in _MEDIA:
         raise errors.WrongMedia("Content-Type: expected application/json or application/octet-stream")

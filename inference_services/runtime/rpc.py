@@ -1,31 +1,38 @@
-"""The gRPC adapter: the protocol's protobufs, decoded straight to arrays and answered the way the request was asked."""
+"""The gRPC adapter: the protocol's protobufs in HTTP/1.1 bodies, decoded straight to arrays and answered the way the request was asked."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from inference_services.protocol import pb, v2
-from inference_services.protocol.errors import Forbidden, ServeError, UnknownPath, WrongMethod
+from inference_services.protocol import pb, unary, v2
+from inference_services.protocol.errors import (
+    OF_HTTP,
+    Forbidden,
+    Grpc,
+    ServeError,
+    UnknownMethod,
+    WrongMedia,
+    WrongMethod,
+)
 from inference_services.protocol.schema import Outputs
-from inference_services.runtime.rest import EXCHANGE, EXTENSIONS, SHADOW
+from inference_services.runtime.rest import EXTENSIONS, HttpAsk, Reply
 from inference_services.runtime.service import Service
-from inference_services.transport.http2 import GrpcCall, GrpcReply
+from inference_services.transport.http1 import HttpRequest, HttpResponse, refusal
 
-_SERVICE = "inference.GRPCInferenceService"
-_INFER = f"/{_SERVICE}/ModelInfer".encode()
-Answer = Callable[[GrpcReply], None]
+_INFER = unary.PREFIX + b"ModelInfer"
 
 
 class Rpc:
-    """inference.GRPCInferenceService and grpc.health.v1.Health for one served model."""
+    """inference.GRPCInferenceService for one served model; `limit` is the largest message, in bytes."""
 
-    def __init__(self, service: Service, *, version: str) -> None:
+    def __init__(self, service: Service, *, version: str, limit: int) -> None:
         self.service = service
         self.schema = service.model.schema
         self.codec = pb.ProtobufCodec(self.schema)
         self.pb = pb.protobufs()
+        self.limit = limit
         self._version = version
         calls = {
             "ServerLive": lambda _: self.pb.ServerLiveResponse(live=True),
@@ -37,27 +44,28 @@ class Rpc:
             "RepositoryModelUnload": self._unload,
         }
         self._calls: dict[bytes, Callable[[Any], bytes]] = {
-            f"/{_SERVICE}/{name}".encode(): self._taking(getattr(self.pb, f"{name}Request"), call)
+            unary.PREFIX + name.encode(): self._taking(getattr(self.pb, f"{name}Request"), call)
             for name, call in calls.items()
         }
-        self._calls[b"/grpc.health.v1.Health/Check"] = self._health
 
-    def __call__(self, call: GrpcCall, reply: Answer) -> None:
+    def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer any call, now or later; nothing is raised."""
-        ask = _Infer(self, call, reply)
-        if call.path == _INFER:
+        ask = _Infer(self, request, reply)
+        if request.path == _INFER and request.method == b"POST":
             self.service.serve(ask)
             return
         begun = time.perf_counter()
         try:
-            found = self._calls.get(call.path)
+            found = self._calls.get(request.path)
+            if request.method != b"POST" and (found is not None or request.path == _INFER):
+                raise WrongMethod("POST")
             if found is None:
-                raise WrongMethod("no such method")
-            message = found(call.message)
+                raise UnknownMethod("no such method")
+            body, lines = unary.framed(found(ask.message()), request.headers)
         except Exception as error:  # noqa: BLE001  a mistake of ours is a counted INTERNAL, and the server lives on
             self.service.refused(ask, error, begun)
             return
-        reply(GrpcReply(message))
+        reply(HttpResponse(200, body, unary.MEDIA, lines))
         self.service.metrics.answered("grpc", 200, time.perf_counter() - begun)
 
     def _taking(self, kind: Any, call: Callable[[Any], Any]) -> Callable[[Any], bytes]:
@@ -83,50 +91,46 @@ class Rpc:
         self.schema.check_name(request.model_name)
         raise Forbidden("the model is fixed by its InferenceService; delete or change that")
 
-    def _health(self, message: bytes | memoryview) -> bytes:
-        """HealthCheckResponse to a HealthCheckRequest: one string, the service, in; 1 for serving or 2 for not out."""
-        asked = bytes(message)
-        if asked not in (b"", b"\x0a\0", b"\x0a" + bytes((len(_SERVICE),)) + _SERVICE.encode()):
-            raise UnknownPath(f"no such service; this server has {_SERVICE}")
-        return b"\x08\x01" if self.service.ready else b"\x08\x02"
 
-
-class _Infer:
+class _Infer(HttpAsk):
     """A call of ModelInfer, or of no method that there is."""
 
-    __slots__ = ("_call", "_reply", "_rpc")
+    __slots__ = ("_rpc",)
     protocol = "grpc"
 
-    def __init__(self, rpc: Rpc, call: GrpcCall, reply: Answer) -> None:
+    def __init__(self, rpc: Rpc, request: HttpRequest, reply: Reply) -> None:
+        super().__init__(request, reply)
         self._rpc = rpc
-        self._call = call
-        self._reply = reply
-
-    @property
-    def size(self) -> int:
-        return len(self._call.message)
 
     @property
     def timeout(self) -> float | None:
-        return self._call.timeout
+        gateways, clients = super().timeout, unary.seconds(self._request.headers.get(b"grpc-timeout", b""))
+        return min((each for each in (gateways, clients) if each is not None), default=None)
 
-    @property
-    def context(self) -> tuple[str, str]:
-        headers = self._call.headers
-        return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
-
-    @property
-    def exchange(self) -> tuple[str, str]:
-        headers = self._call.headers
-        return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
+    def message(self) -> bytes | memoryview:
+        """The message that came; refuses what is no gRPC call."""
+        if not unary.is_call(self._request.headers):
+            raise WrongMedia("Content-Type: expected application/grpc")
+        return unary.message(self._request.body, self._request.headers, limit=self._rpc.limit)
 
     def decode(self) -> v2.InferenceRequest:
-        return self._rpc.codec.decode(self._call.message)
+        return self._rpc.codec.decode(self.message())
 
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         message = self._rpc.codec.encode(request, outputs)
-        self._reply(GrpcReply(message))
+        body, lines = unary.framed(message, self._request.headers)
+        self._reply(HttpResponse(200, body, unary.MEDIA, lines))
         return len(message)
 
     def refuse(self, error: ServeError) -> None:
-        self._reply(GrpcReply(status=error.grpc, text=error.message))
+        self._reply(refused(self._request.headers, error.status, error.message, error.headers, code=error.grpc))
+
+
+def refused(
+    asked: Mapping[bytes, bytes], status: int, message: str, headers: bytes, *, code: Grpc | None = None
+) -> HttpResponse:
+    """The answer to a request that is refused, in the form in which it was asked: gRPC's, or HTTP's."""
+    if not unary.is_call(asked):
+        return refusal(status, message, headers)
+    number = OF_HTTP.get(status, Grpc.INVALID_ARGUMENT) if code is None else code
+    return HttpResponse(200, b"", unary.MEDIA, headers + unary.status(number, message))

@@ -1,4 +1,4 @@
-"""One worker: loads the verified model, opens REST and gRPC, and on a signal drops readiness, drains and ends."""
+"""One worker: loads the verified model, opens its port, and on a signal drops readiness, drains and ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,9 +16,10 @@ from inference_services.capture import queue as capturing
 from inference_services.protocol.schema import RequestLimits
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
-from inference_services.runtime.metrics import PROTOCOLS, Metrics
+from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
+from inference_services.runtime.rpc import Rpc, refused
 from inference_services.runtime.service import AdmissionLimits, Service
 from inference_services.transport import http1, workers
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
@@ -42,7 +42,6 @@ class ServerOptions:
     name: str
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
     http_port: int = 8080
-    grpc_port: int | None = 8081
     version: str = ""
     revision: str = ""
     namespace: str = ""
@@ -66,18 +65,18 @@ class ServerOptions:
 
 
 def run(options: ServerOptions, bundle: Bundle, *, count: int) -> int:
-    """Serve on `count` workers that share the ports, until a signal; the exit code, or OSError where a port is taken."""
-    sockets = [listen(options.host, port) for port in (options.http_port, options.grpc_port) if port is not None]
+    """Serve on `count` workers that share the port, until a signal; the exit code, or OSError where it is taken."""
+    opened = listen(options.host, options.http_port)
     metrics = Metrics(options.labels, workers=count)
 
     async def work(worker: int) -> None:
         metrics.attach(worker)
-        await _serve(options, bundle, sockets=sockets, metrics=metrics)
+        await _serve(options, bundle, opened=opened, metrics=metrics)
 
     return workers.run(work, count=count)
 
 
-async def _serve(options: ServerOptions, bundle: Bundle, *, sockets: list[socket.socket], metrics: Metrics) -> None:
+async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socket, metrics: Metrics) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -85,36 +84,24 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, sockets: list[socket
         loop.add_signal_handler(number, stop.set)
     sys.setswitchinterval(_SWITCH)
     service = _service(options, bundle, metrics)
-    endpoints = [_endpoint(options, metrics, protocol) for protocol, _ in zip(PROTOCOLS, sockets, strict=False)]
-    adapters: list[Callable[[], asyncio.Protocol]] = [
-        partial(http1.Http1Connection, endpoints[0], Rest(service, version=__version__))
-    ]
-    if len(sockets) > 1:
-        from inference_services.runtime.rpc import Rpc
-        from inference_services.transport.http2 import Http2Connection
-
-        metadata = {"x-hallmark-revision": options.revision, "x-hallmark-model-version": options.version}
-        adapters.append(partial(Http2Connection, endpoints[1], Rpc(service, version=__version__), metadata=metadata))
-    listeners = [
-        Listener(opened, adapter, fewest=partial(metrics.fewest, "connections", protocol))
-        for opened, adapter, protocol in zip(sockets, adapters, PROTOCOLS, strict=False)
-    ]
-    for listener in reversed(listeners):  # REST last: its health route is what makes the pod ready
-        listener.open()
-    watches = [loop.create_task(one.watch()) for one in endpoints]
+    endpoint = _endpoint(options, metrics)
+    limit = options.limits.body
+    calls = Rpc(service, version=__version__, limit=limit)
+    rest = Rest(service, version=__version__, limit=limit, calls=calls)
+    adapter = partial(http1.Http1Connection, endpoint, rest, refused=refused)
+    listener = Listener(opened, adapter, fewest=partial(metrics.fewest, "connections", ""))
+    listener.open()
+    watch = loop.create_task(endpoint.watch())
     _log.info("serving %s version %s, %s", options.name, options.version or "-", service.model.digest)
     await stop.wait()
     _log.info("draining")
     service.draining = True
-    for one in endpoints:
-        one.draining = True
+    endpoint.draining = True
     await asyncio.sleep(options.grace)
-    await asyncio.gather(*(close_listener(opened, timeout=options.drain) for opened in sockets))
-    for listener in listeners:
-        listener.close()
-    await asyncio.gather(*(one.drain(timeout=options.drain) for one in endpoints))
-    for watch in watches:
-        watch.cancel()
+    await close_listener(opened, timeout=options.drain)
+    listener.close()
+    await endpoint.drain(timeout=options.drain)
+    watch.cancel()
     service.close()
     if service.capture is not None:
         await service.capture.close()
@@ -141,10 +128,10 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
     return service
 
 
-def _endpoint(options: ServerOptions, metrics: Metrics, protocol: str) -> Endpoint:
+def _endpoint(options: ServerOptions, metrics: Metrics) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
     return Endpoint(
         limits=options.limits,
         headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),
-        counted=lambda change: metrics.add("connections", protocol, change),
+        counted=lambda change: metrics.add("connections", "", change),
     )

@@ -1,1 +1,1 @@
-"""Bytes on connections: HTTP/1.1, gRPC over HTTP/2, one process a core; knows no model."""
+"""Bytes on connections: HTTP/1.1, one process a core; knows no model."""

@@ -34,7 +34,6 @@ class ConnectionLimits:
     linger:      in which a refused client may read why.
     silence:     of a client before it is left when the server stops.
     held:        bytes of all bodies that are in memory at once.
-    streams:     requests at once on one HTTP/2 connection.
     """
 
     body: int = 16 * 1024 * 1024
@@ -47,7 +46,6 @@ class ConnectionLimits:
     linger: float = 2.0
     silence: float = 1.0
     held: int = 256 * 1024 * 1024
-    streams: int = 256
 
 
 class ClientConnection(Protocol):
@@ -117,8 +115,8 @@ def listen(host: str, port: int) -> socket.socket:
 class Listener:
     """Takes clients in as they come, and leaves them to another worker for a moment where that has fewer.
 
-    The workers share the listener. Whoever is idle would else take all that come at once, and few clients, such as the
-    gateways that speak HTTP/2, would all be one worker's.
+    The workers share the listener. Whoever is idle would else take all that come at once, and few clients would all be one
+    worker's.
     """
 
     def __init__(

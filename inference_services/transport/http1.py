@@ -5,14 +5,18 @@ rest of it is read and thrown away, so that the client gets to see the answer.
 
 A client sends the same head again and again. One that llhttp has read as a whole request with a length is kept, and
 where the next bytes are the same head and a body of that length, they are that request again, with no parsing.
+
+An Upgrade is not made: the request is answered in HTTP/1.1, as RFC 9110 (7.8) lets a server do. A large answer in text goes in gzip to
+a client that takes it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -42,6 +46,14 @@ class HttpResponse(NamedTuple):
 
 Handler = Callable[[HttpRequest, Callable[[HttpResponse], None]], None]
 """Takes a request and the way to answer it, once, now or later."""
+Refusal = Callable[[Mapping[bytes, bytes], int, str, bytes], HttpResponse]
+"""Makes the answer to a request that no handler gets: its headers as far as they came, status, message and further header lines."""
+_CLOSE, _KEEP_OLD = b"connection: close\r\n", b"connection: keep-alive\r\n"
+"""Connection lines; HTTP/1.0 keeps a connection only where that is said."""
+GZIP = 31
+"""zlib's window bits for gzip."""
+LARGE = 16_384
+"""Bytes of an answer from which gzip is worth its time: half a millisecond here, several packets saved."""
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -50,22 +62,48 @@ def refusal(status: int, message: str, headers: bytes = b"") -> HttpResponse:
     return HttpResponse(status, msgspec.json.encode({"error": message}), headers=headers)
 
 
+def refused(_asked: Mapping[bytes, bytes], status: int, message: str, headers: bytes) -> HttpResponse:
+    """The same, whatever was asked."""
+    return refusal(status, message, headers)
+
+
+def packed(response: HttpResponse, accepted: bytes) -> HttpResponse:
+    """The same answer in gzip, where it is text and the client's Accept-Encoding has gzip."""
+    if response.content_type != b"application/json" and not response.content_type.startswith(b"text/"):
+        return response
+    wanted = {}
+    for item in accepted.lower().replace(b" ", b"").split(b","):
+        name, _, weight = item.partition(b";")
+        wanted[name] = weight.rstrip(b"0.") != b"q="
+    if not wanted.get(b"gzip", wanted.get(b"*", False)):
+        return response
+    lines = b"content-encoding: gzip\r\nvary: accept-encoding\r\n"
+    return response._replace(body=zipped(response.body), headers=response.headers + lines)
+
+
+def zipped(body: bytes) -> bytes:
+    """The bytes in gzip, at its fastest."""
+    return zlib.compress(body, 1, GZIP)
+
+
 class Http1Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, endpoint: Endpoint, handler: Handler) -> None:
+    def __init__(self, endpoint: Endpoint, handler: Handler, *, refused: Refusal = refused) -> None:
         self._endpoint = endpoint
         self._handler = handler
+        self._refused = refused
         self._limits = endpoint.limits
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[tuple[HttpRequest, bool]] = deque()
+        self._waiting: deque[tuple[HttpRequest, bytes]] = deque()
         self._last: tuple[int, str, bytes] | None = None
         self._known = b""
         self._again: tuple[HttpRequest, int] | None = None
         self._busy = self._deaf = self._begun = False
-        self._keep = True
+        self._line = b""
         self._bodiless = False
+        self._asked: Mapping[bytes, bytes] = {}
         self._held = 0
         self.deadline = time.monotonic() + self._limits.header_time
         self.last = time.monotonic()
@@ -96,16 +134,29 @@ class Http1Connection(asyncio.Protocol):
                 request, length = self._again
                 if len(data) == len(self._known) + length and self._hold(length):
                     body = data[len(self._known) :]
-                    self._answer(HttpRequest(request.method, request.path, request.headers, body), keep=True)
+                    self._answer(HttpRequest(request.method, request.path, request.headers, body), b"")
                     return
             self._begun = True
             self._first = data
             self.deadline = time.monotonic() + self._limits.header_time
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            if not self._deaf:
-                self._refuse(400, "the request is not HTTP/1.1")
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser takes what follows the head for another protocol: it reads the same head without that header.
+                if not self._deaf:
+                    data = self._plain_head() + data[upgrade.args[0] :]
+                    self._parser = httptools.HttpRequestParser(self)
+                    self._reset()
+                    self._begun = True
+                    continue
+            except httptools.HttpParserError:
+                if not self._deaf:
+                    self._refuse(400, "the request is not HTTP/1.1")
+            return
 
     def on_url(self, url: bytes) -> None:
         """Part of the request's target."""
@@ -124,7 +175,9 @@ class Http1Connection(asyncio.Protocol):
         self.deadline = time.monotonic() + self._limits.body_time
         length = self._headers.get(b"content-length", b"0")
         if self._parser.should_upgrade():
-            self._refuse(400, "this server speaks HTTP/1.1 and is not upgraded")
+            self._upgrade = True
+            if self._parser.get_method() == b"CONNECT":
+                self._refuse(400, "this server is no proxy")
         elif length.isdigit() and int(length[:20]) > self._limits.body:
             self._too_large()
         elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._deaf:
@@ -142,20 +195,22 @@ class Http1Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """A whole request: answer it, or put it behind the one that is being answered."""
-        if self._deaf:
+        if self._deaf or self._upgrade:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         path = self._url.partition(b"?")[0]
         request = HttpRequest(self._parser.get_method(), path, self._headers, body)
-        keep = self._parser.should_keep_alive()
-        if keep and len(self._body) == 1:
+        line = b"" if self._parser.should_keep_alive() else _CLOSE
+        if not line and self._parser.get_http_version() == "1.0":
+            line = _KEEP_OLD
+        elif not line and len(self._body) == 1:
             self._remember(request)
         self._reset()
         if self._busy or self._waiting:
-            self._waiting.append((request, keep))
+            self._waiting.append((request, line))
             self._transport.pause_reading()
         else:
-            self._answer(request, keep=keep)
+            self._answer(request, line)
 
     def expire(self) -> None:
         """The time for what is awaited is over."""
@@ -182,8 +237,9 @@ class Http1Connection(asyncio.Protocol):
         if alone and b"expect" not in request.headers:
             self._known, self._again = self._first[:head], (request._replace(body=b""), length)
 
-    def _answer(self, request: HttpRequest, *, keep: bool) -> None:
-        self._busy, self._keep, self._bodiless = True, keep, request.method == b"HEAD"
+    def _answer(self, request: HttpRequest, line: bytes) -> None:
+        self._busy, self._line, self._bodiless = True, line, request.method == b"HEAD"
+        self._asked = request.headers
         self._handler(request, self._reply)
 
     def _reply(self, response: HttpResponse) -> None:
@@ -197,8 +253,7 @@ class Http1Connection(asyncio.Protocol):
         if self._transport.is_closing() or self._busy:
             return
         if self._waiting:
-            request, keep = self._waiting.popleft()
-            self._answer(request, keep=keep)
+            self._answer(*self._waiting.popleft())
         elif self._last is not None:
             self._refuse(*self._last)
         if not self._waiting:
@@ -207,7 +262,9 @@ class Http1Connection(asyncio.Protocol):
     def _send(self, response: HttpResponse) -> None:
         if self._transport.is_closing():
             return
-        keep = self._keep and not self._endpoint.draining
+        line = _CLOSE if self._endpoint.draining else self._line
+        if len(response.body) >= LARGE:
+            response = packed(response, self._asked.get(b"accept-encoding", b""))
         body = response.body
         head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
             _LINES[response.status],
@@ -215,7 +272,7 @@ class Http1Connection(asyncio.Protocol):
             len(body),
             self._endpoint.common,
             response.headers,
-            b"" if keep else b"connection: close\r\n",
+            line,
         )
         if self._bodiless:
             self._transport.write(head)
@@ -223,7 +280,7 @@ class Http1Connection(asyncio.Protocol):
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
-        if keep:
+        if line is not _CLOSE:
             self.last = time.monotonic()
             self.deadline = self.last + self._limits.idle_time
         else:
@@ -238,10 +295,13 @@ class Http1Connection(asyncio.Protocol):
             self._last = (status, message, headers)
             return
         self._hold(-self._held)
-        response = refusal(status, message, headers)
+        response = self._refused(self._headers, status, message, headers)
         self._transport.write(
-            b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b%bconnection: close\r\n\r\n%b"
-            % (_LINES[status], len(response.body), self._endpoint.common, headers, response.body)
+            b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b%b\r\n%b"
+            % (
+                *(_LINES[response.status], response.content_type, len(response.body)),
+                *(self._endpoint.common, response.headers, _CLOSE, response.body),
+            )
         )
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -254,6 +314,12 @@ class Http1Connection(asyncio.Protocol):
         self._weight += size
         if (self._weight > self._limits.header or self._lines > self._limits.headers) and not self._deaf:
             self._refuse(431, f"headers: expected at most {self._limits.headers} lines and {self._limits.header} bytes")
+
+    def _plain_head(self) -> bytes:
+        """The head that was read last, without its Upgrade."""
+        lines = b"".join(b"%b: %b\r\n" % item for item in self._headers.items() if item[0] != b"upgrade")
+        version = self._parser.get_http_version().encode("ascii")
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, version, lines)
 
     def _hold(self, size: int) -> bool:
         """Count bytes kept in memory for this client; refuse it where all clients together have too many."""
@@ -270,4 +336,4 @@ class Http1Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._first = b""
         self._size = self._weight = self._lines = 0
-        self._begun = False
+        self._begun = self._upgrade = False

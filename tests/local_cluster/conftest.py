@@ -194,7 +194,12 @@ async def running(folder: Path, *, port: int | None = None) -> AsyncIterator[Clu
     envoy = Envoy(folder / "envoy", port=port or free_port(), on=leash)
     (folder / "models").mkdir(parents=True, exist_ok=True)
     reconciler = Reconciler(
-        store, envoy=envoy, on=leash, models=folder / "models", folder=folder / "cluster", root=folder
+        store,
+        envoy=envoy,
+        on=leash,
+        models=folder / "models",
+        folder=folder / "cluster",
+        root=Path(__file__).parents[2],
     )
     for kind in ({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "fraud"}}, runtime()):
         plural = {"Namespace": "namespaces", "ClusterServingRuntime": "clusterservingruntimes"}[str(kind["kind"])]

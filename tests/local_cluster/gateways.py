@@ -7,15 +7,18 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx
 import numpy as np
 
+from hallmark import names
+from inference_services.protocol import unary
+from inference_services.transport.endpoint import ConnectionLimits, Endpoint
+from inference_services.transport.http1 import Http1Connection, HttpRequest, HttpResponse
 from local_cluster import routes
 from local_cluster.containers import free_ports
 from local_cluster.envoy import Envoy
@@ -66,16 +69,6 @@ async def server(folder: Path, on: Leash, name: str, **files: str) -> tuple[PodA
     while child.last_line() != "ready":
         await asyncio.sleep(0.02)
     return PodAddress(port=port), child
-
-
-def grpc_service(
-    percent: int, stable: PodAddress | None, canary: PodAddress | None, *, shadow: float = 0
-) -> RoutedService:
-    backends = (
-        RevisionBackend(revision="r2", variant="canary", weight=percent, address=canary, grpc=True, shadow=shadow),
-        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, address=stable, grpc=True),
-    )
-    return RoutedService(namespace="fraud", name="fraud", timeout=5, backends=backends)
 
 
 async def call(envoy: Envoy, count: int) -> list[httpx.Response]:
@@ -164,35 +157,44 @@ async def received(address: PodAddress) -> list[dict[str, str]]:
         return found
 
 
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
+GrpcHandler = Callable[[bytes, Mapping[bytes, bytes]], tuple[grpc.StatusCode, bytes]]
 
 
 @asynccontextmanager
-async def grpc_server(handler: Handler) -> AsyncIterator[int]:
-    """The port of a gRPC server whose method /inference.Echo/Echo is `handler`."""
-    made = grpc.method_handlers_generic_handler(
-        "inference.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(handler)}
-    )
-    found = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 << 20)])
-    found.add_generic_rpc_handlers((made,))
-    port = found.add_insecure_port("127.0.0.1:0")
-    await found.start()
+async def grpc_server(handler: GrpcHandler) -> AsyncIterator[PodAddress]:
+    """A model server that answers gRPC calls in HTTP/1.1 as ours does: by `handler`, which takes message and headers."""
+
+    def answer(request: HttpRequest, reply: Callable[[HttpResponse], None]) -> None:
+        if request.path == b"/v2/health/ready":
+            reply(HttpResponse(200))
+            return
+        code, message = handler(bytes(unary.message(request.body, request.headers, limit=32 << 20)), request.headers)
+        if code is grpc.StatusCode.OK:
+            reply(HttpResponse(200, unary.framed(message, request.headers)[0], unary.MEDIA))
+        else:
+            reply(HttpResponse(200, b"", unary.MEDIA, unary.status(code.value[0], message.decode())))
+
+    endpoint = Endpoint(limits=ConnectionLimits(body=32 << 20))
+    loop = asyncio.get_running_loop()
+    opened = await loop.create_server(lambda: Http1Connection(endpoint, answer), "127.0.0.1", 0)
     try:
-        yield port
+        yield PodAddress(port=opened.sockets[0].getsockname()[1])
     finally:
-        await found.stop(0)
+        opened.close()
+        await endpoint.drain(timeout=0)
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def grpc_caller(
     envoy: Envoy, found: RoutedService
 ) -> AsyncIterator[Callable[[bytes], Awaitable[tuple[str, str]]]]:
-    """Calls Echo through the gateway; gives the status's name and who answered."""
+    """Calls a method through the gateway; gives the status's name and who answered."""
     options = [("grpc.default_authority", found.hostname), ("grpc.enable_http_proxy", 0)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:
 
         async def ask(message: bytes) -> tuple[str, str]:
-            one = channel.unary_unary("/inference.Echo/Echo")(message, timeout=10)
+            one = channel.unary_unary(f"{names.GRPC_PATH}Echo")(message, timeout=10)
             code = (await one.code()).name
             headers = dict(await one.initial_metadata()) | dict(await one.trailing_metadata())
             return code, str(headers.get(routes.VARIANT_HEADER, ""))

@@ -7,7 +7,6 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx
@@ -18,7 +17,6 @@ from gateways import (
     gateway,
     grpc_caller,
     grpc_server,
-    grpc_service,
     milliseconds,
     received,
     server,
@@ -28,7 +26,6 @@ from gateways import (
 )
 
 from local_cluster import listener, routes
-from local_cluster.routes import PodAddress
 
 
 def variants(answers: list[httpx.Response]) -> Counter[tuple[int, str]]:
@@ -185,19 +182,13 @@ def test_a_client_that_leaves_is_counted_without_an_answer(tmp_path: Path) -> No
     "code", ["INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INVALID_ARGUMENT"]
 )
 def test_grpc_failures_of_a_canary_are_hidden_and_counted_and_refusals_are_not(tmp_path: Path, code: str) -> None:
-    async def good(message: bytes, _: Any) -> bytes:
-        return message
-
-    async def bad(_: bytes, context: Any) -> bytes:
-        await context.abort(grpc.StatusCode[code], "no")
-        raise AssertionError
-
     async def scenario() -> None:
-        async with gateway(tmp_path) as (envoy, on), grpc_server(good) as one, grpc_server(bad) as two:
-            stable, canary = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
-            made = grpc_service(
-                50, PodAddress(port=stable.port, grpc_port=one), PodAddress(port=canary.port, grpc_port=two)
-            )
+        async with (
+            gateway(tmp_path) as (envoy, _),
+            grpc_server(lambda message, _: (grpc.StatusCode.OK, message)) as stable,
+            grpc_server(lambda *_: (grpc.StatusCode[code], b"no")) as canary,
+        ):
+            made = service(50, stable, canary)
             await envoy.apply((made,))
             async with grpc_caller(envoy, made) as ask:
                 seen = Counter([await ask(b"x") for _ in range(40)])
@@ -209,7 +200,7 @@ def test_grpc_failures_of_a_canary_are_hidden_and_counted_and_refusals_are_not(t
                 assert seen == {("OK", "stable"): 40}
                 assert found.keys() == {("r1", "stable", "200", "0"), ("r2", "stable", "200", "0")}
             assert found.total() == 40
-            await envoy.apply((grpc_service(0, None, None),))
+            await envoy.apply((service(0, None, None),))
             async with grpc_caller(envoy, made) as ask:
                 assert await ask(b"x") == ("UNAVAILABLE", "gateway")
             assert (await counted(envoy))["r1", "gateway", "200", "14"] == 1

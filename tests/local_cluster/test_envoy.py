@@ -6,31 +6,31 @@ import asyncio
 import json
 import socket
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
-from gateways import call, gateway, service, upstream
+from gateways import call, gateway, grpc_server, service, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hallmark import names
 from hallmark.errors import HallmarkError, Unavailable
 from local_cluster import routes
 from local_cluster.envoy import Envoy
 from local_cluster.processes import Leash
-from local_cluster.routes import PodAddress, RevisionBackend, RoutedService
+from local_cluster.routes import PodAddress, RoutedService
 
 
 @given(
     percent=st.integers(0, 100),
     stable=st.booleans(),
     canary=st.booleans(),
-    grpc_too=st.booleans(),
 )
-def test_resources_hang_together(percent: int, stable: bool, canary: bool, grpc_too: bool) -> None:
-    made = service(percent, PodAddress(port=1, grpc_port=2) if stable else None, PodAddress(port=3) if canary else None)
-    made = made.model_copy(update={"backends": tuple(b.model_copy(update={"grpc": grpc_too}) for b in made.backends)})
+def test_resources_hang_together(percent: int, stable: bool, canary: bool) -> None:
+    made = service(percent, PodAddress(port=1) if stable else None, PodAddress(port=3) if canary else None)
     clusters = {c["name"] for c in routes.clusters((made,), Path("/x"))}
     text = json.dumps(routes.routes((made,)))
     named = {c for c in clusters if f'"name": "{c}"' in text}
@@ -163,31 +163,43 @@ def test_a_port_that_is_taken_is_an_error_with_envoys_own_words(tmp_path: Path) 
     asyncio.run(scenario())
 
 
-def test_grpc_is_routed_by_authority(tmp_path: Path) -> None:
+def test_grpc_is_routed_by_authority_to_the_one_port(tmp_path: Path) -> None:
+    """Fine, refused with a message, not there, and by a server that does not know gRPC: each is the status that a client can use."""
+
+    def answer(message: bytes, headers: Mapping[bytes, bytes]) -> tuple[grpc.StatusCode, bytes]:
+        assert headers[b"content-type"] == b"application/grpc"
+        if message == b"bad":
+            return grpc.StatusCode.INVALID_ARGUMENT, "a reason, é".encode()
+        return grpc.StatusCode.OK, message.upper()
+
     async def scenario() -> None:
-        async with gateway(tmp_path) as (envoy, on):
-            http = await upstream(tmp_path, on, "r1")
-
-            async def echo(request: bytes, _: grpc.aio.ServicerContext) -> bytes:
-                return request.upper()
-
-            handler = grpc.method_handlers_generic_handler(
-                "inference.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
-            )
-            server = grpc.aio.server()
-            server.add_generic_rpc_handlers((handler,))
-            port = server.add_insecure_port("127.0.0.1:0")
-            await server.start()
-            address = PodAddress(port=http.port, grpc_port=port)
-            backend = RevisionBackend(revision="r1", variant="stable", weight=100, address=address, grpc=True)
-            made = RoutedService(namespace="fraud", name="fraud", backends=(backend,))
+        async with gateway(tmp_path) as (envoy, on), grpc_server(answer) as address:
+            made = service(0, address, None)
             await envoy.apply((made,))
             options = [("grpc.default_authority", made.hostname), ("grpc.enable_http_proxy", 0)]
             async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:
-                call = channel.unary_unary("/inference.Echo/Echo")(b"hello", timeout=5)
+                ask = channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")
+                call = ask(b"hello", timeout=5)
                 assert await call == b"HELLO"
                 assert dict(await call.initial_metadata())["x-hallmark-variant"] == "stable"
-            await server.stop(0)
+                large = b"x" * (3 << 20)
+                assert await ask(large, timeout=5) == large.upper()
+                for message, code, text in (
+                    (b"bad", grpc.StatusCode.INVALID_ARGUMENT, "a reason, é"),
+                    (b"x", grpc.StatusCode.UNKNOWN, "unsupported content-type application/json, status code 404"),
+                    (b"x", grpc.StatusCode.UNAVAILABLE, "no healthy upstream"),
+                ):
+                    if code is grpc.StatusCode.UNKNOWN:
+                        await envoy.apply((service(0, await upstream(tmp_path, on, "r1"), None),))
+                    elif code is grpc.StatusCode.UNAVAILABLE:
+                        await envoy.apply((service(0, None, None),))
+                    with pytest.raises(grpc.aio.AioRpcError) as refused:
+                        await ask(message, timeout=5)
+                    assert (refused.value.code(), text in (refused.value.details() or "")) == (code, True)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}") as channel:
+                with pytest.raises(grpc.aio.AioRpcError) as nobody:
+                    await channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")(b"x", timeout=5)
+                assert nobody.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     asyncio.run(scenario())
 

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import psutil
 import pytest
 import yaml
 from real_model import real_model
+
+from hallmark import names
+from inference_services.protocol.pb import protobufs
 
 Open = Callable[..., Any]
 Runtime = Callable[..., dict[str, Any]]
@@ -194,6 +198,23 @@ def test_what_cannot_be_served_is_a_condition_with_a_message(
         predictors.checked(service, [fake_runtime()])
     assert caught.value.reason == reason
     assert said in caught.value.message
+
+
+def test_a_second_port_for_grpc_never_gets_ready_and_says_why(cluster: Open) -> None:
+    """Row P3: gRPC as KServe's own runtimes are asked for it, at a port of its own; here it shares the one that there is."""
+
+    async def scenario() -> None:
+        async with cluster() as c:
+            c.apply(1)
+            await c.ready({ONE: 100})
+            model = c.store.get("inferenceservices", "fraud", "fraud")["spec"]["predictor"]["model"]
+            c.patch(model=model | {"ports": [{"containerPort": 8081, "name": "h2c", "protocol": "TCP"}]})
+            await c.until(lambda: c.condition("PredictorConfigurationReady").get("status") == "False")
+            assert "2 ports are declared" in c.condition("PredictorConfigurationReady")["message"]
+            assert c.condition("Ready")["status"] == "False"
+            assert c.revisions() == [1] and (await c.infer()).status_code == 200
+
+    asyncio.run(scenario())
 
 
 def test_what_knative_would_refuse_never_gets_ready_and_says_why(cluster: Open) -> None:
@@ -508,6 +529,18 @@ def test_the_gateway_comes_back_when_it_is_killed(cluster: Open) -> None:
     asyncio.run(scenario())
 
 
+async def called(port: int, amount: float) -> tuple[list[float], str]:
+    """Scores of a gRPC call at the gateway, which goes to the same port as REST, and the variant that answered."""
+    asked = protobufs().ModelInferRequest(model_name="fraud")
+    asked.inputs.add(name="amount", datatype="FP64", shape=[1]).contents.fp64_contents.append(amount)
+    options = [("grpc.default_authority", "fraud.fraud.localhost"), ("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        call = channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")(asked.SerializeToString(), timeout=10)
+        found = protobufs().ModelInferResponse.FromString(await call)
+        metadata = dict(await call.initial_metadata())
+    return list(found.outputs[0].contents.fp32_contents), str(metadata["x-hallmark-variant"])
+
+
 def test_the_real_model_server_is_served_and_a_swapped_folder_is_refused(cluster: Open, tmp_path: Path) -> None:
     """Fault 11, through the whole path: the folder of a release is changed before its pod starts."""
     runtime = yaml.safe_load((ROOT / "inference_services" / "runtime" / "servingruntime.yaml").read_text())
@@ -531,7 +564,7 @@ def test_the_real_model_server_is_served_and_a_swapped_folder_is_refused(cluster
             assert answer.status_code == 200, answer.text
             assert answer.json()["outputs"][0]["data"] == [0.5]
             assert answer.headers["x-hallmark-revision"] == "fraud-predictor-00001"
-            assert c.predictor["grpcUrl"] == f"grpc://fraud.fraud.localhost:{c.envoy.port}"
+            assert await called(c.envoy.port, 0.0) == ([0.5], "stable")
             digest = real_model(tmp_path / "models" / "fraud" / "2")
             (tmp_path / "models" / "fraud" / "2" / "features.py").write_text("raise SystemExit\n")
             predictor(c, 2, digest, 50)

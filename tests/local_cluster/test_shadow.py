@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 from gateways import (
@@ -20,7 +21,6 @@ from gateways import (
     gateway,
     grpc_caller,
     grpc_server,
-    grpc_service,
     received,
     server,
     service,
@@ -134,22 +134,19 @@ def test_grpc_is_mirrored_too(tmp_path: Path) -> None:
         seen: Counter[tuple[str, str, int]] = Counter()
 
         def handler(name: str) -> Any:
-            async def answer(message: bytes, context: Any) -> bytes:
-                metadata = dict(context.invocation_metadata())
-                assert len(str(metadata[routes.REQUEST_HEADER])) == 36
-                seen[name, str(metadata.get(routes.SHADOW_HEADER, "")), len(message)] += 1
-                return b""
+            def answer(message: bytes, headers: Mapping[bytes, bytes]) -> tuple[grpc.StatusCode, bytes]:
+                assert len(headers[routes.REQUEST_HEADER.encode()]) == 36
+                seen[name, headers.get(routes.SHADOW_HEADER.encode(), b"").decode(), len(message)] += 1
+                return grpc.StatusCode.OK, b""
 
             return answer
 
         async with (
-            gateway(tmp_path) as (envoy, on),
-            grpc_server(handler("r1")) as one,
-            grpc_server(handler("r2")) as two,
+            gateway(tmp_path) as (envoy, _),
+            grpc_server(handler("r1")) as stable,
+            grpc_server(handler("r2")) as candidate,
         ):
-            stable, candidate = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
-            addresses = PodAddress(port=stable.port, grpc_port=one), PodAddress(port=candidate.port, grpc_port=two)
-            made = grpc_service(0, *addresses, shadow=100)
+            made = service(0, stable, candidate, shadow=100)
             await envoy.apply((made,))
             size = 3 << 20
             async with grpc_caller(envoy, made) as ask:
@@ -165,19 +162,18 @@ def test_grpc_is_mirrored_too(tmp_path: Path) -> None:
 
 
 def test_large_messages_wait_for_no_candidate_that_does_not_read(tmp_path: Path) -> None:
-    async def good(message: bytes, _: Any) -> bytes:
-        return message[:1]
-
     async def scenario() -> None:
-        async with gateway(tmp_path) as (envoy, on), grpc_server(good) as one, deaf_server() as two:
-            stable, candidate = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2")
-            addresses = PodAddress(port=stable.port, grpc_port=one), PodAddress(port=candidate.port, grpc_port=two)
-            made = grpc_service(0, *addresses, shadow=100)
+        async with (
+            gateway(tmp_path) as (envoy, _),
+            grpc_server(lambda message, _: (grpc.StatusCode.OK, message[:1])) as stable,
+            deaf_server() as candidate,
+        ):
+            made = service(0, stable, candidate, shadow=100)
             await envoy.apply((made,))
             async with grpc_caller(envoy, made) as ask:
                 for _ in range(12):
                     assert await asyncio.wait_for(ask(b"x" * (3 << 20)), 2) == ("OK", "stable")
-                assert await envoy.active("fraud/r2/shadow/grpc") == 12
+                assert await envoy.active("fraud/r2/shadow") == 12
 
     asyncio.run(scenario())
 
@@ -279,24 +275,17 @@ def test_both_revisions_answers_are_joined_by_the_gateways_id(cluster: Callable[
 
 
 @asynccontextmanager
-async def deaf_server() -> AsyncIterator[int]:
-    """The port of a server that speaks HTTP/2's first words and then reads no more."""
-    settings = b"\0\0\0\4\0\0\0\0\0"
-    held: list[socket.socket] = []
+async def deaf_server() -> AsyncIterator[PodAddress]:
+    """A server that answers its health route, and reads no further than the head of any other request."""
+    over = asyncio.Event()
 
-    async def greet(listener: socket.socket) -> None:
-        while True:
-            found, _ = await asyncio.get_running_loop().sock_accept(listener)
-            held.append(found)
-            found.send(settings)
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /v2/health/ready"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await over.wait()
+        writer.close()
 
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        listener.setblocking(False)
-        task = asyncio.create_task(greet(listener))
-        yield int(listener.getsockname()[1])
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        for each in held:
-            each.close()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as opened:
+        yield PodAddress(port=opened.sockets[0].getsockname()[1])
+        over.set()

@@ -240,7 +240,6 @@ SIDECAR = {"name": "monitor", "command": ["python"], "args": ["--port=9090"]}
 
 def test_ports_paths_and_the_interpreter_are_this_machines(tmp_path: Path) -> None:
     assert containers.ports([CONTAINER, SIDECAR]) == (8080, 8081, 9090)
-    assert containers.grpc_port([CONTAINER]) == 8081
     ports = {8080: 41000, 8081: 41001, 9090: 41002}
     mounts = {"/mnt/models": tmp_path / "m", "/etc/drift": tmp_path / "v"}
     plan = containers.plan(CONTAINER, ports=ports, mounts=mounts, environment={"POD_NAMESPACE": "fraud"}, root=tmp_path)

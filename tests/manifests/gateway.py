@@ -176,24 +176,44 @@ def envoy(folder: Path, made: Object, port: int) -> Iterator[str]:
 
 @contextmanager
 def echo(told: list[Object] | None = None) -> Iterator[int]:
-    """A server that answers with what it was asked: path and headers as JSON, also put into `told`; gives its port."""
+    """A server that answers with what it was asked: path and headers as JSON, also put into `told`; gives its port.
+
+    A gRPC call in HTTP/1.1, as our model server takes it, is answered with its own message, and refused where that is `no`.
+    """
 
     class Echo(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            sent = self._body()
             asked = {"path": self.path, "headers": {key.lower(): value for key, value in self.headers.items()}}
             if told is not None:
                 told.append(asked)
             body = json.dumps(asked).encode()
             self.send_response(200)
+            if asked["headers"].get("content-type") == "application/grpc":
+                body = b"" if sent[5:] == b"no" else sent
+                self.send_header("content-type", "application/grpc")
+                self.send_header("x-proven", asked["headers"].get("x-hallmark-domain", ""))
+                if not body:
+                    self.send_header("grpc-status", "3")
+                    self.send_header("grpc-message", "a reason")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def do_POST(self) -> None:
             self.do_GET()
+
+        def _body(self) -> bytes:
+            if self.headers.get("transfer-encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("content-length") or 0))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
 
         def do_DELETE(self) -> None:
             self.do_GET()

@@ -81,7 +81,8 @@ def test_envoy_takes_every_clusters_configuration_and_no_unknown_field(tmp_path:
     made = configuration(platform(cluster), port=free_port(), upstream=1, issuer=issuer)
     assert valid(tmp_path, made) == ""
     manager = made["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    manager["http_filters"][-2]["typed_config"]["max_request_byte"] = 1
+    (body,) = [each for each in manager["http_filters"] if each["name"] == "hallmark.body"]
+    body["typed_config"]["extension_config"]["typed_config"]["max_request_byte"] = 1
     assert "max_request_byte" in valid(tmp_path, made)
 
 
@@ -99,8 +100,14 @@ def test_the_limits_are_those_of_the_gateway_of_one() -> None:
         "common_http_protocol_options",
     ):
         assert ours[key] == theirs[key], key
-    (buffer,) = [each["typed_config"] for each in ours["http_filters"] if each["name"] == "hallmark.body"]
+    shared = {
+        each["name"]: each for each in theirs["http_filters"] if each["name"] in ("hallmark.grpc", "hallmark.body")
+    }
+    assert {each["name"]: each for each in ours["http_filters"] if each["name"] in shared} == shared
+    (body,) = [each for each in shared.values() if each["name"] == "hallmark.body"]
+    buffer = body["typed_config"]["extension_config"]["typed_config"]
     assert buffer["max_request_bytes"] == listener.MAX_BODY_BYTES == BODY
+    assert len(shared) == 2
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)

@@ -15,10 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
 
+from hallmark import names
 from hallmark.render import mesh
 from local_cluster.containers import free_ports
 from tests.manifests import gateway, routes
@@ -120,7 +122,16 @@ def ways(mode: str) -> list[tuple[int, Place]]:
 
 def paths(place: Place) -> list[str]:
     """Paths to try at a place: the route's own, and where it takes all of them those of the model server and of queue-proxy."""
-    others = ("/", "/v2", "/v1/models/fraud:predict", "/healthz", "/metrics", "/mlflow/", "/serving/listing/listing/v2")
+    others = (
+        f"{names.GRPC_PATH}ModelInfer",
+        "/",
+        "/v2",
+        "/v1/models/fraud:predict",
+        "/healthz",
+        "/metrics",
+        "/mlflow/",
+        "/serving/listing/listing/v2",
+    )
     return [place.path, *(others if place.path.startswith("/v2") else ())]
 
 
@@ -157,6 +168,40 @@ def test_a_token_ends_at_the_gateway_and_what_it_proved_goes_on(mode: str, reque
             assert not {"authorization", "cookie"} & seen.keys(), place
             assert seen[mesh.PROVEN] == DOMAIN, place
     assert reached >= (8 if mode == "knative" else 4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "port", "host"),
+    [
+        ("standard", PORT, f"fraud-fraud.models.{STANDARD}"),
+        ("knative", PORT, f"fraud.fraud.{HOST}"),
+        ("knative", LOCAL, "fraud-predictor.fraud.svc.cluster.local"),
+    ],
+)
+def test_a_grpc_call_arrives_at_the_one_port_and_only_with_the_domains_own_token(
+    mode: str, port: int, host: str, request: pytest.FixtureRequest
+) -> None:
+    """By the call's authority, with a real client; in Knative mode it passes the bridge twice. Row P3: there is no other port."""
+    found: Running = request.getfixturevalue(mode)
+    address = found.addresses[port].removeprefix("http://")
+    options = [("grpc.default_authority", host), ("grpc.enable_http_proxy", 0)]
+    refusals = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+    with grpc.insecure_channel(address, options=options) as channel:
+        call = channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")
+        for name, token in found.tokens().items():
+            metadata = [(mesh.PROVEN, DOMAIN), *([("authorization", f"Bearer {token}")] if token else [])]
+            if name != "own":
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(b"hello", metadata=metadata, timeout=10)
+                assert refused.value.code() in refusals, name
+        large = b"x" * (3 << 20)
+        for message in (b"hello", b"", large):
+            answer, done = call.with_call(message, metadata=metadata, timeout=10)
+            assert answer == message
+            assert dict(done.initial_metadata())["x-proven"] == DOMAIN
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"no", metadata=metadata, timeout=10)
+        assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "a reason")
 
 
 def test_a_request_comes_by_twice_and_arrives_under_the_revisions_name(knative: Running) -> None:

@@ -67,7 +67,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         '{"minimum": 50, "window": 200, "freshness": {"column": "amount", "limit": "5m"}}'
     )
     port, sink = free_port(), free_port()
-    model = ["inference_services.runtime", "--model-name=shop", f"--http-port={port}", "--grpc-port=0", "--cache=8"]
+    model = ["inference_services.runtime", "--model-name=shop", f"--http-port={port}", "--cache=8"]
     watching = ["inference_services.drift_monitor", f"--port={sink}", f"--config={folder.parent / 'drift.json'}"]
     about = [f"--model-dir={folder}", "--host=127.0.0.1"]
     more = {

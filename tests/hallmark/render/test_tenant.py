@@ -204,7 +204,6 @@ def test_ports_and_paths_of_the_monitor_are_those_of_the_program() -> None:
     arguments = {each["name"]: each["args"] for each in runtime["spec"]["containers"]}
     assert f"--port={network.MONITOR}" in arguments["drift-monitor"]
     assert f"--http-port={network.HTTP}" in arguments["kserve-container"]
-    assert f"--grpc-port={network.GRPC}" in arguments["kserve-container"]
     tree = ast.parse((ROOT / "inference_services/drift_monitor/app.py").read_text(encoding="utf-8"))
     routes = {
         call.args[0].value

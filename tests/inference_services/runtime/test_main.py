@@ -50,11 +50,10 @@ def test_a_provider_that_is_not_there_is_named(start: Callable[..., Server], ord
     assert "--provider cpu" in errors
 
 
-@pytest.mark.parametrize("which", ["http", "grpc"])
-def test_a_port_that_is_taken_is_said(start: Callable[..., Server], orders: tuple[Path, str], which: str) -> None:
+def test_a_port_that_is_taken_is_said(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
     first = start(orders[0], "orders")
     first.wait_ready()
-    second = start(orders[0], "orders", f"--{which}-port={getattr(first, which)}")
+    second = start(orders[0], "orders", f"--http-port={first.http}")
     _, errors = second.process.communicate(timeout=20)
     assert second.process.returncode == 1
     assert "cannot listen" in errors.splitlines()[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import zlib
 from typing import Any
 
 import grpc
@@ -134,7 +135,6 @@ def test_v1_by_row_and_by_column(orders_server: Server) -> None:
         ("/v2/health/ready", {"ready": True}),
         ("/v2/models", {"models": ["orders"]}),
         ("/v2/models/orders/ready", {"name": "orders", "ready": True}),
-        ("/v2/models/orders/versions/2/ready", {"name": "orders", "ready": True}),
         ("/v1/models", {"models": ["orders"]}),
         ("/v1/models/orders", {"name": "orders", "ready": True}),
     ],
@@ -146,33 +146,139 @@ def test_health_and_names(orders_server: Server, path: str, expected: dict[str, 
 def test_metadata(orders_server: Server) -> None:
     server = orders_server.client.get("/v2").json()
     assert set(server) == {"name", "version", "extensions"}
-    model = orders_server.client.get("/v2/models/orders/versions/2").json()
+    model = orders_server.client.get("/v2/models/orders").json()
     assert model["inputs"][6] == {"name": "vector", "datatype": "FP32", "shape": [-1, 2, 2]}
     assert model["outputs"] == [{"name": "score", "datatype": "FP32", "shape": [-1]}]
     assert (model["versions"], model["platform"]) == (["2"], "onnxruntime_onnx")
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    ("method", "path", "status", "allow"),
     [
-        ("GET", "/v2/models/other", 404),
-        ("GET", "/v2/models/orders/versions/9", 404),
-        ("POST", "/v2/models/other/infer", 404),
-        ("POST", "/v2/models/orders/versions/9/infer", 404),
-        ("GET", "/v2/models/orders/infer", 405),
-        ("DELETE", "/v2/models/orders", 405),
-        ("POST", "/v2/health/live", 405),
-        ("GET", "/nothing/here", 404),
-        ("GET", "/v2/models/%ff", 404),
-        ("GET", "/v2/repository/index", 405),
-        ("POST", "/v2/repository/models/other/load", 404),
-        ("POST", "/v2/repository/models/orders/unload", 403),
+        ("GET", "/v2/models/other", 404, None),
+        ("POST", "/v2/models/other/infer", 404, None),
+        ("GET", "/nothing/here", 404, None),
+        ("POST", "/nothing/here", 404, None),
+        ("POST", "/v2/models/orders/infer/", 404, None),
+        ("POST", "/v1/models/orders:predict/", 404, None),
+        ("GET", "/v2/health/live/", 404, None),
+        ("PUT", "/v2/models/orders/infers", 404, None),
+        ("GET", "/v2/models/%ff", 404, None),
+        ("GET", "/v2/repository/nothing", 404, None),
+        ("POST", "/inference.GRPCInferenceService/Nothing", 404, None),
+        ("POST", "/v2/repository/models/other/load", 404, None),
+        ("GET", "/v2/models/orders/infer", 405, "POST"),
+        ("PUT", "/v1/models/orders:predict", 405, "POST"),
+        ("GET", "/v2/repository/index", 405, "POST"),
+        ("GET", "/inference.GRPCInferenceService/ModelInfer", 405, "POST"),
+        ("DELETE", "/v2/models/orders", 405, "GET, HEAD"),
+        ("POST", "/v2/health/live", 405, "GET, HEAD"),
+        ("OPTIONS", "/metrics", 405, "GET, HEAD"),
+        ("POST", "/v2/repository/models/orders/unload", 403, None),
+        ("POST", "/inference.GRPCInferenceService/ModelInfer", 415, None),
     ],
 )
-def test_paths_that_are_not_there(orders_server: Server, method: str, path: str, status: int) -> None:
+def test_a_path_that_is_not_there_is_404_and_a_wrong_method_405_with_those_that_are_right(
+    orders_server: Server, method: str, path: str, status: int, allow: str | None
+) -> None:
+    """Row B35: a gateway that appends a slash, or a client that guesses, learns which of the two is wrong."""
     response = orders_server.client.request(method, path)
-    assert response.status_code == status
+    assert (response.status_code, response.headers.get("allow")) == (status, allow)
     assert list(response.json()) == ["error"]
+
+
+@pytest.mark.parametrize("version", ["1", "2", "9"])
+def test_a_version_in_the_path_is_refused_by_every_revision_alike(orders_server: Server, version: str) -> None:
+    """Row B10: with a canary two versions answer at one address, so whether a pin holds would be chance; the server's own is 2."""
+    path = f"/v2/models/orders/versions/{version}"
+    for answer in (
+        orders_server.client.get(path),
+        orders_server.client.get(f"{path}/ready"),
+        orders_server.client.post(f"{path}/infer", json={"inputs": order_inputs()}),
+        orders_server.client.post(f"{path}/infer", content=b"not even JSON"),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("version: expected none")
+    pb = protobufs()
+    with grpc.insecure_channel(f"127.0.0.1:{orders_server.grpc}") as channel:
+        for method, asked in (
+            ("ModelInfer", pb.ModelInferRequest(model_name="orders", model_version=version)),
+            ("ModelReady", pb.ModelReadyRequest(name="orders", version=version)),
+            ("ModelMetadata", pb.ModelMetadataRequest(name="orders", version=version)),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(asked.SerializeToString(), timeout=5)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "version: expected none" in refused.value.details()
+
+
+def coded(way: str, body: bytes) -> bytes:
+    """The body in a coding; `bare` is deflate without zlib's head, as some clients send it."""
+    packer = zlib.compressobj(wbits={"gzip": 31, "deflate": 15, "bare": -15}[way])
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize("way", ["gzip", "deflate", "bare"])
+def test_a_compressed_body_is_read(orders_server: Server, way: str) -> None:
+    """Row B12, over REST: V2 in JSON and in binary, and V1."""
+    named = {"content-encoding": "deflate" if way == "bare" else way}
+    answer = orders_server.infer(coded(way, json.dumps({"inputs": order_inputs()}).encode()), headers=named)
+    assert answer.json()["outputs"][0]["data"] == pytest.approx([SCORE], abs=1e-5)
+    body, length = binary_request(4)
+    answer = orders_server.infer(coded(way, body), headers={"inference-header-content-length": str(length), **named})
+    assert answer.json()["outputs"][0]["data"] == pytest.approx([SCORE] * 4, abs=1e-5)
+    row = {tensor["name"]: tensor["data"][0] for tensor in order_inputs()} | {"vector": [[0.1, 0.2], [0.3, 0.4]]}
+    sent = coded(way, json.dumps({"instances": [row]}).encode())
+    v1 = orders_server.client.post("/v1/models/orders:predict", content=sent, headers=named)
+    assert v1.json()["predictions"] == pytest.approx([SCORE], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status"),
+    [
+        ("gzip", coded("gzip", b" " * (16 * 1024 * 1024 + 1)), 413),
+        ("deflate", coded("deflate", b" " * (1 << 30)), 413),
+        ("gzip", b"\x1f\x8b", 400),
+        ("gzip", coded("gzip", b"{}")[:-1], 400),
+        ("gzip", coded("gzip", b"{}") * 2, 400),
+        ("deflate", coded("gzip", b"{}"), 400),
+        ("gzip", b"", 400),
+        ("br", b"x", 415),
+        ("gzip, gzip", b"x", 415),
+    ],
+    ids=str,
+)
+def test_a_compressed_body_is_opened_within_the_limit_alone(
+    orders_server: Server, coding: str, body: bytes, status: int
+) -> None:
+    """Row B12: a gigabyte in a megabyte is never made, and what is no whole stream is named; over REST and gRPC."""
+    before = orders_server.memory()
+    answer = orders_server.infer(body or b" "[:0], headers={"content-encoding": coding})
+    assert answer.status_code == status, answer.text
+    assert answer.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
+    framed = struct.pack("!BL", 1, len(body)) + body
+    headers = {"content-type": "application/grpc", "grpc-encoding": coding}
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    call = orders_server.client.post(path, content=framed, headers=headers)
+    assert (call.status_code, call.content, call.headers["content-type"]) == (200, b"", "application/grpc")
+    assert call.headers["grpc-status"] == ("12" if status == 415 else "3")
+    assert orders_server.memory() - before < 100
+    assert orders_server.infer().status_code == 200
+
+
+def test_a_large_answer_is_compressed_for_a_client_that_asks(orders_server: Server) -> None:
+    """Row B12: where it saves packets, and never for one that does not ask."""
+    body, length = binary_request(4000)
+    sizes = {}
+    for accepted in ("gzip", "deflate, gzip;q=0.5", "*", "identity", "br", "gzip;q=0, *", "gzip;q=0.0, br"):
+        headers = {"inference-header-content-length": str(length), "accept-encoding": accepted}
+        with orders_server.client.stream("POST", "/v2/models/orders/infer", content=body, headers=headers) as answer:
+            sizes[accepted] = (answer.headers.get("content-encoding"), len(b"".join(answer.iter_raw())))
+    whole = sizes["identity"][1]
+    assert {name for name, (coding, _) in sizes.items() if coding == "gzip"} == {"gzip", "deflate, gzip;q=0.5", "*"}
+    assert all(size < whole / 2 if coding else size == whole for coding, size in sizes.values())
+    small = orders_server.infer(headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in small.headers
 
 
 def test_repository_of_one(orders_server: Server) -> None:
@@ -220,3 +326,55 @@ def test_columns_say_what_they_expect(orders_server: Server) -> None:
     texts = [Column(field).expected for field in ORDER_FIELDS]
     assert texts[0] == "a number from 0.5 to 100000"
     assert texts[3:6] == ["true or false", "one of card, wallet", "a string"]
+
+
+def orders_message(rows: int) -> bytes:
+    """Fine orders as a ModelInferRequest."""
+    kinds = {"FP64": "fp64", "FP32": "fp32", "INT32": "int", "INT64": "int64", "BOOL": "bool", "BYTES": "bytes"}
+    request = protobufs().ModelInferRequest(model_name="orders")
+    for tensor in order_inputs(rows):
+        given = request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        values = [value.encode() if isinstance(value, str) else value for value in tensor["data"]]
+        getattr(given.contents, f"{kinds[tensor['datatype']]}_contents").extend(values)
+    message: bytes = request.SerializeToString()
+    return message
+
+
+def called(server: Server, message: bytes, **headers: str) -> httpx.Response:
+    """A call as the gateway brings it: in HTTP/1.1, behind its five bytes, in gzip where the headers say so."""
+    packed = headers.get("grpc-encoding") == "gzip"
+    message = coded("gzip", message) if packed else message
+    body = struct.pack("!BL", packed, len(message)) + message
+    headers = {"content-type": "application/grpc", **headers}
+    return server.client.post("/inference.GRPCInferenceService/ModelInfer", content=body, headers=headers)
+
+
+@pytest.mark.parametrize(("timeout", "status"), [("1n", "8"), ("20S", None), ("1H", None), ("soon", None)])
+def test_a_calls_own_deadline_is_kept(orders_server: Server, timeout: str, status: str | None) -> None:
+    answer = called(orders_server, orders_message(1), **{"grpc-timeout": timeout})
+    assert answer.headers.get("grpc-status") == status
+    assert answer.headers["x-hallmark-model-version"] == "2"
+    if status is None:
+        found = protobufs().ModelInferResponse.FromString(answer.content[5:])
+        assert list(found.outputs[0].contents.fp32_contents) == pytest.approx([SCORE], abs=1e-5)
+    else:
+        assert answer.headers["retry-after"]
+
+
+def test_a_large_message_is_compressed_for_a_client_that_compresses(orders_server: Server) -> None:
+    """Row B12, over gRPC; every client says that it would take gzip, so only one that sends it is taken at its word."""
+    takes = {"grpc-accept-encoding": "identity, deflate, gzip"}
+    for rows, headers, packed in (
+        (4096, {"grpc-encoding": "gzip", **takes}, True),
+        (4096, {"grpc-encoding": "gzip"}, False),
+        (4096, takes, False),
+        (1, {"grpc-encoding": "gzip", **takes}, False),
+    ):
+        answer = called(orders_server, orders_message(rows), **headers)
+        flag, size = struct.unpack_from("!BL", answer.content)
+        message = answer.content[5:]
+        assert (flag, size) == (packed, len(message))
+        assert answer.headers.get("grpc-encoding") == ("gzip" if packed else None)
+        assert "content-encoding" not in answer.headers
+        found = protobufs().ModelInferResponse.FromString(zlib.decompress(message, 31) if packed else message)
+        assert list(found.outputs[0].contents.fp32_contents) == pytest.approx([SCORE] * rows, abs=1e-5)

@@ -44,9 +44,8 @@ def health_and_metadata(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("orders")
-    assert client.is_model_ready("orders", "2")
     assert "binary_tensor_data" in _field(client.get_server_metadata(), "extensions")
-    model = client.get_model_metadata("orders", "2")
+    model = client.get_model_metadata("orders")
     assert _field(model, "name") == "orders"
     named = {_field(one, "name"): _field(one, "datatype") for one in _field(model, "inputs")}
     assert named == {one["name"]: one["datatype"] for one in order_inputs()}
@@ -71,7 +70,7 @@ def what_is_not_there_is_an_error_it_understands(kind: Any, client: Any) -> None
 
 
 def infer(kind: Any, client: Any, rows: int) -> None:
-    answer = client.infer("orders", _inputs(kind, rows), model_version="2", request_id="7")
+    answer = client.infer("orders", _inputs(kind, rows), request_id="7")
     assert answer.as_numpy("score").shape == (rows,)
     assert answer.as_numpy("score") == pytest.approx(np.full(rows, answer.as_numpy("score")[0]))
     assert _field(answer.get_response(), "id") == "7"
@@ -85,9 +84,11 @@ def json_and_binary(address: str, *, binary_in: bool, binary_out: bool) -> None:
         answer = client.infer("orders", inputs, outputs=wanted, headers={"x-team": "fraud"})
         later = [client.async_infer("orders", inputs, outputs=wanted) for _ in range(20)]
         assert all(one.get_result().as_numpy("score") == pytest.approx(answer.as_numpy("score")) for one in later)
-        with pytest.raises(InferenceServerException, match="Content-Encoding"):
-            client.infer("orders", inputs, request_compression_algorithm="gzip")
-        assert client.infer("orders", inputs, response_compression_algorithm="gzip") is not None
+        for way in ("gzip", "deflate"):
+            packed = client.infer(
+                "orders", inputs, outputs=wanted, request_compression_algorithm=way, response_compression_algorithm=way
+            )
+            assert packed.as_numpy("score") == pytest.approx(answer.as_numpy("score"))
         with pytest.raises(InferenceServerException, match="classification"):
             client.infer("orders", inputs, outputs=[over_http.InferRequestedOutput("score", class_count=1)])
 
@@ -106,6 +107,13 @@ def calls_that_wait_for_nobody(address: str) -> None:
             client.async_infer("orders", inputs, take, client_timeout=10)
         assert done.wait(20)
         assert all(one == pytest.approx(results[0]) for one in results)
+        for way in ("gzip", "deflate"):
+            packed = client.infer("orders", inputs, compression_algorithm=way)
+            assert packed.as_numpy("score") == pytest.approx(results[0])
+        many = client.infer("orders", _inputs(over_grpc, 4096), compression_algorithm="gzip")
+        assert many.as_numpy("score") == pytest.approx(np.full(4096, results[0][0]))
+        with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*the rollout chooses it"):
+            client.infer("orders", inputs, model_version="2")
         with pytest.raises(InferenceServerException, match="no such output"):
             client.infer("orders", inputs, outputs=[over_grpc.InferRequestedOutput("other")])
 

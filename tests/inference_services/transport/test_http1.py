@@ -125,6 +125,49 @@ def test_head_has_no_body_and_the_next_request_is_fine(toy: Toy) -> None:
         assert answers(connection, 1) == [(200, b"POST /echo next")]
 
 
+def test_http_1_0_is_told_that_its_connection_is_kept(toy: Toy) -> None:
+    """Row B22: `ab -k` and old load balancers wait for that word, or for the end."""
+    old = b"POST /echo HTTP/1.0\r\ncontent-length: 4\r\n"
+    with toy.connect() as connection:
+        for number in range(50):
+            connection.sendall(old + b"connection: keep-alive\r\n\r\n%04d" % number)
+            answer = connection.recv(65_536)
+            assert b"\r\nconnection: keep-alive\r\n" in answer
+            assert answer.endswith(b"\r\n\r\nPOST /echo %04d" % number)
+        connection.sendall(old + b"\r\n0000")
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert b"\r\nconnection: close\r\n" in answer
+    with toy.connect() as connection:
+        connection.sendall(post(b"new"))
+        assert b"connection:" not in connection.recv(65_536)
+
+
+UPGRADE = (b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-settings: AAMAAABkAAQAAP__")
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/later"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_upgrade_is_not_made_and_nothing_else_changes(toy: Toy, path: bytes, cut: bool) -> None:
+    """Row P6: `curl --http2` asks for one with its first request, with and without a body."""
+    bare = b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n\r\n" % (path, b"\r\n".join(UPGRADE))
+    stream = bare + post(b"one", path, *UPGRADE) + post(b"two", path) + post(b"", path, *UPGRADE) + bare
+    with toy.connect() as connection:
+        for at in range(0, len(stream), 7 if cut else len(stream)):
+            connection.sendall(stream[at : at + 7 if cut else len(stream)])
+        words = [b"GET %b ", b"POST %b one", b"POST %b two", b"POST %b ", b"GET %b "]
+        assert answers(connection, 5) == [(200, word % path) for word in words]
+        connection.sendall(post(b"next"))
+        assert answers(connection, 1) == [(200, b"POST /echo next")]
+
+
+def test_a_tunnel_is_refused_and_closed(toy: Toy) -> None:
+    with toy.connect() as connection:
+        connection.sendall(b"CONNECT model:8080 HTTP/1.1\r\nhost: model:8080\r\n\r\n" + post(b"inside"))
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert (answer.count(b"HTTP/1.1"), toy.seen) == (1, [])
+
+
 def test_a_client_that_goes_away_leaves_nothing(toy: Toy) -> None:
     for _ in range(20):
         connection = toy.connect()
