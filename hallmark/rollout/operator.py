@@ -17,8 +17,9 @@ from hallmark.artifacts.release import Target
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.traffic import LOCAL
 from hallmark.errors import Conflict, HallmarkError, foreseen
-from hallmark.rollout import followers, operations
+from hallmark.rollout import followers, operations, watch
 from hallmark.rollout import record as records
+from hallmark.rollout.capacity import RETURN_SECONDS, floors
 from hallmark.rollout.decision import Reason, RolloutDecision, decide
 from hallmark.rollout.evidence import Exposure, Phase, RequestCounts, RolloutProgress
 from hallmark.rollout.followers import Follower
@@ -153,7 +154,9 @@ class Operator:
             return False
         self.check = self._underway(live, progress)
         observer = self._observer_of(progress)
-        evidence = observer.observe(live, progress, now=now)
+        evidence = observer.observe(live, progress, now=now, whole=record.pods)
+        if evidence.pods is not None:
+            record = record.model_copy(update={"pods": evidence.pods.whole})
         self._memory = self._memory.model_copy(
             update={"rollout": progress.id, "exposures": observer.exposures, "series": observer.series}
         )
@@ -161,7 +164,7 @@ class Operator:
         self._point(observer, progress, now)
         step = decide(self.domain.rollout, progress, evidence, now=now)
         if step.action == "hold":
-            self._hold(progress, step, now)
+            self._hold(live, record, progress, step, now)
         elif step.action == "shift":
             self._shift(live, record, progress, step, now)
         elif step.action == "promote":
@@ -176,10 +179,11 @@ class Operator:
         """Position of the rollout; one that a person began or moved is taken over as it stands, from now on."""
         notes = live["metadata"].get("annotations") or {}
         phase: Phase = "canary" if percent else "shadow"
-        if not percent and SHADOW_NOTE not in notes:
-            return None  # A person pinned stable.
         found = record.rollout
-        if found is not None and (found.version, found.percent) == (target.version, percent):
+        begun = found is not None and (found.version, found.percent) == (target.version, percent)
+        if not percent and SHADOW_NOTE not in notes and not (begun and found and found.phase == "canary"):
+            return None  # A person pinned stable.
+        if begun:
             return found
         same = found is not None and found.version == target.version
         taken = RolloutProgress(
@@ -209,7 +213,11 @@ class Operator:
             self._said = ()
         return self._observer
 
-    def _hold(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
+    def _hold(
+        self, live: Object, record: RolloutRecord, progress: RolloutProgress, step: RolloutDecision, now: datetime
+    ) -> None:
+        if step.percent is not None:  # nothing else is waited for
+            self._writer.hold(live, floors(now=progress.percent, then=step.percent, whole=record.pods))
         waiting = tuple(sorted({reason.rule for reason in step.reasons if reason.outcome == "wait"}))
         late = (now - self._held_at).total_seconds() >= _REMIND_SECONDS
         if waiting != self._said or late:
@@ -222,7 +230,9 @@ class Operator:
     ) -> None:
         moved = progress.model_copy(update={"phase": "canary", "percent": step.percent, "since": now})
         notes = {**self._notes(record.moving(moved)), SHADOW_NOTE: None}
-        self._writer.shift(live, percent=step.percent, notes=notes)
+        percent = int(step.percent or 0)
+        least = floors(now=percent, then=percent, whole=record.pods)
+        self._writer.shift(live, percent=percent, notes=notes, floors=least)
         self._said = ()
         self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
 
@@ -240,7 +250,9 @@ class Operator:
         self._over(progress.version)
 
     def _roll_back(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
-        good = operations.rollback(self._writer, self.domain, note=_quiet, reasons=(step.why,))
+        late = all(reason.rule == "deadline" for reason in step.reasons if reason.outcome == "against")
+        patience = RETURN_SECONDS if late else 0.0
+        good = operations.rollback(self._writer, self.domain, note=_quiet, reasons=(step.why,), patience=patience)
         back = f"; version {good.version} serves everything" if good else ""
         self._say(
             "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
@@ -268,6 +280,9 @@ class Operator:
     # At rest.
 
     def _rest(self, live: Object, record: RolloutRecord, revision: str, now: datetime) -> None:
+        if record.held and now >= record.held:
+            self._writer.let_go(live)
+            record = record.model_copy(update={"held": None})
         if record != records.written(live):
             live = self._writer.note(live, self._notes(record))
         self._notice(record, now)
@@ -383,6 +398,7 @@ class Operator:
         skipped = (
             "" if shadow is None or adapter.mirrors else f"; no shadow before it, {adapter.name} mirrors no requests"
         )
+        watch.allowed(self.domain, adapter)
         shadow = shadow if adapter.mirrors else None
         percent = 0 if shadow else self.domain.rollout.stages[0]
         phase: Phase = "shadow" if shadow else "canary"

@@ -66,6 +66,7 @@ NOTHING = {("stranger", DOMAIN), ("default", DOMAIN), (names.PREDICTOR, DOMAIN)}
 MEMBER_MAY = (
     ("get", "serving.kserve.io", "inferenceservices"),
     ("patch", "serving.kserve.io", "inferenceservices"),
+    ("patch", "serving.knative.dev", "revisions"),
     ("get", "", "pods/log"),
     ("create", "pipelines.kubeflow.org", "runs"),
 )
@@ -81,6 +82,7 @@ MEMBER_MAY_NOT = (
 WATCH_MAY = (
     ("get", "serving.kserve.io", "inferenceservices"),
     ("patch", "serving.kserve.io", "inferenceservices"),
+    ("patch", "serving.knative.dev", "revisions"),
     ("list", "", "pods"),
     ("get", "", "pods/proxy"),
     ("update", "coordination.k8s.io", "leases"),

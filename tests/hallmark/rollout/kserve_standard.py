@@ -29,9 +29,16 @@ class Invalid(ValueError):
 
 
 class KServe:
-    """One InferenceService at most a namespace; `broken` names storageUris whose pods never come up."""
+    """One InferenceService at most a namespace; `broken` names storageUris whose pods never come up.
+
+    load:    pods that stable's autoscaler wants for all of the traffic, and for a share that part of them.
+    room:    pods that the cluster has place for, those of both variants together.
+    moments: each division of the traffic with each Deployment's ready pods then, as often as either changed.
+    """
 
     def __init__(self) -> None:
+        self.load, self.room = 0, 100
+        self.moments: list[tuple[dict[str, int], dict[str, int]]] = []
         self.lock = threading.RLock()
         self.objects: dict[str, Json] = {}
         self.others: dict[str, Json] = {}
@@ -107,7 +114,6 @@ class KServe:
             if name not in self.objects:
                 return
             isvc = self.objects[name]
-            told = {each["name"]: each["ready"] for each in (isvc.get("status") or {}).get("canaryStatuses") or []}
             stable, wanted = isvc["spec"]["predictor"], {}
             replicas, statuses = stable.get("minReplicas", 1), []
             for entry in isvc["spec"].get("canary") or []:
@@ -124,8 +130,10 @@ class KServe:
                         "modelStatus": {"transitionStatus": ""},
                     }
                 )
-                replicas = max(replicas - count, 1) if told.get(mine["name"]) else replicas
+                replicas = max(replicas - count, 1)
             own = self._deployment(name, stable.get("name", ""))
+            share = (self.routes or [{}])[-1].get(own, 100)
+            replicas = min(max(replicas, math.ceil(self.load * share / 100)), stable["maxReplicas"])
             wanted[own] = (stable, replicas)
             for gone in set(self.deployments) - set(wanted):
                 del self.deployments[gone]
@@ -143,14 +151,19 @@ class KServe:
             self.deployments[name] = made if known is None else {**made, "generation": known["generation"] + 1}
         elif known["replicas"] == replicas:
             return
-        self.deployments[name]["replicas"] = replicas
+        found = self.deployments[name]
+        found["replicas"], found["ready"] = replicas, min(found["ready"], replicas)
         self._later(lambda: self._up(name))
 
     def _up(self, name: str) -> None:
+        """One more pod is ready, where it loads and there is room for it."""
         with self.lock:
             found = self.deployments.get(name)
             if found and found["template"]["model"]["storageUri"] not in self.broken:
-                found["ready"] = found["replicas"]
+                room = self.room - sum(each["ready"] for each in self.deployments.values())
+                found["ready"] += min(1, max(0, min(room, found["replicas"] - found["ready"])))
+                if found["ready"] < found["replicas"]:
+                    self._later(lambda: self._up(name))
             for each in list(self.objects):
                 self.reconcile(each)
 
@@ -164,6 +177,10 @@ class KServe:
         weights = {own: 100 - sum(weights.values()), **weights}
         if not self.routes or self.routes[-1] != weights:
             self.routes.append(weights)
+            self._later(lambda: self.reconcile(name))
+        moment = (weights, {each: found["ready"] for each, found in self.deployments.items()})
+        if not self.moments or self.moments[-1] != moment:
+            self.moments.append(moment)
         self.misrouted += [each for each, share in weights.items() if share and not self.deployments[each]["ready"]]
 
     def _status(self, isvc: Json, own: str, up: bool, statuses: list[Json]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,13 @@ class World:
     def rollback(self) -> Target | None:
         return operations.rollback(self.writer, self.domain, note=quiet, seconds=10)
 
+    def ready(self, deployment: str, pods: int) -> None:
+        """Wait until a Deployment has so many ready pods."""
+        deadline = time.monotonic() + 10
+        while self.kserve.deployments[deployment]["ready"] != pods:
+            assert time.monotonic() < deadline, self.kserve.deployments
+            time.sleep(0.02)
+
     @property
     def live(self) -> dict[str, Any]:
         found = self.writer.live(NAME)
@@ -100,8 +108,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture
 def stable(world: World) -> World:
-    """Version 1 serves everything."""
+    """Version 1 serves everything, on the two pods that are declared."""
     world.release(1, 100)
+    world.ready("fraud-predictor", 2)
     return world
 
 
@@ -194,7 +203,7 @@ def test_a_candidate_without_traffic_keeps_a_pod(stable: World) -> None:
     assert gets(0)(live) and stable.kserve.deployments["fraud-v2-predictor"]["ready"] == 1
     assert stable.weights == {"fraud-predictor": 100, "fraud-v2-predictor": 0}
     moved = stable.release(2, 100)
-    assert "minReplicas" not in moved["spec"]["canary"][0]["predictor"], "or it would keep the one pod for everything"
+    assert moved["spec"]["canary"][0]["predictor"]["minReplicas"] == 2, "or it would keep the one pod for everything"
 
 
 def test_a_promoted_version_rolls_back_to_the_one_before_it(stable: World) -> None:
@@ -283,10 +292,16 @@ def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
             line.startswith("kubectl patch inferenceservice fraud -n fraud --type merge -p '") for line in patches
         )
         assert all(line.endswith("' --context eks") for line in patches)
-    whole, promoted = (line for line in said["promote"] if not line.startswith("#"))
-    assert '"trafficPercent":100' in whole and '"canary":[]' in promoted and '"name":"v2"' in promoted
+    scaled, whole, promoted = (line for line in said["promote"] if not line.startswith("#"))
+    assert (
+        '"minReplicas":2' in scaled
+        and '"trafficPercent":10' in scaled
+        and '"trafficPercent":100' in whole
+        and '"canary":[]' in promoted
+        and '"name":"v2"' in promoted
+    )
     nothing, gone = (line for line in said["rollback"] if not line.startswith("#"))
-    assert '"trafficPercent":0' in nothing and '"spec":{"canary":[]}' in gone
+    assert '"trafficPercent":0' in nothing and '"spec":{"predictor":{"minReplicas":2},"canary":[]}' in gone
     assert stable.live["metadata"]["resourceVersion"] == version and stable.recorded == before
 
 
