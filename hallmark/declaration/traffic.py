@@ -31,7 +31,7 @@ LOCAL = TrafficAdapter(name="the local cluster", mirrors=True, stands_by=True, f
 KNATIVE = TrafficAdapter(
     name="KServe's Knative mode", mirrors=False, stands_by=True, fails_over=False, build="hallmark.knative"
 )
-STANDARD = TrafficAdapter(name="KServe's Standard mode", mirrors=False, stands_by=False, fails_over=False)
+STANDARD = TrafficAdapter(name="KServe's Standard mode", mirrors=True, stands_by=False, fails_over=False)
 ADAPTERS = (LOCAL, KNATIVE, STANDARD)
 BUILDS = {each.build: each for each in (LOCAL, KNATIVE)}
 """What the local cluster carries traffic as (`hallmark up --mode`), by the build that its API server's version names."""

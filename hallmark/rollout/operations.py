@@ -7,6 +7,7 @@ is not written here (followers.py; docs/decisions/0019-one-rollout-record.md).
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -85,7 +86,9 @@ def release(
         )
     record = record_of(writer, live)
     record = record.moving(progress, pods=writer.count_ready(name, _stable_revision(live)))
-    notes, needed = {**(notes or {}), **record.note}, pods_for(percent, record.pods)
+    notes = {**(notes or {}), **record.note}
+    load = percent or math.ceil(float(notes.get(SHADOW_NOTE) or 0))  # copies are work like any other
+    needed = pods_for(load, record.pods)
     what = f"{percent}% to version {target.version}"
     if current != target:
         asked = percent if needed <= _first_pods(live) else 0
@@ -93,18 +96,26 @@ def release(
             begun = progress.model_copy(update={"percent": 0}) if progress else None
             notes |= record.moving(begun).note
             note(f"version {target.version} gets nothing before its {needed} pods are ready")
-        wanted = floors(now=0, then=percent, whole=record.pods)
+        wanted = floors(now=0, then=load, whole=record.pods)
         patched = writer.shift(live, percent=asked, target=target, notes=notes, floors=wanted)
         note(f"asked for {asked}% to version {target.version}")
         live = _wait(writer, name, gets(asked), patched, seconds, what, moved=_newer_than(live))
         if asked == percent:
+            if load > percent:
+                carried(writer, live, load, record=record, note=note, seconds=seconds)
+                try:
+                    writer.mirror(_must(writer, name))
+                except Refused as error:
+                    note(f"copies of requests are left to the watch: {error.message}")
             return live
         notes |= record.note
-    carried(writer, live, percent, record=record, note=note, seconds=seconds)
+    carried(writer, live, load, record=record, note=note, seconds=seconds)
     least = floors(now=percent, then=percent, whole=record.pods)
     patched = writer.shift(_must(writer, name), percent=percent, notes=notes, floors=least)
     note(f"asked for {percent}% to version {target.version}")
-    return _wait(writer, name, gets(percent), patched, seconds, what)
+    live = _wait(writer, name, gets(percent), patched, seconds, what)
+    writer.mirror(live)
+    return live
 
 
 def promote(
@@ -162,6 +173,7 @@ def make_stable(
         patched = writer.shift(live, percent=100)
         live = _wait(writer, name, gets(100), patched, seconds, f"100% to version {target.version}")
         note(f"100% to version {target.version}")
+        writer.mirror(live)
     elif not standard.is_standard(live) and whole > domain.serving.replicas.minimum:
         record = record.model_copy(update={"held": _now() + HELD})
     patched = writer.shift(live, percent=None, notes=_over(record), floors=Floors(candidate=0, stable=minimum))
@@ -294,6 +306,7 @@ def _rollback_standard(
         patched = writer.shift(live, percent=0, notes=_over(back), floors=whole)
         what = "all traffic back to the version before"
         live = _wait(writer, name, _drained, patched, seconds, what, failing=False)
+        writer.mirror(live)
         note(f"version {bad.version} gets nothing now")
         minimum = max(1, domain.serving.replicas.minimum)
         patched = writer.shift_away(live, notes=back.settled.note, minimum=minimum)

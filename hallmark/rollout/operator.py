@@ -17,11 +17,11 @@ from hallmark.artifacts.release import Target
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.traffic import LOCAL
 from hallmark.errors import Conflict, HallmarkError, foreseen
-from hallmark.rollout import followers, operations, watch
+from hallmark.rollout import followers, mirror, operations, watch
 from hallmark.rollout import record as records
-from hallmark.rollout.capacity import RETURN_SECONDS, floors
+from hallmark.rollout.capacity import RETURN_SECONDS, floors, pods_for
 from hallmark.rollout.decision import Reason, RolloutDecision, decide
-from hallmark.rollout.evidence import Exposure, Phase, RequestCounts, RolloutProgress
+from hallmark.rollout.evidence import Evidence, Exposure, Phase, RequestCounts, RolloutProgress
 from hallmark.rollout.followers import Follower
 from hallmark.rollout.liveness import DomainCheck
 from hallmark.rollout.memory import MemoryStore, SubmittedTraining
@@ -128,6 +128,8 @@ class Operator:
         if written < self.fence:
             # Before anything else, so that a watch that was only asleep finds out at its next write.
             live = self._writer.note(live, {FENCE_NOTE: str(self.fence)})
+        if not mirror.share(live):
+            self._mirror(live)
         percent = share(live)
         target = live_target(live)
         rolled_out = predictor_status(live).get("latestRolledoutRevision")
@@ -162,6 +164,7 @@ class Operator:
         )
         self._dirty = True
         self._point(observer, progress, now)
+        self._copies(live, record, evidence)
         step = decide(self.domain.rollout, progress, evidence, now=now)
         if step.action == "hold":
             self._hold(live, record, progress, step, now)
@@ -199,6 +202,21 @@ class Operator:
         self._say(phase, f"version {target.version}: {what}; started manually, taken over", taken, now)
         return None
 
+    def _copies(self, live: Object, record: RolloutRecord, evidence: Evidence) -> None:
+        """Keep the copies of requests as the object says, where the candidate has the pods for them."""
+        load = mirror.share(live)
+        if load and evidence.pods is not None and evidence.pods.candidate < pods_for(load, record.pods):
+            self._writer.hold(live, floors(now=0, then=load, whole=record.pods))
+        elif load:
+            self._mirror(live)
+
+    def _mirror(self, live: Object) -> None:
+        """One that cannot be made or taken away is told and holds nothing else up: without pairs a shadow ends at the deadline."""
+        try:
+            self._writer.mirror(live)
+        except HallmarkError as error:
+            self._trouble(error, self._clock())
+
     def _observer_of(self, progress: RolloutProgress) -> Observer:
         if self._observer is None or self._memory.rollout != progress.id:
             mine = self._memory.rollout == progress.id
@@ -232,9 +250,10 @@ class Operator:
         notes = {**self._notes(record.moving(moved)), SHADOW_NOTE: None}
         percent = int(step.percent or 0)
         least = floors(now=percent, then=percent, whole=record.pods)
-        self._writer.shift(live, percent=percent, notes=notes, floors=least)
+        shifted = self._writer.shift(live, percent=percent, notes=notes, floors=least)
         self._said = ()
         self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
+        self._mirror(shifted)
 
     def _promote(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
         why = [each.text for each in step.reasons if each.rule in ("errors", "latency", "drift")]

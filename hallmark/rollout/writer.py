@@ -17,7 +17,7 @@ from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, TrafficAdapt
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
 from hallmark.names import MONITOR_PORT
 from hallmark.render.inferenceservice import Mode, model_of, target_of
-from hallmark.rollout import clusters, standard
+from hallmark.rollout import clusters, mirror, standard
 from hallmark.rollout.capacity import Floors
 from hallmark.settings import Settings
 
@@ -227,6 +227,24 @@ class InferenceServiceWriter:
         revision = str(predictor_status(live).get("latestRolledoutRevision") or "")
         if not standard.is_standard(live) and revision:
             self._set_floor(live, revision, int(live["spec"]["predictor"].get("minReplicas", 1)))
+
+    def mirror(self, live: Object) -> None:
+        """Make our HTTPRoute what the object says, in Standard mode: it is there while the candidate gets copies and nothing else."""
+        if not standard.is_standard(live):
+            return
+        path, name = mirror.path(live), mirror.name(live)
+        found: Object | None = None
+        with contextlib.suppress(NotFound):
+            found = self._raw("GET", f"{path}/{name}")
+        if not mirror.share(live):
+            if found is not None:
+                self._raw("DELETE", f"{path}/{name}")
+            return
+        wanted = mirror.route(self._raw("GET", f"{path}/{live['metadata']['name']}"), live)
+        if found is None:
+            self._raw("POST", path, wanted)
+        elif found["spec"]["rules"] != wanted["spec"]["rules"]:
+            self._raw("PUT", f"{path}/{name}", {**found, "spec": wanted["spec"]})
 
     def _floor(self, live: Object, revision: str) -> int:
         notes = self._raw("GET", _revision(live, revision))["metadata"].get("annotations") or {}

@@ -76,6 +76,7 @@ MEMBER_MAY_NOT = (
     ("update", "serving.kserve.io", "inferenceservices/status"),
     ("get", "", "secrets"),
     ("create", "", "pods/exec"),
+    ("create", "gateway.networking.k8s.io", "httproutes"),
     ("create", "", "serviceaccounts/token"),
     ("create", "rbac.authorization.k8s.io", "rolebindings"),
 )
@@ -86,6 +87,7 @@ WATCH_MAY = (
     ("list", "", "pods"),
     ("get", "", "pods/proxy"),
     ("update", "coordination.k8s.io", "leases"),
+    ("create", "gateway.networking.k8s.io", "httproutes"),
 )
 WATCH_MAY_NOT = (
     ("create", "serving.kserve.io", "inferenceservices"),

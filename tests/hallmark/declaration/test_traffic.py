@@ -12,7 +12,7 @@ import yaml
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.rollout import Rollout
-from hallmark.declaration.traffic import ADAPTERS, LOCAL, STANDARD, TrafficAdapter, beyond
+from hallmark.declaration.traffic import ADAPTERS, KNATIVE, LOCAL, STANDARD, TrafficAdapter, beyond
 from hallmark.errors import Refused
 from hallmark.lint import judge
 from hallmark.lint.objects import ClusterOptions
@@ -63,7 +63,7 @@ def test_what_an_adapter_cannot_do_is_refused_and_nothing_else(
 
 
 def test_one_domain_that_is_refused_leaves_the_others_watched(world: World) -> None:
-    world.cluster.traffic = STANDARD
+    world.cluster.traffic = KNATIVE
     said: list[str] = []
     policies = {"fraud": asking("stands_by", optional=True), "other": asking("mirrors")}
     world.cluster.live = lambda name, live=world.cluster.live: live("fraud")  # type: ignore[method-assign]
@@ -98,7 +98,7 @@ def test_lint_knows_the_mode_of_each_environment_from_its_files(tmp_path: Path) 
     told = linted(tmp_path, "stands_by", options=ClusterOptions())
     assert told == [f"rollout.warm asks for a standby of 30m, and {STANDARD.name} keeps none (staging)"]
     told = linted(tmp_path, "mirrors", options=ClusterOptions())
-    assert len(told) == 1 and all(f"({name})" in told[0] for name in ("dev", "production", "staging"))
+    assert len(told) == 1 and all(f"({name})" in told[0] for name in ("dev", "production"))
 
 
 def test_the_declared_policies_fit_every_environment_and_the_local_cluster() -> None:

@@ -21,7 +21,8 @@ Json = dict[str, Any]
 
 LAG = 0.06
 """Seconds until the controller sees a change, and as many until a pod it made is ready."""
-_BASE = "/apis/serving.kserve.io/v1beta1"
+HOST = "fraud-fraud.models.hallmark.example"
+ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/fraud/httproutes"
 
 
 class Invalid(ValueError):
@@ -48,6 +49,8 @@ class KServe:
         self.broken: set[str] = set()
         self.misrouted: list[str] = []
         self.forbidden = False
+        self.closed: set[str] = set()
+        self.posted: Callable[[Json], object] = lambda _: None
         self._version = 1
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -175,6 +178,7 @@ class KServe:
             if ready[entry["predictor"]["name"]]
         }
         weights = {own: 100 - sum(weights.values()), **weights}
+        self.others[f"{ROUTES}/{name}"] = _http_route(name, weights)
         if not self.routes or self.routes[-1] != weights:
             self.routes.append(weights)
             self._later(lambda: self.reconcile(name))
@@ -193,6 +197,7 @@ class KServe:
             "deploymentMode": "Standard",
             "conditions": [{"type": kind, "status": str(true)} for kind, true in conditions.items()],
             "components": {"predictor": {"url": "http://fraud"}},
+            "url": f"https://{HOST}",
             "modelStatus": {"transitionStatus": "UpToDate" if up else "InProgress"},
         }
         if statuses:
@@ -268,7 +273,12 @@ class KServe:
                 return self._inferenceservice(method, parts, body or {})
             if method == "GET":
                 return (200, self.others[path]) if path in self.others else (404, {"message": f"{path} not found"})
-            where = path if method == "PUT" else f"{path}/{(body or {})['metadata']['name']}"
+            where = path if method != "POST" else f"{path}/{(body or {})['metadata']['name']}"
+            if where in self.closed:
+                return 403, {"message": f"{where} is forbidden"}
+            if method == "DELETE":
+                return (200, self.others.pop(path)) if path in self.others else (404, {"message": "not found"})
+            self.posted(body or {})
             self.others[where] = made = copy.deepcopy(body or {})
             self._stamp(made)
             return 201, made
@@ -279,6 +289,7 @@ class KServe:
             if method == "GET":
                 return 200, {"items": list(self.objects.values())}
             name = body["metadata"]["name"]
+            body["metadata"]["uid"] = uuid.uuid4().hex
             body["metadata"]["generation"] = 1
         elif name not in self.objects:
             return 404, {"message": f"inferenceservices {name!r} not found"}
@@ -322,12 +333,39 @@ class KServe:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815  http.server's names
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  http.server's names
 
             def log_message(self, *_: Any) -> None:
                 return
 
         return Handler
+
+
+def _http_route(name: str, weights: dict[str, int]) -> Json:
+    """KServe's route of a service, as httproute_reconciler.go makes it."""
+    headers = [{"name": "KServe-Isvc-Name", "value": name}, {"name": "KServe-Isvc-Namespace", "value": name}]
+    refs = [
+        {"group": "", "kind": "Service", "name": each, "namespace": name, "port": 80, "weight": weight}
+        for each, weight in weights.items()
+    ]
+    rule = {
+        "matches": [{"path": {"type": "RegularExpression", "value": "^/.*$"}}],
+        "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": headers}}],
+        "backendRefs": refs,
+        "timeouts": {"request": "2s"},
+    }
+    gateway = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": "istio-ingress",
+        "name": "hallmark",
+    }
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": name},
+        "spec": {"hostnames": [HOST], "parentRefs": [gateway], "rules": [rule]},
+    }
 
 
 def _overridden(stable: Json, mine: Json) -> Json:

@@ -94,6 +94,9 @@ class Cluster:
             self.scaled |= {each: max(pods, self.ready(each)) for each, pods in self.held.items()}
         return live
 
+    def mirror(self, live: Json) -> None:
+        """Copies are the annotation's alone here."""
+
     def let_go(self, live: Json) -> None:
         self.held.pop(self.rolled_out, None)
 
