@@ -218,15 +218,17 @@ class InferenceServiceWriter:
         component = predictor_status(live)
         stable, newest = (str(component.get(f"latest{each}Revision") or "") for each in ("Rolledout", "Created"))
         for revision, pods in {stable: floors.stable, newest: floors.candidate}.items():
-            if revision and pods > self._floor(live, revision):
-                self._set_floor(live, revision, pods)
+            with contextlib.suppress(NotFound):  # the local cluster has no such objects, nor anything that scales
+                if revision and pods > self._floor(live, revision):
+                    self._set_floor(live, revision, pods)
         return live
 
     def let_go(self, live: Object) -> None:
         """Give stable's number of pods back to what its InferenceService says; in Knative mode, where `hold` did not change that."""
         revision = str(predictor_status(live).get("latestRolledoutRevision") or "")
         if not standard.is_standard(live) and revision:
-            self._set_floor(live, revision, int(live["spec"]["predictor"].get("minReplicas", 1)))
+            with contextlib.suppress(NotFound):
+                self._set_floor(live, revision, int(live["spec"]["predictor"].get("minReplicas", 1)))
 
     def mirror(self, live: Object) -> None:
         """Make our HTTPRoute what the object says, in Standard mode: it is there while the candidate gets copies and nothing else."""
