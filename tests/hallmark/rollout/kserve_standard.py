@@ -278,6 +278,10 @@ class KServe:
                 return 403, {"message": f"{where} is forbidden"}
             if method == "DELETE":
                 return (200, self.others.pop(path)) if path in self.others else (404, {"message": "not found"})
+            if method == "PATCH":
+                if path not in self.others:
+                    return 404, {"message": f"{path} not found"}
+                body = merged(self.others[path], body or {})
             self.posted(body or {})
             self.others[where] = made = copy.deepcopy(body or {})
             self._stamp(made)

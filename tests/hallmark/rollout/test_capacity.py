@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hallmark.errors import TimedOut
 from hallmark.rollout import operations
-from hallmark.rollout.capacity import ReadyPods, floors, pods_for
+from hallmark.rollout.capacity import Floors, ReadyPods, floors, pods_for
 from hallmark.rollout.record import written
 from tests.hallmark.rollout.test_decision import GOOD, decided
 from tests.hallmark.rollout.test_operator import World, target, world
@@ -20,6 +20,7 @@ from tests.hallmark.rollout.test_standard import target as target_of
 from tests.hallmark.rollout.test_standard import world as standard_world
 
 __all__ = ["standard_world", "world"]
+MIN_SCALE = "autoscaling.knative.dev/min-scale"
 PODS = st.integers(min_value=0, max_value=200)
 SHARES = st.integers(min_value=0, max_value=100)
 
@@ -108,6 +109,34 @@ def test_where_pods_do_not_come_no_share_moves_and_the_error_counts_them(busy: S
         operations.promote(busy.writer, busy.domain, note=quiet, seconds=1)
     assert busy.weights == {"fraud-predictor": 90, "fraud-v2-predictor": 10} and overloaded(busy) == []
     assert busy.rollback() == target_of(1)
+
+
+# Knative mode.
+
+
+def test_knatives_revisions_are_scaled_up_only_and_given_back(standard_world: Standard) -> None:
+    path = "/apis/serving.knative.dev/v1/namespaces/fraud/revisions"
+    for name, least in (("one", "5"), ("two", "2")):
+        meta = {"name": name, "annotations": {MIN_SCALE: least, "kept": "yes"}}
+        standard_world.kserve.others[f"{path}/{name}"] = {"metadata": meta}
+
+    def held() -> list[str]:
+        found = [standard_world.kserve.others[f"{path}/{name}"]["metadata"]["annotations"] for name in ("one", "two")]
+        assert all(each["kept"] == "yes" for each in found)
+        return [each[MIN_SCALE] for each in found]
+
+    status = {"latestRolledoutRevision": "one", "latestCreatedRevision": "two"}
+    live = {
+        "metadata": {"name": "fraud", "namespace": "fraud"},
+        "spec": {"predictor": {"minReplicas": 2}},
+        "status": {"components": {"predictor": status}},
+    }
+    standard_world.writer.hold(live, Floors(candidate=3, stable=4))
+    assert held() == ["5", "3"]
+    standard_world.writer.let_go({**live, "status": {"components": {"predictor": {"latestRolledoutRevision": "two"}}}})
+    assert held() == ["5", "2"]
+    standard_world.kserve.others.clear()
+    standard_world.writer.hold(live, Floors(candidate=3, stable=4))
 
 
 # The watch.
