@@ -77,7 +77,7 @@ def watch(
     from hallmark.rollout.liveness import Liveness, serving
     from hallmark.rollout.memory import MemoryStore
     from hallmark.rollout.operator import Operator
-    from hallmark.rollout.watch import LEASE, Watch
+    from hallmark.rollout.watch import LEASE, Watch, allowed_of
 
     settings = Settings.load().prepared()
     wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
@@ -107,8 +107,9 @@ def watch(
             fence=fence.token,
         )
 
+    watched = allowed_of(domains, writer, note=say)
     watching = Watch(
-        list(domains),
+        watched,
         lease=lambda name: Lease(writer, namespace=name, name=LEASE),
         above=lambda name: MemoryStore(writer, name).read().fence,
         make=make,
@@ -121,7 +122,7 @@ def watch(
         if metrics_port:
             _enter(stack, serving(liveness, port=metrics_port), metrics_port)
             asking = threading.Thread(
-                target=_ask_registry, args=(Registry(settings), list(domains), liveness, watching.stop), daemon=True
+                target=_ask_registry, args=(Registry(settings), watched, liveness, watching.stop), daemon=True
             )
             asking.start()
         watching.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -101,6 +101,10 @@ class Rollout(Section):
     warm: Duration = Field(
         default=timedelta(minutes=30),
         description="The former stable stays on standby, ready for a rollback, this long.",
+    )
+    optional: tuple[Literal["shadow", "warm"], ...] = Field(
+        default=(),
+        description="What is left out where the cluster cannot do it; all else is refused there.",
     )
     false_alarm: float = Field(
         default=0.01, gt=0, lt=0.5, description="How often a candidate as good as stable may be rolled back by chance."

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hallmark.lint.cluster import limit
+from hallmark.lint.environments import adapters
 from hallmark.lint.objects import LintContext
 from hallmark.lint.reading import dig, listing, mapping, quantity, text
 from hallmark.lint.rules import KNATIVE, PIPELINES, RuleMatch, Severity, rule
@@ -218,3 +219,27 @@ def reviewer(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch
 
     for key, text_ in contradictions.warnings(Domain.model_validate(declaration.data)):
         yield declaration.hit(f"{key}: {text_}", *key.split("."))
+
+
+@rule(
+    "HM708",
+    "A rollout that an environment cannot carry out",
+    on=Declaration,
+    reason="its traffic has no such thing: the watch refuses the domain there",
+    fix="add the key to rollout.optional, and the rollout does without where it must; or take it away",
+    link="https://kserve.github.io/website/docs/model-serving/predictive-inference/rollout-strategies/canary",
+)
+def beyond(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/traffic.py, against the mode of each environment."""
+    if declaration.problems:
+        return
+    from hallmark.declaration import traffic
+    from hallmark.declaration.domain import Domain
+
+    policy = Domain.model_validate(declaration.data).rollout
+    found: dict[str, list[str]] = {}
+    for environment, adapter in adapters(world).items():
+        for key, text_ in traffic.beyond(policy, adapter):
+            found.setdefault(key, []).append(f"{text_} ({environment})")
+    for key, texts in found.items():
+        yield declaration.hit(f"rollout.{key} {'; '.join(texts)}", "rollout", key)

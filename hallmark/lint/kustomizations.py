@@ -14,7 +14,7 @@ def listing_it(each: ClusterObject, world: LintContext) -> Iterator[ClusterObjec
     file = PurePosixPath(each.document.shown)
     for kustomization in world.of("Kustomization", "Component"):
         folder = PurePosixPath(kustomization.document.shown).parent
-        listed = {_joined(folder, item) for item in listing(kustomization.data, "resources") if isinstance(item, str)}
+        listed = {joined(folder, item) for item in listing(kustomization.data, "resources") if isinstance(item, str)}
         if str(file) in listed:
             yield kustomization
 
@@ -34,7 +34,8 @@ def patched(each: ClusterObject, world: LintContext) -> bool:
     return any(listing(kustomization.data, "patches") for kustomization in listing_it(each, world))
 
 
-def _joined(folder: PurePosixPath, item: str) -> str:
+def joined(folder: PurePosixPath, item: str) -> str:
+    """Path of `item`, as a kustomization in `folder` names it."""
     parts: list[str] = []
     for part in (folder / item).parts:
         if part == ".." and parts:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from hallmark.declaration.rollout import CandidateLimits, Rollout
 from hallmark.rollout import sequential
+from hallmark.rollout.capacity import pods_for
 from hallmark.rollout.evidence import AgreementSlice, Evidence, Exposure, RequestCounts, RolloutProgress
 from hallmark.section import Frozen, spelled
 
@@ -36,7 +37,10 @@ class Reason(Frozen):
 
 
 class RolloutDecision(Frozen):
-    """Next action. `percent` is the share to shift to; `reasons` has every rule, the deciding one first."""
+    """Next action. `reasons` has every rule, the deciding one first.
+
+    percent: the share to shift to; of a hold, the share that waits for nothing but its pods.
+    """
 
     action: Literal["hold", "shift", "promote", "rollback"]
     percent: int | None = None
@@ -52,7 +56,11 @@ class RolloutDecision(Frozen):
 
 def decide(policy: Rollout, progress: RolloutProgress, evidence: Evidence, *, now: datetime) -> RolloutDecision:
     """The next step of a rollout."""
-    reasons = [*_judged(policy, progress, evidence), *_dwelt(policy, progress, now)]
+    reasons = [
+        *_judged(policy, progress, evidence),
+        *_dwelt(policy, progress, now),
+        *_carried(policy, progress, evidence),
+    ]
     if any(reason.outcome == "against" for reason in reasons):
         return RolloutDecision(action="rollback", reasons=_first("against", reasons))
     waiting = [reason for reason in reasons if reason.outcome == "wait"]
@@ -65,14 +73,19 @@ def decide(policy: Rollout, progress: RolloutProgress, evidence: Evidence, *, no
             + (f"; and {len(waiting) - 3} more" if len(waiting) > 3 else ""),
         )
         return RolloutDecision(action="rollback", reasons=(late, *_first("wait", reasons)))
-    if waiting:
-        return RolloutDecision(action="hold", reasons=_first("wait", reasons))
     percent = _next(policy, progress)
+    if waiting:
+        ahead = percent if all(reason.rule == "capacity" for reason in waiting) else None
+        return RolloutDecision(action="hold", percent=ahead, reasons=_first("wait", reasons))
     return RolloutDecision(action="promote" if percent == 100 else "shift", percent=percent, reasons=tuple(reasons))
 
 
 def _judged(policy: Rollout, progress: RolloutProgress, evidence: Evidence) -> Iterator[Reason]:
     """Reasons of every rule, in the order in which a person would ask."""
+    if progress.phase == "canary" and not progress.percent:
+        # Nothing is asked of it yet: it waits for the pods of its first share.
+        yield from _loaded(evidence)
+        return
     alpha = policy.false_alarm / TESTS
     last = progress.phase == "canary" and _next(policy, progress) == 100
     whole = evidence.whole()
@@ -88,8 +101,18 @@ def _judged(policy: Rollout, progress: RolloutProgress, evidence: Evidence) -> I
 
 def _dwelt(policy: Rollout, progress: RolloutProgress, now: datetime) -> Iterator[Reason]:
     held = max(0.0, (now - progress.since).total_seconds())
-    if progress.phase == "canary" and held < policy.dwell.total_seconds():
+    if progress.phase == "canary" and progress.percent and held < policy.dwell.total_seconds():
         yield Reason(rule="dwell", outcome="wait", text=f"{held:.0f} s of {spelled(policy.dwell)} at this share")
+
+
+def _carried(policy: Rollout, progress: RolloutProgress, evidence: Evidence) -> Iterator[Reason]:
+    """No share before the ready pods that carry it."""
+    if evidence.pods is None:
+        return
+    percent, ready = _next(policy, progress), evidence.pods.candidate
+    needed = pods_for(percent, evidence.pods.whole)
+    text = f"{ready} of {needed} ready pods for {percent}%"
+    yield Reason(rule="capacity", outcome="ok" if ready >= needed else "wait", text=text)
 
 
 def _loaded(evidence: Evidence) -> Iterator[Reason]:

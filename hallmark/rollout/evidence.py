@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from hallmark.drift.verdict import State
+from hallmark.rollout.capacity import ReadyPods
 from hallmark.section import Frozen
 
 Phase = Literal["shadow", "canary"]
@@ -105,6 +106,7 @@ class Evidence(Frozen):
     stable: VariantDrift | None = None
     canary: VariantDrift | None = None
     cost: PredictionCost | None = None
+    pods: ReadyPods | None = None
     ready: bool = True
     refused: str = ""
     missing: tuple[str, ...] = ()

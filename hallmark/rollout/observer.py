@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from hallmark import object_labels
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError
 from hallmark.rollout import meter
+from hallmark.rollout.capacity import ReadyPods
 from hallmark.rollout.evidence import Evidence, Exposure, RequestCounts, RolloutProgress, VariantDrift
 from hallmark.rollout.meter import Meter, Variants
 from hallmark.rollout.monitors import Monitors, Verdicts
@@ -44,6 +46,7 @@ class Observer:
         self.latest: dict[str, RequestCounts] = {}
         self.verdicts: dict[str, Verdicts | None] = {}
         self.means: dict[str, float] = {}
+        self.ready: ReadyPods | None = None
         self._domain = domain
         self._source = source
         self._meter = Meter(series)
@@ -55,14 +58,17 @@ class Observer:
         """The last value of each counter."""
         return self._meter.last
 
-    def observe(self, live: Object, progress: RolloutProgress, *, now: datetime) -> Evidence:
-        """All that is known of the rollout now; what could not be read is named in it."""
+    def observe(self, live: Object, progress: RolloutProgress, *, now: datetime, whole: int = 0) -> Evidence:
+        """All that is known of the rollout now; what could not be read is named in it.
+
+        whole: the ready pods that stable had at most so far.
+        """
         component = predictor_status(live)
         variants = Variants(
             stable=str(component.get("latestRolledoutRevision") or ""),
             canary=str(component.get("latestCreatedRevision") or ""),
         )
-        missing = [*self._count(variants, progress), *self._ask(variants)]
+        missing = [*self._count(variants, progress), *self._ask(variants, whole)]
         self.means = self._answers.means(self._domain.rollout.shadow)
         return Evidence(
             exposures=self.exposures,
@@ -71,6 +77,7 @@ class Observer:
             stable=_seen(self.verdicts.get("stable")),
             canary=_seen(self.verdicts.get("canary")),
             cost=self._answers.cost(self._domain, now=now),
+            pods=self.ready,
             ready=ready(live),
             refused=refusal(live),
             missing=tuple(missing),
@@ -93,11 +100,16 @@ class Observer:
         self.exposures = (*self.exposures[:-1], counted)
         return []
 
-    def _ask(self, variants: Variants) -> list[str]:
+    def _ask(self, variants: Variants, whole: int) -> list[str]:
+        self.ready = None
         try:
             pods = self._monitors.pods()
         except HallmarkError as error:
             return [error.message]
+        stable, candidate = (
+            sum(map(object_labels.is_ready, pods.get(each, []))) for each in (variants.stable, variants.canary)
+        )
+        self.ready = ReadyPods(candidate=candidate, whole=max(whole, stable))
         missing = []
         for name, revision in (("stable", variants.stable), ("canary", variants.canary)):
             mine = pods.get(revision, [])

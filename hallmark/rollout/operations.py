@@ -6,16 +6,19 @@ is not written here (followers.py; docs/decisions/0019-one-rollout-record.md).
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration.domain import Domain
-from hallmark.errors import NotFound, Refused
+from hallmark.errors import HallmarkError, NotFound, Refused, TimedOut
 from hallmark.render import inferenceservice
 from hallmark.render.inferenceservice import Mode
 from hallmark.rollout import record as records
 from hallmark.rollout import standard
+from hallmark.rollout.capacity import HELD, Floors, floors, pods_for
 from hallmark.rollout.evidence import RolloutProgress
 from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.writer import (
@@ -81,13 +84,38 @@ def release(
             got=f"candidate {target.version}",
             fix=f"`hallmark rollback {name}` or `hallmark promote {name}`",
         )
-    record = record_of(writer, live).moving(progress)
+    record = record_of(writer, live)
+    record = record.moving(progress, pods=writer.count_ready(name, _stable_revision(live)))
     notes = {**(notes or {}), **record.note}
-    patched = writer.shift(live, percent=percent, target=None if current == target else target, notes=notes)
-    note(f"asked for {percent}% to version {target.version}")
-    moved = gets(percent) if current == target else _newer_than(live)
+    load = percent or math.ceil(float(notes.get(SHADOW_NOTE) or 0))  # copies are work like any other
+    needed = pods_for(load, record.pods)
     what = f"{percent}% to version {target.version}"
-    return _wait(writer, name, gets(percent), patched, seconds, what, moved=moved)
+    if current != target:
+        asked = percent if needed <= _first_pods(live) else 0
+        if asked != percent:
+            begun = progress.model_copy(update={"percent": 0}) if progress else None
+            notes |= record.moving(begun).note
+            note(f"version {target.version} gets nothing before its {needed} pods are ready")
+        wanted = floors(now=0, then=load, whole=record.pods)
+        patched = writer.shift(live, percent=asked, target=target, notes=notes, floors=wanted)
+        note(f"asked for {asked}% to version {target.version}")
+        live = _wait(writer, name, gets(asked), patched, seconds, what, moved=_newer_than(live))
+        if asked == percent:
+            if load > percent:
+                carried(writer, live, load, record=record, note=note, seconds=seconds)
+                try:
+                    writer.mirror(_must(writer, name))
+                except Refused as error:
+                    note(f"copies of requests are left to the watch: {error.message}")
+            return live
+        notes |= record.note
+    carried(writer, live, load, record=record, note=note, seconds=seconds)
+    least = floors(now=percent, then=percent, whole=record.pods)
+    patched = writer.shift(_must(writer, name), percent=percent, notes=notes, floors=least)
+    note(f"asked for {percent}% to version {target.version}")
+    live = _wait(writer, name, gets(percent), patched, seconds, what)
+    writer.mirror(live)
+    return live
 
 
 def promote(
@@ -116,21 +144,65 @@ def promote(
             got="one that does not load",
             fix=f"`hallmark rollback {name}`",
         )
-    if standard.is_standard(live):
-        live = _crowd(writer, domain, live, note=note, seconds=seconds)
-    record = record_of(writer, live).made_stable(target, at=_now(), reasons=reasons)
-    make_stable(writer, live, target, record=record, note=note, seconds=seconds)
+    before = record_of(writer, live)
+    record = before.made_stable(target, at=_now(), reasons=reasons)
+    make_stable(writer, domain, live, target, before=before, record=record, note=note, seconds=seconds)
     return target
 
 
 def make_stable(
-    writer: InferenceServiceWriter, live: Object, target: Target, *, record: RolloutRecord, note: Note, seconds: float
+    writer: InferenceServiceWriter,
+    domain: Domain,
+    live: Object,
+    target: Target,
+    *,
+    before: RolloutRecord,
+    record: RolloutRecord,
+    note: Note,
+    seconds: float,
 ) -> None:
-    """Give `target`, the newest, all of the traffic, and write `record` in the same patch: the one place where a version becomes stable."""
-    patched = writer.shift(live, percent=None, notes=_over(record))
-    name = live["metadata"]["name"]
+    """Give `target`, the newest, all of the traffic, and write `record` in the same patch: the one place where a version becomes stable.
+
+    It has the pods for it `before`. In Standard mode it gets everything while it is a candidate: named stable first, it would have to wait
+    for an autoscaler.
+    """
+    name, minimum = domain.name, max(1, domain.serving.replicas.minimum)
+    whole = carried(writer, live, 100, record=before, note=note, seconds=seconds)
+    live = _must(writer, name)
+    if standard.is_standard(live) and share(live) != 100:
+        patched = writer.shift(live, percent=100)
+        live = _wait(writer, name, gets(100), patched, seconds, f"100% to version {target.version}")
+        note(f"100% to version {target.version}")
+        writer.mirror(live)
+    elif not standard.is_standard(live) and whole > domain.serving.replicas.minimum:
+        record = record.model_copy(update={"held": _now() + HELD})
+    patched = writer.shift(live, percent=None, notes=_over(record), floors=Floors(candidate=0, stable=minimum))
     _wait(writer, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
     note(f"version {target.version} is stable")
+
+
+def carried(
+    writer: InferenceServiceWriter, live: Object, percent: int, *, record: RolloutRecord, note: Note, seconds: float
+) -> int:
+    """Wait until the newest revision has the ready pods that `percent` needs, scaled first where it has fewer; gives those that 100 need.
+
+    `TimedOut` where they do not come, as under a quota: then no share was moved.
+    """
+    name = live["metadata"]["name"]
+    newest = str(predictor_status(live).get("latestCreatedRevision"))
+    whole = max(record.pods, writer.count_ready(name, _stable_revision(live)))
+    needed = pods_for(percent, whole)
+    if (ready := writer.count_ready(name, newest)) >= needed:
+        return whole
+    note(f"waits for {needed} ready pods, {ready} are, before {percent}%")
+    held = writer.hold(live, floors(now=share(live) or 0, then=percent, whole=whole))
+    try:
+        _wait(writer, name, lambda _: writer.count_ready(name, newest) >= needed, held, seconds, f"{needed} ready pods")
+    except TimedOut as error:
+        error.got = f"{writer.count_ready(name, newest)} of {needed} ready pods for {percent}%"
+        error.fix = f"`kubectl get events -n {name}`: a quota or a full cluster keeps them away; the share is as it was"
+        raise
+    return whole
 
 
 def record_of(writer: InferenceServiceWriter, live: Object) -> RolloutRecord:
@@ -149,9 +221,11 @@ def rollback(
     note: Note,
     seconds: float = SECONDS,
     reasons: tuple[str, ...] = ("rolled back by a person",),
+    patience: float = 0.0,
 ) -> Target | None:
     """Send all traffic back to the version before, at once, then settle on it.
 
+    patience: seconds to wait first for the pods with which stable carries everything, where it has lost some; they are asked for in any case.
     The first patch pins the revision that is still warm. Going on from there, removing the share while the newest
     revision is the bad one would send it everything, so the good model gets a revision of its own at 0% first.
     """
@@ -169,7 +243,10 @@ def rollback(
             fix=f"`hallmark release {name} --candidate N`",
         )
     if standard.is_standard(live):
-        return _rollback_standard(writer, domain, live, good, record, note=note, seconds=seconds, reasons=reasons)
+        return _rollback_standard(
+            writer, domain, live, good, record, note=note, seconds=seconds, reasons=reasons, patience=patience
+        )
+    live, record = _scaled_back(writer, live, record, note=note, patience=patience)
     back = record.rolled_back(good, at=_now(), reasons=reasons)
     if share(live) is None and not component.get("previousRolledoutRevision"):
         assert good is not None  # noqa: S101 - the case above
@@ -200,7 +277,8 @@ def settle(
     live = _must(writer, name)
     patched = writer.shift(live, percent=0, target=good, notes=_over(record))
     _wait(writer, name, ready, patched, seconds, f"version {good.version} ready again", moved=_newer_than(live))
-    make_stable(writer, _must(writer, name), good, record=record.settled, note=note, seconds=seconds)
+    live = _must(writer, name)
+    make_stable(writer, domain, live, good, before=record, record=record.settled, note=note, seconds=seconds)
 
 
 def _rollback_standard(
@@ -213,6 +291,7 @@ def _rollback_standard(
     note: Note,
     seconds: float,
     reasons: tuple[str, ...],
+    patience: float,
 ) -> Target | None:
     """The candidate to 0%, where its pods end what they have, then away; without one, the version before as a candidate.
 
@@ -221,12 +300,16 @@ def _rollback_standard(
     name, bad = domain.name, live_target(live)
     if share(live) is not None:
         stable = inferenceservice.target_of(live["spec"]["predictor"])
+        live, record = _scaled_back(writer, live, record, note=note, patience=patience)
         back = record.rolled_back(stable, at=_now(), reasons=reasons)
-        patched = writer.shift(live, percent=0, notes=_over(back))
+        whole = Floors(candidate=1, stable=max(1, record.pods))
+        patched = writer.shift(live, percent=0, notes=_over(back), floors=whole)
         what = "all traffic back to the version before"
         live = _wait(writer, name, _drained, patched, seconds, what, failing=False)
+        writer.mirror(live)
         note(f"version {bad.version} gets nothing now")
-        patched = writer.shift_away(live, notes=back.settled.note)
+        minimum = max(1, domain.serving.replicas.minimum)
+        patched = writer.shift_away(live, notes=back.settled.note, minimum=minimum)
         _wait(writer, name, gets(100), patched, seconds, "the candidate gone", failing=False)
         if stable is None:
             return None
@@ -234,31 +317,42 @@ def _rollback_standard(
         return stable
     assert good is not None  # noqa: S101 - refused before
     note(f"nothing of version {good.version} is warm: releasing it again")
-    patched = writer.shift(live, percent=0, target=good, notes=record.moving(None).note)
+    record = record.moving(None, pods=writer.count_ready(name, _stable_revision(live)))
+    wanted = floors(now=0, then=100, whole=record.pods)
+    patched = writer.shift(live, percent=0, target=good, notes=record.note, floors=wanted)
     _wait(writer, name, gets(0), patched, seconds, f"version {good.version} ready again")
-    live = _crowd(writer, domain, _must(writer, name), note=note, seconds=seconds)
+    live, before = _must(writer, name), record
     back = record.rolled_back(good, at=_now(), reasons=reasons).settled
-    make_stable(writer, live, good, record=back, note=note, seconds=seconds)
+    make_stable(writer, domain, live, good, before=before, record=back, note=note, seconds=seconds)
     return good
 
 
-def _crowd(writer: InferenceServiceWriter, domain: Domain, live: Object, *, note: Note, seconds: float) -> Object:
-    """All traffic to the candidate while it is one, and as many pods of it as stable has at least: then it may be stable.
+def _scaled_back(
+    writer: InferenceServiceWriter, live: Object, record: RolloutRecord, *, note: Note, patience: float
+) -> tuple[Object, RolloutRecord]:
+    """Ask for the pods with which stable carries everything, where its autoscaler took some away; nothing that fails here stops a roll-back."""
+    name, stable = live["metadata"]["name"], _stable_revision(live)
+    ready = writer.count_ready(name, stable)
+    record = record.model_copy(update={"pods": max(record.pods, ready)})
+    if share(live) is None or ready >= record.pods:
+        return live, record
+    beside = max(1, writer.count_ready(name, str(predictor_status(live).get("latestCreatedRevision"))))
+    with contextlib.suppress(HallmarkError):
+        held = writer.hold(live, Floors(candidate=beside, stable=record.pods))
+        note(f"asked for {record.pods} pods of the version before, {ready} are ready")
+        if patience:
+            what, enough = f"{record.pods} ready pods", lambda _: writer.count_ready(name, stable) >= record.pods
+            _wait(writer, name, enough, held, patience, what, failing=False)
+    return _must(writer, name), record
 
-    As a candidate it has a fixed number of pods, its share of the stable ones; promoted first, few would get everything.
-    """
-    name, target = domain.name, live_target(live)
-    if share(live) != 100:
-        patched = writer.shift(live, percent=100)
-        live = _wait(writer, name, gets(100), patched, seconds, f"100% to version {target.version}")
-        note(f"100% to version {target.version}")
-    newest = str(predictor_status(live)["latestCreatedRevision"])
-    wanted = int(live["spec"]["predictor"].get("minReplicas") or 1)
 
-    def enough(now: Object) -> bool:
-        return gets(100)(now) and writer.count_ready(name, newest) >= wanted
+def _stable_revision(live: Object) -> str:
+    return str(predictor_status(live).get("latestRolledoutRevision") or "")
 
-    return _wait(writer, name, enough, live, seconds, f"{wanted} pods of version {target.version} ready")
+
+def _first_pods(live: Object) -> int:
+    """Pods that a candidate certainly has where its status says ready: in Standard mode that is said of the first one."""
+    return 1 if standard.is_standard(live) else max(1, int(live["spec"]["predictor"].get("minReplicas") or 1))
 
 
 def _first(

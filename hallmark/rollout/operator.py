@@ -17,10 +17,11 @@ from hallmark.artifacts.release import Target
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.traffic import LOCAL
 from hallmark.errors import Conflict, HallmarkError, foreseen
-from hallmark.rollout import followers, operations
+from hallmark.rollout import followers, mirror, operations, watch
 from hallmark.rollout import record as records
+from hallmark.rollout.capacity import RETURN_SECONDS, floors, pods_for
 from hallmark.rollout.decision import Reason, RolloutDecision, decide
-from hallmark.rollout.evidence import Exposure, Phase, RequestCounts, RolloutProgress
+from hallmark.rollout.evidence import Evidence, Exposure, Phase, RequestCounts, RolloutProgress
 from hallmark.rollout.followers import Follower
 from hallmark.rollout.liveness import DomainCheck
 from hallmark.rollout.memory import MemoryStore, SubmittedTraining
@@ -127,6 +128,8 @@ class Operator:
         if written < self.fence:
             # Before anything else, so that a watch that was only asleep finds out at its next write.
             live = self._writer.note(live, {FENCE_NOTE: str(self.fence)})
+        if not mirror.share(live):
+            self._mirror(live)
         percent = share(live)
         target = live_target(live)
         rolled_out = predictor_status(live).get("latestRolledoutRevision")
@@ -153,15 +156,18 @@ class Operator:
             return False
         self.check = self._underway(live, progress)
         observer = self._observer_of(progress)
-        evidence = observer.observe(live, progress, now=now)
+        evidence = observer.observe(live, progress, now=now, whole=record.pods)
+        if evidence.pods is not None:
+            record = record.model_copy(update={"pods": evidence.pods.whole})
         self._memory = self._memory.model_copy(
             update={"rollout": progress.id, "exposures": observer.exposures, "series": observer.series}
         )
         self._dirty = True
         self._point(observer, progress, now)
+        self._copies(live, record, evidence)
         step = decide(self.domain.rollout, progress, evidence, now=now)
         if step.action == "hold":
-            self._hold(progress, step, now)
+            self._hold(live, record, progress, step, now)
         elif step.action == "shift":
             self._shift(live, record, progress, step, now)
         elif step.action == "promote":
@@ -176,10 +182,11 @@ class Operator:
         """Position of the rollout; one that a person began or moved is taken over as it stands, from now on."""
         notes = live["metadata"].get("annotations") or {}
         phase: Phase = "canary" if percent else "shadow"
-        if not percent and SHADOW_NOTE not in notes:
-            return None  # A person pinned stable.
         found = record.rollout
-        if found is not None and (found.version, found.percent) == (target.version, percent):
+        begun = found is not None and (found.version, found.percent) == (target.version, percent)
+        if not percent and SHADOW_NOTE not in notes and not (begun and found and found.phase == "canary"):
+            return None  # A person pinned stable.
+        if begun:
             return found
         same = found is not None and found.version == target.version
         taken = RolloutProgress(
@@ -195,6 +202,21 @@ class Operator:
         self._say(phase, f"version {target.version}: {what}; started manually, taken over", taken, now)
         return None
 
+    def _copies(self, live: Object, record: RolloutRecord, evidence: Evidence) -> None:
+        """Keep the copies of requests as the object says, where the candidate has the pods for them."""
+        load = mirror.share(live)
+        if load and evidence.pods is not None and evidence.pods.candidate < pods_for(load, record.pods):
+            self._writer.hold(live, floors(now=0, then=load, whole=record.pods))
+        elif load:
+            self._mirror(live)
+
+    def _mirror(self, live: Object) -> None:
+        """One that cannot be made or taken away is told and holds nothing else up: without pairs a shadow ends at the deadline."""
+        try:
+            self._writer.mirror(live)
+        except HallmarkError as error:
+            self._trouble(error, self._clock())
+
     def _observer_of(self, progress: RolloutProgress) -> Observer:
         if self._observer is None or self._memory.rollout != progress.id:
             mine = self._memory.rollout == progress.id
@@ -209,7 +231,11 @@ class Operator:
             self._said = ()
         return self._observer
 
-    def _hold(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
+    def _hold(
+        self, live: Object, record: RolloutRecord, progress: RolloutProgress, step: RolloutDecision, now: datetime
+    ) -> None:
+        if step.percent is not None:  # nothing else is waited for
+            self._writer.hold(live, floors(now=progress.percent, then=step.percent, whole=record.pods))
         waiting = tuple(sorted({reason.rule for reason in step.reasons if reason.outcome == "wait"}))
         late = (now - self._held_at).total_seconds() >= _REMIND_SECONDS
         if waiting != self._said or late:
@@ -222,9 +248,12 @@ class Operator:
     ) -> None:
         moved = progress.model_copy(update={"phase": "canary", "percent": step.percent, "since": now})
         notes = {**self._notes(record.moving(moved)), SHADOW_NOTE: None}
-        self._writer.shift(live, percent=step.percent, notes=notes)
+        percent = int(step.percent or 0)
+        least = floors(now=percent, then=percent, whole=record.pods)
+        shifted = self._writer.shift(live, percent=percent, notes=notes, floors=least)
         self._said = ()
         self._say("canary", f"{step.percent}% to version {moved.version}", moved, now, reasons=step.reasons)
+        self._mirror(shifted)
 
     def _promote(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
         why = [each.text for each in step.reasons if each.rule in ("errors", "latency", "drift")]
@@ -240,7 +269,9 @@ class Operator:
         self._over(progress.version)
 
     def _roll_back(self, progress: RolloutProgress, step: RolloutDecision, now: datetime) -> None:
-        good = operations.rollback(self._writer, self.domain, note=_quiet, reasons=(step.why,))
+        late = all(reason.rule == "deadline" for reason in step.reasons if reason.outcome == "against")
+        patience = RETURN_SECONDS if late else 0.0
+        good = operations.rollback(self._writer, self.domain, note=_quiet, reasons=(step.why,), patience=patience)
         back = f"; version {good.version} serves everything" if good else ""
         self._say(
             "rollback", f"version {progress.version}: {step.why}{back}", progress, now, percent=0, reasons=step.reasons
@@ -268,6 +299,9 @@ class Operator:
     # At rest.
 
     def _rest(self, live: Object, record: RolloutRecord, revision: str, now: datetime) -> None:
+        if record.held and now >= record.held:
+            self._writer.let_go(live)
+            record = record.model_copy(update={"held": None})
         if record != records.written(live):
             live = self._writer.note(live, self._notes(record))
         self._notice(record, now)
@@ -383,6 +417,7 @@ class Operator:
         skipped = (
             "" if shadow is None or adapter.mirrors else f"; no shadow before it, {adapter.name} mirrors no requests"
         )
+        watch.allowed(self.domain, adapter)
         shadow = shadow if adapter.mirrors else None
         percent = 0 if shadow else self.domain.rollout.stages[0]
         phase: Phase = "shadow" if shadow else "canary"

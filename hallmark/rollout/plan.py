@@ -53,6 +53,10 @@ class PlannedWriter(InferenceServiceWriter):
         if method == "GET":
             return copy.deepcopy(self._written[path]) if path in self._written else super()._raw("GET", path)
         body = body or {}
+        if method == "DELETE":
+            *_, namespace, resource, name = path.split("/")
+            self._tell(f"kubectl delete {resource} {name} -n {namespace}{self._flags}")
+            return {}
         if method == "PATCH":
             self._written[path] = merged(self._raw("GET", path), body)
             self._tell(self._patch_command(path, body))
@@ -63,13 +67,13 @@ class PlannedWriter(InferenceServiceWriter):
         return copy.deepcopy(self._written[path if method != "POST" else where])
 
     def _patch_command(self, path: str, body: Object) -> str:
-        *_, namespace, _, name = path.split("/")
+        *_, namespace, resource, name = path.split("/")
         meta = {key: value for key, value in (body.get("metadata") or {}).items() if key not in _SERVERS}
         shown = {**({"metadata": meta} if meta else {}), **{k: v for k, v in body.items() if k != "metadata"}}
         patch = shlex.quote(json.dumps(shown, separators=(",", ":")))
         if not patch.startswith("'"):
             patch = f"'{patch}'"
-        return f"kubectl patch inferenceservice {name} -n {namespace} --type merge -p {patch}{self._flags}"
+        return f"kubectl patch {resource.removesuffix('s')} {name} -n {namespace} --type merge -p {patch}{self._flags}"
 
     def _manifest(self, body: Object, *, verb: str) -> str:
         shown = {key: value for key, value in body.items() if key != "status"}

@@ -31,6 +31,8 @@ class RolloutRecord(Frozen):
     reasons:   why.
     rollout:   the rollout under way, as the watch has it; none for one that a person moves.
     returning: a roll-back is under way: stable has the traffic, and its model has yet to be the newest.
+    pods:      most ready pods that stable had since the rollout began: they carry all of the traffic; 0 at rest.
+    held:      until then stable keeps the pods that a promotion or roll-back scaled it to; none where it was not scaled.
     """
 
     stable: Target | None = None
@@ -39,6 +41,8 @@ class RolloutRecord(Frozen):
     reasons: tuple[str, ...] = ()
     rollout: RolloutProgress | None = None
     returning: bool = False
+    pods: int = 0
+    held: datetime | None = None
 
     @property
     def release(self) -> Release:
@@ -50,9 +54,10 @@ class RolloutRecord(Frozen):
         """The annotation that holds it."""
         return {object_labels.ROLLOUT: self.model_dump_json(by_alias=True, exclude_defaults=True)}
 
-    def moving(self, progress: RolloutProgress | None) -> RolloutRecord:
-        """The record with this rollout under way; none: a person moves the candidate."""
-        return self.model_copy(update={"rollout": progress, "returning": False})
+    def moving(self, progress: RolloutProgress | None, *, pods: int = 0) -> RolloutRecord:
+        """The record with this rollout under way; none: a person moves the candidate. pods: ready ones that stable has now."""
+        most = max(self.pods, pods)
+        return self.model_copy(update={"rollout": progress, "returning": False, "pods": most, "held": None})
 
     def made_stable(self, target: Target, *, at: datetime, reasons: tuple[str, ...] = ()) -> RolloutRecord:
         """The record once `target` is stable, by a promotion or by a person's patch."""
@@ -69,7 +74,7 @@ class RolloutRecord(Frozen):
     @property
     def settled(self) -> RolloutRecord:
         """The record once nothing moves any more."""
-        return self.model_copy(update={"rollout": None, "returning": False})
+        return self.model_copy(update={"rollout": None, "returning": False, "pods": 0})
 
 
 def written(live: Object) -> RolloutRecord | None:

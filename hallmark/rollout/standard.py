@@ -14,6 +14,7 @@ from hallmark import object_labels
 from hallmark.artifacts.release import Target
 from hallmark.errors import Refused
 from hallmark.render.inferenceservice import canary, model_of, target_of
+from hallmark.rollout.capacity import Floors
 
 Object = dict[str, Any]
 
@@ -104,26 +105,41 @@ def reason(status: Object) -> str:
     return f"{failure.get('reason') or status.get('transitionStatus')}: {message}"
 
 
-def moved(live: Object, *, percent: int | None, to: Target | None = None) -> Object:
-    """The spec to merge that gives `to`, or the candidate there is, `percent` of the traffic; with None promotes it."""
+def moved(live: Object, *, percent: int | None, to: Target | None = None, floors: Floors | None = None) -> Object:
+    """The spec to merge that gives `to`, or the candidate there is, `percent` of the traffic; with None promotes it.
+
+    floors: lowest numbers of pods; by default the candidate keeps those it has, and one where it gets nothing.
+    """
     entry = candidate(live)
-    if to is not None and percent is not None:
-        return {"canary": [canary(to, percent=percent, name=_free_name(live, to))]}
+    if to is not None and percent is None:
+        return {"predictor": {**model_of(to), **_minimum(live, floors)}, "canary": []}
     if to is not None:
-        return {"predictor": model_of(to), "canary": []}
+        entry = canary(to, percent=percent or 0, name=_free_name(live, to))
     if entry is None:
         return {"canary": []}
     if percent is not None:
         entry = copy.deepcopy(entry)
         entry["trafficPercent"] = percent
-        entry["predictor"].pop("minReplicas", None)
-        if not percent:
+        if floors is not None:
+            entry["predictor"]["minReplicas"] = min(floors.candidate, _most(live))
+        elif not percent:
             entry["predictor"]["minReplicas"] = 1
-        return {"canary": [entry]}
+        return {"canary": [entry], **({"predictor": _minimum(live, floors)} if floors else {})}
     # All that the candidate says, in stable's place: the pods stay, since their Deployment keeps its name and its template.
     promoted = {key: value for key, value in entry["predictor"].items() if key != "minReplicas"}
     promoted["model"] = {key: value for key, value in promoted["model"].items() if key != "name"}
-    return {"predictor": promoted, "canary": []}
+    return {"predictor": {**promoted, **_minimum(live, floors)}, "canary": []}
+
+
+def _minimum(live: Object, floors: Floors | None) -> Object:
+    """minReplicas of the predictor for these floors: KServe takes the candidate's pods off it, and allows those no more of them."""
+    return {} if floors is None else {"minReplicas": min(floors.stable + floors.candidate, _most(live))}
+
+
+def _most(live: Object) -> int:
+    """Pods that a predictor may have; without a limit as many as it has at least, which KServe makes the limit."""
+    predictor = live["spec"]["predictor"]
+    return int(predictor.get("maxReplicas") or predictor.get("minReplicas") or 1)
 
 
 def kept(current: Object, desired: Object, *, force: bool) -> bool:

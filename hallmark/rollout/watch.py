@@ -6,20 +6,52 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hallmark.errors import HallmarkError, foreseen
+from hallmark.declaration.domain import Domain
+from hallmark.declaration.traffic import TrafficAdapter, beyond
+from hallmark.errors import HallmarkError, Refused, foreseen
 from hallmark.rollout.lease import Fence, Lease
 from hallmark.rollout.liveness import Liveness
 
 if TYPE_CHECKING:
     from hallmark.rollout.operator import Operator
+    from hallmark.rollout.writer import InferenceServiceWriter
 
 LEASE = "hallmark-watch"
 LEASE_SECONDS = 15
 Make = Callable[[str, Fence], "Operator"]
 Note = Callable[[str], None]
+
+
+def allowed(domain: Domain, adapter: TrafficAdapter) -> None:
+    """`Refused` where the domain's policy asks for what this traffic cannot do."""
+    for key, text in beyond(domain.rollout, adapter):
+        raise Refused(
+            f"{domain.name}: rollout.{key} {text}",
+            expected="a policy that this cluster can carry out",
+            got=f"rollout.{key}, which is not optional",
+            fix=f"`rollout.optional: [{key}]` in domain.yaml lets a rollout do without it here; `hallmark lint` tells before",
+        )
+
+
+def allowed_of(domains: Mapping[str, Domain], writer: InferenceServiceWriter, *, note: Note) -> list[str]:
+    """The domains that can be watched on this cluster; one whose policy is beyond it is told, and `Refused` where none is left."""
+    found, refused = [], None
+    for name, domain in domains.items():
+        live = writer.live(name)
+        try:
+            # Without an object its mode is not known; the beginning of a rollout asks again.
+            if live is not None:
+                allowed(domain, writer.adapter(live))
+            found.append(name)
+        except Refused as error:
+            refused = error
+            note(f"{error.message}; not watched. {error.fix}")
+    if not found and refused is not None:
+        raise refused
+    return found
 
 
 class Watch:

@@ -17,7 +17,8 @@ from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, TrafficAdapt
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
 from hallmark.names import MONITOR_PORT
 from hallmark.render.inferenceservice import Mode, model_of, target_of
-from hallmark.rollout import clusters, standard
+from hallmark.rollout import clusters, mirror, standard
+from hallmark.rollout.capacity import Floors
 from hallmark.settings import Settings
 
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
@@ -80,9 +81,9 @@ class InferenceServiceWriter:
         return list(json.loads(answer.data)["items"])
 
     def count_ready(self, name: str, revision: str) -> int:
-        """Number of ready pods of a revision."""
-        found = [pod for pod in self.pods(name) if object_labels.revision_of(pod) == revision]
-        return sum(map(object_labels.is_ready, found))
+        """Number of ready pods of a revision that have not been told to end."""
+        mine = [pod for pod in self.pods(name) if object_labels.revision_of(pod) == revision]
+        return sum(object_labels.is_ready(pod) for pod in mine if not pod["metadata"].get("deletionTimestamp"))
 
     def served(self, name: str, revision: str) -> Target | None:
         """The version that the pods of a revision serve; none where none of them says."""
@@ -175,14 +176,16 @@ class InferenceServiceWriter:
         percent: int | None,
         target: Target | None = None,
         notes: Mapping[str, str | None] | None = None,
+        floors: Floors | None = None,
     ) -> Object:
         """Patch model, share and annotations in one write; `Conflict` where the object changed since `live` was read.
 
         percent: the share of the newest; None promotes it.   target: a new newest.
         notes:   annotations to set, or with None to take away; untouched by default.
+        floors:  lowest numbers of pods, where the object itself says them, as in Standard mode; elsewhere `hold` does.
         """
         if standard.is_standard(live):
-            spec = standard.moved(live, percent=percent, to=target)
+            spec = standard.moved(live, percent=percent, to=target, floors=floors)
         else:
             spec = {"predictor": {"canaryTrafficPercent": percent, **(model_of(target) if target else {})}}
         body: Object = {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "spec": spec}
@@ -190,10 +193,68 @@ class InferenceServiceWriter:
             body["metadata"]["annotations"] = dict(notes)
         return self._patch(live, body)
 
-    def shift_away(self, live: Object, *, notes: Mapping[str, str | None]) -> Object:
-        """Take the candidate out of an object in Standard mode, and set annotations; compare-and-set as in `shift`."""
+    def shift_away(self, live: Object, *, notes: Mapping[str, str | None], minimum: int) -> Object:
+        """Take the candidate out of an object in Standard mode, and set annotations; compare-and-set as in `shift`.
+
+        minimum: of stable's pods, from now on.
+        """
         meta = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": dict(notes)}
-        return self._patch(live, {"metadata": meta, "spec": {"canary": []}})
+        return self._patch(live, {"metadata": meta, "spec": {"predictor": {"minReplicas": minimum}, "canary": []}})
+
+    def hold(self, live: Object, floors: Floors) -> Object:
+        """Scale both variants to at least `floors`, and change nothing else; the object after it.
+
+        Standard mode: minReplicas of the InferenceService. Knative mode, where another minReplicas is another revision: the
+        annotation of the revisions themselves, which Knative hands on to their autoscalers.
+        """
+        if standard.is_standard(live):
+            spec = standard.moved(live, percent=standard.share(live), floors=floors)
+            now = live["spec"]
+            if spec["canary"] == now.get("canary") and spec["predictor"].items() <= now["predictor"].items():
+                return live
+            return self._patch(
+                live, {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "spec": spec}
+            )
+        component = predictor_status(live)
+        stable, newest = (str(component.get(f"latest{each}Revision") or "") for each in ("Rolledout", "Created"))
+        for revision, pods in {stable: floors.stable, newest: floors.candidate}.items():
+            with contextlib.suppress(NotFound):  # the local cluster has no such objects, nor anything that scales
+                if revision and pods > self._floor(live, revision):
+                    self._set_floor(live, revision, pods)
+        return live
+
+    def let_go(self, live: Object) -> None:
+        """Give stable's number of pods back to what its InferenceService says; in Knative mode, where `hold` did not change that."""
+        revision = str(predictor_status(live).get("latestRolledoutRevision") or "")
+        if not standard.is_standard(live) and revision:
+            with contextlib.suppress(NotFound):
+                self._set_floor(live, revision, int(live["spec"]["predictor"].get("minReplicas", 1)))
+
+    def mirror(self, live: Object) -> None:
+        """Make our HTTPRoute what the object says, in Standard mode: it is there while the candidate gets copies and nothing else."""
+        if not standard.is_standard(live):
+            return
+        path, name = mirror.path(live), mirror.name(live)
+        found: Object | None = None
+        with contextlib.suppress(NotFound):
+            found = self._raw("GET", f"{path}/{name}")
+        if not mirror.share(live):
+            if found is not None:
+                self._raw("DELETE", f"{path}/{name}")
+            return
+        wanted = mirror.route(self._raw("GET", f"{path}/{live['metadata']['name']}"), live)
+        if found is None:
+            self._raw("POST", path, wanted)
+        elif found["spec"]["rules"] != wanted["spec"]["rules"]:
+            self._raw("PUT", f"{path}/{name}", {**found, "spec": wanted["spec"]})
+
+    def _floor(self, live: Object, revision: str) -> int:
+        notes = self._raw("GET", _revision(live, revision))["metadata"].get("annotations") or {}
+        return int(notes.get(_MIN_SCALE) or 0)
+
+    def _set_floor(self, live: Object, revision: str, pods: int) -> None:
+        body = {"metadata": {"annotations": {_MIN_SCALE: str(pods)}}}
+        self._raw("PATCH", _revision(live, revision), body, content="application/merge-patch+json")
 
     def note(self, live: Object, notes: Mapping[str, str | None]) -> Object:
         """Set annotations, or with None take them away, and nothing else; compare-and-set as in `shift`."""
@@ -474,6 +535,13 @@ _PATHS = {
     "InferenceService": "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices",
     "ClusterServingRuntime": "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes",
 }
+
+
+_MIN_SCALE = "autoscaling.knative.dev/min-scale"
+
+
+def _revision(live: Object, name: str) -> str:
+    return f"/apis/serving.knative.dev/v1/namespaces/{live['metadata']['namespace']}/revisions/{name}"
 
 
 def _path(wanted: Object) -> str:

@@ -66,6 +66,7 @@ NOTHING = {("stranger", DOMAIN), ("default", DOMAIN), (names.PREDICTOR, DOMAIN)}
 MEMBER_MAY = (
     ("get", "serving.kserve.io", "inferenceservices"),
     ("patch", "serving.kserve.io", "inferenceservices"),
+    ("patch", "serving.knative.dev", "revisions"),
     ("get", "", "pods/log"),
     ("create", "pipelines.kubeflow.org", "runs"),
 )
@@ -75,15 +76,18 @@ MEMBER_MAY_NOT = (
     ("update", "serving.kserve.io", "inferenceservices/status"),
     ("get", "", "secrets"),
     ("create", "", "pods/exec"),
+    ("create", "gateway.networking.k8s.io", "httproutes"),
     ("create", "", "serviceaccounts/token"),
     ("create", "rbac.authorization.k8s.io", "rolebindings"),
 )
 WATCH_MAY = (
     ("get", "serving.kserve.io", "inferenceservices"),
     ("patch", "serving.kserve.io", "inferenceservices"),
+    ("patch", "serving.knative.dev", "revisions"),
     ("list", "", "pods"),
     ("get", "", "pods/proxy"),
     ("update", "coordination.k8s.io", "leases"),
+    ("create", "gateway.networking.k8s.io", "httproutes"),
 )
 WATCH_MAY_NOT = (
     ("create", "serving.kserve.io", "inferenceservices"),

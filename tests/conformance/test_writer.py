@@ -92,7 +92,7 @@ def test_a_roll_back_keeps_the_order_that_the_policy_wants(writer: InferenceServ
     writer.shift(now(writer), percent=10, target=target(4))
     writer.shift(now(writer), percent=0, notes=back.note)
     if "canary" in now(writer)["spec"]:
-        writer.shift_away(now(writer), notes=back.settled.note)
+        writer.shift_away(now(writer), notes=back.settled.note, minimum=2)
     else:
         writer.shift(now(writer), percent=0, target=stable)
         writer.shift(now(writer), percent=None, notes=back.settled.note)

@@ -45,6 +45,7 @@ RESOURCES = {
     "networking.istio.io": ("virtualservices", "destinationrules", "sidecars", "envoyfilters"),
     "serving.kserve.io": ("inferenceservices", "inferenceservices/status", "llminferenceservices", "servingruntimes"),
     "serving.knative.dev": ("services", "revisions", "routes"),
+    "gateway.networking.k8s.io": ("httproutes",),
     "trainer.kubeflow.org": ("trainjobs",),
     "kueue.x-k8s.io": ("localqueues", "workloads"),
     "external-secrets.io": ("externalsecrets", "secretstores"),

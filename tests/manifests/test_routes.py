@@ -20,11 +20,14 @@ import httpx
 import pytest
 import yaml
 
-from hallmark import names
+from hallmark import names, object_labels
+from hallmark.artifacts.release import Release, Target
 from hallmark.render import mesh
+from hallmark.render.inferenceservice import inferenceservice
+from hallmark.rollout import mirror
 from local_cluster.containers import free_ports
 from tests.manifests import gateway, routes
-from tests.manifests.builds import Object, platform
+from tests.manifests.builds import Object, declared, platform
 from tests.manifests.gateway import LOCAL, PORT, Issuer, echo, envoy
 from tests.manifests.routes import Place
 
@@ -59,11 +62,24 @@ class Running:
         return self.client.get(self.addresses[port] + path, headers=given)
 
 
+def shadowed(theirs: Object) -> Object:
+    """The route that the watch makes of KServe's while version 2 gets copies of all requests."""
+    first, second = (Target(version=n, storageUri=f"s3://models/{n}", digest=f"sha256:{n:064x}") for n in (1, 2))
+    live = inferenceservice(declared(DOMAIN), Release(stable=first, candidate=second, percent=0), "Standard")
+    live["metadata"] |= {"uid": "1", "annotations": {**live["metadata"]["annotations"], object_labels.SHADOW: "100"}}
+    told = [{"name": "v2", "ready": True, "trafficPercent": 0}]
+    return mirror.route(
+        theirs, live | {"status": {"url": f"https://{theirs['spec']['hostnames'][0]}", "canaryStatuses": told}}
+    )
+
+
 @cache
 def made(mode: str) -> tuple[Object, ...]:
     """The routes of one service in a mode; in Knative mode also those by the tag that a canary's traffic has."""
     text = (CASES / f"{mode}-routes.yaml").read_text(encoding="utf-8")
     found = [each for each in yaml.safe_load_all(text) if each]
+    if mode == "standard":
+        found.append(shadowed(found[0]))
     if mode == "knative":
         tagged = text.replace("- fraud-predictor.fraud", "- prev-fraud-predictor.fraud")
         tagged = tagged.replace("prefix: fraud-predictor.fraud", "prefix: prev-fraud-predictor.fraud")

@@ -298,7 +298,8 @@ def test_members_do_what_a_rollout_needs_in_their_own_namespace_and_touch_no_sec
             for verb, group, resource in may
             if verb in ("create", "update", "patch", "delete", "deletecollection")
         }
-        assert {group for group, _ in written} == {"serving.kserve.io", "pipelines.kubeflow.org"}
+        assert {group for group, _ in written} == {"serving.kserve.io", "serving.knative.dev", "pipelines.kubeflow.org"}
+        assert {resource for group, resource in written if group == "serving.knative.dev"} == {"revisions"}
         assert ("serving.kserve.io", "inferenceservices") in written
         assert not {verb for verb, group, _ in may if group == "serving.kserve.io"} & {"create", "delete"}
         touched = {resource for _, _, resource in may}

@@ -253,7 +253,10 @@ def test_the_watch_may_do_what_its_code_calls_and_nothing_beside() -> None:
 
 def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
     from kubernetes.client import ApiClient
+    from kubernetes.client.exceptions import ApiException
 
+    from hallmark import object_labels
+    from hallmark.rollout.capacity import Floors
     from hallmark.rollout.lease import Lease
     from hallmark.rollout.memory import NAME
     from hallmark.rollout.watch import LEASE
@@ -280,7 +283,23 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
         "spec": {"containers": []},
     }
     lease = {"metadata": {"name": LEASE}, "spec": {"leaseTransitions": 3, "holderIdentity": ""}}
-    answers = {"leases": lease, "pods": {"items": [pod]}, "configmaps": {"metadata": {"resourceVersion": "1"}}}
+    notes = {object_labels.MODE: "Standard", object_labels.SHADOW: "50"}
+    shadowed = {
+        **live,
+        "metadata": {**live["metadata"], "uid": "1", "annotations": notes},
+        "spec": {"predictor": {"model": {}}, "canary": [{"trafficPercent": 0, "predictor": {"name": "v2"}}]},
+        "status": {"url": "https://host"},
+    }
+    route = {
+        "spec": {"hostnames": ["host"], "parentRefs": [], "rules": [{"backendRefs": [{"name": "fraud-predictor"}]}]}
+    }
+    answers = {
+        "leases": lease,
+        "pods": {"items": [pod]},
+        "configmaps": {"metadata": {"resourceVersion": "1"}},
+        "httproutes": route,
+    }
+    absent: set[str] = set()
 
     class Recorder(ApiClient):  # type: ignore[misc]
         """The real client, up to the wire."""
@@ -288,6 +307,8 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
         def request(self, method: str, url: str, *_: Any, **__: Any) -> Any:
             path = urlsplit(url).path
             seen.append((method, path))
+            if path.rpartition("/")[2] in absent:
+                raise ApiException(status=404)
             kind = next((kind for kind in answers if kind in path.split("/")), "")
             return SimpleNamespace(data=json.dumps(answers.get(kind, live)).encode(), status=200)
 
@@ -296,6 +317,12 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
     writer.shift(live, percent=20)
     writer.note(live, {"hallmark.dev/fence": "1"})
     writer.mark(live)
+    writer.hold(live, Floors(candidate=2, stable=2))
+    writer.mirror(shadowed)  # there, and not as it should be
+    absent.add("fraud-rollout")
+    writer.mirror(shadowed)
+    absent.clear()
+    writer.mirror({**shadowed, "spec": {"predictor": {"model": {}}}})
     writer.sidecar(pod, "verdict")
     writer.sidecar(pod, "labels", body=[])
     writer.config_map("fraud", NAME)
@@ -317,7 +344,9 @@ def _as_asked(method: str, path: str) -> tuple[str, str, str, str]:
     name = rest[0] if rest else ""
     if len(rest) > 1:
         resource = f"{resource}/{rest[1]}"
-    verb = {"GET": "get" if name else "list", "POST": "create", "PUT": "update", "PATCH": "patch"}[method]
+    verb = {"GET": "get" if name else "list", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[
+        method
+    ]
     return verb, group, resource, name.partition(":")[0]
 
 

@@ -21,7 +21,8 @@ Json = dict[str, Any]
 
 LAG = 0.06
 """Seconds until the controller sees a change, and as many until a pod it made is ready."""
-_BASE = "/apis/serving.kserve.io/v1beta1"
+HOST = "fraud-fraud.models.hallmark.example"
+ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/fraud/httproutes"
 
 
 class Invalid(ValueError):
@@ -29,9 +30,16 @@ class Invalid(ValueError):
 
 
 class KServe:
-    """One InferenceService at most a namespace; `broken` names storageUris whose pods never come up."""
+    """One InferenceService at most a namespace; `broken` names storageUris whose pods never come up.
+
+    load:    pods that stable's autoscaler wants for all of the traffic, and for a share that part of them.
+    room:    pods that the cluster has place for, those of both variants together.
+    moments: each division of the traffic with each Deployment's ready pods then, as often as either changed.
+    """
 
     def __init__(self) -> None:
+        self.load, self.room = 0, 100
+        self.moments: list[tuple[dict[str, int], dict[str, int]]] = []
         self.lock = threading.RLock()
         self.objects: dict[str, Json] = {}
         self.others: dict[str, Json] = {}
@@ -41,6 +49,8 @@ class KServe:
         self.broken: set[str] = set()
         self.misrouted: list[str] = []
         self.forbidden = False
+        self.closed: set[str] = set()
+        self.posted: Callable[[Json], object] = lambda _: None
         self._version = 1
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -107,7 +117,6 @@ class KServe:
             if name not in self.objects:
                 return
             isvc = self.objects[name]
-            told = {each["name"]: each["ready"] for each in (isvc.get("status") or {}).get("canaryStatuses") or []}
             stable, wanted = isvc["spec"]["predictor"], {}
             replicas, statuses = stable.get("minReplicas", 1), []
             for entry in isvc["spec"].get("canary") or []:
@@ -124,8 +133,10 @@ class KServe:
                         "modelStatus": {"transitionStatus": ""},
                     }
                 )
-                replicas = max(replicas - count, 1) if told.get(mine["name"]) else replicas
+                replicas = max(replicas - count, 1)
             own = self._deployment(name, stable.get("name", ""))
+            share = (self.routes or [{}])[-1].get(own, 100)
+            replicas = min(max(replicas, math.ceil(self.load * share / 100)), stable["maxReplicas"])
             wanted[own] = (stable, replicas)
             for gone in set(self.deployments) - set(wanted):
                 del self.deployments[gone]
@@ -143,14 +154,19 @@ class KServe:
             self.deployments[name] = made if known is None else {**made, "generation": known["generation"] + 1}
         elif known["replicas"] == replicas:
             return
-        self.deployments[name]["replicas"] = replicas
+        found = self.deployments[name]
+        found["replicas"], found["ready"] = replicas, min(found["ready"], replicas)
         self._later(lambda: self._up(name))
 
     def _up(self, name: str) -> None:
+        """One more pod is ready, where it loads and there is room for it."""
         with self.lock:
             found = self.deployments.get(name)
             if found and found["template"]["model"]["storageUri"] not in self.broken:
-                found["ready"] = found["replicas"]
+                room = self.room - sum(each["ready"] for each in self.deployments.values())
+                found["ready"] += min(1, max(0, min(room, found["replicas"] - found["ready"])))
+                if found["ready"] < found["replicas"]:
+                    self._later(lambda: self._up(name))
             for each in list(self.objects):
                 self.reconcile(each)
 
@@ -162,8 +178,13 @@ class KServe:
             if ready[entry["predictor"]["name"]]
         }
         weights = {own: 100 - sum(weights.values()), **weights}
+        self.others[f"{ROUTES}/{name}"] = _http_route(name, weights)
         if not self.routes or self.routes[-1] != weights:
             self.routes.append(weights)
+            self._later(lambda: self.reconcile(name))
+        moment = (weights, {each: found["ready"] for each, found in self.deployments.items()})
+        if not self.moments or self.moments[-1] != moment:
+            self.moments.append(moment)
         self.misrouted += [each for each, share in weights.items() if share and not self.deployments[each]["ready"]]
 
     def _status(self, isvc: Json, own: str, up: bool, statuses: list[Json]) -> None:
@@ -176,6 +197,7 @@ class KServe:
             "deploymentMode": "Standard",
             "conditions": [{"type": kind, "status": str(true)} for kind, true in conditions.items()],
             "components": {"predictor": {"url": "http://fraud"}},
+            "url": f"https://{HOST}",
             "modelStatus": {"transitionStatus": "UpToDate" if up else "InProgress"},
         }
         if statuses:
@@ -251,7 +273,16 @@ class KServe:
                 return self._inferenceservice(method, parts, body or {})
             if method == "GET":
                 return (200, self.others[path]) if path in self.others else (404, {"message": f"{path} not found"})
-            where = path if method == "PUT" else f"{path}/{(body or {})['metadata']['name']}"
+            where = path if method != "POST" else f"{path}/{(body or {})['metadata']['name']}"
+            if where in self.closed:
+                return 403, {"message": f"{where} is forbidden"}
+            if method == "DELETE":
+                return (200, self.others.pop(path)) if path in self.others else (404, {"message": "not found"})
+            if method == "PATCH":
+                if path not in self.others:
+                    return 404, {"message": f"{path} not found"}
+                body = merged(self.others[path], body or {})
+            self.posted(body or {})
             self.others[where] = made = copy.deepcopy(body or {})
             self._stamp(made)
             return 201, made
@@ -262,6 +293,7 @@ class KServe:
             if method == "GET":
                 return 200, {"items": list(self.objects.values())}
             name = body["metadata"]["name"]
+            body["metadata"]["uid"] = uuid.uuid4().hex
             body["metadata"]["generation"] = 1
         elif name not in self.objects:
             return 404, {"message": f"inferenceservices {name!r} not found"}
@@ -305,12 +337,39 @@ class KServe:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815  http.server's names
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  http.server's names
 
             def log_message(self, *_: Any) -> None:
                 return
 
         return Handler
+
+
+def _http_route(name: str, weights: dict[str, int]) -> Json:
+    """KServe's route of a service, as httproute_reconciler.go makes it."""
+    headers = [{"name": "KServe-Isvc-Name", "value": name}, {"name": "KServe-Isvc-Namespace", "value": name}]
+    refs = [
+        {"group": "", "kind": "Service", "name": each, "namespace": name, "port": 80, "weight": weight}
+        for each, weight in weights.items()
+    ]
+    rule = {
+        "matches": [{"path": {"type": "RegularExpression", "value": "^/.*$"}}],
+        "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": headers}}],
+        "backendRefs": refs,
+        "timeouts": {"request": "2s"},
+    }
+    gateway = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": "istio-ingress",
+        "name": "hallmark",
+    }
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": name},
+        "spec": {"hostnames": [HOST], "parentRefs": [gateway], "rules": [rule]},
+    }
 
 
 def _overridden(stable: Json, mine: Json) -> Json:

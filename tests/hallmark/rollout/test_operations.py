@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +27,7 @@ from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout import writer as writers
 from hallmark.rollout.followers import follow
-from hallmark.rollout.writer import InferenceServiceWriter, share
+from hallmark.rollout.writer import InferenceServiceWriter, predictor_status, share
 from hallmark.settings import Settings
 from local_cluster import cluster
 from tests.hallmark.rollout import candidates
@@ -137,8 +140,29 @@ def at_rest(running: Running) -> Running:
     return running
 
 
+@contextlib.contextmanager
+def moments(running: Running) -> Iterator[list[tuple[dict[str, int], dict[str, int]]]]:
+    """Each revision's percent and its ready pods, read again and again until the end of the block."""
+    seen: list[tuple[dict[str, int], dict[str, int]]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            traffic = predictor_status(running.live()).get("traffic") or []
+            shares = {each["revisionName"]: int(each["percent"]) for each in traffic}
+            seen.append((shares, {name: running.writer.count_ready(NAME, name) for name in shares}))
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            yield seen
+        finally:
+            over.set()
+            looking.result()
+
+
 def test_a_candidate_takes_over_step_by_step_and_no_request_fails(at_rest: Running) -> None:
-    with at_rest.traffic() as traffic:
+    with at_rest.traffic() as traffic, moments(at_rest) as seen:
         traffic.next(100, seconds=PATIENCE)
         at_rest.release(2, 10)
         ten = traffic.next(1500, seconds=PATIENCE)
@@ -147,6 +171,8 @@ def test_a_candidate_takes_over_step_by_step_and_no_request_fails(at_rest: Runni
         at_rest.promote()
         everything = traffic.next(200, seconds=PATIENCE)
         assert sum(answer.status != 200 for answer in traffic.since(0)) == 0
+    assert [each for each in seen if any(part and not each[1][name] for name, part in each[0].items())] == []
+    assert {max(shares.values()) for shares, _ in seen} == {50, 90, 100}
     assert ten.shares["canary"] == pytest.approx(10, abs=3)
     assert fifty.shares["canary"] == pytest.approx(50, abs=3)
     assert everything.shares == {"stable": 100}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +18,9 @@ from hallmark import object_labels
 from hallmark.artifacts.release import Release, Target
 from hallmark.cli import app
 from hallmark.declaration import domain as domains
-from hallmark.errors import Conflict, ModelRefused, Refused
+from hallmark.errors import Conflict, ModelRefused, Refused, Unavailable
 from hallmark.render import inferenceservice
-from hallmark.rollout import operations, standard
+from hallmark.rollout import mirror, operations, standard
 from hallmark.rollout import record as records
 from hallmark.rollout.monitors import Monitors, unknown
 from hallmark.rollout.operator import Operator
@@ -28,8 +30,10 @@ from hallmark.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
-from kserve_standard import KServe
+from kserve_standard import ROUTES, KServe
 from tiny import Clock, Counters, Trainings, Versions
+
+from tests.strict import validator
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
@@ -70,6 +74,13 @@ class World:
     def rollback(self) -> Target | None:
         return operations.rollback(self.writer, self.domain, note=quiet, seconds=10)
 
+    def ready(self, deployment: str, pods: int) -> None:
+        """Wait until a Deployment has so many ready pods."""
+        deadline = time.monotonic() + 10
+        while self.kserve.deployments.get(deployment, {}).get("ready") != pods:
+            assert time.monotonic() < deadline, self.kserve.deployments
+            time.sleep(0.02)
+
     @property
     def live(self) -> dict[str, Any]:
         found = self.writer.live(NAME)
@@ -81,6 +92,30 @@ class World:
         found = records.written(self.live)
         assert found is not None and found.rollout is None and not found.returning
         return found.release
+
+    @property
+    def ours(self) -> Any:
+        """The HTTPRoute of ours; none where there is none."""
+        return self.kserve.others.get(f"{ROUTES}/fraud-rollout")
+
+    def operator(self, *changes: str) -> Operator:
+        """A watch of this domain, without answers to judge by."""
+        return Operator(
+            domains.overridden(self.domain, changes),
+            writer=self.writer,
+            source=Counters(Told(self)),  # type: ignore[arg-type]
+            registry=Versions(),  # type: ignore[arg-type]
+            runner=Trainings(),
+            tell=lambda _: None,
+            fence=1,
+        )
+
+    def until(self, operator: Operator, done: Callable[[], bool]) -> None:
+        """Tick until it is so."""
+        deadline = time.monotonic() + 10
+        while not done():
+            assert time.monotonic() < deadline, operator.check
+            operator.tick()
 
     @property
     def weights(self) -> dict[str, int]:
@@ -100,8 +135,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture
 def stable(world: World) -> World:
-    """Version 1 serves everything."""
+    """Version 1 serves everything, on the two pods that are declared."""
     world.release(1, 100)
+    world.ready("fraud-predictor", 2)
     return world
 
 
@@ -194,7 +230,7 @@ def test_a_candidate_without_traffic_keeps_a_pod(stable: World) -> None:
     assert gets(0)(live) and stable.kserve.deployments["fraud-v2-predictor"]["ready"] == 1
     assert stable.weights == {"fraud-predictor": 100, "fraud-v2-predictor": 0}
     moved = stable.release(2, 100)
-    assert "minReplicas" not in moved["spec"]["canary"][0]["predictor"], "or it would keep the one pod for everything"
+    assert moved["spec"]["canary"][0]["predictor"]["minReplicas"] == 2, "or it would keep the one pod for everything"
 
 
 def test_a_promoted_version_rolls_back_to_the_one_before_it(stable: World) -> None:
@@ -229,10 +265,78 @@ def test_two_hands_at_once_and_one_wins(stable: World) -> None:
         stable.writer.shift(live, percent=10, target=target(3))
 
 
-def test_shadow_is_refused_where_nothing_mirrors(stable: World) -> None:
-    with pytest.raises(Refused, match="mirrors"):
-        stable.release(2, 0, notes={object_labels.SHADOW: "100"})
-    assert share(stable.live) is None
+SHADOW = {object_labels.SHADOW: "50"}
+
+
+def test_a_shadow_is_a_route_of_ours_and_stable_answers_everybody(stable: World) -> None:
+    live = stable.release(2, 0, notes=SHADOW)
+    (rule,) = stable.ours["spec"]["rules"]
+    copies = {
+        "backendRef": {"group": "", "kind": "Service", "name": "fraud-v2-predictor", "namespace": "fraud", "port": 80},
+        "percent": 50,
+    }
+    theirs = stable.kserve.others[f"{ROUTES}/fraud"]["spec"]
+    assert rule["filters"] == [
+        *theirs["rules"][0]["filters"],
+        {"type": "RequestMirror", "requestMirror": copies},
+    ]
+    assert [(each["name"], each["weight"]) for each in rule["backendRefs"]] == [("fraud-predictor", 100)]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/"}}], "before KServe's regular expression"
+    assert (stable.ours["spec"]["parentRefs"], rule["timeouts"]) == (theirs["parentRefs"], {"request": "2s"})
+    assert stable.ours["spec"]["hostnames"] == theirs["hostnames"]
+    assert stable.ours["metadata"]["ownerReferences"][0]["uid"] == live["metadata"]["uid"], "it goes with its service"
+    found = list(validator("gateway.networking.k8s.io", "HTTPRoute", "v1").iter_errors(stable.ours))
+    assert not found, [each.message for each in found]
+
+
+def test_a_shadow_has_the_pods_for_its_copies_first(stable: World) -> None:
+    made: list[int] = []
+    stable.kserve.posted = lambda _: made.append(stable.kserve.deployments["fraud-v2-predictor"]["ready"])
+    stable.release(2, 0, notes={object_labels.SHADOW: "100"})
+    assert made == [2]
+
+
+@pytest.mark.parametrize("end", ["share", "promote", "rollback"])
+def test_the_route_goes_with_the_shadow(stable: World, end: str) -> None:
+    stable.release(2, 0, notes=SHADOW)
+    if end == "share":
+        stable.release(2, 10)
+    else:
+        getattr(stable, end)()
+    assert stable.ours is None and not stable.kserve.misrouted
+
+
+def test_a_route_that_cannot_be_made_is_told_and_the_shadow_ends_at_its_deadline(stable: World) -> None:
+    stable.kserve.closed.add(f"{ROUTES}/fraud-rollout")
+    stable.release(2, 0, notes=SHADOW)
+    operator = stable.operator("rollout.stages=[100]", "rollout.deadline=1s")
+    stable.until(operator, lambda: share(stable.live) is None and live_target(stable.live) == target(1))
+
+
+def test_who_may_make_no_route_leaves_it_to_the_watch(stable: World) -> None:
+    said: list[str] = []
+    stable.kserve.closed.add(f"{ROUTES}/fraud-rollout")
+    live = stable.release(2, 0, notes=SHADOW, note=said.append)
+    assert gets(0)(live) and stable.ours is None and "left to the watch" in said[-1]
+
+
+def test_a_host_that_others_share_gets_no_route_of_ours(stable: World) -> None:
+    stable.release(2, 0)
+    theirs = copy.deepcopy(stable.kserve.others[f"{ROUTES}/fraud"])
+    theirs["spec"]["hostnames"] = ["hallmark.example"]
+    with pytest.raises(Unavailable, match="no shadow yet"):
+        mirror.route(theirs, stable.live)
+
+
+def test_the_watch_keeps_and_ends_a_shadow_whoever_left_it_how(stable: World) -> None:
+    stable.writer.shift(stable.live, percent=0, target=target(2), notes=SHADOW)  # cut off before its route was made
+    stable.ready("fraud-v2-predictor", 1)
+    changes = ["rollout.shadow={output: score, threshold: 0.5}", "retrain.on_drift=false"]
+    operator = stable.operator(*changes)
+    stable.until(operator, lambda: stable.ours is not None)
+    stable.rollback()
+    stable.kserve.others[f"{ROUTES}/fraud-rollout"] = {"metadata": {}, "spec": {"rules": []}}  # left by one that ended
+    stable.until(operator, lambda: stable.ours is None)
 
 
 def test_another_candidate_waits_for_the_end_of_the_first(stable: World) -> None:
@@ -283,10 +387,16 @@ def test_a_plan_names_the_patches_and_changes_nothing(stable: World) -> None:
             line.startswith("kubectl patch inferenceservice fraud -n fraud --type merge -p '") for line in patches
         )
         assert all(line.endswith("' --context eks") for line in patches)
-    whole, promoted = (line for line in said["promote"] if not line.startswith("#"))
-    assert '"trafficPercent":100' in whole and '"canary":[]' in promoted and '"name":"v2"' in promoted
+    scaled, whole, promoted = (line for line in said["promote"] if not line.startswith("#"))
+    assert (
+        '"minReplicas":2' in scaled
+        and '"trafficPercent":10' in scaled
+        and '"trafficPercent":100' in whole
+        and '"canary":[]' in promoted
+        and '"name":"v2"' in promoted
+    )
     nothing, gone = (line for line in said["rollback"] if not line.startswith("#"))
-    assert '"trafficPercent":0' in nothing and '"spec":{"canary":[]}' in gone
+    assert '"trafficPercent":0' in nothing and '"spec":{"predictor":{"minReplicas":2},"canary":[]}' in gone
     assert stable.live["metadata"]["resourceVersion"] == version and stable.recorded == before
 
 
@@ -330,7 +440,12 @@ class Told:
 def test_the_watch_decides_in_standard_mode_too(stable: World, failing: float, ends: str) -> None:
     clock, told, entries = Clock(), Told(stable), []
     counters = Counters(told)  # type: ignore[arg-type]
-    changes = ["rollout.dwell=2s", "rollout.minimum_samples=100", "rollout.limits.negligible=0.02"]
+    changes = [
+        "rollout.shadow=null",
+        "rollout.dwell=2s",
+        "rollout.minimum_samples=100",
+        "rollout.limits.negligible=0.02",
+    ]
     operator = Operator(
         domains.overridden(stable.domain, changes),
         writer=stable.writer,
@@ -341,7 +456,6 @@ def test_the_watch_decides_in_standard_mode_too(stable: World, failing: float, e
         fence=1,
         clock=clock,
     )
-    assert stable.domain.rollout.shadow, "the policy has a shadow, which nothing could mirror here"
     operator.begin(target(2))
     assert share(stable.live) == 10
     for _ in range(60):

@@ -11,8 +11,9 @@ from typing import Any
 
 from hallmark.artifacts.release import Target
 from hallmark.declaration.traffic import LOCAL, TrafficAdapter
-from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
+from hallmark.errors import Conflict, HallmarkError, NotFound, TimedOut, Unavailable
 from hallmark.render.inferenceservice import model_of
+from hallmark.rollout.capacity import Floors
 from hallmark.rollout.samples import Sample
 from hallmark.training.submit import Run, RunRequest
 
@@ -37,12 +38,18 @@ class Clock:
 
 @dataclass
 class Cluster:
-    """Stands in for `InferenceServiceWriter`. A new model gets a revision that is ready at once; `refused` says why it never is."""
+    """Stands in for `InferenceServiceWriter`. A new model gets a revision that is ready at once; `refused` says why it never is.
+
+    scaled: ready pods of a revision, where it is not one.   held: what they were asked to be at least.   full: no more pods come.
+    """
 
     verdicts: dict[str, Json] = field(default_factory=dict)
     answers: dict[str, list[Json]] = field(default_factory=dict)
     refused: str = ""
     writes: int = 0
+    scaled: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    full: bool = False
     traffic: TrafficAdapter = LOCAL
 
     def __post_init__(self) -> None:
@@ -66,9 +73,32 @@ class Cluster:
 
     def pods(self, name: str) -> list[Json]:
         return [
-            {"metadata": {"name": r, "namespace": NAME, "uid": r, "labels": {"serving.knative.dev/revision": r}}}
+            {
+                "metadata": {"name": r, "namespace": NAME, "uid": r, "labels": {"serving.knative.dev/revision": r}},
+                "status": {"conditions": [{"type": "Ready", "status": str(number < self.ready(r))}]},
+            }
             for r in {self.rolled_out, self.revisions[-1]}
+            for number in range(max(1, self.ready(r)))
         ]
+
+    def count_ready(self, name: str, revision: str) -> int:
+        return self.ready(revision)
+
+    def ready(self, revision: str) -> int:
+        return self.scaled.get(revision, 1)
+
+    def hold(self, live: Json, floors: Floors) -> Json:
+        for revision, pods in {self.rolled_out: floors.stable, self.revisions[-1]: floors.candidate}.items():
+            self.held[revision] = max(pods, self.held.get(revision, 0))
+        if not self.full:
+            self.scaled |= {each: max(pods, self.ready(each)) for each, pods in self.held.items()}
+        return live
+
+    def mirror(self, live: Json) -> None:
+        """Copies are the annotation's alone here."""
+
+    def let_go(self, live: Json) -> None:
+        self.held.pop(self.rolled_out, None)
 
     def adapter(self, live: Json) -> TrafficAdapter:
         return self.traffic
@@ -92,6 +122,7 @@ class Cluster:
         percent: int | None,
         target: Target | None = None,
         notes: Mapping[str, str | None] | None = None,
+        floors: Floors | None = None,
     ) -> Json:
         self._compare(live)
         predictor = self.object["spec"]["predictor"]
@@ -108,9 +139,11 @@ class Cluster:
         self._compare(live)
         return self._written(notes)
 
-    def wait(self, name: str, settled: Any, **_: Any) -> Json:
+    def wait(self, name: str, settled: Any, *, what: str, **_: Any) -> Json:
         live = self.live(name)
         assert live is not None
+        if self.full and not settled(live):
+            raise TimedOut(f"{what} did not happen")
         return live
 
     def config_map(self, namespace: str, name: str) -> Json:
