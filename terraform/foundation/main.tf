@@ -66,6 +66,7 @@ module "network" {
   cidr                    = var.cidr
   apart_from              = merge(var.apart_from, { "kubernetes services" = var.services_cidr })
   zones                   = var.zones
+  blocks                  = var.blocks
   nat                     = var.nat
   flow_log_retention_days = var.log_retention_days
   log_key_arn             = module.observability.key_arn

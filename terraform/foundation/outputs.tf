@@ -37,3 +37,8 @@ output "nat_addresses" {
   description = "Public addresses from which the cluster calls out."
   value       = module.network.nat_addresses
 }
+
+output "addresses" {
+  description = "What NetworkPolicies know the API server and the stores by (controlPlane and stores in manifests/clusters/<cluster>/settings)."
+  value       = { control_plane = module.network.control_plane_cidr, stores = module.network.data_cidr }
+}

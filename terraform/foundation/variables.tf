@@ -39,8 +39,14 @@ variable "zones" {
 }
 
 variable "nat" {
-  description = "zone or one; see module network."
+  description = "zone, or the zone that has the only NAT gateway; see module network."
   type        = string
+}
+
+variable "blocks" {
+  description = "Zone to its block of addresses, where it is not its letter's; see module network."
+  type        = map(number)
+  default     = {}
 }
 
 variable "services_cidr" {

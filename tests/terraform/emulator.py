@@ -55,14 +55,14 @@ class Emulator:
             "AWS_MAX_ATTEMPTS": "2",
         }
 
-    def client(self, service: str, **credentials: str) -> Any:
-        """A boto3 client of the account, or of those whose credentials are given."""
+    def client(self, service: str, *, region: str = REGION, **credentials: str) -> Any:
+        """A boto3 client of the account in a region, or of those whose credentials are given."""
         import boto3
         from botocore.config import Config
 
         credentials = credentials or {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         configuration = Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"})
-        return boto3.client(service, endpoint_url=self.url, region_name=REGION, config=configuration, **credentials)
+        return boto3.client(service, endpoint_url=self.url, region_name=region, config=configuration, **credentials)
 
     def session(self, role: str) -> dict[str, str]:
         """Credentials of a role. Who may take it is the trust policy's to say, which moto does not ask for Pod Identity."""

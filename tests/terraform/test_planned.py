@@ -88,6 +88,22 @@ def test_environments_differ_as_their_files_say(plans: dict[str, dict[str, Any]]
         assert {tuple(actions) for actions in changes(plan).values()} == {("create",)}
 
 
+def test_environments_keep_the_networks_that_they_had(plans: dict[str, dict[str, Any]]) -> None:
+    """Addresses that were given out by the place in the list `zones`, before letters decided; NAT in the first where there is one."""
+    for name, second in {"dev": 16, "staging": 32, "production": 48}.items():
+        expected = set()
+        for place, zone in enumerate("abc"):
+            blocks = (f"{32 * place}.0/19", f"{192 + place}.0/24", f"208.{64 * place}/26", f"{224 + place}.0/24")
+            expected |= {(f"eu-central-1{zone}", f"10.{second}.{block}") for block in blocks}
+        subnets = resources(plans[name], "aws_subnet")
+        assert {(subnet["availability_zone"], subnet["cidr_block"]) for subnet in subnets} == expected
+    for name in ("dev", "staging"):
+        gateways = [
+            change["index"] for change in plans[name]["resource_changes"] if change["type"] == "aws_nat_gateway"
+        ]
+        assert gateways == ["eu-central-1a"]
+
+
 def checkov() -> str:
     """The program: CHECKOV, the environment that `make terraform` makes, or the PATH."""
     found = os.environ.get("CHECKOV") or shutil.which(

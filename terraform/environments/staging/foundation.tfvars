@@ -9,7 +9,7 @@ apart_from = {
   production = "10.48.0.0/16"
 }
 zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
-nat   = "one"
+nat   = "eu-central-1a"
 
 kubernetes_version = "1.33"
 addons = {

@@ -1,3 +1,10 @@
+data "aws_partition" "this" {}
+
+locals {
+  partition  = data.aws_partition.this.partition
+  dns_suffix = data.aws_partition.this.dns_suffix
+}
+
 resource "aws_kms_key" "database" {
   description             = "${var.name}: experiment tracking, its backups and its password"
   enable_key_rotation     = true
@@ -8,7 +15,7 @@ resource "aws_kms_key" "database" {
     Statement = [{
       Sid       = "AccountDecidesByIam"
       Effect    = "Allow"
-      Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
+      Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:root" }
       Action    = "kms:*"
       Resource  = "*"
     }]
@@ -89,7 +96,7 @@ resource "aws_iam_role" "monitoring" {
 
 resource "aws_iam_role_policy_attachment" "monitoring" {
   role       = aws_iam_role.monitoring.name
-  policy_arn = "arn:aws:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
+  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
 }
 
 # RDS would make these groups itself, without end or key.
@@ -173,7 +180,7 @@ resource "aws_iam_role" "reader" {
       Condition = {
         StringEquals = {
           "aws:SourceAccount"                         = var.account_id
-          "aws:RequestTag/eks-cluster-arn"            = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.name}"
+          "aws:RequestTag/eks-cluster-arn"            = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.name}"
           "aws:RequestTag/kubernetes-namespace"       = "external-secrets"
           "aws:RequestTag/kubernetes-service-account" = "external-secrets"
         }
@@ -192,13 +199,13 @@ resource "aws_iam_role_policy" "reader" {
       {
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-        Resource = [aws_db_instance.this.master_user_secret[0].secret_arn, "arn:aws:secretsmanager:${var.region}:${var.account_id}:secret:hallmark/*"]
+        Resource = [aws_db_instance.this.master_user_secret[0].secret_arn, "arn:${local.partition}:secretsmanager:${var.region}:${var.account_id}:secret:hallmark/*"]
       },
       {
         Effect    = "Allow"
         Action    = "kms:Decrypt"
         Resource  = aws_kms_key.database.arn
-        Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${var.region}.${local.dns_suffix}" } }
       },
     ]
   })
