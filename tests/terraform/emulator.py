@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 REGION = "eu-central-1"
+SERVER = """
+from moto.rds.models import DBInstance
+from moto.server import main
+DBInstance.dbi_resource_id = property(lambda self: "db-" + self.db_instance_identifier.upper().replace("-", ""), lambda self, value: None)
+main()
+"""
+"""moto gives every database the same resource id, by which Terraform would find two."""
 
 
 class Emulator:
@@ -27,7 +34,7 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)],
+                [sys.executable, "-c", SERVER, "-H", "127.0.0.1", "-p", str(port)],
                 env={**os.environ, "MOTO_ACCOUNT_ID": account, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
                 stdout=out,
                 stderr=subprocess.STDOUT,
