@@ -19,16 +19,18 @@ class Settings(Frozen):
     state:     what running leaves behind (registry, pipeline runs, local cluster); safe to delete.
     releases:  where each domain's `release.yaml` and rendered InferenceService lie.
     tracking:  MLflow tracking URI.
+    workspaces: whether each domain's versions lie in an MLflow workspace of its name, whatever MLFLOW_WORKSPACE says.
     """
 
     root: Path
     state: Path
     releases: Path
     tracking: str
+    workspaces: bool = False
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from HALLMARK_ROOT, HALLMARK_STATE, HALLMARK_RELEASES and MLFLOW_TRACKING_URI; all have defaults."""
+        """Settings from HALLMARK_ROOT, HALLMARK_STATE, HALLMARK_RELEASES, HALLMARK_WORKSPACES and MLFLOW_TRACKING_URI; all have defaults."""
         env = os.environ if environment is None else environment
         asked = env.get("HALLMARK_ROOT")
         root = Path(asked).resolve() if asked else _find_root(Path.cwd())
@@ -37,7 +39,15 @@ class Settings(Frozen):
         state = Path(env.get("HALLMARK_STATE") or root / ".hallmark").resolve()
         releases = Path(env.get("HALLMARK_RELEASES") or root / "inference_services").resolve()
         tracking = env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlflow.db'}"
-        return cls(root=root, state=state, releases=releases, tracking=tracking)
+        workspaces = env.get("HALLMARK_WORKSPACES") or "one"
+        if workspaces not in ("one", "domain"):
+            raise DeclarationError(
+                "HALLMARK_WORKSPACES is neither",
+                expected="domain (each domain has an MLflow workspace of its name), or one",
+                got=workspaces,
+                fix="set it to one of the two, or to nothing",
+            )
+        return cls(root=root, state=state, releases=releases, tracking=tracking, workspaces=workspaces == "domain")
 
     def shown(self, path: Path) -> str:
         """A path as people are told it: from the root of the checkout where it lies there."""
@@ -98,6 +108,7 @@ class Settings(Frozen):
             "HALLMARK_ROOT": str(self.root),
             "HALLMARK_STATE": str(self.state),
             "HALLMARK_RELEASES": str(self.releases),
+            "HALLMARK_WORKSPACES": "domain" if self.workspaces else "one",
             "MLFLOW_TRACKING_URI": self.tracking,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",

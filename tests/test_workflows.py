@@ -58,7 +58,7 @@ def test_a_workflow_may_do_little_and_ends(name: str) -> None:
     for job in found["jobs"].values():
         assert int(job["timeout-minutes"]) <= 60
         writes = {key for key, value in job["permissions"].items() if value != "read"}
-        assert writes <= ({"security-events"} if name == "manifests.yml" else set())
+        assert writes <= {"manifests.yml": {"security-events"}, "images.yml": {"id-token"}}.get(name, set())
     for step in steps(name):
         if step.get("uses", "").startswith("actions/checkout"):
             assert step["with"]["persist-credentials"] == "false"
@@ -132,6 +132,51 @@ def test_pull_requests_push_nothing() -> None:
     assert pushing and secret == pushing
     for step in pushing:
         assert step["if"] == "github.event_name != 'pull_request'"
+
+
+PRETEND = """#!/bin/sh
+case "$(basename "$0") $*" in
+  curl*) echo '{"value": "job-token"}' ;;
+  aws*) echo "$AWS_ROLE_ARN $AWS_REGION $(cat "$AWS_WEB_IDENTITY_TOKEN_FILE")" ;;
+  "docker login"*) echo "$* $(cat)" >> "$RUNNER_TEMP/logins" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "signed_in"),
+    [
+        (
+            {"REGISTRY_USER": "ci", "REGISTRY_TOKEN": "secret", "REGISTRY_ROLE": ""},
+            "--username ci --password-stdin secret",
+        ),
+        (
+            {"REGISTRY_ROLE": "arn:aws:iam::1:role/ci", "REGISTRY_TOKEN": ""},
+            "--username AWS --password-stdin arn:aws:iam::1:role/ci eu-central-1 job-token",
+        ),
+    ],
+)
+def test_images_are_pushed_with_a_password_or_by_the_jobs_own_token(
+    tmp_path: Path, given: dict[str, str], signed_in: str
+) -> None:
+    for program in ("curl", "aws", "docker"):
+        (tmp_path / program).write_text(PRETEND)
+        (tmp_path / program).chmod(0o755)
+    host = "111111111111.dkr.ecr.eu-central-1.amazonaws.com"
+    environment = {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        "RUNNER_TEMP": str(tmp_path),
+        "REGISTRY": f"{host}/hallmark",
+        "PYTHON_IMAGE": "python@sha256:0",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": "https://token.example/?a=b",
+    }
+    done = subprocess.run(
+        [str(ROOT / ".ci" / "push"), "serving", "1"], env={**environment, **given}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "logins").read_text().strip() == f"login {host} {signed_in}"
+    assert not (tmp_path / "registry-token").exists()
 
 
 def test_zizmor_finds_nothing() -> None:

@@ -93,7 +93,7 @@ class Registry:
         That version then carries the correlation of both requests, and the model card of the first.
         """
         verify(folder, expected=model_card.model)
-        with self._asked(writing=True) as client, self._alone():
+        with self._asked(model_card.domain, writing=True) as client, self._alone():
             found = self._of_digest(client, model_card.domain, model_card.model)
             if found is not None:
                 self._correlate(client, model_card.domain, found, model_card.request.correlation)
@@ -106,7 +106,7 @@ class Registry:
         """All versions of a domain, newest first; none for a domain that was never trained."""
         if self._is_new():
             return []
-        with self._asked() as client:
+        with self._asked(domain) as client:
             aliases = self._aliases(client, domain)
             found = client.search_model_versions(f"name='{domain}'", max_results=1000)
         rows = [_version(item, aliases.get(int(item.version), ())) for item in found if _is_whole(item)]
@@ -136,7 +136,7 @@ class Registry:
                 if seen is None:
                     raise _unknown(domain, version)
                 return seen.version, seen.source, seen.digest
-        with self._asked() as client:
+        with self._asked(domain) as client:
             item = self._get(client, domain, version)
         return int(item.version), str(item.source), str(item.tags["digest"])
 
@@ -153,7 +153,7 @@ class Registry:
             compare-and-set, so that others, on other machines or with other tools, are only seen where they wrote before this
             reads or by the time it reads again: between machines the InferenceService's resourceVersion decides, before this.
         """
-        with self._asked(writing=True) as client, self._alone():
+        with self._asked(domain, writing=True) as client, self._alone():
             from mlflow.exceptions import MlflowException
 
             number = int(self._get(client, domain, version).version)
@@ -181,7 +181,7 @@ class Registry:
 
     def correlate(self, domain: str, version: int, correlation: str) -> None:
         """Note that this version is an answer to `correlation` too; saying it twice changes nothing."""
-        with self._asked(writing=True) as client, self._alone():
+        with self._asked(domain, writing=True) as client, self._alone():
             self._correlate(client, domain, version, correlation)
 
     def correlated(self, domain: str, correlation: str) -> int | None:
@@ -318,13 +318,15 @@ class Registry:
             raise _unknown(domain, version) from error
 
     @contextlib.contextmanager
-    def _asked(self, *, writing: bool = False) -> Iterator[Any]:
-        """MLflow's client; what goes wrong in it leaves as `Unavailable`, soon."""
+    def _asked(self, domain: str, *, writing: bool = False) -> Iterator[Any]:
+        """MLflow's client, in the domain's workspace; what goes wrong in it leaves as `Unavailable`, soon."""
         from mlflow.exceptions import MlflowException
+        from mlflow.utils.workspace_context import ServerWorkspaceContext  # the one that leaves other threads alone
 
         self._probe(writing=writing)
         try:
-            yield self._client()
+            with ServerWorkspaceContext(domain) if self.settings.workspaces else contextlib.nullcontext():
+                yield self._client()
         except MlflowException as error:
             raise self._unavailable(str(error).splitlines()[0]) from error
         except sqlite3.Error as error:

@@ -19,6 +19,14 @@ _IMAGES = 40
 """GB of images."""
 
 
+class Database(Section):
+    """A database that is there all month: its instance by its price's name, the zones that have a copy, and GB of disk in each."""
+
+    instance: str
+    zones: int = Field(ge=1, le=2)
+    gigabytes: float = Field(gt=0)
+
+
 class Environment(Section):
     """Fixed infrastructure, paid without any traffic; instance types by their price's name, such as ec2.m6i.large."""
 
@@ -29,17 +37,17 @@ class Environment(Section):
     endpoints: int = Field(ge=0, description="Interface endpoints, each in every zone.")
     system_nodes: int = Field(ge=1)
     system_node: str
-    database: str
-    database_zones: int = Field(ge=1, le=2)
-    database_gigabytes: float = Field(gt=0)
+    databases: tuple[Database, ...] = Field(description="MLflow's, and Kubeflow Pipelines'.")
     cache: str
     cache_nodes: int = Field(ge=0)
-    keys: int = Field(default=6, ge=0)
+    keys: int = Field(default=7, ge=0)
 
     def bill(self, prices: Prices) -> Bill:
         """A month at rest."""
         node = HOURS * prices[self.system_node] + _DISK * prices["ebs.gp3"]
-        database = HOURS * prices[self.database] + self.database_gigabytes * prices["rds.gp3"]
+        databases = sum(
+            each.zones * (HOURS * prices[each.instance] + each.gigabytes * prices["rds.gp3"]) for each in self.databases
+        )
         found = (
             ("control plane", HOURS * prices["eks.cluster"], "1 cluster"),
             ("system nodes", self.system_nodes * node, f"{self.system_nodes} x {self.system_node} with {_DISK} GB"),
@@ -50,16 +58,16 @@ class Environment(Section):
                 f"{self.endpoints} in {self.zones} zones",
             ),
             ("load balancer", HOURS * (prices["nlb.hour"] + prices["nlb.unit"]), "1, and a capacity unit"),
-            ("database", self.database_zones * database, f"{self.database} in {self.database_zones} zone(s)"),
+            ("databases", databases, ", ".join(f"{each.instance} in {each.zones} zone(s)" for each in self.databases)),
             (
                 "online store",
                 self.cache_nodes * HOURS * prices[self.cache] if self.cache_nodes else 0.0,
                 f"{self.cache_nodes} x {self.cache}" if self.cache_nodes else "DynamoDB, by request",
             ),
             (
-                "keys and images",
-                self.keys * prices["kms.key"] + _IMAGES * prices["ecr.storage"],
-                f"{self.keys} keys, {_IMAGES} GB",
+                "keys, names, images",
+                self.keys * prices["kms.key"] + prices["route53.zone"] + _IMAGES * prices["ecr.storage"],
+                f"{self.keys} keys, a zone of names, {_IMAGES} GB",
             ),
         )
         return Bill(way=self.name, lines=tuple(BillLine(item=item, monthly=cost, how=how) for item, cost, how in found))
@@ -84,7 +92,7 @@ def read(name: str, settings: Settings) -> Environment:
     path = terraform / "environments" / name / "foundation.tfvars"
     given = _load(path)
     try:
-        nodes, tracking = given.get("system_nodes", {}), given.get("tracking", {})
+        nodes = given.get("system_nodes", {})
         cache = given.get("online_store", {}).get("valkey") or {}
         endpoints = _default(terraform / "modules" / "network" / "variables.tf", "interface_endpoints")
         return Environment(
@@ -95,18 +103,25 @@ def read(name: str, settings: Settings) -> Environment:
             endpoints=len(endpoints),
             system_nodes=nodes.get("minimum", 2),
             system_node="ec2." + nodes.get("instance_types", ["m6i.large"])[0],
-            database="rds." + tracking.get("instance_class", "db.t4g.medium").removeprefix("db."),
-            database_zones=2 if tracking.get("multi_az", True) else 1,
-            database_gigabytes=tracking.get("storage_gib", 20),
+            databases=tuple(_database(given.get(name, {})) for name in ("tracking", "pipelines_database")),
             cache="cache." + cache.get("node_type", "cache.t4g.small").removeprefix("cache."),
             cache_nodes=1 + cache.get("replicas", 1) if cache else 0,
         )
     except (KeyError, AttributeError, TypeError) as error:
         raise DeclarationError(
             f"{path.relative_to(settings.root)} is not understood",
-            expected="region, zones, nat, and system_nodes, tracking, online_store as terraform/foundation/variables.tf has them",
+            expected="region, zones, nat, and system_nodes, tracking, pipelines_database, online_store as terraform/foundation/variables.tf has them",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def _database(given: dict[str, Any]) -> Database:
+    """A database as module database makes it of what a var-file gives."""
+    return Database(
+        instance="rds." + given.get("instance_class", "db.t4g.medium").removeprefix("db."),
+        zones=2 if given.get("multi_az", True) else 1,
+        gigabytes=given.get("storage_gib", 50),
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -38,6 +38,7 @@ NEEDED: dict[str, Unit] = {
     "cache.t4g.small": "hour",
     "cache.r7g.large": "hour",
     "kms.key": "month",
+    "route53.zone": "month",
     "sagemaker.m5.xlarge": "hour",
     "sagemaker.g5.xlarge": "hour",
     "sagemaker.g5.2xlarge": "hour",

@@ -66,6 +66,7 @@ module "network" {
   cidr                    = var.cidr
   apart_from              = merge(var.apart_from, { "kubernetes services" = var.services_cidr })
   zones                   = var.zones
+  blocks                  = var.blocks
   nat                     = var.nat
   flow_log_retention_days = var.log_retention_days
   log_key_arn             = module.observability.key_arn
@@ -89,10 +90,9 @@ module "cluster" {
   log_key_arn              = module.observability.key_arn
   emulated                 = var.emulated
 
-  pod_identities = {
+  pod_identities = merge(module.service_accounts.pod_identities, {
     prometheus = { namespace = "monitoring", service_account = "prometheus", role_arn = module.observability.prometheus_role_arn }
-    secrets    = { namespace = "external-secrets", service_account = "external-secrets", role_arn = module.experiment_tracking.reader_role_arn }
-  }
+  })
 }
 
 module "gpu_nodes" {
@@ -121,12 +121,17 @@ module "artifact_store" {
   access_log_retention_days = var.log_retention_days
 }
 
+# MLflow's.
 module "experiment_tracking" {
-  source = "../modules/experiment_tracking"
+  source = "../modules/database"
 
   name                     = local.name
   account_id               = var.account_id
-  region                   = var.region
+  part                     = "tracking"
+  purpose                  = "experiment tracking"
+  key_alias                = "database"
+  engine                   = "postgres"
+  database                 = "mlflow"
   vpc_id                   = module.network.vpc_id
   subnet_ids               = module.network.data_subnet_ids
   client_security_group_id = local.clients
@@ -138,6 +143,69 @@ module "experiment_tracking" {
   log_retention_days       = var.log_retention_days
   log_key_arn              = module.observability.key_arn
   deletion_protection      = var.deletion_protection
+}
+
+# Kubeflow Pipelines', which knows no Postgres over TLS (docs/decisions/0027). It makes its three databases itself.
+module "pipelines_database" {
+  source = "../modules/database"
+
+  name                     = local.name
+  account_id               = var.account_id
+  part                     = "pipelines"
+  purpose                  = "Kubeflow Pipelines"
+  key_alias                = "pipelines"
+  engine                   = "mysql"
+  vpc_id                   = module.network.vpc_id
+  subnet_ids               = module.network.data_subnet_ids
+  client_security_group_id = local.clients
+  instance_class           = var.pipelines_database.instance_class
+  storage_gib              = var.pipelines_database.storage_gib
+  multi_az                 = var.pipelines_database.multi_az
+  backup_retention_days    = var.pipelines_database.backup_retention_days
+  password_rotation_days   = var.pipelines_database.password_rotation_days
+  log_retention_days       = var.log_retention_days
+  log_key_arn              = module.observability.key_arn
+  deletion_protection      = var.deletion_protection
+}
+
+module "service_accounts" {
+  source = "../modules/service_accounts"
+
+  name        = local.name
+  account_id  = var.account_id
+  region      = var.region
+  artifacts   = { bucket = local.bucket, key_arn = module.artifact_store.key_arn }
+  dns_zone_id = var.dns_zone_id
+  databases = {
+    tracking  = { secret_arn = module.experiment_tracking.secret_arn, key_arn = module.experiment_tracking.key_arn }
+    pipelines = { secret_arn = module.pipelines_database.secret_arn, key_arn = module.pipelines_database.key_arn }
+  }
+}
+
+moved {
+  from = module.experiment_tracking.aws_iam_role.reader
+  to   = module.service_accounts.aws_iam_role.this["external-secrets"]
+}
+
+moved {
+  from = module.experiment_tracking.aws_iam_role_policy.reader
+  to   = module.service_accounts.aws_iam_role_policy.this["external-secrets"]
+}
+
+moved {
+  from = module.cluster.aws_eks_pod_identity_association.platform["secrets"]
+  to   = module.cluster.aws_eks_pod_identity_association.platform["external-secrets"]
+}
+
+module "private_names" {
+  source = "../modules/private_names"
+
+  name   = local.name
+  vpc_id = module.network.vpc_id
+  names = merge(
+    { tracking = module.experiment_tracking.address, pipelines = module.pipelines_database.address },
+    contains(var.online_store.engines, "valkey") ? { online-store = module.online_store.valkey_address } : {},
+  )
 }
 
 module "online_store" {
@@ -159,6 +227,18 @@ module "images" {
 
   name       = local.name
   account_id = var.account_id
+}
+
+module "ci" {
+  source   = "../modules/ci"
+  for_each = var.ci == null ? {} : { github = var.ci }
+
+  name        = local.name
+  account_id  = var.account_id
+  region      = var.region
+  repository  = each.value.repository
+  environment = each.value.environment
+  images      = module.images.names
 }
 
 # All that terraform/domains knows of the foundation. A parameter and not the state: who adds domains may read this, and needs no

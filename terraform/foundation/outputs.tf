@@ -23,6 +23,16 @@ output "tracking" {
   value       = { address = module.experiment_tracking.address, secret_arn = module.experiment_tracking.secret_arn }
 }
 
+output "names" {
+  description = "Names of the stores inside the VPC (database and onlineStore in manifests/clusters/<cluster>/settings)."
+  value       = module.private_names.names
+}
+
+output "ci_role" {
+  description = "Role that pushes images, for the variable REGISTRY_ROLE of the repository on GitHub; null where nobody may."
+  value       = one([for ci in module.ci : ci.role_arn])
+}
+
 output "valkey" {
   description = "Host of the online store; null where DynamoDB holds it."
   value       = module.online_store.valkey_address
@@ -36,4 +46,9 @@ output "prometheus" {
 output "nat_addresses" {
   description = "Public addresses from which the cluster calls out."
   value       = module.network.nat_addresses
+}
+
+output "addresses" {
+  description = "What NetworkPolicies know the API server and the stores by (controlPlane and stores in manifests/clusters/<cluster>/settings)."
+  value       = { control_plane = module.network.control_plane_cidr, stores = module.network.data_cidr }
 }

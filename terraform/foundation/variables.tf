@@ -39,8 +39,14 @@ variable "zones" {
 }
 
 variable "nat" {
-  description = "zone or one; see module network."
+  description = "zone, or the zone that has the only NAT gateway; see module network."
   type        = string
+}
+
+variable "blocks" {
+  description = "Zone to its block of addresses, where it is not its letter's; see module network."
+  type        = map(number)
+  default     = {}
 }
 
 variable "services_cidr" {
@@ -101,7 +107,7 @@ variable "karpenter" {
 }
 
 variable "tracking" {
-  description = "The tracking database; see module experiment_tracking."
+  description = "MLflow's database; see module database."
   type = object({
     instance_class         = optional(string)
     storage_gib            = optional(number)
@@ -110,6 +116,33 @@ variable "tracking" {
     password_rotation_days = optional(number)
   })
   default = {}
+}
+
+variable "pipelines_database" {
+  description = "Kubeflow Pipelines' database; see module database."
+  type = object({
+    instance_class         = optional(string)
+    storage_gib            = optional(number)
+    multi_az               = optional(bool)
+    backup_retention_days  = optional(number)
+    password_rotation_days = optional(number)
+  })
+  default = {}
+}
+
+variable "dns_zone_id" {
+  description = "Route 53 zone of the cluster's host names, in which cert-manager answers challenges; without it there is no role for that."
+  type        = string
+  default     = null
+}
+
+variable "ci" {
+  description = "The repository on GitHub whose environment may push images; without it nobody outside may. See module ci."
+  type = object({
+    repository  = string
+    environment = optional(string, "images")
+  })
+  default = null
 }
 
 variable "online_store" {

@@ -26,3 +26,13 @@ def test_a_child_process_finds_the_same_places(tmp_path: Path) -> None:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path)})
     assert Settings.load(settings.environment()) == settings
     assert settings.models.is_relative_to(tmp_path)
+
+
+def test_workspaces_are_one_or_one_a_domain(tmp_path: Path) -> None:
+    here = {"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path)}
+    assert not Settings.load(here).workspaces
+    settings = Settings.load({**here, "HALLMARK_WORKSPACES": "domain"})
+    assert settings.workspaces
+    assert Settings.load(settings.environment()) == settings
+    with pytest.raises(DeclarationError, match="HALLMARK_WORKSPACES"):
+        Settings.load({**here, "HALLMARK_WORKSPACES": "domains"})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 from urllib.parse import quote_plus
 
 import pytest
+import yaml
 
 from tests.manifests.builds import CLUSTERS, Object, everything, platform
 
@@ -34,6 +36,8 @@ def filled(template: str, values: dict[str, str]) -> str:
         for step in pipe:
             if step == "urlquery":  # Go's: a space becomes +
                 value = quote_plus(value, safe="~")
+            elif step == "toRawJson":
+                value = json.dumps(value, ensure_ascii=False)
             elif replaced := re.fullmatch(r'replace "([^"]+)" "([^"]+)"', step):
                 value = value.replace(replaced[1], replaced[2])
             else:
@@ -67,3 +71,34 @@ def test_mlflows_databases_are_reached_with_a_password_of_any_signs(cluster: str
             "db.internal",
             database,
         )
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_pipelines_speaks_tls_and_reaches_s3_by_its_role(cluster: str) -> None:
+    """RDS refuses who speaks no TLS. Without these empty keys the API server would take those of its own configuration."""
+    from google.protobuf import text_format, wrappers_pb2
+
+    built = platform(cluster)
+    (store,) = [
+        each for each in built if each["kind"] == "ExternalSecret" and each["metadata"]["name"] == "metadata-store"
+    ]
+    text = filled(
+        store["spec"]["target"]["template"]["data"]["store.pbtxt"], {"username": "pipelines", "password": SIGNS}
+    )
+    assert "ssl_options" in text
+    (password,) = re.findall(r"^ *password: (.*)$", text, re.M)
+    assert text_format.Parse(f"value: {password}", wrappers_pb2.StringValue()).value == SIGNS
+
+    (pipelines,) = [each for each in built if each["metadata"]["name"] == "kubeflow-pipelines"]
+    patches = {
+        patch["target"]["name"]: yaml.safe_load(patch["patch"])
+        for source in pipelines["spec"]["sources"]
+        for patch in source.get("kustomize", {}).get("patches", [])
+    }
+    (container,) = patches["ml-pipeline"]["spec"]["template"]["spec"]["containers"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert environment["OBJECTSTORECONFIG_ACCESSKEY"] == environment["OBJECTSTORECONFIG_SECRETACCESSKEY"] == ""
+    region = environment["OBJECTSTORECONFIG_REGION"]
+    assert environment["OBJECTSTORECONFIG_HOST"] == f"s3.{region}.amazonaws.com"
+    assert json.loads(environment["DBCONFIG_MYSQLCONFIG_EXTRAPARAMS"])["tls"] == "skip-verify"
+    assert "tls" in patches["cache-server"][0]["value"]

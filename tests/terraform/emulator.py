@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 REGION = "eu-central-1"
+SERVER = """
+from moto.rds.models import DBInstance
+from moto.server import main
+DBInstance.dbi_resource_id = property(lambda self: "db-" + self.db_instance_identifier.upper().replace("-", ""), lambda self, value: None)
+main()
+"""
+"""moto gives every database the same resource id, by which Terraform would find two."""
 
 
 class Emulator:
@@ -27,7 +34,7 @@ class Emulator:
         self.url = f"http://127.0.0.1:{port}"
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)],
+                [sys.executable, "-c", SERVER, "-H", "127.0.0.1", "-p", str(port)],
                 env={**os.environ, "MOTO_ACCOUNT_ID": account, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -55,14 +62,14 @@ class Emulator:
             "AWS_MAX_ATTEMPTS": "2",
         }
 
-    def client(self, service: str, **credentials: str) -> Any:
-        """A boto3 client of the account, or of those whose credentials are given."""
+    def client(self, service: str, *, region: str = REGION, **credentials: str) -> Any:
+        """A boto3 client of the account in a region, or of those whose credentials are given."""
         import boto3
         from botocore.config import Config
 
         credentials = credentials or {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         configuration = Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"})
-        return boto3.client(service, endpoint_url=self.url, region_name=REGION, config=configuration, **credentials)
+        return boto3.client(service, endpoint_url=self.url, region_name=region, config=configuration, **credentials)
 
     def session(self, role: str) -> dict[str, str]:
         """Credentials of a role. Who may take it is the trust policy's to say, which moto does not ask for Pod Identity."""

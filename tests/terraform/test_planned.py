@@ -56,11 +56,28 @@ def test_no_environment_has_a_public_endpoint_a_plain_store_or_a_write_on_everyt
 def test_what_moto_lacks_is_planned_everywhere_else(plans: dict[str, dict[str, Any]]) -> None:
     for plan in plans.values():
         assert len(resources(plan, "aws_eks_addon")) == 5
-        assert len(resources(plan, "aws_eks_pod_identity_association")) == 3
+        assert len(resources(plan, "aws_eks_pod_identity_association")) == 6
         assert len(resources(plan, "aws_eks_access_entry")) == 2
         assert len(resources(plan, "aws_budgets_budget")) == 1
         (cluster,) = resources(plan, "aws_eks_cluster")
         assert cluster["access_config"][0]["authentication_mode"] == "API"
+
+
+def test_roles_are_for_accounts_that_the_manifests_have(plans: dict[str, dict[str, Any]]) -> None:
+    associations = resources(plans["production"], "aws_eks_pod_identity_association")
+    accounts = {(found["namespace"], found["service_account"]) for found in associations}
+    named = set()
+    for path in (ROOT / "manifests" / "platform").rglob("*.yaml"):
+        for found in yaml.safe_load_all(path.read_text()):
+            if found and found["kind"] == "ServiceAccount":
+                named.add((found["metadata"]["namespace"], found["metadata"]["name"]))
+            if found and found["kind"] == "Application":
+                values = found["spec"].get("source", {}).get("helm", {}).get("valuesObject", {})
+                for part in (values, *(part for part in values.values() if isinstance(part, dict))):
+                    if account := part.get("serviceAccount", {}).get("name"):
+                        named.add((found["spec"]["destination"]["namespace"], account))
+    upstream = {("kubeflow", "ml-pipeline"), ("kube-system", "karpenter")}  # their manifests' and charts' own names
+    assert accounts - named == upstream
 
 
 def test_environments_differ_as_their_files_say(plans: dict[str, dict[str, Any]]) -> None:
@@ -74,18 +91,45 @@ def test_environments_differ_as_their_files_say(plans: dict[str, dict[str, Any]]
         "staging": 1,
         "production": 1,
     }
-    assert {name: resources(plan, "aws_db_instance")[0]["multi_az"] for name, plan in plans.items()} == {
-        "dev": False,
-        "staging": True,
-        "production": True,
-    }
-    assert {name: resources(plan, "aws_db_instance")[0]["deletion_protection"] for name, plan in plans.items()} == {
-        "dev": False,
-        "staging": True,
-        "production": True,
-    }
+    for name, plan in plans.items():
+        databases = {database["engine"]: database for database in resources(plan, "aws_db_instance")}
+        assert sorted(databases) == ["mysql", "postgres"]
+        assert {database["multi_az"] for database in databases.values()} == {name != "dev"}
+        assert {database["deletion_protection"] for database in databases.values()} == {name != "dev"}
     for plan in plans.values():
         assert {tuple(actions) for actions in changes(plan).values()} == {("create",)}
+
+
+def test_environments_keep_the_networks_that_they_had(plans: dict[str, dict[str, Any]]) -> None:
+    """Addresses that were given out by the place in the list `zones`, before letters decided; NAT in the first where there is one."""
+    for name, second in {"dev": 16, "staging": 32, "production": 48}.items():
+        expected = set()
+        for place, zone in enumerate("abc"):
+            blocks = (f"{32 * place}.0/19", f"{192 + place}.0/24", f"208.{64 * place}/26", f"{224 + place}.0/24")
+            expected |= {(f"eu-central-1{zone}", f"10.{second}.{block}") for block in blocks}
+        subnets = resources(plans[name], "aws_subnet")
+        assert {(subnet["availability_zone"], subnet["cidr_block"]) for subnet in subnets} == expected
+    for name in ("dev", "staging"):
+        gateways = [
+            change["index"] for change in plans[name]["resource_changes"] if change["type"] == "aws_nat_gateway"
+        ]
+        assert gateways == ["eu-central-1a"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_clusters_settings_are_terraforms(plans: dict[str, dict[str, Any]], environment: str) -> None:
+    (settings,) = yaml.safe_load_all(
+        (ROOT / "manifests" / "clusters" / environment / "settings" / "values.yaml").read_text()
+    )
+    values, plan = settings["data"], plans[environment]
+    given = {name: variable["value"] for name, variable in plan["variables"].items()}
+    addresses = plan["planned_values"]["outputs"]["addresses"]["value"]
+    names = {record["name"] for record in resources(plan, "aws_route53_record")}
+    assert (values["region"], values["dnsZone"]) == (given["region"], given["dns_zone_id"])
+    assert (values["controlPlane"], values["stores"]) == (addresses["control_plane"], addresses["stores"])
+    assert values["bucket"] in {bucket["bucket"] for bucket in resources(plan, "aws_s3_bucket")}
+    assert values["database"] in names
+    assert (values["onlineStore"] in names) == ("valkey" in given["online_store"]["engines"])
 
 
 def checkov() -> str:

@@ -136,6 +136,7 @@ PLANTED = [
             policy=allowed(Principal={"AWS": "*"}, Action="kms:Decrypt", Resource="*"),
         ),
     ),
+    ("public", planned("aws_route53_zone", name="marketplace.example", vpc=[])),
     ("unjudged", planned("aws_redshift_cluster", publicly_accessible=True)),
 ]
 

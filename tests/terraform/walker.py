@@ -41,6 +41,7 @@ HARMLESS = {
         "aws_iam_instance_profile",
         "aws_iam_openid_connect_provider",
     ),
+    *("aws_route53_record",),
     *("aws_iam_role", "aws_iam_role_policy", "aws_internet_gateway", "aws_kms_alias", "aws_nat_gateway", "aws_route"),
     *(
         "aws_route_table",
@@ -168,6 +169,11 @@ def attachment(values: Values, unknown: Values) -> Iterator[str]:
         yield f"write on *: {values['policy_arn']}"
 
 
+def zone(values: Values, unknown: Values) -> Iterator[str]:
+    if not values.get("vpc"):
+        yield "public: everybody may ask for the names in it"
+
+
 def key(values: Values, unknown: Values) -> Iterator[str]:
     if not values.get("enable_key_rotation"):
         yield "unencrypted: the key never changes"
@@ -184,6 +190,7 @@ RULES: dict[str, Callable[[Values, Values], Iterator[str]]] = {
     "aws_kms_key": key,
     "aws_launch_template": template,
     "aws_prometheus_workspace": needs("kms_key_arn"),
+    "aws_route53_zone": zone,
     "aws_s3_bucket": lambda values, unknown: iter(()),  # judged by the two below, one each a bucket
     "aws_s3_bucket_public_access_block": bucket_block,
     "aws_s3_bucket_server_side_encryption_configuration": bucket_encryption,

@@ -29,12 +29,16 @@ gpu_pools = {
   training  = { instance_types = ["g5.2xlarge", "g6.2xlarge"], maximum = 8, spot = true }
 }
 
-tracking     = { instance_class = "db.m7g.large", storage_gib = 100, multi_az = true, backup_retention_days = 35 }
-online_store = { engines = ["dynamodb", "valkey"], valkey = { node_type = "cache.r7g.large", replicas = 2 } }
+tracking           = { instance_class = "db.m7g.large", storage_gib = 100, multi_az = true, backup_retention_days = 35 }
+pipelines_database = { instance_class = "db.t4g.medium", storage_gib = 50, multi_az = true, backup_retention_days = 35 }
+online_store       = { engines = ["dynamodb", "valkey"], valkey = { node_type = "cache.r7g.large", replicas = 2 } }
 
 log_retention_days     = 400
 keep_old_versions_days = 180
 deletion_protection    = true
+
+dns_zone_id = "Z0PRODUCTION0EXAMPLE0ZONE"
+ci          = { repository = "marketplace/hallmark" }
 
 contacts       = ["platform-oncall@hallmark.example"]
 monthly_budget = 25000

@@ -9,7 +9,7 @@ apart_from = {
   production = "10.48.0.0/16"
 }
 zones = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
-nat   = "one"
+nat   = "eu-central-1a"
 
 kubernetes_version = "1.33"
 addons = {
@@ -29,12 +29,16 @@ gpu_pools = {
   training  = { instance_types = ["g5.xlarge", "g6.xlarge"], maximum = 2, spot = true }
 }
 
-tracking     = { instance_class = "db.t4g.medium", storage_gib = 50, multi_az = true, backup_retention_days = 7 }
-online_store = { engines = ["dynamodb", "valkey"] }
+tracking           = { instance_class = "db.t4g.medium", storage_gib = 50, multi_az = true, backup_retention_days = 7 }
+pipelines_database = { instance_class = "db.t4g.medium", storage_gib = 20, multi_az = true, backup_retention_days = 7 }
+online_store       = { engines = ["dynamodb", "valkey"] }
 
 log_retention_days     = 180
 keep_old_versions_days = 30
 deletion_protection    = true
+
+dns_zone_id = "Z0STAGING0EXAMPLE0ZONE"
+ci          = { repository = "marketplace/hallmark" }
 
 contacts       = ["platform-oncall@hallmark.example"]
 monthly_budget = 3000

@@ -1,3 +1,9 @@
+data "aws_partition" "this" {}
+
+locals {
+  partition = data.aws_partition.this.partition
+}
+
 resource "aws_kms_key" "artifacts" {
   description             = "${var.name}: artifacts of all domains"
   enable_key_rotation     = true
@@ -8,7 +14,7 @@ resource "aws_kms_key" "artifacts" {
     Statement = [{
       Sid       = "AccountDecidesByIam"
       Effect    = "Allow"
-      Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
+      Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:root" }
       Action    = "kms:*"
       Resource  = "*"
     }]

@@ -1,5 +1,10 @@
+data "aws_partition" "this" {}
+
 locals {
-  arn = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.name}"
+  partition  = data.aws_partition.this.partition
+  dns_suffix = data.aws_partition.this.dns_suffix
+
+  arn = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.name}"
 }
 
 resource "aws_kms_key" "cluster" {
@@ -13,7 +18,7 @@ resource "aws_kms_key" "cluster" {
       {
         Sid       = "AccountDecidesByIam"
         Effect    = "Allow"
-        Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
+        Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:root" }
         Action    = "kms:*"
         Resource  = "*"
       },
@@ -21,14 +26,14 @@ resource "aws_kms_key" "cluster" {
         # Node groups start their nodes through Auto Scaling's own role, which has to open the encrypted disks.
         Sid       = "AutoScalingOpensDisks"
         Effect    = "Allow"
-        Principal = { AWS = "arn:aws:iam::${var.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling" }
+        Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling" }
         Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
         Resource  = "*"
       },
       {
         Sid       = "AutoScalingGrantsDisks"
         Effect    = "Allow"
-        Principal = { AWS = "arn:aws:iam::${var.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling" }
+        Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling" }
         Action    = "kms:CreateGrant"
         Resource  = "*"
         Condition = { Bool = { "kms:GrantIsForAWSResource" = "true" } }
@@ -151,7 +156,7 @@ resource "aws_eks_access_policy_association" "administrator" {
 
   cluster_name  = aws_eks_cluster.this.name
   principal_arn = aws_eks_access_entry.administrator[each.key].principal_arn
-  policy_arn    = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+  policy_arn    = "arn:${local.partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
   access_scope {
     type = "cluster"

@@ -3,8 +3,8 @@ locals {
   addon_accounts = { for account, addon in { aws-node = "vpc-cni", ebs-csi-controller-sa = "aws-ebs-csi-driver" } : account => addon if contains(keys(var.addons), addon) }
 
   addon_policies = {
-    vpc-cni            = "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"
-    aws-ebs-csi-driver = "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"
+    vpc-cni            = "arn:${local.partition}:iam::aws:policy/AmazonEKS_CNI_Policy"
+    aws-ebs-csi-driver = "arn:${local.partition}:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"
   }
 }
 
@@ -25,7 +25,7 @@ resource "aws_iam_role" "cluster" {
 
 resource "aws_iam_role_policy_attachment" "cluster" {
   role       = aws_iam_role.cluster.name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+  policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonEKSClusterPolicy"
 }
 
 resource "aws_iam_role" "nodes" {
@@ -36,7 +36,7 @@ resource "aws_iam_role" "nodes" {
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
-      Principal = { Service = "ec2.amazonaws.com" }
+      Principal = { Service = "ec2.${local.dns_suffix}" }
       Action    = "sts:AssumeRole"
     }]
   })
@@ -46,7 +46,7 @@ resource "aws_iam_role_policy_attachment" "nodes" {
   for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonSSMManagedInstanceCore"])
 
   role       = aws_iam_role.nodes.name
-  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
+  policy_arn = "arn:${local.partition}:iam::aws:policy/${each.value}"
 }
 
 resource "aws_iam_role" "addon" {

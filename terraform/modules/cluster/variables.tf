@@ -100,7 +100,7 @@ variable "administrators" {
   type        = map(string)
 
   validation {
-    condition     = length(var.administrators) > 0 && alltrue([for arn in values(var.administrators) : can(regex("^arn:aws:iam::[0-9]{12}:role/.+$", arn))])
+    condition     = length(var.administrators) > 0 && alltrue([for arn in values(var.administrators) : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", arn))])
     error_message = "Expected at least one role ARN: nobody else gets into the cluster, its creator neither."
   }
 }

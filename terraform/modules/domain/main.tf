@@ -1,6 +1,11 @@
+data "aws_partition" "this" {}
+
 locals {
-  bucket  = "arn:aws:s3:::${var.artifacts.bucket}"
-  cluster = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.platform}"
+  partition  = data.aws_partition.this.partition
+  dns_suffix = data.aws_partition.this.dns_suffix
+
+  bucket  = "arn:${local.partition}:s3:::${var.artifacts.bucket}"
+  cluster = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.platform}"
   tags    = { "hallmark:domain" = var.name, "hallmark:team" = var.owner.team }
 
   # The two service accounts of a domain (hallmark/names.py): pipeline trains and writes, predictor serves and reads models only.
@@ -95,7 +100,7 @@ resource "aws_iam_role_policy" "artifacts" {
         Effect    = "Allow"
         Action    = each.value.key_actions
         Resource  = var.artifacts.key_arn
-        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.${local.dns_suffix}" } }
       },
     ]
   })
@@ -123,7 +128,7 @@ resource "aws_iam_role_policy" "features" {
         Effect    = "Allow"
         Action    = "kms:Decrypt"
         Resource  = var.online_store.key_arn
-        Condition = { StringEquals = { "kms:ViaService" = "dynamodb.${var.region}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = "dynamodb.${var.region}.${local.dns_suffix}" } }
       },
     ]
   })
@@ -141,7 +146,7 @@ resource "aws_iam_role_policy" "valkey" {
       Sid      = "SignInAsOwnUser"
       Effect   = "Allow"
       Action   = "elasticache:Connect"
-      Resource = [var.online_store.valkey_arn, "arn:aws:elasticache:${var.region}:${var.account_id}:user:${var.name}-${each.key}"]
+      Resource = [var.online_store.valkey_arn, "arn:${local.partition}:elasticache:${var.region}:${var.account_id}:user:${var.name}-${each.key}"]
     }]
   })
 }

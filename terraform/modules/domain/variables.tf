@@ -8,8 +8,8 @@ variable "name" {
   }
 
   validation {
-    condition     = !contains(["default", "kube-system", "kube-public", "kube-node-lease", "hallmark-system", "monitoring", "istio-ingress", "kubeflow"], var.name)
-    error_message = "Expected a domain's own name; \"${var.name}\" is a namespace of the platform."
+    condition     = !contains(["default", "kube-system", "kube-public", "kube-node-lease", "hallmark-system", "monitoring", "istio-ingress", "kubeflow", "mlflow", "pipelines"], var.name)
+    error_message = "Expected a domain's own name; \"${var.name}\" is a namespace or a prefix of the platform."
   }
 }
 

@@ -2,7 +2,7 @@
 # may make no roles or profiles of its own: its node classes name it (spec.instanceProfile).
 locals {
   karpenter = var.karpenter ? toset(["karpenter"]) : toset([])
-  ec2       = "arn:aws:ec2:${var.region}"
+  ec2       = "arn:${local.partition}:ec2:${var.region}"
   owned     = "kubernetes.io/cluster/${var.cluster_name}"
 
   events = {
@@ -23,7 +23,7 @@ resource "aws_iam_role" "karpenter_nodes" {
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
-      Principal = { Service = "ec2.amazonaws.com" }
+      Principal = { Service = "ec2.${local.dns_suffix}" }
       Action    = "sts:AssumeRole"
     }]
   })
@@ -33,7 +33,7 @@ resource "aws_iam_role_policy_attachment" "karpenter_nodes" {
   for_each = var.karpenter ? toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonSSMManagedInstanceCore"]) : toset([])
 
   role       = aws_iam_role.karpenter_nodes["karpenter"].name
-  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
+  policy_arn = "arn:${local.partition}:iam::aws:policy/${each.value}"
 }
 
 resource "aws_iam_instance_profile" "karpenter" {
@@ -66,7 +66,7 @@ resource "aws_iam_role" "karpenter" {
       Condition = {
         StringEquals = {
           "aws:SourceAccount"                         = var.account_id
-          "aws:RequestTag/eks-cluster-arn"            = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.cluster_name}"
+          "aws:RequestTag/eks-cluster-arn"            = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.cluster_name}"
           "aws:RequestTag/kubernetes-namespace"       = "kube-system"
           "aws:RequestTag/kubernetes-service-account" = "karpenter"
         }
@@ -169,7 +169,7 @@ resource "aws_iam_role_policy" "karpenter" {
         Sid      = "LookUpImages"
         Effect   = "Allow"
         Action   = "ssm:GetParameter"
-        Resource = "arn:aws:ssm:${var.region}::parameter/aws/service/*"
+        Resource = "arn:${local.partition}:ssm:${var.region}::parameter/aws/service/*"
       },
       {
         Sid      = "HearInterruptions"
@@ -188,7 +188,7 @@ resource "aws_iam_role_policy" "karpenter" {
         Effect    = "Allow"
         Action    = "iam:PassRole"
         Resource  = aws_iam_role.karpenter_nodes["karpenter"].arn
-        Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
+        Condition = { StringEquals = { "iam:PassedToService" = "ec2.${local.dns_suffix}" } }
       },
       {
         Sid      = "CheckTheProfile"
@@ -200,14 +200,14 @@ resource "aws_iam_role_policy" "karpenter" {
         Sid      = "FindTheCluster"
         Effect   = "Allow"
         Action   = "eks:DescribeCluster"
-        Resource = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.cluster_name}"
+        Resource = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.cluster_name}"
       },
       {
         Sid       = "OpenDisks"
         Effect    = "Allow"
         Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
         Resource  = var.disk_key_arn
-        Condition = { StringEquals = { "kms:ViaService" = "ec2.${var.region}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = "ec2.${var.region}.${local.dns_suffix}" } }
       },
       {
         Sid       = "GrantDisks"
@@ -243,7 +243,7 @@ resource "aws_sqs_queue_policy" "interruptions" {
         Principal = { Service = "events.amazonaws.com" }
         Action    = "sqs:SendMessage"
         Resource  = aws_sqs_queue.interruptions["karpenter"].arn
-        Condition = { ArnLike = { "aws:SourceArn" = "arn:aws:events:${var.region}:${var.account_id}:rule/${var.cluster_name}-*" } }
+        Condition = { ArnLike = { "aws:SourceArn" = "arn:${local.partition}:events:${var.region}:${var.account_id}:rule/${var.cluster_name}-*" } }
       },
       {
         Sid       = "TlsOnly"

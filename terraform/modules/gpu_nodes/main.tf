@@ -1,4 +1,9 @@
+data "aws_partition" "this" {}
+
 locals {
+  partition  = data.aws_partition.this.partition
+  dns_suffix = data.aws_partition.this.dns_suffix
+
   labels = { for purpose in keys(var.pools) : purpose => { "hallmark.dev/pool" = "gpu-${purpose}" } }
 
   # Every GPU node keeps other pods off; training nodes keep inference off too.

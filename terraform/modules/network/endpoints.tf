@@ -1,3 +1,8 @@
+locals {
+  # Services whose endpoints carry the partition's own prefix: cn.com.amazonaws in China, where the others have com.amazonaws as everywhere.
+  reversed = ["ecr.api", "ecr.dkr", "sts"]
+}
+
 # Gateway endpoints cost nothing and take most of the bytes: artifacts, image layers, features.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
@@ -13,7 +18,7 @@ resource "aws_vpc_endpoint" "s3" {
         Effect    = "Allow"
         Principal = "*"
         Action    = ["s3:GetObject*", "s3:PutObject*", "s3:DeleteObject*", "s3:ListBucket*", "s3:GetBucket*", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-        Resource  = ["arn:aws:s3:::${var.name}-*", "arn:aws:s3:::${var.name}-*/*"]
+        Resource  = ["arn:${local.partition}:s3:::${var.name}-*", "arn:${local.partition}:s3:::${var.name}-*/*"]
         Condition = { StringEquals = { "aws:ResourceAccount" = var.account_id } }
       },
       {
@@ -23,8 +28,8 @@ resource "aws_vpc_endpoint" "s3" {
         Principal = "*"
         Action    = "s3:GetObject"
         Resource = [
-          "arn:aws:s3:::prod-${var.region}-starport-layer-bucket/*",
-          "arn:aws:s3:::al2023-repos-${var.region}-*/*",
+          "arn:${local.partition}:s3:::prod-${var.region}-starport-layer-bucket/*",
+          "arn:${local.partition}:s3:::al2023-repos-${var.region}-*/*",
         ]
       },
     ]
@@ -46,7 +51,7 @@ resource "aws_vpc_endpoint" "dynamodb" {
       Effect    = "Allow"
       Principal = "*"
       Action    = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
-      Resource  = "arn:aws:dynamodb:${var.region}:${var.account_id}:table/${var.name}-*"
+      Resource  = "arn:${local.partition}:dynamodb:${var.region}:${var.account_id}:table/${var.name}-*"
     }]
   })
 
@@ -75,7 +80,7 @@ resource "aws_vpc_endpoint" "interface" {
 
   vpc_id              = aws_vpc.this.id
   vpc_endpoint_type   = "Interface"
-  service_name        = "com.amazonaws.${var.region}.${each.value}"
+  service_name        = "${contains(local.reversed, each.value) ? data.aws_partition.this.reverse_dns_prefix : "com.amazonaws"}.${var.region}.${each.value}"
   subnet_ids          = [for subnet in aws_subnet.private : subnet.id]
   security_group_ids  = [aws_security_group.endpoints.id]
   private_dns_enabled = true

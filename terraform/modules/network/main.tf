@@ -1,16 +1,24 @@
+data "aws_partition" "this" {}
+
 locals {
-  zones = { for index, zone in var.zones : zone => index }
+  partition = data.aws_partition.this.partition
+
+  # A zone's addresses come from its letter, so that neither the order of the zones nor one that joins or leaves moves another's.
+  zones = { for zone in var.zones : zone => lookup(var.blocks, zone, index(["a", "b", "c", "d", "e", "f"], substr(zone, -1, 1))) }
 
   # Nodes and pods get the big subnets. Data stores have their own, with no way out; public ones hold NAT and load balancers only.
-  private = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 3, index) }
-  data    = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 8, 192 + index) }
+  private = { for zone, block in local.zones : zone => cidrsubnet(var.cidr, 3, block) }
+  data    = { for zone, block in local.zones : zone => cidrsubnet(var.cidr, 8, 192 + block) }
   # The API server's own addresses in the VPC lie here and nothing else does, so that a policy can distinguish them from pods.
-  control_plane_cidr = cidrsubnet(var.cidr, 8, 208)
-  control_plane      = { for zone, index in local.zones : zone => cidrsubnet(local.control_plane_cidr, 2, index) }
+  control_plane = { for zone, block in local.zones : zone => cidrsubnet(var.cidr, 10, 832 + block) }
+  public        = { for zone, block in local.zones : zone => cidrsubnet(var.cidr, 8, 224 + block) }
 
-  public = { for zone, index in local.zones : zone => cidrsubnet(var.cidr, 8, 224 + index) }
+  # What the manifests know them by: four blocks, and the next ones only where a zone lies there.
+  wide               = anytrue([for block in values(local.zones) : block > 3])
+  control_plane_cidr = local.wide ? cidrsubnet(var.cidr, 7, 104) : cidrsubnet(var.cidr, 8, 208)
+  data_cidr          = local.wide ? cidrsubnet(var.cidr, 5, 24) : cidrsubnet(var.cidr, 6, 48)
 
-  nat_zones = var.nat == "zone" ? toset(var.zones) : toset([var.zones[0]])
+  nat_zones = var.nat == "zone" ? toset(var.zones) : toset([var.nat])
 }
 
 resource "aws_vpc" "this" {
@@ -136,7 +144,7 @@ resource "aws_route" "nat" {
 
   route_table_id         = aws_route_table.private[each.key].id
   destination_cidr_block = "0.0.0.0/0"
-  nat_gateway_id         = var.nat == "zone" ? aws_nat_gateway.this[each.key].id : aws_nat_gateway.this[var.zones[0]].id
+  nat_gateway_id         = aws_nat_gateway.this[var.nat == "zone" ? each.key : var.nat].id
 }
 
 resource "aws_route_table_association" "private" {

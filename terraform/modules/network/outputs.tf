@@ -4,13 +4,13 @@ output "vpc_id" {
 }
 
 output "private_subnet_ids" {
-  description = "Subnets of nodes and pods, in the order of the zones."
-  value       = [for zone in var.zones : aws_subnet.private[zone].id]
+  description = "Subnets of nodes and pods, by the name of the zone."
+  value       = [for subnet in aws_subnet.private : subnet.id]
 }
 
 output "control_plane_subnet_ids" {
-  description = "Subnets of the API server's own interfaces, which no route leaves, in the order of the zones."
-  value       = [for zone in var.zones : aws_subnet.control_plane[zone].id]
+  description = "Subnets of the API server's own interfaces, which no route leaves, by the name of the zone."
+  value       = [for subnet in aws_subnet.control_plane : subnet.id]
 }
 
 output "control_plane_cidr" {
@@ -18,9 +18,14 @@ output "control_plane_cidr" {
   value       = local.control_plane_cidr
 }
 
+output "data_cidr" {
+  description = "Addresses of the data stores' subnets together (stores in manifests/clusters)."
+  value       = local.data_cidr
+}
+
 output "data_subnet_ids" {
-  description = "Subnets of data stores, which no route leaves, in the order of the zones."
-  value       = [for zone in var.zones : aws_subnet.data[zone].id]
+  description = "Subnets of data stores, which no route leaves, by the name of the zone."
+  value       = [for subnet in aws_subnet.data : subnet.id]
 }
 
 output "nat_addresses" {

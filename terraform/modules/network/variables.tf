@@ -72,7 +72,7 @@ variable "apart_from" {
 }
 
 variable "zones" {
-  description = "Availability zones, two to four; three is what RDS, Valkey and the system nodes are laid out for."
+  description = "Availability zones, two to four, in any order; three is what RDS, Valkey and the system nodes are laid out for."
   type        = list(string)
 
   validation {
@@ -81,19 +81,35 @@ variable "zones" {
   }
 
   validation {
-    condition     = alltrue([for zone in var.zones : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$", zone))])
-    error_message = "Expected zones such as eu-central-1a; got ${join(", ", var.zones)}."
+    condition     = alltrue([for zone in var.zones : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9][a-f]$", zone))])
+    error_message = "Expected zones such as eu-central-1a, a to f; got ${join(", ", var.zones)}."
+  }
+}
+
+variable "blocks" {
+  description = "Zone to the number of its blocks of addresses, 0 to 5. By default that of its letter; a network whose zones were once numbered by their place in a list says here what they have."
+  type        = map(number)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for block in values(var.blocks) : contains(range(6), block)])
+    error_message = "Expected blocks from 0 to 5; got ${jsonencode(var.blocks)}."
+  }
+
+  validation {
+    condition     = length(distinct([for zone in var.zones : lookup(var.blocks, zone, try(index(["a", "b", "c", "d", "e", "f"], substr(zone, -1, 1)), zone))])) == length(distinct(var.zones))
+    error_message = "Expected a block of its own for every zone, one that is not in blocks having that of its letter; got ${jsonencode(var.blocks)} for ${join(", ", var.zones)}."
   }
 }
 
 variable "nat" {
-  description = "zone: a NAT gateway in every zone, so that losing one zone stops no other. one: a single one, cheaper, for environments that may stand still."
+  description = "zone: a NAT gateway in every zone, so that losing one zone stops no other. Or the one zone that has it: cheaper, for environments that may stand still."
   type        = string
   default     = "zone"
 
   validation {
-    condition     = contains(["zone", "one"], var.nat)
-    error_message = "Expected zone or one; got \"${var.nat}\"."
+    condition     = var.nat == "zone" || contains(var.zones, var.nat)
+    error_message = "Expected zone, or which of ${join(", ", var.zones)} has the only NAT gateway; got \"${var.nat}\"."
   }
 }
 

@@ -1,9 +1,14 @@
+data "aws_partition" "this" {}
+
 locals {
+  partition  = data.aws_partition.this.partition
+  dns_suffix = data.aws_partition.this.dns_suffix
+
   arn = "${var.region}:${var.account_id}"
 
   # Who may use the key for what it sends: log groups of the environment, alarms and events onto the topic and queues.
   services = {
-    logs       = { service = "logs.${var.region}.amazonaws.com", condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:aws:logs:${local.arn}:log-group:*${var.name}*" } } }
+    logs       = { service = "logs.${var.region}.${local.dns_suffix}", condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:${local.partition}:logs:${local.arn}:log-group:*${var.name}*" } } }
     events     = { service = "events.amazonaws.com", condition = { StringEquals = { "aws:SourceAccount" = var.account_id } } }
     cloudwatch = { service = "cloudwatch.amazonaws.com", condition = { StringEquals = { "aws:SourceAccount" = var.account_id } } }
     budgets    = { service = "budgets.amazonaws.com", condition = { StringEquals = { "aws:SourceAccount" = var.account_id } } }
@@ -21,7 +26,7 @@ resource "aws_kms_key" "signals" {
       [{
         Sid       = "AccountDecidesByIam"
         Effect    = "Allow"
-        Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
+        Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:root" }
         Action    = "kms:*"
         Resource  = "*"
       }],
@@ -79,7 +84,7 @@ resource "aws_iam_role" "prometheus" {
       Condition = {
         StringEquals = {
           "aws:SourceAccount"                         = var.account_id
-          "aws:RequestTag/eks-cluster-arn"            = "arn:aws:eks:${local.arn}:cluster/${var.name}"
+          "aws:RequestTag/eks-cluster-arn"            = "arn:${local.partition}:eks:${local.arn}:cluster/${var.name}"
           "aws:RequestTag/kubernetes-namespace"       = "monitoring"
           "aws:RequestTag/kubernetes-service-account" = "prometheus"
         }

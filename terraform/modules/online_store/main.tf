@@ -1,4 +1,8 @@
+data "aws_partition" "this" {}
+
 locals {
+  partition = data.aws_partition.this.partition
+
   valkey   = contains(var.engines, "valkey") ? toset(["valkey"]) : toset([])
   dynamodb = contains(var.engines, "dynamodb") ? toset(["dynamodb"]) : toset([])
 }
@@ -13,7 +17,7 @@ resource "aws_kms_key" "store" {
     Statement = [{
       Sid       = "AccountDecidesByIam"
       Effect    = "Allow"
-      Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
+      Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:root" }
       Action    = "kms:*"
       Resource  = "*"
     }]

@@ -36,9 +36,7 @@ REST = Environment(
     endpoints=0,
     system_nodes=1,
     system_node="ec2.m6i.large",
-    database="rds.t4g.medium",
-    database_zones=1,
-    database_gigabytes=50,
+    databases=(environments.Database(instance="rds.t4g.medium", zones=1, gigabytes=50),),
     cache="cache.t4g.small",
     cache_nodes=0,
 )
@@ -89,8 +87,8 @@ def test_the_quiet_golden_domain_is_cheaper_managed_to_the_cent() -> None:
     assert items(house)["serving"] == pytest.approx(730 * 0.3 / 0.85 * 0.192)
     # 120 / 4 and 4 hours of people at 95.
     assert items(house)["people"] == pytest.approx(95 * 34)
-    # Control plane, a system node with its disk, one NAT, load balancer and unit, database with disk, 6 keys and 40 GB of images.
-    rest = 73 + (730 * 0.096 + 4) + 730 * 0.045 + 730 * 0.0285 + (730 * 0.065 + 50 * 0.115) + 10
+    # Control plane, a system node with its disk, one NAT, load balancer and unit, database with disk, 7 keys, a zone, 40 GB of images.
+    rest = 73 + (730 * 0.096 + 4) + 730 * 0.045 + 730 * 0.0285 + (730 * 0.065 + 50 * 0.115) + 11.5
     assert items(house)["platform"] == pytest.approx(rest / 4)
     assert items(realtime)["serving"] == pytest.approx(730 * 0.23)
     assert items(realtime)["people"] == pytest.approx(95 * (7 + 30 / 4))
@@ -266,6 +264,12 @@ def test_environments_at_rest_rise_from_dev_to_production() -> None:
         name: environments.read(name, SETTINGS).bill(recorded.read()).total for name in environments.names(SETTINGS)
     }
     assert totals["dev"] < totals["staging"] < totals["production"]
+
+
+def test_both_databases_are_paid_in_every_zone() -> None:
+    production = environments.read("production", SETTINGS)
+    mlflow, pipelines = 730 * 0.168 + 100 * 0.115, 730 * 0.065 + 50 * 0.115
+    assert items(production.bill(recorded.read()))["databases"] == pytest.approx(2 * (mlflow + pipelines))
 
 
 def test_a_plan_counts_requests_and_bytes_of_a_month() -> None:

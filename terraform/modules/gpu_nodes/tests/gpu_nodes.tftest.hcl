@@ -1,6 +1,9 @@
 mock_provider "aws" {
   override_during = plan # what AWS would answer is known before anything is made, so nothing is made
 
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com", reverse_dns_prefix = "com.amazonaws" }
+  }
   mock_resource "aws_iam_role" {
     defaults = { arn = "arn:aws:iam::111111111111:role/mock" }
   }

@@ -1,4 +1,7 @@
 mock_provider "aws" {
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com", reverse_dns_prefix = "com.amazonaws" }
+  }
   mock_resource "aws_iam_role" {
     defaults = { arn = "arn:aws:iam::111111111111:role/mock" }
   }
@@ -34,7 +37,7 @@ run "three_zones_of_private_data_and_public_subnets" {
   }
 
   assert {
-    condition     = [for subnet in aws_subnet.control_plane : subnet.cidr_block] == ["10.16.208.0/26", "10.16.208.64/26", "10.16.208.128/26"] && output.control_plane_cidr == "10.16.208.0/24"
+    condition     = [for subnet in aws_subnet.control_plane : subnet.cidr_block] == ["10.16.208.0/26", "10.16.208.64/26", "10.16.208.128/26"] && output.control_plane_cidr == "10.16.208.0/24" && output.data_cidr == "10.16.192.0/22"
     error_message = "NetworkPolicies know the API server by these addresses: controlPlane in manifests/clusters."
   }
 
@@ -63,12 +66,57 @@ run "a_nat_gateway_in_every_zone_and_data_without_a_way_out" {
 
 run "one_nat_gateway_where_that_is_enough" {
   variables {
-    nat = "one"
+    nat = "eu-central-1b"
   }
 
   assert {
-    condition     = length(aws_nat_gateway.this) == 1 && length(aws_route.nat) == 3
-    error_message = "Expected one NAT gateway that all private subnets use."
+    condition     = keys(aws_nat_gateway.this) == ["eu-central-1b"] && length(aws_route.nat) == 3
+    error_message = "Expected one NAT gateway, in the zone that is named, that all private subnets use."
+  }
+}
+
+run "addresses_follow_the_letter_and_not_the_place" {
+  variables {
+    zones = ["us-east-1f", "us-east-1a"]
+  }
+
+  assert {
+    condition     = { for zone, subnet in aws_subnet.private : zone => subnet.cidr_block } == { us-east-1a = "10.16.0.0/19", us-east-1f = "10.16.160.0/19" } && aws_subnet.data["us-east-1f"].cidr_block == "10.16.197.0/24" && aws_subnet.control_plane["us-east-1f"].cidr_block == "10.16.209.64/26"
+    error_message = "A zone's block is not its letter's."
+  }
+
+  assert {
+    condition     = output.control_plane_cidr == "10.16.208.0/23" && output.data_cidr == "10.16.192.0/21"
+    error_message = "A zone lies outside of what the manifests know stores and API server by."
+  }
+}
+
+run "a_network_from_before_keeps_its_blocks" {
+  variables {
+    zones  = ["eu-central-1c", "eu-central-1b"]
+    blocks = { eu-central-1b = 0, eu-central-1c = 1 }
+  }
+
+  assert {
+    condition     = { for zone, subnet in aws_subnet.private : zone => subnet.cidr_block } == { eu-central-1b = "10.16.0.0/19", eu-central-1c = "10.16.32.0/19" }
+    error_message = "What is said in blocks does not hold."
+  }
+}
+
+run "services_in_china_have_its_names" {
+  variables {
+    region = "cn-north-1"
+    zones  = ["cn-north-1a", "cn-north-1b"]
+  }
+
+  override_data {
+    target = data.aws_partition.this
+    values = { partition = "aws-cn", dns_suffix = "amazonaws.com.cn", reverse_dns_prefix = "cn.com.amazonaws" }
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.interface["ecr.api"].service_name == "cn.com.amazonaws.cn-north-1.ecr.api" && aws_vpc_endpoint.interface["kms"].service_name == "com.amazonaws.cn-north-1.kms" && aws_vpc_endpoint.s3.service_name == "com.amazonaws.cn-north-1.s3"
+    error_message = "Endpoints are called otherwise there."
   }
 }
 
@@ -181,9 +229,34 @@ run "refuses_a_zone_that_is_none" {
 run "refuses_an_unknown_kind_of_nat" {
   command = plan
   variables {
-    nat = "none"
+    nat = "one"
   }
   expect_failures = [var.nat]
+}
+
+run "refuses_the_only_nat_gateway_in_a_zone_that_left" {
+  command = plan
+  variables {
+    zones = ["eu-central-1b", "eu-central-1c"]
+    nat   = "eu-central-1a"
+  }
+  expect_failures = [var.nat]
+}
+
+run "refuses_the_same_block_twice" {
+  command = plan
+  variables {
+    blocks = { eu-central-1b = 0 }
+  }
+  expect_failures = [var.blocks]
+}
+
+run "refuses_a_block_that_is_none" {
+  command = plan
+  variables {
+    blocks = { eu-central-1b = 6 }
+  }
+  expect_failures = [var.blocks]
 }
 
 run "refuses_to_pull_images_over_nat" {

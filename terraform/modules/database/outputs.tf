@@ -13,7 +13,7 @@ output "secret_arn" {
   value       = aws_db_instance.this.master_user_secret[0].secret_arn
 }
 
-output "reader_role_arn" {
-  description = "Role of External Secrets (namespace and account external-secrets), which reads the password and secrets under hallmark/."
-  value       = aws_iam_role.reader.arn
+output "key_arn" {
+  description = "KMS key of the database and its password."
+  value       = aws_kms_key.database.arn
 }

@@ -1,6 +1,9 @@
 mock_provider "aws" {
   override_during = plan # what AWS would answer is known before anything is made, so nothing is made
 
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com", reverse_dns_prefix = "com.amazonaws" }
+  }
   mock_resource "aws_kms_key" {
     defaults = { arn = "arn:aws:kms:eu-central-1:111111111111:key/11111111-1111-1111-1111-111111111111", key_id = "11111111-1111-1111-1111-111111111111" }
   }
@@ -15,7 +18,11 @@ mock_provider "aws" {
 variables {
   name                     = "hallmark-dev"
   account_id               = "111111111111"
-  region                   = "eu-central-1"
+  part                     = "tracking"
+  purpose                  = "experiment tracking"
+  key_alias                = "database"
+  engine                   = "postgres"
+  database                 = "mlflow"
   vpc_id                   = "vpc-1"
   subnet_ids               = ["subnet-a", "subnet-b", "subnet-c"]
   client_security_group_id = "sg-cluster"
@@ -53,16 +60,6 @@ run "the_password_is_nobody_s_and_turns" {
     condition     = aws_db_instance.this.manage_master_user_password && aws_db_instance.this.password == null && aws_secretsmanager_secret_rotation.password.rotation_rules[0].automatically_after_days == 30
     error_message = "Expected a password that only Secrets Manager knows."
   }
-
-  assert {
-    condition     = toset(jsondecode(aws_iam_role_policy.reader.policy).Statement[0].Resource) == toset(["arn:aws:secretsmanager:eu-central-1:111111111111:secret:rds!db-mock", "arn:aws:secretsmanager:eu-central-1:111111111111:secret:hallmark/*"])
-    error_message = "External Secrets may read other secrets."
-  }
-
-  assert {
-    condition     = jsondecode(aws_iam_role.reader.assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "external-secrets"
-    error_message = "Others may take External Secrets' role."
-  }
 }
 
 run "its_logs_end_and_are_encrypted" {
@@ -72,6 +69,38 @@ run "its_logs_end_and_are_encrypted" {
     condition     = alltrue([for group in aws_cloudwatch_log_group.database : group.retention_in_days == 365 && group.kms_key_id == var.log_key_arn]) && toset(aws_db_instance.this.enabled_cloudwatch_logs_exports) == toset(keys(aws_cloudwatch_log_group.database))
     error_message = "A log of the database is plain or endless."
   }
+}
+
+run "mysql_is_as_closed" {
+  command = plan
+
+  variables {
+    part   = "pipelines"
+    engine = "mysql"
+  }
+
+  assert {
+    condition     = aws_db_instance.this.engine == "mysql" && aws_db_instance.this.identifier == "hallmark-dev-pipelines" && aws_vpc_security_group_ingress_rule.database.from_port == 3306 && aws_vpc_security_group_ingress_rule.database.to_port == 3306
+    error_message = "Expected MySQL for the cluster alone."
+  }
+
+  assert {
+    condition     = anytrue([for parameter in aws_db_parameter_group.this.parameter : parameter.name == "require_secure_transport" && parameter.value == "1"])
+    error_message = "Connections without TLS are answered."
+  }
+
+  assert {
+    condition     = toset(aws_db_instance.this.enabled_cloudwatch_logs_exports) == toset(keys(aws_cloudwatch_log_group.database))
+    error_message = "A log of the database is plain or endless."
+  }
+}
+
+run "refuses_another_engine" {
+  command = plan
+  variables {
+    engine = "oracle"
+  }
+  expect_failures = [var.engine]
 }
 
 run "a_null_takes_the_default" {

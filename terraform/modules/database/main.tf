@@ -1,5 +1,32 @@
+data "aws_partition" "this" {}
+
+locals {
+  partition = data.aws_partition.this.partition
+  id        = "${var.name}-${var.part}"
+
+  # What differs between the two engines. Either answers TLS only, and logs statements that are slow.
+  engine = {
+    postgres = {
+      title      = "Postgres"
+      version    = "17"
+      family     = "postgres17"
+      port       = 5432
+      logs       = ["postgresql", "upgrade"]
+      parameters = { "rds.force_ssl" = "1", log_statement = "ddl", log_min_duration_statement = "1000" }
+    }
+    mysql = {
+      title      = "MySQL"
+      version    = "8.4"
+      family     = "mysql8.4"
+      port       = 3306
+      logs       = ["error", "slowquery"]
+      parameters = { require_secure_transport = "1", slow_query_log = "1", long_query_time = "1", log_output = "FILE" }
+    }
+  }[var.engine]
+}
+
 resource "aws_kms_key" "database" {
-  description             = "${var.name}: experiment tracking, its backups and its password"
+  description             = "${var.name}: ${var.purpose}, its backups and its password"
   enable_key_rotation     = true
   deletion_window_in_days = 30
 
@@ -8,7 +35,7 @@ resource "aws_kms_key" "database" {
     Statement = [{
       Sid       = "AccountDecidesByIam"
       Effect    = "Allow"
-      Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
+      Principal = { AWS = "arn:${local.partition}:iam::${var.account_id}:root" }
       Action    = "kms:*"
       Resource  = "*"
     }]
@@ -20,51 +47,45 @@ resource "aws_kms_key" "database" {
 }
 
 resource "aws_kms_alias" "database" {
-  name          = "alias/${var.name}/database"
+  name          = "alias/${var.name}/${var.key_alias}"
   target_key_id = aws_kms_key.database.key_id
 }
 
 resource "aws_db_subnet_group" "this" {
-  name        = "${var.name}-tracking"
+  name        = local.id
   description = "Data subnets of ${var.name}"
   subnet_ids  = var.subnet_ids
 }
 
 resource "aws_security_group" "database" {
-  name        = "${var.name}-tracking"
-  description = "Postgres, from the cluster only"
+  name        = local.id
+  description = "${local.engine.title}, from the cluster only"
   vpc_id      = var.vpc_id
 
-  tags = { Name = "${var.name}-tracking" }
+  tags = { Name = "${local.id}" }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "database" {
   security_group_id            = aws_security_group.database.id
-  description                  = "Postgres from the cluster"
+  description                  = "${local.engine.title} from the cluster"
   referenced_security_group_id = var.client_security_group_id
   ip_protocol                  = "tcp"
-  from_port                    = 5432
-  to_port                      = 5432
+  from_port                    = local.engine.port
+  to_port                      = local.engine.port
 }
 
 resource "aws_db_parameter_group" "this" {
-  name        = "${var.name}-tracking-17"
-  family      = "postgres17"
+  name        = "${local.id}-${replace(local.engine.version, ".", "-")}"
+  family      = local.engine.family
   description = "TLS only, and statements that are slow or change tables are logged"
 
-  parameter {
-    name  = "rds.force_ssl"
-    value = "1"
-  }
+  dynamic "parameter" {
+    for_each = local.engine.parameters
 
-  parameter {
-    name  = "log_statement"
-    value = "ddl"
-  }
-
-  parameter {
-    name  = "log_min_duration_statement"
-    value = "1000"
+    content {
+      name  = parameter.key
+      value = parameter.value
+    }
   }
 
   lifecycle {
@@ -73,8 +94,8 @@ resource "aws_db_parameter_group" "this" {
 }
 
 resource "aws_iam_role" "monitoring" {
-  name        = "${var.name}-tracking-monitoring"
-  description = "Enhanced monitoring of the tracking database."
+  name        = "${local.id}-monitoring"
+  description = "Enhanced monitoring of the ${var.part} database."
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -89,25 +110,24 @@ resource "aws_iam_role" "monitoring" {
 
 resource "aws_iam_role_policy_attachment" "monitoring" {
   role       = aws_iam_role.monitoring.name
-  policy_arn = "arn:aws:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
+  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
 }
 
 # RDS would make these groups itself, without end or key.
 resource "aws_cloudwatch_log_group" "database" {
-  for_each = toset(["postgresql", "upgrade"])
+  for_each = toset(local.engine.logs)
 
-  name              = "/aws/rds/instance/${var.name}-tracking/${each.value}"
+  name              = "/aws/rds/instance/${local.id}/${each.value}"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.log_key_arn
 }
 
-# One instance, two databases: mlflow is made with it, and Kubeflow Pipelines' by its GitOps job.
 resource "aws_db_instance" "this" {
-  identifier     = "${var.name}-tracking"
-  engine         = "postgres"
-  engine_version = "17"
+  identifier     = local.id
+  engine         = var.engine
+  engine_version = local.engine.version
   instance_class = var.instance_class
-  db_name        = "mlflow"
+  db_name        = var.database
   username       = "hallmark"
 
   manage_master_user_password         = true
@@ -133,17 +153,17 @@ resource "aws_db_instance" "this" {
   copy_tags_to_snapshot     = true
   deletion_protection       = var.deletion_protection
   skip_final_snapshot       = false
-  final_snapshot_identifier = "${var.name}-tracking-last"
+  final_snapshot_identifier = "${local.id}-last"
 
   auto_minor_version_upgrade      = true
-  enabled_cloudwatch_logs_exports = ["postgresql", "upgrade"]
+  enabled_cloudwatch_logs_exports = local.engine.logs
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.monitoring.arn
   performance_insights_enabled    = true
   performance_insights_kms_key_id = aws_kms_key.database.arn
 
   lifecycle {
-    prevent_destroy = true # every experiment, and which model came from which data
+    prevent_destroy = true # every experiment or run, and which model came from which data
   }
 
   depends_on = [aws_cloudwatch_log_group.database]
@@ -157,49 +177,4 @@ resource "aws_secretsmanager_secret_rotation" "password" {
   rotation_rules {
     automatically_after_days = var.password_rotation_days
   }
-}
-
-# External Secrets brings the password to the cluster, and what people keep under hallmark/; it reads no other secret.
-resource "aws_iam_role" "reader" {
-  name        = "${var.name}-external-secrets"
-  description = "Reads the tracking database's password and secrets under hallmark/, by EKS Pod Identity."
-
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = "pods.eks.amazonaws.com" }
-      Action    = ["sts:AssumeRole", "sts:TagSession"]
-      Condition = {
-        StringEquals = {
-          "aws:SourceAccount"                         = var.account_id
-          "aws:RequestTag/eks-cluster-arn"            = "arn:aws:eks:${var.region}:${var.account_id}:cluster/${var.name}"
-          "aws:RequestTag/kubernetes-namespace"       = "external-secrets"
-          "aws:RequestTag/kubernetes-service-account" = "external-secrets"
-        }
-      }
-    }]
-  })
-}
-
-resource "aws_iam_role_policy" "reader" {
-  name = "secrets"
-  role = aws_iam_role.reader.id
-
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      {
-        Effect   = "Allow"
-        Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-        Resource = [aws_db_instance.this.master_user_secret[0].secret_arn, "arn:aws:secretsmanager:${var.region}:${var.account_id}:secret:hallmark/*"]
-      },
-      {
-        Effect    = "Allow"
-        Action    = "kms:Decrypt"
-        Resource  = aws_kms_key.database.arn
-        Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${var.region}.amazonaws.com" } }
-      },
-    ]
-  })
 }

@@ -13,6 +13,37 @@ variable "account_id" {
   }
 }
 
+variable "part" {
+  description = "What the instance is called after the environment: tracking or pipelines."
+  type        = string
+}
+
+variable "purpose" {
+  description = "What it is for, in the description of its key."
+  type        = string
+}
+
+variable "key_alias" {
+  description = "Last part of the key's alias."
+  type        = string
+}
+
+variable "engine" {
+  description = "postgres or mysql, at the version that this module pins."
+  type        = string
+
+  validation {
+    condition     = contains(["postgres", "mysql"], var.engine)
+    error_message = "Expected postgres or mysql; got \"${var.engine}\"."
+  }
+}
+
+variable "database" {
+  description = "Database that is made with the instance; null makes none."
+  type        = string
+  default     = null
+}
+
 variable "vpc_id" {
   description = "The network that it lies in."
   type        = string
@@ -92,11 +123,6 @@ variable "deletion_protection" {
   description = "Whether AWS refuses to delete the database. Taking an environment down needs false, applied first."
   type        = bool
   default     = true
-}
-
-variable "region" {
-  description = "The region, such as eu-central-1."
-  type        = string
 }
 
 variable "log_key_arn" {
