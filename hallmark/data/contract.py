@@ -330,6 +330,6 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
 
 def _example(value: object) -> str:
     if isinstance(value, bytes):
-        return f"{len(value)} bytes"
+        return f"{image.format_of(value)} of {len(value)} bytes".removeprefix(" of ")
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -114,7 +114,7 @@ def test_photos_are_read_with_or_without_their_suffix(photos: Path) -> None:
         (".hidden", "a plain file name"),
         ("a\\b", "a plain file name"),
         ("", "filled"),
-        ("three", "the name of a file in images/"),
+        ("three", "the name of one file in images/"),
         ("two.png", "different from all others"),
         ("two", "different from all others"),
     ],
@@ -125,6 +125,36 @@ def test_a_name_that_is_no_photo_of_the_folder_is_refused(photos: Path, image: s
     with pytest.raises(ContractBroken) as caught:
         album.read(photos)
     assert f"column image: not {rule}" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("file", "image"),
+    [
+        ("IMG 0001 (1).jpg", "IMG 0001 (1).jpg"),
+        ("IMG 0001 (1).jpg", "IMG 0001 (1)"),
+        ("[neu] Möbel & Größe.png", "[neu] Möbel & Größe.png"),
+        ("Mo\u0308bel.jpg", "Möbel.jpg"),
+        ("IMG_2.JPG", "IMG_2"),
+        ("IMG_2.JPG", "img_2.jpg"),
+        ("写真.jpeg", "写真"),
+    ],
+)
+def test_b36_a_photo_is_found_by_the_name_that_cameras_and_people_give(photos: Path, file: str, image: str) -> None:
+    (photos / "images" / "one.jpg").rename(photos / "images" / file)
+    csv(photos, f"image,sender_id,label,kids\n{image},7,Hat,False\ntwo.png,8,Dress,True\n", "images.csv")
+    assert album.read(photos).name.tolist() == [file, "two.png"]
+
+
+def test_b36_a_name_that_two_files_could_have_is_refused(photos: Path) -> None:
+    (photos / "images" / "one.PNG").write_bytes((photos / "images" / "two.png").read_bytes())
+    with pytest.raises(ContractBroken, match="not the name of one file in images/"):
+        album.read(photos)
+
+
+def test_b17_a_photo_of_another_format_is_named_with_its_file(photos: Path) -> None:
+    (photos / "images" / "one.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40)
+    with pytest.raises(ContractBroken, match=r"not a JPEG, PNG or WebP photo, in 1 row, such as 'one\.jpg: HEIC'"):
+        album.read(photos)
 
 
 def test_a_link_out_of_the_folder_is_refused(photos: Path) -> None:
