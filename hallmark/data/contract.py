@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import warnings
@@ -14,7 +15,6 @@ import pandera.pandas as pa
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.data.table import TRUTH
 from hallmark.errors import ContractBroken
 from hallmark.features import arrays, image
 from hallmark.features.fields import Field
@@ -64,15 +64,20 @@ def check(schema: pa.DataFrameSchema, frame: pd.DataFrame, shown: str) -> None:
 
 def broken(found: Sequence[Breach], *, shown: str, rows: int) -> None:
     """Raise `ContractBroken` for what was found."""
+    raise breach_error(found, shown=shown, rows=rows)
+
+
+def breach_error(found: Sequence[Breach], *, shown: str, rows: int, fix: str = "") -> ContractBroken:
+    """`ContractBroken` for what was found, with its fix where one is known."""
     first, more = found[0], len(found) - 1
     lines = [str(each) for each in found[:_SHOWN]] + (
         [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     )
-    raise ContractBroken(
+    return ContractBroken(
         f"{shown} breaks its contract: {first}" + (f", and {more} more" if more else ""),
         expected=f"{first.column}: {first.rule}",
         got="\n        ".join([f"{rows} rows", *lines]),
-        fix="mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
+        fix=fix or "mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
     )
 
 
@@ -294,7 +299,10 @@ def _breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame, errors: Sequence[
 def _breach(schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError) -> Breach:
     reason = error.reason_code
     if reason is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
-        return Breach(column=str(error.failure_cases), rule="there", rows=len(frame))
+        name, there = str(error.failure_cases), list(map(str, frame.columns))
+        near = [each for each in there if each.casefold() == name.casefold()] or difflib.get_close_matches(name, there)
+        rule = f"there; where it is {near[0]}, write `names: {{{near[0]}: {name}}}` into data.yaml" if near else "there"
+        return Breach(column=name, rule=rule, rows=len(frame))
     name = str(error.schema.name if isinstance(error.schema, pa.Column) else error.check.name)
     if reason is SchemaErrorReason.WRONG_DATATYPE:
         return _wrong_type(schema, frame[name], name)
@@ -320,7 +328,7 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
     if values.dtype == object and wanted.startswith(("int", "float")):
         bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
     elif values.dtype == object and wanted == "bool":
-        bad = ~values.map(lambda value: isinstance(value, bool) or value in TRUTH).astype(bool)
+        bad = ~values.map(lambda value: isinstance(value, bool)).astype(bool)
     elif values.dtype == object and "datetime" in wanted:
         bad = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce").isna() & values.notna()
     bad = bad if bad.any() else values.notna() | True

@@ -34,11 +34,20 @@ def test_a_csv_gets_the_declared_types(tmp_path: Path) -> None:
     assert frame["at"][1] == pd.Timestamp("2026-07-01T08:00:00Z")
 
 
-def test_what_is_not_of_its_kind_stays_for_the_contract_to_name(tmp_path: Path) -> None:
-    path = csv(tmp_path, "n,x,yes,who,at\n1.5,2,true,a,2026-03-01 10:00\n2,many,perhaps,b,2026-07-01 10:00\n")
-    frame = table.read(path, KINDS)
-    assert frame.n.dtype != "int64" and frame.x.tolist() == ["2", "many"] and frame.yes.dtype == object
-    assert frame["at"].dtype != UTC_US
+def test_what_is_not_of_its_kind_is_named_with_file_and_line_and_the_option_that_would_read_it(tmp_path: Path) -> None:
+    rows = "".join(f"{number},{number},true,a,2026-03-01 1{number}:00\n" for number in range(5))
+    path = csv(tmp_path, f"n,x,yes,who,at\n1.5,2,true,a,2026-03-01 10:00\n2,many,perhaps,b,2026-07-01 10:00\n{rows}")
+    with pytest.raises(ContractBroken) as caught:
+        table.read(path, KINDS)
+    assert caught.value.got.splitlines() == [
+        "7 rows",
+        "        column n: not a whole number (int64), in 1 row, such as '1.5' (a.csv:2)",
+        "        column x: not a number (float64), in 1 row, such as 'many' (a.csv:3)",
+        "        column yes: not true or false, in 1 row, such as 'perhaps' (a.csv:3)",
+        "        column at: not a time with its zone (2026-10-31T08:00:00Z), in 7 rows, such as '2026-03-01 10:00' (a.csv:2), "
+        "'2026-07-01 10:00' (a.csv:3), '2026-03-01 10:00' (a.csv:4)",
+    ]
+    assert caught.value.fix == f"where they are written so, say it in {tmp_path / 'data.yaml'}: `timezone: UTC` (at)"
 
 
 def test_a_column_of_times_that_is_empty_is_one_of_times(tmp_path: Path) -> None:
