@@ -77,7 +77,9 @@ def breach_error(found: Sequence[Breach], *, shown: str, rows: int, fix: str = "
         f"{shown} breaks its contract: {first}" + (f", and {more} more" if more else ""),
         expected=f"{first.column}: {first.rule}",
         got="\n        ".join([f"{rows} rows", *lines]),
-        fix=fix or "mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
+        fix=fix
+        or ("" if first.rule != "filled" else "declare the field with optional=True where it may be missing; else ")
+        + "mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
     )
 
 
@@ -182,6 +184,8 @@ def later(column: str, *, than: str, within: timedelta) -> pa.Check:
     """Check that a time in `column`, where there is one, is after `than` and `within` of it."""
 
     def in_order(frame: pd.DataFrame) -> pd.Series:
+        if not all(isinstance(frame[each].dtype, pd.DatetimeTZDtype) for each in (column, than)):
+            raise TypeError("no times: the rule about that column says so")
         late = frame[column] - frame[than]
         return late.isna() | ((late >= pd.Timedelta(0)) & (late <= pd.Timedelta(within)))
 
@@ -299,8 +303,9 @@ def _breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame, errors: Sequence[
 def _breach(schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError) -> Breach:
     reason = error.reason_code
     if reason is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
-        name, there = str(error.failure_cases), list(map(str, frame.columns))
-        near = [each for each in there if each.casefold() == name.casefold()] or difflib.get_close_matches(name, there)
+        name, there = str(error.failure_cases), [str(each) for each in frame.columns if each not in schema.columns]
+        near = [each for each in there if each.casefold() == name.casefold()]
+        near = near or difflib.get_close_matches(name, there, cutoff=0.75)
         rule = f"there; where it is {near[0]}, write `names: {{{near[0]}: {name}}}` into data.yaml" if near else "there"
         return Breach(column=name, rule=rule, rows=len(frame))
     name = str(error.schema.name if isinstance(error.schema, pa.Column) else error.check.name)

@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from hallmark.data import contract, table
+from domains.fraud import data
+from domains.fraud.synthetic import orders
+from hallmark.cli import main
+from hallmark.data import contract, dataset, table
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
 from hallmark.features.fields import Field
 
@@ -332,3 +335,74 @@ def test_refusals_are_the_contract_s(tmp_path: Path) -> None:
     with pytest.raises(ContractBroken) as caught:
         table.read(text(tmp_path, "n", "x"), {"n": "INT64"})
     assert caught.value.exit_code == 3
+
+
+ORDERS = orders(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 3, tzinfo=UTC), seed=1)
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main([*arguments])
+    written = capsys.readouterr()
+    return code, written.out + written.err
+
+
+def test_b01_a_price_that_is_written_last_with_a_comma_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = ORDERS[[*(name for name in ORDERS.columns if name != "amount"), "amount"]].copy()
+    last["amount"] = [f"{amount:.2f}".replace(".", ",") for amount in last["amount"]]
+    (tmp_path / "comma.csv").write_text(last.to_csv(index=False).replace('"', ""))
+    code, words = told(capsys, "data", "fraud", "--data", str(tmp_path / "comma.csv"))
+    assert code == 3 and "comma.csv:2 has" in words and "kept" not in words
+
+
+def test_n05_what_a_newcomer_brings_is_read_as_data_yaml_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Semicolons, decimal commas, naive times, compressed, with upper-case names and a truth for a label."""
+    given = ORDERS.assign(
+        fraud=ORDERS["fraud"] == 1,
+        ordered_at=ORDERS["ordered_at"].dt.tz_localize(None),
+        charged_back_at=ORDERS["charged_back_at"].dt.tz_localize(None),
+    )
+    path = tmp_path / "orders.csv.gz"
+    given.rename(columns=str.upper).to_csv(path, index=False, sep=";", decimal=",")
+    keys: dict[str, Any] = {"separator": ";", "names": {name.upper(): name for name in given.columns}}
+    options(tmp_path, **keys)
+    code, words = told(capsys, "data", "fraud", "--data", str(path))
+    assert code == 3 and "decimal: ','" in words and "timezone: UTC" in words
+    options(tmp_path, **keys, decimal=",", timezone="UTC")
+    out = tmp_path / "read.parquet"
+    code, words = told(capsys, "data", "fraud", "--data", str(path), "--out", str(out))
+    assert code == 0 and "kept" in words, words
+    found = dataset.read(out)  # of a CSV, what is empty is missing: in the column that nobody declares too
+    pd.testing.assert_frame_equal(found.assign(pattern=found["pattern"].fillna("")), ORDERS, check_like=True)
+
+
+def test_n05_a_missing_value_is_named_with_the_declaration_that_would_take_it() -> None:
+    frame = pd.DataFrame({"x": [1.0, None]})
+    with pytest.raises(ContractBroken) as caught:
+        contract.check(contract.frame_schema([Field(name="x", datatype="FP64")]), frame, "these")
+    assert "not filled, in 1 row" in caught.value.message and "optional=True" in caught.value.fix
+    contract.check(contract.frame_schema([Field(name="x", datatype="FP64", optional=True)]), frame, "these")
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_b37_empty_columns_and_a_cut_line_are_quiet_or_named(tmp_path: Path, cut: bool) -> None:
+    """Warnings are errors in these tests."""
+    for place, part in enumerate((ORDERS.assign(charged_back_at=pd.NaT), ORDERS)):
+        part.to_csv(tmp_path / f"part-{place}.csv", index=False)
+    if cut:
+        path = tmp_path / "part-1.csv"
+        path.write_text(path.read_text().rstrip().rpartition(",")[0][:-3])
+        with pytest.raises(ContractBroken, match="more or fewer values") as caught:
+            data.read(tmp_path)
+        assert f"part-1.csv:{len(ORDERS) + 1} has" in caught.value.got
+    else:
+        assert len(data.read(tmp_path)) == 2 * len(ORDERS)
+
+
+def test_b37_times_that_are_none_cost_the_contract_no_warning_and_no_minutes() -> None:
+    frame = ORDERS.assign(ordered_at=ORDERS["ordered_at"].astype(str).astype(object))
+    (found,) = contract.breaches(data.contract(), frame)
+    assert "column ordered_at: not a time with a time zone" in str(found)
