@@ -265,6 +265,12 @@ def _formed(field: Field) -> pa.Check:
     return pa.Check(lambda values: values.map(fits).astype(bool), name="formed", error=rule, statistics={"rule": rule})
 
 
+def _is_whole(value: Any, *, truth: bool) -> bool:
+    if truth or isinstance(value, bool | np.bool_):
+        return truth and isinstance(value, bool | np.bool_)
+    return isinstance(value, int | float | np.number) and float(value).is_integer()
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -329,7 +335,10 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
     rule = _KINDS.get(wanted, "a time with a time zone" if "datetime" in wanted else "text" if name else wanted)
     if schema.columns[name].checks and wanted == "object":
         rule = str(schema.columns[name].checks[0].error)
-    bad = values.notna()
+    bad, known = values.notna(), values.dropna()
+    missing = wanted.startswith(("int", "bool")) and len(known) < len(values)
+    if missing and known.map(lambda value: _is_whole(value, truth=wanted == "bool")).all():
+        return Breach(column=name, rule="filled", rows=len(values) - len(known))
     if values.dtype == object and wanted.startswith(("int", "float")):
         bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
     elif values.dtype == object and wanted == "bool":

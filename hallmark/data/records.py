@@ -157,7 +157,9 @@ def _rows(file: RecordFile, options: ReadingOptions) -> Iterator[tuple[int, list
     """Line and values of each row of a CSV that is not empty, the header first; slow, so only to name places."""
     with (
         _bytes(file) as stream,
-        io.TextIOWrapper(stream, options.encoding.replace("utf-8", "utf-8-sig"), "replace", newline="") as text,
+        io.TextIOWrapper(
+            stream, "utf-8-sig" if options.encoding == "utf-8" else options.encoding, "replace", newline=""
+        ) as text,
     ):
         reader, line = csv.reader(text, delimiter=_separator(file, options)), 1
         for row in reader:

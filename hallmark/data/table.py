@@ -141,10 +141,7 @@ def _of_kind(
     values = plain(values)
     made, bad = exact(values, kind, options)
     if bad is None and kind in ("INT32", "INT64") and made.null_count:
-        far = pc.fill_null(
-            pc.or_(pc.greater(made, EXACT), pc.less(made, -EXACT)), False
-        )  # beside a missing value it will be a float64
-        bad = far if pc.any(far).as_py() else None
+        bad = _far(made)  # beside a missing value it will be a float64
     if bad is None:
         return made
     found = misfits.setdefault(name, _Misfit(kind))
@@ -157,6 +154,13 @@ def _of_kind(
         found.tried = pa.concat_arrays([odd.slice(0, _TRIED), values.slice(0, _TRIED)])
     found.count += len(odd)
     return made
+
+
+def _far(values: pa.Array) -> pa.Array | None:
+    """Mask of the whole numbers that a float64 may not hold; none where it holds all."""
+    wide = values.cast(pa.decimal128(20, 0))
+    far = pc.fill_null(pc.or_(pc.greater(wide, pa.scalar(EXACT)), pc.less(wide, pa.scalar(-EXACT))), False)
+    return far if pc.any(far).as_py() else None
 
 
 def _refused(source: Path, options: ReadingOptions, misfits: Mapping[str, _Misfit], rows: int) -> ContractBroken:
@@ -243,11 +247,10 @@ def _joined(name: str, values: Sequence[pa.Array]) -> pa.Array:
 
 
 def _series(values: pa.Array, kind: str | None) -> pd.Series:
-    """As pandas has it: in numpy's types, missing numbers as NaN of float64, missing truths and texts as None."""
-    if kind == "BOOL" and values.null_count:
+    """As pandas has it: in numpy's types, missing numbers as NaN of float64 where that holds the others, missing truths and texts as None."""
+    whole = pa.types.is_integer(values.type) and values.null_count > 0
+    if (kind == "BOOL" and values.null_count) or (whole and _far(values) is not None):
         return pd.Series(values.to_pylist(), dtype=object)
-    if kind in ("INT32", "INT64") and values.null_count:
-        values = values.cast(pa.float64())
     if pa.types.is_timestamp(values.type) and values.type == STAMP:
         return pd.Series(values.to_pandas(), dtype=pd.DatetimeTZDtype("us", "UTC"))
     made: pd.Series = values.to_pandas(date_as_object=True)

@@ -219,6 +219,10 @@ def test_n05_names_are_mapped_and_the_nearest_is_named(tmp_path: Path) -> None:
         ("BOOL", "yes"),
         (table.TIME, "2026-13-01T00:00:00Z"),
         (table.TIME, "2026-02-30T00:00:00Z"),
+        (table.TIME, "2026-02-03T24:00:00Z"),
+        (table.TIME, "2026-02-03T23:59:60Z"),
+        (table.TIME, "2026-02-03T23:00:00+99:00"),
+        (table.TIME, "2026-02-03T23:00:00+01:99"),
         (table.TIME, "2026-01-01T00:00:00.1234567Z"),
         (table.TIME, "1767225600"),
     ],
@@ -309,6 +313,12 @@ def test_files_that_hold_another_type_of_an_undeclared_column_are_refused(tmp_pa
     assert table.read(tmp_path, {"v": "FP64"}).v.tolist() == [1.0, 1.5]
 
 
+def test_whole_numbers_of_an_undeclared_column_stay_exact_beside_missing_ones(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"v": [2**53 + 1, None], "w": [1, None]}), tmp_path / "a.parquet")
+    for found in (table.read(tmp_path, {}), table.head(tmp_path / "a.parquet", rows=9)):
+        assert found.v.tolist() == [2**53 + 1, None] and found.w.dtype == np.float64
+
+
 def test_what_is_beside_a_file_counts_as_its_content(tmp_path: Path) -> None:
     from hallmark.training import cache
 
@@ -379,12 +389,15 @@ def test_n05_what_a_newcomer_brings_is_read_as_data_yaml_says(
     pd.testing.assert_frame_equal(found.assign(pattern=found["pattern"].fillna("")), ORDERS, check_like=True)
 
 
-def test_n05_a_missing_value_is_named_with_the_declaration_that_would_take_it() -> None:
-    frame = pd.DataFrame({"x": [1.0, None]})
+@pytest.mark.parametrize(("kind", "value"), [("FP64", "1.5"), ("INT64", "3"), ("BOOL", "true"), ("BYTES", "x")])
+def test_n05_a_missing_value_is_named_with_the_declaration_that_would_take_it(
+    tmp_path: Path, kind: Any, value: str
+) -> None:
+    frame = table.read(text(tmp_path, "v,other", f"{value},1", ",2", f"{value},3"), {"v": kind})
     with pytest.raises(ContractBroken) as caught:
-        contract.check(contract.frame_schema([Field(name="x", datatype="FP64")]), frame, "these")
-    assert "not filled, in 1 row" in caught.value.message and "optional=True" in caught.value.fix
-    contract.check(contract.frame_schema([Field(name="x", datatype="FP64", optional=True)]), frame, "these")
+        contract.check(contract.frame_schema([Field(name="v", datatype=kind)]), frame, "these")
+    assert "column v: not filled, in 1 row" in caught.value.message and "optional=True" in caught.value.fix
+    contract.check(contract.frame_schema([Field(name="v", datatype=kind, optional=True)]), frame, "these")
 
 
 @pytest.mark.parametrize("cut", [False, True])
