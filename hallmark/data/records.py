@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from hallmark.data import csv_file
 from hallmark.data.reading import BESIDE, ReadingOptions
 from hallmark.errors import ContractBroken, HallmarkError, NotFound
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 _OTHER = (
     ".xlsx",
     ".xls",
@@ -52,18 +51,22 @@ class RecordFile:
     def suffix(self) -> str:
         """The suffix of its form, without that of a compression."""
         name = self.path.name
-        return Path(name[: -len(self.path.suffix)] if self.path.suffix in COMPRESSED else name).suffix
+        return Path(name[: -len(self.path.suffix)] if self.path.suffix in csv_file.COMPRESSED else name).suffix
+
+    def stream(self) -> io.BufferedReader:
+        """Its bytes, decompressed."""
+        return io.BufferedReader(pa.input_stream(str(self.path), compression="detect"))
 
     def table(self, options: ReadingOptions, *, rows: int | None = None) -> pa.Table:
         """Its columns as they are written, of a CSV as text; or only the first `rows`."""
         if self.suffix in (".csv", ".tsv"):
-            table = _csv(self, options, rows)
+            table = csv_file.read(self, options, rows)
         else:
             table = _parquet(self, rows) if self.suffix == ".parquet" else _lines(self, rows)
         names = table.column_names
         for name in names:
             if names.count(name) > 1:
-                raise _twice(self, name, names)
+                raise csv_file.twice(self, name, names)
         for name, value in self.partitions:
             if name in names:
                 raise ContractBroken(
@@ -80,11 +83,11 @@ class RecordFile:
             return f"{self.shown}, row {row + 1}"
         if self.suffix in (".jsonl", ".ndjson"):
             return f"{self.shown}:{_nth_line(self, row)}"
-        with _bytes(self) as stream:
+        with self.stream() as stream:
             breaks = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
         if breaks in (rows, rows + 1):
             return f"{self.shown}:{row + 2}"
-        found = next(itertools.islice(_rows(self, options), row + 1, None), None)
+        found = next(itertools.islice(csv_file.rows(self, options), row + 1, None), None)
         return f"{self.shown}:{found[0]}" if found else f"{self.shown}, row {row + 1}"
 
 
@@ -101,7 +104,7 @@ def files(source: Path) -> list[RecordFile]:
             got="nothing at that path",
             fix="check the path that was given",
         )
-    text = source.suffix in COMPRESSED and found[0].suffix == ".parquet" if source.is_file() else False
+    text = source.suffix in csv_file.COMPRESSED and found[0].suffix == ".parquet" if source.is_file() else False
     if not found or text or found[0].suffix not in SUFFIXES:
         raise HallmarkError(
             f"{source.name} holds no records that can be read",
@@ -139,139 +142,13 @@ def _inside(folder: Path, shown: str, partitions: tuple[tuple[str, str | None], 
         file = RecordFile(path, name, partitions)
         if file.suffix in SUFFIXES:
             yield file
-        elif path.suffix in (*_OTHER, *COMPRESSED):
+        elif path.suffix in (*_OTHER, *csv_file.COMPRESSED):
             raise HallmarkError(
                 f"{name} lies among the data and is not read",
                 expected=_READ,
                 got=path.suffix,
                 fix="convert or remove it",
             )
-
-
-def _bytes(file: RecordFile) -> io.BufferedReader:
-    """The bytes of a file, decompressed."""
-    return io.BufferedReader(pa.input_stream(str(file.path), compression="detect"))
-
-
-def _rows(file: RecordFile, options: ReadingOptions) -> Iterator[tuple[int, list[str]]]:
-    """Line and values of each row of a CSV that is not empty, the header first; slow, so only to name places."""
-    with (
-        _bytes(file) as stream,
-        io.TextIOWrapper(
-            stream, "utf-8-sig" if options.encoding == "utf-8" else options.encoding, "replace", newline=""
-        ) as text,
-    ):
-        reader, line = csv.reader(text, delimiter=_separator(file, options)), 1
-        for row in reader:
-            if row:
-                yield line, row
-            line = reader.line_num + 1
-
-
-def _separator(file: RecordFile, options: ReadingOptions) -> str:
-    return options.separator or ("\t" if file.suffix == ".tsv" else ",")
-
-
-def _csv(file: RecordFile, options: ReadingOptions, rows: int | None) -> pa.Table:
-    from pyarrow import csv as reader
-
-    separator = _separator(file, options)
-    try:
-        head = list(itertools.islice(_rows(file, options), 2))
-    except (csv.Error, pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(file, str(error)) from error
-    if not head:
-        raise _unreadable(file, "nothing")
-    names = head[0][1]
-    for name in names:
-        if names.count(name) > 1:
-            raise _twice(file, name, names)
-    skipped = head[0][0] + sum(name.count("\n") for name in names)
-    given = {
-        "read_options": reader.ReadOptions(column_names=names, skip_rows=skipped, encoding=options.encoding),
-        "parse_options": reader.ParseOptions(
-            delimiter=separator, newlines_in_values=True, ignore_empty_lines=len(names) > 1
-        ),
-        "convert_options": reader.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.large_string()),
-            null_values=[""] if options.nulls is None else list(options.nulls),
-            strings_can_be_null=True,
-        ),
-    }
-    if len(head) == 1:
-        return pa.table({name: pa.array([], pa.large_string()) for name in names})
-    try:
-        with _bytes(file) as stream:
-            table = reader.read_csv(stream, **given) if rows is None else _first(reader.open_csv(stream, **given), rows)
-    except (pa.ArrowInvalid, UnicodeError, OSError) as error:
-        ragged = "Expected" in str(error) and "columns" in str(error)
-        raise (
-            _undecodable(file, options) or (_ragged(file, options, names) if ragged else _unreadable(file, str(error)))
-        ) from error
-    if len(table) and rows is None:
-        _closed(file, table, options)
-    return table
-
-
-def _first(batches: Any, rows: int) -> pa.Table:
-    found: list[Any] = []
-    while sum(map(len, found)) < rows:
-        try:
-            found.append(batches.read_next_batch())
-        except StopIteration:
-            break
-    return pa.Table.from_batches(found, batches.schema).slice(0, rows)
-
-
-def _closed(file: RecordFile, table: pa.Table, options: ReadingOptions) -> None:
-    """Refuse a last value whose quote is never closed: it has swallowed what came after it."""
-    last = table.column(table.num_columns - 1)[-1].as_py() or ""
-    tail = ('"' + last.replace('"', '""')).encode(options.encoding)
-    with _bytes(file) as stream:
-        if file.path.suffix not in COMPRESSED:
-            stream.seek(max(0, file.path.stat().st_size - len(tail) - 1))
-        kept = b""
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            kept = (kept + block)[-len(tail) - 1 :]
-    if kept.endswith((_separator(file, options).encode(options.encoding) + tail, b"\n" + tail)):
-        raise _unreadable(file, "a quote that is opened in the last row and never closed")
-
-
-def _ragged(file: RecordFile, options: ReadingOptions, names: Sequence[str]) -> ContractBroken:
-    odd = ((line, row) for line, row in _rows(file, options) if len(row) != len(names))
-    shown = [
-        f"{file.shown}:{line} has {len(row)}: {_cut(','.join(row))}" for line, row in itertools.islice(odd, _SHOWN)
-    ]
-    separator = _separator(file, options)
-    other = max((mark for mark in ";\t|," if mark != separator), key=names[0].count)
-    named = f"name the separator in {BESIDE} beside it: separator: {other!r}"
-    return ContractBroken(
-        f"{file.shown} cannot be read as a CSV: a row has more or fewer values than the header",
-        expected=f"{len(names)} values in every row, as the header has",
-        got="\n        ".join(shown) or "another number",
-        fix=named if other in names[0] else f"put values that hold a {separator!r} in quotes",
-    )
-
-
-def _undecodable(file: RecordFile, options: ReadingOptions) -> HallmarkError | None:
-    """The first lines that are not text in this encoding; none where all are."""
-    odd = []
-    with _bytes(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode(options.encoding)
-            except UnicodeError:
-                odd.append(f"{file.shown}:{number}: {_cut(line.decode('latin-1').strip())}")
-                if len(odd) == _SHOWN:
-                    break
-    if not odd:
-        return None
-    return HallmarkError(
-        f"{file.shown} cannot be read as a CSV: it is not text in {options.encoding}",
-        expected=f"text in {options.encoding}",
-        got="\n        ".join(odd),
-        fix=f"name its encoding in {BESIDE} beside it: `encoding: cp1252` for Windows, utf-16 for some spreadsheets",
-    )
 
 
 def _parquet(file: RecordFile, rows: int | None) -> pa.Table:
@@ -301,7 +178,7 @@ def _parquet(file: RecordFile, rows: int | None) -> pa.Table:
 def _lines(file: RecordFile, rows: int | None) -> pa.Table:
     columns: dict[str, list[Any]] = {}
     count = 0
-    with _bytes(file) as stream:
+    with file.stream() as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
@@ -349,24 +226,6 @@ def _no_object(file: RecordFile, line: int, got: str) -> HallmarkError:
 
 
 def _nth_line(file: RecordFile, row: int) -> int:
-    with _bytes(file) as stream:
+    with file.stream() as stream:
         filled = (number for number, line in enumerate(stream, start=1) if line.strip())
         return next(itertools.islice(filled, row, None), row + 1)
-
-
-def _unreadable(file: RecordFile, got: str) -> HallmarkError:
-    return HallmarkError(
-        f"{file.shown} cannot be read as a CSV",
-        expected="text: a line of column names, then one line a record, all with as many values",
-        got=(got.splitlines() or [""])[0][:200],
-    )
-
-
-def _twice(file: RecordFile, name: str, names: Sequence[str]) -> ContractBroken:
-    return ContractBroken(
-        f"column {name} of {file.shown} is there more than once", expected="every column once", got=", ".join(names)
-    )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -300,6 +300,17 @@ def test_an_option_that_cannot_be_is_a_usage_error(tmp_path: Path, keys: dict[st
         table.read(text(tmp_path, "a", "1"), {})
 
 
+def test_a_long_text_is_read_and_its_row_is_named(tmp_path: Path) -> None:
+    path = text(tmp_path, "id,n", f'"{"long " * 500_000}",1', '"two\nlines",x')
+    assert "'x' (a.csv:3)" in refused(path, {"n": "INT64"}).got
+    assert len(table.read(path, {"id": "BYTES"}).id[0]) == 2_500_000
+
+
+def test_a_header_of_two_lines_is_skipped_whole(tmp_path: Path) -> None:
+    path = text(tmp_path, 'id,"n\nof all"', "a,1", "", "b,2")
+    assert table.read(path, {"n\nof all": "INT64"})["n\nof all"].tolist() == [1, 2]
+
+
 def test_a_quoted_value_at_the_end_is_no_open_quote(tmp_path: Path) -> None:
     for last in ('"x"', '""', '"a ""b"""', 'it"s', '"two\nlines"'):
         (tmp_path / "a.csv").write_text(f"a,b\n1,{last}")
