@@ -14,6 +14,9 @@ from pydantic_core import PydanticCustomError
 from hallmark import cron
 from hallmark.errors import DeclarationError
 
+EXACT = 2**53
+"""Whole numbers up to here, both ways, are exact in a float64."""
+
 M = TypeVar("M", bound=BaseModel)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")

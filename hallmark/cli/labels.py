@@ -74,9 +74,7 @@ def _read(file: Path, *, task: BaseTask, words: bool = False) -> pd.DataFrame:
 
     if not file.is_file():
         raise NotFound(f"there is no file {file}", expected="a file of labels", got="none")
-    frame = table.read(file, {})
-    for name in frame.columns.intersection(["request"]):
-        frame[name] = frame[name].map(lambda value: str(value).removesuffix(".0"), na_action="ignore").astype(object)
+    frame = table.read(file, {"request": "BYTES", "row": "INT64"})
     zoned = pa.Check(
         lambda times: times.map(_is_zoned).astype(bool), error="a time with its zone, as 2026-11-29T08:00:00Z"
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Until, Window, declaration, fit_options
+from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Seed, Shift, Until, Window, declaration, fit_options
+from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def data(
             min=1, max=3650, help="How many days before that; default: 30, or all of your own data.", show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of synthetic data.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of synthetic data.")] = 7,
     shift: Shift = None,
     shifts: Annotated[bool, typer.Option("--shifts", help="List the shifts that can be injected.")] = False,
     out: Annotated[
@@ -94,9 +95,7 @@ def train(
     source: DataSource = SYNTHETIC,
     until: Until = "",
     window: Window = "",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Default: the one in domain.yaml.", show_default=False)
-    ] = None,
+    seed: Seed = None,
     shift: Shift = None,
     option: FitOptions = None,
     output: Output = Format.table,

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError
+from hallmark.section import EXACT
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ Until = Annotated[
 Window = Annotated[
     str,
     typer.Option(help="Learn from this long before that, such as 30d; default: domain.yaml's.", show_default=False),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=LARGEST_SEED, help="Default: the one in domain.yaml.", show_default=False),
 ]
 Shift = Annotated[str | None, typer.Option(help="A named shift in synthetic data: see --shifts.", show_default=False)]
 FitOptions = Annotated[
@@ -52,7 +58,7 @@ def fit_options(given: list[str] | None) -> dict[str, Any]:
         if not _plain(found[key]):
             raise DeclarationError(
                 f"--option {key} has a value that no pipeline hands on",
-                expected="a text, a number, true or false, or a list of them",
+                expected="a text, a number (a whole one within 2**53), true or false, or a list of them",
                 got=repr(value),
                 fix="leave the option out where its default is meant",
             )
@@ -60,10 +66,12 @@ def fit_options(given: list[str] | None) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> bool:
-    """JSON without null, which is what Kubeflow hands from step to step."""
+    """JSON without null and with numbers that a float holds: what Kubeflow hands from step to step unchanged."""
     if isinstance(value, list | dict):
         return all(map(_plain, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, int):
+        return abs(value) <= EXACT
+    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def declaration(name: str) -> tuple[Domain, Settings]:

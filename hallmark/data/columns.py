@@ -14,7 +14,8 @@ import pandas as pd
 
 from hallmark.data import table
 from hallmark.errors import DeclarationError
-from hallmark.features.fields import EXACT, Datatype, Field
+from hallmark.features.fields import Datatype, Field
+from hallmark.section import EXACT
 
 MOST_CATEGORIES = 50
 QUANTILES = 21

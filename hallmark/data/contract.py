@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import warnings
@@ -14,7 +15,6 @@ import pandera.pandas as pa
 from pandera.errors import SchemaError, SchemaErrorReason, SchemaErrors
 from pydantic import BaseModel, ConfigDict
 
-from hallmark.data.table import TRUTH
 from hallmark.errors import ContractBroken
 from hallmark.features import arrays, image
 from hallmark.features.fields import Field
@@ -64,15 +64,22 @@ def check(schema: pa.DataFrameSchema, frame: pd.DataFrame, shown: str) -> None:
 
 def broken(found: Sequence[Breach], *, shown: str, rows: int) -> None:
     """Raise `ContractBroken` for what was found."""
+    raise breach_error(found, shown=shown, rows=rows)
+
+
+def breach_error(found: Sequence[Breach], *, shown: str, rows: int, fix: str = "") -> ContractBroken:
+    """`ContractBroken` for what was found, with its fix where one is known."""
     first, more = found[0], len(found) - 1
     lines = [str(each) for each in found[:_SHOWN]] + (
         [f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     )
-    raise ContractBroken(
+    return ContractBroken(
         f"{shown} breaks its contract: {first}" + (f", and {more} more" if more else ""),
         expected=f"{first.column}: {first.rule}",
         got="\n        ".join([f"{rows} rows", *lines]),
-        fix="mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
+        fix=fix
+        or ("" if first.rule != "filled" else "declare the field with optional=True where it may be missing; else ")
+        + "mend the data, or the domain's FIELDS and data.py where the contract is what is wrong",
     )
 
 
@@ -177,6 +184,8 @@ def later(column: str, *, than: str, within: timedelta) -> pa.Check:
     """Check that a time in `column`, where there is one, is after `than` and `within` of it."""
 
     def in_order(frame: pd.DataFrame) -> pd.Series:
+        if not all(isinstance(frame[each].dtype, pd.DatetimeTZDtype) for each in (column, than)):
+            raise TypeError("no times: the rule about that column says so")
         late = frame[column] - frame[than]
         return late.isna() | ((late >= pd.Timedelta(0)) & (late <= pd.Timedelta(within)))
 
@@ -256,6 +265,12 @@ def _formed(field: Field) -> pa.Check:
     return pa.Check(lambda values: values.map(fits).astype(bool), name="formed", error=rule, statistics={"rule": rule})
 
 
+def _is_whole(value: Any, *, truth: bool) -> bool:
+    if truth or isinstance(value, bool | np.bool_):
+        return truth and isinstance(value, bool | np.bool_)
+    return isinstance(value, int | float | np.number) and float(value).is_integer()
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -294,7 +309,11 @@ def _breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame, errors: Sequence[
 def _breach(schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError) -> Breach:
     reason = error.reason_code
     if reason is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
-        return Breach(column=str(error.failure_cases), rule="there", rows=len(frame))
+        name, there = str(error.failure_cases), [str(each) for each in frame.columns if each not in schema.columns]
+        near = [each for each in there if each.casefold() == name.casefold()]
+        near = near or difflib.get_close_matches(name, there, cutoff=0.75)
+        rule = f"there; where it is {near[0]}, write `names: {{{near[0]}: {name}}}` into data.yaml" if near else "there"
+        return Breach(column=name, rule=rule, rows=len(frame))
     name = str(error.schema.name if isinstance(error.schema, pa.Column) else error.check.name)
     if reason is SchemaErrorReason.WRONG_DATATYPE:
         return _wrong_type(schema, frame[name], name)
@@ -316,11 +335,14 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
     rule = _KINDS.get(wanted, "a time with a time zone" if "datetime" in wanted else "text" if name else wanted)
     if schema.columns[name].checks and wanted == "object":
         rule = str(schema.columns[name].checks[0].error)
-    bad = values.notna()
+    bad, known = values.notna(), values.dropna()
+    missing = wanted.startswith(("int", "bool")) and len(known) < len(values)
+    if missing and known.map(lambda value: _is_whole(value, truth=wanted == "bool")).all():
+        return Breach(column=name, rule="filled", rows=len(values) - len(known))
     if values.dtype == object and wanted.startswith(("int", "float")):
         bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
     elif values.dtype == object and wanted == "bool":
-        bad = ~values.map(lambda value: isinstance(value, bool) or value in TRUTH).astype(bool)
+        bad = ~values.map(lambda value: isinstance(value, bool)).astype(bool)
     elif values.dtype == object and "datetime" in wanted:
         bad = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce").isna() & values.notna()
     bad = bad if bad.any() else values.notna() | True
@@ -330,6 +352,6 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
 
 def _example(value: object) -> str:
     if isinstance(value, bytes):
-        return f"{len(value)} bytes"
+        return f"{image.format_of(value)} of {len(value)} bytes".removeprefix(" of ")
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -1,181 +1,257 @@
-"""A team's own records: Parquet, CSV or JSON lines, one file or a folder of them, brought to the declared types where nothing is lost."""
+"""A team's own records: files or a folder of them, in the declared kinds exactly, or refused with the rows and the option that would read them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
 
-from hallmark.data import dataset
-from hallmark.errors import ContractBroken, HallmarkError, NotFound
+from hallmark.data import reading, records
+from hallmark.data.exact import RULES, STAMP, TIME, UTC, exact, plain
+from hallmark.data.reading import ReadingOptions
+from hallmark.data.records import RecordFile
+from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
+from hallmark.section import EXACT
 
-SUFFIXES = (".parquet", ".csv", ".jsonl")
-TIME = "TIME"
-"""Beside the datatypes of `hallmark.features.fields`: an ISO 8601 time with a zone."""
-UTC = "UTC"
-"""The same, where a time without a zone, or a day, is one in UTC."""
+__all__ = ["TIME", "UTC", "conformed", "head", "read"]
 
-TRUTH = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
-"""Texts that count as true or false where everything is text."""
-_ZONED = r".*\d(?:Z|[+-]\d\d:?\d\d)"
+_SHOWN = 3
+_TRIED = 10_000
+_NULLS = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", r"\N", "-", "?")
+_WORDS = (
+    (["yes", "Yes", "YES", "y", "Y"], ["no", "No", "NO", "n", "N"]),
+    (["t", "T"], ["f", "F"]),
+    (["on", "On", "ON"], ["off", "Off", "OFF"]),
+    (["ja", "Ja"], ["nein", "Nein"]),
+    (["oui", "Oui"], ["non", "Non"]),
+)
+_FORMATS = (
+    *("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y%m%d"),
+    *("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y", "%m/%d/%Y"),
+)
+
+
+@dataclass
+class _Misfit:
+    """Values of a column that are not of its kind: how many, the first of them with their places, and some to try options on."""
+
+    kind: str
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+    tried: pa.Array | None = None
 
 
 def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """The records at `source`; `kinds` names the datatype of each column that is read as more than text.
+    """The records at `source`, written as data.yaml beside them says; `kinds` names the kind of each column that is declared.
 
-    A value that is not of its kind leaves its column as it came, for the contract to name.
+    A declared column comes in its kind and exactly (docs/data.md), all others as they are written. `ContractBroken` names
+    every column that holds what is not of its kind, its first three rows with file and line, and the key of data.yaml that
+    would read them; a declared column that is not there is left to the contract.
     """
-    frames = {file: _file(file) for file in _files(source)}
-    first, *others = frames.items()
-    for file, frame in others:
-        if set(frame.columns) != set(first[1].columns):
-            differs = sorted(set(map(str, frame.columns)) ^ set(map(str, first[1].columns)))
-            raise ContractBroken(
-                f"{file.name} has other columns than {first[0].name}",
-                expected="the same columns in every file",
-                got="only in one of them: " + ", ".join(differs),
-            )
-    frame = pd.concat([frame[list(first[1].columns)] for frame in frames.values()], ignore_index=True)
-    for name, kind in kinds.items():
-        if name in frame.columns:
-            frame[name] = conformed(frame[name], kind)
-    return frame
+    options = reading.options(source)
+    misfits: dict[str, _Misfit] = {}
+    parts: dict[str, list[pa.Array]] = {}
+    first: RecordFile | None = None
+    rows = 0
+    for file in records.files(source):
+        table = _named(file, file.table(options), options, kinds)
+        if first is None:
+            first, parts = file, {name: [] for name in table.column_names}
+        _alike(file, table.column_names, first, parts)
+        rows += len(table)
+        for name, values in parts.items():
+            made = table.column(name)
+            if name in kinds:
+                made = _of_kind(file, name, made, kinds[name], options, misfits)
+            values.append(made if isinstance(made, pa.Array) else plain(made))
+    if misfits:
+        raise _refused(source, options, misfits, rows)
+    return pd.DataFrame({name: _series(_joined(name, values), kinds.get(name)) for name, values in parts.items()})
 
 
 def conformed(values: pd.Series, kind: str) -> pd.Series:
-    """`values` as `kind` (BOOL, INT64, FP64, BYTES, TIME or UTC) where every one of them is of it; as they came where not."""
-    if kind in (TIME, UTC):
-        return _times(_in_utc(values) if kind == UTC else values)
-    if kind == "BYTES":
-        return values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype) else values
-    if kind == "BOOL":
-        return _truths(values)
-    target = {"INT64": "int64", "INT32": "int32", "FP64": "float64", "FP32": "float32"}[kind]
-    if _is_written(values):
-        numbers = pd.to_numeric(values, errors="coerce")
-        if (numbers.isna() & values.notna()).any():
-            return values
-        values = numbers
-    if values.dtype.kind not in "iuf" or (target.startswith("int") and values.dtype.kind == "f"):
+    """`values` as `kind` (BOOL, INT64, FP64, BYTES, TIME or UTC) where every one of them is so written; as they came where not."""
+    try:
+        given = pa.Array.from_pandas(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return values
-    if pd.api.types.is_extension_array_dtype(values.dtype) and values.isna().any():
-        return values.astype("float64")
-    converted: pd.Series = values.astype(np.dtype(target))
-    return converted if (converted == values).all() or target.startswith("float") else values
+    made = exact(given, kind, ReadingOptions(), declared=False)
+    if made.bad is not None:
+        return values
+    found = _series(made.values, kind).set_axis(values.index)
+    found.name = values.name
+    return found
 
 
 def head(file: Path, *, rows: int) -> pd.DataFrame:
-    """The first `rows` records of one Parquet or CSV file, as they come: of a CSV as text."""
+    """The first `rows` records of one file, as they are written: of a CSV as text."""
     if file.is_dir():
         raise HallmarkError(
             f"{file} is a folder", expected="one .parquet or .csv file", got="a folder", fix="name one of its files"
         )
-    (found,) = _files(file)
-    return dataset.read(found, rows=rows) if found.suffix == ".parquet" else _csv(found, rows=rows)
+    (found,) = records.files(file)
+    options = reading.options(file)
+    table = _named(found, found.table(options, rows=rows), options, {})
+    return pd.DataFrame({name: _series(plain(table.column(name)), None) for name in table.column_names})
 
 
-def _in_utc(values: pd.Series) -> pd.Series:
-    """Times without a zone as times in UTC; what is no time stays."""
-    if values.isna().all() or isinstance(values.dtype, pd.DatetimeTZDtype):
-        return values
-    if values.dtype.kind in "iuf":
-        return values
-    parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-    return values if (parsed.isna() & values.notna()).any() else parsed
+def _named(file: RecordFile, table: pa.Table, options: ReadingOptions, kinds: Mapping[str, str]) -> pa.Table:
+    """The table under the declared names."""
+    there = table.column_names
+    if len(there) == 1 and kinds and not set(there) & {*kinds, *options.names}:
+        marks = [mark for mark in (";", "\t", "|", ",") if mark in there[0]]
+        if marks:
+            raise ContractBroken(
+                f"{file.shown} has one column, whose name holds a separator",
+                expected="the columns " + ", ".join(kinds),
+                got=there[0],
+                fix=f"name it in {reading.BESIDE} beside it: separator: {marks[0]!r}",
+            )
+    for theirs, ours in options.names.items():
+        if theirs not in there or (ours in there and ours not in options.names):
+            near = difflib.get_close_matches(theirs, there, n=1)
+            raise DeclarationError(
+                f"{reading.BESIDE}: names.{theirs}",
+                expected=f"a column of {file.shown}, to be called {ours}: " + ", ".join(there),
+                got=f"{ours} is a column of its own" if theirs in there else theirs,
+                fix=f"write {near[0]}: {ours}" if near and theirs not in there else "",
+            )
+    return table.rename_columns([options.names.get(name, name) for name in there])
 
 
-def _times(values: pd.Series) -> pd.Series:
-    if values.isna().all():  # a column in which nothing is filled has no type of its own
-        return pd.Series(pd.NaT, index=values.index, name=values.name, dtype=pd.DatetimeTZDtype("us", "UTC"))
-    if _is_written(values) and values.dropna().str.fullmatch(_ZONED).all():
-        parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-        values = values if (parsed.isna() & values.notna()).any() else parsed
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        zoned: pd.Series = values.dt.tz_convert("UTC").dt.as_unit("us")
-        return zoned
-    return values
-
-
-def _truths(values: pd.Series) -> pd.Series:
-    """True and false; where some are missing, as objects with None for those."""
-    if _is_written(values) and values.dropna().isin(list(TRUTH)).all():
-        truths = values.map(TRUTH)
-        return truths.astype(object).where(truths.notna(), None) if values.isna().any() else truths.astype(bool)
-    return values.astype(bool) if str(values.dtype) == "boolean" and not values.isna().any() else values
-
-
-def _is_written(values: pd.Series) -> bool:
-    """True if these values came as text, as everything in a CSV does."""
-    return values.dtype == object and bool(values.dropna().map(lambda value: isinstance(value, str)).all())
-
-
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        files = [source]
-    elif source.is_dir():
-        files = sorted(file for file in source.iterdir() if file.suffix in SUFFIXES and file.is_file())
-    else:
-        raise NotFound(
-            f"there is no data at {source}",
-            expected="a Parquet, CSV or JSON lines file, or a folder of them",
-            got="nothing at that path",
-            fix="check the path that was given",
-        )
-    if not files or files[0].suffix not in SUFFIXES:
-        raise HallmarkError(
-            f"{source.name} holds no records that can be read",
-            expected="a .parquet, .csv or .jsonl file, or a folder of them",
-            got=source.suffix or ("an empty folder" if source.is_dir() else "no suffix"),
-            fix="convert it, or check the path that was given",
-        )
-    return files
-
-
-def _file(path: Path) -> pd.DataFrame:
-    return {".parquet": dataset.read, ".csv": _csv, ".jsonl": _lines}[path.suffix](path)
-
-
-def _lines(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-    except ValueError as error:
-        raise HallmarkError(
-            f"{path.name} cannot be read", expected="a JSON object a line", got=str(error)[:200]
-        ) from error
-
-
-def _csv(path: Path, *, rows: int | None = None) -> pd.DataFrame:
-    """A CSV as text; only what is empty is missing, so that a brand called NA stays one."""
-    try:
-        # The header is read as a row: pandas would rename the second of two columns with one name.
-        head = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        body = pd.read_csv(
-            path,
-            header=None,
-            skiprows=1,
-            nrows=rows,
-            names=list(range(head.shape[1])),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-            on_bad_lines="error",
-        )
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise HallmarkError(
-            f"{path.name} cannot be read as a CSV",
-            expected="UTF-8 text: a line of column names, then one line a record, all with as many values",
-            got=str(error).splitlines()[0][:200] or type(error).__name__,
-        ) from error
-    names = head.iloc[0].tolist()
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+def _alike(file: RecordFile, names: Sequence[str], first: RecordFile, parts: Mapping[str, Any]) -> None:
+    if set(names) != set(parts):
         raise ContractBroken(
-            f"column {repeated[0]} of {path.name} is there more than once",
-            expected="every column once",
-            got=", ".join(names),
+            f"{file.shown} has other columns than {first.shown}",
+            expected="the same columns in every file",
+            got="only in one of them: " + ", ".join(sorted(set(names) ^ set(parts))),
         )
-    return body.set_axis(names, axis=1)
+
+
+def _of_kind(
+    file: RecordFile, name: str, values: Any, kind: str, options: ReadingOptions, misfits: dict[str, _Misfit]
+) -> pa.Array:
+    values = plain(values)
+    made, bad = exact(values, kind, options)
+    if bad is None and kind in ("INT32", "INT64") and made.null_count:
+        bad = _far(made)  # beside a missing value it will be a float64
+    if bad is None:
+        return made
+    found = misfits.setdefault(name, _Misfit(kind))
+    odd = values.filter(pc.fill_null(bad, False))
+    if len(found.shown) < _SHOWN:
+        for row in pc.indices_nonzero(bad)[: _SHOWN - len(found.shown)].to_pylist():
+            value = values[row].as_py()
+            text = repr(value) if isinstance(value, str) else str(value)
+            found.shown.append(f"{text[:40]} ({file.place(row, options, len(values))})")
+        found.tried = pa.concat_arrays([odd.slice(0, _TRIED), values.slice(0, _TRIED)])
+    found.count += len(odd)
+    return made
+
+
+def _far(values: pa.Array) -> pa.Array | None:
+    """Mask of the whole numbers that a float64 may not hold; none where it holds all."""
+    wide = values.cast(pa.decimal128(20, 0))
+    far = pc.fill_null(pc.or_(pc.greater(wide, pa.scalar(EXACT)), pc.less(wide, pa.scalar(-EXACT))), False)
+    return far if pc.any(far).as_py() else None
+
+
+def _refused(source: Path, options: ReadingOptions, misfits: Mapping[str, _Misfit], rows: int) -> ContractBroken:
+    from hallmark.data import contract
+
+    found = [
+        contract.Breach(column=name, rule=RULES[each.kind], rows=each.count, example=", ".join(each.shown))
+        for name, each in misfits.items()
+    ]
+    told: dict[str, list[str]] = {}
+    for name, each in misfits.items():
+        for keys in _suggested(each, options):
+            told.setdefault(yaml.safe_dump(keys, default_flow_style=True, width=200).strip("{}\n"), []).append(name)
+    fix = "; ".join(f"`{keys}` ({', '.join(names)})" for keys, names in told.items())
+    where = reading.beside(source)
+    return contract.breach_error(
+        found,
+        shown=str(source),
+        rows=rows,
+        fix=f"where they are written so, say it in {where}: {fix}"
+        if told
+        else f"mend the data; docs/data.md has the keys of {where}",
+    )
+
+
+def _suggested(misfit: _Misfit, options: ReadingOptions) -> list[dict[str, Any]]:
+    """The keys of data.yaml that would read these values; the first that do, or two that nobody can tell apart."""
+    found: list[dict[str, Any]] = []
+    for keys in _candidates(misfit, options):
+        try:
+            changed = ReadingOptions.model_validate({**options.told, **keys})
+        except ValueError:
+            continue
+        if exact(misfit.tried, misfit.kind, changed).bad is None:
+            found.append(keys)
+            if "time_format" not in keys or len(found) == 2:
+                break
+    return found
+
+
+def _candidates(misfit: _Misfit, options: ReadingOptions) -> Iterator[dict[str, Any]]:
+    values: Any = misfit.tried
+    text = pa.types.is_large_string(values.type)
+    words = set(pc.unique(values).to_pylist()) if text else set()
+    nulls = [word for word in _NULLS if word in words]
+    base: list[dict[str, Any]] = [{}]
+    if misfit.kind in (TIME, UTC):
+        zone = {} if options.timezone or misfit.kind == UTC else {"timezone": "UTC"}
+        base += [zone, *({"time_format": form, **zone} for form in _FORMATS if text)]
+    elif misfit.kind == "BOOL":
+        pairs = [
+            (yes, no)
+            for yes, no in _WORDS
+            if words <= {*yes, *no, *nulls, *options.true_words, *options.false_words, None}
+        ]
+        base += [
+            {
+                "true_words": [*options.true_words, *(word for word in yes if word in words)],
+                "false_words": [*options.false_words, *(word for word in no if word in words)],
+            }
+            for yes, no in pairs
+        ]
+    elif misfit.kind != "BYTES":
+        base += [{"decimal": ","}]
+    for keys in base:
+        if keys:
+            yield keys
+        if nulls:
+            yield keys | {"nulls": list(dict.fromkeys([*(options.nulls or [""]), *nulls]))}
+
+
+def _joined(name: str, values: Sequence[pa.Array]) -> pa.Array:
+    """The values of all files; refused where they are of several types, of which one would have to be changed."""
+    types = {each.type for each in values if not pa.types.is_null(each.type)}
+    if len(types) > 1:
+        raise ContractBroken(
+            f"column {name} is of another type from file to file",
+            expected="one type",
+            got=", ".join(sorted(map(str, types))),
+            fix="declare its kind, or write the files alike",
+        )
+    type_ = types.pop() if types else pa.null()
+    return pa.concat_arrays([each.cast(type_) for each in values])
+
+
+def _series(values: pa.Array, kind: str | None) -> pd.Series:
+    """As pandas has it: in numpy's types, missing numbers as NaN of float64 where that holds the others, missing truths and texts as None."""
+    whole = pa.types.is_integer(values.type) and values.null_count > 0
+    if (kind == "BOOL" and values.null_count) or (whole and _far(values) is not None):
+        return pd.Series(values.to_pylist(), dtype=object)
+    if pa.types.is_timestamp(values.type) and values.type == STAMP:
+        return pd.Series(values.to_pandas(), dtype=pd.DatetimeTZDtype("us", "UTC"))
+    made: pd.Series = values.to_pandas(date_as_object=True)
+    return made

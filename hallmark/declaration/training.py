@@ -9,6 +9,9 @@ from pydantic import Field
 
 from hallmark.section import Cron, Duration, Quantity, Section
 
+LARGEST_SEED = 2**31 - 1
+"""LightGBM keeps the last 32 bits of a larger seed, and Kubeflow's numbers end at 2**53: neither says so."""
+
 
 class Training(Section):
     """Training schedule of the domain, its data window and its resources."""
@@ -21,7 +24,7 @@ class Training(Section):
     nodes: int = Field(
         default=1, ge=1, le=16, description="More than one trains distributed, a process a node (Kubeflow Trainer)."
     )
-    seed: int = Field(default=7, ge=0)
+    seed: int = Field(default=7, ge=0, le=LARGEST_SEED)
     timeout: Duration = timedelta(hours=2)
 
     @property

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.features.fields import EXACT, Field
+from hallmark.features.fields import Field
+from hallmark.section import EXACT
 
 
 class Misfit(ValueError):

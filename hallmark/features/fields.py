@@ -20,8 +20,6 @@ A field whose first axis varies is an object array (n,) of arrays (k, *rest) of 
 """
 
 Datatype = Literal["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES"]
-EXACT = 2**53
-"""Whole numbers up to here, both ways, are exact in a float64."""
 
 _NUMPY: dict[str, Any] = {
     "BOOL": np.bool_,

@@ -62,6 +62,8 @@ def header(data: bytes, *, limits: PhotoLimits = LIMITS) -> PhotoHeader:
         raise BadImage("the photo is too large", expected=f"at most {limits.bytes} bytes", got=str(len(data)))
     try:
         found = _read(data)
+    except BadImage:
+        raise
     except (IndexError, ValueError) as error:
         raise BadImage("the photo's header is damaged", expected="a whole file", got=_brief(error)) from error
     allowed = limits.scalable_pixels if found.scalable else limits.pixels
@@ -250,7 +252,57 @@ def _read(data: bytes) -> PhotoHeader:
         return _png(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
-    raise BadImage("this is not a photo that is read here", expected="a JPEG, PNG or WebP file", got=_kind(data))
+    kind = format_of(data)
+    raise BadImage(
+        f"this is {kind}, not a photo that is read here" if kind else "this is not a photo that is read here",
+        expected="a JPEG, PNG or WebP file",
+        got=kind or f"{len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}",
+        fix="convert it to JPEG" if kind else "",
+    )
+
+
+_MAGIC = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"%PDF": "PDF",
+    b"8BPS": "PSD",
+    b"\0\0\1\0": "ICO",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"data:image/": "a data URL",
+    b"/9j/": "a JPEG that was encoded as base64 twice",
+    b"iVBORw0KGgo": "a PNG that was encoded as base64 twice",
+}
+_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"},
+    "HEIF": {b"mif1", b"mif2", b"msf1"},
+}
+"""Brands of ISO's container by what they are; one that is of several (mif1, then avif) is the first of these."""
+
+
+def format_of(data: bytes) -> str:
+    """The name of the format that a file's first bytes say, read here or not; empty where they say none."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        size = min(int.from_bytes(data[:4]), 256)
+        brands = {data[8:12], *(data[at : at + 4] for at in range(16, size, 4))}
+        return next((name for name, known in _BRANDS.items() if brands & known), "a video or another ISO file")
+    text = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next(
+        (name for magic, name in _MAGIC.items() if data.startswith(magic) or text.lower().startswith(magic)), ""
+    )
 
 
 def _jpeg(data: bytes) -> PhotoHeader:
@@ -332,10 +384,6 @@ def _orientation(tiff: bytes) -> int:
             value = int.from_bytes(tiff[at + 8 : at + 10], order)
             return value if 1 <= value <= 8 else 1
     return 1
-
-
-def _kind(data: bytes) -> str:
-    return f"{len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}"
 
 
 def _brief(error: BaseException) -> str:

@@ -102,7 +102,8 @@ def _typed(name: str, value: Any) -> Any:
         value = float(value)
     if kind is int and type(value) is float and value.is_integer():  # Kubeflow hands every number over as a float
         value = int(value)
-    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+    wide = kind is int and type(value) is int and abs(value) >= 2**31  # LightGBM would keep the last 32 bits
+    if type(value) is not kind or wide or (isinstance(value, float) and not math.isfinite(value)):
         raise DeclarationError(f"option {name} has the wrong type", expected=_SAMPLES[kind], got=repr(value))
     return value
 

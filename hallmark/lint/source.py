@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ _LARGEST = 200_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER: Any = yaml.resolver.Resolver()
 _CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
+_JSON = json.JSONDecoder()
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?[eE][+-]?\d+|\t')
+_ESCAPED = re.compile(
+    r"\\\\|\\u(?P<high>d[89ab]\w\w)\\u(?P<low>d[c-f]\w\w)|(?P<lone>\\ud[89a-f]\w\w)|(?P<odd>[\x7f-\x9f\u2028\u2029\ufffe\uffff])",
+    re.IGNORECASE,
+)
 _ALLOW = re.compile(r"#\s*hallmark-lint:\s*allow\s+((?:HM\d{3}[,\s]+)+)because\s+\S")
 
 
@@ -95,21 +102,54 @@ class Document:
 def documents(text: str, *, shown: str, background: bool = False) -> Iterator[Document]:
     """The documents of a YAML or JSON text; `Unreadable` names the line that is neither."""
     lines = tuple(text.splitlines())
-    reader = _Reader(shown)
-    # Tabs are white space to JSON and an error to YAML.
-    text = text.replace("\t", " ") if shown.endswith(".json") else text
     try:
-        for node in reader.documents(text):
-            yield Document(shown, node.plain(), node, lines, background, tuple(reader.twice))
-            reader.twice.clear()
+        for first, part in _parts(text):
+            reader = _Reader(shown, first)
+            for node in reader.documents(part):
+                yield Document(shown, node.plain(), node, lines, background, tuple(reader.twice))
+                reader.twice.clear()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{shown}:{mark.line + 1}:{mark.column + 1}" if mark else shown
+        where = f"{shown}:{first + mark.line + 1}:{mark.column + 1}" if mark else shown
         raise Unreadable(
             f"{where} is not YAML", expected="YAML", got=str(error.problem), fix="mend that line"
         ) from error
     except yaml.YAMLError as error:
         raise Unreadable(f"{shown} is not YAML", expected="YAML in UTF-8", got=str(error).splitlines()[0]) from error
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """The text in parts that YAML reads alike, each after the lines before it: JSON objects one after another as kubectl takes them, then YAML."""
+    at = 0
+    while (start := len(text) - len(text[at:].lstrip("\ufeff \t\r\n"))) < len(text) and text[start] == "{":
+        try:
+            _, end = _JSON.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            break
+        line = text.count("\n", 0, start)
+        yield line, " " * (start - text.rfind("\n", 0, start) - 1) + _TOKEN.sub(_as_yaml, text[start:end])
+        at = end
+    if at == 0 or text[at:].strip():
+        yield text.count("\n", 0, at), text[at:].lstrip(" \t") if at else text
+
+
+def _as_yaml(token: re.Match[str]) -> str:
+    """A token of JSON that YAML reads otherwise or not at all, as one that it reads the same, and as wide where that can be."""
+    text = token[0]
+    if text == "\t":
+        return " "
+    if text[0] != '"':
+        return repr(float(text))
+    made = _ESCAPED.sub(_character, text)
+    return made + " " * (len(text) - len(made))
+
+
+def _character(escaped: re.Match[str]) -> str:
+    if escaped["high"]:
+        return f"\\U{0x10000 + (int(escaped['high'], 16) - 0xD800 << 10) + int(escaped['low'], 16) - 0xDC00:08x}"
+    if escaped["lone"]:
+        return r"\ufffd"  # as Go reads half a pair
+    return rf"\u{ord(escaped['odd']):04x}" if escaped["odd"] else escaped[0]
 
 
 def script(text: str, *, shown: str, background: bool = False) -> Document:
@@ -144,8 +184,9 @@ class _Frame:
 class _Reader:
     """Events to nodes without recursion: depth and size have limits, so that no file can exhaust the reader."""
 
-    def __init__(self, shown: str) -> None:
+    def __init__(self, shown: str, first: int = 0) -> None:
         self.shown = shown
+        self.first = first
         self.twice: list[tuple[str, int, int, int]] = []
 
     def documents(self, text: str) -> Iterator[Node]:
@@ -171,7 +212,7 @@ class _Reader:
                 continue
             if isinstance(event, yaml.StreamStartEvent | yaml.StreamEndEvent):
                 continue
-            mark = (event.start_mark.line, event.start_mark.column)
+            mark = (self.first + event.start_mark.line, event.start_mark.column)
             scalar: bool = isinstance(event, yaml.ScalarEvent)
             if isinstance(event, yaml.AliasEvent):
                 if event.anchor not in anchors:

@@ -24,9 +24,9 @@ from urllib.parse import unquote, urlparse
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import MODEL_CARD, verify
 from hallmark.artifacts.model_card import ModelCard
-from hallmark.errors import Conflict, NotFound, Unavailable
+from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.files import locked
-from hallmark.registry import summary
+from hallmark.registry import refusals, summary
 from hallmark.remote import shown
 from hallmark.section import Frozen
 from hallmark.settings import Settings
@@ -41,6 +41,9 @@ _SET_UP = 60.0
 CORRELATION = "hallmark.correlation"
 """Tag of a version: the ids of what it was trained for, oldest first; the same model is often an answer more than once."""
 _CORRELATIONS = 50
+
+_CHECKED = "hallmark.domain"
+"""Tag that `check` writes, to find out whether it may."""
 
 _TAGS = ("digest", "data", "commit", "metric", "value")
 
@@ -81,11 +84,30 @@ class VersionLine(Frozen):
 
 
 class Registry:
-    """MLflow behind `settings.tracking`; every call fails as `Unavailable` in 5 s where MLflow is down or locked."""
+    """MLflow behind `settings.tracking`; every call fails as `Unavailable` in 5 s where MLflow is down or locked, as `Refused` where it says no."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: Any = None
+
+    def check(self, domain: str) -> None:
+        """Refuse now what `register` would refuse after a training: a deleted experiment, an account that may not write."""
+        if self._is_new():
+            return
+        database = _database(self.settings.tracking)
+        with contextlib.suppress(summary.Elsewhere):
+            if database is not None:
+                self._probe(writing=True)
+                if deleted := summary.deleted_experiment(database, domain):
+                    raise refusals.deleted(domain, deleted)
+                return
+        with self._asked(domain, writing=True) as client:
+            self._registered_model(client, domain)
+            for write, where in (
+                (client.set_experiment_tag, self._experiment(client, domain)),
+                (client.set_registered_model_tag, domain),
+            ):
+                write(where, _CHECKED, domain)
 
     def register(self, folder: Path, model_card: ModelCard, *, plots: Mapping[str, Path] | None = None) -> int:
         """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is.
@@ -269,6 +291,8 @@ class Registry:
 
     def _experiment(self, client: Any, domain: str) -> str:
         found = client.get_experiment_by_name(domain)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise refusals.deleted(domain, str(found.experiment_id))
         if found is not None:
             return str(found.experiment_id)
         # A tracking server knows where its artifacts go; a database does not.
@@ -319,7 +343,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _asked(self, domain: str, *, writing: bool = False) -> Iterator[Any]:
-        """MLflow's client, in the domain's workspace; what goes wrong in it leaves as `Unavailable`, soon."""
+        """MLflow's client, in the domain's workspace; what goes wrong in it leaves as `Unavailable` or `Refused`, soon."""
         from mlflow.exceptions import MlflowException
         from mlflow.utils.workspace_context import ServerWorkspaceContext  # the one that leaves other threads alone
 
@@ -328,9 +352,9 @@ class Registry:
             with ServerWorkspaceContext(domain) if self.settings.workspaces else contextlib.nullcontext():
                 yield self._client()
         except MlflowException as error:
-            raise self._unavailable(str(error).splitlines()[0]) from error
+            raise refusals.of(error, self._where) or self._unavailable(str(error).splitlines()[0]) from error
         except sqlite3.Error as error:
-            raise self._unavailable(str(error)) from error
+            raise refusals.of(error, self._where) or self._unavailable(str(error)) from error
 
     def _client(self) -> Any:
         if self._made is None:
@@ -366,7 +390,7 @@ class Registry:
                 with urllib.request.urlopen(url, timeout=PATIENCE):  # noqa: S310  http(s) by the line above
                     pass
         except (sqlite3.Error, urllib.error.URLError, OSError) as error:
-            raise self._unavailable(str(error)) from error
+            raise refusals.of(error, self._where) or self._unavailable(str(error)) from error
 
     @contextlib.contextmanager
     def _alone(self, patience: float = PATIENCE) -> Iterator[None]:
@@ -381,10 +405,14 @@ class Registry:
                 raise self._unavailable("another process is writing to it") from error
             yield
 
-    def _unavailable(self, got: str) -> Unavailable:
+    @property
+    def _where(self) -> str:
+        return f"MLflow at {shown(self.settings.tracking)}"
+
+    def _unavailable(self, got: str) -> HallmarkError:
         return Unavailable(
             "the registry does not answer; nothing was changed in it",
-            expected=f"MLflow at {shown(self.settings.tracking)}",
+            expected=self._where,
             got=got,
             fix="run it again once the registry answers; what is served is not touched",
         )

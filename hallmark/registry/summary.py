@@ -34,8 +34,6 @@ class Elsewhere(Exception):
 def version(database: Path, domain: str, wanted: int | str) -> VersionSummary | None:
     """The version with this number or alias; none where there is no such; `Elsewhere` where MLflow has to say."""
     with _opened(database) as link:
-        if link.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA,)]:
-            raise Elsewhere
         if str(wanted).isdigit():
             number = int(wanted)
         else:
@@ -58,10 +56,20 @@ def version(database: Path, domain: str, wanted: int | str) -> VersionSummary | 
         return VersionSummary(version=number, source=source, digest=digest)
 
 
+def deleted_experiment(database: Path, name: str) -> str | None:
+    """The id of the experiment of this name where it is deleted; `Elsewhere` where MLflow has to say."""
+    with _opened(database) as link:
+        sql = "SELECT experiment_id FROM experiments WHERE workspace='default' AND name=? AND lifecycle_stage='deleted'"
+        row = link.execute(sql, (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+
 @contextlib.contextmanager
 def _opened(database: Path) -> Iterator[sqlite3.Connection]:
     try:
         with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=1)) as link:
+            if link.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA,)]:
+                raise Elsewhere
             yield link
     except sqlite3.Error as error:
         raise Elsewhere from error

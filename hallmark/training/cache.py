@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hallmark.data import reading
 from hallmark.files import digest_file
 from hallmark.section import Frozen
 
@@ -55,9 +56,11 @@ def key(step: str, *, code: str, parameters: Mapping[str, Any], inputs: Mapping[
 
 
 def digest(path: Path) -> str:
-    """The content digest of a file, or of a folder with all that lies in it (names and bytes)."""
+    """The content digest of a file with the data.yaml beside it, or of a folder with all that lies in it (names and bytes)."""
+    beside = reading.beside(path)
     if not path.is_dir():
-        return digest_file(path)
+        own = digest_file(path)
+        return "sha256:" + _hash(own + digest_file(beside)) if beside.is_file() else own
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return "sha256:" + _hash(json.dumps([[file.relative_to(path).as_posix(), digest_file(file)] for file in files]))
 

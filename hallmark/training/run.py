@@ -87,6 +87,7 @@ def train(
             Registry(settings).correlate(domain, found.version, correlation)
         if found is None:
             store.prune()
+            Registry(settings).check(domain)
             workspace = process.workspace(domain, settings)
             asked = arguments | {"correlation": correlation}
             found = process.run(declared, asked, workspace, settings, report)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
+from hallmark.section import EXACT
 from hallmark.settings import Settings
 from hallmark.training.signature import Addresses, FoundAtRun, Reads, Shows, Writes
 from hallmark.training.step import progress, step
@@ -40,9 +41,14 @@ def origin(source: str) -> Path | str:
     return source if source == SYNTHETIC or "://" in source else Path(source)
 
 
-def whole(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as they were given: Kubeflow hands every number over as a float, so 3 epochs come as 3.0."""
-    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in options.items()}
+def whole(options: Any) -> Any:
+    """Options as they were given, those within lists too: Kubeflow hands every number over as a float, so 3 epochs come as 3.0."""
+    if isinstance(options, dict):
+        return {name: whole(value) for name, value in options.items()}
+    if isinstance(options, list):
+        return [whole(value) for value in options]
+    exact = isinstance(options, float) and options.is_integer() and abs(options) <= EXACT
+    return int(options) if exact else options
 
 
 def length(window: str) -> timedelta:

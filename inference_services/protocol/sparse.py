@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features import arrays
-from hallmark.features.fields import EXACT, Field
+from hallmark.features.fields import Field
+from hallmark.section import EXACT
 from inference_services.protocol.column import Column, shown
 
 _WHOLE = ("BOOL", "INT32", "INT64")

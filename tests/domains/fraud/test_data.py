@@ -98,6 +98,10 @@ CHANGES: dict[str, tuple[tuple[str, ...], Change]] = {
 }
 
 
+TAKEN = {"retyped to int", "ids as numbers", "labels as truths"}
+"""Changes of a file that lose nothing, so that the reader undoes them: B15 and N5 of what users brought."""
+
+
 def arrives(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Training's view of a team's own file with `frame` in it."""
     path = folder / "orders.parquet"
@@ -126,8 +130,8 @@ def test_what_the_marketplace_draws_keeps_the_contract() -> None:
 
 
 def test_each_of_these_changes_is_stopped_and_its_column_named(tmp_path: Path) -> None:
-    cases = [(name, column) for name, (columns, _) in CHANGES.items() for column in columns]
-    assert len(CHANGES) >= 29 and len(cases) >= 150
+    cases = [(name, column) for name, (columns, _) in CHANGES.items() for column in columns if name not in TAKEN]
+    assert len(CHANGES) >= 29 and len(cases) >= 140
     passed = []
     for name, column in cases:
         try:
@@ -135,6 +139,17 @@ def test_each_of_these_changes_is_stopped_and_its_column_named(tmp_path: Path) -
         except pytest.fail.Exception:
             passed.append((name, column))
     assert passed == []
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN))
+def test_b15_a_change_of_type_that_loses_nothing_is_undone_by_the_reader(tmp_path: Path, name: str) -> None:
+    columns, change = CHANGES[name]
+    for column in columns:
+        arrived = arrives(change(orders().copy(), column, np.array([3])), tmp_path)
+        if name == "ids as numbers":
+            assert arrived[column].tolist() == [str(row) for row in range(len(arrived))]
+            arrived[column] = orders()[column]
+        pd.testing.assert_frame_equal(arrived, orders())
 
 
 @settings(max_examples=60, deadline=None)
@@ -155,7 +170,7 @@ def test_no_row_is_a_place_to_hide(case: tuple[str, str], rows: list[int]) -> No
     [
         ("below the range", "amount", "from 0.5 to 100000", 3),
         ("an unknown category", "category", "one of accessories, bags", 3),
-        ("nulled", "hour", "a whole number (int64)", 3),
+        ("nulled", "hour", "filled", 3),
         ("nulled", "buyer_id", "filled", 3),
         ("twice the same", "order_id", "different from all others", 4),
         ("a label of 2", "fraud", "one of 0, 1", 3),
@@ -197,6 +212,7 @@ def test_a_csv_with_one_bad_cell_names_its_column_and_counts_it(tmp_path: Path) 
     frame.loc[7, "amount"] = "twelve"
     frame.loc[[8, 9], "express"] = "maybe"
     frame.to_csv(tmp_path / "orders.csv", index=False)
-    found = contract.breaches(data.contract(), data.read(tmp_path / "orders.csv"))
-    assert [(breach.column, breach.rows) for breach in found] == [("amount", 1), ("express", 2)]
-    assert "'twelve'" in found[0].example
+    with pytest.raises(ContractBroken) as caught:
+        data.read(tmp_path / "orders.csv")
+    assert "column amount: not a number (float64), in 1 row, such as 'twelve' (orders.csv:9)" in caught.value.got
+    assert "column express: not true or false, in 2 rows, such as 'maybe' (orders.csv:10)" in caught.value.got

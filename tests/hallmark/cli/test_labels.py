@@ -114,6 +114,35 @@ def test_a_row_that_is_no_label_is_named_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"at": [datetime.fromisoformat(AT)]}, ["column at", "a time with its zone", "2026-11-29 08:00:00"]),
+        ({"row": [1.5]}, ["column row", "a whole number", "1.5"]),
+        ({"request": [7.0]}, ["column request", "text", "7.0"]),
+        ({"label": ["yes"]}, ["1 or 0", "'yes' in row 1"]),
+    ],
+)
+def test_b29_what_another_program_wrote_is_refused_by_name_before_it_is_sent(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: dict[str, object], said: list[str]
+) -> None:
+    frame = pd.DataFrame({"request": ["r1"], "label": [1]} | columns)
+    frame.to_parquet(tmp_path / "labels.parquet")
+    assert run(tmp_path, tmp_path / "labels.parquet") in (2, 3)
+    told = capsys.readouterr().err
+    assert all(word in told for word in said) and "np." not in told, told
+    assert not cluster.got
+
+
+def test_b29_ids_are_sent_as_they_are_written(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame({"request": [2**53 + 1], "label": [True]}).to_parquet(tmp_path / "labels.parquet")
+    run(tmp_path, tmp_path / "labels.parquet")
+    run(tmp_path, csv(tmp_path, f"v1.0,true,{AT}Z"))
+    assert [(each.request, each.label) for each in cluster.got] == [(str(2**53 + 1), 1), ("v1.0", 1)]
+
+
+@pytest.mark.parametrize(
     ("head", "rows", "said"),
     [("request,at", [f"r1,{AT}Z"], "column label: not there"), ("request,label", [], "no rows")],
 )

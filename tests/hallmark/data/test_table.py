@@ -34,11 +34,20 @@ def test_a_csv_gets_the_declared_types(tmp_path: Path) -> None:
     assert frame["at"][1] == pd.Timestamp("2026-07-01T08:00:00Z")
 
 
-def test_what_is_not_of_its_kind_stays_for_the_contract_to_name(tmp_path: Path) -> None:
-    path = csv(tmp_path, "n,x,yes,who,at\n1.5,2,true,a,2026-03-01 10:00\n2,many,perhaps,b,2026-07-01 10:00\n")
-    frame = table.read(path, KINDS)
-    assert frame.n.dtype != "int64" and frame.x.tolist() == ["2", "many"] and frame.yes.dtype == object
-    assert frame["at"].dtype != UTC_US
+def test_what_is_not_of_its_kind_is_named_with_file_and_line_and_the_option_that_would_read_it(tmp_path: Path) -> None:
+    rows = "".join(f"{number},{number},true,a,2026-03-01 1{number}:00\n" for number in range(5))
+    path = csv(tmp_path, f"n,x,yes,who,at\n1.5,2,true,a,2026-03-01 10:00\n2,many,perhaps,b,2026-07-01 10:00\n{rows}")
+    with pytest.raises(ContractBroken) as caught:
+        table.read(path, KINDS)
+    assert caught.value.got.splitlines() == [
+        "7 rows",
+        "        column n: not a whole number (int64), in 1 row, such as '1.5' (a.csv:2)",
+        "        column x: not a number (float64), in 1 row, such as 'many' (a.csv:3)",
+        "        column yes: not true or false, in 1 row, such as 'perhaps' (a.csv:3)",
+        "        column at: not a time with its zone (2026-10-31T08:00:00Z), in 7 rows, such as '2026-03-01 10:00' (a.csv:2), "
+        "'2026-07-01 10:00' (a.csv:3), '2026-03-01 10:00' (a.csv:4)",
+    ]
+    assert caught.value.fix == f"where they are written so, say it in {tmp_path / 'data.yaml'}: `timezone: UTC` (at)"
 
 
 def test_a_column_of_times_that_is_empty_is_one_of_times(tmp_path: Path) -> None:
@@ -114,7 +123,7 @@ def test_photos_are_read_with_or_without_their_suffix(photos: Path) -> None:
         (".hidden", "a plain file name"),
         ("a\\b", "a plain file name"),
         ("", "filled"),
-        ("three", "the name of a file in images/"),
+        ("three", "the name of one file in images/"),
         ("two.png", "different from all others"),
         ("two", "different from all others"),
     ],
@@ -125,6 +134,36 @@ def test_a_name_that_is_no_photo_of_the_folder_is_refused(photos: Path, image: s
     with pytest.raises(ContractBroken) as caught:
         album.read(photos)
     assert f"column image: not {rule}" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("file", "image"),
+    [
+        ("IMG 0001 (1).jpg", "IMG 0001 (1).jpg"),
+        ("IMG 0001 (1).jpg", "IMG 0001 (1)"),
+        ("[neu] Möbel & Größe.png", "[neu] Möbel & Größe.png"),
+        ("Mo\u0308bel.jpg", "Möbel.jpg"),
+        ("IMG_2.JPG", "IMG_2"),
+        ("IMG_2.JPG", "img_2.jpg"),
+        ("写真.jpeg", "写真"),
+    ],
+)
+def test_b36_a_photo_is_found_by_the_name_that_cameras_and_people_give(photos: Path, file: str, image: str) -> None:
+    (photos / "images" / "one.jpg").rename(photos / "images" / file)
+    csv(photos, f"image,sender_id,label,kids\n{image},7,Hat,False\ntwo.png,8,Dress,True\n", "images.csv")
+    assert album.read(photos).name.tolist() == [file, "two.png"]
+
+
+def test_b36_a_name_that_two_files_could_have_is_refused(photos: Path) -> None:
+    (photos / "images" / "one.PNG").write_bytes((photos / "images" / "two.png").read_bytes())
+    with pytest.raises(ContractBroken, match="not the name of one file in images/"):
+        album.read(photos)
+
+
+def test_b17_a_photo_of_another_format_is_named_with_its_file(photos: Path) -> None:
+    (photos / "images" / "one.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40)
+    with pytest.raises(ContractBroken, match=r"not a JPEG, PNG or WebP photo, in 1 row, such as 'one\.jpg: HEIC'"):
+        album.read(photos)
 
 
 def test_a_link_out_of_the_folder_is_refused(photos: Path) -> None:

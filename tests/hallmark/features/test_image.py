@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import resource
@@ -205,6 +206,34 @@ def test_what_is_no_whole_photo_is_refused_by_name(data: bytes, reason: str) -> 
         image.pixels(data, size=(8, 8))
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, HallmarkError)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", "HEIF"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "a video"),
+        (saved(garment(), "AVIF"), "AVIF"),
+        (saved(garment(), "GIF"), "GIF"),
+        (saved(garment(), "BMP"), "BMP"),
+        (saved(garment(), "TIFF"), "TIFF"),
+        (saved(garment(), "PDF"), "PDF"),
+        (saved(garment(), "JPEG2000"), "JPEG 2000"),
+        (b"\xef\xbb\xbf  <svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><svg/>", "XML or SVG"),
+        (b"<!DOCTYPE HTML><html>", "a web page"),
+        (base64.b64encode(saved(garment())), "a JPEG that was encoded as base64 twice"),
+        (base64.b64encode(saved(garment(), "PNG")), "a PNG that was encoded as base64 twice"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_b17_a_photo_of_a_format_that_is_not_read_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(BadImage, match=f"this is {name}.*not a photo that is read here") as caught:
+        image.header(data + b"\0" * 40)
+    assert caught.value.expected == "a JPEG, PNG or WebP file"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])

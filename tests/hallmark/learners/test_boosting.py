@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.features.fields import Output
 from hallmark.learners.boosting import Boosting
 from hallmark.learners.model import Examples
-from hallmark.learners.options import METRICS, OBJECTIVES, TYPES
+from hallmark.learners.options import METRICS, OBJECTIVES, TYPES, checked
+from hallmark.training.steps import whole
 from tests.hallmark.learners.forests import Richer, answers, apart, drawn, on_the_edge, rows
 
 ONE = Output(name="y", datatype="FP32")
@@ -41,6 +43,7 @@ def fitted(recipe: Boosting = BINARY, **options: Any) -> Any:
         ({"rounds": None}, "option rounds has the wrong type"),
         ({"num_leaves": None}, "option num_leaves has the wrong type"),
         ({"num_leaves": 2.5}, "option num_leaves has the wrong type"),
+        ({"num_leaves": 2**32 + 31}, "option num_leaves has the wrong type"),
         ({"num_leaves": True}, "option num_leaves has the wrong type"),
         ({"use_missing": 1}, "option use_missing has the wrong type"),
         ({"learning_rate": "fast"}, "option learning_rate has the wrong type"),
@@ -58,6 +61,15 @@ def test_what_cannot_be_served_or_is_no_option_is_refused_by_name(option: dict[s
     with pytest.raises(DeclarationError, match=reason):
         fitted(progress=lambda *step: told.append(1), **option)
     assert not told
+
+
+@pytest.mark.parametrize("given", [1, 1.0])
+def test_p14_a_whole_number_is_taken_where_an_option_is_a_number(given: float) -> None:
+    handed_on = whole(json.loads(json.dumps({"bagging_fraction": float(given)})))
+    for value in (given, *handed_on.values()):
+        assert repr(checked({"bagging_fraction": value})) == "{'bagging_fraction': 1.0}"
+    assert whole({"widths": [8.0, 16.0], "share": 0.5, "far": 1e300}) == {"widths": [8, 16], "share": 0.5, "far": 1e300}
+    assert [type(each) for each in whole({"widths": [8.0]})["widths"]] == [int]
 
 
 def test_a_synonym_is_told_by_its_one_name() -> None:

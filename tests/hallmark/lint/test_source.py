@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from copy import deepcopy
@@ -69,6 +70,37 @@ def test_a_merge_is_no_key_written_twice() -> None:
 
 def test_json_is_read_too_with_tabs_and_all() -> None:
     assert one('{\n\t"a": [1, "b"]\n}', "a.json").data == {"a": [1, "b"]}
+
+
+@pytest.mark.parametrize("shown", ["a.json", "stdin"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"n": "\ud83d\ude00", "m": "x\\ud83d \uD83D\uDE00\n", "o": [1e3, -2.5E-1, "\/"]}',
+        '{\t"raw": "\U0001f600 \x7f \x85 \u2028", "t": "\\t"}',
+        r'{"\ud83d\ude00": {"deep": true, "none": null, "text": "true"}}',
+    ],
+)
+def test_b33_json_is_read_as_kubectl_reads_it(text: str, shown: str) -> None:
+    assert one(text, shown).data == json.loads(text)
+
+
+def test_b33_half_a_surrogate_pair_is_what_go_makes_of_it() -> None:
+    assert one(r'{"a": "\ud83dx\ude00"}', "a.json").data == {"a": "\ufffdx\ufffd"}
+
+
+def test_b33_what_follows_a_surrogate_pair_is_still_found_by_its_place() -> None:
+    document = one('\n{"a": "' + r"\ud83d\ude00" + '", "b": {"c": 1}}', "a.json")
+    assert (document.mark(("b",)), document.mark(("b", "c"))) == ((2, 23), (2, 29))
+
+
+def test_b33_json_objects_one_after_another_and_yaml_after_them_are_documents() -> None:
+    found = list(documents('{"a": 1}\n {"a": "' + r"\ud83d\ude00" + '", "a": 2}\n---\na: 3\n', shown="stdin"))
+    assert [each.data["a"] for each in found] == [1, 2, 3]
+    assert [each.mark(("a",)) for each in found] == [(1, 2), (2, 24), (4, 1)]
+    assert found[1].twice == (("a", 2, 24, 2),)
+    with pytest.raises(Unreadable, match=r"stdin:3:\d+ is not YAML"):
+        list(documents('{"a": 1}\n---\na: ]\n', shown="stdin"))
 
 
 @pytest.mark.parametrize(

@@ -343,3 +343,10 @@ def test_photo_that_is_none_is_refused(photos_server: Server) -> None:
         assert response.status_code == 400, response.text
         assert "image" in response.json()["error"]
     assert photos_server.metric("hallmark_model_calls_total") == before
+
+
+def test_b17_a_photo_of_a_format_that_is_not_read_is_named_to_the_client(photos_server: Server) -> None:
+    data = base64.b64encode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40).decode()
+    response = photos_server.infer({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [data]}]})
+    assert response.status_code == 400
+    assert "this is HEIC, not a photo that is read here, expected a JPEG, PNG or WebP file" in response.json()["error"]

@@ -17,7 +17,7 @@ KINDS = {field.name: field.datatype for field in FIELDS} | {
     "customer": "BYTES",
     "at": "UTC",
 }
-"""How each column of a file is read; what is not of its kind stays as it came, and the contract names it."""
+"""How each column of a file is read: exactly, or refused by name, line and the option that would read it (docs/data.md)."""
 
 
 def contract() -> pa.DataFrameSchema:
