@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hallmark import names, object_labels, templates
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import timeouts
 from hallmark.declaration.domain import Domain
 from hallmark.render import kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
@@ -27,10 +28,6 @@ ZERO_NOTE = "hallmark.dev/scale-to-zero"
 """Annotation where the declaration allows no pods at all, which Knative does and Standard mode cannot wake up from."""
 RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 """Knative's own: how long the last pod of a revision stays after its traffic went, so that a roll-back finds it warm."""
-GRACE = 60
-"""Seconds from SIGTERM until a pod is killed, in Standard mode; Knative takes `timeout` for it, and no other."""
-DRAIN = 35
-"""Seconds that the model server may take beyond the longest request: its --grace and --drain, and some for its end."""
 DIGEST_ENV = "HALLMARK_MODEL_DIGEST"
 VERSION_ENV = "HALLMARK_MODEL_VERSION"
 
@@ -147,7 +144,7 @@ def _predictor(domain: Domain, target: Target, mode: Mode) -> Json:
     predictor: Json = {
         "minReplicas": minimum if mode == "Knative" else max(1, minimum),
         "maxReplicas": serving.replicas.maximum,
-        "timeout": max(1, round(serving.timeout.total_seconds())),
+        "timeout": timeouts.of(serving.timeout).attempt,
         **placement.account(names.PREDICTOR),
         **placement.nodes(gpu=serving.gpu),
     }
@@ -156,7 +153,7 @@ def _predictor(domain: Domain, target: Target, mode: Mode) -> Json:
     if mode == "Knative":
         predictor["annotations"] = {RETENTION: f"{domain.rollout.warm.total_seconds():g}s"}
     else:
-        predictor["terminationGracePeriodSeconds"] = max(GRACE, round(serving.timeout.total_seconds()) + DRAIN)
+        predictor["terminationGracePeriodSeconds"] = timeouts.POD
     predictor |= model_of(target)
     predictor["model"] |= _format() | {
         "args": _flags(domain),

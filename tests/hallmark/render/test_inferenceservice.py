@@ -13,6 +13,7 @@ import yaml
 from hallmark import object_labels
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
+from hallmark.declaration import timeouts
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving import Replicas
 from hallmark.render import files, inferenceservice, kustomization
@@ -103,7 +104,7 @@ def pod(predictor: dict[str, Any], mode: Mode) -> None:
     if mode == "Knative":
         assert "terminationGracePeriodSeconds" not in predictor, "Knative refuses it, and takes timeout instead"
     else:
-        assert predictor["terminationGracePeriodSeconds"] >= predictor["timeout"] + 30.5
+        assert predictor["terminationGracePeriodSeconds"] >= predictor["timeout"]
         assert "annotations" not in predictor, "they are Knative's"
 
 
@@ -144,17 +145,10 @@ def test_standard_at_rest_is_knative_with_a_few_lines_patched() -> None:
         patched["metadata"]["annotations"][object_labels.MODE] = "Standard"
         predictor = patched["spec"]["predictor"]
         del predictor["annotations"]
-        predictor["terminationGracePeriodSeconds"] = inferenceservice.GRACE
+        predictor["terminationGracePeriodSeconds"] = timeouts.POD
         if inferenceservice.ZERO_NOTE in patched["metadata"]["annotations"]:
             predictor["minReplicas"] = 1
         assert patched == rendered(name, "stable", "Standard")
-
-
-def test_a_longer_request_gets_a_longer_end() -> None:
-    serving = declared("fraud").serving.model_copy(update={"timeout": declared("fraud").training.timeout})
-    patient = declared("fraud").model_copy(update={"serving": serving})
-    service = inferenceservice.inferenceservice(patient, RELEASES["stable"], "Standard")
-    assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] > serving.timeout.total_seconds() + 30
 
 
 @pytest.mark.parametrize("name", NAMES)
