@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hallmark.section import Duration, Name, Quantity, Section, spelled
+from hallmark.section import Duration, Name, Quantity, Section, Share, spelled
 
 
 class Replicas(Section):
@@ -63,6 +63,9 @@ class Serving(Section):
         description="int8: tried at each training, and served only where the gate allows it and it is faster.",
     )
     traffic: Traffic = Field(default=Traffic(mean=1, peak=5), description="What is expected; `hallmark tco` reads it.")
+    captured: Share = Field(
+        default=1.0, description="Share of answered requests that go to the drift monitor with their answers."
+    )
     cache: Quantity | None = Field(
         default=None, description="Memory for answers to records that come again, such as 64Mi; none without it."
     )

@@ -70,8 +70,8 @@ def release(
     rolling = share(live)
     if rolling is None and current == target:
         raise Refused(
-            f"version {target.version} of {name} is stable already",
-            expected="another version",
+            f"{target.shown} of {name} is stable already",
+            expected="another version, or another serving config",
             got=str(target.version),
         )
     if rolling is not None and current != target:
@@ -81,6 +81,9 @@ def release(
             got=f"candidate {target.version}",
             fix=f"`hallmark rollback {name}` or `hallmark promote {name}`",
         )
+    config = inferenceservice.config_map(domain)
+    if target.config is not None and target.config.name == config["metadata"]["name"]:
+        writer.provide(config)
     record = record_of(writer, live).moving(progress)
     notes = {**(notes or {}), **record.note}
     patched = writer.shift(live, percent=percent, target=None if current == target else target, notes=notes)

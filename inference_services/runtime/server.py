@@ -8,19 +8,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from hallmark import __version__
 from hallmark.artifacts.bundle import Bundle
+from hallmark.declaration import timeouts
+from hallmark.declaration.serving_config import ServingConfig
 from inference_services.capture import queue as capturing
-from inference_services.protocol.schema import RequestLimits
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import PROTOCOLS, Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
-from inference_services.runtime.service import AdmissionLimits, Service
+from inference_services.runtime.service import Service
 from inference_services.transport import http1, workers
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
 
@@ -31,15 +32,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Settings of a server: from flags, and from what the platform puts in its environment.
-
-    grace:  seconds after a signal in which new requests are still answered, while gateways learn of it.
-    drain:  seconds at most for what is under way then.
-    cache:  bytes of answers kept for records that come again; 0 for none.
-    access: share of answers that are logged, 0..1.
-    """
+    """Settings of a server: its serving config, and what flags and the platform's environment say of this process."""
 
     name: str
+    config: ServingConfig
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
     http_port: int = 8080
     grpc_port: int | None = 8081
@@ -47,16 +43,7 @@ class ServerOptions:
     revision: str = ""
     namespace: str = ""
     variant: str = ""
-    provider: str = "cpu"
     capture_url: str = ""
-    grace: float = 0.5
-    drain: float = 30.0
-    cache: int = 0
-    access: float = 0.0
-    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
-    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
-    request_limits: RequestLimits = field(default_factory=RequestLimits)
-    capture: capturing.CaptureLimits = field(default_factory=capturing.CaptureLimits)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -108,16 +95,19 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, sockets: list[socket
     service.draining = True
     for one in endpoints:
         one.draining = True
-    await asyncio.sleep(options.grace)
-    await asyncio.gather(*(close_listener(opened, timeout=options.drain) for opened in sockets))
+    limits = options.config.timeouts
+    ends = loop.time() + limits.end
+    await asyncio.sleep(limits.notice)
+    drained = ends - timeouts.FLUSH
+    await asyncio.gather(*(close_listener(opened, timeout=drained - loop.time()) for opened in sockets))
     for listener in listeners:
         listener.close()
-    await asyncio.gather(*(one.drain(timeout=options.drain) for one in endpoints))
+    await asyncio.gather(*(one.drain(timeout=drained - loop.time()) for one in endpoints))
     for watch in watches:
         watch.cancel()
     service.close()
     if service.capture is not None:
-        await service.capture.close()
+        await service.capture.close(timeout=max(0.0, ends - loop.time()))
     if service.access is not None:
         service.access.close()
     _log.info("stopped")
@@ -125,18 +115,17 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, sockets: list[socket
 
 def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Service:
     """The model, and what its traffic passes through."""
-    model = Model(
-        options.name, bundle, version=options.version, provider=options.provider, limits=options.request_limits
-    )
-    cache = Cache(options.cache, digest=model.digest, metrics=metrics) if options.cache else None
-    service = Service(model, metrics=metrics, limits=options.admission, cache=cache)
-    if options.access:
-        service.access = AccessLog(sys.stdout.buffer, share=options.access, origin=options.labels, metrics=metrics)
+    config = options.config
+    model = Model(options.name, bundle, version=options.version, provider=config.provider)
+    cache = Cache(config.cache, digest=model.digest, metrics=metrics) if config.cache else None
+    service = Service(model, metrics=metrics, config=config, cache=cache)
+    if config.access_log:
+        service.access = AccessLog(sys.stdout.buffer, share=config.access_log, origin=options.labels, metrics=metrics)
     if options.capture_url:
         namespace = options.namespace or model.signature.domain
         variant = options.variant or options.revision
         origin = capturing.Origin(options.name, namespace, options.revision, variant)
-        service.capture = capturing.Capture(options.capture_url, origin=origin, metrics=metrics, limits=options.capture)
+        service.capture = capturing.Capture(options.capture_url, origin=origin, metrics=metrics, limits=config.capture)
         service.capture.start()
     return service
 
@@ -144,7 +133,7 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
 def _endpoint(options: ServerOptions, metrics: Metrics, protocol: str) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
     return Endpoint(
-        limits=options.limits,
+        limits=ConnectionLimits(),
         headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),
         counted=lambda change: metrics.add("connections", protocol, change),
     )

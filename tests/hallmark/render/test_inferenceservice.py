@@ -16,6 +16,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration import timeouts
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving import Replicas
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.inferenceservice import Mode
 from hallmark.render.manifest import manifest
@@ -25,8 +26,11 @@ from tests import strict
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(ROOT / "inference_services")})
 NAMES = domains.names(SETTINGS)
-STABLE = Target(version=1, storageUri="s3://bucket/fraud/one", digest="sha256:" + "1" * 64)
-CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64)
+BEFORE, AFTER = (
+    ConfigReference(digest=f"sha256:{letter * 64}", timeout=seconds) for letter, seconds in (("a", 3), ("b", 9))
+)
+STABLE = Target(version=1, storageUri="s3://bucket/fraud/one", digest="sha256:" + "1" * 64, config=BEFORE)
+CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64, config=AFTER)
 RELEASES = {
     "stable": Release(stable=STABLE),
     **{f"{n}%": Release(stable=STABLE, candidate=CANDIDATE, percent=n) for n in (0, 10, 100)},
@@ -131,7 +135,8 @@ def test_a_rollout_changes_nothing_but_what_live_rollouts_own() -> None:
     rest, rolling = (rendered("fraud", each, "Knative")["spec"]["predictor"] for each in ("stable", "10%"))
     for each in (rest, rolling):
         each.pop("canaryTrafficPercent", None)
-        each.pop("labels")
+        for field in inferenceservice.OWNED:
+            each.pop(field)
         del each["model"]["storageUri"], each["model"]["env"]
     assert rest == rolling
     rest, rolling = (rendered("fraud", each, "Standard")["spec"] for each in ("stable", "10%"))
