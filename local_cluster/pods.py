@@ -114,7 +114,7 @@ def make(
         main=containers.MAIN,
         plan=plan,
         folder=home,
-        grace=float(template.get("grace") or 30),
+        grace=template["timeoutSeconds"],
         on=on,
         changed=changed,
     )

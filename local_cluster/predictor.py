@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import object_labels
+from hallmark.declaration import timeouts
 from hallmark.errors import HallmarkError
 from hallmark.lint.shapes import shape
 from local_cluster import containers
@@ -27,8 +28,6 @@ SHADOW_ANNOTATION = object_labels.SHADOW
 RETENTION_ANNOTATION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 LONGEST_RETENTION = 3600.0
 """Seconds; Knative takes no more."""
-_GRACE = 30
-"""Seconds that a pod has to end, where its requests may not take longer; KServe's own field for it is dropped in Knative mode."""
 _OWN = "hallmark.dev/"
 
 _LEFT_OUT_ANNOTATIONS = frozenset(
@@ -98,7 +97,7 @@ def template(service: Json, runtimes: list[Json]) -> Json:
     return {
         "runtime": runtime["metadata"]["name"],
         "storageUri": model["storageUri"],
-        "timeoutSeconds": predictor.get("timeout") or None,
+        "timeoutSeconds": predictor.get("timeout") or timeouts.UNSET,
         "minReplicas": predictor.get("minReplicas", 1),
         "maxReplicas": predictor.get("maxReplicas", 0),
         "serviceAccountName": predictor.get("serviceAccountName"),
@@ -110,7 +109,6 @@ def template(service: Json, runtimes: list[Json]) -> Json:
         | _filtered(predictor.get("annotations"), _LEFT_OUT_ANNOTATIONS),
         "containers": containers,
         "volumes": [*(rspec.get("volumes") or []), *(predictor.get("volumes") or [])],
-        "grace": max(_GRACE, predictor.get("timeout") or 0),
     }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hallmark.declaration import timeouts
 from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import HallmarkError
 from local_cluster import containers, pods, predictor, rollout, status
@@ -33,7 +34,6 @@ Json = dict[str, Any]
 Key = tuple[str, str]
 
 LINGER_SECONDS = 0.5
-DEFAULT_TIMEOUT = 60.0
 _TIDY_SECONDS = 10.0
 _LOG = logging.getLogger(__name__)
 
@@ -354,7 +354,7 @@ class Reconciler:
         backends = []
         running = self._running.get(key, {})
         shares = decided.shares
-        timeout = DEFAULT_TIMEOUT
+        timeout: float = timeouts.UNSET
         before = {b.revision: b.variant for b in self._services[key].backends} if key in self._services else {}
         # Those that only drain keep their place with no weight, and stable behind them where it was: what is under way there
         # ends well.
@@ -377,7 +377,7 @@ class Reconciler:
                 )
             )
             if shares.get(name):
-                timeout = float(revision.template.get("timeoutSeconds") or DEFAULT_TIMEOUT)
+                timeout = revision.template["timeoutSeconds"]
         return RoutedService(
             namespace=key[0],
             name=key[1],
@@ -398,7 +398,7 @@ class Reconciler:
         await asyncio.sleep(LINGER_SECONDS)
         service = self._services.get(key)
         backend = next((b for b in service.backends if b.revision == running.revision.name), None) if service else None
-        deadline = asyncio.get_running_loop().time() + float(running.revision.template.get("grace") or 30)
+        deadline = asyncio.get_running_loop().time() + running.revision.template["timeoutSeconds"]
         while service and backend and asyncio.get_running_loop().time() < deadline:
             with contextlib.suppress(HallmarkError):
                 if not await self._envoy.active(cluster_name(service, backend)):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hallmark.declaration import timeouts
 from hallmark.metrics import GATEWAY_MILLISECONDS, GATEWAY_REQUESTS
 from local_cluster.xds import TYPE, header, seconds, socket, watched
 
@@ -126,7 +127,7 @@ class RoutedService(BaseModel):
 
     namespace: str
     name: str
-    timeout: float = 60.0
+    timeout: float = timeouts.UNSET
     fails_over: bool = True
     backends: tuple[RevisionBackend, ...] = ()
 
@@ -237,7 +238,9 @@ def _action(service: RoutedService) -> Json:
     return {
         "weighted_clusters": {"clusters": weighted},
         # The first try has the service's timeout, and the one on stable that follows it has its own.
-        "timeout": seconds(2 * service.timeout + 0.5),
+        "timeout": seconds(timeouts.gateway(service.timeout)),
+        # The listener's own is for streams on which nobody waits for a model.
+        "idle_timeout": seconds(timeouts.gateway(service.timeout)),
         # Stable's; a canary's cluster has its own.
         "retry_policy": {**_retries(GATEWAY_FAILURES, 2), "per_try_timeout": seconds(service.timeout)},
         **({"request_mirror_policies": mirrored} if mirrored else {}),

@@ -146,12 +146,13 @@ def _release(
     lines: TaskLines,
 ) -> None:
     from hallmark.artifacts.release import Target
+    from hallmark.declaration import serving_config
     from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
     from hallmark.rollout.writer import share
 
     found = registry.resolve(domain.name, version)
-    target = Target.of(found)
+    target = Target.of(found, serving_config.of(domain).reference)
     title = f"serve version {version}" if percent == 100 else f"version {version} at {percent}%"
     with lines.task(title) as line:
         live = rollout.release(writer, domain, target, percent=percent, note=line.note)

@@ -131,13 +131,16 @@ def prepared(
 def first(world: World, writer: InferenceServiceWriter, *, broken: Stage | None = None) -> None:
     """Release version 1 as the first and stable one; to break the verdict, beside a monitor that waits for rows that never come."""
     from hallmark.artifacts.release import Target
+    from hallmark.declaration import serving_config
     from hallmark.registry.store import Registry
     from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
 
     if broken == "verdict":
         world.change(["drift.window=100000", "drift.minimum=100000"])
-    target = Target.of(Registry(world.settings).resolve(world.domain.name, 1))
+    target = Target.of(
+        Registry(world.settings).resolve(world.domain.name, 1), serving_config.of(world.domain).reference
+    )
     rollout.release(writer, world.domain, target, percent=100, note=lambda _: None)
     followers.follow(writer, world.domain.name, world.settings)
 

@@ -138,7 +138,6 @@ def measure(works: list[str], pythons: dict[str, str], *, rounds: int, seconds: 
             rounds=rounds,
             seconds=seconds,
             pythons=pythons,
-            flags=_runtime_help(),
             earlier=checkout(against, scratch / "earlier") if against else None,
         )
         for work in works:
@@ -195,12 +194,6 @@ def machine(busy: float) -> Machine:
 def _commit(root: Path) -> str:
     command = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
-def _runtime_help() -> str:
-    """Flags that this checkout's runtime has."""
-    command = [sys.executable, "-m", "inference_services.runtime", "--help"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

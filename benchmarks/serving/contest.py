@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.load import Sample
 from benchmarks.serving.processes import Contender, Served
 from benchmarks.serving.report import EARLIER, Figure
+from hallmark.declaration.serving_config import ServingConfig
 
 STOCK = Contender("stock KServe", "stock")
 HALLMARK = Contender("hallmark", "hallmark")
@@ -32,7 +34,7 @@ class Checkout:
 @dataclass(frozen=True)
 class Setting:
     """Length, rounds and inputs of a contest: folders by model, photos as bytes and as base64,
-    interpreters by rival, the runtime's flags."""
+    interpreters by rival."""
 
     scratch: Path
     folders: dict[str, Path]
@@ -42,7 +44,6 @@ class Setting:
     rounds: int
     seconds: int
     pythons: dict[str, str] = field(default_factory=dict)
-    flags: str = ""
     earlier: Checkout | None = None
     begun: float = field(default_factory=time.monotonic)
 
@@ -55,18 +56,20 @@ class Setting:
         """A progress line."""
         print(f"[{time.monotonic() - self.begun:4.0f} s]", *words, file=sys.stderr, flush=True)
 
-    def hallmark(self, name: str, *flags: str, workers: int = 1) -> list[Contender]:
-        """This server with flags; none where the runtime does not have them."""
-        known = all(flag.partition("=")[0] in self.flags for flag in flags)
-        return [Contender(name, "hallmark", workers=workers, flags=flags)] if known else []
+    def hallmark(self, name: str, config: ServingConfig | None = None, *, workers: int = 1) -> list[Contender]:
+        """This server, with a serving config."""
+        return [Contender(name, "hallmark", workers=workers, config=config)]
 
     def paired(self, contenders: Sequence[Contender]) -> list[Contender]:
         """The contenders, each of this server followed by the same of the earlier checkout, where one is named."""
         if self.earlier is None:
             return list(contenders)
+        takes = partial(_takes, self.earlier.root)
         place = {"python": self.earlier.python, "home": self.earlier.root}
         pairs = [
-            [each, replace(each, name=each.name + EARLIER, **place)] if each.kind == "hallmark" else [each]
+            [each, replace(each, name=each.name + EARLIER, **place)]
+            if each.kind == "hallmark" and takes(each)
+            else [each]
             for each in contenders
         ]
         return [each for pair in pairs for each in pair]
@@ -148,3 +151,8 @@ def contest(
                 samples[server.contender.name].append(sample)
                 setting.report(work, f"round {number + 1}: {server.contender.name} {sample['rate']:,.0f}/s")
     return figures(work, samples)
+
+
+def _takes(checkout: Path, contender: Contender) -> bool:
+    """Can a checkout's server be told what this contender's is told?"""
+    return contender.config is None or (checkout / "hallmark" / "declaration" / "serving_config.py").is_file()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.contenders import ROUTE
+from hallmark.declaration.serving_config import ServingConfig
 
 ROOT = Path(__file__).parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,7 +35,7 @@ class Contender:
     kind: str
     workers: int = 1
     python: str = sys.executable
-    flags: tuple[str, ...] = ()
+    config: ServingConfig | None = None
     home: Path = ROOT
     """The checkout whose code it runs."""
 
@@ -45,7 +46,13 @@ class Contender:
             return [self.python, "-m", "benchmarks.serving.contenders", self.kind, str(folder), *numbers]
         command = [self.python, "-m", "inference_services.runtime", "--model-name=bench", f"--model-dir={folder}"]
         command += ["--host=127.0.0.1", f"--http-port={http}", f"--workers={self.workers}"]
-        return [*command, *self.flags]
+        return command if self.config is None else [*command, f"--config={_written(self.config, folder.parent)}"]
+
+
+def _written(config: ServingConfig, to: Path) -> Path:
+    path = to / f"{config.reference.name}.json"
+    path.write_text(config.text, encoding="utf-8")
+    return path
 
 
 class Served:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from benchmarks.serving import bodies, load
 from benchmarks.serving.bodies import Body
@@ -11,11 +12,13 @@ from benchmarks.serving.contest import CORES, HALLMARK, STOCK, Setting, common, 
 from benchmarks.serving.load import Sample
 from benchmarks.serving.processes import Contender, Served
 from benchmarks.serving.report import Figure
+from hallmark.declaration import timeouts
+from hallmark.declaration.serving_config import ServingConfig
 
 OVERLOAD, FLOOD = "twice the load, JPEG 224", "twice the load, 32 floats"
 KILL, COLD = "kill -TERM under load", "cold start and memory"
 DEADLINE = 1.0
-"""Seconds that an answer under overload is of use: the server's --timeout, and what the client holds it to."""
+"""Seconds that an answer under overload is of use: the server's deadline, and what the client holds it to."""
 
 
 def overload(setting: Setting) -> list[Figure]:
@@ -23,7 +26,9 @@ def overload(setting: Setting) -> list[Figure]:
     cores, seconds, name = setting.cores, max(4, 3 * setting.seconds), OVERLOAD
     stock = Contender(f"{STOCK.name}, one worker per core", "stock", workers=cores)
     contenders = [stock] if setting.rounds > 2 else []
-    contenders += setting.hallmark(CORES, f"--timeout={DEADLINE:g}", workers=cores)
+    contenders += setting.hallmark(
+        CORES, ServingConfig(timeouts=timeouts.of(timedelta(seconds=DEADLINE))), workers=cores
+    )
     contenders = setting.paired(contenders)
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
     with setting.serving(contenders, "photo") as servers:

@@ -10,6 +10,7 @@ from benchmarks.serving.contest import CORES, HALLMARK, STOCK, Setting, contest,
 from benchmarks.serving.load import Sample
 from benchmarks.serving.processes import Contender, Served
 from benchmarks.serving.report import Figure
+from hallmark.declaration.serving_config import ServingConfig
 
 RIVALS = ("mosec", "litserve", "bentoml", "mlserver")
 SMALL, ROWS, PIXELS = "32 floats, JSON", "64 rows, binary", "3×224×224, binary"
@@ -25,8 +26,9 @@ def small(setting: Setting) -> list[Figure]:
     body = bodies.json_floats(1, 32)
     others = [Contender("plain FastAPI", "fastapi"), Contender("bare ASGI, msgspec", "asgi")]
     others += [Contender(name, name, python=setting.pythons[name]) for name in RIVALS if name in setting.pythons]
-    ours = [HALLMARK, *setting.hallmark("hallmark, --batching off", "--batching=off")]
-    ours += setting.hallmark("hallmark, --batching off, one worker per core", "--batching=off", workers=setting.cores)
+    alone = ServingConfig(batching="off")
+    ours = [HALLMARK, *setting.hallmark("hallmark, batching off", alone)]
+    ours += setting.hallmark("hallmark, batching off, one worker per core", alone, workers=setting.cores)
     ours += setting.hallmark(CORES, workers=setting.cores)
     folder = setting.folders["small"]
     return contest(
@@ -56,7 +58,7 @@ def photo(setting: Setting) -> list[Figure]:
     """A worker a core, and the same work without a server."""
     cores = setting.cores
     ours = setting.hallmark(CORES, workers=cores) + setting.hallmark(
-        "hallmark, --cache 64 MiB", "--cache=64", workers=cores
+        "hallmark, cache 64 MiB", ServingConfig(cache=64 * 2**20), workers=cores
     )
     folder, files = setting.folders["photo"], setting.scratch / "photos"
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.errors import DeclarationError
 from hallmark.files import replace
 from hallmark.names import outside
@@ -29,18 +30,27 @@ class Registered(Protocol):
 
 
 class Target(BaseModel):
-    """A registered version that can be served: where its folder lies, and the digest it must have."""
+    """A release unit: a registered version (where its folder lies, and the digest it must have), and how it is served.
+
+    config: the serving config; none: the declaration's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     version: int = Field(ge=1)
     storage_uri: str = Field(alias="storageUri", pattern=r"^[a-z0-9]+://\S+$")
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    config: ConfigReference | None = None
 
     @classmethod
-    def of(cls, found: Registered) -> Target:
-        """A registered version as what a release names."""
-        return cls(version=found.version, storageUri=found.storage_uri, digest=found.digest)
+    def of(cls, found: Registered, config: ConfigReference) -> Target:
+        """A registered version and a serving config as what a release names."""
+        return cls(version=found.version, storageUri=found.storage_uri, digest=found.digest, config=config)
+
+    @property
+    def shown(self) -> str:
+        """The unit in words."""
+        return f"version {self.version}" + (f" with serving config {self.config.short}" if self.config else "")
 
 
 class Release(Frozen):

@@ -101,6 +101,8 @@ def apply_all(
     mode: Mode = "Knative",
 ) -> list[dict[str, Any]]:
     """Apply the runtime and the services of `names`, those that are live in the mode they have; a row an object."""
+    import yaml
+
     from hallmark.artifacts import release as releases
     from hallmark.declaration import domain as declared
     from hallmark.render import files, inferenceservice
@@ -110,12 +112,15 @@ def apply_all(
     for name in names or declared.names(settings):
         release = releases.read(name, settings)
         live = writer.live(name) if release.stable else None
-        objects = inferenceservice.objects(declared.load(name, settings), release, mode_of(live) if live else mode)
+        domain = declared.load(name, settings)
+        objects = inferenceservice.objects(domain, release, mode_of(live) if live else mode)
         if names and not objects:
             raise NotFound(
                 f"nothing is released of {name} yet",
                 fix=f"`hallmark train {name}`, then `hallmark release {name} --candidate 1`",
             )
+        for text in inferenceservice.earlier_configs(domain, release, settings.releases / name).values():
+            wanted += yaml.safe_load_all(text)
         wanted += objects
     return [
         {
@@ -157,16 +162,17 @@ def release(
     context: Context = None,
     timeout: Seconds = 120.0,
 ) -> None:
-    """Give a registered version a share of the traffic; the first version of a domain gets all of it."""
+    """Give a registered version, served as the declaration says, a share of the traffic; the first of a domain gets all of it."""
     from hallmark.artifacts import release as releases
     from hallmark.artifacts.release import Target
+    from hallmark.declaration import serving_config
     from hallmark.registry.store import Registry
     from hallmark.rollout import operations
     from hallmark.rollout.writer import SHADOW_NOTE
     from hallmark.rollout.writer import share as share_of
 
     domain, settings = declaration(name)
-    target = Target.of(Registry(settings).resolve(name, candidate))
+    target = Target.of(Registry(settings).resolve(name, candidate), serving_config.of(domain).reference)
     mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
 
     def released(writer: InferenceServiceWriter, **given: Any) -> Target | None:
@@ -287,7 +293,7 @@ def drift(
 
 def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dict[str, Any]]:
     from hallmark import object_labels
-    from hallmark.render.inferenceservice import VERSION_LABEL
+    from hallmark.render.inferenceservice import CONFIG_LABEL, VERSION_LABEL
     from hallmark.rollout import record as records
     from hallmark.rollout.writer import condition, predictor_status, variants
 
@@ -301,13 +307,15 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
     for pod in writer.pods(name) or [{"metadata": {}}]:  # a row, even where no pod serves it
         revision = object_labels.revision_of(pod)
         containers = (pod.get("status") or {}).get("containerStatuses") or []
+        labels = pod["metadata"].get("labels") or {}
         at = since.get(meaning.get(revision, ""))
         rows.append(
             {
                 "domain": name,
                 "variant": meaning.get(revision, ""),
                 "since": f"{at:%Y-%m-%d %H:%M}Z" if at else "",
-                "version": (pod["metadata"].get("labels") or {}).get(VERSION_LABEL, ""),
+                "version": labels.get(VERSION_LABEL, ""),
+                "config": labels.get(CONFIG_LABEL, ""),
                 "revision": revision,
                 "percent": shares[revision],
                 "ready": object_labels.is_ready(pod),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from hallmark.section import Duration, Name, Quantity, Section
+from hallmark.section import Duration, Name, Quantity, Section, Share, spelled
 
 
 class Replicas(Section):
@@ -46,7 +46,10 @@ class Serving(Section):
     cpu: Quantity = "1"
     memory: Quantity = "2Gi"
     gpu: int = Field(default=0, ge=0)
-    timeout: Duration = timedelta(seconds=5)
+    timeout: Duration = Field(
+        default=timedelta(seconds=5),
+        description="An answer is of use within this; every other timeout follows from it.",
+    )
     latency_objective: Duration = Field(description="99 of 100 answers come within this.")
     availability: float = Field(
         default=0.995, gt=0.5, lt=1, description="Share of requests that are answered well, over 30 days."
@@ -60,9 +63,19 @@ class Serving(Section):
         description="int8: tried at each training, and served only where the gate allows it and it is faster.",
     )
     traffic: Traffic = Field(default=Traffic(mean=1, peak=5), description="What is expected; `hallmark tco` reads it.")
+    captured: Share = Field(
+        default=1.0, description="Share of answered requests that go to the drift monitor with their answers."
+    )
     cache: Quantity | None = Field(
         default=None, description="Memory for answers to records that come again, such as 64Mi; none without it."
     )
+
+    @field_validator("timeout")
+    @classmethod
+    def _some(cls, value: timedelta) -> timedelta:
+        if value <= timedelta(0):
+            raise ValueError(f"expected more than 0s; got {spelled(value)}")
+        return value
 
     @model_validator(mode="after")
     def _where_int8_runs(self) -> Serving:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from hallmark.declaration import timeouts
 from hallmark.lint.objects import ClusterObject, LintContext
 from hallmark.lint.reading import dig, integer, listing, mapping, text, version
 
 _CONFIG = "inferenceservice-config"
+_REVISION_LIMIT = "max-revision-timeout-seconds"
 PLATFORM: dict[str, Any] = {
     "apiVersion": "operator.knative.dev/v1beta1",
     "kind": "KnativeServing",
@@ -28,7 +30,7 @@ PLATFORM: dict[str, Any] = {
                 "secure-pod-defaults": "enabled",
             },
             "autoscaler": {"max-scale-limit": "50"},
-            "defaults": {"max-revision-timeout-seconds": "600"},
+            "defaults": {_REVISION_LIMIT: str(timeouts.MOST)},
         }
     },
 }
@@ -91,6 +93,11 @@ def limit(world: LintContext, key: str, default: int) -> int:
     if found is None and isinstance(value, str) and value.isdecimal():
         return int(value)
     return default if found is None else found
+
+
+def revision_limit(world: LintContext) -> int:
+    """Seconds that a revision's timeout may be, where the files do not say: as Knative has it by itself."""
+    return limit(world, _REVISION_LIMIT, 600)
 
 
 def _sources(world: LintContext) -> Iterator[tuple[ClusterObject, Any]]:

@@ -11,16 +11,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.lint.cluster import limit
+from hallmark.declaration import timeouts
+from hallmark.declaration.serving import Serving
+from hallmark.lint.cluster import revision_limit
 from hallmark.lint.environments import adapters
 from hallmark.lint.objects import LintContext
 from hallmark.lint.reading import dig, listing, mapping, quantity, text
 from hallmark.lint.rules import KNATIVE, PIPELINES, RuleMatch, Severity, rule
 from hallmark.lint.source import Document, Keys
-from hallmark.section import contradictions_in, duration
+from hallmark.section import contradictions_in, duration, spelled
 
 _MONITOR = {"cpu": 0.5, "memory": 512 * 2**20}
 """Limits of the drift monitor beside each model server (the runtime's), where the runtime is not among the files."""
+_TIMEOUT = Serving.model_fields["timeout"].default.total_seconds()
 _DOCS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 
 
@@ -165,9 +168,10 @@ def _sidecars(world: LintContext) -> dict[str, float]:
 )
 def timeout(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """revision_validation.go, validateTimeoutSeconds."""
-    found, most = declaration.seconds("serving", "timeout"), limit(world, "max-revision-timeout-seconds", 600)
-    if found is not None and found > most:
-        yield declaration.hit(f"serving.timeout is {timedelta(seconds=found)}, at most {most}s", "serving", "timeout")
+    found, most = declaration.seconds("serving", "timeout"), revision_limit(world)
+    if found and (attempt := timeouts.of(timedelta(seconds=found)).attempt) > most:
+        text_ = f"serving.timeout {spelled(timedelta(seconds=found))} gives the revision {attempt}s, at most {most}s"
+        yield declaration.hit(text_, "serving", "timeout")
 
 
 @rule(
@@ -179,9 +183,9 @@ def timeout(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]
     link="https://sre.google/sre-book/service-level-objectives/",
 )
 def objective(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
-    """serving.latency_objective against serving.timeout (5 s where it is not set)."""
+    """serving.latency_objective against serving.timeout, or its default."""
     wanted, most = declaration.seconds("serving", "latency_objective"), declaration.seconds("serving", "timeout")
-    if wanted is not None and wanted >= (5.0 if most is None else most):
+    if wanted is not None and wanted >= (_TIMEOUT if most is None else most):
         text_ = f"latency_objective {dig(declaration.data, 'serving', 'latency_objective')} is not below the timeout"
         yield declaration.hit(text_, "serving", "latency_objective")
 

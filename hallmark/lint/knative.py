@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hallmark.lint.cluster import limit
+from hallmark.lint.cluster import limit, revision_limit
 from hallmark.lint.objects import LintContext, Service
 from hallmark.lint.reading import go_duration, integer, mapping, text
 from hallmark.lint.rules import KNATIVE, KSERVE, Outcome, RuleMatch, rule
@@ -64,7 +64,7 @@ def retention(service: Service, world: LintContext) -> Iterator[RuleMatch]:
 )
 def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """revision_validation.go, validateTimeoutSeconds; DefaultMaxRevisionTimeoutSeconds."""
-    most = limit(world, "max-revision-timeout-seconds", 600)
+    most = revision_limit(world)
     for path, component in service.components:
         found = integer(component, "timeout")
         if found is not None and (found < 0 or (service.mode == "Knative" and found > most)):

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from hallmark import names, object_labels, templates
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import serving_config, timeouts
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.render import kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
-from hallmark.section import amount
 from hallmark.settings import Settings
 
 Mode = Literal["Knative", "Standard"]
@@ -27,12 +28,15 @@ ZERO_NOTE = "hallmark.dev/scale-to-zero"
 """Annotation where the declaration allows no pods at all, which Knative does and Standard mode cannot wake up from."""
 RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 """Knative's own: how long the last pod of a revision stays after its traffic went, so that a roll-back finds it warm."""
-GRACE = 60
-"""Seconds from SIGTERM until a pod is killed, in Standard mode; Knative takes `timeout` for it, and no other."""
-DRAIN = 35
-"""Seconds that the model server may take beyond the longest request: its --grace and --drain, and some for its end."""
 DIGEST_ENV = "HALLMARK_MODEL_DIGEST"
 VERSION_ENV = "HALLMARK_MODEL_VERSION"
+TIMEOUT_ENV = "HALLMARK_SERVING_TIMEOUT"
+"""Seconds of the release unit's `timeout`, so that pods and canaries tell it too."""
+CONFIG_LABEL = "hallmark.dev/serving-config"
+VOLUME = "config"
+"""The volume that the runtime's containers mount, from which both read the serving config."""
+OWNED = ("labels", "timeout", "volumes")
+"""Fields of a predictor that belong to a release unit, beside its model's `storageUri` and `env`: a live rollout owns them."""
 
 
 def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
@@ -40,8 +44,11 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
     found = {}
     for domain in declared:
         folder, source = settings.releases / domain.name, f"domains/{domain.name}/domain.yaml"
-        if wanted := objects(domain, releases.read(domain.name, settings)):
-            found[folder / FILE] = manifest(wanted, source=f"{source} and release.yaml")
+        release = releases.read(domain.name, settings)
+        if wanted := objects(domain, release):
+            found[folder / FILE] = manifest(wanted[1:], source=f"{source} and release.yaml")
+            found[folder / f"{wanted[0]['metadata']['name']}.yaml"] = manifest(wanted[:1], source=source)
+            found |= earlier_configs(domain, release, folder)
         if budget := disruption(domain):
             found[folder / BUDGET_FILE] = manifest(budget, source=source)
     beside = [*found, *reviewer.files(settings, declared)]
@@ -49,10 +56,10 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
 
 
 def objects(domain: Domain, release: Release, mode: Mode = "Knative") -> list[Json]:
-    """The Kubernetes objects of one domain's service; none while nothing is released."""
+    """The Kubernetes objects of one domain's service, the declaration's serving config first; none while nothing is released."""
     if release.stable is None:
         return []
-    return [*drift_config(domain), inferenceservice(domain, release, mode)]
+    return [config_map(domain), inferenceservice(domain, release, mode)]
 
 
 def inferenceservice(domain: Domain, release: Release, mode: Mode = "Knative") -> Json:
@@ -100,17 +107,15 @@ def canary(target: Target, *, percent: int, name: str = "") -> Json:
 
 
 def model_of(target: Target) -> Json:
-    """The part of a predictor that says which model it serves: what a release patches, and nothing else."""
-    return {
-        "labels": {VERSION_LABEL: str(target.version)},
-        "model": {
-            "storageUri": target.storage_uri,
-            "env": [
-                {"name": DIGEST_ENV, "value": target.digest},
-                {"name": VERSION_ENV, "value": str(target.version)},
-            ],
-        },
-    }
+    """The part of a predictor that says which release unit it serves: what a release patches, and nothing else (OWNED)."""
+    env = {DIGEST_ENV: target.digest, VERSION_ENV: str(target.version)}
+    found: Json = {"labels": {VERSION_LABEL: str(target.version)}}
+    if (config := target.config) is not None:
+        env |= {serving_config.DIGEST_ENV: config.digest, TIMEOUT_ENV: str(config.timeout)}
+        found["labels"][CONFIG_LABEL] = config.short
+        found |= {"timeout": config.timeout, "volumes": [{"name": VOLUME, "configMap": {"name": config.name}}]}
+    listed = [{"name": name, "value": value} for name, value in env.items()]
+    return found | {"model": {"storageUri": target.storage_uri, "env": listed}}
 
 
 def target_of(predictor: Json) -> Target | None:
@@ -120,12 +125,24 @@ def target_of(predictor: Json) -> Target | None:
     version, digest, uri = env.get(VERSION_ENV), env.get(DIGEST_ENV), model.get("storageUri")
     if not (version and digest and uri and str(version).isdigit()):
         return None
-    return Target(version=int(version), storageUri=uri, digest=digest)
+    served, timeout = env.get(serving_config.DIGEST_ENV), str(env.get(TIMEOUT_ENV))
+    config = ConfigReference(digest=served, timeout=int(timeout)) if served and timeout.isdigit() else None
+    return Target(version=int(version), storageUri=uri, digest=digest, config=config)
 
 
-def drift_config(domain: Domain) -> list[Json]:
-    """The ConfigMap that the drift monitor of the domain's namespace reads."""
-    return templates.objects("render/templates/drift-config.yaml", domain=domain, labels=names.labels(domain.name))
+def config_map(domain: Domain) -> Json:
+    """The ConfigMap of the serving config that the declaration asks for."""
+    values = {"config": serving_config.of(domain), "domain": domain, "labels": names.labels(domain.name)}
+    (found,) = templates.objects("render/templates/serving-config.yaml", **values)
+    return found
+
+
+def earlier_configs(domain: Domain, release: Release, folder: Path) -> dict[Path, str]:
+    """The files in `folder` of serving configs that released units have and the declaration has no more; as they lie there."""
+    units = (release.stable, release.candidate, release.previous)
+    names_ = {unit.config.name for unit in units if unit and unit.config} - {serving_config.of(domain).reference.name}
+    paths = [folder / f"{name}.yaml" for name in sorted(names_)]
+    return {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def disruption(domain: Domain) -> list[Json]:
@@ -147,7 +164,6 @@ def _predictor(domain: Domain, target: Target, mode: Mode) -> Json:
     predictor: Json = {
         "minReplicas": minimum if mode == "Knative" else max(1, minimum),
         "maxReplicas": serving.replicas.maximum,
-        "timeout": max(1, round(serving.timeout.total_seconds())),
         **placement.account(names.PREDICTOR),
         **placement.nodes(gpu=serving.gpu),
     }
@@ -156,10 +172,11 @@ def _predictor(domain: Domain, target: Target, mode: Mode) -> Json:
     if mode == "Knative":
         predictor["annotations"] = {RETENTION: f"{domain.rollout.warm.total_seconds():g}s"}
     else:
-        predictor["terminationGracePeriodSeconds"] = max(GRACE, round(serving.timeout.total_seconds()) + DRAIN)
-    predictor |= model_of(target)
+        predictor["terminationGracePeriodSeconds"] = timeouts.POD
+    predictor |= model_of(
+        target if target.config else target.model_copy(update={"config": serving_config.of(domain).reference})
+    )
     predictor["model"] |= _format() | {
-        "args": _flags(domain),
         "resources": placement.resources(cpu=serving.cpu, memory=serving.memory, gpu=serving.gpu),
     }
     return predictor
@@ -167,15 +184,3 @@ def _predictor(domain: Domain, target: Target, mode: Mode) -> Json:
 
 def _format() -> Json:
     return {"modelFormat": {"name": "onnx", "version": "1"}, "protocolVersion": "v2", "runtime": RUNTIME}
-
-
-def _flags(domain: Domain) -> list[str]:
-    """Arguments of the runtime beside its own; KServe puts a model's after those."""
-    serving = domain.serving
-    flags = [
-        f"--timeout={serving.timeout.total_seconds():g}",
-        f"--objective={serving.latency_objective.total_seconds():g}",
-    ]
-    if serving.cache is not None:
-        flags.append(f"--cache={amount(serving.cache) / 2**20:g}")
-    return [*flags, "--provider=cuda"] if serving.gpu else flags

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.drift.verdict import State
 from hallmark.rollout.capacity import ReadyPods
 from hallmark.section import Frozen
@@ -87,10 +88,11 @@ class PredictionCost(Frozen):
 
 
 class RolloutProgress(Frozen):
-    """Position of a rollout: its share, and the time `since` which it has it."""
+    """Position of a rollout: the release unit, its share, and the time `since` which it has it."""
 
     id: str
     version: int
+    config: ConfigReference | None = None
     phase: Phase
     percent: int
     started: datetime

@@ -73,8 +73,8 @@ def release(
     rolling = share(live)
     if rolling is None and current == target:
         raise Refused(
-            f"version {target.version} of {name} is stable already",
-            expected="another version",
+            f"{target.shown} of {name} is stable already",
+            expected="another version, or another serving config",
             got=str(target.version),
         )
     if rolling is not None and current != target:
@@ -84,6 +84,9 @@ def release(
             got=f"candidate {target.version}",
             fix=f"`hallmark rollback {name}` or `hallmark promote {name}`",
         )
+    config = inferenceservice.config_map(domain)
+    if target.config is not None and target.config.name == config["metadata"]["name"]:
+        writer.provide(config)
     record = record_of(writer, live)
     record = record.moving(progress, pods=writer.count_ready(name, _stable_revision(live)))
     notes = {**(notes or {}), **record.note}

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hallmark.artifacts.release import Target
+from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.traffic import LOCAL
 from hallmark.errors import Conflict, HallmarkError, foreseen
@@ -183,15 +184,20 @@ class Operator:
         notes = live["metadata"].get("annotations") or {}
         phase: Phase = "canary" if percent else "shadow"
         found = record.rollout
-        begun = found is not None and (found.version, found.percent) == (target.version, percent)
+        begun = found is not None and (found.version, found.config, found.percent) == (
+            target.version,
+            target.config,
+            percent,
+        )
         if not percent and SHADOW_NOTE not in notes and not (begun and found and found.phase == "canary"):
             return None  # A person pinned stable.
         if begun:
             return found
-        same = found is not None and found.version == target.version
+        same = found is not None and (found.version, found.config) == (target.version, target.config)
         taken = RolloutProgress(
             id=found.id if found and same else _new_id(),
             version=target.version,
+            config=target.config,
             phase=phase,
             percent=percent,
             started=found.started if found and same else now,
@@ -199,7 +205,7 @@ class Operator:
         )
         self._writer.note(live, self._notes(record.moving(taken)))
         what = "shadow, its answers are compared and not sent" if phase == "shadow" else f"{percent}% of the traffic"
-        self._say(phase, f"version {target.version}: {what}; started manually, taken over", taken, now)
+        self._say(phase, f"{target.shown}: {what}; started manually, taken over", taken, now)
         return None
 
     def _copies(self, live: Object, record: RolloutRecord, evidence: Evidence) -> None:
@@ -402,9 +408,11 @@ class Operator:
             return
         text = f"registered version {run.version}"
         self._say("candidate", text, None, now, correlation=running.correlation, version=run.version)
-        target = Target.of(self._registry.resolve(self.domain.name, run.version))
+        target = Target.of(
+            self._registry.resolve(self.domain.name, run.version), serving_config.of(self.domain).reference
+        )
         if target == live_target(live):
-            text = "the same model as the one that serves: nothing to roll out"
+            text = "the same model and serving config as those that serve: nothing to roll out"
             self._say("hold", text, None, now, correlation=running.correlation, version=run.version)
             return
         self.begin(target, correlation=running.correlation)
@@ -424,6 +432,7 @@ class Operator:
         progress = RolloutProgress(
             id=correlation or _new_id(),
             version=target.version,
+            config=target.config,
             phase=phase,
             percent=percent,
             started=now,
@@ -433,7 +442,7 @@ class Operator:
         if shadow:
             notes[SHADOW_NOTE] = f"{100 * shadow.share:g}"
         what = "shadow, its answers are compared and not sent" if shadow else f"{percent}% of the traffic{skipped}"
-        self._say(phase, f"version {target.version}: {what}", progress, now)
+        self._say(phase, f"{target.shown}: {what}", progress, now)
         operations.release(
             self._writer,
             self.domain,

@@ -13,7 +13,7 @@ from typing import Any
 from hallmark import object_labels
 from hallmark.artifacts.release import Target
 from hallmark.errors import Refused
-from hallmark.render.inferenceservice import canary, model_of, target_of
+from hallmark.render.inferenceservice import OWNED, canary, model_of, target_of
 from hallmark.rollout.capacity import Floors
 
 Object = dict[str, Any]
@@ -155,8 +155,7 @@ def kept(current: Object, desired: Object, *, force: bool) -> bool:
     for key in ("storageUri", "env"):
         if key in (predictor.get("model") or {}):
             mine["model"][key] = copy.deepcopy(predictor["model"][key])
-    if "labels" in predictor:
-        mine["labels"] = copy.deepcopy(predictor["labels"])
+    mine |= {key: copy.deepcopy(predictor[key]) for key in OWNED if key in predictor}
     return True
 
 

@@ -16,7 +16,7 @@ from hallmark.artifacts.release import Target
 from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
 from hallmark.names import MONITOR_PORT
-from hallmark.render.inferenceservice import Mode, model_of, target_of
+from hallmark.render.inferenceservice import OWNED, Mode, model_of, target_of
 from hallmark.rollout import clusters, mirror, standard
 from hallmark.rollout.capacity import Floors
 from hallmark.settings import Settings
@@ -168,6 +168,24 @@ class InferenceServiceWriter:
         if create:
             return self._raw("POST", path, wanted)
         return self._raw("PUT", f"{path}/{wanted['metadata']['name']}", wanted)
+
+    def provide(self, wanted: Object) -> None:
+        """Make sure that a ConfigMap named by its digest is there; who may not create it waits for Git's to come."""
+        meta = wanted["metadata"]
+        try:
+            self._raw("POST", _path(wanted), wanted)
+        except Conflict:
+            return
+        except Refused as error:
+            try:
+                self.config_map(meta["namespace"], meta["name"])
+            except HallmarkError:
+                raise Refused(
+                    f"ConfigMap {meta['name']}, the serving config of {meta['namespace']}, is not there and cannot be made",
+                    expected="the right to create it, or Git's: `hallmark render` wrote it",
+                    got=error.message,
+                    fix="merge it and let it be applied, then release again",
+                ) from error
 
     def shift(
         self,
@@ -483,8 +501,7 @@ def _keep_rollout(current: Object, desired: Object, *, force: bool) -> bool:
     for key in ("storageUri", "env"):
         if key in model:
             mine["model"][key] = copy.deepcopy(model[key])
-    if "labels" in theirs:
-        mine["labels"] = copy.deepcopy(theirs["labels"])
+    mine |= {key: copy.deepcopy(theirs[key]) for key in OWNED if key in theirs}
     return bool(before != mine)
 
 

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from hallmark.declaration.serving_config import CaptureLimits
 from inference_services.capture.poster import Poster
 
 DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
@@ -28,27 +29,6 @@ _TYPES = ("org.kubeflow.serving.inference.request", "org.kubeflow.serving.infere
 _TRACE = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 _EXCHANGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True)
-class CaptureLimits:
-    """Bounds of the queue and its calls.
-
-    sample:   share of answered requests that are offered, 0..1.
-    batch:    requests sent in one call; 1 sends KServe's own form, one event per call.
-    linger:   seconds a request waits for others to go with.
-    attempts: calls for one batch before it is dropped.
-    """
-
-    queued: int = 10_000
-    queued_bytes: int = 32 * 1024 * 1024
-    sample: float = 1.0
-    batch: int = 64
-    batch_bytes: int = 512 * 1024
-    linger: float = 0.02
-    timeout: float = 1.0
-    attempts: int = 3
-    longest_pause: float = 5.0
 
 
 @dataclass(frozen=True)

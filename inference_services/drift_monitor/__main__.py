@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from hallmark.declaration import serving_config
 from hallmark.errors import HallmarkError
 from inference_services.drift_monitor import options, reference
 from inference_services.drift_monitor.app import app
@@ -55,7 +56,7 @@ def application(chosen: MonitorOptions) -> ASGIApp:
 
     if chosen.published is None:
         return make(build(chosen))
-    options.drift(chosen.config)  # Its faults are reported now, and not when the first model comes.
+    serving_config.read(chosen.config)  # Its faults are reported now, and not when the first model comes.
     return Following(chosen.published, lambda found: make(build(chosen, found)), digest=chosen.digest)
 
 
@@ -64,7 +65,7 @@ def build(chosen: MonitorOptions, found: Reference | None = None) -> Monitor:
     if found is None:
         assert chosen.model_dir is not None  # noqa: S101 - one of the two is required
         found = reference.read(chosen.model_dir, expected=chosen.digest)
-    monitor = Monitor(found, options.drift(chosen.config), service=chosen.service)
+    monitor = Monitor(found, serving_config.read(chosen.config).drift, service=chosen.service)
     if chosen.runtime_metrics_url:
         monitor.served = ServedCounts(chosen.runtime_metrics_url, captured=monitor.captured)
     return monitor

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hallmark.declaration.drift import Drift
-from hallmark.errors import DeclarationError
 from hallmark.names import MONITOR_PORT
-from hallmark.section import validated
 
 
 @dataclass(frozen=True)
@@ -43,20 +39,11 @@ def read(arguments: Sequence[str] | None = None) -> MonitorOptions:
     parser.add_argument("--port", type=int, default=MONITOR_PORT, help="%(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s); a pod needs 0.0.0.0")
     parser.add_argument("--remote-events", action="store_true", help="take events from other hosts too")
-    parser.add_argument("--config", type=Path, help="JSON of the domain's drift section; absent: its defaults")
+    parser.add_argument(
+        "--config", type=Path, help="the serving config, of which it reads the drift section; its defaults without one"
+    )
     parser.add_argument("--service", help="the InferenceService whose events count; default: the model's domain")
     parser.add_argument("--runtime-metrics-url", help="the runtime's /metrics, to count what was not captured")
     parser.add_argument("--state", type=Path, help="file that keeps the windows over a restart")
     found = parser.parse_args(arguments)
     return MonitorOptions(**vars(found), digest=os.environ.get("HALLMARK_MODEL_DIGEST") or None)
-
-
-def drift(path: Path | None) -> Drift:
-    """The drift section in `path`; its defaults where there is no such file, `DeclarationError` where it is wrong."""
-    if path is None or not path.is_file():
-        return Drift()
-    try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DeclarationError(f"{path} is not JSON", expected="a drift section", got=str(error)) from error
-    return validated(Drift, raw, str(path))

@@ -1,4 +1,4 @@
-"""`python -m inference_services.runtime`: the model server's flags and environment; exit code 3 where a model is refused."""
+"""`python -m inference_services.runtime`: the model server's flags and environment; exit code 3 where a model or its config is refused."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _POD = re.compile(r"^([a-z0-9][a-z0-9-]*-predictor)-[a-z0-9]{1,10}-[a-z0-9]{5}$"
 
 _ENVIRONMENT = """environment:
   HALLMARK_MODEL_DIGEST   sha256:… that the model folder must have; nothing is loaded before it is checked
+  HALLMARK_SERVING_CONFIG sha256:… that the file of --config must have
   HALLMARK_MODEL_VERSION  the version that answers and metadata name
   HALLMARK_VARIANT        stable or canary; the revision where it is not set
   K_REVISION              the revision, as Knative sets it
   HOSTNAME                a pod's name; where there is no K_REVISION, its Deployment's name in it is the revision
   POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
 
-exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder was refused"""
+exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder or the serving config was refused"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,28 +45,8 @@ def parser() -> argparse.ArgumentParser:
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="REST, gRPC behind a gateway, and /metrics (%(default)s)")
     add("--workers", type=_workers, default=1, help="processes, or auto for one a core of the container (%(default)s)")
-    add("--provider", default="cpu", help="execution provider: cpu, cuda or tensorrt (%(default)s)")
-    add("--timeout", type=float, default=5.0, help="seconds within which an answer is of use (%(default)s)")
-    add("--objective", type=float, default=0.1, help="seconds for 99 of 100 answers; bounds batches (%(default)s)")
-    add("--queue", type=int, default=1024, help="requests that may wait for the model (%(default)s)")
-    add(
-        "--batching", choices=("auto", "on", "off"), default="auto", help="requests in one call (%(default)s: measured)"
-    )
-    add("--batch", type=int, default=256, help="records in one call at most (%(default)s)")
-    add("--saturated", type=float, default=10.0, help="seconds of refusals until not ready; 0 for never (%(default)s)")
-    add("--cache", type=float, default=0.0, help="MiB of answers kept for records that come again (%(default)s: none)")
-    add("--access-log", type=float, default=0.0, help="share of answers logged to stdout, 0 to 1 (%(default)s)")
-    add("--max-rows", type=int, default=4096, help="records a request (%(default)s)")
-    add("--max-body", type=int, default=16 * 1024 * 1024, help="bytes a request (%(default)s)")
-    add(
-        "--grace", type=float, default=0.5, help="seconds that new requests are still taken after SIGTERM (%(default)s)"
-    )
-    add("--drain", type=float, default=30.0, help="seconds at most for what is under way then (%(default)s)")
+    add("--config", type=Path, help="the serving config, which a release names; its defaults without one")
     add("--capture-url", default="", help="where requests and answers go as CloudEvents; none without it")
-    add("--capture-sample", type=float, default=1.0, help="share of them, 0 to 1 (%(default)s)")
-    add("--capture-batch", type=int, default=64, help="requests a call; 1 for KServe's own form (%(default)s)")
-    add("--capture-queue", type=int, default=10_000, help="requests that may wait to be sent (%(default)s)")
-    add("--capture-bytes", type=int, default=32 * 1024 * 1024, help="bytes of them (%(default)s)")
     return flags
 
 
@@ -85,8 +66,10 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
     from hallmark.artifacts import bundle
+    from hallmark.declaration import serving_config
 
     served, watched = bundle.SERVED, bundle.WATCHED if flags.publish else frozenset()
+    config = serving_config.read(flags.config, expected=env.get(serving_config.DIGEST_ENV))
     expected = env.get("HALLMARK_MODEL_DIGEST")
     if not expected:
         logging.getLogger(__name__).warning("HALLMARK_MODEL_DIGEST is not set: any whole model folder will be served")
@@ -95,10 +78,8 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         _publish(verified, flags.publish)
         verified = verified.only(served)
 
-    from inference_services.capture import queue as capture
-    from inference_services.protocol import schema
-    from inference_services.runtime import server, service
-    from inference_services.transport import endpoint, workers
+    from inference_services.runtime import server
+    from inference_services.transport import workers
 
     options = server.ServerOptions(
         name=flags.model_name,
@@ -108,28 +89,8 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         revision=env.get("K_REVISION") or workload(env.get("HOSTNAME", "")),
         namespace=env.get("POD_NAMESPACE", ""),
         variant=env.get("HALLMARK_VARIANT", ""),
-        provider=flags.provider,
         capture_url=flags.capture_url,
-        grace=flags.grace,
-        drain=flags.drain,
-        cache=int(flags.cache * 1024 * 1024),
-        access=flags.access_log,
-        admission=service.AdmissionLimits(
-            timeout=flags.timeout,
-            objective=flags.objective,
-            queued=flags.queue,
-            batch=flags.batch,
-            batching=flags.batching,
-            saturated=flags.saturated,
-        ),
-        limits=endpoint.ConnectionLimits(body=flags.max_body),
-        request_limits=schema.RequestLimits(rows=flags.max_rows),
-        capture=capture.CaptureLimits(
-            sample=flags.capture_sample,
-            batch=flags.capture_batch,
-            queued=flags.capture_queue,
-            queued_bytes=flags.capture_bytes,
-        ),
+        config=config,
     )
     return server.run(options, verified, count=flags.workers or workers.cores(threads=env.get("OMP_NUM_THREADS", "")))
 

@@ -7,20 +7,21 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from hallmark import __version__
 from hallmark.artifacts.bundle import Bundle
+from hallmark.declaration import timeouts
+from hallmark.declaration.serving_config import ServingConfig
 from inference_services.capture import queue as capturing
-from inference_services.protocol.schema import RequestLimits
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
 from inference_services.runtime.rpc import Rpc, refused
-from inference_services.runtime.service import AdmissionLimits, Service
+from inference_services.runtime.service import Service
 from inference_services.transport import http1, workers
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
 
@@ -31,31 +32,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Settings of a server: from flags, and from what the platform puts in its environment.
-
-    grace:  seconds after a signal in which new requests are still answered, while gateways learn of it.
-    drain:  seconds at most for what is under way then.
-    cache:  bytes of answers kept for records that come again; 0 for none.
-    access: share of answers that are logged, 0..1.
-    """
+    """Settings of a server: its serving config, and what flags and the platform's environment say of this process."""
 
     name: str
+    config: ServingConfig
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
     http_port: int = 8080
     version: str = ""
     revision: str = ""
     namespace: str = ""
     variant: str = ""
-    provider: str = "cpu"
     capture_url: str = ""
-    grace: float = 0.5
-    drain: float = 30.0
-    cache: int = 0
-    access: float = 0.0
-    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
-    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
-    request_limits: RequestLimits = field(default_factory=RequestLimits)
-    capture: capturing.CaptureLimits = field(default_factory=capturing.CaptureLimits)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -85,7 +72,7 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
     sys.setswitchinterval(_SWITCH)
     service = _service(options, bundle, metrics)
     endpoint = _endpoint(options, metrics)
-    limit = options.limits.body
+    limit = endpoint.limits.body
     calls = Rpc(service, version=__version__, limit=limit)
     rest = Rest(service, version=__version__, limit=limit, calls=calls)
     adapter = partial(http1.Http1Connection, endpoint, rest, refused=refused)
@@ -97,14 +84,17 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
     _log.info("draining")
     service.draining = True
     endpoint.draining = True
-    await asyncio.sleep(options.grace)
-    await close_listener(opened, timeout=options.drain)
+    limits = options.config.timeouts
+    ends = loop.time() + limits.end
+    await asyncio.sleep(limits.notice)
+    drained = ends - timeouts.FLUSH
+    await close_listener(opened, timeout=drained - loop.time())
     listener.close()
-    await endpoint.drain(timeout=options.drain)
+    await endpoint.drain(timeout=drained - loop.time())
     watch.cancel()
     service.close()
     if service.capture is not None:
-        await service.capture.close()
+        await service.capture.close(timeout=max(0.0, ends - loop.time()))
     if service.access is not None:
         service.access.close()
     _log.info("stopped")
@@ -112,18 +102,17 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
 
 def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Service:
     """The model, and what its traffic passes through."""
-    model = Model(
-        options.name, bundle, version=options.version, provider=options.provider, limits=options.request_limits
-    )
-    cache = Cache(options.cache, digest=model.digest, metrics=metrics) if options.cache else None
-    service = Service(model, metrics=metrics, limits=options.admission, cache=cache)
-    if options.access:
-        service.access = AccessLog(sys.stdout.buffer, share=options.access, origin=options.labels, metrics=metrics)
+    config = options.config
+    model = Model(options.name, bundle, version=options.version, provider=config.provider)
+    cache = Cache(config.cache, digest=model.digest, metrics=metrics) if config.cache else None
+    service = Service(model, metrics=metrics, config=config, cache=cache)
+    if config.access_log:
+        service.access = AccessLog(sys.stdout.buffer, share=config.access_log, origin=options.labels, metrics=metrics)
     if options.capture_url:
         namespace = options.namespace or model.signature.domain
         variant = options.variant or options.revision
         origin = capturing.Origin(options.name, namespace, options.revision, variant)
-        service.capture = capturing.Capture(options.capture_url, origin=origin, metrics=metrics, limits=options.capture)
+        service.capture = capturing.Capture(options.capture_url, origin=origin, metrics=metrics, limits=config.capture)
         service.capture.start()
     return service
 
@@ -131,7 +120,7 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
 def _endpoint(options: ServerOptions, metrics: Metrics) -> Endpoint:
     lines = [f"x-hallmark-revision: {options.revision}", f"x-hallmark-model-version: {options.version}"]
     return Endpoint(
-        limits=options.limits,
+        limits=ConnectionLimits(),
         headers="".join(f"{line}\r\n" for line in lines).encode("ascii", "replace"),
         counted=lambda change: metrics.add("connections", "", change),
     )

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from hallmark.declaration.serving_config import ServingConfig
 from inference_services.capture.queue import Capture, Exchange
 from inference_services.protocol import v2
 from inference_services.protocol.ask import Ask
@@ -20,7 +21,7 @@ from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model, joined
-from inference_services.runtime.pace import Batching, Pace
+from inference_services.runtime.pace import Pace
 
 _QUICK = 0.001
 """Seconds: what is expected to be shorter runs on the event loop, since a thread costs a tenth of that to wake."""
@@ -29,25 +30,6 @@ _DOUBT = 2.0
 _CALM = 1.0
 """Seconds without a refusal after which a server is no longer saturated."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AdmissionLimits:
-    """Bounds of the queue, in requests, records and seconds.
-
-    timeout:   seconds within which an answer is of use; what cannot meet it is refused at once.
-    objective: seconds within which 99 of 100 answers should come; a batch takes a quarter of it at most.
-    queued:    requests that may wait for the model.
-    batch:     records put together in one call, where that pays.
-    saturated: seconds of refusals after which the server reports that it is not ready; 0 for never.
-    """
-
-    timeout: float = 5.0
-    objective: float = 0.1
-    queued: int = 1024
-    batch: int = 256
-    batching: Batching = "auto"
-    saturated: float = 10.0
 
 
 @dataclass(slots=True)
@@ -70,18 +52,16 @@ class Service:
     then, a slow one on the thread, so that the loop stays free to answer health and to refuse what would come too late.
     """
 
-    def __init__(
-        self, model: Model, *, metrics: Metrics, limits: AdmissionLimits | None = None, cache: Cache | None = None
-    ) -> None:
+    def __init__(self, model: Model, *, metrics: Metrics, config: ServingConfig, cache: Cache | None = None) -> None:
         self.model = model
         self.metrics = metrics
         self.capture: Capture | None = None
         self.access: AccessLog | None = None
-        self.limits = limits or AdmissionLimits()
+        self.config = config
         self.draining = False
         self._cache = cache
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace(model, batching=self.limits.batching, objective=self.limits.objective, most=self.limits.batch)
+        self._pace = Pace(model, batching=config.batching, objective=config.objective, most=config.batch)
         self._arrived: deque[tuple[Ask, float, float]] = deque()
         self._iteration_began = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -97,7 +77,7 @@ class Service:
             return False
         calm = time.perf_counter() - self._refused_last > _CALM
         lasted = self._refused_last - self._refusing_since
-        return calm or not self.limits.saturated or lasted < self.limits.saturated
+        return calm or not self.config.saturated or lasted < self.config.saturated
 
     def check_ready(self) -> bool:
         """True, or `NotReady`."""
@@ -136,12 +116,13 @@ class Service:
 
     def _admit(self, ask: Ask, now: float) -> float:
         """Seconds that the answer may take; `Overloaded` where it would take longer, before anything is decoded."""
-        allowed = self.limits.timeout if ask.timeout is None else min(ask.timeout, self.limits.timeout)
+        deadline = self.config.timeouts.deadline
+        allowed = deadline if ask.timeout is None else min(ask.timeout, deadline)
         wait = _DOUBT * (self._waiting + 1) * self._pace.each + (now - self._iteration_began if self._arrived else 0.0)
         untried = (
             not self._waiting and now - self._admitted_last > _CALM
         )  # else one slow call could refuse every request from then on
-        if (wait <= allowed and self._waiting < self.limits.queued) or untried:
+        if (wait <= allowed and self._waiting < self.config.queued) or untried:
             self._admitted_last = now
             return allowed
         if now - self._refused_last > _CALM:

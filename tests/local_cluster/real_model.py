@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hallmark.artifacts.folder import Signature, seal
+from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
 from hallmark.drift import profile
 from hallmark.features.fields import Field, Output
+from hallmark.render import inferenceservice
+from hallmark.settings import Settings
 from hallmark.tasks import Binary
+from local_cluster.store import ObjectStore
 
 FEATURES = """import numpy as np
 
@@ -48,3 +54,12 @@ def real_model(folder: Path) -> str:
     signature = Signature(domain="fraud", task=Binary(), fields=(field,), outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json())
     return seal(folder)
+
+
+def configured(store: ObjectStore) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The serving config of the fraud domain, put into the store; gives the volumes and the variable of who is served with it."""
+    domain = domains.load("fraud", Settings.load({"HALLMARK_ROOT": str(Path(__file__).parents[2])}))
+    store.create(inferenceservice.config_map(domain))
+    reference = serving_config.of(domain).reference
+    volumes = [{"name": inferenceservice.VOLUME, "configMap": {"name": reference.name}}]
+    return volumes, {"name": serving_config.DIGEST_ENV, "value": reference.digest}

@@ -378,7 +378,7 @@ def test_kubectl_is_told_what_is_taken_and_never_gets_ready(cluster: Cluster) ->
     assert (
         "Warning: taken, and never ready: spec.predictor.affinity: affinity needs kubernetes.podspec-affinity" in said
     )
-    assert "timeout 700s, at most 600s (HM305)" in said
+    assert "timeout 700s, at most 110s (HM305)" in said
     refused = cluster.run("apply", "-f", "-", stdin=service("other", nodeSelector={"gpu": True}), code=1)
     assert "spec.predictor.nodeSelector.gpu: expected a text, got true (HM802)" in refused
 

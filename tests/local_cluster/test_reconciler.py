@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 import yaml
-from real_model import real_model
+from real_model import configured, real_model
 
 from hallmark import names
 from inference_services.protocol.pb import protobufs
@@ -546,18 +546,20 @@ def test_the_real_model_server_is_served_and_a_swapped_folder_is_refused(cluster
     runtime = yaml.safe_load((ROOT / "inference_services" / "runtime" / "servingruntime.yaml").read_text())
     runtime["spec"]["containers"] = runtime["spec"]["containers"][:1]
 
-    def predictor(c: Any, version: int, digest: str, percent: int | None) -> dict[str, Any]:
-        env = [{"name": "HALLMARK_MODEL_DIGEST", "value": digest}]
+    def predictor(c: Any, version: int, digest: str, percent: int | None, given: Any) -> dict[str, Any]:
+        volumes, serving = given
+        env = [{"name": "HALLMARK_MODEL_DIGEST", "value": digest}, serving]
         model = {"modelFormat": {"name": "onnx"}, "protocolVersion": "v2", "runtime": "hallmark-runtime", "env": env}
         model["storageUri"] = f"pvc://models/fraud/{version}"
-        found: dict[str, Any] = c.apply(version, percent=percent, model=model)
+        found: dict[str, Any] = c.apply(version, percent=percent, model=model, volumes=volumes)
         return found
 
     async def scenario() -> None:
         async with cluster() as c:
             c.store.create(runtime)
+            given = configured(c.store)
             digest = real_model(tmp_path / "models" / "fraud" / "1")
-            predictor(c, 1, digest, None)
+            predictor(c, 1, digest, None, given)
             await c.ready({ONE: 100}, seconds=40)
             body = {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [0.0]}]}
             answer = await c.client.post(f"{c.url}/v2/models/fraud/infer", json=body)
@@ -567,7 +569,7 @@ def test_the_real_model_server_is_served_and_a_swapped_folder_is_refused(cluster
             assert await called(c.envoy.port, 0.0) == ([0.5], "stable")
             digest = real_model(tmp_path / "models" / "fraud" / "2")
             (tmp_path / "models" / "fraud" / "2" / "features.py").write_text("raise SystemExit\n")
-            predictor(c, 2, digest, 50)
+            predictor(c, 2, digest, 50, given)
             await c.until(lambda: "lastFailureInfo" in c.status["modelStatus"], seconds=40)
             info = c.status["modelStatus"]["lastFailureInfo"]
             assert info["exitCode"] == 3

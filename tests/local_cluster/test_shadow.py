@@ -27,7 +27,7 @@ from gateways import (
     steady,
     upstream,
 )
-from real_model import real_model
+from real_model import configured, real_model
 
 from hallmark import names
 from local_cluster import predictor, routes
@@ -253,9 +253,10 @@ def test_both_revisions_answers_are_joined_by_the_gateways_id(cluster: Callable[
     async def scenario() -> None:
         async with cluster() as c:
             c.store.create(runtime)
-            c.apply(1, model=model(1))
+            volumes, _ = configured(c.store)
+            c.apply(1, model=model(1), volumes=volumes)
             await c.ready({"00001": 100}, seconds=40)
-            service = c.apply(2, percent=0, model=model(2))
+            service = c.apply(2, percent=0, model=model(2), volumes=volumes)
             service["metadata"]["annotations"] = {predictor.SHADOW_ANNOTATION: "100"}
             c.store.update(service)
             await c.ready({"00001": 100, "00002": 0}, seconds=40)

@@ -279,7 +279,8 @@ def test_a_rollouts_state_is_not_gits(cluster: str) -> None:
         for note in (object_labels.SHADOW, object_labels.ROLLOUT, object_labels.FENCE)
     }
     predictor = {
-        f"/spec/predictor/{part}" for part in ("canaryTrafficPercent", "model/storageUri", "model/env", "labels")
+        f"/spec/predictor/{part}"
+        for part in ("canaryTrafficPercent", "model/storageUri", "model/env", *inferenceservice.OWNED)
     }
     assert set(ignored["jsonPointers"]) == notes | predictor | {"/spec/canary"}
     assert "RespectIgnoreDifferences=true" in spec["syncPolicy"]["syncOptions"], "a sync would put them back"

@@ -19,6 +19,7 @@ from hallmark.artifacts.release import Target
 from hallmark.cli import verdict
 from hallmark.cli.app import app
 from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
 from hallmark.errors import NotFound, Unavailable
 from hallmark.registry.store import Registry
 from hallmark.render import files
@@ -171,7 +172,7 @@ def written(given: list[Asked], path: Path) -> Path:
 def test_a_task_goes_the_whole_way_on_a_cluster(stage: Stage, name: str, tmp_path: Path) -> None:
     domain = domains.load(name, stage.settings)
     registry = Registry(stage.settings)
-    target = Target.of(registry.resolve(name, 1))
+    target = Target.of(registry.resolve(name, 1), serving_config.of(domain).reference)
     operations.release(stage.writer, domain, target, percent=100, note=lambda _: None)
     registry.alias(name, "champion", 1)
 

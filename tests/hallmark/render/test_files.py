@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import yaml
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
+from hallmark.declaration.serving_config import ServingConfig
 from hallmark.errors import DeclarationError
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.manifest import manifest
@@ -20,6 +21,7 @@ from tests import strict
 
 ROOT = Path(__file__).parents[3]
 STABLE = Target(version=1, storageUri="pvc://models/fraud/one", digest="sha256:" + "1" * 64)
+CONFIG = serving_config.of(domains.load("fraud", Settings.load({"HALLMARK_ROOT": str(ROOT)}))).reference
 CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64)
 
 
@@ -52,7 +54,7 @@ def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
     files.write(settings)
     releases.write("fraud", Release(stable=STABLE), settings)
     found = {Path(finding.path).name: finding.state for finding in files.check(settings)}
-    assert found == {inferenceservice.FILE: "missing", kustomization.FILE: "stale"}
+    assert found == {inferenceservice.FILE: "missing", f"{CONFIG.name}.yaml": "missing", kustomization.FILE: "stale"}
     files.write(settings)
     assert files.check(settings) == []
     releases.write("fraud", Release(stable=STABLE, candidate=CANDIDATE, percent=10), settings)
@@ -60,6 +62,25 @@ def test_a_changed_release_is_stale_until_rendered(settings: Settings) -> None:
     path = settings.releases / "fraud" / inferenceservice.FILE
     path.write_text(path.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
     assert [finding.state for finding in files.check(settings)] == ["stale"]
+
+
+def test_the_config_of_a_released_unit_stays_beside_the_one_that_is_declared_now(settings: Settings) -> None:
+    unit = STABLE.model_copy(update={"config": CONFIG})
+    releases.write("fraud", Release(stable=unit), settings)
+    files.write(settings)
+    declaration = settings.domains / "fraud" / "domain.yaml"
+    declaration.write_text(
+        declaration.read_text(encoding="utf-8").replace("timeout: 2s", "timeout: 4s"), encoding="utf-8"
+    )
+    files.write(settings)
+    folder = settings.releases / "fraud"
+    after = serving_config.of(domains.load("fraud", settings)).reference
+    assert {each.stem for each in folder.glob("serving-*.yaml")} == {CONFIG.name, after.name}
+    service = yaml.safe_load((folder / inferenceservice.FILE).read_text(encoding="utf-8"))
+    assert inferenceservice.target_of(service["spec"]["predictor"]) == unit, "what is stable changes by a release only"
+    releases.write("fraud", Release(stable=STABLE.model_copy(update={"config": after})), settings)
+    files.write(settings)
+    assert [each.stem for each in folder.glob("serving-*.yaml")] == [after.name], "nobody is served by the other"
 
 
 def test_a_removed_domain_leaves_an_orphan_that_render_removes(settings: Settings) -> None:
@@ -87,20 +108,23 @@ def test_the_candidate_is_served_with_its_share_and_its_digest() -> None:
     ]["predictor"]
     assert predictor["canaryTrafficPercent"] == 10
     assert predictor["model"]["storageUri"] == CANDIDATE.storage_uri
-    assert inferenceservice.target_of(predictor) == CANDIDATE
+    assert inferenceservice.target_of(predictor) == CANDIDATE.model_copy(update={"config": CONFIG})
     rest = inferenceservice.inferenceservice(domain, Release(stable=STABLE))["spec"]["predictor"]
-    assert "canaryTrafficPercent" not in rest and inferenceservice.target_of(rest) == STABLE
+    assert "canaryTrafficPercent" not in rest and inferenceservice.target_of(rest) == STABLE.model_copy(
+        update={"config": CONFIG}
+    )
 
 
 def test_the_runtime_is_told_what_the_domain_owes() -> None:
     domain = domains.load("fraud", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
     asked = domain.model_copy(update={"serving": domain.serving.model_copy(update={"cache": "64Mi", "gpu": 1})})
-    flags = [
-        inferenceservice.inferenceservice(one, Release(stable=STABLE))["spec"]["predictor"]["model"]["args"]
+    plain, more = (
+        ServingConfig.model_validate_json(inferenceservice.config_map(one)["data"]["serving.json"])
         for one in (domain, asked)
-    ]
-    assert flags[0] == ["--timeout=2", "--objective=0.05"]
-    assert flags[1] == [*flags[0], "--cache=64", "--provider=cuda"]
+    )
+    assert (plain.timeouts.deadline, plain.objective, plain.cache, plain.provider) == (2, 0.05, 0, "cpu")
+    assert (more.cache, more.provider) == (64 * 2**20, "cuda")
+    assert more.model_copy(update={"cache": 0, "provider": "cpu"}) == plain and plain.drift == domain.drift
 
 
 @pytest.mark.parametrize("name", ["fraud", "listing"])
@@ -108,7 +132,7 @@ def test_the_runtime_is_told_what_the_domain_owes() -> None:
 def test_rendered_objects_keep_kserves_strict_schema(name: str, release: Release) -> None:
     domain = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
     config, service = yaml.safe_load_all(manifest(inferenceservice.objects(domain, release), source="a test"))
-    assert config["kind"] == "ConfigMap" and json.loads(config["data"]["drift.json"])
+    assert config["kind"] == "ConfigMap" and config["immutable"]
     strict.validator("serving.kserve.io", "InferenceService", "v1beta1").validate(service)
 
 

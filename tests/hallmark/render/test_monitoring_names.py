@@ -63,13 +63,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "model.onnx").write_bytes(onnx_model())
     folders.seal(folder)
     # Any number is a time; an amount is one of 1970, so that all are stale.
-    (folder.parent / "drift.json").write_text(
-        '{"minimum": 50, "window": 200, "freshness": {"column": "amount", "limit": "5m"}}'
+    (folder.parent / "serving.json").write_text(
+        '{"cache": 8388608, "drift": {"minimum": 50, "window": 200, "freshness": {"column": "amount", "limit": "5m"}}}'
     )
     port, sink = free_port(), free_port()
-    model = ["inference_services.runtime", "--model-name=shop", f"--http-port={port}", "--cache=8"]
-    watching = ["inference_services.drift_monitor", f"--port={sink}", f"--config={folder.parent / 'drift.json'}"]
-    about = [f"--model-dir={folder}", "--host=127.0.0.1"]
+    model = ["inference_services.runtime", "--model-name=shop", f"--http-port={port}"]
+    watching = ["inference_services.drift_monitor", f"--port={sink}"]
+    about = [f"--config={folder.parent / 'serving.json'}", f"--model-dir={folder}", "--host=127.0.0.1"]
     more = {
         "model": [f"--capture-url=http://127.0.0.1:{sink}/"],
         "monitor": [f"--runtime-metrics-url=http://127.0.0.1:{port}/metrics"],

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.drift import Freshness
 from hallmark.render import inferenceservice, monitoring, reviewer, tenant
@@ -61,10 +62,10 @@ def test_an_odd_text_of_a_declaration_stays_a_text(words: str) -> None:
     assert rendered(holding(words), words) == json.loads(EXPECTED.replace(MARK, json.dumps(words)[1:-1]))
 
 
-def test_what_a_drift_monitor_is_told_is_its_declaration_word_for_word() -> None:
+def test_what_a_server_and_its_monitor_are_told_is_its_declaration_word_for_word() -> None:
     odd = holding('a: "b"\n#c')
-    (config,) = inferenceservice.drift_config(odd)
-    assert config["data"]["drift.json"] == odd.drift.model_dump_json()
+    config = inferenceservice.config_map(odd)
+    assert config["data"]["serving.json"] == serving_config.of(odd).text
     assert text([config])
 
 

@@ -23,6 +23,8 @@ from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import seal
 from hallmark.artifacts.release import Target
 from hallmark.cli.progress import TaskLines
+from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
 from hallmark.drift import profile as profiles
 from hallmark.drift.profile import Profile
 from hallmark.files import digest_file
@@ -124,7 +126,7 @@ def register(kind: str, settings: Settings, *, domain: str = NAME, good: int | s
         folder = Path(scratch) / kind
         make(kind, source, folder)
         version = registry.register(folder, model_cards.read(folder))
-    return Target.of(registry.resolve(domain, version))
+    return Target.of(registry.resolve(domain, version), serving_config.of(domains.load(domain, settings)).reference)
 
 
 def make(kind: str, good: Path, folder: Path) -> str:

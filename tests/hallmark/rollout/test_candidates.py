@@ -65,8 +65,9 @@ def served(fraud: Fraud, kind: str) -> Server:
     target = candidates.register(kind, fraud.settings)
     found = Registry(fraud.settings).resolve("fraud", target.version)
     assert found.path is not None
-    flags = ("--grace=0", "--drain=0", "--timeout=2", "--objective=0.05")
-    return Server(found.path, "fraud", *flags, env={"HALLMARK_MODEL_DIGEST": target.digest})
+    return Server(
+        found.path, "fraud", notice=0, timeout=2, objective=0.05, env={"HALLMARK_MODEL_DIGEST": target.digest}
+    )
 
 
 @pytest.mark.parametrize(

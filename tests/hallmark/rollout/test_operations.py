@@ -20,6 +20,7 @@ import pytest
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, ModelRefused, Refused
 from hallmark.features.wire import request
@@ -110,7 +111,10 @@ def running(settings: Settings, trained_fraud: candidates.Trained) -> Iterator[R
     from hallmark.learners.model import columns
 
     assert trained_fraud.register(settings) == 1
-    targets = {1: Target.of(Registry(settings).resolve(NAME, 1)), 2: candidates.register("good", settings)}
+    targets = {
+        1: Target.of(Registry(settings).resolve(NAME, 1), serving_config.of(domains.load(NAME, settings)).reference),
+        2: candidates.register("good", settings),
+    }
     features, data = domains.module(NAME, "features", settings), domains.module(NAME, "data", settings)
     bodies = []
     for shift in (None, "new_fraud_pattern"):

@@ -12,6 +12,7 @@ from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.declaration.traffic import KNATIVE
 from hallmark.errors import Unavailable
 from hallmark.rollout import record as records
@@ -19,9 +20,9 @@ from hallmark.rollout.followers import ChampionAlias, ReleaseFile
 from hallmark.rollout.memory import MemoryStore
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.timeline import TimelineEntry
-from hallmark.rollout.writer import FENCE_NOTE, SHADOW_NOTE
+from hallmark.rollout.writer import FENCE_NOTE, SHADOW_NOTE, live_target, share
 from hallmark.settings import Settings
-from tests.hallmark.rollout.tiny import NAME, Clock, Cluster, Counters, Trainings, Versions, target
+from tests.hallmark.rollout.tiny import CONFIG, NAME, Clock, Cluster, Counters, Trainings, Versions, target
 
 ROOT = Path(__file__).parents[3]
 DRIFT = {
@@ -297,6 +298,30 @@ def test_a_rollout_that_a_person_began_is_taken_over_where_it_stands(world: Worl
     assert "25% of the traffic; started manually" in world.told[-1].text
     world.pass_time(operator, 60)
     assert world.kinds() == ["canary", "canary", "promote"]
+
+
+OTHER = ConfigReference(digest="sha256:" + "5" * 64, timeout=6)
+
+
+@pytest.mark.parametrize(("failing", "ends", "left"), [(0.0, "promote", OTHER), (1.0, "rollback", CONFIG)])
+def test_another_serving_config_of_the_same_model_is_a_candidate_like_any_other(
+    world: World, failing: float, ends: str, left: ConfigReference
+) -> None:
+    operator = world.operator()
+    operator.begin(target(1, OTHER))
+    assert f"version 1 with serving config {OTHER.short}" in world.told[-1].text
+    live = world.cluster.live(NAME)
+    assert live is not None and share(live) == 10
+    predictor = live["spec"]["predictor"]
+    assert predictor["timeout"] == 6 and predictor["volumes"][0]["configMap"]["name"] == OTHER.name
+    record = records.written(live)
+    assert record is not None and record.stable == target(1) and record.rollout is not None
+    assert record.rollout.config == OTHER
+    world.pass_time(operator, 60, failing=failing)
+    assert world.kinds()[-1] == ends
+    live = world.cluster.live(NAME)
+    assert live is not None and (share(live), live_target(live)) == (None, target(1, left))
+    assert releases.read(NAME, world.settings).stable == target(1, left)
 
 
 def test_a_share_that_a_person_changed_begins_its_step_anew(world: World) -> None:

@@ -31,7 +31,7 @@ from hallmark.settings import Settings
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
 
 from kserve_standard import ROUTES, KServe
-from tiny import Clock, Counters, Trainings, Versions
+from tiny import CONFIG, Clock, Counters, Trainings, Versions
 
 from tests.strict import validator
 
@@ -40,7 +40,9 @@ NAME = "fraud"
 
 
 def target(version: int) -> Target:
-    return Target(version=version, storageUri=f"s3://models/{NAME}/{version}", digest="sha256:" + f"{version:064x}")
+    return Target(
+        version=version, storageUri=f"s3://models/{NAME}/{version}", digest="sha256:" + f"{version:064x}", config=CONFIG
+    )
 
 
 def quiet(_: str) -> None:

@@ -7,22 +7,33 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from hallmark.artifacts.release import Target
+from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
+from hallmark.declaration.serving_config import ConfigReference
 from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, NotFound, TimedOut, Unavailable
 from hallmark.render.inferenceservice import model_of
 from hallmark.rollout.capacity import Floors
 from hallmark.rollout.samples import Sample
+from hallmark.settings import Settings
 from hallmark.training.submit import Run, RunRequest
 
 NAME = "fraud"
 Json = dict[str, Any]
 
 
-def target(version: int) -> Target:
-    return Target(version=version, storageUri=f"pvc://models/{NAME}/{version}", digest="sha256:" + f"{version:064x}")
+CONFIG = serving_config.of(
+    domains.load(NAME, Settings.load({"HALLMARK_ROOT": str(Path(__file__).parents[3])}))
+).reference
+
+
+def target(version: int, config: ConfigReference = CONFIG) -> Target:
+    digest = "sha256:" + f"{version:064x}"
+    return Target(version=version, storageUri=f"pvc://models/{NAME}/{version}", digest=digest, config=config)
 
 
 @dataclass
@@ -134,6 +145,9 @@ class Cluster:
         if percent is None and not self.refused:
             self.rolled_out = self.revisions[-1]
         return self._written(notes or {})
+
+    def provide(self, wanted: Json) -> None:
+        self.maps.setdefault(wanted["metadata"]["name"], copy.deepcopy(wanted))
 
     def note(self, live: Json, notes: Mapping[str, str | None]) -> Json:
         self._compare(live)

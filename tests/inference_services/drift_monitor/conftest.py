@@ -51,8 +51,8 @@ def start(sealed: Path, tmp_path: Path) -> Iterator[Callable[..., Sidecar]]:
 
     def begin(*arguments: str, config: str = "{}", environment: dict[str, str] | None = None) -> Sidecar:
         port = free_port()
-        path = tmp_path / "drift.json"
-        path.write_text(config, encoding="utf-8")
+        path = tmp_path / "serving.json"
+        path.write_text(f'{{"drift": {config}}}', encoding="utf-8")
         command = [sys.executable, "-m", "inference_services.drift_monitor", "--model-dir", str(sealed)]
         command += ["--host=127.0.0.1", f"--port={port}", "--config", str(path), *arguments]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})

@@ -304,13 +304,18 @@ def test_another_model_than_was_released_is_refused(model: Path) -> None:
 
 
 def test_a_wrong_configuration_names_the_key(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "drift.json").write_text('{"threshold": -1}', encoding="utf-8")
-    done = run(f"--model-dir={model}", f"--config={tmp_path / 'drift.json'}")
+    (tmp_path / "serving.json").write_text('{"drift": {"threshold": -1}}', encoding="utf-8")
+    done = run(f"--model-dir={model}", f"--config={tmp_path / 'serving.json'}")
     assert done.returncode == 2 and "threshold" in done.stderr
 
 
-def test_a_missing_configuration_means_the_defaults(start: Start, tmp_path: Path) -> None:
-    sidecar = start(f"--config={tmp_path / 'none.json'}")
+def test_a_config_that_is_not_there_is_an_error(model: Path, tmp_path: Path) -> None:
+    done = run(f"--model-dir={model}", f"--config={tmp_path / 'none.json'}")
+    assert done.returncode == 2 and "none.json cannot be read" in done.stderr
+
+
+def test_a_config_that_says_nothing_means_the_defaults(start: Start) -> None:
+    sidecar = start()
     sidecar.send(events(1, seed=2))
     assert (sidecar.verdict()["minimum"], sidecar.verdict()["threshold"]) == (300, 0.2)
 

@@ -169,7 +169,7 @@ class Pod:
 
     def server(self, model: Path) -> subprocess.Popen[bytes]:
         command = ["inference_services.runtime", "--model-name=shop", f"--model-dir={model}"]
-        command += ["--host=127.0.0.1", f"--http-port={self.http}", "--grace=0", f"--publish={self.shared}"]
+        command += ["--host=127.0.0.1", f"--http-port={self.http}", f"--publish={self.shared}"]
         process = self._start(
             [*command, f"--capture-url=http://127.0.0.1:{self.port}/"], HOSTNAME="shop-v2-predictor-7d9f8b6c5d-x2x9z"
         )

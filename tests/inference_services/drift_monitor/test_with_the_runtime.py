@@ -22,7 +22,7 @@ def served(sealed: Path) -> Iterator[Callable[[int, int], httpx.Client]]:
 
     def begin(port: int, sink: int) -> httpx.Client:
         command = [sys.executable, "-m", "inference_services.runtime", "--model-name=shop", f"--model-dir={sealed}"]
-        command += ["--host=127.0.0.1", f"--http-port={port}", "--grace=0"]
+        command += ["--host=127.0.0.1", f"--http-port={port}"]
         command += [f"--capture-url=http://127.0.0.1:{sink}/"]
         process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, "K_REVISION": "shop-00007"}, stderr=subprocess.DEVNULL

@@ -31,7 +31,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture(scope="session")
 def orders_server(orders: tuple[Path, str]) -> Iterator[Server]:
     """The tabular model, served."""
-    server = Server(orders[0], "orders", "--grace=0", env={"HALLMARK_MODEL_DIGEST": orders[1]})
+    server = Server(orders[0], "orders", notice=0, env={"HALLMARK_MODEL_DIGEST": orders[1]})
     server.wait_ready()
     yield server
     assert server.stop() == 0
@@ -41,7 +41,7 @@ def orders_server(orders: tuple[Path, str]) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def photos_server(photos: tuple[Path, str]) -> Iterator[Server]:
     """The photo model, served."""
-    server = Server(photos[0], "photos", "--grace=0", env={"HALLMARK_MODEL_DIGEST": photos[1]})
+    server = Server(photos[0], "photos", notice=0, env={"HALLMARK_MODEL_DIGEST": photos[1]})
     server.wait_ready()
     yield server
     assert server.stop() == 0

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +21,8 @@ import httpx
 import numpy as np
 
 from hallmark.artifacts.folder import Signature, seal
+from hallmark.declaration import timeouts
+from hallmark.declaration.serving_config import ServingConfig
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary, Multiclass
 from local_cluster import listener
@@ -162,6 +166,12 @@ def order_inputs(rows: int = 1) -> list[dict[str, Any]]:
     ]
 
 
+def config(*, timeout: float = 5.0, notice: float = timeouts.NOTICE, **given: Any) -> str:
+    """The text of a serving config whose deadline is `timeout` seconds."""
+    found = timeouts.of(timedelta(seconds=timeout)).model_copy(update={"notice": notice})
+    return ServingConfig(timeouts=found, **given).text
+
+
 def free_port() -> int:
     """A port that nobody has now."""
     with socket.socket() as probe:
@@ -193,14 +203,25 @@ class Server:
     """The real process, and how to talk to it."""
 
     def __init__(
-        self, folder: Path, name: str, *flags: str, env: dict[str, str] | None = None, log: Path | None = None
+        self,
+        folder: Path,
+        name: str,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        log: Path | None = None,
+        **given: Any,
     ) -> None:
+        """The server of `folder`; `given` are settings of its serving config."""
         self.name = name
         self.http = free_port()
         self.gateway: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self.http}"
         command = [sys.executable, "-m", "inference_services.runtime", f"--model-name={name}", f"--model-dir={folder}"]
         command += ["--host=127.0.0.1", f"--http-port={self.http}", *flags]
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8", delete=False) as file:
+            file.write(config(**given))
+        self.config = Path(file.name)
+        command.append(f"--config={self.config}")
         environment = {**os.environ, "K_REVISION": f"{name}-00001", "HALLMARK_MODEL_VERSION": "2", **(env or {})}
         with (log or Path(os.devnull)).open("wb") as out:
             self.process = subprocess.Popen(
@@ -269,6 +290,7 @@ class Server:
         if self.gateway is not None:
             self.gateway.terminate()
             self.gateway.wait(10)
+        self.config.unlink(missing_ok=True)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:

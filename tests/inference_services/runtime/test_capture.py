@@ -22,7 +22,8 @@ import pytest
 from served import Server, free_port, jpeg, order_inputs
 
 from hallmark.artifacts import bundle
-from inference_services.capture.queue import DROPS, Capture, CaptureLimits, Exchange, Origin
+from hallmark.declaration.serving_config import CaptureLimits
+from inference_services.capture.queue import DROPS, Capture, Exchange, Origin
 from inference_services.protocol import pb
 from inference_services.protocol.v2 import request_text, response_text
 from inference_services.runtime.metrics import Metrics
@@ -128,7 +129,7 @@ def test_a_photo_is_captured_in_base64(start: Callable[..., Server], photos: tup
 
 
 def test_kserves_own_form_on_request(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
-    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-batch=1")
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", capture={"batch": 1})
     server.wait_ready()
     server.infer()
     wait_until(lambda: len(sink.posts) == 2)
@@ -143,7 +144,7 @@ def test_kserves_own_form_on_request(start: Callable[..., Server], orders: tuple
 def test_the_gateways_own_id_and_the_mark_of_a_copy_go_with_both_events(
     start: Callable[..., Server], orders: tuple[Path, str], sink: Sink, batch: str
 ) -> None:
-    server = start(orders[0], "orders", f"--capture-url={sink.url}", f"--capture-batch={batch}")
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", capture={"batch": batch})
     server.wait_ready()
 
     def said(headers: dict[str, str]) -> list[tuple[str | None, str | None]]:
@@ -189,7 +190,7 @@ def test_a_callers_token_is_in_no_event_no_answer_and_no_line_of_the_log(
     token = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2lnbmF0dXJl"
     given = {"authorization": f"Bearer {token}", "cookie": f"session={token}", "x-forwarded-access-token": token}
     log = tmp_path / "stdout.log"
-    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-batch=1", log=log)
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", capture={"batch": 1}, log=log)
     server.wait_ready()
     inputs = order_inputs()
     asked = [
@@ -245,7 +246,7 @@ def test_serving_does_not_notice_a_sink_that_is_down(start: Callable[..., Server
 
 def test_a_full_queue_drops_and_counts(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
     sink.delay = 0.5
-    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-queue=20")
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", capture={"queued": 20})
     server.wait_ready()
     with ThreadPoolExecutor(4) as pool:
         assert all(answer.status_code == 200 for answer in pool.map(lambda _: server.infer(), range(300)))
@@ -261,7 +262,7 @@ def test_a_full_queue_drops_and_counts(start: Callable[..., Server], orders: tup
 def test_what_is_queued_is_sent_before_the_end(
     start: Callable[..., Server], orders: tuple[Path, str], sink: Sink
 ) -> None:
-    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--grace=0")
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", notice=0)
     server.wait_ready()
     sink.status = 503
     for _ in range(50):
@@ -337,7 +338,7 @@ def test_a_sample_is_a_share(model: Model, sink: Sink) -> None:
 
 def test_capture_memory_does_not_grow(start: Callable[..., Server], orders: tuple[Path, str], sink: Sink) -> None:
     sink.delay = 30.0
-    server = start(orders[0], "orders", f"--capture-url={sink.url}", "--capture-bytes=4000000", "--grace=0")
+    server = start(orders[0], "orders", f"--capture-url={sink.url}", capture={"queued_bytes": 4_000_000}, notice=0)
     server.wait_ready()
     inputs = order_inputs()
     inputs[5]["data"] = ["x" * 100_000]

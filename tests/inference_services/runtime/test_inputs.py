@@ -39,7 +39,7 @@ def garments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(garments: Path) -> Iterator[Server]:
-    served = Server(garments, "garments", "--grace=0", "--cache=16")
+    served = Server(garments, "garments", notice=0, cache=16 * 2**20)
     served.wait_ready()
     yield served
     assert served.stop() == 0

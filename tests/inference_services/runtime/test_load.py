@@ -225,7 +225,7 @@ def test_no_request_is_lost_when_it_is_told_to_stop(start: Callable[..., Server]
 
 
 def test_readiness_drops_while_it_drains(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
-    server = start(orders[0], "orders", "--grace=1", env={"HALLMARK_MODEL_DIGEST": orders[1]})
+    server = start(orders[0], "orders", notice=1, env={"HALLMARK_MODEL_DIGEST": orders[1]})
     server.wait_ready()
     with httpx.Client(base_url=server.url) as client:
         server.process.terminate()
@@ -239,7 +239,7 @@ def test_readiness_drops_while_it_drains(start: Callable[..., Server], orders: t
 
 
 def test_what_would_be_late_is_refused_at_once(start: Callable[..., Server], photos: tuple[Path, str]) -> None:
-    server = start(photos[0], "photos", "--queue=4", env={"HALLMARK_MODEL_DIGEST": photos[1]})
+    server = start(photos[0], "photos", queued=4, env={"HALLMARK_MODEL_DIGEST": photos[1]})
     server.wait_ready()
     body = json.dumps(photo_body(*[jpeg(1500, 1500)] * 20)).encode()
 

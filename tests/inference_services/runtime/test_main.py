@@ -34,7 +34,14 @@ def test_a_process_in_a_containers_place_is_told_its_cores(tmp_path: Path) -> No
     assert cores(tmp_path / "none", threads="10000") == cores(tmp_path / "none", threads="") == cores(tmp_path / "none")
 
 
-@pytest.mark.parametrize("flags", [["--workers=0"], ["--provider=abacus"], ["--capture-url=ftp://x"]])
+def test_another_serving_config_than_was_released_is_refused(
+    start: Callable[..., Server], orders: tuple[Path, str]
+) -> None:
+    server = start(orders[0], "orders", env={"HALLMARK_SERVING_CONFIG": "sha256:" + "0" * 64})
+    assert server.process.wait(timeout=30) == 3
+
+
+@pytest.mark.parametrize("flags", [["--workers=0"], ["--timeout=2"], ["--capture-url=ftp://x"]])
 def test_wrong_flags_end_with_2(start: Callable[..., Server], orders: tuple[Path, str], flags: list[str]) -> None:
     server = start(orders[0], "orders", *flags)
     _, errors = server.process.communicate(timeout=20)
@@ -43,7 +50,7 @@ def test_wrong_flags_end_with_2(start: Callable[..., Server], orders: tuple[Path
 
 
 def test_a_provider_that_is_not_there_is_named(start: Callable[..., Server], orders: tuple[Path, str]) -> None:
-    server = start(orders[0], "orders", "--provider=tensorrt")
+    server = start(orders[0], "orders", provider="tensorrt")
     _, errors = server.process.communicate(timeout=20)
     assert server.process.returncode == 2
     assert "TensorrtExecutionProvider" in errors

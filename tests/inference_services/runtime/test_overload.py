@@ -63,7 +63,7 @@ async def offer(
 
 @pytest.mark.serial
 def test_twice_the_load_is_answered_in_time_or_refused_at_once(start: Callable[..., Server], slow: Path) -> None:
-    server = start(slow, "slow", "--batching=off", "--timeout=0.15", "--saturated=0")
+    server = start(slow, "slow", batching="off", timeout=0.15, saturated=0)
     server.wait_ready()
     asyncio.run(offer(server, rate=80, seconds=0.5))
     before = server.memory()
@@ -81,7 +81,7 @@ def test_twice_the_load_is_answered_in_time_or_refused_at_once(start: Callable[.
 
 
 def test_a_server_that_refuses_for_long_is_not_ready_until_it_is_calm(start: Callable[..., Server], slow: Path) -> None:
-    server = start(slow, "slow", "--batching=off", "--timeout=0.05", "--saturated=0.3")
+    server = start(slow, "slow", batching="off", timeout=0.05, saturated=0.3)
     server.wait_ready()
 
     async def watch() -> list[int]:
@@ -110,7 +110,7 @@ def test_the_gateways_own_time_limit_counts(start: Callable[..., Server], slow: 
 
 
 def test_one_slow_call_does_not_shut_the_door_for_ever(start: Callable[..., Server], slow: Path) -> None:
-    server = start(slow, "slow", "--batching=off", "--timeout=0.015")
+    server = start(slow, "slow", batching="off", timeout=0.015)
     server.wait_ready()
     codes = []
     for _ in range(2):
@@ -121,11 +121,11 @@ def test_one_slow_call_does_not_shut_the_door_for_ever(start: Callable[..., Serv
     assert server.infer().status_code == 503
 
 
-@pytest.mark.parametrize("flags", [("--batching=on",), ("--batching=auto",), ("--batching=off",)])
+@pytest.mark.parametrize("batching", ["on", "auto", "off"])
 def test_requests_that_share_a_call_get_their_own_answers(
-    start: Callable[..., Server], slow: Path, flags: tuple[str, ...]
+    start: Callable[..., Server], slow: Path, batching: str
 ) -> None:
-    server = start(slow, "slow", *flags)
+    server = start(slow, "slow", batching=batching)
     server.wait_ready()
 
     def ask(at: int) -> tuple[int, httpx.Response]:
@@ -151,12 +151,12 @@ def test_requests_that_share_a_call_get_their_own_answers(
         assert ask(at)[1].json()["outputs"][0]["data"][0] == pytest.approx(alone[at], abs=1e-6)
     calls = server.metric("hallmark_batch_rows_count")
     shared = calls - server.metric("hallmark_batch_rows_bucket", le="4")
-    assert (shared > 0) == (flags != ("--batching=off",))
+    assert (shared > 0) == (batching != "off")
     assert server.metric("hallmark_batch_rows_sum") >= sum(1 + at % 3 for at in range(80))
 
 
 def test_an_answer_is_kept_where_the_domain_asks_for_it(start: Callable[..., Server], photos: tuple[Path, str]) -> None:
-    server = start(photos[0], "photos", "--cache=0.01", env={"HALLMARK_MODEL_DIGEST": photos[1]})
+    server = start(photos[0], "photos", cache=10486, env={"HALLMARK_MODEL_DIGEST": photos[1]})
     server.wait_ready()
 
     def ask(photo: bytes) -> httpx.Response:
@@ -196,7 +196,7 @@ def test_an_answer_is_kept_where_the_domain_asks_for_it(start: Callable[..., Ser
 def test_the_access_log_says_who_what_and_how_long_but_no_payload(
     start: Callable[..., Server], orders: tuple[Path, str], tmp_path: Path
 ) -> None:
-    server = start(orders[0], "orders", "--access-log=1", log=tmp_path / "log", env={"HALLMARK_VARIANT": "canary"})
+    server = start(orders[0], "orders", access_log=1, log=tmp_path / "log", env={"HALLMARK_VARIANT": "canary"})
     server.wait_ready()
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     inputs = order_inputs()
