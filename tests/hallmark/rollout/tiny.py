@@ -15,6 +15,7 @@ from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.render.inferenceservice import model_of
 from hallmark.rollout.samples import Sample
 from hallmark.training.submit import Run, RunRequest
+from tests.hallmark.rollout import pods
 
 NAME = "fraud"
 Json = dict[str, Any]
@@ -81,9 +82,7 @@ class Cluster:
         if path == "verdict":
             found = self.verdicts.get(revision, {"state": "OK", "columns": [], "reasons": []})
             return json.dumps({"variants": {revision: found}}).encode()
-        after = int(path.split("after=")[1].split("&")[0])
-        rows = self.answers.get(revision, [])[after:]
-        return json.dumps({"variant": revision, "cursor": after + len(rows), "lost": 0, "rows": rows}).encode()
+        return pods.told(self.answers.get(revision, []), path)
 
     def shift(
         self,
