@@ -158,6 +158,8 @@ class Uplift(BaseTask):
         return (Chart(title=title, across="share treated", up="gain a record", lines=tuple(lines), metric="qini"),)
 
     def _chosen(self, value: Value, least: float) -> object:
+        if self.treatments == 1 and math.isfinite(alone := late.number(value)):
+            return int(alone >= least)
         found = self._uplifts(value)
         if found is None:
             return value
