@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
@@ -49,6 +50,7 @@ class LoopCheck:
         self._registry = registry
         self._record = MemoryStore(writer, name)
         self._monitors = Monitors(writer, name)
+        self._read: dict[str, int] = {}
         self._traced = 0
         self._proofs: dict[Stage, Callable[[], str]] = {
             "captured": self._captured,
@@ -95,9 +97,11 @@ class LoopCheck:
             time.sleep(_POLL)
 
     def _captured(self) -> str:
-        for pods in self._monitors.pods().values():
-            rows, _ = self._monitors.answers(pods)
-            self._traced += sum(row.get("trace") == self.correlation for row in rows)
+        for pod in self._writer.pods(self.name):
+            name = pod["metadata"]["name"]
+            found = json.loads(self._writer.sidecar(pod, f"answers?after={self._read.get(name, 0)}&limit=5000"))
+            self._read[name] = int(found["cursor"])
+            self._traced += sum(row["trace"] == self.correlation for row in found["rows"])
         return f"{self._traced} answers with the id" if self._traced else ""
 
     def _verdict(self) -> str:

@@ -1,21 +1,19 @@
-"""The drift monitors of a domain's pods, asked through the API server's proxy: verdicts and answers by revision."""
+"""The drift monitors of a domain's pods, asked through the API server's proxy: verdicts and evidence by revision."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hallmark import object_labels
-from hallmark.errors import HallmarkError, Unavailable
+from hallmark.errors import HallmarkError, NotFound, Unavailable
+from hallmark.rollout.aggregates import FORMAT, EvidenceRequest, PodEvidence
 from hallmark.rollout.evidence import VariantDrift
-from hallmark.rollout.responses import Row, parsed
 from hallmark.section import Frozen
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter, Object
-
-_MOST = 4000
-_CALLS = 20
 
 
 class Verdicts(Frozen):
@@ -27,12 +25,12 @@ class Verdicts(Frozen):
 
 
 class Monitors:
-    """Verdicts and answers of one domain; cursors into the pods' answers are kept from call to call."""
+    """Verdicts and evidence of one domain; cursors into the pods' answers are kept from call to call."""
 
     def __init__(self, writer: InferenceServiceWriter, name: str) -> None:
         self._writer = writer
         self._name = name
-        self._cursors: dict[str, int] = {}
+        self._cursors: dict[str, str] = {}
 
     def pods(self) -> dict[str, list[Object]]:
         """The pods of each revision that have not been told to end."""
@@ -68,24 +66,22 @@ class Monitors:
             psi=max((float(c["psi"]) for c in worst.get("columns") or [] if c.get("psi") is not None), default=None),
         )
 
-    def answers(self, pods: list[Object]) -> tuple[list[Row], int]:
-        """The rows that came to these pods since the last call, and how many of them were gone before they were read."""
-        rows: list[Row] = []
-        lost = 0
+    def evidence(self, pods: list[Object], asked: EvidenceRequest) -> Iterator[PodEvidence]:
+        """What came to each of these pods since the last call; `Unavailable` at the first that does not tell it."""
         for pod in pods:
             uid = str(pod["metadata"].get("uid") or pod["metadata"]["name"])
-            for _ in range(_CALLS):
-                path = f"answers?after={self._cursors.get(uid, 0)}&limit={_MOST}"
-                try:
-                    some, cursor, gone = parsed(self._writer.sidecar(pod, path))
-                except ValueError as error:
-                    raise Unavailable(f"the monitor of {self._name} gave no answers", got=str(error)) from error
-                self._cursors[uid] = cursor
-                rows += some
-                lost += gone
-                if len(some) < _MOST:
-                    break
-        return rows, lost
+            question = asked.model_copy(update={"cursor": self._cursors.get(uid, "")})
+            try:
+                found = PodEvidence.read(self._writer.sidecar(pod, question.path()))
+            except (NotFound, ValueError) as error:
+                raise Unavailable(
+                    f"the drift monitor of {pod['metadata']['name']} gives no evidence that this watch can read",
+                    expected=f"format {FORMAT}",
+                    got=error.message if isinstance(error, NotFound) else str(error),
+                    fix=f"release the version of {self._name} again, so that its pods get this version's image",
+                ) from error
+            yield found
+            self._cursors[uid] = found.cursor
 
 
 def unknown(told: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hallmark import object_labels
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError
 from hallmark.rollout import meter
+from hallmark.rollout.aggregates import EvidenceRequest
 from hallmark.rollout.capacity import ReadyPods
 from hallmark.rollout.evidence import Evidence, Exposure, RequestCounts, RolloutProgress, VariantDrift
 from hallmark.rollout.meter import Meter, Variants
@@ -51,7 +52,8 @@ class Observer:
         self._source = source
         self._meter = Meter(series)
         self._monitors = Monitors(writer, domain.name)
-        self._answers = CapturedResponses(since=since.timestamp(), shadow=domain.rollout.shadow, task=domain.task)
+        self._since = since
+        self._answers = CapturedResponses(shadow=domain.rollout.shadow, task=domain.task)
 
     @property
     def series(self) -> dict[str, float] | None:
@@ -68,15 +70,16 @@ class Observer:
             stable=str(component.get("latestRolledoutRevision") or ""),
             canary=str(component.get("latestCreatedRevision") or ""),
         )
-        missing = [*self._count(variants, progress), *self._ask(variants, whole)]
-        self.means = self._answers.means(self._domain.rollout.shadow)
+        shadow = progress.phase == "shadow"
+        missing = [*self._count(variants, progress), *self._ask(variants, whole, shadow=shadow, now=now)]
+        self.means = self._answers.means()
         return Evidence(
             exposures=self.exposures,
             scores=self._answers.scores(),
             slices=self._answers.slices(),
             stable=_seen(self.verdicts.get("stable")),
             canary=_seen(self.verdicts.get("canary")),
-            cost=self._answers.cost(self._domain, now=now),
+            cost=self._answers.cost(self._domain),
             pods=self.ready,
             ready=ready(live),
             refused=refusal(live),
@@ -100,8 +103,17 @@ class Observer:
         self.exposures = (*self.exposures[:-1], counted)
         return []
 
-    def _ask(self, variants: Variants, whole: int) -> list[str]:
+    def _ask(self, variants: Variants, whole: int, *, shadow: bool, now: datetime) -> list[str]:
         self.ready = None
+        policy = self._domain.rollout
+        asked = EvidenceRequest(
+            since=self._since.timestamp(),
+            until=(now - self._domain.data.label_delay).timestamp(),
+            paired=shadow,
+            shadow=policy.shadow,
+            costs=policy.labels.costs,
+        )
+        bare = asked.model_copy(update={"shadow": policy.shadow and policy.shadow.model_copy(update={"slices": ()})})
         try:
             pods = self._monitors.pods()
         except HallmarkError as error:
@@ -115,10 +127,10 @@ class Observer:
             mine = pods.get(revision, [])
             self.verdicts[name] = self._monitors.verdict(revision, mine) if mine else None
             try:
-                rows, lost = self._monitors.answers(mine)
-                self._answers.take(name, rows, lost=lost)
-            except HallmarkError:
-                missing.append(f"the answers of {name}: its drift monitor does not answer")
+                for found in self._monitors.evidence(mine, asked if name == "stable" else bare):
+                    self._answers.take(name, found)
+            except HallmarkError as error:
+                missing.append(f"the answers of {name}: {error.message}" + (f" ({error.got})" if error.got else ""))
         return missing
 
 

@@ -1,114 +1,111 @@
-"""Captured responses of both variants from their drift monitors: pairs by request, scores, and their cost once labels mature."""
+"""Evidence about the answers of a rollout's two variants, merged over their pods: pairs by request, scores, costs of final labels."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from datetime import datetime
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable
+from itertools import compress, pairwise, repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hallmark.declaration.domain import Domain
-from hallmark.declaration.rollout import PredictionCosts, RolloutLabels, Shadow
-from hallmark.rollout import sequential
+from hallmark.declaration.rollout import RolloutLabels, Shadow
+from hallmark.rollout import columns, sequential
+from hallmark.rollout.aggregates import CostSums, Distribution, PodEvidence
+from hallmark.rollout.columns import Cell, Ints
 from hallmark.rollout.decision import LARGE, OVERALL, TESTS
 from hallmark.rollout.evidence import AgreementSlice, PredictionCost, ScoreCounts
-from hallmark.rollout.ring import MISSING, NUMBER, Ring
 from hallmark.tasks.task import BaseTask
 
-Row = dict[str, Any]
-MOST = 40_000
-"""Answers kept of each variant, and pairs; the newest."""
+MOST = 60_000
+"""Answers of each variant that wait for their partner, and keys of pairs that are known; the newest."""
+WORDS = 1000
+"""Different words that one column tells apart; later ones are OTHER."""
+OTHER, MISSING, NUMBER = "another value", "missing", "a number"
 _BINS = 50
-_PLACES = 8
-"""Numbers of a list whose distribution is compared."""
 _DECILES = 10
-_CHANGED = " changed"
-"""A column of the pairs beside the watched ones, whose names have no blank."""
 
 
 class CapturedResponses:
-    """Answers of a rollout's two revisions since it began; `take` accepts rows as a monitor's GET /answers gives them."""
+    """Answers of a rollout's two variants since it began: all are counted, and of those that wait for a partner the newest kept."""
 
-    def __init__(self, *, since: float, shadow: Shadow | None, task: BaseTask) -> None:
+    def __init__(self, *, shadow: Shadow | None, task: BaseTask) -> None:
         self.lost = 0
-        self._since = since
         self._shadow = shadow
         self._task = task
-        self._whole = task.compared_by == "request"
-        ordered = task.rule == "overlap"
-        self._sides = {"stable": _Side(ordered=ordered), "canary": _Side(ordered=ordered)}
-        self._pairs = Ring(MOST)
-        self._unnamed = 0
+        self._sides = {"stable": _Side(), "canary": _Side()}
+        self._paired: dict[int, None] = {}
+        self._pairs = self._changed = 0
+        self._columns = {name: _Sliced() for name in (shadow.slices if shadow else ())}
 
-    def take(self, variant: str, rows: Iterable[Row], *, lost: int = 0) -> None:
-        """Take in rows of `variant`, stable or canary; one that came before is replaced, since its label may be new."""
+    def take(self, variant: str, found: PodEvidence) -> None:
+        """Take in what a pod of `variant`, stable or canary, told."""
         mine = self._sides[variant]
-        self.lost += lost
-        for row in rows:
-            if float(row["at"]) < self._since:
-                continue
-            key: tuple[str, int]
-            if row.get("exchange"):
-                key = (str(row["exchange"]), int(row["row"]))
-            else:
-                self._unnamed += 1
-                key = ("", self._unnamed)
-            mine.put(key, row)
-            if self._shadow is not None and key[0]:
-                self._pair(key, self._sides["stable"], self._sides["canary"], self._shadow)
+        self.lost += found.lost
+        mine.costs += found.costs
+        for name, told in found.outputs.items():
+            mine.outputs[name] = mine.outputs[name] + told if name in mine.outputs else told
+        if self._shadow is not None:
+            self._pair(variant, found, self._shadow)
 
-    def _pair(self, key: tuple[str, int], stable: _Side, candidate: _Side, shadow: Shadow) -> None:
-        """Compare both answers to a record, or to a whole request, once both are there."""
-        if self._whole:
-            key = (key[0], 0)
-        if self._pairs.place(key) is not None:
-            return
-        ours, theirs = (side.unit(key, whole=self._whole) for side in (stable, candidate))
-        if not ours or not theirs:
-            return
-        said = [[row["outputs"].get(shadow.output) for row in rows] for rows in (ours, theirs)]
-        watched = ours[0].get("columns") or {}
-        columns = {name: watched.get(name) for name in shadow.slices}
-        agreed = self._task.agrees(said[0], said[1], shadow.agreement)
-        self._pairs.put(key, {**columns, _CHANGED: float(not agreed)})
+    def _pair(self, variant: str, found: PodEvidence, shadow: Shadow) -> None:
+        """Compare both answers to a record, or to a whole request, once both are there; each pair counts once."""
+        mine, other = self._sides[variant].waiting, self._sides["canary" if variant == "stable" else "stable"].waiting
+        told, rule = found.paired, shadow.agreement
+        watched = [told.columns[name].cells() for name in self._columns if name in told.columns]
+        keys = told.keys.tolist()
+        answers = list(zip(told.said, *watched, strict=True))
+        if any(known := [key in self._paired for key in keys]):
+            keys, answers = (
+                [each for each, old in zip(some, known, strict=True) if not old] for some in (keys, answers)
+            )
+        partners = list(map(other.pop, keys, repeat(None)))
+        alone = [partner is None for partner in partners]
+        mine.update(zip(compress(keys, alone), compress(answers, alone), strict=True))
+        theirs = [partner for partner in partners if partner is not None]
+        ours = answers if len(theirs) == len(answers) else list(compress(answers, partners))
+        self._paired.update(dict.fromkeys(compress(keys, partners)))
+        stable, candidate = (ours, theirs) if variant == "stable" else (theirs, ours)
+        changed = [not self._task.same(a[0], b[0], rule) for a, b in zip(stable, candidate, strict=True)]
+        self._pairs += len(changed)
+        self._changed += sum(changed)
+        for column, values in zip(self._columns.values(), list(zip(*stable, strict=True))[1:], strict=False):
+            column.add(values, changed)
+        for kept in (mine, self._paired):
+            while len(kept) > MOST:
+                del kept[next(iter(kept))]
 
     def slices(self) -> tuple[AgreementSlice, ...]:
         """Pairs that disagree overall, and by value or decile of each declared column; small slices of a column together."""
-        if self._shadow is None or not len(self._pairs):
+        if self._shadow is None or not self._pairs:
             return ()
-        changed = self._pairs.numbers(_CHANGED) > 0
-        found = [AgreementSlice(name=OVERALL, pairs=len(changed), changed=int(changed.sum()))]
-        for column in self._shadow.slices:
-            found += _sliced(column, self._pairs, changed, fewest=self._shadow.slice_minimum)
+        found = [AgreementSlice(name=OVERALL, pairs=self._pairs, changed=self._changed)]
+        for column, sliced in self._columns.items():
+            found += sliced.slices(column, fewest=self._shadow.slice_minimum)
         return tuple(found)
 
     def scores(self) -> tuple[ScoreCounts, ...]:
         """The distribution of each output that both variants gave, over bins that hold equally many of both together."""
-        stable, canary = (self._sides[variant].ring for variant in ("stable", "canary"))
+        stable, canary = (self._sides[variant].outputs for variant in ("stable", "canary"))
         found = []
-        for name in sorted({*stable.names(), *canary.names()}):
-            first, second = _binned(name, stable, canary)
+        for name in sorted(stable.keys() & canary.keys()):
+            first, second = _binned(stable[name], canary[name])
             if sum(first) and sum(second):
                 found.append(ScoreCounts(output=name, stable=first, canary=second))
         return tuple(found)
 
-    def means(self, shadow: Shadow | None) -> dict[str, float]:
-        """The mean of the compared output by variant, where it is a number; for the timeline."""
+    def means(self) -> dict[str, float]:
+        """The mean of the compared output by variant, to a thousandth, where it is a number; for the timeline."""
         found = {}
         for variant, side in self._sides.items():
-            values = side.ring.numbers(shadow.output) if shadow else np.empty(0)
-            numbers = values[~np.isnan(values)]
-            if len(numbers):
-                found[variant] = float(numbers.mean())
+            output = side.outputs.get(self._shadow.output) if self._shadow else None
+            if output and output.numbers.total:
+                middles = columns.numbers(output.numbers.bins, part=0.5)
+                found[variant] = float(middles @ output.numbers.counts) / output.numbers.total
         return found
 
-    def cost(self, domain: Domain, *, now: datetime) -> PredictionCost | None:
+    def cost(self, domain: Domain) -> PredictionCost | None:
         """Cost of each variant's wrong answers; none where the domain names no output to judge.
 
         A label is final `data.label_delay` after its answer, also one that is known earlier: those that come early are not like
@@ -116,163 +113,104 @@ class CapturedResponses:
         """
         if self._shadow is None:
             return None
-        labels, before = domain.rollout.labels, now.timestamp() - domain.data.label_delay.total_seconds()
-        stable, canary = (
-            self._sides[variant].costs(self._task, self._shadow, labels.costs, before=before)
-            for variant in ("stable", "canary")
-        )
-        return judged(stable, canary, labels, alpha=domain.rollout.false_alarm / TESTS)
+        stable, canary = (self._sides[variant].costs for variant in ("stable", "canary"))
+        return judged(stable, canary, domain.rollout.labels, alpha=domain.rollout.false_alarm / TESTS)
 
 
 class _Side:
-    """One variant's newest answers: whole, and their outputs, times and costs as columns.
+    """One variant: its outputs' values, its costs, and by key the answers whose partner has not come."""
 
-    ordered: an answer that is a list is one of ids, best first.
-    """
-
-    def __init__(self, *, ordered: bool) -> None:
-        self.ring = Ring(MOST)
-        self._ordered = ordered
-        self._rows: list[Row] = []
-        self._at = np.zeros(MOST)
-        self._costs = np.full(MOST, math.nan)
-        self._unpriced: set[int] = set()
-        self._requests: OrderedDict[str, dict[int, int]] = OrderedDict()
-
-    def put(self, key: tuple[str, int], row: Row) -> None:
-        place = self.ring.put(key, dict(_told(row["outputs"], ordered=self._ordered)))
-        if place == len(self._rows):
-            self._rows.append(row)
-        self._rows[place] = row
-        if key[0]:
-            self._requests.setdefault(key[0], {})[key[1]] = place
-            while len(self._requests) > MOST:
-                self._requests.popitem(last=False)
-        self._at[place] = float(row["at"])
-        self._costs[place] = math.nan
-        self._unpriced.discard(place)
-        if row.get("label") is not None:
-            self._unpriced.add(place)
-
-    def row(self, key: tuple[str, int]) -> Row | None:
-        place = self.ring.place(key)
-        return None if place is None else self._rows[place]
-
-    def unit(self, key: tuple[str, int], *, whole: bool) -> list[Row]:
-        """The answer to one record, or the answers to all records of its request; empty where one is not there."""
-        if not whole:
-            return [found] if (found := self.row(key)) is not None else []
-        places = sorted(self._requests.get(key[0], {}).items())
-        rows = [self._rows[place] for row, place in places if self.ring.place((key[0], row)) == place]
-        return rows if rows and len(rows) == int(rows[0].get("kept") or 1) else []
-
-    def costs(self, task: BaseTask, shadow: Shadow, declared: PredictionCosts, *, before: float) -> NDArray[np.float64]:
-        """Cost of each answer from `before` or earlier whose labels are known: per record, or per whole request."""
-        whole = task.compared_by == "request"
-        for place in self._unpriced:
-            row = self._rows[place]
-            rows = self.unit((str(row.get("exchange") or ""), int(row["row"])), whole=True) if whole else [row]
-            first = (
-                self.ring.place((str(rows[0].get("exchange") or ""), int(rows[0]["row"]))) if whole and rows else place
-            )
-            if first is not None and rows:
-                self._costs[first] = spent(rows, task, shadow, declared)
-        self._unpriced.clear()
-        count = len(self.ring)
-        costs = self._costs[:count]
-        final: NDArray[np.float64] = costs[~np.isnan(costs) & (self._at[:count] <= before)]
-        return final
+    def __init__(self) -> None:
+        self.outputs: dict[str, Distribution] = {}
+        self.costs = CostSums()
+        self.waiting: dict[int, tuple[Any, ...]] = {}
 
 
-def _told(outputs: dict[str, Any], *, ordered: bool) -> Iterator[tuple[str, Any]]:
-    """Outputs as one number or word each: of a list the first numbers one by one (quantiles, uplifts), of ids the first as a word."""
-    for name, value in outputs.items():
-        if not isinstance(value, list):
-            yield name, value
-        elif ordered:
-            yield f"{name}[0]", str(value[0]) if value else None
+class _Sliced:
+    """Pairs by the value of one column, and of these the changed ones."""
+
+    def __init__(self) -> None:
+        self._pairs: Counter[int | str] = Counter()
+        self._changed: Counter[int | str] = Counter()
+        self._words: set[str] = {MISSING}
+
+    def add(self, values: Iterable[Cell], changed: Iterable[bool]) -> None:
+        """Take in the pairs' values, and whether each changed."""
+        told = list(values)
+        for mine, some in ((self._pairs, told), (self._changed, compress(told, changed))):
+            for each, count in Counter(some).items():
+                mine[each if isinstance(each, int) else self._word(each)] += count
+
+    def _word(self, word: str | None) -> str:
+        if word is None or word in self._words:
+            return MISSING if word is None else word
+        if len(self._words) >= WORDS:
+            return OTHER
+        self._words.add(word)
+        return word
+
+    def slices(self, column: str, *, fewest: int) -> list[AgreementSlice]:
+        """By tenths where most values are numbers, else by word."""
+        numbers = sorted(each for each in self._pairs if isinstance(each, int))
+        counts = np.array([self._pairs[each] for each in numbers], dtype=np.int64)
+        if 2 * counts.sum() > self._pairs.total():
+            edges = _quantiles(np.array(numbers), counts, _DECILES)
+            told = [f"{each:.4g}" for each in columns.numbers(edges).tolist()]
+            names = [f"{column} up to {told[0]}", *(f"{column} {low} to {high}" for low, high in pairwise(told))]
+            names.append(f"{column} over {told[-1]}")
+            places = np.searchsorted(edges, numbers, side="left").tolist()
+            named: dict[int | str, str] = {each: names[place] for each, place in zip(numbers, places, strict=True)}
+            other = f"{column} is no number"
         else:
-            yield from ((f"{name}[{place}]", each) for place, each in enumerate(value[:_PLACES]))
+            named = {each: f"{column} is {each}" for each in self._pairs if isinstance(each, str)}
+            names, other = sorted(named.values()), f"{column} is {NUMBER}"
+        sizes, wrong = Counter[str](), Counter[str]()
+        for mine, all_of in ((sizes, self._pairs), (wrong, self._changed)):
+            for each, count in all_of.items():
+                mine[named.get(each, other)] += count
+        # A slice that is small for now only, as each tenth of the first few hundred pairs is, has to be shown on its own all the same.
+        rare = {name for name, size in sizes.items() if size < fewest and size < LARGE * sizes.total()}
+        found = [
+            AgreementSlice(name=name, pairs=sizes[name], changed=wrong[name])
+            for name in dict.fromkeys([*names, other])
+            if sizes[name] and name not in rare
+        ]
+        if rare:
+            pairs, bad = (sum(each[name] for name in rare) for each in (sizes, wrong))
+            found.append(AgreementSlice(name=f"{column} is rare", pairs=pairs, changed=bad))
+        return found
 
 
-def spent(rows: list[Row], task: BaseTask, shadow: Shadow, declared: PredictionCosts) -> float:
-    """What the answer to one record, or to one request, cost; 0 where it was right, NaN where a label is missing."""
-    price = 1.0
-    if declared.times is not None:
-        value = (rows[0].get("columns") or {}).get(declared.times)
-        price = float(value) if isinstance(value, int | float) else 1.0
-    cost = task.cost(
-        [row["outputs"].get(shadow.output) for row in rows],
-        [row["label"] for row in rows],
-        threshold=shadow.threshold,
-        false_negative=declared.false_negative,
-        false_positive=declared.false_positive,
-    )
-    return cost * price
-
-
-def judged(
-    stable: NDArray[np.float64], canary: NDArray[np.float64], labels: RolloutLabels, *, alpha: float
-) -> PredictionCost:
+def judged(stable: CostSums, canary: CostSums, labels: RolloutLabels, *, alpha: float) -> PredictionCost:
     """Both variants' mean cost and how sure their difference is; NOT_ENOUGH_LABELS under `labels.minimum`."""
-    counts = (len(stable), len(canary))
+    counts = (stable.count, canary.count)
     if min(counts) < labels.minimum:
         return PredictionCost(state="NOT_ENOUGH_LABELS", labels=counts)
-    doubt = sum(sequential.mean_radius(each, alpha=alpha / 2, tuned=labels.minimum) for each in (stable, canary))
-    return PredictionCost(
-        state="JUDGED", labels=counts, stable=float(stable.mean()), canary=float(canary.mean()), radius=float(doubt)
+    doubt = sum(
+        sequential.mean_radius(each.count, each.deviation, alpha=alpha / 2, tuned=labels.minimum)
+        for each in (stable, canary)
     )
+    return PredictionCost(state="JUDGED", labels=counts, stable=stable.mean, canary=canary.mean, radius=doubt)
 
 
-def parsed(body: bytes) -> tuple[list[Row], int, int]:
-    """The rows, the next cursor and the number of rows lost of an answer of GET /answers; `ValueError` where it is none."""
-    try:
-        whole = json.loads(body)
-        return list(whole["rows"]), int(whole["cursor"]), int(whole.get("lost") or 0)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"expected rows and a cursor: {error}") from error
+def _quantiles(bins: Ints, counts: Ints, parts: int) -> Ints:
+    """The bins, rising, up to which lie 1, 2, … of so many equal parts of all values."""
+    below = np.cumsum(counts)
+    return np.unique(bins[np.searchsorted(below, np.arange(1, parts) / parts * below[-1], side="left")])
 
 
-def _sliced(column: str, pairs: Ring, changed: NDArray[np.bool_], *, fewest: int) -> list[AgreementSlice]:
-    numbers = pairs.numbers(column)
-    known = ~np.isnan(numbers)
-    if known.sum() > len(numbers) / 2:
-        edges = np.unique(np.quantile(numbers[known], np.arange(1, _DECILES) / _DECILES))
-        names = [f"{column} up to {edges[0]:.4g}"]
-        names += [f"{column} {low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
-        names += [f"{column} over {edges[-1]:.4g}", f"{column} is no number"]
-        groups = np.where(known, np.searchsorted(edges, numbers, side="left"), len(edges) + 1)
+def _binned(stable: Distribution, canary: Distribution) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Counts over the same bins: of numbers where both sides give only numbers, else of words, with all numbers as one."""
+    sides = [stable.numbers, canary.numbers]
+    if not stable.words.total and not canary.words.total:
+        bins = np.union1d(*(side.bins for side in sides))
+        counts = [side.among(bins) for side in sides]
+        if all(side.total for side in sides):
+            groups = np.searchsorted(_quantiles(bins, counts[0] + counts[1], _BINS), bins, side="left")
+            counts = [np.bincount(groups, weights=each).astype(np.int64) for each in counts]
     else:
-        groups, words = pairs.words(column)
-        names = [f"{column} is {word}" for word in words]
-    sizes = np.bincount(groups, minlength=len(names))
-    wrong = np.bincount(groups[changed], minlength=len(names))
-    # A slice that is small for now only, as each tenth of the first few hundred pairs is, has to be shown on its own all the same.
-    rare = (sizes < fewest) & (sizes < LARGE * sizes.sum())
-    found = [
-        AgreementSlice(name=name, pairs=int(size), changed=int(bad))
-        for name, size, bad, few in zip(names, sizes, wrong, rare, strict=True)
-        if size and not few
-    ]
-    if sizes[rare].sum():
-        found.append(
-            AgreementSlice(name=f"{column} is rare", pairs=int(sizes[rare].sum()), changed=int(wrong[rare].sum()))
-        )
-    return found
-
-
-def _binned(name: str, stable: Ring, canary: Ring) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Counts over the same bins: of numbers where both sides give only numbers, else of words."""
-    numbers = [side.numbers(name) for side in (stable, canary)]
-    words = [side.words(name) for side in (stable, canary)]
-    tallies = [dict(zip(names, np.bincount(codes, minlength=len(names)), strict=True)) for codes, names in words]
-    every = sorted({word for tally in tallies for word, count in tally.items() if count and word != MISSING})
-    if every in ([], [NUMBER]):
-        given = [side[~np.isnan(side)] for side in numbers]
-        if not all(map(len, given)):
-            return (), ()
-        edges = np.unique(np.quantile(np.concatenate(given), np.arange(1, _BINS) / _BINS))
-        first, second = (np.bincount(np.searchsorted(edges, side), minlength=len(edges) + 1) for side in given)
-    else:
-        first, second = (np.array([tally.get(word, 0) for word in every]) for tally in tallies)
-    return tuple(first.tolist()), tuple(second.tolist())
+        bins = np.union1d(stable.words.bins, canary.words.bins)
+        counts = [each.words.among(bins) for each in (stable, canary)]
+        if any(side.total for side in sides):
+            counts = [np.append(words, side.total) for words, side in zip(counts, sides, strict=True)]
+    return tuple(counts[0].tolist()), tuple(counts[1].tolist())

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
 
-import numpy as np
-from numpy.typing import NDArray
-
 _WORSE = (1.0, 2.0, 8.0, 64.0)
 """Alternatives of the ratio test, as multiples of the ratio that matters: slightly over it up to hopeless."""
 _ABOVE = (1.25, 2.0, 5.0, 20.0, 100.0)
@@ -77,17 +74,16 @@ def distance(first: Sequence[int], second: Sequence[int]) -> float:
     )
 
 
-def mean_radius(values: NDArray[np.float64], *, alpha: float, tuned: int = 500) -> float:
-    """Half the width of the asymptotic confidence sequence of a mean, tightest around `tuned` values.
+def mean_radius(count: int, deviation: float, *, alpha: float, tuned: int = 500) -> float:
+    """Half the width of the asymptotic confidence sequence of a mean of `count` values, tightest around `tuned`; their standard deviation.
 
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas 2024, "Time-uniform central limit theory and asymptotic confidence sequences".
     """
-    count = len(values)
     if count < 2:
         return math.inf
     rho = math.sqrt((2 * math.log(1 / alpha) + math.log(1 + 2 * math.log(1 / alpha))) / tuned)
     grown = count * rho**2 + 1
-    return float(values.std(ddof=1)) * math.sqrt(2 * grown / (count * rho) ** 2 * math.log(math.sqrt(grown) / alpha))
+    return deviation * math.sqrt(2 * grown / (count * rho) ** 2 * math.log(math.sqrt(grown) / alpha))
 
 
 def _ratio_test(bad: int, of: int, bad_before: int, of_before: int, ratio: float) -> float:

@@ -64,6 +64,8 @@ def ids(value: object) -> tuple[str, ...] | None:
     """A list of ids, each a word or a whole number, as words without repeats; None where it is none."""
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
         return None
+    if set(map(type, value)) == {str}:
+        return tuple(dict.fromkeys(value))
     if not all(isinstance(each, str | int | np.integer) and not isinstance(each, bool) for each in value):
         return None
     return tuple(dict.fromkeys(str(each) for each in value))

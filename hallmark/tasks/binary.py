@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -69,13 +69,12 @@ class Binary(BaseTask):
             else f"the label is {' and '.join(map(str, found)) or 'missing'} in all {len(targets)} rows"
         )
 
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
-        """On the same side of the threshold; without one, the same word."""
-        if rule.threshold is None:
-            return list(stable) == list(candidate)
-        return [self._said(value, rule.threshold) for value in stable] == [
-            self._said(value, rule.threshold) for value in candidate
-        ]
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The side of the threshold; without one, the word."""
+        least = rule.threshold
+        if least is None:
+            return list(answers)
+        return [value >= least if isinstance(value, int | float) else None for value in answers]
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
         """A number needs a threshold, a word must have none."""

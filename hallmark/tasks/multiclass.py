@@ -100,9 +100,9 @@ class Multiclass(BaseTask):
         which = self.labels[int(found[0])] if len(found) and self.labels else "missing"
         return f"the label is {which} in all {len(targets)} rows"
 
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
-        """The same class."""
-        return list(stable) == list(candidate)
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The class."""
+        return list(answers)
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = True) -> str | None:
         """Only a class can be compared."""

@@ -63,13 +63,15 @@ class Ranking(ByQuery):
         turned = told & (kept > 0)
         return ModelGap(value=float(turned.sum() / max(1, told.sum())), tolerance=SWAPPED, kind="rank")
 
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
-        """Both orders of the request's records overlap; equal scores stand in the order of the records."""
-        first, second = by_query.as_numbers(stable), by_query.as_numbers(candidate)
-        if len(first) != len(second) or (np.isnan(first) != np.isnan(second)).any():
-            return False
-        ranked = [np.argsort(-each, kind="stable").tolist() for each in (first, second)]
-        return self.overlaps(ranked[0], ranked[1], rule)
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The number of records, those without a score, and the first k in order; equal scores stand in the order of the records."""
+        scores = by_query.as_numbers(answers)
+        order = np.argsort(-scores, kind="stable")[: self.k]
+        return [[len(scores), np.flatnonzero(np.isnan(scores)).tolist(), order.tolist()]]
+
+    def same(self, stable: Any, candidate: Any, rule: Agreement) -> bool:
+        """The same records have scores, and their orders overlap."""
+        return stable[:2] == candidate[:2] and self.overlaps(stable[2], candidate[2], rule)
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
         """Only scores can be put in order."""

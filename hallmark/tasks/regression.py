@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -137,13 +137,14 @@ class Regression(BaseTask):
         """(n, 1) the number itself."""
         return np.asarray(targets.labels, dtype=np.float64)[:, None]
 
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The numbers of each record."""
+        return [_listed(value) for value in answers]
+
+    def same(self, stable: Any, candidate: Any, rule: Agreement) -> bool:
         """Within the tolerance, 5% where none is declared; of several numbers, each."""
         tolerance = TOLERANCE if rule.tolerance is None else rule.tolerance
-        pairs = [(_listed(a), _listed(b)) for a, b in zip(stable, candidate, strict=False)]
-        return len(stable) == len(candidate) and all(
-            len(a) == len(b) and all(_near(x, y, tolerance) for x, y in zip(a, b, strict=True)) for a, b in pairs
-        )
+        return len(stable) == len(candidate) and all(map(_near, stable, candidate, repeat(tolerance)))
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
         """Words have no tolerance."""

@@ -113,11 +113,16 @@ class Retrieval(ByQuery):
         kept = (first[:, :, None] == second[:, None, :]).any(axis=2) & given
         return ModelGap(value=float(1 - kept.sum() / max(1, given.sum())), tolerance=SWAPPED, kind="rank")
 
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The first k ids of each record; None where it has none."""
+        found = [late.ids(value) for value in answers]
+        return [[None if ids is None else list(ids[: self.k]) for ids in found]]
+
+    def same(self, stable: Any, candidate: Any, rule: Agreement) -> bool:
         """The ids of each record overlap."""
-        pairs = [(late.ids(a), late.ids(b)) for a, b in zip(stable, candidate, strict=False)]
         return len(stable) == len(candidate) and all(
-            a == b if a is None or b is None else self.overlaps(a, b, rule) for a, b in pairs
+            a == b if a is None or b is None else self.overlaps(a, b, rule)
+            for a, b in zip(stable, candidate, strict=True)
         )
 
     def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:

@@ -88,8 +88,8 @@ class BaseTask(Section, ABC):
         """The reason why a part can be neither learnt from nor judged on; None where it can."""
 
     @abstractmethod
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
-        """Both answers to one unit, its records in order, are the same for whoever acts on them."""
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The part of answers that decides whether two agree, short and plain JSON: of each record, or of one request's as a whole."""
 
     @abstractmethod
     def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
@@ -102,6 +102,15 @@ class BaseTask(Section, ABC):
     @abstractmethod
     def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
         """Charts that show how the predictions are wrong."""
+
+    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
+        """Both answers to one unit, its records in order, are the same for whoever acts on them."""
+        first, second = self.compared(stable, rule), self.compared(candidate, rule)
+        return len(first) == len(second) and all(self.same(a, b, rule) for a, b in zip(first, second, strict=True))
+
+    def same(self, stable: Any, candidate: Any, rule: Agreement) -> bool:
+        """`agrees`, of one of what `compared` gave of both."""
+        return bool(stable == candidate)
 
     def check(self, raw: NDArray[Any], *, rows: int) -> NDArray[Any]:
         """The first output of `rows` records, as float64; `ModelRefused` where shape or values cannot be right."""

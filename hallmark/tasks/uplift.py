@@ -107,10 +107,10 @@ class Uplift(BaseTask):
         """(n, 1) the outcome."""
         return np.asarray(targets.labels, dtype=np.float64)[:, None]
 
-    def agrees(self, stable: Sequence[Value], candidate: Sequence[Value], rule: Agreement) -> bool:
-        """The same treatment or none, by the threshold, or by what a treatment is worth."""
+    def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
+        """The treatment or none, by the threshold, or by what a treatment is worth."""
         least = self.worth if rule.threshold is None else rule.threshold
-        return [self._chosen(value, least) for value in stable] == [self._chosen(value, least) for value in candidate]
+        return [self._chosen(value, least) for value in answers]
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:
         """Words have no threshold."""
@@ -158,6 +158,8 @@ class Uplift(BaseTask):
         return (Chart(title=title, across="share treated", up="gain a record", lines=tuple(lines), metric="qini"),)
 
     def _chosen(self, value: Value, least: float) -> object:
+        if self.treatments == 1 and math.isfinite(alone := late.number(value)):
+            return int(alone >= least)
         found = self._uplifts(value)
         if found is None:
             return value

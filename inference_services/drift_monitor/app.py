@@ -19,7 +19,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hallmark.drift.verdict import Verdict
-from inference_services.drift_monitor import events, exposition, responses, state
+from hallmark.rollout import aggregates
+from hallmark.rollout.aggregates import EvidenceRequest
+from inference_services.drift_monitor import events, evidence, exposition, responses, state
 from inference_services.drift_monitor.monitor import Monitor
 
 _log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ RECORD_EVERY = 60.0
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events, /labels labels; GET /verdict, /history, /answers, /metrics, /window, /healthz.
+    """POST / (also /events) takes events, /labels labels; GET /verdict, /history, /answers, /evidence, /metrics, /window, /healthz.
 
     Where `state_file` is given, the windows are taken up from it and kept in it. Events are taken from this host alone and
     through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
@@ -57,6 +59,7 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/verdict", routes.verdict, methods=["GET"]),
             Route("/history", routes.history, methods=["GET"]),
             Route("/answers", routes.answers, methods=["GET"]),
+            Route("/evidence", routes.evidence, methods=["GET"]),
             Route("/labels", routes.labels, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/window", routes.window, methods=["GET"]),
@@ -104,6 +107,19 @@ class _Routes:
             rows, cursor, lost = ring.after(int(given["after"]), limit=limit, variant=variant)
             shown = {"variant": variant, "cursor": cursor, "lost": lost, "rows": [row.shown() for row in rows]}
         return await asyncio.to_thread(_answer, 200, shown)
+
+    async def evidence(self, request: Request) -> Response:
+        """GET /evidence?format=1&ask=QUESTION: `aggregates.PodEvidence` for an `aggregates.EvidenceRequest`."""
+        if (given := request.query_params.get("format", "")) != str(aggregates.FORMAT):
+            return _answer(400, {"error": f"expected format {aggregates.FORMAT}, got {given[:20] or 'none'}"})
+        ring, task = self._monitor.answers, self._monitor.reference.signature.task
+        try:
+            asked = EvidenceRequest.read(request.query_params.get("ask", ""))
+            async with self._lock:
+                found = await asyncio.to_thread(evidence.gather, ring, asked, task, variant=ring.variant)
+        except ValueError as error:
+            return _answer(400, {"error": str(error)[:500]})
+        return Response(await asyncio.to_thread(found.encoded), media_type="application/octet-stream")
 
     async def labels(self, request: Request) -> Response:
         """POST /labels: `responses.known` defines the format."""

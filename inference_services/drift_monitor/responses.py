@@ -1,6 +1,6 @@
 """The newest answers beside what was asked, a bounded ring, and the labels that come for them later.
 
-It is what a rollout compares two revisions by. It is kept in memory only: after a restart it begins anew, and a cursor from
+It is what a rollout compares two revisions by (evidence.py). It is kept in memory only: after a restart it begins anew, and a cursor from
 before then finds everything that came since. A row that gets a label goes to the ring's end, so that who reads on sees it again.
 """
 
@@ -11,10 +11,11 @@ import itertools
 import json
 import math
 import re
+import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,8 @@ _LIST = 100
 """Entries kept of an answer that is a list, such as ids."""
 _SAME = 8
 """Answers to one client's id that a label of it goes to: the newest."""
+_LABELS = 8
+"""Labels that one record may have one after the other; later ones change nothing."""
 _ROW_BYTES = 900
 _VALUE_BYTES = 40
 _REQUEST = re.compile(r"^[0-9a-f]{32}$")
@@ -45,6 +48,7 @@ class CapturedRecord:
     exchange: the gateway's own id of the request, "" where there was none;  row: which record of the request it is.
     request:  the first 32 hex digits of the SHA-256 of the client's id;  at, label_at: seconds of the epoch.
     records, kept: how many records the request had, and how many of them are here.
+    number, answered: its place in the ring, and that at which it came;  labels: each with its place, the last one holds.
     """
 
     variant: str
@@ -58,9 +62,19 @@ class CapturedRecord:
     shadow: bool
     outputs: dict[str, Value]
     columns: dict[str, Value]
-    label: Label | None = None
     label_at: float | None = None
     number: int = 0
+    answered: int = 0
+    labels: list[tuple[int, Label]] = field(default_factory=list)
+
+    @property
+    def label(self) -> Label | None:
+        """The label that holds."""
+        return self.labels[-1][1] if self.labels else None
+
+    def label_by(self, number: int) -> Label | None:
+        """The label that held at this place of the ring."""
+        return next((label for at, label in reversed(self.labels) if at <= number), None)
 
     def shown(self) -> dict[str, Any]:
         """As GET /answers gives it."""
@@ -112,6 +126,8 @@ class CapturedResponses:
     """The newest `rows` answers within `size` bytes, over all variants. Not for several threads at once."""
 
     def __init__(self, *, rows: int = ROWS, size: int = BYTES, began: float | None = None) -> None:
+        self.epoch = secrets.token_hex(4)
+        """Of this ring; another one's places say nothing about it."""
         self._most = rows
         self._size = size
         # Numbers of a later process are larger: a cursor never points past what it has not seen.
@@ -169,6 +185,7 @@ class CapturedResponses:
                 same.append(row)
                 del same[:-_SAME]
             self._append(row)
+            row.answered = row.number
             self._bytes += _cost(row)
         while self._ring and (len(self._ring) > self._most or self._bytes > self._size):
             self._drop()
@@ -176,7 +193,7 @@ class CapturedResponses:
     def label(self, labels: Sequence[SentLabel]) -> tuple[int, int]:
         """Join labels with the answers to their requests: how many found any, and how many found none.
 
-        A later label replaces an earlier one. Without `row`, a label is of a request of one record.
+        A later label replaces an earlier one, seven times at most. Without `row`, a label is of a request of one record.
         """
         joined = 0
         for known in labels:
@@ -188,22 +205,37 @@ class CapturedResponses:
             ]
             joined += bool(found)
             for row in found:
-                if row.label_at is None or known.at > row.label_at:
-                    row.label, row.label_at = known.label, known.at
+                if (row.label_at is None or known.at > row.label_at) and len(row.labels) < _LABELS:
+                    row.label_at = known.at
                     del self._ring[row.number]
                     self._append(row)
+                    row.labels.append((row.number, known.label))
         return joined, len(labels) - joined
 
     def after(self, cursor: int, *, limit: int, variant: str) -> tuple[list[CapturedRecord], int, int]:
         """At most `limit` rows of a variant after `cursor`, the next cursor, and how many rows left the ring unseen since."""
-        lost = sum(1 for _ in itertools.takewhile(lambda number: number > cursor, reversed(self._gone)))
-        found: list[CapturedRecord] = []
-        for number, row in self._ring.items():
-            if number > cursor and row.variant == variant:
-                found.append(row)
-                if len(found) >= limit:
-                    return found, number, lost
-        return found, max(cursor, next(reversed(self._ring), cursor)), lost
+        found = [row for row in self.since(cursor) if row.variant == variant]
+        if len(found) >= limit:
+            return found[:limit], found[limit - 1].number, self.lost(cursor)
+        return found, max(cursor, self.newest), self.lost(cursor)
+
+    @property
+    def newest(self) -> int:
+        """Place of the newest row; 0 where there is none."""
+        return next(reversed(self._ring), 0)
+
+    def since(self, number: int) -> list[CapturedRecord]:
+        """The rows after this place, oldest first."""
+        found = []
+        for place, row in reversed(self._ring.items()):
+            if place <= number:
+                break
+            found.append(row)
+        return found[::-1]
+
+    def lost(self, number: int) -> int:
+        """How many rows after this place left the ring."""
+        return sum(1 for _ in itertools.takewhile(lambda gone: gone > number, reversed(self._gone)))
 
     def of(self, variant: str) -> Iterator[CapturedRecord]:
         """A variant's rows."""

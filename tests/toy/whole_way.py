@@ -20,6 +20,7 @@ from tools.traffic import asked
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.rollout.aggregates import EvidenceRequest, PodEvidence
     from hallmark.rollout.responses import CapturedResponses
 
 ROOT = Path(__file__).parents[2]
@@ -110,19 +111,25 @@ class Watched:
         assert wrong == []
         return self.monitor.label(known)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The answers kept, as GET /answers gives them."""
-        return [json.loads(json.dumps(row.shown())) for row in self.monitor.answers.of("v")]
+    def tell(self, asked: EvidenceRequest) -> PodEvidence:
+        """What the monitor tells a rollout, as it goes over the wire."""
+        from hallmark.rollout.aggregates import PodEvidence
+        from inference_services.drift_monitor import evidence
+
+        task = self.monitor.reference.signature.task
+        return PodEvidence.read(evidence.gather(self.monitor.answers, asked, task, variant="v").encoded())
 
 
 def compared(domain: Domain, stable: Watched, candidate: Watched) -> CapturedResponses:
     """Both sides' answers, as a rollout reads them."""
+    from hallmark.rollout.aggregates import EvidenceRequest
     from hallmark.rollout.responses import CapturedResponses
 
     assert domain.rollout.shadow is not None
-    both = CapturedResponses(since=0.0, shadow=domain.rollout.shadow, task=stable.monitor.reference.signature.task)
-    both.take("stable", stable.rows())
-    both.take("canary", candidate.rows())
+    asked = EvidenceRequest(since=0.0, until=1e12, paired=True, shadow=domain.rollout.shadow)
+    both = CapturedResponses(shadow=domain.rollout.shadow, task=stable.monitor.reference.signature.task)
+    both.take("stable", stable.tell(asked))
+    both.take("canary", candidate.tell(asked))
     return both
 
 

@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.hallmark.rollout import pods
+
 Json = dict[str, Any]
 
 LAG = 0.06
@@ -247,16 +249,14 @@ class KServe:
                 )
         return found
 
-    def _monitor(self, pod: str, what: str, query: str) -> Json:
+    def _monitor(self, pod: str, what: str, query: str) -> Json | bytes:
         """The drift monitor of a pod: content, and with the answers that a test put there."""
         revision = next(name for name, each in self.deployments.items() if pod.startswith(f"{name}-{each['uid'][:9]}"))
         if what == "verdict":
             return {"variants": {revision: {"state": "OK", "columns": [], "reasons": []}}}
-        after = int(query.partition("after=")[2].partition("&")[0])
-        rows = self.answers.get(revision, [])[after:] if pod.endswith("00000") else []
-        return {"variant": revision, "cursor": after + len(rows), "lost": 0, "rows": rows}
+        return pods.told(self.answers.get(revision, []) if pod.endswith("00000") else [], query)
 
-    def call(self, method: str, path: str, body: Json | None, query: str = "") -> tuple[int, Json]:
+    def call(self, method: str, path: str, body: Json | None, query: str = "") -> tuple[int, Json | bytes]:
         with self.lock:
             parts = path.strip("/").split("/")
             if parts[-1] == "pods":
@@ -330,7 +330,7 @@ class KServe:
                 body = json.loads(self.rfile.read(length)) if length else None
                 where = urlsplit(self.path)
                 status, found = kserve.call(self.command, where.path, body, where.query)
-                data = json.dumps(found).encode()
+                data = found if isinstance(found, bytes) else json.dumps(found).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))

@@ -92,8 +92,8 @@ def test_the_mean_radius_by_hand() -> None:
     values = np.array([-math.sqrt(0.75), math.sqrt(0.75)] * 2)
     rho2 = (2 * math.log(20) + math.log(1 + 2 * math.log(20))) / 4
     expected = math.sqrt(2 * (4 * rho2 + 1) / (16 * rho2) * math.log(math.sqrt(4 * rho2 + 1) / 0.05))
-    assert mean_radius(values, alpha=0.05, tuned=4) == pytest.approx(expected)
-    assert mean_radius(np.array([1.0]), alpha=0.05) == mean_radius(np.array([]), alpha=0.05) == math.inf
+    assert mean_radius(4, values.std(ddof=1), alpha=0.05, tuned=4) == pytest.approx(expected)
+    assert mean_radius(1, math.nan, alpha=0.05) == mean_radius(0, math.nan, alpha=0.05) == math.inf
 
 
 # At the edges.
@@ -231,7 +231,7 @@ def test_the_mean_radius_nearly_holds_from_200_labels_on(kind: str) -> None:
             "exponential": lambda: rng.exponential(size=4000) - 1,
         }[kind]()
         left += any(
-            abs(values[:size].mean()) > mean_radius(values[:size], alpha=ALPHA, tuned=500)
+            abs(values[:size].mean()) > mean_radius(size, values[:size].std(ddof=1), alpha=ALPHA, tuned=500)
             for size in (200, 300, 400, 500, 700, 1000, 1400, 2000, 2800, 4000)
         )
     assert left / runs <= 2 * ALPHA
@@ -246,7 +246,7 @@ def test_equal_costs_are_not_told_apart_however_rare_and_uneven_they_are(wrong: 
         stable, canary = (rng.binomial(1, wrong, 10_000) * rng.lognormal(4, 1, 10_000) for _ in range(2))
         for size in (1000, 2000, 4000, 7000, 10_000):
             mine, theirs = canary[: round(size * share)], stable[: round(size * (1 - share))]
-            doubt = sum(mean_radius(each, alpha=ALPHA / 2, tuned=200) for each in (mine, theirs))
+            doubt = sum(mean_radius(len(each), each.std(ddof=1), alpha=ALPHA / 2, tuned=200) for each in (mine, theirs))
             if mine.mean() - theirs.mean() > doubt:
                 alarms += 1
                 break

@@ -21,6 +21,7 @@ from hallmark.rollout.capacity import Floors
 from hallmark.rollout.samples import Sample
 from hallmark.settings import Settings
 from hallmark.training.submit import Run, RunRequest
+from tests.hallmark.rollout import pods
 
 NAME = "fraud"
 Json = dict[str, Any]
@@ -99,8 +100,8 @@ class Cluster:
         return self.scaled.get(revision, 1)
 
     def hold(self, live: Json, floors: Floors) -> Json:
-        for revision, pods in {self.rolled_out: floors.stable, self.revisions[-1]: floors.candidate}.items():
-            self.held[revision] = max(pods, self.held.get(revision, 0))
+        for revision, least in {self.rolled_out: floors.stable, self.revisions[-1]: floors.candidate}.items():
+            self.held[revision] = max(least, self.held.get(revision, 0))
         if not self.full:
             self.scaled |= {each: max(pods, self.ready(each)) for each, pods in self.held.items()}
         return live
@@ -122,9 +123,7 @@ class Cluster:
         if path == "verdict":
             found = self.verdicts.get(revision, {"state": "OK", "columns": [], "reasons": []})
             return json.dumps({"variants": {revision: found}}).encode()
-        after = int(path.split("after=")[1].split("&")[0])
-        rows = self.answers.get(revision, [])[after:]
-        return json.dumps({"variant": revision, "cursor": after + len(rows), "lost": 0, "rows": rows}).encode()
+        return pods.told(self.answers.get(revision, []), path)
 
     def shift(
         self,

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from sidecar import Sidecar, event, events, exchange
 
+from hallmark.declaration.rollout import Shadow
+from hallmark.rollout.aggregates import EvidenceRequest, PodEvidence
 from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Uplift
 from inference_services.drift_monitor import responses
 from inference_services.drift_monitor.responses import CapturedResponses, SentLabel
@@ -331,3 +333,45 @@ def test_a_wrong_shape_of_outputs_is_none_not_another_rows(start: Start) -> None
     response["outputs"][0]["data"] = [0.5, 0.5, 0.5]
     sidecar.send([event("a", "request", request), event("a", "response", response)])
     assert [row["outputs"] for row in sidecar.client.get("/answers").json()["rows"]] == [{"score": None}] * 2
+
+
+def test_evidence_over_http_is_of_what_came_since_the_cursor(start: Start) -> None:
+    sidecar = start()
+    shadow = Shadow(output="score", threshold=0.5, slices=("payment",))
+    asked = EvidenceRequest(since=0.0, until=time.time() + 1e6, paired=True, shadow=shadow)
+
+    def told(cursor: str) -> PodEvidence:
+        path = asked.model_copy(update={"cursor": cursor}).path()
+        return PodEvidence.read(sidecar.client.get(f"/{path}").content)
+
+    sent = events(30, seed=2)
+    for number, item in enumerate(sent):
+        item |= {"requestid": hashed(f"c-{number // 2}"), "exchangeid": f"e-{number // 2}"}
+    sidecar.send(sent[:40])
+    first = told("")
+    assert (first.rows, len(first.paired.said), first.outputs["score"].numbers.total) == (20, 20, 20)
+    assert set(first.paired.columns["payment"].words) <= {"card", "wallet", "invoice"}
+    sidecar.send(sent[40:])
+    sidecar.client.post("/labels", json=[{"request": "c-7", "label": 1, "at": "2026-11-21T12:00:00Z"}])
+    rest = told(first.cursor)
+    assert (rest.rows, len(rest.paired.said), rest.costs.count, rest.lost) == (10, 10, 1, 0)
+    assert (told(rest.cursor).rows, told(rest.cursor).costs.count) == (0, 0)
+    assert told("another.17.0.0").rows == 30
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "expected format 1, got none"),
+        ("format=2&ask=e30", "expected format 1, got 2"),
+        ("format=1&ask=e30", "since"),
+        ("format=1&ask=%FF", "ask"),
+        (
+            "format=1&ask=" + EvidenceRequest(since=0, until=0, cursor="x").path().partition("ask=")[2],
+            "expected cursor",
+        ),
+    ],
+)
+def test_a_question_that_is_none_of_this_format_is_refused(start: Start, query: str, said: str) -> None:
+    answer = start().client.get(f"/evidence?{query}")
+    assert answer.status_code == 400 and said in answer.json()["error"]
