@@ -293,7 +293,12 @@ def test_a_shadow_is_a_route_of_ours_and_stable_answers_everybody(stable: World)
 
 def test_a_shadow_has_the_pods_for_its_copies_first(stable: World) -> None:
     made: list[int] = []
-    stable.kserve.posted = lambda _: made.append(stable.kserve.deployments["fraud-v2-predictor"]["ready"])
+
+    def posted(body: dict[str, Any]) -> None:
+        if body["kind"] == "HTTPRoute":
+            made.append(stable.kserve.deployments["fraud-v2-predictor"]["ready"])
+
+    stable.kserve.posted = posted
     stable.release(2, 0, notes={object_labels.SHADOW: "100"})
     assert made == [2]
 
