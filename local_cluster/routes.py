@@ -103,7 +103,7 @@ class PodAddress(BaseModel):
 
 
 class RevisionBackend(BaseModel):
-    """A revision with its share of the traffic; no address while its pod is not ready.
+    """A revision with its share of the traffic; `addresses` are those of its ready pods.
 
     health: its readiness path.  shadow: percent of stable's requests that are mirrored to it.
     """
@@ -113,7 +113,7 @@ class RevisionBackend(BaseModel):
     revision: str
     variant: Variant
     weight: int
-    address: PodAddress | None = None
+    addresses: tuple[PodAddress, ...] = ()
     grpc: bool = False
     health: str = "/v2/health/ready"
     shadow: float = Field(default=0.0, ge=0, le=100)
@@ -134,11 +134,10 @@ class RoutedService(BaseModel):
     backends: tuple[RevisionBackend, ...] = ()
 
     @property
-    def fallback(self) -> PodAddress | None:
-        """The stable endpoint, where it takes what a canary cannot."""
-        if not self.fails_over:
-            return None
-        return next((b.address for b in self.backends if b.variant == "stable" and b.weight and b.address), None)
+    def fallback(self) -> tuple[PodAddress, ...]:
+        """The stable endpoints, where they take what a canary cannot."""
+        stable = (b.addresses for b in self.backends if b.variant == "stable" and b.weight and b.addresses)
+        return next(stable, ()) if self.fails_over else ()
 
     @property
     def prefix(self) -> str:
@@ -196,8 +195,8 @@ def assignments(services: tuple[RoutedService, ...]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for service in services:
         for backend in service.backends:
-            own: list[tuple[PodAddress | None, Variant]] = [(backend.address, backend.variant)]
-            behind: list[tuple[PodAddress | None, Variant]] = [(service.fallback, "stable")]
+            own: list[tuple[tuple[PodAddress, ...], Variant]] = [(backend.addresses, backend.variant)]
+            behind: list[tuple[tuple[PodAddress, ...], Variant]] = [(service.fallback, "stable")]
             ranks = {cluster_name(service, backend): own}
             if backend.variant == "canary" and service.fallback:
                 ranks[cluster_name(service, backend)] = own + behind
@@ -349,16 +348,18 @@ def _cluster(name: str, backend: RevisionBackend, folder: Path, *, h2: bool, own
     }
 
 
-def _assignment(name: str, ranks: list[tuple[PodAddress | None, Variant]], *, h2: bool) -> Json:
+def _assignment(name: str, ranks: list[tuple[tuple[PodAddress, ...], Variant]], *, h2: bool) -> Json:
     found = []
-    for priority, (address, variant) in enumerate(ranks):
-        port = (address.grpc_port if h2 else address.port) if address else None
-        if address is None or port is None:
-            endpoints: list[Json] = []
-        else:
+    for priority, (addresses, variant) in enumerate(ranks):
+        endpoints: list[Json] = []
+        for address in addresses:
+            port = address.grpc_port if h2 else address.port
+            if port is None:
+                continue
             endpoint: Json = {"address": socket(address.host, port)}
             if h2:
                 endpoint["health_check_config"] = {"port_value": address.port}
-            endpoints = [{"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}]
+            own = {"filter_metadata": {"envoy.lb": {"variant": variant}}}
+            endpoints.append({"endpoint": endpoint, "metadata": own})
         found.append({"priority": priority, "locality": {"zone": "local"}, "lb_endpoints": endpoints})
     return {"@type": _ENDPOINTS, "cluster_name": name, "endpoints": found}

@@ -24,6 +24,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model-name", default="m")
     parser.add_argument("--model-dir", type=Path, default=Path())
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--peer", default="")
     options = parser.parse_args()
@@ -86,7 +87,7 @@ async def main() -> None:
             writer.close()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = await asyncio.start_server(serve, "127.0.0.1", options.http_port)
+    server = await asyncio.start_server(serve, options.host, options.http_port)
     await asyncio.sleep(float(said("slow", "0")))
     state["ready"] = True
     say("ready")

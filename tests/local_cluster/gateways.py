@@ -29,8 +29,10 @@ def service(
     percent: int, stable: PodAddress | None, canary: PodAddress | None, *, timeout: float = 5, shadow: float = 0
 ) -> RoutedService:
     backends = (
-        RevisionBackend(revision="r2", variant="canary", weight=percent, address=canary, shadow=shadow),
-        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, address=stable),
+        RevisionBackend(
+            revision="r2", variant="canary", weight=percent, addresses=(canary,) if canary else (), shadow=shadow
+        ),
+        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, addresses=(stable,) if stable else ()),
     )
     return RoutedService(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
 
@@ -72,8 +74,17 @@ def grpc_service(
     percent: int, stable: PodAddress | None, canary: PodAddress | None, *, shadow: float = 0
 ) -> RoutedService:
     backends = (
-        RevisionBackend(revision="r2", variant="canary", weight=percent, address=canary, grpc=True, shadow=shadow),
-        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, address=stable, grpc=True),
+        RevisionBackend(
+            revision="r2",
+            variant="canary",
+            weight=percent,
+            addresses=(canary,) if canary else (),
+            grpc=True,
+            shadow=shadow,
+        ),
+        RevisionBackend(
+            revision="r1", variant="stable", weight=100 - percent, addresses=(stable,) if stable else (), grpc=True
+        ),
     )
     return RoutedService(namespace="fraud", name="fraud", timeout=5, backends=backends)
 

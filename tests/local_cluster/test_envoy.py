@@ -177,7 +177,7 @@ def test_grpc_is_routed_by_authority(tmp_path: Path) -> None:
             port = server.add_insecure_port("127.0.0.1:0")
             await server.start()
             address = PodAddress(port=http.port, grpc_port=port)
-            backend = RevisionBackend(revision="r1", variant="stable", weight=100, address=address, grpc=True)
+            backend = RevisionBackend(revision="r1", variant="stable", weight=100, addresses=(address,), grpc=True)
             made = RoutedService(namespace="fraud", name="fraud", backends=(backend,))
             await envoy.apply((made,))
             options = [("grpc.default_authority", made.hostname), ("grpc.enable_http_proxy", 0)]
