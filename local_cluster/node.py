@@ -106,7 +106,8 @@ class NodeAgent:
         status = {
             "capacity": _CAPACITY,
             "allocatable": _CAPACITY,
-            "addresses": [{"type": "InternalIP", "address": ADDRESS}, {"type": "Hostname", "address": NAME}],
+            # No Hostname: an API server would ask for logs at that first, and nobody resolves it.
+            "addresses": [{"type": "InternalIP", "address": ADDRESS}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": node_logs.PORT}},
             "conditions": [
                 {"type": kind, "status": value, "reason": "NodeAgent", "lastHeartbeatTime": now()}
