@@ -146,7 +146,8 @@ class Rollouts:
                 lasts[ending] = time.monotonic() - began
             while self._kills < kills:
                 version, ending = version + 1, chance.choice(list(ENDINGS))
-                at = [chance.uniform(0, lasts[ending]) for _ in range(chance.randint(1, 3))]
+                times = chance.randint(2, 6)  # each watch goes on where the one before was killed
+                at = [chance.uniform(0, 2 * lasts[ending] / (times + 1)) for _ in range(times)]
                 stable = self._roll(forks, stable, self._target(version), ENDINGS[ending][0], at)
 
     def _roll(self, forks: Forks, stable: Target, candidate: Target, failing: float, at: list[float]) -> Target:
