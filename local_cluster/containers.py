@@ -3,7 +3,8 @@
 What a container would see in a pod is rewritten, in its args and environment, by three rules:
 - a port of the pod (one that a container declares, a probe uses, or an argument `--…port=N` names) becomes a free loopback port,
   in `--…port=N`, `--…port N`, in variables whose name ends in PORT, and after `127.0.0.1:`, `localhost:` or `0.0.0.0:`;
-  an argument `--host=0.0.0.0` becomes `--host=127.0.0.1`, so that nothing is reached from outside this machine;
+  an argument `--host=0.0.0.0` becomes `--host=127.0.0.1`, so that nothing is reached from outside this machine; a pod with an
+  address of its own (`address`) keeps its ports, and has that address in the place of 127.0.0.1;
 - a mount path (/mnt/models and each volumeMount) becomes the folder that stands for it, at the start of a value or after `=`;
 - `python` becomes this interpreter.
 """
@@ -28,6 +29,8 @@ Json = dict[str, Any]
 
 MAIN = "kserve-container"
 """The container that serves the model."""
+LOOPBACK = "127.0.0.1"
+"""The address of every pod of the local cluster."""
 _PORT_FLAG = re.compile(r"^(--?[\w-]*port)(?:=(\d+))?$")
 _HOST_FLAG = re.compile(r"^(--?host=)(0\.0\.0\.0|::|\[::\])$")
 _LOCAL = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d+)")
@@ -44,6 +47,7 @@ class ContainerProbe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     port: int
+    host: str = LOOPBACK
     path: str | None = None
     period: float = 10.0
     timeout: float = 1.0
@@ -125,12 +129,18 @@ def _free(port: int) -> bool:
 
 
 def plan(
-    container: Json, *, ports: Mapping[int, int], mounts: Mapping[str, Path], environment: Mapping[str, str], root: Path
+    container: Json,
+    *,
+    ports: Mapping[int, int],
+    mounts: Mapping[str, Path],
+    environment: Mapping[str, str],
+    root: Path,
+    address: str = LOOPBACK,
 ) -> ContainerPlan:
-    """The process that stands for `container`; `environment` is what the platform adds to it."""
+    """The process that stands for `container`; `environment` is what the platform adds to it, `address` the pod's own."""
 
     def local(value: str) -> str:
-        return _paths(_addresses(value, ports), mounts)
+        return _paths(_addresses(value, ports, address), mounts)
 
     args = [str(a) for a in [*(container.get("command") or []), *(container.get("args") or [])]]
     command = [_flag(args, index, arg, ports) or local(arg) for index, arg in enumerate(args)]
@@ -146,8 +156,8 @@ def plan(
         name=str(container["name"]),
         command=tuple(command),
         environment=env,
-        readiness=_probe(container.get("readinessProbe"), ports) or _answers(container, ports),
-        liveness=_probe(container.get("livenessProbe"), ports),
+        readiness=_probe(container.get("readinessProbe"), ports, address) or _answers(container, ports, address),
+        liveness=_probe(container.get("livenessProbe"), ports, address),
     )
 
 
@@ -194,12 +204,12 @@ def _flag(args: list[str], index: int, arg: str, ports: Mapping[int, int]) -> st
     return None
 
 
-def _addresses(value: str, ports: Mapping[int, int]) -> str:
+def _addresses(value: str, ports: Mapping[int, int], address: str) -> str:
     def local(match: re.Match[str]) -> str:
         number = int(match.group(2))
-        return f"127.0.0.1:{ports[number]}" if number in ports else match.group(0)
+        return f"{address}:{ports[number]}" if number in ports else match.group(0)
 
-    return _HOST_FLAG.sub(r"\g<1>127.0.0.1", _LOCAL.sub(local, value))
+    return _HOST_FLAG.sub(rf"\g<1>{address}", _LOCAL.sub(local, value))
 
 
 def _paths(value: str, mounts: Mapping[str, Path]) -> str:
@@ -215,20 +225,21 @@ def _probe_port(probe: Json | None, names: Mapping[str, int]) -> int | None:
     return names.get(value) if isinstance(value, str) else value
 
 
-def _answers(container: Json, ports: Mapping[int, int]) -> ContainerProbe | None:
+def _answers(container: Json, ports: Mapping[int, int], address: str) -> ContainerProbe | None:
     """The probe of a main container that declares none: its port answers, as Knative's queue-proxy asks it."""
     number = http_port(container)
     if container["name"] != MAIN or number not in ports:
         return None
-    return ContainerProbe(port=ports[number], period=1.0, timeout=1.0, failures=3)
+    return ContainerProbe(port=ports[number], host=address, period=1.0, timeout=1.0, failures=3)
 
 
-def _probe(probe: Json | None, ports: Mapping[int, int]) -> ContainerProbe | None:
+def _probe(probe: Json | None, ports: Mapping[int, int], address: str) -> ContainerProbe | None:
     number = _probe_port(probe, {})
     if probe is None or number is None:
         return None
     return ContainerProbe(
         port=ports.get(number, number),
+        host=address,
         path=(probe.get("httpGet") or {}).get("path"),
         period=float(probe.get("periodSeconds", 10)),
         timeout=float(probe.get("timeoutSeconds", 1)),

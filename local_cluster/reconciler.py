@@ -362,7 +362,6 @@ class Reconciler:
             revision, one = history.find(name), running.get(name)
             if revision is None:
                 continue
-            address = one.address if one is not None else None
             live = one is not None and (one.pod.ready or (one.draining is not None and not one.pod.stopping))
             named: Variant = "canary" if name == decided.canary else "stable"
             backends.append(
@@ -372,7 +371,7 @@ class Reconciler:
                     weight=shares.get(name, 0),
                     # Copies are for the newest, while it has no requests of its own: not for one that was rolled back.
                     shadow=shadow if name == decided.canary == decided.created and not shares.get(name) else 0.0,
-                    address=address if live else None,
+                    addresses=(one.address,) if one is not None and live else (),
                     health=containers.health(revision.template["containers"][0]),
                 )
             )

@@ -102,7 +102,7 @@ class PodAddress(BaseModel):
 
 
 class RevisionBackend(BaseModel):
-    """A revision with its share of the traffic; no address while its pod is not ready.
+    """A revision with its share of the traffic; `addresses` are those of its ready pods.
 
     health: its readiness path.  shadow: percent of stable's requests that are mirrored to it.
     """
@@ -112,7 +112,7 @@ class RevisionBackend(BaseModel):
     revision: str
     variant: Variant
     weight: int
-    address: PodAddress | None = None
+    addresses: tuple[PodAddress, ...] = ()
     health: str = "/v2/health/ready"
     shadow: float = Field(default=0.0, ge=0, le=100)
 
@@ -132,11 +132,10 @@ class RoutedService(BaseModel):
     backends: tuple[RevisionBackend, ...] = ()
 
     @property
-    def fallback(self) -> PodAddress | None:
-        """The stable endpoint, where it takes what a canary cannot."""
-        if not self.fails_over:
-            return None
-        return next((b.address for b in self.backends if b.variant == "stable" and b.weight and b.address), None)
+    def fallback(self) -> tuple[PodAddress, ...]:
+        """The stable endpoints, where they take what a canary cannot."""
+        stable = (b.addresses for b in self.backends if b.variant == "stable" and b.weight and b.addresses)
+        return next(stable, ()) if self.fails_over else ()
 
     @property
     def prefix(self) -> str:
@@ -191,8 +190,8 @@ def assignments(services: tuple[RoutedService, ...]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for service in services:
         for backend in service.backends:
-            own: list[tuple[PodAddress | None, Variant]] = [(backend.address, backend.variant)]
-            behind: list[tuple[PodAddress | None, Variant]] = [(service.fallback, "stable")]
+            own: list[tuple[tuple[PodAddress, ...], Variant]] = [(backend.addresses, backend.variant)]
+            behind: list[tuple[tuple[PodAddress, ...], Variant]] = [(service.fallback, "stable")]
             name, copies = cluster_name(service, backend), shadow_cluster(service, backend)
             spare = backend.variant == "canary" and service.fallback
             found[name] = _assignment(name, own + behind if spare else own)
@@ -321,12 +320,12 @@ def _cluster(name: str, backend: RevisionBackend, folder: Path, *, own: Json) ->
     }
 
 
-def _assignment(name: str, ranks: list[tuple[PodAddress | None, Variant]]) -> Json:
+def _assignment(name: str, ranks: list[tuple[tuple[PodAddress, ...], Variant]]) -> Json:
     found = []
-    for priority, (address, variant) in enumerate(ranks):
-        endpoints: list[Json] = []
-        if address is not None:
-            endpoint = {"address": socket(address.host, address.port)}
-            endpoints = [{"endpoint": endpoint, "metadata": {"filter_metadata": {"envoy.lb": {"variant": variant}}}}]
+    for priority, (addresses, variant) in enumerate(ranks):
+        own = {"filter_metadata": {"envoy.lb": {"variant": variant}}}
+        endpoints: list[Json] = [
+            {"endpoint": {"address": socket(address.host, address.port)}, "metadata": own} for address in addresses
+        ]
         found.append({"priority": priority, "locality": {"zone": "local"}, "lb_endpoints": endpoints})
     return {"@type": _ENDPOINTS, "cluster_name": name, "endpoints": found}

@@ -38,6 +38,13 @@ class ContainerEnd(BaseModel):
     message: str
     at: str
 
+    @classmethod
+    def of(cls, error: HallmarkError | OSError) -> ContainerEnd:
+        """End of one that could not be started."""
+        if isinstance(error, HallmarkError):
+            return cls(code=1, message=error.message, at=now())
+        return cls(code=127, message=f"cannot be started: {error}", at=now())
+
     def status(self) -> Json:
         """As Kubernetes shows it."""
         reason = "Completed" if self.code == 0 else "Error"
@@ -52,7 +59,7 @@ class Container:
         self.image = image
         self.child: ChildProcess | None = None
         self.started: str | None = None
-        self.state: Literal["waiting", "running"] = "waiting"
+        self.state: Literal["waiting", "running", "terminated"] = "waiting"
         self.reason = "ContainerCreating"
         self.ready = False
         self.restarts = 0
@@ -63,6 +70,8 @@ class Container:
         state: Json = {"waiting": {"reason": self.reason}}
         if self.state == "running":
             state = {"running": {"startedAt": self.started}}
+        elif self.last and self.state == "terminated":
+            state = {"terminated": self.last.status()}
         elif self.last and self.reason == "CrashLoopBackOff":
             state = {"waiting": {"reason": self.reason, "message": f"back-off restarting failed container {self.name}"}}
         shown: Json = {
@@ -112,7 +121,6 @@ class Pod:
 
     def start(self) -> None:
         """Start its containers, and keep them running."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         for container in self.containers.values():
             self._tasks.append(asyncio.create_task(self._keep(container), name=f"{self.name}/{container.name}"))
 
@@ -150,7 +158,7 @@ class Pod:
 
     def log(self, container: str) -> Path:
         """The log file of a container."""
-        return self._folder / f"{container}.log"
+        return log_file(self._folder, container)
 
     def trim(self) -> None:
         """Keep the logs within their bound."""
@@ -187,18 +195,9 @@ class Pod:
         """One life of a container, from its start to its end."""
         try:
             plan = self._plan(container.name)
-            child = ChildProcess.start(
-                plan.command,
-                environment=plan.environment,
-                folder=self._folder,
-                log=self.log(container.name),
-                on=self._leash,
-            )
+            child = started(plan, folder=self._folder, on=self._leash)
         except (HallmarkError, OSError) as error:
-            message = error.message if isinstance(error, HallmarkError) else f"cannot be started: {error}"
-            self._ended(
-                container, ContainerEnd(code=1 if isinstance(error, HallmarkError) else 127, message=message, at=now())
-            )
+            self._ended(container, ContainerEnd.of(error))
             return
         container.child, container.state, container.started = child, "running", now()
         self._say(container, ready=plan.readiness is None and container is not self._main)
@@ -252,15 +251,27 @@ class Pod:
         await child.stop(min(5.0, self._grace))
 
 
+def started(plan: ContainerPlan, *, folder: Path, on: Leash) -> ChildProcess:
+    """The process of a container, its log in `folder`; `OSError` where it cannot be started."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = log_file(folder, plan.name)
+    return ChildProcess.start(plan.command, environment=plan.environment, folder=folder, log=log, on=on)
+
+
+def log_file(folder: Path, container: str) -> Path:
+    """The log of a container of the pod in `folder`."""
+    return folder / f"{container}.log"
+
+
 async def ask(probe: ContainerProbe) -> bool:
     """Run a probe: true where its port answers, with a status of 200 to 399 where it has a path."""
     writer = None
     try:
         async with asyncio.timeout(probe.timeout):
-            reader, writer = await asyncio.open_connection("127.0.0.1", probe.port)
+            reader, writer = await asyncio.open_connection(probe.host, probe.port)
             if probe.path is None:
                 return True
-            writer.write(f"GET {probe.path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode())
+            writer.write(f"GET {probe.path} HTTP/1.1\r\nhost: {probe.host}\r\nconnection: close\r\n\r\n".encode())
             status = (await reader.readline()).split(b" ")
             return len(status) > 1 and status[1][:1] in (b"2", b"3")
     except (OSError, TimeoutError):

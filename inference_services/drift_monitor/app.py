@@ -127,7 +127,7 @@ class _Routes:
         return done if isinstance(done, Response) else _answer(*done)
 
     async def take(self, request: Request) -> Response:
-        if not (self._remote_events or (_is_loopback(request) and not _is_forwarded(request))):
+        if not (self._remote_events or (_is_here(request) and not _is_forwarded(request))):
             self._monitor.counts["foreign"] += 1
             return _answer(403, {"error": "expected events from this host"})
         headers = dict(request.headers)
@@ -263,11 +263,13 @@ class _Routes:
         return {"requests": window.requests, "since": first, "until": last}
 
 
-def _is_loopback(request: Request) -> bool:
+def _is_here(request: Request) -> bool:
+    """Does it come from this host: over loopback, or from the very address that it came to?"""
     try:
-        return request.client is not None and ip_address(request.client.host).is_loopback
+        known = request.client is not None and ip_address(request.client.host).is_loopback
     except ValueError:
         return False
+    return known or (request.client is not None and request.client.host == (request.scope.get("server") or ("",))[0])
 
 
 def _is_forwarded(request: Request) -> bool:

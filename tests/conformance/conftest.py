@@ -34,3 +34,9 @@ def cluster(control_plane: Stack) -> Stack:
     installed.define(control_plane.api)
     install(control_plane)
     return control_plane
+
+
+@pytest.fixture(scope="package")
+def watch_kubeconfig(cluster: Stack) -> Path:
+    """A kubeconfig of the watch's own account."""
+    return installed.watch_kubeconfig(cluster)

@@ -22,6 +22,8 @@ USERS = {
     "system:kube-scheduler": "",
     "system:serviceaccount:kserve:kserve-controller-manager": MASTERS,
     "system:serviceaccount:knative-serving:controller": MASTERS,
+    "node-agent": MASTERS,
+    "gateway": MASTERS,
 }
 """Who has a token, and a group."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from hallmark import names
 from hallmark.errors import TimedOut
 from tests.conformance import build
 from tests.conformance.api import Api, Refusal
@@ -16,6 +18,7 @@ from tests.manifests.policies import ARGO_CD
 Object = dict[str, Any]
 KSERVE, KNATIVE = "github.com/kserve/kserve", "knative.dev/serving"
 _KSERVE_PORT, _KNATIVE_PORT = 9443, 8443
+_KSERVE_METRICS, _KSERVE_HEALTH = 9444, 9445
 
 
 def argo_cd(api: Api) -> Api:
@@ -37,6 +40,13 @@ def grant_argo_cd(api: Api) -> None:
             "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
         }
     )
+
+
+def watch_kubeconfig(stack: Stack) -> Path:
+    """A kubeconfig with a token of the watch's own account, as its pod has one."""
+    path = f"/api/v1/namespaces/{names.SYSTEM}/serviceaccounts/watch/token"
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    return stack.credentials.kubeconfig_of("watch", stack.api.call("POST", path, asked)["status"]["token"])
 
 
 def definitions() -> Iterator[Object]:
@@ -108,13 +118,16 @@ def serve_kserve(stack: Stack, config: Object) -> None:
     stack.start(
         "kserve-manager",
         f"--webhook-port={_KSERVE_PORT}",
+        # Its own ports would be a model server's on every address of this namespace.
+        f"--metrics-addr=127.0.0.1:{_KSERVE_METRICS}",
+        f"--health-probe-addr=127.0.0.1:{_KSERVE_HEALTH}",
         environment={
             "KUBECONFIG": str(made.kubeconfig("system:serviceaccount:kserve:kserve-controller-manager")),
             "POD_NAMESPACE": "kserve",
             "TMPDIR": str(stack.folder / "kserve"),
         },
     )
-    stack.until("kserve-manager", lambda: answers("http://127.0.0.1:8081/readyz"))
+    stack.until("kserve-manager", lambda: answers(f"http://127.0.0.1:{_KSERVE_HEALTH}/readyz"))
     authority = base64.b64encode(made.authority.read_bytes()).decode()
     for each in build.documents(f"{KSERVE}/config/webhook/manifests.json"):
         each["metadata"].pop("creationTimestamp", None)

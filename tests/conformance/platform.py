@@ -7,23 +7,24 @@ from typing import Any
 
 from tests.conformance import installed
 from tests.conformance.stack import Stack
-from tests.manifests.builds import everything, platform
+from tests.manifests.builds import STANDARD, everything, platform
 
 Object = dict[str, Any]
 CLUSTER = "dev"
 SERVED = ("InferenceService", "LLMInferenceService")
 
 
-def install(stack: Stack) -> None:
-    """dev's objects for real, KServe and Knative's webhook among them; of models only what they need, not themselves."""
+def install(stack: Stack, cluster: str = CLUSTER) -> None:
+    """A cluster's objects for real, KServe and Knative's webhook among them; of models only what they need, not themselves."""
     installed.grant_argo_cd(stack.api)
     argo_cd = installed.argo_cd(stack.api)
-    objects = [each for each in everything(CLUSTER) if argo_cd.known(each)]
+    objects = [each for each in everything(cluster) if argo_cd.known(each)]
     for each in objects:
         if each["kind"] == "Namespace":
             argo_cd.apply(each)
-    installed.serve_knative(stack, knative_config(platform(CLUSTER)))
-    installed.serve_kserve(stack, kserve_config(platform(CLUSTER)))
+    if cluster not in STANDARD:
+        installed.serve_knative(stack, knative_config(platform(cluster)))
+    installed.serve_kserve(stack, kserve_config(platform(cluster)))
     for each in sorted(objects, key=wave):
         if each["kind"] not in SERVED:
             argo_cd.apply(each)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,6 +49,19 @@ class Stack:
             )
         self._leash.add(process.pid)
         self._running[name] = process
+
+    def run(self, module: str, *arguments: str, name: str, user: str) -> None:
+        """Start a module of this checkout with a kubeconfig of `user`."""
+        given = ("-m", module, f"--kubeconfig={self.credentials.kubeconfig(user)}", *arguments)
+        self.start(name, *given, environment={"PYTHONPATH": str(build.ROOT)}, binary=sys.executable)
+
+    def stop(self, name: str, *, seconds: float = 30) -> int:
+        """End a program well; gives its exit code."""
+        process = self._running.pop(name)
+        process.terminate()
+        code = process.wait(seconds)
+        self._leash.remove(process.pid)
+        return code
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from hallmark import names
 from hallmark.artifacts.release import Target
 from hallmark.errors import Conflict, Refused
 from hallmark.rollout import operations
@@ -36,12 +35,9 @@ def connected(kubeconfig: Path, folder: Path) -> InferenceServiceWriter:
 
 
 @pytest.fixture(scope="module")
-def writer(cluster: Stack, tmp_path_factory: pytest.TempPathFactory) -> InferenceServiceWriter:
+def writer(watch_kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> InferenceServiceWriter:
     """A writer that is the watch, as far as the API server can tell."""
-    path = f"/api/v1/namespaces/{names.SYSTEM}/serviceaccounts/watch/token"
-    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = cluster.api.call("POST", path, asked)["status"]["token"]
-    return connected(cluster.credentials.kubeconfig_of("watch", token), tmp_path_factory.mktemp("watch"))
+    return connected(watch_kubeconfig, tmp_path_factory.mktemp("watch"))
 
 
 @pytest.fixture(scope="module")

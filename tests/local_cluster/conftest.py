@@ -21,10 +21,9 @@ from local_cluster.envoy import Envoy
 from local_cluster.processes import Leash
 from local_cluster.reconciler import Reconciler
 from local_cluster.store import Missing, ObjectStore
+from tests.local_cluster.fake_runtime import runtime
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
-
-FAKE = Path(__file__).with_name("fake_runtime.py")
 
 
 class Cluster:
@@ -152,30 +151,6 @@ class Cluster:
         finally:
             stop.set()
             await asyncio.gather(*tasks)
-
-
-def runtime(**changes: Any) -> dict[str, Any]:
-    """A ClusterServingRuntime of the fake model server."""
-    container = {
-        "name": "kserve-container",
-        "image": "fake:1",
-        "command": ["python", "-S", str(FAKE)],
-        "args": ["--model-name={{.Name}}", "--model-dir=/mnt/models", "--http-port=8080"],
-        "ports": [{"containerPort": 8080, "name": "http1"}],
-        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8080}, "periodSeconds": 1},
-        **changes.pop("container", {}),
-    }
-    return {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "ClusterServingRuntime",
-        "metadata": {"name": "fake"},
-        "spec": {
-            "supportedModelFormats": [{"name": "onnx", "version": "1"}],
-            "protocolVersions": ["v1", "v2", "grpc-v2"],
-            "containers": [container, *changes.pop("sidecars", [])],
-            **changes,
-        },
-    }
 
 
 def free_port() -> int:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 
 def say(line: str) -> None:
@@ -24,9 +25,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model-name", default="m")
     parser.add_argument("--model-dir", type=Path, default=Path())
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--peer", default="")
-    options = parser.parse_args()
+    options, _ = parser.parse_known_args()  # the real one's flags too
     folder: Path = options.model_dir
     if (folder / "fail").is_file():
         say("loading")
@@ -86,7 +88,7 @@ async def main() -> None:
             writer.close()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = await asyncio.start_server(serve, "127.0.0.1", options.http_port)
+    server = await asyncio.start_server(serve, options.host, options.http_port)
     await asyncio.sleep(float(said("slow", "0")))
     state["ready"] = True
     say("ready")
@@ -96,6 +98,30 @@ async def main() -> None:
     server.close()
     say("stopped")
     os._exit(0)
+
+
+def runtime(**changes: Any) -> dict[str, Any]:
+    """A ClusterServingRuntime of the fake model server."""
+    container = {
+        "name": "kserve-container",
+        "image": "fake:1",
+        "command": ["python", "-S", str(Path(__file__))],
+        "args": ["--model-name={{.Name}}", "--model-dir=/mnt/models", "--http-port=8080"],
+        "ports": [{"containerPort": 8080, "name": "http1"}],
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8080}, "periodSeconds": 1},
+        **changes.pop("container", {}),
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": "fake"},
+        "spec": {
+            "supportedModelFormats": [{"name": "onnx", "version": "1"}],
+            "protocolVersions": ["v1", "v2", "grpc-v2"],
+            "containers": [container, *changes.pop("sidecars", [])],
+            **changes,
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -32,8 +32,10 @@ def service(
     percent: int, stable: PodAddress | None, canary: PodAddress | None, *, timeout: float = 5, shadow: float = 0
 ) -> RoutedService:
     backends = (
-        RevisionBackend(revision="r2", variant="canary", weight=percent, address=canary, shadow=shadow),
-        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, address=stable),
+        RevisionBackend(
+            revision="r2", variant="canary", weight=percent, addresses=(canary,) if canary else (), shadow=shadow
+        ),
+        RevisionBackend(revision="r1", variant="stable", weight=100 - percent, addresses=(stable,) if stable else ()),
     )
     return RoutedService(namespace="fraud", name="fraud", timeout=timeout, backends=backends)
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Target
 from hallmark.rollout import record as records
 from hallmark.rollout.operator import Operator
-from hallmark.rollout.writer import live_target
+from hallmark.rollout.writer import live_target, share
 from tests.hallmark.rollout.test_operator import World, target, world
 from tests.hallmark.rollout.tiny import NAME
 
@@ -74,6 +75,16 @@ def trapped(world: World) -> Iterator[Callable[[int, bool], Trap]]:
         each.open()
 
 
+def ended(live: Any, champion: int, world: World, stable: Target) -> None:
+    """Is `stable` the one that is stable: in the traffic, in the record and in what follows it?"""
+    record = records.written(live)
+    assert record is not None and record.rollout is None and not record.returning
+    assert share(live) is None
+    assert (live_target(live), record.stable) == (stable, stable)
+    assert releases.read(NAME, world.settings) == record.release
+    assert champion == stable.version
+
+
 def until_the_end(world: World, operator: Operator, *, failing: float) -> None:
     world.pass_time(operator, 60, failing=failing)
     operator.close()
@@ -100,13 +111,7 @@ def test_whatever_write_a_watch_is_killed_at_the_next_one_ends_the_same(
     second = world.operator("retrain.on_drift=false", fence=2)
     until_the_end(world, second, failing=failing)
     version = version if begun else 1
-    live = world.cluster.live(NAME)
-    assert live is not None and world.cluster.percent is None
-    record = records.written(live)
-    assert record is not None and record.rollout is None and not record.returning
-    assert (live_target(live).version, record.stable) == (version, target(version))
-    assert releases.read(NAME, world.settings) == record.release
-    assert world.versions.champion == version
+    ended(world.cluster.live(NAME), world.versions.champion, world, target(version))
 
 
 def test_each_write_that_follows_a_promotion_may_fail_and_all_at_once(world: World, tmp_path: Path) -> None:

@@ -95,15 +95,23 @@ class World:
         return [entry.kind for entry in self.told if entry.kind not in ("hold", "trouble")]
 
 
+def prepared(folder: Path) -> Settings:
+    """A checkout in `folder`, in which version 1 is released."""
+    shutil.copytree(ROOT / "domains", folder / "domains", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "inference_services").symlink_to(ROOT / "inference_services")
+    settings = checkout(folder)
+    releases.write(NAME, Release(stable=target(1)), settings)
+    return settings
+
+
+def checkout(folder: Path) -> Settings:
+    return Settings.load({"HALLMARK_ROOT": str(folder), "HALLMARK_RELEASES": str(folder / "releases")})
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    shutil.copytree(ROOT / "domains", tmp_path / "domains", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "inference_services").symlink_to(ROOT / "inference_services")
-    environment = {"HALLMARK_ROOT": str(tmp_path), "HALLMARK_RELEASES": str(tmp_path / "releases")}
-    settings = Settings.load(environment)
-    releases.write(NAME, Release(stable=target(1)), settings)
     cluster = Cluster()
-    return World(settings, cluster, Counters(cluster))
+    return World(prepared(tmp_path), cluster, Counters(cluster))
 
 
 def test_a_hundred_reports_of_one_drift_start_one_training_also_after_restarts(world: World) -> None:

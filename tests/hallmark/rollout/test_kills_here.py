@@ -1,0 +1,48 @@
+"""A watch on the local cluster that is killed -9 at random moments; tests/conformance/test_kills.py does it on a real API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hallmark.artifacts import release as releases
+from hallmark.artifacts.release import Release, Target
+from hallmark.declaration import domain as domains
+from hallmark.render import inferenceservice
+from hallmark.rollout.writer import InferenceServiceWriter, gets
+from local_cluster import cluster
+from tests.hallmark.rollout.test_operator import prepared
+from tests.hallmark.rollout.tiny import NAME
+from tests.hallmark.rollout.victim import Rollouts
+from tests.local_cluster.fake_runtime import runtime
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_whenever_a_watch_is_killed_the_next_one_ends_with_one_stable(tmp_path: Path) -> None:
+    settings = prepared(tmp_path)
+
+    def target(version: int) -> Target:
+        (settings.models / NAME / str(version)).mkdir(parents=True)
+        return Target(version=version, storageUri=f"pvc://models/{NAME}/{version}", digest=f"sha256:{version:064}")
+
+    cluster.up(settings, port=0)
+    try:
+        writer = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
+        release = Release(stable=target(1))
+        fake = runtime()
+        fake["metadata"]["name"] = inferenceservice.RUNTIME
+        domain = domains.load(NAME, settings)
+        for each in (fake, *inferenceservice.objects(domain, release)):
+            writer.apply(each)
+
+        def whole() -> bool:
+            live = writer.live(NAME)
+            return live is not None and gets(100)(live)
+
+        releases.write(NAME, release, settings)
+        writer.wait(NAME, gets(100), generation=1, seconds=60, what="version 1 ready")
+        Rollouts(tmp_path, settings.kubeconfig, tmp_path / "victims.log", target=target, whole=whole).run(kills=10)
+    finally:
+        cluster.down(settings)
