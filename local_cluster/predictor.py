@@ -108,7 +108,7 @@ def template(service: Json, runtimes: list[Json]) -> Json:
         | _without_own(_filtered(meta.get("annotations"), _LEFT_OUT_ANNOTATIONS))
         | _filtered(predictor.get("annotations"), _LEFT_OUT_ANNOTATIONS),
         "containers": containers,
-        "volumes": [*(rspec.get("volumes") or []), *(predictor.get("volumes") or [])],
+        "volumes": _volumes(rspec.get("volumes") or [], predictor.get("volumes") or []),
     }
 
 
@@ -286,6 +286,16 @@ def _kept_by_a_revision() -> frozenset[str]:
     """The fields of a container that a Knative Service has; lint says of the others that they are dropped (HM321)."""
     service = shape("serving.knative.dev", "Service", "v1")
     return service.at("spec", "template", "spec", "containers", "[]").fields if service is not None else frozenset()
+
+
+def _volumes(offered: list[Json], asked: list[Json]) -> list[Json]:
+    """A runtime's volumes and a predictor's; of one name, the predictor's keys over the runtime's (KServe's strategic merge)."""
+    found = {volume.get("name"): volume for volume in offered}
+    for volume in asked:
+        old = found.get(volume.get("name"), {})
+        both = {key: {**old[key], **value} for key, value in volume.items() if isinstance(old.get(key), dict) and value}
+        found[volume.get("name")] = {**old, **volume, **both}
+    return list(found.values())
 
 
 def _merged(offered: Json, model: Json) -> Json:

@@ -125,12 +125,17 @@ def digest(text: bytes) -> str:
     return _PREFIX + hashlib.sha256(text).hexdigest()
 
 
+def _nothing_in(folder: Path) -> bool:
+    """Is it where an optional ConfigMap would be, without one? A kubelet's own names there begin with two dots."""
+    return folder.is_dir() and all(each.name.startswith("..") for each in folder.iterdir())
+
+
 def read(path: Path | None, *, expected: str | None = None) -> ServingConfig:
-    """The config in `path`; the defaults where no path is given.
+    """The config in `path`; the defaults where no path is given, or its folder is there and empty: a ConfigMap that need not be.
 
     `DeclarationError` where the file is missing or wrong, `ModelRefused` where it has another digest than the one `expected`.
     """
-    if path is None:
+    if path is None or (expected is None and _nothing_in(path.parent)):
         return ServingConfig()
     fix = f"mount the ConfigMap that `hallmark render` makes of the declaration, with its key {FILE}"
     try:

@@ -113,7 +113,11 @@ def model_of(target: Target) -> Json:
     if (config := target.config) is not None:
         env |= {serving_config.DIGEST_ENV: config.digest, TIMEOUT_ENV: str(config.timeout)}
         found["labels"][CONFIG_LABEL] = config.short
-        found |= {"timeout": config.timeout, "volumes": [{"name": VOLUME, "configMap": {"name": config.name}}]}
+        volume = {
+            "name": VOLUME,
+            "configMap": {"name": config.name, "optional": False},
+        }  # the runtime's own is optional
+        found |= {"timeout": config.timeout, "volumes": [volume]}
     listed = [{"name": name, "value": value} for name, value in env.items()]
     return found | {"model": {"storageUri": target.storage_uri, "env": listed}}
 

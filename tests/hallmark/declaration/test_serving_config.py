@@ -48,10 +48,20 @@ def test_the_file_is_read_back_as_it_was(
     assert serving_config.read(path, expected=config.reference.digest) == config
 
 
+def test_where_an_optional_config_map_is_not_there_the_defaults_hold(tmp_path: Path) -> None:
+    (tmp_path / "..data").symlink_to("..2026_11_30")
+    assert serving_config.read(tmp_path / serving_config.FILE) == ServingConfig()
+
+
 def test_a_file_that_is_missing_strange_or_another_is_refused(tmp_path: Path) -> None:
     path = tmp_path / serving_config.FILE
     with pytest.raises(DeclarationError, match="cannot be read"):
+        serving_config.read(path, expected=ServingConfig().reference.digest)
+    (tmp_path / "another.json").touch()
+    with pytest.raises(DeclarationError, match="cannot be read"):
         serving_config.read(path)
+    with pytest.raises(DeclarationError, match="cannot be read"):
+        serving_config.read(tmp_path / "nowhere" / serving_config.FILE)
     path.write_text('{"queue": 4}', encoding="utf-8")
     with pytest.raises(DeclarationError, match="queue") as caught:
         serving_config.read(path)

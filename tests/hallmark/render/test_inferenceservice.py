@@ -203,6 +203,8 @@ def test_the_runtime_is_restricted_and_writes_where_it_may() -> None:
     volumes = {each["name"]: each for each in spec["volumes"]}
     assert volumes["published"]["emptyDir"]["sizeLimit"]
     assert not any("hostPath" in each for each in volumes.values())
+    # Without a serving config of its own an InferenceService is served with the defaults; a release asks for its one.
+    assert volumes["config"]["configMap"]["optional"] is True
 
 
 def test_what_the_server_publishes_is_where_the_monitor_looks() -> None:

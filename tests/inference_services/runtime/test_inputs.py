@@ -216,7 +216,7 @@ def test_tritonclient_sends_records_of_several_lengths(server: Server, kind: str
         (
             "views",
             {"data": [TEXT] * 3 + [base64.b64encode(b"GIF89a").decode()] * 3},
-            "input 'views': row 1: photo 0: the photo's header",
+            "input 'views': row 1: photo 0: this is GIF",
         ),
         ("views", {"data": [TEXT] * 5}, r"input 'views': shape \[2, 3\] needs 6 values, got 5"),
         ("views", {"data": [[TEXT] * 3, [TEXT] * 2]}, r"expected shape \[2, 3\], got lists of another length"),
