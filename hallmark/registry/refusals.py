@@ -65,7 +65,8 @@ def of(error: Exception, where: str) -> HallmarkError | None:
     """
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     code = str(getattr(error, "error_code", "") or "")
-    found = next((refusal for words, refusal in _WORDS.items() if words in str(error)), None)
+    # MLflow's own code comes first: its words for an account's permission are those of a disk for a file's.
+    found = _CODES.get(code) or next((refusal for words, refusal in _WORDS.items() if words in str(error)), None)
     if found is None and isinstance(error, urllib.error.HTTPError):
         found = _STATUS.get(error.code)
     if found is None and code and code not in _SILENT and not _of_database(error):

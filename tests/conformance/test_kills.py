@@ -13,13 +13,13 @@ from hallmark.rollout.writer import live_target
 from tests.conformance import installed, services
 from tests.conformance.stack import Stack
 from tests.hallmark.rollout.test_operator import prepared
-from tests.hallmark.rollout.tiny import NAME
+from tests.hallmark.rollout.tiny import CONFIG, NAME
 from tests.hallmark.rollout.victim import Rollouts
 
 
 def target(version: int) -> Target:
     uri = f"s3://hallmark-dev-artifacts/{NAME}/models/{version}/"
-    return Target(version=version, storageUri=uri, digest=f"sha256:{version:064}")
+    return Target(version=version, storageUri=uri, digest=f"sha256:{version:064}", config=CONFIG)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from hallmark.rollout.writer import InferenceServiceWriter, live_target, predict
 from hallmark.settings import Settings
 from tests.conformance import installed, services
 from tests.conformance.stack import Stack
+from tests.hallmark.rollout.tiny import CONFIG
 from tests.manifests.builds import declared
 
 Object = dict[str, Any]
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 def target(version: int) -> Target:
     uri = f"s3://hallmark-dev-artifacts/{NAME}/models/{version}/"
-    return Target(version=version, storageUri=uri, digest=f"sha256:{version:064}")
+    return Target(version=version, storageUri=uri, digest=f"sha256:{version:064}", config=CONFIG)
 
 
 def connected(kubeconfig: Path, folder: Path) -> InferenceServiceWriter:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hallmark.artifacts.release import Target
+from hallmark.declaration import serving_config
 from hallmark.rollout import operations
 from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
@@ -73,7 +74,8 @@ class Serving:
             shutil.rmtree(folder)
         digest = real_model(folder, backwards=backwards)
         uri = f"s3://{bucket}/{NAME}/models/{version}/"
-        return Target(version=version, storageUri=uri, digest=digest)
+        config = serving_config.of(self.world.domain).reference
+        return Target(version=version, storageUri=uri, digest=digest, config=config)
 
     def register(self, *targets: Target) -> None:
         """Register versions, which lie in the bucket already."""

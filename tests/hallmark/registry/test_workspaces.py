@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from hallmark.errors import Unavailable
+from hallmark.errors import Refused
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
 
@@ -115,8 +115,9 @@ def test_the_watch_moves_every_domains_aliases_and_nothing_else(
             registry.alias(domain, CHAMPION, 2, expected=1)
             found = registry.resolve(domain, CHAMPION)
             assert (found.version, found.digest) == (2, f"sha256:{domain}")
-        with pytest.raises(Unavailable, match="ermission"):
+        with pytest.raises(Refused, match="does not let this account") as refused:
             registry.alias("returns", CHAMPION, 1)
+        assert "EDIT" in refused.value.fix
         for domain, denied in {
             "fraud": (
                 lambda: client.delete_model_version("fraud", "1"),

@@ -13,7 +13,7 @@ from hallmark.render import inferenceservice
 from hallmark.rollout.writer import InferenceServiceWriter, gets
 from local_cluster import cluster
 from tests.hallmark.rollout.test_operator import prepared
-from tests.hallmark.rollout.tiny import NAME
+from tests.hallmark.rollout.tiny import CONFIG, NAME
 from tests.hallmark.rollout.victim import Rollouts
 from tests.local_cluster.fake_runtime import runtime
 
@@ -25,13 +25,15 @@ def test_whenever_a_watch_is_killed_the_next_one_ends_with_one_stable(tmp_path: 
 
     def target(version: int) -> Target:
         (settings.models / NAME / str(version)).mkdir(parents=True)
-        return Target(version=version, storageUri=f"pvc://models/{NAME}/{version}", digest=f"sha256:{version:064}")
+        uri = f"pvc://models/{NAME}/{version}"
+        return Target(version=version, storageUri=uri, digest=f"sha256:{version:064}", config=CONFIG)
 
     cluster.up(settings, port=0)
     try:
         writer = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
         release = Release(stable=target(1))
-        fake = runtime()
+        config = {"name": inferenceservice.VOLUME, "mountPath": "/etc/hallmark", "readOnly": True}
+        fake = runtime(container={"volumeMounts": [config]})
         fake["metadata"]["name"] = inferenceservice.RUNTIME
         domain = domains.load(NAME, settings)
         for each in (fake, *inferenceservice.objects(domain, release)):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hallmark.artifacts.release import Target
+from hallmark.declaration import serving_config
 from hallmark.settings import Settings
 from tests.hallmark.rollout.scenarios import BAD, SCENARIO, play
 from tests.local_cluster.real_model import NAME, answering, real_model
@@ -21,11 +22,12 @@ def test_the_table_of_rollouts_holds_on_the_local_cluster(tmp_path: Path) -> Non
     world = World.make(
         NAME, tmp_path / "state", base=Settings.load({"HALLMARK_ROOT": str(ROOT)}), changes=["rollout.shadow=null"]
     )
-    targets = {}
+    targets, config = {}, serving_config.of(world.domain).reference
     for version in (1, 2, 3, BAD):
         digest = real_model(world.settings.models / NAME / str(version))
         digest = digest if version != BAD else f"sha256:{version:064}"
-        targets[version] = Target(version=version, storageUri=f"pvc://models/{NAME}/{version}", digest=digest)
+        uri = f"pvc://models/{NAME}/{version}"
+        targets[version] = Target(version=version, storageUri=uri, digest=digest, config=config)
     try:
         writer = world.up()
 

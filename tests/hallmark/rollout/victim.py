@@ -32,11 +32,14 @@ class Live(InferenceServiceWriter):
 
     pods = Cluster.pods  # type: ignore[assignment]
     sidecar = Cluster.sidecar  # type: ignore[assignment]
+    ready = Cluster.ready
+    count_ready = Cluster.count_ready  # type: ignore[assignment]
 
     def __init__(self, client: Any) -> None:
         super().__init__(client)
         self.verdicts: dict[str, Any] = {}
         self.answers: dict[str, list[Any]] = {}
+        self.scaled: dict[str, int] = {}
 
     def adapter(self, live: dict[str, Any]) -> TrafficAdapter:
         return KNATIVE
