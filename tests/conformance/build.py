@@ -1,4 +1,6 @@
-"""Build of the real controllers from the Go module proxy, by the pinned modules under programs/: once for each change of a pin.
+"""Build of the real controllers, and of their readers of configuration, from the Go module proxy: once for each change of a pin.
+
+The pinned modules are under programs/ and config/. It happens before the tests, which run in a network namespace without a way out.
 
     python -m tests.conformance.build
 
@@ -30,6 +32,7 @@ from hallmark.files import locked
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PROGRAMS = HERE / "programs"
+LOADERS = HERE / "config"
 DEFINITIONS = HERE / "definitions.yaml"
 CACHE = ROOT / ".hallmark" / "conformance"
 NAMES = {"manager": "kserve-manager", "webhook": "knative-webhook"}
@@ -83,7 +86,28 @@ def build() -> Path:
                 if older.is_dir() and older != draft:
                     shutil.rmtree(older)
             draft.rename(wanted)
+        loaders = {loader(folder.name): folder for folder in sorted(LOADERS.iterdir())}
+        for made, folder in loaders.items():
+            if not made.exists():
+                _load(folder, made)
+        for older in set(CACHE.glob("config-*")) - set(loaders):
+            older.unlink()
     return wanted
+
+
+def loader(name: str) -> Path:
+    """The program of config/<name>, a controller's own reader of its configuration; it is there once it was built."""
+    sources = sorted(path for path in (LOADERS / name).iterdir() if path.is_file())
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    return CACHE / f"config-{name}-{digest}"
+
+
+def _load(folder: Path, to: Path) -> None:
+    started = time.monotonic()
+    being = to.with_suffix(".draft")
+    _go("build", "-o", str(being), ".", folder=folder)
+    being.replace(to)
+    sys.stderr.write(f"built the reader of {folder.name}'s configuration in {time.monotonic() - started:.0f} s\n")
 
 
 def _compile(folder: Path, to: Path) -> None:

@@ -8,49 +8,22 @@ around the loaders, pinned to the versions that manifests/platform installs, or 
 from __future__ import annotations
 
 import copy
-import functools
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-from hallmark.errors import HallmarkError
-from tests.manifests.builds import CLUSTERS, ROOT, STANDARD, Object, platform
+from tests.conformance import build
+from tests.manifests.builds import CLUSTERS, STANDARD, Object, platform
 
-PROGRAMS = Path(__file__).parent / "config"
-CACHE = ROOT / ".hallmark" / "conformance"
 KNATIVE = tuple(cluster for cluster in CLUSTERS if cluster not in STANDARD)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-@functools.cache
-def program(name: str) -> Path:
-    """The program of config/<name>, built once for each state of its sources."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("go is not on this machine: https://go.dev/dl/, then run this test again")
-    sources = sorted(path for path in (PROGRAMS / name).iterdir() if path.is_file())
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    made = CACHE / f"config-{name}-{digest}"
-    if not made.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        being = made.with_suffix(f".{os.getpid()}")
-        command = [go, "build", "-mod=readonly", "-o", str(being), "."]
-        done = subprocess.run(command, cwd=PROGRAMS / name, capture_output=True, text=True, timeout=1500, check=False)
-        if done.returncode:
-            raise HallmarkError(f"{name} does not build", got=done.stderr.strip()[-2000:])
-        being.replace(made)
-    return made
-
-
 def refusals(name: str, given: str) -> list[str]:
     """What the loaders of `name` say against `given`."""
-    done = subprocess.run([program(name)], input=given, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([build.loader(name)], input=given, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if line.strip()]
 

@@ -15,7 +15,7 @@ from tests.manifests.builds import CLUSTERS, everything, identity, platform, ten
 
 LEFT_OUT = {
     "ClusterSecretStore": 1,
-    "ExternalSecret": 19,
+    "ExternalSecret": 20,
     "KnativeServing": 1,
     "Profile": 7,
 }
