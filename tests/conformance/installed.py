@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import names
-from hallmark.errors import TimedOut
+from hallmark.errors import TimedOut, Unavailable
 from tests.conformance import build
 from tests.conformance.api import Api, Refusal
 from tests.conformance.stack import Stack, answers
@@ -138,13 +138,13 @@ def serve_kserve(stack: Stack, config: Object) -> None:
 
 
 def until(ready: Callable[[], bool], *, what: str, seconds: float = 60) -> None:
-    """Wait until `ready`, while the API server may still refuse."""
+    """Wait until `ready`, while the API server may still refuse, and a pod not listen yet."""
     deadline, last = time.monotonic() + seconds, ""
     while time.monotonic() < deadline:
         try:
             if ready():
                 return
-        except Refusal as error:
+        except (Refusal, Unavailable) as error:
             last = str(error)
         time.sleep(0.1)
     raise TimedOut(f"{what} did not happen in {seconds:g} s", got=last)
