@@ -119,12 +119,14 @@ def test_a_candidate_that_dies_or_hangs_in_shadow_changes_nothing_for_clients(
 def test_a_full_candidate_holds_few_copies_and_no_client(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on):
-            stable, candidate = await upstream(tmp_path, on, "r1"), await upstream(tmp_path, on, "r2", delay="10")
+            stable = await upstream(tmp_path, on, "r1")
+            candidate, process = await server(tmp_path, on, "r2", delay="10")
             await envoy.apply((service(0, stable, candidate, shadow=100),))
             answers = [a for _ in range(4) for a in await call(envoy, 100)]
             assert {(a.status_code, a.headers["x-hallmark-variant"]) for a in answers} == {(200, "stable")}
             assert max(a.elapsed.total_seconds() for a in answers) < 9
             assert 0 < await envoy.active("fraud/r2/shadow") <= routes.MAX_MIRRORED
+            await process.stop(0)
 
     asyncio.run(scenario())
 
