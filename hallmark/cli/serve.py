@@ -14,7 +14,7 @@ import typer
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
 from hallmark.cli.options import declaration
-from hallmark.errors import NotFound, Refused
+from hallmark.errors import ModelRefused, NotFound, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -342,6 +342,8 @@ def _operation(
     writer = connected(settings, kubeconfig, context, changes=True)
     try:
         stable = do(writer, note=say)
+    except ModelRefused:
+        raise  # It does not serve, so nothing follows it.
     except Refused:
         # What was asked for may be done, and only what follows is not: an operation that was cut off is finished by the same command.
         told = follow(writer, name, settings) if writer.live(name) else []

@@ -88,7 +88,7 @@ def watch(
     liveness = Liveness()
     followers: list[Follower] = [ChampionAlias(Registry(settings))]
     if ReleaseFile.writable(settings):
-        followers.append(ReleaseFile(settings))
+        followers.append(ReleaseFile(settings, writer))
     else:
         say(
             f"{settings.releases} cannot be written to: release.yaml follows where `hallmark settle` is run in a checkout"

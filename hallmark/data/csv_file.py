@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -49,8 +50,8 @@ def read(file: RecordFile, options: ReadingOptions, most: int | None) -> pa.Tabl
     separator = _separator(file, options)
     try:
         head = list(itertools.islice(rows(file, options), 2))
-    except (csv.Error, pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(file, str(error)) from error
+    except (csv.Error, pa.ArrowInvalid, UnicodeError, OSError) as error:
+        raise (_undecodable(file, options) or _unreadable(file, str(error))) from error
     if not head:
         raise _unreadable(file, "nothing")
     names = head[0][1]
@@ -129,7 +130,8 @@ def _ragged(file: RecordFile, options: ReadingOptions, names: Sequence[str]) -> 
 def _undecodable(file: RecordFile, options: ReadingOptions) -> HallmarkError | None:
     """The first lines that are not text in this encoding; none where all are."""
     odd = []
-    with file.stream() as stream:
+    # Where the file ends before its end, as half a .gz does, that is what is said, and not this.
+    with contextlib.suppress(OSError, pa.ArrowInvalid), file.stream() as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 line.decode(options.encoding)
@@ -139,7 +141,7 @@ def _undecodable(file: RecordFile, options: ReadingOptions) -> HallmarkError | N
                     break
     if not odd:
         return None
-    return HallmarkError(
+    return ContractBroken(
         f"{file.shown} cannot be read as a CSV: it is not text in {options.encoding}",
         expected=f"text in {options.encoding}",
         got="\n        ".join(odd),
@@ -148,7 +150,7 @@ def _undecodable(file: RecordFile, options: ReadingOptions) -> HallmarkError | N
 
 
 def _unreadable(file: RecordFile, got: str) -> HallmarkError:
-    return HallmarkError(
+    return ContractBroken(
         f"{file.shown} cannot be read as a CSV",
         expected="text: a line of column names, then one line a record, all with as many values",
         got=(got.splitlines() or [""])[0][:200],

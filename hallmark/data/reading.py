@@ -52,8 +52,9 @@ class ReadingOptions(Section):
     @classmethod
     def _readable(cls, value: str) -> str:
         try:
-            "".encode(value)
-        except LookupError:
+            if "a".encode(value).decode(value, "replace") != "a":
+                raise LookupError(value)
+        except (LookupError, UnicodeError, TypeError):
             raise ValueError(f"expected an encoding such as utf-8 or cp1252; got {value}") from None
         return value
 

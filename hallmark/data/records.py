@@ -162,7 +162,7 @@ def _parquet(file: RecordFile, rows: int | None) -> pa.Table:
                 batches = itertools.islice(parquet.iter_batches(batch_size=rows), 1)
                 table = pa.Table.from_batches(batches, parquet.schema_arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise HallmarkError(
+        raise ContractBroken(
             f"{file.shown} cannot be read", expected="a whole Parquet file", got=str(error).splitlines()[0][:200]
         ) from error
     pandas = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
@@ -220,7 +220,7 @@ def _no_constant(text: str) -> None:
 
 
 def _no_object(file: RecordFile, line: int, got: str) -> HallmarkError:
-    return HallmarkError(
+    return ContractBroken(
         f"{file.shown} cannot be read", expected="a JSON object a line", got=f"line {line}: {got[:200]}"
     )
 

@@ -40,40 +40,32 @@ class Script:
             if isinstance(node, ast.Call) and _called(node) in names:
                 yield node
 
+    def values(self, node: ast.expr, at: ast.expr, *, names: int = 4) -> list[ast.expr]:
+        """The expressions that a name stands for in the function around `at`, or in the file, by that many names; any other itself."""
+        if not isinstance(node, ast.Name) or not names:
+            return [node]
+        scopes: list[ast.AST] = [*self._around(at), self.tree]
+        found = next((given for scope in scopes if (given := [*_assigned(scope, node.id)])), [])
+        return [value for each in found for value in self.values(each, at, names=names - 1)] or [node]
+
     def is_bool(self, node: ast.expr, at: ast.expr) -> bool:
         """Does this file say that `node`, in the function around `at`, is a bool: a parameter, or a component's only output?"""
-        around = [each for each in self._functions if each.lineno <= at.lineno <= (each.end_lineno or each.lineno)]
         if isinstance(node, ast.Name):
-            values = [value for name, value in self._assigned(around) if name == node.id]
-            return (
-                any(self.is_bool(value, at) for value in values)
-                if values
-                else any(
-                    each.arg == node.id and _is_bool(each.annotation)
-                    for function in around
-                    for each in (*function.args.args, *function.args.kwonlyargs)
-                )
-            )
-        if not (isinstance(node, ast.Attribute) and node.attr == "output"):
+            parameters = [each for one in self._around(at) for each in (*one.args.args, *one.args.kwonlyargs)]
+            return any(each.arg == node.id and _is_bool(each.annotation) for each in parameters)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value == "Output":
+            node = node.value
+        if not (isinstance(node, ast.Attribute) and node.attr in ("output", "outputs")):
             return False
-        made = [node.value]
-        if isinstance(node.value, ast.Name):
-            made = [value for name, value in self._assigned(around) if name == node.value.id]
-        named = {_called(value) for value in made if isinstance(value, ast.Call)}
+        named = {_called(value) for value in self.values(node.value, at) if isinstance(value, ast.Call)}
         return any(each.name in named and _is_bool(each.returns) for each in self._functions)
+
+    def _around(self, at: ast.expr) -> list[ast.FunctionDef]:
+        return [each for each in self._functions if each.lineno <= at.lineno <= (each.end_lineno or each.lineno)]
 
     @property
     def _functions(self) -> list[ast.FunctionDef]:
         return [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef)]
-
-    @staticmethod
-    def _assigned(around: list[ast.FunctionDef]) -> Iterator[tuple[str, ast.expr]]:
-        for function in around:
-            for node in ast.walk(function):
-                if isinstance(node, ast.Assign):
-                    for target in node.targets:
-                        if isinstance(target, ast.Name):
-                            yield target.id, node.value
 
 
 def script_of(document: Document) -> Script | None:
@@ -91,6 +83,14 @@ def script_of(document: Document) -> Script | None:
 def _called(node: ast.expr) -> str:
     target = node.func if isinstance(node, ast.Call) else node
     return target.attr if isinstance(target, ast.Attribute) else target.id if isinstance(target, ast.Name) else ""
+
+
+def _assigned(scope: ast.AST, name: str) -> Iterator[ast.expr]:
+    for node in ast.walk(scope):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(each, ast.Name) and each.id == name for each in node.targets
+        ):
+            yield node.value
 
 
 def _is_bool(annotation: ast.expr | None) -> bool:
@@ -174,10 +174,11 @@ def named_output(script: Script, world: LintContext) -> Iterator[RuleMatch]:
 def number_for_bool(script: Script, world: LintContext) -> Iterator[RuleMatch]:
     """pipeline_spec_builder.py: beside a bool a number is 'true' if it is 0, else 'false'; what is a bool shows in annotations of this file."""
     for call in script.calls(*_CONDITIONS):
-        for node in [part for argument in call.args for part in ast.walk(argument)]:
+        wanted = [value for argument in call.args for value in script.values(argument, call)]
+        for node in [part for value in wanted for part in ast.walk(value)]:
             if not isinstance(node, ast.Compare):
                 continue
-            sides = [node.left, *node.comparators]
+            sides = [each for side in (node.left, *node.comparators) for each in script.values(side, call)]
             bare = [side.operand if isinstance(side, ast.UnaryOp) else side for side in sides]
             numbers = [side for side in bare if isinstance(side, ast.Constant) and type(side.value) is int]
             if numbers and any(script.is_bool(side, call) for side in sides):

@@ -12,6 +12,7 @@ from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import serving_config, timeouts
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving_config import ConfigReference
+from hallmark.errors import ModelRefused, NotFound
 from hallmark.render import kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
@@ -142,11 +143,40 @@ def config_map(domain: Domain) -> Json:
 
 
 def earlier_configs(domain: Domain, release: Release, folder: Path) -> dict[Path, str]:
-    """The files in `folder` of serving configs that released units have and the declaration has no more; as they lie there."""
+    """The files in `folder` of serving configs that released units have and the declaration has no more; as they lie there.
+
+    `NotFound` where one is gone: nothing here says any more what it was.
+    """
+    found = {}
+    for config in earlier(domain, release):
+        path = folder / f"{config.name}.yaml"
+        if not path.is_file():
+            raise NotFound(
+                f"{path.name}, the serving config of a released version of {domain.name}, is not there",
+                expected=f"{path.name} beside release.yaml, which names it",
+                got="no such file",
+                fix=f"`hallmark settle {domain.name}` takes it from the cluster; or take it back from Git",
+            )
+        found[path] = path.read_text(encoding="utf-8")
+    return found
+
+
+def earlier(domain: Domain, release: Release) -> list[ConfigReference]:
+    """The serving configs that released units have and the declaration has no more."""
     units = (release.stable, release.candidate, release.previous)
-    names_ = {unit.config.name for unit in units if unit and unit.config} - {serving_config.of(domain).reference.name}
-    paths = [folder / f"{name}.yaml" for name in sorted(names_)]
-    return {path: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    found = {unit.config.name: unit.config for unit in units if unit and unit.config}
+    found.pop(serving_config.of(domain).reference.name, None)
+    return [found[name] for name in sorted(found)]
+
+
+def taken(config: ConfigReference, domain: Domain, live: Json) -> str:
+    """The file of a serving config, from its ConfigMap `live`; `ModelRefused` where that is another than the reference says."""
+    text = str((live.get("data") or {}).get(serving_config.FILE, ""))
+    if (got := serving_config.digest(text.encode())) != config.digest:
+        raise ModelRefused(f"ConfigMap {config.name} is not what its name says", expected=config.digest, got=got)
+    wanted = config_map(domain)
+    wanted["metadata"]["name"], wanted["data"] = config.name, {serving_config.FILE: text}
+    return manifest([wanted], source=f"an earlier domains/{domain.name}/domain.yaml")
 
 
 def disruption(domain: Domain) -> list[Json]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hallmark.artifacts import release as releases
+from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound, Unavailable
-from hallmark.render import files
+from hallmark.files import replace
+from hallmark.render import files, inferenceservice
 
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
@@ -32,13 +34,21 @@ class Follower(Protocol):
         """Bring it in line with the record of `domain`; gives what was written, in words. `HallmarkError` where it could not."""
 
 
+class ConfigMapReader(Protocol):
+    """What reads a ConfigMap of the cluster, as `InferenceServiceWriter` does."""
+
+    def config_map(self, namespace: str, name: str) -> dict[str, Any]:
+        """The ConfigMap; `NotFound` where there is none."""
+
+
 class ReleaseFile:
     """release.yaml of a checkout, and what is rendered from it."""
 
     name = releases.NAME
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, writer: ConfigMapReader) -> None:
         self._settings = settings
+        self._writer = writer
 
     @classmethod
     def writable(cls, settings: Settings) -> bool:
@@ -54,6 +64,7 @@ class ReleaseFile:
             if releases.read(domain, self._settings) != record.release:
                 releases.write(domain, record.release, self._settings)
                 told.append(f"wrote {self._settings.shown(path)}")
+            told += self._fetch(domain, record)
             rendered = files.write(self._settings)
         except OSError as error:
             raise Unavailable(
@@ -63,6 +74,17 @@ class ReleaseFile:
                 fix="make it writable; it is tried again",
             ) from error
         return told + [f"wrote {found.path}" for found in rendered if Path(found.path).parent.name == domain]
+
+    def _fetch(self, name: str, record: RolloutRecord) -> list[str]:
+        """Take from the cluster what the declaration says no more: the serving configs of the units that were released."""
+        domain, told = domains.load(name, self._settings), []
+        for config in inferenceservice.earlier(domain, record.release):
+            path = self._settings.releases / name / f"{config.name}.yaml"
+            if not path.is_file():
+                live = self._writer.config_map(domain.namespace, config.name)
+                replace(path, inferenceservice.taken(config, domain, live))
+                told.append(f"wrote {self._settings.shown(path)}")
+        return told
 
 
 class ChampionAlias:
@@ -113,7 +135,7 @@ def follow(writer: InferenceServiceWriter, name: str, settings: Settings) -> lis
     record = operations.record_of(writer, live)
     if record.stable is None:
         return []
-    told, failed = catch_up([ReleaseFile(settings), ChampionAlias(Registry(settings))], name, record)
+    told, failed = catch_up([ReleaseFile(settings, writer), ChampionAlias(Registry(settings))], name, record)
     if failed:
         first = next(iter(failed.values()))
         raise HallmarkError(

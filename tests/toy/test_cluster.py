@@ -64,7 +64,7 @@ class Stage:
             source=Scrape(self.writer, gateway=lambda: cluster.state(self.settings).admin),  # type: ignore[union-attr]
             registry=Registry(self.settings),
             runner=RunsHere(self.settings),
-            followers=[ReleaseFile(self.settings), ChampionAlias(Registry(self.settings))],
+            followers=[ReleaseFile(self.settings, self.writer), ChampionAlias(Registry(self.settings))],
             tell=told.append,
         )
 

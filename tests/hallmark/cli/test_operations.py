@@ -50,6 +50,21 @@ def settings(tmp_path: Path, empty_registry: Path) -> Iterator[Settings]:
         cluster.down(made)
 
 
+def test_a_first_release_that_does_not_load_fails_and_nothing_follows_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in settings.environment().items():
+        monkeypatch.setenv(key, value)
+    uri = Registry(settings).resolve(NAME, 1).storage_uri
+    with (settings.models / uri.removeprefix("pvc://models/") / "model.onnx").open("ab") as stream:
+        stream.write(b"x")
+    assert app.main(["release", NAME, "--candidate", "1"]) == 3
+    told = capsys.readouterr().err
+    assert "does not load" in told and "serves" not in told
+    assert releases.read(NAME, settings).stable is None
+    assert not any("champion" in each.aliases for each in Registry(settings).versions(NAME))
+
+
 def test_an_operation_writes_down_who_is_stable_and_its_dry_run_does_not(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,

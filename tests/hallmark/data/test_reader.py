@@ -186,6 +186,9 @@ def test_n05_whole_numbers_truths_and_ids_are_read_as_they_are_declared(tmp_path
 def test_n05_semicolons_and_other_encodings_are_named_and_read(tmp_path: Path) -> None:
     path = text(tmp_path, "id;x", "Jörg;1,5", encoding="cp1252")
     assert "encoding: cp1252" in refused(path).fix and "a.csv:2" in refused(path).got
+    for other in ("utf-16", "utf-32"):
+        options(tmp_path, encoding=other)
+        assert f"not text in {other}" in refused(path).message and refused(path).exit_code == 3
     options(tmp_path, encoding="cp1252", decimal=",")
     assert "separator: ';'" in refused(path).fix
     options(tmp_path, encoding="cp1252", decimal=",", separator=";")
@@ -292,6 +295,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, lines: list[str], said: str
         ({"decimals": ","}, "no such key"),
         ({"separator": "ab"}, "data.yaml: separator"),
         ({"encoding": "klingon"}, "an encoding such as"),
+        ({"encoding": "idna"}, "an encoding such as"),
     ],
 )
 def test_an_option_that_cannot_be_is_a_usage_error(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
@@ -346,6 +350,10 @@ def test_arrays_of_a_shaped_field_pass_to_the_contract_as_they_are(tmp_path: Pat
 
 
 def test_compressions_are_those_of_their_names(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f"{number},{number * 7919 % 104729}\n" for number in range(9999)).encode())
+    for name in ("half.csv.gz", "half.jsonl.gz"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        assert name in str(refused(tmp_path / name))
     (tmp_path / "a.csv.gz").write_bytes(bz2.compress(b"a\n1\n"))
     assert "a.csv.gz" in str(refused(tmp_path / "a.csv.gz"))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a\n1\n")[:-9])

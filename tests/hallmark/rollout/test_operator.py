@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
-from hallmark.declaration.serving_config import ConfigReference
+from hallmark.declaration.serving_config import FILE, ConfigReference, ServingConfig
 from hallmark.declaration.traffic import KNATIVE
-from hallmark.errors import Unavailable
+from hallmark.errors import NotFound, Unavailable
+from hallmark.render import files
+from hallmark.rollout import followers
 from hallmark.rollout import record as records
 from hallmark.rollout.followers import ChampionAlias, ReleaseFile
 from hallmark.rollout.memory import MemoryStore
@@ -54,7 +57,7 @@ class World:
             source=self.counters,
             registry=self.versions,  # type: ignore[arg-type]
             runner=self.trainings,
-            followers=[ReleaseFile(self.settings), ChampionAlias(self.versions)],  # type: ignore[arg-type]
+            followers=[ReleaseFile(self.settings, self.cluster), ChampionAlias(self.versions)],  # type: ignore[arg-type]
             tell=self.told.append,
             fence=fence,
             clock=self.clock,
@@ -254,7 +257,7 @@ def test_a_release_file_that_cannot_be_written_is_told_and_written_once_it_can(w
                 raise Unavailable("release.yaml cannot be written")
             return super().follow(domain, record)
 
-    operator, file = world.operator(), ReadOnly(world.settings)
+    operator, file = world.operator(), ReadOnly(world.settings, world.cluster)
     operator._followers = (file, ChampionAlias(world.versions))  # type: ignore[arg-type]
     operator.begin(target(2))
     world.pass_time(operator, 60)
@@ -308,20 +311,23 @@ def test_a_rollout_that_a_person_began_is_taken_over_where_it_stands(world: Worl
     assert world.kinds() == ["canary", "canary", "promote"]
 
 
-OTHER = ConfigReference(digest="sha256:" + "5" * 64, timeout=6)
+SERVED = ServingConfig(cache=4096)
+OTHER = SERVED.reference
 
 
 @pytest.mark.parametrize(("failing", "ends", "left"), [(0.0, "promote", OTHER), (1.0, "rollback", CONFIG)])
 def test_another_serving_config_of_the_same_model_is_a_candidate_like_any_other(
     world: World, failing: float, ends: str, left: ConfigReference
 ) -> None:
+    made = {"metadata": {"name": OTHER.name, "namespace": NAME}, "data": {FILE: SERVED.text}}
+    world.cluster.provide(made)
     operator = world.operator()
     operator.begin(target(1, OTHER))
     assert f"version 1 with serving config {OTHER.short}" in world.told[-1].text
     live = world.cluster.live(NAME)
     assert live is not None and share(live) == 10
     predictor = live["spec"]["predictor"]
-    assert predictor["timeout"] == 6 and predictor["volumes"][0]["configMap"]["name"] == OTHER.name
+    assert predictor["timeout"] == OTHER.timeout and predictor["volumes"][0]["configMap"]["name"] == OTHER.name
     record = records.written(live)
     assert record is not None and record.stable == target(1) and record.rollout is not None
     assert record.rollout.config == OTHER
@@ -330,6 +336,32 @@ def test_another_serving_config_of_the_same_model_is_a_candidate_like_any_other(
     live = world.cluster.live(NAME)
     assert live is not None and (share(live), live_target(live)) == (None, target(1, left))
     assert releases.read(NAME, world.settings).stable == target(1, left)
+    # What the declaration does not say is kept beside release.yaml, from the cluster; without it nothing could be applied anew.
+    kept = world.settings.releases / NAME / f"{OTHER.name}.yaml"
+    assert kept.is_file() == (left == OTHER) and not files.check(world.settings)
+    if kept.is_file():
+        (wanted,) = yaml.safe_load_all(kept.read_text(encoding="utf-8"))
+        assert (wanted["data"][FILE], wanted["immutable"]) == (SERVED.text, True)
+        kept.unlink()
+        with pytest.raises(NotFound, match=OTHER.name) as gone:
+            files.check(world.settings)
+        assert "hallmark settle fraud" in gone.value.fix
+        assert followers.catch_up([ReleaseFile(world.settings, world.cluster)], NAME, _record(world)) == (
+            [f"wrote {world.settings.shown(kept)}"],
+            {},
+        )
+        made["data"] = {FILE: ServingConfig().text}
+        world.cluster.maps[OTHER.name] = made
+        kept.unlink()
+        _, failed = followers.catch_up([ReleaseFile(world.settings, world.cluster)], NAME, _record(world))
+        assert "is not what its name says" in failed[releases.NAME].message and not kept.exists()
+
+
+def _record(world: World) -> records.RolloutRecord:
+    live = world.cluster.live(NAME)
+    record = records.written(live) if live else None
+    assert record is not None
+    return record
 
 
 def test_a_share_that_a_person_changed_begins_its_step_anew(world: World) -> None:

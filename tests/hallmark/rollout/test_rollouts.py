@@ -55,7 +55,7 @@ class Stage(Rehearsal):
             source=Scrape(self.writer, gateway=self._admin),
             registry=Registry(self.world.settings),
             runner=RunsHere(self.world.settings),
-            followers=[ReleaseFile(self.world.settings), ChampionAlias(Registry(self.world.settings))],
+            followers=[ReleaseFile(self.world.settings, self.writer), ChampionAlias(Registry(self.world.settings))],
             tell=told.append,
         )
 

@@ -168,7 +168,9 @@ class Rollouts:
         assert record is not None
         versions = KeptVersions(self.world.settings.root / "champion")
         # What a watch that was killed did not write, `hallmark settle` writes.
-        _, failed = followers.catch_up([ReleaseFile(self.world.settings), ChampionAlias(versions)], NAME, record)  # type: ignore[arg-type]
+        _, failed = followers.catch_up(
+            [ReleaseFile(self.world.settings, self.world.cluster), ChampionAlias(versions)], NAME, record
+        )  # type: ignore[arg-type]
         assert not failed
         ended(live, versions.champion, self.world, stable)
         assert self._whole()
