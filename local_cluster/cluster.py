@@ -105,7 +105,12 @@ def up(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return _wait_until_up(settings, child, log, timeout)
+    try:
+        return _wait_until_up(settings, child, log, timeout)
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait(timeout)
+        raise
 
 
 def down(settings: Settings, *, timeout: float = 60.0) -> bool:

@@ -52,7 +52,13 @@ def up(
         cluster.run(settings, port=port, api_port=api_port, adapter=mode.adapter)
         return
     state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout, adapter=mode.adapter)
-    for row in apply_all(connected(settings, settings.kubeconfig), settings):
+    try:
+        applied = apply_all(connected(settings, settings.kubeconfig), settings)
+    except KeyboardInterrupt:
+        cluster.down(settings, timeout=timeout)
+        say("interrupted before all was applied: the cluster was stopped again")
+        raise
+    for row in applied:
         say(f"{row['kind']} {row['name']}: {row['result']}")
     say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
     say(f"kubeconfig   export KUBECONFIG={shlex.quote(str(settings.kubeconfig))}")
