@@ -157,7 +157,7 @@ def test_a_file_that_is_none_is_told(cluster: Cluster, tmp_path: Path, capsys: p
     assert run(tmp_path, tmp_path / "none.csv") == 1
     assert "there is no file" in capsys.readouterr().err
     (tmp_path / "broken.jsonl").write_text("{")
-    assert run(tmp_path, tmp_path / "broken.jsonl") == 1
+    assert run(tmp_path, tmp_path / "broken.jsonl") == 3
     assert "a JSON object a line" in capsys.readouterr().err
 
 
