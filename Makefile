@@ -68,7 +68,7 @@ $(CHECKOV)/.installed: terraform/requirements.txt $(READY)
 terraform: $(READY) $(CHECKOV)/.installed  ## Check terraform/: tests, plans, an apply to moto (8 minutes; TF_PLUGIN_MIRROR=folder for a mirror)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m terraform -rs tests/terraform
 
-conformance: $(READY)  ## Real etcd, API server, controllers, KServe and Knative's webhook, and what we ship on them (first time 15 minutes, then 10)
+conformance: $(READY)  ## Real etcd, API server, controllers, KServe and Knative's webhook, and what we ship on them (first time 15 minutes, then 4)
 	@$(BIN)/python -m tests.conformance.needs
 	@nice $(BIN)/python -m tests.conformance.build
 	$(BIN)/python -m pytest -m conformance tests/conformance
