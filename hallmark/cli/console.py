@@ -32,11 +32,11 @@ def _declared(given: str | list[str] | None) -> str | list[str] | None:
     from hallmark.declaration import domain
     from hallmark.settings import Settings
 
-    names = [given] if isinstance(given, str) else given or []
-    settings = Settings.load() if names else None
-    for name in names:
-        if settings and name not in domain.names(settings):
-            domain.load(name, settings)
+    if given:
+        settings = Settings.load()
+        for name in [given] if isinstance(given, str) else given:
+            if name not in domain.names(settings):
+                domain.load(name, settings)
     return given
 
 

@@ -35,9 +35,9 @@ class Condition:
     task: dict[str, Any]
     expression: str
 
-    def hit(self, found: str) -> RuleMatch:
-        """A finding at the expression."""
-        return self.graph.hit(found, *self.path)
+    def hit(self, found: str = "") -> RuleMatch:
+        """A finding at the expression, which is shown where nothing else is said."""
+        return self.graph.hit(found or f"the condition is {self.expression}", *self.path)
 
     @property
     def channels(self) -> list[str]:
@@ -120,7 +120,7 @@ def quoted(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
         for part in _JOINED.split(_CHANNEL.sub("0", condition.expression)):
             sides = _OPERATOR.split(part.strip().strip("!()"))[::2]
             if any(_broken(side.strip()) for side in sides):
-                yield condition.hit(f"the condition is {condition.expression}")
+                yield condition.hit()
                 break
 
 
@@ -144,7 +144,7 @@ def no_expression(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleM
     for condition in conditions(graph):
         odd = {"nan", "inf", "-inf"} & {side.removeprefix("double(").rstrip(")") for side in condition.operands}
         if odd or _QUOTED_CHANNEL.search(condition.expression):
-            yield condition.hit(f"the condition is {condition.expression}")
+            yield condition.hit()
 
 
 @rule(
@@ -159,7 +159,7 @@ def converted(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch
     """enhanced_dag_orchestrator.py, evaluate_condition: allowed_names has int and float, and no double."""
     for condition in conditions(graph):
         if "double(" in _CHANNEL.sub("0", condition.expression) and not _QUOTED_CHANNEL.search(condition.expression):
-            yield condition.hit(f"the condition is {condition.expression}")
+            yield condition.hit()
 
 
 @rule(
@@ -177,7 +177,7 @@ def ordered(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
             kinds = {condition.kind(channel) for channel in _CHANNEL.findall(f"{left} {right}")}
             numbers = [side for side in (left, right) if side[:1] == "'" and _NUMBER.match(side.strip("'"))]
             if operator in ("<", "<=", ">", ">=") and ("BOOLEAN" in kinds or ("STRING" in kinds and numbers)):
-                yield condition.hit(f"the condition is {condition.expression}")
+                yield condition.hit()
                 break
 
 
@@ -193,4 +193,4 @@ def inexact(graph: CompiledPipeline, world: LintContext) -> Iterator[RuleMatch]:
     """pipeline_spec.proto: parameters are google.protobuf.Value, whose number is a double."""
     for condition in conditions(graph):
         if any(re.fullmatch(r"-?\d+", side) and abs(int(side)) > _EXACT for side in condition.operands):
-            yield condition.hit(f"the condition is {condition.expression}")
+            yield condition.hit()

@@ -17,7 +17,7 @@ from hallmark.rollout.meter import Meter, Variants
 from hallmark.rollout.monitors import Monitors, Verdicts
 from hallmark.rollout.responses import CapturedResponses
 from hallmark.rollout.samples import Sample
-from hallmark.rollout.writer import predictor_status, ready, refusal
+from hallmark.rollout.writer import ready, refusal, revisions
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter, Object
@@ -65,11 +65,8 @@ class Observer:
 
         whole: the ready pods that stable had at most so far.
         """
-        component = predictor_status(live)
-        variants = Variants(
-            stable=str(component.get("latestRolledoutRevision") or ""),
-            canary=str(component.get("latestCreatedRevision") or ""),
-        )
+        stable, newest = revisions(live)
+        variants = Variants(stable=stable, canary=newest)
         shadow = progress.phase == "shadow"
         missing = [*self._count(variants, progress), *self._ask(variants, whole, shadow=shadow, now=now)]
         self.means = self._answers.means()

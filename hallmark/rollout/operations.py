@@ -30,6 +30,7 @@ from hallmark.rollout.writer import (
     live_target,
     predictor_status,
     ready,
+    revisions,
     share,
 )
 
@@ -88,7 +89,7 @@ def release(
     if target.config is not None and target.config.name == config["metadata"]["name"]:
         writer.provide(config)
     record = record_of(writer, live)
-    record = record.moving(progress, pods=writer.count_ready(name, _stable_revision(live)))
+    record = record.moving(progress, pods=writer.count_ready(name, revisions(live).stable))
     notes = {**(notes or {}), **record.note}
     load = percent or math.ceil(float(notes.get(SHADOW_NOTE) or 0))  # copies are work like any other
     needed = pods_for(load, record.pods)
@@ -193,7 +194,7 @@ def carried(
     """
     name = live["metadata"]["name"]
     newest = str(predictor_status(live).get("latestCreatedRevision"))
-    whole = max(record.pods, writer.count_ready(name, _stable_revision(live)))
+    whole = max(record.pods, writer.count_ready(name, revisions(live).stable))
     needed = pods_for(percent, whole)
     if (ready := writer.count_ready(name, newest)) >= needed:
         return whole
@@ -320,7 +321,7 @@ def _rollback_standard(
         return stable
     assert good is not None  # noqa: S101 - refused before
     note(f"nothing of version {good.version} is warm: releasing it again")
-    record = record.moving(None, pods=writer.count_ready(name, _stable_revision(live)))
+    record = record.moving(None, pods=writer.count_ready(name, revisions(live).stable))
     wanted = floors(now=0, then=100, whole=record.pods)
     patched = writer.shift(live, percent=0, target=good, notes=record.note, floors=wanted)
     _wait(writer, name, gets(0), patched, seconds, f"version {good.version} ready again")
@@ -334,7 +335,7 @@ def _scaled_back(
     writer: InferenceServiceWriter, live: Object, record: RolloutRecord, *, note: Note, patience: float
 ) -> tuple[Object, RolloutRecord]:
     """Ask for the pods with which stable carries everything, where its autoscaler took some away; nothing that fails here stops a roll-back."""
-    name, stable = live["metadata"]["name"], _stable_revision(live)
+    name, stable = live["metadata"]["name"], revisions(live).stable
     ready = writer.count_ready(name, stable)
     record = record.model_copy(update={"pods": max(record.pods, ready)})
     if share(live) is None or ready >= record.pods:
@@ -347,10 +348,6 @@ def _scaled_back(
             what, enough = f"{record.pods} ready pods", lambda _: writer.count_ready(name, stable) >= record.pods
             _wait(writer, name, enough, held, patience, what, failing=False)
     return _must(writer, name), record
-
-
-def _stable_revision(live: Object) -> str:
-    return str(predictor_status(live).get("latestRolledoutRevision") or "")
 
 
 def _first_pods(live: Object) -> int:

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hallmark import object_labels
 from hallmark.artifacts.release import Target
@@ -233,8 +233,7 @@ class InferenceServiceWriter:
             return self._patch(
                 live, {"metadata": {"resourceVersion": live["metadata"]["resourceVersion"]}, "spec": spec}
             )
-        component = predictor_status(live)
-        stable, newest = (str(component.get(f"latest{each}Revision") or "") for each in ("Rolledout", "Created"))
+        stable, newest = revisions(live)
         for revision, pods in {stable: floors.stable, newest: floors.candidate}.items():
             with contextlib.suppress(NotFound):  # the local cluster has no such objects, nor anything that scales
                 if revision and pods > self._floor(live, revision):
@@ -243,7 +242,7 @@ class InferenceServiceWriter:
 
     def let_go(self, live: Object) -> None:
         """Give stable's number of pods back to what its InferenceService says; in Knative mode, where `hold` did not change that."""
-        revision = str(predictor_status(live).get("latestRolledoutRevision") or "")
+        revision = revisions(live).stable
         if not standard.is_standard(live) and revision:
             with contextlib.suppress(NotFound):
                 self._set_floor(live, revision, int(live["spec"]["predictor"].get("minReplicas", 1)))
@@ -480,11 +479,24 @@ def mode_of(live: Object) -> Mode:
     return "Standard" if standard.is_standard(live) else "Knative"
 
 
+class Revisions(NamedTuple):
+    """The revision that is stable, and the newest, which may be the same; empty while there is none."""
+
+    stable: str
+    newest: str
+
+
+def revisions(live: Object) -> Revisions:
+    """The revisions that the object's status names, in both modes."""
+    component = predictor_status(live)
+    return Revisions(*(str(component.get(f"latest{each}Revision") or "") for each in ("Rolledout", "Created")))
+
+
 def variants(live: Object) -> dict[str, str]:
     """stable or canary of each revision that the traffic names, if only with nothing."""
     component = predictor_status(live)
     named = {str(item.get("revisionName")) for item in component.get("traffic") or []}
-    newest, stable = (str(component.get(key) or "") for key in ("latestCreatedRevision", "latestRolledoutRevision"))
+    stable, newest = revisions(live)
     found = {newest: "canary"} if share(live) is not None else {}
     return {name: variant for name, variant in {**found, stable: "stable"}.items() if name in named}
 
