@@ -92,6 +92,7 @@ LABEL org.opencontainers.image.title="hallmark/drift" \
 COPY --from=drift-packages /opt/venv /opt/venv
 COPY hallmark hallmark
 COPY inference_services/__init__.py inference_services/__init__.py
+COPY inference_services/capture inference_services/capture
 COPY inference_services/drift_monitor inference_services/drift_monitor
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "inference_services.drift_monitor"]
@@ -100,6 +101,11 @@ ENTRYPOINT ["python", "-m", "inference_services.drift_monitor"]
 FROM base AS platform
 LABEL org.opencontainers.image.title="hallmark/platform" \
       org.opencontainers.image.description="Hallmark's command line, and the watch over every domain's rollouts"
+# Git, by which `hallmark watch --commit-to` pushes release.yaml; a version would have to follow each of Debian's fixes.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=platform-packages /opt/venv /opt/venv
 COPY hallmark hallmark
 COPY domains domains

@@ -23,7 +23,7 @@ $(SHOWABLE): pyproject.toml constraints.txt .ci/install
 	@touch $@
 
 $(READY): $(SHOWABLE)
-	@$(BIN)/python .ci/install networks tracking dev
+	@$(BIN)/python .ci/install features kafka networks snowflake tracking dev
 	@touch $@
 
 demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes; installs what fraud needs, leaves nothing running
@@ -68,14 +68,15 @@ $(CHECKOV)/.installed: terraform/requirements.txt $(READY)
 terraform: $(READY) $(CHECKOV)/.installed  ## Check terraform/: tests, plans, an apply to moto (8 minutes; TF_PLUGIN_MIRROR=folder for a mirror)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m terraform -rs tests/terraform
 
-conformance: $(READY)  ## Real etcd, API server, controllers, KServe and Knative's webhook, and what we ship on them (first time 15 minutes, then 4)
+conformance: $(READY)  ## Real etcd, API server, controllers, KServe, Knative's webhook, istiod, Kueue and Trainer, and what we ship on them (first time 20 minutes, then 6)
 	@$(BIN)/python -m tests.conformance.needs
 	@nice $(BIN)/python -m tests.conformance.build
-	$(BIN)/python -m pytest -m conformance tests/conformance
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m conformance tests/conformance
 
 bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=folder of other servers: docs/performance.md)
 	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
+	for each in online offline stream merge; do $(BIN)/python -m benchmarks.features.$$each || exit 1; done
 
 constraints: $(READY)  ## Write constraints.txt from what is installed
 	@{ echo "# Versions that were tested together: written by \`make constraints\` from a fresh environment."; \

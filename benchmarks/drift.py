@@ -1,7 +1,11 @@
-"""The drift monitor: what it costs, how often it cries wolf, what it finds. `python benchmarks/drift.py`, about a minute."""
+"""The drift monitor: what it costs, how often it cries wolf, what it finds. `python benchmarks/drift.py`, about two minutes.
+
+`--power` prints the second table alone. With PYTHONPATH at another commit's tree that is the power of that commit.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -141,13 +145,49 @@ def tenth(values: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def main() -> None:
-    """Print the tables."""
+def words(count: int, form: str, *, first: int = 0) -> NDArray[Any]:
+    """So many different words."""
+    return np.array([form.format(at) for at in range(first, first + count)], dtype=object)
+
+
+AGENT = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0 Safari/537.36"
+CITIES, SKUS, BRANDS, AGENTS = words(320, "city {}"), words(3000, "sku {}"), words(2000, "brand {}"), words(80, AGENT)
+
+
+def tails(rows: int, *, seed: int) -> Frame:
+    """Clean columns with long tails: 300 cities have 40% of the rows, brands are Zipf's, orders never come again."""
+    random = np.random.default_rng(seed)
+    rank = 1 / np.arange(1, len(BRANDS) + 1)
+    city = np.where(random.random(rows) < 0.6, random.choice(CITIES[:20], rows), random.choice(CITIES[20:], rows))
+    return {
+        "city": city,
+        "sku": random.choice(SKUS, rows),
+        "brand": random.choice(BRANDS, rows, p=rank / rank.sum()),
+        "agent": random.choice(AGENTS, rows),
+        "order": words(rows, f"order {seed}-{{}}"),
+        "score": random.beta(0.5, 8.0, rows).astype(np.float32),
+    }
+
+
+def retailed(*to: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """A change of cities: those of the tail are these now, in turn."""
+    known = set(CITIES[:20].tolist())
+    return lambda values: np.array(
+        [value if value in known else to[at % len(to)] for at, value in enumerate(values.tolist())], dtype=object
+    )
+
+
+def quarter(values: NDArray[Any]) -> NDArray[Any]:
+    """Every fourth value one of 200 new ones."""
+    out = values.copy()
+    out[::4] = np.resize(words(200, "new brand {}"), len(out[::4]))
+    return out
+
+
+def power(windows: int) -> None:
+    """Print the share of windows that are DRIFT, of the marketplace's columns and of columns with long tails."""
     reference, after = orders(14, after=0), orders(7, after=14)
     learned = learn({name: values[:20_000] for name, values in reference.items()})
-    print("the process, 17 columns, one record per request")
-    with tempfile.TemporaryDirectory() as folder:
-        process(sealed(Path(folder), learned), after)
     same: Callable[[Frame], Frame] = lambda frame: frame  # noqa: E731
     rows: list[tuple[str, Frame, Callable[[Frame], Frame]]] = [
         ("nothing, bootstrap of the reference", reference, same),
@@ -161,10 +201,47 @@ def main() -> None:
         ("a new fraud pattern", orders(7, after=14, shift="new_fraud_pattern"), same),
         ("a season", orders(7, after=14, shift="season"), same),
     ]
-    print("\nshare of 200 windows that are DRIFT         300 rows   2000 rows")
-    for name, frame, change in rows:
-        shares = [alarms(learned, frame, rows=size, windows=200, change=change) for size in (300, 2000)]
-        print(f"  {name:40}  {shares[0]:9.1%}  {shares[1]:9.1%}")
+    known, frame = tails(20_000, seed=1), tails(20_000, seed=2)
+    outputs = {"score": known.pop("score")}
+    tailed: list[tuple[str, Frame, Callable[[Frame], Frame]]] = [
+        ("tails: nothing", frame, same),
+        (
+            "tails: SKUs of which none was ever seen",
+            frame,
+            changed("sku", lambda v: np.resize(words(2000, "n {}"), len(v))),
+        ),
+        ("tails: 300 cities become 5", frame, changed("city", retailed(*CITIES[20:25].tolist()))),
+        ("tails: 300 cities become one new word", frame, changed("city", retailed("nowhere"))),
+        ("tails: one brand in four is new", frame, changed("brand", quarter)),
+        (
+            "tails: the next versions of all browsers",
+            frame,
+            changed("agent", lambda v: np.resize(words(80, AGENT, first=80), len(v))),
+        ),
+    ]
+    print(f"share of {windows} windows that are DRIFT{300:>26} rows{2000:>10} rows")
+    for profiled, part in ((learned, rows), (profile.build(known, scores=outputs), tailed)):
+        for name, drawn, change in part:
+            shares = [alarms(profiled, drawn, rows=size, windows=windows, change=change) for size in (300, 2000)]
+            print(f"  {name:46}  {shares[0]:9.1%}      {shares[1]:9.1%}", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--power", action="store_true", help="only what is found, not what the process costs")
+    parser.add_argument("--windows", type=int, default=200, help="windows of each kind (%(default)s)")
+    given = parser.parse_args()
+    if given.power:
+        power(given.windows)
+        return
+    reference, after = orders(14, after=0), orders(7, after=14)
+    learned = learn({name: values[:20_000] for name, values in reference.items()})
+    print("the process, 17 columns, one record per request")
+    with tempfile.TemporaryDirectory() as folder:
+        process(sealed(Path(folder), learned), after)
+    print()
+    power(given.windows)
 
 
 if __name__ == "__main__":

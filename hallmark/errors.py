@@ -100,9 +100,10 @@ def foreseen(error: Exception) -> HallmarkError:
     """`error` itself where it is one of ours; else one of ours that tells it."""
     if isinstance(error, HallmarkError):
         return error
-    if isinstance(error, OSError) and error.filename is not None and error.errno in _OF_FILES:
+    if isinstance(error, OSError) and error.errno in _OF_FILES:
+        named = isinstance(error.filename, str | bytes)  # what fails in the middle of a file has no name
         return HallmarkError(
-            f"{os.fsdecode(error.filename)} cannot be used" if not isinstance(error.filename, int) else "a file failed",
+            f"{os.fsdecode(error.filename)} cannot be used" if named else "a file, or the output, cannot be used",
             expected="a file or folder that this process may read and write, on a disk with room",
             got=os.strerror(error.errno),
             fix=_OF_FILES[error.errno],

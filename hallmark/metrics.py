@@ -158,6 +158,26 @@ WATCH: dict[str, Family] = _watch(
     ("registry_newest_timestamp_seconds", "gauge", "When the domain's newest version was registered.", ()),
 )
 
+# The stream of feature views: hallmark/feature_store/stream.py. A view is name@version.
+
+
+def _stream(*families: tuple[str, Kind, str, tuple[str, ...]]) -> dict[str, Family]:
+    return {short: Family(f"hallmark_stream_{short}", kind, shown, labels) for short, kind, shown, labels in families}
+
+
+_VIEW = ("view",)
+STREAM: dict[str, Family] = _stream(
+    ("rows_total", "counter", "Rows by what became of them.", ("view", "fate")),
+    ("event_age_seconds", "gauge", "Time since the newest event of the source happened.", _VIEW),
+    ("freshness_seconds", "gauge", "How large that may be, as the view declares.", _VIEW),
+    ("watermark_timestamp_seconds", "gauge", "When the newest event of the partition happened.", ("partition",)),
+    ("versions", "gauge", "Versions of events in the state.", _VIEW),
+    ("payloads_total", "counter", "Payloads written to the online store.", ()),
+    ("owed", "gauge", "Entities whose payloads are to be written.", ()),
+    ("stalls_total", "counter", "Times when the online store did not answer.", ()),
+    ("overflows_total", "counter", "Sums in payloads that int64 cannot hold, which are null.", _VIEW),
+)
+
 
 def exposed(family: Family, samples: Iterable[tuple[Mapping[str, object], float]]) -> str:
     """A counter or gauge in Prometheus's text format (0.0.4): each sample is its labels and its value."""

@@ -28,6 +28,11 @@ def revision_of(pod: dict[str, Any]) -> str:
     return str(labels.get(REVISION) or "") or (app.removeprefix(_ISVC) if app.startswith(_ISVC) else "")
 
 
+def of_deployment(name: str) -> dict[str, str]:
+    """Labels that KServe gives to the pods of a Deployment."""
+    return {_APP: f"{_ISVC}{name}"}
+
+
 def is_ready(pod: dict[str, Any]) -> bool:
     """The pod's own word on its condition Ready."""
     conditions = (pod.get("status") or {}).get("conditions") or []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, TypeVar
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.json_schema import WithJsonSchema
@@ -103,15 +104,27 @@ class Section(Frozen):
     """A part of the declaration."""
 
 
-def validated(model: type[M], raw: object, shown: str, *, place: str = "") -> M:
+def validated(
+    model: type[M],
+    raw: object,
+    shown: str,
+    *,
+    place: str = "",
+    line: Callable[[Sequence[str | int]], int] | None = None,
+) -> M:
     """`raw` as `model`; every wrong key on its own line, as file: key, expected, got.
 
-    place: where a person mends it, if that is not `shown`.
+    place: where a person mends it, if that is not `shown`.   line: the line of a key's path, where it is known.
     """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        (message, expected, got, fix), *rest = [each for item in error.errors() for each in _explain(shown, item)]
+        told = [
+            each
+            for item in error.errors()
+            for each in _explain(shown if line is None else f"{shown}:{line(item['loc'])}", item, model)
+        ]
+        (message, expected, got, fix), *rest = told
         more = "".join(f"\n  also {m}: expected {e}, got {g}{f and f'; {f}'}" for m, e, g, f in rest)
         where = f"mend {place or shown}"
         raise DeclarationError(
@@ -132,21 +145,46 @@ def contradictions_in(item: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(".".join([*map(str, item["loc"]), *([key] if key else [])]), text) for key, text in keys]
 
 
-def _explain(shown: str, item: Any) -> list[tuple[str, str, str, str]]:
+def _explain(shown: str, item: Any, model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     """Message, expected, got and fix of each mistake that one of pydantic's errors tells."""
     key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
     kind, given = item["type"], item["input"]
     if contradictory := contradictions_in(item):
         return [(f"{shown}: {key}", _TOGETHER, *_parted(text.removeprefix(f"{key}: "))) for key, text in contradictory]
     if kind == "extra_forbidden":
-        return [(f"{shown}: {key}", "no such key", f"{key.rsplit('.', 1)[-1]}: {given!r}", "")]
+        known, wrong = _keys(model, item["loc"][:-1]), str(item["loc"][-1])
+        near = get_close_matches(wrong, known, 1)
+        expected = f"one of {', '.join(known)}" if known else "a key that is declared"
+        return [
+            (f"{shown}: {key}", expected, f"no such key {wrong!r}", f"did you mean {near[0]}?" if near else ""),
+        ]
     if kind == "missing":
         return [(f"{shown}: {key}", "a value", "nothing", "")]
     text = item["msg"].removeprefix("Value error, ")
     if isinstance(given, dict) and not text.startswith("expected "):
         return [(f"{shown}: {key}", _TOGETHER, *_parted(text))]
     expected, _, got = text.removeprefix("Input should be ").removeprefix("expected ").partition("; got ")
+    expected = expected.replace("a valid tuple", "a list, such as [a, b]")
     return [(f"{shown}: {key}", expected, got or repr(given), "")]
+
+
+def _keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
+    """Keys that a section may have; none where the place is no section, or may be one of several."""
+    kinds: list[Any] = [model]
+    for part in place:
+        found = [
+            each.model_fields[part].annotation for each in kinds if isinstance(part, str) and part in each.model_fields
+        ]
+        below = [each for annotation in found for each in _models(annotation)]
+        kinds = below or [each for each in kinds if isinstance(part, int) or len(kinds) > 1]
+    return [field.alias or name for name, field in kinds[0].model_fields.items()] if len(kinds) == 1 else []
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections within a type, such as those of an optional one or of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in _models(part)]
 
 
 def _parted(text: str) -> tuple[str, str]:

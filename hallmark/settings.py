@@ -11,6 +11,9 @@ import hallmark
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.section import Frozen
 
+FEATURE_STORE = "HALLMARK_FEATURE_STORE"
+"""The variable with the address of the online feature store, of model servers too."""
+
 
 class Settings(Frozen):
     """The folders and addresses of one Hallmark checkout.
@@ -19,6 +22,7 @@ class Settings(Frozen):
     state:     what running leaves behind (registry, pipeline runs, local cluster); safe to delete.
     releases:  where each domain's `release.yaml` and rendered InferenceService lie.
     tracking:  MLflow tracking URI.
+    feature_store: address of the online feature store, sqlite:///file, redis://host or dynamodb://table.
     workspaces: whether each domain's versions lie in an MLflow workspace of its name, whatever MLFLOW_WORKSPACE says.
     """
 
@@ -26,11 +30,12 @@ class Settings(Frozen):
     state: Path
     releases: Path
     tracking: str
+    feature_store: str = ""
     workspaces: bool = False
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from HALLMARK_ROOT, HALLMARK_STATE, HALLMARK_RELEASES, HALLMARK_WORKSPACES and MLFLOW_TRACKING_URI; all have defaults."""
+        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE and MLFLOW_TRACKING_URI; all have defaults."""
         env = os.environ if environment is None else environment
         asked = env.get("HALLMARK_ROOT")
         root = Path(asked).resolve() if asked else _find_root(Path.cwd())
@@ -47,7 +52,14 @@ class Settings(Frozen):
                 got=workspaces,
                 fix="set it to one of the two, or to nothing",
             )
-        return cls(root=root, state=state, releases=releases, tracking=tracking, workspaces=workspaces == "domain")
+        return cls(
+            root=root,
+            state=state,
+            releases=releases,
+            tracking=tracking,
+            feature_store=env.get(FEATURE_STORE) or f"sqlite:///{state / 'features' / 'online.db'}",
+            workspaces=workspaces == "domain",
+        )
 
     def shown(self, path: Path) -> str:
         """A path as people are told it: from the root of the checkout where it lies there."""
@@ -57,6 +69,16 @@ class Settings(Frozen):
     def domains(self) -> Path:
         """The folder of declarations, one folder a domain."""
         return self.root / "domains"
+
+    @property
+    def features(self) -> Path:
+        """The folder of feature views, one folder a view and a file a version."""
+        return self.root / "features"
+
+    @property
+    def contracts(self) -> Path:
+        """The folder of data contracts of sources, one folder a source and a file a version."""
+        return self.root / "contracts"
 
     @property
     def manifests(self) -> Path:
@@ -109,6 +131,7 @@ class Settings(Frozen):
             "HALLMARK_STATE": str(self.state),
             "HALLMARK_RELEASES": str(self.releases),
             "HALLMARK_WORKSPACES": "domain" if self.workspaces else "one",
+            FEATURE_STORE: self.feature_store,
             "MLFLOW_TRACKING_URI": self.tracking,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",

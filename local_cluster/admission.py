@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from hallmark.declaration.traffic import Mode
 from hallmark.lint import judge
 from hallmark.lint.cluster import PLATFORM
 from hallmark.lint.objects import ClusterOptions
@@ -22,16 +23,21 @@ _REASONS = {"HM802": "FieldValueTypeInvalid"}
 
 
 class Admission:
-    """The judgement of one object; `before` is what it replaces, `around` what its namespace and cluster hold besides."""
+    """The judgement of one object on a cluster in KServe's `mode`.
 
-    def __init__(self, obj: Object, *, before: Object | None = None, around: Iterable[Object] = ()) -> None:
+    before: what it replaces.   around: what its namespace and cluster hold besides.
+    """
+
+    def __init__(
+        self, obj: Object, *, before: Object | None = None, around: Iterable[Object] = (), mode: Mode = "Knative"
+    ) -> None:
         meta = obj.get("metadata") or {}
         key = (str(obj.get("kind")), str(meta.get("namespace", "")), str(meta.get("name", "")))
         self._found = judge.of_objects(
-            [{name: value for name, value in obj.items() if name != "status"}],
+            [obj],
             background=[PLATFORM, *around],
             previous=None if before is None else {key: before},
-            options=ClusterOptions(mode="Knative"),
+            options=ClusterOptions(mode=mode),
         )
 
     @property

@@ -145,6 +145,7 @@ class _Server:
             query=request.query_params,
             agent=request.headers.get("user-agent", ""),
             body=await _body(request, media, needed=verb not in ("delete", "deletecollection")),
+            mode=self.adapter.mode,
         )
         code = 200
         try:

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import Field
 
 from hallmark.errors import HallmarkError
+from hallmark.leash import Leash
 from hallmark.section import Frozen
 from local_cluster import containers, volumes
 from local_cluster.containers import MAIN, ContainerPlan
-from local_cluster.processes import Leash
 from local_cluster.supervisor import FIRST_PAUSE, LONGEST_PAUSE, Container, ContainerEnd, Pod, now, started
 
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,15 +28,18 @@ from hallmark import leash
 from hallmark.declaration.traffic import BUILDS, LOCAL, TrafficAdapter
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, TimedOut, Unavailable
 from hallmark.files import replace
+from hallmark.leash import Leash
 from hallmark.settings import Settings
 from local_cluster.containers import free_ports
-from local_cluster.processes import LOG_BYTES, Leash, tail
+from local_cluster.processes import LOG_BYTES, tail
 
 if TYPE_CHECKING:
     from local_cluster.access import ApiAccess
 
 PORT = 8080
 _ERROR = "error.json"
+_GRACE = 10.0
+"""Seconds for a cluster without a state folder to end well."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,6 +54,12 @@ class ClusterState(BaseModel):
     api_port: int
     admin: str
     started: str
+    build: str = LOCAL.build
+
+    @property
+    def adapter(self) -> TrafficAdapter:
+        """What its gateway can do with traffic, and the mode that it is in."""
+        return BUILDS[self.build]
 
     @property
     def gateway(self) -> str:
@@ -74,14 +83,32 @@ def state(settings: Settings) -> ClusterState | None:
     return found if leash.identity(found.pid) == found.identity else None
 
 
+class Stopped(NamedTuple):
+    """What `down` has ended: the cluster, where one ran, and processes that had been left over, as people are told them."""
+
+    cluster: bool
+    left: list[str]
+
+
 def up(
-    settings: Settings, *, port: int = PORT, api_port: int = 0, timeout: float = 60.0, adapter: TrafficAdapter = LOCAL
+    settings: Settings,
+    *,
+    port: int = PORT,
+    api_port: int = 0,
+    timeout: float = 60.0,
+    adapter: TrafficAdapter | None = None,
+    on: Leash | None = None,
+    stays: bool = True,
 ) -> ClusterState:
-    """Start the cluster in the background and wait until it serves; `Conflict` when it runs already.
+    """Start the cluster in the background and wait until it serves.
 
     port: of the gateway, 0 for any free one;  api_port: of the Kubernetes API, 0 for the one it had last, or any free one.
+    adapter: what its gateway can do; by default what it could last.
+    on: the leash to start it on;  stays: it outlives this process.
+    `Conflict` when it runs already, or holds InferenceServices of KServe's other mode.
     """
-    _refuse_second(settings)
+    _refuse_second(settings, adapter)
+    leash.end(lambda: leash.left(settings.cluster), grace=_GRACE)  # of one whose folder was deleted, or that was killed
     port = port or _free_port()
     _check_free(port, "--port")
     if api_port:
@@ -94,78 +121,67 @@ def up(
     if log.is_file() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_name("cluster.log.1"))
     command = [sys.executable, "-m", "local_cluster.cluster", f"--port={port}", f"--api-port={api_port}"]
-    command.append(f"--adapter={adapter.build}")
+    command += [f"--adapter={adapter.build}"] if adapter else []
+    environment = {**os.environ, **settings.environment()}
     with log.open("ab") as stream:
-        child = subprocess.Popen(
-            command,
-            cwd=settings.root,
-            env={**os.environ, **settings.environment()},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        child = (on or Leash(folder)).start(
+            command, environment=environment, folder=settings.root, output=stream, stays=stays, place=folder
         )
-    try:
-        return _wait_until_up(settings, child, log, timeout)
-    except KeyboardInterrupt:
-        child.terminate()
-        child.wait(timeout)
-        raise
+    return _wait_until_up(settings, child, log, timeout)
 
 
-def down(settings: Settings, *, timeout: float = 60.0) -> bool:
-    """Stop the cluster and everything it runs, and wait; whether there was one."""
+def down(settings: Settings, *, timeout: float = 60.0) -> Stopped:
+    """Stop the cluster and everything it runs, and what runs that were killed have left on this state folder; and wait."""
     running = state(settings)
-    if running is None:
-        leash.end(_leftovers(settings))
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(running.pid, signal.SIGTERM)
+    if running is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if not leash.alive([(running.pid, running.identity), *_leftovers(settings)]):
-            return True
+    while running is not None and leash.identity(running.pid) == running.identity:
+        if time.monotonic() > deadline:
+            os.kill(running.pid, signal.SIGKILL)
+            leash.end(lambda: leash.left(settings.cluster))
+            raise TimedOut(
+                f"the cluster did not stop within {timeout:.0f} s and was killed",
+                fix=f"read {settings.cluster / 'cluster.log'}",
+            )
         time.sleep(0.05)
-    if leash.identity(running.pid) == running.identity:
-        os.kill(running.pid, signal.SIGKILL)
-        time.sleep(leash.GRACE_SECONDS + 1)
-    leash.end(_leftovers(settings))
-    raise TimedOut(
-        f"the cluster did not stop within {timeout:.0f} s and was killed",
-        fix=f"read {settings.cluster / 'cluster.log'}",
-    )
+    found = [str(each) for each in leash.left(settings.state, everywhere=True)]
+    leash.end(lambda: leash.left(settings.state, everywhere=True), grace=_GRACE)
+    return Stopped(running is not None, found)
 
 
-def run(settings: Settings, *, port: int = PORT, api_port: int = 0, adapter: TrafficAdapter = LOCAL) -> None:
-    """Be the cluster, in the foreground, until SIGTERM or SIGINT."""
+def run(settings: Settings, *, port: int = PORT, api_port: int = 0, adapter: TrafficAdapter | None = None) -> int:
+    """Be the cluster, in the foreground, until a signal; gives its number."""
     settings.cluster.mkdir(parents=True, exist_ok=True)
     port = port or free_ports([PORT])[PORT]
     with _lock(settings.cluster):
-        asyncio.run(_serve(settings, port=port, api_port=api_port, adapter=adapter))
+        leash.end(lambda: leash.left(settings.cluster), grace=_GRACE)
+        return asyncio.run(_serve(settings, port=port, api_port=api_port, adapter=adapter))
 
 
-async def _serve(settings: Settings, *, port: int, api_port: int, adapter: TrafficAdapter) -> None:
+async def _serve(settings: Settings, *, port: int, api_port: int, adapter: TrafficAdapter | None) -> int:
     from local_cluster import api, kubeconfig
     from local_cluster.access import ApiAccess
     from local_cluster.envoy import Envoy
     from local_cluster.reconciler import Reconciler
+    from local_cluster.standard import StandardReconciler
     from local_cluster.store import ObjectStore
 
     folder = settings.cluster
     settings.cluster_state.unlink(missing_ok=True)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    held = Leash(folder / "processes.json")
-    leftovers = held.open()
-    if leftovers:
-        _LOG.warning("stopped %d processes that an earlier cluster left behind", leftovers)
+    told: asyncio.Queue[int] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, told.put_nowait, int(number))
+    held = Leash(folder)
     _check_free(port, "--port")
     listener = _listen(folder, api_port)
     store = ObjectStore(folder / "objects.db")
+    adapter = _kept(folder, adapter, store.list("inferenceservices")[0])
     envoy = Envoy(folder / "envoy", port=port, on=held)
     settings.models.mkdir(parents=True, exist_ok=True)
-    reconciler = Reconciler(
+    reconcile = StandardReconciler if adapter.mode == "Standard" else Reconciler
+    reconciler = reconcile(
         store, envoy=envoy, on=held, models=settings.models, folder=folder, root=settings.root, adapter=adapter
     )
     access = ApiAccess.open(folder / "access")
@@ -183,8 +199,8 @@ async def _serve(settings: Settings, *, port: int, api_port: int, adapter: Traff
             await asyncio.sleep(0.01)
         here = listener.getsockname()[1]
         kubeconfig.write(settings.kubeconfig, server=f"https://127.0.0.1:{here}", access=access)
-        replace(settings.cluster_state, _state(port, here, envoy.admin).model_dump_json())
-        await stop.wait()
+        replace(settings.cluster_state, _state(port, here, envoy.admin, adapter.build).model_dump_json())
+        return await told.get()
     finally:
         settings.cluster_state.unlink(missing_ok=True)
         store.end_watches()
@@ -195,7 +211,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int, adapter: Traff
         await reconciler.stop()
         store.close()
         listener.close()
-        held.close()
+        held.end()
 
 
 def _server(app: Any, access: ApiAccess) -> Any:
@@ -221,13 +237,33 @@ def _server(app: Any, access: ApiAccess) -> Any:
     return Server(config)
 
 
-def _state(port: int, api_port: int, admin: str) -> ClusterState:
+def _state(port: int, api_port: int, admin: str, build: str) -> ClusterState:
     from local_cluster.supervisor import now
 
     pid = os.getpid()
-    return ClusterState(
-        pid=pid, identity=leash.identity(pid) or "", port=port, api_port=api_port, admin=admin, started=now()
-    )
+    who = {"pid": pid, "identity": leash.identity(pid) or "", "started": now()}
+    return ClusterState.model_validate(who | {"port": port, "api_port": api_port, "admin": admin, "build": build})
+
+
+def _kept(folder: Path, asked: TrafficAdapter | None, services: list[dict[str, Any]]) -> TrafficAdapter:
+    """What the gateway shall be able to do: what is asked for, else what it could last; kept for the next time.
+
+    `Conflict` where InferenceServices are of KServe's other mode, which a live one cannot change.
+    """
+    file = folder / "mode"
+    last = BUILDS.get(file.read_text(encoding="ascii").strip(), LOCAL) if file.is_file() else LOCAL
+    adapter = asked or last
+    if adapter.mode != last.mode and services:
+        names = ", ".join(sorted(str(each["metadata"]["name"]) for each in services))
+        raise Conflict(
+            f"this cluster's InferenceServices are of KServe's {last.mode} mode, which a live one cannot change",
+            expected=f"`hallmark up` in the mode that it had: --mode {last.option}",
+            got=f"--mode {adapter.option}, and {names}",
+            fix=f"`hallmark up --mode {last.option}` goes on with them, and there `kubectl delete inferenceservice --all -A` "
+            "makes room for the other; or HALLMARK_STATE=<folder> names another cluster",
+        )
+    replace(file, adapter.build)
+    return adapter
 
 
 def _listen(folder: Path, api_port: int) -> socket.socket:
@@ -251,17 +287,21 @@ def _listen(folder: Path, api_port: int) -> socket.socket:
 
 def _wait_until_up(settings: Settings, child: subprocess.Popen[bytes], log: Path, timeout: float) -> ClusterState:
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = state(settings)
-        if found is not None and found.pid == child.pid:
-            # It outlives this process, which therefore does not wait for it.
-            child.returncode = 0
-            return found
-        if child.poll() is not None:
-            raise _why(settings, child.returncode, log)
-        time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):
+    try:
+        while time.monotonic() < deadline:
+            found = state(settings)
+            if found is not None and found.pid == child.pid:
+                # It outlives this process, which therefore does not wait for it.
+                child.returncode = 0
+                return found
+            if child.poll() is not None:
+                raise _why(settings, child.returncode, log)
+            time.sleep(0.05)
+    except KeyboardInterrupt:
         child.terminate()
+        child.wait(timeout)
+        raise
+    child.terminate()
     raise TimedOut(f"the cluster did not come up within {timeout:.0f} s", fix=f"read {log}")
 
 
@@ -282,21 +322,28 @@ def _tell(settings: Settings, error: HallmarkError) -> None:
     replace(settings.cluster / _ERROR, json.dumps({**found, "got": error.got, "fix": error.fix}))
 
 
-def _leftovers(settings: Settings) -> list[tuple[int, str]]:
-    from local_cluster.processes import recorded
-
-    return recorded(settings.cluster / "processes.json")
-
-
-def _refuse_second(settings: Settings) -> None:
+def _refuse_second(settings: Settings, asked: TrafficAdapter | None) -> None:
     if not _locked(settings.cluster):
         return
     running = state(settings)
-    where = f"its gateway is {running.gateway}" if running else "it is starting or stopping"
+    if running is None:
+        raise Conflict(
+            "the local cluster is up already", got="it is starting or stopping", fix="`hallmark down`, and then again"
+        )
+    where = f"its gateway is {running.gateway}, and it runs as --mode {running.adapter.option}"
+    if asked is None or asked == running.adapter:
+        raise Conflict(
+            "the local cluster is up already",
+            got=where,
+            fix="go on using it, or `hallmark down` first; HALLMARK_STATE names another one",
+        )
+    rid = "its InferenceServices cannot change KServe's mode: `kubectl delete inferenceservice --all -A` first; "
     raise Conflict(
-        "the local cluster is up already",
-        got=where,
-        fix="go on using it, or `hallmark down` first; HALLMARK_STATE names another one",
+        "the local cluster is up already, in another mode",
+        expected=f"--mode {running.adapter.option}, or a cluster that is down",
+        got=f"--mode {asked.option}; {where}",
+        fix=f"{'' if asked.mode == running.adapter.mode else rid}`hallmark down`, then `hallmark up --mode {asked.option}`; "
+        "or HALLMARK_STATE=<folder> names another cluster",
     )
 
 
@@ -360,13 +407,13 @@ def main() -> None:
     flags = argparse.ArgumentParser(prog="python -m local_cluster.cluster")
     flags.add_argument("--port", type=int, default=PORT)
     flags.add_argument("--api-port", type=int, default=0)
-    flags.add_argument("--adapter", choices=BUILDS, default=LOCAL.build)
+    flags.add_argument("--adapter", choices=BUILDS)
     given = flags.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings.load()
     try:
-        run(settings, port=given.port, api_port=given.api_port, adapter=BUILDS[given.adapter])
+        run(settings, port=given.port, api_port=given.api_port, adapter=BUILDS.get(given.adapter))
     except HallmarkError as error:
         _tell(settings, error)
         _LOG.error("%s", error)

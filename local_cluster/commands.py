@@ -11,20 +11,35 @@ import typer
 from hallmark.cli.clusters import connected
 from hallmark.cli.console import Seconds, say
 from hallmark.cli.serve import apply_all
-from hallmark.declaration.traffic import KNATIVE, LOCAL, TrafficAdapter
+from hallmark.declaration.traffic import ADAPTERS, TrafficAdapter
+from hallmark.interrupts import Interrupted
+from hallmark.leash import Leash
 from hallmark.settings import Settings
+
+_STOPPED = "the local cluster was stopped; its objects come back with the next `hallmark up`"
 
 
 class TrafficMode(StrEnum):
-    """What the gateway can do with a candidate's traffic."""
+    """What the local cluster can do with a candidate's traffic, and KServe's mode that it is in."""
 
     full = "full"
     knative = "knative"
+    standard = "standard"
 
     @property
     def adapter(self) -> TrafficAdapter:
         """The traffic adapter of that name."""
-        return LOCAL if self is TrafficMode.full else KNATIVE
+        return next(each for each in ADAPTERS if each.option == self.value)
+
+
+Mode = Annotated[
+    TrafficMode | None,
+    typer.Option(
+        help="knative, standard: what KServe can do in that mode, and no more. full: Knative mode with shadows, and stable answers what "
+        "a candidate does not. Default: what this cluster had last, full for a new one.",
+        show_default=False,
+    ),
+]
 
 
 def up(
@@ -35,12 +50,7 @@ def up(
         int,
         typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0 keeps the last one, or takes a free one."),
     ] = 0,
-    mode: Annotated[
-        TrafficMode,
-        typer.Option(
-            help="full: with shadows, and stable answers what a candidate does not. knative: what KServe's Knative mode can do, no more."
-        ),
-    ] = TrafficMode.full,
+    mode: Mode = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and log, until ctrl-c.")] = False,
     timeout: Seconds = 60.0,
 ) -> None:
@@ -48,25 +58,39 @@ def up(
     from local_cluster import cluster
 
     settings = Settings.load().prepared()
+    adapter = mode.adapter if mode else None
     if foreground:
-        cluster.run(settings, port=port, api_port=api_port, adapter=mode.adapter)
-        return
-    state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout, adapter=mode.adapter)
+        stopped = Interrupted(cluster.run(settings, port=port, api_port=api_port, adapter=adapter))
+        stopped.add_note(_STOPPED)
+        raise stopped
+    on, whole = Leash(settings.cluster), False
     try:
+        state = cluster.up(settings, port=port, api_port=api_port, timeout=timeout, adapter=adapter, on=on)
         applied = apply_all(connected(settings, settings.kubeconfig), settings)
-    except KeyboardInterrupt:
-        cluster.down(settings, timeout=timeout)
-        say("interrupted before all was applied: the cluster was stopped again")
+        whole = True
+        for row in applied:
+            say(f"{row['kind']} {row['name']}: {row['result']}")
+        say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
+        say(f"kubeconfig   export KUBECONFIG={shlex.quote(str(settings.kubeconfig))}")
+        say(f"mode         {state.adapter.option}: InferenceServices in KServe's {state.adapter.mode} mode")
+        say("next         hallmark status, or kubectl get isvc -A")
+    except KeyboardInterrupt as stopped:
+        if not whole:
+            on.end(grace=timeout)
+        stopped.add_note("the local cluster goes on, `hallmark down` stops it" if whole else _STOPPED)
         raise
-    for row in applied:
-        say(f"{row['kind']} {row['name']}: {row['result']}")
-    say(f"gateway      http://127.0.0.1:{state.port}/serving/<namespace>/<name>/v2/models/<name>/infer")
-    say(f"kubeconfig   export KUBECONFIG={shlex.quote(str(settings.kubeconfig))}")
-    say("next         hallmark status, or kubectl get isvc -A")
 
 
 def down(timeout: Seconds = 60.0) -> None:
-    """Stop the local cluster; its objects come back with the next `hallmark up`."""
+    """Stop the local cluster and what was left by runs that were killed; the objects come back with the next `hallmark up`.
+
+    Left over is what works in this state folder, a demo's or drill's in it too, once whoever started it has ended: a demo that was
+    kept, a training of a watch. What you run in another terminal goes on.
+    """
     from local_cluster import cluster
 
-    say("stopped" if cluster.down(Settings.load(), timeout=timeout) else "nothing was running")
+    stopped = cluster.down(Settings.load(), timeout=timeout)
+    for each in stopped.left:
+        say(f"ended what was left over: {each}")
+    if stopped.cluster or not stopped.left:
+        say("stopped" if stopped.cluster else "nothing was running")

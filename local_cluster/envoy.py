@@ -16,8 +16,9 @@ import httpx
 
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.files import replace
+from hallmark.leash import Leash
 from local_cluster import listener, routes, xds
-from local_cluster.processes import ChildProcess, Leash
+from local_cluster.processes import ChildProcess
 from local_cluster.routes import Json, RoutedService
 
 _POLL = 0.01

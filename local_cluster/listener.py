@@ -80,6 +80,13 @@ def _listener(port: int, folder: Path) -> Json:
         "stream_idle_timeout": "120s",
         "delayed_close_timeout": "1s",
         "common_http_protocol_options": {"idle_timeout": "300s", "max_headers_count": 100},
+        # Old health checkers and `ab` speak HTTP/1.0, and may name no host; an offer to change the protocol is ignored, as the
+        # model server does: Envoy's own answer to a WebSocket is 403, which reads as a matter of rights.
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": "localhost",
+            "ignore_http_11_upgrade": [{"safe_regex": {"regex": ".*"}}],
+        },
         "http2_protocol_options": {"max_concurrent_streams": 100, "initial_stream_window_size": 1 << 20},
         "http_filters": _filters(),
         "local_reply_config": _local_reply(),
@@ -137,17 +144,12 @@ def grpc_filters() -> list[Json]:
 
 
 def _filter(name: str, config: Json, *, calls: bool) -> Json:
-    """A filter for gRPC calls alone, or for all but them."""
-    path = {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": ":path"}
-    call: Json = {
-        "single_predicate": {
-            "input": {"name": "path", "typed_config": path},
-            "value_match": {"prefix": names.GRPC_PATH},
-        }
-    }
+    """A filter for gRPC calls alone, or for all but them and CONNECT, which has no body whose end could be waited for."""
+    call = _is("path", {"prefix": names.GRPC_PATH})
+    other = {"or_matcher": {"predicate": [call, _is("method", {"exact": "CONNECT"})]}}
     skip = {"@type": TYPE + "envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}
     matcher = {
-        "predicate": {"not_matcher": call} if calls else call,
+        "predicate": {"not_matcher": call} if calls else other,
         "on_match": {"action": {"name": "skip", "typed_config": skip}},
     }
     return {
@@ -160,9 +162,16 @@ def _filter(name: str, config: Json, *, calls: bool) -> Json:
     }
 
 
+def _is(name: str, match: Json) -> Json:
+    """Does a part of the request's first line match?"""
+    found = {"@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", "header_name": f":{name}"}
+    return {"single_predicate": {"input": {"name": name, "typed_config": found}, "value_match": match}}
+
+
 def _local_reply() -> Json:
-    """Answers of the gateway itself: JSON, and for 503 a Retry-After."""
-    error: Json = {"json_format": {"error": "%LOCAL_REPLY_BODY%", "code": "%RESPONSE_CODE%"}}
+    """Answers of the gateway itself: JSON, and for 503 a Retry-After; some have no text, and all have Envoy's word for the reason."""
+    words = {"error": "%LOCAL_REPLY_BODY%", "code": "%RESPONSE_CODE%", "reason": "%RESPONSE_CODE_DETAILS%"}
+    error: Json = {"json_format": words}
     gateway = header(VARIANT_HEADER, GATEWAY)
     return {
         "mappers": [
@@ -180,7 +189,7 @@ def _failures_log() -> Json:
     line = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
-        "path": "%PATH(NQ:ORIG)%",
+        "path": "%PATH(NQ:ORIG_OR_PATH)%",
         "status": "%RESPONSE_CODE%",
         "flags": "%RESPONSE_FLAGS%",
         "cluster": "%UPSTREAM_CLUSTER%",

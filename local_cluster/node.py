@@ -24,11 +24,11 @@ from typing import Any
 
 import httpx
 
+from hallmark.leash import Leash
 from hallmark.names import CPU_POOL, POOL
 from local_cluster import node_logs, storage
 from local_cluster.access import ApiAccess
 from local_cluster.bound import BoundPod, Image
-from local_cluster.processes import Leash
 from local_cluster.remote_feed import client, follow
 from local_cluster.supervisor import log_file, now
 
@@ -180,9 +180,8 @@ class NodeAgent:
 
 async def serve(arguments: argparse.Namespace) -> None:
     """Be a node until SIGTERM."""
-    leash = Leash(arguments.folder / "children.json")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    leash.open()
+    leash = Leash(arguments.folder)
     api = client(arguments.kubeconfig)
     root = Path(__file__).parents[1]
     agent = NodeAgent(api, folder=arguments.folder, root=root, images=images(arguments.buckets), on=leash)
@@ -193,7 +192,7 @@ async def serve(arguments: argparse.Namespace) -> None:
             await running
     finally:
         await api.aclose()
-        leash.close()
+        leash.end()
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import object_labels
+from hallmark.leash import Leash
+from hallmark.settings import FEATURE_STORE
 from local_cluster import containers, predictor, revisions, volumes
-from local_cluster.processes import Leash
 from local_cluster.revisions import Revision
 from local_cluster.routes import PodAddress
 from local_cluster.supervisor import Pod
@@ -51,9 +53,7 @@ class RunningPod:
         labels = {
             **template["labels"],
             "serving.kserve.io/inferenceservice": service,
-            object_labels.REVISION: self.revision.name,
-            "serving.knative.dev/configuration": f"{service}-{predictor.COMPONENT}",
-            "serving.knative.dev/service": f"{service}-{predictor.COMPONENT}",
+            **_labels(self.revision, service),
             "component": predictor.COMPONENT,
             **({object_labels.VARIANT: variant} if variant else {}),
         }
@@ -86,7 +86,9 @@ def make(
 ) -> RunningPod:
     """A pod of `revision`, not started yet. It gets a folder of its own in `folder`, and ports that are not `taken`."""
     template = revision.template
-    name = f"{revision.name}-deployment-{revisions.digest(template)}-{secrets.token_hex(3)[:5]}"
+    # In Standard mode a revision's name is its ReplicaSet's already.
+    made_by = revision.name if revision.deployment else f"{revision.name}-deployment-{revisions.digest(template)}"
+    name = f"{made_by}-{secrets.token_hex(3)[:5]}"
     home = folder / name
     ports = containers.free_ports(containers.ports(template["containers"]), taken=taken)
     by_name = {str(c["name"]): c for c in template["containers"]}
@@ -122,16 +124,28 @@ def make(
 
 
 def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
-    """Variables that Knative and KServe put into each container's environment."""
+    """Variables that Kubernetes, and in Knative mode Knative, put into each container's environment."""
     service = f"{key[1]}-{predictor.COMPONENT}"
+    knative = {"K_REVISION": revision.name, "K_SERVICE": service, "K_CONFIGURATION": service}
     return {
-        "K_REVISION": revision.name,
-        "K_SERVICE": service,
-        "K_CONFIGURATION": service,
+        **({"HOSTNAME": pod} if revision.deployment else knative),
         "INFERENCE_SERVICE_NAME": key[1],
         "POD_NAME": pod,
         "POD_NAMESPACE": key[0],
         "POD_IP": "127.0.0.1",
+        **{name: os.environ[name] for name in (FEATURE_STORE,) if name in os.environ},
+    }
+
+
+def _labels(revision: Revision, service: str) -> dict[str, str]:
+    """Labels by which pods of a revision are found: Knative's, or in Standard mode KServe's."""
+    if revision.deployment:
+        return object_labels.of_deployment(revision.deployment)
+    configuration = f"{service}-{predictor.COMPONENT}"
+    return {
+        object_labels.REVISION: revision.name,
+        "serving.knative.dev/configuration": configuration,
+        "serving.knative.dev/service": configuration,
     }
 
 

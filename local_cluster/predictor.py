@@ -13,7 +13,9 @@ from typing import Any
 
 from hallmark import object_labels
 from hallmark.declaration import timeouts
+from hallmark.declaration.traffic import Mode
 from hallmark.errors import HallmarkError
+from hallmark.lint.objects import LEGACY
 from hallmark.lint.shapes import shape
 from local_cluster import containers
 from local_cluster.admission import Admission
@@ -64,14 +66,19 @@ class InvalidSpec(HallmarkError):
         self.reason = reason
 
 
-def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
-    """The template and the canaryTrafficPercent of an InferenceService; `InvalidSpec`, whatever the spec holds."""
+def checked(service: Json, runtimes: list[Json], *, mode: Mode = "Knative") -> tuple[Json, int | None]:
+    """The template and the canaryTrafficPercent of an InferenceService; `InvalidSpec`, whatever the spec holds.
+
+    In Standard mode neither a share, nor a shadow, nor a retention is read from there.
+    """
     try:
-        found = template(service, runtimes)
+        found = template(service, runtimes, mode=mode)
         _startable(found)
+        _judged(service, runtimes, mode)
+        if mode == "Standard":
+            return found, None
         shadow(service)
         retention(found)
-        _judged(service, runtimes)
         return found, percent(service)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         # A spec may hold anything anywhere; what has the wrong shape is the spec's fault, and is said so.
@@ -79,21 +86,21 @@ def checked(service: Json, runtimes: list[Json]) -> tuple[Json, int | None]:
         raise InvalidSpec("InvalidPredictorSpec", text) from error
 
 
-def _judged(service: Json, runtimes: list[Json]) -> None:
+def _judged(service: Json, runtimes: list[Json], mode: Mode) -> None:
     """What Knative's webhook, or whoever makes the pods, would refuse: the service was taken, and never gets ready."""
-    if reasons := Admission(service, around=runtimes).never_ready:
+    if reasons := Admission(service, around=runtimes, mode=mode).never_ready:
         raise InvalidSpec("InvalidPredictorSpec", "; ".join(reasons))
 
 
-def template(service: Json, runtimes: list[Json]) -> Json:
+def template(service: Json, runtimes: list[Json], *, mode: Mode = "Knative") -> Json:
     """The revision template of an InferenceService with one of `runtimes`; `InvalidSpec` where it cannot be served."""
     meta, spec = service.get("metadata") or {}, service.get("spec") or {}
-    predictor = _predictor(meta, spec)
+    predictor = _predictor(meta, spec, mode)
     model = _mapping(predictor.get("model"), "spec.predictor.model")
     runtime = _runtime(model, runtimes)
     _storage(model)
     rspec = runtime.get("spec") or {}
-    containers = _containers(meta, rspec, model, predictor)
+    containers = _containers(meta, rspec, model, predictor, mode)
     return {
         "runtime": runtime["metadata"]["name"],
         "storageUri": model["storageUri"],
@@ -179,14 +186,14 @@ def _startable(found: Json) -> None:
             raise InvalidSpec("InvalidPredictorSpec", error.message) from error
 
 
-def _predictor(meta: Json, spec: Json) -> Json:
-    mode = (meta.get("annotations") or {}).get(object_labels.MODE, "Knative")
-    if mode not in ("Knative", "Serverless"):
+def _predictor(meta: Json, spec: Json, mode: Mode) -> Json:
+    written = (meta.get("annotations") or {}).get(object_labels.MODE, mode)
+    if LEGACY.get(written, written) != mode:
         raise InvalidSpec(
             "InvalidPredictorSpec",
-            f"annotation {object_labels.MODE}: the local cluster serves Knative mode only, got {mode!r}",
+            f"annotation {object_labels.MODE}: this local cluster serves {mode} mode only, got {written!r}",
         )
-    for part in ("transformer", "explainer", "canary"):
+    for part in ("transformer", "explainer"):
         if spec.get(part):
             raise InvalidSpec("InvalidPredictorSpec", f"spec.{part} is not served by the local cluster")
     predictor = _mapping(spec.get("predictor"), "spec.predictor")
@@ -262,7 +269,7 @@ def _storage(model: Json) -> None:
         raise InvalidSpec("InvalidPredictorSpec", f"spec.predictor.model.storageUri: {error.message}") from error
 
 
-def _containers(meta: Json, runtime: Json, model: Json, predictor: Json) -> list[Json]:
+def _containers(meta: Json, runtime: Json, model: Json, predictor: Json, mode: Mode) -> list[Json]:
     offered = [dict(c) for c in runtime.get("containers") or []]
     main = next((c for c in offered if c.get("name") == MAIN), None)
     if main is None:
@@ -277,6 +284,8 @@ def _containers(meta: Json, runtime: Json, model: Json, predictor: Json) -> list
                 "InvalidPredictorSpec",
                 f"container {container.get('name')!r} has no command: there are no images here, so it cannot be left to one",
             )
+    if mode == "Standard":
+        return [main, *others]
     kept = _kept_by_a_revision()
     return [{key: value for key, value in container.items() if key in kept} for container in (main, *others)]
 

@@ -1,102 +1,27 @@
-"""Child processes: started in a group of their own, on the leash, with one bounded log file each."""
+"""Child processes that a loop awaits: started on a leash (hallmark/leash.py), with one bounded log file each."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
-from hallmark import leash
-from hallmark.files import replace
+from hallmark.leash import Leash
 
 LOG_BYTES = 8 << 20
 _TAIL_BYTES = 16 << 10
 
 
-class Leash:
-    """The cluster's children, written to the leash process and to a file, so that none outlives the cluster."""
-
-    def __init__(self, ledger: Path) -> None:
-        self._ledger = ledger
-        self._children: dict[int, str] = {}
-        self._process: subprocess.Popen[str] | None = None
-
-    def open(self) -> int:
-        """Stop what an earlier cluster left behind, start the leash process; gives how many leftovers there were."""
-        count = leash.end(recorded(self._ledger))
-        self._save()
-        script = str(Path(leash.__file__))
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-        )
-        return count
-
-    def add(self, pid: int) -> None:
-        """Put a child on the leash."""
-        known = leash.identity(pid)
-        if known is None:
-            return
-        self._children[pid] = known
-        self._tell(f"+{pid} {known}\n")
-        self._save()
-
-    def remove(self, pid: int) -> None:
-        """Take a child that has ended off the leash."""
-        if self._children.pop(pid, None) is not None:
-            self._tell(f"-{pid}\n")
-            self._save()
-
-    def close(self) -> None:
-        """Let the leash process end, which stops any child that is still on it."""
-        if self._process is None:
-            return
-        if self._process.stdin:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=leash.GRACE_SECONDS + 3)
-        self._process = None
-        self._children.clear()
-        self._save()
-
-    def _tell(self, line: str) -> None:
-        if self._process is not None and self._process.stdin is not None:
-            # The ledger still has the child when the leash itself was killed.
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(line)
-                self._process.stdin.flush()
-
-    def _save(self) -> None:
-        replace(self._ledger, json.dumps([[pid, known] for pid, known in self._children.items()]))
-
-
-def recorded(ledger: Path) -> list[tuple[int, str]]:
-    """The children that a cluster wrote down and has not seen end; none where the file is absent or torn."""
-    try:
-        return [(int(pid), str(known)) for pid, known in json.loads(ledger.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
-        return []
-
-
 class ChildProcess:
     """One running process, and the log that it writes to."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], *, log: Path, offset: int, on: Leash) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], *, log: Path, offset: int) -> None:
         self._popen = popen
-        self._leash = on
         self._offset = offset
         self._exited = asyncio.Event()
         self.log = log
@@ -111,9 +36,8 @@ class ChildProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             offset = stream.tell()
-            popen = _spawn(command, environment, folder, stream)
-        on.add(popen.pid)
-        return cls(popen, log=log, offset=offset, on=on)
+            popen = on.start(command, environment=environment, folder=folder, output=stream)
+        return cls(popen, log=log, offset=offset)
 
     @property
     def code(self) -> int | None:
@@ -177,7 +101,6 @@ class ChildProcess:
     def _done(self) -> None:
         # The group may hold workers of the process that has just ended; its number is free again only when they are gone.
         self.kill()
-        self._leash.remove(self.pid)
         self._exited.set()
 
 
@@ -190,17 +113,3 @@ def tail(path: Path, size: int, *, since: int = 0) -> bytes:
             return stream.read()
     except OSError:
         return b""
-
-
-def _spawn(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, stream: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        list(command),
-        env=dict(environment),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=stream,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )

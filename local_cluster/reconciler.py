@@ -1,4 +1,4 @@
-"""The reconciler: makes what runs follow what the objects ask for, as KServe does in Knative mode.
+"""The reconciler: makes what runs follow what the objects ask for, as KServe does in Knative mode (in Standard mode: standard.py).
 
 Work comes as names of InferenceServices in a queue: from changes of objects, and from pods that became ready or ended. One worker
 takes them one after another, so that nothing here needs a lock. Traffic is confirmed by the gateway before a status reports that it moved.
@@ -18,11 +18,12 @@ from typing import Any
 from hallmark.declaration import timeouts
 from hallmark.declaration.traffic import LOCAL, TrafficAdapter
 from hallmark.errors import HallmarkError
+from hallmark.leash import Leash
 from local_cluster import containers, pods, predictor, rollout, status
 from local_cluster.envoy import Envoy
 from local_cluster.pods import RunningPod
 from local_cluster.predictor import InvalidSpec
-from local_cluster.processes import Leash, tail
+from local_cluster.processes import tail
 from local_cluster.resources import FINALIZERS
 from local_cluster.revisions import Revision, RevisionHistory, RevisionStore
 from local_cluster.rollout import RevisionTraffic
@@ -218,8 +219,16 @@ class Reconciler:
             return
         if predictor.stopped(service):
             await self._forget(key)
-            self._write_status(key, service, self._facts(key, service, RevisionTraffic(), None))
+            self._write_status(key, service, self._stopped_status(key, service))
             return
+        await self._follow(key, service)
+
+    def _stopped_status(self, key: Key, service: Json) -> Json:
+        facts = self._facts(key, service, RevisionTraffic(), None)
+        return status.build(facts, service.get("status") or {}, at=now())
+
+    async def _follow(self, key: Key, service: Json) -> None:
+        """Make what runs and what is routed follow a service that is to be served."""
         history, problem = self._record_revision(key, service)
         was = RevisionTraffic.read(((service.get("status") or {}).get("components") or {}).get("predictor") or {})
         if not set(was.needed) <= {*history.names, was.previous}:
@@ -347,8 +356,8 @@ class Reconciler:
             variant = "canary" if name == decided.canary else "stable"
             warm = self._until.get(key, 0.0) if name == decided.former else 0.0
             self._write_pod(key, running, variant if decided.shares.get(name) is not None else "", warm=warm)
-        facts = self._facts(key, service, decided, problem)
-        self._write_status(key, service, facts.model_copy(update={"gateway": trouble}))
+        facts = self._facts(key, service, decided, problem).model_copy(update={"gateway": trouble})
+        self._write_status(key, service, status.build(facts, service.get("status") or {}, at=now()))
 
     def _service(self, key: Key, history: RevisionHistory, decided: RevisionTraffic, *, shadow: float) -> RoutedService:
         backends = []
@@ -396,9 +405,13 @@ class Reconciler:
         """Let what is under way end, take the pod out of the gateway, then stop it."""
         await asyncio.sleep(LINGER_SECONDS)
         service = self._services.get(key)
-        backend = next((b for b in service.backends if b.revision == running.revision.name), None) if service else None
+        named = running.revision.workload
+        # One that another pod of its Deployment stands in for has no requests of its own to wait for: the gateway lets them end.
+        others = [one for one in self._running.get(key, {}).values() if one is not running and one.pod.ready]
+        shared = any(one.revision.workload == named for one in others)
+        backend = next((b for b in service.backends if b.revision == named), None) if service else None
         deadline = asyncio.get_running_loop().time() + running.revision.template["timeoutSeconds"]
-        while service and backend and asyncio.get_running_loop().time() < deadline:
+        while service and backend and not shared and asyncio.get_running_loop().time() < deadline:
             with contextlib.suppress(HallmarkError):
                 if not await self._envoy.active(cluster_name(service, backend)):
                     break
@@ -410,8 +423,7 @@ class Reconciler:
     async def _end(self, key: Key, running: RunningPod) -> None:
         service = self._services.get(key)
         if service is not None:
-            left = tuple(b for b in service.backends if b.revision != running.revision.name)
-            self._services[key] = service.model_copy(update={"backends": left})
+            self._services[key] = service.without(running.revision.workload, running.address)
             with contextlib.suppress(HallmarkError):
                 await self._envoy.apply(tuple(self._services[k] for k in sorted(self._services)))
         await running.pod.stop()
@@ -462,9 +474,8 @@ class Reconciler:
             stopped=predictor.stopped(service),
         )
 
-    def _write_status(self, key: Key, service: Json, facts: status.StatusFacts) -> None:
+    def _write_status(self, key: Key, service: Json, built: Json) -> None:
         was = service.get("status") or {}
-        built = status.build(facts, was, at=now())
         try:
             self._store.update_status("inferenceservices", *key, built)
         except Missing:

@@ -95,6 +95,9 @@ SERVING_RUNTIMES = Resource(
     namespaced=False,
     custom=True,
 )
+HTTP_ROUTES = Resource(
+    plural="httproutes", kind="HTTPRoute", version="v1", group="gateway.networking.k8s.io", custom=True, status=True
+)
 
 RESOURCES: tuple[Resource, ...] = (
     NAMESPACES,
@@ -107,6 +110,7 @@ RESOURCES: tuple[Resource, ...] = (
     LEASES,
     INFERENCE_SERVICES,
     SERVING_RUNTIMES,
+    HTTP_ROUTES,
 )
 
 BY_PLURAL: dict[str, Resource] = {item.plural: item for item in RESOURCES if item.stored}

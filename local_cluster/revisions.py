@@ -19,7 +19,10 @@ KEPT = 20
 
 
 class Revision(BaseModel):
-    """A template under a number: what its pods are made from, now and after a restart."""
+    """A template under a number: what its pods are made from, now and after a restart.
+
+    deployment: in Standard mode the Deployment that it is a template of, one after the other; empty in Knative mode.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,6 +30,12 @@ class Revision(BaseModel):
     number: int
     template: Json
     created: str
+    deployment: str = ""
+
+    @property
+    def workload(self) -> str:
+        """What a rollout calls the revision: in Standard mode the Deployment."""
+        return self.deployment or self.name
 
 
 class RevisionHistory(BaseModel):

@@ -120,7 +120,8 @@ class RevisionBackend(BaseModel):
 class RoutedService(BaseModel):
     """One InferenceService as the gateway sees it; without backends it answers 503.
 
-    fails_over: what a canary cannot answer, stable answers.
+    fails_over: what a canary cannot answer, stable answers, and copies are marked as such; no cluster's gateway does either.
+    aliases:    more host names for the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,6 +130,7 @@ class RoutedService(BaseModel):
     name: str
     timeout: float = timeouts.UNSET
     fails_over: bool = True
+    aliases: tuple[str, ...] = ()
     backends: tuple[RevisionBackend, ...] = ()
 
     @property
@@ -136,6 +138,17 @@ class RoutedService(BaseModel):
         """The stable endpoints, where they take what a canary cannot."""
         stable = (b.addresses for b in self.backends if b.variant == "stable" and b.weight and b.addresses)
         return next(stable, ()) if self.fails_over else ()
+
+    def without(self, revision: str, gone: PodAddress) -> RoutedService:
+        """The same without one pod of a revision, which goes with its last one."""
+        left = []
+        for each in self.backends:
+            addresses = tuple(one for one in each.addresses if one != gone)
+            if each.revision != revision:
+                left.append(each)
+            elif addresses:
+                left.append(each.model_copy(update={"addresses": addresses}))
+        return self.model_copy(update={"backends": tuple(left)})
 
     @property
     def prefix(self) -> str:
@@ -162,7 +175,7 @@ def routes(services: tuple[RoutedService, ...]) -> Json:
     """The RouteConfiguration: by path and by host name (gRPC by this alone) for each service, and a clear 404 for everything else."""
     paths = [route for service in services for route in _path_routes(service)]
     paths.append(_direct({"prefix": "/"}, 404, "there is no such service here; `hallmark status` lists them"))
-    hosts = [_virtual_host(s.hostname, [s.hostname], [_host_route(s)]) for s in services]
+    hosts = [_virtual_host(s.hostname, [s.hostname, *s.aliases], [_host_route(s)]) for s in services]
     return {
         "@type": _ROUTE_CONFIG,
         "name": ROUTES,
@@ -267,7 +280,7 @@ def _mirror(service: RoutedService, backend: RevisionBackend) -> Json:
         "cluster": shadow_cluster(service, backend),
         "runtime_fraction": {"default_value": share},
         "disable_shadow_host_suffix_append": True,
-        "request_headers_mutations": [{"append": header(SHADOW_HEADER, "1")}],
+        **({"request_headers_mutations": [{"append": header(SHADOW_HEADER, "1")}]} if service.fails_over else {}),
     }
 
 

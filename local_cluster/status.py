@@ -73,11 +73,11 @@ def build(facts: StatusFacts, was: Json, *, at: str) -> Json:
             "LatestDeploymentReady": _across(configuration, "PredictorConfigurationReady"),
             "RoutesReady": _across(route, "PredictorRouteReady"),
         }
-    conditions["Ready"] = _all_of([predictor, ingress])
+    conditions["Ready"] = all_of([predictor, ingress])
     status: Json = {
         "observedGeneration": facts.generation,
         "deploymentMode": "Knative",
-        "conditions": _dated(conditions, was, at),
+        "conditions": dated(conditions, was, at),
         "modelStatus": _model_status(facts, was, at),
     }
     if facts.runtime:
@@ -140,7 +140,7 @@ def _route(facts: StatusFacts) -> Condition:
 def _predictor(facts: StatusFacts, configuration: Condition, route: Condition) -> Condition:
     if facts.stopped:
         return Condition(status="False", reason="Stopped")
-    return _all_of([configuration, route])
+    return all_of([configuration, route])
 
 
 def _ingress(facts: StatusFacts) -> Condition:
@@ -153,7 +153,7 @@ def _ingress(facts: StatusFacts) -> Condition:
     return Condition()
 
 
-def _all_of(conditions: list[Condition]) -> Condition:
+def all_of(conditions: list[Condition]) -> Condition:
     """False where one is False, else Unknown where one is, with its reason; a False that only waits for an Unknown is that."""
     for status in ("False", "Unknown"):
         found = next((c for c in conditions if c.status == status), None)
@@ -170,7 +170,8 @@ def _across(one: Condition, type_: str) -> Condition:
     return Condition() if one.status == "True" else Condition(status=one.status, reason=f"{type_} not ready")
 
 
-def _dated(conditions: dict[str, Condition], was: Json, at: str) -> list[Json]:
+def dated(conditions: dict[str, Condition], was: Json, at: str) -> list[Json]:
+    """Conditions as a status has them, with the times of `was` where nothing changed."""
     shown = []
     for type_ in sorted(conditions):
         now = conditions[type_]
@@ -195,13 +196,13 @@ def _model_status(facts: StatusFacts, was: Json, at: str) -> Json:
         return {"transitionStatus": "UpToDate", "states": {"activeModelState": "", "targetModelState": ""}}
     if facts.problem:
         transition, state = "InvalidSpec", "FailedToLoad"
-        info = _failure(info, facts.problem.reason, facts.problem.message, None, "", at)
+        info = failure(info, facts.problem.reason, facts.problem.message, None, "", at)
     elif target.ready:
         transition, state, info = "UpToDate", "Loaded", None
     elif target.failure:
         transition, state = "BlockedByFailedLoad", "FailedToLoad"
         message, code = failed_with(target.failure), target.failure.code
-        info = _failure(info, "ModelLoadFailed", message, code, rollout.created, at)
+        info = failure(info, "ModelLoadFailed", message, code, rollout.created, at)
     else:
         transition, state = "InProgress", "Loading" if target.copies else "Pending"
     shown: Json = {
@@ -212,7 +213,8 @@ def _model_status(facts: StatusFacts, was: Json, at: str) -> Json:
     return shown | ({"lastFailureInfo": info} if info else {})
 
 
-def _failure(before: Json | None, reason: str, message: str, code: int | None, revision: str, at: str) -> Json:
+def failure(before: Json | None, reason: str, message: str, code: int | None, revision: str, at: str) -> Json:
+    """lastFailureInfo, with the time of `before` where it says the same."""
     info: Json = {"reason": reason, "message": message}
     info |= {"exitCode": code} if code is not None else {}
     info |= {"modelRevisionName": revision} if revision else {}

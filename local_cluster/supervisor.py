@@ -17,8 +17,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.errors import HallmarkError
+from hallmark.leash import Leash
 from local_cluster.containers import ContainerPlan, ContainerProbe
-from local_cluster.processes import ChildProcess, Leash
+from local_cluster.processes import ChildProcess
 
 Json = dict[str, Any]
 

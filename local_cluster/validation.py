@@ -8,6 +8,7 @@ from binascii import Error as NotBase64
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hallmark.declaration.traffic import Mode
 from hallmark.lint.objects import FRAMEWORKS, LEGACY, MODE
 from local_cluster import resources
 from local_cluster import schema as schemas
@@ -35,13 +36,25 @@ def default(obj: Object, resource: Resource) -> Object:
     return obj
 
 
-def check(obj: Object, resource: Resource, before: Object | None = None, *, around: Iterable[Object] = ()) -> list[str]:
-    """Warnings about what is taken; refuses what may not be kept, all faults at once (422)."""
-    judged = Admission(obj, before=before, around=around)
+def check(
+    obj: Object,
+    resource: Resource,
+    before: Object | None = None,
+    *,
+    around: Iterable[Object] = (),
+    mode: Mode = "Knative",
+    left_out: object = None,
+) -> list[str]:
+    """Warnings about what is taken; refuses what may not be kept, all faults at once (422).
+
+    mode: the cluster's.  left_out: a status that is not kept, and yet decoded first.
+    """
+    given = obj if left_out is None else {**obj, "status": left_out}
+    judged = Admission(given, before=before, around=around, mode=mode)
     found = judged.refusals or [*_status(obj, resource), *_content(obj, resource, before)]
     if found:
         raise invalid(resource, str(obj["metadata"].get("name", "")), found)
-    return [*judged.warnings, *_here(obj, resource)]
+    return [*judged.warnings, *_here(obj, resource, mode)]
 
 
 def _status(obj: Object, resource: Resource) -> Iterator[SchemaFault]:
@@ -50,7 +63,7 @@ def _status(obj: Object, resource: Resource) -> Iterator[SchemaFault]:
         yield from schemas.faults(obj["status"], schemas.step(schemas.of(resource), "status"), "status")
 
 
-def _here(obj: Object, resource: Resource) -> list[str]:
+def _here(obj: Object, resource: Resource, mode: Mode) -> list[str]:
     """What a cluster runs, and this one does not."""
     own = resources.FINALIZERS if resource is resources.INFERENCE_SERVICES else frozenset()
     strange = [each for each in obj["metadata"].get("finalizers") or () if each not in own]
@@ -58,17 +71,19 @@ def _here(obj: Object, resource: Resource) -> list[str]:
         f"metadata.finalizers: nobody in this cluster lets go of {each}: take it away to delete this"
         for each in strange
     ]
+    if resource is resources.HTTP_ROUTES and mode != "Standard":
+        found.append("this cluster is in Knative mode, where no gateway follows HTTPRoutes: it has no effect")
     if resource is not resources.INFERENCE_SERVICES:
         return found
-    mode = (obj["metadata"].get("annotations") or {}).get(MODE)
-    if mode not in (None, "Knative"):
-        found.append(f"this cluster serves in Knative mode only: the annotation {MODE}: {mode} is not followed")
+    written = (obj["metadata"].get("annotations") or {}).get(MODE)
+    if written not in (None, mode):
+        found.append(f"this cluster serves in {mode} mode only: the annotation {MODE}: {written} is not followed")
     share = ((obj.get("spec") or {}).get("predictor") or {}).get("canaryTrafficPercent")
-    if share is not None and not 0 <= share <= 100:
+    if mode == "Knative" and share is not None and not 0 <= share <= 100:
         found.append(
             f"spec.predictor.canaryTrafficPercent: {share} is taken, and refused by Knative once there is another revision"
         )
-    for part in ("transformer", "explainer", "canary"):
+    for part in ("transformer", "explainer"):
         if (obj.get("spec") or {}).get(part):
             found.append(f"this cluster serves predictors only: spec.{part} is kept and not run")
     return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hallmark.declaration.traffic import Mode
 from hallmark.errors import HallmarkError
 from hallmark.rollout.plan import merged
 from local_cluster import admission, managed, problems, validation
@@ -35,6 +36,7 @@ class ApiCall:
     query: Mapping[str, str]
     agent: str
     body: RequestBody
+    mode: Mode = "Knative"
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -232,11 +234,11 @@ def _identify(call: ApiCall, obj: Object) -> None:
 
 
 def _create(store: ObjectStore, call: ApiCall, obj: Object, *, dry_run: bool, apply: bool = False) -> Object:
-    if call.resource.status:
-        obj.pop("status", None)
+    status = obj.pop("status", None) if call.resource.status else None
     obj = validation.default(obj, call.resource)
     named = obj if obj["metadata"].get("name") else {**obj, "metadata": {**obj["metadata"], "name": "generated"}}
-    call.warnings += validation.check(named, call.resource, around=_around(store, call.resource))
+    around = _around(store, call.resource)
+    call.warnings += validation.check(named, call.resource, around=around, mode=call.mode, left_out=status)
     if not apply:
         managed.written(None, obj, manager=call.manager, schema=schemas.of(call.resource))
     return store.create(obj, dry_run=dry_run)
@@ -264,14 +266,14 @@ def _update(
     schema = schemas.of(resource)
     if call.subresource == "status":
         changed = {**before, "metadata": dict(before["metadata"]), "status": wanted.get("status") or {}}
-        validation.check(changed, resource, before, around=_around(store, resource))
+        validation.check(changed, resource, before, around=_around(store, resource), mode=call.mode)
         return store.update_status(resource.plural, call.namespace, call.name, changed["status"], dry_run=dry_run)
     if resource.status:
         wanted.pop("status", None)
         if "status" in before:
             wanted["status"] = before["status"]
     wanted = validation.default(wanted, resource)
-    call.warnings += validation.check(wanted, resource, before, around=_around(store, resource))
+    call.warnings += validation.check(wanted, resource, before, around=_around(store, resource), mode=call.mode)
     if "managedFields" not in meta and before["metadata"].get("managedFields"):
         meta["managedFields"] = before["metadata"]["managedFields"]
     if not apply:

@@ -2,12 +2,8 @@
 """The standard training of every domain: one graph, compiled for Kubeflow or run on this machine by `python -m pipelines.training`."""
 
 import json
-import os
-import signal
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +137,9 @@ def run(domain: str, arguments: dict[str, Any], workspace: Path) -> None:
     pipeline(domains.load(domain), scheduled="", retries=False)(domain=domain, **arguments)
 
 
-def _die_with(parent: int) -> None:
-    """End this process and its steps when the one that wants them is gone, even by kill -9."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os.killpg(0, signal.SIGKILL)
-
-
 def main() -> None:
-    """Run what the request, a JSON file, asks for; `hallmark.training.run` starts this in a process group of its own."""
+    """Run what the request, a JSON file, asks for; `hallmark.training.process` starts this and ends it."""
     request = json.loads(Path(sys.argv[1]).read_bytes())
-    if os.getpgrp() == os.getpid():
-        threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     run(request["domain"], request["arguments"], Path(request["workspace"]))
 
 

@@ -1,4 +1,7 @@
-"""139 variants of one InferenceService, and what a real API server, KServe and Knative made of each (admission.json says which)."""
+"""Variants of one InferenceService, and what a real API server, KServe and Knative made of each.
+
+139 are of admission.json, which says why. Some 1,400 more are of variants.json, which tests/conformance/variants.py writes.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from hallmark.lint.cluster import PLATFORM
 from local_cluster.patch import json_patch
 
 ROOT = Path(__file__).parents[1]
+VARIANTS = Path(__file__).with_name("variants.json")
 STORAGE = {
     "apiVersion": "serving.kserve.io/v1alpha1",
     "kind": "ClusterStorageContainer",
@@ -56,6 +60,29 @@ def cases() -> tuple[Case, ...]:
             each.get("field", ""),
         )
         for each in held["cases"]
+    )
+
+
+def base() -> dict[str, Any]:
+    """The InferenceService that each is a variant of."""
+    held: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))["base"]
+    return held
+
+
+@cache
+def variants() -> tuple[Case, ...]:
+    """The variants of variants.json, in either mode."""
+    common = base()
+    return tuple(
+        Case(
+            each["id"],
+            "Standard" if each["id"].startswith("std-") else "Knative",
+            each["outcome"],
+            json_patch(common, each["patch"]),
+            tuple(change["path"] for change in each["patch"]),
+            each.get("why", ""),
+        )
+        for each in json.loads(VARIANTS.read_text(encoding="utf-8"))
     )
 
 

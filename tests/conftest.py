@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import skips
 
@@ -37,16 +38,38 @@ FIRST = (
 """The files of half a minute and more, those that wait beside those that compute: a worker takes a file whole, so none comes last."""
 
 
+QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("few", max_examples=100, deadline=None, suppress_health_check=QUIET)
+settings.register_profile("many", settings.get_profile("few"), max_examples=2000, database=None)
+
+
+def asks_for_slow(config: pytest.Config) -> bool:
+    return re.match(r"slow\b", config.option.markexpr) is not None
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests find the programs that were installed beside Python, whether or not its folder is on the PATH; watch skips in CI."""
+    """Let tests find the programs that were installed beside Python, whether or not its folder is on the PATH; watch skips in CI.
+
+    pytest-xdist tells its workers of a terminal of 80 columns; what these tests print to is none.
+    """
+    os.environ.pop("COLUMNS", None)
     beside = str(Path(sys.executable).parent)
     if beside not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = f"{beside}{os.pathsep}{os.environ['PATH']}"
     skips.configure(config)
+    settings.load_profile("many" if asks_for_slow(config) else "few")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files by `FIRST`, the others after them as they were; within a file nothing moves."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the files by `FIRST`, the others after them as they were; within a file nothing moves.
+
+    A test marked `examples` is among the slow ones too, where those are asked for: it has many examples then.
+    """
+    for item in items if asks_for_slow(config) else ():
+        if item.get_closest_marker("examples"):
+            item.add_marker("slow")
+            item.add_marker(pytest.mark.timeout(900))
     places = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
@@ -56,7 +79,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     wanted = re.match(r"(serial|slow)\b(?! or)", config.option.markexpr)
     if wanted is None or collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
         return None
-    return f"mark.{wanted[1]}" not in collection_path.read_text(encoding="utf-8") or None
+    marks = f"mark.{'(slow|examples)' if wanted[1] == 'slow' else wanted[1]}\\b"
+    return not re.search(marks, collection_path.read_text(encoding="utf-8")) or None
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 _NO_PHOTOS = "31 MB of other people's photos, which we do not pass on; drawn ones stand in where they can"
+_NO_PROGRAM = "another's program, which the project does not need otherwise"
 _NO_GO = "controllers' own loaders are built with Go, which the project does not need otherwise"
 ALLOWED: Mapping[str, str] = {
     "tests/domains/listing/test_data.py::test_the_teams_photos_keep_the_contract[real]": _NO_PHOTOS,
@@ -30,6 +31,12 @@ ALLOWED: Mapping[str, str] = {
     "tests/conformance/test_config.py::test_istiod_takes_its_configuration[production]": _NO_GO,
     "tests/conformance/test_config.py::test_faults_in_kserves_configuration_are_found": _NO_GO,
     "tests/conformance/test_config.py::test_faults_in_istiods_configuration_are_found": _NO_GO,
+    "tests/inference_services/clients/test_languages.py::test_java[server]": _NO_PROGRAM,
+    "tests/inference_services/clients/test_languages.py::test_go[server]": _NO_PROGRAM,
+    "tests/inference_services/clients/test_old_clients.py::test_ab[server]": _NO_PROGRAM,
+    "tests/inference_services/clients/test_languages.py::test_java[gateway]": _NO_PROGRAM,
+    "tests/inference_services/clients/test_languages.py::test_go[gateway]": _NO_PROGRAM,
+    "tests/inference_services/clients/test_old_clients.py::test_ab[gateway]": _NO_PROGRAM,
 }
 """Node id, to the letter -> why the test may skip on a clean machine."""
 

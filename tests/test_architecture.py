@@ -35,8 +35,8 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     {
         name: {"*"}
         for name in (
-            *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash"),
-            *("object_labels", "libraries", "extras", "templates"),
+            *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash", "interrupts"),
+            *("object_labels", "libraries", "extras", "templates", "key_value"),
         )
     },
     {"tasks": set(), "features": set(), "data": {"features"}},
@@ -61,6 +61,9 @@ HEAVY = {
     "sklearn",
     "onnxruntime",
     "scipy",
+    "duckdb",
+    "redis",
+    "sqlglot",
 }
 
 

@@ -124,3 +124,9 @@ def test_a_kind_that_is_not_here_is_told_with_the_command_that_adds_it() -> None
     assert not strict.held("shop.example", "Shelf", "v1")
     with pytest.raises(FileNotFoundError, match=r"refresh\.py <source> --add shop\.example/shelf_v1"):
         strict.schema("shop.example", "Shelf", "v1")
+
+
+@pytest.mark.parametrize("path", HELD, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_each_schema_spells_its_kind_as_lint_tells_it(path: Path) -> None:
+    spelt = json.loads(path.read_text(encoding="utf-8"))["properties"]["kind"]["enum"]
+    assert [each.lower() for each in spelt] == [path.stem.partition("_")[0]]

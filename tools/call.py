@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,12 @@ from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from tools.traffic import FailureReason
+
+_SHOWN = 5
+"""Reasons that an error names."""
 
 
 def call(
@@ -26,9 +34,9 @@ def call(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Send requests to what is live, and count who answered. Exit 1 where one failed."""
+    """Send requests to what is live, and count who answered. Exit 1 where one failed, with the commonest reasons."""
     from hallmark.rollout.writer import condition
-    from tools.traffic import Traffic, own, synthetic
+    from tools.traffic import Traffic, near, own, synthetic
 
     settings = Settings.load()
     if data is not None and shift:
@@ -43,24 +51,39 @@ def call(
     else:
         bodies = own(name, data, count=most, seed=seed, settings=settings)
     live = connected(settings, kubeconfig, context).live(name)
-    url = ((live or {}).get("status") or {}).get("url")
+    url = near(live or {})
     if not url:
         got = condition(live, "Ready") if live else "no InferenceService"
         raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
     with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate, most=requests) as traffic:
         tally = traffic.done(seconds=60 + 3 * requests / rate)
     shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
-    emit(
-        [
-            {
-                "requests": tally.requests,
-                "failed": tally.failed,
-                **shares,
-                "p50 ms": tally.p50_ms,
-                "p99 ms": tally.p99_ms,
-            }
-        ],
-        output,
-    )
+    row = {
+        "requests": tally.requests,
+        "failed": tally.failed,
+        **shares,
+        "p50 ms": tally.p50_ms,
+        "p99 ms": tally.p99_ms,
+    }
+    for_programs = {} if output is Format.table else {"reasons": [asdict(each) for each in tally.reasons]}
+    emit([row | for_programs], output)
     if tally.failed:
-        raise HallmarkError(f"{tally.failed} of {tally.requests} requests failed", fix=f"`hallmark status {name}`")
+        raise HallmarkError(
+            f"{tally.failed} of {tally.requests} requests failed",
+            expected="200 for each",
+            got=_told(tally.reasons),
+            fix=_fix(name, tally.reasons, data),
+        )
+
+
+def _told(reasons: Sequence[FailureReason]) -> str:
+    """The commonest reasons, a line each, and how many there are besides."""
+    more = sum(each.requests for each in reasons[_SHOWN:])
+    return "\n".join([*map(str, reasons[:_SHOWN]), *([f"{more} times for other reasons: -o json"] if more else [])])
+
+
+def _fix(name: str, reasons: Sequence[FailureReason], data: Path | None) -> str:
+    """What to do about the commonest reason: a 4xx is about the request, all else about what serves."""
+    if 400 <= reasons[0].status < 500 and data is not None:
+        return f"mend those rows, or what domains/{name}/data.py reads of {data}: `hallmark data {name} --data {data}` checks them"
+    return f"`hallmark status {name}`"

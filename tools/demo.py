@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +17,11 @@ from rich.text import Text
 
 from hallmark.cli.progress import TaskLines
 from hallmark.errors import HallmarkError, TimedOut
+from local_cluster.commands import Mode
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
+    from hallmark.leash import Leash
     from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
     from tools.traffic import ServedAnswer, Tally, Traffic
@@ -52,18 +53,22 @@ def demo(
     ] = 4000,
     rate: Annotated[float, typer.Option(min=10, help="Requests a second of the client.")] = 500.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the local cluster running.")] = False,
+    mode: Mode = None,
 ) -> None:
     """The main job for fraud, end to end: train, serve, canary, promote, drift. Leaves nothing running."""
     started = time.monotonic()
+    from tools.scratch import scratch
+
     settings = _settings()
-    shutil.rmtree(settings.state, ignore_errors=True)
-    with TaskLines() as lines:
+    with scratch(settings.state, base=settings, keep=keep) as on, TaskLines() as lines:
         lines.say(Text("Hallmark, the main job for fraud: from orders to a promoted canary", style="bold"))
-        story = _run(settings, lines, seed=seed, requests=requests, rate=rate, keep=keep)
+        story = _run(settings, lines, on, seed=seed, requests=requests, rate=rate, keep=keep, mode=mode)
         _ending(lines, story, settings, time.monotonic() - started, keep=keep)
 
 
-def _run(settings: Settings, lines: TaskLines, *, seed: int, requests: int, rate: float, keep: bool) -> Story:
+def _run(
+    settings: Settings, lines: TaskLines, on: Leash, *, seed: int, requests: int, rate: float, keep: bool, mode: Mode
+) -> Story:
     from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
 
@@ -72,7 +77,7 @@ def _run(settings: Settings, lines: TaskLines, *, seed: int, requests: int, rate
     story = Story()
     orders = _orders(domain, settings, lines, seed=seed)
     _train(domain, settings, lines, as_of=FIRST, seed=seed)
-    with _cluster(settings, lines, keep=keep) as (port, writer):
+    with _cluster(settings, lines, on, keep=keep, mode=mode) as (port, writer):
         _release(writer, domain, registry, 1, 100, settings, lines)
         _train(domain, settings, lines, as_of=SECOND, seed=seed)
         from tools.traffic import Traffic
@@ -117,13 +122,15 @@ def _train(domain: Domain, settings: Settings, lines: TaskLines, *, as_of: datet
 
 
 @contextmanager
-def _cluster(settings: Settings, lines: TaskLines, *, keep: bool) -> Iterator[tuple[int, InferenceServiceWriter]]:
+def _cluster(
+    settings: Settings, lines: TaskLines, on: Leash, *, keep: bool, mode: Mode
+) -> Iterator[tuple[int, InferenceServiceWriter]]:
     from hallmark.cli.serve import apply_all
     from hallmark.rollout.writer import InferenceServiceWriter
     from local_cluster import cluster
 
     with lines.task("start the local cluster") as line:
-        state = cluster.up(settings, port=0)
+        state = cluster.up(settings, port=0, on=on, stays=keep, adapter=mode.adapter if mode else None)
         writer = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
         apply_all(writer, settings)
         line.result = f"Kubernetes API {writer.host}, gateway http://127.0.0.1:{state.port}"
@@ -149,7 +156,7 @@ def _release(
     from hallmark.declaration import serving_config
     from hallmark.rollout import followers
     from hallmark.rollout import operations as rollout
-    from hallmark.rollout.writer import share
+    from hallmark.rollout.writer import predictor_status, share
 
     found = registry.resolve(domain.name, version)
     target = Target.of(found, serving_config.of(domain).reference)
@@ -158,7 +165,7 @@ def _release(
         live = rollout.release(writer, domain, target, percent=percent, note=line.note)
         if share(live) is None:
             followers.follow(writer, domain.name, settings)
-        line.result = f"revision {live['status']['components']['predictor']['latestReadyRevision']} is ready"
+        line.result = f"revision {predictor_status(live)['latestReadyRevision']} is ready"
 
 
 def _roll_out(

@@ -20,6 +20,7 @@ from rich.text import Text
 from hallmark.cli.console import DomainName, Format, Output, show
 from hallmark.cli.progress import TaskLine, TaskLines
 from hallmark.errors import HallmarkError, NotFound, TimedOut
+from local_cluster.commands import Mode
 
 if TYPE_CHECKING:
     from hallmark.rollout.evidence import VariantDrift
@@ -61,6 +62,7 @@ def drill(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic requests.")] = 11,
     keep: Annotated[bool, typer.Option("--keep", help="Leave cluster and watch running.")] = False,
+    mode: Mode = None,
     output: Output = Format.table,
 ) -> None:
     """Prove the loop on this machine: drift, training, rollout, promotion, under one correlation id, in five minutes or less.
@@ -69,14 +71,16 @@ def drill(
     """
     from hallmark.settings import Settings
     from tools.rehearsal import World
+    from tools.scratch import scratch
 
     base = Settings.load()
-    world = World.make(name, base.root / ".hallmark" / "drill", base=base)
+    state = base.root / ".hallmark" / "drill"
     began = time.monotonic()
-    with TaskLines() as lines:
+    with scratch(state, base=base, keep=keep) as on, TaskLines() as lines:
+        world = World.make(name, state, base=base, on=on, stays=keep)
         lines.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
         stage: Stage | None = broken.value if broken else None
-        with prepared(world, lines, seed=seed, broken=stage, keep=keep) as (writer, traffic, shifted):
+        with prepared(world, lines, seed=seed, broken=stage, keep=keep, mode=mode) as (writer, traffic, shifted):
             found = run(world, writer, traffic, shifted, lines, broken=stage)
             failed = sum(answer.status != 200 for answer in traffic.since(0))
             total = len(traffic.since(0))
@@ -96,11 +100,11 @@ def drill(
 
 @contextmanager
 def prepared(
-    world: World, lines: TaskLines, *, seed: int, broken: Stage | None = None, keep: bool = False
+    world: World, lines: TaskLines, *, seed: int, broken: Stage | None = None, keep: bool = False, mode: Mode = None
 ) -> Iterator[tuple[InferenceServiceWriter, Traffic, list[bytes]]]:
     """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
     from hallmark.cli.model import shown
-    from tools.traffic import Traffic, synthetic
+    from tools.traffic import Traffic, near, synthetic
 
     name, drill = world.domain.name, world.drill
     with lines.task("draw requests") as line:
@@ -113,12 +117,12 @@ def prepared(
         line.result = f"version {world.train(shown(line))}"
     try:
         with lines.task("start the local cluster") as line:
-            writer = world.up()
+            writer = world.up(mode.adapter if mode else None)
             line.result = writer.host
         with lines.task("serve version 1"):
             first(world, writer, broken=broken)
         live = writer.live(name) or {}
-        url = f"{live['status']['url']}/v2/models/{name}/infer"
+        url = f"{near(live)}/v2/models/{name}/infer"
         with Traffic(url, clean, rate=drill.rate) as traffic:
             yield writer, traffic, shifted
     finally:

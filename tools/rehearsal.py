@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -20,11 +18,13 @@ from hallmark import leash
 from hallmark.declaration import domain as declared
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.drill import Drill
+from hallmark.declaration.traffic import TrafficAdapter
 from hallmark.errors import NotFound, TimedOut, Unavailable
-from hallmark.files import replace
+from hallmark.leash import Leash
 from hallmark.settings import Settings
 from local_cluster import cluster
-from local_cluster.processes import recorded, tail
+from local_cluster.processes import tail
+from tools.scratch import emptied
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
@@ -43,27 +43,38 @@ SHORT: tuple[str, ...] = (
     "retrain.cooldown=1h",
 )
 """Times and numbers of a rollout that is over in half a minute. Slow is what a busy laptop does, so little is made of it."""
-_WATCH = "watch.json"
 _PARTS = ("inference_services", "components", "pipelines")
 
 
 class World:
     """One domain in a state folder of its own; `train`, `up`, `watch`, and `down` at the end."""
 
-    def __init__(self, settings: Settings, domain: Domain) -> None:
+    def __init__(self, settings: Settings, domain: Domain, *, on: Leash | None = None, stays: bool = False) -> None:
         self.settings = settings
         self.domain = domain
+        self._leash = on or Leash(settings.state)
+        self._stays = stays
         self.watching: subprocess.Popen[bytes] | None = None
         self.log = settings.state / "watch.log"
 
     @classmethod
-    def make(cls, name: str, state: Path, *, base: Settings, changes: Sequence[str] = ()) -> World:
+    def make(
+        cls,
+        name: str,
+        state: Path,
+        *,
+        base: Settings,
+        changes: Sequence[str] = (),
+        on: Leash | None = None,
+        stays: bool = False,
+    ) -> World:
         """A new world in `state`, which is emptied; `changes` are made to the declaration besides `SHORT`.
 
         What a world that was killed left running there is ended first.
+        on: the leash of what it starts;  stays: that outlives this process, until `down`.
         """
         root = state / "checkout"
-        _clear(state, base)
+        emptied(state, base=base)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(base.domains, root / "domains", ignore=ignored)
         for part in _PARTS:
@@ -75,7 +86,7 @@ class World:
                 "HALLMARK_RELEASES": str(state / "releases"),
             }
         )
-        made = cls(settings, declared.load(name, settings))
+        made = cls(settings, declared.load(name, settings), on=on, stays=stays)
         drill = made.drill
         made.change([*SHORT, f"rollout.shadow.minimum={min(300, round(drill.rate * 3))}", *drill.set, *changes])
         return made
@@ -114,12 +125,12 @@ class World:
             raise outcome.refusal
         return int(outcome.version or 0)
 
-    def up(self) -> InferenceServiceWriter:
-        """Start the local cluster with the serving runtime on it; gives the InferenceService writer on it."""
+    def up(self, adapter: TrafficAdapter | None = None) -> InferenceServiceWriter:
+        """Start the local cluster (by default one that can do all) with the serving runtime on it; gives the InferenceService writer on it."""
         from hallmark.render import files
         from hallmark.rollout.writer import InferenceServiceWriter
 
-        cluster.up(self.settings, port=0)
+        cluster.up(self.settings, port=0, on=self._leash, stays=self._stays, adapter=adapter)
         writer = InferenceServiceWriter.connect(self.settings, kubeconfig=self.settings.kubeconfig)
         for item in files.runtime(self.settings):
             writer.apply(item)
@@ -133,17 +144,13 @@ class World:
         command = [sys.executable, "-m", "hallmark.cli", "watch", self.domain.name, "--every=0.5", f"--until={AGAIN}"]
         command += [f"--window={self._window}", f"--shift={drill.shift}", *given, *options]
         with self.log.open("ab") as stream:
-            self.watching = subprocess.Popen(
+            self.watching = self._leash.start(
                 command,
-                cwd=self.settings.root,
-                env={**os.environ, **self.settings.environment()},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                environment={**os.environ, **self.settings.environment()},
+                folder=self.settings.root,
+                output=stream,
+                stays=self._stays,
             )
-        who = {"pid": self.watching.pid, "identity": leash.identity(self.watching.pid)}
-        replace(self.settings.state / _WATCH, json.dumps(who))
 
     def unwatch(self, *, seconds: float = 20.0) -> None:
         """End the watch and wait for it."""
@@ -166,20 +173,23 @@ class World:
             )
 
     def down(self) -> None:
-        """End the watch and the cluster; nothing is left running."""
+        """End the watch and the cluster, and a training that the watch began; nothing is left running."""
         self.unwatch()
         cluster.down(self.settings)
+        self._leash.end()
 
     def process(self, pod: str, module: str) -> int:
         """The process of a container by its pod's name and the module that it runs; `NotFound` where there is none."""
-        for pid, _ in recorded(self.settings.cluster / "processes.json"):
+        for each in leash.marked():
+            if each.place != self.settings.cluster:
+                continue
             try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                command = Path(f"/proc/{each.pid}/cmdline").read_bytes().split(b"\0")
+                environment = Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0")
             except OSError:
                 continue
             if module.encode() in command and f"POD_NAME={pod}".encode() in environment:
-                return pid
+                return each.pid
         raise NotFound(f"no process of {module} in pod {pod}")
 
     def wait(self, what: str, done: Callable[[], bool], *, seconds: float) -> None:
@@ -194,14 +204,3 @@ class World:
     @property
     def _window(self) -> str:
         return str(self.domain.model_dump(mode="json")["drill"]["window"])
-
-
-def _clear(state: Path, base: Settings) -> None:
-    """End what runs on `state` and empty it."""
-    if state.is_dir():
-        old = Settings.load({"HALLMARK_ROOT": str(base.root), "HALLMARK_STATE": str(state)})
-        cluster.down(old)
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            who = json.loads((state / _WATCH).read_bytes())
-            leash.end([(int(who["pid"]), str(who["identity"]))])
-    shutil.rmtree(state, ignore_errors=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hallmark.settings import Settings
 
 _DAYS = 64
+_LONGEST = 300
+"""Characters of a refusal's words that are kept."""
 VARIANT = "x-hallmark-variant"
 VERSION = "x-hallmark-model-version"
 
@@ -34,6 +36,7 @@ class ServedAnswer:
     """One request: when it was sent (s since start), how long it took (s), its status (0: none came) and who answered.
 
     variant: stable or canary, or the error's name where no answer came.  version: the model's, where the server sends it.
+    reason:  why it failed, in the server's words or the client's; empty where it did not.
     """
 
     at: float
@@ -41,17 +44,31 @@ class ServedAnswer:
     status: int
     variant: str
     version: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FailureReason:
+    """Why requests failed, and how many for it: the answer's status (0: none came) and its words."""
+
+    status: int
+    text: str
+    requests: int
+
+    def __str__(self) -> str:
+        return f"{self.requests} times {self.status or 'no answer'}: {self.text or 'no words'}"
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Answers counted: `failed` are all that were not 200; `shares` in percent of the answered."""
+    """Answers counted: `failed` are all that were not 200, `reasons` why, the commonest first; `shares` in percent of the answered."""
 
     requests: int
     failed: int
     shares: dict[str, float]
     p50_ms: float
     p99_ms: float
+    reasons: tuple[FailureReason, ...] = ()
 
     @classmethod
     def of(cls, answers: Sequence[ServedAnswer]) -> Tally:
@@ -65,7 +82,23 @@ class Tally:
             shares={name: 100 * number / len(good) for name, number in sorted(variants.items())},
             p50_ms=float(np.quantile(times, 0.5)),
             p99_ms=float(np.quantile(times, 0.99)),
+            reasons=tuple(
+                FailureReason(*each, count)
+                for each, count in Counter(
+                    (each.status, each.reason) for each in answers if each.status != 200
+                ).most_common()
+            ),
         )
+
+
+def near(live: Mapping[str, Any]) -> str:
+    """Base URL of a live service from this machine; empty while it has none.
+
+    On a local cluster in Standard mode a service has a host of its own, as on KServe, and an address that takes no resolver.
+    """
+    status = live.get("status") or {}
+    here = str((status.get("address") or {}).get("url") or "")
+    return here if here.startswith("http://127.0.0.1:") else str(status.get("url") or "")
 
 
 def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> list[bytes]:
@@ -119,6 +152,17 @@ def asked(
         known = [{"request": client, "row": place, "label": labels[row]} for place, row in enumerate(mine)]
         made.append((json.dumps({"id": client, **body}).encode(), known))
     return made
+
+
+def _said(body: bytes) -> str:
+    """The words of a refusal, on one line: `error` of the protocol's JSON, else the beginning of whatever came."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+        text = str(found["error"]) if isinstance(found, dict) and "error" in found else text
+    except ValueError:
+        pass
+    return " ".join(text.split())[:_LONGEST]
 
 
 class Traffic:
@@ -201,17 +245,18 @@ class Traffic:
                     if wait > 0:
                         await asyncio.sleep(wait)
                     sent = time.monotonic()
-                    status, variant, version = 0, "", ""
+                    status, variant, version, reason = 0, "", "", ""
                     try:
                         body = self.bodies[number % len(self.bodies)]
                         answer = await client.post(self.url, content=body, headers=self._headers)
                         status, variant = answer.status_code, answer.headers.get(VARIANT, "")
                         version = answer.headers.get(VERSION, "")
+                        reason = "" if status == 200 else _said(answer.content)
                     except httpx.HTTPError as error:
                         variant = type(error).__name__
-                    self.answers.append(
-                        ServedAnswer(sent - self._started, time.monotonic() - sent, status, variant, version)
-                    )
+                        reason = ": ".join(filter(None, (variant, str(error))))
+                    taken = time.monotonic() - sent
+                    self.answers.append(ServedAnswer(sent - self._started, taken, status, variant, version, reason))
 
             self._started = time.monotonic()
             await asyncio.gather(*(one() for _ in range(self._clients)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hallmark.errors import DeclarationError
 from synthetic import fraudsters, history, shifts
+from synthetic.chance import between, uniform
 from synthetic.marketplace import CATEGORIES, DAY, PATTERNS, PAYMENTS, ROW, TIERS, Marketplace, Rows
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ SEASON = shifts.Shift(
 SHIFTS = (NEW_FRAUD_PATTERN, SEASON)
 MEMORY = 90
 """Days that an order's history reaches back."""
+_MOST_A_DAY = 1_000_000
+_OFFLINE = 0.02
+"""Share of orders that reach the platform late, such as from a phone without a network."""
+_AHEAD = 0.001
+"""Share of orders whose time is ahead of the platform's clock, by less than what a view lets pass."""
+_REFUNDED, _RECARDED, _RESOLVED = 0.008, 0.004, 0.004
+"""Shares of orders that are corrected."""
+_TWICE = 0.002
+"""Share of orders of which the first version comes twice."""
 
 
 def orders(start: datetime, end: datetime, *, seed: int, shift: str | None = None, per_day: int = 1500) -> pd.DataFrame:
@@ -35,9 +45,7 @@ def orders(start: datetime, end: datetime, *, seed: int, shift: str | None = Non
     pattern: how the fraud was done, "" for none; for analysis, never a feature.
     """
     named = shifts.find(shift, among=SHIFTS, domain="fraud")
-    since, until = _second(start, "start"), _second(end, "end")
-    if until <= since:
-        raise DeclarationError("the window is empty", expected="start before end", got=f"{start} to {end}")
+    since, until = _window(start, end)
     place = Marketplace(seed=seed, per_day=per_day)
     rows = remembered(place, since // DAY, -(-until // DAY), shift=named)
     return _frame(rows, (rows["second"] >= since) & (rows["second"] < until))
@@ -48,13 +56,101 @@ def remembered(place: Marketplace, first: int, last: int, *, shift: shifts.Shift
 
     Counts of the first `MEMORY` days are too low, since nothing is known of what went before.
     """
-    honest = place.honest(first - MEMORY, last, season=shift is SEASON)
-    crooked = fraudsters.orders(place, first - MEMORY, last, wave=shift is NEW_FRAUD_PATTERN)
+    rows = _placed(place, first - MEMORY, last, shift=shift)
+    return rows | _counts(rows)
+
+
+def order_events(
+    start: datetime, end: datetime, *, seed: int, shift: str | None = None, per_day: int = 1500
+) -> pd.DataFrame:
+    """Events of the orders that `orders` gives from `start` until before `end`, as contracts/orders declares them, in order of `known_at`.
+
+    Each order is an event; its rows are versions of it. Most reach the platform within seconds, those of a phone without a network within
+    hours; some are corrected later (after a refund, with the card that paid in the end, with a device that was worked out), some come twice.
+    Rows of an order come together: what is known at a time are those with an earlier `known_at`, which may lie after `end`.
+    """
+    named = shifts.find(shift, among=SHIFTS, domain="fraud")
+    since, until = _window(start, end)
+    rows = _placed(Marketplace(seed=seed, per_day=per_day), since // DAY, -(-until // DAY), shift=named)
+    numbers = _numbers(rows["second"])
+    asked = (rows["second"] >= since) & (rows["second"] < until)
+    told = _told(numbers[0] * _MOST_A_DAY + numbers[1], rows, seed=seed)
+    told = {name: values[asked[told["row"]]] for name, values in told.items()}
+    return _events({name: values[told["row"]] for name, values in rows.items()}, numbers[:, told["row"]], told)
+
+
+def _placed(place: Marketplace, first: int, last: int, *, shift: shifts.Shift | None) -> Rows:
+    """All orders of the days first..last-1, in order of time."""
+    honest = place.honest(first, last, season=shift is SEASON)
+    crooked = fraudsters.orders(place, first, last, wave=shift is NEW_FRAUD_PATTERN)
     rows = {name: np.concatenate((honest[name], crooked[name])).astype(kind) for name, kind in ROW.items()}
     # The buyer breaks ties, so that the order of rows does not depend on the window either.
     by_time = np.lexsort((rows["buyer"], rows["second"]))
-    rows = {name: values[by_time] for name, values in rows.items()}
-    return rows | _counts(rows)
+    return {name: values[by_time] for name, values in rows.items()}
+
+
+def _told(order: NDArray[np.int64], rows: Rows, *, seed: int) -> Rows:
+    """When each version of each order is known, a row a version: its order's row, microseconds since 1970, and what it tells otherwise.
+
+    order: a number of its own for each order, from which all chance follows.
+    """
+
+    def u(topic: str) -> NDArray[np.float64]:
+        return uniform(order, topic, seed=seed)
+
+    happened = rows["second"] * 1_000_000
+    delay = between(u("delay"), 0.15, 4.0)
+    delay = np.where(u("offline") < _OFFLINE, between(u("how long"), 60.0, 8 * 3600.0), delay)
+    delay = np.where(u("clock") < _AHEAD, -between(u("by how much"), 1.0, 90.0), delay)
+    known = happened + (delay * 1e6).astype(np.int64)
+    carded = rows["card"] > 0
+    which = u("correction")
+    refunded = which < _REFUNDED
+    recarded = ~refunded & (which < _REFUNDED + _RECARDED) & carded
+    unknown = which > 1 - _RESOLVED  # of a device that is worked out later
+    again = known + (between(u("later"), 60.0, 3 * DAY) * 1e6).astype(np.int64)
+    every, corrected, twice = (
+        np.arange(len(order)),
+        np.flatnonzero(refunded | recarded | unknown),
+        np.flatnonzero(u("twice") < _TWICE),
+    )
+    row = np.concatenate((every, twice, corrected))
+    first = np.arange(len(row)) < len(every) + len(twice)
+    return {
+        "row": row,
+        "known": np.where(first, known[row], again[row]),
+        "paid": np.where(~first & refunded[row], np.round(0.3 + 0.6 * u("kept"), 2)[row], 1.0),
+        "no_device": first & unknown[row],
+        "other_card": first & recarded[row],
+    }
+
+
+def _events(rows: Rows, numbers: NDArray[np.int64], told: Rows) -> pd.DataFrame:
+    import pandas as pd
+
+    card = rows["card"] + np.where(told["other_card"], 1_000_003, 0)
+    address = rows["address"].tolist()
+    frame = pd.DataFrame(
+        {
+            "order_id": _order_ids(numbers),
+            "ordered_at": pd.DatetimeIndex((rows["second"] * 1_000_000).astype("datetime64[us]")).tz_localize("UTC"),
+            "known_at": pd.DatetimeIndex(told["known"].astype("datetime64[us]")).tz_localize("UTC"),
+            "buyer_id": _ids("m", rows["buyer"]),
+            "seller_id": _ids("s", rows["seller"]),
+            "device_id": _ids("d", rows["device"], missing=told["no_device"]),
+            "ip": [
+                f"2001:db8:{n >> 48:x}:{n >> 32 & 0xFFFF:x}:{n >> 16 & 0xFFFF:x}:{n & 0xFFFF:x}::1" for n in address
+            ],
+            "card_id": _ids("c", card, missing=rows["card"] == 0),
+            "payment": _named(PAYMENTS, rows["payment"]),
+            "amount": np.round(rows["amount"] * told["paid"], 2),
+            "discount": rows["discount"],
+            "category": _named(CATEGORIES, rows["category"]),
+            "brand_tier": _named(TIERS, rows["brand_tier"]),
+            **{name: rows[name] for name in ("shipping_distance_km", "address_changed", "express")},
+        }
+    )
+    return frame.sort_values(["known_at", "order_id"], kind="stable", ignore_index=True)
 
 
 def _counts(rows: Rows) -> Rows:
@@ -81,9 +177,9 @@ def _frame(rows: Rows, asked: NDArray[np.bool_]) -> pd.DataFrame:
     later = np.where(charged, ordered + delay, np.datetime64("NaT", "us"))
     return pd.DataFrame(
         {
-            "order_id": [f"o{day}-{number:06d}" for day, number in zip(*numbers[:, asked].tolist(), strict=True)],
-            "buyer_id": [f"m{number}" for number in rows["buyer"].tolist()],
-            "seller_id": [f"s{number}" for number in rows["seller"].tolist()],
+            "order_id": _order_ids(numbers[:, asked]),
+            "buyer_id": _ids("m", rows["buyer"]),
+            "seller_id": _ids("s", rows["seller"]),
             "ordered_at": pd.DatetimeIndex(ordered).tz_localize("UTC"),
             **{name: rows[name] for name in ("amount", "item_age_days", "seller_age_days", "buyer_age_days")},
             **{name: rows[name] for name in ("buyer_orders_30d", "buyer_cards_90d", "device_accounts", "ip_orders_1h")},
@@ -105,8 +201,25 @@ def _numbers(second: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.stack((day, np.arange(len(day)) - np.searchsorted(day, day)))
 
 
+def _order_ids(numbers: NDArray[np.int64]) -> list[str]:
+    return [f"o{day}-{number:06d}" for day, number in zip(*numbers.tolist(), strict=True)]
+
+
+def _ids(letter: str, numbers: NDArray[np.int64], *, missing: NDArray[np.bool_] | None = None) -> list[str | None]:
+    gone = np.zeros(len(numbers), dtype=np.bool_) if missing is None else missing
+    return [None if no else f"{letter}{number}" for number, no in zip(numbers.tolist(), gone.tolist(), strict=True)]
+
+
 def _named(names: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[Any]:
     return np.array(names, dtype=object)[index]
+
+
+def _window(start: datetime, end: datetime) -> tuple[int, int]:
+    """Both in seconds since 1970."""
+    since, until = _second(start, "start"), _second(end, "end")
+    if until <= since:
+        raise DeclarationError("the window is empty", expected="start before end", got=f"{start} to {end}")
+    return since, until
 
 
 def _second(time: datetime, name: str) -> int:

@@ -21,6 +21,8 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from hallmark.declaration.feature_view import FeatureView
+from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Field, Output
 from hallmark.files import digest_file
@@ -39,8 +41,24 @@ ALLOWED = frozenset({".onnx", ".py"}) | DATA
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
 
 
+class ViewUse(Frozen):
+    """A feature view as a model reads it, whole, so that its server needs nothing else to compute the values.
+
+    entity:  the field by which callers say whom a record is about.
+    fields:  names of the model's fields that are columns of the view, in the view's order.
+    types:   of the columns of the source that the view reads, as its contract had them.
+    """
+
+    view: FeatureView
+    entity: Field
+    fields: tuple[str, ...]
+    types: dict[str, Datatype]
+
+
 class Signature(Frozen):
     """Inputs and outputs of a model: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
+
+    views: those that give some of the fields; callers send the others, and each view's entity.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
     the one of two that there was.
@@ -55,6 +73,14 @@ class Signature(Frozen):
     labels: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = (Input(),)
     assets: tuple[str, ...] = ()
+    views: tuple[ViewUse, ...] = ()
+
+    @property
+    def sent(self) -> tuple[Field, ...]:
+        """The fields that callers send: entities of the views that are no fields themselves, and what no view gives."""
+        given = {name for use in self.views for name in use.fields}
+        own = {field.name: field for field in self.fields if field.name not in given}
+        return tuple({**{use.entity.name: use.entity for use in self.views}, **own}.values())
 
     @model_validator(mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hallmark.cli.app import main
+from hallmark.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,7 @@
 """The application: global options, exit codes, and the commands of the other modules.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out.
+Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out; 130, 143, 129 ended by ctrl-c, SIGTERM, a closed
+terminal.
 """
 
 from __future__ import annotations
@@ -8,13 +9,29 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 
 import typer
 
 from hallmark import __version__
-from hallmark.cli import check, console, labels, lint, model, new, pipeline, serve, tco, timeline, watch
+from hallmark.cli import (
+    Failed,
+    check,
+    console,
+    contracts,
+    features,
+    labels,
+    lint,
+    model,
+    new,
+    pipeline,
+    serve,
+    tco,
+    timeline,
+    watch,
+)
 from hallmark.errors import foreseen
-from hallmark.libraries import additions
+from hallmark.libraries import additions, hush
 
 app = typer.Typer(
     name="hallmark",
@@ -23,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="rich",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out; 130 ended by ctrl-c, 143 by SIGTERM, 129 by a closed terminal.",
 )
 
 
@@ -35,10 +52,10 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error, and warnings of libraries."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
-    """Global options; `main` looks at --debug itself, since an error may come before this runs."""
+    """Global options; `run` looks at --debug itself, since an error may come before this runs."""
 
 
 check.add_to(app)
@@ -51,23 +68,30 @@ app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)
 app.add_typer(pipeline.app)
+app.add_typer(contracts.app)
+app.add_typer(features.app)
 for command in additions("hallmark.commands"):  # of the local cluster and of tools
     app.command(command.name)(command.load())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; ends with `Failed` where it failed, and with what click raises where that has told all."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [item for item in given if item != "--debug"]
+    console.escape()
+    if not debug:
+        hush(console.say)
     try:
         app(given, prog_name="hallmark")
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    except Exception as error:  # noqa: BLE001  whatever it is, a person gets a sentence and not a traceback
-        if debug:
-            traceback.print_exc()
-        told = foreseen(error)
-        console.fail(told)
-        return told.exit_code
-    return 0
+    except Exception as error:
+        raise Failed(partial(_tell, error, debug=debug)) from error
+
+
+def _tell(error: Exception, *, debug: bool) -> int:
+    """Say an error; gives the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    told = foreseen(error)
+    console.fail(told)
+    return told.exit_code

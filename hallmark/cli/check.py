@@ -31,10 +31,26 @@ def add_to(app: typer.Typer) -> None:
     app.command()(domains)
 
 
-def doctor(output: Output = Format.table) -> None:
+def doctor(
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="First have the registry find its artifacts again, after the state folder was moved."
+        ),
+    ] = False,
+    output: Output = Format.table,
+) -> None:
     """Check what Hallmark needs on this machine; exit 1 where something it cannot do without is missing."""
+    from hallmark.registry.store import Registry
+
     settings = Settings.load().prepared()
-    rows = [*_machine(settings), *_libraries(), *_tools(), *_declarations(settings)]
+    if repair:
+        moves = Registry(settings).repair().moves
+        for move in moves:
+            say(f"repaired: paths in the registry, {move.values}: {move.old} is {move.new} now")
+        if not moves:
+            say("nothing to repair: the registry names its artifacts where they lie")
+    rows = [*_machine(settings), *_registry(settings), *_libraries(), *_tools(), *_declarations(settings)]
     emit([{"check": name, "state": state, "found": found, "fix": fix} for name, state, found, fix in rows], output)
     missing = [name for name, state, _, _ in rows if state == "missing"]
     if missing:
@@ -78,7 +94,7 @@ def domains(
                 "gate": f"{domain.gate.metric} {_sign(domain)} {domain.gate.floor:g}",
             }
         )
-    emit(rows, output, empty="no domain is declared: see CONTRIBUTING.md")
+    emit(rows, output, empty="no domain is declared: see CONTRIBUTING.md", wide=("owner", "retrains"))
 
 
 def _warn(domain: Domain) -> None:
@@ -113,6 +129,21 @@ def _machine(settings: Any) -> Iterator[Check]:
         "in use" if busy else "free",
         "`hallmark up --port N`, or is it up already?" if busy else "",
     )
+
+
+def _registry(settings: Settings) -> Iterator[Check]:
+    """Whether the artifacts of a local registry lie where it says."""
+    from hallmark.registry.store import Registry
+
+    found = Registry(settings).repair(dry=True)
+    moved = ", ".join(dict.fromkeys(str(move.old) for move in found.moves))
+    lost = f"{len(found.lost)} folders of versions are gone, such as {found.lost[0]}" if found.lost else ""
+    if moved:
+        yield "registry", "moved", f"names artifacts in {moved}", "`hallmark doctor --repair`"
+    if lost:
+        yield "registry", "lost", lost, f"put it back, or below {settings.models} and `hallmark doctor --repair`"
+    if not moved and not lost:
+        yield "registry", "ok", "artifacts lie where it says", ""
 
 
 def _libraries() -> Iterator[Check]:

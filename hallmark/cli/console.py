@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +21,12 @@ from hallmark.errors import HallmarkError
 
 _WIDE = 200
 """Columns of a table that is piped: a line a row, for grep."""
+_NARROWEST = 20
+_READABLE = (24, 19, 12)
+"""Columns that a text keeps beside others, what is best first: a few words, a time, a schedule."""
+_GAP = 2
+_Cells = dict[str, list[Text]]
+"""Cells of a table by key, a row an item."""
 
 
 class Format(StrEnum):
@@ -54,15 +64,56 @@ DomainNames = Annotated[
 Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up (exit 4).")]
 
 
+def width(stream: IO[str] | None = None) -> int | None:
+    """Columns of the terminal, or those of $COLUMNS; none where neither is known, as in a pipe."""
+    if (stream or sys.stdout).isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return max(_NARROWEST, Console(file=stream).width)
+    return None
+
+
+def escape() -> None:
+    """Have stdout escape what its encoding lacks, as stderr does: no sign in a result may end a command."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def out() -> Console:
     """The console of results."""
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else _WIDE, soft_wrap=not terminal, highlight=False)
+    known = width()
+    return Console(width=known or _WIDE, soft_wrap=known is None, highlight=False)
+
+
+def wrapped(text: str, *, columns: int | None, hang: int = 2) -> str:
+    """Lines of at most `columns`, broken between words alone: a path or a digest stays whole, for a terminal to fold and a person to copy.
+
+    hang: blanks before what a line continues with, beside its own; fewer where a word needs the room.
+    """
+    if columns is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        own = len(line) - len(line.lstrip(" "))
+        longest = _longest(line.split())
+        room = columns - longest if longest <= columns else columns
+        indent = " " * min(own + hang, columns // 2, room)
+        made = textwrap.wrap(
+            line,
+            columns,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += made or [""]
+    return "\n".join(lines)
 
 
 def say(text: str) -> None:
     """A line of progress or advice, on stderr, so that stdout stays a result."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(text))
+    _told(Text(wrapped(text, columns=width(sys.stderr))))
+
+
+def _told(text: Text) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)
 
 
 def emit(
@@ -78,32 +129,79 @@ def emit(
     wide: the columns that a narrow terminal can do without, the first that go first; what was left out is said.
     """
     if output is not Format.table:
-        show([{key.replace(" ", "_"): value for key, value in row.items()} for row in rows], output)
+        show([machine(row) for row in rows], output)
         return
     if not rows:
         say(empty)
         return
-    console, keys, left_out = out(), list(rows[0]), []
-    table = _table(rows, keys, title)
-    for key in wide:
-        if console.measure(table, options=console.options.update(max_width=10_000)).maximum <= console.width:
-            break
-        keys.remove(key)
-        left_out.append(key)
-        table = _table(rows, keys, title)
-    console.print(table)
+    console, keys = out(), list(rows[0])
+    cells = {key: [_cell(row.get(key)) for row in rows] for key in keys}
+    left_out = [key for key in wide if _widths(cells, console.width, readable=_READABLE[0]) is None and cells.pop(key)]
+    fitted = next(filter(None, (_widths(cells, console.width, readable=each) for each in _READABLE)), None)
+    if fitted is None:
+        _records(console, cells, title)
+    else:
+        console.print(_table(rows, cells, fitted, title))
     if left_out:
         say(f"{console.width} columns have no room for {', '.join(left_out)}: widen the terminal, or -o json")
 
 
-def _table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str) -> Table:
+def machine(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for programs: no spaces in its keys."""
+    return {key.replace(" ", "_"): value for key, value in row.items()}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], cells: _Cells, widths: Sequence[int], title: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for key in keys:
+    for key, columns in zip(cells, widths, strict=True):
         right = all(isinstance(row.get(key), int | float) for row in rows)
-        table.add_column(key.replace("_", " ").upper(), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in keys))
+        table.add_column(_heading(key), justify="right" if right else "left", overflow="fold", width=columns)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _heading(key: str) -> str:
+    return key.replace("_", " ").upper()
+
+
+def _widths(cells: _Cells, columns: int, *, readable: int) -> list[int] | None:
+    """The width of each column, the widest narrowed so that no word is broken; none where that takes less than what is readable."""
+    words = [_longest(word for cell in column for word in cell.plain.split()) for column in cells.values()]
+    lines = [_longest(line for cell in column for line in cell.plain.split("\n")) for column in cells.values()]
+    found = [max(line, _longest([_heading(key)])) for key, line in zip(cells, lines, strict=True)]
+    least = [
+        max(_longest(_heading(key).split()), word, min(line, readable))
+        for key, word, line in zip(cells, words, lines, strict=True)
+    ]
+    room = columns - _GAP * (len(found) - 1)
+    if sum(least) > room:
+        return None
+    while sum(found) > room:
+        place = max((each for each in range(len(found)) if found[each] > least[each]), key=found.__getitem__)
+        found[place] -= 1
+    return found
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def _records(console: Console, cells: _Cells, title: str) -> None:
+    """Rows one below the other, a line a value, where a table has no room; a value with a long word has lines of its own below its key."""
+    if title:
+        console.print(Text(title, style="italic"), soft_wrap=True)
+    label = min(_longest(map(_heading, cells)), console.width // 2) + _GAP
+    for number, row in enumerate(zip(*cells.values(), strict=True)):
+        if number:
+            console.print()
+        for key, cell in zip(cells, row, strict=True):
+            longest = _longest(cell.plain.split())
+            beside = longest <= console.width - label
+            indent = " " * (label if beside else min(_GAP, max(0, console.width - longest)))
+            text = wrapped(cell.plain, columns=console.width - len(indent), hang=0).replace("\n", "\n" + indent)
+            head = f"{_heading(key):<{label}}" if beside else f"{_heading(key)}\n{indent}"
+            console.print(Text.assemble((head, "bold"), (text, cell.style)), soft_wrap=True)
 
 
 def show(value: Any, output: Format) -> None:
@@ -114,17 +212,21 @@ def show(value: Any, output: Format) -> None:
     import yaml
 
     plain = json.loads(json.dumps(value, default=str))
-    sys.stdout.write(yaml.safe_dump(plain, sort_keys=False, width=120, allow_unicode=True))
+    columns = (width() or 136) - 16  # PyYAML breaks after the word that crosses the line
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(yaml.safe_dump(plain, sort_keys=False, width=max(columns, 20), allow_unicode=unicode))
 
 
 def fail(error: HallmarkError) -> None:
     """An error in full, on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = width(sys.stderr)
     kind = {2: "usage", 3: "refused", 4: "timed out"}.get(error.exit_code, "failed")
-    console.print(Text.assemble((f"{kind}: ", "bold red"), error.message))
+    head = wrapped(f"{kind}: {error.message}", columns=columns)
+    _told(Text.assemble((head[: len(kind) + 1], "bold red"), head[len(kind) + 1 :]))
     for word, text in (("expected", error.expected), ("got", error.got), ("fix", error.fix)):
         if text:
-            console.print(Text.assemble((f"  {word + ':':<10}", "bold"), text))
+            line = wrapped(f"  {word + ':':<10}{text}", columns=columns, hang=10)
+            _told(Text.assemble((line[:12], "bold"), line[12:]))
 
 
 def _cell(value: Any) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _BESIDE = ("treatment", "propensity", "censored")
 _BATCH = 1000
+_ON_THE_WAY = 2.0
+"""Seconds that an answer may take to its monitor, where it travels with others; labels that met none are sent again after them."""
 
 
 def labels(
@@ -45,13 +48,23 @@ def labels(
     pods = writer.pods(name)
     if not pods:
         raise NotFound(f"no pod serves {name} on {writer.host}", fix=f"`hallmark status {name}`")
-    joined, refused = 0, dict[str, None]()
-    for batch in _batches(frame):
-        # Only the pod that answered knows the request.
-        for pod in pods:
+    refused = dict[str, None]()
+
+    def join(batch: list[dict[str, Any]]) -> int:
+        joined = 0
+        for pod in pods:  # only the one that answered knows the request
             told = json.loads(writer.sidecar(pod, "labels", body=batch))
             joined += int(told["joined"])
-            refused |= dict.fromkeys(told.get("errors") or ())
+            refused.update(dict.fromkeys(told.get("errors") or ()))
+        return joined
+
+    began, batches = time.monotonic(), list(_batches(frame))
+    found = [join(batch) for batch in batches]
+    behind = [number for number, batch in enumerate(batches) if found[number] < len(batch)]
+    if behind:
+        time.sleep(max(0.0, began + _ON_THE_WAY - time.monotonic()))
+        found = [join(batches[number]) if number in behind else count for number, count in enumerate(found)]
+    joined = sum(found)
     emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
     for why in refused:
         say(f"some were refused: {why}")
@@ -86,9 +99,9 @@ def _read(file: Path, *, task: BaseTask, words: bool = False) -> pd.DataFrame:
     if found := contract.breaches(pa.DataFrameSchema(columns), frame):
         raise DeclarationError(
             f"{file}: {found[0]}",
-            expected=f"{found[0].column}: {found[0].rule}",
+            expected=found[0].expected,
             got="\n        ".join([f"{len(frame)} rows", *map(str, found)]),
-            fix=f"mend {file.name}; none of it was sent",
+            fix=f"mend {file.name}; none of it was sent; `hallmark labels --help` says which columns there are",
         )
     frame["label"] = _labels(file, frame, task, words=words)
     return frame
@@ -117,8 +130,11 @@ def _labels(file: Path, frame: pd.DataFrame, task: BaseTask, *, words: bool) -> 
             value = {"label": value, **told}
         if task.kind == "binary" and isinstance(value, float) and value.is_integer():
             value = int(value)
-        word = task.kind == "binary" and isinstance(value, str) and not words
-        if problem := "1 or 0" if word else task.label_problem(value):
+        wordless = task.kind == "binary" and not words
+        problem = task.label_problem(value)
+        if wordless and (problem or isinstance(value, str)):
+            problem = "1 or 0"
+        if problem:
             raise DeclarationError(
                 f"{file} has labels that say nothing about a {task.kind} answer",
                 expected=problem.removeprefix("expected label: "),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from hallmark.cli.console import Format, emit, out, say, show
+from hallmark.cli.console import Format, emit, out, say, show, width, wrapped
 from hallmark.errors import DeclarationError, Refused
 
 if TYPE_CHECKING:
@@ -143,13 +143,14 @@ def _print(report: LintReport, output: FindingFormat) -> None:
 
         show(sarif(report), Format.json)
     else:
-        console = out()
-        for block in _blocks(report.findings):
-            console.print(block, soft_wrap=True)
+        _lines(_blocks(report.findings))
 
 
 def _blocks(findings: tuple[LintFinding, ...]) -> Iterator[Text]:
-    """A finding in one line that editors and grep follow; why, and the fix, with the first finding of each rule."""
+    """A finding in one line that editors and grep follow, and its key, which a line of a build or a list does not show.
+
+    Why comes with the first finding of each rule, and the fix with the first that has it.
+    """
     told: set[str] = set()
     for finding in findings:
         style = "bold red" if finding.severity == "error" else "bold yellow"
@@ -159,10 +160,12 @@ def _blocks(findings: tuple[LintFinding, ...]) -> Iterator[Text]:
             (f"{finding.severity} {finding.code}", style),
             f" {finding.message}",
         )
-        if finding.code not in told:
-            told.add(finding.code)
-            yield Text.assemble(("    why ", "dim"), finding.reason)
-            yield Text.assemble(("    fix ", "dim"), finding.fix)
+        if finding.key and not finding.message.startswith(finding.key):
+            yield Text.assemble(("    at  ", "dim"), finding.key)
+        for word, text in (("why", finding.reason), ("fix", finding.fix)):
+            if finding.code + text not in told:
+                told.add(finding.code + text)
+                yield Text.assemble((f"    {word} ", "dim"), text)
 
 
 def _end(report: LintReport, *, strict: bool) -> None:
@@ -222,10 +225,25 @@ def _explain(known: tuple[Rule, ...], code: str) -> None:
             got=code,
             fix="hallmark lint --list",
         )
-    console = out()
-    console.print(Text.assemble((found.code, "bold"), f"  {found.title}  ({topic(found)}, {found.severity})"))
-    for word, text in (("why", found.reason), ("fix", found.fix), ("see", found.link), ("how", _read_from(found))):
-        console.print(Text.assemble((f"  {word}  ", "dim"), text), soft_wrap=True)
+    told = (("why", found.reason), ("fix", found.fix), ("see", found.link), ("how", _read_from(found)))
+    _lines(
+        [
+            Text.assemble((found.code, "bold"), f"  {found.title}  ({topic(found)}, {found.severity})"),
+            *(Text.assemble((f"  {word}  ", "dim"), text) for word, text in told),
+        ]
+    )
+
+
+def _lines(lines: Iterable[Text]) -> None:
+    """Styled lines, wrapped where a terminal is narrow."""
+    console, columns = out(), width()
+    for line in lines:
+        at = 0
+        for number, part in enumerate(wrapped(line.plain, columns=columns, hang=4).splitlines()):
+            kept = part.lstrip() if number else part
+            at = line.plain.index(kept, at)
+            console.print(Text(" " * (len(part) - len(kept))) + line[at : at + len(kept)], soft_wrap=True)
+            at += len(kept)
 
 
 def _read_from(rule: Rule) -> str:

@@ -112,18 +112,22 @@ def train(
         _day(until)
     elif source != SYNTHETIC:
         until = _last_day(name, source, settings)
-    with TaskLines() as lines:
-        outcome = run.train(
-            name,
-            settings=settings,
-            source=source,
-            as_of=until,
-            window=window,
-            seed=seed,
-            shift=shift,
-            options=fit_options(option),
-            report=listed(lines),
-        )
+    try:
+        with TaskLines() as lines:
+            outcome = run.train(
+                name,
+                settings=settings,
+                source=source,
+                as_of=until,
+                window=window,
+                seed=seed,
+                shift=shift,
+                options=fit_options(option),
+                report=listed(lines),
+            )
+    except KeyboardInterrupt as stopped:
+        stopped.add_note("the training was stopped; the same one again reuses the steps that it finished")
+        raise
     _outcome(outcome, output)
     if outcome.refusal is not None:
         raise outcome.refusal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,7 +71,7 @@ def new(
     """Write a new domain's folder, which trains at once, and render all that is derived from it.
 
     With --task it is made for that kind of answer, from --data or on made-up rows; with --like it is another domain's copy.
-    A second call changes nothing: a folder that is there is never written to.
+    A second call changes nothing: a folder that is there is never written to, and asking for another one under its name is refused.
     """
     from hallmark.render import files
     from hallmark.settings import Settings
@@ -89,7 +89,8 @@ def new(
             name, lambda: _told(_drafted(name, task, data, roles, leave or [], owner, asked)), settings=settings
         )
     if not made:
-        _as_asked(name, task, roles if data else {}, settings)
+        said = {"team": team, "contact": contact, "description": description}
+        _as_asked(name, task, roles if data else {}, settings, like=like, said=said, leave=leave or [])
         say(f"domains/{name} is there already, and stays as it is")
     for path in made:
         say(f"wrote {path.relative_to(settings.root)}")
@@ -132,7 +133,16 @@ def _one_way(task: Kind | None, data: Path | None, like: str, others: list[str])
         )
 
 
-def _as_asked(name: str, task: Kind | None, roles: Mapping[str, str], settings: Settings) -> None:
+def _as_asked(
+    name: str,
+    task: Kind | None,
+    roles: Mapping[str, str],
+    settings: Settings,
+    *,
+    like: str,
+    said: Mapping[str, str],
+    leave: Sequence[str],
+) -> None:
     """`DeclarationError` where the domain that is there already answers something else than what is asked for now."""
     from hallmark.declaration import domain as domains
 
@@ -144,8 +154,17 @@ def _as_asked(name: str, task: Kind | None, roles: Mapping[str, str], settings: 
     other = [f"{role} {there[role]}" if there[role] else f"no {role}" for role in differing]
     if task is not None and declared.task.kind != task.value:
         other = [f"task {declared.task.kind}"]
+    alike = domains.load(like, settings).task.kind if like else declared.task.kind
+    if alike != declared.task.kind:
+        other = [f"task {declared.task.kind}, and {like} is {alike}"]
+    known = {"team": declared.owner.team, "contact": declared.owner.contact, "description": declared.description}
+    other += [f"{key} {known[key]}" for key, text in said.items() if text and text != known[key]]
+    fields = {field.name for field in domains.module(name, "features", settings).FIELDS} if leave else set()
+    other += [f"{column} among what the model sees" for column in leave if column in fields]
     if other:
-        asked = [f"--task {task.value}"] if task is not None else []
+        asked = [f"--task {task.value}"] if task is not None else [f"--like {like}"] if like else []
+        asked += [f"--{key} {text!r}" for key, text in said.items() if text]
+        asked += [f"--leave {column}" for column in leave]
         raise DeclarationError(
             f"domains/{name} is there already, and is another domain than the one asked for; nothing was written",
             expected=" ".join([*asked, *(f"--{role} {column}" for role, column in roles.items() if column)]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark import key_value
 from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError
 from hallmark.section import EXACT
@@ -42,19 +43,17 @@ FitOptions = Annotated[
 
 def fit_options(given: list[str] | None) -> dict[str, Any]:
     """`--option KEY=VALUE` as keywords for `fit`."""
-    import yaml
-
     found: dict[str, Any] = {}
     for item in given or []:
         key, equals, value = item.partition("=")
         if not equals or not key.isidentifier():
-            raise DeclarationError("--option is not KEY=VALUE", expected="such as epochs=3", got=repr(item))
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:
             raise DeclarationError(
-                f"the value of --option {key} cannot be read", expected="a value in YAML", got=repr(value)
-            ) from error
+                "--option is not KEY=VALUE",
+                expected="a keyword of the domain's fit and its value",
+                got=repr(item),
+                fix="write it as in --option epochs=3",
+            )
+        found[key] = key_value.read("--option", key, value)
         if not _plain(found[key]):
             raise DeclarationError(
                 f"--option {key} has a value that no pipeline hands on",

@@ -10,7 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from hallmark.cli.console import width, wrapped
+from hallmark.interrupts import cause
+
 _EVERY = 5.0
+_RESULT = 29
+"""Column of a finished task's result."""
 
 
 class TaskLine:
@@ -58,6 +63,10 @@ class TaskLines:
         )
         self._progress = Progress(*columns, console=self.console, transient=True) if live else None
 
+    @property
+    def _columns(self) -> int | None:
+        return width(self.console.file)
+
     def __enter__(self) -> TaskLines:
         if self._progress:
             self._progress.start()
@@ -69,14 +78,17 @@ class TaskLines:
 
     def say(self, text: str | Text = "") -> None:
         """A line that stays."""
-        self.console.print(text)
+        self.console.print(Text(wrapped(text, columns=self._columns), style="") if isinstance(text, str) else text)
 
     def done(self, title: str, result: str, seconds: float, *, mark: str = "✓") -> None:
         """A finished task as a line that stays."""
         style = "green" if mark == "✓" else "bold red" if mark == "✗" else "dim"
-        self.console.print(
-            Text.assemble((f"{mark} ", style), f"{title:<26} ", (result, ""), (f"  {seconds:.1f} s", "dim"))
-        )
+        took = f"  {seconds:.1f} s"
+        columns = self._columns
+        hang = _RESULT if columns is None or columns >= 2 * _RESULT else 4
+        line = wrapped(f"{mark} {title:<26} {result}{took}", columns=columns, hang=hang)
+        end = line.rfind(took.strip())
+        self.console.print(Text.assemble((line[:2], style), line[2:end], (line[end:], "dim")))
 
     def start(self, title: str) -> TaskLine:
         """A live line that its owner ends."""
@@ -91,9 +103,11 @@ class TaskLines:
         started = time.monotonic()
         try:
             yield line
-        except BaseException:
+        except BaseException as error:
             line.end()
-            self.done(title, "failed", time.monotonic() - started, mark="✗")
+            stopped = isinstance(error, KeyboardInterrupt) or cause(error) is not None
+            mark, result = ("·", "stopped") if stopped else ("✗", "failed")
+            self.done(title, result, time.monotonic() - started, mark=mark)
             raise
         line.end()
         self.done(title, line.result, time.monotonic() - started)

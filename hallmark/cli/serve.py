@@ -14,12 +14,12 @@ import typer
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
 from hallmark.cli.options import declaration
-from hallmark.errors import ModelRefused, NotFound, Refused
+from hallmark.errors import DeclarationError, ModelRefused, NotFound, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.artifacts.release import Target
-    from hallmark.render.inferenceservice import Mode
+    from hallmark.declaration.traffic import Mode
     from hallmark.rollout.writer import InferenceServiceWriter
 
 
@@ -36,8 +36,12 @@ class ServingMode(StrEnum):
 
 
 ModeOption = Annotated[
-    ServingMode,
-    typer.Option("--mode", help="KServe's mode of a domain that is not live yet; what is live keeps its own."),
+    ServingMode | None,
+    typer.Option(
+        "--mode",
+        help="KServe's mode of a domain that is not live yet; default: the local cluster's own, elsewhere Knative. What is live keeps its own.",
+        show_default=False,
+    ),
 ]
 
 
@@ -54,7 +58,7 @@ def render(
     ] = False,
     output: Output = Format.table,
 ) -> None:
-    """Write the generated files: each released domain's inferenceservice.yaml, and the schema of domain.yaml."""
+    """Write the generated files: each released domain's inferenceservice.yaml, and the schemas of domain.yaml, views and contracts."""
     from hallmark.render import files
 
     settings = Settings.load()
@@ -64,7 +68,9 @@ def render(
         raise files.Stale(
             f"{len(findings)} generated file(s) are not what their sources say",
             got=", ".join(f"{finding.path} ({finding.state})" for finding in findings),
-            fix="run `hallmark render` and commit what it writes",
+            fix="run `hallmark render` and commit what it writes"
+            if any(finding.state != files.LEFT for finding in findings)
+            else "declare the domain again, or `git rm` what is left of it",
         )
 
 
@@ -73,7 +79,7 @@ def apply(
     force: Annotated[
         bool, typer.Option("--force", help="Take model and share back from a rollout that is running.")
     ] = False,
-    mode: ModeOption = ServingMode.knative,
+    mode: ModeOption = None,
     dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -84,7 +90,7 @@ def apply(
     While a rollout runs, the live object keeps its model and its share of traffic; the rest is applied.
     """
     settings = Settings.load()
-    done = partial(apply_all, settings=settings, names=names, force=force, mode=mode.name_of)
+    done = partial(apply_all, settings=settings, names=names, force=force, mode=mode.name_of if mode else None)
     if dry_run:
         with planned(settings, kubeconfig, context) as plan:
             done(plan)
@@ -98,7 +104,7 @@ def apply_all(
     *,
     names: list[str] | None = None,
     force: bool = False,
-    mode: Mode = "Knative",
+    mode: Mode | None = None,
 ) -> list[dict[str, Any]]:
     """Apply the runtime and the services of `names`, those that are live in the mode they have; a row an object."""
     import yaml
@@ -113,7 +119,8 @@ def apply_all(
         release = releases.read(name, settings)
         live = writer.live(name) if release.stable else None
         domain = declared.load(name, settings)
-        objects = inferenceservice.objects(domain, release, mode_of(live) if live else mode)
+        served = mode_of(live) if live else mode or writer.adapter(None).mode
+        objects = inferenceservice.objects(domain, release, served)
         if names and not objects:
             raise NotFound(
                 f"nothing is released of {name} yet",
@@ -141,10 +148,25 @@ def status(
 ) -> None:
     """Show what is live: each revision of each domain, its version, its share and whether it is ready."""
     writer = connected(Settings.load(), kubeconfig, context)
-    services = [each for each in writer.all() if not names or each["metadata"]["name"] in names]
+    services, foreign = _of_domains(writer)
+    services = [each for each in services if not names or each["metadata"]["name"] in names]
     rows = [row for each in services for row in _revisions(writer, each)]
     empty = f"no InferenceService {' or '.join(names or [])}".rstrip() + f" on {writer.host}"
     emit(rows, output, empty=empty, wide=("revision", "restarts", "since"))
+    if foreign and not names:
+        say(f"of no domain, so not shown: {', '.join(foreign)}; `kubectl get isvc -A` shows them")
+
+
+def _of_domains(writer: InferenceServiceWriter) -> tuple[list[dict[str, Any]], list[str]]:
+    """The InferenceServices of domains, each in the namespace of its name, and namespace/name of all others."""
+    ours, foreign = [], []
+    for each in writer.all():
+        name, namespace = each["metadata"]["name"], each["metadata"].get("namespace")
+        if namespace == name:
+            ours.append(each)
+        else:
+            foreign.append(f"{namespace}/{name}")
+    return ours, foreign
 
 
 def release(
@@ -156,7 +178,7 @@ def release(
     shadow: Annotated[
         bool, typer.Option("--shadow", help="No traffic yet: mirror stable's requests to it, and compare.")
     ] = False,
-    mode: ModeOption = ServingMode.knative,
+    mode: ModeOption = None,
     dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -186,7 +208,7 @@ def release(
             resting=releases.read(name, settings),
             seconds=timeout,
             notes=notes,
-            mode=mode.name_of,
+            mode=mode.name_of if mode else None,
             **given,
         )
         return target if share_of(live) is None else None
@@ -223,10 +245,22 @@ def rollback(
     context: Context = None,
     timeout: Seconds = 120.0,
 ) -> None:
-    """Send all traffic back to the version before, at once; then settle on it; release.yaml and the registry follow."""
+    """Send all traffic back to the version before, at once; then settle on it; release.yaml and the registry follow.
+
+    It needs no domain.yaml that can be read: in an emergency the live object says enough.
+    """
     from hallmark.rollout import operations
 
-    do = partial(operations.rollback, domain=declaration(name)[0], seconds=timeout)
+    try:
+        declared = declaration(name)[0]
+    except DeclarationError as error:
+        declared = None
+        say(f"{error.message}: rolling back by what is live")
+
+    def do(writer: InferenceServiceWriter, **given: Any) -> Target | None:
+        domain = declared or operations.Undeclared.of(writer, name)
+        return operations.rollback(writer, domain, seconds=timeout, **given)
+
     _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
 
 
@@ -245,7 +279,7 @@ def settle(
     writer = connected(settings, kubeconfig, context)
     told = [
         line
-        for name in names or [each["metadata"]["name"] for each in writer.all()]
+        for name in names or [each["metadata"]["name"] for each in _of_domains(writer)[0]]
         for line in follow(writer, name, settings)
     ]
     for line in told:
@@ -308,11 +342,12 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
         revision = object_labels.revision_of(pod)
         containers = (pod.get("status") or {}).get("containerStatuses") or []
         labels = pod["metadata"].get("labels") or {}
-        at = since.get(meaning.get(revision, ""))
+        variant = meaning.get(revision, "")
+        at = since.get(variant)
         rows.append(
             {
                 "domain": name,
-                "variant": meaning.get(revision, ""),
+                "variant": variant,
                 "since": f"{at:%Y-%m-%d %H:%M}Z" if at else "",
                 "version": labels.get(VERSION_LABEL, ""),
                 "config": labels.get(CONFIG_LABEL, ""),
@@ -331,17 +366,17 @@ def _operation(
 ) -> Target | None:
     """Carry out `do`, and let release.yaml and the registry follow which version it made stable; with `dry_run` only show it.
 
-    do: called with a writer and note=; gives the version that is stable by it, if any, as this does.
+    do: called with a writer, note= and by=; gives the version that is stable by it, if any, as this does.
     """
     from hallmark.rollout.followers import follow
 
     settings = Settings.load()
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as plan:
-            return do(plan, note=quiet)
+            return do(plan, note=quiet, by=plan.person())
     writer = connected(settings, kubeconfig, context, changes=True)
     try:
-        stable = do(writer, note=say)
+        stable = do(writer, note=say, by=writer.person())
     except ModelRefused:
         raise  # It does not serve, so nothing follows it.
     except Refused:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hallmark.cli.console import Format, Output, emit, say, show
+from hallmark.cli.console import Format, Output, emit, machine, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,8 @@ def _table(compared: Sequence[Comparison], inputs: Inputs, *, lines: bool) -> No
                 "cheapest": f"managed, each its best: {sum(each.managed.total for each in compared):,.0f}",
             }
         )
-    emit(rows, Format.table, title=f"{inputs.prices.currency} a month")
+    wide = ("requests/s", "in house from")
+    emit(rows, Format.table, title=f"{inputs.prices.currency} a month", wide=wide)
     say(
         f"list prices of {inputs.prices.recorded}, {inputs.prices.region}; throughput: {inputs.throughput.source};"
         f" platform: {inputs.environment.name}, shared by {inputs.domains} domains"
@@ -183,7 +184,7 @@ def _whole(compared: Sequence[Comparison], moved: Sequence[Swing], inputs: Input
         "assumed": inputs.assumed.model_dump(mode="json"),
         "domains": domains,
     }
-    return whole | ({"sensitivity": [_swing(each) for each in moved]} if moved else {})
+    return whole | ({"sensitivity": [machine(_swing(each)) for each in moved]} if moved else {})
 
 
 def _swing(each: Swing) -> dict[str, Any]:

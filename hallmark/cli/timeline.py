@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
-from hallmark.cli.console import DomainName, Format, Output, emit, say, show
+from hallmark.cli.console import DomainName, Format, Output, emit, say, show, width, wrapped
 from hallmark.cli.options import declaration
 from hallmark.errors import DeclarationError, NotFound, Unavailable
 
@@ -45,17 +45,23 @@ def timeline(
     output: Output = Format.table,
 ) -> None:
     """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons."""
+    from hallmark.rollout import record as records
     from hallmark.rollout.memory import MemoryStore
 
     if follow and output is Format.yaml:
         raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
     domain, settings = declaration(name)
     zone: tzinfo | None = UTC if utc else None
-    record = MemoryStore(connected(settings, kubeconfig, context), domain.namespace)
+    writer = connected(settings, kubeconfig, context)
+    memory = MemoryStore(writer, domain.namespace)
     back = _duration(since)
 
     def read() -> Timeline:
-        return chosen(record.read().timeline, correlation=correlation, since=back, now=datetime.now(UTC))
+        live = writer.live(name)
+        record = (records.written(live) if live else None) or records.RolloutRecord()
+        return chosen(
+            memory.read().with_changes(record).timeline, correlation=correlation, since=back, now=datetime.now(UTC)
+        )
 
     found = read()
     if html is not None:
@@ -67,7 +73,7 @@ def timeline(
             say(_nothing(name, correlation, since))
         try:
             for entry in news(read, pause=time.sleep):
-                typer.echo(entry.model_dump_json() if output is Format.json else line(entry, zone=zone))
+                typer.echo(_followed(entry, output, zone))
         except KeyboardInterrupt:
             return
 
@@ -96,7 +102,7 @@ def rows(entries: Sequence[TimelineEntry], *, zone: tzinfo | None) -> list[dict[
             "version": "" if entry.version is None else str(entry.version),
             "share": "" if entry.percent is None else f"{entry.percent}%",
             "id": entry.correlation[:_SHORT],
-            "why": _plain(entry.text),
+            "why": _plain(entry.told),
         }
         for entry in entries
     ]
@@ -107,7 +113,7 @@ def line(entry: TimelineEntry, *, zone: tzinfo | None) -> str:
     version = "" if entry.version is None else f"v{entry.version}"
     share = "" if entry.percent is None else f"{entry.percent}%"
     at = f"{_time(entry.at, zone)} {_zone(entry.at, zone)}"
-    return f"{at}  {entry.kind:<9}  {version:>5}  {share:>4}  {entry.correlation[:_SHORT]:<8}  {_plain(entry.text)}"
+    return f"{at}  {entry.kind:<9}  {version:>5}  {share:>4}  {entry.correlation[:_SHORT]:<8}  {_plain(entry.told)}"
 
 
 def news(read: Callable[[], Timeline], *, pause: Callable[[float], None]) -> Iterator[TimelineEntry]:
@@ -126,6 +132,10 @@ def news(read: Callable[[], Timeline], *, pause: Callable[[float], None]) -> Ite
             yield from (entry for entry in entries if entry not in known)
             known = list(entries) or known
         pause(_PAUSE)
+
+
+def _followed(entry: TimelineEntry, output: Format, zone: tzinfo | None) -> str:
+    return entry.model_dump_json() if output is Format.json else wrapped(line(entry, zone=zone), columns=width())
 
 
 def _print(found: Timeline, output: Format, *, zone: tzinfo | None, empty: str) -> None:

@@ -1,8 +1,9 @@
-"""The drift verdicts of a domain's variants, gathered from the sidecars through the API server's pod proxy."""
+"""The drift verdicts of a domain's variants, each on what its pods' monitors tell through the API server's pod proxy."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from hallmark.cli.console import Format, emit, say
 from hallmark.cli.console import show as show_value
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
+from hallmark.leash import Leash
 
 if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class VariantVerdict(BaseModel):
-    """One variant's verdict, and the pod it came from."""
+    """One variant's verdict, and the pods that serve it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,33 +31,29 @@ class VariantVerdict(BaseModel):
     revision: str
     state: str
     verdict: dict[str, Any]
-    pod: dict[str, Any]
+    pods: list[dict[str, Any]]
 
 
 def collect(writer: InferenceServiceWriter, name: str) -> list[VariantVerdict]:
-    """The verdict of each pod of domain `name`, stable first."""
-    from hallmark import object_labels
+    """The verdict on each variant of domain `name` over all its pods, stable first."""
     from hallmark.render.inferenceservice import VERSION_LABEL
-    from hallmark.rollout.monitors import unknown
+    from hallmark.rollout.monitors import FleetVerdicts, Monitors
     from hallmark.rollout.writer import variants
 
     found = []
     live = writer.live(name)
     meaning = variants(live) if live else {}
-    for pod in writer.pods(name):
-        labels = pod["metadata"].get("labels") or {}
-        revision = object_labels.revision_of(pod)
-        answer = json.loads(writer.sidecar(pod, "verdict"))
-        verdicts: dict[str, Any] = answer.get("variants") or {}
-        verdict = verdicts.get(revision) or unknown(answer)
+    verdicts = FleetVerdicts(writer, name)
+    for revision, pods in Monitors(writer, name).pods().items():
+        verdict = verdicts.of(revision, pods)
         found.append(
             VariantVerdict(
                 variant=meaning.get(revision) or revision,
-                version=labels.get(VERSION_LABEL, ""),
+                version=(pods[0]["metadata"].get("labels") or {}).get(VERSION_LABEL, ""),
                 revision=revision,
                 state=str(verdict["state"]),
                 verdict=verdict,
-                pod=pod,
+                pods=pods,
             )
         )
     if not found:
@@ -69,7 +67,7 @@ def collect(writer: InferenceServiceWriter, name: str) -> list[VariantVerdict]:
 def show(found: list[VariantVerdict], output: Format) -> None:
     """A line a variant, then a line a column of each, the farthest first."""
     if output is not Format.table:
-        show_value([each.model_dump(exclude={"pod"}) for each in found], output)
+        show_value([each.model_dump(exclude={"pods"}) for each in found], output)
         return
     emit(
         [
@@ -77,6 +75,7 @@ def show(found: list[VariantVerdict], output: Format) -> None:
                 "variant": each.variant,
                 "version": each.version,
                 "verdict": each.state,
+                "pods": len(each.pods),
                 "rows": each.verdict.get("rows", 0),
                 **_summary(each.verdict),
                 "why": "; ".join(each.verdict.get("reasons") or []),
@@ -135,8 +134,9 @@ def plot(writer: InferenceServiceWriter, found: list[VariantVerdict], *, name: s
         raise DeclarationError("the plot needs a file's name", expected="such as drift.png", got=str(path))
     histories: dict[str, list[dict[str, Any]]] = {}
     for each in found:
-        points = json.loads(writer.sidecar(each.pod, f"history?variant={each.revision}"))["points"]
-        histories.setdefault(f"{each.variant} (version {each.version})", []).extend(points)
+        for pod in each.pods:
+            points = json.loads(writer.sidecar(pod, f"history?variant={each.revision}"))["points"]
+            histories.setdefault(f"{each.variant} (version {each.version})", []).extend(points)
     plots.draw(histories, path, title=f"{name}: effect of each column over time, 1 is where drift begins")
 
 
@@ -150,6 +150,20 @@ def choose(found: list[VariantVerdict], *, variant: str, name: str) -> VariantVe
     return chosen
 
 
+def _rows(writer: InferenceServiceWriter, chosen: VariantVerdict) -> bytes:
+    """All rows that the variant's pods keep, under the verdict on them, as one monitor tells its window."""
+    columns: dict[str, list[Any]] = {}
+    for pod in chosen.pods:
+        try:
+            told = json.loads(writer.sidecar(pod, f"window?variant={chosen.revision}"))
+        except NotFound:  # no request of it came there yet
+            continue
+        for name, values in told["columns"].items():
+            columns.setdefault(name, []).extend(values)
+    verdict = {key: value for key, value in chosen.verdict.items() if key not in ("requests", "since", "until", "pods")}
+    return json.dumps({"variant": chosen.variant, "columns": columns, "verdict": verdict}).encode()
+
+
 def report(
     writer: InferenceServiceWriter,
     found: list[VariantVerdict],
@@ -159,7 +173,7 @@ def report(
     path: Path,
     settings: Settings,
 ) -> None:
-    """Evidently's report of one variant's window against its model's reference, written by a process of its own."""
+    """Evidently's report of the rows in the windows of one variant's pods against its model's reference, written by a process of its own."""
     from hallmark.registry.store import Registry
 
     chosen = choose(found, variant=variant, name=name)
@@ -175,11 +189,12 @@ def report(
             "the report needs a file's name", expected="such as report.html", got=f"{path}, a folder"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    window = writer.sidecar(chosen.pod, f"window?variant={chosen.revision}")
+    window = _rows(writer, chosen)
     reference = Registry(settings).resolve(name, chosen.version).fetch() / "reference.parquet"
     done = subprocess.run(
         [sys.executable, "-m", "hallmark.drift.report", "--reference", str(reference), "--output", str(path.resolve())],
         input=window,
+        env=Leash(settings.state).environment(os.environ),
         capture_output=True,
         check=False,
     )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from hallmark import interrupts, leash
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
 from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Shift, Window, fit_options
@@ -47,6 +45,14 @@ def watch(
     window: Window = "",
     shift: Shift = None,
     option: FitOptions = None,
+    lease: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=3600,
+            help="Seconds that a domain is this watch's if it is killed; another one takes over then. One that is ended gives it back at once.",
+        ),
+    ] = 15,
     prometheus: Annotated[
         str,
         typer.Option(
@@ -63,6 +69,18 @@ def watch(
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Serve /metrics and /live for Prometheus here; 0: do not.")
     ] = 0,
+    commit_to: Annotated[
+        str,
+        typer.Option(
+            help="Push release.yaml to this Git repository (https://…) whenever another version is stable; default: do not.",
+            show_default=False,
+        ),
+    ] = "",
+    commit_branch: Annotated[str, typer.Option(help="The branch of --commit-to, which is there already.")] = "main",
+    commit_token: Annotated[
+        Path | None,
+        typer.Option(help="File with the token that may push to --commit-to; read anew each time.", show_default=False),
+    ] = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
@@ -72,6 +90,7 @@ def watch(
     """
     from hallmark.declaration import domain as declared
     from hallmark.registry.store import Registry
+    from hallmark.rollout.commits import ReleaseCommit, Repository
     from hallmark.rollout.followers import ChampionAlias, Follower, ReleaseFile
     from hallmark.rollout.lease import Fence, Lease
     from hallmark.rollout.liveness import Liveness, serving
@@ -80,6 +99,9 @@ def watch(
     from hallmark.rollout.watch import LEASE, Watch, allowed_of
 
     settings = Settings.load().prepared()
+    repository = (
+        Repository.at(commit_to, branch=commit_branch, token=commit_token) if commit_to or commit_token else None
+    )
     wanted = {name: declared.load(name, settings) for name in names or declared.names(settings)}
     domains = {name: declared.overridden(each, change or []) for name, each in wanted.items()}
     writer = connected(settings, kubeconfig, context, changes=True)
@@ -87,9 +109,11 @@ def watch(
     training = {key: value for key, value in given.items() if value}
     liveness = Liveness()
     followers: list[Follower] = [ChampionAlias(Registry(settings))]
+    if repository:
+        followers.append(ReleaseCommit(settings, writer, repository))
     if ReleaseFile.writable(settings):
         followers.append(ReleaseFile(settings, writer))
-    else:
+    elif not repository:
         say(
             f"{settings.releases} cannot be written to: release.yaml follows where `hallmark settle` is run in a checkout"
         )
@@ -116,45 +140,29 @@ def watch(
         every=every,
         note=say,
         liveness=liveness,
+        seconds=lease,
     )
     with contextlib.ExitStack() as stack:
-        stack.enter_context(stopped_by_signals(watching.stop))
+        signals = stack.enter_context(interrupts.noted())
         if metrics_port:
             _enter(stack, serving(liveness, port=metrics_port), metrics_port)
             asking = threading.Thread(
                 target=_ask_registry, args=(Registry(settings), watched, liveness, watching.stop), daemon=True
             )
             asking.start()
-        watching.run()
+        watching.run(signals)
+        watching.stop.set()
+    if signals:
+        raise _stopped(signals)
 
 
-@contextlib.contextmanager
-def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and ctrl-c set `stop`, however many come at once: their handler takes no lock, it only writes to a pipe."""
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def wait() -> None:
-        select.select([read], [], [])
-        stop.set()
-
-    def tell(*_: object) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it was told
-            os.write(write, b"x")
-
-    thread = threading.Thread(target=wait, name="signals")
-    thread.start()
-    try:
-        for number in before:
-            signal.signal(number, tell)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        tell()
-        thread.join()
-        os.close(read)
-        os.close(write)
+def _stopped(signals: list[tuple[int, float]]) -> interrupts.Interrupted:
+    """The interruption that ended a watch, with what it leaves behind."""
+    stopped = interrupts.Interrupted(signals[0][0])
+    stopped.add_note("every lease was given back, rollouts wait where they stand for the next watch")
+    if leash.let_go():
+        stopped.add_note("a training that it began goes on, `hallmark down` ends it")
+    return stopped
 
 
 def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[int], port: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from hallmark.errors import ContractBroken
 from hallmark.features import arrays, image
 from hallmark.features.fields import Field
+from hallmark.libraries import unwarned
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -32,12 +32,18 @@ _DTYPES: dict[str, Any] = {
 }
 _KINDS = {
     "bool": "true or false",
+    "boolean": "true or false",
     "int64": "a whole number (int64)",
     "int32": "a whole number (int32)",
     "float64": "a number (float64)",
     "float32": "a number (float32)",
 }
 _SHOWN = 12
+_PLACED = 3
+
+
+_THERE = "there"
+"""The rule of a column that is missing."""
 
 
 class Breach(BaseModel):
@@ -49,6 +55,12 @@ class Breach(BaseModel):
     rule: str
     rows: int
     example: str = ""
+
+    @property
+    def expected(self) -> str:
+        """The form that was expected, in words."""
+        there = self.rule.partition(";")[0] == _THERE
+        return f"a column {self.column}{self.rule.removeprefix(_THERE)}" if there else f"{self.column}: {self.rule}"
 
     def __str__(self) -> str:
         shown = f", such as {self.example}" if self.example else ""
@@ -75,7 +87,7 @@ def breach_error(found: Sequence[Breach], *, shown: str, rows: int, fix: str = "
     )
     return ContractBroken(
         f"{shown} breaks its contract: {first}" + (f", and {more} more" if more else ""),
-        expected=f"{first.column}: {first.rule}",
+        expected=first.expected,
         got="\n        ".join([f"{rows} rows", *lines]),
         fix=fix
         or ("" if first.rule != "filled" else "declare the field with optional=True where it may be missing; else ")
@@ -83,8 +95,13 @@ def breach_error(found: Sequence[Breach], *, shown: str, rows: int, fix: str = "
     )
 
 
-def breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> tuple[Breach, ...]:
-    """Everything in `frame` that `schema` does not allow, in the order of its columns."""
+def breaches(
+    schema: pa.DataFrameSchema, frame: pd.DataFrame, *, place: Callable[[int], str] | None = None
+) -> tuple[Breach, ...]:
+    """Everything in `frame` that `schema` does not allow, in the order of its columns.
+
+    place: where a row of the frame, from 0, is written; then the first rows of each breach are named by it.
+    """
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
         return tuple(
@@ -93,12 +110,10 @@ def breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame) -> tuple[Breach, .
     if frame.empty:
         return (Breach(column=str(next(iter(schema.columns), "")), rule="filled: the data set has no rows", rows=0),)
     try:
-        with warnings.catch_warnings():
-            # how pandera puts its own table of failures together; nothing here reads that table
-            warnings.filterwarnings("ignore", message="The behavior of DataFrame concatenation", category=FutureWarning)
+        with unwarned("pandera"):
             schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        return _breaches(schema, frame, errors.schema_errors)
+        return _breaches(schema, frame, errors.schema_errors, place)
     return ()
 
 
@@ -129,13 +144,13 @@ def column(field: Field) -> pa.Column:
     if field.media == "image":
         checks.append(_each(_is_photo, "a JPEG, PNG or WebP photo that can be decoded"))
     elif field.datatype == "BYTES":
-        checks.append(_each(_is_text, "text"))
+        checks.append(text())
         if field.categories is not None:
             checks.append(one_of((*field.categories, "") if field.optional else field.categories))
         if field.longest is not None:
             checks.append(no_longer(field.longest))
     elif field.datatype.startswith("FP"):
-        checks.append(_finite())
+        checks.append(finite())
     if low is not None or high is not None:
         checks.append(between(low, high))
     return pa.Column(_DTYPES[field.datatype], checks, nullable=field.optional)
@@ -168,6 +183,20 @@ def one_of(values: Sequence[Any]) -> pa.Check:
     allowed = list(values)
     rule = "one of " + ", ".join(map(str, allowed))
     return pa.Check(lambda found: found.isin(allowed), name="one_of", error=rule, statistics={"values": allowed})
+
+
+def text() -> pa.Check:
+    """Text."""
+    return _each(_is_text, "text")
+
+
+def finite() -> pa.Check:
+    """A number that is not infinite."""
+
+    def finite(values: pd.Series) -> pd.Series:
+        return values.abs() < float("inf")
+
+    return pa.Check(finite, name="finite", error="a finite number")
 
 
 def identity(*, unique: bool = False) -> pa.Column:
@@ -287,42 +316,47 @@ def _is_photo(value: Any) -> bool:
     return True
 
 
-def _finite() -> pa.Check:
-    def finite(values: pd.Series) -> pd.Series:
-        return values.abs() < float("inf")
-
-    return pa.Check(finite, name="finite", error="a finite number")
-
-
-def _breaches(schema: pa.DataFrameSchema, frame: pd.DataFrame, errors: Sequence[SchemaError]) -> tuple[Breach, ...]:
+def _breaches(
+    schema: pa.DataFrameSchema,
+    frame: pd.DataFrame,
+    errors: Sequence[SchemaError],
+    place: Callable[[int], str] | None,
+) -> tuple[Breach, ...]:
     found: list[Breach] = []
     unchecked: list[Breach] = []
     for error in errors:
-        breach = _breach(schema, frame, error)
+        breach = _breach(schema, frame, error, place)
         aside = error.reason_code is SchemaErrorReason.CHECK_ERROR
         (unchecked if aside else found).append(breach)
     # A rule that could not even be asked is news only where nothing says why (a column missing, or of another type).
     places = {name: place for place, name in enumerate(schema.columns)}
-    return tuple(sorted(found or unchecked, key=lambda breach: places.get(breach.column, len(places))))
+    return tuple(dict.fromkeys(sorted(found or unchecked, key=lambda breach: places.get(breach.column, len(places)))))
 
 
-def _breach(schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError) -> Breach:
+def _breach(
+    schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError, place: Callable[[int], str] | None
+) -> Breach:
     reason = error.reason_code
     if reason is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
         name, there = str(error.failure_cases), [str(each) for each in frame.columns if each not in schema.columns]
         near = [each for each in there if each.casefold() == name.casefold()]
         near = near or difflib.get_close_matches(name, there, cutoff=0.75)
-        rule = f"there; where it is {near[0]}, write `names: {{{near[0]}: {name}}}` into data.yaml" if near else "there"
+        rule = (
+            f"{_THERE}; where it is {near[0]}, write `names: {{{near[0]}: {name}}}` into data.yaml" if near else _THERE
+        )
         return Breach(column=name, rule=rule, rows=len(frame))
     name = str(error.schema.name if isinstance(error.schema, pa.Column) else error.check.name)
     if reason is SchemaErrorReason.WRONG_DATATYPE:
-        return _wrong_type(schema, frame[name], name)
+        return _wrong_type(schema, frame[name], name, place)
     rule = {
         SchemaErrorReason.SERIES_CONTAINS_NULLS: "filled",
         SchemaErrorReason.SERIES_CONTAINS_DUPLICATES: "different from all others",
     }.get(reason, str(getattr(error.check, "error", None) or error.check))
     cases = error.failure_cases
     rows = cases["index"].nunique() if isinstance(cases, pd.DataFrame) and "index" in cases else len(frame)
+    if place is not None and name in frame and isinstance(cases, pd.DataFrame) and "index" in cases:
+        found = frame[name].loc[sorted(cases["index"].unique())[:_PLACED]]
+        return Breach(column=name, rule=rule, rows=int(rows), example=_placed(found, place))
     whole_rows = isinstance(cases, pd.DataFrame) and "column" in cases
     shown = isinstance(cases, pd.DataFrame) and not whole_rows and reason is SchemaErrorReason.DATAFRAME_CHECK
     return Breach(
@@ -330,15 +364,25 @@ def _breach(schema: pa.DataFrameSchema, frame: pd.DataFrame, error: SchemaError)
     )
 
 
-def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Breach:
-    wanted = str(schema.columns[name].dtype)
+def _placed(values: pd.Series, place: Callable[[int], str]) -> str:
+    """The values, each with the place where it is written; of a missing one the place alone."""
+    return ", ".join(
+        f"{place(row)} (nothing)" if pd.isna(value) else f"{_example(value)} ({place(row)})"
+        for row, value in zip(values.index.tolist(), values.tolist(), strict=True)
+    )
+
+
+def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str, place: Callable[[int], str] | None) -> Breach:
+    wanted = str(schema.columns[name].dtype).lower()
     rule = _KINDS.get(wanted, "a time with a time zone" if "datetime" in wanted else "text" if name else wanted)
     if schema.columns[name].checks and wanted == "object":
         rule = str(schema.columns[name].checks[0].error)
     bad, known = values.notna(), values.dropna()
     missing = wanted.startswith(("int", "bool")) and len(known) < len(values)
     if missing and known.map(lambda value: _is_whole(value, truth=wanted == "bool")).all():
-        return Breach(column=name, rule="filled", rows=len(values) - len(known))
+        gaps = values[values.isna()]
+        example = _placed(gaps[:_PLACED], place) if place is not None else ""
+        return Breach(column=name, rule="filled", rows=len(gaps), example=example)
     if values.dtype == object and wanted.startswith(("int", "float")):
         bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
     elif values.dtype == object and wanted == "bool":
@@ -346,6 +390,8 @@ def _wrong_type(schema: pa.DataFrameSchema, values: pd.Series, name: str) -> Bre
     elif values.dtype == object and "datetime" in wanted:
         bad = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce").isna() & values.notna()
     bad = bad if bad.any() else values.notna() | True
+    if place is not None:
+        return Breach(column=name, rule=rule, rows=int(bad.sum()), example=_placed(values[bad][:_PLACED], place))
     first = values[bad].iloc[0]
     return Breach(column=name, rule=rule, rows=int(bad.sum()), example=f"{_example(first)} ({values.dtype})")
 

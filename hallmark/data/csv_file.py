@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,11 @@ _LONGEST = 1 << 24
 """Bytes that a row may have."""
 
 
-def rows(file: RecordFile, options: ReadingOptions) -> Iterator[tuple[int, list[str]]]:
-    """Line and values of each row of a CSV that is not empty, the header first; slow, so only to name places."""
+def rows(file: RecordFile, options: ReadingOptions, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Line and values of each row of a CSV that is not empty, the header first; slow, so only to name places.
+
+    strict: a quoted value that goes on after its quote is a `csv.Error`.
+    """
     csv.field_size_limit(_LONGEST)
     with (
         file.stream() as stream,
@@ -32,7 +36,7 @@ def rows(file: RecordFile, options: ReadingOptions) -> Iterator[tuple[int, list[
             stream, "utf-8-sig" if options.encoding == "utf-8" else options.encoding, "replace", newline=""
         ) as text,
     ):
-        reader, line = csv.reader(text, delimiter=_separator(file, options)), 1
+        reader, line = csv.reader(text, delimiter=_separator(file, options), strict=strict), 1
         for row in reader:
             if row:
                 yield line, row
@@ -76,15 +80,62 @@ def read(file: RecordFile, options: ReadingOptions, most: int | None) -> pa.Tabl
         return pa.table({name: pa.array([], pa.large_string()) for name in names})
     try:
         with file.stream() as stream:
-            table = reader.read_csv(stream, **given) if most is None else _first(reader.open_csv(stream, **given), most)
+            watched = _Watched(stream, separator)
+            source = pa.PythonFile(watched, mode="r")
+            table = reader.read_csv(source, **given) if most is None else _first(reader.open_csv(source, **given), most)
     except (pa.ArrowInvalid, UnicodeError, OSError) as error:
         ragged = "Expected" in str(error) and "columns" in str(error)
         raise (
             _undecodable(file, options) or (_ragged(file, options, names) if ragged else _unreadable(file, str(error)))
         ) from error
+    if watched.odd:
+        _quoted_whole(file, options)
     if len(table) and most is None:
         _closed(file, table, options)
     return table
+
+
+class _Watched:
+    """A stream that notices a quote within a value, which is neither at its edge nor beside another quote, as it is read."""
+
+    def __init__(self, stream: io.BufferedReader, separator: str) -> None:
+        inner = rb'[^\r\n"' + re.escape(separator.encode()) + b"]"
+        self._within = re.compile(b'"(?<=' + inner + b'")(?=' + inner + b")")
+        self._stream, self._kept = stream, b"\n"
+        self.odd, self.closed = False, False
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        if not self.odd and (b'"' in block or b'"' in self._kept):
+            self.odd = self._within.search(self._kept + block) is not None
+        self._kept = (self._kept + block)[-2:]
+        return block
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _quoted_whole(file: RecordFile, options: ReadingOptions) -> None:
+    """Refuse a quoted value that goes on after its quote: readers make different texts of it, and none says so."""
+    after = 0
+    try:
+        for line, row in rows(file, options, strict=True):
+            after = line + sum(value.count("\n") for value in row)
+    except csv.Error as error:
+        if "expected after" not in str(error):
+            raise _unreadable(file, str(error)) from error
+        with file.stream() as stream:
+            lines = ((number, line.strip()) for number, line in enumerate(stream, start=1) if number > after)
+            number, raw = next((each for each in lines if each[1]), (after + 1, b""))
+        raise ContractBroken(
+            f"{file.shown} cannot be read as a CSV: a value goes on after the quote that ends it",
+            expected='each quote within a quoted value written twice, as in "5"" heel"',
+            got=f"{file.shown}:{number}: {_cut(raw.decode(options.encoding, 'replace'))}",
+            fix="write such quotes twice: in Spark .option('escape', '\"'), in pandas without escapechar; or write Parquet",
+        ) from error
 
 
 def _first(batches: Any, rows: int) -> pa.Table:

@@ -27,8 +27,8 @@ RULES = {
     "FP32": "a number (float32)",
     "FP64": "a number (float64)",
     "BYTES": "text",
-    TIME: "a time with its zone (2026-10-31T08:00:00Z)",
-    UTC: "a time (2026-10-31T08:00:00Z)",
+    TIME: "a time with its zone, to the microsecond (2026-10-31T08:00:00Z)",
+    UTC: "a time, to the microsecond (2026-10-31T08:00:00Z)",
 }
 STAMP = pa.timestamp("us", "UTC")
 _FLOATS = {"FP32": pa.float32(), "FP64": pa.float64()}

@@ -36,6 +36,8 @@ _OTHER = (
 )
 _READ = "a .parquet, .csv, .tsv or .jsonl file (text also as .gz, .bz2, .zst, .lz4), or a folder of them"
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_TABLES = {"Delta": "_delta_log", "Hudi": ".hoodie", "Iceberg": "metadata/*.metadata.json"}
+"""Tables whose log says which of the files beside it count: what it is called."""
 _SHOWN = 3
 
 
@@ -122,6 +124,14 @@ def files(source: Path) -> list[RecordFile]:
 
 
 def _inside(folder: Path, shown: str, partitions: tuple[tuple[str, str | None], ...]) -> Iterator[RecordFile]:
+    for kind, mark in _TABLES.items():
+        if any(folder.glob(mark)):
+            raise ContractBroken(
+                f"{shown or folder.name} is a {kind} table, and its files are not its rows: those that were deleted or replaced lie there too",
+                expected="files whose rows all count",
+                got=mark,
+                fix="write what the table holds now to Parquet, and read that",
+            )
     for path in sorted(folder.iterdir()):
         name = f"{shown}{path.name}"
         if path.name.startswith((".", "_")) or path.name == BESIDE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hallmark.data.records import RecordFile
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
 from hallmark.section import EXACT
 
-__all__ = ["TIME", "UTC", "conformed", "head", "read"]
+__all__ = ["TIME", "UTC", "conformed", "head", "located", "read"]
 
 _SHOWN = 3
 _TRIED = 10_000
@@ -55,7 +55,13 @@ def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
     every column that holds what is not of its kind, its first three rows with file and line, and the key of data.yaml that
     would read them; a declared column that is not there is left to the contract.
     """
+    return located(source, kinds)[0]
+
+
+def located(source: Path, kinds: Mapping[str, str]) -> tuple[pd.DataFrame, Callable[[int], str]]:
+    """The records that `read` gives, and a function that tells the file and line of a row of them, from 0."""
     options = reading.options(source)
+    ends: list[tuple[int, RecordFile, int]] = []
     misfits: dict[str, _Misfit] = {}
     parts: dict[str, list[pa.Array]] = {}
     first: RecordFile | None = None
@@ -66,6 +72,7 @@ def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
             first, parts = file, {name: [] for name in table.column_names}
         _alike(file, table.column_names, first, parts)
         rows += len(table)
+        ends.append((rows, file, len(table)))
         for name, values in parts.items():
             made = table.column(name)
             if name in kinds:
@@ -73,7 +80,13 @@ def read(source: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
             values.append(made if isinstance(made, pa.Array) else plain(made))
     if misfits:
         raise _refused(source, options, misfits, rows)
-    return pd.DataFrame({name: _series(_joined(name, values), kinds.get(name)) for name, values in parts.items()})
+    frame = pd.DataFrame({name: _series(_joined(name, values), kinds.get(name)) for name, values in parts.items()})
+
+    def place(row: int) -> str:
+        end, file, size = next(each for each in ends if row < each[0])
+        return file.place(row - (end - size), options, size)
+
+    return frame, place
 
 
 def conformed(values: pd.Series, kind: str) -> pd.Series:
@@ -91,7 +104,7 @@ def conformed(values: pd.Series, kind: str) -> pd.Series:
 
 
 def head(file: Path, *, rows: int) -> pd.DataFrame:
-    """The first `rows` records of one file, as they are written: of a CSV as text."""
+    """The first `rows` records of one file, as they are written: of a CSV as text, but for what its data.yaml tells how to read."""
     if file.is_dir():
         raise HallmarkError(
             f"{file} is a folder", expected="one .parquet or .csv file", got="a folder", fix="name one of its files"
@@ -99,7 +112,20 @@ def head(file: Path, *, rows: int) -> pd.DataFrame:
     (found,) = records.files(file)
     options = reading.options(file)
     table = _named(found, found.table(options, rows=rows), options, {})
-    return pd.DataFrame({name: _series(plain(table.column(name)), None) for name in table.column_names})
+    return pd.DataFrame({name: _told(plain(table.column(name)), options) for name in table.column_names})
+
+
+def _told(values: pa.Array, options: ReadingOptions) -> pd.Series:
+    """A column in the kind that data.yaml makes of it, where it is none without; else as it is written."""
+    if options.told and pa.types.is_large_string(values.type):
+        for kind in ("BOOL", "INT64", "FP64", UTC):
+            if exact(values, kind, ReadingOptions(), declared=False).bad is None:
+                break
+            made = exact(values, kind, options, declared=False)
+            if made.bad is None:
+                return _series(made.values, kind)
+        values = exact(values, "BYTES", options, declared=False).values
+    return _series(values, None)
 
 
 def _named(file: RecordFile, table: pa.Table, options: ReadingOptions, kinds: Mapping[str, str]) -> pa.Table:
@@ -176,14 +202,26 @@ def _refused(source: Path, options: ReadingOptions, misfits: Mapping[str, _Misfi
             told.setdefault(yaml.safe_dump(keys, default_flow_style=True, width=200).strip("{}\n"), []).append(name)
     fix = "; ".join(f"`{keys}` ({', '.join(names)})" for keys, names in told.items())
     where = reading.beside(source)
+    changed = [name for name, each in misfits.items() if _between_clocks(each, options)]
+    advice = f"mend the data; docs/data.md has the keys of {where}"
+    if changed:
+        advice = (
+            f"{', '.join(changed)}: the clock of {options.timezone} skips or repeats that hour, so write it with its offset,"
+            " such as 2026-10-25T02:30:00+02:00"
+        )
     return contract.breach_error(
         found,
         shown=str(source),
         rows=rows,
-        fix=f"where they are written so, say it in {where}: {fix}"
-        if told
-        else f"mend the data; docs/data.md has the keys of {where}",
+        fix=f"where they are written so, say it in {where}: {fix}" if told else advice,
     )
+
+
+def _between_clocks(misfit: _Misfit, options: ReadingOptions) -> bool:
+    """Are these times, but for the hours in which the named zone's clock is put forward or back?"""
+    if misfit.kind not in (TIME, UTC) or options.timezone is None:
+        return False
+    return exact(misfit.tried, misfit.kind, options.model_copy(update={"timezone": "UTC"})).bad is None
 
 
 def _suggested(misfit: _Misfit, options: ReadingOptions) -> list[dict[str, Any]]:
@@ -224,7 +262,7 @@ def _candidates(misfit: _Misfit, options: ReadingOptions) -> Iterator[dict[str, 
             for yes, no in pairs
         ]
     elif misfit.kind != "BYTES":
-        base += [{"decimal": ","}]
+        base += [{"decimal": "." if options.decimal == "," else ","}]
     for keys in base:
         if keys:
             yield keys

@@ -9,11 +9,13 @@ from pathlib import Path
 import yaml
 from pydantic import model_validator
 
+from hallmark import key_value
 from hallmark.declaration import contradictions
 from hallmark.declaration.code import module as module
 from hallmark.declaration.data import Data
 from hallmark.declaration.drift import Drift
 from hallmark.declaration.drill import Drill
+from hallmark.declaration.features import Features
 from hallmark.declaration.gate import Gate
 from hallmark.declaration.rollout import Retrain, Rollout
 from hallmark.declaration.serving import Reviewer, Serving
@@ -37,6 +39,7 @@ class Domain(Section):
     training: Training
     gate: Gate
     serving: Serving
+    features: Features | None = None
     rollout: Rollout = Rollout()
     retrain: Retrain = Retrain()
     drift: Drift = Drift()
@@ -139,13 +142,18 @@ def overridden(domain: Domain, changes: Sequence[str]) -> Domain:
     for change in changes:
         key, equals, value = change.partition("=")
         section, *path = key.split(".")
-        if not equals or not path:
-            raise DeclarationError("--set is not KEY=VALUE", expected="such as rollout.dwell=3s", got=repr(change))
+        if not equals or not path or not all((section, *path)):
+            raise DeclarationError(
+                "--set is not KEY=VALUE",
+                expected="a key of a section of domain.yaml and its value",
+                got=repr(change),
+                fix="write it as in --set rollout.dwell=3s",
+            )
         place = raw
         for part in (section, *path[:-1]):
             found = place.get(part)
             place[part] = place = dict(found) if isinstance(found, dict) else {}
-        place[path[-1]] = yaml.safe_load(value)
+        place[path[-1]] = key_value.read("--set", key, value)
     return validated(Domain, raw, f"{domain.name} with --set", place="what --set says")
 
 

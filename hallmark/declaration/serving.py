@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hallmark.section import Duration, Name, Quantity, Section, Share, spelled
+from hallmark.section import Duration, Name, Quantity, Section, Share, amount, spelled
 
 
 class Replicas(Section):
@@ -82,6 +82,14 @@ class Serving(Section):
         if self.precision == "int8" and self.gpu:
             raise ValueError(
                 f"expected precision: fp32 or gpu: 0 (int8 is made for processors); got int8 and gpu: {self.gpu}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cached_beside_the_model(self) -> Serving:
+        if self.cache is not None and amount(self.cache) >= amount(self.memory):
+            raise ValueError(
+                f"expected a cache below the pod's memory, {self.memory}, which holds the model too; got {self.cache}"
             )
         return self
 

@@ -54,7 +54,7 @@ class CaptureLimits(Frozen):
     """Bounds of the queue of captured requests, and of its calls.
 
     sample:   share of answered requests that are offered, 0..1.
-    batch:    requests sent in one call; 1 sends KServe's own form, one event per call.
+    batch:    requests sent in one call, as one event of columns; 1 sends KServe's own form, one event per call.
     linger:   seconds a request waits for others to go with.
     attempts: calls for one batch before it is dropped.
     """
@@ -62,12 +62,22 @@ class CaptureLimits(Frozen):
     queued: int = 10_000
     queued_bytes: int = 32 * 1024 * 1024
     sample: Share = 1.0
-    batch: int = 64
-    batch_bytes: int = 512 * 1024
-    linger: float = 0.02
+    batch: int = 1024
+    batch_bytes: int = 4 * 1024 * 1024
+    linger: float = 0.5
     timeout: float = 1.0
     attempts: int = 3
     longest_pause: float = 5.0
+
+
+class FeatureReading(Frozen):
+    """Reading of features while a request waits.
+
+    missing: what happens to a request without them (declaration/features.py).   wait: seconds at most.
+    """
+
+    missing: Literal["refuse", "default"] = "refuse"
+    wait: float = Field(default=0.03, gt=0)
 
 
 class ServingConfig(Frozen):
@@ -81,6 +91,7 @@ class ServingConfig(Frozen):
     saturated:  seconds of refusals after which the server reports that it is not ready; 0 for never.
     cache:      bytes of answers kept for records that come again; 0 for none.
     access_log: share of answers that are logged, 0..1.
+    features:   of models that read feature views.
     """
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
@@ -94,6 +105,7 @@ class ServingConfig(Frozen):
     access_log: Share = 0.0
     capture: CaptureLimits = CaptureLimits()
     drift: Drift = Drift()
+    features: FeatureReading | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def text(self) -> str:
@@ -108,7 +120,7 @@ class ServingConfig(Frozen):
 
 def of(domain: Domain) -> ServingConfig:
     """The serving config that a declaration asks for."""
-    serving = domain.serving
+    serving, features = domain.serving, domain.features
     return ServingConfig(
         provider="cuda" if serving.gpu else "cpu",
         timeouts=timeouts.of(serving.timeout),
@@ -117,6 +129,7 @@ def of(domain: Domain) -> ServingConfig:
         access_log=LOGGED,
         capture=CaptureLimits(sample=serving.captured),
         drift=domain.drift,
+        features=FeatureReading(missing=features.missing, wait=features.wait.total_seconds()) if features else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Interim analysis of a window: every column compared with the reference, and how far each has moved.
 
-Rate of false alarms. An alarm needs two things at once: a shift that matters (the population stability index over
-`threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
+Rate of false alarms. An alarm needs two things at once: a shift that matters (the population stability index of the column, or of its
+tail, over `threshold`, or the shift of a number's ranks over `shift`, or embeddings told apart over `separation`), and a test that says
 chance did not do it. Over columns, all tests of one analysis are one family (Holm). Over time, analyses are counted in rows, not in
 questions: a window is judged anew when a fiftieth of it is new (`ANALYSES`), requests in between get the same verdict, and each
 analysis may spend a fiftieth of `ALPHA`. So while one window's worth of traffic passes, chance alone alarms with a probability of
@@ -11,7 +11,7 @@ Simulated on 200 weeks of the marketplace, analysed every 40 rows: tests/hallmar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -40,10 +40,13 @@ class ColumnVerdict(Frozen):
     """One column, or one line of the verdict that is judged as one.
 
     psi:     population stability index, corrected for chance.
+    tail:    the same of the buckets of a column's tail among each other, times the tail's share of the rows.
+    unseen:  share of rows whose value the reference never had, corrected for what its filter takes for known, and what is expected of
+             clean traffic; for a column with a tail.
     shift:   Cliff's delta of a number's ranks, above 0 where values grew; of embeddings 2 AUC - 1; of labels the part
              by which the error grew.
-    effect:  the larger of both over its threshold: 1 is where drift begins.
-    p:       of the psi's test and, `shift_p`, of the shift's, each adjusted for all tests of the analysis (Holm).
+    effect:  the largest of the three over its threshold: 1 is where drift begins.
+    p:       of the psi's test and, `shift_p`, of the shift's or the tail's, each adjusted for all tests of the analysis (Holm).
     missing: share of rows without a value.
     season:  the part of last year that looked like this, where that is why it is no drift.
     """
@@ -61,6 +64,9 @@ class ColumnVerdict(Frozen):
     shift_p: float = 1.0
     effect: float = 0.0
     season: str = ""
+    tail: float = 0.0
+    unseen: float | None = None
+    unseen_in_reference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def measure(
     *,
     at: datetime | None = None,
     separation: Separation | None = None,
-    strata: Sequence[str] = (),
+    strata: Sequence[str] | NDArray[Any] = (),
 ) -> WindowMeasurement:
     """Every watched column of `window`, columns as `observe` gives them and scores as the model answers them.
 
@@ -89,14 +95,38 @@ def measure(
     separation: how well the window's embeddings are told from the reference's, where there are any.
     """
     rows = max((len(values) for values in window.values()), default=0)
+    tallies = tally(profile, window, rows)
+    shares = profile.strata.shares(strata) if profile.strata is not None and len(strata) else None
+    return compare(profile, tallies, rows, drift, at=at, separation=separation, shares=shares)
+
+
+def tally(profile: Profile, window: Columns, rows: int) -> dict[str, NDArray[np.int64]]:
+    """Counts of a window's rows in the bins of each column of the profile: those of parts of a window add up to those of the whole."""
+    gone = np.full(rows, None, dtype=object)
+    return {column.name: column.tally(np.asarray(window.get(column.name, gone))) for column in profile.columns}
+
+
+def compare(
+    profile: Profile,
+    counts: Mapping[str, NDArray[np.int64]],
+    rows: int,
+    drift: Drift,
+    *,
+    at: datetime | None = None,
+    separation: Separation | None = None,
+    shares: NDArray[np.float64] | None = None,
+) -> WindowMeasurement:
+    """`measure` of a window of which there are only `counts`, as `tally` gives them.
+
+    shares: (groups,) of the rows by what the reference is matched by (`Strata.shares`).
+    """
     places = [at for at, column in enumerate(profile.columns) if not drift.columns or column.name in drift.columns]
     watched = [profile.columns[place] for place in places]
     unknown = tuple(sorted(set(drift.columns) - {column.name for column in watched}))
     if not rows:
         return WindowMeasurement(rows, (), unknown)
-    gone = np.full(rows, None, dtype=object)
-    tallies = [column.tally(np.asarray(window.get(column.name, gone))) for column in watched]
-    columns = _compared(_matched(profile, places, strata), tallies, drift, separation)
+    tallies = [counts[column.name] for column in watched]
+    columns = _compared(_matched(profile, places, shares), tallies, drift, separation)
     for season in [each for each in profile.seasons if at is not None and each.holds(at)]:
         if not any(column.drifted for column in columns):
             break
@@ -140,35 +170,68 @@ def _of_columns(
 ) -> list[ColumnVerdict]:
     """Each column's line; `more` are p-values of other tests of the same analysis."""
     kept = [forgiven(column.counts, tally) for column, tally in zip(watched, tallies, strict=True)]
-    both = [
-        (statistics.homogeneity(column.counts, tally)[2], statistics.rank_test(*_ranked(column, tally)))
-        for column, tally in zip(watched, kept, strict=True)
-    ]
-    adjusted = statistics.holm([p for pair in both for p in pair] + list(more))
+    tests = [_tests(column, tally) for column, tally in zip(watched, kept, strict=True)]
+    adjusted = statistics.holm([p for each in tests for p in (each.p, each.other_p)] + list(more))
     found = []
-    for at, (column, tally, judged) in enumerate(zip(watched, tallies, kept, strict=True)):
-        p, shift_p = adjusted[2 * at : 2 * at + 2]
-        psi = statistics.stability_index(column.counts, judged)
-        shift = float(statistics.rank_shifts(*_ranked(column, judged)))
-        by_index = psi > drift.threshold and p < ALPHA_PER_ANALYSIS
-        by_rank = abs(shift) > drift.shift and shift_p < ALPHA_PER_ANALYSIS
+    for at, (column, tally, judged, each) in enumerate(zip(watched, tallies, kept, tests, strict=True)):
+        p, other_p = adjusted[2 * at : 2 * at + 2]
+        by_index = each.psi > drift.threshold and p < ALPHA_PER_ANALYSIS
+        by_rank = abs(each.shift) > drift.shift and other_p < ALPHA_PER_ANALYSIS
+        by_tail = each.tail > drift.threshold and other_p < ALPHA_PER_ANALYSIS
+        why = ""
+        if by_index:
+            why = _note(column, judged)
+        elif by_tail:
+            why = _note_of_tail(column, judged)
+        elif by_rank:
+            why = _note_of_ranks(each.shift)
+        rows = max(1, int(tally.sum()))
         found.append(
             ColumnVerdict(
                 name=column.name,
                 kind=column.kind,
                 source=column.source,
-                psi=round(psi, 4),
+                psi=round(each.psi, 4),
                 p=float(f"{p:.3g}"),
-                shift=round(shift, 4),
-                shift_p=float(f"{shift_p:.3g}"),
-                effect=round(max(psi / drift.threshold, abs(shift) / drift.shift), 4),
-                missing=round(float(tally[-1]) / max(1, int(tally.sum())), 4),
+                shift=round(each.shift, 4),
+                shift_p=float(f"{other_p:.3g}"),
+                tail=round(each.tail, 4),
+                unseen=None if column.tail is None else round(column.tail.share(float(tally[-2]) / rows), 4),
+                unseen_in_reference=None if column.tail is None else round(column.tail.unseen, 4),
+                effect=round(
+                    max(each.psi / drift.threshold, abs(each.shift) / drift.shift, each.tail / drift.threshold), 4
+                ),
+                missing=round(float(tally[-1]) / rows, 4),
                 missing_in_reference=round(column.missing, 4),
-                drifted=by_index or by_rank,
-                note=_note(column, judged, shift if by_rank and not by_index else None) if by_index or by_rank else "",
+                drifted=by_index or by_rank or by_tail,
+                note=why,
             )
         )
     return found
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """Distances of one column with the p of two tests: of the index, and of ranks or of the tail, which no column has both of."""
+
+    psi: float
+    p: float
+    shift: float
+    tail: float
+    other_p: float
+
+
+def _tests(column: Column, judged: NDArray[np.int64]) -> _Tests:
+    before, now = _coarse(column, judged)
+    psi, p = statistics.stability_index(before, now), statistics.homogeneity(before, now)[2]
+    if column.tail is None:
+        ranked = _ranked(column, judged)
+        return _Tests(psi, p, float(statistics.rank_shifts(*ranked)), 0.0, statistics.rank_test(*ranked))
+    first, last = len(column.categories), len(column.counts) - 2
+    tails = np.array(column.counts)[first:last], judged[first:last]
+    tail, tail_p = column.tail.compare(*tails)
+    share = sum(part.sum() / max(1, whole.sum()) for part, whole in zip(tails, (before, now), strict=True)) / 2
+    return _Tests(psi, p, 0.0, tail * float(share), tail_p)
 
 
 def _ranked(column: Column, tally: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -176,12 +239,21 @@ def _ranked(column: Column, tally: NDArray[np.int64]) -> tuple[NDArray[np.int64]
     return np.array(column.counts)[column.order], tally[column.order]
 
 
-def _matched(profile: Profile, places: Sequence[int], keys: Sequence[str]) -> list[Column]:
+def _coarse(column: Column, judged: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both sides with a tail as one bin. Fewer new values than a reference lets expect are no drift, and count as known on both."""
+    before, now = column.coarse(np.array(column.counts)), column.coarse(judged)
+    if column.tail is not None and now[-2] * before.sum() <= before[-2] * now.sum():
+        for each in (before, now):
+            each[-3] += each[-2]
+            each[-2] = 0
+    return before, now
+
+
+def _matched(profile: Profile, places: Sequence[int], shares: NDArray[np.float64] | None) -> list[Column]:
     """The columns at `places`, their reference weighted as the window's rows are where the profile can."""
     columns = [profile.columns[place] for place in places]
-    if profile.strata is None or not keys:
+    if profile.strata is None or shares is None:
         return columns
-    shares = profile.strata.shares(keys)
     counts = [profile.strata.matched(place, profile.columns[place].counts, shares) for place in places]
     return [
         column.model_copy(update={"counts": tuple(int(count) for count in matched.round())})
@@ -218,14 +290,21 @@ def _excused(now: ColumnVerdict, then: ColumnVerdict, season: Season) -> ColumnV
     return now.model_copy(update={"drifted": False, "note": "", "season": season.name})
 
 
-def _note(column: Column, tally: NDArray[np.int64], shift: float | None) -> str:
-    """The bin that moved most, or which way all of them did, in words."""
-    if tally[-1] == tally.sum():
+def _note(column: Column, judged: NDArray[np.int64]) -> str:
+    """The bin that moved most, in words."""
+    if judged[-1] == judged.sum():
         return "the column is missing"
-    if shift is not None:
-        larger = (1 + shift) / 2
-        return f"values {'grew' if shift > 0 else 'fell'}: {larger:.0%} of pairs have the new one above the reference's"
-    before, now = statistics.shares(column.counts), statistics.shares(tally)
-    most = int(statistics.index_parts(before, now).argmax())
-    was, got = (int(counts[most]) / max(1, int(np.sum(counts))) for counts in (column.counts, tally))
+    counts = _coarse(column, judged)
+    most = int(statistics.index_parts(*(statistics.shares(each) for each in counts)).argmax())
+    was, got = (int(each[most]) / max(1, int(each.sum())) for each in counts)
     return f"{column.labels()[most]} in {got:.0%} of rows, {was:.0%} in the reference"
+
+
+def _note_of_ranks(shift: float) -> str:
+    larger = (1 + shift) / 2
+    return f"values {'grew' if shift > 0 else 'fell'}: {larger:.0%} of pairs have the new one above the reference's"
+
+
+def _note_of_tail(column: Column, judged: NDArray[np.int64]) -> str:
+    share = int(column.coarse(judged)[-3]) / max(1, int(judged.sum()))
+    return f"other known values, {share:.0%} of rows, are not as common among each other as in the reference"

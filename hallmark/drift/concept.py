@@ -14,6 +14,7 @@ from hallmark.drift import statistics
 from hallmark.tasks.answers import Label, Value
 from hallmark.tasks.task import BaseTask
 
+_ONE = 2**30
 Judged = Literal["OK", "DRIFT", "NOT_ENOUGH_LABELS"]
 
 
@@ -55,6 +56,46 @@ class Concept(BaseModel):
     tilt: float = 0.0
     p: float = 1.0
     reason: str = ""
+
+
+class LabelSums(BaseModel):
+    """Mature labels of one variant as sums, in whole units of 2^-30 and of 2^-60 for squares, so that those of several pods add up exactly.
+
+    rows: units with a loss.   told, answers: answers that have a label, of all that are kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int = 0
+    loss: int = 0
+    loss_squares: int = 0
+    bias: int = 0
+    bias_squares: int = 0
+    told: int = 0
+    answers: int = 0
+
+    @classmethod
+    def of(cls, loss: NDArray[np.float64], bias: NDArray[np.float64], *, told: int = 0, answers: int = 0) -> LabelSums:
+        """Of the (rows,) loss and bias of each unit."""
+        losses, biases = ([round(each * _ONE) for each in values.tolist()] for values in (loss, bias))
+        return cls(
+            rows=len(losses),
+            loss=sum(losses),
+            loss_squares=sum(each * each for each in losses),
+            bias=sum(biases),
+            bias_squares=sum(each * each for each in biases),
+            told=told,
+            answers=answers,
+        )
+
+    def __add__(self, other: LabelSums) -> LabelSums:
+        """Both together."""
+        return LabelSums(**{name: value + getattr(other, name) for name, value in self})
+
+    def moments(self, name: Literal["loss", "bias"]) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        total, squares = getattr(self, name), getattr(self, f"{name}_squares")
+        return total / (self.rows * _ONE), math.sqrt(max(0, squares * self.rows - total**2)) / (self.rows * _ONE)
 
 
 def reference(
@@ -115,25 +156,41 @@ def judge(
     """
     if error is None:
         return Concept(state="NOT_ENOUGH_LABELS", rows=0, minimum=minimum, reason="the profile has no reference error")
+    return conclude(sums(task, answers, labels, requests), error, minimum=minimum, margin=margin, alpha=alpha)
+
+
+def sums(
+    task: BaseTask,
+    answers: Sequence[Value],
+    labels: Sequence[Label],
+    requests: Sequence[str],
+    *,
+    told: int = 0,
+    held: int = 0,
+) -> LabelSums:
+    """Loss and bias of these rows, as in `judge`; `told` of the `held` answers have a label."""
     found = task.losses(answers, labels, requests)
     known = ~np.isnan(found.loss)
-    loss, bias, rows = found.loss[known], found.bias[known], int(known.sum())
+    return LabelSums.of(found.loss[known], found.bias[known], told=told, answers=held)
+
+
+def conclude(found: LabelSums, error: OutputError, *, minimum: int, margin: float, alpha: float) -> Concept:
+    """`judge` on sums."""
+    rows = found.rows
     if rows < minimum:
         reason = f"{rows} final labels, {minimum} are needed"
         return Concept(state="NOT_ENOUGH_LABELS", rows=rows, minimum=minimum, output=error.output, reason=reason)
-    worse = loss.mean() / max(error.mean, 1e-9) - 1
-    moved = float(bias.mean()) - error.bias
+    (loss, spread), (bias, bias_spread) = found.moments("loss"), found.moments("bias")
+    worse, moved = loss / max(error.mean, 1e-9) - 1, bias - error.bias
     tests = (
-        _welch(float(loss.mean()), float(loss.std()), rows, error.mean, error.deviation, error.rows) / 2
-        if worse > 0
-        else 1.0,
-        _welch(float(bias.mean()), float(bias.std()), rows, error.bias, error.bias_deviation, error.rows),
+        _welch(loss, spread, rows, error.mean, error.deviation, error.rows) / 2 if worse > 0 else 1.0,
+        _welch(bias, bias_spread, rows, error.bias, error.bias_deviation, error.rows),
     )
     limit = margin * math.sqrt(max(error.mean, 1e-9))
     grown, tilted = worse > margin and tests[0] < alpha / 2, abs(moved) > limit and tests[1] < alpha / 2
     reason = ""
     if grown:
-        reason = f"error {loss.mean():.3g} on {rows} final labels, {error.mean:.3g} at release"
+        reason = f"error {loss:.3g} on {rows} final labels, {error.mean:.3g} at release"
     elif tilted:
         which = "higher" if moved > 0 else "lower"
         reason = f"labels are {which} than {error.output} says, by {abs(moved):.3g} a row beyond release ({rows} rows)"
@@ -142,7 +199,7 @@ def judge(
         rows=rows,
         minimum=minimum,
         output=error.output,
-        error=round(float(loss.mean()), 5),
+        error=round(float(loss), 5),
         reference=round(error.mean, 5),
         worse=round(float(worse), 4),
         bias=round(moved, 5),

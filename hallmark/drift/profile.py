@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections import Counter
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from hallmark.drift import strata
+from hallmark.drift import sketch, strata
 from hallmark.drift.concept import OutputError
 from hallmark.drift.season import Season
+from hallmark.drift.sketch import BUCKETS, Tail
 from hallmark.drift.strata import Strata
 from hallmark.errors import HallmarkError
+from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns
 from hallmark.section import Frozen
 
@@ -25,7 +28,8 @@ HEAVY = 0.05
 """A value with this share of a column is a bin of its own."""
 MOST_ATOMS = 12
 MOST_CATEGORIES = 24
-LONGEST_WORD = 64
+LONGEST_WORD = sketch.LONGEST
+_DIGEST = 16
 _DECILES = 10
 _CLOSE = 1e-6
 
@@ -35,9 +39,11 @@ class Column(Frozen):
 
     counts of a number: one for each of `atoms`, one for each interval between `edges` (one more than edges; the first and
         the last have no end), then `outside`, then `missing`. An interval holds its upper edge.
-    counts of a category: one for each of `categories`, then `other`, then `missing`.
+    counts of a category: one for each of `categories`, then those never seen, then `missing`. Where it has a `tail`, one for each of
+        its buckets before the never seen, and these as a later window would have them (`Tail.expected`).
     outside: farther out of `low`..`high` than these are apart, so a broken record rather than a new world, while rare.
     missing: nothing there, not finite, or of another type.
+    digested: a long word ends in a digest of all of it; before version 3 it was cut.
     """
 
     name: str
@@ -48,6 +54,8 @@ class Column(Frozen):
     atoms: tuple[float, ...] = ()
     edges: tuple[float, ...] = ()
     categories: tuple[str, ...] = ()
+    digested: bool = False
+    tail: Tail | None = None
     counts: tuple[int, ...]
 
     @property
@@ -72,10 +80,19 @@ class Column(Frozen):
         middles = [(low + high) / 2 for low, high in itertools.pairwise(ends)]
         return np.argsort([*self.atoms, *middles], kind="stable")
 
+    def coarse(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(..., bins) counts with the buckets of a tail as one bin, the third from the end."""
+        if self.tail is None:
+            return counts
+        first, last = len(self.categories), len(self.categories) + BUCKETS
+        whole = counts[..., first:last].sum(axis=-1, keepdims=True)
+        return np.concatenate([counts[..., :first], whole, counts[..., last:]], axis=-1)
+
     def labels(self) -> list[str]:
-        """Description of each bin in words, in the order of the counts."""
+        """Description of each bin in words, in the order of the `coarse` counts."""
         if self.kind == "category":
-            return [*(repr(value) for value in self.categories), "other values", "missing"]
+            rest = ["other values"] if self.tail is None else ["other known values", "values never seen"]
+            return [*(repr(value) for value in self.categories), *rest, "missing"]
         spans = ["any other value"]
         if self.edges:
             inner = [f"{low:.4g} to {high:.4g}" for low, high in zip(self.edges, self.edges[1:], strict=False)]
@@ -88,19 +105,44 @@ class Column(Frozen):
 
     def codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """(n,) the bin that each of `values` falls into."""
-        return (
-            self._codes_of_words(words(values)) if self.kind == "category" else self._codes_of_numbers(numbers(values))
-        )
+        found = self.read(values)
+        return self._codes_of_words(found) if self.kind == "category" else self._codes_of_numbers(found)
+
+    def read(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(n,) `values` as the column counts them: `numbers` or `words`."""
+        return words(values, digested=self.digested) if self.kind == "category" else numbers(values)
+
+    def reference_codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """(n,) the bin of each of the reference's own `values`; one of the tail that came once counts as never seen by all others."""
+        found = self.codes(values)
+        if self.tail is not None:
+            at = np.flatnonzero((found >= len(self.categories)) & (found < len(self.categories) + BUCKETS))
+            rest = self.read(values)[at].tolist()
+            often = Counter(rest)
+            found[at[[often[value] == 1 for value in rest]]] = self._bins()[-2]
+        return found
+
+    def expected(self, codes: NDArray[np.int64]) -> tuple[int, ...]:
+        """Counts of the reference's own rows as a later window of as many would show them, given their `reference_codes`."""
+        counts = np.bincount(codes, minlength=len(self._bins())).astype(np.int64)
+        if self.tail is not None:
+            counts[len(self.categories) : -1] = self.tail.expected(counts[len(self.categories) : -1])
+        return tuple(counts.tolist())
 
     def _bins(self) -> range:
-        parts = len(self.categories) + 1 if self.kind == "category" else len(self.atoms) + len(self.edges) + 2
-        return range(parts + 1)
+        if self.kind == "category":
+            return range(len(self.categories) + (BUCKETS if self.tail else 0) + 2)
+        return range(len(self.atoms) + len(self.edges) + 3)
 
     def _codes_of_words(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        other = len(self.categories)
+        never, missing = self._bins()[-2:]
         known: dict[str | None, int] = {value: at for at, value in enumerate(self.categories)}
-        known[None] = other + 1
-        return np.array([known.get(value, other) for value in values.tolist()], dtype=np.int64)
+        known[None] = missing
+        if self.tail is not None and (
+            rest := [value for value in dict.fromkeys(values.tolist()) if value not in known]
+        ):
+            known.update(zip(rest, (len(self.categories) + self.tail.codes(rest)).tolist(), strict=True))
+        return np.array([known.get(value, never) for value in values.tolist()], dtype=np.int64)
 
     def _codes_of_numbers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """Atoms first, then the spans between edges, then what lies far outside, then what is missing."""
@@ -122,9 +164,10 @@ class Profile(Frozen):
     seasons: the same columns by part of the year, where there was history; version 1 had none.
     strata:  the same rows by the field that the reference is matched by; version 1 had none.
     error:   how wrong the model was on reference rows with final labels; version 1 had none.
+    Versions 1 and 2 have no tails.
     """
 
-    version: Literal[1, 2] = 2
+    version: Literal[1, 2, 3] = 3
     rows: int = Field(ge=1)
     columns: tuple[Column, ...]
     seasons: tuple[Season, ...] = ()
@@ -151,11 +194,14 @@ class Profile(Frozen):
         """This profile with its rows, `columns` as in `season`, also counted by the (rows,) `values` of the field `by`."""
         found = np.array(strata.keys(values), dtype=object)
         groups = strata.choose(found.tolist())
-        parts = [
-            {name: np.asarray(column)[np.isin(found, group)] for name, column in columns.items()} for group in groups
-        ]
-        made = Strata(column=by, values=tuple(groups), counts=tuple(self._counts(part) for part in parts))
-        return self.model_copy(update={"strata": made})
+        codes = [column.reference_codes(np.asarray(columns[column.name])) for column in self.columns]
+        counts = tuple(
+            tuple(
+                column.expected(each[np.isin(found, group)]) for column, each in zip(self.columns, codes, strict=True)
+            )
+            for group in groups
+        )
+        return self.model_copy(update={"strata": Strata(column=by, values=tuple(groups), counts=counts)})
 
     def _counts(self, columns: Columns) -> tuple[tuple[int, ...], ...]:
         tallies = [column.tally(np.asarray(columns[column.name])) for column in self.columns]
@@ -193,19 +239,25 @@ def numbers(values: NDArray[Any]) -> NDArray[np.float64]:
     return found
 
 
-def words(values: NDArray[Any]) -> NDArray[Any]:
-    """(n,) strings cut at `LONGEST_WORD`, None for what is neither string nor truth value."""
-    out = np.empty(len(values), dtype=object)
+def words(values: NDArray[Any], *, digested: bool = True) -> NDArray[Any]:
+    """(n,) strings of at most `LONGEST_WORD` characters, None for what is neither string nor truth value.
+
+    A longer one ends in a digest of all of it, or is cut: what browsers and links say of themselves begins alike for long.
+    """
     # Most of what comes is a short word, and that is itself.
-    out[:] = [value if type(value) is str and len(value) <= LONGEST_WORD else _word(value) for value in values.tolist()]
-    return out
+    return objects(
+        [
+            value if type(value) is str and len(value) <= LONGEST_WORD else _word(value, digested=digested)
+            for value in values.tolist()
+        ]
+    )
 
 
 def _column(name: str, values: NDArray[Any], source: Literal["input", "output"]) -> Column:
     if values.ndim != 1:
         raise HallmarkError(f"{name} has no profile", expected="one value a row", got=f"shape {values.shape}")
     bare = _words(name, values, source) if _is_category(values) else _numbers(name, values, source)
-    return bare.model_copy(update={"counts": tuple(int(count) for count in bare.tally(values))})
+    return bare.model_copy(update={"counts": bare.expected(bare.reference_codes(values))})
 
 
 def _is_category(values: NDArray[Any]) -> bool:
@@ -215,10 +267,23 @@ def _is_category(values: NDArray[Any]) -> bool:
 
 
 def _words(name: str, values: NDArray[Any], source: Literal["input", "output"]) -> Column:
-    found = Counter(value for value in words(values).tolist() if value is not None)
-    ordered = sorted(found, key=lambda value: (-found[value], value))
+    read = words(values).tolist()
+    found = Counter(value for value in read if value is not None)
+    ordered, made = sorted(found, key=lambda value: (-found[value], value)), None
+    if len(ordered) > MOST_CATEGORIES:
+        # A value that came once is no more common than others that did not come.
+        ordered = [value for value in ordered[:MOST_CATEGORIES] if found[value] > 1]
+        alone = {None, *ordered}
+        places = np.array([at for at, value in enumerate(read) if value not in alone], dtype=np.int64)
+        made = sketch.tail([read[at] for at in places.tolist()], places, len(read))
     return Column(
-        name=name, kind="category", source=source, categories=tuple(ordered[:MOST_CATEGORIES]), counts=(len(values),)
+        name=name,
+        kind="category",
+        source=source,
+        categories=tuple(ordered),
+        digested=True,
+        tail=made,
+        counts=(len(values),),
     )
 
 
@@ -275,9 +340,14 @@ def _number(value: object) -> float:
         return math.nan
 
 
-def _word(value: object) -> str | None:
+def _word(value: object, *, digested: bool = True) -> str | None:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    return value[:LONGEST_WORD] if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    if len(value) <= LONGEST_WORD or not digested:
+        return str(value[:LONGEST_WORD])
+    digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=_DIGEST // 2).hexdigest()
+    return f"{value[: LONGEST_WORD - _DIGEST - 1]}~{digest}"

@@ -9,18 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.drift.verdict import Verdict
 from hallmark.errors import HallmarkError
+from hallmark.features.arrays import objects
+from hallmark.libraries import unwarned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,8 +103,7 @@ def _aligned(
             continue
         if len(rows[name]) != count:
             raise HallmarkError("the window is ragged", expected=f"{count} values of {name}", got=str(len(rows[name])))
-        got = np.empty(count, dtype=object)
-        got[:] = list(rows[name])
+        got = objects(list(rows[name]))
         read = profile.numbers if number else profile.words
         first, second = pd.Series(read(values)), pd.Series(read(got))
         if first.isna().all() or second.isna().all():
@@ -121,9 +119,7 @@ def _aligned(
 
 
 def _evidently(old: pd.DataFrame, new: pd.DataFrame, path: Path, *, threshold: float) -> str:
-    with warnings.catch_warnings():
-        # What Evidently imports, and scipy on columns with one value, warn in ways nobody can act on here.
-        warnings.simplefilter("ignore")
+    with unwarned("evidently"):
         from evidently import DataDefinition, Dataset, Report
         from evidently.presets import DataDriftPreset
 

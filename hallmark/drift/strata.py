@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.features.arrays import objects
 from hallmark.section import Frozen
 
 FEWEST = 50
@@ -45,16 +46,22 @@ class Strata(Frozen):
         found: NDArray[np.float64] = (every @ (table / rows[:, None])) / (every**2 @ (1 / rows))[..., None]
         return found
 
-    def shares(self, keys: Sequence[str]) -> NDArray[np.float64]:
+    def count(self, keys: Sequence[str] | NDArray[Any]) -> NDArray[np.int64]:
+        """(groups,) how many of a window's rows are of each group."""
+        found = Counter(keys.tolist() if isinstance(keys, np.ndarray) else keys)
+        return np.array([sum(found.get(value, 0) for value in group) for group in self.values], dtype=np.int64)
+
+    def shares(self, keys: Sequence[str] | NDArray[Any]) -> NDArray[np.float64]:
         """(groups,) the share of a window's rows that is of each group."""
-        found = Counter(keys)
-        counts = [sum(found.get(value, 0) for value in group) for group in self.values]
-        return np.array(counts, dtype=np.float64) / max(1, len(keys))
+        return self.count(keys) / max(1, len(keys))
 
 
-def keys(values: Sequence[Any]) -> list[str]:
-    """Names of a field's values; "" for a value that is neither word, truth value nor number."""
-    return [_key(value) for value in values]
+def keys(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    """(n,) names of a field's values; "" for a value that is neither word, truth value nor number."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.ndim == 1:
+        few, places = np.unique(values, return_inverse=True)
+        return np.asarray(objects([_key(value) for value in few])[places])
+    return objects([_key(value) for value in values])
 
 
 def choose(found: Sequence[str]) -> list[tuple[str, ...]]:

@@ -22,6 +22,11 @@ class Misfit(ValueError):
         self.reason = reason
 
 
+def objects(values: Sequence[Any]) -> NDArray[Any]:
+    """(n,) the values as they are, also where they are lists or arrays of one length."""
+    return np.fromiter(values, dtype=np.object_, count=len(values))
+
+
 def column(values: Sequence[Any], field: Field) -> NDArray[Any]:
     """The column of one value a record, nested lists or arrays where a record holds many; or `Misfit`.
 
@@ -29,7 +34,7 @@ def column(values: Sequence[Any], field: Field) -> NDArray[Any]:
     are not looked at here.
     """
     if field.varies:
-        return _objects([_varying(value, field, row) for row, value in enumerate(values)])
+        return objects([_varying(value, field, row) for row, value in enumerate(values)])
     if not field.shape and field.optional:
         return _scalars(values, field)
     out = empty(field, len(values))
@@ -42,7 +47,7 @@ def column(values: Sequence[Any], field: Field) -> NDArray[Any]:
 def empty(field: Field, rows: int) -> NDArray[Any]:
     """A column in which everything is missing; of a field where nothing may be, one of zeros or None to be filled."""
     if field.varies:
-        return _objects([np.empty((0, *field.rest), dtype=field.dtype)] * rows)
+        return objects([np.empty((0, *field.rest), dtype=field.dtype)] * rows)
     if field.datatype == "BYTES":
         return np.full((rows, *field.rest), None, dtype=np.object_)
     return np.full((rows, *field.rest), np.nan if field.optional else 0, dtype=field.dtype)
@@ -74,7 +79,7 @@ def trimmed(padded: NDArray[Any], field: Field) -> NDArray[Any]:
     ):
         if wrong.any():
             raise Misfit(int(wrong.argmax()), reason)
-    return _objects([_cast(padded[row, :length], field, row) for row, length in enumerate(lengths.tolist())])
+    return objects([_cast(padded[row, :length], field, row) for row, length in enumerate(lengths.tolist())])
 
 
 def flat(values: NDArray[Any], field: Field) -> tuple[list[int], list[Any]]:
@@ -110,11 +115,11 @@ def _scalars(values: Sequence[Any], field: Field) -> NDArray[Any]:
         if value is not None and not _suits(value, field):
             raise Misfit(row, f"expected {_kind(field)}, got {type(value).__name__}")
     if field.datatype == "BYTES":
-        return _objects([value or None for value in found])
+        return objects([value or None for value in found])
     out = np.full(len(found), np.nan, dtype=field.dtype)
     there = np.array([value is not None for value in found], dtype=np.bool_)
     try:
-        out[there] = _cast(_objects([value for value in found if value is not None]), field, 0)
+        out[there] = _cast(objects([value for value in found if value is not None]), field, 0)
     except Misfit:
         return np.array([np.nan if value is None else _fixed(value, field, row) for row, value in enumerate(found)])
     return out
@@ -160,7 +165,7 @@ def _array(value: Any, field: Field, row: int) -> NDArray[Any]:
     for leaf in leaves:
         if not (_is_nothing(leaf) or _suits(leaf, field)):
             raise Misfit(row, f"expected {_kind(field)}, got {type(leaf).__name__}")
-    return _objects([None if _is_nothing(leaf) else leaf for leaf in leaves]).reshape(shape)
+    return objects([None if _is_nothing(leaf) else leaf for leaf in leaves]).reshape(shape)
 
 
 def _cast(values: NDArray[Any], field: Field, row: int) -> NDArray[Any]:
@@ -186,13 +191,6 @@ def _declared(value: Any, field: Field) -> Any:
     if field.datatype == "BOOL":
         return bool(value)
     return int(value) if field.datatype.startswith("INT") else value
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    out = np.empty(len(values), dtype=np.object_)
-    for row, value in enumerate(values):
-        out[row] = value
-    return out
 
 
 def _lists(value: Any) -> Any:

@@ -85,6 +85,15 @@ class Field(BaseModel):
         """The numpy type that its declared type names, in which it travels."""
         return _NUMPY[self.datatype]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "nullable" in given:
+            raise ValueError(
+                f"field {given.get('name')}: nullable; did you mean optional=True: left out, null or empty is one thing here?"
+            )
+        return given
+
     @model_validator(mode="after")
     def _fits(self) -> Field:
         for wrong, reason in self._contradictions():

@@ -6,8 +6,6 @@ Imports torch, so only a domain's model.py imports it, which does too.
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from hallmark.features.fields import Output
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.loop import R, TrainingLoop, fixed_threads, laid_out, targets
 from hallmark.learners.model import Examples, Progress, unrestorable
+from hallmark.libraries import unwarned
 
 WEIGHTS = "weights.safetensors"
 BATCH = 256
@@ -99,11 +98,7 @@ class TrainedNetwork:
 
     def export(self, path: Path) -> None:
         """Write the ONNX model: `input` (n, *shape) to the output, any n."""
-        # the exporter says at each call that torchvision, which nothing here needs, is not installed
-        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            # torch 2.13 uses what it has itself deprecated
-            warnings.filterwarnings("ignore", message=".*treespec", category=FutureWarning)
+        with unwarned("torch"):
             program = torch.onnx.export(
                 self.serving,
                 (torch.zeros(2, *self.learner.shape),),

@@ -95,8 +95,9 @@ def _faults(each: ClusterObject) -> tuple[ShapeFault, ...]:
         found += metadata.at("metadata").faults(each.data["metadata"], ("metadata",))
     known = shape_of(each)
     if known is not None and known.kind == each.kind:
-        # A status that somebody writes is ignored, whatever it holds.
-        said = {key: value for key, value in each.data.items() if key not in ("metadata", "status")}
+        # A status that somebody writes is left out; of the kinds that a webhook decodes first its types count.
+        left = ("metadata",) if known.filled else ("metadata", "status")
+        said = {key: value for key, value in each.data.items() if key not in left}
         found += known.faults(said)
     return tuple(found)
 
@@ -121,14 +122,14 @@ def wrong_type(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     on=ClusterObject,
     outcome=Outcome.refused,
     reason="rejected by the kind's schema: none of the allowed words, out of range, twice in a list with keys, or missing",
-    fix="write a value that the message allows",
+    fix="at the named key write a word or number that the message lists; add a key that is needed; of two entries with one name take one away",
     link=_CRD,
 )
 def refused_value(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """The strict schemas under hallmark/lint/schemas: enum, pattern, range, required (which a kustomization's patch may add), list-map-keys."""
     for fault in _faults(each):
         if fault.breach is Breach.value or (fault.breach is Breach.missing and not patched(each, world)):
-            yield each.hit(fault.text, *fault.path)
+            yield each.hit(fault.text, *fault.path).mended(fault.fix)
 
 
 @rule(
@@ -142,6 +143,9 @@ def refused_value(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch
 )
 def refused_name(each: ClusterObject, world: LintContext) -> Iterator[RuleMatch]:
     """apimachinery: ValidateObjectMeta, ValidateLabels, ValidateAnnotations. KServe's own rule for names is HM114."""
+    unnamed = each.get("metadata", "name") in (None, "") and not text(each.data, "metadata", "generateName")
+    if unnamed and shape_of(each) is not None and not patched(each, world):
+        yield each.hit("neither a name nor a generateName", "metadata")
     if each.name and each.kind not in _FREE_NAMES and not _named(each):
         yield each.hit(f"the name {each.name!r}", "metadata", "name")
     if each.namespace and not _LABEL.fullmatch(each.namespace):

@@ -53,6 +53,7 @@ _FITS: dict[str, tuple[Callable[[str], bool], str]] = {
     _GROUP + "initial-scale": (_whole(1), "a whole number of 1 or more"),
     _GROUP + "activation-scale": (_whole(2), "a whole number of 2 or more"),
     _SERVING + "progress-deadline": (_time(0), "whole seconds"),
+    _QUEUE + "resource-percentage": (_number(0.1, 100), "0.1 to 100"),
     **{
         f"{_QUEUE}{resource}-resource-{kind}": (_size, "a quantity")
         for resource in ("cpu", "memory", "ephemeral-storage")
@@ -109,7 +110,7 @@ def _words(service: Service, annotations: dict[str, Any], path: tuple[str | int,
     on=Service,
     outcome=Outcome.never_ready,
     reason="KServe takes it and writes it into what scales, where it is refused: Knative's annotation target, or a HorizontalPodAutoscaler",
-    fix="write a scaleTarget of 1 or more",
+    fix="write scaleTarget: 1 or more under the component: requests at once of a pod; percent of its cpu or memory with that scaleMetric",
     link=_VALIDATION,
 )
 def target(service: Service, world: LintContext) -> Iterator[RuleMatch]:

@@ -18,6 +18,7 @@ from hallmark.lint import (
     scripts,
     standard_mode,
     storage,
+    views,
     webhooks,
 )
 from hallmark.lint.rules import RULES, Rule
@@ -39,6 +40,7 @@ TOPICS = (
     ("Names, budgets and secrets", references),
     ("Declarations", declarations),
     ("The API server", api_server),
+    ("Sources and feature views", views),
 )
 
 

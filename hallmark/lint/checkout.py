@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from hallmark.errors import DeclarationError
-from hallmark.lint.objects import KUSTOMIZATIONS, objects
+from hallmark.lint.objects import KUSTOMIZATIONS, is_contract, objects
 from hallmark.lint.reading import listing, text
 from hallmark.lint.source import Document, Unreadable, documents, script, text_of
 
-DEFAULT = ("inference_services", "manifests", "domains", "components", "pipelines")
-"""The folders of a checkout whose files a cluster would be given."""
+DEFAULT = ("inference_services", "manifests", "domains", "features", "contracts", "components", "pipelines")
+"""The folders of a checkout whose files a cluster would be given, or that say what is computed on it."""
 _YAML = frozenset({".yaml", ".yml", ".json"})
 _SKIPPED = frozenset({"__pycache__", "node_modules", ".git", ".venv", ".hallmark"})
-_CONFIGURATION = frozenset({"domain.schema.json", "release.yaml"})
+_CONFIGURATION = frozenset({"domain.schema.json", "contract.schema.json", "view.schema.json", "release.yaml"})
 """Files that no cluster is given."""
 _LARGEST = 8 * 2**20
 
@@ -109,8 +109,16 @@ def before(against: str, paths: Sequence[Path], *, root: Path) -> Before:
     found: Before = {}
     for shown, body in texts:
         for document in documents(body, shown=shown):
-            for each in objects(document):
-                found[(each.kind, each.namespace, each.name)] = each.data
+            found |= identified(document)
+    return found
+
+
+def identified(document: Document) -> Before:
+    """The objects of a document, and the data contract that it is, by what they are found by again."""
+    found = {(each.kind, each.namespace, each.name): each.data for each in objects(document)}
+    if is_contract(document.data):
+        major = text(document.data, "version").partition(".")[0]
+        found[("DataContract", "", f"{text(document.data, 'name')}@{major}")] = document.data
     return found
 
 

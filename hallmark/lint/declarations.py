@@ -92,6 +92,9 @@ def refused(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]
     for path, why in declaration.problems:
         if path != ("training", "schedule") or _fields(declaration) != 5:
             yield declaration.hit(f"{'.'.join(map(str, path)) or 'the whole'}: {why}", *path)
+    folder = PurePosixPath(declaration.document.shown).parent
+    if folder.parent.name == "domains" and declaration.name and folder.name != declaration.name:
+        yield declaration.hit(f"name: expected {folder.name}, as its folder is called; got {declaration.name}", "name")
 
 
 @rule(

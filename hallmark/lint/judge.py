@@ -17,6 +17,7 @@ from hallmark.lint.pods import pods
 from hallmark.lint.rules import LintFinding, Rule, RuleMatch, Severity
 from hallmark.lint.scripts import script_of
 from hallmark.lint.source import Document, Unreadable, documents
+from hallmark.lint.views import contract_of, sources_of, view_of
 
 STDIN = "-"
 
@@ -59,7 +60,9 @@ def lint(
             unreadable.append(str(error))
     if stdin is not None:
         try:
-            read += documents(stdin, shown="stdin")
+            piped = list(documents(stdin, shown="stdin"))
+            _known(piped)
+            read += piped
             judged += 1
         except Unreadable as error:
             unreadable.append(str(error))
@@ -68,6 +71,19 @@ def lint(
     domains = frozenset(path.parent.name for path in (root / "domains").glob("*/domain.yaml")) if root else None
     found = findings(read, options=options, domains=domains, previous=previous)
     return LintReport(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
+
+
+def _known(piped: Sequence[Document]) -> None:
+    """`Unreadable` for what came by a pipe and is nothing that is judged: what a build that failed printed, say."""
+    for each in piped:
+        if each.data is not None and not any((*objects(each), graph_of(each), schedule_of(each))):
+            got = each.data if isinstance(each.data, str) else ", ".join(map(str, each.data))
+            raise Unreadable(
+                "stdin holds no object of Kubernetes, and no pipeline",
+                expected="apiVersion and kind in each document",
+                got=str(got)[:80],
+                fix="look at what writes into the pipe; its errors belong on its standard error",
+            )
 
 
 def _background(asked: Sequence[Path], root: Path, built: Sequence[Document]) -> Iterator[Document]:
@@ -114,7 +130,7 @@ def findings(
     options = options or ClusterOptions()
     found = [each for document in read for each in objects(document)]
     typed: tuple[ClusterObject, ...] = tuple(service_of(each, options) or each for each in found)
-    world = LintContext(options=options, objects=typed, domains=domains, previous=previous)
+    world = LintContext(options=options, objects=typed, domains=domains, previous=previous, sources=sources_of(read))
     seen: dict[tuple[str, str, int, int, str], LintFinding] = {}
     for subject in _subjects(read, world):
         for rule in rules():
@@ -134,7 +150,7 @@ def _subjects(read: Sequence[Document], world: LintContext) -> Iterator[Any]:
     for document in read:
         if not document.background:
             yield document
-            for make in (graph_of, schedule_of, script_of, declaration_of):
+            for make in (graph_of, schedule_of, script_of, declaration_of, contract_of, view_of):
                 if (subject := make(document)) is not None:
                     yield subject
     for each in world.objects:
@@ -157,7 +173,7 @@ def _finding(rule: Rule, hit: RuleMatch) -> LintFinding | None:
         key=".".join(map(str, hit.path)),
         message=" ".join(hit.text.split()),
         reason=rule.reason,
-        fix=rule.fix,
+        fix=hit.fix or rule.fix,
         link=rule.link,
         path=hit.path,
     )

@@ -59,7 +59,7 @@ def retention(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     on=Service,
     outcome=Outcome.never_ready,
     reason="rejected: a revision's timeout is at most max-revision-timeout-seconds, 600 unless the cluster says more",
-    fix="lower timeout, or raise max-revision-timeout-seconds in config-defaults",
+    fix="write timeout: 600 or less, in seconds, under the component, or raise max-revision-timeout-seconds in ConfigMap knative-serving/config-defaults",
     link=KNATIVE + "pkg/apis/config/defaults.go",
 )
 def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
@@ -68,7 +68,10 @@ def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     for path, component in service.components:
         found = integer(component, "timeout")
         if found is not None and (found < 0 or (service.mode == "Knative" and found > most)):
-            yield service.hit(f"timeout {found}s, at most {most}s", *path, "timeout")
+            hit = service.hit(f"timeout {found}s, at most {most}s", *path, "timeout")
+            yield hit.mended(
+                f"write timeout: 0 or more, in seconds, under {'.'.join(map(str, path))}" if found < 0 else ""
+            )
 
 
 @rule(
@@ -77,7 +80,7 @@ def timeout(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     on=Service,
     outcome=Outcome.never_ready,
     reason="rejected: containerConcurrency is 0 to container-concurrency-max-limit, 1000 unless the cluster says more",
-    fix="lower containerConcurrency; 0 is no limit",
+    fix="write containerConcurrency: 0 (no limit) to 1000 under the component, or raise its max-limit in ConfigMap knative-serving/config-defaults",
     link=KNATIVE + "pkg/apis/config/defaults.go",
 )
 def concurrency(service: Service, world: LintContext) -> Iterator[RuleMatch]:

@@ -153,13 +153,13 @@ def runtime_refuses(service: Service, world: LintContext) -> Iterator[RuleMatch]
 )
 def runtime_unknown(service: Service, world: LintContext) -> Iterator[RuleMatch]:
     """Only where runtimes are among the files: KServe's own ones are not. utils.go, GetServingRuntime."""
-    name = text(service.model, "runtime")
-    if name and world.runtimes and world.runtime(service, service.model) is None and not name.startswith("kserve-"):
-        known = ", ".join(sorted({each for _, each in world.runtimes}))
-        yield service.hit(
-            f"no runtime {name} for namespace {service.namespace}; there is {known}",
-            *("spec", "predictor", "model", "runtime"),
-        )
+    known = ", ".join(sorted({each for _, each in world.runtimes}))
+    for path, component in service.predictors if known else ():
+        model = mapping(component, "model")
+        name = text(model, "runtime")
+        if name and world.runtime(service, model) is None and not name.startswith("kserve-"):
+            said = f"no runtime {name} for namespace {service.namespace}; there is {known}"
+            yield service.hit(said, *path, "model", "runtime")
 
 
 @rule(
@@ -228,7 +228,7 @@ def reserved_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
     on=Service,
     outcome=Outcome.refused,
     reason="rejected: MinReplicas cannot be greater than MaxReplicas",
-    fix="raise maxReplicas, or lower minReplicas",
+    fix="under the component write minReplicas: 0 or more (1 where none is written), and a maxReplicas no lower; 0 or none is no limit",
     link=KSERVE + "pkg/apis/serving/v1beta1/component.go",
 )
 def replicas(service: Service, world: LintContext) -> Iterator[RuleMatch]:
@@ -238,7 +238,10 @@ def replicas(service: Service, world: LintContext) -> Iterator[RuleMatch]:
         least = 1 if least is None else least
         if least < 0 or (most is not None and (most < 0 or (most and least > most))):
             key = "minReplicas" if "minReplicas" in component and (most is None or most >= 0) else "maxReplicas"
-            yield service.hit(f"minReplicas {least}, maxReplicas {'unset' if most is None else most}", *path, key)
+            hit = service.hit(f"minReplicas {least}, maxReplicas {'unset' if most is None else most}", *path, key)
+            fixes = [f"minReplicas: {most}"] if least >= 0 and most and most > 0 else []
+            fixes += [f"maxReplicas: {least} or more"] if least > 0 else ["0 or more"]
+            yield hit.mended(f"write {', or '.join(fixes)}, under {'.'.join(map(str, path))}")
 
 
 @rule(

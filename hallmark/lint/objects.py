@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hallmark.declaration.source import Source
 from hallmark.lint.reading import dig, integer, listing, mapping, text
 from hallmark.lint.rules import RuleMatch
 from hallmark.lint.source import Document, Keys
@@ -156,12 +157,14 @@ class LintContext:
 
     domains:  the declared names; None where no checkout is known.
     previous: the objects as they were, by kind, namespace and name; None where nothing is compared with.
+    sources:  data contracts by name@version, None of one that is refused.
     """
 
     options: ClusterOptions
     objects: tuple[ClusterObject, ...] = ()
     domains: frozenset[str] | None = None
     previous: dict[tuple[str, str, str], dict[str, Any]] | None = None
+    sources: Mapping[str, Source | None] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[ClusterObject]:
         """The objects of these kinds, each kind in the order of the files."""
@@ -198,6 +201,11 @@ class LintContext:
         return self.runtimes.get((service.namespace, name)) or self.runtimes.get(("", name))
 
 
+def is_contract(data: Any) -> bool:
+    """Is it a data contract? They too have a kind and an apiVersion, of another standard."""
+    return text(data, "kind") == "DataContract" and "/" not in text(data, "apiVersion")
+
+
 def objects(document: Document) -> Iterator[ClusterObject]:
     """The Kubernetes objects of a document: itself, or what its List holds."""
     data = document.data
@@ -205,6 +213,8 @@ def objects(document: Document) -> Iterator[ClusterObject]:
         # Kustomize fills both in where they are left out.
         data = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **data}
     if not isinstance(data, dict) or not text(data, "kind") or not text(data, "apiVersion"):
+        return
+    if is_contract(data):
         return
     if text(data, "kind").endswith("List") and isinstance(data.get("items"), list):
         for index, item in enumerate(data["items"]):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hallmark.section import amount
-
 _GO = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([KMGTPE]i|[numkMGTPE])?)")
+_SCALES = {name: 10.0 ** (3 * power) for power, name in zip((-3, -2, -1, *range(1, 7)), "numkMGTPE", strict=True)}
+_SCALES |= {f"{name}i": 1024.0**power for power, name in enumerate("KMGTPE", 1)}
 _GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -40,19 +41,22 @@ def text(data: Any, *path: str | int) -> str:
 
 
 def integer(data: Any, *path: str | int) -> int | None:
-    """The whole number at `path`, or None; true is none."""
+    """The whole number at `path`, or None; true is none, and 2.0 is 2, as for Go's decoders."""
     found = dig(data, *path)
+    if isinstance(found, float) and found.is_integer():
+        return int(found)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def quantity(value: Any) -> float | None:
-    """A Kubernetes quantity, such as 500m, 2 or 64Mi, as a number."""
+    """A Kubernetes quantity, such as 500m, 2, -1, 1e3 or 64Mi, as a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    try:
-        return amount(str(value))
-    except ValueError:
+    found = _QUANTITY.fullmatch(str(value))
+    if found is None:
         return None
+    number, exponent, unit = found.groups()
+    return float(f"{number}e{exponent}") if exponent else float(number) * _SCALES.get(unit, 1.0)
 
 
 def go_duration(value: Any) -> float | None:

@@ -137,7 +137,7 @@ def host(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
             yield pod.hit(f"{key}: true", key)
     for container in pod.containers:
         for index, port in enumerate(listing(container.data, "ports")):
-            if integer(port, "hostPort"):
+            if integer(port, "hostPort") and not pod.in_knative:  # a revision does not have it: HM321
                 yield container.hit(f"{_name(container)} takes the node's port", "ports", index, "hostPort")
 
 

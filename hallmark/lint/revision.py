@@ -45,6 +45,8 @@ _FEATURES = {
     "hostNetwork": "hostnetwork",
     "hostPID": "hostpid",
 }
+_POINTERS = ("affinity", "dnsConfig", "shareProcessNamespace")
+"""Fields that are there as soon as they are written, whatever they say."""
 _VOLUMES = {
     "persistentVolumeClaim": "persistent-volume-claim",
     "emptyDir": "volumes-emptydir",
@@ -57,6 +59,8 @@ _ON = frozenset({"kubernetes.podspec-volumes-emptydir"})
 """Features that are on as Knative comes; all others are off."""
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _POD_SECURITY = ("fsGroup", "runAsGroup", "runAsNonRoot", "runAsUser", "seccompProfile", "supplementalGroups")
+_ELSEWHERE = ("allowPrivilegeEscalation", "capabilities", "privileged", "procMount", "readOnlyRootFilesystem")
+"""Fields of a container's securityContext: of a pod's they are unknown, and dropped (HM805)."""
 _RESERVED_PATHS = ("/", "/dev", "/dev/log")
 _SOURCES = frozenset({*_VOLUMES, "secret", "configMap", "projected"})
 
@@ -148,7 +152,7 @@ def never(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
         text = "automountServiceAccountToken: true in Knative mode, which takes false alone"
         yield pod.hit(text, "automountServiceAccountToken")
     for key, value in mapping(pod.spec, "securityContext").items():
-        if key not in _POD_SECURITY and value is not None:
+        if key not in (*_POD_SECURITY, *_ELSEWHERE) and value is not None:
             yield pod.hit(f"{key} of the pod in Knative mode", "securityContext", key)
     for container in pod.containers:
         if dig(container.data, "securityContext", "privileged") is True:
@@ -212,7 +216,8 @@ def feature(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
         return str(features.get(name, default)).lower() not in {"enabled", "allowed"}
 
     for key, name in _FEATURES.items():
-        if (pod.values(key) or pod.spec.get(key)) and off(f"kubernetes.podspec-{name}"):
+        written = pod.spec.get(key) is not None if key in _POINTERS else bool(pod.spec.get(key))
+        if (pod.values(key) or written) and off(f"kubernetes.podspec-{name}"):
             yield pod.hit(f"{key} needs kubernetes.podspec-{name}", key)
     for index, volume in enumerate(listing(pod.spec, "volumes")):
         for key, name in _VOLUMES.items():

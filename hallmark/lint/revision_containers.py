@@ -15,7 +15,7 @@ _POD = KNATIVE + "pkg/apis/serving/k8s_validation.go"
 _HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _IMAGE = re.compile(
-    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?[a-z0-9._-]+(?:/[a-z0-9._-]+)*(?::\w[\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-fA-F]{32,})?"
+    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?(?=[a-z0-9._/-]{2})[a-z0-9._-]+(?:/[a-z0-9._-]+)*(?::\w[\w.-]{0,127})?(?:@[a-z0-9]+:[0-9a-fA-F]{32,})?"
 )
 
 
@@ -29,7 +29,7 @@ _IMAGE = re.compile(
     link=_POD,
 )
 def image_and_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
-    """validate, validateContainers, validateEnvFrom; of a Deployment the API server says the same. A runtime is judged in its own file."""
+    """validate, validateContainers; of a Deployment the API server says the same. A runtime is judged in its own file."""
     if not pod.in_knative and pod.service is None:
         return
     seen: set[str] = set()
@@ -43,9 +43,6 @@ def image_and_name(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
         if container.name and container.name in seen:
             yield container.hit(f"{container.name} is another container's name too", "name")
         seen.add(container.name)
-        for index, item in enumerate(listing(container.data, "envFrom")):
-            if len([key for key in ("configMapRef", "secretRef") if dig(item, key) is not None]) != 1:
-                yield container.hit("an envFrom has a configMapRef or a secretRef", "envFrom", index)
 
 
 @rule(
@@ -88,9 +85,10 @@ def answering_port(pod: Pod, world: LintContext) -> Iterator[RuleMatch]:
         for index, port in enumerate(listing(container.data, "ports")):
             number, name = integer(port, "containerPort"), text(port, "name")
             if str(number) != (given or ["8080"])[-1]:
-                yield container.hit(
-                    f"port {number}: the server is at {(given or ['8080'])[-1]}", "ports", index, "containerPort"
-                )
+                said = f"port {number}: the server is at {(given or ['8080'])[-1]}"
+                hit = container.hit(said, "ports", index, "containerPort")
+                # KServe makes a Service of all ports, and those of more than one have names.
+                yield hit if pod.in_knative else hit.ends(Outcome.never_ready)
             elif name == "h2c":
                 yield container.hit("the port's name h2c", "ports", index, "name")
 

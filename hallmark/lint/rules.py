@@ -32,7 +32,7 @@ class Outcome(StrEnum):
 class RuleMatch(NamedTuple):
     """Match of a rule: its document, its key and the value there.
 
-    mark: where no key leads there.  severity, outcome: where they are not the rule's.
+    mark: where no key leads there.  severity, outcome, fix: where they are not the rule's.
     """
 
     document: Document
@@ -41,6 +41,7 @@ class RuleMatch(NamedTuple):
     mark: tuple[int, int] | None = None
     severity: Severity | None = None
     outcome: Outcome | None = None
+    fix: str = ""
 
     def warned(self, outcome: Outcome | None = None) -> RuleMatch:
         """The same as a warning: it works, though not as written."""
@@ -49,6 +50,10 @@ class RuleMatch(NamedTuple):
     def ends(self, outcome: Outcome) -> RuleMatch:
         """The same with this outcome."""
         return self._replace(outcome=outcome)
+
+    def mended(self, fix: str) -> RuleMatch:
+        """The same with the fix of this very value, where there is one."""
+        return self._replace(fix=fix)
 
 
 class LintFinding(BaseModel):

@@ -34,6 +34,11 @@ class Script:
                     if _called(decorator) == "component":
                         yield node.name, decorator
 
+    @property
+    def pipelines(self) -> Iterator[ast.FunctionDef]:
+        """Every function under dsl.pipeline."""
+        return (each for each in self._functions if any(_called(one) == "pipeline" for one in each.decorator_list))
+
     def calls(self, *names: str) -> Iterator[ast.Call]:
         """Every call of a function or method of these names."""
         for node in ast.walk(self.tree):
@@ -183,6 +188,32 @@ def number_for_bool(script: Script, world: LintContext) -> Iterator[RuleMatch]:
             numbers = [side for side in bare if isinstance(side, ast.Constant) and type(side.value) is int]
             if numbers and any(script.is_bool(side, call) for side in sides):
                 yield script.hit(f"the condition is {ast.unparse(node)}", node)
+
+
+@rule(
+    "HM458",
+    "A Python `if` on what only a run knows",
+    on=Script,
+    reason="in a pipeline a parameter or an output is a placeholder: a comparison of one is true while the graph is made, whatever its value will be",
+    fix="with dsl.If(parameter == value): ...; for a choice made when compiling take an argument of a plain function around the pipeline",
+    link=PIPELINES + "sdk/python/kfp/dsl/pipeline_channel.py",
+)
+def chosen_too_soon(script: Script, world: LintContext) -> Iterator[RuleMatch]:
+    """pipeline_channel.py: `==` of a PipelineChannel gives a ConditionOperation, an object like any other."""
+    for graph in script.pipelines:
+        given = {each.arg for each in (*graph.args.args, *graph.args.kwonlyargs)}
+        unknown = given - {name for name in given if any(_assigned(graph, name))}
+        for node in ast.walk(graph):
+            if isinstance(node, ast.If | ast.IfExp | ast.While | ast.Assert) and _known_later(node.test, unknown):
+                yield script.hit(f"`{ast.unparse(node.test)}` is decided before the run", node.test)
+
+
+def _known_later(test: ast.expr, parameters: set[str]) -> bool:
+    return any(
+        (isinstance(node, ast.Name) and node.id in parameters)
+        or (isinstance(node, ast.Attribute) and node.attr in ("output", "outputs"))
+        for node in ast.walk(test)
+    )
 
 
 @rule(

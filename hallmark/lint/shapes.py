@@ -23,6 +23,7 @@ OPEN = "x-kubernetes-preserve-unknown-fields"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 _FOLDER = Path(__file__).with_name("schemas")
 _LIMITS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _TYPES = {"string": str, "boolean": bool, "object": dict, "array": list}
 _WORDS = {
     "string": "a text",
@@ -44,11 +45,12 @@ class Breach(StrEnum):
 
 
 class ShapeFault(NamedTuple):
-    """One place that breaks a schema, and what was expected and found there."""
+    """One place that breaks a schema, what was expected and found there, and of a value what to write."""
 
     path: Keys
     breach: Breach
     text: str
+    fix: str = ""
 
 
 class Shape:
@@ -123,7 +125,9 @@ class Shape:
         known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
         for key in schema.get("required", ()):
             if value.get(key) is None and not self._filled(known.get(key, {})):
-                yield ShapeFault((*path, key), Breach.missing, f"{key} is needed, and is not there")
+                place = f"under {'.'.join(map(str, path))}" if path else "at the top of the object"
+                said, wanted = f"{key} is needed, and is not there", self._wanted(known.get(key, {}))
+                yield ShapeFault((*path, key), Breach.missing, said, f"write {key}: {wanted}, {place}")
         for key, below in value.items():
             if key not in known and more is False:
                 yield ShapeFault((*path, key), Breach.unknown, f"there is no field {key}")
@@ -142,7 +146,10 @@ class Shape:
         items = schema.get("items", {})
         least, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
         if not least <= len(value) <= most:
-            yield ShapeFault(path, Breach.value, f"{len(value)} entries, expected {least} to {most}")
+            said = f"{len(value)} entries, expected {least} to {most}"
+            more = len(value) < least
+            fix = f"add {least - len(value)} to this list" if more else f"take {len(value) - most} away from this list"
+            yield ShapeFault(path, Breach.value, said, fix)
         for index, item in enumerate(value):
             if item is not None or not self.decoded:
                 yield from self._judge(item, items, (*path, index))
@@ -160,8 +167,21 @@ class Shape:
             identity = [item.get(key, fields.get(key, {}).get("default")) for key in keys] if kind == "map" else item
             if identity in seen:
                 shown = ", ".join(map(str, identity)) if isinstance(identity, list) else identity
-                yield ShapeFault((*path, index), Breach.value, f"{shown} stands in this list already")
+                said = f"{shown} stands in this list already"
+                yield ShapeFault(
+                    (*path, index),
+                    Breach.value,
+                    said,
+                    f"keep one entry {shown} of this list, or name this one otherwise",
+                )
             seen.append(identity)
+
+    def _wanted(self, schema: Schema) -> str:
+        """What may stand there, in words: one of a list, or a type."""
+        schema = self._whole(schema)
+        if "enum" in schema:
+            return " or ".join(map(str, schema["enum"]))
+        return _WORDS.get(str(schema.get("type")), "its value")
 
     def _wrong(self, value: Any, schema: Schema) -> str:
         """What was expected, where the value is of another type."""
@@ -185,23 +205,30 @@ class Shape:
 def _scalar(value: Any, schema: Schema, path: Keys) -> Iterator[ShapeFault]:
     said = _said(value)
     if "enum" in schema and value not in schema["enum"]:
-        yield ShapeFault(path, Breach.value, f"{said} is none of {', '.join(map(str, schema['enum']))}")
+        words = list(map(str, schema["enum"]))
+        fix = f"write one of {', '.join(words)}" if len(words) > 1 else f"write {words[0]}"
+        yield ShapeFault(path, Breach.value, f"{said} is none of {', '.join(words)}", fix)
     if isinstance(value, str):
+        if schema.get("format") == "date-time" and not _TIME.fullmatch(value):
+            yield ShapeFault(path, Breach.wrong_type, f"{said} is no time such as 2026-11-30T12:00:00Z")
         pattern = schema.get("pattern")
         if pattern and not _matches(pattern, value):
             # A quantity that cannot be read stops the decoder, as a wrong type does.
             breach = Breach.wrong_type if schema.get(INT_OR_STRING) else Breach.value
-            yield ShapeFault(path, breach, f"{said} does not match {pattern}")
+            yield ShapeFault(path, breach, f"{said} does not match {pattern}", f"write a text of the form {pattern}")
         if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
             shortest, longest = schema.get("minLength", 0), schema.get("maxLength", "any number of")
-            yield ShapeFault(path, Breach.value, f"{len(value)} characters, expected {shortest} to {longest}")
+            span = f"{shortest} to {longest} characters"
+            yield ShapeFault(
+                path, Breach.value, f"{len(value)} characters, expected {shortest} to {longest}", f"write {span}"
+            )
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, high = _LIMITS.get(str(schema.get("format")), (None, None))
         if low is not None and high is not None and not low <= value <= high:
             yield ShapeFault(path, Breach.wrong_type, f"{value} does not fit into {schema['format']}")
         elif value < schema.get("minimum", value) or value > schema.get("maximum", value):
             span = f"{schema.get('minimum', 'any')} to {schema.get('maximum', 'any')}"
-            yield ShapeFault(path, Breach.value, f"{value}, expected {span}")
+            yield ShapeFault(path, Breach.value, f"{value}, expected {span}", f"write a number: {span}")
 
 
 @cache
@@ -238,12 +265,26 @@ def shape(group: str, kind: str, version: str) -> Shape | None:
         return None
     path = _FOLDER / (group or CORE) / f"{kind.lower()}_{version}.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
-    filled = kind.lower() in _DECODED
+    if filled := kind.lower() in _DECODED:
+        schema["properties"]["status"] = _STATUS
     return Shape(schema, schema.get("$defs", {}), decoded=builtin(group) or filled, filled=filled)
 
 
 _DECODED = frozenset({"inferenceservice", "llminferenceservice", "trainedmodel"})
 """Kinds that a webhook of KServe decodes before the API server looks at their schema."""
+_STATUS: Schema = {
+    "type": "object",
+    "properties": {
+        **{key: {"type": "array", "items": {"type": "object"}} for key in ("conditions", "canaryStatuses")},
+        **{key: {"type": "object"} for key in ("address", "annotations", "components", "modelStatus")},
+        **{
+            key: {"type": "string"}
+            for key in ("url", "deploymentMode", "servingRuntimeName", "clusterServingRuntimeName")
+        },
+        "observedGeneration": {"type": "integer", "format": "int64"},
+    },
+}
+"""Types of a status that such a webhook decodes before the API server leaves it out."""
 KSERVE_GROUP = "serving.kserve.io"
 SERVED: dict[str, dict[str, str]] = {
     "": {

@@ -139,7 +139,8 @@ def _as_yaml(token: re.Match[str]) -> str:
     if text == "\t":
         return " "
     if text[0] != '"':
-        return repr(float(text))
+        mantissa, exponent, power = repr(float(text)).partition("e")
+        return f"{mantissa}.0e{power}" if exponent and "." not in mantissa else f"{mantissa}{exponent}{power}"
     made = _ESCAPED.sub(_character, text)
     return made + " " * (len(text) - len(made))
 
@@ -173,10 +174,16 @@ def text_of(path: Path, *, shown: str) -> str:
 
 @dataclass(slots=True)
 class _Frame:
-    """A sequence or mapping that is not yet closed. `key` waits for its value; `skip` drops a value whose key is no scalar."""
+    """A sequence or mapping that is not yet closed.
+
+    key:     it waits for its value.
+    merging: its key is `<<` without quotes.
+    skip:    drops a value whose key is no scalar.
+    """
 
     node: Node
     key: str | None = None
+    merging: bool = False
     skip: bool = False
     merges: list[Node] = field(default_factory=list)
 
@@ -227,7 +234,8 @@ class _Reader:
             if getattr(event, "anchor", None) and not isinstance(event, yaml.AliasEvent):
                 anchors[event.anchor] = node
             if stack:
-                self._attach(stack[-1], node, mark, event.value if scalar else None)
+                raw = event.value if scalar else None
+                self._attach(stack[-1], node, mark, raw, merging=raw == "<<" and event.implicit[0])
             else:
                 root = node
             if isinstance(event, yaml.CollectionStartEvent):
@@ -235,7 +243,7 @@ class _Reader:
                 if len(stack) > _DEEPEST:
                     raise self._refused(node, f"nested more than {_DEEPEST} deep")
 
-    def _attach(self, frame: _Frame, node: Node, mark: tuple[int, int], raw: str | None) -> None:
+    def _attach(self, frame: _Frame, node: Node, mark: tuple[int, int], raw: str | None, *, merging: bool) -> None:
         parent = frame.node
         if isinstance(parent.value, list):
             parent.value.append(node)
@@ -245,14 +253,14 @@ class _Reader:
             if raw is None:
                 frame.skip = True
                 return
-            frame.key = raw
+            frame.key, frame.merging = raw, merging
             if raw in parent.value:
                 self.twice.append((raw, mark[0] + 1, mark[1] + 1, parent.keys[raw][0] + 1))
-            if raw != "<<":
+            if not merging:
                 parent.keys[raw] = mark
         else:
             key, frame.key = frame.key, None
-            if key == "<<":
+            if frame.merging:
                 frame.merges.append(node)
             else:
                 parent.value[key] = node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from hallmark.lint.cluster import gateway_api, kserve_version
@@ -323,6 +324,9 @@ def no_strategy(service: Service, world: LintContext) -> Iterator[RuleMatch]:
             yield service.hit("rollingUpdate beside Recreate", *at, "rollingUpdate")
         elif isinstance(rolling, dict) and all(rolling.get(key) in (0, "0%") for key in ("maxSurge", "maxUnavailable")):
             yield service.hit("neither maxSurge nor maxUnavailable lets a pod move", *at, "rollingUpdate")
+        for key in ("maxSurge", "maxUnavailable"):
+            if isinstance(value := mapping(rolling).get(key), str) and not re.fullmatch(r"\d+%", value):
+                yield service.hit(f"{key} {value!r}, expected a number or a percentage", *at, "rollingUpdate", key)
 
 
 @rule(

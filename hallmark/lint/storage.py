@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hallmark.lint.objects import LintContext, Service
-from hallmark.lint.reading import dig, listing, text
+from hallmark.lint.reading import dig, listing, mapping, text
 from hallmark.lint.rules import KSERVE, Outcome, RuleMatch, rule
 from hallmark.lint.source import Keys
 
@@ -28,6 +28,9 @@ def _uris(service: Service) -> Iterator[tuple[Keys, str, str]]:
         for index, item in enumerate(listing(component, "storageUris")):
             if uri := text(item, "uri"):
                 yield (*path, "storageUris", index, "uri"), uri, ""
+        for index, item in enumerate(listing(component, "containers", 0, "env")):
+            if text(item, "name") == "STORAGE_URI" and (uri := text(item, "value")):
+                yield (*path, "containers", 0, "env", index, "value"), uri, ""
 
 
 def _prefixes(world: LintContext) -> list[str]:
@@ -133,6 +136,14 @@ def uri_unfetched(service: Service, world: LintContext) -> Iterator[RuleMatch]:
         for each in world.of("ClusterStorageContainer")
         for item in listing(each.data, "spec", "supportedUriFormats")
     ]
+    for path, component in service.predictors:
+        for key, part in component.items():
+            if not formats or not isinstance(part, dict) or text(part, "storageUri"):
+                continue
+            if part.get("storageUri") == "":
+                yield service.hit("an empty storageUri is fetched too; leave it out", *path, key, "storageUri")
+            elif mapping(part, "storage"):
+                yield service.hit("storage is fetched by no ClusterStorageContainer", *path, key, "storage")
     for path, uri, _ in _uris(service):
         scheme, found, _rest = uri.partition("://")
         known = scheme in _SCHEMES if found else not re.match(r"(models|runs|mlflow-artifacts):/", uri)

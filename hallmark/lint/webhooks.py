@@ -47,7 +47,10 @@ def implementations(service: Service, world: LintContext) -> Iterator[RuleMatch]
 def _one(service: Service, component: dict[str, Any], path: Keys) -> Iterator[RuleMatch]:
     containers = listing(component, "containers")
     if path[-1] != "predictor":
-        found = [key for key in ("art",) if component.get(key)] + (["containers"] if containers else [])
+        found = [key for key in ("art",) if component.get(key) is not None] + (["containers"] if containers else [])
+        if found == ["art"]:
+            hit = service.hit("the platform has no image of an art explainer: give it containers", *path, "art")
+            yield hit.ends(Outcome.never_ready)
     else:
         found = [key for key in (*FRAMEWORKS, "model") if component.get(key) is not None]
         if path[1] == "predictor" and found[:-1] and found[-1] == "model":

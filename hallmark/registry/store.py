@@ -6,6 +6,7 @@ Register's last act is the one that makes a version, so that a registry which fa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -19,14 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts.folder import MODEL_CARD, verify
 from hallmark.artifacts.model_card import ModelCard
 from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.files import locked
-from hallmark.registry import refusals, summary
+from hallmark.registry import places, refusals, summary
+from hallmark.registry.places import Places
 from hallmark.remote import shown
 from hallmark.section import Frozen
 from hallmark.settings import Settings
@@ -45,6 +46,7 @@ _CORRELATIONS = 50
 _CHECKED = "hallmark.domain"
 """Tag that `check` writes, to find out whether it may."""
 
+_LOG = logging.getLogger(__name__)
 _TAGS = ("digest", "data", "commit", "metric", "value")
 
 
@@ -89,6 +91,32 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._made: Any = None
+        self._followed = False
+
+    def repair(self, *, dry: bool = False) -> Places:
+        """Have the local registry name artifacts where they lie today, after its folder was moved; doing it twice is doing it once.
+
+        dry: only tell. Whatever stops it, the database is as it was. A tracking server keeps its artifacts itself: nothing to do.
+        """
+        database = _database(self.settings.tracking)
+        if database is None or not database.is_file():
+            return Places()
+        try:
+            with contextlib.nullcontext() if dry else self._alone():
+                return places.repair(database, self.settings.models, patience=PATIENCE, dry=dry)
+        except sqlite3.Error as error:
+            raise refusals.of(error, self._where) or self._unavailable(str(error)) from error
+
+    def _follow(self) -> None:
+        """Repair a registry whose state folder was moved since, so that MLflow finds its artifacts too; where it cannot be written, nothing is."""
+        database = _database(self.settings.tracking)
+        if self._followed or database is None or database.parent != self.settings.state or not database.is_file():
+            return
+        self._followed = True
+        with contextlib.suppress(sqlite3.Error, HallmarkError):
+            if places.stale(database, self.settings.models):
+                for move in self.repair().moves:
+                    _LOG.warning("the registry named %s: it names %s now", move.old, move.new)
 
     def check(self, domain: str) -> None:
         """Refuse now what `register` would refuse after a training: a deleted experiment, an account that may not write."""
@@ -139,7 +167,8 @@ class Registry:
         if self._is_new():
             raise _unknown(domain, version)
         number, uri, digest = self._locate(domain, version)
-        path = _local(uri)
+        path = places.local(uri)
+        path = places.here(path, self.settings.models) if path is not None else None
         inside = path is not None and path.is_relative_to(self.settings.models)
         return ServableVersion(
             domain=domain,
@@ -151,6 +180,7 @@ class Registry:
 
     def _locate(self, domain: str, version: int | str) -> tuple[int, str, str]:
         """Number, folder and digest of a version: at a summary where that can be, else by MLflow."""
+        self._follow()
         database = _database(self.settings.tracking)
         with contextlib.suppress(summary.Elsewhere):
             if database is not None and version != "latest":
@@ -233,7 +263,7 @@ class Registry:
                 params={"seed": str(model_card.request.seed)},
                 model_type="onnx",
             )
-            there = _local(model.artifact_location)
+            there = places.local(model.artifact_location)
             with tempfile.TemporaryDirectory() as scratch:
                 copied = Path(scratch) / domain
                 shutil.copytree(
@@ -348,6 +378,7 @@ class Registry:
         from mlflow.utils.workspace_context import ServerWorkspaceContext  # the one that leaves other threads alone
 
         self._probe(writing=writing)
+        self._follow()
         try:
             with ServerWorkspaceContext(domain) if self.settings.workspaces else contextlib.nullcontext():
                 yield self._client()
@@ -362,14 +393,30 @@ class Registry:
             from mlflow.tracking import MlflowClient
 
             uri = self.settings.tracking
-            with (
-                self._alone(_SET_UP) if self._is_new() else contextlib.nullcontext()
-            ):  # two at once would both set it up
+            database, new = _database(uri), self._is_new()
+            # Two at once would both set it up, also where the second comes when the file is there and not all of its tables.
+            whole = database is None or (self._lock.is_file() and self._lock.stat().st_size > 0)
+            alone = new or (not whole and os.access(self._lock.parent, os.W_OK))
+            with self._alone(_SET_UP) if alone else contextlib.nullcontext():
+                if new and database is not None:
+                    self._lock.write_bytes(b"")
                 self._made = MlflowClient(tracking_uri=uri, registry_uri=uri)
-                if _database(uri) is not None:
+                if database is not None:
                     _hurried(self._made)
                 self._made.search_experiments(max_results=1)
+                if (
+                    new and database is not None
+                ):  # MLflow's own experiment belongs to the folder that this process is in
+                    places.repair(database, self.settings.models, patience=PATIENCE)
+                if alone and database is not None:
+                    self._lock.write_bytes(b"set up\n")
         return self._made
+
+    @property
+    def _lock(self) -> Path:
+        """The file that writers of the local registry lock; not empty once the registry is set up."""
+        database = _database(self.settings.tracking)
+        return self.settings.state / "registry.lock" if database is None else Path(f"{database}.lock")
 
     def _is_new(self) -> bool:
         """True if the local registry was never written to: known without setting one up, which takes MLflow seconds."""
@@ -395,12 +442,10 @@ class Registry:
     @contextlib.contextmanager
     def _alone(self, patience: float = PATIENCE) -> Iterator[None]:
         """One writer of the local registry at a time; MLflow has no compare-and-set to lean on."""
-        database = _database(self.settings.tracking)
-        path = self.settings.state / "registry.lock" if database is None else Path(f"{database}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(locked(path, patience=patience))
+                held.enter_context(locked(self._lock, patience=patience))
             except TimeoutError as error:
                 raise self._unavailable("another process is writing to it") from error
             yield
@@ -429,14 +474,13 @@ def _unknown(domain: str, version: int | str) -> NotFound:
 
 def _quieten() -> None:
     """Set MLflow's switches before its first import: no telemetry, no waiting, no chatter."""
-    import logging
-
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_CONFIGURE_LOGGING": "false",
     }.items():
         os.environ.setdefault(name, value)
     for logger in ("mlflow", "alembic"):
@@ -464,11 +508,6 @@ def _impatient(_link: Any, _cursor: Any, statement: str, parameters: Any, _conte
 
 def _database(tracking: str) -> Path | None:
     return Path(tracking.removeprefix("sqlite:///").partition("?")[0]) if tracking.startswith("sqlite:///") else None
-
-
-def _local(uri: str) -> Path | None:
-    parsed = urlparse(uri)
-    return Path(unquote(parsed.path)) if parsed.scheme in ("", "file") else None
 
 
 def _tags(model_card: ModelCard) -> dict[str, str]:

@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from hallmark.artifacts.release import NAME
 from hallmark.declaration import domain as domains
+from hallmark.declaration import feature_view, source
 from hallmark.errors import HallmarkError
 from hallmark.files import replace
 from hallmark.render import inferenceservice, monitoring, reviewer, tenant
@@ -17,6 +19,9 @@ from hallmark.render.manifest import MARK
 from hallmark.settings import Settings
 
 SCHEMA = "domain.schema.json"
+VIEW_SCHEMA = "view.schema.json"
+CONTRACT_SCHEMA = "contract.schema.json"
+LEFT = "left of a domain that is not declared"
 _READERS = (inferenceservice, reviewer, tenant, monitoring)
 
 
@@ -37,6 +42,12 @@ def expected(settings: Settings) -> dict[Path, str]:
     """Every generated file and its text."""
     declared = [domains.load(name, settings) for name in domains.names(settings)]
     files: dict[Path, str] = {settings.domains / SCHEMA: domains.json_schema()}
+    for folder, name, schema in (
+        (settings.features, VIEW_SCHEMA, feature_view.json_schema),
+        (settings.contracts, CONTRACT_SCHEMA, source.json_schema),
+    ):
+        if folder.is_dir():
+            files[folder / name] = schema()
     for reader in _READERS:
         files |= reader.files(settings, declared)
     return files
@@ -55,7 +66,7 @@ def _findings(wanted: dict[Path, str], settings: Settings) -> list[RenderFinding
         elif path.read_text(encoding="utf-8") != body:
             findings.append(RenderFinding(path=settings.shown(path), state="stale"))
     findings += [RenderFinding(path=settings.shown(path), state="orphaned") for path in _orphans(wanted, settings)]
-    return findings
+    return findings + [RenderFinding(path=settings.shown(path), state=LEFT) for path in _left(settings)]
 
 
 def write(settings: Settings) -> list[RenderFinding]:
@@ -74,6 +85,12 @@ def _orphans(wanted: dict[Path, str], settings: Settings) -> Iterator[Path]:
     for path in sorted([*settings.releases.glob("*/*.yaml"), *settings.manifests.rglob("*.yaml")]):
         if path not in wanted and path.read_text(encoding="utf-8").startswith(MARK):
             yield path
+
+
+def _left(settings: Settings) -> Iterator[Path]:
+    """What releases wrote of domains that are declared no more: who wrote it decides, so it is named and never removed."""
+    known = set(domains.names(settings))
+    yield from (path for path in sorted(settings.releases.glob(f"*/{NAME}")) if path.parent.name not in known)
 
 
 def runtime(settings: Settings) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hallmark import names, object_labels, templates
 from hallmark.artifacts import release as releases
@@ -12,12 +12,12 @@ from hallmark.artifacts.release import Release, Target
 from hallmark.declaration import serving_config, timeouts
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving_config import ConfigReference
+from hallmark.declaration.traffic import Mode
 from hallmark.errors import ModelRefused, NotFound
 from hallmark.render import kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
 
-Mode = Literal["Knative", "Standard"]
 Json = dict[str, Any]
 
 FILE = "inferenceservice.yaml"

@@ -21,6 +21,8 @@ QUEUE, QUEUE_H2, QUEUE_SCALING, QUEUE_METRICS = 8012, 8013, 9090, 9091
 """Knative's queue-proxy, beside the model server: requests in two forms, what the autoscaler reads, what Prometheus reads."""
 MONITOR = names.MONITOR_PORT
 """The drift monitor."""
+PROXY_METRICS = 15090
+"""Istio's proxy of a pod, where Prometheus reads its counts; the mesh's policies do not hold there, which is left out of its interception."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
 DOORS = (HTTP, QUEUE, QUEUE_H2)

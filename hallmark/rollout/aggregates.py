@@ -243,7 +243,7 @@ class PodEvidence:
             raise ValueError(f"expected evidence of format {FORMAT}, got {type(error).__name__}: {error}") from error
 
 
-def keys(exchanges: Sequence[str], rows: Sequence[int]) -> Ints:
+def keys(exchanges: Sequence[str], rows: Sequence[int] | Ints) -> Ints:
     """(n,) keys of answers, the same in every pod: 48 bits of a hash of the gateway's id, and the record's place in its request.
 
     60,000 answers a side make a wrong pair in one of 78,000 rollouts.
@@ -255,12 +255,12 @@ def keys(exchanges: Sequence[str], rows: Sequence[int]) -> Ints:
     return ((found ^ (found >> np.uint64(31))) >> np.uint64(16)).astype(np.int64)
 
 
-def distributions(outputs: Sequence[Mapping[str, Any]], *, ordered: bool) -> dict[str, Distribution]:
-    """The values of each output. Of a list they are those of its first places, or where it is `ordered` ids, the first as a word."""
-    found: dict[str, list[Any]] = {}
-    for name in sorted({name for each in outputs for name in each}):
-        values = [each.get(name) for each in outputs]
-        lists = [value for value in values if isinstance(value, list)]
+def distributions(outputs: Mapping[str, NDArray[Any]], *, ordered: bool) -> dict[str, Distribution]:
+    """The (n,) values of each output. Of a list they are those of its first places, or where it is `ordered` ids, the first as a word."""
+    found: dict[str, NDArray[Any] | Sequence[Any]] = {}
+    for name in sorted(outputs):
+        values = outputs[name].tolist() if outputs[name].dtype.kind == "O" else outputs[name]
+        lists = [value for value in values if isinstance(value, list)] if isinstance(values, list) else []
         if len(lists) < len(values):
             found[name] = [value for value in values if not isinstance(value, list)] if lists else values
         if lists and ordered:
@@ -272,10 +272,16 @@ def distributions(outputs: Sequence[Mapping[str, Any]], *, ordered: bool) -> dic
     return {name: each for name, each in told.items() if each.numbers.total or each.words.total}
 
 
-def _distribution(values: Sequence[Any]) -> Distribution:
-    if set(map(type, values)) <= {float, int, type(None)}:
-        numbers = np.array(values, dtype=np.float64)
+def _distribution(values: NDArray[Any] | Sequence[Any]) -> Distribution:
+    if (isinstance(values, np.ndarray) and values.dtype.kind in "if") or set(map(type, values)) <= {
+        float,
+        int,
+        type(None),
+    }:
+        numbers = np.asarray(values, dtype=np.float64)
         return Distribution(numbers=Counts.of(columns.bins(numbers[np.isfinite(numbers)])))
-    cells = Coded.of(values).cells()
-    words = [zlib.crc32(each.encode()) & 0xFFFF for each in cells if isinstance(each, str)]
-    return Distribution(Counts.of([each for each in cells if isinstance(each, int)]), Counts.of(words))
+    coded = Coded.of(values)
+    numeric = coded.codes & 1 == 1
+    words = np.array([zlib.crc32(each.encode()) & 0xFFFF for each in ("", *coded.words)], dtype=np.int64)
+    told = coded.codes[~numeric & (coded.codes > 0)] >> 1
+    return Distribution(Counts.of(coded.codes[numeric] >> 1), Counts.of(words[told]))

@@ -126,7 +126,7 @@ def _inlined(text: str, timeline: Timeline, seen: Sequence[TimelinePoint], zone:
     """A whole SVG file as an element of a page: the page's colours, a name, and words where the pointer rests."""
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text[text.index("<svg") :]).replace("xlink:href", "href")
     text = re.sub("|".join(_NAMES), lambda found: f"var(--{_NAMES[found[0]]})", text)
-    told = [escape(f"{clock(each.at, zone)} {SIGNS[each.kind][1]}: {each.text}") for each in timeline.entries]
+    told = [escape(f"{clock(each.at, zone)} {SIGNS[each.kind][1]}: {each.told}") for each in timeline.entries]
     values = [escape("\n".join(_values(slot, zone))) for slot in seen]
     changes = [words for words, entry in zip(told, timeline.entries, strict=True) if entry.kind in TRAFFIC_CHANGES]
     head = '<title id="chart-title">Traffic, failures, latency, scores, drift and decisions over time</title>'

@@ -40,8 +40,12 @@ class Coded:
     codes: Ints
 
     @classmethod
-    def of(cls, values: Sequence[Any]) -> Coded:
+    def of(cls, values: Sequence[Any] | NDArray[Any]) -> Coded:
         """Of values as they come: a list or what is not finite is missing, true and false are words."""
+        if isinstance(values, np.ndarray):
+            if values.dtype.kind in "if":
+                return cls([], _codes(values.astype(np.float64)))
+            values = values.tolist()
         kinds = set(map(type, values))
         if not kinds <= {int, float, str, type(None)}:
             values = [value if isinstance(value, int | float | str) else None for value in values]
@@ -50,10 +54,9 @@ class Coded:
         code = {word: 2 * at for at, word in enumerate(words, start=1)}
         if words and kinds <= {str, type(None)}:
             return cls(words, np.array([code.get(value, 0) for value in values], dtype=np.int64))
-        found = np.array(
-            [math.nan if isinstance(each, str) else each for each in values] if words else values, np.float64
+        codes = _codes(
+            np.array([math.nan if isinstance(each, str) else each for each in values] if words else values, np.float64)
         )
-        codes = np.where(np.isfinite(found), 2 * bins(found) + 1, 0)
         for at, value in enumerate(values) if words else ():
             if isinstance(value, str):
                 codes[at] = code[value]
@@ -63,6 +66,10 @@ class Coded:
         """The values."""
         words = [None, *self.words]
         return [code >> 1 if code & 1 else words[code >> 1] for code in self.codes.tolist()]
+
+
+def _codes(found: NDArray[np.float64]) -> Ints:
+    return np.where(np.isfinite(found), 2 * bins(found) + 1, 0)
 
 
 def packed(values: Ints) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
 from hallmark.errors import Conflict, NotFound
 from hallmark.rollout.evidence import Exposure
-from hallmark.rollout.timeline import Timeline
+from hallmark.rollout.record import RolloutRecord
+from hallmark.rollout.timeline import Timeline, TimelineEntry
 from hallmark.section import Frozen
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class WatchMemory(Frozen):
     fence:     the highest fencing token that wrote this.
     stable:    the version that was stable at the last check; 0 before the first.
     followed:  by follower, the release that it has followed last.
+    heard:     times of the record's changes by hand that are in the timeline, or were.
     """
 
     fence: int = 0
@@ -51,6 +54,16 @@ class WatchMemory(Frozen):
     runs: tuple[SubmittedTraining, ...] = ()
     timeline: Timeline = Timeline()
     followed: dict[str, str] = Field(default_factory=dict)
+    heard: tuple[datetime, ...] = ()
+
+    def news(self, record: RolloutRecord) -> tuple[TimelineEntry, ...]:
+        """Changes by hand that the record tells and this has not heard of."""
+        return tuple(each for each in record.changes if each.at not in self.heard)
+
+    def with_changes(self, record: RolloutRecord) -> WatchMemory:
+        """The memory with all changes by hand of the record in its timeline, each in its time."""
+        timeline = reduce(Timeline.with_entry, self.news(record), self.timeline)
+        return self.model_copy(update={"timeline": timeline, "heard": tuple(each.at for each in record.changes)})
 
     def with_run(self, run: SubmittedTraining) -> WatchMemory:
         """The memory with a run, in the place of the one with its key."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from hallmark.artifacts.release import Release, Target
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.serving import Replicas, Serving
+from hallmark.declaration.traffic import Mode
 from hallmark.errors import HallmarkError, NotFound, Refused, TimedOut
 from hallmark.render import inferenceservice
-from hallmark.render.inferenceservice import Mode
 from hallmark.rollout import record as records
 from hallmark.rollout import standard
 from hallmark.rollout.capacity import HELD, Floors, floors, pods_for
@@ -50,19 +52,21 @@ def release(
     seconds: float = SECONDS,
     notes: Mapping[str, str | None] | None = None,
     progress: RolloutProgress | None = None,
-    mode: Mode = "Knative",
+    mode: Mode | None = None,
+    by: str = "",
 ) -> Object:
     """Give version `target` `percent` of the traffic; the very first version of a domain gets all of it.
 
-    resting:  what Git says is released, for a domain of which nothing is live yet.   mode: KServe's, for such a one.
+    resting:  what Git says is released, for a domain of which nothing is live yet.   mode: KServe's, for such a one; the cluster's own by default.
     notes:    annotations that are written with it.
-    progress: the rollout that it is part of, where the watch moves it.
+    progress: the rollout that it is part of, where the watch moves it.   by: the person who asks for it, where one does.
     Refused while another candidate is being rolled out, or when `target` is the stable version already.
     """
     name = domain.name
     live = writer.live(name)
     if live is None:
-        return _first(writer, domain, target, resting, note=note, seconds=seconds, mode=mode)
+        mode = mode or writer.adapter(None).mode
+        return _first(writer, domain, target, resting, note=note, seconds=seconds, mode=mode, by=by)
     if (notes or {}).get(SHADOW_NOTE) and not (adapter := writer.adapter(live)).mirrors:
         raise Refused(
             f"{name} is served in {adapter.name}, where nothing mirrors requests",
@@ -89,6 +93,12 @@ def release(
     if target.config is not None and target.config.name == config["metadata"]["name"]:
         writer.provide(config)
     record = record_of(writer, live)
+    if by:
+        shadow = bool((notes or {}).get(SHADOW_NOTE))
+        text = f"{target.shown}: asked for {'a shadow' if shadow else f'{percent}% of the traffic'}"
+        record = record.changed(
+            "shadow" if shadow else "canary", text, by=by, at=_now(), version=target.version, percent=percent
+        )
     record = record.moving(progress, pods=writer.count_ready(name, revisions(live).stable))
     notes = {**(notes or {}), **record.note}
     load = percent or math.ceil(float(notes.get(SHADOW_NOTE) or 0))  # copies are work like any other
@@ -102,7 +112,7 @@ def release(
             note(f"version {target.version} gets nothing before its {needed} pods are ready")
         wanted = floors(now=0, then=load, whole=record.pods)
         patched = writer.shift(live, percent=asked, target=target, notes=notes, floors=wanted)
-        note(f"asked for {asked}% to version {target.version}")
+        note(f"asked for {asked}% to {target.shown}")
         live = _wait(writer, name, gets(asked), patched, seconds, what, moved=_newer_than(live))
         if asked == percent:
             if load > percent:
@@ -116,10 +126,25 @@ def release(
     carried(writer, live, load, record=record, note=note, seconds=seconds)
     least = floors(now=percent, then=percent, whole=record.pods)
     patched = writer.shift(_must(writer, name), percent=percent, notes=notes, floors=least)
-    note(f"asked for {percent}% to version {target.version}")
+    note(f"asked for {percent}% to {target.shown}")
     live = _wait(writer, name, gets(percent), patched, seconds, what)
     writer.mirror(live)
     return live
+
+
+@dataclass(frozen=True)
+class Undeclared:
+    """A domain whose declaration cannot be read, as its live object has it: all that a roll-back needs to know."""
+
+    name: str
+    serving: Serving
+
+    @classmethod
+    def of(cls, writer: InferenceServiceWriter, name: str) -> Undeclared:
+        """The domain as it is live; `NotFound` where it is not."""
+        least = int(_must(writer, name)["spec"]["predictor"].get("minReplicas") or 1)
+        replicas = Replicas(minimum=least, maximum=max(1, least))
+        return cls(name, Serving(replicas=replicas, latency_objective=timedelta(seconds=1)))
 
 
 def promote(
@@ -128,9 +153,10 @@ def promote(
     *,
     note: Note,
     seconds: float = SECONDS,
-    reasons: tuple[str, ...] = ("promoted by a person",),
+    reasons: tuple[str, ...] = (records.PROMOTED_BY_HAND,),
+    by: str = "",
 ) -> Target:
-    """Give the candidate all of the traffic, and in the same write the name of stable."""
+    """Give the candidate all of the traffic, and in the same write the name of stable.   by: the person who asks for it, where one does."""
     name = domain.name
     live = _must(writer, name)
     target = live_target(live)
@@ -148,15 +174,21 @@ def promote(
             got="one that does not load",
             fix=f"`hallmark rollback {name}`",
         )
-    before = record_of(writer, live)
-    record = before.made_stable(target, at=_now(), reasons=reasons)
+    before, now = record_of(writer, live), _now()
+    record = before
+    if by:
+        place = f" in the place of {before.stable.version}" if before.stable else ""
+        record = before.changed(
+            "promote", f"{target.shown} is stable{place}", by=by, at=now, version=target.version, percent=100
+        )
+    record = record.made_stable(target, at=now, reasons=reasons)
     make_stable(writer, domain, live, target, before=before, record=record, note=note, seconds=seconds)
     return target
 
 
 def make_stable(
     writer: InferenceServiceWriter,
-    domain: Domain,
+    domain: Domain | Undeclared,
     live: Object,
     target: Target,
     *,
@@ -182,7 +214,7 @@ def make_stable(
         record = record.model_copy(update={"held": _now() + HELD})
     patched = writer.shift(live, percent=None, notes=_over(record), floors=Floors(candidate=0, stable=minimum))
     _wait(writer, name, gets(100), patched, seconds, f"all traffic to version {target.version}")
-    note(f"version {target.version} is stable")
+    note(f"{target.shown} is stable")
 
 
 def carried(
@@ -220,15 +252,17 @@ def record_of(writer: InferenceServiceWriter, live: Object) -> RolloutRecord:
 
 def rollback(
     writer: InferenceServiceWriter,
-    domain: Domain,
+    domain: Domain | Undeclared,
     *,
     note: Note,
     seconds: float = SECONDS,
-    reasons: tuple[str, ...] = ("rolled back by a person",),
+    reasons: tuple[str, ...] = (records.ROLLED_BACK_BY_HAND,),
     patience: float = 0.0,
+    by: str = "",
 ) -> Target | None:
     """Send all traffic back to the version before, at once, then settle on it.
 
+    by: the person who asks for it, where one does.
     patience: seconds to wait first for the pods with which stable carries everything, where it has lost some; they are asked for in any case.
     The first patch pins the revision that is still warm. Going on from there, removing the share while the newest
     revision is the bad one would send it everything, so the good model gets a revision of its own at 0% first.
@@ -246,12 +280,17 @@ def rollback(
             got="none",
             fix=f"`hallmark release {name} --candidate N`",
         )
+    now = _now()
+    if by:
+        back_to = f"; version {good.version} serves everything" if good else ""
+        text = f"version {bad.version}: rolled back{back_to}"
+        record = record.changed("rollback", text, by=by, at=now, version=bad.version, percent=0)
     if standard.is_standard(live):
         return _rollback_standard(
-            writer, domain, live, good, record, note=note, seconds=seconds, reasons=reasons, patience=patience
+            writer, domain, live, good, record, note=note, seconds=seconds, reasons=reasons, patience=patience, at=now
         )
     live, record = _scaled_back(writer, live, record, note=note, patience=patience)
-    back = record.rolled_back(good, at=_now(), reasons=reasons)
+    back = record.rolled_back(good, at=now, reasons=reasons)
     if share(live) is None and not component.get("previousRolledoutRevision"):
         assert good is not None  # noqa: S101 - the case above
         note(f"no warm revision to pin: releasing version {good.version} again")
@@ -269,7 +308,7 @@ def rollback(
 
 def settle(
     writer: InferenceServiceWriter,
-    domain: Domain,
+    domain: Domain | Undeclared,
     good: Target,
     *,
     record: RolloutRecord,
@@ -287,7 +326,7 @@ def settle(
 
 def _rollback_standard(
     writer: InferenceServiceWriter,
-    domain: Domain,
+    domain: Domain | Undeclared,
     live: Object,
     good: Target | None,
     record: RolloutRecord,
@@ -296,6 +335,7 @@ def _rollback_standard(
     seconds: float,
     reasons: tuple[str, ...],
     patience: float,
+    at: datetime,
 ) -> Target | None:
     """The candidate to 0%, where its pods end what they have, then away; without one, the version before as a candidate.
 
@@ -305,7 +345,7 @@ def _rollback_standard(
     if share(live) is not None:
         stable = inferenceservice.target_of(live["spec"]["predictor"])
         live, record = _scaled_back(writer, live, record, note=note, patience=patience)
-        back = record.rolled_back(stable, at=_now(), reasons=reasons)
+        back = record.rolled_back(stable, at=at, reasons=reasons)
         whole = Floors(candidate=1, stable=max(1, record.pods))
         patched = writer.shift(live, percent=0, notes=_over(back), floors=whole)
         what = "all traffic back to the version before"
@@ -317,7 +357,7 @@ def _rollback_standard(
         _wait(writer, name, gets(100), patched, seconds, "the candidate gone", failing=False)
         if stable is None:
             return None
-        note(f"version {stable.version} is stable")
+        note(f"{stable.shown} is stable")
         return stable
     assert good is not None  # noqa: S101 - refused before
     note(f"nothing of version {good.version} is warm: releasing it again")
@@ -326,7 +366,7 @@ def _rollback_standard(
     patched = writer.shift(live, percent=0, target=good, notes=record.note, floors=wanted)
     _wait(writer, name, gets(0), patched, seconds, f"version {good.version} ready again")
     live, before = _must(writer, name), record
-    back = record.rolled_back(good, at=_now(), reasons=reasons).settled
+    back = record.rolled_back(good, at=at, reasons=reasons).settled
     make_stable(writer, domain, live, good, before=before, record=back, note=note, seconds=seconds)
     return good
 
@@ -364,6 +404,7 @@ def _first(
     note: Note,
     seconds: float,
     mode: Mode,
+    by: str,
 ) -> Object:
     if resting is not None and resting.stable not in (None, target):
         raise Refused(
@@ -372,12 +413,16 @@ def _first(
             got=f"candidate {target.version}",
             fix=f"`hallmark apply {domain.name}`, then release {target.version} beside it",
         )
-    record = RolloutRecord().made_stable(target, at=_now(), reasons=("the first version",))
+    record, now = RolloutRecord(), _now()
+    if by:
+        text = f"{target.shown} is the first: it gets all of the traffic"
+        record = record.changed("promote", text, by=by, at=now, version=target.version, percent=100)
+    record = record.made_stable(target, at=now, reasons=("the first version",))
     for item in inferenceservice.objects(domain, record.release, mode):
         if item["kind"] == "InferenceService":
             item["metadata"]["annotations"] = {**item["metadata"].get("annotations", {}), **record.note}
         writer.apply(item)
-    note(f"version {target.version} is the first of {domain.name}: it gets all of the traffic")
+    note(f"{target.shown} is the first of {domain.name}: it gets all of the traffic")
     return _wait(writer, domain.name, gets(100), _must(writer, domain.name), seconds, f"version {target.version} ready")
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from hallmark.artifacts.release import Target
 from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
-from hallmark.declaration.traffic import LOCAL
 from hallmark.errors import Conflict, HallmarkError, foreseen
 from hallmark.rollout import followers, mirror, operations, watch
 from hallmark.rollout import record as records
@@ -135,6 +134,7 @@ class Operator:
         target = live_target(live)
         rolled_out = predictor_status(live).get("latestRolledoutRevision")
         record = operations.record_of(self._writer, live)
+        self._hear(record)
         self.check = DomainCheck(revisions={"stable": str(rolled_out)} if rolled_out else {}, versions=self._versions())
         if percent is None or not rolled_out or percent >= 100:
             self._rest(live, record, str(rolled_out or ""), now)
@@ -195,7 +195,7 @@ class Operator:
             return found
         same = found is not None and (found.version, found.config) == (target.version, target.config)
         taken = RolloutProgress(
-            id=found.id if found and same else _new_id(),
+            id=found.id if found and same else record.asked(target.version) or _new_id(),
             version=target.version,
             config=target.config,
             phase=phase,
@@ -320,16 +320,27 @@ class Operator:
             self._retrain(live, seen, now)
 
     def _notice(self, record: RolloutRecord, now: datetime) -> None:
-        """Tell of a stable version that became it elsewhere: by a person, or by a watch that ended before it said so."""
+        """Tell of a stable version that became it elsewhere and that no change by hand tells: by a patch, or by a watch that ended before it said so."""
         before, version = self._memory.stable, record.stable.version if record.stable else 0
         if version in (0, before):
             return
         self._memory = self._memory.model_copy(update={"stable": version})
         self._dirty = True
-        if before:
+        if before and not record.told:
             kind: Kind = "rollback" if version < before else "promote"
             why = "; ".join(record.reasons) or "no reason is written"
             self._say(kind, f"version {version} is stable in the place of {before}: {why}", None, now, version=version)
+
+    def _hear(self, record: RolloutRecord) -> None:
+        """Take what people asked for since the last check into the timeline, with its time."""
+        fresh = self._memory.news(record)
+        if not fresh:
+            return
+        self._memory = self._memory.with_changes(record)
+        self._dirty = True
+        self._kept = datetime.min.replace(tzinfo=UTC)
+        for entry in fresh:
+            self._tell(entry)
 
     def _catch_up(self, record: RolloutRecord, now: datetime) -> None:
         """Let what follows the record follow it: release.yaml, the alias. One that fails is told, and tried again after a while."""
@@ -421,7 +432,7 @@ class Operator:
         """Begin the rollout of a version: in shadow where the policy has one, else at its first step."""
         now = self._clock()
         live = self._writer.live(self.domain.name)
-        shadow, adapter = self.domain.rollout.shadow, self._writer.adapter(live) if live is not None else LOCAL
+        shadow, adapter = self.domain.rollout.shadow, self._writer.adapter(live)
         skipped = (
             "" if shadow is None or adapter.mirrors else f"; no shadow before it, {adapter.name} mirrors no requests"
         )

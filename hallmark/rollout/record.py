@@ -6,6 +6,7 @@ traffic never differ. release.yaml, the alias champion and the timeline follow i
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +17,17 @@ from hallmark.artifacts.release import Release, Target
 from hallmark.render.inferenceservice import target_of
 from hallmark.rollout import standard
 from hallmark.rollout.evidence import RolloutProgress
+from hallmark.rollout.timeline import Kind, TimelineEntry
 from hallmark.rollout.writer import live_target, share
 from hallmark.section import Frozen
 
 Object = dict[str, Any]
+
+
+PROMOTED_BY_HAND = "promoted by a person"
+ROLLED_BACK_BY_HAND = "rolled back by a person"
+CHANGES = 30
+"""Changes by hand that a record holds: of annotations Kubernetes allows 256 KiB for one object."""
 
 
 class RolloutRecord(Frozen):
@@ -33,6 +41,7 @@ class RolloutRecord(Frozen):
     returning: a roll-back is under way: stable has the traffic, and its model has yet to be the newest.
     pods:      most ready pods that stable had since the rollout began: they carry all of the traffic; 0 at rest.
     held:      until then stable keeps the pods that a promotion or roll-back scaled it to; none where it was not scaled.
+    changes:   the newest that people asked for, in their order; each watch takes them into its timeline.
     """
 
     stable: Target | None = None
@@ -43,6 +52,7 @@ class RolloutRecord(Frozen):
     returning: bool = False
     pods: int = 0
     held: datetime | None = None
+    changes: tuple[TimelineEntry, ...] = ()
 
     @property
     def release(self) -> Release:
@@ -59,10 +69,35 @@ class RolloutRecord(Frozen):
         most = max(self.pods, pods)
         return self.model_copy(update={"rollout": progress, "returning": False, "pods": most, "held": None})
 
+    def changed(
+        self, kind: Kind, text: str, *, by: str, at: datetime, version: int, percent: int | None = None
+    ) -> RolloutRecord:
+        """The record with a change that person `by` asks for; it belongs to the rollout under way, or begins one of its own."""
+        entry = TimelineEntry(
+            at=at,
+            correlation=self.rollout.id if self.rollout else self.asked(version) or uuid.uuid4().hex,
+            kind=kind,
+            text=text,
+            version=version,
+            percent=percent,
+            by=by,
+        )
+        return self.model_copy(update={"changes": (*self.changes, entry)[-CHANGES:]})
+
+    def asked(self, version: int) -> str:
+        """Correlation id of the release of this version that a person asked for last; empty where none is under way."""
+        last = self.changes[-1] if self.changes else None
+        return last.correlation if last and last.kind in ("shadow", "canary") and last.version == version else ""
+
+    @property
+    def told(self) -> bool:
+        """Is how stable became it among the changes?"""
+        return any(each.at == self.since for each in self.changes)
+
     def made_stable(self, target: Target, *, at: datetime, reasons: tuple[str, ...] = ()) -> RolloutRecord:
         """The record once `target` is stable, by a promotion or by a person's patch."""
         before = self.stable if self.stable != target else self.previous
-        return RolloutRecord(stable=target, previous=before, since=at, reasons=reasons)
+        return RolloutRecord(stable=target, previous=before, since=at, reasons=reasons, changes=self.changes)
 
     def rolled_back(self, good: Target | None, *, at: datetime, reasons: tuple[str, ...] = ()) -> RolloutRecord:
         """The record of a roll-back to `good` that has begun."""

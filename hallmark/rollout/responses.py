@@ -56,10 +56,9 @@ class CapturedResponses:
         watched = [told.columns[name].cells() for name in self._columns if name in told.columns]
         keys = told.keys.tolist()
         answers = list(zip(told.said, *watched, strict=True))
-        if any(known := [key in self._paired for key in keys]):
-            keys, answers = (
-                [each for each, old in zip(some, known, strict=True) if not old] for some in (keys, answers)
-            )
+        if not self._paired.keys().isdisjoint(keys):
+            new = [key not in self._paired for key in keys]
+            keys, answers = list(compress(keys, new)), list(compress(answers, new))
         partners = list(map(other.pop, keys, repeat(None)))
         alone = [partner is None for partner in partners]
         mine.update(zip(compress(keys, alone), compress(answers, alone), strict=True))
@@ -67,7 +66,7 @@ class CapturedResponses:
         ours = answers if len(theirs) == len(answers) else list(compress(answers, partners))
         self._paired.update(dict.fromkeys(compress(keys, partners)))
         stable, candidate = (ours, theirs) if variant == "stable" else (theirs, ours)
-        changed = [not self._task.same(a[0], b[0], rule) for a, b in zip(stable, candidate, strict=True)]
+        changed = self._task.differ([each[0] for each in stable], [each[0] for each in candidate], rule)
         self._pairs += len(changed)
         self._changed += sum(changed)
         for column, values in zip(self._columns.values(), list(zip(*stable, strict=True))[1:], strict=False):

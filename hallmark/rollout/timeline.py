@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime
 from typing import Literal
 
@@ -18,7 +19,7 @@ _FRESH = 60.0
 
 
 class TimelineEntry(Frozen):
-    """One thing that happened. `correlation` ties it to the event that began it, 32 hex digits."""
+    """One thing that happened. `correlation` ties it to the event that began it, 32 hex digits; `by` is the person who asked for it."""
 
     at: datetime
     correlation: str
@@ -27,6 +28,12 @@ class TimelineEntry(Frozen):
     version: int | None = None
     percent: int | None = None
     reasons: tuple[Reason, ...] = ()
+    by: str = ""
+
+    @property
+    def told(self) -> str:
+        """The text, and the person who asked for it."""
+        return f"{self.text}; by {self.by}" if self.by else self.text
 
 
 class VariantState(Frozen):
@@ -57,8 +64,9 @@ class Timeline(Frozen):
     points: tuple[TimelinePoint, ...] = Field(default=())
 
     def with_entry(self, entry: TimelineEntry) -> Timeline:
-        """The timeline with one more entry."""
-        return self.model_copy(update={"entries": (*self.entries, entry)[-ENTRIES:]})
+        """The timeline with one more entry, after all that are no later."""
+        place = bisect_right(self.entries, entry.at, key=lambda each: each.at)
+        return self.model_copy(update={"entries": (*self.entries[:place], entry, *self.entries[place:])[-ENTRIES:]})
 
     def with_point(self, point: TimelinePoint) -> Timeline:
         """The timeline with one more point; when there are too many, neighbours become one, the more so the older they are."""

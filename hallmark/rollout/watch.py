@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from hallmark import interrupts
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.traffic import TrafficAdapter, beyond
 from hallmark.errors import HallmarkError, Refused, foreseen
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 LEASE = "hallmark-watch"
 LEASE_SECONDS = 15
+"""How long a domain waits for another watch after one that was killed; it is renewed five times as often."""
+_LOOK = 0.1
 Make = Callable[[str, Fence], "Operator"]
 Note = Callable[[str], None]
 
@@ -58,6 +63,7 @@ class Watch:
     """Ticks the operator of each of `names` every `every` seconds while its lease is held; `run` until `stop` is set.
 
     lease: the lease of a domain's namespace.  above: the highest token that was ever written there.  make: an operator with the token of that lease.  note: hears who holds what.  liveness: counts for Prometheus.
+    seconds: how long a lease lasts that nobody renews.
     """
 
     def __init__(
@@ -71,7 +77,9 @@ class Watch:
         note: Note,
         identity: str = "",
         liveness: Liveness | None = None,
+        seconds: int = LEASE_SECONDS,
     ) -> None:
+        self._seconds = seconds
         self.stop = threading.Event()
         self._names = list(names)
         self._lease = lease
@@ -81,14 +89,29 @@ class Watch:
         self._note = note
         self._identity = identity or f"{socket.gethostname()}-{os.getpid()}"
         self._liveness = liveness or Liveness()
+        self._holding: dict[str, _Held] = {}
 
-    def run(self) -> None:
-        """Watch until told to stop; every lease is given back then."""
-        threads = [threading.Thread(target=self._follow, args=(name,), name=f"watch-{name}") for name in self._names]
+    def run(self, signals: Sequence[tuple[int, float]] = ()) -> None:
+        """Watch until `stop` is set or there is one of `signals` (`interrupts.noted`); every lease is given back then.
+
+        A check under way is waited for, unless ctrl-c is pressed again or it takes too long: what it still writes is fenced off.
+        """
+        threads = [
+            threading.Thread(target=self._follow, args=(name,), name=f"watch-{name}", daemon=True)
+            for name in self._names
+        ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        until = math.inf
+        while any(thread.is_alive() for thread in threads):
+            if signals and not self.stop.is_set():
+                self.stop.set()
+                until = time.monotonic() + interrupts.PATIENCE
+            if time.monotonic() > until or interrupts.pressed_again(signals):
+                for held in list(self._holding.values()):
+                    held.give_back()
+                return
+            time.sleep(_LOOK)
 
     def _follow(self, name: str) -> None:
         lease = self._lease(name)
@@ -98,7 +121,7 @@ class Watch:
             self._liveness.waiting(name)
             fence, why = None, f"another watch holds the lease of {name}"
             try:
-                fence = lease.acquire(self._identity, LEASE_SECONDS, above=self._above(name))
+                fence = lease.acquire(self._identity, self._seconds, above=self._above(name))
             except Exception as error:  # noqa: BLE001  the loop of a domain never ends by an error
                 why = foreseen(error).message
             if fence is None:
@@ -112,7 +135,7 @@ class Watch:
 
     def _hold(self, name: str, lease: Lease, fence: Fence) -> None:
         """Tick while the lease is held. A step may take long (a model that loads), so renewing has a thread of its own."""
-        held = _Held(lease, fence)
+        held = self._holding[name] = _Held(lease, fence)
         self._note(f"{name}: watched from here, fencing token {fence.token}")
         self._liveness.held(name, True)
         try:
@@ -130,6 +153,7 @@ class Watch:
         finally:
             self._liveness.held(name, False)
             held.end()
+            del self._holding[name]
 
 
 class _Held:
@@ -139,7 +163,7 @@ class _Held:
         self._lease = lease
         self._fence = fence
         self._lost, self._done = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease")
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
     @property
@@ -151,12 +175,17 @@ class _Held:
         """Stop renewing, and give it back where it is still ours."""
         self._done.set()
         self._thread.join()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let the next one have it now, where it is still ours: whatever is under way here may no longer write."""
+        self._done.set()
         if not self._lost.is_set():
             with contextlib.suppress(HallmarkError):
                 self._lease.release(self._fence)
 
     def _renew(self) -> None:
-        while not self._done.wait(LEASE_SECONDS / 5):
+        while not self._done.wait(self._fence.seconds / 5):
             try:
                 fence = self._lease.renew(self._fence)
             except HallmarkError:

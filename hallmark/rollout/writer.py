@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import getpass
 import json
 import re
 import time
@@ -13,10 +14,10 @@ from typing import Any, NamedTuple
 
 from hallmark import object_labels
 from hallmark.artifacts.release import Target
-from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, TrafficAdapter
+from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, Mode, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
 from hallmark.names import MONITOR_PORT
-from hallmark.render.inferenceservice import OWNED, Mode, model_of, target_of
+from hallmark.render.inferenceservice import OWNED, model_of, target_of
 from hallmark.rollout import clusters, mirror, standard
 from hallmark.rollout.capacity import Floors
 from hallmark.settings import Settings
@@ -62,13 +63,27 @@ class InferenceServiceWriter:
         """Every InferenceService of the cluster."""
         return list(self._call(self.custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)["items"])
 
-    def adapter(self, live: Object) -> TrafficAdapter:
-        """What carries the traffic of a live object: the local cluster says in its version what it is."""
-        if standard.is_standard(live):
+    def adapter(self, live: Object | None) -> TrafficAdapter:
+        """What carries the traffic of a live object, or of one that is to come: the local cluster says in its version what it is."""
+        if live is not None and standard.is_standard(live):
             return STANDARD
         if self._build is None:
             self._build = str(self._raw("GET", "/version").get("gitVersion")).partition("+")[2]
         return BUILDS.get(self._build, KNATIVE)
+
+    def person(self) -> str:
+        """The one who asks, as the cluster knows them; the account of this machine where it does not say."""
+        from kubernetes.client import AuthenticationV1Api, V1SelfSubjectReview
+
+        ask = AuthenticationV1Api(self.core.api_client).create_self_subject_review
+        try:
+            name = self._call(ask, V1SelfSubjectReview()).status.user_info.username
+        except HallmarkError:
+            name = ""
+        try:
+            return str(name or getpass.getuser())
+        except (OSError, KeyError):  # an account without a name, as in many containers
+            return "a person"
 
     def pods(self, name: str) -> list[Object]:
         """The pods that serve domain `name`."""
@@ -250,14 +265,23 @@ class InferenceServiceWriter:
     def mirror(self, live: Object) -> None:
         """Make our HTTPRoute what the object says, in Standard mode: it is there while the candidate gets copies and nothing else."""
         if not standard.is_standard(live):
-            return
+            return None
+        for _ in range(_TRIES):
+            # A watch does the same at its ticks: whoever comes second finds what the other made or took away.
+            with contextlib.suppress(Conflict):
+                return self._mirror(live)
+        return self._mirror(live)
+
+    def _mirror(self, live: Object) -> None:
+        """One try of `mirror`; `Conflict` where the route changed since it was looked for."""
         path, name = mirror.path(live), mirror.name(live)
         found: Object | None = None
         with contextlib.suppress(NotFound):
             found = self._raw("GET", f"{path}/{name}")
         if not mirror.share(live):
             if found is not None:
-                self._raw("DELETE", f"{path}/{name}")
+                with contextlib.suppress(NotFound):
+                    self._raw("DELETE", f"{path}/{name}")
             return
         wanted = mirror.route(self._raw("GET", f"{path}/{live['metadata']['name']}"), live)
         if found is None:
@@ -320,7 +344,7 @@ class InferenceServiceWriter:
         if got := refusal(live) or self._crashed(name, live):
             raise ModelRefused(
                 f"{name}: the new revision does not load, and gets no traffic",
-                expected=f"{predictor_status(live).get('latestCreatedRevision')} to become ready",
+                expected=f"{predictor_status(live).get('latestCreatedRevision') or 'a first revision'} to become ready",
                 got=got,
                 fix=f"`hallmark rollback {name}`, mend the model, release again",
             )
@@ -493,11 +517,19 @@ def revisions(live: Object) -> Revisions:
 
 
 def variants(live: Object) -> dict[str, str]:
-    """stable or canary of each revision that the traffic names, if only with nothing."""
+    """stable or canary of each revision that the traffic names, if only with nothing.
+
+    The status tells of revisions, and the record of who is stable: a newest one that has all of the traffic is a canary until it is promoted.
+    """
+    from hallmark.rollout import record as records
+
     component = predictor_status(live)
     named = {str(item.get("revisionName")) for item in component.get("traffic") or []}
     stable, newest = revisions(live)
     found = {newest: "canary"} if share(live) is not None else {}
+    resting = (records.written(live) or records.RolloutRecord()).stable
+    if found and stable == newest and resting is not None and resting != live_target(live):
+        stable = str(component.get("previousRolledoutRevision") or "")
     return {name: variant for name, variant in {**found, stable: "stable"}.items() if name in named}
 
 

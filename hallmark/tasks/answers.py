@@ -15,6 +15,7 @@ from hallmark.tasks.targets import Floats, Ints
 Value = float | int | bool | str | Sequence[Any] | None
 """The answer to one record: a number, a word, or a list: ids, quantiles, uplifts by treatment."""
 Label = float | int | bool | str | Sequence[Any] | Mapping[str, Any] | None
+_NUMBERS = (float, int, np.bool_, np.integer, np.floating)
 PERSISTENCE = 0.9
 """Chance that a reader of a ranking goes on to the next place (rank-biased overlap, Webber 2010)."""
 
@@ -47,7 +48,7 @@ class Losses:
 
 def number(value: object) -> float:
     """The value as a finite float, true and false as 1 and 0; NaN where it is none."""
-    if isinstance(value, bool | int | float | np.bool_ | np.integer | np.floating):
+    if isinstance(value, _NUMBERS):
         return float(value) if math.isfinite(value) else math.nan
     return math.nan
 

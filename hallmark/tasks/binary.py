@@ -99,24 +99,39 @@ class Binary(BaseTask):
             return None if label else "expected label: 0, 1 or a word"
         return None if late.number(label) in (0.0, 1.0) else "expected label: 0, 1 or a word"
 
-    def cost(
+    def costs(
         self,
         answers: Sequence[Value],
         labels: Sequence[Label],
+        requests: Sequence[str],
         *,
         threshold: float | None = None,
         false_negative: float = 1.0,
         false_positive: float = 1.0,
-    ) -> float:
+    ) -> Floats:
         """0 for a right answer, else what that mistake costs; without a threshold any wrong word is a `false_negative`."""
-        total = 0.0
-        for answer, label in zip(answers, labels, strict=True):
-            if label is None:
-                return math.nan
-            said = answer if threshold is None else self._said(answer, threshold)
-            if said != (label if threshold is None else bool(label)):
-                total += false_negative if threshold is None or said is False else false_positive
-        return total
+        if threshold is None:
+            return np.array(
+                [
+                    math.nan if label is None else 0.0 if answer == label else false_negative
+                    for answer, label in zip(answers, labels, strict=True)
+                ],
+                dtype=np.float64,
+            )
+        said = self.compared(answers, Agreement(threshold=threshold))
+        return np.array(
+            [
+                math.nan
+                if label is None
+                else 0.0
+                if side == bool(label)
+                else false_negative
+                if side is False
+                else false_positive
+                for side, label in zip(said, labels, strict=True)
+            ],
+            dtype=np.float64,
+        )
 
     def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
         """Precision over recall, and the receiver's operating characteristic."""
@@ -146,9 +161,6 @@ class Binary(BaseTask):
                 diagonal=True,
             ),
         )
-
-    def _said(self, value: Value, threshold: float) -> bool | None:
-        return value >= threshold if isinstance(value, int | float) else None
 
 
 def counts(targets: Targets, scores: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -112,6 +113,12 @@ class BaseTask(Section, ABC):
         """`agrees`, of one of what `compared` gave of both."""
         return bool(stable == candidate)
 
+    def differ(self, stable: Sequence[Any], candidate: Sequence[Any], rule: Agreement) -> list[bool]:
+        """True for each pair that is not the `same`."""
+        if type(self).same is BaseTask.same:
+            return list(map(operator.ne, stable, candidate))
+        return [not self.same(a, b, rule) for a, b in zip(stable, candidate, strict=True)]
+
     def check(self, raw: NDArray[Any], *, rows: int) -> NDArray[Any]:
         """The first output of `rows` records, as float64; `ModelRefused` where shape or values cannot be right."""
         shape = (rows, *self.shape)
@@ -170,24 +177,22 @@ class BaseTask(Section, ABC):
                 return f"{key} says nothing about a {self.kind} answer; take it away and {right}"
         return None
 
-    def cost(
+    def costs(
         self,
         answers: Sequence[Value],
         labels: Sequence[Label],
+        requests: Sequence[str],
         *,
         threshold: float | None = None,
         false_negative: float = 1.0,
         false_positive: float = 1.0,
-    ) -> float:
-        """The cost of the answer to one unit, once its labels are final: its loss; NaN where it has none.
+    ) -> Floats:
+        """(units,) cost of the answer to each unit of `losses`, once its labels are final: its loss; NaN where it has none.
 
         An answer below what came true is weighed with `false_negative`, one above it with `false_positive`.
         """
-        found = self.losses(
-            answers, labels, ["unit"] * len(answers) if self.compared_by == "request" else [""] * len(answers)
-        )
-        price = np.where(found.bias < 0, false_positive, false_negative)
-        return float(np.mean(found.loss * price)) if len(found.loss) else float("nan")
+        found = self.losses(answers, labels, requests)
+        return found.loss * np.where(found.bias < 0, false_positive, false_negative)
 
     def seen_in(self, frame: pd.DataFrame, columns: TargetColumns) -> BaseTask:
         """This task with what only a model or the data can say; itself where it knows all."""

@@ -163,13 +163,15 @@ class Uplift(BaseTask):
         found = self._uplifts(value)
         if found is None:
             return value
-        return int(np.argmax(found)) + 1 if found.max() >= least else 0
+        best = max(found)
+        return found.index(best) + 1 if best >= least else 0
 
-    def _uplifts(self, value: Value) -> Floats | None:
+    def _uplifts(self, value: Value) -> list[float] | None:
         alone = late.number(value)
         if self.treatments == 1 and math.isfinite(alone):
-            return np.array([alone])
-        return late.numbers(value, count=self.treatments)
+            return [alone]
+        found = late.numbers(value, count=self.treatments)
+        return None if found is None else found.tolist()
 
     def _read(self, label: object) -> tuple[float, int, float] | None:
         if not isinstance(label, Mapping):
@@ -183,7 +185,9 @@ class Uplift(BaseTask):
         if found is None or uplifts is None:
             return math.nan, math.nan
         outcome, treatment, propensity = found
-        arms = np.arange(1, self.treatments + 1)
-        sign = np.equal(arms, treatment).astype(np.float64) - float(treatment == 0)
-        off = sign * outcome / propensity - uplifts
-        return float((off**2).mean()), float(off.mean())
+        seen = outcome / propensity
+        off = [
+            (seen if arm == treatment else -seen if treatment == 0 else 0.0) - uplift
+            for arm, uplift in enumerate(uplifts, start=1)
+        ]
+        return math.fsum(each * each for each in off) / len(off), math.fsum(off) / len(off)

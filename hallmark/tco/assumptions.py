@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
-import yaml
 from pydantic import Field
 
+from hallmark import key_value
 from hallmark.errors import DeclarationError
 from hallmark.section import Section, Share, validated
 
@@ -77,8 +78,12 @@ class Assumptions(Section):
         for change in changes:
             key, equals, value = change.partition("=")
             if not equals or key not in raw:
+                near = get_close_matches(key, raw, 1)
                 raise DeclarationError(
-                    "--set is not KEY=VALUE of an assumption", expected=", ".join(raw), got=repr(change)
+                    "--set is not KEY=VALUE of an assumption",
+                    expected=f"KEY as one of {', '.join(raw)}",
+                    got=repr(change),
+                    fix=f"write it as in --set {near[0] if near else 'gpu_hours'}=0.5; `hallmark tco --assumptions` explains each",
                 )
-            raw[key] = yaml.safe_load(value)
+            raw[key] = key_value.read("--set", key, value)
         return validated(Assumptions, raw, "--set")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from hallmark.declaration.domain import Domain
 from hallmark.tco.comparison import Comparison, Inputs, bills
 
 _COLOURS = {"in house": "#1b7f5c", "real-time": "#c2571a", "serverless": "#6a4fb3", "batch": "#8a8a8a"}
+_TITLE = 10
+"""Characters of the title in an inch."""
 _COLUMNS = 3
 _POINTS = 121
 
@@ -47,9 +50,10 @@ def draw(domains: Sequence[Domain], compared: Sequence[Comparison], inputs: Inpu
         axis.set_visible(False)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(
+    title = (
         f"Cost a month by traffic, {inputs.prices.region}, list prices of {inputs.prices.recorded}"
         " (dotted: does not keep the domain's latency objective; dashed: in house from here on)"
     )
+    figure.suptitle(textwrap.fill(title, int(_TITLE * figure.get_figwidth())))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": "hallmark tco"})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.artifacts import bundle
+from hallmark.artifacts import bundle, views
 from hallmark.artifacts import folder as folders
 from hallmark.artifacts.evaluation import Parity
 from hallmark.declaration import domain as domains
@@ -106,6 +106,7 @@ def _write(
         labels=declared.labels,
         inputs=declared.inputs,
         assets=declared.assets,
+        views=views.uses(domain, features.FIELDS, settings),
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for name, content in assets(domain.name, declared, settings).items():

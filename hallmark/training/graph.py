@@ -17,6 +17,7 @@ from hallmark import names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.leash import Leash
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 
@@ -82,7 +83,7 @@ def compiled(domain: Domain, settings: Settings, *, image: str = "") -> StepGrap
         path = Path(folder) / "graph.yaml"
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.compile", domain.name, str(path), *([image] if image else [])],
-            env=settings.child_environment(),
+            env=Leash(settings.state).environment(settings.child_environment()),
             cwd=folder,
             capture_output=True,
             text=True,

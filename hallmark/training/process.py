@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +16,7 @@ from typing import Any
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError, TimedOut
 from hallmark.files import last_lines
+from hallmark.leash import Leash
 from hallmark.settings import Settings
 from hallmark.training.cached_run import LIBRARY, CachedRun, FinishedStep, Report
 from hallmark.training.journal import ENVIRONMENT, Journal, JournalEvent
@@ -52,23 +51,19 @@ def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: 
     command = [sys.executable, "-m", f"pipelines.{declared.name if own else 'training'}", str(request)]
     journal = Journal(folder)
     with journal.log("pipeline").open("wb") as log:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=settings.child_environment(
-                OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"),  # threads that spin starve each other
-                TMPDIR=str(folder / "tmp"),
-                **{ENVIRONMENT: str(folder)},
-            ),
-            cwd=folder,
-            start_new_session=True,
+        environment = settings.child_environment(
+            OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY", "passive"),  # threads that spin starve each other
+            TMPDIR=str(folder / "tmp"),
+            **{ENVIRONMENT: str(folder)},
         )
+        leash, child = Leash(settings.state), None
         try:
+            child = leash.start(command, environment=environment, folder=folder, output=log)
             last = _follow(child, journal, report, declared)
         finally:
-            _end(child)
+            leash.end()
+            if child is not None:
+                child.wait()
             shutil.rmtree(folder / "tmp", ignore_errors=True)
     if child.returncode != 0 or not last or any(event.state == "failed" for event in last.values()):
         raise _cause(journal, last)
@@ -128,12 +123,3 @@ def _broken(journal: Journal, step: str, got: str) -> HallmarkError:
         got="\n    ".join([got, *last_lines(log, _TAIL)]),
         fix=f"the whole log is {log}; run it again once it is mended, finished steps are reused",
     )
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Leave no process behind, whatever ended the wait."""
-    for sign, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=patience)

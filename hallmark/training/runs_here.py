@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Refused, Unavailable
 from hallmark.files import held, last_lines, locked, replace
+from hallmark.leash import Leash
 from hallmark.settings import Settings
 from hallmark.training.submit import Key, Run, RunRequest
 
@@ -99,14 +99,12 @@ class RunsHere:
     def _start(self, folder: Path) -> None:
         """Start the process and wait until it has signed for the run."""
         with (folder / "log").open("ab") as log:
-            child = subprocess.Popen(
+            child = Leash(self.settings.state).start(
                 [sys.executable, "-m", "hallmark.training.runs_here", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.settings.child_environment(),
-                cwd=self.settings.root,
-                start_new_session=True,
+                environment=self.settings.child_environment(),
+                folder=self.settings.root,
+                output=log,
+                stays=True,
             )
         threading.Thread(target=child.wait, name="reaper", daemon=True).start()
         until = time.monotonic() + _PATIENCE

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +22,6 @@ from hallmark.training.signature import Addresses, Reads, StepSignature, Writes,
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_LOOK = 0.5
 SHOWN = ("metrics", "curves")
 """The artifacts that a component has besides, where its step shows what it found."""
 
@@ -104,7 +101,6 @@ class Step(Generic[P, R]):
         if journal is None:
             return self._work(domain, self._prepared(domain, kwargs))
         _redirect(journal.log(self.name))
-        _end_with_leader()
         began = time.monotonic()
         journal.add(JournalEvent(step=self.name, state="started", pid=os.getpid()))
         try:
@@ -188,23 +184,6 @@ def _show(found: Mapping[str, Any], metrics: Any, curves: Any) -> None:
         curves.log_roc_curve(*found["roc"])
     if found["confusion"]:
         curves.log_confusion_matrix(*found["confusion"])
-
-
-def _end_with_leader() -> None:
-    """End this process group once the run that leads it is gone: a step that nobody waits for is not left behind."""
-    leader = os.getpgrp()
-    if leader == os.getpid():
-        return
-
-    def watch() -> None:
-        while True:
-            time.sleep(_LOOK)
-            try:
-                os.kill(leader, 0)
-            except ProcessLookupError:
-                os.killpg(leader, signal.SIGKILL)
-
-    threading.Thread(target=watch, name="leader", daemon=True).start()
 
 
 def _fail(journal: Journal, name: str, began: float, error: BaseException) -> None:

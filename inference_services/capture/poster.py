@@ -30,7 +30,8 @@ class Poster:
         head += [f"{name}: {value}" for name, value in headers.items()]
         message = "\r\n".join((*head, "", "")).encode("utf-8") + body
         try:
-            return await asyncio.wait_for(self._exchange(message), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await self._exchange(message)
         except BaseException:  # whatever interrupted it, half an exchange is left on the connection
             self.close()
             raise

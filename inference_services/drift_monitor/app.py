@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from hallmark.drift import fleet
+from hallmark.drift.fleet import Cut, FleetReference
 from hallmark.drift.verdict import Verdict
 from hallmark.rollout import aggregates
 from hallmark.rollout.aggregates import EvidenceRequest
@@ -42,7 +44,8 @@ RECORD_EVERY = 60.0
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events, /labels labels; GET /verdict, /history, /answers, /evidence, /metrics, /window, /healthz.
+    """POST / (also /events) takes events, /labels labels; GET /verdict, /sketch, /reference, /history, /answers, /evidence,
+    /metrics, /window, /healthz.
 
     Where `state_file` is given, the windows are taken up from it and kept in it. Events are taken from this host alone and
     through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
@@ -57,6 +60,8 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/", routes.take, methods=["POST"]),
             Route("/events", routes.take, methods=["POST"]),
             Route("/verdict", routes.verdict, methods=["GET"]),
+            Route("/sketch", routes.sketch, methods=["GET"]),
+            Route("/reference", routes.reference, methods=["GET"]),
             Route("/history", routes.history, methods=["GET"]),
             Route("/answers", routes.answers, methods=["GET"]),
             Route("/evidence", routes.evidence, methods=["GET"]),
@@ -169,6 +174,27 @@ class _Routes:
         }
         return _answer(200, whole)
 
+    async def sketch(self, request: Request) -> Response:
+        """GET /sketch?format=1&variant=REVISION[&since=&until=]: `fleet.PodWindow`, times in microseconds of the epoch."""
+        query = request.query_params
+        if (given := query.get("format", "")) != str(fleet.FORMAT):
+            return _answer(400, {"error": f"expected format {fleet.FORMAT}, got {given[:20] or 'none'}"})
+        try:
+            cut = Cut(since=int(query["since"]), until=int(query["until"])) if "until" in query else None
+        except (ValueError, KeyError):
+            return _answer(400, {"error": "expected since and until to be whole numbers of microseconds"})
+        async with self._lock:
+            told = await asyncio.to_thread(lambda: self._monitor.told(query.get("variant", ""), cut).encoded())
+        return Response(told, media_type="application/json")
+
+    async def reference(self, request: Request) -> Response:
+        """GET /reference: `fleet.FleetReference`."""
+        found, drift = self._monitor.reference, self._monitor.drift
+        told = await asyncio.to_thread(
+            lambda: FleetReference.of(found.digest, drift, found.profile, found.sample).model_dump_json()
+        )
+        return Response(told, media_type="application/json")
+
     async def history(self, request: Request) -> Response:
         async with self._lock:
             points = self._monitor.history.points(request.query_params.get("variant"))
@@ -235,9 +261,11 @@ class _Routes:
 
     def _take(self, headers: dict[str, str], body: bytes) -> tuple[int, list[str]]:
         try:
+            if (captured := events.columns(headers, body)) is not None:
+                return self._monitor.take_columns(captured), []
             good, wrong = events.parse(headers, body)
         except events.Malformed as error:
-            self._monitor.counts["malformed"] += 1
+            self._monitor.counts["unknown" if isinstance(error, events.Unknown) else "malformed"] += 1
             return 0, [str(error)]
         self._monitor.counts["malformed"] += len(wrong)
         refused = self._monitor.take(good)

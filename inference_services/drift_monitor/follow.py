@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from hallmark.artifacts import publication
+from hallmark.drift.fleet import PodWindow
 from hallmark.errors import HallmarkError, ModelRefused
 from inference_services.drift_monitor import reference
 from inference_services.drift_monitor.reference import Reference
@@ -50,6 +51,7 @@ class Following:
             routes=[
                 Route("/healthz", _healthy, methods=["GET"]),
                 Route("/verdict", self._verdict, methods=["GET"]),
+                Route("/sketch", self._sketch, methods=["GET"]),
                 Route("/metrics", _no_metrics, methods=["GET"]),
                 Route("/{anything:path}", self._busy, methods=["GET", "POST"]),
             ]
@@ -124,6 +126,9 @@ class Following:
             "waiting": self.waiting,
         }
         return JSONResponse(whole)
+
+    async def _sketch(self, _: Request) -> Response:
+        return Response(PodWindow(waiting=self.waiting).encoded(), media_type="application/json")
 
     async def _busy(self, _: Request) -> Response:
         return JSONResponse({"error": self.waiting}, status_code=503, headers={"retry-after": "1"})

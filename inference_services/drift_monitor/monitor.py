@@ -6,27 +6,27 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from hallmark.declaration.drift import Drift
-from hallmark.drift import concept, embedding
-from hallmark.drift.analysis import ALPHA_PER_ANALYSIS, ANALYSES, WindowMeasurement, measure
-from hallmark.drift.concept import Concept
+from hallmark.drift import concept, fleet
+from hallmark.drift.analysis import ALPHA_PER_ANALYSIS, ANALYSES, WindowMeasurement
+from hallmark.drift.concept import Concept, LabelSums
+from hallmark.drift.fleet import Cut, PodWindow
 from hallmark.drift.verdict import Verdict, conclude, lag_of
-from inference_services.drift_monitor import responses
-from inference_services.drift_monitor.events import Event, Malformed
+from inference_services.drift_monitor import responses, sketches
+from inference_services.drift_monitor.events import Captured, Event, Malformed, Origin
 from inference_services.drift_monitor.history import VerdictHistory
-from inference_services.drift_monitor.records import Decoder, ExchangePart
+from inference_services.drift_monitor.records import Decoder, ExchangePart, WatchedExchanges
 from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.responses import CapturedResponses
 from inference_services.drift_monitor.served import ServedCounts
 from inference_services.drift_monitor.window import Window
 
-COUNTED = ("joined", "duplicate", "foreign", "malformed", "unpaired", "mismatched", "busy")
-"""What becomes of events and exchanges: `joined` counts exchanges, `unpaired` halves that waited for the other in vain;
-`busy` calls refused because too many waited."""
+COUNTED = ("joined", "duplicate", "foreign", "malformed", "unpaired", "mismatched", "busy", "unknown")
+"""What becomes of events and exchanges: `joined` counts exchanges, `unpaired` halves that waited for the other in vain, `duplicate` and
+`foreign` exchanges of an event of columns, or halves; `busy` calls refused because too many waited; `unknown` events of another release."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ class _Half:
 
 @dataclass
 class _InterimAnalysis:
-    """The last interim analysis of a variant: the window's count then, and the result."""
+    """The last interim analysis of a variant: the rows that it was on, and the result."""
 
-    added: int
+    cut: Cut
+    rows: int
     measured: WindowMeasurement
 
 
@@ -72,9 +73,10 @@ class Monitor:
         self.service = service or reference.signature.domain
         self.served = served
         self.limits = limits or MonitorLimits()
+        self._largest = max(1, int(drift.window * self.limits.share))
         self.decoder = Decoder(
             reference,
-            most=max(1, int(drift.window * self.limits.share)),
+            most=self._largest,
             event_time=drift.freshness.column if drift.freshness else None,
         )
         self.counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
@@ -84,14 +86,14 @@ class Monitor:
         self.answers = CapturedResponses()
         self.history = VerdictHistory()
         self._analyses: dict[str, _InterimAnalysis] = {}
-        self._concepts: dict[str, tuple[int, Concept]] = {}
+        self._concepts: dict[str, tuple[int, Concept, LabelSums]] = {}
         few = drift.labels.minimum
         self._unlabelled = Concept(state="NOT_ENOUGH_LABELS", rows=0, minimum=few) if reference.profile.error else None
 
     def take(self, events: Sequence[Event], *, at: float | None = None) -> list[str]:
         """Take in events of one call; gives what is wrong with those that are malformed."""
         wrong: list[str] = []
-        fresh = [event for event in events if self._is_ours(event)]
+        fresh = [event for event in events if self._is_ours(Origin(event.service, event.namespace, event.variant))]
         asked: dict[str, Event] = {}
         answered: dict[str, Event] = {}
         for event in fresh:
@@ -110,20 +112,38 @@ class Monitor:
         self._forget()
         return wrong
 
+    def take_columns(self, captured: Captured, *, at: float | None = None) -> int:
+        """Take in the exchanges of one event of columns; gives how many counted, or were known already."""
+        found = captured.exchanges
+        if not self._is_ours(captured.origin, len(found.ids)):
+            return len(found.ids)
+        fresh = dict.fromkeys(found.ids)
+        new = np.array([each not in self._done for each in found.ids], dtype=np.bool_)
+        self.counts["duplicate"] += len(found.ids) - int(new.sum())
+        if new.any():
+            watched = self.decoder.exchanges(found, new)
+            self._done.update(fresh)
+            self._forget()
+            self._keep(captured.origin.variant, watched, at=at)
+        return len(found.ids)
+
     def verdict(self, variant: str, *, at: float | None = None) -> Verdict:
         """The verdict on one variant's window, as of its last interim analysis; loss, lag, trace and labels as of now.
 
-        Interim analyses are counted in rows (hallmark.drift.analysis): a window is judged anew when a fiftieth of it is new. One
-        that is
-        still too small is judged whenever it grew, since it cannot alarm.
+        Interim analyses are counted in rows (`fleet.Cut`): a window is judged anew when a fiftieth of it is new. One that is still too
+        small is judged whenever it grew, since it cannot alarm. It is on the rows that came to this pod.
         """
         window = self.windows[variant]
         captured, doubts = (
             (None, ()) if self.served is None else self.served.share(variant, since=window.first_serial())
         )
-        last = self._analyses.get(variant)
-        if last is None or self._is_due(last, window):
-            last = self._analyses[variant] = _InterimAnalysis(window.added, self._measured(window))
+        times = window.times()
+        cut = Cut.of(np.sort(times), window.added, self.drift)
+        last, rows = self._analyses.get(variant), int(cut.holds(times).sum())
+        if last is None or (last.cut, last.rows) != (cut, rows):
+            told = sketches.of(window, self.reference.profile, cut)
+            measured = fleet.measure(self.reference.profile, self.reference.sample, told, self.drift)
+            last = self._analyses[variant] = _InterimAnalysis(cut, rows, measured)
         freshness = self.drift.freshness
         verdict = conclude(
             last.measured,
@@ -137,12 +157,29 @@ class Monitor:
         self.history.note(variant, verdict, at=time.time() if at is None else at)
         return verdict
 
+    def told(self, variant: str, cut: Cut | None = None) -> PodWindow:
+        """A variant's window within `cut`, all of it for none, as the verdict of all pods is made of (hallmark.drift.fleet)."""
+        window = self.windows.get(variant)
+        served: tuple[int, int] | None = None
+        doubts: tuple[str, ...] = ()
+        if self.served is not None:
+            served, doubts = self.served.counts(variant, since=0 if window is None else window.first_serial())
+        labels = self._concepts[variant][2] if variant in self._concepts else None
+        return PodWindow(
+            digest=self.reference.digest,
+            sketch=None if window is None else sketches.of(window, self.reference.profile, cut),
+            served=served,
+            # A pod that nobody has asked yet lost nothing.
+            doubts=() if window is None else doubts,
+            labels=LabelSums() if labels is None and self.reference.profile.error else labels,
+        )
+
     def label(self, labels: Sequence[responses.SentLabel]) -> tuple[int, int]:
         """Join labels with the answers kept, and learn from them; how many found an answer, and how many did not."""
         joined, unknown = self.answers.label(labels)
         if joined and (error := self.reference.profile.error) is not None:
             for variant in list(self.windows):
-                self.learn(variant, responses.labels(self.answers.of(variant), error.output))
+                self.learn(variant, self.answers.labelled(variant, error.output))
         return joined, unknown
 
     def learn(self, variant: str, labelled: responses.LabelledRecords) -> None:
@@ -151,6 +188,8 @@ class Monitor:
         labelled: answers of the output that `reference.profile.error` names.
         """
         error, rules = self.reference.profile.error, self.drift.labels
+        if error is None:
+            return
         final = np.array([label is not None for label in labelled.labels], dtype=np.bool_)
         known = self._concepts.get(variant)
         enough = known is not None and known[1].state != "NOT_ENOUGH_LABELS"
@@ -164,20 +203,13 @@ class Monitor:
             asked = {labelled.requests[row] for row in rows} - {""}
             rows = sorted({*rows, *(row for row, request in enumerate(labelled.requests) if request in asked)})
         judged = labelled.take(rows)
-        found = concept.judge(
-            task,
-            error,
-            judged.answers,
-            judged.labels,
-            judged.requests,
-            minimum=rules.minimum,
-            margin=rules.margin,
-            alpha=ALPHA_PER_ANALYSIS,
-        )
-        if found.state == "NOT_ENOUGH_LABELS" and (told := int(final.sum())) > found.rows:
+        told = int(final.sum())
+        sums = concept.sums(task, judged.answers, judged.labels, judged.requests, told=told, held=len(final))
+        found = concept.conclude(sums, error, minimum=rules.minimum, margin=rules.margin, alpha=ALPHA_PER_ANALYSIS)
+        if found.state == "NOT_ENOUGH_LABELS" and told > found.rows:
             reason = f"{told} of {len(final)} answers have a label; none is judged until {rules.coverage:.0%} of all up to some time do"
             found = found.model_copy(update={"reason": reason})
-        self._concepts[variant] = (int(final.sum()), found)
+        self._concepts[variant] = (told, found, sums)
 
     def window(self, variant: str) -> Window:
         """The window of a variant, made when it is first seen; the one silent for longest gives way."""
@@ -188,7 +220,9 @@ class Monitor:
                 self._concepts.pop(gone, None)
             sample = self.reference.sample
             self.windows[variant] = Window(
-                self.reference.profile, size=self.drift.window, width=0 if sample is None else sample.shape[1]
+                self.reference.profile,
+                size=fleet.kept(self.drift, largest=self._largest),
+                width=0 if sample is None else sample.shape[1],
             )
         self.windows.move_to_end(variant)
         return self.windows[variant]
@@ -210,9 +244,9 @@ class Monitor:
         self._done.update(dict.fromkeys(ids))
         self._forget()
 
-    def _is_ours(self, event: Event) -> bool:
-        ours = event.service == self.service and event.namespace in ("", self.service)
-        self.counts["foreign"] += not ours
+    def _is_ours(self, origin: Origin, count: int = 1) -> bool:
+        ours = origin.service == self.service and origin.namespace in ("", self.service)
+        self.counts["foreign"] += 0 if ours else count
         return ours
 
     def _has(self, event: Event) -> bool:
@@ -237,45 +271,48 @@ class Monitor:
         if half.variant != event.variant or half.request.records != half.response.records:
             self.counts["mismatched"] += 1
             return
-        self.counts["joined"] += 1
-        self.window(half.variant).add(
-            {**half.request.columns, **half.response.columns},
+        request, response = half.request, half.response
+        kept = len(next(iter({**request.columns, **response.columns, **(response.answers or {})}.values()), ()))
+        watched = WatchedExchanges(
+            records=np.array([request.records]),
+            kept=np.array([kept]),
+            requests=[event.request],
+            exchanges=[event.exchange],
+            traces=[half.trace],
+            shadows=[event.shadow],
+            columns=request.columns,
+            outputs=response.columns,
+            answers=response.answers or {},
+            embeddings=request.embeddings,
+            happened=request.happened,
+            strata=request.strata,
+        )
+        self._keep(half.variant, watched, at=at)
+
+    def _keep(self, variant: str, found: WatchedExchanges, *, at: float | None) -> None:
+        """Put exchanges into their variant's window, and among the answers."""
+        self.counts["joined"] += len(found.records)
+        at = time.time() if at is None else at
+        self.window(variant).add(
+            {**found.columns, **found.outputs},
             at=at,
-            happened=half.request.happened,
-            embeddings=half.request.embeddings,
-            strata=half.request.strata,
-            trace=half.trace,
+            kept=found.kept,
+            happened=found.happened,
+            embeddings=found.embeddings,
+            strata=found.strata,
+            traces=found.traces,
         )
-        self.answers.add(
-            half.variant,
-            columns=half.request.columns,
-            outputs={**half.response.columns, **(half.response.answers or {})},
-            records=half.request.records,
-            at=time.time() if at is None else at,
-            request=event.request,
-            exchange=event.exchange,
-            trace=half.trace,
-            shadow=event.shadow,
-        )
-
-    def _is_due(self, last: _InterimAnalysis, window: Window) -> bool:
-        if last.added == window.added:
-            return False
-        small = last.measured.rows < self.drift.minimum
-        return small or window.added - last.added >= max(1, self.drift.window // ANALYSES)
-
-    def _measured(self, window: Window) -> WindowMeasurement:
-        sample = self.reference.sample
-        separation = None
-        if sample is not None and window.rows >= self.drift.minimum:
-            separation = embedding.separate(sample, window.embeddings())
-        return measure(
-            self.reference.profile,
-            window.columns(),
-            self.drift,
-            at=datetime.fromtimestamp(window.middle(), UTC),
-            separation=separation,
-            strata=window.strata() if self.reference.profile.strata else (),
+        self.answers.extend(
+            variant,
+            columns=found.columns,
+            outputs={**found.outputs, **found.answers},
+            records=found.records,
+            kept=found.kept,
+            at=at,
+            requests=found.requests,
+            exchanges=found.exchanges,
+            traces=found.traces,
+            shadows=found.shadows,
         )
 
     def _forget(self) -> None:

@@ -1,4 +1,4 @@
-"""From V2 JSON to the columns that are watched: forgiving, since a broken value is a fact about the traffic."""
+"""From captured columns, or V2 JSON, to the columns that are watched: forgiving, since a broken value is a fact about the traffic."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import base64
 import binascii
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from hallmark.drift import strata
 from hallmark.features import arrays
+from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns, Field
+from inference_services.capture.exchanges import Exchanges
 from inference_services.drift_monitor.events import Malformed
 from inference_services.drift_monitor.reference import Reference
 
@@ -30,7 +33,7 @@ class ExchangePart:
 
     embeddings: (kept, d) of a request, where the model has embeddings; NaN where there is none.
     happened:   (kept,) event time of a request's records in seconds of the epoch, where it is asked for; NaN for none.
-    strata:     (kept,) of a request, what its records have in the field that the reference is matched by; "" for nothing.
+    strata:     (kept,) words of a request: what its records have in the field that the reference is matched by; "" for nothing.
     answers:    (kept,) of a response, the output that is one list per record (ids, quantiles), where a task compares it; kept, not watched.
     """
 
@@ -38,8 +41,30 @@ class ExchangePart:
     columns: dict[str, NDArray[Any]]
     embeddings: NDArray[np.float32] | None = None
     happened: NDArray[np.float64] | None = None
-    strata: list[str] | None = None
+    strata: NDArray[Any] | None = None
     answers: dict[str, NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedExchanges:
+    """Exchanges of one variant, (n,), and those of their records that are kept, (rows,).
+
+    requests, exchanges, traces, shadows: as in capture.exchanges.Exchanges.
+    records, kept: of each exchange.   columns, outputs: watched and answered, (rows,).   answers, embeddings, happened, strata: as in ExchangePart.
+    """
+
+    records: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    requests: Sequence[str]
+    exchanges: Sequence[str]
+    traces: Sequence[str]
+    shadows: Sequence[bool]
+    outputs: dict[str, NDArray[Any]]
+    answers: dict[str, NDArray[Any]]
+    columns: dict[str, NDArray[Any]]
+    embeddings: NDArray[np.float32] | None = None
+    happened: NDArray[np.float64] | None = None
+    strata: NDArray[Any] | None = None
 
 
 class Decoder:
@@ -54,6 +79,7 @@ class Decoder:
         self._embed = reference.embed
         self._width = 0 if reference.sample is None else reference.sample.shape[1]
         self._fields = reference.signature.fields
+        self._raw = [field.name for field in self._fields if field.name in (event_time, self._match)]
         self._observe: Callable[[Columns], Columns] = reference.observe
         self._inputs = [column.name for column in reference.profile.columns if column.source == "input"]
         self._outputs = [column.name for column in reference.profile.columns if column.source == "output"]
@@ -74,10 +100,9 @@ class Decoder:
             for field in self._fields
         }
         rows = sum(len(values[self._fields[0].name]) for _, values in good)
-        observed = self._observed(joined, rows)
-        embedded = self._embedded(joined, rows)
-        happened = times([value for _, values in good for value in values.get(self._event_time or "", [])])
-        found = strata.keys([value for _, values in good for value in values.get(self._match or "", [])])
+        watched = self._watched(
+            joined, rows, {name: [each for _, values in good for each in values[name]] for name in self._raw}
+        )
         parts: list[ExchangePart | Malformed] = []
         at = 0
         for part in raw:
@@ -86,18 +111,58 @@ class Decoder:
                 continue
             records, values = part
             end = at + len(values[self._fields[0].name])
-            columns = {name: column[at:end] for name, column in observed.items()}
-            parts.append(
-                ExchangePart(
-                    records,
-                    columns,
-                    None if embedded is None else embedded[at:end],
-                    None if self._event_time is None else _padded(happened[at:end], end - at),
-                    None if self._match is None or len(found) != rows else found[at:end],
-                )
-            )
+            parts.append(ExchangePart(records, **_sliced(watched, slice(at, end))))
             at = end
         return parts
+
+    def exchanges(self, found: Exchanges, new: NDArray[np.bool_]) -> WatchedExchanges:
+        """The watched columns of those exchanges that are `new` (n,)."""
+        kept = np.minimum(found.records, self._most)
+        rows = self._rows(found.records, kept, new)
+        records, kept = found.records[new], kept[new]
+        count = int(kept.sum())
+
+        def taken(values: NDArray[Any]) -> NDArray[Any]:
+            return values if rows is None else values[rows]
+
+        joined = {field.name: _received(found.columns.get(field.name), field, taken, count) for field in self._fields}
+        outputs, answers = {}, {}
+        for name in self._outputs:
+            values = found.outputs.get(name)
+            outputs[name] = taken(values) if values is not None and values.ndim == 1 else objects([None] * count)
+        if self._listed is not None and (lists := found.outputs.get(self._listed)) is not None:
+            whole = lists.shape[1:] == (self._length,)
+            answers[self._listed] = objects(taken(lists).tolist() if whole else [None] * count)
+        chosen = [*compress(range(len(new)), new.tolist())] if not new.all() else None
+        said = (found.requests, found.exchanges, found.traces, found.shadows)
+        told: Sequence[Any] = said if chosen is None else [[each[at] for at in chosen] for each in said]
+        raw = {name: joined[name] for name in self._raw}
+        watched = self._watched(joined, count, raw)
+        return WatchedExchanges(records, kept, *told, outputs, answers, **watched)  # type: ignore[call-arg]
+
+    def _rows(
+        self, records: NDArray[np.int64], kept: NDArray[np.int64], new: NDArray[np.bool_]
+    ) -> NDArray[np.int64] | None:
+        """Places of the records that are kept of exchanges that are new; None for all."""
+        if new.all() and (kept == records).all():
+            return None
+        firsts = np.cumsum(records) - records
+        counts = kept[new]
+        place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        whole = np.repeat(records[new], counts)
+        found: NDArray[np.int64] = np.repeat(firsts[new], counts) + place * whole // np.repeat(counts, counts)
+        return found
+
+    def _watched(self, joined: Columns, rows: int, raw: Mapping[str, Sequence[Any] | NDArray[Any]]) -> dict[str, Any]:
+        """What is made of records: their watched columns, and what else a model or a declaration asks for."""
+        when, match = self._event_time, self._match
+        happened = None if when is None else times(raw[when]) if when in raw else np.full(rows, np.nan)
+        return {
+            "columns": self._observed(joined, rows),
+            "embeddings": self._embedded(joined, rows),
+            "happened": happened,
+            "strata": strata.keys(raw[match]) if match is not None and match in raw else None,
+        }
 
     def response(self, body: dict[str, Any]) -> ExchangePart:
         """The answered scores and labels that the profile knows."""
@@ -107,11 +172,11 @@ class Decoder:
         for name in self._outputs:
             tensor = tensors.get(name, {"data": []})
             values = tensor["data"]
-            columns[name] = _objects(self._kept(values) if len(values) == records else [None] * self._count(records))
+            columns[name] = objects(self._kept(values) if len(values) == records else [None] * self._count(records))
         answers = {}
         if self._listed is not None and self._listed in tensors:
             lists = _lists(tensors[self._listed]["data"], records, length=self._length)
-            answers[self._listed] = _objects(self._kept(lists))
+            answers[self._listed] = objects(self._kept(lists))
         return ExchangePart(records, columns, answers=answers)
 
     def _request(self, body: dict[str, Any]) -> tuple[int, dict[str, list[Any]]]:
@@ -132,18 +197,16 @@ class Decoder:
         return [values[at * len(values) // self._most] for at in range(self._most)]
 
     def _observed(self, columns: Columns, rows: int) -> dict[str, NDArray[Any]]:
-        """Columns that `observe` makes of the records; where it fails, record by record, and the broken ones are all missing."""
+        """Columns that `observe` makes of the records; where it fails, of halves of them, and what is broken in the end is missing."""
         try:
             return self._shaped(self._observe(columns), rows)
         except Exception as error:  # noqa: BLE001  the domain's own code, on records that may be broken in any way
             if rows == 1:
                 self.unreadable += 1
                 _log.debug("a record cannot be observed: %s", error)
-                return {name: _objects([None]) for name in self._inputs}
-        single = [
-            self._observed({name: values[row : row + 1] for name, values in columns.items()}, 1) for row in range(rows)
-        ]
-        return {name: np.concatenate([part[name] for part in single]) for name in self._inputs}
+                return {name: objects([None]) for name in self._inputs}
+        halves = [self._observed(part, size) for part, size in _halves(columns, rows)]
+        return {name: np.concatenate([part[name] for part in halves]) for name in self._inputs}
 
     def _embedded(self, columns: Columns, rows: int) -> NDArray[np.float32] | None:
         """(rows, d) what `embed` makes of the records, NaN for those it fails on; None for a model without."""
@@ -158,21 +221,23 @@ class Decoder:
             if rows == 1:
                 _log.debug("a record cannot be embedded: %s", error)
                 return np.full((1, self._width), np.nan, dtype=np.float32)
-        single = [
-            self._embedded({name: values[row : row + 1] for name, values in columns.items()}, 1) for row in range(rows)
-        ]
-        return np.concatenate([each for each in single if each is not None])
+        halves = [self._embedded(part, size) for part, size in _halves(columns, rows)]
+        return np.concatenate([each for each in halves if each is not None])
 
     def _shaped(self, observed: Columns, rows: int) -> dict[str, NDArray[Any]]:
         found = {name: np.asarray(observed[name]) for name in self._inputs if name in observed}
         if wrong := [name for name, values in found.items() if values.shape != (rows,)]:
             raise ValueError(f"{wrong[0]} is not one value per record")
-        return {name: found[name] if name in found else _objects([None] * rows) for name in self._inputs}
+        return {name: found[name] if name in found else objects([None] * rows) for name in self._inputs}
 
 
-def times(values: Sequence[Any]) -> NDArray[np.float64]:
+def times(values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
     """(n,) seconds of the epoch, of numbers that are such and of RFC 3339 texts with a zone; NaN for what is neither."""
-    return np.array([_time(value) for value in values], dtype=np.float64)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf" and values.ndim == 1:
+        return values.astype(np.float64)
+    return np.array(
+        [_time(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)], dtype=np.float64
+    )
 
 
 def _time(value: object) -> float:
@@ -185,8 +250,47 @@ def _time(value: object) -> float:
     return when.timestamp() if when.tzinfo is not None else math.nan
 
 
-def _padded(values: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
-    return values if len(values) == rows else np.full(rows, np.nan)
+def _sliced(watched: Mapping[str, Any], rows: slice) -> dict[str, Any]:
+    """Of some of the records."""
+    return {
+        name: {each: column[rows] for each, column in values.items()}
+        if isinstance(values, dict)
+        else values
+        if values is None
+        else values[rows]
+        for name, values in watched.items()
+    }
+
+
+def _halves(columns: Columns, rows: int) -> list[tuple[Columns, int]]:
+    parts = (slice(0, rows // 2), slice(rows // 2, rows))
+    return [({name: values[part] for name, values in columns.items()}, part.stop - part.start) for part in parts]
+
+
+def _received(
+    values: NDArray[Any] | None, field: Field, taken: Callable[[NDArray[Any]], NDArray[Any]], rows: int
+) -> NDArray[Any]:
+    """A field's column as the server sent it, checked once more: what is not of the field's form is missing."""
+    if values is None:
+        return _typed([None] * rows, field)
+    values = taken(values)
+    if not field.varies and values.shape[1:] == field.rest:
+        if field.datatype != "BYTES" and values.dtype == field.dtype:
+            return values
+        wanted = bytes if field.media == "image" else str
+        if (
+            field.datatype == "BYTES"
+            and values.dtype == object
+            and set(map(type, values.ravel().tolist())) <= {wanted, type(None)}
+        ):
+            return values
+    if (
+        field.varies
+        and values.dtype == object
+        and all(isinstance(each, np.ndarray) and each.dtype == field.dtype for each in values)
+    ):
+        return values
+    return _typed([None] * rows, field)
 
 
 def _attempt(
@@ -267,12 +371,12 @@ def _typed(values: list[Any], field: Field) -> NDArray[Any]:
     if field.shape or field.optional:
         return _formed(values, field)
     if field.media == "image":
-        return _objects(values)
+        return objects(values)
     if field.datatype == "BYTES":
-        return _objects([value if isinstance(value, str) else None for value in values])
+        return objects([value if isinstance(value, str) else None for value in values])
     if field.datatype == "BOOL":
         good = [value if type(value) is bool else None for value in values]
-        return np.array(good, dtype=np.bool_) if None not in good else _objects(good)
+        return np.array(good, dtype=np.bool_) if None not in good else objects(good)
     numbers = np.array([_number(value) for value in values], dtype=np.float64)
     if field.datatype in ("INT32", "INT64") and np.isfinite(numbers).all() and np.abs(numbers).max(initial=0) < 2**53:
         return numbers.astype(field.dtype if field.datatype == "INT64" else np.int64)
@@ -319,10 +423,3 @@ def _bytes(value: object) -> bytes:
 
 def _bytes_or_nothing(value: object) -> bytes | None:
     return None if value is None or value == "" else _bytes(value)
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    out = np.empty(len(values), dtype=object)
-    for at, value in enumerate(values):
-        out[at] = value
-    return out

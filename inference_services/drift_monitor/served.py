@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hallmark.drift import fleet
 from hallmark.metrics import RUNTIME
 
 STALE = 30.0
 """Seconds after which counters that cannot be read any more prove nothing."""
-FEWEST = 20
 MOST = 2000
 _OFFERED, _QUEUED = (RUNTIME[short].name.encode() for short in ("capture_offered", "capture_queued"))
 _LINE = re.compile(rb"^(%s|%s)(?:\{([^}]*)\})? ([0-9.eE+]+)" % (_OFFERED, _QUEUED), re.MULTILINE)
@@ -95,8 +95,8 @@ class ServedCounts:
         last = [track.snapshots[-1][0] for track in self._tracks.values() if track.snapshots]
         return sum(last) if last else None
 
-    def share(self, variant: str, *, since: int) -> tuple[float | None, tuple[str, ...]]:
-        """Captured over served since the variant's request numbered `since`, and why it is not known where it should be."""
+    def counts(self, variant: str, *, since: int) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+        """Captured and served requests since the variant's request numbered `since`; or why they are not known where they should be."""
         if self._clock() - self._read_at > STALE:
             return None, ("the runtime's counters cannot be read, so loss is unknown",)
         variants = set(self._captured())
@@ -108,7 +108,12 @@ class ServedCounts:
             return None, (f"the runtime here does not serve {variant}, so loss is unknown",)
         base = next((one for one in reversed(track.snapshots) if one[1] < since), track.snapshots[0])
         served, captured = (last - first for last, first in zip(track.snapshots[-1], base, strict=True))
-        return (round(min(1.0, captured / served), 3), ()) if served >= FEWEST else (None, ())
+        return (int(captured), int(served)), ()
+
+    def share(self, variant: str, *, since: int) -> tuple[float | None, tuple[str, ...]]:
+        """Captured over served requests, as `counts` has them; None also where they are few."""
+        found, doubts = self.counts(variant, since=since)
+        return fleet.share([fleet.PodWindow(served=found, doubts=doubts)])
 
     def dump(self) -> dict[str, Any]:
         """State for a restart, as JSON."""

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.drift.profile import Profile, numbers, words
+from hallmark.drift import fleet
+from hallmark.drift.profile import Profile
+from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns
+from inference_services.drift_monitor.table import Words
 
-SHARED = 0.1
-"""This share of the records in one trace is no chance; ordinary requests have each their own."""
+_TRUTH = np.array(["false", "true"], dtype=object)
 
 
 class Window:
@@ -32,6 +34,7 @@ class Window:
         self.requests = 0
         """Requests ever added; the records of a request carry its number."""
         self.seen_at = time.time()
+        self._columns = {column.name: column for column in profile.columns}
         self._kinds = {column.name: column.kind for column in profile.columns}
         self._rings = {name: self._empty(kind) for name, kind in self._kinds.items()}
         self._times = np.zeros(size)
@@ -40,34 +43,40 @@ class Window:
         self._traces = np.full(size, "", dtype=object)
         self._strata = np.full(size, "", dtype=object)
         self._embeddings = np.full((size, width), np.nan, dtype=np.float32)
-        self._words: dict[str, str] = {}
+        self._words = Words(4 * size)
 
     def add(
         self,
         columns: Columns,
         *,
         at: float | None = None,
+        kept: NDArray[np.int64] | None = None,
         happened: NDArray[np.float64] | None = None,
         embeddings: NDArray[np.float32] | None = None,
-        strata: Sequence[str] | None = None,
-        trace: str = "",
+        strata: NDArray[Any] | None = None,
+        traces: Sequence[str] = ("",),
     ) -> None:
-        """Append the records of one request that was scored `at`, in seconds of the epoch; now where that is not known.
+        """Append the records (rows,) of requests that were scored `at`, in seconds of the epoch; now where that is not known.
 
+        kept:     how many of the records each request has; None: all are of one.   traces: one a request.
         happened: (rows,) event time of each record, NaN for none.
         """
         rows = len(next(iter(columns.values()), ()))
-        places = (self.added + np.arange(rows)) % self.size
+        kept = np.array([rows]) if kept is None else kept
+        newest = slice(max(0, rows - self.size), rows)
+        places = (self.added + np.arange(rows)[newest]) % self.size
         for name, ring in self._rings.items():
-            ring[places] = self._read(name, columns[name]) if name in columns else self._gap(name)
+            ring[places] = self._read(name, columns[name][newest]) if name in columns else self._gap(name)
         self.seen_at = time.time() if at is None else at
-        self.requests += 1
-        self._times[places] = self.seen_at
-        self._serials[places] = self.requests
-        self._lags[places] = np.nan if happened is None else self.seen_at - happened
-        self._traces[places] = trace
-        self._strata[places] = "" if strata is None else [self._words.setdefault(each, each) for each in strata]
-        self._embeddings[places] = np.nan if embeddings is None else embeddings
+        # A microsecond apart at least, in the order in which they came: rows of one time cannot be told apart where a window is cut (fleet.Cut).
+        last = self._times[(self.added - 1) % self.size] if self.rows else 0.0
+        self._times[places] = max(self.seen_at, last + 1e-6) + 1e-6 * np.arange(rows)[newest]
+        self._serials[places] = np.repeat(self.requests + 1 + np.arange(len(kept)), kept)[newest]
+        self.requests += len(kept)
+        self._lags[places] = np.nan if happened is None else self.seen_at - happened[newest]
+        self._traces[places] = np.repeat(objects(traces), kept)[newest]
+        self._strata[places] = "" if strata is None else self._words.of(strata[newest].tolist())
+        self._embeddings[places] = np.nan if embeddings is None else embeddings[newest]
         self.added += rows
         self.rows = min(self.size, self.rows + rows)
 
@@ -75,6 +84,15 @@ class Window:
         """The records, oldest first: copies, so that what is judged holds still."""
         places = self._places(newest)
         return {name: ring[places] for name, ring in self._rings.items()}
+
+    def times(self) -> NDArray[np.int64]:
+        """(rows,) arrival of each record in microseconds of the epoch, oldest first."""
+        return (self._times[self._places(None)] * 1e6).round().astype(np.int64)
+
+    def traces(self) -> list[str]:
+        """(rows,) the trace id of each record, "" for none, oldest first."""
+        found: list[str] = self._traces[self._places(None)].tolist()
+        return found
 
     def embeddings(self) -> NDArray[np.float32]:
         """(rows, d) oldest first, NaN where there was none."""
@@ -91,14 +109,7 @@ class Window:
 
     def trace(self) -> str:
         """The trace id that most records share, where it is at least a tenth of all; "" for none."""
-        found = Counter(self._traces[self._places(None)].tolist())
-        found.pop("", None)
-        best, count = max(found.items(), key=lambda item: item[1], default=("", 0))
-        return best if count > 1 and count >= self.rows * SHARED else ""
-
-    def middle(self) -> float:
-        """Arrival of the record half-way through the window, in seconds of the epoch."""
-        return float(np.median(self._times[self._places(None)])) if self.rows else self.seen_at
+        return fleet.shared_trace(Counter(each for each in self.traces() if each), self.rows)
 
     def dump(self) -> dict[str, Any]:
         """All of it as JSON."""
@@ -163,12 +174,11 @@ class Window:
         return float("nan") if self._kinds[name] == "number" else None
 
     def _read(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        if values.dtype.kind == "b" and self._kinds[name] != "number":
+            return _TRUTH[values.astype(np.int64)]
+        if self._kinds[name] != "number" and (whole := self._words.known(values)) is not None:
+            return whole
+        found = self._columns[name].read(values)
         if self._kinds[name] == "number":
-            return numbers(values)
-        found = words(values)
-        if len(self._words) > 4 * self.size:
-            self._words.clear()
-        for at, value in enumerate(found):
-            if value is not None:
-                found[at] = self._words.setdefault(value, value)
-        return found
+            return found
+        return objects(self._words.of(found.tolist()))

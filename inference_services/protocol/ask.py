@@ -13,8 +13,7 @@ class Ask(Protocol):
     """One inference request, as its protocol knows it.
 
     size:    bytes of the request;  timeout: seconds that the client gives, if it names any.
-    context: W3C traceparent and tracestate, as they came.
-    exchange: the gateway's own id of the request, and "1" where it is a mirrored copy, as they came.
+    marks:   W3C traceparent and tracestate, the gateway's own id of the request, and b"1" where it is a mirrored copy, as they came.
     """
 
     protocol: str
@@ -26,10 +25,7 @@ class Ask(Protocol):
     def timeout(self) -> float | None: ...
 
     @property
-    def context(self) -> tuple[str, str]: ...
-
-    @property
-    def exchange(self) -> tuple[str, str]: ...
+    def marks(self) -> tuple[bytes, bytes, bytes, bytes]: ...
 
     def decode(self) -> InferenceRequest:
         """The checked request; `BadRequest` where it is none."""

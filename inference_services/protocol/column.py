@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.features.arrays import objects
 from hallmark.features.fields import Field
 from inference_services.protocol.errors import BadRequest
 
@@ -28,6 +29,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 }
 _NOTHING = b"\xff\xff\xff\xff"
 """In a key, where there is no string: a length that no request has."""
+_NESTED = re.compile(rb"\s*\[\s*\[")
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$?(?P<where>.*)`)?$", re.DOTALL)
 
 
@@ -98,7 +100,7 @@ class Column:
         try:
             values = self._flat.decode(raw)
         except UNREADABLE as error:
-            if self.shape and bytes(memoryview(raw)[:8]).replace(b" ", b"").startswith(b"[["):
+            if self.shape and _NESTED.match(memoryview(raw)):
                 return self._from_nested(raw, rows)
             raise self.wrong(explain(error, self.expected)) from None
         if len(values) != rows * self.size:
@@ -199,8 +201,7 @@ class Column:
         if self.datatype != "BYTES":
             array: NDArray[Any] = np.array(values, dtype=self.dtype)
         else:
-            array = np.empty(len(values), dtype=np.object_)
-            array[:] = values
+            array = objects(values)
         return array.reshape(rows, *self.shape) if self.shape else array
 
     def _unnested(self, raw: msgspec.Raw | bytes) -> Any:

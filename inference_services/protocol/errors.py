@@ -7,9 +7,11 @@ ServeError                          base
 │   ├── WrongMethod    405          the route is there, the method is not; with Allow
 │   ├── WrongMedia     415          a content type or coding that is not read here; with Accept-Encoding
 │   ├── TooLarge       413          a body over the limit
+│   ├── NoFeatures     422          nothing is known of the entity that the request is about
 │   └── Forbidden      403          the route is known and closed on purpose
 ├── Overloaded         503          refused at once: it would not be done in time; with a Retry-After
 ├── NotReady           503          still loading, or draining
+├── StoreDown          503          the features of the entity could not be read in time
 └── ModelFault         500          the model or its feature code failed, or gave what its signature does not allow
 
 A message never repeats what the client sent: it names the place and what was expected there. Over gRPC a client's mistake is never a
@@ -34,7 +36,7 @@ class Grpc(IntEnum):
     UNAVAILABLE = 14
 
 
-OF_HTTP = {503: Grpc.RESOURCE_EXHAUSTED, 408: Grpc.DEADLINE_EXCEEDED}
+OF_HTTP = {503: Grpc.RESOURCE_EXHAUSTED, 408: Grpc.DEADLINE_EXCEEDED, 501: Grpc.UNIMPLEMENTED}
 """Statuses of what is refused before a handler gets it, as gRPC has them; others are INVALID_ARGUMENT."""
 
 
@@ -101,6 +103,13 @@ class TooLarge(BadRequest):
     reason = "too_large"
 
 
+class NoFeatures(BadRequest):
+    """Nothing is known of the entity that the request is about, and the model needs it."""
+
+    status = 422
+    reason = "no_features"
+
+
 class Forbidden(BadRequest):
     """The route is known and closed on purpose."""
 
@@ -128,6 +137,15 @@ class NotReady(ServeError):
     status = 503
     grpc = Grpc.UNAVAILABLE
     reason = "not_ready"
+
+
+class StoreDown(ServeError):
+    """The features of the entity could not be read in time."""
+
+    status = 503
+    grpc = Grpc.UNAVAILABLE
+    reason = "store_down"
+    headers = b"retry-after: 1\r\n"
 
 
 class ModelFault(ServeError):

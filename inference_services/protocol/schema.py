@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hallmark.artifacts.folder import Signature
 from hallmark.features import arrays
+from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage, header
 from inference_services.protocol.column import Column
@@ -37,7 +38,7 @@ class RequestLimits:
 
 
 class Schema:
-    """A model's name and version, its fields as columns, and its outputs."""
+    """A model's name and version, the fields that callers send as columns, its outputs, and `given`, the fields that feature views give."""
 
     def __init__(
         self,
@@ -51,7 +52,8 @@ class Schema:
         self.name = name
         self.version = version
         self.limits = limits or RequestLimits()
-        self.columns = {field.name: compiled(field) for field in signature.fields}
+        self.columns = {field.name: compiled(field) for field in signature.sent}
+        self.given = {field.name: compiled(field) for field in signature.fields if field.name not in self.columns}
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
         self.photo_limit = max(self.limits.photos, held)
@@ -115,8 +117,8 @@ class Schema:
         return tuple(names)
 
     def example(self, rows: int = 1) -> Columns:
-        """Records that the fields allow, for warming up and measuring."""
-        return {column.name: _example(column, rows) for column in self.columns.values()}
+        """Records that the fields allow, those that views give too, for warming up and measuring."""
+        return {column.name: _example(column, rows) for column in (*self.columns.values(), *self.given.values())}
 
     def _weigh(self, columns: Columns) -> None:
         """Refuse photos that must not be decoded: by their number, by their headers, one by one and together."""
@@ -155,9 +157,7 @@ def _example(column: Column, rows: int) -> NDArray[Any]:
     if not field.varies:
         return np.full((rows, *field.rest), value, dtype=field.dtype)
     half = math.ceil((field.at_most or 1) / 2)
-    made = np.empty(rows, dtype=np.object_)
-    made[:] = [np.full((half, *field.rest), value, dtype=field.dtype) for _ in range(rows)]
-    return made
+    return objects([np.full((half, *field.rest), value, dtype=field.dtype) for _ in range(rows)])
 
 
 def _photo() -> bytes:

@@ -21,7 +21,8 @@ from inference_services.protocol.schema import Outputs, Schema
 Parameter = bool | int | float | str
 _NOTHING = msgspec.Raw(b"")
 _encode_json = msgspec.json.Encoder().encode
-_ID_LIMIT = 512
+ID_LIMIT = 512
+"""Characters of a request's id."""
 _numbers = itertools.count(1)
 _PROCESS = secrets.token_hex(12)
 
@@ -56,6 +57,7 @@ class InferenceRequest:
     columns: every field of the model, (rows, …).
     wanted:  the outputs asked for, in order; empty for all.
     binary:  of those, which are to come as bytes; `all_binary` for every one not named.
+    notes:   further header lines of its answer.
     """
 
     id: str
@@ -64,6 +66,7 @@ class InferenceRequest:
     wanted: tuple[str, ...] = ()
     binary: Mapping[str, bool] = field(default_factory=dict)
     all_binary: bool = False
+    notes: bytes = b""
 
 
 def decode(schema: Schema, body: bytes, json_length: int | None = None) -> InferenceRequest:
@@ -85,8 +88,8 @@ def request_id(given: str | None) -> str:
     """The client's id, or a new one where it sent none."""
     if not given:
         return f"{_PROCESS}-{os.getpid():x}-{next(_numbers):x}"
-    if len(given) > _ID_LIMIT:
-        raise BadRequest(f"id: expected at most {_ID_LIMIT} characters")
+    if len(given) > ID_LIMIT:
+        raise BadRequest(f"id: expected at most {ID_LIMIT} characters")
     return given
 
 
@@ -111,10 +114,10 @@ def encode(schema: Schema, request: InferenceRequest, outputs: Outputs) -> tuple
     return (text + b"".join(blobs), len(text)) if blobs else (text, None)
 
 
-def request_text(schema: Schema, columns: Columns, rows: int) -> bytes:
-    """A request as V2 JSON without its id, for the capture; photos in base64, null where there is nothing."""
-    parts = []
-    for column in schema.columns.values():
+def request_text(schema: Schema, columns: Columns, rows: int, *, whole: bool = False) -> bytes:
+    """A request as V2 JSON without its id; photos in base64, null where there is nothing. whole: with what feature views gave."""
+    asked = []
+    for column in (*schema.columns.values(), *(schema.given.values() if whole else ())):
         values, shape = columns[column.name], [rows, *column.shape]
         if column.special:
             shape, data = flat(values, column.field)
@@ -125,21 +128,22 @@ def request_text(schema: Schema, columns: Columns, rows: int) -> bytes:
             _encode_json(shape),
             column.datatype.encode(),
         )
-        parts.append(b'%b,"data":%b}' % (head, _encode_json(data)))
-    return b'{"inputs":[%b]}' % b",".join(parts)
+        asked.append(b'%b,"data":%b}' % (head, _encode_json(data)))
+    return b'{"inputs":[%b]}' % b",".join(asked)
 
 
-def response_text(schema: Schema, outputs: Outputs) -> bytes:
-    """All outputs as V2 JSON without an id, for the capture."""
-    parts = [
+def texts(schema: Schema, columns: Columns, outputs: Outputs, rows: int) -> tuple[bytes, bytes]:
+    """A request and its answer, all outputs of it, as V2 JSON without ids, for the capture."""
+    answered = [
         b'%b,"data":%b}' % (_head(schema, name, outputs[name]), _encode_json(to_list(outputs[name])))
         for name in schema.outputs
     ]
-    return b'{"model_name":%b,"model_version":%b,"outputs":[%b]}' % (
+    response = b'{"model_name":%b,"model_version":%b,"outputs":[%b]}' % (
         _encode_json(schema.name),
         _encode_json(schema.version),
-        b",".join(parts),
+        b",".join(answered),
     )
+    return request_text(schema, columns, rows, whole=True), response
 
 
 def _head(schema: Schema, name: str, array: NDArray[Any]) -> bytes:

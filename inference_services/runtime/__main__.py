@@ -25,6 +25,7 @@ _ENVIRONMENT = """environment:
   HALLMARK_VARIANT        stable or canary; the revision where it is not set
   K_REVISION              the revision, as Knative sets it
   HOSTNAME                a pod's name; where there is no K_REVISION, its Deployment's name in it is the revision
+  HALLMARK_FEATURE_STORE  where a model that reads feature views finds their values: sqlite:///file, redis://host, dynamodb://table
   POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
 
 exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder or the serving config was refused"""
@@ -90,6 +91,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         namespace=env.get("POD_NAMESPACE", ""),
         variant=env.get("HALLMARK_VARIANT", ""),
         capture_url=flags.capture_url,
+        feature_store=env.get("HALLMARK_FEATURE_STORE", ""),
         config=config,
     )
     return server.run(options, verified, count=flags.workers or workers.cores(threads=env.get("OMP_NUM_THREADS", "")))

@@ -44,7 +44,7 @@ class AccessLog:
             "bytes_in": ask.size,
             "bytes_out": answered,
         }
-        trace = ask.context[0]
+        trace = ask.marks[0].decode("latin-1")
         if len(parts := trace.split("-")) == 4 and len(trace) == 55 and trace.isascii():
             line["trace_id"], line["span_id"] = parts[1], parts[2]
         try:

@@ -50,6 +50,7 @@ class Model:
     ) -> None:
         self.digest = bundle.digest
         self.signature = bundle.signature
+        self.names = [field.name for field in self.signature.fields]
         self._features = bundle.features
         self._answer, added = bundle.answer
         self.schema = Schema(name, self.signature, version=version, added=added, limits=limits)

@@ -1,15 +1,16 @@
-"""The REST adapter: Open Inference Protocol (V2), KServe's V1, health, metadata, repository and metrics."""
+"""The REST adapter: Open Inference Protocol (V2), KServe's V1, health, metadata, repository, metrics and the OpenAPI document."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from inference_services.protocol import errors, unary, v2
+from inference_services.protocol import errors, openapi, unary, v2
 from inference_services.protocol.coding import opened
 from inference_services.protocol.schema import Outputs
 from inference_services.protocol.v1 import V1Codec
@@ -22,6 +23,7 @@ EXCHANGE, SHADOW = b"x-hallmark-request-id", b"x-hallmark-shadow"
 _JSON_LENGTH = b"inference-header-content-length"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _BINARY = b"application/octet-stream"
+_READS = "GET", "HEAD"
 _MEDIA = frozenset((b"", b"application/json", _BINARY, b"application/x-www-form-urlencoded"))  # the last is `curl -d`
 
 Reply = Callable[[HttpResponse], None]
@@ -70,6 +72,8 @@ class Rest:
             case ["v2", "models", name, "infer"]:
                 self.schema.check_name(name)
             case ["v2", "models", name, "versions", version, "infer"]:
+                self.schema.check_name(name)
+                _expect(request, "POST")
                 self.schema.check_name(name, version)
             case ["v1", "models", call] if call.endswith(":predict"):
                 self.schema.check_name(call.removesuffix(":predict"))
@@ -79,18 +83,20 @@ class Rest:
                 _expect(request, "POST")
                 return found
             case _:
-                found = self._describe(parts)
-                _expect(request, "GET", "HEAD")
+                found = self._describe(request, parts)
+                _expect(request, *_READS)
                 return found
         _expect(request, "POST")
         return adapter(self, request, reply)
 
-    def _describe(self, parts: list[str]) -> HttpResponse:
+    def _describe(self, request: HttpRequest, parts: list[str]) -> HttpResponse:
         match parts:
             case ["metrics"]:
                 return HttpResponse(200, self.service.metrics.render(), _TEXT)
             case [""]:
                 return _json({"status": "alive"})
+            case ["openapi.json"]:
+                return self._document
             case ["v2"] | ["v2", ""]:
                 return _json({"name": "hallmark-runtime", "version": self._version, "extensions": EXTENSIONS})
             case ["v2", "health", "live"]:
@@ -100,16 +106,22 @@ class Rest:
             case ["v2", "models"] | ["v1", "models"]:
                 return _json({"models": [self.schema.name]})
             case ["v1", "models", name]:
-                return self._about(name, ["ready"])
+                return self._about(request, name, ["ready"])
             case ["v2", "models", name, *rest]:
-                return self._about(name, rest)
+                return self._about(request, name, rest)
         raise errors.UnknownPath("no such path")
 
-    def _about(self, name: str, rest: list[str]) -> HttpResponse:
+    @cached_property
+    def _document(self) -> HttpResponse:
+        return _json(openapi.document(self.schema, server=self._version))
+
+    def _about(self, request: HttpRequest, name: str, rest: list[str]) -> HttpResponse:
+        self.schema.check_name(name)
         match rest:
             case [] | ["ready"]:
-                self.schema.check_name(name)
+                pass
             case ["versions", version] | ["versions", version, "ready"]:
+                _expect(request, *_READS)
                 self.schema.check_name(name, version)
             case _:
                 raise errors.UnknownPath("no such path")
@@ -152,14 +164,9 @@ class HttpAsk:
         return int(given) / 1000 if given is not None and given.isdigit() and 0 < len(given) < 10 else None
 
     @property
-    def context(self) -> tuple[str, str]:
-        headers = self._request.headers
-        return headers.get(b"traceparent", b"").decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1")
-
-    @property
-    def exchange(self) -> tuple[str, str]:
-        headers = self._request.headers
-        return headers.get(EXCHANGE, b"").decode("latin-1"), headers.get(SHADOW, b"").decode("latin-1")
+    def marks(self) -> tuple[bytes, bytes, bytes, bytes]:
+        get = self._request.headers.get
+        return get(b"traceparent", b""), get(b"tracestate", b""), get(EXCHANGE, b""), get(SHADOW, b"")
 
 
 class _V2(HttpAsk):
@@ -187,9 +194,10 @@ class _V2(HttpAsk):
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body, json_length = v2.encode(self._rest.schema, request, outputs)
         if json_length is None:
-            self._reply(HttpResponse(200, body))
+            self._reply(HttpResponse(200, body, headers=request.notes))
         else:
-            self._reply(HttpResponse(200, body, _BINARY, b"%b: %d\r\n" % (_JSON_LENGTH, json_length)))
+            lines = b"%b: %d\r\n%b" % (_JSON_LENGTH, json_length, request.notes)
+            self._reply(HttpResponse(200, body, _BINARY, lines))
         return len(body)
 
     def refuse(self, error: errors.ServeError) -> None:
@@ -208,7 +216,7 @@ class _V1(_V2):
 
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body = self._rest.v1.encode(outputs)
-        self._reply(HttpResponse(200, body))
+        self._reply(HttpResponse(200, body, headers=request.notes))
         return len(body)
 
 

@@ -68,6 +68,11 @@ class Rpc:
         reply(HttpResponse(200, body, unary.MEDIA, lines))
         self.service.metrics.answered("grpc", 200, time.perf_counter() - begun)
 
+    def unread(self, path: bytes, headers: Mapping[bytes, bytes]) -> tuple[int, str] | None:
+        """A call of a method that nobody serves: its client may leave its side open, and is told at once."""
+        known = not unary.is_call(headers) or path == _INFER or path in self._calls
+        return None if known else (501, "no such method")
+
     def _taking(self, kind: Any, call: Callable[[Any], Any]) -> Callable[[Any], bytes]:
         return lambda message: call(pb.parsed(kind, message)).SerializeToString()  # type: ignore[no-any-return]
 
@@ -119,7 +124,7 @@ class _Infer(HttpAsk):
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         message = self._rpc.codec.encode(request, outputs)
         body, lines = unary.framed(message, self._request.headers)
-        self._reply(HttpResponse(200, body, unary.MEDIA, lines))
+        self._reply(HttpResponse(200, body, unary.MEDIA, lines + request.notes))
         return len(message)
 
     def refuse(self, error: ServeError) -> None:
@@ -132,5 +137,7 @@ def refused(
     """The answer to a request that is refused, in the form in which it was asked: gRPC's, or HTTP's."""
     if not unary.is_call(asked):
         return refusal(status, message, headers)
+    if headers.startswith(b"accept-encoding:"):
+        headers = b"grpc-" + headers
     number = OF_HTTP.get(status, Grpc.INVALID_ARGUMENT) if code is None else code
     return HttpResponse(200, b"", unary.MEDIA, headers + unary.status(number, message))

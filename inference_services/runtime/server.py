@@ -13,8 +13,10 @@ from functools import partial
 from hallmark import __version__
 from hallmark.artifacts.bundle import Bundle
 from hallmark.declaration import timeouts
-from hallmark.declaration.serving_config import ServingConfig
+from hallmark.declaration.serving_config import FeatureReading, ServingConfig
 from inference_services.capture import queue as capturing
+from inference_services.protocol import v2
+from inference_services.runtime import lookup
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.metrics import Metrics
@@ -43,6 +45,7 @@ class ServerOptions:
     namespace: str = ""
     variant: str = ""
     capture_url: str = ""
+    feature_store: str = ""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -71,11 +74,13 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
         loop.add_signal_handler(number, stop.set)
     sys.setswitchinterval(_SWITCH)
     service = _service(options, bundle, metrics)
+    if service.lookup is not None:
+        await service.lookup.warm()
     endpoint = _endpoint(options, metrics)
     limit = endpoint.limits.body
     calls = Rpc(service, version=__version__, limit=limit)
     rest = Rest(service, version=__version__, limit=limit, calls=calls)
-    adapter = partial(http1.Http1Connection, endpoint, rest, refused=refused)
+    adapter = partial(http1.Http1Connection, endpoint, rest, refused=refused, unread=calls.unread)
     listener = Listener(opened, adapter, fewest=partial(metrics.fewest, "connections", ""))
     listener.open()
     watch = loop.create_task(endpoint.watch())
@@ -106,13 +111,22 @@ def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Servic
     model = Model(options.name, bundle, version=options.version, provider=config.provider)
     cache = Cache(config.cache, digest=model.digest, metrics=metrics) if config.cache else None
     service = Service(model, metrics=metrics, config=config, cache=cache)
+    if model.signature.views:
+        reading = config.features or FeatureReading()
+        service.lookup = lookup.connected(model.signature, options.feature_store, reading=reading)
     if config.access_log:
         service.access = AccessLog(sys.stdout.buffer, share=config.access_log, origin=options.labels, metrics=metrics)
     if options.capture_url:
         namespace = options.namespace or model.signature.domain
         variant = options.variant or options.revision
         origin = capturing.Origin(options.name, namespace, options.revision, variant)
-        service.capture = capturing.Capture(options.capture_url, origin=origin, metrics=metrics, limits=config.capture)
+        service.capture = capturing.Capture(
+            options.capture_url,
+            origin=origin,
+            metrics=metrics,
+            limits=config.capture,
+            texts=partial(v2.texts, model.schema),
+        )
         service.capture.start()
     return service
 

@@ -9,16 +9,19 @@ import queue
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hallmark.declaration.serving_config import ServingConfig
-from inference_services.capture.queue import Capture, Exchange
+from hallmark.features.fields import Columns
+from inference_services.capture.exchanges import Exchange
+from inference_services.capture.queue import Capture
 from inference_services.protocol import v2
 from inference_services.protocol.ask import Ask
 from inference_services.protocol.errors import ModelFault, NotReady, Overloaded, ServeError
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
+from inference_services.runtime.lookup import Lookup
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model, joined
 from inference_services.runtime.pace import Pace
@@ -40,6 +43,10 @@ class _Job:
     queued: float
     deadline: float
     key: bytes | None = None
+    columns: Columns = field(default_factory=dict)
+    outputs: Outputs = field(default_factory=dict)
+    first: int = 0
+    """The call of the model that it was in, and the place of its first record there."""
 
 
 Done = list[tuple[_Job, "Outputs | ServeError"]]
@@ -56,6 +63,7 @@ class Service:
         self.model = model
         self.metrics = metrics
         self.capture: Capture | None = None
+        self.lookup: Lookup | None = None
         self.access: AccessLog | None = None
         self.config = config
         self.draining = False
@@ -63,6 +71,9 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(model, batching=config.batching, objective=config.objective, most=config.batch)
         self._arrived: deque[tuple[Ask, float, float]] = deque()
+        self._answered: list[Exchange] = []
+        self._looking: list[_Job] = []
+        self._lookups: set[asyncio.Task[None]] = set()
         self._iteration_began = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
@@ -139,16 +150,18 @@ class Service:
                 jobs.append(job)
                 rows += job.request.rows
         self._settle(self._run(jobs))
+        self._look_up()
         while self._arrived and most == 1 and time.perf_counter() < slice_ends:
             job = self._decoded(*self._arrived.popleft())
             if job is not None:
                 self._settle(self._run([job]))
+        self._look_up()
         if self._arrived:
             self._iteration_began = time.perf_counter()
             self._loop.call_soon(self._end_of_iteration)
 
     def _decoded(self, ask: Ask, begun: float, deadline: float) -> _Job | None:
-        """The job to run now; none where it is refused, known already, or for the thread."""
+        """The job to run now; none where it is refused, known already, for the thread, or waits for its features."""
         start = time.perf_counter()
         try:
             request = ask.decode()
@@ -159,12 +172,55 @@ class Service:
         now = time.perf_counter()
         self.metrics.observe("stage_seconds", "decode", now - start)
         job = _Job(ask, request, begun, now, deadline)
+        if self.lookup is not None:
+            self._looking.append(job)
+            return None
+        return self._to_run(job)
+
+    def _look_up(self) -> None:
+        """Have the features of all that were decoded now read together."""
+        if self._looking:
+            jobs, self._looking = self._looking, []
+            task = self._loop.create_task(self._looked_up(jobs))
+            self._lookups.add(task)
+            task.add_done_callback(self._lookups.discard)
+
+    async def _looked_up(self, jobs: list[_Job]) -> None:
+        """Run these with their features, or refuse them."""
+        assert self.lookup is not None  # noqa: S101  only with one are there such jobs
+        start = time.perf_counter()
+        within = max(0.001, min(job.deadline for job in jobs) - start)
+        try:
+            outcomes = await self.lookup.fill([job.request for job in jobs], within=within)
+        except Exception as error:  # noqa: BLE001  as in serve
+            _log.error("an unforeseen failure", exc_info=error)
+            outcomes = [ServeError("the server failed")] * len(jobs)
+        now = time.perf_counter()
+        ready: list[_Job] = []
+        for job, refused in zip(jobs, outcomes, strict=True):
+            self.metrics.observe("stage_seconds", "features", now - start)
+            job.queued = now
+            if refused is not None:
+                self._waiting -= 1
+                self.refused(job.ask, refused, job.begun)
+            elif (whole := self._to_run(job)) is not None:
+                if sum(each.request.rows for each in ready) >= self._pace.rows():
+                    self._settle(self._run(ready))
+                    ready = []
+                ready.append(whole)
+        self._settle(self._run(ready))
+
+    def _to_run(self, job: _Job) -> _Job | None:
+        """The job to run now; none where it is known already, or for the thread."""
+        request = job.request
         if self._cache is not None:
-            job.key = self._cache.key(request.columns)
+            job.key = self._cache.key({name: request.columns[name] for name in self.model.names})
             kept = self._cache.get(job.key)
             if kept is not None:
                 self._waiting -= 1
+                job.columns, job.outputs = request.columns, kept
                 self._answer(job, kept)
+                self._offer()
                 return None
         if self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
             self._jobs.put(job)
@@ -199,11 +255,9 @@ class Service:
         if len(alive) > 1:
             outputs = self._call(alive)
             if not isinstance(outputs, ServeError):
-                at = 0
                 for job in alive:
-                    end = at + job.request.rows
-                    done.append((job, {name: array[at:end] for name, array in outputs.items()}))
-                    at = end
+                    rows = slice(job.first, job.first + job.request.rows)
+                    done.append((job, {name: array[rows] for name, array in outputs.items()}))
                 return done
         done += [(job, self._call([job])) for job in alive]  # so that only the guilty one is refused
         return done
@@ -214,7 +268,12 @@ class Service:
         self.metrics.add("model_calls")
         try:
             columns = jobs[0].request.columns if len(jobs) == 1 else joined([job.request.columns for job in jobs])
-            return self.model.predict(columns, rows)
+            outputs = self.model.predict(columns, rows)
+            first = 0
+            for job in jobs:
+                job.columns, job.outputs, job.first = columns, outputs, first
+                first += job.request.rows
+            return outputs
         except ServeError as error:
             return error
         except Exception as error:  # noqa: BLE001  the thread must live on, whatever happened in it
@@ -235,6 +294,13 @@ class Service:
             if self._cache is not None and job.key is not None:
                 self._cache.put(job.key, outcome)
             self._answer(job, outcome)
+        self._offer()
+
+    def _offer(self) -> None:
+        """Hand what was answered to the capture."""
+        if self._answered and self.capture is not None:
+            self.capture.offer(self._answered)
+        self._answered = []
 
     def _answer(self, job: _Job, outputs: Outputs) -> None:
         ask, request, start = job.ask, job.request, time.perf_counter()
@@ -246,20 +312,9 @@ class Service:
         self.metrics.observe("stage_seconds", "encode", time.perf_counter() - start)
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
         if self.capture is not None:
-            trace, state = ask.context
-            exchange, shadow = ask.exchange
-            schema, columns, rows = self.model.schema, request.columns, request.rows
-            self.capture.offer(
-                Exchange(
-                    request=lambda: v2.request_text(schema, columns, rows),
-                    response=lambda: v2.response_text(schema, outputs),
-                    size=ask.size + size + 512,
-                    client_id=request.id,
-                    trace=trace,
-                    state=state,
-                    exchange=exchange,
-                    shadow=shadow == "1",
-                )
+            kept = ask.size + size + 512
+            self._answered.append(
+                Exchange(job.columns, job.outputs, job.first, request.rows, kept, request.id, *ask.marks)
             )
 
     def _count(self, ask: Ask, status: int, begun: float, *, rows: int, answered: int) -> None:

@@ -7,12 +7,14 @@ A client sends the same head again and again. One that llhttp has read as a whol
 where the next bytes are the same head and a body of that length, they are that request again, with no parsing.
 
 An Upgrade is not made: the request is answered in HTTP/1.1, as RFC 9110 (7.8) lets a server do. A large answer in text goes in gzip to
-a client that takes it.
+a client that takes it. Where two readers of a request could differ on where it ends (RFC 9112, 6.3 and 11.2), it is refused and the connection
+closed: llhttp does so for lengths, line ends and spaces, `_fault` for the rest. tests/inference_services/transport/test_reference.py compares.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import zlib
 from collections import deque
@@ -48,6 +50,10 @@ Handler = Callable[[HttpRequest, Callable[[HttpResponse], None]], None]
 """Takes a request and the way to answer it, once, now or later."""
 Refusal = Callable[[Mapping[bytes, bytes], int, str, bytes], HttpResponse]
 """Makes the answer to a request that no handler gets: its headers as far as they came, status, message and further header lines."""
+Unread = Callable[[bytes, Mapping[bytes, bytes]], tuple[int, str] | None]
+"""Status and text for a path and headers whose body nobody would read; None where it is read."""
+_VERSIONS = frozenset(("1.0", "1.1"))
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _CLOSE, _KEEP_OLD = b"connection: close\r\n", b"connection: keep-alive\r\n"
 """Connection lines; HTTP/1.0 keeps a connection only where that is said."""
 GZIP = 31
@@ -89,10 +95,13 @@ def zipped(body: bytes) -> bytes:
 class Http1Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, endpoint: Endpoint, handler: Handler, *, refused: Refusal = refused) -> None:
+    def __init__(
+        self, endpoint: Endpoint, handler: Handler, *, refused: Refusal = refused, unread: Unread | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._handler = handler
         self._refused = refused
+        self._unread = unread
         self._limits = endpoint.limits
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
@@ -164,24 +173,55 @@ class Http1Connection(asyncio.Protocol):
         self._weigh(len(url))
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
-        """One header."""
-        value = value or b""
-        self._headers[name.lower()] = value
+        """One header; several of a name are one list of their values (RFC 9110, 5.3). What comes behind the body is none (6.5.1)."""
+        name, value = name.lower(), value.rstrip() if value else b""
         self._lines += 1
         self._weigh(len(name) + len(value))
+        if name in self._headers:
+            value = b"%b, %b" % (self._headers[name], value)
+        if not self._headed:
+            self._headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Refuse what is too large before it is sent; ask for what waits to be asked for."""
+        """Refuse what is wrong or too large before it is sent; ask for what waits to be asked for."""
         self.deadline = time.monotonic() + self._limits.body_time
-        length = self._headers.get(b"content-length", b"0")
-        if self._parser.should_upgrade():
-            self._upgrade = True
-            if self._parser.get_method() == b"CONNECT":
-                self._refuse(400, "this server is no proxy")
-        elif length.isdigit() and int(length[:20]) > self._limits.body:
+        self._headed = True
+        self._upgrade = self._parser.should_upgrade()
+        if self._deaf:
+            return
+        headers, self._version = self._headers, self._parser.get_http_version()
+        length = headers.get(b"content-length", b"0")
+        if (
+            self._version != "1.1"
+            or self._upgrade
+            or b"transfer-encoding" in headers
+            or b", " in headers.get(b"host", b", ")
+        ):
+            fault = self._fault()
+            if fault is not None:
+                self._refuse(*fault)
+                return
+        if length.isdigit() and int(length[-20:]) > self._limits.body:
             self._too_large()
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._deaf:
+        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue" and not self._upgrade:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _fault(self) -> tuple[int, str] | None:
+        """Status and text for a head that llhttp lets through and this server does not, with the place in RFC 9112."""
+        host, coding = self._headers.get(b"host"), self._headers.get(b"transfer-encoding")
+        if self._version not in _VERSIONS:
+            return 505, "expected HTTP/1.1 or HTTP/1.0"
+        if b", " in (host or b"") or (host is None and self._version == "1.1"):
+            return 400, "Host: expected one"  # 3.2
+        if coding is not None and self._version == "1.0":
+            return 400, "Transfer-Encoding: expected none in HTTP/1.0"  # 6.1
+        if coding is not None and coding.lower() != b"chunked":
+            return 501, "Transfer-Encoding: expected chunked alone"  # 7
+        if self._upgrade and self._parser.get_method() == b"CONNECT":
+            return 400, "this server is no proxy"
+        if coding is not None and self._unread is not None:  # its end may never come
+            return self._unread(self._url.partition(b"?")[0], self._headers)
+        return None
 
     def on_body(self, body: bytes) -> None:
         """Part of the body."""
@@ -199,9 +239,11 @@ class Http1Connection(asyncio.Protocol):
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         path = self._url.partition(b"?")[0]
+        if path[:1] != b"/":  # RFC 9112, 3.2.2: the absolute form, as proxies are asked
+            path = _ABSOLUTE.sub(b"", path, count=1) or b"/"
         request = HttpRequest(self._parser.get_method(), path, self._headers, body)
         line = b"" if self._parser.should_keep_alive() else _CLOSE
-        if not line and self._parser.get_http_version() == "1.0":
+        if not line and self._version == "1.0":
             line = _KEEP_OLD
         elif not line and len(self._body) == 1:
             self._remember(request)
@@ -318,8 +360,7 @@ class Http1Connection(asyncio.Protocol):
     def _plain_head(self) -> bytes:
         """The head that was read last, without its Upgrade."""
         lines = b"".join(b"%b: %b\r\n" % item for item in self._headers.items() if item[0] != b"upgrade")
-        version = self._parser.get_http_version().encode("ascii")
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, version, lines)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, self._version.encode("ascii"), lines)
 
     def _hold(self, size: int) -> bool:
         """Count bytes kept in memory for this client; refuse it where all clients together have too many."""
@@ -336,4 +377,5 @@ class Http1Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._first = b""
         self._size = self._weight = self._lines = 0
-        self._begun = self._upgrade = False
+        self._version = ""
+        self._begun = self._upgrade = self._headed = False

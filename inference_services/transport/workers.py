@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import os
@@ -21,6 +22,7 @@ from hallmark.errors import HallmarkError
 Work = Callable[[int], Coroutine[Any, Any, None]]
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 10.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max"), *, threads: str = "") -> int:
@@ -63,7 +65,7 @@ class _Pool:
 
     def run(self) -> int:
         """Until all children have ended: 0, or the code of one that could not start."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, self._stop)
         for worker in range(self._count):
             self._fork(worker)
@@ -95,11 +97,17 @@ class _Pool:
     def _fork(self, worker: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal waits until the child is known here, and no longer has this process's handler there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         pid = os.fork()
         if pid:
             self._children[pid] = (worker, time.monotonic())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             return
         code = 1
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         try:
             _run(self._work, worker)
             code = 0
@@ -115,4 +123,5 @@ class _Pool:
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._stopping = True
         for pid in list(self._children):
-            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and is waited for just now
+                os.kill(pid, signal.SIGTERM)

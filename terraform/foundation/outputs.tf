@@ -39,7 +39,7 @@ output "valkey" {
 }
 
 output "prometheus" {
-  description = "Address of the Managed Prometheus workspace."
+  description = "Address of the Managed Prometheus workspace; with api/v1/remote_write at its end it is metrics in manifests/clusters/<cluster>/settings."
   value       = module.observability.workspace_endpoint
 }
 

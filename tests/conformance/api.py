@@ -84,6 +84,10 @@ class Api:
         """An object as it is now."""
         return self.get(self.path(target))
 
+    def has(self, target: Object) -> bool:
+        """Is there such an object? `Refusal` where there is none."""
+        return bool(self.live(target))
+
     def delete(self, target: Object) -> None:
         self.call("DELETE", self.path(target))
 

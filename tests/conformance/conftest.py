@@ -8,20 +8,32 @@ from pathlib import Path
 import pytest
 
 from tests.conformance import installed, needs
+from tests.conformance.control_plane import stack
 from tests.conformance.platform import install
-from tests.conformance.stack import Stack, stack
+from tests.conformance.stack import Stack
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies here: `make conformance` runs it, `make test` does not."""
+    """Mark what lies here: `make conformance` runs it, `make test` does not; and what has one cluster, which one worker runs."""
+    here = Path(__file__).parent
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if here in item.path.parents:
             item.add_marker(pytest.mark.conformance)
+            item.add_marker(pytest.mark.xdist_group(_cluster(item, here)))
+
+
+def _cluster(item: pytest.Item, here: Path) -> str:
+    """The cluster that a test runs on: dev's, one of staging's, or none."""
+    given = getattr(item, "callspec", None)
+    if here / "serving" in item.path.parents or (given and given.params.get("ways") == "standard"):
+        return "staging"
+    return "none" if item.path.name == "test_config.py" else "dev"
 
 
 @pytest.fixture(scope="package")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """etcd, API server, controller manager and scheduler."""
+    """etcd, API server, controller manager and scheduler, and the definitions."""
     if error := needs.missing(built=True):
         raise error
     with stack(tmp_path_factory.mktemp("control-plane")) as made:
@@ -30,8 +42,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def cluster(control_plane: Stack) -> Stack:
-    """The control plane with the definitions, Knative's webhook, KServe, and dev's platform and tenants; no model is served yet."""
-    installed.define(control_plane.api)
+    """The control plane with Knative's webhook, KServe, and dev's platform and tenants; no model is served yet."""
     install(control_plane)
     return control_plane
 

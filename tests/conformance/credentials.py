@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,10 +23,12 @@ USERS = {
     "system:kube-scheduler": "",
     "system:serviceaccount:kserve:kserve-controller-manager": MASTERS,
     "system:serviceaccount:knative-serving:controller": MASTERS,
+    "system:serviceaccount:istio-system:istiod": MASTERS,
     "node-agent": MASTERS,
     "gateway": MASTERS,
 }
 """Who has a token, and a group."""
+_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "conformance")])
 
 
 class Credentials:
@@ -34,6 +37,7 @@ class Credentials:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._root = ec.generate_private_key(ec.SECP256R1())
         self.tokens = {user: secrets.token_hex(16) for user in USERS}
         self.authority = folder / "ca.crt"
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
@@ -60,30 +64,79 @@ class Credentials:
         path.write_text(yaml.safe_dump(written), encoding="utf-8")
         return path
 
-    def _write(self) -> None:
-        root = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "conformance")])
-        authority = (
-            _begun(name, root)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .issuer_name(name)
-            .sign(root, hashes.SHA256())
-        )
+    def issued(self, name: str, *hosts: str) -> tuple[bytes, bytes]:
+        """Certificate and key of a server, both as PEM. hosts: names, or IPv4 addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        addresses = [x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", ADDRESS, SERVICE)]
         certificate = (
-            _begun(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")]), key)
-            .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, hosts), *addresses]), critical=False)
-            .issuer_name(name)
-            .sign(root, hashes.SHA256())
+            _begun(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+            .add_extension(x509.SubjectAlternativeName([_called(each) for each in hosts]), critical=False)
+            .issuer_name(_NAME)
+            .sign(self._root, hashes.SHA256())
         )
+        return certificate.public_bytes(serialization.Encoding.PEM), _pem(key)
+
+    def _write(self) -> None:
+        authority = (
+            _begun(_NAME, self._root)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .issuer_name(_NAME)
+            .sign(self._root, hashes.SHA256())
+        )
+        hosts = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+        certificate, key = self.issued("kube-apiserver", *hosts, "127.0.0.1", ADDRESS, SERVICE)
         self.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-        self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        self.key.write_bytes(_pem(key))
+        self.certificate.write_bytes(certificate)
+        self.key.write_bytes(key)
         self.signer.write_bytes(_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
         rows = [f'{self.tokens[user]},{user},{user},"{group}"\n' for user, group in USERS.items()]
         self.passwords.write_text("".join(rows), encoding="utf-8")
+
+
+class MeshAuthority:
+    """A certificate authority of the mesh: names workloads as Istio does, by a SPIFFE address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _begun(_NAME, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .issuer_name(_NAME)
+            .sign(self._key, hashes.SHA256())
+        )
+        self._trusted = certificate.public_bytes(serialization.Encoding.PEM)
+
+    def hand(self, place: Path) -> None:
+        """Write what istiod takes as an authority of one's own."""
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "ca-key.pem").write_bytes(_pem(self._key))
+        for name in ("ca-cert.pem", "root-cert.pem", "cert-chain.pem"):
+            (place / name).write_bytes(self._trusted)
+
+    def context(self, principal: str) -> ssl.SSLContext:
+        """TLS context of a client of that name."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{principal}")])
+        certificate = (
+            _begun(x509.Name([]), key)
+            .add_extension(name, critical=True)
+            .issuer_name(_NAME)
+            .sign(self._key, hashes.SHA256())
+        )
+        path = self._folder / f"{principal.replace('/', '_')}.pem"
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + _pem(key))
+        found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        found.check_hostname = False
+        found.load_verify_locations(cadata=self._trusted.decode())
+        found.load_cert_chain(path)
+        return found
+
+
+def _called(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _begun(name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -23,9 +23,9 @@ import httpx
 from hallmark import leash
 from hallmark.errors import HallmarkError
 from hallmark.files import replace
+from hallmark.leash import Leash
 from hallmark.rollout import standard
 from local_cluster.envoy import Envoy
-from local_cluster.processes import Leash
 from local_cluster.remote_feed import client, follow
 from local_cluster.routes import PodAddress, RevisionBackend, RoutedService
 
@@ -158,8 +158,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     """Be the gateway until SIGTERM."""
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    children = Leash(folder / "children.json")
-    children.open()
+    children = Leash(folder)
     envoy = Envoy(folder / "envoy", port=arguments.port, on=children)
     await envoy.start()
     state = {"pid": os.getpid(), "identity": leash.identity(os.getpid()), "admin": envoy.admin}
@@ -172,7 +171,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     finally:
         await envoy.stop(grace=1)
         await api.aclose()
-        children.close()
+        children.end()
 
 
 if __name__ == "__main__":

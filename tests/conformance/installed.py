@@ -1,10 +1,10 @@
-"""What a cluster has before ours comes: definitions of custom resources, KServe's manager, Knative's webhook, and Argo CD's account."""
+"""What a cluster has before ours comes: KServe's manager, Knative's webhook, and Argo CD's account."""
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ Object = dict[str, Any]
 KSERVE, KNATIVE = "github.com/kserve/kserve", "knative.dev/serving"
 _KSERVE_PORT, _KNATIVE_PORT = 9443, 8443
 _KSERVE_METRICS, _KSERVE_HEALTH = 9444, 9445
+_REVIEWERS_PORT = 9446  # and the two after it
 
 
 def argo_cd(api: Api) -> Api:
@@ -42,31 +43,26 @@ def grant_argo_cd(api: Api) -> None:
     )
 
 
+def watch_token(stack: Stack) -> str:
+    """A token of the watch's own account, as its pod has one."""
+    return account_token(stack, names.SYSTEM, "watch")
+
+
 def watch_kubeconfig(stack: Stack) -> Path:
-    """A kubeconfig with a token of the watch's own account, as its pod has one."""
-    path = f"/api/v1/namespaces/{names.SYSTEM}/serviceaccounts/watch/token"
+    """A kubeconfig with it."""
+    return account_kubeconfig(stack, names.SYSTEM, "watch")
+
+
+def account_token(stack: Stack, namespace: str, account: str) -> str:
+    """A token of a service account."""
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    return stack.credentials.kubeconfig_of("watch", stack.api.call("POST", path, asked)["status"]["token"])
+    return str(stack.api.call("POST", path, asked)["status"]["token"])
 
 
-def definitions() -> Iterator[Object]:
-    """Every CustomResourceDefinition that tests/conformance/definitions.yaml names."""
-    for each in build.documents("**/*.json"):
-        if each["kind"] == "CustomResourceDefinition":
-            yield each
-
-
-def define(api: Api) -> None:
-    """Create the definitions, and wait until each version of each is served."""
-    found = list(definitions())
-    for each in found:
-        each.pop("status", None)
-        api.create(each)
-    for each in found:
-        spec = each["spec"]
-        for version in (one["name"] for one in spec["versions"] if one["served"]):
-            served = {"apiVersion": f"{spec['group']}/{version}", "kind": spec["names"]["kind"]}
-            until(lambda served=served: api.known(served), what=f"{served} is served")
+def account_kubeconfig(stack: Stack, namespace: str, account: str) -> Path:
+    """A kubeconfig with a token of a service account."""
+    return stack.credentials.kubeconfig_of(account, account_token(stack, namespace, account))
 
 
 def serve_knative(stack: Stack, config: dict[str, dict[str, str]]) -> None:
@@ -111,10 +107,6 @@ def serve_kserve(stack: Stack, config: Object) -> None:
     """Start KServe's manager with `config`, the ConfigMap that it reads; its webhooks are reached by URL."""
     api, made = stack.api, stack.credentials
     api.apply(config)
-    place = stack.folder / "kserve" / "k8s-webhook-server" / "serving-certs"
-    place.mkdir(parents=True)
-    for path in (made.certificate, made.key):
-        (place / path.name).write_bytes(path.read_bytes())
     stack.start(
         "kserve-manager",
         f"--webhook-port={_KSERVE_PORT}",
@@ -124,17 +116,53 @@ def serve_kserve(stack: Stack, config: Object) -> None:
         environment={
             "KUBECONFIG": str(made.kubeconfig("system:serviceaccount:kserve:kserve-controller-manager")),
             "POD_NAMESPACE": "kserve",
-            "TMPDIR": str(stack.folder / "kserve"),
+            "TMPDIR": certificates(stack, "kserve"),
         },
     )
     stack.until("kserve-manager", lambda: answers(f"http://127.0.0.1:{_KSERVE_HEALTH}/readyz"))
-    authority = base64.b64encode(made.authority.read_bytes()).decode()
     for each in build.documents(f"{KSERVE}/config/webhook/manifests.json"):
-        each["metadata"].pop("creationTimestamp", None)
-        for hook in each["webhooks"]:
-            path = hook["clientConfig"]["service"]["path"]
-            hook["clientConfig"] = {"url": f"https://127.0.0.1:{_KSERVE_PORT}{path}", "caBundle": authority}
+        api.apply(by_url(stack, each, _KSERVE_PORT))
+
+
+def serve_reviewers(stack: Stack) -> None:
+    """Start KServe's controller of LLMInferenceServices beside its manager, with KServe's own templates."""
+    api, name = stack.api, "kserve-llm-manager"
+    for each in build.documents(f"{KSERVE}/config/llmisvcconfig/*.json"):
+        each["metadata"]["namespace"] = "kserve"
         api.apply(each)
+    stack.start(
+        name,
+        f"--webhook-port={_REVIEWERS_PORT}",
+        f"--metrics-addr=127.0.0.1:{_REVIEWERS_PORT + 1}",
+        f"--health-probe-addr=127.0.0.1:{_REVIEWERS_PORT + 2}",
+        environment={
+            "KUBECONFIG": str(stack.credentials.kubeconfig("system:serviceaccount:kserve:kserve-controller-manager")),
+            "POD_NAMESPACE": "kserve",
+            "TMPDIR": certificates(stack, name),
+        },
+    )
+    stack.until(name, lambda: answers(f"http://127.0.0.1:{_REVIEWERS_PORT + 2}/readyz"))
+    for each in build.documents(f"{KSERVE}/config/webhook/llmisvc/manifests.json"):
+        api.apply(by_url(stack, each, _REVIEWERS_PORT))
+
+
+def certificates(stack: Stack, name: str) -> str:
+    """A folder for TMPDIR of a program that looks there for the certificate of its webhooks."""
+    place = stack.folder / name / "k8s-webhook-server" / "serving-certs"
+    place.mkdir(parents=True)
+    for path in (stack.credentials.certificate, stack.credentials.key):
+        (place / path.name).write_bytes(path.read_bytes())
+    return str(stack.folder / name)
+
+
+def by_url(stack: Stack, hooks: Object, port: int) -> Object:
+    """A configuration of webhooks that are reached at a port of this machine instead of a Service."""
+    authority = base64.b64encode(stack.credentials.authority.read_bytes()).decode()
+    hooks["metadata"].pop("creationTimestamp", None)
+    for hook in hooks["webhooks"]:
+        path = hook["clientConfig"]["service"]["path"]
+        hook["clientConfig"] = {"url": f"https://127.0.0.1:{port}{path}", "caBundle": authority}
+    return hooks
 
 
 def until(ready: Callable[[], bool], *, what: str, seconds: float = 60) -> None:

@@ -19,7 +19,7 @@ class Missing(HallmarkError):
 def missing(*, built: bool = False) -> Missing | None:
     """All that is missing as one error; none where the tests can run. built: must the programs be there already?"""
     lacks: list[tuple[str, str]] = []
-    here = build.current().is_dir()
+    here = build.complete()
     if built and not here:
         lacks.append(("the programs of tests/conformance/programs", "make conformance builds them, once"))
     elif not here and shutil.which("go") is None:

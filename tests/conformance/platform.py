@@ -41,6 +41,12 @@ def knative_config(objects: Iterable[Object]) -> dict[str, dict[str, str]]:
     return dict(serving["spec"]["config"])
 
 
+def application(objects: Iterable[Object], name: str) -> Object:
+    """The values that our Argo CD Application of that name hands to its chart."""
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Application", name)]
+    return dict(found["spec"]["source"]["helm"]["valuesObject"])
+
+
 def kserve_config(objects: Iterable[Object]) -> Object:
     """Our ConfigMap for KServe's controllers."""
     (found,) = [each for each in objects if each["metadata"]["name"] == "inferenceservice-config"]

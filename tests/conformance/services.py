@@ -37,8 +37,10 @@ def made_of(each: Object) -> Object:
 class Revisions:
     """Knative's controllers, as far as KServe can tell: each change of a Service's template is a revision that is ready at once."""
 
-    def __init__(self, api: Api, served: Object) -> None:
+    def __init__(self, api: Api, served: Object, *, host: str = "example.com") -> None:
+        """host: what the cluster's services are called below, by Knative's config-domain."""
         self._api = api
+        self._host = host
         self._target = made_of(served)
         self._template: Object | None = None
         self._count = 0
@@ -78,7 +80,7 @@ class Revisions:
 
     def _status(self, live: Object) -> Object:
         newest, meta = self.name(self._count), live["metadata"]
-        url = f"http://{meta['name']}.{meta['namespace']}.example.com"
+        url = f"http://{meta['name']}.{meta['namespace']}.{self._host}"
         return {
             "observedGeneration": meta["generation"],
             "conditions": [

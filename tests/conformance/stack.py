@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
 
 from hallmark.errors import TimedOut
-from local_cluster.processes import Leash, tail
-from tests.conformance import build, namespace
+from hallmark.leash import Leash
+from local_cluster.processes import tail
+from tests.conformance import build
 from tests.conformance.api import Api, Refusal
 from tests.conformance.credentials import ADDRESS, Credentials
 
@@ -34,21 +36,23 @@ class Stack:
         self._leash = leash
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None, binary: str = "") -> None:
-        """Start a program under a name of its own."""
+    def start(
+        self,
+        name: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        binary: str = "",
+        folder: Path | None = None,
+    ) -> None:
+        """Start a program under a name of its own, in a folder of its own where one is given."""
         log = self.log(name).open("ab")
         with log:
-            process = subprocess.Popen(
+            self._running[name] = self._leash.start(
                 [binary or build.program(name), *arguments],
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **(environment or {})},
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                environment={"PATH": os.environ["PATH"], "HOME": str(self.folder), **(environment or {})},
+                folder=folder or self.folder,
+                output=log,
             )
-        self._leash.add(process.pid)
-        self._running[name] = process
 
     def run(self, module: str, *arguments: str, name: str, user: str) -> None:
         """Start a module of this checkout with a kubeconfig of `user`."""
@@ -59,9 +63,14 @@ class Stack:
         """End a program well; gives its exit code."""
         process = self._running.pop(name)
         process.terminate()
-        code = process.wait(seconds)
-        self._leash.remove(process.pid)
-        return code
+        return process.wait(seconds)
+
+    def kill(self, name: str) -> None:
+        """End a program and whatever it started itself, at once."""
+        process = self._running.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -82,19 +91,19 @@ class Stack:
             fix=tail(self.log(name), 4000).decode("utf-8", "replace"),
         )
 
-    def begin(self) -> None:
-        """Start the control plane."""
+    def begin(self, *, controllers: bool = True) -> None:
+        """Start the control plane, on what its folder `etcd` holds already."""
         self._etcd()
         self._api_server()
-        self._controllers()
+        if controllers:
+            self._controllers()
 
     def close(self) -> None:
         """End everything; nothing of it is kept, so nobody is asked to end well."""
         self.api.close()
-        for process in self._running.values():
-            process.kill()
-            process.wait()
-        self._leash.close()
+        for name in list(self._running):
+            self.kill(name)
+        self._leash.end()
 
     def _etcd(self) -> None:
         address = "http://127.0.0.1:2379"
@@ -150,17 +159,3 @@ def answers(url: str) -> bool:
     asker = {"User-Agent": "kube-probe/1.34"}
     made_at_start = False  # each process made its own certificate at its start
     return httpx.get(url, headers=asker, trust_env=False, verify=made_at_start, timeout=5).is_success
-
-
-@contextlib.contextmanager
-def stack(folder: Path) -> Iterator[Stack]:
-    """A control plane in a network namespace of its own."""
-    with namespace.private():
-        leash = Leash(folder / "children.json")
-        leash.open()
-        made = Stack(folder, leash)
-        try:
-            made.begin()
-            yield made
-        finally:
-            made.close()

@@ -1,8 +1,8 @@
 """Configuration that our charts hand to controllers, read by those controllers' own loaders.
 
-A key that a loader refuses ends the controller at its start, and no schema knows of it. The programs under config/ are a few lines
-around the loaders, pinned to the versions that manifests/platform installs, or the nearest that the Go module proxy has: KServe's 0.20 for
-0.21, and Istio's of August 2026 for 1.30.
+A key that a loader refuses ends the controller at its start, and no schema knows of it. The programs, main.go beside the pins in
+programs/, are a few lines around the loaders. They are of the versions that manifests/platform installs, or the nearest
+that the Go module proxy has: KServe's 0.20 for 0.21, and Istio's of August 2026 for 1.30.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def refusals(name: str, given: str) -> list[str]:
     """What the loaders of `name` say against `given`."""
-    done = subprocess.run([build.loader(name)], input=given, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([build.reader(name)], input=given, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if line.strip()]
 
@@ -131,7 +131,7 @@ def test_faults_in_kserves_configuration_are_found() -> None:
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
 def test_istiod_takes_its_configuration(cluster: str) -> None:
-    assert refusals("istiod", yaml.safe_dump(istiod(cluster))) == []
+    assert refusals("istio", yaml.safe_dump(istiod(cluster))) == []
 
 
 def test_faults_in_istiods_configuration_are_found() -> None:
@@ -145,5 +145,5 @@ def test_faults_in_istiods_configuration_are_found() -> None:
         ),
     )
     for change, told in faults:
-        lines = refusals("istiod", yaml.safe_dump(istiod("dev") | change))
+        lines = refusals("istio", yaml.safe_dump(istiod("dev") | change))
         assert any(told in line for line in lines), (change, lines)

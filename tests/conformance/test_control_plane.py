@@ -36,9 +36,9 @@ def test_a_namespace_has_an_account_and_the_certificate_of_the_cluster(control_p
 
 def test_nothing_outlives_a_test_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from tests.conformance.stack import *\n"
+        "import sys, time; from pathlib import Path; from tests.conformance import namespace; from tests.conformance.stack import *\n"
         "with namespace.private():\n"
-        "    leash = Leash(Path(sys.argv[1]) / 'children.json'); leash.open()\n"
+        "    leash = Leash(Path(sys.argv[1]))\n"
         "    made = Stack(Path(sys.argv[1]), leash); made._etcd()\n"
         "    print(made._running['etcd'].pid, flush=True); time.sleep(600)\n"
     )

@@ -56,7 +56,10 @@ def served(request: pytest.FixtureRequest, cluster: Stack) -> Iterator[Object]:
     installed.until(lambda: bool(cluster.api.live(made)), what="what KServe makes")
     yield wanted
     argo_cd.delete(wanted)
-    installed.until(lambda: installed.gone(cluster.api, made), what=f"{NAME} gone")
+    # Both: what is applied to an object that is still being deleted goes with it.
+    installed.until(
+        lambda: installed.gone(cluster.api, wanted) and installed.gone(cluster.api, made), what=f"{NAME} gone"
+    )
 
 
 def now(writer: InferenceServiceWriter) -> Object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -48,6 +49,20 @@ def test_the_next_times(schedule: str, expected: list[str]) -> None:
 def test_what_is_no_schedule_is_told(schedule: str) -> None:
     with pytest.raises(DeclarationError, match="is no schedule"):
         cron.due(schedule, AFTER)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (datetime(2026, 3, 29, 1, 30), "2026-03-29T02:30:00+00:00"),
+        (datetime(2026, 10, 25, 2, 15), "2026-10-25T02:30:00+00:00"),
+        (datetime(2026, 10, 25, 2, 15, fold=1), "2026-10-25T02:30:00+00:00"),
+    ],
+)
+def test_the_hour_that_a_clock_skips_or_repeats_moves_no_run(after: datetime, expected: str) -> None:
+    """Rundeck #6879, asked in Berlin: at 2:30 local time there is none in March, and two in October."""
+    first, second = islice(cron.upcoming("0 30 2 * * *", after.replace(tzinfo=ZoneInfo("Europe/Berlin"))), 2)
+    assert first.isoformat() == expected and second - first == timedelta(days=1)
 
 
 @pytest.mark.parametrize("name", domains.names(Settings.load({"HALLMARK_ROOT": str(ROOT)})))

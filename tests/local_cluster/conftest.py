@@ -17,9 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
+from hallmark.declaration.traffic import LOCAL, STANDARD, Mode
+from hallmark.leash import Leash
 from local_cluster.envoy import Envoy
-from local_cluster.processes import Leash
 from local_cluster.reconciler import Reconciler
+from local_cluster.standard import StandardReconciler
 from local_cluster.store import Missing, ObjectStore
 from tests.local_cluster.fake_runtime import runtime
 
@@ -161,15 +163,16 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, port: int | None = None) -> AsyncIterator[Cluster]:
+async def running(folder: Path, *, port: int | None = None, mode: Mode = "Knative") -> AsyncIterator[Cluster]:
     """A cluster with its state in `folder`, which is stopped, and leaves nothing behind, at the end."""
-    leash = Leash(folder / "processes.json")
-    leash.open()
+    leash = Leash(folder)
     store = ObjectStore(folder / "objects.db")
     envoy = Envoy(folder / "envoy", port=port or free_port(), on=leash)
     (folder / "models").mkdir(parents=True, exist_ok=True)
-    reconciler = Reconciler(
+    adapter = STANDARD if mode == "Standard" else LOCAL
+    reconciler = (StandardReconciler if mode == "Standard" else Reconciler)(
         store,
+        adapter=adapter,
         envoy=envoy,
         on=leash,
         models=folder / "models",
@@ -192,7 +195,7 @@ async def running(folder: Path, *, port: int | None = None) -> AsyncIterator[Clu
         await reconciler.stop()
         await envoy.stop(grace=1)
         store.close()
-        leash.close()
+        leash.end()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,6 +16,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+REVISION = os.environ.get("K_REVISION") or os.environ.get("HOSTNAME", "")
+"""In Standard mode the pod's name, which begins with its Deployment's."""
+
 
 def say(line: str) -> None:
     sys.stderr.write(line + "\n")
@@ -59,7 +62,7 @@ async def main() -> None:
             return int(said("status", "200")), {
                 "model_name": options.model_name,
                 "outputs": [],
-                "revision": os.environ.get("K_REVISION"),
+                "revision": REVISION,
                 "bytes": len(body),
             }
         return 404, {"error": f"no {path}"}
@@ -77,7 +80,7 @@ async def main() -> None:
                 close = "connection: close\r\n" if stop.is_set() else ""
                 writer.write(
                     f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{close}"
-                    f"x-hallmark-revision: {os.environ.get('K_REVISION', '')}\r\ncontent-length: {len(text)}\r\n\r\n".encode()
+                    f"x-hallmark-revision: {REVISION}\r\ncontent-length: {len(text)}\r\n\r\n".encode()
                     + text
                 )
                 await writer.drain()

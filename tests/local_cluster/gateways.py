@@ -16,13 +16,14 @@ import httpx
 import numpy as np
 
 from hallmark import names
+from hallmark.leash import Leash
 from inference_services.protocol import unary
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint
 from inference_services.transport.http1 import Http1Connection, HttpRequest, HttpResponse
 from local_cluster import routes
 from local_cluster.containers import free_ports
 from local_cluster.envoy import Envoy
-from local_cluster.processes import ChildProcess, Leash
+from local_cluster.processes import ChildProcess
 from local_cluster.routes import PodAddress, RevisionBackend, RoutedService
 
 FAKE = Path(__file__).with_name("fake_runtime.py")
@@ -42,15 +43,14 @@ def service(
 
 @asynccontextmanager
 async def gateway(folder: Path) -> AsyncIterator[tuple[Envoy, Leash]]:
-    on = Leash(folder / "ledger.json")
-    on.open()
+    on = Leash(folder)
     envoy = Envoy(folder / "envoy", port=free_ports([1])[1], on=on)
     try:
         await envoy.start()
         yield envoy, on
     finally:
         await envoy.stop(grace=1)
-        on.close()
+        on.end()
 
 
 async def upstream(folder: Path, on: Leash, name: str, **files: str) -> PodAddress:

@@ -97,8 +97,11 @@ def test_what_never_gets_ready_there_is_not_served_here(case: Case, asked: Asked
 
 def test_a_status_that_somebody_writes_is_ignored(asked: Asked) -> None:
     plain = next(case.service for case in admission.cases() if case.id == "min-zero")
-    answer = asked.post({**plain, "status": {"url": 7, "conditions": "all good"}})
+    answer = asked.post({**plain, "status": {"url": "http://a", "conditions": [{"type": "Ready"}]}})
     assert answer.status_code == 201 and "status" not in answer.json()
+    # Whoever decodes it stops at a wrong type all the same.
+    answer = asked.post({**plain, "status": {"url": 7, "conditions": "all good"}})
+    assert answer.status_code == 422 and "status.conditions" in answer.text
 
 
 def test_a_refusal_names_every_field_and_the_rule(asked: Asked) -> None:

@@ -701,6 +701,7 @@ def test_discovery_names_what_is_served_in_both_forms(tmp_path: Path) -> None:
                 "/apis/serving.kserve.io/v1alpha1",
                 "/apis/events.k8s.io/v1",
                 "/apis/coordination.k8s.io/v1",
+                "/apis/gateway.networking.k8s.io/v1",
             ):
                 _, listed = await call("GET", path)
                 plain |= {f"{listed['groupVersion']}/{each['name']}" for each in listed["resources"]}

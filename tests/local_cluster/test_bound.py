@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
+from hallmark.leash import Leash
 from local_cluster import node
 from local_cluster.bound import BoundPod, image_name
-from local_cluster.processes import Leash
 
 Json = dict[str, Any]
 
@@ -71,8 +71,7 @@ class Told:
 
 @asynccontextmanager
 async def running(folder: Path, bound: Json, *, address: str) -> AsyncIterator[Told]:
-    leash, told = Leash(folder / f"{address}.json"), Told()
-    leash.open()
+    leash, told = Leash(folder), Told()
 
     async def config_map(namespace: str, name: str) -> Json | None:
         return None
@@ -94,7 +93,7 @@ async def running(folder: Path, bound: Json, *, address: str) -> AsyncIterator[T
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        leash.close()
+        leash.end()
 
 
 def model(folder: Path, **files: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +20,11 @@ import pytest
 import yaml
 
 from hallmark import leash
-from hallmark.declaration.traffic import KNATIVE
+from hallmark.declaration.traffic import KNATIVE, LOCAL, STANDARD
 from hallmark.errors import Conflict, DeclarationError
 from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
-from local_cluster import cluster, processes
+from local_cluster import cluster
 
 Runtime = Callable[..., dict[str, Any]]
 SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/fraud/inferenceservices"
@@ -92,17 +95,30 @@ def wait_ready(api: httpx.Client, shares: list[int], *, seconds: float = 30) -> 
         time.sleep(0.05)
 
 
+def running(settings: Settings) -> list[leash.Marked]:
+    """The cluster and its children."""
+    return [each for each in leash.marked() if each.place == settings.cluster]
+
+
 def test_a_cluster_serves_survives_a_kill_and_leaves_nothing_behind(
     settings: Settings, port: int, fake_runtime: Runtime
 ) -> None:
     assert cluster.state(settings) is None
-    assert cluster.down(settings) is False
+    assert cluster.down(settings) == (False, [])
     began = time.monotonic()
     up = cluster.up(settings, port=port)
     assert time.monotonic() - began < 20
     assert cluster.state(settings) == up
-    with pytest.raises(Conflict, match="up already"):
+    with pytest.raises(Conflict, match="up already") as caught:
         cluster.up(settings, port=free_port())
+    assert "--mode full" in caught.value.got
+    with pytest.raises(Conflict, match="in another mode") as caught:
+        cluster.up(settings, port=free_port(), adapter=KNATIVE)
+    assert "--mode full" in caught.value.got and "--mode knative" in caught.value.got
+    assert "`hallmark down`, then `hallmark up --mode knative`" in caught.value.fix and "delete" not in caught.value.fix
+    with pytest.raises(Conflict, match="in another mode") as caught:
+        cluster.up(settings, port=free_port(), adapter=STANDARD)
+    assert "kubectl delete inferenceservice --all -A" in caught.value.fix
     with client(settings) as api:
         apply(api, settings, 1, None, fake_runtime())
         wait_ready(api, [100])
@@ -115,13 +131,12 @@ def test_a_cluster_serves_survives_a_kill_and_leaves_nothing_behind(
         assert proxied.json()["env"]["POD_NAME"] == pod
         assert "ready" in api.get(f"/api/v1/namespaces/fraud/pods/{pod}/log").text
 
-    children = processes.recorded(settings.cluster / "processes.json")
-    assert len(children) == 3
+    assert len(running(settings)) == 4
     os.kill(up.pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while leash.alive(children) and time.monotonic() < deadline:
+    while running(settings) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert leash.alive(children) == []
+    assert running(settings) == []
     assert cluster.state(settings) is None
 
     again = cluster.up(settings, port=port)
@@ -131,10 +146,24 @@ def test_a_cluster_serves_survives_a_kill_and_leaves_nothing_behind(
     component, was = (s["components"]["predictor"] for s in (after, before))
     assert component == was
 
-    children = processes.recorded(settings.cluster / "processes.json")
-    assert cluster.down(settings) is True
-    assert leash.alive([*children, (again.pid, again.identity)]) == []
+    assert cluster.down(settings) == (True, [])
+    assert running(settings) == []
     assert cluster.state(settings) is None
+
+
+def test_down_ends_a_cluster_whose_state_folder_was_deleted_and_names_what_it_ended(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    given = {"ROOT": root, "STATE": tmp_path / "state", "RELEASES": tmp_path / "releases"}
+    settings = Settings.load({f"HALLMARK_{name}": str(path) for name, path in given.items()})
+    command = [sys.executable, "-m", "hallmark.cli", "up", "--port", "0"]
+    environment = {**os.environ, **settings.environment(), "PYTHONPATH": str(root)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert len(running(settings)) == 2
+    shutil.rmtree(settings.state)
+    stopped = cluster.down(settings)
+    assert not stopped.cluster
+    assert any("local_cluster.cluster" in each for each in stopped.left), stopped.left
+    assert running(settings) == []
 
 
 def test_a_port_that_is_taken_is_named_with_the_option(settings: Settings) -> None:
@@ -155,7 +184,7 @@ def test_a_port_that_is_taken_is_named_with_the_option(settings: Settings) -> No
 def test_port_0_is_any_free_one(settings: Settings) -> None:
     up = cluster.up(settings, port=0)
     assert httpx.get(f"{up.gateway}/serving/x/y", trust_env=False).status_code == 404
-    assert cluster.down(settings) is True
+    assert cluster.down(settings) == (True, [])
 
 
 def test_why_a_cluster_does_not_come_up_is_told(settings: Settings) -> None:
@@ -165,7 +194,7 @@ def test_why_a_cluster_does_not_come_up_is_told(settings: Settings) -> None:
         cluster.up(settings, port=free_port())
     assert "Traceback" not in str(caught.value)
     assert cluster.state(settings) is None
-    assert processes.recorded(settings.cluster / "processes.json") == []
+    assert running(settings) == []
 
 
 def test_a_cluster_that_can_do_no_more_than_knative_mode_says_so_and_mirrors_nothing(
@@ -187,3 +216,23 @@ def test_a_cluster_that_can_do_no_more_than_knative_mode_says_so_and_mirrors_not
         routes = httpx.get(f"http://{state.admin}/config_dump", timeout=10, trust_env=False).text
     assert "request_mirror_policies" not in routes
     assert "fraud-predictor-00002" in routes
+
+
+def test_a_cluster_keeps_its_mode_and_takes_no_other_while_it_has_services_of_that(
+    settings: Settings, fake_runtime: Runtime
+) -> None:
+    assert cluster.up(settings, port=0, adapter=STANDARD).adapter == STANDARD
+    writer = InferenceServiceWriter.connect(settings)
+    assert writer.adapter(None) == STANDARD
+    with client(settings) as api:
+        apply(api, settings, 1, None, fake_runtime())
+    cluster.down(settings)
+    with pytest.raises(Conflict, match="Standard mode, which a live one cannot change") as caught:
+        cluster.up(settings, port=0, adapter=KNATIVE)
+    assert "--mode standard" in caught.value.fix and "fraud" in caught.value.got
+    assert cluster.state(settings) is None
+    assert cluster.up(settings, port=0).adapter == STANDARD, "what it had last"
+    with client(settings) as api:
+        api.delete(f"{SERVICES}/fraud").raise_for_status()
+    cluster.down(settings)
+    assert cluster.up(settings, port=0, adapter=LOCAL).adapter == LOCAL, "there is nothing left of the other mode"

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from hallmark import names
 from hallmark.errors import HallmarkError, Unavailable
+from hallmark.leash import Leash
 from local_cluster import routes
 from local_cluster.envoy import Envoy
-from local_cluster.processes import Leash
 from local_cluster.routes import PodAddress, RoutedService
 
 
@@ -65,6 +65,24 @@ def test_a_gateway_with_nothing_answers_in_json(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("host", ["example.com:443", "fraud.fraud.localhost:80"])
+def test_a_tunnel_is_refused_at_once(tmp_path: Path, host: str) -> None:
+    async def scenario() -> None:
+        async with gateway(tmp_path) as (envoy, on):
+            await envoy.apply((service(0, await upstream(tmp_path, on, "r1"), None),))
+            reader, writer = await asyncio.open_connection("127.0.0.1", envoy.port)
+            writer.write(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            try:
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+                said = json.loads(await reader.read(1000))
+                assert answer.startswith(b"HTTP/1.1 404 ") and said["code"] == 404
+            finally:
+                writer.close()
+                await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+
 def test_a_slow_canary_is_passed_over_after_the_services_timeout(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with gateway(tmp_path) as (envoy, on):
@@ -76,7 +94,7 @@ def test_a_slow_canary_is_passed_over_after_the_services_timeout(tmp_path: Path)
             await envoy.apply((service(99, stable, canary, timeout=0.5),))
             answers = await call(envoy, 20)
             assert {(a.status_code, a.headers["x-hallmark-variant"]) for a in answers} == {(200, "stable")}
-            assert max(a.elapsed.total_seconds() for a in answers) < 1.5
+            assert max(a.elapsed.total_seconds() for a in answers) < 4
 
     asyncio.run(scenario())
 
@@ -150,15 +168,14 @@ def test_a_port_that_is_taken_is_an_error_with_envoys_own_words(tmp_path: Path) 
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            on = Leash(tmp_path / "ledger.json")
-            on.open()
+            on = Leash(tmp_path)
             envoy = Envoy(tmp_path / "envoy", port=taken.getsockname()[1], on=on)
             with pytest.raises(Unavailable) as caught:
                 await envoy.start()
             assert "in use" in caught.value.got
             # What was asked while it started is closed, though nobody stops what did not start.
             assert envoy.pid is None and envoy._client is None
-            on.close()
+            on.end()
 
     asyncio.run(scenario())
 
@@ -179,11 +196,11 @@ def test_grpc_is_routed_by_authority_to_the_one_port(tmp_path: Path) -> None:
             options = [("grpc.default_authority", made.hostname), ("grpc.enable_http_proxy", 0)]
             async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}", options=options) as channel:
                 ask = channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")
-                call = ask(b"hello", timeout=5)
+                call = ask(b"hello", timeout=30)
                 assert await call == b"HELLO"
                 assert dict(await call.initial_metadata())["x-hallmark-variant"] == "stable"
                 large = b"x" * (3 << 20)
-                assert await ask(large, timeout=5) == large.upper()
+                assert await ask(large, timeout=30) == large.upper()
                 for message, code, text in (
                     (b"bad", grpc.StatusCode.INVALID_ARGUMENT, "a reason, é"),
                     (b"x", grpc.StatusCode.UNKNOWN, "unsupported content-type application/json, status code 404"),
@@ -194,11 +211,11 @@ def test_grpc_is_routed_by_authority_to_the_one_port(tmp_path: Path) -> None:
                     elif code is grpc.StatusCode.UNAVAILABLE:
                         await envoy.apply((service(0, None, None),))
                     with pytest.raises(grpc.aio.AioRpcError) as refused:
-                        await ask(message, timeout=5)
+                        await ask(message, timeout=30)
                     assert (refused.value.code(), text in (refused.value.details() or "")) == (code, True)
             async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.port}") as channel:
                 with pytest.raises(grpc.aio.AioRpcError) as nobody:
-                    await channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")(b"x", timeout=5)
+                    await channel.unary_unary(f"{names.GRPC_PATH}ModelInfer")(b"x", timeout=30)
                 assert nobody.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     asyncio.run(scenario())

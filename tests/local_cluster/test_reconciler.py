@@ -594,7 +594,7 @@ def test_forty_weight_changes_under_load_lose_nothing(cluster: Open) -> None:
                 for turn in range(40):
                     percent = 10 + 20 * (turn % 4)
                     c.patch(canaryTrafficPercent=percent)
-                    await c.ready({ONE: 100 - percent, TWO: percent}, seconds=5)
+                    await c.ready({ONE: 100 - percent, TWO: percent}, seconds=20)
                     await asyncio.sleep(0.05)
             assert {status for status, _ in seen} == {200}
             assert seen.total() > 200

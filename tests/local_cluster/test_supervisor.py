@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -45,109 +43,48 @@ def start(command: list[str], folder: Path, on: Leash, name: str = "x") -> Child
     return ChildProcess.start(command, environment={}, folder=folder, log=folder / f"{name}.log", on=on)
 
 
-def test_an_identity_is_one_processs_own() -> None:
-    mine = leash.identity(os.getpid())
-    assert mine
-    assert mine == leash.identity(os.getpid())
-    assert leash.identity(2**22 + 1) is None
-    assert leash.alive([(os.getpid(), "of an earlier process with this number")]) == []
-
-
 def test_a_child_is_stopped_by_term_and_a_deaf_one_by_kill(tmp_path: Path) -> None:
     async def scenario() -> None:
-        on = Leash(tmp_path / "ledger.json")
-        on.open()
+        on = Leash(tmp_path)
         polite, deaf = start(SLEEP, tmp_path, on, "polite"), start(DEAF, tmp_path, on, "deaf")
         while deaf.last_line() != "deaf":
             await asyncio.sleep(0.02)
-        assert len(processes.recorded(tmp_path / "ledger.json")) == 2
+        assert {each.pid for each in on.running()} == {polite.pid, deaf.pid}
         await polite.stop(5)
         assert polite.code == 128 + signal.SIGTERM
         await deaf.stop(0.3)
         assert deaf.code == 128 + signal.SIGKILL
-        assert processes.recorded(tmp_path / "ledger.json") == []
-        on.close()
+        assert on.running() == []
+        on.end()
 
     asyncio.run(scenario())
 
 
 def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
     async def scenario() -> None:
-        on = Leash(tmp_path / "ledger.json")
-        on.open()
+        on = Leash(tmp_path)
         child = start(FAMILY, tmp_path, on)
         while not child.last_line():
             await asyncio.sleep(0.02)
         grandchild = int(child.last_line())
         await child.stop(2)
         assert gone(grandchild)
-        on.close()
+        on.end()
 
     asyncio.run(scenario())
-
-
-OWNER = """
-import asyncio, sys, time
-from pathlib import Path
-from local_cluster.processes import ChildProcess, Leash
-async def main():
-    folder = Path(sys.argv[1])
-    on = Leash(folder / "ledger.json"); on.open()
-    command = [sys.executable, "-c", "import subprocess, sys, time; c = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); print(c.pid, flush=True); time.sleep(99)"]
-    child = ChildProcess.start(command, environment={}, folder=folder, log=folder / "c.log", on=on)
-    while not child.last_line():
-        await asyncio.sleep(0.02)
-    print(child.pid, child.last_line(), on._process.pid, flush=True)
-    await asyncio.sleep(99)
-asyncio.run(main())
-"""
-
-
-def owner(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    running = subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert running.stdout is not None
-    return running, [int(word) for word in running.stdout.readline().split()]
-
-
-def test_nothing_outlives_a_cluster_that_is_killed(tmp_path: Path) -> None:
-    running, (child, grandchild, keeper) = owner(tmp_path)
-    running.kill()
-    running.communicate()
-    assert gone(child)
-    assert gone(grandchild)
-    assert gone(keeper)
-
-
-def test_leftovers_of_a_killed_cluster_and_leash_are_stopped_at_the_next_start(tmp_path: Path) -> None:
-    running, (child, grandchild, keeper) = owner(tmp_path)
-    os.kill(keeper, signal.SIGKILL)
-    running.kill()
-    running.communicate()
-    assert leash.identity(child)
-    on = Leash(tmp_path / "ledger.json")
-    assert on.open() == 1
-    assert gone(child)
-    assert gone(grandchild)
-    on.close()
-
-
-def test_a_torn_ledger_is_no_leftover(tmp_path: Path) -> None:
-    (tmp_path / "ledger.json").write_text('[[1, "x"')
-    assert processes.recorded(tmp_path / "ledger.json") == []
 
 
 def test_a_log_stays_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LOG_BYTES", 1000)
 
     async def scenario() -> None:
-        on = Leash(tmp_path / "ledger.json")
-        on.open()
+        on = Leash(tmp_path)
         child = start([sys.executable, "-c", "print('x' * 5000, flush=True); input()"], tmp_path, on)
         await child.wait()
         child.trim()
         assert child.log.stat().st_size == 0
         assert (tmp_path / "x.log.1").stat().st_size == 500
-        on.close()
+        on.end()
 
     asyncio.run(scenario())
 
@@ -175,8 +112,7 @@ def pod(
 
 def test_a_container_that_ends_is_started_again_with_growing_pauses(tmp_path: Path) -> None:
     async def scenario() -> None:
-        on = Leash(tmp_path / "ledger.json")
-        on.open()
+        on = Leash(tmp_path)
         changes: list[str] = []
         made = pod(tmp_path, on, ["python", "-S", "-c", "import sys; sys.exit('no model')"], changes)
         begun = time.monotonic()
@@ -189,15 +125,14 @@ def test_a_container_that_ends_is_started_again_with_growing_pauses(tmp_path: Pa
         assert (made.failure.code, made.failure.message) == (1, "no model")
         assert changes
         await made.stop()
-        on.close()
+        on.end()
 
     asyncio.run(scenario())
 
 
 def test_a_command_that_is_not_there_is_a_failure_with_its_name(tmp_path: Path) -> None:
     async def scenario() -> None:
-        on = Leash(tmp_path / "ledger.json")
-        on.open()
+        on = Leash(tmp_path)
         made = pod(tmp_path, on, ["/no/such/server"], [])
         made.start()
         while made.failure is None:
@@ -205,7 +140,7 @@ def test_a_command_that_is_not_there_is_a_failure_with_its_name(tmp_path: Path) 
         assert made.failure.code == 127
         assert "/no/such/server" in made.failure.message
         await made.stop()
-        on.close()
+        on.end()
 
     asyncio.run(scenario())
 
@@ -276,8 +211,7 @@ def test_a_main_container_without_a_probe_is_ready_once_its_port_answers(tmp_pat
     assert sidecar.readiness is None
 
     async def scenario() -> None:
-        on = Leash(tmp_path / "ledger.json")
-        on.open()
+        on = Leash(tmp_path)
         port = containers.free_ports([8080])[8080]
         late = f"import socket, time; time.sleep(1); s = socket.create_server(('127.0.0.1', {port})); time.sleep(60)"
         changes: list[str] = []
@@ -295,7 +229,7 @@ def test_a_main_container_without_a_probe_is_ready_once_its_port_answers(tmp_pat
             await asyncio.sleep(0.02)
         assert time.monotonic() - began >= 1
         await made.stop()
-        on.close()
+        on.end()
 
     asyncio.run(scenario())
 

@@ -175,8 +175,8 @@ def envoy(folder: Path, made: Object, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def echo(told: list[Object] | None = None) -> Iterator[int]:
-    """A server that answers with what it was asked: path and headers as JSON, also put into `told`; gives its port.
+def echo(told: list[Object] | None = None, *, at: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[int]:
+    """A server that answers with what it was asked: path, headers and the address that was reached, as JSON, also put into `told`; gives its port.
 
     A gRPC call in HTTP/1.1, as our model server takes it, is answered with its own message, and refused where that is `no`.
     """
@@ -186,7 +186,12 @@ def echo(told: list[Object] | None = None) -> Iterator[int]:
 
         def do_GET(self) -> None:
             sent = self._body()
-            asked = {"path": self.path, "headers": {key.lower(): value for key, value in self.headers.items()}}
+            reached = self.connection.getsockname()[0]
+            asked = {
+                "path": self.path,
+                "reached": reached,
+                "headers": {key.lower(): value for key, value in self.headers.items()},
+            }
             if told is not None:
                 told.append(asked)
             body = json.dumps(asked).encode()
@@ -221,7 +226,7 @@ def echo(told: list[Object] | None = None) -> Iterator[int]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server = ThreadingHTTPServer(at, Echo)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

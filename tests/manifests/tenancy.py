@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -53,7 +54,7 @@ RESOURCES = {
 }
 RUNS = {"pipelines.kubeflow.org": ("pipelines", "pipelineversions", "experiments", "runs", "jobs", "visualizations")}
 ACCOUNTS = (names.PIPELINE, names.PREDICTOR, "default", "default-editor", "default-viewer")
-READ = ("/metrics", "/healthz", "/verdict", "/v2")
+READ = ("/metrics", "/healthz", "/verdict", "/v2", "/openapi.json")
 PATHS = (
     *(
         "/v2/models/m/infer",
@@ -272,3 +273,27 @@ def secrets(world: World) -> list[str]:
         for key in [item["remoteRef"]["key"]]
         if not key.startswith(f"hallmark/{domain}/") or posixpath.normpath(key) != key
     ]
+
+
+COUNTS = ("istio_requests_total", "istio_request_duration_milliseconds_bucket", "envoy_hallmark_requests")
+"""Counts of requests, by whose labels a domain's rollouts and alerts know that they are its own."""
+
+
+def series(world: World) -> list[str]:
+    """Counts of another's requests that Prometheus would take from a tenant's pods."""
+    return [
+        f"{one}'s {endpoint['path']} tells of {other}: {name}"
+        for one, other in world.pairs()
+        for endpoint in world.one(one, "PodMonitor", "predictor")["spec"]["podMetricsEndpoints"]
+        for name in COUNTS
+        if _taken(endpoint, {"__name__": name, "reporter": "source", "destination_service_namespace": other})
+    ]
+
+
+def _taken(endpoint: Object, labels: Mapping[str, str]) -> bool:
+    """Does a sample pass the endpoint's relabelings?"""
+    for each in endpoint.get("metricRelabelings") or []:
+        value = ";".join(labels.get(name, "") for name in each["sourceLabels"])
+        if (re.fullmatch(each["regex"], value) is None) == (each["action"] == "keep"):
+            return False
+    return True

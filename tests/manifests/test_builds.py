@@ -96,6 +96,54 @@ def test_knative_asks_our_registry_for_no_tag(cluster: str) -> None:
         assert {image.partition("/")[0] for image in served} == {each["registries-skipping-tag-resolving"]}
 
 
+def values_of(cluster: str, application: str) -> Object:
+    """The chart's values of a part."""
+    (found,) = [each for each in of_kind(platform(cluster), "Application") if each["metadata"]["name"] == application]
+    values: Object = found["spec"]["source"]["helm"]["valuesObject"]
+    return values
+
+
+def test_what_outlives_the_cluster_is_written_once_and_holds_every_recorded_series(cluster: str) -> None:
+    spec = values_of(cluster, "prometheus")["prometheus"]["prometheusSpec"]
+    # By these two labels Managed Prometheus keeps one of the replicas' copies.
+    assert spec["replicas"] > 1 and spec["replicaExternalLabelName"] == "__replica__"
+    assert spec["externalLabels"] == {"cluster": f"hallmark-{cluster}"}
+    (target,) = spec["remoteWrite"]
+    assert target["url"].startswith(f"https://aps-workspaces.{target['sigv4']['region']}.amazonaws.com/workspaces/ws-")
+    (kept,) = target["writeRelabelConfigs"]
+    rules = [
+        rule
+        for each in of_kind(everything(cluster), "PrometheusRule")
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    assert recorded and not [name for name in recorded | {"ALERTS"} if not re.fullmatch(kept["regex"], name)]
+    assert not re.fullmatch(kept["regex"], "container_cpu_usage_seconds_total")
+
+
+def test_the_load_balancer_controller_finds_its_cluster_and_stands_in_nobodys_way(cluster: str) -> None:
+    values = values_of(cluster, "load-balancer")
+    assert (values["clusterName"], values["vpcTags"]) == (f"hallmark-{cluster}", {"Name": f"hallmark-{cluster}"})
+    # Its webhook for Services fails closed, and no Service of ours needs it: the gateway's names its kind by an annotation.
+    assert values["enableServiceMutatorWebhook"] is False
+    service = values_of(cluster, "istio-ingress")["service"]["annotations"]
+    assert service["service.beta.kubernetes.io/aws-load-balancer-type"] == "external"
+
+
+def test_kueues_webhooks_match_domains_alone(cluster: str) -> None:
+    """They fail closed: while Kueue is down nothing that they match is made, and the gateway may not be among it."""
+    config = yaml.safe_load(values_of(cluster, "kueue")["managerConfig"]["controllerManagerConfigYaml"])
+    (matched,) = config["managedJobsNamespaceSelector"]["matchExpressions"]
+    assert matched == {"key": names.DOMAIN_LABEL, "operator": "Exists"}
+    labelled = {
+        each["metadata"]["name"]
+        for each in of_kind(everything(cluster), "Namespace")
+        if matched["key"] in each["metadata"]["labels"]
+    }
+    assert labelled == set(DOMAINS)
+
+
 def test_clusters_differ_by_a_few_lines(cluster: str) -> None:
     folder = ROOT / "manifests" / "clusters" / cluster
     lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.yaml")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,6 +173,7 @@ TOKENS = mesh("RequestAuthentication", {"jwtRules": [{"issuer": "i"}]})
 OURS = Request(8080, "/v1/x", principal="cluster.local/ns/a/sa/s", issuer="i", claims={"d": ["one", "two"]})
 NAMELESS = Request(8080, "/v1/x")
 ANY: Object = {}
+PROVEN: Object = {"when": [{"key": "request.headers[x-proven]", "values": ["one"]}]}
 
 
 def source(**fields: Any) -> Object:
@@ -222,6 +224,12 @@ def when(key: str, **fields: Any) -> Object:
         ([authorize(when("source.principal", notValues=["*"]))], NAMELESS, True),
         ([authorize(when("source.principal", notValues=["*"]))], OURS, False),
         ([authorize(source(principals=["*"]) | when("source.namespace", values=["b"]))], OURS, False),
+        ([TOKENS, authorize(when("request.auth.claims[d]", values=["one"]))], replace(OURS, claims={"d": "one"}), True),
+        ([TOKENS, authorize(when("request.auth.claims[d]", values=["o"]))], replace(OURS, claims={"d": "one"}), False),
+        ([authorize(PROVEN)], replace(OURS, headers={"X-Proven": "one"}), True),
+        ([authorize(PROVEN)], replace(OURS, headers={"x-proven": "two"}), False),
+        ([authorize(PROVEN)], replace(OURS, headers={"x-proven": "one,two"}), False),
+        ([authorize(PROVEN)], OURS, False),
     ],
 )
 def test_the_mesh(objects: list[Object], request_: Request, expected: bool) -> None:

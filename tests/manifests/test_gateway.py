@@ -283,6 +283,14 @@ def test_a_large_body_is_413_and_large_headers_are_431(gateway: str, issuer: Iss
     assert ask(gateway, path, token, headers=many).status_code == 431
 
 
+def test_a_tunnel_is_refused_at_once_with_a_token_too(gateway: str, issuer: Issuer) -> None:
+    host, port = gateway.removeprefix("http://").split(":")
+    for token in ("", f"authorization: Bearer {issuer.token('fraud')}\r\n"):
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(f"CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}\r\n{token}\r\n".encode())
+            assert int(connection.recv(4096).split()[1]) in (401, 403, 404)
+
+
 def posted(gateway: str, path: str, token: str, size: int) -> int:
     """The status of one request with a body of `size` bytes, also where the answer comes before all of it is sent."""
     host, port = gateway.removeprefix("http://").split(":")

@@ -22,7 +22,7 @@ from tests.manifests.tenancy import Object, World, pods
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
-KINDS = ("permissions", "flows", "calls", "storage", "secrets")
+KINDS = ("permissions", "flows", "calls", "storage", "secrets", "series")
 
 
 def declared(*only: str) -> list[Domain]:
@@ -243,6 +243,19 @@ PLANTED: dict[str, tuple[str, Callable[[World], object]]] = {
             key="hallmark/fraud/../search/mlflow"
         ),
     ),
+    "a model that counts for itself": (
+        "series",
+        lambda w: w.one("fraud", "PodMonitor", "predictor")["spec"]["podMetricsEndpoints"][0].pop("metricRelabelings"),
+    ),
+    "counts of every call of a proxy": (
+        "series",
+        lambda w: w.one("fraud", "PodMonitor", "predictor")["spec"]["podMetricsEndpoints"].append(
+            {
+                "path": "/stats/prometheus",
+                "metricRelabelings": [{"action": "keep", "sourceLabels": ["__name__"], "regex": "istio_.*"}],
+            }
+        ),
+    ),
     "the secret of a longer name": (
         "secrets",
         lambda w: w.one("search", "ExternalSecret", "mlflow")["spec"]["data"][0]["remoteRef"].update(
@@ -452,7 +465,7 @@ def test_a_proof_of_the_domain_opens_its_model_by_whichever_hand_it_comes(world:
             own = {"principal": hand, "issuer": meshes.ISSUER, "claims": {meshes.CLAIM: [domain, "another"]}}
             assert not _ask(world, domain, **(own | {"issuer": "https://elsewhere.example"}))
         for port in network.DOORS:
-            for path in ("/v2/models/m/infer", "/v1/models/m:predict", "/v2/health/ready", "/v2"):
+            for path in ("/v2/models/m/infer", "/v1/models/m:predict", "/v2/health/ready", "/v2", "/openapi.json"):
                 assert _ask(world, domain, port=port, path=path, **own)
         assert not _ask(world, domain, port=network.MONITOR, path="/labels", **own)
         assert not _ask(world, domain, path="/admin", **own)
@@ -517,6 +530,11 @@ def test_a_declared_caller_opens_exactly_that_path() -> None:
     for path in ("/labels", "/answers", "/x"):
         assert not any(f"path='{path}'" in each for each in admitted)
     assert tenancy.permissions(opened) == []
+    prometheus = Pod("monitoring", {"app.kubernetes.io/name": "prometheus"})
+    assert opened.network.passes(prometheus, pods("search")["predictor"], network.PROXY_METRICS)
+    assert not opened.network.passes(prometheus, pods("fraud")["predictor"], network.PROXY_METRICS)
+    told = tenancy.series(opened)
+    assert told and all(each.startswith("search's /stats/prometheus tells of fraud: istio_request") for each in told)
     caller = {"principal": "cluster.local/ns/search/sa/predictor"}
     assert _ask(opened, "fraud", **caller)
     assert not _ask(opened, "fraud", port=network.MONITOR, path="/labels", **caller)

@@ -66,11 +66,13 @@ def zonal(found: dict[str, list[str]]) -> dict[str, set[str]]:
 
 
 def test_the_order_of_zones_means_nothing(network: Workplace) -> None:
+    """Row B11."""
     assert planned(network, "ba", "a") == {}
 
 
 @pytest.mark.parametrize("zones", ["abc", "cab", "acb"])
 def test_a_zone_that_joins_changes_no_other(network: Workplace, zones: str) -> None:
+    """Row B11, wherever in the list it joins."""
     found = planned(network, zones, "a")
     assert zonal(found) == {"c": {"create"}}
     assert (
@@ -152,6 +154,7 @@ def elsewhere(
 
 
 def test_another_partition_has_its_own_names(elsewhere: tuple[str, dict[str, dict[str, Any]]]) -> None:
+    """Row B39."""
     region, plans = elsewhere
     partition, suffix, prefix = PARTITIONS[region]
     for plan in plans.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -81,25 +80,24 @@ class Watched:
         self._numbers = itertools.count()
 
     def ask(self, given: Sequence[Asked], *, exchange: str = "e") -> None:
-        """Answer each request, and let the monitor have both halves of it."""
-        from inference_services.drift_monitor.events import Event
+        """Answer each request, and let the monitor have it as the server's capture sends it."""
+        from inference_services.capture import exchanges
+        from inference_services.drift_monitor import events
         from inference_services.protocol import v2
 
         for place, (body, _) in enumerate(given):
             request = v2.decode(self.model.schema, body)
             outputs = self.model.predict(request.columns, request.rows)
-            more: dict[str, Any] = {
-                "id": f"{exchange}-{next(self._numbers)}",
-                "service": self.name,
-                "namespace": self.name,
-                "variant": "v",
-                "exchange": f"{exchange}-{place}",
-                "request": hashlib.sha256(request.id.encode()).hexdigest()[:32],
-            }
-            asked_for = json.loads(v2.request_text(self.model.schema, request.columns, request.rows))
-            answered = json.loads(v2.response_text(self.model.schema, outputs))
-            events = [Event(half="request", data=asked_for, **more), Event(half="response", data=answered, **more)]
-            assert self.monitor.take(events) == []
+            sent = exchanges.Exchange(
+                *(request.columns, outputs, 0, request.rows, 0, request.id),
+                exchange=f"{exchange}-{place}".encode(),
+                number=next(self._numbers),
+            )
+            head = {"specversion": "1.0", "type": exchanges.TYPE, "id": "1", "source": "/", "revision": "v"}
+            head |= {"inferenceservicename": self.name, "namespace": self.name}
+            body = exchanges.packed([sent], prefix="p")
+            captured = events.columns({f"ce-{name}": value for name, value in head.items()}, body)
+            assert captured is not None and self.monitor.take_columns(captured) == 1
 
     def label(self, given: Sequence[Asked]) -> tuple[int, int]:
         """Tell the monitor what turned out to be true; how many labels it joined, and how many not."""

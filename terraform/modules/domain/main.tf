@@ -17,7 +17,7 @@ locals {
       ]
       key_actions    = ["kms:Decrypt", "kms:GenerateDataKey"]
       table_actions  = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
-      valkey_command = "+@read +@write +@connection"
+      valkey_command = "+@read +@write +@connection +eval +evalsha"
     }
     predictor = {
       prefix         = "${var.name}/models/"
@@ -116,7 +116,7 @@ resource "aws_iam_role_policy" "features" {
     Version = "2012-10-17"
     Statement = [
       {
-        # Items are keyed <domain>/<entity>; an item whose key begins otherwise is not this domain's.
+        # Items are keyed <domain>/<view>/<shard>; an item whose key begins otherwise is not this domain's.
         Sid       = "OwnItems"
         Effect    = "Allow"
         Action    = each.value.table_actions

@@ -29,24 +29,24 @@ resource "aws_kms_alias" "store" {
   target_key_id = aws_kms_key.store.key_id
 }
 
-# Items are keyed <domain>/<entity>, so that IAM can separate domains by the leading key.
+# Items are keyed <domain>/<view>/<shard> and entity (hallmark/feature_store/online/dynamodb.py): IAM separates domains by how the key begins.
 resource "aws_dynamodb_table" "features" {
   for_each = local.dynamodb
 
   name                        = "${var.name}-features"
   billing_mode                = "PAY_PER_REQUEST"
-  hash_key                    = "entity"
-  range_key                   = "feature"
+  hash_key                    = "part"
+  range_key                   = "entity"
   deletion_protection_enabled = var.deletion_protection
 
   attribute {
-    name = "entity"
+    name = "part"
     type = "S"
   }
 
   attribute {
-    name = "feature"
-    type = "S"
+    name = "entity"
+    type = "B"
   }
 
   ttl {

@@ -5,6 +5,14 @@ locals {
   dns_suffix = data.aws_partition.this.dns_suffix
   bucket     = "arn:${local.partition}:s3:::${var.artifacts.bucket}"
 
+  # What the load balancer controller makes carries its cluster's name in this tag.
+  balanced      = "elbv2.k8s.aws/cluster"
+  ec2           = "arn:${local.partition}:ec2:${var.region}:${var.account_id}"
+  balancing     = "arn:${local.partition}:elasticloadbalancing:${var.region}:${var.account_id}"
+  balancers     = ["${local.balancing}:loadbalancer/net/*", "${local.balancing}:targetgroup/*"]
+  own_balancers = { StringEquals = { "aws:ResourceTag/${local.balanced}" = var.name } }
+  new_balancers = { StringEquals = { "aws:RequestTag/${local.balanced}" = var.name } }
+
   key_through_s3 = {
     Sid       = "KeyThroughS3"
     Effect    = "Allow"
@@ -18,6 +26,11 @@ locals {
         namespace       = "external-secrets"
         service_account = "external-secrets"
         description     = "Reads the databases' passwords and secrets under hallmark/, by EKS Pod Identity."
+      }
+      load-balancer-controller = {
+        namespace       = "kube-system"
+        service_account = "load-balancer-controller"
+        description     = "Makes the gateway's network load balancer, by EKS Pod Identity."
       }
       ml-pipeline = {
         namespace       = "kubeflow"
@@ -53,6 +66,109 @@ locals {
         Action    = "kms:Decrypt"
         Resource  = [for database in var.databases : database.key_arn]
         Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${var.region}.${local.dns_suffix}" } }
+      },
+    ]
+    # Network load balancers alone: nothing of listener rules, certificates, WAF and Shield, which its values switch off.
+    load-balancer-controller = [
+      {
+        Sid    = "See"
+        Effect = "Allow"
+        Action = [
+          "ec2:DescribeAccountAttributes", "ec2:DescribeAddresses", "ec2:DescribeAvailabilityZones", "ec2:DescribeInstances",
+          "ec2:DescribeInternetGateways", "ec2:DescribeNetworkInterfaces", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups",
+          "ec2:DescribeSubnets", "ec2:DescribeTags", "ec2:DescribeVpcPeeringConnections", "ec2:DescribeVpcs", "ec2:GetSecurityGroupsForVpc",
+          "elasticloadbalancing:DescribeCapacityReservation", "elasticloadbalancing:DescribeListenerAttributes",
+          "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancerAttributes",
+          "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroupAttributes",
+          "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid       = "RoleOfTheService"
+        Effect    = "Allow"
+        Action    = "iam:CreateServiceLinkedRole"
+        Resource  = "arn:${local.partition}:iam::${var.account_id}:role/aws-service-role/elasticloadbalancing.amazonaws.com/*"
+        Condition = { StringEquals = { "iam:AWSServiceName" = "elasticloadbalancing.amazonaws.com" } }
+      },
+      {
+        Sid      = "MakeSecurityGroups"
+        Effect   = "Allow"
+        Action   = "ec2:CreateSecurityGroup"
+        Resource = ["${local.ec2}:security-group/*", "${local.ec2}:vpc/*"]
+      },
+      {
+        Sid       = "TagNewSecurityGroups"
+        Effect    = "Allow"
+        Action    = "ec2:CreateTags"
+        Resource  = "${local.ec2}:security-group/*"
+        Condition = { StringEquals = merge(local.new_balancers.StringEquals, { "ec2:CreateAction" = "CreateSecurityGroup" }) }
+      },
+      {
+        Sid       = "TagOwnSecurityGroups"
+        Effect    = "Allow"
+        Action    = ["ec2:CreateTags", "ec2:DeleteTags"]
+        Resource  = "${local.ec2}:security-group/*"
+        Condition = merge(local.own_balancers, { Null = { "aws:RequestTag/${local.balanced}" = "true" } })
+      },
+      {
+        Sid       = "OwnSecurityGroups"
+        Effect    = "Allow"
+        Action    = ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress", "ec2:DeleteSecurityGroup"]
+        Resource  = "${local.ec2}:security-group/*"
+        Condition = local.own_balancers
+      },
+      {
+        # EKS's own group of nodes and pods, which lets the load balancer in.
+        Sid       = "ClustersSecurityGroup"
+        Effect    = "Allow"
+        Action    = ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"]
+        Resource  = "${local.ec2}:security-group/*"
+        Condition = { StringEquals = { "aws:ResourceTag/kubernetes.io/cluster/${var.name}" = "owned" } }
+      },
+      {
+        Sid       = "MakeBalancers"
+        Effect    = "Allow"
+        Action    = ["elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:CreateTargetGroup"]
+        Resource  = local.balancers
+        Condition = local.new_balancers
+      },
+      {
+        Sid    = "TagNewBalancers"
+        Effect = "Allow"
+        Action = "elasticloadbalancing:AddTags"
+        Condition = {
+          StringEquals = merge(local.new_balancers.StringEquals, { "elasticloadbalancing:CreateAction" = ["CreateLoadBalancer", "CreateTargetGroup"] })
+        }
+        Resource = local.balancers
+      },
+      {
+        Sid       = "TagOwnBalancers"
+        Effect    = "Allow"
+        Action    = ["elasticloadbalancing:AddTags", "elasticloadbalancing:RemoveTags"]
+        Resource  = local.balancers
+        Condition = merge(local.own_balancers, { Null = { "aws:RequestTag/${local.balanced}" = "true" } })
+      },
+      {
+        Sid    = "Listeners"
+        Effect = "Allow"
+        Action = [
+          "elasticloadbalancing:AddTags", "elasticloadbalancing:CreateListener", "elasticloadbalancing:DeleteListener",
+          "elasticloadbalancing:ModifyListener", "elasticloadbalancing:RemoveTags",
+        ]
+        Resource = ["${local.balancing}:listener/net/k8s-*", "${local.balancing}:loadbalancer/net/k8s-*"]
+      },
+      {
+        Sid    = "OwnBalancers"
+        Effect = "Allow"
+        Action = [
+          "elasticloadbalancing:DeleteLoadBalancer", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:DeregisterTargets",
+          "elasticloadbalancing:ModifyListenerAttributes", "elasticloadbalancing:ModifyLoadBalancerAttributes",
+          "elasticloadbalancing:ModifyTargetGroup", "elasticloadbalancing:ModifyTargetGroupAttributes", "elasticloadbalancing:RegisterTargets",
+          "elasticloadbalancing:SetIpAddressType", "elasticloadbalancing:SetSecurityGroups", "elasticloadbalancing:SetSubnets",
+        ]
+        Resource  = concat(local.balancers, ["${local.balancing}:listener/net/*"])
+        Condition = local.own_balancers
       },
     ]
     ml-pipeline = [

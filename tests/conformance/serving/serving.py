@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,9 +19,10 @@ from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
 from local_cluster import node
 from tests.conformance import build, installed
+from tests.conformance.control_plane import stack
 from tests.conformance.platform import install
 from tests.conformance.services import STANDARD
-from tests.conformance.stack import Stack, stack
+from tests.conformance.stack import Stack
 from tests.local_cluster.real_model import NAME, real_model, request
 from tools.rehearsal import World
 from tools.traffic import Traffic
@@ -142,7 +144,7 @@ class Serving:
             self.stack.until("watch", lambda: "watched from here" in self.log())
             yield
         finally:
-            assert self.stack.stop("watch") == 0
+            assert self.stack.stop("watch") == 128 + signal.SIGTERM
             shutil.rmtree(image)
 
     def log(self) -> str:
@@ -158,7 +160,6 @@ def quiet(_: str) -> None:
 def serving(folder: Path) -> Iterator[Serving]:
     """The control plane with staging's platform, a node and a gateway."""
     with stack(folder) as made:
-        installed.define(made.api)
         install(made, STANDARD)
         found = Serving(made)
         found.begin()

@@ -6,22 +6,10 @@ import pytest
 
 from hallmark.artifacts import release as releases
 from hallmark.registry.store import Registry
-from hallmark.rollout import record as records
-from hallmark.rollout.record import RolloutRecord
-from hallmark.rollout.writer import InferenceServiceWriter, live_target, share
 from tests.conformance import installed
 from tests.conformance.serving.serving import Serving
+from tests.hallmark.rollout.scenarios import at_rest
 from tests.local_cluster.real_model import NAME
-
-
-def at_rest(writer: InferenceServiceWriter) -> RolloutRecord | None:
-    """The record, where nothing moves and it says what the object does."""
-    live = writer.live(NAME)
-    record = records.written(live) if live is not None else None
-    if live is None or record is None or share(live) is not None or record != record.settled:
-        return None
-    assert record.stable == live_target(live)
-    return record
 
 
 @pytest.mark.timeout(600)
@@ -30,12 +18,12 @@ def test_the_watch_promotes_a_good_candidate_and_rolls_a_bad_one_back_without_lo
     served.register(first, good, bad)
     with served.at_rest(first) as writer, served.load(rate=40) as load, served.watch():
         served.command("release", NAME, "--candidate", "2", "--percent", "50")
-        installed.until(lambda: at_rest(writer) is not None, what="a promotion", seconds=150)
-        promoted = at_rest(writer)
+        installed.until(lambda: at_rest(writer, NAME) is not None, what="a promotion", seconds=150)
+        promoted = at_rest(writer, NAME)
         assert promoted is not None and (promoted.stable, promoted.previous) == (good, first), served.log()
         served.command("release", NAME, "--candidate", "3", "--percent", "50")
-        installed.until(lambda: at_rest(writer) is not None, what="a roll-back", seconds=150)
-        kept = at_rest(writer)
+        installed.until(lambda: at_rest(writer, NAME) is not None, what="a roll-back", seconds=150)
+        kept = at_rest(writer, NAME)
         assert kept is not None and (kept.stable, kept.previous) == (good, None), served.log()
         assert any("score" in each for each in kept.reasons)
         # The alias followed by itself; release.yaml, which lies in no image, where somebody settles it in a checkout.

@@ -152,7 +152,7 @@ def test_b15_a_change_of_type_that_loses_nothing_is_undone_by_the_reader(tmp_pat
         pd.testing.assert_frame_equal(arrived, orders())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     case=st.sampled_from(
         [(name, column) for name, (columns, _) in CHANGES.items() for column in columns if name != "times to come"]

@@ -50,6 +50,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_commands_are_those_of_the_readme() -> None:
     promised = {
+        "contracts",
+        "features",
         "doctor",
         "domains",
         "drill",
@@ -199,6 +201,51 @@ def test_b38_what_a_disk_refuses_is_named_with_what_helps(error: OSError, said: 
     told = foreseen(error)
     assert str(error.filename) in told.message and said in told.fix
     assert told.got == error.strerror
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_b38_a_disk_that_fills_in_the_middle_of_a_file_is_told_too(number: int) -> None:
+    told = foreseen(OSError(number, os.strerror(number)))
+    assert told.got == os.strerror(number) and "free room" in told.fix and "does not know" not in told.message
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("form", ["table", "json", "yaml"])
+def test_a_sign_that_a_terminals_encoding_lacks_ends_no_command(encoding: str, form: str) -> None:
+    """ZenML #1248; what programs read is the same in every encoding."""
+    code = f"""if True:
+        import sys
+        from hallmark.cli import app, console, main
+        @app.app.command("shown")
+        def shown(output: str) -> None:
+            "Show a row."
+            console.say("\u2713 gr\u00f6\u00dfer")
+            console.emit([{{"brand": "\u2713 Herm\u00e8s", "n": 1}}], console.Format("{form}"))
+        sys.exit(main(["shown", "x"]))
+    """
+    plain = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=plain, capture_output=True)
+    text = done.stdout.decode(encoding)
+    assert done.returncode == 0 and "Herm" in text and "Traceback" not in done.stderr.decode(encoding), done.stderr
+    if form != "table":
+        assert yaml.safe_load(text) == [{"brand": "\u2713 Herm\u00e8s", "n": 1}]
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    """Reboot #34: `| head`."""
+    command = f"{sys.executable} -m hallmark.cli lint --list | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (
+        done.stdout.splitlines()[-1] in ("0", "141") and "Traceback" not in done.stderr and "failed" not in done.stderr
+    )
+
+
+def test_a_result_that_cannot_be_written_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hallmark.cli", "domains"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1 and "cannot be used" in done.stderr and "No space left on device" in done.stderr
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,9 @@ def test_a_new_domain_is_valid_and_everything_of_it_is_rendered(checkout: Settin
 def test_a_second_call_changes_nothing(checkout: Settings) -> None:
     run("returns", *ARGUMENTS)
     once = digest(checkout.root)
-    run("returns", "--team", "another")
+    run("returns", *ARGUMENTS)
+    with pytest.raises(DeclarationError, match="is there already"):
+        run("returns", "--team", "another")
     assert digest(checkout.root) == once
 
 
@@ -80,7 +82,9 @@ def test_what_was_written_by_hand_is_never_written_to(checkout: Settings) -> Non
     run("returns")
     mine = checkout.domains / "returns" / "data.py"
     mine.write_text("# mine\n", encoding="utf-8")
-    run("returns", "--like", "listing")
+    run("returns")
+    with pytest.raises(DeclarationError, match="is there already"):
+        run("returns", "--like", "listing")
     assert mine.read_text(encoding="utf-8") == "# mine\n"
 
 
@@ -203,6 +207,19 @@ def test_a_domain_made_from_a_table_reads_it_back_within_its_contract(
     assert not fields & set(ANSWERS)
 
 
+def test_a_table_is_read_as_its_data_yaml_says(checkout: Settings, tmp_path: Path) -> None:
+    file = table(tmp_path / "flats.csv")
+    given = pd.read_csv(file)
+    given["balcony"] = given["balcony"].map({True: "ja", False: "nein"})
+    given.to_csv(file, index=False, sep=";", decimal=",")
+    (tmp_path / "data.yaml").write_text("separator: ';'\ndecimal: ','\ntrue_words: [ja]\nfalse_words: [nein]\n")
+    run("flats", "--task", "regression", "--data", str(file), *ROLES["regression"], *left(ROLES["regression"]))
+    fields = {field.name: field for field in domains.module("flats", "features", checkout).FIELDS}
+    assert (fields["Size m²"].datatype, fields["balcony"].datatype) == ("FP64", "BOOL")
+    code = domains.module("flats", "data", checkout)
+    assert code.read(file)["Size m²"].between(20, 120).all()
+
+
 def test_with_a_time_the_latest_are_the_test_and_the_window_holds_all_of_it(checkout: Settings, tmp_path: Path) -> None:
     file = table(tmp_path / "flats.csv")
     roles = ["--label", "rent", "--time", "day", "--entity", "house"]
@@ -299,6 +316,11 @@ def test_another_domain_of_the_same_name_is_refused_and_the_same_one_stays(check
         (["flats", "--task", "binary"], "task regression"),
         ([*asked[:5], "--label", "taken"], "label rent"),
         ([*asked, "--time", "moved"], "no time"),
+        ([*asked, "--team", "rentals"], "team flats"),
+        ([*asked, "--contact", "a@b.example"], "contact flats-oncall@hallmark.example"),
+        ([*asked, "--description", "How much?"], "description What flats predicts: say it here."),
+        ([*asked, "--leave", "district"], "district among what the model sees"),
+        (["flats", "--like", "listing"], "task regression, and listing is multiclass"),
     ):
         with pytest.raises(DeclarationError, match="is there already") as caught:
             run(*other)

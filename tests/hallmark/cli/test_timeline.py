@@ -6,17 +6,20 @@ import json
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from hallmark.artifacts.release import Target
 from hallmark.cli import main
 from hallmark.cli import timeline as command
 from hallmark.errors import NotFound, Unavailable
 from hallmark.rollout.memory import MemoryStore, WatchMemory
-from hallmark.rollout.timeline import Timeline, TimelineEntry
+from hallmark.rollout.record import CHANGES, PROMOTED_BY_HAND, ROLLED_BACK_BY_HAND, RolloutRecord
+from hallmark.rollout.timeline import ENTRIES, Timeline, TimelineEntry
 from hallmark.settings import Settings
 
 if (folder := str(Path(__file__).parents[1] / "rollout")) not in sys.path:
@@ -25,6 +28,7 @@ if (folder := str(Path(__file__).parents[1] / "rollout")) not in sys.path:
 from timelines import BEGAN, FIRST, SECOND, story
 
 ROOT = Path(__file__).parents[3]
+DIGEST = "sha256:" + "0" * 64
 
 
 class Cluster:
@@ -35,6 +39,10 @@ class Cluster:
     def __init__(self) -> None:
         self.found: dict[str, Any] | None = None
         self.down = False
+        self.service: dict[str, Any] | None = None
+
+    def live(self, name: str) -> dict[str, Any] | None:
+        return self.service
 
     def config_map(self, namespace: str, name: str) -> dict[str, Any]:
         if self.down:
@@ -232,3 +240,44 @@ def test_follow_ends_quietly(
     assert [json.loads(line)["kind"] for line in shown(capsys, "-f", "-o", "json").splitlines()] == [
         entry.kind for entry in story().entries
     ]
+
+
+def test_n7_all_that_people_did_is_told_with_time_and_person_whether_or_not_a_watch_has_heard_of_it(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.keep(story())
+    before = shown(capsys, "--utc")
+    end = story().entries[-1].at
+    first, second = (Target(version=each, storageUri="pvc://models/x", digest=DIGEST) for each in (8, 9))
+    record = RolloutRecord(stable=first)
+    record = record.changed("canary", "version 9: 10%", by="ana", at=end + timedelta(minutes=1), version=9, percent=10)
+    record = record.changed("promote", "version 9 is stable", by="ben", at=end + timedelta(minutes=2), version=9)
+    record = record.made_stable(second, at=end + timedelta(minutes=2), reasons=(PROMOTED_BY_HAND,))
+    record = record.changed("rollback", "version 9: no", by="ana", at=end + timedelta(minutes=3), version=9)
+    record = record.rolled_back(first, at=end + timedelta(minutes=3), reasons=(ROLLED_BACK_BY_HAND,)).settled
+    cluster.service = {"metadata": {"name": "fraud", "annotations": record.note}, "spec": {"predictor": {}}}
+    after = shown(capsys, "--utc")
+    added = after.splitlines()[len(before.splitlines()) :]
+    assert [line.split()[2] for line in added] == ["canary", "promote", "rollback"]
+    assert [line.rpartition("; by ")[2].strip() for line in added] == ["ana", "ben", "ana"]
+    assert added[1].startswith(f"{end + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}  promote")
+    ids = [entry["correlation"] for entry in json.loads(shown(capsys, "-o", "json"))["entries"][-3:]]
+    assert ids[0] == ids[1], "a promotion is not told with the release that it ends"
+    heard = WatchMemory(timeline=story()).with_changes(record)
+    MemoryStore(cluster, "fraud").write(heard)  # type: ignore[arg-type]
+    assert shown(capsys, "--utc") == after
+    assert heard.with_changes(record) == heard and not heard.news(record)
+    full = reduce(Timeline.with_entry, story().entries * ENTRIES, heard.timeline)
+    forgot = heard.model_copy(update={"timeline": full})
+    assert forgot.with_changes(record) == forgot, "what left the timeline for its age comes again"
+
+
+def test_a_record_keeps_the_newest_changes_and_stays_small() -> None:
+    record = RolloutRecord()
+    for number in range(3 * CHANGES):
+        at = BEGAN + timedelta(seconds=number)
+        record = record.changed("canary", "version 1: asked for 10%", by="x" * 200, at=at, version=1, percent=10)
+    assert [each.at for each in record.changes] == [BEGAN + timedelta(seconds=2 * CHANGES + n) for n in range(CHANGES)]
+    (note,) = record.note.values()
+    assert note is not None and len(note) < 20_000
+    assert RolloutRecord.model_validate_json(note) == record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ import yaml
 from domains.fraud import data
 from domains.fraud.synthetic import orders
 from hallmark.cli import main
-from hallmark.data import contract, dataset, table
+from hallmark.data import contract, csv_file, dataset, table
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
 from hallmark.features.fields import Field
 
@@ -262,6 +263,18 @@ def test_an_hour_that_the_clock_skips_or_repeats_is_refused(tmp_path: Path) -> N
     lines = ["2026-03-29 01:59", "2026-03-29 02:30", "2026-10-25 02:30", "2026-10-25 03:00"]
     told = refused(text(tmp_path, "at,other", *(f"{each},1" for each in lines)), {"at": table.TIME})
     assert "in 2 rows" in told.got and "(a.csv:3)" in told.got and "(a.csv:4)" in told.got
+    assert "the clock of Europe/Berlin skips or repeats that hour" in told.fix and "+02:00" in told.fix
+
+
+def test_a_decimal_mark_that_is_the_other_one_is_told_with_its_key(tmp_path: Path) -> None:
+    comma = refused(text(tmp_path, "x,other", '"23,45",1', "7,1"), {"x": "FP64"})
+    assert "'23,45' (a.csv:2)" in comma.got and "decimal: ','" in comma.fix
+    options(tmp_path, decimal=",")
+    dot = refused(text(tmp_path, "x,other", '"23,45",1', "1.5,1"), {"x": "FP64"})
+    assert "'1.5' (a.csv:3)" in dot.got
+    options(tmp_path, decimal=",")
+    whole = refused(text(tmp_path, "x,other", "23.45,1", "1.5,1"), {"x": "FP64"})
+    assert "decimal: ." in whole.fix
 
 
 def test_a_line_is_named_by_where_it_is_written(tmp_path: Path) -> None:
@@ -319,6 +332,53 @@ def test_a_quoted_value_at_the_end_is_no_open_quote(tmp_path: Path) -> None:
     for last in ('"x"', '""', '"a ""b"""', 'it"s', '"two\nlines"'):
         (tmp_path / "a.csv").write_text(f"a,b\n1,{last}")
         assert len(table.read(tmp_path / "a.csv", {"b": "BYTES"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "kind"),
+    [("_delta_log/00.json", "Delta"), (".hoodie/hoodie.properties", "Hudi"), ("metadata/v1.metadata.json", "Iceberg")],
+)
+@pytest.mark.parametrize("below", ["", "dt=2026-09-01/"])
+def test_a_table_whose_log_says_which_files_count_is_refused(tmp_path: Path, log: str, kind: str, below: str) -> None:
+    """Row B26, datui #237: files of deleted rows lie beside those that count."""
+    for name in (f"{below}{log}", f"{below}a.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("id,n\na,1\n")
+    assert f"is a {kind} table" in refused(tmp_path).message
+
+
+@pytest.mark.parametrize("row", ['"a "b" c",1', '"a"b,1', r'"a \"b\" c",1', '"a"b",1', '"a" ,1'])
+def test_a_quoted_value_that_goes_on_after_its_quote_is_refused(tmp_path: Path, row: str) -> None:
+    """csvquote #12 and xsv #326: a backslash before a quote, as Spark writes, or none; readers make different texts of it."""
+    told = refused(text(tmp_path, "id,n", '"two\nlines",1', "", row), {"id": "BYTES"})
+    assert "goes on after the quote" in told.message and f"a.csv:5: {row}" in told.got and "Spark" in told.fix
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('5" heel', '5" heel'),
+        ('a"b"c', 'a"b"c'),
+        ('"5"" heel"', '5" heel'),
+        ('"a,""b"', 'a,"b'),
+        ('""""', '"'),
+        ('"a\n""b"', 'a\n"b'),
+    ],
+)
+def test_quotes_that_mean_one_thing_are_read(tmp_path: Path, written: str, meant: str) -> None:
+    found = table.read(text(tmp_path, "id,n", f"{written},1", "x,2"), {"id": "BYTES", "n": "INT32"})
+    assert found.id.tolist() == [meant, "x"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("data", "odd"), [(b'"a"b,1\n', True), (b'a,"b""c"\n"d"\n', False), (b'a"b\n', True), (b'"a"', False)]
+)
+def test_a_quote_within_a_value_is_noticed_wherever_blocks_end(data: bytes, odd: bool, size: int) -> None:
+    watched = csv_file._Watched(io.BufferedReader(io.BytesIO(data)), ",")
+    while watched.read(size):
+        pass
+    assert watched.odd is odd
 
 
 def test_files_that_hold_another_type_of_an_undeclared_column_are_refused(tmp_path: Path) -> None:

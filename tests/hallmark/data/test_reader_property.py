@@ -6,7 +6,7 @@ import collections
 import json
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.data import table
@@ -27,7 +27,7 @@ from hallmark.errors import HallmarkError
 KINDS = {"row": "INT64", "id": "BYTES", "n": "INT64", "x": "FP64", "yes": "BOOL", "at": table.TIME}
 Values = dict[str, list[Any]]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
-COUNTED: collections.Counter[str] = collections.Counter()
+Counted = collections.Counter[str]
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["NA", "007", "a,b", 'say "x"', "two\nlines", "cr\r\nlf", "é;ü", " pad ", "1,5", "true", "=1+1", "#", "'"]
@@ -53,6 +53,14 @@ def frames(draw: Draw) -> Values:
     return values
 
 
+def readable(content: bytes) -> str | None:
+    """The text, if it is UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def as_csv(values: Values, folder: Path, draw: Draw) -> None:
     separator, decimal = draw(
         st.sampled_from([(",", "."), (";", "."), (";", ","), ("\t", "."), ("|", ","), (",", ",")])
@@ -75,8 +83,8 @@ def as_csv(values: Values, folder: Path, draw: Draw) -> None:
         said |= {"names": {"Nummer": "n"}}
         frame = frame.rename(columns={"n": "Nummer"})
     text = frame.to_csv(index=False, sep=separator, lineterminator=draw(st.sampled_from(["\n", "\r\n"])))
-    if draw(st.booleans()) and encoding == "cp1252":
-        said |= {"encoding": "cp1252"}
+    if encoding == "cp1252" and (draw(st.booleans()) or readable(text.encode(encoding)) not in (None, text)):
+        said |= {"encoding": "cp1252"}  # where nobody says so, bytes that are UTF-8 by chance are UTF-8
     with pa.output_stream(str(folder / (name + compression)), compression="detect") as stream:
         stream.write(text.encode(encoding))
     (folder / "data.yaml").write_text(yaml.safe_dump(said))
@@ -199,25 +207,22 @@ def told(name: str, found: pd.Series) -> list[Any]:
     return [each.to_pydatetime() if isinstance(each, pd.Timestamp) else each for each in plain]
 
 
-def check(values: Values, draw: Draw) -> None:
+def outcome(values: Values, draw: Draw) -> str:
+    """`equal`, `refused`, or `not written` where the form has no place for such values; anything else is a failure."""
     form = draw(st.sampled_from(FORMS))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         try:
             form(values, folder, draw)
         except UnicodeEncodeError:
-            COUNTED["not written"] += 1
-            return
+            return "not written"
         except pd.errors.OutOfBoundsDatetime:
-            COUNTED["not written"] += 1
-            return
+            return "not written"
         try:
             found = table.read(folder, KINDS).sort_values("row")
         except HallmarkError as error:
             assert error.got or error.expected
-            COUNTED["refused"] += 1
-            return
-    COUNTED["equal"] += 1
+            return "refused"
     for name, wanted in values.items():
         if name not in found:  # a key that no line of JSON has
             assert set(wanted) == {None}
@@ -226,22 +231,19 @@ def check(values: Values, draw: Draw) -> None:
         wanted = [each or None for each in wanted] if name == "id" else wanted
         assert got == wanted, (form.__name__, name, got, wanted)
     assert "at" not in found or found["at"].dtype == pd.DatetimeTZDtype("us", "UTC")
+    return "equal"
 
 
-QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+@pytest.fixture(scope="module")
+def counted() -> Iterator[Counted]:
+    """What came of the frames: most of them are read, and of many some are refused."""
+    found: Counted = collections.Counter()
+    yield found
+    assert found["equal"] > found["refused"], found
+    assert found["refused"] or found.total() < 1000, found
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=QUIET)
+@pytest.mark.examples
 @given(values=frames(), data=st.data())
-def test_what_is_written_reads_back_equal_or_is_refused(values: Values, data: st.DataObject) -> None:
-    check(values, data.draw)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_two_thousand_frames_read_back_equal_or_are_refused() -> None:
-    COUNTED.clear()
-    settings(max_examples=2000, deadline=None, suppress_health_check=QUIET)(
-        given(values=frames(), data=st.data())(lambda values, data: check(values, data.draw))
-    )()
-    assert COUNTED["equal"] > COUNTED["refused"] > 0, COUNTED
+def test_what_is_written_reads_back_equal_or_is_refused(values: Values, data: st.DataObject, counted: Counted) -> None:
+    counted[outcome(values, data.draw)] += 1

@@ -44,7 +44,7 @@ def test_what_is_not_of_its_kind_is_named_with_file_and_line_and_the_option_that
         "        column n: not a whole number (int64), in 1 row, such as '1.5' (a.csv:2)",
         "        column x: not a number (float64), in 1 row, such as 'many' (a.csv:3)",
         "        column yes: not true or false, in 1 row, such as 'perhaps' (a.csv:3)",
-        "        column at: not a time with its zone (2026-10-31T08:00:00Z), in 7 rows, such as '2026-03-01 10:00' (a.csv:2), "
+        "        column at: not a time with its zone, to the microsecond (2026-10-31T08:00:00Z), in 7 rows, such as '2026-03-01 10:00' (a.csv:2), "
         "'2026-07-01 10:00' (a.csv:3), '2026-03-01 10:00' (a.csv:4)",
     ]
     assert caught.value.fix == f"where they are written so, say it in {tmp_path / 'data.yaml'}: `timezone: UTC` (at)"

@@ -113,6 +113,17 @@ def test_an_error_names_file_key_expected_and_got(
             "mend what --set says",
         ),
         ("rollout.dwell=-3s", "a duration such as", "'-3s'", "mend what --set says"),
+        ("rollout.stages=5", "a list", "5", "mend what --set says"),
+        ("rolout.dwell=3s", "one of name, ", "no such key 'rolout'", "did you mean rollout?; mend what --set says"),
+        (
+            "rollout.shadow.outputs=x",
+            "one of share, minimum, output, ",
+            "no such key 'outputs'",
+            "did you mean output?; mend what --set says",
+        ),
+        ("rollout.dwell=[", "YAML: a word", "'['", "close its brackets and quotes, and quote it for the shell"),
+        ("rollout..dwell=3s", "a key of a section", "'rollout..dwell=3s'", "write it as in --set rollout.dwell=3s"),
+        ("dwell", "a key of a section", "'dwell'", "write it as in --set rollout.dwell=3s"),
         (
             "rollout.shadow.overlap=0.5",
             "keys that work together",

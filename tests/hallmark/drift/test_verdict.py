@@ -196,3 +196,39 @@ def test_pooled_variants_hide_what_each_of_them_shows(reference: Frame, learned:
     pooled = {name: np.concatenate([stable[name], canary[name]]) for name in stable}
     assert drifted(learned, canary) == ["score"]
     assert drifted(learned, stable) == [] and drifted(learned, pooled) == []
+
+
+GAPS = np.full(20_000, np.nan)
+EVEN = np.linspace(-1, 1, 20_000)
+WORD = np.array(["0"] * 20_000, dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("reference", "window", "state"),
+    [
+        (WORD, WORD[:2000], "OK"),
+        (np.zeros(20_000), np.zeros(2000), "OK"),
+        (np.zeros(20_000), np.ones(2000), "DRIFT"),
+        (GAPS, GAPS[:2000], "OK"),
+        (GAPS, EVEN[::10], "DRIFT"),
+        (np.where(EVEN < -0.4, np.nan, EVEN), EVEN[::10], "DRIFT"),
+        (np.array([None, "a"] * 10_000, dtype=object), np.array([np.nan, "a"] * 1000, dtype=object), "OK"),
+    ],
+    ids=["one word", "one number", "another number", "never a value", "values now", "no gaps now", "gaps of two kinds"],
+)
+def test_a_column_of_one_value_or_of_none_is_judged_like_any_other(
+    reference: np.ndarray[Any, Any], window: np.ndarray[Any, Any], state: str
+) -> None:
+    """Evidently #187 and #1929, NannyML #327 and #339, deepchecks #1833: gaps are rows, and no effect is NaN."""
+    found = judge(profile.build({"x": reference}), {"x": window}, Drift())
+    assert found.state == state and all(np.isfinite(column.effect) for column in found.columns)
+
+
+def test_gaps_of_one_column_take_no_rows_from_another() -> None:
+    """Evidently #241."""
+    words = np.array(["a", "b"] * 10_000, dtype=object)
+    found = judge(profile.build({"x": EVEN, "y": words}), {"x": GAPS[:2000], "y": words[:2000]}, Drift())
+    assert [(column.name, column.drifted) for column in sorted(found.columns, key=lambda each: each.name)] == [
+        ("x", True),
+        ("y", False),
+    ]

@@ -86,3 +86,12 @@ def test_a_photo_that_is_not_there_is_the_mean_colour_and_has_no_statistics() ->
     assert not image.batch([None], size=(8, 8)).any()
     assert all(np.isnan(values).all() for values in image.statistics([None]).values())
     assert np.isnan(image.descriptors([None])).all()
+
+
+@pytest.mark.parametrize(
+    "values", [[], [None, "a", b"x", 1.5], [[1], [2]], [[1, 2], [3, 4]], [np.zeros(2), np.ones(2)], [np.zeros(())]]
+)
+def test_objects_are_the_values_themselves_also_lists_of_one_length(values: list[Any]) -> None:
+    found = arrays.objects(values)
+    assert (found.dtype, found.shape) == (np.object_, (len(values),))
+    assert all(each is value for each, value in zip(found, values, strict=True))

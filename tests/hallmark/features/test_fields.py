@@ -40,6 +40,11 @@ def test_a_contradiction_is_refused_by_name(declared: dict[str, Any], reason: st
         Field(name="it", **declared)
 
 
+def test_nullable_is_told_the_word_that_is_read_here() -> None:
+    with pytest.raises(ValidationError, match="field price: nullable; did you mean optional=True"):
+        Field(name="price", datatype="FP64", nullable=True)  # type: ignore[call-arg]
+
+
 def test_what_may_be_missing_is_a_float_or_an_object() -> None:
     kinds = {kind: np.dtype(Field(name="a", datatype=kind, optional=True).dtype) for kind in ("BOOL", "INT32", "INT64")}
     assert set(kinds.values()) == {np.dtype(np.float64)}

@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -237,7 +237,7 @@ def test_b17_a_photo_of_a_format_that_is_not_read_is_named(data: bytes, name: st
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-@settings(max_examples=150, deadline=None)
+@pytest.mark.examples
 @given(places=st.lists(st.tuples(st.integers(0, 1_000_000), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_damaged_photo_gives_pixels_or_bad_image_and_nothing_else(form: str, places: list[tuple[int, int]]) -> None:
     data = bytearray(saved(garment(), form, exif=exif(6)))

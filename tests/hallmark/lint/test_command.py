@@ -31,8 +31,9 @@ def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_finding_is_one_line_that_editors_follow_with_why_and_fix(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", str(BAD)]) == 3
     out, err = capsys.readouterr()
-    first, why, fix = out.splitlines()
+    first, at, why, fix = out.splitlines()
     assert first == f"{BAD}:12:5: error HM201 canaryTrafficPercent: 10 is ignored in Standard mode"
+    assert at == "    at  spec.predictor.canaryTrafficPercent"
     assert why.startswith("    why Knative mode alone reads it") and fix.startswith("    fix write spec.canary")
     assert "refused: 1 error in 1 file" in err and "--explain HM201" in err
 
@@ -133,7 +134,15 @@ def _python(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [(b"", "nothing came"), (b"  \n", "nothing came"), (b"\xff\xfe\x80", "not text")]
+    ("given", "said"),
+    [
+        (b"", "nothing came"),
+        (b"  \n", "nothing came"),
+        (b"\xff\xfe\x80", "not text"),
+        (b"Error from server: no such host\n", "no object of Kubernetes"),
+        (b"error building at that folder\n", "no object of Kubernetes"),
+        (b"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n[a, b]\n", "no object of Kubernetes"),
+    ],
 )
 def test_a_pipe_that_brings_nothing_is_no_build_that_is_clean(
     given: bytes, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

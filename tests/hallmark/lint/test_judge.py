@@ -83,6 +83,26 @@ def test_the_checkout_informs_about_a_file_and_is_not_judged_with_it(house: Path
     assert "HM701" in codes(judged(house, *checkout.usual(house)).findings)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("name: fraud", "name: frauds"), "name: expected fraud, as its folder is called; got frauds"),
+        (
+            ("  timeout: 2s", "  timeout: 2s\n  memory: 1Gi\n  cache: 2Gi"),
+            "expected a cache below the pod's memory, 1Gi",
+        ),
+    ],
+)
+def test_a_declaration_that_cannot_be_served_is_refused(house: Path, change: tuple[str, str], said: str) -> None:
+    good = Path(__file__).parent / "fixtures/HM701-refused-declaration/good/domain.yaml"
+    declared = house / "domains/fraud/domain.yaml"
+    declared.write_text(good.read_text())
+    assert judged(house, declared).findings == ()
+    declared.write_text(good.read_text().replace(*change))
+    (finding,) = judged(house, declared).findings
+    assert finding.code == "HM701" and said in finding.message
+
+
 def test_a_runtimes_fault_is_found_through_the_service_that_it_breaks(house: Path) -> None:
     runtime = house / "inference_services/runtime/servingruntime.yaml"
     runtime.write_text(RUNTIME.replace("containerPort: 8080", "containerPort: 9090"), encoding="utf-8")

@@ -35,7 +35,7 @@ def test_its_example_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> N
     assert said is not None
     shown = said[1].splitlines()
     assert [line.partition(": ")[2] for line in shown[:1]] == [line.partition(": ")[2] for line in out.splitlines()[:1]]
-    assert shown[1:3] == out.splitlines()[1:3] and shown[3] == err.splitlines()[0]
+    assert shown[1:4] == out.splitlines()[1:4] and shown[4] == err.splitlines()[0]
 
 
 def test_the_comment_it_shows_is_one_that_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ def broken(change: dict[str, Any], *, of_pod: bool) -> dict[str, Any]:
     return spec
 
 
+FIRST: dict[str, Any] = {**GOOD["containers"][0], "name": "first", "readinessProbe": {"tcpSocket": {"port": 8080}}}
 FAULTS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "privileged": ("HM501", {"securityContext": {"privileged": True}}, False),
     "root": ("HM502", {"securityContext": {"runAsUser": 0}}, False),
@@ -109,6 +110,8 @@ FAULTS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "limits": ("HM508", {"resources": {}}, False),
     "latest": ("HM509", {"image": "hallmark/serving"}, False),
     "default account": ("HM510", {"serviceAccountName": "default"}, True),
+    "a probe before it runs": ("HM516", {"initContainers": [FIRST]}, True),
+    "thousandths of a byte": ("HM518", {"resources": {"limits": {"memory": "400m"}}}, False),
 }
 
 
@@ -131,6 +134,60 @@ def test_every_fault_is_found_in_every_kind(name: str, fault: str) -> None:
     clean = {finding.code for finding in judge.of_objects([planted(api, kind, path, GOOD)])}
     found = {finding.code for finding in judge.of_objects([planted(api, kind, path, broken(change, of_pod=of_pod))])}
     assert code in found - clean
+
+
+PROBES = {
+    "livenessProbe": "warning",
+    "readinessProbe": "error",
+    "startupProbe": "error",
+}
+
+
+@pytest.mark.parametrize("name", ["Deployment", "StatefulSet", "DaemonSet", "Job", "InferenceService, predictor"])
+@pytest.mark.parametrize("key", PROBES)
+def test_a_probe_names_a_port_of_its_own_container(name: str, key: str) -> None:
+    """By name, in whichever container it stands; one at a number asks there whatever is declared."""
+    api, kind, path = KINDS[name]
+    for handler in ("httpGet", "tcpSocket"):
+        for port, ports, expected in (
+            ("status", [{"name": "status", "containerPort": 9000}], []),
+            (9000, [], []),
+            ("status", [{"containerPort": 9000}], [PROBES[key]]),
+            ("status", [{"name": "other", "containerPort": 9000}], [PROBES[key]]),
+        ):
+            own = {**GOOD["containers"][0], "name": "own", key: {handler: {"port": port}}, "ports": ports}
+            other = {**GOOD["containers"][0], "ports": [{"name": "http", "containerPort": 8080}]}
+            spec = {**GOOD, "containers": [other, own]}
+            found = judge.of_objects([planted(api, kind, path, spec)])
+            assert [each.severity for each in found if each.code == "HM519"] == expected
+
+
+def test_an_init_container_that_goes_on_may_be_probed() -> None:
+    """Kubernetes' sidecars; in Knative mode none may."""
+    api, kind, path = KINDS["InferenceService, predictor"]
+    spec = {**GOOD, "initContainers": [{**FIRST, "restartPolicy": "Always"}]}
+    standard = planted(api, kind, path, spec)
+    assert "HM516" not in {each.code for each in judge.of_objects([standard])}
+    knative = deepcopy(standard)
+    knative["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Knative"
+    said = {each.message for each in judge.of_objects([knative]) if each.code == "HM516"}
+    assert said == {"readinessProbe of an init container"}
+
+
+def test_an_amount_of_bytes_is_whole_and_big_enough_to_start_in() -> None:
+    api, kind, path = KINDS["Deployment"]
+    for memory, storage, expected in (
+        ("400m", "1Gi", ["memory: 400m is 0.4 bytes"]),
+        ("512", "1Gi", ["memory: 512 is 512 bytes"]),
+        (1, "1Gi", ["memory: 1 is 1 byte"]),
+        ("128974848000m", "100", []),
+        ("1Gi", "1500m", ["ephemeral-storage: 1500m is 1.5 bytes"]),
+        ("0", "0", []),
+        ("1e400", "1e400", []),
+    ):
+        given = {"limits": {"cpu": "400m", "memory": memory, "ephemeral-storage": storage}}
+        found = judge.of_objects([planted(api, kind, path, broken({"resources": given}, of_pod=False))])
+        assert [each.message for each in found if each.code == "HM518"] == expected
 
 
 def test_a_pattern_of_a_pod_is_no_pod() -> None:

@@ -36,11 +36,9 @@ def judged(path: Path) -> list[LintFinding]:
     previous = None
     if before is not None:
         assert before.suffix == path.suffix
-        previous = {
-            (each.kind, each.namespace, each.name): each.data
-            for document in checkout.read(before, root=FIXTURES)
-            for each in judge.objects(document)
-        }
+        previous = {}
+        for document in checkout.read(before, root=FIXTURES):
+            previous |= checkout.identified(document)
     return judge.findings(
         checkout.read(path, root=FIXTURES), options=options_of(path), domains=DOMAINS, previous=previous
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.lint import judge
@@ -78,6 +78,7 @@ def test_json_is_read_too_with_tabs_and_all() -> None:
     [
         r'{"n": "\ud83d\ude00", "m": "x\\ud83d \uD83D\uDE00\n", "o": [1e3, -2.5E-1, "\/"]}',
         '{\t"raw": "\U0001f600 \x7f \x85 \u2028", "t": "\\t"}',
+        '{"small": 1e-05, "large": 1E+16, "quoted": "1e-05", "<<": {"a": 1}, "b": [{"<<": null}]}',
         r'{"\ud83d\ude00": {"deep": true, "none": null, "text": "true"}}',
     ],
 )
@@ -175,19 +176,38 @@ def judged(text: str, shown: str) -> None:
     assert all(1 <= finding.line <= lines + 1 and finding.column >= 1 for finding in found)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.examples
 @given(ANYTHING, st.sampled_from(["a.yaml", "domain.yaml", "kustomization.yaml"]))
 def test_no_shape_of_data_breaks_a_rule(data: Any, shown: str) -> None:
     judged(yaml.safe_dump(data), shown)
 
 
-@settings(max_examples=80, deadline=None)
+@pytest.mark.examples
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     try:
         judged(text, "a.yaml")
     except Unreadable as error:
         assert "a.yaml" in error.message
+
+
+TEXTS = st.text(max_size=6) | st.sampled_from(
+    ["1e3", "no", "~", "0x1", "12:30", "2026-01-01", "<<", "=", " a ", "\t", "a: b", "# x"]
+)
+IN_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@pytest.mark.examples
+@given(objects=st.lists(st.dictionaries(TEXTS, IN_JSON, max_size=4), min_size=1, max_size=2), data=st.data())
+def test_json_is_read_as_json_however_it_is_written(objects: list[Any], data: st.DataObject) -> None:
+    escaped, indent = data.draw(st.booleans()), data.draw(st.sampled_from([None, 0, 2, "\t"]))
+    between = data.draw(st.sampled_from(["\n", " ", "\r\n", "\n\n"]))
+    text = between.join(json.dumps(each, ensure_ascii=escaped, indent=indent) for each in objects)
+    assert [each.data for each in documents(text, shown="a.json")] == objects
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

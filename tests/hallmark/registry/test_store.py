@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -67,6 +69,32 @@ def test_the_same_digest_is_the_same_version(settings: Settings, make: Make) -> 
     assert Registry(settings).register(folder, model_card) == 1
     assert [row.version for row in registry.versions("toy")] == [2, 1]
     assert registry.resolve("toy", CHALLENGER).version == registry.resolve("toy", "latest").version == 2
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_version_that_was_deleted_in_mlflow_is_gone_and_can_be_registered_again(
+    settings: Settings, make: Make, dangling: bool
+) -> None:
+    """MLflow #24825: a server that deletes a version may leave its alias, which then leads nowhere."""
+    registry = Registry(settings)
+    folder, card = make("one")
+    registry.register(folder, card)
+    registry.register(*make("two"))
+    client = registry._client()
+    client.delete_model_version("toy", "2")
+    if dangling:
+        with contextlib.closing(sqlite3.connect(settings.state / "mlflow.db")) as database, database:
+            database.execute(
+                "INSERT INTO registered_model_aliases (name, alias, version) VALUES ('toy', 'challenger', 2)"
+            )
+    for asked in (2, CHALLENGER):
+        with pytest.raises(NotFound, match=f"toy has no version {asked}"):
+            Registry(settings).resolve("toy", asked)
+    assert [row.version for row in registry.versions("toy")] == [1]
+    assert registry.register(*make("three")) == 3
+    shutil.rmtree(folder.parent / "made-two")
+    assert registry.register(*make("two")) == 4
+    assert registry.resolve("toy", CHALLENGER).version == 4
 
 
 def test_a_champion_is_challenger_no_longer(settings: Settings, make: Make) -> None:

@@ -22,6 +22,7 @@ from hallmark.errors import Conflict, Unavailable
 from hallmark.registry.store import CHALLENGER, CHAMPION, Registry
 from hallmark.settings import Settings
 
+ROOT = Path(__file__).parents[3]
 Make = Callable[[str], tuple[Path, ModelCard]]
 
 
@@ -247,3 +248,31 @@ def _healthy(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_whoever_comes_while_a_registry_is_being_set_up_waits(tmp_path: Path) -> None:
+    """MLflow makes its file first and its tables later: what comes between would make them a second time."""
+    code = """if True:
+        import sys, time
+        from pathlib import Path
+        import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, mlflow.tracking
+        from hallmark.registry.store import Registry
+        from hallmark.settings import Settings
+        settings, late = Settings.load(), float(sys.argv[1])
+        Path(settings.state, f"ready-{late}").touch()
+        while late and not Path(settings.state, "mlflow.db").exists() or len(list(settings.state.glob("ready-*"))) < 4:
+            time.sleep(0.001)
+        time.sleep(late)
+        Registry(settings)._client()
+    """
+    state = tmp_path / "state"
+    state.mkdir()
+    environment = {**os.environ, "HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(state)}
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, late], env=environment, stderr=subprocess.PIPE, text=True)
+        for late in ("0", "0.05", "0.3", "0.8")
+    ]
+    told = [child.communicate(timeout=200)[1] for child in children]
+    assert [child.returncode for child in children] == [0] * 4, told

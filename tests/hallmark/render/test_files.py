@@ -91,6 +91,9 @@ def test_a_removed_domain_leaves_an_orphan_that_render_removes(settings: Setting
     assert {inferenceservice.FILE, inferenceservice.BUDGET_FILE, kustomization.FILE} <= orphans
     files.write(settings)
     assert not list((settings.releases / "fraud").glob("[!r]*.yaml")), "release.yaml is no generated file"
+    for found in (files.check(settings), files.write(settings)):
+        assert [(Path(each.path).parts[-2:], each.state) for each in found] == [(("fraud", "release.yaml"), files.LEFT)]
+    assert releases.path("fraud", settings).is_file()
 
 
 def test_a_file_written_by_hand_is_never_removed(settings: Settings) -> None:

@@ -261,6 +261,8 @@ class KServe:
             parts = path.strip("/").split("/")
             if parts[-1] == "pods":
                 return 200, {"items": self.pods()}
+            if parts[-2:-1] == ["proxy"] and parts[-1] == "sketch":
+                return 404, {"message": "a monitor from before there were sketches"}
             if parts[-2:-1] == ["proxy"]:
                 return 200, self._monitor(parts[-3].partition(":")[0], parts[-1], query)
             if parts[-2:-1] == ["pods"] and method == "PATCH":

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from hallmark.artifacts.release import Target
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.traffic import Mode
 from hallmark.errors import HallmarkError
-from hallmark.render.inferenceservice import Mode
 from hallmark.rollout import operations
 from hallmark.rollout import record as records
+from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.writer import InferenceServiceWriter, live_target, share
 
 BAD = 9
@@ -68,7 +69,7 @@ def play(
     domain: Domain,
     targets: Mapping[int, Target],
     *,
-    mode: Mode,
+    mode: Mode | None,
     answering: Callable[[], frozenset[int]],
 ) -> list[Step]:
     """The scenario as it went.   answering: the versions that answer of a hundred requests now, each of which must be answered."""
@@ -80,7 +81,7 @@ def _done(
     writer: InferenceServiceWriter,
     domain: Domain,
     targets: Mapping[int, Target],
-    mode: Mode,
+    mode: Mode | None,
     answering: Callable[[], frozenset[int]],
 ) -> Outcome:
     error = ""
@@ -102,3 +103,13 @@ def _done(
 
 def _quiet(_: str) -> None:
     """Nobody reads the progress."""
+
+
+def at_rest(writer: InferenceServiceWriter, name: str) -> RolloutRecord | None:
+    """The record, where nothing moves and it says what the object does."""
+    live = writer.live(name)
+    record = records.written(live) if live is not None else None
+    if live is None or record is None or share(live) is not None or record != record.settled:
+        return None
+    assert record.stable == live_target(live)
+    return record

@@ -100,7 +100,7 @@ def test_slow_answers_in_a_second_and_a_half_and_hangs_outlasts_the_timeout(frau
             began = time.monotonic()
             if kind == "slow":
                 assert server.infer(body).status_code == 200
-                assert seconds <= time.monotonic() - began < 2 + seconds
+                assert seconds <= time.monotonic() - began < 8 + seconds
             else:
                 with pytest.raises(httpx.ReadTimeout):
                     server.infer(body, timeout=2.0)
@@ -118,7 +118,7 @@ def test_dies_answers_nineteen_and_is_gone(fraud: Fraud) -> None:
             assert server.infer(body).status_code == 200
         with pytest.raises(httpx.TransportError):
             server.infer(fraud.bodies(1)[0])
-        assert server.process.wait(timeout=5) != 0
+        assert server.process.wait(timeout=30) != 0
     finally:
         server.stop()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hallmark.cli import app
+from hallmark.cli import main
 from hallmark.cli.clusters import connected
 from hallmark.errors import HallmarkError, NotFound, Unavailable
 from hallmark.rollout import clusters
@@ -118,7 +118,7 @@ def test_every_command_that_talks_to_a_cluster_takes_a_context(
 ) -> None:
     for key, value in settings.environment().items():
         monkeypatch.setenv(key, value)
-    assert app.main([*command, "--context", "nowhere"]) == 1
+    assert main([*command, "--context", "nowhere"]) == 1
     assert "one of staging, production" in capsys.readouterr().err
 
 

@@ -81,7 +81,7 @@ def ended(live: Any, champion: int, world: World, stable: Target) -> None:
     assert record is not None and record.rollout is None and not record.returning
     assert share(live) is None
     assert (live_target(live), record.stable) == (stable, stable)
-    assert releases.read(NAME, world.settings) == record.release
+    assert releases.read(world.cluster.name, world.settings) == record.release
     assert champion == stable.version
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from hallmark.rollout.writer import InferenceServiceWriter, gets
 from local_cluster import cluster
 from tests.hallmark.rollout.test_operator import prepared
 from tests.hallmark.rollout.tiny import CONFIG, NAME
-from tests.hallmark.rollout.victim import Rollouts
+from tests.hallmark.rollout.victim import Rollouts, command, operator
 from tests.local_cluster.fake_runtime import runtime
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_whenever_a_watch_is_killed_the_next_one_ends_with_one_stable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", [command, operator])
+def test_whenever_a_watch_is_killed_the_next_one_ends_with_one_stable(
+    tmp_path: Path, victim: Callable[[str, str, str, str, str, str], None]
+) -> None:
     settings = prepared(tmp_path)
 
     def target(version: int) -> Target:
@@ -45,6 +49,7 @@ def test_whenever_a_watch_is_killed_the_next_one_ends_with_one_stable(tmp_path: 
 
         releases.write(NAME, release, settings)
         writer.wait(NAME, gets(100), generation=1, seconds=60, what="version 1 ready")
-        Rollouts(tmp_path, settings.kubeconfig, tmp_path / "victims.log", target=target, whole=whole).run(kills=10)
+        log = tmp_path / "victims.log"
+        Rollouts(tmp_path, settings.kubeconfig, log, name=NAME, target=target, whole=whole, victim=victim).run(kills=10)
     finally:
         cluster.down(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from hallmark.declaration.serving_config import FILE, ConfigReference, ServingCo
 from hallmark.declaration.traffic import KNATIVE
 from hallmark.errors import NotFound, Unavailable
 from hallmark.render import files
-from hallmark.rollout import followers
+from hallmark.rollout import followers, operations
 from hallmark.rollout import record as records
 from hallmark.rollout.followers import ChampionAlias, ReleaseFile
 from hallmark.rollout.memory import MemoryStore
@@ -48,7 +49,7 @@ class World:
     told: list[TimelineEntry] = field(default_factory=list)
 
     def domain(self, *changes: str) -> Domain:
-        return domains.overridden(domains.load(NAME, self.settings), [*CHANGES, *changes])
+        return domains.overridden(domains.load(self.cluster.name, self.settings), [*CHANGES, *changes])
 
     def operator(self, *changes: str, fence: int = 1) -> Operator:
         return Operator(
@@ -309,6 +310,31 @@ def test_a_rollout_that_a_person_began_is_taken_over_where_it_stands(world: Worl
     assert "25% of the traffic; started manually" in world.told[-1].text
     world.pass_time(operator, 60)
     assert world.kinds() == ["canary", "canary", "promote"]
+
+
+def test_all_that_people_did_between_two_checks_is_told_once_with_who_and_the_rollout_keeps_its_id(
+    world: World,
+) -> None:
+    operator = world.operator()
+    operator.tick()
+    given: dict[str, Any] = {"note": lambda _: None, "seconds": 1}
+    asked = {"percent": 10, **given}
+    operations.release(world.cluster, world.domain(), target(2), by="ana", **asked)  # type: ignore[arg-type]
+    operations.promote(world.cluster, world.domain(), by="ben", **given)  # type: ignore[arg-type]
+    operations.rollback(world.cluster, world.domain(), by="ana", **given)  # type: ignore[arg-type]
+    operations.release(world.cluster, world.domain(), target(2), by="ben", **asked)  # type: ignore[arg-type]
+    operator.tick()
+    told = [(each.kind, each.by) for each in world.told]
+    assert told == [("canary", "ana"), ("promote", "ben"), ("rollback", "ana"), ("canary", "ben"), ("canary", "")]
+    assert world.told[-1].correlation == world.told[-2].correlation, (
+        "the rollout is told under another id than its release"
+    )
+    operator.tick()
+    assert [each for each in world.told if each.by] == world.told[:4]
+    operator.close()
+    again = world.operator()
+    again.tick()
+    assert [each for each in world.told if each.by] == world.told[:4], "another watch tells it once more"
 
 
 SERVED = ServingConfig(cache=4096)

@@ -13,7 +13,7 @@ import pytest
 
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
-from hallmark.cli import app
+from hallmark.cli import main
 from hallmark.cli.serve import apply_all
 from hallmark.declaration import domain as domains
 from hallmark.rollout import operations
@@ -116,7 +116,7 @@ def test_the_command_prints_a_plan_and_changes_nothing(
     releases.write(
         "pricing", Release(stable=Target(version=1, storageUri="s3://b/1", digest="sha256:" + "1" * 64)), settings
     )
-    assert app.main(["apply", "pricing", "--mode", "Standard", "--dry-run"]) == 0
+    assert main(["apply", "pricing", "--mode", "Standard", "--dry-run"]) == 0
     told = capsys.readouterr()
     assert "serving.kserve.io/deploymentMode: Standard" in told.out and "nothing was changed" in told.err
     assert writer.all() == before

@@ -136,7 +136,7 @@ def test_silence_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="does not answer"):
             Prometheus.at(f"http://127.0.0.1:{quiet.getsockname()[1]}").read("fraud", ["a"])
-        assert 4.5 < time.monotonic() - began < 6.5
+        assert 4.5 < time.monotonic() - began < 9.5
     with pytest.raises(Unavailable, match="does not answer") as caught:
         Prometheus.at(f"http://user:secret@127.0.0.1:{free_port()}").read("fraud", ["a"])
     assert "secret" not in str(caught.value)
@@ -229,8 +229,8 @@ def test_an_old_number_is_not_given_for_a_new_one(real: tuple[str, Exporter]) ->
     source = Prometheus.at(url)
     eventually(lambda: source.read("fraud", NAMES))
     exporter.down = True  # the target fails: Prometheus itself ends its series
-    eventually(lambda: source.read("fraud", NAMES) == [], seconds=5)
+    eventually(lambda: source.read("fraud", NAMES) == [], seconds=30)
     exporter.down = False
-    eventually(lambda: source.read("fraud", NAMES), seconds=5)
+    eventually(lambda: source.read("fraud", NAMES), seconds=30)
     young = Prometheus.at(url, fresh=0.001)  # nothing is scraped within a millisecond: it is all too old
     assert sum(young.read("fraud", NAMES) == [] for _ in range(10)) >= 8

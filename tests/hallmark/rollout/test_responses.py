@@ -520,7 +520,7 @@ def rollouts(draw: st.DrawFn) -> tuple[list[Row], list[Row], dict[tuple[str, int
     return sides[0], sides[1], labels, draw(st.randoms(use_true_random=False))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rollouts(), st.integers(1, 4))
 def test_over_any_split_over_pods_and_looks_the_evidence_is_that_of_all_rows(
     given_rows: tuple[list[Row], list[Row], dict[tuple[str, int], int], random.Random], pods: int
@@ -623,6 +623,7 @@ def test_what_is_no_evidence_of_this_format_is_a_value_error(body: bytes) -> Non
         PodEvidence.read(body)
 
 
+@pytest.mark.examples
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2))
 def test_bins_keep_the_order_of_numbers_and_are_a_thousandth_wide(values: list[float]) -> None:
     rising = sorted(values)
@@ -631,6 +632,7 @@ def test_bins_keep_the_order_of_numbers_and_are_a_thousandth_wide(values: list[f
     assert (np.abs(np.array(rising) - columns.numbers(found)) <= np.abs(rising) / 1000 + 1e-307).all()
 
 
+@pytest.mark.examples
 @given(st.lists(st.integers(-(2**62), 2**62)))
 def test_whole_numbers_are_read_as_they_were_packed(values: list[int]) -> None:
     assert columns.unpacked(columns.packed(np.array(values, dtype=np.int64))).tolist() == values
@@ -639,6 +641,7 @@ def test_whole_numbers_are_read_as_they_were_packed(values: list[int]) -> None:
 WORDS_AND_NUMBERS = st.none() | st.booleans() | st.text(max_size=3) | st.integers(-9, 9)
 
 
+@pytest.mark.examples
 @given(
     st.lists(WORDS_AND_NUMBERS)
     | st.lists(st.lists(st.floats(allow_nan=False), min_size=2, max_size=2))
@@ -649,6 +652,7 @@ def test_what_is_compared_is_read_as_it_was_told(said: list[Any]) -> None:
     assert found == said and list(map(type, found)) == list(map(type, said))
 
 
+@pytest.mark.examples
 @given(st.lists(WORDS_AND_NUMBERS | st.just(math.inf) | st.just([1.0])))
 def test_a_column_of_cells_holds_words_and_the_bins_of_numbers(values: list[Any]) -> None:
     found = columns.Coded.of(values).cells()

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 
 from hallmark import object_labels
 from hallmark.artifacts.release import Release, Target
-from hallmark.cli import app
+from hallmark.cli import main
 from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, ModelRefused, Refused, Unavailable
 from hallmark.render import inferenceservice
@@ -327,6 +328,16 @@ def test_who_may_make_no_route_leaves_it_to_the_watch(stable: World) -> None:
     assert gets(0)(live) and stable.ours is None and "left to the watch" in said[-1]
 
 
+def test_a_release_and_the_watch_may_make_and_end_the_same_route_at_once(stable: World) -> None:
+    live = stable.release(2, 0, notes=SHADOW)
+    ended = copy.deepcopy(live)
+    del ended["metadata"]["annotations"][object_labels.SHADOW]
+    with ThreadPoolExecutor(8) as pool:
+        for wanted in (ended, live) * 10:
+            list(pool.map(stable.writer.mirror, [wanted] * 8))
+            assert (stable.ours is None) == (wanted is ended)
+
+
 def test_a_host_that_others_share_gets_no_route_of_ours(stable: World) -> None:
     stable.release(2, 0)
     theirs = copy.deepcopy(stable.kserve.others[f"{ROUTES}/fraud"])
@@ -417,7 +428,7 @@ def test_status_shows_both_variants(stable: World, tmp_path: Path, capsys: pytes
         "current-context": "c",
     }
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    assert app.main(["status", "--kubeconfig", str(path), "-o", "json"]) == 0
+    assert main(["status", "--kubeconfig", str(path), "-o", "json"]) == 0
     rows = {
         (row["variant"], row["version"], row["percent"], row["ready"]) for row in json.loads(capsys.readouterr().out)
     }
@@ -426,6 +437,8 @@ def test_status_shows_both_variants(stable: World, tmp_path: Path, capsys: pytes
 
 class Told:
     """What the stand-in for metrics asks of a cluster."""
+
+    name = NAME
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -63,6 +63,7 @@ class Cluster:
     held: dict[str, int] = field(default_factory=dict)
     full: bool = False
     traffic: TrafficAdapter = LOCAL
+    name: str = NAME
 
     def __post_init__(self) -> None:
         self.revisions = [f"{NAME}-predictor-00001"]
@@ -86,7 +87,12 @@ class Cluster:
     def pods(self, name: str) -> list[Json]:
         return [
             {
-                "metadata": {"name": r, "namespace": NAME, "uid": r, "labels": {"serving.knative.dev/revision": r}},
+                "metadata": {
+                    "name": r,
+                    "namespace": self.name,
+                    "uid": r,
+                    "labels": {"serving.knative.dev/revision": r},
+                },
                 "status": {"conditions": [{"type": "Ready", "status": str(number < self.ready(r))}]},
             }
             for r in {self.rolled_out, self.revisions[-1]}
@@ -120,6 +126,8 @@ class Cluster:
 
     def sidecar(self, pod: Json, path: str, *, port: int = 9191, body: Any = None) -> bytes:
         revision = pod["metadata"]["name"]
+        if path.startswith("sketch"):
+            raise NotFound("a monitor from before there were sketches")
         if path == "verdict":
             found = self.verdicts.get(revision, {"state": "OK", "columns": [], "reasons": []})
             return json.dumps({"variants": {revision: found}}).encode()
@@ -257,7 +265,12 @@ class Counters:
             if kind == "runtime":
                 found.append(Sample("hallmark_rest_requests_total", {"revision": revision, "code": "200"}, value))
                 continue
-            labels = {"revision": revision, "answered": answered, "code": "200", "service": f"{NAME}/{NAME}"}
+            labels = {
+                "revision": revision,
+                "answered": answered,
+                "code": "200",
+                "service": f"{self.cluster.name}/{self.cluster.name}",
+            }
             found.append(Sample("envoy_hallmark_requests", labels, value))
             for edge in ("50", "+Inf"):
                 found.append(

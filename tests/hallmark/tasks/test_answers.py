@@ -208,5 +208,8 @@ COSTS: list[tuple[BaseTask, list[Any], list[Any], float | None, float]] = [
 def test_a_wrong_answer_costs_what_its_mistake_costs(
     task: BaseTask, answers: list[Any], labels: list[Any], threshold: float | None, cost: float
 ) -> None:
-    found = task.cost(answers, labels, threshold=threshold, false_negative=10.0, false_positive=3.0)
-    assert found == pytest.approx(cost, nan_ok=True)
+    asked: dict[str, Any] = {"threshold": threshold, "false_negative": 10.0, "false_positive": 3.0}
+    found = task.costs(answers, labels, ["unit"] * len(answers), **asked)
+    assert found.tolist() == pytest.approx([cost], nan_ok=True)
+    twice = task.costs(answers * 2, labels * 2, ["one"] * len(answers) + ["two"] * len(answers), **asked)
+    assert twice.tolist() == pytest.approx([cost] * 2, nan_ok=True)

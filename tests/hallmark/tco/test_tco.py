@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from hallmark.cli import main
 from hallmark.cli.app import app
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
@@ -276,3 +277,21 @@ def test_a_plan_counts_requests_and_bytes_of_a_month() -> None:
     plan = Plan.of(QUIET, PLAIN, Assumptions())
     assert plan.requests == pytest.approx(262_800)
     assert plan.gigabytes == pytest.approx(0.2628)
+
+
+@pytest.mark.parametrize("names", [("fraud",), ("fraud", "search")])
+def test_the_titles_of_the_picture_are_not_cut(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    assert main(["tco", *names, "--plot", str(tmp_path / "costs.png")]) == 0
+    (figure,) = figures
+    figure.draw_without_rendering()
+    titles = [each for each in (figure._suptitle, *(axes.title for axes in figure.axes)) if each.get_text()]  # type: ignore[attr-defined]
+    assert len(titles) == 1 + len(names)
+    for title in titles:
+        place = title.get_window_extent()
+        assert place.x0 >= 0 and place.x1 <= figure.bbox.x1, title.get_text()

@@ -253,12 +253,12 @@ def test_the_trace_that_most_records_share_is_named(learned: Reference) -> None:
 
 def test_asking_every_second_is_told_the_same_until_a_fiftieth_is_new(learned: Reference) -> None:
     monitor = Monitor(learned, Drift(window=600, minimum=100))
-    send(monitor, events(400, seed=11))
+    send(monitor, events(408, seed=11))
     columns = monitor.verdict("shop-00001").columns
-    send(monitor, events(11, seed=12, factor=3.0))
+    send(monitor, events(11, seed=12, factor=3.0), at=NOW + timedelta(seconds=1))
     assert all(monitor.verdict("shop-00001").columns is not None for _ in range(5))
     assert monitor.verdict("shop-00001").columns == columns
-    send(monitor, events(1, seed=13))
+    send(monitor, events(1, seed=13), at=NOW + timedelta(seconds=2))
     assert monitor.verdict("shop-00001").columns != columns
 
 

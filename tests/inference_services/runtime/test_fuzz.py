@@ -97,5 +97,5 @@ def test_no_grpc_request_ends_in_internal(
         request.inputs[at].contents.fp64_contents.extend(values)
     channel = grpc.insecure_channel(f"127.0.0.1:{orders_server.grpc}")
     with channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(request.SerializeToString(), timeout=5)
+        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(request.SerializeToString(), timeout=30)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

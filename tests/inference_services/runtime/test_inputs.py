@@ -179,10 +179,10 @@ def test_grpc(server: Server, raw: bool) -> None:
     add("sizes", "FP64", [2, 2, 2], "fp64_contents", [3, 4, float("nan"), float("nan"), 1, 2, 3, 4])
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", lambda m: m.SerializeToString())
-        found = pb.ModelInferResponse.FromString(call(request, timeout=5))
+        found = pb.ModelInferResponse.FromString(call(request, timeout=30))
         del request.inputs[8:], request.raw_input_contents[8:]
         add("sizes", "INT32", [2, 1, 2], "int_contents", [3, 4, 1, 2])
-        again = pb.ModelInferResponse.FromString(call(request, timeout=5))
+        again = pb.ModelInferResponse.FromString(call(request, timeout=30))
     one_less = score(tokens=1, brand=None, known=0, numbers=(0, 0, 0, 0, 1, 1, 3, 0))
     for answer, expected in ((found, [FULL, SPARE]), (again, [FULL, one_less])):
         values = (

@@ -280,7 +280,7 @@ def test_grpc_answers_invalid_argument(orders_server: Server, case: str) -> None
     with grpc.insecure_channel(f"127.0.0.1:{orders_server.grpc}") as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         with pytest.raises(grpc.RpcError) as refused:
-            call(grpc_request(change).SerializeToString(), timeout=5)
+            call(grpc_request(change).SerializeToString(), timeout=30)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert named in refused.value.details()
     assert SECRET not in refused.value.details()
@@ -291,7 +291,7 @@ def test_grpc_answers_invalid_argument(orders_server: Server, case: str) -> None
 def test_grpc_refuses_what_is_no_message(orders_server: Server, data: bytes) -> None:
     channel = grpc.insecure_channel(f"127.0.0.1:{orders_server.grpc}")
     with channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(data, timeout=5)
+        channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(data, timeout=30)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -332,7 +332,7 @@ def test_a_message_over_the_limit_is_the_clients_mistake_behind_the_gateway_too(
                 call(b"x" * (17 << 20), timeout=20, compression=packed)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "body: expected at most 16777216 bytes" in refused.value.details()
-        call(grpc_request().SerializeToString(), timeout=5)
+        call(grpc_request().SerializeToString(), timeout=30)
 
 
 def test_photo_that_is_none_is_refused(photos_server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import struct
 import zlib
 from typing import Any
@@ -59,8 +60,9 @@ def test_an_id_is_made_where_there_is_none(orders_server: Server) -> None:
 def test_nested_data_is_taken(orders_server: Server) -> None:
     inputs = order_inputs(2)
     inputs[6]["data"] = [[[0.1, 0.2], [0.3, 0.4]]] * 2
-    answer = orders_server.infer({"inputs": inputs}).json()
-    assert answer["outputs"][0]["data"] == pytest.approx([SCORE] * 2, abs=1e-5)
+    for indent in (None, 2, "\t"):
+        answer = orders_server.infer(json.dumps({"inputs": inputs}, indent=indent).encode()).json()
+        assert answer["outputs"][0]["data"] == pytest.approx([SCORE] * 2, abs=1e-5)
 
 
 def test_binary_in_and_json_out(orders_server: Server) -> None:
@@ -114,7 +116,7 @@ def test_a_photo_is_the_same_in_json_binary_v1_and_grpc(photos_server: Server) -
     request.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(photo)
     with grpc.insecure_channel(f"127.0.0.1:{photos_server.grpc}") as channel:
         call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", lambda m: m.SerializeToString())
-        found = pb.ModelInferResponse.FromString(call(request, timeout=5))
+        found = pb.ModelInferResponse.FromString(call(request, timeout=30))
     assert list(found.outputs[0].contents.fp32_contents) == pytest.approx(first)
     assert list(found.outputs[1].contents.bytes_contents) == [b"shoe"]
 
@@ -174,6 +176,12 @@ def test_metadata(orders_server: Server) -> None:
         ("DELETE", "/v2/models/orders", 405, "GET, HEAD"),
         ("POST", "/v2/health/live", 405, "GET, HEAD"),
         ("OPTIONS", "/metrics", 405, "GET, HEAD"),
+        ("POST", "/openapi.json", 405, "GET, HEAD"),
+        ("GET", "/openapi.json/", 404, None),
+        ("TRACE", "/v2/models/orders/versions/2", 405, "GET, HEAD"),
+        ("POST", "/v2/models/orders/versions/2/ready", 405, "GET, HEAD"),
+        ("GET", "/v2/models/orders/versions/2/infer", 405, "POST"),
+        ("GET", "/v2/models/other/versions/2", 404, None),
         ("POST", "/v2/repository/models/orders/unload", 403, None),
         ("POST", "/inference.GRPCInferenceService/ModelInfer", 415, None),
     ],
@@ -207,7 +215,7 @@ def test_a_version_in_the_path_is_refused_by_every_revision_alike(orders_server:
             ("ModelMetadata", pb.ModelMetadataRequest(name="orders", version=version)),
         ):
             with pytest.raises(grpc.RpcError) as refused:
-                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(asked.SerializeToString(), timeout=5)
+                channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(asked.SerializeToString(), timeout=30)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "version: expected none" in refused.value.details()
 
@@ -298,8 +306,6 @@ def test_metrics_name_model_and_revision(orders_server: Server) -> None:
 
 
 def test_several_requests_in_one_packet_are_answered_in_order(orders_server: Server) -> None:
-    import socket
-
     body = [json.dumps({"id": str(at), "inputs": order_inputs()}).encode() for at in range(5)]
     sent = b"".join(
         b"POST /v2/models/orders/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(one), one)
@@ -378,3 +384,35 @@ def test_a_large_message_is_compressed_for_a_client_that_compresses(orders_serve
         assert "content-encoding" not in answer.headers
         found = protobufs().ModelInferResponse.FromString(zlib.decompress(message, 31) if packed else message)
         assert list(found.outputs[0].contents.fp32_contents) == pytest.approx([SCORE] * rows, abs=1e-5)
+
+
+CALL = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", [b"/inference.GRPCInferenceService/ModelStreamInfer", b"/x.Y/Z"])
+def test_p7_a_method_that_nobody_serves_is_unimplemented_at_once_though_the_client_goes_on(
+    orders_server: Server, path: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", orders_server.http), timeout=2) as connection:
+        connection.sendall(CALL % path + b"7\r\n\0\0\0\0\2\n\0\r\n")
+        received = b""
+        while block := connection.recv(65_536):
+            received += block
+    assert b"HTTP/1.1 200" in received and b"grpc-status: 12\r\n" in received
+
+
+def test_p8_calls_that_the_client_gave_up_hold_no_place(orders_server: Server) -> None:
+    for _ in range(300):
+        with socket.create_connection(("127.0.0.1", orders_server.http)) as connection:
+            connection.sendall(CALL % b"/inference.GRPCInferenceService/ModelInfer" + b"7\r\n\0\0\0")
+    assert called(orders_server, orders_message(1)).headers.get("grpc-status") is None
+
+
+def test_p9_a_compression_that_is_not_known_is_unimplemented_and_those_that_are_read_are_named(
+    orders_server: Server,
+) -> None:
+    body = b"\1" + struct.pack("!L", 3) + b"abc"
+    headers = {"content-type": "application/grpc", "grpc-encoding": "snappy"}
+    answer = orders_server.client.post("/inference.GRPCInferenceService/ModelInfer", content=body, headers=headers)
+    assert answer.headers["grpc-status"] == "12"
+    assert {"gzip", "deflate"} <= set(answer.headers["grpc-accept-encoding"].replace(" ", "").split(","))

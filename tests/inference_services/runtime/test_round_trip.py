@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from served import jpeg
 
@@ -17,6 +18,8 @@ from hallmark.drift import profile
 from hallmark.features import wire
 from hallmark.features.fields import Columns, Field, Output
 from hallmark.learners.model import columns
+from inference_services.capture import exchanges
+from inference_services.capture.exchanges import Exchange
 from inference_services.drift_monitor.records import Decoder
 from inference_services.drift_monitor.reference import Reference
 from inference_services.protocol import v1, v2
@@ -81,7 +84,7 @@ def same(mine: Columns, theirs: Columns) -> None:
         assert alike(mine[name], theirs[name]), (name, mine[name], theirs[name])
 
 
-@settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.examples
 @given(drawn=frames())
 def test_frame_to_request_to_columns(drawn: tuple[tuple[Field, ...], pd.DataFrame]) -> None:
     fields, frame = drawn
@@ -91,7 +94,8 @@ def test_frame_to_request_to_columns(drawn: tuple[tuple[Field, ...], pd.DataFram
     body = wire.request(fields, learned)
     served = v2.decode(schema, body)
     same(learned, served.columns)
-    captured = v2.request_text(schema, served.columns, served.rows)
+    scores = {"score": np.zeros(served.rows, dtype=np.float32)}
+    captured, _ = v2.texts(schema, served.columns, scores, served.rows)
     same(learned, v2.decode(schema, captured).columns)
     same(learned, v1.V1Codec(schema).decode(instances(json.loads(body))).columns)
     watched: dict[str, Any] = {}
@@ -101,9 +105,13 @@ def test_frame_to_request_to_columns(drawn: tuple[tuple[Field, ...], pd.DataFram
         return {"always": found["always"]}
 
     known = profile.build({"always": np.array([0.5])})
-    (part,) = Decoder(Reference("", signature, known, observe), most=10).requests([json.loads(captured)])
+    decoder = Decoder(Reference("", signature, known, observe), most=10)
+    (part,) = decoder.requests([json.loads(captured)])
     assert getattr(part, "records", None) == len(frame)
     close(learned, watched, fields)
+    sent = exchanges.packed([Exchange(served.columns, scores, 0, served.rows, 0, "")], prefix="p")
+    decoder.exchanges(exchanges.read(sent), np.array([True]))
+    same(learned, watched)
 
 
 def instances(body: Any) -> bytes:

@@ -22,7 +22,7 @@ run "a_role_is_for_one_service_account" {
   command = plan
 
   assert {
-    condition     = { for name, identity in output.pod_identities : name => "${identity.namespace}/${identity.service_account}" } == { external-secrets = "external-secrets/external-secrets", cert-manager = "cert-manager/cert-manager", ml-pipeline = "kubeflow/ml-pipeline", mlflow = "hallmark-system/mlflow" }
+    condition     = { for name, identity in output.pod_identities : name => "${identity.namespace}/${identity.service_account}" } == { external-secrets = "external-secrets/external-secrets", cert-manager = "cert-manager/cert-manager", load-balancer-controller = "kube-system/load-balancer-controller", ml-pipeline = "kubeflow/ml-pipeline", mlflow = "hallmark-system/mlflow" }
     error_message = "The manifests know other accounts."
   }
 
@@ -72,6 +72,29 @@ run "without_a_zone_cert_manager_has_no_role" {
   assert {
     condition     = !contains(keys(aws_iam_role.this), "cert-manager") && !contains(keys(output.pod_identities), "cert-manager")
     error_message = "A role for nothing."
+  }
+}
+
+run "the_load_balancer_controller_changes_what_is_its_clusters_only" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.this["load-balancer-controller"].policy).Statement :
+      alltrue([for action in flatten([statement.Action]) : can(regex(":(Describe|Get)", action))]) || !contains(flatten([statement.Resource]), "*")
+    ])
+    error_message = "It may write on everything."
+  }
+
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.this["load-balancer-controller"].policy).Statement :
+      anytrue([
+        for key, value in statement.Condition.StringEquals :
+        (endswith(key, "Tag/elbv2.k8s.aws/cluster") && value == "hallmark-dev") || key == "aws:ResourceTag/kubernetes.io/cluster/hallmark-dev"
+      ]) if !contains(["See", "RoleOfTheService", "MakeSecurityGroups", "Listeners"], statement.Sid)
+    ])
+    error_message = "It may change what another cluster, or a person, has made."
   }
 }
 

@@ -6,6 +6,15 @@ go 1.25.8
 tool knative.dev/serving/cmd/webhook
 
 require (
+	hallmark.dev/conformance/reading v0.0.0
+	k8s.io/api v0.35.4
+	k8s.io/apimachinery v0.35.4
+	knative.dev/networking v0.0.0-20260422140718-e9578ef11562
+	knative.dev/pkg v0.0.0-20260422015212-ec452872dcc1
+	knative.dev/serving v0.49.0
+)
+
+require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/blang/semver/v4 v4.0.0 // indirect
 	github.com/blendle/zapdriver v1.3.1 // indirect
@@ -84,19 +93,16 @@ require (
 	gopkg.in/evanphx/json-patch.v4 v4.13.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
-	k8s.io/api v0.35.4 // indirect
 	k8s.io/apiextensions-apiserver v0.35.4 // indirect
-	k8s.io/apimachinery v0.35.4 // indirect
 	k8s.io/client-go v0.35.4 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 	k8s.io/kube-openapi v0.0.0-20250910181357-589584f1c912 // indirect
 	k8s.io/utils v0.0.0-20251002143259-bc988d571ff4 // indirect
 	knative.dev/caching v0.0.0-20260422140616-453ad996bbe2 // indirect
-	knative.dev/networking v0.0.0-20260422140718-e9578ef11562 // indirect
-	knative.dev/pkg v0.0.0-20260422015212-ec452872dcc1 // indirect
-	knative.dev/serving v0.49.0 // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace hallmark.dev/conformance/reading => ../../reading

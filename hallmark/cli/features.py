@@ -1,0 +1,216 @@
+"""Feature views: `hallmark features list|ingest|apply|run|read|join`."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hallmark.cli.console import Format, Output, emit, say
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.declaration.feature_view import FeatureView
+    from hallmark.feature_store.place import FeatureStore
+
+app = typer.Typer(
+    name="features",
+    help="Feature views: take events in, keep what is known of each entity up to date, read it, and join it with labels.",
+    no_args_is_help=True,
+)
+
+Views = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="VIEW", help="Views as NAME@N, such as buyer_orders@1; default: all.", show_default=False),
+]
+Store = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="HALLMARK_FEATURE_STORE",
+        help="The online store: sqlite:///FILE, redis://HOST or dynamodb://TABLE; default: a file in the state folder.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("list")
+def list_(output: Output = Format.table) -> None:
+    """List the declared views: whose they are, what they compute from, how fresh their source is, and who reads them."""
+    from datetime import UTC
+
+    from hallmark.declaration import feature_view
+
+    settings = Settings.load()
+    store, rows, now = _place(settings), [], datetime.now(UTC)
+    applied, readers = set(store.applied()), _readers(settings)
+    for reference in feature_view.references(settings):
+        view = feature_view.load(reference, settings)
+        newest = store.newest(view)
+        rows.append(
+            {
+                "view": reference,
+                "entity": view.entity,
+                "columns": ", ".join(view.columns) if output is Format.table else list(view.columns),
+                "source": view.source,
+                "owner": view.owner.team,
+                "state": "applied" if reference in applied else "declared",
+                "newest_event": newest.isoformat() if newest else None,
+                "fresh": newest is not None and now - newest <= view.freshness,
+                "read_by": ", ".join(readers.get(reference, []))
+                if output is Format.table
+                else readers.get(reference, []),
+            }
+        )
+    emit(rows, output, empty="no view is declared: see docs/features.md", wide=("columns", "owner"))
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source as NAME@N, such as orders@1.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A Parquet, CSV or JSON lines file, or a folder of them.")
+    ],
+    output: Output = Format.table,
+) -> None:
+    """Take a batch of events in, whole and once; exit 3 where it breaks its contract, and nothing of it is taken."""
+    taken = _place(Settings.load()).ingest(source, file)
+    emit([{"source": source, "rows": taken.rows, "new": taken.new}], output)
+    if not taken.new:
+        say("this batch was taken in before; nothing has changed")
+
+
+@app.command()
+def apply(views: Views = None, store: Store = "", output: Output = Format.table) -> None:
+    """Bring views into being: fill the online store with all that their sources hold. What was applied before is left as it is."""
+    settings = Settings.load()
+    place = _place(settings, store)
+    found = place.apply(_chosen(views, settings), tell=say)
+    emit([each._asdict() for each in found], output, empty="no view is declared: see docs/features.md")
+
+
+@app.command()
+def run(
+    views: Views = None,
+    store: Store = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
+    ] = False,
+) -> None:
+    """Bring applied views up to date with the events that came in since."""
+    settings = Settings.load()
+    place = _place(settings, store)
+    chosen = _chosen(views, settings) if views else place.applied()
+    if not chosen:
+        raise DeclarationError(
+            "no view is applied", expected="at least one", got="none", fix="`hallmark features apply`"
+        )
+    if not follow:
+        count = place.catch_up(chosen)
+        say(f"{count} {'record' if count == 1 else 'records'} read for {', '.join(chosen)}")
+        return
+    say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
+    stop = threading.Event()
+    try:
+        place.follow(chosen, stop)
+    finally:
+        stop.set()
+
+
+@app.command()
+def read(
+    view: Annotated[str, typer.Argument(metavar="VIEW", help="A view as NAME@N.", show_default=False)],
+    entities: Annotated[list[str], typer.Argument(metavar="ENTITY", help="Whose features.", show_default=False)],
+    at: Annotated[
+        str,
+        typer.Option(
+            help="At this time (UTC), after the newest event that is known; default: now.", show_default=False
+        ),
+    ] = "",
+    store: Store = "",
+    output: Output = Format.table,
+) -> None:
+    """Read what a request would get, with the time of each entity's newest event."""
+    from hallmark.declaration import feature_view, source
+    from hallmark.feature_store.place import entity_of
+
+    settings = Settings.load()
+    declared = feature_view.load(view, settings)
+    contract = source.load(declared.source, settings)
+    asked = [entity_of(declared, contract, each) for each in entities]
+    answers = _place(settings, store).read(view, asked, at=_time(at) if at else None)
+    rows = []
+    for entity, answer in zip(asked, answers, strict=True):
+        values = {name: _shown(value, output) for name, value in answer.values.items()}
+        newest = answer.newest.isoformat() if answer.newest else None
+        rows.append({declared.entity: entity, **values, "newest_event": newest})
+    emit(rows, output)
+
+
+@app.command()
+def join(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Parquet with a time and the views' entities, a question a row.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the rows with their features to; made by this.")],
+    time: Annotated[str, typer.Option(help="The column with each question's time.")],
+    views: Annotated[
+        list[str] | None, typer.Option("--view", help="A view as NAME@N; repeatable; default: all.", show_default=False)
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Memory that the join may take; the rest goes to disk.")] = "2GB",
+    output: Output = Format.table,
+) -> None:
+    """Join questions with what was known at their time: a training set that saw nothing of the future."""
+    from hallmark.declaration import feature_view
+    from hallmark.feature_store import offline, sources
+
+    settings = Settings.load()
+    place = _place(settings)
+    found: list[FeatureView] = [feature_view.load(each, settings) for each in _chosen(views, settings)]
+    files = {view.source: sources.snapshot(place.offline(view.source)).files() for view in found}
+    parts = offline.training_frame(
+        file, found, files, out, time=time, limits=offline.Limits(memory=memory), progress=say
+    )
+    emit([{"file": str(part)} for part in parts], output)
+
+
+def _place(settings: Settings, store: str = "") -> FeatureStore:
+    from hallmark.feature_store.place import FeatureStore
+
+    return FeatureStore(settings.prepared(), url=store or None)
+
+
+def _chosen(views: list[str] | None, settings: Settings) -> list[str]:
+    from hallmark.declaration import feature_view
+
+    return list(views) if views else feature_view.references(settings)
+
+
+def _readers(settings: Settings) -> dict[str, list[str]]:
+    """Domains by the views that they declare."""
+    from hallmark.declaration import domain
+
+    found: dict[str, list[str]] = {}
+    for name in domain.names(settings):
+        features = domain.load(name, settings).features
+        for reference in features.views if features else ():
+            found.setdefault(reference, []).append(name)
+    return found
+
+
+def _time(text: str) -> datetime:
+    from datetime import UTC
+
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DeclarationError("--at is no time", expected="such as 2026-10-01T12:00:00", got=repr(text)) from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def _shown(value: Any, output: Format) -> Any:
+    return "-" if value is None and output is Format.table else value

@@ -1,0 +1,249 @@
+"""SQL of a feature view: parts that its executions share, and one statement that DuckDB, Spark and Snowflake all run.
+
+Times are whole microseconds since 1970 throughout, so that no session's time zone, no engine's intervals and no rounding come in. A
+version of an event is true for questions from `start` (when it had happened and was known) up to `until` (when a correction became
+known), and counts in a column for those before the column's end; so every condition on time is a comparison of whole numbers.
+"""
+# ruff: noqa: S608 (names are quoted and values are literals of their kind: plan.quoted, plan.text, plan.literal)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from hallmark.declaration.feature_view import FUTURE, FeatureView, Scalar
+from hallmark.errors import DeclarationError
+from hallmark.feature_store.tiles import microseconds
+
+Kind = Literal["bool", "int", "float", "decimal", "text", "time", "null", "other"]
+Dialect = Literal["duckdb", "spark", "snowflake"]
+FOREVER = 2**63 - 1
+"""Until when a version that nobody corrected is true."""
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A string as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Newest:
+    """Columns whose value stands in one and the same event: the newest in a window that fulfils conditions."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A view over a source whose columns are of these kinds."""
+
+    view: FeatureView
+    kinds: Mapping[str, Kind]
+
+    def __post_init__(self) -> None:
+        view = self.view
+        if missing := [name for name in view.reads if name not in self.kinds]:
+            raise DeclarationError(
+                f"{view.reference} reads what {view.source} has not",
+                expected=f"a column {missing[0]}",
+                got=", ".join(sorted(self.kinds)),
+                fix="name a column of the source in the view, or add it to the source",
+            )
+        for name in (view.event_time, view.known_at):
+            self._demand(name, ("time",), "a time with its zone, in microseconds")
+        for name in view.computed:
+            column = view.columns[name]
+            if column.take in ("sum", "mean"):
+                self._demand(str(column.of), ("bool", "int", "float", "decimal"), f"a number, for columns.{name}")
+            for key in column.where:
+                self._demand(key, ("bool", "int", "float", "text"), f"text, a number or a bool, for columns.{name}")
+
+    def _demand(self, name: str, kinds: Sequence[Kind], expected: str) -> None:
+        if self.kinds[name] not in kinds:
+            raise DeclarationError(
+                f"{self.view.reference}: {name} of {self.view.source}", expected=expected, got=self.kinds[name]
+            )
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """The short name of each column that the view reads; no source's names can meet ours."""
+        return {name: f"c{place}" for place, name in enumerate(self.view.reads)}
+
+    @cached_property
+    def windowed(self) -> tuple[str, ...]:
+        """The columns that add events up."""
+        return tuple(name for name in self.view.computed if self.view.columns[name].take != "last")
+
+    @cached_property
+    def newest(self) -> tuple[Newest, ...]:
+        """The `last` columns, those with one window and the same conditions together."""
+        groups: dict[Any, list[str]] = {}
+        for name in self.view.computed:
+            if self.view.columns[name].take == "last":
+                groups.setdefault((self.view.window(name), self.condition(name)), []).append(name)
+        return tuple(Newest(f"n{place}", tuple(names)) for place, names in enumerate(groups.values()))
+
+    def condition(self, name: str) -> str:
+        """A column's conditions on an event `e`."""
+        column = self.view.columns[name]
+        return " AND ".join(self._among(key, allowed) for key, allowed in column.where.items()) or "TRUE"
+
+    def _among(self, key: str, allowed: Scalar | tuple[Scalar, ...]) -> str:
+        values = allowed if isinstance(allowed, tuple) else (allowed,)
+        literals = [each for value in values if (each := literal(value, self.kinds[key])) is not None]
+        if not literals:
+            return "FALSE"
+        own = f"e.{self.aliases[key]}"
+        return f"{f'CAST({own} AS DOUBLE)' if self.kinds[key] == 'float' else own} IN ({', '.join(literals)})"
+
+    def end(self, name: str) -> str:
+        """When an event `e` leaves a column's window: it counts for questions before."""
+        window = microseconds(self.view.window(name))
+        if self.view.columns[name].take == "last":
+            return f"(e.happened + {window + 1})"
+        hop = microseconds(self.view.hop(name))
+        return f"(e.happened - (e.happened % {hop} + {hop}) % {hop} + {hop + window})"
+
+    def reach(self, name: str) -> int:
+        """How far back an event can lie that counts in a column, in microseconds."""
+        last = self.view.columns[name].take == "last"
+        return microseconds(self.view.window(name)) + (0 if last else microseconds(self.view.hop(name)))
+
+    def value(self, name: str) -> str:
+        """What a column adds up, of an event `e`: a number of the kind that it is summed in."""
+        column = self.view.columns[name]
+        if column.of is None:
+            return "1"
+        own, kind = f"e.{self.aliases[column.of]}", self.kinds[column.of]
+        if column.take == "mean" or (column.take == "sum" and kind == "float"):
+            return f"CAST({f'CAST({own} AS INT)' if kind == 'bool' else own} AS DOUBLE)"
+        return f"CAST({own} AS INT)" if column.take == "sum" and kind == "bool" else own
+
+    def aggregate(self, name: str, *, among: str) -> str:
+        """A column of the events `e` that are `among` those that count."""
+        take = self.view.columns[name].take
+        one = f"CASE WHEN {among} AND {self.condition(name)} THEN {self.value(name)} END"
+        call = {"mean": "AVG", "distinct": "COUNT"}.get(take, take.upper())
+        found = f"{call}({'DISTINCT ' if take == 'distinct' else ''}{one})"
+        return self.typed(name, found)
+
+    def typed(self, name: str, found: str) -> str:
+        """A sum of whole numbers as one, or an error where it is none of 64 bits."""
+        column = self.view.columns[name]
+        whole = column.take == "sum" and self.kinds[str(column.of)] in ("int", "bool")
+        return f"CAST({found} AS BIGINT)" if whole else found
+
+    def result(self, name: str, *, of: Mapping[str, str]) -> str:
+        """A column of the view, from the names that its computed columns have in a join that leaves none of them out."""
+        column = self.view.columns[name]
+        if column.take != "ratio":
+            return f"COALESCE({of[name]}, {column.empty})" if column.empty is not None else of[name]
+        above, below = (f"CAST({self.result(str(each), of=of)} AS DOUBLE)" for each in (column.of, column.over))
+        return f"{above} / NULLIF({below}, 0)"
+
+
+def literal(value: Scalar, kind: Kind) -> str | None:
+    """A value of `where` as a column of this kind would hold it; None where it holds none that is equal."""
+    if kind == "text" or isinstance(value, str):
+        return text(value) if kind == "text" and isinstance(value, str) else None
+    if kind == "bool":
+        return str(bool(value)).upper() if value in (0, 1) else None
+    if kind == "int":
+        whole = math.isfinite(value) and value == int(value) and -(2**63) <= value < 2**63
+        return str(int(value)) if whole else None
+    return f"CAST({text(repr(float(value)))} AS DOUBLE)" if float(value) == value else None
+
+
+def versions(plan: Plan, source: str) -> str:
+    """Common tables that end in `events`: each version of an event, with `until` when it is true; NULL is for ever."""
+    ident = plan.aliases[plan.view.event_id]
+    columns = ", ".join(f"{quoted(name)} AS {alias}" for name, alias in plan.aliases.items())
+    own = ", ".join(f"v.{alias}" for alias in plan.aliases.values())
+    return f"""
+    taken AS (SELECT {columns}, EPOCH_US({quoted(plan.view.event_time)}) AS happened, EPOCH_US({quoted(plan.view.known_at)}) AS known
+        FROM {source}),
+    ranked AS (SELECT v.*, ROW_NUMBER() OVER (PARTITION BY {ident}, known ORDER BY {greatness(plan)}) AS place
+        FROM taken AS v WHERE happened <= known + {microseconds(FUTURE)}),
+    events AS (SELECT {own}, v.happened, v.known, LEAD(v.known) OVER (PARTITION BY {ident} ORDER BY v.known) AS until
+        FROM ranked AS v WHERE v.place = 1)"""
+
+
+def greatness(plan: Plan) -> str:
+    """The order of the versions of an event that became known at one time, the one that counts first."""
+    return ", ".join(["happened DESC", *(f"{alias} DESC NULLS LAST" for alias in plan.aliases.values())])
+
+
+def statement(plan: Plan, dialect: Dialect, *, questions: str, source: str, time: str) -> str:
+    """The view for the rows of one table from another, in one statement: the questions' columns and then the view's.
+
+    questions, source: names of tables, as the engine writes them. Snowflake's names are written in capitals, as its tables have them
+    where nobody quoted.
+    """
+    view, entity = plan.view, quoted(plan.view.entity)
+    mine, ident = plan.aliases[view.entity], plan.aliases[view.event_id]
+    seen = "e.happened < q.moment AND e.known < q.moment AND (e.until IS NULL OR q.moment <= e.until)"
+    tables, joins = [versions(plan, source)], []
+    of: dict[str, str] = {}
+    at = f"EPOCH_US(asked.{quoted(time)})"
+    tables.append(
+        f"questions AS (SELECT DISTINCT asked.{entity} AS whose, {at} AS moment FROM {questions} AS asked"
+        f" WHERE asked.{entity} IS NOT NULL)"
+    )
+    if plan.windowed:
+        widest = max(plan.reach(name) for name in plan.windowed)
+        found = ", ".join(f"{plan.aggregate(n, among=f'q.moment < {plan.end(n)}')} AS w_{n}" for n in plan.windowed)
+        tables.append(
+            f"added AS (SELECT q.whose, q.moment, {found} FROM questions AS q JOIN events AS e ON q.whose = e.{mine} AND {seen}"
+            f" AND q.moment <= e.happened + {widest} GROUP BY q.whose, q.moment"
+            f" HAVING MAX(e.happened) >= q.moment - {microseconds(view.ttl)})"
+        )
+        joins.append("added")
+        of |= {name: f"added.w_{name}" for name in plan.windowed}
+    for group in plan.newest:
+        first = group.columns[0]
+        values = ", ".join(f"e.{plan.aliases[str(view.columns[n].of)]} AS w_{n}" for n in group.columns)
+        tables.append(
+            f"{group.name}_all AS (SELECT q.whose, q.moment, {values}, ROW_NUMBER() OVER (PARTITION BY q.whose, q.moment"
+            f" ORDER BY e.happened DESC, e.known DESC, e.{ident} DESC) AS place FROM questions AS q JOIN events AS e"
+            f" ON q.whose = e.{mine} AND {seen} AND q.moment < {plan.end(first)} AND {plan.condition(first)})"
+        )
+        tables.append(f"{group.name} AS (SELECT * FROM {group.name}_all AS f WHERE f.place = 1)")
+        joins.append(group.name)
+        of |= {name: f"{group.name}.w_{name}" for name in group.columns}
+    results = ", ".join(f"{plan.result(name, of=of)} AS {quoted(name)}" for name in view.columns)
+    joined = " ".join(f"LEFT JOIN {each} ON asked.{entity} = {each}.whose AND {at} = {each}.moment" for each in joins)
+    return spelled(f"WITH {', '.join(tables)} SELECT asked.*, {results} FROM {questions} AS asked {joined}", dialect)
+
+
+def spelled(statement: str, dialect: Dialect) -> str:
+    """A statement of DuckDB's as another engine spells it."""
+    import sqlglot
+    from sqlglot import expressions as exp
+
+    def capitals(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Identifier) and not (node.quoted and isinstance(node.parent, exp.Table)):
+            return exp.to_identifier(node.name.upper(), quoted=True)
+        return node
+
+    def since(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Anonymous) and node.name.upper() == "EPOCH_US":
+            moment = node.expressions[0]
+            if dialect == "spark":
+                return exp.Anonymous(this="UNIX_MICROS", expressions=[moment])
+            if dialect == "snowflake":
+                return exp.Anonymous(this="DATE_PART", expressions=[exp.var("EPOCH_MICROSECOND"), moment])
+        return node
+
+    tree = sqlglot.parse_one(statement, read="duckdb")
+    if dialect == "snowflake":
+        tree = tree.transform(capitals)
+    return tree.transform(since).sql(dialect=dialect, pretty=True)

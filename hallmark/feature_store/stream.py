@@ -1,0 +1,440 @@
+"""The stream: reads a source's rows from a log, and writes what is true of each changed entity to an online store.
+
+A batch is one transaction: versions of events, offsets, and which entities are owed a payload. Payloads are made and written after it, and an
+entity is owed until a later transaction says that it was written. Killed anywhere, the job owes a payload too many, never one too few.
+
+A payload's stamp is (as of, consumed), and the store keeps the payload with the greater one. `as of` is the newest known-at time of all that
+the view has seen, or the time of its backfill if that is later; `consumed` counts the records that the state has read. Neither falls
+when a correction takes an entity's newest event away, and a state that is lost and filled again as of now outdoes what it wrote before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from hallmark import metrics
+from hallmark.declaration.feature_view import FUTURE, FeatureView
+from hallmark.errors import Conflict, Unavailable
+from hallmark.feature_store.dead_letters import DeadLetters
+from hallmark.feature_store.log import Log, Record
+from hallmark.feature_store.online.keys import Key, entity_key
+from hallmark.feature_store.online.store import OnlineStore, Row
+from hallmark.feature_store.payload import Payload
+from hallmark.feature_store.state import State
+from hallmark.feature_store.tiles import FUTURE_US, LEAST, Event, Plan, Tiles, Type, Unreadable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PURGED_AT_ONCE = 20_000
+_WRITTEN_AT_ONCE = 5_000
+_PAUSE = 0.05
+"""Seconds to wait for more rows where a batch was not full: a transaction costs much more than a row."""
+_PATIENCE = 1.0
+
+
+class Written(NamedTuple):
+    """A payload for the online store. expires: from then on, in microseconds, no question sees anything in it."""
+
+    view: str
+    entity: int | str
+    payload: bytes
+    stamp: tuple[int, int]
+    expires: int
+
+
+class Store(Protocol):
+    """An online store: of one view and entity it keeps the payload with the greatest stamp."""
+
+    def write(self, rows: Sequence[Written]) -> None:
+        """Take payloads; `Unavailable` where it cannot. Taking one twice changes nothing."""
+        ...
+
+
+class Published:
+    """Payloads in the online store that servers read."""
+
+    def __init__(self, store: OnlineStore, views: Sequence[FeatureView]) -> None:
+        self._store = store
+        self._keep = {view.reference: view.ttl + FUTURE for view in views}
+
+    def write(self, rows: Sequence[Written]) -> None:
+        """Take payloads."""
+        made = [Row(Key(each.view, entity_key(each.entity)), *each.stamp, each.payload) for each in rows]
+        self._store.write(made, keep=self._keep)
+
+
+class Stream:
+    """The job of some views of one source.
+
+    types:  of the source's columns.   folder: its state and its dead letters.   clock: seconds since 1970.
+    cached: how many entities it keeps in memory beside the state.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[FeatureView],
+        types: Mapping[str, Type],
+        *,
+        log: Log,
+        store: Store,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        cached: int = 50_000,
+    ) -> None:
+        self._plans = [Plan(view, types) for view in sorted(views, key=lambda view: view.reference)]
+        self._payloads = [Payload(plan) for plan in self._plans]
+        self._log, self._store, self._clock = log, store, clock
+        self._cached: OrderedDict[tuple[int, Any], Tiles] = OrderedDict()
+        self._most = cached
+        self._folder = folder
+        self._payloads_written = self._stalls = 0
+        self._state = State(folder / "state.sqlite", self._plans)
+        self._restore()
+
+    def _restore(self) -> None:
+        marks = self._state.marks()
+        self._cached.clear()
+        self._versions = [self._state.count(number) for number in range(len(self._plans))]
+        self._offsets = {name[7:]: int(value) for name, value in marks.items() if name.startswith("offset/")}
+        self._watermarks = {name[10:]: value for name, value in marks.items() if name.startswith("watermark/")}
+        self._known = [marks.get(f"known/{plan.view.reference}", LEAST) for plan in self._plans]
+        self._as_of = [marks.get(f"as_of/{plan.view.reference}", LEAST) for plan in self._plans]
+        self._newest = [marks.get(f"newest/{plan.view.reference}", LEAST) for plan in self._plans]
+        self._purged = [marks.get(f"purged/{plan.view.reference}", LEAST) for plan in self._plans]
+        self._consumed = marks.get("consumed", 0)
+        self._fates: Counter[tuple[str, str]] = Counter()
+        for name, value in marks.items():
+            if name.startswith("fate/"):
+                _, view, fate = name.split("/")
+                self._fates[view, fate] = value
+        self._letters = DeadLetters(self._folder, marks.get("letters", "0 0"))
+        self._owed = dict.fromkeys(self._state.owed())
+        self._paid: list[tuple[int, Any]] = []
+
+    # One batch
+
+    def step(self, limit: int = 1000) -> int:
+        """Read up to `limit` records of each partition, apply them, write what they change; gives how many records there were."""
+        self._write()
+        batches = {name: self._read(name, limit) for name in self._log.partitions()}
+        count = sum(map(len, batches.values()))
+        if count:
+            with self._batch():
+                self._apply([(name, record) for name, batch in batches.items() for record in batch])
+                for name, batch in batches.items():
+                    if batch:
+                        self._offsets[name] = batch[-1].offset + 1
+                self._consumed += count
+        self._write()
+        return count
+
+    def run(self, stop: threading.Event, *, limit: int = 1000) -> None:
+        """Go on until told to stop; a store that does not answer is asked again."""
+        while not stop.is_set():
+            try:
+                if self.step(limit) < limit:
+                    stop.wait(_PAUSE)
+            except Unavailable:
+                self._stalls += 1
+                stop.wait(_PATIENCE)
+
+    def _read(self, partition: str, limit: int) -> Sequence[Record]:
+        if partition not in self._offsets:
+            self._offsets[partition] = self._log.begin(partition)
+        return self._log.read(partition, self._offsets[partition], limit)
+
+    @contextlib.contextmanager
+    def _batch(self) -> Iterator[None]:
+        """One transaction. Where it fails, or is interrupted, memory is what the state says then."""
+        try:
+            with self._state.transaction():
+                yield
+                self._state.owe(self._owed)
+                self._state.settle(each for each in self._paid if each not in self._owed)
+                letters = self._letters.flush()
+                self._state.mark(self._marks() | {"letters": letters})
+            self._paid = []
+            self._letters.committed()
+        except BaseException:
+            self._letters.close()
+            self._restore()
+            raise
+
+    def _marks(self) -> dict[str, Any]:
+        marks: dict[str, Any] = {"consumed": self._consumed}
+        marks |= {f"offset/{name}": str(value) for name, value in self._offsets.items()}
+        marks |= {f"watermark/{name}": value for name, value in self._watermarks.items()}
+        for number, plan in enumerate(self._plans):
+            of_view = {"known": self._known, "as_of": self._as_of, "newest": self._newest, "purged": self._purged}
+            marks |= {f"{name}/{plan.view.reference}": values[number] for name, values in of_view.items()}
+        return marks | {f"fate/{view}/{fate}": value for (view, fate), value in self._fates.items()}
+
+    def _apply(self, records: Sequence[tuple[str, Record]]) -> None:
+        import msgspec
+
+        rows: list[tuple[str, Record, Any]] = []
+        for partition, record in records:
+            try:
+                row = msgspec.json.decode(record.value)
+            except msgspec.DecodeError as error:
+                row = str(error)
+            rows.append((partition, record, row))
+        latest = int(self._clock() * 1e6) + FUTURE_US
+        for number, plan in enumerate(self._plans):
+            kept = plan.kept(self._known[number]) if self._known[number] != LEAST else LEAST
+            taken = [
+                event for each in rows if (event := self._taken(number, *each, kept=kept, latest=latest)) is not None
+            ]
+            self._change(number, taken)
+            self._purge(number)
+
+    def _taken(self, number: int, partition: str, record: Record, row: Any, *, kept: int, latest: int) -> Event | None:
+        """The event of a row; none where it is refused or too late to change anything."""
+        plan = self._plans[number]
+        try:
+            if not isinstance(row, dict):
+                raise Unreadable(f"no JSON object: {row!r:.80}")
+            event = plan.event(row)
+        except Unreadable as error:
+            self._refused(number, "unreadable", str(error), partition, record)
+            return None
+        when, known = event[plan.when], event[plan.known]
+        if plan.is_future(event):
+            self._refused(number, "future", "it happened more than 5m after it was known", partition, record)
+            return None
+        if known > latest:
+            self._refused(number, "clock", "it was known more than 5m from now", partition, record)
+            return None
+        self._known[number] = max(self._known[number], known)
+        self._newest[number] = max(self._newest[number], when)
+        self._watermarks[partition] = max(self._watermarks.get(partition, LEAST), when)
+        if known < kept:
+            self._fates[plan.view.reference, "late"] += 1
+            return None
+        return event
+
+    def _refused(self, number: int, fate: str, reason: str, partition: str, record: Record) -> None:
+        view = self._plans[number].view.reference
+        self._fates[view, fate] += 1
+        shown = record.value.decode("utf-8", "replace")
+        self._letters.add(
+            {
+                "view": view,
+                "partition": partition,
+                "offset": record.offset,
+                "fate": fate,
+                "reason": reason,
+                "row": shown,
+            }
+        )
+
+    def _change(self, number: int, events: Sequence[Event]) -> None:
+        """Let events count, and the versions that they replace no more."""
+        plan, view = self._plans[number], self._plans[number].view.reference
+        greatest: dict[Any, Event] = {}
+        for event in events:
+            had = greatest.get(event[plan.ident])
+            if had is None or plan.greatness(event) > plan.greatness(had):
+                greatest[event[plan.ident]] = event
+        added: list[Event] = []
+        replaced: list[Event] = []
+        for ident, event in greatest.items():
+            had = self._state.version(number, ident)
+            if had is None or plan.greatness(event) > plan.greatness(had):
+                added.append(event)
+                replaced += [had] if had is not None else []
+        self._fates[view, "applied"] += len(added) - len(replaced)
+        self._fates[view, "corrected"] += len(replaced)
+        self._fates[view, "repeated"] += len(events) - len(added)
+        self._state.put(number, added, instead=replaced)
+        self._versions[number] += len(added) - len(replaced)
+        self._retile(number, added, replaced)
+
+    def _retile(self, number: int, added: Sequence[Event], replaced: Sequence[Event]) -> None:
+        plan = self._plans[number]
+        more: dict[Any, list[Event]] = defaultdict(list)
+        less: dict[Any, list[Event]] = defaultdict(list)
+        for events, by_entity in ((added, more), (replaced, less)):
+            for event in events:
+                if event[plan.entity] is not None:
+                    by_entity[event[plan.entity]].append(event)
+        for entity in dict.fromkeys((*more, *less)):
+            self._owed[number, entity] = None
+            tiles = self._cached.get((number, entity))
+            if tiles is None:
+                continue
+            gone = less.get(entity, ())
+            if any(event[plan.known] >= tiles.known or event[plan.when] >= tiles.passed for event in gone):
+                del self._cached[number, entity]  # its newest times may fall: it is read again, whole
+                continue
+            tiles.add(more.get(entity, ()))
+            for hop, at in tiles.remove(gone):
+                length = plan.hops[hop]
+                tiles.replace(hop, at, self._state.of(number, entity, at * length, (at + 1) * length))
+
+    def _tiles(self, number: int, entity: Any) -> Tiles:
+        key = (number, entity)
+        tiles = self._cached.get(key)
+        if tiles is None:
+            tiles = self._cached[key] = Tiles(self._plans[number], self._state.of(number, entity))
+            if len(self._cached) > self._most:
+                self._cached.popitem(last=False)
+        else:
+            self._cached.move_to_end(key)
+        return tiles
+
+    def _purge(self, number: int) -> None:
+        """Drop versions that can change nothing any more, some at a time."""
+        plan = self._plans[number]
+        before = plan.kept(self._known[number])
+        if self._known[number] == LEAST or before - self._purged[number] < min(plan.hops[0], plan.ttl // 24):
+            return
+        purged = self._state.purge(number, before, _PURGED_AT_ONCE)
+        self._versions[number] -= purged
+        if purged < _PURGED_AT_ONCE:
+            self._purged[number] = before
+        for key in [key for key, tiles in self._cached.items() if key[0] == number and tiles.known < before]:
+            del self._cached[key]
+
+    # The online store
+
+    def _write(self) -> None:
+        """Write the payloads that are owed."""
+        owed = list(self._owed)
+        for begin in range(0, len(owed), _WRITTEN_AT_ONCE):
+            part = owed[begin : begin + _WRITTEN_AT_ONCE]
+            self._store.write([self._row(number, entity) for number, entity in part])
+            self._payloads_written += len(part)
+            self._paid += part
+            for each in part:
+                del self._owed[each]
+
+    def _row(self, number: int, entity: Any) -> Written:
+        plan, tiles = self._plans[number], self._tiles(number, entity)
+        tiles.forget(plan.horizon(tiles.known))
+        # An empty payload takes the place of one that says more, so it stays for as long as that could be read.
+        newest = self._known[number] + FUTURE_US if tiles.is_empty else tiles.newest
+        return Written(
+            plan.view.reference,
+            entity,
+            self._payloads[number].encode(tiles),
+            (max(self._known[number], self._as_of[number]), self._consumed),
+            newest + plan.ttl + 1,
+        )
+
+    # Backfill
+
+    def fill(
+        self, table: pa.Table, *, as_of: int, offsets: Mapping[str, int] | None = None
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Fill an empty state with all rows known before `as_of` (microseconds), and write every entity's payload.
+
+        offsets: where the stream goes on in each partition, at or before the first row that is known later; else at its begin. Rows that
+        are in both count once. Gives the count of rows by view and fate. `Conflict` where the state is not empty.
+        """
+        from hallmark.feature_store.backfill import read
+
+        if self._consumed or any(known != LEAST for known in self._known):
+            raise Conflict(
+                "a state is filled once, when it is empty", expected="no record read, no row seen", got=f"{self._consumed} records read",
+                fix="name another folder, fill that, and run the job on it",
+            )  # fmt: skip
+        with self._batch():
+            self._offsets |= offsets or {}
+            for number, plan in enumerate(self._plans):
+                read_rows = read(plan, table, as_of=as_of)
+                view = plan.view.reference
+                self._as_of[number] = as_of
+                self._known[number], self._newest[number] = read_rows.known, read_rows.newest
+                for fate, row, reason in read_rows.refused:
+                    self._fates[view, fate] += 1
+                    self._letters.add(
+                        {
+                            "view": view,
+                            "partition": "backfill",
+                            "offset": row,
+                            "fate": fate,
+                            "reason": reason,
+                            "row": "",
+                        }
+                    )
+                self._fates[view, "late"] += read_rows.late
+                self._fates[view, "applied"] += len(read_rows.events)
+                self._fates[view, "repeated"] += read_rows.repeated
+                self._state.put(number, read_rows.events)
+                self._versions[number] += len(read_rows.events)
+                self._owed |= dict.fromkeys(
+                    (number, entity)
+                    for entity in dict.fromkeys(e[plan.entity] for e in read_rows.events)
+                    if entity is not None
+                )
+        self._write()
+        return {
+            plan.view.reference: {fate: n for (view, fate), n in self._fates.items() if view == plan.view.reference}
+            for plan in self._plans
+        }
+
+    # What others see
+
+    def metrics(self) -> str:
+        """Its metrics in Prometheus's text format, from any thread. Ages grow while nothing comes, whether or not the job runs."""
+        now = self._clock()
+        views = [plan.view.reference for plan in self._plans]
+        seen = [(view, at) for view, at in zip(views, self._newest, strict=True) if at != LEAST]
+        of = metrics.STREAM
+        shown: list[tuple[metrics.Family, Iterable[tuple[Mapping[str, object], float]]]] = [
+            (
+                of["rows_total"],
+                [({"view": view, "fate": fate}, n) for (view, fate), n in sorted(dict(self._fates).items())],
+            ),
+            (of["event_age_seconds"], [({"view": view}, max(0.0, now - at / 1e6)) for view, at in seen]),
+            (
+                of["freshness_seconds"],
+                [({"view": plan.view.reference}, plan.view.freshness.total_seconds()) for plan in self._plans],
+            ),
+            (
+                of["watermark_timestamp_seconds"],
+                [({"partition": name}, at / 1e6) for name, at in sorted(dict(self._watermarks).items())],
+            ),
+            (of["versions"], [({"view": view}, n) for view, n in zip(views, self._versions, strict=True)]),
+            (of["payloads_total"], [({}, self._payloads_written)]),
+            (of["owed"], [({}, len(self._owed))]),
+            (of["stalls_total"], [({}, self._stalls)]),
+            (
+                of["overflows_total"],
+                [({"view": view}, each.overflows) for view, each in zip(views, self._payloads, strict=True)],
+            ),
+        ]
+        return "".join(metrics.exposed(family, samples) for family, samples in shown)
+
+    @property
+    def fates(self) -> Mapping[tuple[str, str], int]:
+        """Rows by view and what became of them."""
+        return dict(self._fates)
+
+    def versions(self, view: str) -> int:
+        """How many versions of events the state holds for a view."""
+        return self._versions[[plan.view.reference for plan in self._plans].index(view)]
+
+    def close(self) -> None:
+        """Note what has been written, and give up the state."""
+        try:
+            if self._paid:
+                with self._batch():
+                    pass
+        finally:
+            self._letters.close()
+            self._state.close()
+
+
+def encoded(row: Mapping[str, Any]) -> bytes:
+    """A row as a record of the log: JSON, times in ISO 8601 with their zone."""
+    return json.dumps(dict(row), default=lambda value: value.isoformat(), ensure_ascii=False, allow_nan=False).encode()

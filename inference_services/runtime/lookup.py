@@ -1,0 +1,205 @@
+"""Features of the entities that requests are about: read from the online store between decoding and the model, one read for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark.artifacts.folder import Signature, ViewUse
+from hallmark.declaration.serving_config import FeatureReading
+from hallmark.errors import HallmarkError
+from hallmark.feature_store.online.address import connect
+from hallmark.feature_store.online.keys import SHARED, Key, entity_key
+from hallmark.feature_store.online.store import OnlineStore
+from hallmark.feature_store.payload import Payload
+from hallmark.feature_store.tiles import TYPES, Plan
+from hallmark.features import arrays
+from hallmark.features.fields import Field
+from inference_services.protocol.errors import NoFeatures, ServeError, StoreDown
+from inference_services.protocol.v2 import InferenceRequest
+
+_WARMING = 2.0
+_log = logging.getLogger(__name__)
+AT = "features_at"
+"""The column of a captured exchange with the time at which its features were read: microseconds since 1970."""
+AGE = "features_of "
+"""What the column is called by whose view it says when the newest event of a record's entity happened; 0 where there is none."""
+DEFAULTED = b"x-hallmark-features: default\r\n"
+"""The line of an answer whose request got at least one default for want of a value."""
+
+
+class Store(Protocol):
+    """What is asked of an online store: payloads of (view, entity), in order, None where there is none."""
+
+    async def payloads(self, keys: Sequence[tuple[str, Any]]) -> Sequence[bytes | None]:
+        """One read for all; `HallmarkError` where the store does not answer."""
+
+
+class Reader(Protocol):
+    """Reads a view's payload at a time."""
+
+    def values(self, payload: bytes | None, at: int) -> tuple[Sequence[Any], int]:
+        """The values of the columns that the model reads, None for nothing, and when the entity's newest event happened (0: never)."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A view with its fields, and what stands in for each where a value is missing."""
+
+    use: ViewUse
+    reader: Reader
+    fields: tuple[Field, ...]
+    defaults: tuple[Any, ...]
+
+
+class Lookup:
+    """Fills requests of one model in with what its views say of their entities at the moment of reading."""
+
+    def __init__(
+        self, signature: Signature, *, store: Store, readers: Mapping[str, Reader], reading: FeatureReading
+    ) -> None:
+        fields = {field.name: field for field in signature.fields}
+        self._views = [
+            _View(
+                use,
+                readers[use.view.reference],
+                tuple(fields[name] for name in use.fields),
+                tuple(_default(use, name) for name in use.fields),
+            )
+            for use in signature.views
+        ]
+        self._store = store
+        self._reading = reading
+
+    async def warm(self) -> bool:
+        """Connect and read once before requests wait for it; False where the store does not answer, which ends no server."""
+        keys = [(view.use.view.reference, "") for view in self._views]
+        until = time.monotonic() + _WARMING
+        while True:
+            try:
+                await self._store.payloads(keys)
+                return True
+            except (HallmarkError, OSError) as error:
+                if time.monotonic() > until:
+                    _log.warning("the features' store does not answer: %s", " ".join(str(error).split()))
+                    return False
+                await asyncio.sleep(0.05)
+
+    async def fill(self, requests: Sequence[InferenceRequest], *, within: float) -> list[ServeError | None]:
+        """Add the views' fields to the columns of each request, or say why it is refused; takes `within` seconds at most."""
+        wait = min(self._reading.wait, within)
+        keys: dict[tuple[str, Any], None] = {}
+        for request in requests:
+            for view in self._views:
+                entities = request.columns[view.use.entity.name]
+                keys.update(
+                    ((view.use.view.reference, entity), None) for entity in entities.tolist() if entity is not None
+                )
+        try:
+            found = await asyncio.wait_for(self._store.payloads(list(keys)), wait)
+            payloads = dict(zip(keys, found, strict=True))
+        except (HallmarkError, TimeoutError, OSError):
+            if self._reading.missing == "refuse":
+                return [StoreDown("the features of the request could not be read in time")] * len(requests)
+            payloads = None
+        at = time.time_ns() // 1000
+        return [self._outcome(request, payloads, at) for request in requests]
+
+    def _outcome(
+        self, request: InferenceRequest, payloads: Mapping[tuple[str, Any], bytes | None] | None, at: int
+    ) -> ServeError | None:
+        try:
+            return self._filled(request, payloads, at)
+        except HallmarkError:  # a payload that is none
+            refuse = self._reading.missing == "refuse"
+            return (
+                StoreDown("the features of the request could not be read")
+                if refuse
+                else self._filled(request, None, at)
+            )
+
+    def _filled(
+        self, request: InferenceRequest, payloads: Mapping[tuple[str, Any], bytes | None] | None, at: int
+    ) -> ServeError | None:
+        columns: dict[str, NDArray[Any]] = dict(request.columns)
+        columns[AT] = np.full(request.rows, at, dtype=np.int64)
+        defaulted = False
+        for view in self._views:
+            reference = view.use.view.reference
+            entities = columns[view.use.entity.name].tolist()
+            if payloads is None:
+                rows: list[Sequence[Any]] = [(None,) * len(view.fields)] * request.rows
+                newest = [0] * request.rows
+            else:
+                told = [view.reader.values(payloads.get((reference, entity)), at) for entity in entities]
+                rows, newest = [values for values, _ in told], [when for _, when in told]
+            for place, field in enumerate(view.fields):
+                values = [row[place] for row in rows]
+                if not field.optional and None in values:
+                    default = view.defaults[place]
+                    if self._reading.missing == "refuse" or default is None:
+                        return NoFeatures(f"input {view.use.entity.name!r}: nothing is known that gives {field.name!r}")
+                    values = [default if value is None else value for value in values]
+                    defaulted = True
+                elif payloads is None:
+                    values = [view.defaults[place]] * request.rows
+                    defaulted = True
+                columns[field.name] = _array(values, field)
+            columns[f"{AGE}{reference}"] = np.array(newest, dtype=np.int64)
+        request.columns = columns
+        if defaulted:
+            request.notes = DEFAULTED
+        return None
+
+
+def _default(use: ViewUse, name: str) -> Any:
+    """The value where the store says nothing: the declared one, else the one of an entity without events."""
+    column = use.view.columns[name]
+    return column.empty if column.default is None else column.default
+
+
+def _array(values: list[Any], field: Field) -> NDArray[Any]:
+    if field.datatype == "BYTES":
+        return arrays.objects(values)
+    if field.optional:
+        values = [np.nan if value is None else value for value in values]
+    return np.array(values, dtype=field.dtype)
+
+
+class _Payloads:
+    """An online store, asked for payloads only."""
+
+    def __init__(self, store: OnlineStore) -> None:
+        self._store = store
+
+    async def payloads(self, keys: Sequence[tuple[str, Any]]) -> Sequence[bytes | None]:
+        rows = await self._store.aread([Key(view, entity_key(entity)) for view, entity in keys])
+        return [None if row is None else row.payload for row in rows]
+
+
+class _Columns:
+    """The columns of a view that a model reads, from the view's payloads."""
+
+    def __init__(self, use: ViewUse) -> None:
+        self._payload = Payload(Plan(use.view, {name: TYPES[kind] for name, kind in use.types.items()}))
+        places = [self._payload.columns.index(name) for name in use.fields]
+        self._chosen = itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],)
+
+    def values(self, payload: bytes | None, at: int) -> tuple[Sequence[Any], int]:
+        found = self._chosen(self._payload.values(payload, at))
+        return found, 0 if payload is None else self._payload.known(payload)[0]
+
+
+def connected(signature: Signature, url: str, *, reading: FeatureReading) -> Lookup:
+    """The lookup of a model's features in the online store at `url`, which is not asked yet."""
+    store = connect(url, namespace=SHARED, read_seconds=reading.wait)
+    readers = {use.view.reference: _Columns(use) for use in signature.views}
+    return Lookup(signature, store=_Payloads(store), readers=readers, reading=reading)

@@ -1,0 +1,121 @@
+"""`hallmark features`: events in once and whole, what is read now, and the same from the offline store."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from hallmark.cli import main
+from hallmark.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+NOW = datetime.now(UTC).replace(microsecond=0)
+ORDER = {
+    **{"seller_id": "s1", "payment": "card", "discount": 0.0, "category": "bags", "brand_tier": "luxury"},
+    **{"shipping_distance_km": 12.5, "address_changed": False, "express": True},
+}
+
+
+def order(
+    number: int, buyer: str, *, ago: timedelta, card: str | None = "c1", ip: str = "10.0.0.1", **other: Any
+) -> dict[str, Any]:
+    at = NOW - ago
+    who = {"order_id": f"o{number}", "buyer_id": buyer, "device_id": "d1", "ip": ip, "card_id": card}
+    return {**who, "ordered_at": at, "known_at": at + timedelta(seconds=1), "amount": 10.0, **ORDER, **other}
+
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FIRST = [
+    order(1, "anna", ago=40 * DAY),
+    order(2, "anna", ago=2 * DAY, card="c2"),
+    order(3, "bob", ago=HOUR / 2, card=None),
+]
+SECOND = [order(4, "anna", ago=HOUR / 6), order(5, "carl", ago=HOUR / 3, ip="10.0.0.2")]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path / "state")})
+    for key, value in {**settings.environment(), "COLUMNS": "200"}.items():
+        monkeypatch.setenv(key, value)
+    return tmp_path
+
+
+def batch(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
+    path = folder / f"{name}.parquet"
+    frame = pd.DataFrame(rows)
+    for column in ("ordered_at", "known_at"):
+        frame[column] = frame[column].astype("datetime64[us, UTC]")
+    frame.to_parquet(path)
+    return str(path)
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main(["features", *arguments, "-o", "json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def counts(capsys: pytest.CaptureFixture[str], *buyers: str) -> list[tuple[int, int]]:
+    return [
+        (each["buyer_orders_30d"], each["buyer_cards_90d"]) for each in told(capsys, "read", "buyer_orders@1", *buyers)
+    ]
+
+
+def test_events_come_in_once_and_are_read_and_joined_alike(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = batch(place, "first", FIRST), batch(place, "second", SECOND)
+    assert told(capsys, "ingest", "orders@1", first) == [{"source": "orders@1", "rows": 3, "new": True}]
+    applied = told(capsys, "apply")
+    assert [(each["view"], each["made"], each["events"]) for each in applied] == [
+        ("buyer_orders@1", True, 3),
+        ("device@1", True, 3),
+        ("ip_orders@1", True, 1),
+    ]
+    assert counts(capsys, "anna", "bob", "nobody") == [(1, 2), (1, 0), (0, 0)], "a card that is not known is none"
+    assert told(capsys, "ingest", "orders@1", first)[0]["new"] is False
+    assert told(capsys, "ingest", "orders@1", second)[0]["new"] is True
+    assert counts(capsys, "anna") == [(1, 2)], "nothing changes before the stream has run"
+    assert main(["features", "run"]) == 0
+    assert counts(capsys, "anna", "bob", "carl") == [(2, 2), (1, 0), (1, 1)]
+    assert not any(each["made"] for each in told(capsys, "apply")), "what was applied is left as it is"
+
+    asked = pd.DataFrame(
+        {
+            "buyer_id": ["anna", "carl", "nobody"],
+            "device_id": "d1",
+            "ip": "10.0.0.1",
+            "at": pd.Timestamp.now("UTC").as_unit("us"),
+        }
+    )
+    asked.to_parquet(place / "asked.parquet")
+    told(capsys, "join", str(place / "asked.parquet"), "--out", str(place / "joined"), "--time", "at")
+    joined = pd.read_parquet(place / "joined")
+    assert joined[["buyer_orders_30d", "buyer_cards_90d"]].to_numpy().tolist() == [[2, 2], [1, 1], [0, 0]]
+    assert (joined["device_accounts"].tolist(), joined["ip_orders_1h"].tolist()) == ([3, 3, 3], [2, 2, 2])
+    (buyers, *_) = told(capsys, "list")
+    assert (buyers["state"], buyers["fresh"]) == ("applied", True)
+
+
+def test_a_batch_that_breaks_its_contract_is_taken_by_nobody(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = batch(place, "wrong", [*FIRST, order(9, "dora", ago=HOUR, amount=-1.0)])
+    assert main(["features", "ingest", "orders@1", wrong]) == 3
+    assert "amount" in capsys.readouterr().err
+    assert main(["features", "apply"]) == 1 and "features ingest orders@1" in capsys.readouterr().err
+    assert {each["state"] for each in told(capsys, "list")} == {"declared"}, "what could not be filled is not applied"
+
+
+def test_the_present_is_all_that_the_online_store_knows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    told(capsys, "apply", "buyer_orders@1")
+    assert main(["features", "read", "buyer_orders@1", "anna", "--at", "2026-01-01"]) == 2
+    assert "features join" in capsys.readouterr().err
+    later = told(capsys, "read", "buyer_orders@1", "anna", "--at", (NOW + 60 * DAY).isoformat())
+    assert (later[0]["buyer_orders_30d"], later[0]["buyer_cards_90d"]) == (0, 1), "windows pass by themselves"
+    assert main(["features", "read", "buyer_orders@1", "anna", "--at", "soon"]) == 2
+    assert main(["features", "read", "buyer_orders@7", "anna"]) == 2 and "no feature view" in capsys.readouterr().err
+    assert main(["features", "run", "ip_orders@1"]) == 0
