@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, NotFound
-from hallmark.feature_store import hot
+from hallmark.feature_store import hot, repeats
 from hallmark.feature_store.plan import FOREVER, Kind, Newest, Plan, greatness, quoted, text
 from hallmark.feature_store.tiles import microseconds
 from hallmark.section import Frozen
@@ -29,6 +29,8 @@ ROWS = 1 << 17
 """Rows of a part that are held at once when columns are put beside each other."""
 PART = 1 << 20
 """Rows of a part file."""
+QUESTIONS = 1 << 21
+"""Questions whose newest events are looked for at once: what stands in an event may be texts, which DuckDB keeps in memory."""
 
 
 class Limits(Frozen):
@@ -70,11 +72,10 @@ def training_frame(
     files = {view.source: _files(view, sources) for view in views}
     work = Path(tempfile.mkdtemp(prefix="training_frame_", dir=limits.folder))
     try:
-        asked = work / "questions.parquet"
-        rows = _write_questions(questions, asked, time, views)
+        asked, rows = _asked(questions, work, time, views)
         parts = [asked]
         with _connected(work, limits) as connection:
-            made = _Shared(connection, asked, time, limits)
+            made = _Shared(connection, asked, rows, time, limits)
             for place, view in enumerate(views, 1):
                 told(f"{view.reference} ({place} of {len(views)})")
                 parts.append(work / f"{place}.parquet")
@@ -149,8 +150,10 @@ def _named(view: FeatureView) -> Iterator[None]:
 class _Shared:
     """Tables that several views read: of what is asked about an entity, and of a source's events that stand in more than one row."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, asked: Path, time: str, limits: Limits) -> None:
-        self.connection, self.asked, self.time, self.limits = connection, asked, time, limits
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, asked: Path, rows: int, time: str, limits: Limits
+    ) -> None:
+        self.connection, self.asked, self.rows, self.time, self.limits = connection, asked, rows, time, limits
         self._known: dict[Any, Any] = {}
 
     @contextlib.contextmanager
@@ -162,7 +165,7 @@ class _Shared:
 
     def row(self, query: str) -> Any:
         """The only row of a query."""
-        return self.connection.execute(query).fetchone()
+        return self.connection.sql(query).fetchall()[0]
 
     def questions(self, entity: str) -> tuple[str, str, int, int, int]:
         """Two tables, and how many different questions there are, and when the first and the last.
@@ -176,28 +179,37 @@ class _Shared:
             self.connection.execute(f"""CREATE TABLE main.asked_{name} AS
                 SELECT {whose} AS whose, EPOCH_US({time}) AS moment, MIN(file_row_number) AS k
                 FROM {own} WHERE {whose} IS NOT NULL GROUP BY ALL""")
-            self.connection.execute(f"""CREATE TABLE main.rows_{name} AS SELECT a.file_row_number AS place, q.k FROM {own} AS a
-                LEFT JOIN main.asked_{name} AS q ON a.{whose} = q.whose AND EPOCH_US(a.{time}) = q.moment""")
             found = self.row(
                 f"SELECT COUNT(*), COALESCE(MIN(moment), 0), COALESCE(MAX(moment), 0) FROM main.asked_{name}"
             )
+            numbers = f"""SELECT a.file_row_number AS place, q.k FROM {own} AS a
+                LEFT JOIN main.asked_{name} AS q ON a.{whose} = q.whose AND EPOCH_US(a.{time}) = q.moment"""
+            if found[0] == self.rows:  # each row asks something else
+                numbers = f"SELECT k AS place, k FROM main.asked_{name}"
+            self.connection.execute(f"CREATE TABLE main.rows_{name} AS {numbers}")
             return f"asked_{name}", f"rows_{name}", *found
 
         found: tuple[str, str, int, int, int] = self._once(("questions", entity), make)
         return found
 
-    def several(self, source: str, ident: str) -> tuple[str, int]:
-        """A table of the events that stand in more than one row, and how many there are.
+    def repeated(self, source: str, what: str) -> tuple[str, int]:
+        """A table of hashes (h) of what stands in more than one row of a source, and how many these are.
 
-        It has hashes of their ids (h): two ids with one hash are in it too, and are then brought into order for nothing.
+        Two with one hash are in it too, and are then brought into order for nothing.
         """
 
-        def make(name: str) -> tuple[str, int]:
-            self.connection.execute(f"""CREATE TABLE main.several_{name} AS
-                SELECT h FROM (SELECT HASH({quoted(ident)}) AS h FROM {source}) GROUP BY h HAVING COUNT(*) > 1""")
-            return f"several_{name}", self.row(f"SELECT COUNT(*) FROM main.several_{name}")[0]
+        import pyarrow as pa
 
-        found: tuple[str, int] = self._once(("several", source, ident), make)
+        def make(name: str) -> tuple[str, int]:
+            rows = self.row(f"SELECT COUNT(*) FROM {source}")[0]
+            hashes = self.connection.sql(f"SELECT HASH({what}) AS h FROM {source}").to_arrow_reader(ROWS)
+            found = repeats.repeated((batch.column(0).to_numpy() for batch in hashes), rows, self.asked.parent)
+            self.connection.register("repeated", pa.table({"h": found}))
+            self.connection.execute(f"CREATE TABLE main.repeated_{name} AS SELECT h FROM repeated")
+            self.connection.unregister("repeated")
+            return f"repeated_{name}", len(found)
+
+        found: tuple[str, int] = self._once(("repeated", source, what), make)
         return found
 
     def gap(self, source: str, entity: str, happened: str) -> int:
@@ -232,7 +244,7 @@ class _Execution:
         self.source = f"read_parquet([{', '.join(text(str(path)) for path in files)}])"
         self.key, self.ident = self.plan.aliases[view.entity], self.plan.aliases[view.event_id]
         self.questions, self.rows, self.count, self.lowest, self.highest = shared.questions(view.entity)
-        self.several, corrections = shared.several(self.source, view.event_id)
+        self.several, corrections = shared.repeated(self.source, quoted(view.event_id))
         self.corrected = bool(corrections)
 
     def write(self, path: Path) -> None:
@@ -248,16 +260,19 @@ class _Execution:
                 of |= {name: f"added.w_{name}" for name in plan.windowed}
             if plan.newest:
                 self._newest()
+                joins.append("newest")
             for group in plan.newest:
-                self._fetch(group)
-                joins.append(f"got_{group.name}")
-                of |= {name: f"got_{group.name}.w_{name}" for name in group.columns}
+                value = f"newest.found_{group.name}"
+                if self._settled(group):
+                    joins.append(f"settled_{group.name}")
+                    value = f"COALESCE(settled_{group.name}.found, {value})"
+                of |= {name: f"({value}).w_{name}" for name in group.columns}
         else:
             of = {name: self._nothing(name) for name in self.view.computed}
         results = ", ".join(f"{plan.result(name, of=of)} AS {quoted(name)}" for name in self.view.columns)
         joined = " ".join(f"LEFT JOIN {each} USING (k)" for each in joins)
         self.run(f"""COPY (SELECT n.place AS _place, {results} FROM {self.rows} AS n {joined} ORDER BY n.place)
-            TO {text(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROWS})""")
+            TO {text(str(path))} (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {ROWS})""")
 
     def _nothing(self, name: str) -> str:
         """A typed null, where no question can be answered."""
@@ -301,8 +316,8 @@ class _Execution:
         until = " AND q.moment <= e.until" if self.corrected else ""
         return f"e.happened < q.moment AND e.known < q.moment{until}"
 
-    def _pairs(self, asked: str, reach: int, *, leaves: Sequence[str] = ()) -> str:
-        """Each question `q` with the events `e` that it sees and that lie at most `reach` back; e.leaves_0, .. are the ends in `leaves`.
+    def _pairs(self, asked: str, reach: int, *, leaves: Sequence[str] = (), where: str = "TRUE") -> str:
+        """Each event `e` with the questions `q` that see it and lie at most `reach` after it; e.leaves_0, .. are the ends in `leaves`.
 
         Both are cut into slots of time, so that events far from a question do not meet it.
         """
@@ -315,9 +330,8 @@ class _Execution:
                 f"(SELECT q.*, q.moment // {width} - s.back AS slot FROM {asked} AS q, (VALUES (0), (1)) AS s(back))"
             )
             seen += " AND q.slot = e.slot"
-        return (
-            f"{asked} AS q JOIN (SELECT {', '.join(['e.*', *more])} FROM ({self._events(reach)}) AS e) AS e ON {seen}"
-        )
+        events = f"SELECT {', '.join(['e.*', *more])} FROM ({self._events(reach)}) AS e WHERE {where}"
+        return f"({events}) AS e JOIN {asked} AS q ON {seen}"
 
     def _windows(self) -> None:
         """Table `added` (k, window columns), without those questions for which no event counts."""
@@ -329,10 +343,10 @@ class _Execution:
             for n in plan.windowed
         )
         ttl = microseconds(self.view.ttl)
-        young = f"HAVING MAX(e.happened) >= q.moment - {ttl}" if reach > ttl else ""
+        young = f"HAVING MAX(e.happened) >= ANY_VALUE(q.moment) - {ttl}" if reach > ttl else ""
         crowded = self._crowded(self.questions, reach)
         pairs = self._pairs("calm" if crowded else self.questions, reach, leaves=ends)
-        self.run(f"CREATE TABLE added AS SELECT q.k, {found} FROM {pairs} GROUP BY q.k, q.moment {young}")
+        self.run(f"CREATE TABLE added AS SELECT q.k, {found} FROM {pairs} GROUP BY q.k {young}")
         if crowded:
             self.run(f"INSERT INTO added {hot.windows(self.connection, plan, self._events(reach), plan.windowed)}")
 
@@ -361,52 +375,66 @@ class _Execution:
         return True
 
     def _newest(self) -> None:
-        """Table `newest` (k, whose, moment, the event time of each group's newest event).
+        """Table `newest` (k, and of each group the time of its newest event and what stands there), of questions that see an event.
 
         First a short way back, where most find one; then further for the rest.
         """
-        plan, names = self.plan, [group.name for group in self.plan.newest]
+        plan, columns = self.plan, []
+        for group in plan.newest:
+            columns.append(f"MAX({_time(plan, group)}) AS {group.name}")
+            columns.append(f"ARG_MAX({self._values(group)}, {_time(plan, group)}) AS found_{group.name}")
+        whole = " AND ".join(f"{group.name} IS NOT NULL" for group in plan.newest)
+        some = " OR ".join(f"({plan.condition(group.columns[0])})" for group in plan.newest)
         farthest = max(plan.reach(group.columns[0]) for group in plan.newest)
-        found = ", ".join(f"MAX({_time(plan, group)}) AS {group.name}" for group in plan.newest)
-        both = ", ".join(f"COALESCE(n.{name}, s.{name}) AS {name}" for name in names)
-        nothing = ", ".join(f"CAST(NULL AS BIGINT) AS {name}" for name in names)
-        self.run(f"CREATE TABLE newest AS SELECT k, whose, moment, {nothing} FROM {self.questions}")
-        for reach in self._steps(farthest):
-            missing = " OR ".join(f"{name} IS NULL" for name in names)
-            self.run(f"CREATE OR REPLACE TABLE pending AS SELECT k, whose, moment FROM newest WHERE {missing}")
-            crowded = self._crowded("pending", reach)
-            asked = "calm" if crowded else "pending"
-            self.run(
-                f"CREATE OR REPLACE TABLE step AS SELECT q.k, {found} FROM {self._pairs(asked, reach)} GROUP BY q.k"
-            )
-            if crowded:
-                self.run(f"INSERT INTO step {hot.newest(self.connection, plan, self._events(reach))}")
-            self.run(f"""CREATE OR REPLACE TABLE newest AS SELECT n.k, n.whose, n.moment, {both}
-                FROM newest AS n LEFT JOIN step AS s USING (k)""")
+        into = "CREATE TABLE newest AS"
+        for begin in range(0, self.shared.rows, QUESTIONS):
+            asked = f"(FROM {self.questions} WHERE k >= {begin} AND k < {begin + QUESTIONS})"
+            for reach in self._steps(farthest):
+                crowded = self._crowded(asked, reach)
+                pairs = self._pairs("calm" if crowded else asked, reach, where=some)
+                having = f"HAVING {whole}" if reach < farthest else ""
+                self.run(f"{into} SELECT q.k, {', '.join(columns)} FROM {pairs} GROUP BY q.k {having}")
+                into = "INSERT INTO newest BY NAME"
+                if crowded:
+                    self.run(
+                        f"{into} SELECT * FROM ({hot.newest(self.connection, plan, self._events(reach))}) WHERE {whole if having else 'TRUE'}"
+                    )
+                if having:
+                    self.run(f"CREATE OR REPLACE TABLE pending AS FROM {asked} ANTI JOIN newest USING (k)")
+                    asked = "pending"
 
     def _steps(self, farthest: int) -> Iterator[int]:
-        step = 4 * self.shared.gap(self.source, self.view.entity, self.view.event_time)
+        step = 3 * self.shared.gap(self.source, self.view.entity, self.view.event_time)
         while 0 < step < farthest // 4:
             yield step
             step *= 16
         yield farthest
 
-    def _fetch(self, group: Newest) -> None:
-        """Table got_<group> (k, its columns): what stands in the newest event, of those at one time the one known last, by event id."""
-        plan, first = self.plan, group.columns[0]
-        own = {name: f"e.{plan.aliases[str(self.view.columns[name].of)]}" for name in group.columns}
-        pairs = f"""FROM ({self._events(plan.reach(first))}) AS e JOIN asking AS q ON q.whose = e.{self.key} AND q.{group.name} = e.happened
-            AND {self._seen()} AND {plan.condition(first)}"""
-        values = ", ".join(f"{value} AS w_{name}" for name, value in own.items())
-        table = f"got_{group.name}"
-        self.run(f"CREATE TABLE {table} AS WITH asking AS (FROM newest) SELECT q.k, {values} {pairs}")
-        self.run(f"CREATE OR REPLACE TABLE ties AS SELECT k FROM {table} GROUP BY k HAVING COUNT(*) > 1")
-        if self._row("SELECT COUNT(*) FROM ties")[0]:
-            packed = ", ".join(f"w_{name} := {value}" for name, value in own.items())
-            self.run(f"DELETE FROM {table} WHERE k IN (SELECT k FROM ties)")
-            self.run(f"""INSERT INTO {table} WITH asking AS (FROM newest WHERE k IN (SELECT k FROM ties))
-                SELECT k, UNNEST(found) FROM (
-                    SELECT q.k, ARG_MAX(STRUCT_PACK({packed}), ROW(e.known, e.{self.ident})) AS found {pairs} GROUP BY q.k)""")
+    def _values(self, group: Newest) -> str:
+        """What stands in an event, of a group's columns."""
+        own = (f"w_{name} := e.{self.plan.aliases[str(self.view.columns[name].of)]}" for name in group.columns)
+        return f"STRUCT_PACK({', '.join(own)})"
+
+    def _settled(self, group: Newest) -> bool:
+        """Table settled_<group> (k, found) of questions whose newest time may be that of several rows: of these the one known last, by event id."""
+        plan, first, name = self.plan, group.columns[0], group.name
+        ties, count = self.shared.repeated(
+            self.source, f"{self._whose(quoted(self.view.entity))}, EPOCH_US({quoted(self.view.event_time)})"
+        )
+        tied = f"OR HASH({self._whose('q.whose')}, n.{name}) IN (SELECT h FROM {ties})" if count else ""
+        self.run(f"""CREATE OR REPLACE TABLE unsettled AS SELECT q.*, n.{name} AS newest FROM newest AS n JOIN {self.questions} AS q USING (k)
+            WHERE n.{name} IS NOT NULL AND (n.found_{name} IS NULL {tied})""")
+        if not self._row("SELECT COUNT(*) FROM unsettled")[0]:
+            return False
+        self.run(f"""CREATE TABLE settled_{name} AS SELECT q.k, ARG_MAX({self._values(group)}, ROW(e.known, e.{self.ident})) AS found
+            FROM ({self._events(plan.reach(first))}) AS e JOIN unsettled AS q ON q.whose = e.{self.key} AND q.newest = e.happened
+            AND {self._seen()} AND {plan.condition(first)} GROUP BY q.k""")
+        return True
+
+    def _whose(self, name: str) -> str:
+        """An entity as the questions and the source both hash it, whatever the width of a number."""
+        wide = {"int": "HUGEINT", "float": "DOUBLE", "decimal": "DOUBLE"}.get(self.plan.kinds[self.view.entity])
+        return f"CAST({name} AS {wide})" if wide else name
 
 
 def _time(plan: Plan, group: Newest) -> str:
@@ -475,8 +503,8 @@ def _files(view: FeatureView, sources: Mapping[str, Sequence[Path]]) -> list[Pat
     return files
 
 
-def _write_questions(questions: pd.DataFrame | Path, path: Path, time: str, views: Sequence[FeatureView]) -> int:
-    """Write the questions with their times in whole microseconds of UTC; how many there are."""
+def _asked(questions: pd.DataFrame | Path, work: Path, time: str, views: Sequence[FeatureView]) -> tuple[Path, int]:
+    """The questions as a file with their times in whole microseconds of UTC, which is theirs where it has them, and how many there are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -488,15 +516,16 @@ def _write_questions(questions: pd.DataFrame | Path, path: Path, time: str, view
         schema, batches = table.schema, iter(table.to_batches(ROWS))
     schema = schema.remove_metadata()
     _check_questions(schema, time, views)
-    place = schema.get_field_index(time)
-    schema = schema.set(place, pa.field(time, pa.timestamp("us", "UTC"), nullable=True))
-    rows = 0
+    place, kind = schema.get_field_index(time), pa.timestamp("us", "UTC")
+    if isinstance(questions, Path) and schema.field(place).type == kind:
+        for batch in file.iter_batches(ROWS, columns=[time]):
+            _demand_times(batch.column(0), time)
+        return questions, file.metadata.num_rows
+    schema = schema.set(place, pa.field(time, kind, nullable=True))
+    rows, path = 0, work / "questions.parquet"
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
-            if batch.column(place).null_count:
-                raise ContractBroken(
-                    f"questions: {time} has no value in a row", expected="a time in every row", got="null"
-                )
+            _demand_times(batch.column(place), time)
             try:
                 writer.write_batch(batch.cast(schema))
             except pa.ArrowInvalid as error:
@@ -504,7 +533,12 @@ def _write_questions(questions: pd.DataFrame | Path, path: Path, time: str, view
                     f"questions: {time} is finer than a microsecond", expected="whole microseconds", got=str(error)
                 ) from error
             rows += len(batch)
-    return rows
+    return path, rows
+
+
+def _demand_times(values: pa.Array, time: str) -> None:
+    if values.null_count:
+        raise ContractBroken(f"questions: {time} has no value in a row", expected="a time in every row", got="null")
 
 
 def _check_questions(schema: pa.Schema, time: str, views: Sequence[FeatureView]) -> None:

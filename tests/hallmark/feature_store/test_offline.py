@@ -262,6 +262,12 @@ def test_a_frame_in_several_parts_keeps_its_order(tmp_path: Path, monkeypatch: p
     assert [each["n"] for each in found] == list(range(20))
 
 
+def test_questions_in_portions_are_answered_as_those_that_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline, "QUESTIONS", 4)
+    for seed, crowd in ((3, 0), (5, 2_000_000), (8, 50)):
+        check(case(seed, size=60), crowd=crowd)
+
+
 def test_what_has_no_zone_or_is_finer_than_microseconds_is_refused(tmp_path: Path) -> None:
     one = Case(view({"c": {"take": "count"}}), [row("o1", "a", START, START)], asked(START))
     files, out = {SOURCE: one.files(tmp_path)}, tmp_path / "frame"
@@ -275,6 +281,9 @@ def test_what_has_no_zone_or_is_finer_than_microseconds_is_refused(tmp_path: Pat
         offline.training_frame(
             frame.assign(at=pd.Series([pd.NaT], dtype="datetime64[us, UTC]")), [one.view], files, out, time="at"
         )
+    nothing = Case(one.view, one.rows, [*one.questions, {"n": 1, "buyer_id": "a", "at": None}])
+    with pytest.raises(ContractBroken, match="no value in a row"):
+        offline.training_frame(nothing.asked(tmp_path), [one.view], files, out, time="at")
     naive = SCHEMA.set(2, pa.field("ordered_at", pa.timestamp("us")))
     path = tmp_path / "naive.parquet"
     pq.write_table(pa.Table.from_pylist(one.rows, schema=SCHEMA).cast(naive), path)
