@@ -121,7 +121,9 @@ def _column(column: Property) -> pa.Column:
 
     from hallmark.data import contract
 
-    checks: list[Any] = {"BYTES": [contract.text()], "FP64": [contract.finite()]}.get(column.datatype, [])
+    checks: list[Any] = [contract.text()] if column.datatype == "BYTES" else []
+    if column.datatype in ("FP64", "INT64"):
+        checks.append(_addable(column.datatype))
     options = column.logical_type_options
     if column.low[0] is not None or column.high[0] is not None:
         checks.append(_range(column))
@@ -132,6 +134,17 @@ def _column(column: Property) -> pa.Column:
     if column.values is not None:
         checks.append(contract.one_of(column.values))
     return pa.Column(_dtype(column), checks, nullable=not column.required, unique=column.unique)
+
+
+def _addable(kind: str) -> pa.Check:
+    """Numbers that the stream takes, so that no row is in one store and not in the other."""
+    import pandera.pandas as pa
+
+    from hallmark.feature_store.tiles import LARGEST, LEAST
+
+    if kind == "INT64":
+        return pa.Check(lambda values: values > LEAST, name="addable", error="a whole number above -2^63")
+    return pa.Check(lambda values: values.abs() <= LARGEST, name="addable", error=f"a number of at most {LARGEST:g}")
 
 
 def _range(column: Property) -> pa.Check:

@@ -100,6 +100,17 @@ def test_a_broken_batch_is_stopped_and_its_column_named(
         source_batch.read(SALES, written(frame, tmp_path / f"batch.{form}"))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [("distance", "1.1e290", r"at most 1e\+290"), ("weight", "-9223372036854775808", r"above -2\^63")],
+)
+def test_numbers_that_the_stream_refuses_are_refused_with_their_batch(
+    name: str, value: str, rule: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractBroken, match=rf"column {name}\b.*{rule}"):
+        source_batch.read(SALES, written(holds(name, value)(batch()), tmp_path / "batch.csv"))
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_good_batch_comes_in_the_contracts_order_and_types(form: str, tmp_path: Path) -> None:
     frame = batch()[[*reversed(batch().columns)]].assign(
