@@ -248,13 +248,18 @@ class Payload:
 
         Exact where the payload holds what was known before `at`; `Refused` where it is no payload of this version of the view.
         """
+        return self.dated(payload, at)[0]
+
+    def dated(self, payload: bytes | None, at: int) -> tuple[tuple[Any, ...], int]:
+        """`values`, and when the newest event happened that the payload holds; 0 where there is none."""
         if payload is None:
-            return self.nothing
+            return self.nothing, 0
         head = self._read_head(payload)
+        newest = max(0, head[2])
         if head[4]:
-            return self._values_with_ahead(payload, head, at)
-        if head[2] < at - self.plan.ttl:
-            return self.nothing
+            return self._values_with_ahead(payload, head, at), max(0, self.known(payload)[0])
+        if newest < at - self.plan.ttl:
+            return self.nothing, newest
         found = self._nothing.copy()
         position, number = self._head.size, 6
         for hop, _, length, cells, row, _, _ in self._windows:
@@ -277,7 +282,7 @@ class Payload:
             position += count * (4 + row.size)
         if self._lasts:
             self._read_lasts(head, payload, at, found)
-        return self._ordered(found)
+        return self._ordered(found), newest
 
     def table(self, payloads: Sequence[bytes | None], at: int) -> dict[str, tuple[Any, Any]]:
         """`values` of many entities at once: each column's values as an array, and where they are not null.

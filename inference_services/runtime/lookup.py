@@ -104,14 +104,34 @@ class Lookup:
                     ((view.use.view.reference, entity), None) for entity in entities.tolist() if entity is not None
                 )
         try:
-            found = await asyncio.wait_for(self._store.payloads(list(keys)), wait)
+            async with asyncio.timeout(wait):
+                found = await self._store.payloads(list(keys))
             payloads = dict(zip(keys, found, strict=True))
         except (HallmarkError, TimeoutError, OSError):
             if self._reading.missing == "refuse":
                 return [StoreDown("the features of the request could not be read in time")] * len(requests)
             payloads = None
         at = time.time_ns() // 1000
+        if len(requests) > 1 and payloads is not None and self._together(requests, payloads, at):
+            return [None] * len(requests)
         return [self._outcome(request, payloads, at) for request in requests]
+
+    def _together(
+        self, requests: Sequence[InferenceRequest], payloads: Mapping[tuple[str, Any], bytes | None], at: int
+    ) -> bool:
+        """Fill all requests in as one, since an array costs more than its values; False where one of them lacks a value."""
+        names = {view.use.entity.name for view in self._views}
+        entities = {name: np.concatenate([request.columns[name] for request in requests]) for name in names}
+        whole = InferenceRequest("", entities, sum(request.rows for request in requests))
+        if self._outcome(whole, payloads, at) is not None or whole.notes:
+            return False
+        given = {name: values for name, values in whole.columns.items() if name not in names}
+        begin = 0
+        for request in requests:
+            end = begin + request.rows
+            request.columns = {**request.columns, **{name: values[begin:end] for name, values in given.items()}}
+            begin = end
+        return True
 
     def _outcome(
         self, request: InferenceRequest, payloads: Mapping[tuple[str, Any], bytes | None] | None, at: int
@@ -194,8 +214,8 @@ class _Columns:
         self._chosen = itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],)
 
     def values(self, payload: bytes | None, at: int) -> tuple[Sequence[Any], int]:
-        found = self._chosen(self._payload.values(payload, at))
-        return found, 0 if payload is None else self._payload.known(payload)[0]
+        found, newest = self._payload.dated(payload, at)
+        return self._chosen(found), newest
 
 
 def connected(signature: Signature, url: str, *, reading: FeatureReading) -> Lookup:
