@@ -198,15 +198,18 @@ class _Shared:
         Two with one hash are in it too, and are then brought into order for nothing.
         """
 
+        import numpy as np
         import pyarrow as pa
 
         def make(name: str) -> tuple[str, int]:
             rows = self.row(f"SELECT COUNT(*) FROM {source}")[0]
             hashes = self.connection.sql(f"SELECT HASH({what}) AS h FROM {source}").to_arrow_reader(ROWS)
-            found = repeats.repeated((batch.column(0).to_numpy() for batch in hashes), rows, self.asked.parent)
-            self.connection.register("repeated", pa.table({"h": found}))
-            self.connection.execute(f"CREATE TABLE main.repeated_{name} AS SELECT h FROM repeated")
-            self.connection.unregister("repeated")
+            found = repeats.repeated((np.from_dlpack(batch.column(0)) for batch in hashes), rows, self.asked.parent)
+            self.connection.execute(f"CREATE TABLE main.repeated_{name} (h UBIGINT)")
+            if len(found):  # registering costs more than a small join: it imports pandas
+                self.connection.register("repeated", pa.table({"h": found}))
+                self.connection.execute(f"INSERT INTO main.repeated_{name} FROM repeated")
+                self.connection.unregister("repeated")
             return f"repeated_{name}", len(found)
 
         found: tuple[str, int] = self._once(("repeated", source, what), make)
@@ -591,9 +594,8 @@ def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
             for number, stream in enumerate(streams):
                 table = stream(count)
                 if number:
-                    if table.num_rows != count or not np.array_equal(
-                        table.column("_place").to_numpy(), np.arange(done, done + count)
-                    ):
+                    places = np.from_dlpack(table.column("_place").combine_chunks())  # to_numpy would import pandas
+                    if not np.array_equal(places, np.arange(done, done + count)):
                         raise HallmarkError(
                             "a view answered other rows than were asked",
                             expected=f"rows {done} to {done + count}",
@@ -601,7 +603,7 @@ def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
                         )
                     table = table.drop_columns(["_place"])
                 columns += table.combine_chunks().columns
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=ROWS)
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=ROWS)
             done += count
     finally:
         if writer is not None:
@@ -615,7 +617,7 @@ def _tables(path: Path) -> Callable[[int], Any]:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
-    batches, kept = file.iter_batches(ROWS), pa.table([[] for _ in file.schema_arrow], schema=file.schema_arrow)
+    batches, kept = file.iter_batches(ROWS), pa.Table.from_batches([], schema=file.schema_arrow)
 
     def following(count: int) -> Any:
         nonlocal kept
