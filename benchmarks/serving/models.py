@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hallmark.artifacts.folder import Signature, seal
+from hallmark.artifacts.folder import Signature, ViewUse, seal
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary
 
@@ -42,11 +42,19 @@ def folders(root: Path) -> dict[str, Path]:
     return {name: root / name for name in ("small", "cnn", "photo", "order")}
 
 
-def write(folder: Path, model: bytes, *, fields: Sequence[Field], output: Output, features: str) -> str:
+def write(
+    folder: Path,
+    model: bytes,
+    *,
+    fields: Sequence[Field],
+    output: Output,
+    features: str,
+    views: tuple[ViewUse, ...] = (),
+) -> str:
     """A sealed model folder; gives its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
-    signature = Signature(domain="bench", task=Binary(), fields=tuple(fields), outputs=(output,))
+    signature = Signature(domain="bench", task=Binary(), fields=tuple(fields), outputs=(output,), views=views)
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     (folder / "features.py").write_text(features, encoding="utf-8")
     return seal(folder)
