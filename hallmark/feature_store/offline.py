@@ -265,11 +265,14 @@ class _Execution:
                 self._newest()
                 joins.append("newest")
             for group in plan.newest:
-                value = f"newest.found_{group.name}"
+                of |= {name: f"newest.w_{name}" for name in group.columns}
                 if self._settled(group):
-                    joins.append(f"settled_{group.name}")
-                    value = f"COALESCE(settled_{group.name}.found, {value})"
-                of |= {name: f"({value}).w_{name}" for name in group.columns}
+                    again = f"settled_{group.name}"
+                    joins.append(again)
+                    of |= {
+                        name: f"IF({again}.k IS NULL, newest.w_{name}, {again}.found.w_{name})"
+                        for name in group.columns
+                    }
         else:
             of = {name: self._nothing(name) for name in self.view.computed}
         results = ", ".join(f"{plan.result(name, of=of)} AS {quoted(name)}" for name in self.view.columns)
@@ -378,14 +381,15 @@ class _Execution:
         return True
 
     def _newest(self) -> None:
-        """Table `newest` (k, and of each group the time of its newest event and what stands there), of questions that see an event.
+        """Table `newest` (k, and of each group the time of its newest event and its columns there), of questions that see an event.
 
-        First a short way back, where most find one; then further for the rest.
+        `whole` is true where the columns are there too. First a short way back, where most find one; then further for the rest.
         """
-        plan, columns = self.plan, []
+        plan, columns = self.plan, ["TRUE AS whole"]
         for group in plan.newest:
-            columns.append(f"MAX({_time(plan, group)}) AS {group.name}")
-            columns.append(f"ARG_MAX({self._values(group)}, {_time(plan, group)}) AS found_{group.name}")
+            time = _time(plan, group)
+            columns.append(f"MAX({time}) AS {group.name}")
+            columns += [f"ARG_MAX_NULL({value}, {time}) AS {name}" for name, value in self._values(group).items()]
         whole = " AND ".join(f"{group.name} IS NOT NULL" for group in plan.newest)
         some = " OR ".join(f"({plan.condition(group.columns[0])})" for group in plan.newest)
         farthest = max(plan.reach(group.columns[0]) for group in plan.newest)
@@ -413,23 +417,23 @@ class _Execution:
             step *= 16
         yield farthest
 
-    def _values(self, group: Newest) -> str:
+    def _values(self, group: Newest) -> dict[str, str]:
         """What stands in an event, of a group's columns."""
-        own = (f"w_{name} := e.{self.plan.aliases[str(self.view.columns[name].of)]}" for name in group.columns)
-        return f"STRUCT_PACK({', '.join(own)})"
+        return {f"w_{name}": f"e.{self.plan.aliases[str(self.view.columns[name].of)]}" for name in group.columns}
 
     def _settled(self, group: Newest) -> bool:
         """Table settled_<group> (k, found) of questions whose newest time may be that of several rows: of these the one known last, by event id."""
         plan, first, name = self.plan, group.columns[0], group.name
+        values = ", ".join(f"{own} := {value}" for own, value in self._values(group).items())
         ties, count = self.shared.repeated(
             self.source, f"{self._whose(quoted(self.view.entity))}, EPOCH_US({quoted(self.view.event_time)})"
         )
         tied = f"OR HASH({self._whose('q.whose')}, n.{name}) IN (SELECT h FROM {ties})" if count else ""
         self.run(f"""CREATE OR REPLACE TABLE unsettled AS SELECT q.*, n.{name} AS newest FROM newest AS n JOIN {self.questions} AS q USING (k)
-            WHERE n.{name} IS NOT NULL AND (n.found_{name} IS NULL {tied})""")
+            WHERE n.{name} IS NOT NULL AND (n.whole IS NULL {tied})""")
         if not self._row("SELECT COUNT(*) FROM unsettled")[0]:
             return False
-        self.run(f"""CREATE TABLE settled_{name} AS SELECT q.k, ARG_MAX({self._values(group)}, ROW(e.known, e.{self.ident})) AS found
+        self.run(f"""CREATE TABLE settled_{name} AS SELECT q.k, ARG_MAX(STRUCT_PACK({values}), ROW(e.known, e.{self.ident})) AS found
             FROM ({self._events(plan.reach(first))}) AS e JOIN unsettled AS q ON q.whose = e.{self.key} AND q.newest = e.happened
             AND {self._seen()} AND {plan.condition(first)} GROUP BY q.k""")
         return True
