@@ -19,6 +19,7 @@ from hallmark.cli import (
     check,
     console,
     contracts,
+    explain,
     features,
     labels,
     lint,
@@ -64,6 +65,7 @@ serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)
 app.command()(labels.labels)
+app.command()(explain.explain)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

@@ -1,15 +1,19 @@
-"""Feature views: `hallmark features list|ingest|apply|run|read|join`."""
+"""Feature views: `hallmark features list|ingest|apply|run|read|join|parity|freshness`."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
+from hallmark.cli.watch import enter
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 
@@ -22,6 +26,8 @@ app = typer.Typer(
     help="Feature views: take events in, keep what is known of each entity up to date, read it, and join it with labels.",
     no_args_is_help=True,
 )
+app.command()(parity.parity)
+app.command()(parity.freshness)
 
 Views = Annotated[
     list[str] | None,
@@ -100,8 +106,13 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
     ] = False,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --follow: serve /metrics for Prometheus here; 0: do not.")
+    ] = 0,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
+    from hallmark.rollout.liveness import serving
+
     settings = Settings.load()
     place = _place(settings, store)
     chosen = _chosen(views, settings) if views else place.applied()
@@ -115,10 +126,14 @@ def run(
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
     stop = threading.Event()
-    try:
-        place.follow(chosen, stop)
-    finally:
-        stop.set()
+    with contextlib.ExitStack() as stack:
+        stack.callback(stop.set)
+
+        def began(text: Callable[[], str]) -> None:
+            if metrics_port:
+                enter(stack, serving(_Exporter(text), port=metrics_port), metrics_port)
+
+        place.follow(chosen, stop, began=began)
 
 
 @app.command()
@@ -176,6 +191,15 @@ def join(
         file, found, files, out, time=time, limits=offline.Limits(memory=memory), progress=say
     )
     emit([{"file": str(part)} for part in parts], output)
+
+
+class _Exporter:
+    """The metrics of jobs, which are alive as long as they can be asked."""
+
+    alive = True
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self.text = text
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:
