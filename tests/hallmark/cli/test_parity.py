@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from starlette.applications import Starlette
@@ -16,9 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hallmark.cli import main
+from hallmark.registry.store import Registry, ServableVersion
 from hallmark.rollout.parity import NAME
 from inference_services.drift_monitor.lookups import LookupRing
 from tests.hallmark.feature_store.shop import HOUR, MINUTE, ROOT, VIEW, Shop
+from tests.inference_services.runtime.served import linear, write_folder
 from tests.web import serving
 
 POD = "fraud-predictor-00001-abc"
@@ -200,6 +203,35 @@ def test_one_answer_is_explained_by_its_request_id(
     assert main(["explain", "r1", *cluster.given]) == 0
     shown = capsys.readouterr()
     assert "version 7" in shown.out and "equal" in shown.out and "score: 0.25" in shown.out
+
+
+def test_the_score_is_recomputed_by_the_model_that_answered(
+    shop: Shop, cluster: Cluster, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = """
+import numpy as np
+
+
+def encode(columns):
+    given = [np.nan_to_num(columns[name].astype(np.float32)) for name in ("amount", "orders_1h", "spent_30d", "last_amount")]
+    return np.stack(given, axis=1)
+"""
+    folder, made = tmp_path / "model", shop.signature()
+    digest = write_folder(
+        folder,
+        model=linear(4, 1),
+        fields=made.fields,
+        outputs=made.outputs,
+        features=encode,
+        signature={"views": made.views},
+    )
+    version = ServableVersion(domain="fraud", version=7, storage_uri="pvc://models/fraud/7", digest=digest, path=folder)
+    monkeypatch.setattr(Registry, "resolve", lambda *_: version)
+    cluster.ring = shop.ring(("r1", "anna"), digest=digest)
+    (found,) = told(capsys, "explain", "r1", *cluster.given)
+    raw = np.array([5.0, 1.0, 40.0, 30.0]) @ np.random.default_rng(7).normal(0, 0.1, (4, 1)).astype(np.float32)
+    assert found["recomputed_outputs"] == {"score": pytest.approx(float(1 / (1 + np.exp(-raw[0]))), rel=1e-5)}
+    assert found["outputs"] == {"score": 0.25} and not found["not_recomputed"]
 
 
 def test_a_request_that_nobody_captured_is_said_with_what_there_is(
