@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +28,9 @@ from inference_services.drift_monitor.app import app
 from inference_services.drift_monitor.lookups import LookupRing
 from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.reference import Reference
-from tests.hallmark.feature_store.shop import DECLARED
+from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
+from tests.inference_services.drift_monitor.sidecar import ROOT, free_port
+from tests.inference_services.runtime.served import Server, linear, write_folder
 
 FIELDS = (
     Field(name="amount", datatype="FP64"),
@@ -143,4 +150,87 @@ def test_ages_are_told_where_enough_answers_have_one() -> None:
         "0": 5,
         "0.5": 60,
         "0.99": 60,
+    }
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+CODE = """
+import numpy as np
+
+NAMES = ("amount", "orders_1h", "spent_30d", "last_amount")
+
+
+def encode(columns):
+    return np.stack([np.nan_to_num(columns[name].astype(np.float32)) for name in NAMES], axis=1)
+
+
+def observe(columns):
+    return {"amount": columns["amount"]}
+"""
+
+
+@pytest.mark.slow
+def test_a_real_servers_answers_are_compared_with_what_is_known_and_the_late_one_is_named(tmp_path: Path) -> None:
+    shop, folder, sink = Shop(tmp_path), tmp_path / "model", free_port()
+    shop.ingest(shop.order(1, "anna", ago=20 * MINUTE, amount=30.0), shop.order(2, "bob", ago=10 * MINUTE))
+    shop.run()
+    made = shop.signature()
+    write_folder(
+        folder,
+        model=linear(4, 1),
+        fields=made.fields,
+        outputs=made.outputs,
+        features=CODE,
+        domain="fraud",
+        signature={"views": made.views},
+        assets={
+            "profile.json": profile.build({"amount": np.arange(9.0)}, scores={"score": np.linspace(0, 1, 9)})
+            .model_dump_json()
+            .encode()
+        },
+    )
+    watching = [sys.executable, "-m", "inference_services.drift_monitor", f"--model-dir={folder}", f"--port={sink}"]
+    process = subprocess.Popen(watching, cwd=ROOT)
+    server = Server(
+        folder, "fraud", f"--capture-url=http://127.0.0.1:{sink}/", env={"HALLMARK_FEATURE_STORE": shop.place.url}
+    )
+    try:
+        server.wait_ready()
+        until = time.monotonic() + 60
+        while not _answers(f"http://127.0.0.1:{sink}/healthz"):
+            assert process.poll() is None and time.monotonic() < until, "the monitor did not start"
+            time.sleep(0.1)
+
+        def ask(ident: str, buyer: str) -> None:
+            sent = {"id": ident, "inputs": [
+                {"name": "amount", "shape": [1], "datatype": "FP64", "data": [5.0]},
+                {"name": "buyer_id", "shape": [1], "datatype": "BYTES", "data": [buyer]},
+            ]}  # fmt: skip
+            server.client.post("/v2/models/fraud/infer", json=sent).raise_for_status()
+
+        for number in range(20):
+            ask(f"r{number}", ("anna", "bob", "nobody")[number % 3])
+        shop.now = datetime.now(UTC)
+        shop.ingest(shop.order(3, "bob", ago=timedelta(0), amount=2.0))
+        ask("late", "bob")
+        with httpx.Client(base_url=f"http://127.0.0.1:{sink}", timeout=30, trust_env=False) as client:
+            until = time.monotonic() + 30
+            while (told := CapturedLookups.model_validate_json(client.get("/lookups").content)).held < 21:
+                assert time.monotonic() < until, told
+                time.sleep(0.1)
+            ident = hashlib.sha256(b"late").hexdigest()[:32]
+            (late,) = CapturedLookups.model_validate_json(client.get(f"/lookups?request={ident}").content).lookups
+    finally:
+        server.stop()
+        process.terminate()
+        process.wait(timeout=20)
+    wrong = [each for each in shop.judged(told) if each.cause]
+    assert {(each.lookup.number, each.column, each.cause) for each in wrong} == {
+        (late.number, name, "late") for name in ("orders_1h", "spent_30d", "last_amount")
     }
