@@ -34,6 +34,7 @@ class Cluster:
         self.ring: LookupRing | None = None
         self.maps: dict[str, dict[str, Any]] = {}
         self.given: tuple[str, str] = ("", "")
+        self.forbids = False
 
     async def pods(self, request: Request) -> Response:
         labels = {"serving.knative.dev/revision": "fraud-predictor-00001", "hallmark.dev/model-version": "7"}
@@ -54,6 +55,8 @@ class Cluster:
         return JSONResponse(found or {"code": 404}, status_code=200 if found else 404)
 
     async def write(self, request: Request) -> Response:
+        if self.forbids:
+            return JSONResponse({"code": 403, "message": "no"}, status_code=403)
         made = json.loads(await request.body())
         made["metadata"]["resourceVersion"] = str(len(self.maps) + 1)
         self.maps[made["metadata"]["name"]] = made
@@ -134,6 +137,9 @@ def test_answers_that_are_what_is_known_burn_nothing_and_are_counted_once(
     assert cluster.report["domain"] == "fraud" and cluster.report["burns"] is False
     assert main(["features", "parity", "fraud", *cluster.given]) == 0
     assert "no feature differs" in capsys.readouterr().err
+    cluster.forbids = True
+    assert main(["features", "parity", "fraud", *cluster.given]) == 0
+    assert "counts for no rollout" in capsys.readouterr().err, "who may look and not write gets the result"
 
 
 def test_a_budget_that_burns_exits_3_names_the_cause_and_is_kept_for_rollouts(
