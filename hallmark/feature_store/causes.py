@@ -264,9 +264,10 @@ class History:
             return bool(max(row[self.plan.known] for row in rows) <= self.reached)
         if self.applied.owes:
             return False
-        kept, versions = self.plan.kept(self.reached), self.applied.versions
+        kept, versions, greatness = self.plan.kept(self.reached), self.applied.versions, self.plan.greatness
         return all(
-            row[self.plan.known] < kept or versions.get(row[self.plan.ident], LEAST) >= row[self.plan.known]
+            row[self.plan.known] < kept
+            or ((had := versions.get(row[self.plan.ident])) is not None and greatness(had) >= greatness(row))
             for row in rows
         )
 
