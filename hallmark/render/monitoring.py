@@ -57,7 +57,7 @@ def board(domain: Domain) -> Json:
     return dashboard(domain.name, "render/templates/dashboards/domain.yaml", **values)
 
 
-def of_platform(views: Sequence[FeatureView] = ()) -> list[Json]:
+def of_platform(views: Sequence[FeatureView]) -> list[Json]:
     """The same for what all domains share, feature views too."""
     labels = {names.PART_OF: "hallmark"}
     return [

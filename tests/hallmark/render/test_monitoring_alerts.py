@@ -349,7 +349,7 @@ CASES = (
         ("FeaturesStale page",),
         platform=True,
         step="15s",
-        said={"FeaturesStale": ({"view": "buyer_orders@1"}, "buyer_orders@1: its newest event is 15m 45s old")},
+        said={"FeaturesStale": ({}, "buyer_orders@1: its newest event is 15m 45s old")},
     ),
     Case("a source that is within its limit", FRAUD | {AGE: "0+15x200"}, "15m", platform=True, step="15s"),
     Case("one that sends again", FRAUD | {AGE: "0+15x70 0+0x130"}, "19m", platform=True, step="15s"),
