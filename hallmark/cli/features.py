@@ -1,10 +1,8 @@
-"""Feature views: `hallmark features list|ingest|apply|run|read|join|parity|freshness`."""
+"""Feature views: `hallmark features list|ingest|apply|run|read|join|export`."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +11,6 @@ import typer
 
 from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
-from hallmark.cli.watch import enter
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 
@@ -106,13 +103,8 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
     ] = False,
-    metrics_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="With --follow: serve /metrics for Prometheus here; 0: do not.")
-    ] = 0,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
-    from hallmark.rollout.liveness import serving
-
     settings = Settings.load()
     place = _place(settings, store)
     chosen = _chosen(views, settings) if views else place.applied()
@@ -126,14 +118,10 @@ def run(
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
     stop = threading.Event()
-    with contextlib.ExitStack() as stack:
-        stack.callback(stop.set)
-
-        def began(text: Callable[[], str]) -> None:
-            if metrics_port:
-                enter(stack, serving(_Exporter(text), port=metrics_port), metrics_port)
-
-        place.follow(chosen, stop, began=began)
+    try:
+        place.follow(chosen, stop)
+    finally:
+        stop.set()
 
 
 @app.command()
@@ -193,13 +181,29 @@ def join(
     emit([{"file": str(part)} for part in parts], output)
 
 
-class _Exporter:
-    """The metrics of jobs, which are alive as long as they can be asked."""
+@app.command()
+def export(
+    feast: Annotated[
+        Path,
+        typer.Option(
+            "--feast",
+            metavar="DIR",
+            help="Folder of a Feast repository, made by this; an earlier export in it is replaced.",
+            show_default=False,
+        ),
+    ],
+    memory: Annotated[str, typer.Option(help="Memory that this may take; the rest goes to disk.")] = "2GB",
+    output: Output = Format.table,
+) -> None:
+    """Write all views with their values over time, and the domains that read them, for the registry and the pages of Feast 0.67."""
+    from hallmark.feature_store import feast as repository
+    from hallmark.feature_store.offline import Limits
 
-    alive = True
-
-    def __init__(self, text: Callable[[], str]) -> None:
-        self.text = text
+    settings = Settings.load()
+    place = _place(settings)
+    found = repository.export(feast, place.files, settings, limits=Limits(memory=memory), tell=say)
+    emit([each._asdict() for each in found], output)
+    say(f"next: cd {feast}; feast apply (pip install '{repository.REQUIREMENT}', in an environment of its own)")
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:

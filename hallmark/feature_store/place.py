@@ -20,7 +20,7 @@ from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.stream import Published, Stream, encoded, exposition
+from hallmark.feature_store.stream import Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
 
@@ -123,21 +123,14 @@ class FeatureStore:
                     count += read
         return count
 
-    def follow(
-        self,
-        references: Sequence[str],
-        stop: threading.Event,
-        *,
-        began: Callable[[Callable[[], str]], None] = lambda _: None,
-    ) -> None:
-        """Keep views up to date until told to stop. began: is given what tells the metrics of all of them (`stream.exposition`)."""
+    def follow(self, references: Sequence[str], stop: threading.Event) -> None:
+        """Keep views up to date until told to stop."""
         with contextlib.ExitStack() as stack:
             streams = [
                 stack.enter_context(self._stream(feature_view.load(reference, self._settings)))[0]
                 for reference in references
             ]
             threads = [threading.Thread(target=each.run, args=(stop,), name="stream", daemon=True) for each in streams]
-            began(lambda: exposition(streams))
             for thread in threads:
                 thread.start()
             for thread in threads:

@@ -387,14 +387,14 @@ class Stream:
 
     def metrics(self) -> str:
         """Its metrics in Prometheus's text format, from any thread. Ages grow while nothing comes, whether or not the job runs."""
-        return exposition([self])
+        return "".join(metrics.exposed(family, samples) for family, samples in self.samples())
 
     def samples(self) -> list[tuple[Family, Iterable[tuple[Mapping[str, object], float]]]]:
-        """The same as values by labels, one entry a family."""
-        now, source = self._clock(), self._plans[0].view.source
+        """Its metrics by family, each sample with its labels."""
+        now = self._clock()
         views = [plan.view.reference for plan in self._plans]
         seen = [(view, at) for view, at in zip(views, self._newest, strict=True) if at != LEAST]
-        of = metrics.STREAM
+        of, source = metrics.STREAM, self._plans[0].view.source
         return [
             (
                 of["rows_total"],
@@ -440,23 +440,6 @@ class Stream:
         finally:
             self._letters.close()
             self._state.close()
-
-
-def exposition(streams: Sequence[Stream]) -> str:
-    """The metrics of some jobs of one process in Prometheus's text format: what two of them count under the same labels is one number."""
-    found: dict[Family, dict[tuple[tuple[str, object], ...], float]] = {}
-    newest = metrics.STREAM["watermark_timestamp_seconds"]
-    for stream in streams:
-        for family, samples in stream.samples():
-            values = found.setdefault(family, {})
-            for labels, value in samples:
-                key = tuple(labels.items())
-                had = values.get(key)
-                values[key] = value if had is None else max(had, value) if family is newest else had + value
-    return "".join(
-        metrics.exposed(family, [(dict(key), value) for key, value in values.items()])
-        for family, values in found.items()
-    )
 
 
 def encoded(row: Mapping[str, Any]) -> bytes:
