@@ -97,6 +97,23 @@ def test_a_row_stands_where_something_arrives_and_where_time_changes_a_value() -
     assert written(one, until=START + HOUR) == found[:1]
 
 
+def test_each_window_time_to_live_and_correction_has_its_own_moment() -> None:
+    late, told = START + timedelta(seconds=30), START + timedelta(minutes=10)
+    columns = {"c": {"take": "count", "window": "1h"}, "d": {"take": "count", "window": "2h"}}
+    rows = [row("o1", "a", late, late), row("o2", "a", START, START), row("o2", "b", START, told)]
+    found = written(Case(view(columns, "2h"), rows, []), until=START + 30 * HOUR)
+    assert [(each["buyer_id"], each[history.SINCE], each["c"], each["d"]) for each in found] == [
+        ("a", START + MICRO, 1, 1),
+        ("a", late + MICRO, 2, 2),
+        ("a", told + MICRO, 1, 1),
+        ("b", told + MICRO, 1, 1),
+        ("a", START + HOUR + timedelta(minutes=1), 0, 1),
+        ("b", START + HOUR + timedelta(minutes=1), 0, 1),
+        ("b", START + 2 * HOUR + MICRO, 0, 0),
+        ("a", late + 2 * HOUR + MICRO, 0, 0),
+    ]
+
+
 def test_a_source_without_rows_has_a_history_without_rows(tmp_path: Path) -> None:
     columns = {"c": {"take": "count"}, "s": {"take": "sum", "of": "amount"}, "l": {"take": "last", "of": "ordered_at"}}
     path = tmp_path / "history.parquet"
