@@ -1,4 +1,4 @@
-"""Feature views: `hallmark features list|ingest|apply|run|read|join`."""
+"""Feature views: `hallmark features list|ingest|apply|run|read|join|export`."""
 
 from __future__ import annotations
 
@@ -176,6 +176,31 @@ def join(
         file, found, files, out, time=time, limits=offline.Limits(memory=memory), progress=say
     )
     emit([{"file": str(part)} for part in parts], output)
+
+
+@app.command()
+def export(
+    feast: Annotated[
+        Path,
+        typer.Option(
+            "--feast",
+            metavar="DIR",
+            help="Folder of a Feast repository, made by this; an earlier export in it is replaced.",
+            show_default=False,
+        ),
+    ],
+    memory: Annotated[str, typer.Option(help="Memory that this may take; the rest goes to disk.")] = "2GB",
+    output: Output = Format.table,
+) -> None:
+    """Write all views with their values over time, and the domains that read them, for the registry and the pages of Feast 0.67."""
+    from hallmark.feature_store import feast as repository
+    from hallmark.feature_store.offline import Limits
+
+    settings = Settings.load()
+    place = _place(settings)
+    found = repository.export(feast, place.files, settings, limits=Limits(memory=memory), tell=say)
+    emit([each._asdict() for each in found], output)
+    say(f"next: cd {feast}; feast apply (pip install '{repository.REQUIREMENT}', in an environment of its own)")
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:
