@@ -1,4 +1,4 @@
-"""Feature views: `hallmark features list|ingest|apply|run|read|join|export`."""
+"""Feature views: `hallmark features list|ingest|apply|run|read|join|export|parity|freshness`."""
 
 from __future__ import annotations
 

@@ -92,6 +92,11 @@ class FeatureStore:
         """The folder of a source's offline store."""
         return self._folder / "offline" / reference
 
+    def files(self, reference: str) -> list[Path]:
+        """The Parquet files of a source's offline store; none before its first batch."""
+        held = self._held(reference)
+        return held.files() if held else []
+
     def apply(self, references: Sequence[str], *, tell: Callable[[str], None] = lambda _: None) -> list[Applied]:
         """Have a stream for each of these views, filled with all that the offline store holds.
 
