@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +16,7 @@ from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import source_batch, sources
+from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
@@ -27,13 +28,15 @@ from hallmark.files import digest_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hallmark.declaration.source import Source
+    from hallmark.declaration.source import Datatype, Source
     from hallmark.feature_store.online.store import OnlineStore
     from hallmark.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
+_PATIENCE = 60.0
+"""Seconds to wait for an ingest's end."""
 
 
 class Ingested(NamedTuple):
@@ -79,36 +82,78 @@ class FeatureStore:
         batch, held = _digest(path), self._held(reference)
         if held is not None and any(each.batch == batch for each in held.manifest.segments):
             return Ingested(len(frame), new=False)
-        with self._log(
-            reference
-        ) as log:  # first, since a row that comes twice counts once, and one that is missing does not
+        with self._log(reference) as log:
+            # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
                 log.append("0", [encoded(row) for row in _records(rows)])
-        sources.append(self.offline(reference), frame, source=reference, batch=batch)
+            # Before another writes: who holds the log's end finds both as one.
+            sources.append(self.offline(reference), frame, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
 
     def offline(self, reference: str) -> Path:
         """The folder of a source's offline store."""
         return self._folder / "offline" / reference
 
-    def apply(self, references: Sequence[str], *, tell: Callable[[str], None] = lambda _: None) -> list[Applied]:
-        """Have a stream for each of these views, filled with all that the offline store holds.
+    def apply(
+        self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
+    ) -> list[Applied]:
+        """Have a stream for each of these views, filled with all that the offline store holds; one that is there is left as it is.
 
-        `Refused` where a view is another than the one that was applied under its version.
+        tell: is told the view, and how many rows of how many are read. `Refused` where a view is another than the one that was
+        applied under its version.
         """
         found = []
         for reference in references:
             view = feature_view.load(reference, self._settings)
-            tell(f"{reference}: all events of {view.source}")
-            table = None if self._state(reference).is_dir() else self._table(view)
-            with self._stream(view) as (stream, log):
-                made = table is not None or not stream.versions(reference)
-                if made:
-                    with contextlib.suppress(Conflict):  # records were read, and none of them counted
-                        stream.fill(table or self._table(view), as_of=_now(), offsets=_ends(log))
-                found.append(Applied(reference, made, stream.versions(reference)))
+            if self._state(reference).is_dir():
+                with self._stream(view) as (stream, _):
+                    if not stream.is_new and stream.unfinished is None:
+                        found.append(Applied(reference, made=False, events=stream.versions(reference)))
+                        continue
+            found.append(self.backfill(reference, tell=tell))
         return found
+
+    def backfill(
+        self,
+        reference: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tell: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> Applied:
+        """Fill a view's stream from the offline store, beside all others; one that was stopped goes on.
+
+        A stream that is filled takes what it lacks of the rows that became known from `since` on and before `until`; a new one needs all that
+        count, which `DeclarationError` says where one of the two is given.
+        """
+        view = feature_view.load(reference, self._settings)
+        self._held_of(view)
+        with self._stream(view) as (stream, _), self._log(view.source) as log:
+            new = stream.is_new or stream.unfinished is not None
+            if new and (since or until):
+                raise DeclarationError(
+                    f"{reference} is filled for the first time",
+                    expected="all rows that count, whenever they became known",
+                    got="a period",
+                    fix="leave out --from and --to",
+                )
+            end, held = log.append("0", []), self._held_of(view)  # as one: no batch comes in between
+            log.close()
+            as_of = stream.unfinished or (_now() if until is None else (until - _EPOCH) // _MICROSECOND)
+            if since is None:
+                since = _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
+            files = held.files(column=view.known_at, since=since)
+            total, done = sum(map(_rows, files)), [0]
+
+            def rows(path: Path) -> Iterator[pa.Table]:
+                for read, table in _groups(path, view, since):
+                    yield table
+                    done[0] += read
+                    tell(reference, done[0], total)
+
+            stream.backfill([rows(path) for path in files], as_of=as_of, offsets={"0": end} if new else None)
+            return Applied(reference, new, stream.versions(reference))
 
     def applied(self) -> list[str]:
         """name@version of the views that have a stream, of those that are declared."""
@@ -136,10 +181,61 @@ class FeatureStore:
             for thread in threads:
                 thread.join()
 
+    def eraser(self, person: Mapping[str, str], *, training: Sequence[Path] = ()) -> Eraser:
+        """What erases a person, by columns and values, from all that is here, and from training sets below the folders `training`.
+
+        `DeclarationError` where no contract says that a column is personal. `Conflict` where a stream of a view is here that nobody declares.
+        """
+        contracts = [source.load(each, self._settings) for each in source.references(self._settings)]
+        personal = sorted({name for each in contracts for name in each.personal})
+        if odd := [name for name in person if name not in personal]:
+            raise DeclarationError(
+                f"{odd[0]} names no person",
+                expected=f"a column that a contract calls personal: {', '.join(personal) or 'none is'}",
+                got=odd[0],
+                fix="write it in the contract, `classification: personal`, if it does",
+            )
+        views = [feature_view.load(each, self._settings) for each in feature_view.references(self._settings)]
+        mine = [each for each in contracts if any(name in each.columns for name in person)]
+        kinds = {name: each.columns[name].datatype for each in mine for name in person if name in each.columns}
+        entities = {name: _entity(value, kinds[name], f"{value!r} is no {name}") for name, value in person.items()}
+        self._known(views, contracts)
+        parts = [
+            SourcePlace(
+                each,
+                self.offline(each.reference),
+                self._folder / "log" / each.reference,
+                tuple(view for view in views if view.source == each.reference),
+            )
+            for each in mine
+        ]
+        applied = [view for part in parts for view in part.views if self._state(view.reference).is_dir()]
+        here = StorePlace(self.erasures, tuple(parts), tuple(applied), self._stream, self._online, tuple(training))
+        return Eraser(here, person, entities)
+
+    @property
+    def erasures(self) -> Path:
+        """The folder of the records of erasures."""
+        return self._folder / "erasures"
+
+    def _known(self, views: Sequence[FeatureView], contracts: Sequence[Source]) -> None:
+        """Refuse where something is kept here of which nobody says what it holds."""
+        declared = {each.reference for each in contracts}
+        known = {"streams": {each.reference for each in views}, "log": declared, "offline": declared}
+        for kind, references in known.items():
+            for path in sorted((self._folder / kind).glob("*@*")):
+                if path.name not in references:
+                    raise Conflict(
+                        f"{kind}/{path.name} is here and nobody declares it, so nobody can say what it holds of a person",
+                        expected=", ".join(sorted(references)) or "none",
+                        got=path.name,
+                        fix=f"bring its declaration back, or remove {path}",
+                    )
+
     def read(self, reference: str, entities: Sequence[int | str], *, at: datetime | None = None) -> list[Answer]:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""
         view = feature_view.load(reference, self._settings)
-        payload, when = Payload(Plan(view, self._types(view))), _now() if at is None else (at - _EPOCH) // _MICROSECOND
+        payload, when = Payload(self.plan(view)), _now() if at is None else (at - _EPOCH) // _MICROSECOND
         with contextlib.closing(self._online()) as store:
             rows = store.read([Key(reference, entity_key(each)) for each in entities])
         found = []
@@ -155,6 +251,16 @@ class FeatureStore:
             values = dict(zip(payload.columns, payload.values(None if row is None else row.payload, when), strict=True))
             found.append(Answer(values, None if newest == LEAST else _EPOCH + newest * _MICROSECOND))
         return found
+
+    def payloads(self, reference: str) -> Iterator[bytes]:
+        """The payloads of a view's entities in the online store, in no order."""
+        with contextlib.closing(self._online()) as store:
+            for page in store.scan(reference):
+                yield from (row.payload for row in page)
+
+    def plan(self, view: FeatureView) -> Plan:
+        """A view as its executions need it; `DeclarationError` where it asks for what its source does not give."""
+        return Plan(view, self._types(view))
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
@@ -175,7 +281,7 @@ class FeatureStore:
         return connect(self.url, namespace=SHARED)
 
     def _log(self, reference: str) -> FileLog:
-        return FileLog(self._folder / "log" / reference)
+        return FileLog(self._folder / "log" / reference, patience=_PATIENCE)
 
     def _state(self, reference: str) -> Path:
         return self._folder / "streams" / reference
@@ -194,10 +300,7 @@ class FeatureStore:
             with contextlib.closing(stream):
                 yield stream, log
 
-    def _table(self, view: FeatureView) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def _held_of(self, view: FeatureView) -> sources.Snapshot:
         held = self._held(view.source)
         if held is None:
             raise NotFound(
@@ -206,20 +309,21 @@ class FeatureStore:
                 got="none",
                 fix=f"`hallmark features ingest {view.source} FILE`",
             )
-        parts = [pq.read_table(path, columns=list(view.reads)) for path in held.files()]
-        return pa.concat_tables(parts)
+        return held
 
 
 def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:
     """An entity as a person writes it, in the type of its column."""
-    if contract.columns[view.entity].datatype != "INT64":
+    return _entity(text, contract.columns[view.entity].datatype, f"{text!r} is no {view.entity}")
+
+
+def _entity(text: str, datatype: Datatype, wrong: str) -> int | str:
+    if datatype != "INT64":
         return text
     try:
         return int(text)
     except ValueError as error:
-        raise DeclarationError(
-            f"{text!r} is no {view.entity}", expected=f"a whole number, as {view.source} has it", got=repr(text)
-        ) from error
+        raise DeclarationError(wrong, expected="a whole number, as its contract says", got=repr(text)) from error
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:
@@ -239,14 +343,22 @@ def _digest(path: Path) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def _ends(log: FileLog) -> dict[str, int]:
-    """The offset after the newest record of each partition."""
-    found = {}
-    for partition in log.partitions():
-        found[partition] = log.begin(partition)
-        while records := log.read(partition, found[partition], 100_000):
-            found[partition] = records[-1].offset + 1
-    return found
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _groups(path: Path, view: FeatureView, since: datetime) -> Iterator[tuple[int, pa.Table]]:
+    """What a view reads of a file, so many rows at a time, of those that became known from a time on."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(1 << 17, columns=list(view.reads)):
+        table = pa.Table.from_batches([batch])
+        known = table.column(view.known_at)
+        yield len(table), table.filter(pc.greater_equal(known, pa.scalar(since, known.type)))
 
 
 def _now() -> int:
