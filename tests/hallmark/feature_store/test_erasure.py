@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -16,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hallmark import files
 from hallmark.declaration import feature_view
@@ -24,8 +27,11 @@ from hallmark.feature_store import erasure, offline, snapshots, sources
 from hallmark.feature_store.online.sqlite import SQLiteStore
 from hallmark.feature_store.place import FeatureStore
 from hallmark.feature_store.state import State
+from hallmark.feature_store.stream import encoded
 from hallmark.settings import Settings
 from tests.hallmark.cli.test_features import DAY, HOUR, NOW, ROOT, batch, order
+from tests.hallmark.feature_store import drawn, test_stream, test_tiles
+from tests.hallmark.feature_store.kept import Online
 
 WHO = "m4711erase"
 VIEWS = ["buyer_orders@1", "device@1", "ip_orders@1"]
@@ -275,6 +281,44 @@ def test_what_is_no_person_and_what_nobody_declares_is_refused(store: FeatureSto
     (store._folder / "streams" / "device@7").mkdir()
     with pytest.raises(Conflict, match="device@7 is here and nobody declares it"):
         erase(store)
+
+
+@pytest.mark.examples
+@given(st.data())
+def test_a_stream_that_a_buyer_was_erased_from_is_the_reference_without_them(data: st.DataObject) -> None:
+    """Any view, rows and order of arrival; what comes after the erasure too. Older versions of a row that names them go with it."""
+    declared, given_rows = data.draw(drawn.views()), data.draw(drawn.rows())
+    who, cut = data.draw(st.sampled_from(drawn.BUYERS)), data.draw(st.integers(0, len(given_rows)))
+    before, after = given_rows[:cut], given_rows[cut:]
+    named: dict[Any, list[Any]] = {}
+    for each in before:
+        if each["buyer"] == who:
+            named.setdefault(each["order"], []).append((each["known"], each["happened"]))
+
+    def gone(order: Any, known: Any, happened: Any, buyer: Any) -> bool:
+        return buyer == who or any((known, happened) <= each for each in named.get(order, ()))
+
+    kept = [each for each in before if not gone(each["order"], each["known"], each["happened"], each["buyer"])]
+    at = data.draw(drawn.instants(max(test_tiles.accepted(given_rows), default=drawn.START)))
+    log, store = test_stream.Memory([encoded(each) for each in before]), Online()
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.closing(test_stream.job(Path(folder), log, store, declared)) as stream:
+            test_stream.drain(stream, data.draw(st.sampled_from((1, 3, 100))))
+        with contextlib.closing(test_stream.job(Path(folder), log, store, declared)) as stream:
+            past = {order: [tuple(map(test_tiles.us, each)) for each in found] for order, found in named.items()}
+            events = stream.naming(
+                lambda _, row: (
+                    row["buyer"] == who
+                    or any((row["known"], row["happened"]) <= each for each in past.get(row["order"], ()))
+                )
+            )
+            stream.erase(events, letters=lambda _: False)
+            store.erase(declared.reference, who)
+            test_stream.holds(declared, kept, store, at)
+            log.content["0"] += [encoded(each) for each in after]
+            test_stream.drain(stream)
+    test_stream.holds(declared, [*kept, *after], store, at)
+    store.close()
 
 
 # Kills: a real process, which is gone at once wherever it is
