@@ -20,6 +20,7 @@ from hallmark.cli import (
     console,
     contracts,
     erase,
+    explain,
     features,
     labels,
     lint,
@@ -65,6 +66,7 @@ serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)
 app.command()(labels.labels)
+app.command()(explain.explain)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

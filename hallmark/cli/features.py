@@ -1,17 +1,19 @@
-"""Feature views: `hallmark features list|ingest|apply|backfill|run|read|join|page`."""
+"""Feature views: `hallmark features list|ingest|apply|backfill|run|read|join|parity|freshness|page`."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
+from hallmark.cli.watch import enter
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 
@@ -24,6 +26,8 @@ app = typer.Typer(
     help="Feature views: take events in, keep what is known of each entity up to date, read it, and join it with labels.",
     no_args_is_help=True,
 )
+app.command()(parity.parity)
+app.command()(parity.freshness)
 
 Views = Annotated[
     list[str] | None,
@@ -131,8 +135,13 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
     ] = False,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --follow: serve /metrics for Prometheus here; 0: do not.")
+    ] = 0,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
+    from hallmark.rollout.liveness import serving
+
     settings = Settings.load()
     place = place_of(settings, store)
     chosen = _chosen(views, settings) if views else place.applied()
@@ -146,10 +155,14 @@ def run(
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
     stop = threading.Event()
-    try:
-        place.follow(chosen, stop)
-    finally:
-        stop.set()
+    with contextlib.ExitStack() as stack:
+        stack.callback(stop.set)
+
+        def began(text: Callable[[], str]) -> None:
+            if metrics_port:
+                enter(stack, serving(_Exporter(text), port=metrics_port), metrics_port)
+
+        place.follow(chosen, stop, began=began)
 
 
 @app.command()
@@ -230,6 +243,15 @@ def page(
     say(f"feature views: {out}")
 
 
+class _Exporter:
+    """The metrics of jobs, which are alive as long as they can be asked."""
+
+    alive = True
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self.text = text
+
+
 def place_of(settings: Settings, store: str = "") -> FeatureStore:
     from hallmark.feature_store.place import FeatureStore
 
@@ -242,7 +264,7 @@ def _chosen(views: list[str] | None, settings: Settings) -> list[str]:
     return list(views) if views else feature_view.references(settings)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _filling(reference: str) -> Iterator[Callable[[str, int, int], None]]:
     """A line of progress for as long as a view is filled."""
     from hallmark.cli.progress import TaskLines

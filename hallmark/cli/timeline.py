@@ -13,7 +13,7 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show, width, wrapped
-from hallmark.cli.options import declaration
+from hallmark.cli.options import declaration, since_of
 from hallmark.errors import DeclarationError, Unavailable
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def timeline(
     zone: tzinfo | None = UTC if utc else None
     writer = connected(settings, kubeconfig, context)
     memory = MemoryStore(writer, domain.namespace)
-    back = _duration(since)
+    back = since_of(since)
 
     def read() -> Timeline:
         live = writer.live(name)
@@ -152,17 +152,6 @@ def _write(path: Path, found: Timeline, *, name: str, zone: tzinfo | None) -> No
     made = datetime.now(UTC)
     static_page.write(path, page(found, domain=name, made=made, zone=zone or _local(made)))
     say(f"timeline of {name}: {path}")
-
-
-def _duration(text: str) -> timedelta | None:
-    from hallmark.section import duration
-
-    if not text:
-        return None
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise DeclarationError("--since", expected=str(error).removeprefix("expected "), got=repr(text)) from error
 
 
 def _nothing(name: str, correlation: str, since: str) -> str:

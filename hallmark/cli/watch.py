@@ -145,7 +145,7 @@ def watch(
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(interrupts.noted())
         if metrics_port:
-            _enter(stack, serving(liveness, port=metrics_port), metrics_port)
+            enter(stack, serving(liveness, port=metrics_port), metrics_port)
             asking = threading.Thread(
                 target=_ask_registry, args=(Registry(settings), watched, liveness, watching.stop), daemon=True
             )
@@ -165,7 +165,8 @@ def _stopped(signals: list[tuple[int, float]]) -> interrupts.Interrupted:
     return stopped
 
 
-def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[int], port: int) -> None:
+def enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[int], port: int) -> None:
+    """Serve on a port until the stack is closed; `HallmarkError` where it is taken."""
     try:
         stack.enter_context(server)
     except OSError as error:

@@ -21,7 +21,7 @@ from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.stream import Published, Stream, encoded
+from hallmark.feature_store.stream import Published, Stream, encoded, exposition
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hallmark.declaration.source import Datatype, Source
-    from hallmark.feature_store.online.store import OnlineStore
+    from hallmark.feature_store.online.store import OnlineStore, Row
     from hallmark.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -168,14 +168,21 @@ class FeatureStore:
                     count += read
         return count
 
-    def follow(self, references: Sequence[str], stop: threading.Event) -> None:
-        """Keep views up to date until told to stop."""
+    def follow(
+        self,
+        references: Sequence[str],
+        stop: threading.Event,
+        *,
+        began: Callable[[Callable[[], str]], None] = lambda _: None,
+    ) -> None:
+        """Keep views up to date until told to stop. began: is given what tells the metrics of all of them (`stream.exposition`)."""
         with contextlib.ExitStack() as stack:
             streams = [
                 stack.enter_context(self._stream(feature_view.load(reference, self._settings)))[0]
                 for reference in references
             ]
             threads = [threading.Thread(target=each.run, args=(stop,), name="stream", daemon=True) for each in streams]
+            began(lambda: exposition(streams))
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -236,10 +243,8 @@ class FeatureStore:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""
         view = feature_view.load(reference, self._settings)
         payload, when = Payload(self.plan(view)), _now() if at is None else (at - _EPOCH) // _MICROSECOND
-        with contextlib.closing(self._online()) as store:
-            rows = store.read([Key(reference, entity_key(each)) for each in entities])
         found = []
-        for row in rows:
+        for row in self.rows(reference, entities):
             newest, known = (LEAST, LEAST) if row is None else payload.known(row.payload)
             if known > when:
                 raise DeclarationError(
@@ -258,9 +263,18 @@ class FeatureStore:
             for page in store.scan(reference):
                 yield from (row.payload for row in page)
 
+    def rows(self, reference: str, entities: Sequence[int | str]) -> list[Row | None]:
+        """What the online store holds of these entities, none of who is not there."""
+        with contextlib.closing(self._online()) as store:
+            return store.read([Key(reference, entity_key(each)) for each in entities])
+
     def plan(self, view: FeatureView) -> Plan:
         """A view as its executions need it; `DeclarationError` where it asks for what its source does not give."""
         return Plan(view, self._types(view))
+
+    def state(self, reference: str) -> Path:
+        """The file with the state of a view's stream here, which is not there where it runs elsewhere."""
+        return self._state(reference) / "state.sqlite"
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""

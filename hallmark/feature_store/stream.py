@@ -29,6 +29,7 @@ from hallmark.feature_store.online.store import OnlineStore, Row
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
 from hallmark.feature_store.tiles import FUTURE_US, LEAST, Event, Plan, Tiles, Type, Unreadable
+from hallmark.metrics import Family
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -475,11 +476,15 @@ class Stream:
 
     def metrics(self) -> str:
         """Its metrics in Prometheus's text format, from any thread. Ages grow while nothing comes, whether or not the job runs."""
-        now = self._clock()
+        return exposition([self])
+
+    def samples(self) -> list[tuple[Family, Iterable[tuple[Mapping[str, object], float]]]]:
+        """The same as values by labels, one entry a family."""
+        now, source = self._clock(), self._plans[0].view.source
         views = [plan.view.reference for plan in self._plans]
         seen = [(view, at) for view, at in zip(views, self._newest, strict=True) if at != LEAST]
         of = metrics.STREAM
-        shown: list[tuple[metrics.Family, Iterable[tuple[Mapping[str, object], float]]]] = [
+        return [
             (
                 of["rows_total"],
                 [({"view": view, "fate": fate}, n) for (view, fate), n in sorted(dict(self._fates).items())],
@@ -491,7 +496,10 @@ class Stream:
             ),
             (
                 of["watermark_timestamp_seconds"],
-                [({"partition": name}, at / 1e6) for name, at in sorted(dict(self._watermarks).items())],
+                [
+                    ({"source": source, "partition": name}, at / 1e6)
+                    for name, at in sorted(dict(self._watermarks).items())
+                ],
             ),
             (of["versions"], [({"view": view}, n) for view, n in zip(views, self._versions, strict=True)]),
             (of["payloads_total"], [({}, self._payloads_written)]),
@@ -502,7 +510,6 @@ class Stream:
                 [({"view": view}, each.overflows) for view, each in zip(views, self._payloads, strict=True)],
             ),
         ]
-        return "".join(metrics.exposed(family, samples) for family, samples in shown)
 
     @property
     def fates(self) -> Mapping[tuple[str, str], int]:
@@ -522,6 +529,23 @@ class Stream:
         finally:
             self._letters.close()
             self._state.close()
+
+
+def exposition(streams: Sequence[Stream]) -> str:
+    """The metrics of some jobs of one process in Prometheus's text format: what two of them count under the same labels is one number."""
+    found: dict[Family, dict[tuple[tuple[str, object], ...], float]] = {}
+    newest = metrics.STREAM["watermark_timestamp_seconds"]
+    for stream in streams:
+        for family, samples in stream.samples():
+            values = found.setdefault(family, {})
+            for labels, value in samples:
+                key = tuple(labels.items())
+                had = values.get(key)
+                values[key] = value if had is None else max(had, value) if family is newest else had + value
+    return "".join(
+        metrics.exposed(family, [(dict(key), value) for key, value in values.items()])
+        for family, values in found.items()
+    )
 
 
 def encoded(row: Mapping[str, Any]) -> bytes:

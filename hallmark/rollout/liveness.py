@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
 
 from pydantic import Field
 
@@ -136,8 +137,19 @@ class Liveness:
         }
 
 
+class Exporter(Protocol):
+    """What a scrape is answered by."""
+
+    @property
+    def alive(self) -> bool:
+        """Does it go on?"""
+
+    def text(self) -> str:
+        """Its metrics in Prometheus's text format."""
+
+
 @contextmanager
-def serving(liveness: Liveness, *, port: int, host: str = "0.0.0.0") -> Iterator[int]:  # noqa: S104  a pod is reached from outside
+def serving(liveness: Exporter, *, port: int, host: str = "0.0.0.0") -> Iterator[int]:  # noqa: S104  a pod is reached from outside
     """Answers /metrics, and /live with 503 where a check hangs; gives the port (0 takes any free one)."""
 
     class Answers(BaseHTTPRequestHandler):

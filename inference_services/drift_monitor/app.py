@@ -44,8 +44,8 @@ RECORD_EVERY = 60.0
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events, /labels labels; GET /verdict, /sketch, /reference, /history, /answers, /evidence,
-    /metrics, /window, /healthz.
+    """POST / (also /events) takes events, /labels labels; GET /verdict, /sketch, /reference, /history, /answers, /lookups,
+    /evidence, /metrics, /window, /healthz.
 
     Where `state_file` is given, the windows are taken up from it and kept in it. Events are taken from this host alone and
     through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
@@ -64,6 +64,7 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/reference", routes.reference, methods=["GET"]),
             Route("/history", routes.history, methods=["GET"]),
             Route("/answers", routes.answers, methods=["GET"]),
+            Route("/lookups", routes.lookups, methods=["GET"]),
             Route("/evidence", routes.evidence, methods=["GET"]),
             Route("/labels", routes.labels, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
@@ -102,9 +103,7 @@ class _Routes:
         """GET /answers?after=CURSOR&limit=N: rows as `responses.CapturedRecord.shown`, oldest first."""
         query, ring = request.query_params, self._monitor.answers
         given = {"after": query.get("after", "0"), "limit": query.get("limit", "2000")}
-        if wrong := [
-            name for name, text in given.items() if not (text.isascii() and text.isdecimal() and len(text) < 19)
-        ]:
+        if wrong := _unlike_numbers(given):
             return _answer(400, {"error": f"expected {wrong[0]} to be a whole number"})
         limit = min(int(given["limit"]), MOST_ANSWERS)
         async with self._lock:
@@ -112,6 +111,19 @@ class _Routes:
             rows, cursor, lost = ring.after(int(given["after"]), limit=limit, variant=variant)
             shown = {"variant": variant, "cursor": cursor, "lost": lost, "rows": [row.shown() for row in rows]}
         return await asyncio.to_thread(_answer, 200, shown)
+
+    async def lookups(self, request: Request) -> Response:
+        """GET /lookups?after=CURSOR&limit=N, or ?request=ID of one request: `hallmark.feature_store.lookups.CapturedLookups`."""
+        query, ring = request.query_params, self._monitor.lookups
+        given = {"after": query.get("after", "0"), "limit": query.get("limit", "2000")}
+        if wrong := _unlike_numbers(given):
+            return _answer(400, {"error": f"expected {wrong[0]} to be a whole number"})
+        async with self._lock:
+            if ident := query.get("request", ""):
+                found = ring.of(ident)
+            else:
+                found = ring.after(int(given["after"]), limit=min(int(given["limit"]), MOST_ANSWERS))
+        return Response(await asyncio.to_thread(found.model_dump_json), media_type="application/json")
 
     async def evidence(self, request: Request) -> Response:
         """GET /evidence?format=1&ask=QUESTION: `aggregates.PodEvidence` for an `aggregates.EvidenceRequest`."""
@@ -289,6 +301,11 @@ class _Routes:
         window = self._monitor.windows[name]
         first, last = (datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in window.span())
         return {"requests": window.requests, "since": first, "until": last}
+
+
+def _unlike_numbers(given: dict[str, str]) -> list[str]:
+    """Names of those that are no whole number."""
+    return [name for name, text in given.items() if not (text.isascii() and text.isdecimal() and len(text) < 19)]
 
 
 def _is_here(request: Request) -> bool:

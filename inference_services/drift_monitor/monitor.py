@@ -18,6 +18,7 @@ from hallmark.drift.verdict import Verdict, conclude, lag_of
 from inference_services.drift_monitor import responses, sketches
 from inference_services.drift_monitor.events import Captured, Event, Malformed, Origin
 from inference_services.drift_monitor.history import VerdictHistory
+from inference_services.drift_monitor.lookups import LookupRing
 from inference_services.drift_monitor.records import Decoder, ExchangePart, WatchedExchanges
 from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.responses import CapturedResponses
@@ -84,6 +85,7 @@ class Monitor:
         self._waiting: OrderedDict[str, _Half] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
         self.answers = CapturedResponses()
+        self.lookups = LookupRing(reference.signature, digest=reference.digest)
         self.history = VerdictHistory()
         self._analyses: dict[str, _InterimAnalysis] = {}
         self._concepts: dict[str, tuple[int, Concept, LabelSums]] = {}
@@ -125,6 +127,7 @@ class Monitor:
             self._done.update(fresh)
             self._forget()
             self._keep(captured.origin.variant, watched, at=at)
+            self.lookups.extend(captured.origin.variant, found, new)
         return len(found.ids)
 
     def verdict(self, variant: str, *, at: float | None = None) -> Verdict:

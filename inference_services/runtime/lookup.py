@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hallmark.artifacts.folder import Signature, ViewUse
 from hallmark.declaration.serving_config import FeatureReading
 from hallmark.errors import HallmarkError
+from hallmark.feature_store.lookups import AGE, AT, UNREAD
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.online.store import OnlineStore
@@ -28,10 +29,6 @@ from inference_services.protocol.v2 import InferenceRequest
 
 _WARMING = 2.0
 _log = logging.getLogger(__name__)
-AT = "features_at"
-"""The column of a captured exchange with the time at which its features were read: microseconds since 1970."""
-AGE = "features_of "
-"""What the column is called by whose view it says when the newest event of a record's entity happened; 0 where there is none."""
 DEFAULTED = b"x-hallmark-features: default\r\n"
 """The line of an answer whose request got at least one default for want of a value."""
 
@@ -137,7 +134,7 @@ class Lookup:
             entities = columns[view.use.entity.name].tolist()
             if payloads is None:
                 rows: list[Sequence[Any]] = [(None,) * len(view.fields)] * request.rows
-                newest = [0] * request.rows
+                newest = [UNREAD] * request.rows
             else:
                 told = [view.reader.values(payloads.get((reference, entity)), at) for entity in entities]
                 rows, newest = [values for values, _ in told], [when for _, when in told]
@@ -195,7 +192,7 @@ class _Columns:
 
     def values(self, payload: bytes | None, at: int) -> tuple[Sequence[Any], int]:
         found = self._chosen(self._payload.values(payload, at))
-        return found, 0 if payload is None else self._payload.known(payload)[0]
+        return found, 0 if payload is None else max(0, self._payload.known(payload)[0])
 
 
 def connected(signature: Signature, url: str, *, reading: FeatureReading) -> Lookup:

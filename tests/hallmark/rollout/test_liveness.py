@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hallmark.cli.watch import _enter
+from hallmark.cli.watch import enter
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.metrics import WATCH
 from hallmark.rollout.lease import Fence
@@ -255,4 +255,4 @@ def test_a_port_that_is_taken_is_said_as_such() -> None:
         contextlib.ExitStack() as stack,
         pytest.raises(HallmarkError, match=f"port {port} cannot be listened on"),
     ):
-        _enter(stack, serving(Liveness(), port=port, host="127.0.0.1"), port)
+        enter(stack, serving(Liveness(), port=port, host="127.0.0.1"), port)
