@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import Format, Output, emit, say, show
 from hallmark.cli.features import Store, place_of
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from hallmark.feature_store.erasure import Count
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,9 +42,13 @@ def erase(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is held, and change nothing.")] = False,
     store: Store = "",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Erase a person from offline stores, logs, streams, the online store and training sets; new digests go into a record.
+    """Erase a person from offline stores, logs, streams, the online store, training sets, and captures of the servers of a cluster.
+
+    The cluster is the local one where it is up, or the one that is named. New digests go into a record.
 
     No stream or ingest of the sources may run meanwhile. Stopped anywhere, run it again: it goes on.
     """
@@ -51,7 +60,8 @@ def erase(
     if dry_run:
         found = eraser.look(tell=say)
     else:
-        found, record = eraser.run(by=by or getpass.getuser(), tell=say)
+        captures = partial(_captures, settings, _pairs(person), kubeconfig, context)
+        found, record = eraser.run(by=by or getpass.getuser(), tell=say, captures=captures)
     held = [each for each in (record.counts if record else found.counts) if each.count]
     rows = [each.model_dump() for each in held]
     if output is Format.table:
@@ -63,6 +73,24 @@ def erase(
         say(f"{place} has the same value in {count} rows, which stay: name that column too where it is the same person")
     if record is not None:
         say("the new digests are in `hallmark features erasures`")
+
+
+def _captures(settings: Settings, person: dict[str, str], kubeconfig: Path | None, context: str | None) -> list[Count]:
+    """Have the monitors of every domain that reads views forget a person; how much they held."""
+    from hallmark.feature_store.erasure import Count
+    from hallmark.registry.readers import readers
+    from hallmark.rollout import monitors
+
+    domains = sorted({each.domain for found in readers(settings).values() for each in found})
+    if not (kubeconfig or context or settings.cluster_state.is_file()):
+        if domains:
+            say("no cluster is named, so what servers captured stays until newer requests take its place: --context")
+        return []
+    writer = connected(settings, kubeconfig, context, changes=True)
+    return [
+        Count(where=f"captures of {name}", what="values", count=monitors.erase(writer, name, person))
+        for name in domains
+    ]
 
 
 def erasures(

@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,9 +211,12 @@ class Eraser:
             rows = self._rows(logs)
             return self._found(rows, self._events(rows, streams), streams, logs)
 
-    def run(self, *, by: str, tell: Callable[[str], None]) -> tuple[Found, Erasure | None]:
+    def run(
+        self, *, by: str, tell: Callable[[str], None], captures: Callable[[], Sequence[Count]] = tuple
+    ) -> tuple[Found, Erasure | None]:
         """Erase all of it; what was found, and the record, none where nothing was.
 
+        captures: erases what servers have captured of the person, once nobody can read it from the store any more, and says how much.
         `Conflict` where a stream or an ingest of these sources runs, `Unavailable` where the online store does not answer: then run it again.
         """
         self._store.folder.mkdir(parents=True, exist_ok=True)
@@ -226,11 +229,11 @@ class Eraser:
             found = self._found(rows, events, streams, logs)
             if pending.is_file():
                 record = Erasure.model_validate_json(pending.read_text(encoding="utf-8"))
-            elif any(each.count for each in found.counts):
-                record = Erasure(person=digests, by=by, begun=datetime.now(UTC), counts=found.counts)
-                files.replace(pending, record.model_dump_json(indent=1))
             else:
-                return found, None
+                record = Erasure(person=digests, by=by, begun=datetime.now(UTC), counts=found.counts)
+                if not any(each.count for each in found.counts):
+                    return found, self._captured(record, captures, tell, pending)
+                files.replace(pending, record.model_dump_json(indent=1))
             for reference, stream in streams.items():
                 tell(f"stream {reference}")
                 stream.erase(events[reference], letters=self._letter)
@@ -241,7 +244,7 @@ class Eraser:
             record = self._stored(rows, pending, record, tell)
             tell("online store")
             self._online()
-            return found, self._ended(pending, record)
+            return found, self._captured(record, captures, tell, pending)
 
     def _alone(self, stack: contextlib.ExitStack) -> tuple[dict[str, Stream], dict[str, FileLog]]:
         """The streams and logs of these sources, which nobody else runs or writes until the end."""
@@ -383,12 +386,24 @@ class Eraser:
                 online.erase(entity_key(self._entities[view.entity]), [view.reference])
             online.scrub()
 
+    def _captured(
+        self,
+        record: Erasure,
+        captures: Callable[[], Sequence[Count]],
+        tell: Callable[[str], None],
+        pending: Path,
+    ) -> Erasure | None:
+        """Erase captures; the record with their counts, none where there was nothing anywhere."""
+        tell("captures of servers")
+        record = record.model_copy(update={"counts": (*record.counts, *captures())})
+        return self._ended(pending, record) if any(each.count for each in record.counts) else None
+
     def _ended(self, pending: Path, record: Erasure) -> Erasure:
         """Give the record its name, which is the same however often this is begun."""
         record = record.model_copy(update={"ended": datetime.now(UTC)})
         name = f"{record.begun:%Y-%m-%dT%H-%M-%S-%f}.json"
         files.replace(self._store.folder / name, record.model_dump_json(indent=1))
-        pending.unlink()
+        pending.unlink(missing_ok=True)
         return record
 
     @property

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hallmark.cli import main
+from hallmark.errors import NotFound, Unavailable
 from hallmark.feature_store import sources
 from hallmark.feature_store.place import FeatureStore
+from hallmark.rollout import monitors
 from hallmark.settings import Settings
 from tests.hallmark.cli.test_features import FIRST, batch, counts, place, told
 
@@ -48,6 +51,25 @@ def test_what_names_no_person_is_refused(
     place: Path, capsys: pytest.CaptureFixture[str], person: str, said: str
 ) -> None:
     assert main(["features", "erase", person]) == 2 and said in capsys.readouterr().err
+
+
+def test_the_monitors_of_a_cluster_are_told_and_one_that_cannot_is_named() -> None:
+    class Writer:
+        """A cluster with two pods, the second with an image of before."""
+
+        def pods(self, name: str) -> list[Any]:
+            return [{"metadata": {"name": f"{name}-{at}"}} for at in range(2)]
+
+        def sidecar(self, pod: Any, path: str, *, body: Any) -> bytes:
+            if pod["metadata"]["name"] == "old-1":
+                raise NotFound("there is no /erase")
+            assert (path, body) == ("erase", {"buyer_id": "anna"})
+            return b'{"erased": 3}'
+
+    writer: Any = Writer()
+    assert monitors.erase(writer, "fraud", {"buyer_id": "anna"}) == 6
+    with pytest.raises(Unavailable, match="old-1 forgets nobody"):
+        monitors.erase(writer, "old", {"buyer_id": "anna"})
 
 
 def test_the_list_of_views_says_which_models_read_them(
