@@ -115,6 +115,7 @@ def erasures(
     rows = [
         {
             "begun": each.begun.isoformat(timespec="seconds"),
+            "state": "done" if each.ended else "stopped: run it again",
             "by": each.by,
             "columns": ", ".join(each.person) if output is Format.table else dict(each.person),
             "rows": sum(count.count for count in each.counts if count.what in ("rows", "records")),

@@ -8,6 +8,7 @@ is still there: killed anywhere, the same erasure begins anew, and ends as one t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import hmac
 import re
 import secrets
@@ -101,8 +102,9 @@ class StorePlace:
 
 
 def records(folder: Path) -> list[Erasure]:
-    """All erasures that came to their end, the oldest first."""
-    found = [Erasure.model_validate_json(path.read_text(encoding="utf-8")) for path in folder.glob("2*.json")]
+    """All erasures, the oldest first. One that did not come to its end has none, unless it goes on now: run it again."""
+    paths = (*folder.glob("2*.json"), *folder.glob(".*.json"))
+    found = [Erasure.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
     return sorted(found, key=lambda each: each.begun)
 
 
@@ -223,7 +225,8 @@ class Eraser:
         with contextlib.ExitStack() as stack:
             streams, logs = self._alone(stack)
             digests = self._digests()
-            pending = self._store.folder / f".{next(iter(digests.values())).rpartition(':')[2][:32]}.json"
+            name = hashlib.sha256(" ".join(digests.values()).encode()).hexdigest()[:32]
+            pending = self._store.folder / f".{name}.json"
             rows = self._rows(logs)
             events = self._events(rows, streams)
             found = self._found(rows, events, streams, logs)
@@ -273,8 +276,11 @@ class Eraser:
         """By column, what stands for the value in the record: of a short id a plain hash could be turned back by trying all."""
         path = self._store.folder / _KEY
         if not path.is_file():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(32), encoding="ascii")
+            draft = path.with_name(f".{_KEY}")
+            draft.unlink(missing_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_hex(32), encoding="ascii")
+            draft.replace(path)
         key = bytes.fromhex(path.read_text(encoding="ascii"))
         return {
             name: f"hmac-sha256:{hmac.digest(key, f'{name}={value}'.encode(), 'sha256').hex()}"

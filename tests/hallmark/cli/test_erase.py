@@ -31,7 +31,7 @@ def test_a_person_is_looked_for_erased_and_not_found_again(place: Path, capsys: 
     assert counts(capsys, "anna", "bob") == [(0, 0), (1, 0)]
     assert told(capsys, "erase", "buyer_id=anna") == {"erased": False, "counts": [], "also": {}, "record": None}
     (row,) = told(capsys, "erasures")
-    assert (row["by"], row["rows"], list(row["columns"])) == ("dpo", 5, ["buyer_id"])
+    assert (row["by"], row["state"], row["rows"], list(row["columns"])) == ("dpo", "done", 5, ["buyer_id"])
     now = sources.snapshot(FeatureStore(Settings.load()).offline("orders@1")).digest
     assert told(capsys, "erasures", held) == [{"digest": held, "is": "erased"}, {"digest": now, "is": "now"}]
     capsys.readouterr()

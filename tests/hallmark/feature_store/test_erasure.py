@@ -383,6 +383,7 @@ def ends_alike(whole: Path, folder: Path, at: int, without: Mapping[str, Any]) -
     digest = sources.snapshot(store.offline("orders@1")).digest
     if killed(folder, at):
         return False
+    assert not any(each.ended for each in erasure.records(store.erasures)) or not naming(store)
     store.catch_up(VIEWS)  # a stream that goes on in between hurts nothing
     erase(store, training=[folder / "sets"])
     assert naming(store) == [], at
