@@ -10,7 +10,7 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import Format, Output, emit, say, show
-from hallmark.cli.features import Store, place_of
+from hallmark.cli.features import Store
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
 
@@ -54,8 +54,10 @@ def erase(
     """
     import getpass
 
+    from hallmark.feature_store.place import FeatureStore
+
     settings = Settings.load()
-    eraser = place_of(settings, store).eraser(_pairs(person), training=training or ())
+    eraser = FeatureStore(settings.prepared(), url=store or None).eraser(_pairs(person), training=training or ())
     record = None
     if dry_run:
         found = eraser.look(tell=say)
@@ -106,8 +108,9 @@ def erasures(
 ) -> None:
     """List erasures: when, by whom, and how much. With a digest: what it is called now."""
     from hallmark.feature_store import erasure
+    from hallmark.feature_store.place import FeatureStore
 
-    folder = place_of(Settings.load()).erasures
+    folder = FeatureStore(Settings.load()).erasures
     if digest:
         found = erasure.followed(folder, digest)
         emit([{"digest": each, "is": "now" if each == found[-1] else "erased"} for each in found], output)

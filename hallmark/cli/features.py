@@ -53,7 +53,7 @@ def list_(output: Output = Format.table) -> None:
     from hallmark.registry.readers import readers
 
     settings = Settings.load()
-    store, rows, now = place_of(settings), [], datetime.now(UTC)
+    store, rows, now = _place(settings), [], datetime.now(UTC)
     applied, read_by = set(store.applied()), readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
@@ -85,7 +85,7 @@ def ingest(
     output: Output = Format.table,
 ) -> None:
     """Take a batch of events in, whole and once; exit 3 where it breaks its contract, and nothing of it is taken."""
-    taken = place_of(Settings.load()).ingest(source, file)
+    taken = _place(Settings.load()).ingest(source, file)
     emit([{"source": source, "rows": taken.rows, "new": taken.new}], output)
     if not taken.new:
         say("this batch was taken in before; nothing has changed")
@@ -95,7 +95,7 @@ def ingest(
 def apply(views: Views = None, store: Store = "", output: Output = Format.table) -> None:
     """Bring views into being: fill the online store with all that their sources hold. What was applied before is left as it is."""
     settings = Settings.load()
-    place, found = place_of(settings, store), []
+    place, found = _place(settings, store), []
     for reference in _chosen(views, settings):
         with _filling(reference) as tell:
             found += place.apply([reference], tell=tell)
@@ -120,7 +120,7 @@ def backfill(
 
     A view that is applied takes what it lacks, of a period too; rows that it has count once.
     """
-    place, found = place_of(Settings.load(), store), []
+    place, found = _place(Settings.load(), store), []
     times = {name: _time(text, name) if text else None for name, text in (("--from", since), ("--to", until))}
     for reference in views:
         with _filling(reference) as tell:
@@ -143,7 +143,7 @@ def run(
     from hallmark.rollout.liveness import serving
 
     settings = Settings.load()
-    place = place_of(settings, store)
+    place = _place(settings, store)
     chosen = _chosen(views, settings) if views else place.applied()
     if not chosen:
         raise DeclarationError(
@@ -186,7 +186,7 @@ def read(
     declared = feature_view.load(view, settings)
     contract = source.load(declared.source, settings)
     asked = [entity_of(declared, contract, each) for each in entities]
-    answers = place_of(settings, store).read(view, asked, at=_time(at, "--at") if at else None)
+    answers = _place(settings, store).read(view, asked, at=_time(at, "--at") if at else None)
     rows = []
     for entity, answer in zip(asked, answers, strict=True):
         values = {name: _shown(value, output) for name, value in answer.values.items()}
@@ -213,7 +213,7 @@ def join(
     from hallmark.feature_store import offline, sources
 
     settings = Settings.load()
-    place = place_of(settings)
+    place = _place(settings)
     found: list[FeatureView] = [feature_view.load(each, settings) for each in _chosen(views, settings)]
     files = {view.source: sources.snapshot(place.offline(view.source)).files() for view in found}
     parts = offline.training_frame(
@@ -237,7 +237,7 @@ def page(
     from hallmark.registry.readers import readers
 
     settings = Settings.load()
-    place = place_of(settings, store)
+    place = _place(settings, store)
     text = made(place, settings, read_by=readers(settings, tell=say), now=datetime.now(UTC), tell=say)
     static_page.write(out, text)
     say(f"feature views: {out}")
@@ -252,7 +252,7 @@ class _Exporter:
         self.text = text
 
 
-def place_of(settings: Settings, store: str = "") -> FeatureStore:
+def _place(settings: Settings, store: str = "") -> FeatureStore:
     from hallmark.feature_store.place import FeatureStore
 
     return FeatureStore(settings.prepared(), url=store or None)
