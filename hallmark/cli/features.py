@@ -116,7 +116,7 @@ def run(
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
     stop = threading.Event()
     try:
-        place.follow(chosen, stop)
+        place.follow(lambda: chosen, stop)
     finally:
         stop.set()
 
