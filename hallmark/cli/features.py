@@ -162,7 +162,7 @@ def run(
             if metrics_port:
                 enter(stack, serving(_Exporter(text), port=metrics_port), metrics_port)
 
-        place.follow(chosen, stop, began=began)
+        place.follow(lambda: chosen, stop, began=began)
 
 
 @app.command()

@@ -60,8 +60,8 @@ class Log(Protocol):
 class FileLog:
     """A log of files in a folder, one folder a partition; many may read while one writes.
 
-    sync: how long what is appended may be lost with the machine, in seconds; 0: never. The end of a process loses nothing.
-    patience: seconds to wait for another writer's end.
+    sync:     how long what is appended may be lost with the machine, in seconds; 0: never. The end of a process loses nothing.
+    patience: how long a writer waits for another to end, in seconds.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class FileLog:
     ) -> None:
         self._folder = folder
         self._sync = sync
-        self._segment_bytes = segment_bytes
         self._patience = patience
+        self._segment_bytes = segment_bytes
         for number in range(partitions):
             (folder / str(number)).mkdir(parents=True, exist_ok=True)
         self._writers: dict[str, _Writer] = {}
@@ -139,13 +139,7 @@ class _Writer:
     def __init__(self, folder: Path, sync: float, segment_bytes: int, patience: float) -> None:
         self._folder, self._sync, self._segment_bytes = folder, sync, segment_bytes
         self._holds = contextlib.ExitStack()
-        try:
-            self._holds.enter_context(locked(folder / "writer.lock", patience=patience))
-        except TimeoutError as error:
-            raise Conflict(
-                f"another process writes to the log {folder}", expected="one writer a partition", got="a held lock",
-                fix="end the other writer, or write to another partition",
-            ) from error  # fmt: skip
+        self._holds.enter_context(_alone(folder, patience))
         try:
             self._open()
         except BaseException:
@@ -227,6 +221,20 @@ class _Writer:
         os.fdatasync(self._descriptor)
         os.close(self._descriptor)
         self._holds.close()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, patience: float) -> Iterator[None]:
+    """The right to write to a partition."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "writer.lock", patience=patience))
+        except TimeoutError as error:
+            raise Conflict(
+                f"another process writes to the log {folder}", expected="one writer a partition", got="a held lock",
+                fix="end the other writer, or write to another partition",
+            ) from error  # fmt: skip
+        yield
 
 
 class _Reader:

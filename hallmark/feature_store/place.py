@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
-_PATIENCE = 60.0
-"""Seconds to wait for an ingest's end."""
+_PARTITION = "0"
+_PATIENCE = 30.0
+"""Seconds that a batch waits for another that comes in."""
+_LOOK = 2.0
+"""Seconds between looks for views to follow."""
 
 
 class Ingested(NamedTuple):
@@ -47,11 +51,11 @@ class Ingested(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A view whose stream is there: whether it was made now, and how many events count in it then."""
+    """A view whose stream is there: whether it was made now, and how many events count in it; none where another process runs it."""
 
     view: str
     made: bool
-    events: int
+    events: int | None
 
 
 class Answer(NamedTuple):
@@ -86,14 +90,14 @@ class FeatureStore:
             # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
-                log.append("0", [encoded(row) for row in _records(rows)])
+                log.append(_PARTITION, [encoded(row) for row in _records(rows)])
             # Before another writes: who holds the log's end finds both as one.
             sources.append(self.offline(reference), frame, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
 
     def offline(self, reference: str) -> Path:
         """The folder of a source's offline store."""
-        return self._folder / "offline" / reference
+        return sources.place(self._settings, reference)
 
     def apply(
         self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
@@ -106,12 +110,17 @@ class FeatureStore:
         found = []
         for reference in references:
             view = feature_view.load(reference, self._settings)
-            if self._state(reference).is_dir():
+            known = self._state(reference).is_dir()
+            if not known:
+                self._held_of(view)
+            try:
                 with self._stream(view) as (stream, _):
-                    if not stream.is_new and stream.unfinished is None:
-                        found.append(Applied(reference, made=False, events=stream.versions(reference)))
-                        continue
-            found.append(self.backfill(reference, tell=tell))
+                    made = self._fill(view, stream, tell=tell)
+                    found.append(Applied(reference, made or not known, stream.versions(reference)))
+            except Conflict:
+                if not known:
+                    raise
+                found.append(Applied(reference, made=False, events=None))  # it is followed, by `hallmark up` as a rule
         return found
 
     def backfill(
@@ -129,7 +138,7 @@ class FeatureStore:
         """
         view = feature_view.load(reference, self._settings)
         self._held_of(view)
-        with self._stream(view) as (stream, _), self._log(view.source) as log:
+        with self._stream(view) as (stream, _):
             new = stream.is_new or stream.unfinished is not None
             if new and (since or until):
                 raise DeclarationError(
@@ -138,22 +147,34 @@ class FeatureStore:
                     got="a period",
                     fix="leave out --from and --to",
                 )
-            end, held = log.append("0", []), self._held_of(view)  # as one: no batch comes in between
-            log.close()
-            as_of = stream.unfinished or (_now() if until is None else (until - _EPOCH) // _MICROSECOND)
-            if since is None:
-                since = _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
-            files = held.files(column=view.known_at, since=since)
-            total, done = sum(map(_rows, files)), [0]
-
-            def rows(path: Path) -> Iterator[pa.Table]:
-                for read, table in _groups(path, view, since):
-                    yield table
-                    done[0] += read
-                    tell(reference, done[0], total)
-
-            stream.backfill([rows(path) for path in files], as_of=as_of, offsets={"0": end} if new else None)
+            self._backfill(view, stream, since=since, until=until, tell=tell)
             return Applied(reference, new, stream.versions(reference))
+
+    def _backfill(
+        self,
+        view: FeatureView,
+        stream: Stream,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        tell: Callable[[str, int, int], None],
+    ) -> None:
+        new = stream.is_new or stream.unfinished is not None
+        with self._log(view.source) as log:  # as one: a batch that came in between might be in neither
+            end, held = log.append(_PARTITION, []), self._held_of(view)
+        as_of = stream.unfinished or (_now() if until is None else (until - _EPOCH) // _MICROSECOND)
+        begin = since or _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
+        files = held.files(column=view.known_at, since=begin)
+        total, done = sum(map(_rows, files)), 0
+
+        def rows(path: Path) -> Iterator[pa.Table]:
+            nonlocal done
+            for read, table in _groups(path, view, begin):
+                yield table
+                done += read
+                tell(view.reference, done, total)
+
+        stream.backfill([rows(path) for path in files], as_of=as_of, offsets={_PARTITION: end} if new else None)
 
     def applied(self) -> list[str]:
         """name@version of the views that have a stream, of those that are declared."""
@@ -170,23 +191,45 @@ class FeatureStore:
 
     def follow(
         self,
-        references: Sequence[str],
+        references: Callable[[], Sequence[str]],
         stop: threading.Event,
         *,
         began: Callable[[Callable[[], str]], None] = lambda _: None,
     ) -> None:
-        """Keep views up to date until told to stop. began: is given what tells the metrics of all of them (`stream.exposition`)."""
-        with contextlib.ExitStack() as stack:
-            streams = [
-                stack.enter_context(self._stream(feature_view.load(reference, self._settings)))[0]
-                for reference in references
-            ]
-            threads = [threading.Thread(target=each.run, args=(stop,), name="stream", daemon=True) for each in streams]
-            began(lambda: exposition(streams))
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        """Keep views up to date until told to stop, those too that `references` names later; the first that fails ends all.
+
+        A view that was not applied before is filled first with what the offline store holds, if anything.
+        began: is given what tells the metrics of all of them (`stream.exposition`).
+        """
+        streams: list[Stream] = []
+        began(lambda: exposition(list(streams)))
+        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        running: dict[str, threading.Thread] = {}
+
+        def run(view: FeatureView) -> None:
+            try:
+                with self._stream(view) as (stream, _):
+                    self._fill(view, stream)
+                    streams.append(stream)
+                    stream.run(stop)
+                ended.put(None)
+            except BaseException as error:  # noqa: BLE001  it is raised by who started this
+                ended.put(error)
+
+        failed: BaseException | None = None
+        while not stop.is_set():
+            for reference in references():
+                if reference not in running:
+                    view = feature_view.load(reference, self._settings)
+                    running[reference] = threading.Thread(target=run, args=(view,), name=reference, daemon=True)
+                    running[reference].start()
+            with contextlib.suppress(queue.Empty):
+                failed = ended.get(timeout=_LOOK)
+                stop.set()
+        for thread in running.values():
+            thread.join()
+        if failed is not None:
+            raise failed
 
     def eraser(self, person: Mapping[str, str], *, training: Sequence[Path] = ()) -> Eraser:
         """What erases a person, by columns and values, from all that is here, and from training sets below the folders `training`.
@@ -279,15 +322,12 @@ class FeatureStore:
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
         held = self._held(view.source)
-        if held is None:
-            return None
-        times = [each.times[view.event_time][1] for each in held.manifest.segments if view.event_time in each.times]
-        return max(times, default=None)
+        span = held.span(view.event_time) if held else None
+        return span[1] if span else None
 
     def _held(self, reference: str) -> sources.Snapshot | None:
         """What the offline store has of a source; none before its first batch."""
-        folder = self.offline(reference)
-        return sources.snapshot(folder) if (folder / sources.MANIFEST).is_file() else None
+        return sources.there(self.offline(reference))
 
     def _online(self) -> OnlineStore:
         if self.url.startswith("sqlite:///"):
@@ -324,6 +364,15 @@ class FeatureStore:
                 fix=f"`hallmark features ingest {view.source} FILE`",
             )
         return held
+
+    def _fill(
+        self, view: FeatureView, stream: Stream, *, tell: Callable[[str, int, int], None] = lambda *_: None
+    ) -> bool:
+        """Fill a state that saw no row, or whose filling was stopped, with what the offline store holds; whether there was anything to fill."""
+        if self._held(view.source) is None or not (stream.is_new or stream.unfinished is not None):
+            return False
+        self._backfill(view, stream, since=None, until=None, tell=tell)
+        return True
 
 
 def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:

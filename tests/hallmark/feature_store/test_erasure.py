@@ -263,7 +263,7 @@ def test_nobody_is_erased_beside_a_running_stream_or_ingest(store: FeatureStore)
         erase(store)
     assert naming(store) != []
     stop = threading.Event()
-    job = threading.Thread(target=store.follow, args=(VIEWS, stop))
+    job = threading.Thread(target=store.follow, args=(lambda: VIEWS, stop))
     job.start()
     try:
         with store._log("orders@1") as log:
