@@ -14,7 +14,7 @@ from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import declaration, since_of
 from hallmark.cli.progress import TaskLine, TaskLines
-from hallmark.errors import DeclarationError, NotFound, Refused
+from hallmark.errors import Conflict, DeclarationError, NotFound, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,7 +98,10 @@ def parity(
         cursors=cursors,
     )
     if kept is not None:
-        kept.write(found)
+        try:
+            kept.write(found)
+        except (Conflict, Refused) as error:
+            say(f"this counts for no rollout, since the report could not be kept: {error.message}")
     _show(found, len(chosen), output)
     if found.burns:
         raise Refused(

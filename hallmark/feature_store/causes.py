@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from hallmark.errors import Refused
@@ -34,6 +35,8 @@ CLOSE = 1e-9
 """Relative difference of floats that are equal."""
 _ROWS = 64
 """Rows of an entity that may be missing at the end, or one of so many alone."""
+_FOLDED = 200_000
+"""Rows that are added up for one cause at most, over all that is tried: of a very busy entity the likeliest is tried alone."""
 _FOREVER = timedelta(days=36_500)
 
 
@@ -189,7 +192,9 @@ class History:
         """Late, race or a skipped correction, where the entity's other rows give what was served."""
         skipped = self._skipping(served.at)
         corrected = skipped is not None and self._gives(skipped, served)
-        lacking = next((each for each in self._lacking(served.at) if self._gives(each, served)), None)
+        most = max(8, _FOLDED // max(1, len(self.rows)))
+        tried = islice(self._lacking(served.at), most)
+        lacking = next((each for each in tried if self._gives(each, served)), None)
         missing = skipped.missing if corrected and skipped else lacking.missing if lacking else ()
         if not missing:
             return None

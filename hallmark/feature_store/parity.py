@@ -106,6 +106,7 @@ class _View:
         }
         histories = self._histories([lookups[place] for place in sorted(wrong)])
         found = []
+        causes: dict[tuple[Any, ...], Cause] = {}
         for place, each in enumerate(lookups):
             if place in wrong:
                 tell(f"{reference}: looking for causes", place, len(lookups))
@@ -118,7 +119,16 @@ class _View:
                 cause: str = ""
                 if not same(served, wanted, default=self._default(name)):
                     given = Served(name, served, wanted, self._default(name), each.read_at, newest)
-                    cause = histories[entity].cause(given)
+                    alike = (
+                        entity,
+                        name,
+                        served,
+                        wanted,
+                        newest,
+                    )  # a hot entity differs in many answers for one reason
+                    if alike not in causes:
+                        causes[alike] = histories[entity].cause(given)
+                    cause = causes[alike]
                 found.append(Compared(each, reference, name, entity, served, wanted, cause, newest, events, latest))
         return found
 

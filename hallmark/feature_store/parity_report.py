@@ -1,10 +1,10 @@
-"""The parity of a domain over a window of time: answers by hour, those that differ by cause, and whether its budget burns."""
+"""The parity of a domain over a window of time: answers by parts of it, those that differ by cause, and whether its budget burns."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -20,8 +20,9 @@ SHORT = 12
 """Part of the window in which it must still be so: burn rates of service levels have the same (hallmark/render/slo.py)."""
 CONFIDENCE = 0.99
 """Of the interval of a share: it is looked at again and again."""
-_SPAN = timedelta(minutes=10)
-"""Of one part of the report."""
+_PARTS = 144
+"""Parts that a window is counted in: 10 minutes of a day."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 3
 
 
@@ -117,12 +118,12 @@ def extended(
     by_time: dict[datetime, ParityPart] = {part.since: part for part in report.parts} if report else {}
     added: dict[datetime, list[Lookup]] = {}
     for each in lookups:
-        added.setdefault(_begin(each.at), []).append(each)
+        added.setdefault(_begin(each.at, policy), []).append(each)
     differing: dict[datetime, set[int]] = {}
     causes: dict[datetime, Counter[tuple[str, str, str]]] = {}
     for one in compared:
         if one.cause:
-            begin = _begin(one.lookup.at)
+            begin = _begin(one.lookup.at, policy)
             differing.setdefault(begin, set()).add(id(one.lookup))
             causes.setdefault(begin, Counter())[one.view, one.column, one.cause] += 1
     for begin, mine in added.items():
@@ -144,7 +145,7 @@ def extended(
         domain=domain, at=now, policy=policy, parts=parts, cursors=cursors or (report.cursors if report else {})
     )
     low, high = interval(whole.differ, whole.answers)
-    recent = [part for part in parts if part.since > now - policy.window / SHORT - _SPAN]
+    recent = [part for part in parts if part.since > now - policy.window / SHORT - policy.window / _PARTS]
     lately = interval(sum(part.differ for part in recent), sum(part.answers for part in recent))[0]
     burns = low > policy.budget and lately > policy.budget
     return whole.model_copy(update={"low": low, "high": high, "burns": burns})
@@ -160,5 +161,6 @@ def interval(differ: int, answers: int, *, confidence: float = CONFIDENCE) -> tu
     return low, high
 
 
-def _begin(at: datetime) -> datetime:
-    return at - (at - at.replace(hour=0, minute=0, second=0, microsecond=0)) % _SPAN
+def _begin(at: datetime, policy: Parity) -> datetime:
+    """When the part began that a time is in."""
+    return at - (at - _EPOCH) % (policy.window / _PARTS)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from starlette.applications import Starlette
@@ -16,9 +17,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hallmark.cli import main
+from hallmark.registry.store import Registry, ServableVersion
 from hallmark.rollout.parity import NAME
 from inference_services.drift_monitor.lookups import LookupRing
 from tests.hallmark.feature_store.shop import HOUR, MINUTE, ROOT, VIEW, Shop
+from tests.inference_services.runtime.served import linear, write_folder
 from tests.web import serving
 
 POD = "fraud-predictor-00001-abc"
@@ -31,6 +34,7 @@ class Cluster:
         self.ring: LookupRing | None = None
         self.maps: dict[str, dict[str, Any]] = {}
         self.given: tuple[str, str] = ("", "")
+        self.forbids = False
 
     async def pods(self, request: Request) -> Response:
         labels = {"serving.knative.dev/revision": "fraud-predictor-00001", "hallmark.dev/model-version": "7"}
@@ -51,6 +55,8 @@ class Cluster:
         return JSONResponse(found or {"code": 404}, status_code=200 if found else 404)
 
     async def write(self, request: Request) -> Response:
+        if self.forbids:
+            return JSONResponse({"code": 403, "message": "no"}, status_code=403)
         made = json.loads(await request.body())
         made["metadata"]["resourceVersion"] = str(len(self.maps) + 1)
         self.maps[made["metadata"]["name"]] = made
@@ -131,6 +137,9 @@ def test_answers_that_are_what_is_known_burn_nothing_and_are_counted_once(
     assert cluster.report["domain"] == "fraud" and cluster.report["burns"] is False
     assert main(["features", "parity", "fraud", *cluster.given]) == 0
     assert "no feature differs" in capsys.readouterr().err
+    cluster.forbids = True
+    assert main(["features", "parity", "fraud", *cluster.given]) == 0
+    assert "counts for no rollout" in capsys.readouterr().err, "who may look and not write gets the result"
 
 
 def test_a_budget_that_burns_exits_3_names_the_cause_and_is_kept_for_rollouts(
@@ -200,6 +209,35 @@ def test_one_answer_is_explained_by_its_request_id(
     assert main(["explain", "r1", *cluster.given]) == 0
     shown = capsys.readouterr()
     assert "version 7" in shown.out and "equal" in shown.out and "score: 0.25" in shown.out
+
+
+def test_the_score_is_recomputed_by_the_model_that_answered(
+    shop: Shop, cluster: Cluster, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = """
+import numpy as np
+
+
+def encode(columns):
+    given = [np.nan_to_num(columns[name].astype(np.float32)) for name in ("amount", "orders_1h", "spent_30d", "last_amount")]
+    return np.stack(given, axis=1)
+"""
+    folder, made = tmp_path / "model", shop.signature()
+    digest = write_folder(
+        folder,
+        model=linear(4, 1),
+        fields=made.fields,
+        outputs=made.outputs,
+        features=encode,
+        signature={"views": made.views},
+    )
+    version = ServableVersion(domain="fraud", version=7, storage_uri="pvc://models/fraud/7", digest=digest, path=folder)
+    monkeypatch.setattr(Registry, "resolve", lambda *_: version)
+    cluster.ring = shop.ring(("r1", "anna"), digest=digest)
+    (found,) = told(capsys, "explain", "r1", *cluster.given)
+    raw = np.array([5.0, 1.0, 40.0, 30.0]) @ np.random.default_rng(7).normal(0, 0.1, (4, 1)).astype(np.float32)
+    assert found["recomputed_outputs"] == {"score": pytest.approx(float(1 / (1 + np.exp(-raw[0]))), rel=1e-5)}
+    assert found["outputs"] == {"score": 0.25} and not found["not_recomputed"]
 
 
 def test_a_request_that_nobody_captured_is_said_with_what_there_is(

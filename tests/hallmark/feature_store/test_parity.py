@@ -121,6 +121,27 @@ def test_fault_39_a_correction_of_the_same_event_time_that_is_skipped_online_is_
     assert shop.causes(shop.ask("anna")) == dict.fromkeys(("spent_30d", "last_amount"), "equal_time_correction")
 
 
+def test_without_the_streams_state_the_stores_own_rows_say_how_far_it_is(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shop.place, "state", lambda _: shop.folder / "elsewhere")
+    shop.now = datetime.now(UTC)  # after the backfill
+    shop.ingest(shop.order(5, "anna", ago=timedelta(0), amount=4.0))
+    assert set(shop.causes(shop.ask("anna")).values()) == {"late"}, "no row is from after it"
+    (old,) = shop.place.rows(VIEW, ["anna"])
+    shop.now = datetime.now(UTC)
+    shop.ingest(shop.order(6, "bob", ago=timedelta(0)))
+    shop.run()
+    assert old is not None
+    with shop.online() as store:
+        store.erase(entity_key("anna"), [VIEW])
+        store.write([old])
+    assert set(shop.causes(shop.ask("anna")).values()) == {"race"}, "bob's row is, and hers is not"
+    with shop.online() as store:
+        store.erase(entity_key("anna"), [VIEW])
+    assert set(shop.causes(shop.ask("anna")).values()) == {"ttl"}
+
+
 def test_what_no_fault_gives_is_unknown_and_counts(shop: Shop) -> None:
     shop.run()
     told = shop.ask("anna")

@@ -24,7 +24,7 @@ from hallmark.errors import Conflict, Refused, Unavailable
 from hallmark.feature_store.log import FileLog, Record
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
-from hallmark.feature_store.stream import Stream, Written, encoded
+from hallmark.feature_store.stream import Stream, Written, encoded, exposition
 from hallmark.feature_store.tiles import LEAST, Plan
 from tests.hallmark.feature_store.drawn import BUYERS, START, TYPES, instants, moment, rows, view, views
 from tests.hallmark.feature_store.kept import Online
@@ -286,6 +286,26 @@ def test_the_age_of_the_newest_event_grows_while_the_source_stalls(tmp_path: Pat
     assert shown("event_age_seconds") == [1030], "a restart makes nothing younger"
     assert 'hallmark_stream_rows_total{view="hours@1",fate="applied"} 3' in stream.metrics()
     stream.close()
+
+
+def test_jobs_of_one_process_print_each_family_once(tmp_path: Path) -> None:
+    log = Memory([encoded(row(1, 0)), encoded(row(2, 30, delay=1))])
+    jobs = [job(tmp_path / each.name, log, Online(), each) for each in (HOURS, DAYS)]
+    for each in jobs:
+        drain(each)
+    lines = exposition(jobs).splitlines()
+    assert len({line for line in lines if line.startswith("# TYPE")}) == sum(
+        line.startswith("# TYPE") for line in lines
+    )
+    assert "hallmark_stream_payloads_total 2" in lines, "what has no label is of both"
+    assert {line.split("{")[1].split('"')[1] for line in lines if "event_age" in line and "#" not in line} == {
+        "hours@1",
+        "days@1",
+    }
+    newest = f'hallmark_stream_watermark_timestamp_seconds{{source="orders@1",partition="0"}} {us(moment(30)) / 1e6!r}'
+    assert newest in lines
+    for each in jobs:
+        each.close()
 
 
 def test_a_store_that_does_not_answer_gets_everything_later(tmp_path: Path) -> None:
