@@ -50,7 +50,7 @@ def erase(
 
     The cluster is the local one where it is up, or the one that is named. New digests go into a record.
 
-    No stream or ingest of the sources may run meanwhile. Stopped anywhere, run it again: it goes on.
+    Streams that follow their views give way meanwhile, and go on afterwards. Stopped anywhere, run it again: it goes on.
     """
     import getpass
 

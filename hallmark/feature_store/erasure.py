@@ -91,12 +91,14 @@ class SourcePlace:
 
 @dataclass(frozen=True)
 class StorePlace:
-    """The parts of a feature store. folder: of the records. streams: views with a state here. training: folders of training sets."""
+    """The parts of a feature store. folder: of the records. streams: views with a state here, which
+    `stream` opens where no job runs on it, and `taken` for as long as that gives it up. training: folders of training sets."""
 
     folder: Path
     sources: tuple[SourcePlace, ...]
     streams: tuple[FeatureView, ...]
     stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, FileLog]]]
+    taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, FileLog]]]
     online: Callable[[], OnlineStore]
     training: tuple[Path, ...]
 
@@ -219,7 +221,7 @@ class Eraser:
         """Erase all of it; what was found, and the record, none where nothing was.
 
         captures: erases what servers have captured of the person, once nobody can read it from the store any more, and says how much.
-        `Conflict` where a stream or an ingest of these sources runs, `Unavailable` where the online store does not answer: then run it again.
+        A job that follows a view gives way until the end. `Conflict` where another or an ingest has these sources, `Unavailable` where the online store does not answer: then run it again.
         """
         self._store.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -257,7 +259,7 @@ class Eraser:
             raise Conflict(
                 "another erasure runs", expected="one at a time", got=str(error), fix="wait for its end"
             ) from error
-        streams = {view.reference: stack.enter_context(self._store.stream(view))[0] for view in self._store.streams}
+        streams = {view.reference: stack.enter_context(self._store.taken(view))[0] for view in self._store.streams}
         if stopped := [reference for reference, stream in streams.items() if stream.unfinished is not None]:
             raise Conflict(
                 f"the backfill of {stopped[0]} was stopped, and goes on with the rows that are stored now",

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hallmark import files
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
@@ -22,7 +23,7 @@ from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.stream import Published, Stream, encoded, exposition
+from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded, exposition
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
 
@@ -138,7 +139,8 @@ class FeatureStore:
         """
         view = feature_view.load(reference, self._settings)
         self._held_of(view)
-        with self._stream(view) as (stream, _):
+        there = self._state(reference).is_dir()
+        with self._taken(view) if there else self._stream(view) as (stream, _):
             new = stream.is_new or stream.unfinished is not None
             if new and (since or until):
                 raise DeclarationError(
@@ -164,8 +166,8 @@ class FeatureStore:
             end, held = log.append(_PARTITION, []), self._held_of(view)
         as_of = stream.unfinished or (_now() if until is None else (until - _EPOCH) // _MICROSECOND)
         begin = since or _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
-        files = held.files(column=view.known_at, since=begin)
-        total, done = sum(map(_rows, files)), 0
+        paths = held.files(column=view.known_at, since=begin)
+        total, done = sum(map(_rows, paths)), 0
 
         def rows(path: Path) -> Iterator[pa.Table]:
             nonlocal done
@@ -174,7 +176,7 @@ class FeatureStore:
                 done += read
                 tell(view.reference, done, total)
 
-        stream.backfill([rows(path) for path in files], as_of=as_of, offsets={_PARTITION: end} if new else None)
+        stream.backfill([rows(path) for path in paths], as_of=as_of, offsets={_PARTITION: end} if new else None)
 
     def applied(self) -> list[str]:
         """name@version of the views that have a stream, of those that are declared."""
@@ -260,7 +262,9 @@ class FeatureStore:
             for each in mine
         ]
         applied = [view for part in parts for view in part.views if self._state(view.reference).is_dir()]
-        here = StorePlace(self.erasures, tuple(parts), tuple(applied), self._stream, self._online, tuple(training))
+        here = StorePlace(
+            self.erasures, tuple(parts), tuple(applied), self._stream, self._taken, self._online, tuple(training)
+        )
         return Eraser(here, person, entities)
 
     @property
@@ -317,7 +321,7 @@ class FeatureStore:
 
     def state(self, reference: str) -> Path:
         """The file with the state of a view's stream here, which is not there where it runs elsewhere."""
-        return self._state(reference) / "state.sqlite"
+        return self._state(reference) / STATE
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
@@ -345,6 +349,22 @@ class FeatureStore:
         contract = source.load(view.source, self._settings)
         view_types(view, contract)
         return {name: TYPES[each.datatype] for name, each in contract.columns.items()}
+
+    @contextlib.contextmanager
+    def _taken(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:
+        """The stream of a view that is applied, which a job that follows it gives up meanwhile; `Conflict` where one does not."""
+        until = time.monotonic() + _PATIENCE
+        wanted = self._state(view.reference) / WANTED
+        with files.locked(wanted, patience=_PATIENCE), contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    found = stack.enter_context(self._stream(view))
+                    break
+                except Conflict:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
+            yield found
 
     @contextlib.contextmanager
     def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:

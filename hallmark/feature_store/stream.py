@@ -29,6 +29,7 @@ from hallmark.feature_store.online.store import OnlineStore, Row
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
 from hallmark.feature_store.tiles import FUTURE_US, LEAST, Event, Plan, Tiles, Type, Unreadable
+from hallmark.files import held
 from hallmark.metrics import Family
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _WRITTEN_AT_ONCE = 5_000
 _PAUSE = 0.05
 """Seconds to wait for more rows where a batch was not full: a transaction costs much more than a row."""
 _PATIENCE = 1.0
+STATE = "state.sqlite"
+WANTED = "wanted.lock"
+"""The file that who wants a state holds, until the job that runs on it has given it up, and as long as it is wanted."""
 
 
 class Written(NamedTuple):
@@ -113,7 +117,7 @@ class Stream:
         self._most = cached
         self._folder = folder
         self._payloads_written = self._stalls = 0
-        self._state = State(folder / "state.sqlite", self._plans)
+        self._state = State(folder / STATE, self._plans)
         self._restore()
 
     def _restore(self) -> None:
@@ -165,12 +169,26 @@ class Stream:
     def run(self, stop: threading.Event, *, limit: int = 1000) -> None:
         """Go on until told to stop; a store that does not answer is asked again."""
         while not stop.is_set():
+            if held(self._folder / WANTED):
+                self._give_way(stop)
+                continue
             try:
                 if self.step(limit) < limit:
                     stop.wait(_PAUSE)
             except Unavailable:
                 self._stalls += 1
                 stop.wait(_PATIENCE)
+
+    def _give_way(self, stop: threading.Event) -> None:
+        """Leave the state to who wants it, and go on from what it says afterwards."""
+        self.close()
+        while not stop.is_set():
+            with contextlib.suppress(Conflict):
+                if not held(self._folder / WANTED):
+                    self._state = State(self._folder / STATE, self._plans)
+                    self._restore()
+                    return
+            stop.wait(_PAUSE)
 
     def _read(self, partition: str, limit: int) -> Sequence[Record]:
         if partition not in self._offsets:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from hallmark import files
 from hallmark.declaration import feature_view
 from hallmark.errors import Conflict, DeclarationError
-from hallmark.feature_store import erasure, offline, snapshots, sources
+from hallmark.feature_store import erasure, offline, place, snapshots, sources
 from hallmark.feature_store.online.sqlite import SQLiteStore
 from hallmark.feature_store.place import FeatureStore
 from hallmark.feature_store.state import State
@@ -255,7 +256,40 @@ def test_another_column_with_the_same_value_is_told_and_stays(store: FeatureStor
     assert naming(store) == []
 
 
-def test_nobody_is_erased_beside_a_running_stream_or_ingest(store: FeatureStore) -> None:
+def test_a_stream_that_follows_gives_way_and_goes_on(
+    store: FeatureStore, tmp_path: Path, without: dict[str, Any]
+) -> None:
+    stop, failed = threading.Event(), []
+
+    def follow() -> None:
+        try:
+            store.follow(lambda: VIEWS, stop)
+        except BaseException as error:  # noqa: BLE001  told below
+            failed.append(error)
+
+    job = threading.Thread(target=follow)
+    job.start()
+    try:
+        for view in VIEWS:
+            while not files.held(store._state(view) / "state.sqlite.lock"):
+                time.sleep(0.01)
+        _, record = erase(store)
+        assert record is not None and naming(store) == [] and known(store) == without
+        store.ingest("orders@1", Path(batch(tmp_path, "third", THIRD)))
+        until = time.monotonic() + 20
+        while store.read("buyer_orders@1", ["carl"], at=AT)[0].values["buyer_orders_30d"] < 2:
+            assert time.monotonic() < until and not failed
+            time.sleep(0.02)
+    finally:
+        stop.set()
+        job.join()
+    assert not failed
+
+
+def test_nobody_is_erased_beside_a_job_that_keeps_its_state(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "_PATIENCE", 0.1)
     view = feature_view.load("device@1", store._settings)
     with store._stream(view), pytest.raises(Conflict, match="another job runs"):
         erase(store)
