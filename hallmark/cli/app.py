@@ -19,6 +19,7 @@ from hallmark.cli import (
     check,
     console,
     contracts,
+    erase,
     explain,
     features,
     labels,
@@ -71,6 +72,7 @@ app.command()(new.new)
 app.command()(tco.tco)
 app.add_typer(pipeline.app)
 app.add_typer(contracts.app)
+erase.add_to(features.app)
 app.add_typer(features.app)
 for command in additions("hallmark.commands"):  # of the local cluster and of tools
     app.command(command.name)(command.load())

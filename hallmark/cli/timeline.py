@@ -14,7 +14,7 @@ import typer
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show, width, wrapped
 from hallmark.cli.options import declaration, since_of
-from hallmark.errors import DeclarationError, NotFound, Unavailable
+from hallmark.errors import DeclarationError, Unavailable
 
 if TYPE_CHECKING:
     from hallmark.rollout.timeline import Timeline, TimelineEntry
@@ -146,18 +146,11 @@ def _print(found: Timeline, output: Format, *, zone: tzinfo | None, empty: str) 
 
 
 def _write(path: Path, found: Timeline, *, name: str, zone: tzinfo | None) -> None:
+    from hallmark import page as static_page
     from hallmark.rollout.page import page
 
-    if path.is_dir():
-        raise DeclarationError(
-            "the page needs a file's name", expected="such as timeline.html", got=f"{path}, a folder"
-        )
     made = datetime.now(UTC)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, domain=name, made=made, zone=zone or _local(made)), encoding="utf-8")
-    except OSError as error:
-        raise NotFound(f"{path} cannot be written", got=str(error), fix="name another file") from error
+    static_page.write(path, page(found, domain=name, made=made, zone=zone or _local(made)))
     say(f"timeline of {name}: {path}")
 
 

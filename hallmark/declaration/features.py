@@ -11,6 +11,8 @@ from hallmark.declaration import feature_view
 from hallmark.errors import DeclarationError
 from hallmark.section import Duration, Section
 
+Missing = Literal["refuse", "default"]
+
 
 class Parity(Section):
     """How often features may differ from what the offline store says was known then; `hallmark features parity` judges it.
@@ -42,7 +44,7 @@ class Features(Section):
     """
 
     views: Annotated[tuple[str, ...], Field(min_length=1)]
-    missing: Literal["refuse", "default"] = "refuse"
+    missing: Missing = "refuse"
     wait: Duration = timedelta(milliseconds=30)
     parity: Parity = Parity()
 

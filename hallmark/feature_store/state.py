@@ -126,6 +126,18 @@ class State:
         found = self._run(f"SELECT content FROM events WHERE {where}", values).fetchall()  # noqa: S608  names are ours
         return [self._decode(each) for (each,) in found]
 
+    def events(self, view: int) -> Iterator[Event]:
+        """All versions that it holds for a view, in no order; nothing is to be changed meanwhile."""
+        for (content,) in self._run("SELECT content FROM events WHERE view = ?", (view,)):
+            yield self._decode(content)
+
+    def scrub(self) -> None:
+        """Leave nothing in the file of what was deleted or replaced."""
+        self._run("PRAGMA temp_store=FILE")
+        self._run("VACUUM")
+        self._run("PRAGMA temp_store=MEMORY")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def purge(self, view: int, before: int, most: int) -> int:
         """Drop up to `most` versions known before a time; gives how many."""
         plan = "SELECT entity, happened, id FROM events WHERE view = ? AND known < ? LIMIT ?"

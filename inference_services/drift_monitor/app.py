@@ -44,12 +44,12 @@ RECORD_EVERY = 60.0
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events, /labels labels; GET /verdict, /sketch, /reference, /history, /answers, /lookups,
+    """POST / (also /events) takes events, /labels labels, /erase who is forgotten; GET /verdict, /sketch, /reference, /history, /answers, /lookups,
     /evidence, /metrics, /window, /healthz.
 
     Where `state_file` is given, the windows are taken up from it and kept in it. Events are taken from this host alone and
     through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
-    API server's proxy: one counts only for who knows the id that a client gave its request.
+    API server's proxy: one counts only for who knows the id that a client gave its request. So does an erasure: of who knows the value.
     """
     routes = _Routes(monitor, remote_events=remote_events)
     if state_file is not None:
@@ -67,6 +67,7 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/lookups", routes.lookups, methods=["GET"]),
             Route("/evidence", routes.evidence, methods=["GET"]),
             Route("/labels", routes.labels, methods=["POST"]),
+            Route("/erase", routes.erase, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/window", routes.window, methods=["GET"]),
             Route("/healthz", routes.health, methods=["GET"]),
@@ -141,6 +142,11 @@ class _Routes:
     async def labels(self, request: Request) -> Response:
         """POST /labels: `responses.known` defines the format."""
         done = await self._whole(request, self._label)
+        return done if isinstance(done, Response) else _answer(*done)
+
+    async def erase(self, request: Request) -> Response:
+        """POST /erase: who is forgotten, as a mapping of columns to values; tells how much that was."""
+        done = await self._whole(request, self._erase)
         return done if isinstance(done, Response) else _answer(*done)
 
     async def take(self, request: Request) -> Response:
@@ -293,6 +299,15 @@ class _Routes:
         if wrong:
             reply |= {"malformed": len(wrong), "errors": wrong[:5]}
         return (400 if wrong and not found else 200), reply
+
+    def _erase(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            person = json.loads(body)
+        except (ValueError, RecursionError):
+            person = None
+        if not isinstance(person, dict) or not all(isinstance(each, str) and each for each in person.values()):
+            return 400, {"error": "expected JSON: a text by column"}
+        return 200, {"erased": self._monitor.erase(person)}
 
     def _verdicts(self) -> dict[str, Verdict]:
         return {name: self._monitor.verdict(name) for name in list(self._monitor.windows)}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,7 +102,8 @@ class LookupRing:
         for batch in self._batches:
             if batch.end - 1 > cursor and len(found) < limit:
                 begin = max(0, cursor + 1 - batch.first)
-                found += self._rows(batch, range(begin, min(len(batch.of), begin + limit - len(found))))
+                places = begin + np.flatnonzero(batch.columns[AT][begin:])
+                found += self._rows(batch, places[: limit - len(found)].tolist())
         return self._told(found, cursor=found[-1].number if found else max(cursor, self._next - 1))
 
     def of(self, ident: str) -> CapturedLookups:
@@ -112,9 +113,26 @@ class LookupRing:
             for ids in (batch.requests, batch.traces, batch.exchanges):
                 if ident in ids:
                     mine = [place for place, each in enumerate(ids) if each == ident]
-                    found += self._rows(batch, np.flatnonzero(np.isin(batch.of, mine)).tolist())
+                    here = np.isin(batch.of, mine) & (batch.columns[AT] != 0)
+                    found += self._rows(batch, np.flatnonzero(here).tolist())
                     break
         return self._told(found, cursor=self._next - 1)
+
+    def erase(self, person: Mapping[str, str]) -> int:
+        """Empty the lookups of who has one of these values in its column; how many. Nobody is told of them any more, the others keep their numbers."""
+        count = 0
+        for at, batch in enumerate(self._batches):
+            gone = np.zeros(len(batch.of), dtype=np.bool_)
+            for name in person.keys() & batch.columns.keys():
+                gone |= [str(value) == person[name] for value in batch.columns[name].tolist()]
+            if gone.any():
+                columns, outputs = (
+                    {name: _emptied(values, gone) for name, values in each.items()}
+                    for each in (batch.columns, batch.outputs)
+                )
+                count += int((batch.columns[AT][gone] != 0).sum())
+                self._batches[at] = replace(batch, columns=columns, outputs=outputs)
+        return count
 
     def ages(self) -> dict[str, NDArray[np.float64]]:
         """By view, seconds from the newest event that each of the newest lookups knew of its entity to its read; none of entities without."""
@@ -157,7 +175,8 @@ class LookupRing:
             )
 
     def _told(self, found: list[Lookup], *, cursor: int) -> CapturedLookups:
-        oldest = int(self._batches[0].columns[AT].min()) if self._batches else None
+        read_at = self._batches[0].columns[AT] if self._batches else np.empty(0)
+        oldest = int(read_at[read_at != 0].min()) if read_at.any() else None
         return CapturedLookups(
             variant=self._variant,
             digest=self._digest,
@@ -168,6 +187,13 @@ class LookupRing:
             oldest=None if oldest is None else datetime.fromtimestamp(oldest / 1e6, UTC),
             lookups=tuple(found),
         )
+
+
+def _emptied(values: NDArray[Any], gone: NDArray[np.bool_]) -> NDArray[Any]:
+    """A column without what stands in some rows; a time of reading of 0 says that there is none."""
+    left = values.copy()
+    left[gone] = None if values.dtype == object else 0
+    return left
 
 
 def _plain(value: Any) -> Any:

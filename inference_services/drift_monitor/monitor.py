@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,6 +184,14 @@ class Monitor:
             for variant in list(self.windows):
                 self.learn(variant, self.answers.labelled(variant, error.output))
         return joined, unknown
+
+    def erase(self, person: Mapping[str, str]) -> int:
+        """Forget who has these values, by column; how many lookups, watched values and answers that were."""
+        count = self.lookups.erase(person)
+        for name, value in person.items():
+            count += self.answers.erase(name, value)
+            count += sum(window.erase(name, value) for window in self.windows.values())
+        return count
 
     def learn(self, variant: str, labelled: responses.LabelledRecords) -> None:
         """Judge the variant's error on its final labels, the newest as many as a window; anew when a fiftieth of them is new.
