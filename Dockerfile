@@ -68,6 +68,8 @@ COPY components components
 COPY pipelines pipelines
 COPY domains domains
 COPY synthetic synthetic
+COPY features features
+COPY contracts contracts
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "kfp.dsl.executor_main"]
 

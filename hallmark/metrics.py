@@ -111,6 +111,12 @@ DRIFT: dict[str, Family] = _drift(
     ("stale_ratio", "gauge", "Share of records whose input was too old when it was scored.", ("variant",)),
     ("final_labels", "gauge", "Mature labels that the error is judged on.", ("variant",)),
     ("missing_ratio", "gauge", "Share of records without the value.", _COLUMN),
+    (
+        "feature_age_seconds",
+        "gauge",
+        "Age of the newest event that the newest answers knew of their entities.",
+        ("variant", "view", "quantile"),
+    ),
 )
 
 # The gateway: Envoy in the local cluster; on a real cluster Istio's counts under these names (hallmark/render/istio.py).
@@ -170,7 +176,12 @@ STREAM: dict[str, Family] = _stream(
     ("rows_total", "counter", "Rows by what became of them.", ("view", "fate")),
     ("event_age_seconds", "gauge", "Time since the newest event of the source happened.", _VIEW),
     ("freshness_seconds", "gauge", "How large that may be, as the view declares.", _VIEW),
-    ("watermark_timestamp_seconds", "gauge", "When the newest event of the partition happened.", ("partition",)),
+    (
+        "watermark_timestamp_seconds",
+        "gauge",
+        "When the newest event of the partition happened.",
+        ("source", "partition"),
+    ),
     ("versions", "gauge", "Versions of events in the state.", _VIEW),
     ("payloads_total", "counter", "Payloads written to the online store.", ()),
     ("owed", "gauge", "Entities whose payloads are to be written.", ()),

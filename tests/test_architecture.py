@@ -36,13 +36,18 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         name: {"*"}
         for name in (
             *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash", "interrupts"),
-            *("object_labels", "libraries", "extras", "templates", "key_value"),
+            *("object_labels", "libraries", "extras", "templates", "page", "key_value"),
         )
     },
     {"tasks": set(), "features": set(), "data": {"features"}},
     {"declaration": set()},
     {"artifacts": set(), "retrieval": {"artifacts"}, "learners": {"artifacts", "retrieval"}, "decision": {"artifacts"}},
-    {"registry": set(), "drift": {"registry"}, "training": {"registry", "drift"}, "feature_store": {"registry"}},
+    {
+        "registry": set(),
+        "drift": {"registry"},
+        "training": {"registry", "drift", "feature_store"},
+        "feature_store": {"registry"},
+    },
     {"render": set(), "lint": set(), "tco": set()},
     {"rollout": set()},
     {"cli": set()},

@@ -19,6 +19,8 @@ from hallmark.cli import (
     check,
     console,
     contracts,
+    erase,
+    explain,
     features,
     labels,
     lint,
@@ -64,11 +66,13 @@ serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)
 app.command()(labels.labels)
+app.command()(explain.explain)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)
 app.add_typer(pipeline.app)
 app.add_typer(contracts.app)
+erase.add_to(features.app)
 app.add_typer(features.app)
 for command in additions("hallmark.commands"):  # of the local cluster and of tools
     app.command(command.name)(command.load())

@@ -1,14 +1,17 @@
-"""Feature views: `hallmark features list|ingest|apply|run|read|join`."""
+"""Feature views: `hallmark features list|ingest|apply|backfill|run|read|join|export|parity|freshness|page`."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
 from hallmark.errors import DeclarationError
 from hallmark.settings import Settings
@@ -22,6 +25,8 @@ app = typer.Typer(
     help="Feature views: take events in, keep what is known of each entity up to date, read it, and join it with labels.",
     no_args_is_help=True,
 )
+app.command()(parity.parity)
+app.command()(parity.freshness)
 
 Views = Annotated[
     list[str] | None,
@@ -44,10 +49,11 @@ def list_(output: Output = Format.table) -> None:
     from datetime import UTC
 
     from hallmark.declaration import feature_view
+    from hallmark.registry.readers import readers
 
     settings = Settings.load()
     store, rows, now = _place(settings), [], datetime.now(UTC)
-    applied, readers = set(store.applied()), _readers(settings)
+    applied, read_by = set(store.applied()), readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
         newest = store.newest(view)
@@ -61,9 +67,9 @@ def list_(output: Output = Format.table) -> None:
                 "state": "applied" if reference in applied else "declared",
                 "newest_event": newest.isoformat() if newest else None,
                 "fresh": newest is not None and now - newest <= view.freshness,
-                "read_by": ", ".join(readers.get(reference, []))
+                "read_by": ", ".join(map(str, read_by.get(reference, ())))
                 if output is Format.table
-                else readers.get(reference, []),
+                else [each._asdict() for each in read_by.get(reference, ())],
             }
         )
     emit(rows, output, empty="no view is declared: see docs/features.md", wide=("columns", "owner"))
@@ -88,9 +94,37 @@ def ingest(
 def apply(views: Views = None, store: Store = "", output: Output = Format.table) -> None:
     """Bring views into being: fill the online store with all that their sources hold. What was applied before is left as it is."""
     settings = Settings.load()
-    place = _place(settings, store)
-    found = place.apply(_chosen(views, settings), tell=say)
+    place, found = _place(settings, store), []
+    for reference in _chosen(views, settings):
+        with _filling(reference) as tell:
+            found += place.apply([reference], tell=tell)
     emit([each._asdict() for each in found], output, empty="no view is declared: see docs/features.md")
+
+
+@app.command()
+def backfill(
+    views: Annotated[
+        list[str], typer.Argument(metavar="VIEW", help="Views as NAME@N, such as buyer_orders@2.", show_default=False)
+    ],
+    since: Annotated[
+        str, typer.Option("--from", help="Only rows that became known from this time on (UTC).", show_default=False)
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--to", help="Only rows that became known before this time (UTC).", show_default=False)
+    ] = "",
+    store: Store = "",
+    output: Output = Format.table,
+) -> None:
+    """Fill views' streams from the offline store, a new version beside the one that is read; stopped anywhere, it goes on from there.
+
+    A view that is applied takes what it lacks, of a period too; rows that it has count once.
+    """
+    place, found = _place(Settings.load(), store), []
+    times = {name: _time(text, name) if text else None for name, text in (("--from", since), ("--to", until))}
+    for reference in views:
+        with _filling(reference) as tell:
+            found.append(place.backfill(reference, since=times["--from"], until=times["--to"], tell=tell))
+    emit([each._asdict() for each in found], output)
 
 
 @app.command()
@@ -116,7 +150,7 @@ def run(
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
     stop = threading.Event()
     try:
-        place.follow(chosen, stop)
+        place.follow(lambda: chosen, stop)
     finally:
         stop.set()
 
@@ -142,7 +176,7 @@ def read(
     declared = feature_view.load(view, settings)
     contract = source.load(declared.source, settings)
     asked = [entity_of(declared, contract, each) for each in entities]
-    answers = _place(settings, store).read(view, asked, at=_time(at) if at else None)
+    answers = _place(settings, store).read(view, asked, at=_time(at, "--at") if at else None)
     rows = []
     for entity, answer in zip(asked, answers, strict=True):
         values = {name: _shown(value, output) for name, value in answer.values.items()}
@@ -178,6 +212,52 @@ def join(
     emit([{"file": str(part)} for part in parts], output)
 
 
+@app.command()
+def export(
+    feast: Annotated[
+        Path,
+        typer.Option(
+            "--feast",
+            metavar="DIR",
+            help="Folder of a Feast repository, made by this; an earlier export in it is replaced.",
+            show_default=False,
+        ),
+    ],
+    memory: Annotated[str, typer.Option(help="Memory that this may take; the rest goes to disk.")] = "2GB",
+    output: Output = Format.table,
+) -> None:
+    """Write all views with their values over time, and the domains that read them, for the registry and the pages of Feast 0.67."""
+    from hallmark.feature_store import feast as repository
+    from hallmark.feature_store.offline import Limits
+
+    settings = Settings.load()
+    place = _place(settings)
+    found = repository.export(feast, place.files, settings, limits=Limits(memory=memory), tell=say)
+    emit([each._asdict() for each in found], output)
+    say(f"next: cd {feast}; feast apply (pip install '{repository.REQUIREMENT}', in an environment of its own)")
+
+
+@app.command()
+def page(
+    out: Annotated[Path, typer.Option(help="The file to write; it needs no network to be read.")] = Path(
+        "features.html"
+    ),
+    store: Store = "",
+) -> None:
+    """Write a page of all views: owners, readers, freshness, versions, columns, and how their values are distributed now."""
+    from datetime import UTC
+
+    from hallmark import page as static_page
+    from hallmark.feature_store.page import page as made
+    from hallmark.registry.readers import readers
+
+    settings = Settings.load()
+    place = _place(settings, store)
+    text = made(place, settings, read_by=readers(settings, tell=say), now=datetime.now(UTC), tell=say)
+    static_page.write(out, text)
+    say(f"feature views: {out}")
+
+
 def _place(settings: Settings, store: str = "") -> FeatureStore:
     from hallmark.feature_store.place import FeatureStore
 
@@ -190,25 +270,28 @@ def _chosen(views: list[str] | None, settings: Settings) -> list[str]:
     return list(views) if views else feature_view.references(settings)
 
 
-def _readers(settings: Settings) -> dict[str, list[str]]:
-    """Domains by the views that they declare."""
-    from hallmark.declaration import domain
+@contextlib.contextmanager
+def _filling(reference: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A line of progress for as long as a view is filled."""
+    from hallmark.cli.progress import TaskLines
 
-    found: dict[str, list[str]] = {}
-    for name in domain.names(settings):
-        features = domain.load(name, settings).features
-        for reference in features.views if features else ():
-            found.setdefault(reference, []).append(name)
-    return found
+    with TaskLines() as lines:
+        line = lines.start(f"fill {reference}")
+        try:
+            yield lambda _, done, total: line.advance(done, total, "rows")
+        finally:
+            line.end()
 
 
-def _time(text: str) -> datetime:
+def _time(text: str, option: str) -> datetime:
     from datetime import UTC
 
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise DeclarationError("--at is no time", expected="such as 2026-10-01T12:00:00", got=repr(text)) from error
+        raise DeclarationError(
+            f"{option} is no time", expected="such as 2026-10-01T12:00:00", got=repr(text)
+        ) from error
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 

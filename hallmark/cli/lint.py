@@ -97,13 +97,14 @@ def _report(
     from hallmark.lint.objects import ClusterOptions
     from hallmark.settings import Settings
 
+    root, models = None, None
     try:
-        root = Settings.load().root
+        settings = Settings.load()
+        root, models = settings.root, settings.models
     except DeclarationError:
         # A single file can be judged anywhere; only the default needs a checkout.
         if not paths:
             raise
-        root = None
     given = [Path(path) for path in paths if path != judge.STDIN]
     asked = given if paths else checkout.usual(root) if root else []
     return judge.lint(
@@ -114,6 +115,7 @@ def _report(
         ),
         against=against,
         stdin=_given() if judge.STDIN in paths else None,
+        models=models,
     )
 
 

@@ -10,10 +10,12 @@ import typer
 from hallmark import key_value
 from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError
-from hallmark.section import EXACT
+from hallmark.section import EXACT, duration
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from hallmark.declaration.domain import Domain
 
 SYNTHETIC = "synthetic"
@@ -71,6 +73,16 @@ def _plain(value: Any) -> bool:
     if isinstance(value, int):
         return abs(value) <= EXACT
     return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def since_of(text: str) -> timedelta | None:
+    """What `--since` says; none where it says nothing."""
+    if not text:
+        return None
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise DeclarationError("--since", expected=str(error).removeprefix("expected "), got=repr(text)) from error
 
 
 def declaration(name: str) -> tuple[Domain, Settings]:

@@ -13,8 +13,8 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show, width, wrapped
-from hallmark.cli.options import declaration
-from hallmark.errors import DeclarationError, NotFound, Unavailable
+from hallmark.cli.options import declaration, since_of
+from hallmark.errors import DeclarationError, Unavailable
 
 if TYPE_CHECKING:
     from hallmark.rollout.timeline import Timeline, TimelineEntry
@@ -54,7 +54,7 @@ def timeline(
     zone: tzinfo | None = UTC if utc else None
     writer = connected(settings, kubeconfig, context)
     memory = MemoryStore(writer, domain.namespace)
-    back = _duration(since)
+    back = since_of(since)
 
     def read() -> Timeline:
         live = writer.live(name)
@@ -146,30 +146,12 @@ def _print(found: Timeline, output: Format, *, zone: tzinfo | None, empty: str) 
 
 
 def _write(path: Path, found: Timeline, *, name: str, zone: tzinfo | None) -> None:
+    from hallmark import page as static_page
     from hallmark.rollout.page import page
 
-    if path.is_dir():
-        raise DeclarationError(
-            "the page needs a file's name", expected="such as timeline.html", got=f"{path}, a folder"
-        )
     made = datetime.now(UTC)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, domain=name, made=made, zone=zone or _local(made)), encoding="utf-8")
-    except OSError as error:
-        raise NotFound(f"{path} cannot be written", got=str(error), fix="name another file") from error
+    static_page.write(path, page(found, domain=name, made=made, zone=zone or _local(made)))
     say(f"timeline of {name}: {path}")
-
-
-def _duration(text: str) -> timedelta | None:
-    from hallmark.section import duration
-
-    if not text:
-        return None
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise DeclarationError("--since", expected=str(error).removeprefix("expected "), got=repr(text)) from error
 
 
 def _nothing(name: str, correlation: str, since: str) -> str:

@@ -11,6 +11,27 @@ from hallmark.declaration import feature_view
 from hallmark.errors import DeclarationError
 from hallmark.section import Duration, Section
 
+Missing = Literal["refuse", "default"]
+
+
+class Parity(Section):
+    """How often features may differ from what the offline store says was known then; `hallmark features parity` judges it.
+
+    budget: share of answers with at least one that differs. While more do, in the whole window and still in its last twelfth, rollouts
+            are held.
+    window: how far back answers are counted.
+    """
+
+    budget: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    window: Duration = timedelta(days=1)
+
+    @field_validator("window")
+    @classmethod
+    def _counted(cls, window: timedelta) -> timedelta:
+        if not timedelta(hours=1) <= window <= timedelta(days=30):
+            raise ValueError("expected 1h to 30d")
+        return window
+
 
 class Features(Section):
     """Views whose columns are fields of the model: what `features.py` declares under a column's name is not sent by callers any more.
@@ -19,11 +40,13 @@ class Features(Section):
     missing: where a field that is not optional has no value, or the store does not answer in time. refuse: the request, with 503 where
              the store failed and 422 where it knows nothing of the entity. default: the column's `default`, and the answer says so.
     wait:    how long a request waits for its features at most.
+    parity:  how often they may differ from those that are recomputed.
     """
 
     views: Annotated[tuple[str, ...], Field(min_length=1)]
-    missing: Literal["refuse", "default"] = "refuse"
+    missing: Missing = "refuse"
     wait: Duration = timedelta(milliseconds=30)
+    parity: Parity = Parity()
 
     @field_validator("views")
     @classmethod

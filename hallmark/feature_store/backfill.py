@@ -29,7 +29,7 @@ def read(plan: Plan, table: pa.Table, *, as_of: int) -> Rows:
     """The events of the rows known before `as_of`; `Refused` where a column is missing or of another type."""
     import numpy as np
 
-    columns = [_column(plan, table, name, kind) for name, kind in zip(plan.view.reads, plan.types, strict=True)]
+    columns = [typed(plan, table, name, kind) for name, kind in zip(plan.view.reads, plan.types, strict=True)]
     when, known = (_numbers(columns[at]) for at in (plan.when, plan.known))
     filled = np.ones(len(table), dtype=bool)
     for at in (plan.when, plan.known, plan.ident):
@@ -74,7 +74,7 @@ def read(plan: Plan, table: pa.Table, *, as_of: int) -> Rows:
     )
 
 
-def _column(plan: Plan, table: pa.Table, name: str, kind: Type) -> Any:
+def typed(plan: Plan, table: pa.Table, name: str, kind: Type) -> Any:
     """A column in the type that the source has; whole numbers where it has times."""
     import pyarrow as pa
     import pyarrow.types as of

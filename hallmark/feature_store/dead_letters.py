@@ -6,9 +6,11 @@ How many bytes of which file count is part of the stream's state, so a row that 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from hallmark import files
 
 LARGEST = 16 << 20
 KEPT = 4
@@ -43,6 +45,26 @@ class DeadLetters:
         if self._bytes >= LARGEST:
             self._number, self._bytes = self._number + 1, 0
         return f"{self._number} {self._bytes}"
+
+    def erase(self, gone: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Take letters out of all files, each of which is changed whole; gives how many. The next `flush` says what counts then."""
+        self._stream.close()
+        found = 0
+        for path, lines in self._lines():
+            kept = [line for line in lines if not gone(json.loads(line))]
+            if len(kept) < len(lines):
+                files.replace(path, "".join(f"{line}\n" for line in kept))
+                found += len(lines) - len(kept)
+        self._stream = self._path(self._opened).open("ab")
+        return found
+
+    def count(self, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
+        """How many letters this is true of."""
+        return sum(wanted(json.loads(line)) for _, lines in self._lines() for line in lines)
+
+    def _lines(self) -> Iterator[tuple[Path, list[str]]]:
+        for path in sorted(self._folder.glob("dead_letters-*.jsonl")):
+            yield path, [line for line in path.read_bytes().decode("utf-8").split("\n") if line]
 
     def committed(self) -> None:
         """What was flushed counts."""

@@ -2,7 +2,8 @@
 
 A segment is a file of records, named by the number of its first. A record is its length, a checksum of length and bytes, its bytes. A writer
 that is killed leaves at most one record that is not whole: nobody reads it, and the next writer cuts it off. A record that is
-not whole before others is damage, and is told instead of skipped.
+not whole before others is damage, and is told instead of skipped. A record that was erased is blanks (`erased`), as many as it had bytes, so
+that every other one keeps its number and its place.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -25,6 +26,7 @@ SEGMENT_BYTES = 64 << 20
 LARGEST_RECORD = 16 << 20
 _HEAD = struct.Struct("<II")
 _CHUNK = 1 << 20
+_DRAFT = ".draft"
 
 
 class Record(NamedTuple):
@@ -32,6 +34,11 @@ class Record(NamedTuple):
 
     offset: int
     value: bytes
+
+    @property
+    def erased(self) -> bool:
+        """True of a record whose content was taken away: blanks, and Kafka's records without a value."""
+        return not self.value.strip(b" ")
 
 
 class Log(Protocol):
@@ -53,14 +60,22 @@ class Log(Protocol):
 class FileLog:
     """A log of files in a folder, one folder a partition; many may read while one writes.
 
-    sync: how long what is appended may be lost with the machine, in seconds; 0: never. The end of a process loses nothing.
+    sync:     how long what is appended may be lost with the machine, in seconds; 0: never. The end of a process loses nothing.
+    patience: how long a writer waits for another to end, in seconds.
     """
 
     def __init__(
-        self, folder: Path, *, partitions: int = 1, sync: float = 0.0, segment_bytes: int = SEGMENT_BYTES
+        self,
+        folder: Path,
+        *,
+        partitions: int = 1,
+        sync: float = 0.0,
+        segment_bytes: int = SEGMENT_BYTES,
+        patience: float = 0.0,
     ) -> None:
         self._folder = folder
         self._sync = sync
+        self._patience = patience
         self._segment_bytes = segment_bytes
         for number in range(partitions):
             (folder / str(number)).mkdir(parents=True, exist_ok=True)
@@ -82,10 +97,21 @@ class FileLog:
         return reader.read(offset, limit)
 
     def append(self, partition: str, values: Sequence[bytes]) -> int:
-        """Write records at the end, all in one go; gives the offset of the next. `Conflict` where another process writes."""
+        """Write records at the end, all in one go; gives the offset of the next. `Conflict` where another process writes.
+
+        Nobody else writes from then on until this log is closed, also where there was nothing to write.
+        """
+        return self._writer(partition).append(values)
+
+    def erase(self, partition: str, gone: Callable[[Record], bool]) -> int:
+        """Put blanks in the place of records; gives how many. A segment is changed whole or not at all, and twice is once."""
+        return self._writer(partition).erase(gone)
+
+    def _writer(self, partition: str) -> _Writer:
         if partition not in self._writers:
-            self._writers[partition] = _Writer(self._folder / partition, self._sync, self._segment_bytes)
-        return self._writers[partition].append(values)
+            folder = self._folder / partition
+            self._writers[partition] = _Writer(folder, self._sync, self._segment_bytes, self._patience)
+        return self._writers[partition]
 
     def trim(self, partition: str, before: int) -> None:
         """Drop the segments all of whose records have a lower offset."""
@@ -110,16 +136,10 @@ class FileLog:
 
 
 class _Writer:
-    def __init__(self, folder: Path, sync: float, segment_bytes: int) -> None:
+    def __init__(self, folder: Path, sync: float, segment_bytes: int, patience: float) -> None:
         self._folder, self._sync, self._segment_bytes = folder, sync, segment_bytes
         self._holds = contextlib.ExitStack()
-        try:
-            self._holds.enter_context(locked(folder / "writer.lock", patience=0.0))
-        except TimeoutError as error:
-            raise Conflict(
-                f"another process writes to the log {folder}", expected="one writer a partition", got="a held lock",
-                fix="end the other writer, or write to another partition",
-            ) from error  # fmt: skip
+        self._holds.enter_context(_alone(folder, patience))
         try:
             self._open()
         except BaseException:
@@ -164,6 +184,32 @@ class _Writer:
             self._synced = time.monotonic()
         return self.next
 
+    def erase(self, gone: Callable[[Record], bool]) -> int:
+        for draft in self._folder.glob(f".*{_DRAFT}"):
+            draft.unlink()
+        found = 0
+        for first, path in _segments(self._folder):
+            kept = list(enumerate((value for _, value in _scanned(path)), first))
+            erased = {at for at, value in kept if value.strip(b" ") and gone(Record(at, value))}
+            if erased:
+                self._rewrite(path, [b" " * len(value) if at in erased else value for at, value in kept])
+            found += len(erased)
+        return found
+
+    def _rewrite(self, path: Path, values: Sequence[bytes]) -> None:
+        """Change a segment by rename. Who reads it goes on at the same byte."""
+        draft = path.with_name(f".{path.name}{_DRAFT}")
+        with draft.open("wb") as stream:
+            stream.writelines(map(_framed, values))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+        _sync_folder(self._folder)
+        if path == _segments(self._folder)[-1][1]:
+            os.close(self._descriptor)
+            self._descriptor = os.open(path, os.O_RDWR)
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)
+
     def _roll(self) -> None:
         os.fdatasync(self._descriptor)
         os.close(self._descriptor)
@@ -175,6 +221,20 @@ class _Writer:
         os.fdatasync(self._descriptor)
         os.close(self._descriptor)
         self._holds.close()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, patience: float) -> Iterator[None]:
+    """The right to write to a partition."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "writer.lock", patience=patience))
+        except TimeoutError as error:
+            raise Conflict(
+                f"another process writes to the log {folder}", expected="one writer a partition", got="a held lock",
+                fix="end the other writer, or write to another partition",
+            ) from error  # fmt: skip
+        yield
 
 
 class _Reader:

@@ -74,7 +74,7 @@ def training_frame(
     try:
         asked, rows = _asked(questions, work, time, views)
         parts = [asked]
-        with _connected(work, limits) as connection:
+        with connected(work, limits) as connection:
             made = _Shared(connection, asked, rows, time, limits)
             for place, view in enumerate(views, 1):
                 told(f"{view.reference} ({place} of {len(views)})")
@@ -104,7 +104,7 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _connected(work: Path, limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+def connected(work: Path, limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty DuckDB in UTC, in which the right side of a join is the one that is held in memory.
 
     Left to itself it takes the source for the smaller side wherever some conditions on time are given, which costs three times as much.

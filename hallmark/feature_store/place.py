@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hallmark import files
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import source_batch, sources
+from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.stream import Published, Stream, encoded
+from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hallmark.declaration.source import Source
-    from hallmark.feature_store.online.store import OnlineStore
+    from hallmark.declaration.source import Datatype, Source
+    from hallmark.feature_store.online.store import OnlineStore, Row
     from hallmark.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
+_PARTITION = "0"
+_PATIENCE = 30.0
+"""Seconds that a batch waits for another that comes in."""
+_LOOK = 2.0
+"""Seconds between looks for views to follow."""
 
 
 class Ingested(NamedTuple):
@@ -44,11 +52,11 @@ class Ingested(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A view whose stream is there: whether it was made now, and how many events count in it then."""
+    """A view whose stream is there: whether it was made now, and how many events count in it; none where another process runs it."""
 
     view: str
     made: bool
-    events: int
+    events: int | None
 
 
 class Answer(NamedTuple):
@@ -79,36 +87,101 @@ class FeatureStore:
         batch, held = _digest(path), self._held(reference)
         if held is not None and any(each.batch == batch for each in held.manifest.segments):
             return Ingested(len(frame), new=False)
-        with self._log(
-            reference
-        ) as log:  # first, since a row that comes twice counts once, and one that is missing does not
+        with self._log(reference) as log:
+            # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
-                log.append("0", [encoded(row) for row in _records(rows)])
-        sources.append(self.offline(reference), frame, source=reference, batch=batch)
+                log.append(_PARTITION, [encoded(row) for row in _records(rows)])
+            # Before another writes: who holds the log's end finds both as one.
+            sources.append(self.offline(reference), frame, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
 
     def offline(self, reference: str) -> Path:
         """The folder of a source's offline store."""
-        return self._folder / "offline" / reference
+        return sources.place(self._settings, reference)
 
-    def apply(self, references: Sequence[str], *, tell: Callable[[str], None] = lambda _: None) -> list[Applied]:
-        """Have a stream for each of these views, filled with all that the offline store holds.
+    def files(self, reference: str) -> list[Path]:
+        """The Parquet files of a source's offline store; none before its first batch."""
+        held = self._held(reference)
+        return held.files() if held else []
 
-        `Refused` where a view is another than the one that was applied under its version.
+    def apply(
+        self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
+    ) -> list[Applied]:
+        """Have a stream for each of these views, filled with all that the offline store holds; one that is there is left as it is.
+
+        tell: is told the view, and how many rows of how many are read. `Refused` where a view is another than the one that was
+        applied under its version.
         """
         found = []
         for reference in references:
             view = feature_view.load(reference, self._settings)
-            tell(f"{reference}: all events of {view.source}")
-            table = None if self._state(reference).is_dir() else self._table(view)
-            with self._stream(view) as (stream, log):
-                made = table is not None or not stream.versions(reference)
-                if made:
-                    with contextlib.suppress(Conflict):  # records were read, and none of them counted
-                        stream.fill(table or self._table(view), as_of=_now(), offsets=_ends(log))
-                found.append(Applied(reference, made, stream.versions(reference)))
+            known = self._state(reference).is_dir()
+            if not known:
+                self._held_of(view)
+            try:
+                with self._stream(view) as (stream, _):
+                    made = self._fill(view, stream, tell=tell)
+                    found.append(Applied(reference, made or not known, stream.versions(reference)))
+            except Conflict:
+                if not known:
+                    raise
+                found.append(Applied(reference, made=False, events=None))  # it is followed, by `hallmark up` as a rule
         return found
+
+    def backfill(
+        self,
+        reference: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tell: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> Applied:
+        """Fill a view's stream from the offline store, beside all others; one that was stopped goes on.
+
+        A stream that is filled takes what it lacks of the rows that became known from `since` on and before `until`; a new one needs all that
+        count, which `DeclarationError` says where one of the two is given.
+        """
+        view = feature_view.load(reference, self._settings)
+        self._held_of(view)
+        there = self._state(reference).is_dir()
+        with self._taken(view) if there else self._stream(view) as (stream, _):
+            new = stream.is_new or stream.unfinished is not None
+            if new and (since or until):
+                raise DeclarationError(
+                    f"{reference} is filled for the first time",
+                    expected="all rows that count, whenever they became known",
+                    got="a period",
+                    fix="leave out --from and --to",
+                )
+            self._backfill(view, stream, since=since, until=until, tell=tell)
+            return Applied(reference, new, stream.versions(reference))
+
+    def _backfill(
+        self,
+        view: FeatureView,
+        stream: Stream,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        tell: Callable[[str, int, int], None],
+    ) -> None:
+        new = stream.is_new or stream.unfinished is not None
+        with self._log(view.source) as log:  # as one: a batch that came in between might be in neither
+            end, held = log.append(_PARTITION, []), self._held_of(view)
+        as_of = stream.unfinished or (_now() if until is None else (until - _EPOCH) // _MICROSECOND)
+        begin = since or _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
+        paths = held.files(column=view.known_at, since=begin)
+        total, done = sum(map(_rows, paths)), 0
+
+        def rows(path: Path) -> Iterator[pa.Table]:
+            nonlocal done
+            for read, table in _groups(path, view, begin):
+                yield table
+                done += read
+                tell(view.reference, done, total)
+
+        stream.backfill([rows(path) for path in paths], as_of=as_of, offsets={_PARTITION: end} if new else None)
 
     def applied(self) -> list[str]:
         """name@version of the views that have a stream, of those that are declared."""
@@ -123,27 +196,101 @@ class FeatureStore:
                     count += read
         return count
 
-    def follow(self, references: Sequence[str], stop: threading.Event) -> None:
-        """Keep views up to date until told to stop."""
-        with contextlib.ExitStack() as stack:
-            streams = [
-                stack.enter_context(self._stream(feature_view.load(reference, self._settings)))[0]
-                for reference in references
-            ]
-            threads = [threading.Thread(target=each.run, args=(stop,), name="stream", daemon=True) for each in streams]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+    def follow(
+        self,
+        references: Callable[[], Sequence[str]],
+        stop: threading.Event,
+    ) -> None:
+        """Keep views up to date until told to stop, those too that `references` names later; the first that fails ends all.
+
+        A view that was not applied before is filled first with what the offline store holds, if anything.
+        """
+        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        running: dict[str, threading.Thread] = {}
+
+        def run(view: FeatureView) -> None:
+            try:
+                with self._stream(view) as (stream, _):
+                    self._fill(view, stream)
+                    stream.run(stop)
+                ended.put(None)
+            except BaseException as error:  # noqa: BLE001  it is raised by who started this
+                ended.put(error)
+
+        failed: BaseException | None = None
+        while not stop.is_set():
+            for reference in references():
+                if reference not in running:
+                    view = feature_view.load(reference, self._settings)
+                    running[reference] = threading.Thread(target=run, args=(view,), name=reference, daemon=True)
+                    running[reference].start()
+            with contextlib.suppress(queue.Empty):
+                failed = ended.get(timeout=_LOOK)
+                stop.set()
+        for thread in running.values():
+            thread.join()
+        if failed is not None:
+            raise failed
+
+    def eraser(self, person: Mapping[str, str], *, training: Sequence[Path] = ()) -> Eraser:
+        """What erases a person, by columns and values, from all that is here, and from training sets below the folders `training`.
+
+        `DeclarationError` where no contract says that a column is personal. `Conflict` where a stream of a view is here that nobody declares.
+        """
+        contracts = [source.load(each, self._settings) for each in source.references(self._settings)]
+        personal = sorted({name for each in contracts for name in each.personal})
+        if odd := [name for name in person if name not in personal]:
+            raise DeclarationError(
+                f"{odd[0]} names no person",
+                expected=f"a column that a contract calls personal: {', '.join(personal) or 'none is'}",
+                got=odd[0],
+                fix="write it in the contract, `classification: personal`, if it does",
+            )
+        views = [feature_view.load(each, self._settings) for each in feature_view.references(self._settings)]
+        mine = [each for each in contracts if any(name in each.columns for name in person)]
+        kinds = {name: each.columns[name].datatype for each in mine for name in person if name in each.columns}
+        entities = {name: _entity(value, kinds[name], f"{value!r} is no {name}") for name, value in person.items()}
+        self._known(views, contracts)
+        parts = [
+            SourcePlace(
+                each,
+                self.offline(each.reference),
+                self._folder / "log" / each.reference,
+                tuple(view for view in views if view.source == each.reference),
+            )
+            for each in mine
+        ]
+        applied = [view for part in parts for view in part.views if self._state(view.reference).is_dir()]
+        here = StorePlace(
+            self.erasures, tuple(parts), tuple(applied), self._stream, self._taken, self._online, tuple(training)
+        )
+        return Eraser(here, person, entities)
+
+    @property
+    def erasures(self) -> Path:
+        """The folder of the records of erasures."""
+        return self._folder / "erasures"
+
+    def _known(self, views: Sequence[FeatureView], contracts: Sequence[Source]) -> None:
+        """Refuse where something is kept here of which nobody says what it holds."""
+        declared = {each.reference for each in contracts}
+        known = {"streams": {each.reference for each in views}, "log": declared, "offline": declared}
+        for kind, references in known.items():
+            for path in sorted((self._folder / kind).glob("*@*")):
+                if path.name not in references:
+                    raise Conflict(
+                        f"{kind}/{path.name} is here and nobody declares it, so nobody can say what it holds of a person",
+                        expected=", ".join(sorted(references)) or "none",
+                        got=path.name,
+                        fix=f"bring its declaration back, or remove {path}",
+                    )
 
     def read(self, reference: str, entities: Sequence[int | str], *, at: datetime | None = None) -> list[Answer]:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""
         view = feature_view.load(reference, self._settings)
-        payload, when = Payload(Plan(view, self._types(view))), _now() if at is None else (at - _EPOCH) // _MICROSECOND
-        with contextlib.closing(self._online()) as store:
-            rows = store.read([Key(reference, entity_key(each)) for each in entities])
+        payload, when = Payload(self.plan(view)), _now() if at is None else (at - _EPOCH) // _MICROSECOND
         found = []
-        for row in rows:
+        for row in self.rows(reference, entities):
             newest, known = (LEAST, LEAST) if row is None else payload.known(row.payload)
             if known > when:
                 raise DeclarationError(
@@ -156,18 +303,34 @@ class FeatureStore:
             found.append(Answer(values, None if newest == LEAST else _EPOCH + newest * _MICROSECOND))
         return found
 
+    def payloads(self, reference: str) -> Iterator[bytes]:
+        """The payloads of a view's entities in the online store, in no order."""
+        with contextlib.closing(self._online()) as store:
+            for page in store.scan(reference):
+                yield from (row.payload for row in page)
+
+    def rows(self, reference: str, entities: Sequence[int | str]) -> list[Row | None]:
+        """What the online store holds of these entities, none of who is not there."""
+        with contextlib.closing(self._online()) as store:
+            return store.read([Key(reference, entity_key(each)) for each in entities])
+
+    def plan(self, view: FeatureView) -> Plan:
+        """A view as its executions need it; `DeclarationError` where it asks for what its source does not give."""
+        return Plan(view, self._types(view))
+
+    def state(self, reference: str) -> Path:
+        """The file with the state of a view's stream here, which is not there where it runs elsewhere."""
+        return self._state(reference) / STATE
+
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
         held = self._held(view.source)
-        if held is None:
-            return None
-        times = [each.times[view.event_time][1] for each in held.manifest.segments if view.event_time in each.times]
-        return max(times, default=None)
+        span = held.span(view.event_time) if held else None
+        return span[1] if span else None
 
     def _held(self, reference: str) -> sources.Snapshot | None:
         """What the offline store has of a source; none before its first batch."""
-        folder = self.offline(reference)
-        return sources.snapshot(folder) if (folder / sources.MANIFEST).is_file() else None
+        return sources.there(self.offline(reference))
 
     def _online(self) -> OnlineStore:
         if self.url.startswith("sqlite:///"):
@@ -175,7 +338,7 @@ class FeatureStore:
         return connect(self.url, namespace=SHARED)
 
     def _log(self, reference: str) -> FileLog:
-        return FileLog(self._folder / "log" / reference)
+        return FileLog(self._folder / "log" / reference, patience=_PATIENCE)
 
     def _state(self, reference: str) -> Path:
         return self._folder / "streams" / reference
@@ -187,6 +350,22 @@ class FeatureStore:
         return {name: TYPES[each.datatype] for name, each in contract.columns.items()}
 
     @contextlib.contextmanager
+    def _taken(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:
+        """The stream of a view that is applied, which a job that follows it gives up meanwhile; `Conflict` where one does not."""
+        until = time.monotonic() + _PATIENCE
+        wanted = self._state(view.reference) / WANTED
+        with files.locked(wanted, patience=_PATIENCE), contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    found = stack.enter_context(self._stream(view))
+                    break
+                except Conflict:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
+            yield found
+
+    @contextlib.contextmanager
     def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
@@ -194,10 +373,7 @@ class FeatureStore:
             with contextlib.closing(stream):
                 yield stream, log
 
-    def _table(self, view: FeatureView) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def _held_of(self, view: FeatureView) -> sources.Snapshot:
         held = self._held(view.source)
         if held is None:
             raise NotFound(
@@ -206,20 +382,30 @@ class FeatureStore:
                 got="none",
                 fix=f"`hallmark features ingest {view.source} FILE`",
             )
-        parts = [pq.read_table(path, columns=list(view.reads)) for path in held.files()]
-        return pa.concat_tables(parts)
+        return held
+
+    def _fill(
+        self, view: FeatureView, stream: Stream, *, tell: Callable[[str, int, int], None] = lambda *_: None
+    ) -> bool:
+        """Fill a state that saw no row, or whose filling was stopped, with what the offline store holds; whether there was anything to fill."""
+        if self._held(view.source) is None or not (stream.is_new or stream.unfinished is not None):
+            return False
+        self._backfill(view, stream, since=None, until=None, tell=tell)
+        return True
 
 
 def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:
     """An entity as a person writes it, in the type of its column."""
-    if contract.columns[view.entity].datatype != "INT64":
+    return _entity(text, contract.columns[view.entity].datatype, f"{text!r} is no {view.entity}")
+
+
+def _entity(text: str, datatype: Datatype, wrong: str) -> int | str:
+    if datatype != "INT64":
         return text
     try:
         return int(text)
     except ValueError as error:
-        raise DeclarationError(
-            f"{text!r} is no {view.entity}", expected=f"a whole number, as {view.source} has it", got=repr(text)
-        ) from error
+        raise DeclarationError(wrong, expected="a whole number, as its contract says", got=repr(text)) from error
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:
@@ -239,14 +425,22 @@ def _digest(path: Path) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def _ends(log: FileLog) -> dict[str, int]:
-    """The offset after the newest record of each partition."""
-    found = {}
-    for partition in log.partitions():
-        found[partition] = log.begin(partition)
-        while records := log.read(partition, found[partition], 100_000):
-            found[partition] = records[-1].offset + 1
-    return found
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _groups(path: Path, view: FeatureView, since: datetime) -> Iterator[tuple[int, pa.Table]]:
+    """What a view reads of a file, so many rows at a time, of those that became known from a time on."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(1 << 17, columns=list(view.reads)):
+        table = pa.Table.from_batches([batch])
+        known = table.column(view.known_at)
+        yield len(table), table.filter(pc.greater_equal(known, pa.scalar(since, known.type)))
 
 
 def _now() -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,14 @@ from hallmark.section import Frozen
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+    from hallmark.declaration.source import Source
 
 MANIFEST = "manifest.json"
 _ROWS = 1 << 17
+_GONE = ".gone-"
+"""What the folder of a training set is called from the moment when it is none any more."""
 
 
 class Part(Frozen):
@@ -72,9 +78,9 @@ class Training(Frozen):
         return self.model_dump_json(indent=1) + "\n"
 
 
-def declared(view: FeatureView) -> str:
-    """`sha256:` and the digest of a view's declaration, whatever the file's order of keys and comments."""
-    whole = yaml.safe_dump(view.model_dump(mode="json"), sort_keys=True)
+def declared(declaration: FeatureView | Source) -> str:
+    """`sha256:` and the digest of what a view or a contract declares, whatever the file's order of keys and comments."""
+    whole = yaml.safe_dump(declaration.model_dump(mode="json"), sort_keys=True)
     return f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
@@ -92,6 +98,60 @@ def write(
             got=", ".join(sources) or "none",
         )
     root.mkdir(parents=True, exist_ok=True)
+    digest_of = {view.reference: declared(view) for view in sorted(views, key=lambda each: each.reference)}
+    return _written(parts, root, time=time, views=digest_of, sources={name: sources[name] for name in sorted(sources)})
+
+
+def digests(root: Path) -> list[str]:
+    """The digests of all training sets under `root`, sorted; none where it is not there."""
+    return sorted(f"sha256:{path.parent.name}" for path in root.glob(f"*/{MANIFEST}") if _is_name(path.parent.name))
+
+
+def erase(
+    root: Path,
+    digest: str,
+    kept: Callable[[pa.Table], pa.Table],
+    *,
+    sources: Mapping[str, str],
+    noted: Callable[[str], None],
+) -> int:
+    """Erase rows of a training set, which then has another digest; how many. Killed anywhere, the old set is there or the new one.
+
+    kept:    the rows of a part that stay, in their order, with what stays of their values; the same table where all of it does.
+    sources: the digests by which snapshots of sources go that are called otherwise by now.   noted: is told the new digest.
+    """
+    import pyarrow.parquet as pq
+
+    for left in root.glob(f"{_GONE}*"):
+        shutil.rmtree(left)
+    training, paths = read(root, digest)
+    with tempfile.TemporaryDirectory(dir=root, prefix=_GONE) as folder:
+        parts, rows, changed = [], 0, False
+        for path in paths:
+            table = pq.read_table(path)
+            left_over = kept(table)
+            parts.append(Path(folder) / path.name)
+            pq.write_table(left_over, parts[-1])
+            rows += table.num_rows - left_over.num_rows
+            changed = changed or left_over is not table
+        if changed:
+            after = {name: sources.get(each, each) for name, each in training.sources.items()}
+            made = _written(parts, root, time=training.time, views=training.views, sources=after, noted=noted)
+            if made != digest:
+                _place(root, digest).rename(root / f"{_GONE}{digest.partition(':')[2]}")
+                shutil.rmtree(root / f"{_GONE}{digest.partition(':')[2]}")
+    return rows
+
+
+def _written(
+    parts: Sequence[Path],
+    root: Path,
+    *,
+    time: str,
+    views: Mapping[str, str],
+    sources: Mapping[str, str],
+    noted: Callable[[str], None] = lambda _: None,
+) -> str:
     draft = root / f".{uuid.uuid4().hex}"
     try:
         draft.mkdir()
@@ -102,13 +162,14 @@ def write(
             time=time,
             earliest=span[0],
             latest=span[1],
-            views={view.reference: declared(view) for view in sorted(views, key=lambda each: each.reference)},
-            sources={name: sources[name] for name in sorted(sources)},
+            views=views,
+            sources=sources,
             columns=columns,
             parts=kept,
         )
         files.replace(draft / MANIFEST, training.text())
         digest = training.digest()
+        noted(digest)
         _publish(draft, _place(root, digest), digest)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -148,9 +209,13 @@ def _demand(name: str, expected: str, got: str, folder: Path) -> None:
 
 def _place(root: Path, digest: str) -> Path:
     kind, _, value = digest.partition(":")
-    if kind != "sha256" or len(value) != 64 or set(value) - set("0123456789abcdef"):
+    if kind != "sha256" or not _is_name(value):
         raise DeclarationError("a training set is named by its digest", expected="sha256: and 64 digits", got=digest)
     return root / value
+
+
+def _is_name(value: str) -> bool:
+    return len(value) == 64 and not set(value) - set("0123456789abcdef")
 
 
 def _keep(path: Path, place: Path) -> Part:

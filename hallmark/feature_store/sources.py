@@ -2,7 +2,7 @@
 
 Segments are never changed. A batch's rows are there from the moment when the manifest names its segment: a process that is killed
 before leaves a file that nobody reads, and the next append removes it. Rows that come twice in two batches are harmless: one event id
-is one event.
+is one event. Rows that are erased leave with their segment, in whose place another one stands (`erase`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from hallmark.settings import Settings
+
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _SUFFIX = ".parquet"
@@ -30,13 +32,14 @@ _PATIENCE = 60.0
 
 
 class Segment(Frozen):
-    """A batch of rows. times: earliest and latest value of each column of times."""
+    """A batch of rows. times: earliest and latest value of each column of times. was: its digests before rows of it were erased."""
 
     batch: str
     file: str
     digest: str
     rows: int
     times: Mapping[str, tuple[datetime, datetime]]
+    was: tuple[str, ...] = ()
 
 
 class Manifest(Frozen):
@@ -56,7 +59,7 @@ class Snapshot(Frozen):
     @property
     def digest(self) -> str:
         """`sha256:` and the digest of every row's bytes, by those of the segments."""
-        return f"sha256:{hashlib.sha256(self.manifest.model_dump_json().encode()).hexdigest()}"
+        return list(digests(self.manifest))[-1]
 
     @property
     def rows(self) -> int:
@@ -87,6 +90,21 @@ class Snapshot(Frozen):
                     fix=f"bring {path} back from a copy",
                 )
 
+    def span(self, column: str) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest time in a column; none where it has no value."""
+        ends = [segment.times[column] for segment in self.manifest.segments if column in segment.times]
+        return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
+
+
+def place(settings: Settings, reference: str) -> Path:
+    """The folder of a source's offline store on this machine."""
+    return settings.state / "features" / "offline" / reference
+
+
+def there(folder: Path) -> Snapshot | None:
+    """The source in a folder as it stands now; none before its first batch."""
+    return snapshot(folder) if (folder / MANIFEST).is_file() else None
+
 
 def snapshot(folder: Path) -> Snapshot:
     """The source in a folder as it stands now."""
@@ -100,6 +118,58 @@ def snapshot(folder: Path) -> Snapshot:
             f"{path} cannot be read", expected="a source's manifest", got=str(error).splitlines()[0]
         ) from error
     return Snapshot(folder=folder, manifest=manifest)
+
+
+def digests(manifest: Manifest) -> Iterator[str]:
+    """The digest of a source without a batch, and after each of its batches, in their order: those of all its snapshots so far."""
+    head = manifest.model_copy(update={"segments": ()}).model_dump_json().removesuffix("]}")
+    sha = hashlib.sha256(head.encode())
+    for place in range(len(manifest.segments) + 1):
+        whole = sha.copy()
+        whole.update(b"]}")
+        yield f"sha256:{whole.hexdigest()}"
+        if place < len(manifest.segments):
+            sha.update((("," if place else "") + manifest.segments[place].model_dump_json()).encode())
+
+
+def erase(
+    folder: Path,
+    kept: Callable[[pa.Table], pa.Table],
+    *,
+    noted: Callable[[Mapping[str, str]], None],
+    patience: float = _PATIENCE,
+) -> int:
+    """Erase rows of the source in `folder`; how many. Killed anywhere, all of them are there or none, and doing it again ends it.
+
+    kept:  the rows of a segment that stay, in their order.
+    noted: is told the new digest of each snapshot that had one of the rows, by its old digest, before any of them changes.
+    """
+    with _alone(folder, patience):
+        held = snapshot(folder).manifest
+        _sweep(folder, held)
+        segments = [_without(folder, each, kept) for each in held.segments]
+        after = held.model_copy(update={"segments": tuple(segments)})
+        if after != held:
+            pairs = zip(digests(held), digests(after), strict=True)
+            noted({old: new for old, new in pairs if old != new})
+            _settle(folder)
+            files.replace(folder / MANIFEST, after.model_dump_json(indent=1))
+            _settle(folder)
+            _sweep(folder, after)
+    return sum(each.rows for each in held.segments) - sum(each.rows for each in segments)
+
+
+def _without(folder: Path, segment: Segment, kept: Callable[[pa.Table], pa.Table]) -> Segment:
+    """The segment in the place of one that has rows which do not stay; it has another file, and remains its batch though it were empty."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / segment.file)
+    left = kept(table)
+    if left.num_rows == table.num_rows:
+        return segment
+    made = _segment(folder, left, segment.batch, after=segment.digest)
+    (folder / _draft(made)).replace(folder / made.file)
+    return made.model_copy(update={"was": (*segment.was, segment.digest)})
 
 
 def append(
@@ -175,13 +245,13 @@ def _whole(frame: pd.DataFrame | pa.Table) -> pa.Table:
         ) from error
 
 
-def _segment(folder: Path, table: pa.Table, batch: str) -> Segment:
-    """Write a batch's draft, and say what it is. The same rows give the same bytes."""
+def _segment(folder: Path, table: pa.Table, batch: str, *, after: str = "") -> Segment:
+    """Write a batch's draft, and say what it is. The same rows give the same bytes. after: the digest of the segment that it replaces."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    name = hashlib.sha256(batch.encode()).hexdigest()[:32] + _SUFFIX
+    name = hashlib.sha256((batch + after).encode()).hexdigest()[:32] + _SUFFIX
     draft = folder / f".{name}"
     with draft.open("wb") as stream:
         pq.write_table(table, stream, compression="zstd", compression_level=3, version="2.6", row_group_size=1 << 17)
@@ -205,7 +275,7 @@ def _known(held: Manifest, segment: Segment, folder: Path) -> bool | None:
     before = next((each for each in held.segments if each.batch == segment.batch), None)
     if before is None:
         return None
-    if before.digest != segment.digest:
+    if segment.digest not in (before.digest, *before.was):
         raise Conflict(
             f"batch {segment.batch} of {folder.name} is there with other rows",
             expected=f"{before.rows} rows, {before.digest}",

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hallmark.errors import Conflict, Refused
-from hallmark.feature_store.tiles import Event, Plan
+from hallmark.feature_store.tiles import LEAST, Event, Plan
 from hallmark.files import locked
 
 FORMAT = 1
@@ -126,6 +126,18 @@ class State:
         found = self._run(f"SELECT content FROM events WHERE {where}", values).fetchall()  # noqa: S608  names are ours
         return [self._decode(each) for (each,) in found]
 
+    def events(self, view: int) -> Iterator[Event]:
+        """All versions that it holds for a view, in no order; nothing is to be changed meanwhile."""
+        for (content,) in self._run("SELECT content FROM events WHERE view = ?", (view,)):
+            yield self._decode(content)
+
+    def scrub(self) -> None:
+        """Leave nothing in the file of what was deleted or replaced."""
+        self._run("PRAGMA temp_store=FILE")
+        self._run("VACUUM")
+        self._run("PRAGMA temp_store=MEMORY")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def purge(self, view: int, before: int, most: int) -> int:
         """Drop up to `most` versions known before a time; gives how many."""
         plan = "SELECT entity, happened, id FROM events WHERE view = ? AND known < ? LIMIT ?"
@@ -155,6 +167,43 @@ class State:
     def close(self) -> None:
         """Give up file and lock."""
         self._holds.close()
+
+
+class Applied(NamedTuple):
+    """How far a job has come, as its state says. Where there is no state (the job runs elsewhere) all of it is unknown, and none.
+
+    known:    the greatest known-at time of all rows that it has seen.   newest: the greatest event time.
+    versions: of some events, the version that counts.
+    owes:     whether the entity's payload has yet to be written.   fates: rows by what became of them.
+    """
+
+    known: int
+    newest: int
+    versions: Mapping[Any, Event]
+    owes: bool
+    fates: Mapping[str, int]
+
+
+def peek(path: Path, plan: Plan, *, entity: Any = None, idents: Sequence[Any] = ()) -> Applied | None:
+    """The state of a job of one view, read beside the job that has it; none where there is none of this view."""
+    import msgspec
+
+    if not path.is_file():
+        return None
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as connection:
+        run = connection.execute
+        try:
+            marks = dict(run("SELECT name, value FROM marks").fetchall())
+        except sqlite3.OperationalError:  # it is being made
+            return None
+        if marks.get("made") != f"{FORMAT} {plan.digest.hex()}":
+            return None
+        view = plan.view.reference
+        query, decode = "SELECT content FROM events WHERE view = 0 AND id = ?", msgspec.msgpack.Decoder(tuple).decode
+        found = {ident: decode(row[0]) for ident in idents if (row := run(query, (ident,)).fetchone())}
+        owes = run("SELECT 1 FROM owed WHERE view = 0 AND entity = ?", (_entity(entity),)).fetchone() is not None
+    fates = {name.rpartition("/")[2]: int(n) for name, n in marks.items() if name.startswith(f"fate/{view}/")}
+    return Applied(marks.get(f"known/{view}", LEAST), marks.get(f"newest/{view}", LEAST), found, owes, fates)
 
 
 def _entity(value: Any) -> Any:

@@ -29,6 +29,8 @@ from hallmark.feature_store.online.store import OnlineStore, Row
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
 from hallmark.feature_store.tiles import FUTURE_US, LEAST, Event, Plan, Tiles, Type, Unreadable
+from hallmark.files import held
+from hallmark.metrics import Family
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +40,9 @@ _WRITTEN_AT_ONCE = 5_000
 _PAUSE = 0.05
 """Seconds to wait for more rows where a batch was not full: a transaction costs much more than a row."""
 _PATIENCE = 1.0
+STATE = "state.sqlite"
+WANTED = "wanted.lock"
+"""The file that who wants a state holds, until the job that runs on it has given it up, and as long as it is wanted."""
 
 
 class Written(NamedTuple):
@@ -50,11 +55,23 @@ class Written(NamedTuple):
     expires: int
 
 
+class _Filling(NamedTuple):
+    """A backfill under way: as of when, how many parts are in the state, and where the log is read from once it is done."""
+
+    as_of: int
+    done: int
+    offsets: Mapping[str, int]
+
+
 class Store(Protocol):
     """An online store: of one view and entity it keeps the payload with the greatest stamp."""
 
     def write(self, rows: Sequence[Written]) -> None:
         """Take payloads; `Unavailable` where it cannot. Taking one twice changes nothing."""
+        ...
+
+    def erase(self, view: str, entity: int | str) -> None:
+        """Have nothing of an entity any more; `Unavailable` where it cannot."""
         ...
 
 
@@ -69,6 +86,10 @@ class Published:
         """Take payloads."""
         made = [Row(Key(each.view, entity_key(each.entity)), *each.stamp, each.payload) for each in rows]
         self._store.write(made, keep=self._keep)
+
+    def erase(self, view: str, entity: int | str) -> None:
+        """Have nothing of an entity any more."""
+        self._store.erase(entity_key(entity), [view])
 
 
 class Stream:
@@ -96,7 +117,7 @@ class Stream:
         self._most = cached
         self._folder = folder
         self._payloads_written = self._stalls = 0
-        self._state = State(folder / "state.sqlite", self._plans)
+        self._state = State(folder / STATE, self._plans)
         self._restore()
 
     def _restore(self) -> None:
@@ -110,6 +131,9 @@ class Stream:
         self._newest = [marks.get(f"newest/{plan.view.reference}", LEAST) for plan in self._plans]
         self._purged = [marks.get(f"purged/{plan.view.reference}", LEAST) for plan in self._plans]
         self._consumed = marks.get("consumed", 0)
+        self._erasing = bool(marks.get("erasing", 0))
+        filling = json.loads(marks.get("filling", "null"))
+        self._filling = None if filling is None else _Filling(*filling)
         self._fates: Counter[tuple[str, str]] = Counter()
         for name, value in marks.items():
             if name.startswith("fate/"):
@@ -123,6 +147,12 @@ class Stream:
 
     def step(self, limit: int = 1000) -> int:
         """Read up to `limit` records of each partition, apply them, write what they change; gives how many records there were."""
+        if self.unfinished is not None:
+            views = ", ".join(plan.view.reference for plan in self._plans)
+            raise Conflict(
+                f"the backfill of {views} was stopped before its end", expected="all rows that count", got="some of them",
+                fix="`hallmark features backfill` goes on with it",
+            )  # fmt: skip
         self._write()
         batches = {name: self._read(name, limit) for name in self._log.partitions()}
         count = sum(map(len, batches.values()))
@@ -139,12 +169,26 @@ class Stream:
     def run(self, stop: threading.Event, *, limit: int = 1000) -> None:
         """Go on until told to stop; a store that does not answer is asked again."""
         while not stop.is_set():
+            if held(self._folder / WANTED):
+                self._give_way(stop)
+                continue
             try:
                 if self.step(limit) < limit:
                     stop.wait(_PAUSE)
             except Unavailable:
                 self._stalls += 1
                 stop.wait(_PATIENCE)
+
+    def _give_way(self, stop: threading.Event) -> None:
+        """Leave the state to who wants it, and go on from what it says afterwards."""
+        self.close()
+        while not stop.is_set():
+            with contextlib.suppress(Conflict):
+                if not held(self._folder / WANTED):
+                    self._state = State(self._folder / STATE, self._plans)
+                    self._restore()
+                    return
+            stop.wait(_PAUSE)
 
     def _read(self, partition: str, limit: int) -> Sequence[Record]:
         if partition not in self._offsets:
@@ -169,7 +213,8 @@ class Stream:
             raise
 
     def _marks(self) -> dict[str, Any]:
-        marks: dict[str, Any] = {"consumed": self._consumed}
+        marks: dict[str, Any] = {"consumed": self._consumed, "erasing": self._erasing}
+        marks["filling"] = json.dumps(self._filling)
         marks |= {f"offset/{name}": str(value) for name, value in self._offsets.items()}
         marks |= {f"watermark/{name}": value for name, value in self._watermarks.items()}
         for number, plan in enumerate(self._plans):
@@ -182,6 +227,10 @@ class Stream:
 
         rows: list[tuple[str, Record, Any]] = []
         for partition, record in records:
+            if record.erased:
+                for plan in self._plans:
+                    self._fates[plan.view.reference, "erased"] += 1
+                continue
             try:
                 row = msgspec.json.decode(record.value)
             except msgspec.DecodeError as error:
@@ -247,7 +296,7 @@ class Stream:
         added: list[Event] = []
         replaced: list[Event] = []
         for ident, event in greatest.items():
-            had = self._state.version(number, ident)
+            had = self._state.version(number, ident) if self._versions[number] else None
             if had is None or plan.greatness(event) > plan.greatness(had):
                 added.append(event)
                 replaced += [had] if had is not None else []
@@ -311,7 +360,10 @@ class Stream:
         owed = list(self._owed)
         for begin in range(0, len(owed), _WRITTEN_AT_ONCE):
             part = owed[begin : begin + _WRITTEN_AT_ONCE]
-            self._store.write([self._row(number, entity) for number, entity in part])
+            gone = [each for each in part if self._erasing and self._tiles(*each).is_empty]
+            for number, entity in gone:
+                self._store.erase(self._plans[number].view.reference, entity)
+            self._store.write([self._row(number, entity) for number, entity in part if (number, entity) not in gone])
             self._payloads_written += len(part)
             self._paid += part
             for each in part:
@@ -332,6 +384,16 @@ class Stream:
 
     # Backfill
 
+    @property
+    def is_new(self) -> bool:
+        """True where no row was ever seen."""
+        return not self._consumed and self._filling is None and all(known == LEAST for known in self._known)
+
+    @property
+    def unfinished(self) -> int | None:
+        """As of when a backfill was begun that was stopped before its end: nothing of it is published, and the log is not read."""
+        return self._filling.as_of if self._filling else None
+
     def fill(
         self, table: pa.Table, *, as_of: int, offsets: Mapping[str, int] | None = None
     ) -> Mapping[str, Mapping[str, int]]:
@@ -340,57 +402,107 @@ class Stream:
         offsets: where the stream goes on in each partition, at or before the first row that is known later; else at its begin. Rows that
         are in both count once. Gives the count of rows by view and fate. `Conflict` where the state is not empty.
         """
-        from hallmark.feature_store.backfill import read
-
-        if self._consumed or any(known != LEAST for known in self._known):
+        if not self.is_new:
             raise Conflict(
                 "a state is filled once, when it is empty", expected="no record read, no row seen", got=f"{self._consumed} records read",
                 fix="name another folder, fill that, and run the job on it",
             )  # fmt: skip
-        with self._batch():
-            self._offsets |= offsets or {}
-            for number, plan in enumerate(self._plans):
-                read_rows = read(plan, table, as_of=as_of)
-                view = plan.view.reference
-                self._as_of[number] = as_of
-                self._known[number], self._newest[number] = read_rows.known, read_rows.newest
-                for fate, row, reason in read_rows.refused:
-                    self._fates[view, fate] += 1
-                    self._letters.add(
-                        {
-                            "view": view,
-                            "partition": "backfill",
-                            "offset": row,
-                            "fate": fate,
-                            "reason": reason,
-                            "row": "",
-                        }
-                    )
-                self._fates[view, "late"] += read_rows.late
-                self._fates[view, "applied"] += len(read_rows.events)
-                self._fates[view, "repeated"] += read_rows.repeated
-                self._state.put(number, read_rows.events)
-                self._versions[number] += len(read_rows.events)
-                self._owed |= dict.fromkeys(
-                    (number, entity)
-                    for entity in dict.fromkeys(e[plan.entity] for e in read_rows.events)
-                    if entity is not None
-                )
-        self._write()
+        self.backfill([[table]], as_of=as_of, offsets=offsets)
         return {
             plan.view.reference: {fate: n for (view, fate), n in self._fates.items() if view == plan.view.reference}
             for plan in self._plans
         }
 
+    def backfill(
+        self, parts: Sequence[Iterable[pa.Table]], *, as_of: int, offsets: Mapping[str, int] | None = None
+    ) -> None:
+        """Fold in all rows of `parts` known before `as_of`, each part whole or not at all, then write what they changed.
+
+        Rows that the state has count once. One that was stopped goes on after the last whole part, as of the time and with the offsets
+        that it began with: give it the same parts again, or more behind them. offsets: as in `fill`; leave them out where the log was read.
+        """
+        filling = self._filling or _Filling(as_of, 0, dict(offsets or {}))
+        for done in range(filling.done, len(parts)):
+            with self._batch():
+                for table in parts[done]:
+                    self._fold(table, filling.as_of)
+                self._filling = filling = filling._replace(done=done + 1)
+        with self._batch():
+            self._offsets |= filling.offsets
+            self._filling = None
+        self._write()
+
+    def _fold(self, table: pa.Table, as_of: int) -> None:
+        from hallmark.feature_store.backfill import read
+
+        for number, plan in enumerate(self._plans):
+            rows, view = read(plan, table, as_of=as_of), plan.view.reference
+            self._as_of[number] = max(self._as_of[number], as_of)
+            self._known[number] = max(self._known[number], rows.known)
+            self._newest[number] = max(self._newest[number], rows.newest)
+            for fate, row, reason in rows.refused:
+                self._fates[view, fate] += 1
+                place = {"view": view, "partition": "backfill", "offset": row}
+                self._letters.add({**place, "fate": fate, "reason": reason, "row": ""})
+            self._fates[view, "late"] += rows.late
+            self._fates[view, "repeated"] += rows.repeated
+            self._change(number, rows.events)
+
+    # Erasure
+
+    def naming(self, named: Callable[[FeatureView, Mapping[str, Any]], bool]) -> list[list[Event]]:
+        """Of each view, in the order of their names, the events of which `named` is true: of the columns that the view reads, times in microseconds."""
+        return [
+            [
+                event
+                for event in self._state.events(number)
+                if named(plan.view, dict(zip(plan.view.reads, event, strict=True)))
+            ]
+            for number, plan in enumerate(self._plans)
+        ]
+
+    def entities(self, number: int, events: Iterable[Event]) -> set[Any]:
+        """The entities whose features events of a view count in."""
+        return {event[self._plans[number].entity] for event in events} - {None}
+
+    def refused(self, letters: Callable[[Mapping[str, Any]], bool]) -> int:
+        """How many dead letters this is true of."""
+        return self._letters.count(letters)
+
+    def erase(self, events: Sequence[Sequence[Event]], *, letters: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Have it as if events of each view had never come: in the state, in the online store, and among the dead letters.
+
+        letters: true of those that go.
+        Killed anywhere and done again, it ends in the same state; what is in between, a job may go on with.
+        """
+        with self._batch():
+            for number, gone in enumerate(events):
+                self._state.put(number, [], instead=gone)
+                self._versions[number] -= len(gone)
+                self._retile(number, [], gone)
+            # What is written now has to outdo what was written before, though no newer row has come.
+            self._consumed += any(events)
+            # From here to the end an entity of which nothing is left goes, also where another job writes it.
+            self._erasing = True
+        self._write()
+        self._letters.erase(letters)
+        with self._batch():
+            self._erasing = False
+        self._state.scrub()
+
     # What others see
 
     def metrics(self) -> str:
         """Its metrics in Prometheus's text format, from any thread. Ages grow while nothing comes, whether or not the job runs."""
+        return "".join(metrics.exposed(family, samples) for family, samples in self.samples())
+
+    def samples(self) -> list[tuple[Family, Iterable[tuple[Mapping[str, object], float]]]]:
+        """Its metrics by family, each sample with its labels."""
         now = self._clock()
         views = [plan.view.reference for plan in self._plans]
         seen = [(view, at) for view, at in zip(views, self._newest, strict=True) if at != LEAST]
-        of = metrics.STREAM
-        shown: list[tuple[metrics.Family, Iterable[tuple[Mapping[str, object], float]]]] = [
+        of, source = metrics.STREAM, self._plans[0].view.source
+        return [
             (
                 of["rows_total"],
                 [({"view": view, "fate": fate}, n) for (view, fate), n in sorted(dict(self._fates).items())],
@@ -402,7 +514,10 @@ class Stream:
             ),
             (
                 of["watermark_timestamp_seconds"],
-                [({"partition": name}, at / 1e6) for name, at in sorted(dict(self._watermarks).items())],
+                [
+                    ({"source": source, "partition": name}, at / 1e6)
+                    for name, at in sorted(dict(self._watermarks).items())
+                ],
             ),
             (of["versions"], [({"view": view}, n) for view, n in zip(views, self._versions, strict=True)]),
             (of["payloads_total"], [({}, self._payloads_written)]),
@@ -413,7 +528,6 @@ class Stream:
                 [({"view": view}, each.overflows) for view, each in zip(views, self._payloads, strict=True)],
             ),
         ]
-        return "".join(metrics.exposed(family, samples) for family, samples in shown)
 
     @property
     def fates(self) -> Mapping[tuple[str, str], int]:

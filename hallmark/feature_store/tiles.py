@@ -362,7 +362,8 @@ def _text(value: Any) -> str | None:
     raise ValueError
 
 
-def _time(value: Any) -> int | None:
+def instant(value: Any) -> int | None:
+    """A time of a row in microseconds: ISO 8601 with its zone, whole microseconds, or a datetime; `ValueError` where it is none of them."""
     if type(value) is int:
         return _whole(value)
     if value is None:
@@ -384,4 +385,4 @@ def _fits(value: Any, kind: Type) -> bool:
 
 _ALWAYS = [True]
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-_READ: dict[Type, Any] = {"int64": _whole, "float64": _number, "bool": _truth, "text": _text, "time": _time}
+_READ: dict[Type, Any] = {"int64": _whole, "float64": _number, "bool": _truth, "text": _text, "time": instant}

@@ -18,6 +18,7 @@ from hallmark.lint import (
     scripts,
     standard_mode,
     storage,
+    view_versions,
     views,
     webhooks,
 )
@@ -41,6 +42,7 @@ TOPICS = (
     ("Declarations", declarations),
     ("The API server", api_server),
     ("Sources and feature views", views),
+    ("Versions of feature views", view_versions),
 )
 
 

@@ -17,7 +17,7 @@ DEFAULT = ("inference_services", "manifests", "domains", "features", "contracts"
 """The folders of a checkout whose files a cluster would be given, or that say what is computed on it."""
 _YAML = frozenset({".yaml", ".yml", ".json"})
 _SKIPPED = frozenset({"__pycache__", "node_modules", ".git", ".venv", ".hallmark"})
-_CONFIGURATION = frozenset({"domain.schema.json", "contract.schema.json", "view.schema.json", "release.yaml"})
+_CONFIGURATION = frozenset({"domain.schema.json", "contract.schema.json", "view.schema.json"})
 """Files that no cluster is given."""
 _LARGEST = 8 * 2**20
 

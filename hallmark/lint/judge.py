@@ -17,6 +17,7 @@ from hallmark.lint.pods import pods
 from hallmark.lint.rules import LintFinding, Rule, RuleMatch, Severity
 from hallmark.lint.scripts import script_of
 from hallmark.lint.source import Document, Unreadable, documents
+from hallmark.lint.view_versions import readers_of, release_of
 from hallmark.lint.views import contract_of, sources_of, view_of
 
 STDIN = "-"
@@ -43,10 +44,11 @@ def lint(
     options: ClusterOptions | None = None,
     against: str | None = None,
     stdin: str | None = None,
+    models: Path | None = None,
 ) -> LintReport:
     """Judge the files under `paths`; the rest of the checkout at `root` informs (runtimes, features, accounts).
 
-    stdin: a text that is judged too, such as what `kubectl kustomize` printed.
+    stdin: a text that is judged too, such as what `kubectl kustomize` printed.   models: the folder of registered models on this machine.
     """
     asked = checkout.files(paths, root=root)
     read: list[Document] = []
@@ -69,7 +71,7 @@ def lint(
     read += _background(asked, root, read if stdin is not None else []) if root is not None else []
     previous = checkout.before(against, asked, root=root or Path.cwd()) if against is not None else None
     domains = frozenset(path.parent.name for path in (root / "domains").glob("*/domain.yaml")) if root else None
-    found = findings(read, options=options, domains=domains, previous=previous)
+    found = findings(read, options=options, domains=domains, previous=previous, models=models)
     return LintReport(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
 
 
@@ -125,12 +127,21 @@ def findings(
     options: ClusterOptions | None = None,
     domains: frozenset[str] | None = None,
     previous: checkout.Before | None = None,
+    models: Path | None = None,
 ) -> list[LintFinding]:
     """Findings of the rules in documents: each once, in the order of files and lines, without those that a comment allows."""
     options = options or ClusterOptions()
     found = [each for document in read for each in objects(document)]
     typed: tuple[ClusterObject, ...] = tuple(service_of(each, options) or each for each in found)
-    world = LintContext(options=options, objects=typed, domains=domains, previous=previous, sources=sources_of(read))
+    world = LintContext(
+        options=options,
+        objects=typed,
+        domains=domains,
+        previous=previous,
+        sources=sources_of(read),
+        views=readers_of(read, models),
+        models=models,
+    )
     seen: dict[tuple[str, str, int, int, str], LintFinding] = {}
     for subject in _subjects(read, world):
         for rule in rules():
@@ -150,7 +161,7 @@ def _subjects(read: Sequence[Document], world: LintContext) -> Iterator[Any]:
     for document in read:
         if not document.background:
             yield document
-            for make in (graph_of, schedule_of, script_of, declaration_of, contract_of, view_of):
+            for make in (graph_of, schedule_of, script_of, declaration_of, contract_of, view_of, release_of):
                 if (subject := make(document)) is not None:
                     yield subject
     for each in world.objects:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePosixPath
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -151,6 +151,17 @@ class Service(ClusterObject):
             yield (*canary.path, "predictor"), canary.predictor
 
 
+class ViewReaders(NamedTuple):
+    """Versions of feature views, name@version: those that are declared, those that a domain or a released model names.
+
+    complete: False where a released model lies on another machine, and what it reads is not known.
+    """
+
+    declared: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
+    complete: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class LintContext:
     """All that is judged together: what was asked about, and what the rest of the checkout says.
@@ -158,6 +169,7 @@ class LintContext:
     domains:  the declared names; None where no checkout is known.
     previous: the objects as they were, by kind, namespace and name; None where nothing is compared with.
     sources:  data contracts by name@version, None of one that is refused.
+    views:    which versions of feature views there are, and which are read.   models: the folder of registered models on this machine.
     """
 
     options: ClusterOptions
@@ -165,6 +177,8 @@ class LintContext:
     domains: frozenset[str] | None = None
     previous: dict[tuple[str, str, str], dict[str, Any]] | None = None
     sources: Mapping[str, Source | None] = field(default_factory=dict)
+    views: ViewReaders = field(default_factory=ViewReaders)
+    models: Path | None = None
 
     def of(self, *kinds: str) -> list[ClusterObject]:
         """The objects of these kinds, each kind in the order of the files."""

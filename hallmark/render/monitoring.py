@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hallmark import names
+from hallmark.declaration import feature_view
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.feature_view import FeatureView
 from hallmark.render import alerts, istio, platform, slo
 from hallmark.render.dashboard import config_map, dashboard
 from hallmark.render.kustomization import kustomization
@@ -25,7 +27,10 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
         folder / f"{domain.name}.yaml": manifest(objects(domain), source=f"domains/{domain.name}/domain.yaml")
         for domain in declared
     }
-    found[folder / f"{PLATFORM}.yaml"] = manifest(of_platform(), source="hallmark/render/platform.py")
+    views = [feature_view.load(each, settings) for each in feature_view.references(settings)]
+    found[folder / f"{PLATFORM}.yaml"] = manifest(
+        of_platform(views), source="hallmark/render/platform.py and features/"
+    )
     resources = sorted(path.name for path in found)
     found[folder / "kustomization.yaml"] = manifest([kustomization(resources)], source="the names of domains/")
     return found
@@ -52,10 +57,10 @@ def board(domain: Domain) -> Json:
     return dashboard(domain.name, "render/templates/dashboards/domain.yaml", **values)
 
 
-def of_platform() -> list[Json]:
-    """The same for what all domains share."""
+def of_platform(views: Sequence[FeatureView]) -> list[Json]:
+    """The same for what all domains share, feature views too."""
     labels = {names.PART_OF: "hallmark"}
     return [
-        prometheus_rule(PLATFORM, platform.groups(), labels=labels),
+        prometheus_rule(PLATFORM, platform.groups(views), labels=labels),
         config_map(PLATFORM, platform.board(), labels=labels),
     ]

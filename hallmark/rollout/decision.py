@@ -94,6 +94,7 @@ def _judged(policy: Rollout, progress: RolloutProgress, evidence: Evidence) -> I
     yield from _rates(policy.limits, evidence, whole, alpha, last=last)
     yield from _sane(policy.limits, whole.canary, alpha)
     yield from _watched(evidence)
+    yield from _recomputed(evidence)
     yield from _scored(policy.limits, evidence, alpha)
     yield from _agreed(policy, progress, evidence, alpha)
     yield from _priced(policy, evidence, last=last)
@@ -208,6 +209,13 @@ def _watched(evidence: Evidence) -> Iterator[Reason]:
         yield Reason(
             rule="drift", outcome="wait", text=f"the traffic is not what the candidate learned either ({what})"
         )
+
+
+def _recomputed(evidence: Evidence) -> Iterator[Reason]:
+    """Features that are not what they were trained on: whichever variant gets them, a comparison on them says nothing."""
+    outcomes: dict[str, Outcome] = {"OK": "ok", "BURNS": "wait", "UNKNOWN": "unjudged"}
+    if evidence.parity is not None:
+        yield Reason(rule="parity", outcome=outcomes[evidence.parity.state], text=evidence.parity.text)
 
 
 def _scored(limits: CandidateLimits, evidence: Evidence, alpha: float) -> Iterator[Reason]:

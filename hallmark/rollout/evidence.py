@@ -87,6 +87,13 @@ class PredictionCost(Frozen):
     radius: float = 0.0
 
 
+class FeatureParity(Frozen):
+    """Whether features are served as the offline store says; `UNKNOWN` where nobody compared them lately, which holds nothing."""
+
+    state: Literal["OK", "BURNS", "UNKNOWN"]
+    text: str
+
+
 class RolloutProgress(Frozen):
     """Position of a rollout: the release unit, its share, and the time `since` which it has it."""
 
@@ -108,6 +115,7 @@ class Evidence(Frozen):
     stable: VariantDrift | None = None
     canary: VariantDrift | None = None
     cost: PredictionCost | None = None
+    parity: FeatureParity | None = None
     pods: ReadyPods | None = None
     ready: bool = True
     refused: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -193,6 +193,22 @@ class Monitors:
                 ) from error
             yield found
             self._cursors[uid] = found.cursor
+
+
+def erase(writer: InferenceServiceWriter, name: str, person: Mapping[str, str]) -> int:
+    """Have the monitors of a domain's pods forget who has these values, by column; how much they held. `Unavailable` where one does not."""
+    count = 0
+    for pod in writer.pods(name):
+        try:
+            count += int(json.loads(writer.sidecar(pod, "erase", body=dict(person)))["erased"])
+        except (NotFound, ValueError, KeyError, TypeError) as error:
+            raise Unavailable(
+                f"the drift monitor of {pod['metadata']['name']} forgets nobody",
+                expected="how much it has forgotten",
+                got=str(error),
+                fix=f"release the version of {name} again, so that its pods get this version's image, or delete the pod",
+            ) from error
+    return count
 
 
 def unknown(told: dict[str, Any]) -> dict[str, Any]:

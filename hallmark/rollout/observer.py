@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from hallmark import object_labels
 from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError
-from hallmark.rollout import meter
+from hallmark.rollout import meter, parity
 from hallmark.rollout.aggregates import EvidenceRequest
 from hallmark.rollout.capacity import ReadyPods
 from hallmark.rollout.evidence import Evidence, Exposure, RequestCounts, RolloutProgress, VariantDrift
@@ -51,6 +51,7 @@ class Observer:
         self._domain = domain
         self._source = source
         self._meter = Meter(series)
+        self._writer = writer
         self._monitors = Monitors(writer, domain.name)
         self._since = since
         self._answers = CapturedResponses(shadow=domain.rollout.shadow, task=domain.task)
@@ -77,6 +78,7 @@ class Observer:
             stable=_seen(self.verdicts.get("stable")),
             canary=_seen(self.verdicts.get("canary")),
             cost=self._answers.cost(self._domain),
+            parity=parity.evidence(self._writer, self._domain, now),
             pods=self.ready,
             ready=ready(live),
             refused=refusal(live),

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
-from pathlib import Path
 
+from hallmark import page as static_page
 from hallmark.rollout import chart
 from hallmark.rollout.chart import SIGNS, TRAFFIC_CHANGES, clock
 from hallmark.rollout.timeline import Timeline, TimelineEntry
 
-_TEMPLATE = Path(__file__).with_name("timeline.html")
-
 
 def page(timeline: Timeline, *, domain: str, made: datetime, zone: tzinfo = UTC) -> str:
     """The page as HTML. Times are in `zone`; `made` is when the timeline was read."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    environment.filters["clock"] = lambda at: clock(at, zone)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return static_page.filled(
+        "rollout/timeline.html",
+        filters={"clock": lambda at: clock(at, zone)},
         domain=domain,
         made=made,
         zone=made.astimezone(zone).tzname() or "",

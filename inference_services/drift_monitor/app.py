@@ -44,12 +44,12 @@ RECORD_EVERY = 60.0
 
 
 def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool = False) -> Starlette:
-    """POST / (also /events) takes events, /labels labels; GET /verdict, /sketch, /reference, /history, /answers, /evidence,
-    /metrics, /window, /healthz.
+    """POST / (also /events) takes events, /labels labels, /erase who is forgotten; GET /verdict, /sketch, /reference, /history, /answers, /lookups,
+    /evidence, /metrics, /window, /healthz.
 
     Where `state_file` is given, the windows are taken up from it and kept in it. Events are taken from this host alone and
     through no proxy, since the runtime is here, or with `remote_events` from anywhere. Labels come from elsewhere, through the
-    API server's proxy: one counts only for who knows the id that a client gave its request.
+    API server's proxy: one counts only for who knows the id that a client gave its request. So does an erasure: of who knows the value.
     """
     routes = _Routes(monitor, remote_events=remote_events)
     if state_file is not None:
@@ -64,8 +64,10 @@ def app(monitor: Monitor, *, state_file: Path | None = None, remote_events: bool
             Route("/reference", routes.reference, methods=["GET"]),
             Route("/history", routes.history, methods=["GET"]),
             Route("/answers", routes.answers, methods=["GET"]),
+            Route("/lookups", routes.lookups, methods=["GET"]),
             Route("/evidence", routes.evidence, methods=["GET"]),
             Route("/labels", routes.labels, methods=["POST"]),
+            Route("/erase", routes.erase, methods=["POST"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/window", routes.window, methods=["GET"]),
             Route("/healthz", routes.health, methods=["GET"]),
@@ -102,9 +104,7 @@ class _Routes:
         """GET /answers?after=CURSOR&limit=N: rows as `responses.CapturedRecord.shown`, oldest first."""
         query, ring = request.query_params, self._monitor.answers
         given = {"after": query.get("after", "0"), "limit": query.get("limit", "2000")}
-        if wrong := [
-            name for name, text in given.items() if not (text.isascii() and text.isdecimal() and len(text) < 19)
-        ]:
+        if wrong := _unlike_numbers(given):
             return _answer(400, {"error": f"expected {wrong[0]} to be a whole number"})
         limit = min(int(given["limit"]), MOST_ANSWERS)
         async with self._lock:
@@ -112,6 +112,19 @@ class _Routes:
             rows, cursor, lost = ring.after(int(given["after"]), limit=limit, variant=variant)
             shown = {"variant": variant, "cursor": cursor, "lost": lost, "rows": [row.shown() for row in rows]}
         return await asyncio.to_thread(_answer, 200, shown)
+
+    async def lookups(self, request: Request) -> Response:
+        """GET /lookups?after=CURSOR&limit=N, or ?request=ID of one request: `hallmark.feature_store.lookups.CapturedLookups`."""
+        query, ring = request.query_params, self._monitor.lookups
+        given = {"after": query.get("after", "0"), "limit": query.get("limit", "2000")}
+        if wrong := _unlike_numbers(given):
+            return _answer(400, {"error": f"expected {wrong[0]} to be a whole number"})
+        async with self._lock:
+            if ident := query.get("request", ""):
+                found = ring.of(ident)
+            else:
+                found = ring.after(int(given["after"]), limit=min(int(given["limit"]), MOST_ANSWERS))
+        return Response(await asyncio.to_thread(found.model_dump_json), media_type="application/json")
 
     async def evidence(self, request: Request) -> Response:
         """GET /evidence?format=1&ask=QUESTION: `aggregates.PodEvidence` for an `aggregates.EvidenceRequest`."""
@@ -129,6 +142,11 @@ class _Routes:
     async def labels(self, request: Request) -> Response:
         """POST /labels: `responses.known` defines the format."""
         done = await self._whole(request, self._label)
+        return done if isinstance(done, Response) else _answer(*done)
+
+    async def erase(self, request: Request) -> Response:
+        """POST /erase: who is forgotten, as a mapping of columns to values; tells how much that was."""
+        done = await self._whole(request, self._erase)
         return done if isinstance(done, Response) else _answer(*done)
 
     async def take(self, request: Request) -> Response:
@@ -282,6 +300,15 @@ class _Routes:
             reply |= {"malformed": len(wrong), "errors": wrong[:5]}
         return (400 if wrong and not found else 200), reply
 
+    def _erase(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            person = json.loads(body)
+        except (ValueError, RecursionError):
+            person = None
+        if not isinstance(person, dict) or not all(isinstance(each, str) and each for each in person.values()):
+            return 400, {"error": "expected JSON: a text by column"}
+        return 200, {"erased": self._monitor.erase(person)}
+
     def _verdicts(self) -> dict[str, Verdict]:
         return {name: self._monitor.verdict(name) for name in list(self._monitor.windows)}
 
@@ -289,6 +316,11 @@ class _Routes:
         window = self._monitor.windows[name]
         first, last = (datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds") for at in window.span())
         return {"requests": window.requests, "since": first, "until": last}
+
+
+def _unlike_numbers(given: dict[str, str]) -> list[str]:
+    """Names of those that are no whole number."""
+    return [name for name, text in given.items() if not (text.isascii() and text.isdecimal() and len(text) < 19)]
 
 
 def _is_here(request: Request) -> bool:

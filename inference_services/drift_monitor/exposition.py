@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from hallmark import metrics
 from hallmark.drift.verdict import Verdict
+from inference_services.drift_monitor.lookups import LookupRing
 from inference_services.drift_monitor.monitor import Monitor
 
 _STATES = ("OK", "DRIFT", "INSUFFICIENT")
+_AGES = (0, 0.5, 0.99)
+"""Quantiles of the ages of features: the least says how old the freshest is that anybody got."""
+_ENOUGH = 100
+"""Answers about entities with an event from which their ages say something."""
 _Sample = tuple[Mapping[str, object], float]
 
 
@@ -46,6 +53,17 @@ def text(monitor: Monitor, verdicts: dict[str, Verdict]) -> str:
         "final_labels": (
             ({"variant": name}, verdict.labels.rows) for name, verdict in verdicts.items() if verdict.labels is not None
         ),
+        "feature_age_seconds": ages(monitor.lookups),
         "missing_ratio": (({"variant": name, "column": column.name}, column.missing) for name, column in columns),
     }
     return "".join(metrics.exposed(family, families[short]) for short, family in metrics.DRIFT.items())
+
+
+def ages(lookups: LookupRing) -> list[_Sample]:
+    """How old the features of the newest answers were, by view; nothing of a view of which too few say anything."""
+    return [
+        ({"variant": lookups.variant, "view": view, "quantile": f"{quantile:g}"}, float(value))
+        for view, known in lookups.ages().items()
+        if len(known) >= _ENOUGH
+        for quantile, value in zip(_AGES, np.quantile(known, _AGES), strict=True)
+    ]

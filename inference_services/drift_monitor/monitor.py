@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from hallmark.drift.verdict import Verdict, conclude, lag_of
 from inference_services.drift_monitor import responses, sketches
 from inference_services.drift_monitor.events import Captured, Event, Malformed, Origin
 from inference_services.drift_monitor.history import VerdictHistory
+from inference_services.drift_monitor.lookups import LookupRing
 from inference_services.drift_monitor.records import Decoder, ExchangePart, WatchedExchanges
 from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.responses import CapturedResponses
@@ -84,6 +85,7 @@ class Monitor:
         self._waiting: OrderedDict[str, _Half] = OrderedDict()
         self._done: OrderedDict[str, None] = OrderedDict()
         self.answers = CapturedResponses()
+        self.lookups = LookupRing(reference.signature, digest=reference.digest)
         self.history = VerdictHistory()
         self._analyses: dict[str, _InterimAnalysis] = {}
         self._concepts: dict[str, tuple[int, Concept, LabelSums]] = {}
@@ -125,6 +127,7 @@ class Monitor:
             self._done.update(fresh)
             self._forget()
             self._keep(captured.origin.variant, watched, at=at)
+            self.lookups.extend(captured.origin.variant, found, new)
         return len(found.ids)
 
     def verdict(self, variant: str, *, at: float | None = None) -> Verdict:
@@ -181,6 +184,14 @@ class Monitor:
             for variant in list(self.windows):
                 self.learn(variant, self.answers.labelled(variant, error.output))
         return joined, unknown
+
+    def erase(self, person: Mapping[str, str]) -> int:
+        """Forget who has these values, by column; how many lookups, watched values and answers that were."""
+        count = self.lookups.erase(person)
+        for name, value in person.items():
+            count += self.answers.erase(name, value)
+            count += sum(window.erase(name, value) for window in self.windows.values())
+        return count
 
     def learn(self, variant: str, labelled: responses.LabelledRecords) -> None:
         """Judge the variant's error on its final labels, the newest as many as a window; anew when a fiftieth of them is new.

@@ -231,6 +231,16 @@ class CapturedResponses:
                 del same[:-_SAME]
         self._shrink()
 
+    def erase(self, name: str, value: str) -> int:
+        """Forget a word of a watched column; in how many rows it stood."""
+        values = self._columns[name] if name in self._columns.names else np.empty(0)
+        if values.dtype != object:
+            return 0
+        same = values == value[:LONGEST_WORD]
+        values[same] = None
+        self._words.pop(value[:LONGEST_WORD], None)
+        return int(same.sum())
+
     def label(self, labels: Sequence[SentLabel]) -> tuple[int, int]:
         """Join labels with the answers to their requests: how many found any, and how many found none.
 

@@ -15,7 +15,7 @@ from hallmark.drift import fleet
 from hallmark.drift.profile import Profile
 from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns
-from inference_services.drift_monitor.table import Words
+from inference_services.drift_monitor.table import LONGEST_WORD, Words
 
 _TRUTH = np.array(["false", "true"], dtype=object)
 
@@ -79,6 +79,16 @@ class Window:
         self._embeddings[places] = np.nan if embeddings is None else embeddings[newest]
         self.added += rows
         self.rows = min(self.size, self.rows + rows)
+
+    def erase(self, name: str, value: str) -> int:
+        """Forget a word of a column; in how many records it stood."""
+        ring = self._rings.get(name)
+        if ring is None or ring.dtype != object:
+            return 0
+        same = ring == value[:LONGEST_WORD]
+        ring[same] = None
+        self._words.pop(value[:LONGEST_WORD], None)
+        return int(same.sum())
 
     def columns(self, *, newest: int | None = None) -> dict[str, NDArray[Any]]:
         """The records, oldest first: copies, so that what is judged holds still."""

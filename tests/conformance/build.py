@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +96,27 @@ def build() -> Path:
         wanted: dict[Path, Callable[[Path], None]] = {
             folder(each.name): functools.partial(_compile, each) for each in sorted(PROGRAMS.iterdir())
         }
+        for older in CACHE.glob("draft*"):
+            shutil.rmtree(older)
+        # Two at once: while one fetches its modules or links, which takes one core, the other compiles.
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(_make, wanted, wanted.values()))
         wanted[files()] = _keep_all
-        for place, make in wanted.items():
-            if not place.is_dir():
-                draft = CACHE / "draft"
-                shutil.rmtree(draft, ignore_errors=True)
-                make(draft)
-                draft.rename(place)
+        _make(files(), _keep_all)
         for older in CACHE.iterdir():
             if older.is_dir() and older not in wanted and older != definitions():
                 shutil.rmtree(older)
             elif older.name.startswith("config-"):  # a reader, as they lay until November 2026
                 older.unlink()
     return CACHE
+
+
+def _make(place: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder, which is there once it is whole."""
+    if not place.is_dir():
+        draft = CACHE / f"draft-{place.name}"
+        make(draft)
+        draft.rename(place)
 
 
 def reader(name: str) -> str:

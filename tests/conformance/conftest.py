@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from local_cluster.processes import tail
 from tests.conformance import installed, needs
 from tests.conformance.control_plane import stack
 from tests.conformance.platform import install
 from tests.conformance.stack import Stack
+
+_SHOWN = 4000
+"""Bytes of each log that are shown where a test fails."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -29,6 +33,20 @@ def _cluster(item: pytest.Item, here: Path) -> str:
     if here / "serving" in item.path.parents or (given and given.params.get("ways") == "standard"):
         return "staging"
     return "none" if item.path.name == "test_config.py" else "dev"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Show what each program of the cluster wrote during a test that failed."""
+    clusters = {id(each): each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Stack)}
+    begun = {log: log.stat().st_size for each in clusters.values() for log in each.folder.glob("*.log")}
+    try:
+        yield
+    except Exception:
+        for log, size in begun.items():
+            if said := tail(log, _SHOWN, since=size):
+                item.add_report_section("call", log.name, said.decode("utf-8", "replace"))
+        raise
 
 
 @pytest.fixture(scope="package")

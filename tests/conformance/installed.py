@@ -172,6 +172,7 @@ def until(ready: Callable[[], bool], *, what: str, seconds: float = 60) -> None:
         try:
             if ready():
                 return
+            last = "not yet"
         except (Refusal, Unavailable) as error:
             last = str(error)
         time.sleep(0.1)

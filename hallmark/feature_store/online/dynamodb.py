@@ -118,6 +118,9 @@ class DynamoDBStore:
         names = [self._name(Key(view, entity)) for view in dict.fromkeys(views)]
         return sum(self._all([partial(self._delete, name, until) for name in names], until, self._write_seconds))
 
+    def scrub(self) -> None:
+        """See `OnlineStore`; nothing to do: the table's backups are its own."""
+
     def scan(self, view: str) -> Iterator[list[Row]]:
         """See `OnlineStore`; shard by shard."""
         for shard in range(SHARDS):

@@ -132,6 +132,9 @@ class RedisStore:
         with self._answering(self._write_seconds):
             return int(self._writer.execute_command("UNLINK", *names)) if names else 0
 
+    def scrub(self) -> None:
+        """See `OnlineStore`; nothing to do: the server's memory and its copies on disk are its own."""
+
     def scan(self, view: str) -> Iterator[list[Row]]:
         """See `OnlineStore`; a row may come twice, and all that the server holds is looked through, so ask for few views."""
         begin, cursor = prefix(self._namespace, view), 0

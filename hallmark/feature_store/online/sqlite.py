@@ -96,6 +96,15 @@ class SQLiteStore:
             connection.executemany("DELETE FROM online WHERE key = ?", names)
             return connection.total_changes - before
 
+    def scrub(self) -> None:
+        """See `OnlineStore`; writes the file anew, and waits `write_seconds` for those who read it."""
+        if not self._path.is_file():
+            return
+        with self._writer.transaction("") as connection:
+            connection.execute("VACUUM")
+            if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise sqlite3.OperationalError("locked by those who read it, so what was erased is still in its log")
+
     def scan(self, view: str) -> Iterator[list[Row]]:
         """See `OnlineStore`; sorted by entity key, each page from a state of its own."""
         begin = prefix(self._namespace, view)
@@ -137,7 +146,7 @@ class _Connection:
 
     @contextmanager
     def transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        """The connection in a transaction, which is rolled back where anything fails; `Unavailable` where SQLite does."""
+        """The connection in a transaction, which is rolled back where anything fails; `Unavailable` where SQLite does. begin: "" for none."""
         if self._process != os.getpid():
             if self._open is not None:
                 self._inherited.append(self._open)  # closing it here would take the locks of the process that opened it
@@ -149,7 +158,8 @@ class _Connection:
             connection.execute(begin)
             try:
                 yield connection
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

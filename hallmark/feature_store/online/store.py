@@ -56,6 +56,9 @@ class OnlineStore(Protocol):
     def erase(self, entity: EntityKey, views: Iterable[str]) -> int:
         """Remove an entity from these views; how many rows that were. A row that is written later stands again."""
 
+    def scrub(self) -> None:
+        """Leave nothing in the files that the store keeps here of rows that were erased or replaced; nothing to do for one that is elsewhere."""
+
     def scan(self, view: str) -> Iterator[list[Row]]:
         """All rows of a view in pages, in no order; those that are written or erased meanwhile may be missing."""
 

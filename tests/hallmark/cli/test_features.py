@@ -119,3 +119,17 @@ def test_the_present_is_all_that_the_online_store_knows(place: Path, capsys: pyt
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "soon"]) == 2
     assert main(["features", "read", "buyer_orders@7", "anna"]) == 2 and "no feature view" in capsys.readouterr().err
     assert main(["features", "run", "ip_orders@1"]) == 0
+
+
+def test_views_go_to_feast_with_their_values(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    folder = place / "feast"
+    rows = {each["view"]: (each["feast"], each["rows"]) for each in told(capsys, "export", "--feast", str(folder))}
+    assert rows["ip_orders@1"] == ("ip_orders_v1", 5), "three orders of one address, and two hours that passed"
+    values = pd.read_parquet(folder / "values" / "buyer_orders_v1.parquet")
+    newest = values[values["buyer_id"] == "anna"].sort_values("event_timestamp").iloc[-1]
+    assert (newest["buyer_orders_30d"], newest["buyer_cards_90d"]) == (1, 2), "a window has passed since"
+    assert "feast apply" in (folder / "definitions.py").read_text(encoding="utf-8")
+    assert main(["features", "export", "--feast", str(folder)]) == 0, "an earlier export is replaced"
+    assert main(["features", "export", "--feast", str(place)]) == 2
+    assert "no export of ours" in capsys.readouterr().err and not (place / "values").exists()

@@ -114,6 +114,31 @@ def test_records_that_were_dropped_are_told_and_not_skipped(tmp_path: Path) -> N
         log.read("0", 2, 1)
 
 
+def test_what_is_erased_moves_no_other_record(tmp_path: Path) -> None:
+    values = [f"{'secret' if n % 4 == 3 else n}".encode() * (n % 9 + 1) for n in range(100)]
+    with FileLog(tmp_path, segment_bytes=200) as writer, FileLog(tmp_path) as reader:
+        writer.append("0", values[:60])
+        writer.append("0", values[60:])
+        had = reader.read("0", 0, 50)
+        with pytest.raises(Conflict, match="another process writes"):
+            reader.erase("0", lambda record: True)
+        (tmp_path / "0" / ".00000000000000000000.log.draft").write_bytes(b"secret of one that was killed")
+        assert writer.erase("0", lambda record: b"secret" in record.value) == 25
+        assert writer.erase("0", lambda record: b"secret" in record.value) == 0
+        assert writer.append("0", [b"more"]) == 101
+        found = [*had, *reader.read("0", 50, 51)]
+        assert [each.offset for each in found] == list(range(101)), "one that reads on is not thrown out"
+    with FileLog(tmp_path) as log:
+        assert [(each.offset, each.erased) for each in everything(log)] == [
+            (n, n % 4 == 3 and n < 100) for n in range(101)
+        ]
+        assert [each.value for each in everything(log) if not each.erased] == [
+            *(each for n, each in enumerate(values) if n % 4 != 3),
+            b"more",
+        ]
+    assert all(b"secret" not in path.read_bytes() for path in (tmp_path / "0").iterdir())
+
+
 def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
 

@@ -188,7 +188,7 @@ def test_a_backfill_refuses_what_the_stream_refuses(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="column happened"):
             stream.fill(naive, as_of=as_of)
         counts = stream.fill(table, as_of=as_of)
-    assert counts["hours@1"] == {"unreadable": 1, "future": 1, "late": 0, "applied": 2, "repeated": 1}
+    assert counts["hours@1"] == {"unreadable": 1, "future": 1, "late": 0, "applied": 2, "corrected": 0, "repeated": 1}
 
 
 def test_a_correction_moves_an_event_to_another_entity(tmp_path: Path) -> None:

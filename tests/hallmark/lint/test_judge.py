@@ -206,7 +206,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_judged(house: Path) -> None
     (house / "inference_services/fraud/binary.yaml").write_bytes(b"\xff\xfe\x00a")
     service_of(house).write_text(SERVICE.replace("pvc://", "mlflow://"), encoding="utf-8")
     report = judged(house, house / "inference_services")
-    assert codes(report.findings) == ["HM106"] and report.files == 2
+    assert codes(report.findings) == ["HM106"] and report.files == 3
     assert sorted(text.split()[0] for text in report.unreadable) == [
         "inference_services/fraud/binary.yaml",
         "inference_services/fraud/broken.yaml:2:1",

@@ -32,16 +32,18 @@ def options_of(path: Path) -> ClusterOptions:
 
 
 def judged(path: Path) -> list[LintFinding]:
-    before = the_file(path.parent if path.parent.parent == FIXTURES else path.parent.parent, "before")
+    """What is found in a file, by what stands in `before` and `beside`, and the models in `models` of its fixture."""
+    folder = path.parent if path.parent.parent == FIXTURES else path.parent.parent
+    before, beside = the_file(folder, "before"), the_file(folder, "beside")
     previous = None
     if before is not None:
         assert before.suffix == path.suffix
         previous = {}
         for document in checkout.read(before, root=FIXTURES):
             previous |= checkout.identified(document)
-    return judge.findings(
-        checkout.read(path, root=FIXTURES), options=options_of(path), domains=DOMAINS, previous=previous
-    )
+    read = checkout.read(path, root=FIXTURES)
+    read += checkout.read(beside, root=FIXTURES, background=True) if beside else []
+    return judge.findings(read, options=options_of(path), domains=DOMAINS, previous=previous, models=folder / "models")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

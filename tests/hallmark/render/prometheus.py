@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from hallmark.declaration import domain as domains
+from hallmark.declaration import feature_view
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.feature_view import FeatureView
 from hallmark.render import monitoring
 from hallmark.settings import Settings
 
@@ -30,6 +32,12 @@ MINUTES = 140
 def declared(name: str, *changes: str) -> Domain:
     domain = domains.load(name, Settings.load())
     return domains.overridden(domain, changes) if changes else domain
+
+
+@cache
+def buyers() -> FeatureView:
+    """A view that 15 minutes without an event are too long for."""
+    return feature_view.load("buyer_orders@1")
 
 
 def groups_of(objects: Sequence[Json]) -> list[Json]:
@@ -82,6 +90,12 @@ def runtime(domain: str, metric: str, **labels: str) -> str:
 def drift(domain: str, metric: str, **labels: str) -> str:
     about = {"variant": f"{domain}-predictor-00001", "namespace": domain, "pod": "p-1"}
     return named(f"hallmark_drift_{metric}", **about, **labels)
+
+
+def stream(metric: str, **labels: str) -> str:
+    return named(
+        f"hallmark_stream_{metric}", view="buyer_orders@1", namespace="hallmark-system", pod="stream-1", **labels
+    )
 
 
 def watch(domain: str, metric: str, *, pod: str = "watch-1", **labels: str) -> str:
@@ -138,7 +152,7 @@ class Case:
 
 def rules_of(case: Case) -> list[Json]:
     objects = [each for domain in case.domains for each in monitoring.objects(domain)]
-    return groups_of([*objects, *(monitoring.of_platform() if case.platform else [])])
+    return groups_of([*objects, *(monitoring.of_platform([buyers()]) if case.platform else [])])
 
 
 def run(case: Case, folder: Path) -> None:

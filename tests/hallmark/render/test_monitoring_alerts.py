@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hallmark.declaration import source
+from hallmark.feature_store.log import FileLog
+from hallmark.feature_store.online.address import connect
+from hallmark.feature_store.online.keys import SHARED
+from hallmark.feature_store.stream import Published, Stream, encoded
+from hallmark.feature_store.tiles import TYPES
 from hallmark.render import monitoring
 from tests.hallmark.render.prometheus import (
     MINUTES,
     Case,
     alerts_of,
+    buyers,
     declared,
     drift,
     groups_of,
@@ -22,6 +31,7 @@ from tests.hallmark.render.prometheus import (
     replicas,
     run,
     runtime,
+    stream,
     times,
     watch,
 )
@@ -56,6 +66,8 @@ def scaled_to_zero(name: str, **more: str) -> dict[str, str]:
     }
 
 
+AGE = stream("event_age_seconds")
+ANSWERED = drift("fraud", "feature_age_seconds", view="buyer_orders@1", quantile="0")
 GPU = "authentication"
 ASKED = istio(GPU, response_code="503")
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
@@ -329,6 +341,51 @@ CASES = (
         platform=True,
     ),
     Case("no part of the platform is there yet", FRAUD, "75m", platform=True),
+    # Feature views.
+    Case(
+        "fault 37: the source stalls while its job is green",
+        FRAUD | {AGE: "0+15x200", stream("owed"): "0x200", stream("payloads_total"): "0+0x200"},
+        "15m45s",
+        ("FeaturesStale page",),
+        platform=True,
+        step="15s",
+        said={"FeaturesStale": ({}, "buyer_orders@1: its newest event is 15m 45s old")},
+    ),
+    Case("a source that is within its limit", FRAUD | {AGE: "0+15x200"}, "15m", platform=True, step="15s"),
+    Case("one that sends again", FRAUD | {AGE: "0+15x70 0+0x130"}, "19m", platform=True, step="15s"),
+    Case(
+        "a job that took over from one that ended",
+        FRAUD | {AGE: "0+15x200", AGE.replace("stream-1", "stream-2"): "5x200"},
+        "30m",
+        platform=True,
+        step="15s",
+    ),
+    Case(
+        "the stream is fresh, and the freshest answer is not",
+        FRAUD | {AGE: "5x140", ANSWERED: "1000x140", ANSWERED.replace('"0"', '"0.99"'): "90000x140"},
+        "15m",
+        ("AnswersOld ticket",),
+        platform=True,
+        said={
+            "AnswersOld": (
+                {"namespace": "fraud", "variant": "fraud-predictor-00001"},
+                "buyer_orders@1: the freshest that fraud-predictor-00001 was given is 16m 40s old",
+            )
+        },
+    ),
+    Case(
+        "entities that were quiet for long make no alert while others are fresh",
+        FRAUD | {AGE: "5x140", ANSWERED: "60x140", ANSWERED.replace('"0"', '"0.5"'): "900000x140"},
+        "60m",
+        platform=True,
+    ),
+    Case(
+        "where the source itself is stale, one alert says so",
+        FRAUD | {AGE: "2000x140", ANSWERED: "2000x140"},
+        "30m",
+        ("FeaturesStale page",),
+        platform=True,
+    ),
 )
 FAILING = {named("resource_manager_workflow_runs_failed", profile="fraud", workflow="a"): "0x2 1x8"}
 CANARY = istio("fraud", revision="fraud-predictor-00002", response_code="200")
@@ -443,6 +500,45 @@ def test_alerts_on_what_domains_share(case: Case, tmp_path: Path) -> None:
 
 def test_every_alert_fires_in_a_case() -> None:
     generated = {
-        rule["alert"] for rule in alerts_of(groups_of([*monitoring.objects(FRESH), *monitoring.of_platform()]))
+        rule["alert"]
+        for rule in alerts_of(groups_of([*monitoring.objects(FRESH), *monitoring.of_platform([buyers()])]))
     }
     assert generated == {told.split()[0] for case in (*CASES, *HOURS) for told in case.fires}
+
+
+def test_fault_37_a_real_stream_whose_source_stalls_alerts_within_its_limit_and_a_minute(tmp_path: Path) -> None:
+    """What the job prints every 15 s, while it goes on and its source has stopped after three minutes."""
+    began, now = 1_790_000_000.0, [0.0]
+    contract, limit = source.load("orders@1"), buyers().freshness.total_seconds()
+    types = {name: TYPES[each.datatype] for name, each in contract.columns.items()}
+    seen: dict[str, list[str]] = {}
+    with (
+        FileLog(tmp_path / "log") as log,
+        closing(connect(f"sqlite:///{tmp_path / 'online.db'}", namespace=SHARED)) as store,
+        closing(
+            Stream(
+                [buyers()],
+                types,
+                log=log,
+                store=Published(store, [buyers()]),
+                folder=tmp_path / "state",
+                clock=lambda: began + now[0],
+            )
+        ) as stream,
+    ):
+        for tick in range(100):
+            now[0] = 15.0 * tick
+            if now[0] <= 180:
+                at = round((began + now[0]) * 1e6)
+                row = {"order_id": f"o{tick}", "buyer_id": "anna", "card_id": "c", "ordered_at": at, "known_at": at}
+                log.append("0", [encoded(row)])
+            stream.step()
+            for name, value in re.findall(r"^(hallmark_stream_\w+(?:\{.*\})?) (\S+)$", stream.metrics(), re.MULTILINE):
+                seen.setdefault(name, ["_"] * tick).append(value)
+    series = {name: " ".join(values) for name, values in seen.items()}
+    green = {name.partition("{")[0].removeprefix("hallmark_stream_"): values for name, values in seen.items()}
+    assert green["owed"][-1] == green["stalls_total"][-1] == "0", "the job itself has nothing to complain of"
+    stalled = 180 + limit
+    quiet = Case("not before its limit", series, f"{stalled:.0f}s", domains=(), platform=True, step="15s")
+    run(quiet, tmp_path)
+    run(replace(quiet, at=f"{stalled + 60:.0f}s", fires=("FeaturesStale page",)), tmp_path)

@@ -18,6 +18,7 @@ import pytest
 
 from hallmark import metrics
 from hallmark.artifacts import folder as folders
+from hallmark.declaration.feature_view import FeatureView
 from hallmark.drift import profile
 from hallmark.drift.analysis import FORGIVEN
 from hallmark.drift.verdict import COMPLETE
@@ -25,6 +26,8 @@ from hallmark.render import alerts, monitoring
 from hallmark.rollout.evidence import RolloutProgress
 from hallmark.rollout.liveness import DomainCheck, Liveness
 from hallmark.rollout.timeline import TimelineEntry
+from inference_services.drift_monitor import exposition
+from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 from tests.hallmark.render import foreign, promql
 from tests.hallmark.render.prometheus import declared, groups_of
 from tests.inference_services.drift_monitor.sidecar import FEATURES, ROOT, draw, exchange, free_port, onnx_model
@@ -164,13 +167,26 @@ def watched() -> str:
 
 
 @pytest.fixture(scope="module")
-def ours(served: str, counted: str, watched: str) -> Exported:
-    return {**parsed(served), **parsed(counted), **parsed(watched)}
+def streamed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job of a view, and answers of a model that reads it: what the stream and the monitor beside the model print of them."""
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    shop.ingest(*(shop.order(number, f"b{number}", ago=MINUTE) for number in range(120)))
+    shop.run()
+    ring = shop.ring(*((f"r{number}", f"b{number}") for number in range(120)))
+    return shop.metrics() + metrics.exposed(metrics.DRIFT["feature_age_seconds"], exposition.ages(ring))
+
+
+@pytest.fixture(scope="module")
+def ours(served: str, counted: str, watched: str, streamed: str) -> Exported:
+    return {**parsed(served), **parsed(counted), **parsed(watched), **parsed(streamed)}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
     """Where each stands, and what it says."""
-    objects = [*(each for domain in DOMAINS for each in monitoring.objects(domain)), *monitoring.of_platform()]
+    objects = [
+        *(each for domain in DOMAINS for each in monitoring.objects(domain)),
+        *monitoring.of_platform([FeatureView.model_validate(DECLARED)]),
+    ]
     for group in groups_of(objects):
         for rule in group["rules"]:
             yield f"{group['name']} {rule.get('alert') or rule['record']}", rule["expr"]
@@ -207,7 +223,10 @@ def test_every_declared_metric_is_exported_with_its_labels_and_nothing_else_is(
 ) -> None:
     families = (*metrics.RUNTIME.values(), *metrics.DRIFT.values(), *metrics.WATCH.values())
     everything = {**parsed(served), **parsed(watched)}
-    late = {metrics.DRIFT["final_labels"].name}  # there once labels are judged
+    late = {
+        metrics.DRIFT["final_labels"].name,
+        metrics.DRIFT["feature_age_seconds"].name,
+    }  # of labels, and of models that read views
     for family in families:
         labels = set(family.labels) | ({"le"} if family.kind == "histogram" else set())
         for sample in family.samples:

@@ -12,7 +12,7 @@ import typer
 
 from hallmark.cli.app import app
 from hallmark.render import monitoring
-from tests.hallmark.render.prometheus import alerts_of, declared, groups_of
+from tests.hallmark.render.prometheus import alerts_of, buyers, declared, groups_of
 
 FOLDER = Path(__file__).parents[3] / "docs" / "runbooks"
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
@@ -21,7 +21,7 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.g
 
 def severities() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for rule in alerts_of(groups_of([*monitoring.objects(FRESH), *monitoring.of_platform()])):
+    for rule in alerts_of(groups_of([*monitoring.objects(FRESH), *monitoring.of_platform([buyers()])])):
         found.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
     return found
 

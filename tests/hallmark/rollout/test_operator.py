@@ -13,6 +13,7 @@ import yaml
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
 from hallmark.declaration import domain as domains
+from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving_config import FILE, ConfigReference, ServingConfig
 from hallmark.declaration.traffic import KNATIVE
@@ -23,9 +24,11 @@ from hallmark.rollout import record as records
 from hallmark.rollout.followers import ChampionAlias, ReleaseFile
 from hallmark.rollout.memory import MemoryStore
 from hallmark.rollout.operator import Operator
+from hallmark.rollout.parity import ParityStore
 from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.writer import FENCE_NOTE, SHADOW_NOTE, live_target, share
 from hallmark.settings import Settings
+from tests.hallmark.rollout.test_parity import report
 from tests.hallmark.rollout.tiny import CONFIG, NAME, Clock, Cluster, Counters, Trainings, Versions, target
 
 ROOT = Path(__file__).parents[3]
@@ -455,3 +458,25 @@ def test_what_is_remembered_is_bounded_and_whole(world: World) -> None:
     assert memory.timeline.entries[-1].kind == "promote"
     assert [point.percent for point in memory.timeline.points][:2] == [10, 10]
     assert len(memory.model_dump_json()) < 200_000
+
+
+def test_a_rollout_waits_where_it_stands_while_features_differ_from_what_is_known(world: World) -> None:
+    features = ("features.views=[buyer_orders@1]", "features.missing=refuse")
+    config = serving_config.of(world.domain(*features)).reference
+    operator = world.operator(*features)
+    operator.begin(target(2, config))
+    store = ParityStore(world.cluster, NAME)  # type: ignore[arg-type]
+    store.read()
+
+    def judged(*, burns: bool) -> None:
+        store.write(report(world.clock(), burns=burns))
+
+    judged(burns=True)
+    world.pass_time(operator, 60)
+    assert world.kinds() == ["canary"], "no step forward, and none back"
+    held = next(entry for entry in reversed(world.told) if entry.kind == "hold")
+    assert "features of 40 of 1000 answers (4.00%) are not what the offline store says" in held.text
+    assert [reason.outcome for reason in held.reasons if reason.rule == "parity"] == ["wait"]
+    judged(burns=False)
+    world.pass_time(operator, 120)
+    assert world.kinds()[-1] == "promote", world.told[-1].text

@@ -14,11 +14,12 @@ from hallmark.artifacts.folder import Signature, ViewUse
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.serving_config import FeatureReading
 from hallmark.errors import Unavailable
+from hallmark.feature_store.lookups import AGE, AT
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary
 from inference_services.protocol.errors import NoFeatures, StoreDown
 from inference_services.protocol.v2 import InferenceRequest
-from inference_services.runtime.lookup import AGE, AT, DEFAULTED, Lookup
+from inference_services.runtime.lookup import DEFAULTED, Lookup
 
 NUMBER = {"take": "count", "window": "1h"}
 

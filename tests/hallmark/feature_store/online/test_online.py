@@ -171,6 +171,8 @@ def test_an_entity_is_erased_from_the_views_named(store: OnlineStore) -> None:
     assert store.erase(entity_key(1), [VIEW, OTHER, "never@1"]) == 2 and store.erase(entity_key(1), [VIEW]) == 0
     gone = {(VIEW, entity_key(1)), (OTHER, entity_key(1))}
     assert everything(store, VIEW, OTHER, "seller@2") == {each for each in rows if each.key not in gone}
+    store.scrub()
+    assert everything(store, VIEW, OTHER, "seller@2") == {each for each in rows if each.key not in gone}
     assert store.write([row(1, 3)]) == 1, "what was erased bounds nothing that comes later"
 
 

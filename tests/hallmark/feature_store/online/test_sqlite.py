@@ -56,6 +56,30 @@ def test_a_file_that_nobody_may_read_now_costs_the_time_given(tmp_path: Path) ->
     store.close()
 
 
+def test_what_was_erased_or_replaced_is_in_no_file_any_more(tmp_path: Path) -> None:
+    def left() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir() if b"secret" in path.read_bytes())
+
+    store = SQLiteStore(tmp_path / "online.db", namespace="fraud", write_seconds=0.2)
+    store.scrub()
+    assert list(tmp_path.iterdir()) == [], "a file that is not there is not made"
+    store.write([each._replace(payload=b"secret" * 40) for each in ROWS])
+    store.write([each._replace(event_time=999) for each in ROWS[:150]])
+    for key in KEYS[150:]:
+        store.erase(key.entity, [key.view])
+    assert left()
+    other = sqlite3.connect(tmp_path / "online.db", isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM online LIMIT 1").fetchone()
+    with pytest.raises(Unavailable, match="locked"):
+        store.scrub()
+    other.execute("COMMIT")
+    store.scrub()
+    assert left() == [] and len(store.read(KEYS[:150])) == 150
+    other.close()
+    store.close()
+
+
 def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     """SQLite goes on in a deleted file, and would serve its rows for ever."""
     file = tmp_path / "online.db"

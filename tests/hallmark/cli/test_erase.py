@@ -1,0 +1,89 @@
+"""`hallmark features erase`: what a person at a desk asks for, sees and can show afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hallmark.cli import main
+from hallmark.errors import NotFound, Unavailable
+from hallmark.feature_store import sources
+from hallmark.feature_store.place import FeatureStore
+from hallmark.rollout import monitors
+from hallmark.settings import Settings
+from tests.hallmark.cli.test_features import FIRST, batch, counts, place, told
+
+__all__ = ["place"]
+
+
+def test_a_person_is_looked_for_erased_and_not_found_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    told(capsys, "apply")
+    held = sources.snapshot(FeatureStore(Settings.load()).offline("orders@1")).digest
+    looked = told(capsys, "erase", "buyer_id=anna", "--dry-run")
+    assert looked["erased"] is False and {"where": "log of orders@1", "what": "records", "count": 2} in looked["counts"]
+    assert counts(capsys, "anna") == [(1, 2)], "to look changes nothing"
+    erased = told(capsys, "erase", "buyer_id=anna", "--by", "dpo")
+    assert (erased["erased"], erased["counts"], erased["record"]["by"]) == (True, looked["counts"], "dpo")
+    assert counts(capsys, "anna", "bob") == [(0, 0), (1, 0)]
+    assert told(capsys, "erase", "buyer_id=anna") == {"erased": False, "counts": [], "also": {}, "record": None}
+    (row,) = told(capsys, "erasures")
+    assert (row["by"], row["state"], row["rows"], list(row["columns"])) == ("dpo", "done", 5, ["buyer_id"])
+    now = sources.snapshot(FeatureStore(Settings.load()).offline("orders@1")).digest
+    assert told(capsys, "erasures", held) == [{"digest": held, "is": "erased"}, {"digest": now, "is": "now"}]
+    capsys.readouterr()
+    assert main(["features", "erase", "buyer_id=anna"]) == 0
+    assert "nothing is held" in (said := capsys.readouterr().err) and "anna" not in said
+
+
+@pytest.mark.parametrize(
+    ("person", "said"),
+    [
+        ("anna", "COLUMN=VALUE"),
+        ("buyer_id=", "COLUMN=VALUE"),
+        ("amount=3", "buyer_id, card_id, device_id, ip, seller_id"),
+    ],
+)
+def test_what_names_no_person_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], person: str, said: str
+) -> None:
+    assert main(["features", "erase", person]) == 2 and said in capsys.readouterr().err
+
+
+def test_the_monitors_of_a_cluster_are_told_and_one_that_cannot_is_named() -> None:
+    class Writer:
+        """A cluster with two pods, the second with an image of before."""
+
+        def pods(self, name: str) -> list[Any]:
+            return [{"metadata": {"name": f"{name}-{at}"}} for at in range(2)]
+
+        def sidecar(self, pod: Any, path: str, *, body: Any) -> bytes:
+            if pod["metadata"]["name"] == "old-1":
+                raise NotFound("there is no /erase")
+            assert (path, body) == ("erase", {"buyer_id": "anna"})
+            return b'{"erased": 3}'
+
+    writer: Any = Writer()
+    assert monitors.erase(writer, "fraud", {"buyer_id": "anna"}) == 6
+    with pytest.raises(Unavailable, match="old-1 forgets nobody"):
+        monitors.erase(writer, "old", {"buyer_id": "anna"})
+
+
+def test_the_list_of_views_says_which_models_read_them(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALLMARK_RELEASES", str(place / "releases"))
+    settings = Settings.load()
+    folder = settings.models / "fraud" / "7"
+    folder.mkdir(parents=True)
+    use = {"view": {"name": "buyer_orders", "version": 1}}
+    (folder / "signature.json").write_text(json.dumps({"views": [use]}), encoding="utf-8")
+    release = settings.releases / "fraud" / "release.yaml"
+    release.parent.mkdir(parents=True)
+    target = f"{{version: 7, storageUri: 'pvc://models/fraud/7', digest: 'sha256:{'a' * 64}', config: null}}"
+    release.write_text(f"stable: {target}\ncandidate: null\npercent: null\nprevious: null\n", encoding="utf-8")
+    (buyers, *_) = told(capsys, "list")
+    assert {"domain": "fraud", "version": 7, "role": "stable"} in buyers["read_by"]
