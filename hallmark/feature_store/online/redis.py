@@ -217,6 +217,8 @@ class RedisStore:
                 "ssl_ca_certs": self._server.ca,
                 "ssl_check_hostname": True,
             }
+            # Its answer follows the session tickets of TLS 1.3, which hiredis otherwise takes for an answer to nobody's question and fails.
+            del options["driver_info"]
         return options
 
     @contextmanager
