@@ -1,9 +1,9 @@
 """Speed and memory of the drift monitor, and what its capture costs a server, against another commit's.
 
-`python -m benchmarks.drift_monitor --against DIR`, where DIR is a git worktree of the commit to compare with, such as 6f787fc; about six
+`python -m benchmarks.drift_monitor --against DIR`, where DIR is a git worktree of the commit to compare with, such as 6f787fc; about fifteen
 minutes. Both commits get the same records, of 20 fields, in turn: what their own capture sends of them is recorded, and then posted to a
-monitor process that runs beside. The capture's cost is that of a server with it over one without, in many short turns under the same load;
-the capture's sink there reads and forgets. Prints the four marks as docs/performance.md has them, and gives 1 where one is missed.
+monitor process that runs beside. The capture's cost is that of a server with it over one without, in many short turns under the same load,
+with servers started anew several times; the capture's sink there reads and forgets. Prints the four marks as docs/performance.md has them, and gives 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,10 @@ OURS = HERE.parents[1]
 NUMBERS, WHOLE, WORDS = 12, 2, 4
 SERVICE = "bench"
 CONNECTIONS = 32
+PER_TURN = 1024
+"""Requests to each server in one turn of the capture's cost: what goes in one event."""
+Row = tuple[str, str, str, str, bool]
+"""Of the table: its name, before, now, ratio and mark, and whether that is met."""
 FEATURES = """
 import numpy as np
 
@@ -64,7 +69,10 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=int, default=1_000_000, help="records of the memory mark (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each speed (%(default)s)")
-    parser.add_argument("--turns", type=int, default=24, help="turns of the capture's cost (%(default)s)")
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="servers started anew for the capture's cost (%(default)s times)"
+    )
+    parser.add_argument("--turns", type=int, default=24, help="turns of the capture's cost with each (%(default)s)")
     parser.add_argument("--only", choices=("speed", "memory", "capture"), help="one part")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -77,20 +85,20 @@ def main() -> int:
         folders = {name: Path(work) / name for name in roots}
         for name, root in roots.items():
             child(root, "folders", folders[name])
-        rows: list[tuple[str, str, str, str, bool]] = []
+        rows: list[Row] = []
         if given.only in (None, "speed"):
             rows += speeds(roots, folders, given.rounds)
         if given.only in (None, "memory"):
             rows += memory(roots, folders, given.rows)
         if given.only in (None, "capture"):
-            rows += capture(roots, folders, given.turns)
+            rows += capture(roots, folders, given.pairs, given.turns)
     sys.stdout.write("\n| | before | now | of it | asked for |\n|---|---:|---:|---:|---:|\n")
     for name, before, now, ratio, _ in rows:
         sys.stdout.write(f"| {name} | {before} | {now} | {ratio} |\n")
     return int(not all(met for *_, met in rows))
 
 
-def speeds(roots: dict[str, Path], folders: dict[str, Path], rounds: int) -> list[tuple[str, str, str, str, bool]]:
+def speeds(roots: dict[str, Path], folders: dict[str, Path], rounds: int) -> list[Row]:
     """Records and exchanges a second that a monitor takes, as wall time from the first call to the last answer."""
     out = []
     with contextlib.ExitStack() as stack:
@@ -114,7 +122,7 @@ def speeds(roots: dict[str, Path], folders: dict[str, Path], rounds: int) -> lis
     return out
 
 
-def memory(roots: dict[str, Path], folders: dict[str, Path], rows: int) -> list[tuple[str, str, str, str, bool]]:
+def memory(roots: dict[str, Path], folders: dict[str, Path], rows: int) -> list[Row]:
     """Resident memory of a monitor after so many records; one field of before has 1,000 values, that of now as many as records."""
     found: dict[str, list[float]] = {}
     for name, root in roots.items():
@@ -127,59 +135,75 @@ def memory(roots: dict[str, Path], folders: dict[str, Path], rows: int) -> list[
     return [line(title, found, ratio, "≤ 1 ×", f"{ratio:.2f} ×", ratio <= 1)]
 
 
-def capture(roots: dict[str, Path], folders: dict[str, Path], turns: int) -> list[tuple[str, str, str, str, bool]]:
-    """Share of a server's CPU that its capture has, by requests of one order on 32 connections."""
-    shares: dict[tuple[str, int], list[float]] = {(name, at_once): [] for at_once in (CONNECTIONS, 1) for name in roots}
-    with contextlib.ExitStack() as stack:
-        sink = stack.enter_context(started(OURS, [sys.executable, str(HERE), "--child=sink,{port}"]))
-        ports = {}
+def capture(roots: dict[str, Path], folders: dict[str, Path], pairs: int, turns: int) -> list[Row]:
+    """Share of a server's CPU that its capture has, by requests of one order on 32 connections and on one.
+
+    Servers are started anew `pairs` times, since two of one kind differ by a percent or two for as long as they live: one with a capture and
+    two without, of which the second shows what the measure makes of no difference.
+    """
+    shares: dict[tuple[str, str, int], list[float]] = {
+        (name, kind, at_once): [] for at_once in (CONNECTIONS, 1) for name in roots for kind in ("off", "on")
+    }
+    for _ in range(pairs):
         for name, root in roots.items():
-            for kind in ("off", "on"):
-                command = [
-                    sys.executable,
-                    "-m",
-                    "inference_services.runtime",
-                    f"--model-name={SERVICE}",
-                    "--host=127.0.0.1",
+            with contextlib.ExitStack() as stack:
+                sink = stack.enter_context(started(OURS, [sys.executable, str(HERE), "--child=sink,{port}"]))
+                ports = [
+                    stack.enter_context(server(root, folders[name], sink=sink if kind == "on" else 0))
+                    for kind in ("base", "off", "on")
                 ]
-                command += [f"--model-dir={folders[name] / 'order'}", "--http-port={port}"]
-                command += ["--grpc-port=0"] if name == "before" and "--grpc-port" in helped(root) else []
-                command += [f"--capture-url=http://127.0.0.1:{sink}/"] if kind == "on" else []
-                ports[name, kind] = stack.enter_context(started(root, command))
-        for turn, (name, at_once) in itertools.product(range(turns + 1), shares):
-            spent = alternating([ports[name, kind] for kind in ("off", "on")], at_once)
-            if turn:  # the first one warms up
-                shares[name, at_once].append(100 * (1 - spent[0] / spent[1]))
+                for at_once in (CONNECTIONS, 1):
+                    for base, *others in itertools.islice(
+                        alternating(ports, at_once), 1, turns + 1
+                    ):  # the first warms up
+                        for kind, spent in zip(("off", "on"), others, strict=True):
+                            shares[name, kind, at_once].append(100 * (1 - base / spent))
     out = []
     for at_once in (CONNECTIONS, 1):
-        found = {name: shares[name, at_once] for name in roots}
-        for name, values in found.items():
-            low, middle, high = statistics.quantiles(values, n=4)
-            sys.stdout.write(
-                f"capture, {at_once} at once, {name}: {middle:.1f}% of the CPU (quartiles {low:.1f} to {high:.1f})\n"
-            )
-        share = statistics.median(found["now"])
-        shown = {name: [round(statistics.median(values), 1)] for name, values in found.items()}
+        for name in roots:
+            for kind in ("off", "on"):
+                middle, low, high = interval(shares[name, kind, at_once])
+                sys.stdout.write(
+                    f"capture {kind}, {at_once} at once, {name}: {middle:.1f}% of the CPU (95%: {low:.1f} to {high:.1f})\n"
+                )
+        found = {name: [round(statistics.median(shares[name, "on", at_once]), 1)] for name in roots}
+        share = statistics.median(shares["now", "on", at_once])
         title = f"capture, % of the server's CPU, requests of one row, {at_once} at once"
-        out.append(line(title, shown, share, "≤ 3%", f"{share:.1f}%", share <= 3))
+        out.append(line(title, found, share, "≤ 3%", f"{share:.1f}%", share <= 3))
     return out
 
 
-def alternating(ports: Sequence[int], at_once: int, *, bursts: int = 12, times: int = 12) -> list[float]:
-    """Nanoseconds of CPU for a request at each of these servers, asked in turn, so many requests at once.
+def server(root: Path, folder: Path, *, sink: int) -> contextlib.AbstractContextManager[int]:
+    """A model server with a capture that posts to this port; without one for 0."""
+    command = [sys.executable, "-m", "inference_services.runtime", f"--model-name={SERVICE}", "--host=127.0.0.1"]
+    command += [f"--model-dir={folder / 'order'}", "--http-port={port}"]
+    command += ["--grpc-port=0"] if "--grpc-port" in helped(root) else []
+    command += [f"--capture-url=http://127.0.0.1:{sink}/"] if sink else []
+    return started(root, command)
 
-    A server is stopped while they are sent, so that it finds them together however busy the machine is.
+
+def alternating(ports: Sequence[int], at_once: int) -> Iterator[list[float]]:
+    """For ever, nanoseconds of CPU for a request at each of these servers over 1,024 requests, so many at once.
+
+    The servers are asked in turn, burst by burst, so that all meet what else the machine does. A server is stopped while requests are sent
+    together, so that it finds them together however busy the machine is.
     """
+    bursts = PER_TURN // at_once
     with contextlib.ExitStack() as stack:
         loads = [stack.enter_context(Load(port, at_once)) for port in ports]
-        began = [cpu(pid_of[port]) for port in ports]
-        for turn in range(times):
-            for load in loads if turn % 2 else loads[::-1]:
-                for _ in range(bursts if at_once > 1 else 8 * bursts):
-                    load.burst()
-        time.sleep(0.3)  # what is captured is sent
-        asked = times * at_once * (bursts if at_once > 1 else 8 * bursts)
-        return [(cpu(pid_of[port]) - before) / asked for port, before in zip(ports, began, strict=True)]
+        while True:
+            began = [cpu(pid_of[port]) for port in ports]
+            for burst in range(bursts):
+                for at in range(len(loads)):
+                    loads[(at + burst) % len(loads)].burst()
+            yield [(cpu(pid_of[port]) - before) / PER_TURN for port, before in zip(ports, began, strict=True)]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median, and the values between which it is with 95%, by their ranks."""
+    ranked, reach = sorted(values), 0.98 * len(values) ** 0.5
+    low, high = max(0, round(len(values) / 2 - reach) - 1), min(len(values), round(len(values) / 2 + reach) + 1)
+    return statistics.median(values), ranked[low], ranked[high - 1]
 
 
 def compared(found: dict[str, list[float]]) -> float:
@@ -189,9 +213,7 @@ def compared(found: dict[str, list[float]]) -> float:
     return statistics.median(now / before for now, before in zip(found["now"], found["before"], strict=True))
 
 
-def line(
-    name: str, found: dict[str, list[float]], ratio: float, mark: str, shown: str, met: bool
-) -> tuple[str, str, str, str, bool]:
+def line(name: str, found: dict[str, list[float]], ratio: float, mark: str, shown: str, met: bool) -> Row:
     """A row of the table."""
     middle = {key: statistics.median(values) for key, values in found.items()}
     before, now = (
@@ -371,9 +393,10 @@ async def recorded(
     folder: Path, count: int, each: int, distinct: int, first: int
 ) -> list[tuple[dict[str, str], bytes]]:
     """The calls of this commit's capture for so many requests: headers and body."""
-    from inference_services.capture.queue import Capture, Exchange, Origin
+    from inference_services.capture import queue
+    from inference_services.capture.queue import Capture, Origin
 
-    fresh = "columns" in inspect.signature(Exchange).parameters
+    fresh = hasattr(Capture, "note")
     columns, outputs = drawn(count * each, distinct, first=first)
     calls: list[tuple[dict[str, str], bytes]] = []
 
@@ -396,17 +419,18 @@ async def recorded(
         rows = slice(number * each, (number + 1) * each)
         asked = {name: values[rows] for name, values in columns.items()}
         answered = {name: values[rows] for name, values in outputs.items()}
-        more: dict[str, Any] = {"columns": asked, "outputs": answered, "first": 0, "rows": each}
-        if texts is not None:
-            more = texts.of(asked, answered, each)
-        name = f"{first + number:08x}"
-        marks: dict[str, Any] = {
-            "trace": f"00-{'ab' * 12}{name}-b7ad6b7169203331-01",
-            "exchange": f"{name}-8f1b-4f6e-9f55-0a5d5e0a7c11",
-        }
-        marks = {key: value.encode() for key, value in marks.items()} if fresh else marks
-        exchange = Exchange(size=500 + 150 * each, client_id=f"client-{first + number}", **more, **marks)
-        sender.offer([exchange] if fresh else exchange)
+        name, size = f"{first + number:08x}", 500 + 150 * each
+        trace, known = f"00-{'ab' * 12}{name}-b7ad6b7169203331-01", f"{name}-8f1b-4f6e-9f55-0a5d5e0a7c11"
+        if texts is None:
+            from inference_services.capture.records import Call
+
+            marked = types.SimpleNamespace(marks=(trace.encode(), b"", known.encode(), b""))
+            sender.note((Call(asked, answered, each), 0, each, size, f"client-{first + number}", marked))
+            if number % 32 == 31:
+                await asyncio.sleep(0)
+        else:
+            more = {"client_id": f"client-{first + number}", "trace": trace, "exchange": known}
+            sender.offer(queue.Exchange(size=size, **more, **texts.of(asked, answered, each)))  # type: ignore[attr-defined]
         while counts["capture_queued"] > 5000:
             await asyncio.sleep(0.001)
     await sender.close(timeout=60)

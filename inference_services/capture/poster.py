@@ -19,49 +19,92 @@ class Poster:
         if parts.scheme != "http" or not parts.hostname:
             raise DeclarationError("--capture-url", expected="an http:// address", got=url)
         self._host, self._port = parts.hostname, parts.port or 80
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._authority = parts.netloc.rpartition("@")[2]
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._first = f"POST {target} HTTP/1.1\r\nhost: {parts.netloc.rpartition('@')[2]}\r\n"
         self._timeout = timeout
-        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._connection: _Connection | None = None
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> int:
-        """The answer's status; OSError, TimeoutError, ValueError or IncompleteReadError where there was none."""
-        head = [f"POST {self._target} HTTP/1.1", f"host: {self._authority}", f"content-length: {len(body)}"]
-        head += [f"{name}: {value}" for name, value in headers.items()]
-        message = "\r\n".join((*head, "", "")).encode("utf-8") + body
+        """The answer's status; OSError, TimeoutError or ValueError where there was none."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{self._first}content-length: {len(body)}\r\n{lines}\r\n".encode()
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._exchange(message)
+                if self._connection is None or self._connection.ended:
+                    self.close()
+                    loop = asyncio.get_running_loop()
+                    _, self._connection = await loop.create_connection(_Connection, self._host, self._port)
+                status = await self._connection.exchange(head, body)
         except BaseException:  # whatever interrupted it, half an exchange is left on the connection
             self.close()
             raise
+        return status
 
     def close(self) -> None:
         """Drop the connection."""
         if self._connection is not None:
-            self._connection[1].close()
+            self._connection.close()
             self._connection = None
 
-    async def _exchange(self, message: bytes) -> int:
-        if self._connection is None or self._connection[0].at_eof():
+
+class _Connection(asyncio.Protocol):
+    """One connection to the sink; `ended` where it takes no further call."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._answer: asyncio.Future[int] | None = None
+        self._came = b""
+
+    def exchange(self, head: bytes, body: bytes) -> asyncio.Future[int]:
+        """Send a call; the status of its answer, once the whole of that came."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._came = b""
+        self._transport.writelines((head, body))
+        return self._answer
+
+    def close(self) -> None:
+        """End it, whatever was not sent yet."""
+        self.ended = True
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what calls are written to."""
+        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The sink, or this side, ended it."""
+        self.ended = True
+        self._fail(exc or ConnectionResetError("the sink closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """Part of an answer; what comes unasked ends the connection."""
+        self._came += data
+        head, end, rest = self._came.partition(b"\r\n\r\n")
+        if self._answer is None or self._answer.done():
             self.close()
-            self._connection = await asyncio.open_connection(self._host, self._port, limit=_ANSWER_LIMIT)
-        reader, writer = self._connection
-        writer.write(message)
-        await writer.drain()
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError as error:
-            raise ValueError("the sink's answer has endless headers") from error
-        lines = head.lower().split(b"\r\n")
-        status = int(lines[0].split(b" ", 2)[1])
-        fields = dict(line.split(b":", 1) for line in lines[1:] if b":" in line)
-        if b"content-length" not in fields:
-            self.close()
-            return status
-        length = int(fields[b"content-length"])
-        if length > _ANSWER_LIMIT or fields.get(b"connection", b"").strip() == b"close":
-            self.close()
+        elif not end:
+            if len(head) > _ANSWER_LIMIT:
+                self._fail(ValueError("the sink's answer has endless headers"))
         else:
-            await reader.readexactly(length)
-        return status
+            try:
+                status, length, last = _told(head)
+            except (ValueError, IndexError) as error:
+                self._fail(ValueError(f"the sink's answer is not HTTP: {error}"))
+                return
+            self.ended = self.ended or last or length > _ANSWER_LIMIT or len(rest) > length
+            if self.ended or len(rest) >= length:
+                self._answer.set_result(status)
+
+    def _fail(self, error: Exception) -> None:
+        self.ended = True
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+
+
+def _told(head: bytes) -> tuple[int, int, bool]:
+    """An answer's status, the length of its body, and whether it is the last on its connection, as one without a length is."""
+    lines = head.lower().split(b"\r\n")
+    fields = dict([line.split(b":", 1) for line in lines[1:] if b":" in line])
+    length = fields.get(b"content-length")
+    last = length is None or fields.get(b"connection", b"").strip() == b"close"
+    return int(lines[0].split(b" ", 2)[1]), int(length or 0), last

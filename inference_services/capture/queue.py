@@ -1,6 +1,6 @@
 """The queue of exchanges and its one sender: bounded, counted, never in the way of an answer.
 
-Every answered request is offered once and ends as sent or dropped; until then it is queued:
+Every answered request is noted, offered soon after, once, and ends as sent or dropped; until then it is queued:
 offered = sent + dropped + queued, in numbers that /metrics shows. Its request and response travel together, with others in one event of
 columns (exchanges.py), or by themselves in KServe's logger format.
 """
@@ -14,19 +14,26 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from hallmark.declaration.serving_config import CaptureLimits
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Columns, Exchange
+from inference_services.capture.exchanges import Answered, Marks
 from inference_services.capture.poster import Poster
+from inference_services.capture.records import Call, Columns, gathered, together
 
 DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
 """Why an exchange was dropped, as the metrics name it."""
 _TYPES = ("org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response")
+_CALLS = 32
+_REQUESTS = 256
+_SOON = 0.1
+_LARGE = 16 * 1024
+"""What was noted is queued when it is of so many calls or requests, after so many seconds, or with a request of more bytes: for all of them
+together the code that does it is fetched into the processor's cache once, which costs more than what it does for one."""
 Texts = Callable[[Columns, Columns, int], tuple[bytes, bytes]]
 """Makes the V2 JSON of so many records, without ids: of the request and of the response."""
 
@@ -41,6 +48,18 @@ class Origin:
     endpoint: str
 
 
+class Marked(Protocol):
+    """A request that has marks."""
+
+    @property
+    def marks(self) -> Marks: ...
+
+
+Noted = tuple[Call, int, int, int, str, Marked]
+"""An answered request: its call of the model, the place of its first record there, how many they are, the bytes that it keeps in memory until
+it is sent, the client's id, and what its marks are read from."""
+
+
 class Counters(Protocol):
     """Sink of the counters."""
 
@@ -49,7 +68,7 @@ class Counters(Protocol):
 
 
 class Capture:
-    """The queue and its one sender; `offer` is called where answers are made and only appends."""
+    """The queue and its one sender; `note` is called where answers are made and only appends."""
 
     def __init__(
         self,
@@ -65,11 +84,20 @@ class Capture:
         self._origin = origin
         self._metrics = metrics
         self._texts = texts
-        self._queue: deque[Exchange] = deque()
-        self._bytes = 0
-        self._sending = 0
+        self._loop = asyncio.get_running_loop()
+        self._noted: list[Noted] = []
+        self._call: Call | None = None
+        self._room = _REQUESTS
+        """Of what is noted: the last one's call, and how many more there may be; a call counts as several."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._hurried = False
+        self._queue: deque[Answered] = deque()
+        self._queued = self._sending = self._bytes = self._sending_bytes = 0
+        """Requests that wait and that are being sent, and the bytes of all these and of the latter."""
         self._prefix = secrets.token_hex(10)
         self._count = 0
+        self._first = 1
+        """Requests that got a number, and that of the first one that is being sent."""
         self._wake = asyncio.Event()
         self._enough = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -77,47 +105,89 @@ class Capture:
 
     def start(self) -> None:
         """Begin to send."""
-        self._task = asyncio.get_running_loop().create_task(self._send_forever())
+        self._task = self._loop.create_task(self._send_forever())
 
-    def offer(self, answered: Sequence[Exchange]) -> None:
+    def note(self, answered: Noted) -> None:
+        """Take an answered request; it is queued soon, with others."""
+        self._noted.append(answered)
+        if answered[0] is not self._call:
+            self._call = answered[0]
+            self._room -= _REQUESTS // _CALLS - 1
+            if self._timer is None:
+                self._timer = self._loop.call_later(_SOON, self._late)
+        self._room -= 1
+        if (self._room <= 0 or answered[3] > _LARGE) and not self._hurried:
+            self._hurried = True
+            self._loop.call_soon(self.gather)
+
+    def _late(self) -> None:
+        self._timer = None
+        self.gather()
+
+    def gather(self) -> None:
+        """Queue what was noted until now."""
+        noted, self._noted = self._noted, []
+        self._call, self._hurried = None, False
+        self._room = 0 if self._closing else _REQUESTS
+        if noted:
+            calls, firsts, rows, sizes, client_ids, asked = zip(*noted, strict=True)
+            marks = [each.marks for each in asked]
+            self.offer(Answered(gathered(calls, firsts, rows), rows, sizes, client_ids, marks))
+
+    def offer(self, answered: Answered) -> None:
         """Queue answered requests, or count why not."""
-        limits, queue, at = self.limits, self._queue, time.time()
+        limits, before = self.limits, self._queued
         if limits.sample < 1.0:
-            answered = [each for each in answered if random.random() < limits.sample]  # noqa: S311  a sample, not a secret
-        offered, before, held = len(answered), len(queue), self._bytes
-        size = sum([each.size for each in answered])
-        if before + self._sending + offered > limits.queued or held + size > limits.queued_bytes:
-            answered = self._fitting(answered)
-            size = sum([each.size for each in answered])
-        for each in answered:
-            each.at = at
-        queue.extend(answered)
-        self._bytes = held + size
+            answered = answered.only([random.random() < limits.sample for _ in answered.rows])  # noqa: S311  a sample, not a secret
+        offered, size = len(answered.rows), sum(answered.sizes)
         self._metrics.add("capture_offered", "", offered)
-        self._account(len(answered), size)
-        if answered and not before:
+        if before + self._sending + offered > limits.queued or self._bytes + size > limits.queued_bytes:
+            answered = answered.only(self._fitting(answered.sizes))
+            size = sum(answered.sizes)
+        count = len(answered.rows)
+        if not count:
+            return
+        answered.at = time.time()
+        if count > limits.batch or size > limits.batch_bytes:
+            self._queue.extend(self._parts(answered))
+        else:
+            self._queue.append(answered)
+        self._queued += count
+        self._bytes += size
+        self._account(count, size)
+        if not before:
             self._wake.set()
-        if len(queue) >= limits.batch:
+        if self._queued >= limits.batch:
             self._enough.set()
 
-    def _fitting(self, answered: Sequence[Exchange]) -> list[Exchange]:
-        """Those that there is room for; the others are counted as dropped."""
-        found: list[Exchange] = []
-        held, full = self._bytes, 0
-        room = self.limits.queued - self._sending - len(self._queue)
-        for each in answered:
-            if len(found) >= room:
-                full += 1
-            elif held + each.size <= self.limits.queued_bytes:
-                held += each.size
-                found.append(each)
+    def _fitting(self, sizes: Sequence[int]) -> list[bool]:
+        """Which of these there is room for; the others are counted as dropped."""
+        fit, held, full = [], self._bytes, 0
+        room = self.limits.queued - self._sending - self._queued
+        for size in sizes:
+            fit.append(room > 0 and held + size <= self.limits.queued_bytes)
+            full += room <= 0
+            room -= fit[-1]
+            held += size * fit[-1]
         self._metrics.add("capture_dropped", "full", full)
-        self._metrics.add("capture_dropped", "bytes", len(answered) - len(found) - full)
-        return found
+        self._metrics.add("capture_dropped", "bytes", len(fit) - sum(fit) - full)
+        return fit
+
+    def _parts(self, answered: Answered) -> Iterator[Answered]:
+        """As many at once as go in one event."""
+        answered.calls = [together(answered.calls)]
+        begin, size = 0, 0
+        for at, each in enumerate(answered.sizes):
+            if at > begin and (at - begin == self.limits.batch or size + each > self.limits.batch_bytes):
+                yield answered.part(begin, at)
+                begin, size = at, 0
+            size += each
+        yield answered.part(begin, len(answered.sizes))
 
     async def close(self, *, timeout: float = 2.0) -> None:
         """Send what is queued for at most `timeout` seconds, and count the rest as dropped."""
         self._closing = True
+        self.gather()
         self._wake.set()
         self._enough.set()
         if self._task is not None:
@@ -125,9 +195,9 @@ class Capture:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._poster.close()
-        left = len(self._queue)
+        left = self._queued
         self._account(-left, -self._bytes)
-        self._bytes = 0
+        self._queued = self._bytes = 0
         self._queue.clear()
         self._metrics.add("capture_dropped", "shutdown", left)
 
@@ -137,34 +207,33 @@ class Capture:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            if not self._closing and len(self._queue) < self.limits.batch:
+            if not self._closing and self._queued < self.limits.batch:
                 self._enough.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._enough.wait(), self.limits.linger)
             await self._send(self._take())
 
-    def _take(self) -> list[Exchange]:
-        """The oldest, as many as go in one event; the first one gets its number."""
+    def _take(self) -> list[Answered]:
+        """The oldest, as many as go in one event."""
         queue, limits = self._queue, self.limits
-        if len(queue) <= limits.batch and self._bytes <= limits.batch_bytes:
-            batch = list(queue)
-            queue.clear()
-        else:
-            batch = [queue.popleft()]
-            size = batch[0].size
-            while queue and len(batch) < limits.batch and size + queue[0].size <= limits.batch_bytes:
-                size += queue[0].size
-                batch.append(queue.popleft())
-        batch[0].number = self._count + 1
-        self._count += len(batch)
-        self._sending = len(batch)
+        batch: list[Answered] = []
+        count = size = 0
+        while queue:
+            more, held = len(queue[0].rows), sum(queue[0].sizes)
+            if batch and (count + more > limits.batch or size + held > limits.batch_bytes):
+                break
+            batch.append(queue.popleft())
+            count, size = count + more, size + held
+        self._queued -= count
+        self._sending, self._sending_bytes = count, size
+        self._first, self._count = self._count + 1, self._count + count
         return batch
 
-    async def _send(self, batch: list[Exchange]) -> None:
+    async def _send(self, batch: list[Answered]) -> None:
         """Try a batch a few times; it stays counted as queued until it is sent or dropped."""
         fate = "unsent"
         try:
-            body = exchanges.packed(batch, prefix=self._prefix) if self.limits.batch > 1 else b""
+            body = exchanges.packed(batch, prefix=self._prefix, first=self._first) if self.limits.batch > 1 else b""
             for attempt in range(self.limits.attempts):
                 status = await self._post(batch, body)
                 if status // 100 == 2:
@@ -178,33 +247,33 @@ class Capture:
             fate = "shutdown"
             raise
         finally:
-            self._sending = 0
-            size = sum([each.size for each in batch])
-            self._bytes -= size
-            self._account(-len(batch), -size)
+            count, self._sending = self._sending, 0
+            self._bytes -= self._sending_bytes
+            self._account(-count, -self._sending_bytes)
             if fate:
-                self._metrics.add("capture_dropped", fate, len(batch))
+                self._metrics.add("capture_dropped", fate, count)
             else:
-                self._metrics.add("capture_sent", amount=len(batch))
+                self._metrics.add("capture_sent", amount=count)
 
-    async def _post(self, batch: list[Exchange], body: bytes) -> int:
+    async def _post(self, batch: list[Answered], body: bytes) -> int:
         """The sink's status, or 0 where it gave none."""
         try:
             if self.limits.batch > 1:
                 head = {
-                    "id": f"{self._prefix}-{batch[0].number:x}",
+                    "id": f"{self._prefix}-{self._first:x}",
                     "type": exchanges.TYPE,
                     **self._source(batch[0].at),
                 }
                 return await self._poster.post(body, _headers(head, exchanges.MEDIA))
             (exchange,) = batch
+            call = together(exchange.calls)
             assert self._texts is not None  # noqa: S101 - whoever asks for KServe's own form gives it
-            for kind, text in zip(_TYPES, self._texts(*exchange.records(), exchange.rows), strict=True):
+            for kind, text in zip(_TYPES, self._texts(call.columns, call.outputs, call.rows), strict=True):
                 head = {**self._attributes(exchange), "type": kind}
                 if (status := await self._poster.post(text, _headers(head, "application/json"))) // 100 != 2:
                     break
             return status
-        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, ValueError):
             return 0
 
     async def _pause(self, attempt: int) -> None:
@@ -225,18 +294,19 @@ class Capture:
             "revision": origin.revision,
         }
 
-    def _attributes(self, exchange: Exchange) -> dict[str, str]:
+    def _attributes(self, exchange: Answered) -> dict[str, str]:
         """Attributes of both events of one exchange in KServe's own form."""
-        attributes = {**self._source(exchange.at), "id": f"{self._prefix}-{exchange.number:x}"}
-        attributes["requestid"] = exchanges.client(exchange.client_id).hex()
-        if re.fullmatch(exchanges.TRACE, exchange.trace):
-            attributes["traceparent"] = exchange.trace.decode("ascii")
-            state = exchange.state.decode("latin-1")
-            if state.isascii() and state.isprintable() and state:
-                attributes["tracestate"] = state
-        if re.fullmatch(exchanges.GATEWAY_ID, exchange.exchange):
-            attributes["exchangeid"] = exchange.exchange.decode("ascii")
-        if exchange.shadow == b"1":
+        attributes = {**self._source(exchange.at), "id": f"{self._prefix}-{self._first:x}"}
+        attributes["requestid"] = exchanges.hashed(exchange.client_ids).hex()
+        trace, state, known, shadow = exchange.marks[0]
+        if re.fullmatch(exchanges.TRACE, trace):
+            attributes["traceparent"] = trace.decode("ascii")
+            text = state.decode("latin-1")
+            if text.isascii() and text.isprintable() and text:
+                attributes["tracestate"] = text
+        if re.fullmatch(exchanges.GATEWAY_ID, known):
+            attributes["exchangeid"] = known.decode("ascii")
+        if shadow == b"1":
             attributes["shadow"] = "1"
         return attributes
 

@@ -92,6 +92,8 @@ class Rest:
     def _describe(self, request: HttpRequest, parts: list[str]) -> HttpResponse:
         match parts:
             case ["metrics"]:
+                if self.service.capture is not None:
+                    self.service.capture.gather()
                 return HttpResponse(200, self.service.metrics.render(), _TEXT)
             case [""]:
                 return _json({"status": "alive"})
@@ -148,15 +150,12 @@ class Rest:
 class HttpAsk:
     """What an HTTP request carries besides its tensors."""
 
-    __slots__ = ("_reply", "_request")
+    __slots__ = ("_reply", "_request", "size")
 
     def __init__(self, request: HttpRequest, reply: Reply) -> None:
         self._request = request
         self._reply = reply
-
-    @property
-    def size(self) -> int:
-        return len(self._request.body)
+        self.size = len(request.body)
 
     @property
     def timeout(self) -> float | None:
@@ -179,6 +178,7 @@ class _V2(HttpAsk):
         self._rest = rest
         self._request = request
         self._reply = reply
+        self.size = len(request.body)
 
     def decode(self) -> v2.InferenceRequest:
         json_length = _json_length(self._request)

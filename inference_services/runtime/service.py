@@ -9,12 +9,11 @@ import queue
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hallmark.declaration.serving_config import ServingConfig
-from hallmark.features.fields import Columns
-from inference_services.capture.exchanges import Exchange
 from inference_services.capture.queue import Capture
+from inference_services.capture.records import Call
 from inference_services.protocol import v2
 from inference_services.protocol.ask import Ask
 from inference_services.protocol.errors import ModelFault, NotReady, Overloaded, ServeError
@@ -32,6 +31,8 @@ _DOUBT = 2.0
 """A queue is taken to last twice what it did of late: one who waited in vain is worse off than one refused at once."""
 _CALM = 1.0
 """Seconds without a refusal after which a server is no longer saturated."""
+_BESIDE = 512
+"""Bytes that the capture keeps of a request beside its body and its answer, about."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,8 +44,7 @@ class _Job:
     queued: float
     deadline: float
     key: bytes | None = None
-    columns: Columns = field(default_factory=dict)
-    outputs: Outputs = field(default_factory=dict)
+    call: Call | None = None
     first: int = 0
     """The call of the model that it was in, and the place of its first record there."""
 
@@ -71,7 +71,6 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(model, batching=config.batching, objective=config.objective, most=config.batch)
         self._arrived: deque[tuple[Ask, float, float]] = deque()
-        self._answered: list[Exchange] = []
         self._looking: list[_Job] = []
         self._lookups: set[asyncio.Task[None]] = set()
         self._iteration_began = 0.0
@@ -218,9 +217,8 @@ class Service:
             kept = self._cache.get(job.key)
             if kept is not None:
                 self._waiting -= 1
-                job.columns, job.outputs = request.columns, kept
+                job.call = Call(request.columns, kept, request.rows)
                 self._answer(job, kept)
-                self._offer()
                 return None
         if self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
             self._jobs.put(job)
@@ -269,9 +267,9 @@ class Service:
         try:
             columns = jobs[0].request.columns if len(jobs) == 1 else joined([job.request.columns for job in jobs])
             outputs = self.model.predict(columns, rows)
-            first = 0
+            call, first = Call(columns, outputs, rows), 0
             for job in jobs:
-                job.columns, job.outputs, job.first = columns, outputs, first
+                job.call, job.first = call, first
                 first += job.request.rows
             return outputs
         except ServeError as error:
@@ -294,13 +292,6 @@ class Service:
             if self._cache is not None and job.key is not None:
                 self._cache.put(job.key, outcome)
             self._answer(job, outcome)
-        self._offer()
-
-    def _offer(self) -> None:
-        """Hand what was answered to the capture."""
-        if self._answered and self.capture is not None:
-            self.capture.offer(self._answered)
-        self._answered = []
 
     def _answer(self, job: _Job, outputs: Outputs) -> None:
         ask, request, start = job.ask, job.request, time.perf_counter()
@@ -311,11 +302,9 @@ class Service:
             return
         self.metrics.observe("stage_seconds", "encode", time.perf_counter() - start)
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
-        if self.capture is not None:
-            kept = ask.size + size + 512
-            self._answered.append(
-                Exchange(job.columns, job.outputs, job.first, request.rows, kept, request.id, *ask.marks)
-            )
+        if self.capture is not None and job.call is not None:
+            kept = ask.size + size + _BESIDE
+            self.capture.note((job.call, job.first, request.rows, kept, request.id, ask))
 
     def _count(self, ask: Ask, status: int, begun: float, *, rows: int, answered: int) -> None:
         seconds = time.perf_counter() - begun

@@ -82,20 +82,18 @@ class Watched:
     def ask(self, given: Sequence[Asked], *, exchange: str = "e") -> None:
         """Answer each request, and let the monitor have it as the server's capture sends it."""
         from inference_services.capture import exchanges
+        from inference_services.capture.records import Call
         from inference_services.drift_monitor import events
         from inference_services.protocol import v2
 
         for place, (body, _) in enumerate(given):
             request = v2.decode(self.model.schema, body)
             outputs = self.model.predict(request.columns, request.rows)
-            sent = exchanges.Exchange(
-                *(request.columns, outputs, 0, request.rows, 0, request.id),
-                exchange=f"{exchange}-{place}".encode(),
-                number=next(self._numbers),
-            )
+            call, marks = Call(request.columns, outputs, request.rows), (b"", b"", f"{exchange}-{place}".encode(), b"")
+            sent = exchanges.Answered([call], [request.rows], [0], [request.id], [marks])
             head = {"specversion": "1.0", "type": exchanges.TYPE, "id": "1", "source": "/", "revision": "v"}
             head |= {"inferenceservicename": self.name, "namespace": self.name}
-            body = exchanges.packed([sent], prefix="p")
+            body = exchanges.packed([sent], prefix="p", first=next(self._numbers))
             captured = events.columns({f"ce-{name}": value for name, value in head.items()}, body)
             assert captured is not None and self.monitor.take_columns(captured) == 1
 

@@ -16,7 +16,8 @@ from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.features.fields import Columns, Field, Output
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Exchange
+from inference_services.capture.exchanges import NO_MARKS, Answered, Marks
+from inference_services.capture.records import Call
 from inference_services.drift_monitor import events as parsing
 from inference_services.drift_monitor import reference, state
 from inference_services.drift_monitor.monitor import Monitor
@@ -36,11 +37,23 @@ def head(kind: str = exchanges.TYPE, service: str = "shop") -> dict[str, str]:
 def batch(rows: int, *, seed: int, each: int = 1, first: int = 1, prefix: str = "p", factor: float = 1.0) -> bytes:
     """Exchanges of `each` records that were one call of the model."""
     columns, scores = draw(rows, seed=seed, factor=factor)
-    sent = [
-        Exchange(columns, scores, at, each, 100, f"c-{first + at // each}", number=first + at // each)
-        for at in range(0, rows, each)
-    ]
-    return exchanges.packed(sent, prefix=prefix)
+    return packed(columns, scores, [each] * (rows // each), first=first, prefix=prefix)
+
+
+def packed(
+    columns: Columns,
+    outputs: Columns,
+    rows: list[int],
+    *,
+    marks: list[Marks] | None = None,
+    first: int = 1,
+    prefix: str = "p",
+) -> bytes:
+    """Exchanges of so many records each that were one call of the model."""
+    ids = [f"c-{first + at}" for at in range(len(rows))]
+    call = Call(columns, outputs, sum(rows))
+    sent = Answered([call], rows, [100] * len(rows), ids, marks or [NO_MARKS] * len(rows))
+    return exchanges.packed([sent], prefix=prefix, first=first)
 
 
 def take(monitor: Monitor, body: bytes) -> None:
@@ -91,8 +104,7 @@ def test_an_event_that_comes_again_or_in_part_counts_once_and_over_a_restart(
 def test_a_request_larger_than_its_share_is_kept_evenly(learned: Reference) -> None:
     monitor = Monitor(learned, WATCHED)
     columns, scores = draw(63, seed=2)
-    sent = [Exchange(columns, scores, at, rows, 1, "c", number=1 + at) for at, rows in ((0, 1), (1, 60), (61, 2))]
-    take(monitor, exchanges.packed(sent, prefix="p"))
+    take(monitor, packed(columns, scores, [1, 60, 2]))
     kept = [0, *range(1, 61, 2), 61, 62]
     assert monitor.window("shop-00001").columns()["amount"].tolist() == columns["amount"][kept].tolist()
     assert [row.row for row in monitor.answers.of("shop-00001")] == [0, *range(0, 60, 2), 0, 1]
@@ -109,9 +121,8 @@ def test_one_poisoned_record_costs_itself_alone() -> None:
     known = profile.build({"amount": np.arange(9.0)}, scores={"score": np.arange(9.0)})
     monitor = Monitor(Reference("", signature, known, observe), WATCHED)
     amounts = np.arange(200.0)
-    sent = [Exchange({"amount": amounts}, {"score": amounts.astype(np.float32)}, 0, 200, 1, "c", number=1)]
     monitor.decoder._most = 200
-    take(monitor, exchanges.packed(sent, prefix="p"))
+    take(monitor, packed({"amount": amounts}, {"score": amounts.astype(np.float32)}, [200]))
     found = monitor.window("shop-00001").columns()
     assert np.flatnonzero(np.isnan(found["amount"])).tolist() == [13] and monitor.decoder.unreadable == 1
     assert found["score"].tolist() == amounts.tolist()
@@ -122,7 +133,7 @@ def test_a_column_that_is_none_of_the_fields_form_is_missing(learned: Reference)
     wrong = {**columns, "amount": np.array(["x"] * 20, dtype=object), "payment": np.ones(20)}
     del wrong["express"]
     monitor = Monitor(learned, WATCHED)
-    take(monitor, exchanges.packed([Exchange(wrong, scores, 0, 20, 1, "c", number=1)], prefix="p"))
+    take(monitor, packed(wrong, scores, [20]))
     found = monitor.window("shop-00001").columns()
     assert np.isnan(found["amount"]).all() and found["payment"].tolist() == found["express"].tolist() == [None] * 20
     assert found["orders"].tolist() == columns["orders"].tolist()
@@ -177,13 +188,10 @@ def test_what_is_no_event_of_columns_is_malformed_and_counted(start: Start) -> N
 
 
 def test_ids_are_of_their_form_or_left_out() -> None:
-    one = {"x": np.zeros(1)}
-    sent = [Exchange(one, one, 0, 1, 1, "c", number=at + 1) for at in range(3)]
-    sent[1] = msgspec.structs.replace(sent[1], trace=b"Bearer secret", exchange=b"a\nb", shadow=b"yes")
-    sent[2] = msgspec.structs.replace(
-        sent[2], trace=b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01", exchange=b"e-2", shadow=b"1"
-    )
-    body = exchanges.packed(sent, prefix="p")
+    three = {"x": np.zeros(3)}
+    odd = (b"Bearer secret", b"", b"a\nb", b"yes")
+    good = (b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01", b"", b"e-2", b"1")
+    body = packed(three, three, [1] * 3, marks=[NO_MARKS, odd, good])
     found = exchanges.read(body)
     assert (found.traces, found.exchanges, found.shadows) == (
         ["", "", "ab" * 16],
@@ -218,7 +226,9 @@ def test_a_table_holds_what_came_whatever_its_type() -> None:
     ],
 )
 def test_calls_of_one_event_come_out_as_they_went_in(parts: list[Any]) -> None:
-    sent = [Exchange({"x": part}, {"y": part}, 0, len(part), 1, "c", number=at + 1) for at, part in enumerate(parts)]
+    sent = [
+        Answered([Call({"x": part}, {"y": part}, len(part))], [len(part)], [1], ["c"], [NO_MARKS]) for part in parts
+    ]
     found = exchanges.read(exchanges.packed(sent, prefix="p"))
     expected = np.concatenate(parts)
     assert found.records.tolist() == [len(part) for part in parts]
@@ -229,10 +239,29 @@ def test_calls_of_one_event_come_out_as_they_went_in(parts: list[Any]) -> None:
 @pytest.mark.parametrize("place", [0, 2, 3, 35, 40, 52, 54])
 def test_a_trace_that_is_nearly_one_does_not_travel(place: int) -> None:
     good = b"00-" + b"ab" * 16 + b"-" + b"cd" * 8 + b"-01"
-    one, near = {"x": np.zeros(1)}, good[:place] + b"g" + good[place + 1 :]
-    traces = [good, near, good]
-    sent = [Exchange(one, one, 0, 1, 1, "c", trace, number=at + 1) for at, trace in enumerate(traces)]
-    assert exchanges.read(exchanges.packed(sent, prefix="p")).traces == ["ab" * 16, "", "ab" * 16]
+    three, near = {"x": np.zeros(3)}, good[:place] + b"g" + good[place + 1 :]
+    marks: list[Marks] = [(trace, b"", b"", b"") for trace in (good, near, good)]
+    assert exchanges.read(packed(three, three, [1] * 3, marks=marks)).traces == ["ab" * 16, "", "ab" * 16]
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ([b"0f9c1a2e", b"7a-b_c.d"], ["0f9c1a2e", "7a-b_c.d"]),
+        ([b"a", b"", b"bc"], ["a", "", "bc"]),
+        ([b"-a", b"ab"], ["", "ab"]),
+        ([b"a b", b"abc"], ["", "abc"]),
+        ([b"a\nb", b"abc"], ["", "abc"]),
+        ([b"a\n", b"\nb"], ["", ""]),
+        ([b"x" * 65, b"y" * 65], ["", ""]),
+        ([b"x" * 64, b"y" * 64], ["x" * 64, "y" * 64]),
+        ([b"\xe9a", b"ab"], ["", "ab"]),
+    ],
+)
+def test_a_gateways_id_of_another_form_does_not_travel(sent: list[bytes], read: list[str]) -> None:
+    columns = {"x": np.zeros(len(sent))}
+    marks: list[Marks] = [(b"", b"", each, b"") for each in sent]
+    assert exchanges.read(packed(columns, columns, [1] * len(sent), marks=marks)).exchanges == read
 
 
 def test_words_that_are_kept_whole_are_told_from_all_others() -> None:

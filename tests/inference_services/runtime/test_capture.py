@@ -25,8 +25,9 @@ from served import Server, free_port, jpeg, order_inputs
 from hallmark.artifacts import bundle
 from hallmark.declaration.serving_config import CaptureLimits
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Exchange, Exchanges
+from inference_services.capture.exchanges import NO_MARKS, Answered, Exchanges
 from inference_services.capture.queue import DROPS, Capture, Origin
+from inference_services.capture.records import Call
 from inference_services.protocol import pb
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
@@ -325,7 +326,8 @@ def run(model: Model, url: str, limits: CaptureLimits, offers: int, *, size: int
         capture.start()
         columns = model.schema.example()
         outputs = model.predict(columns, 1)
-        capture.offer([Exchange(columns, outputs, 0, 1, size, "") for _ in range(offers)])
+        calls = [Call(columns, outputs, 1)] * offers
+        capture.offer(Answered(calls, [1] * offers, [size] * offers, [""] * offers, [NO_MARKS] * offers))
         await asyncio.sleep(0)
         total = metrics.value("capture_sent") + metrics.value("capture_queued")
         total += sum(metrics.value("capture_dropped", reason) for reason in DROPS)

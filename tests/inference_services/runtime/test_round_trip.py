@@ -19,7 +19,8 @@ from hallmark.features import wire
 from hallmark.features.fields import Columns, Field, Output
 from hallmark.learners.model import columns
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Exchange
+from inference_services.capture.exchanges import NO_MARKS, Answered
+from inference_services.capture.records import Call
 from inference_services.drift_monitor.records import Decoder
 from inference_services.drift_monitor.reference import Reference
 from inference_services.protocol import v1, v2
@@ -109,7 +110,8 @@ def test_frame_to_request_to_columns(drawn: tuple[tuple[Field, ...], pd.DataFram
     (part,) = decoder.requests([json.loads(captured)])
     assert getattr(part, "records", None) == len(frame)
     close(learned, watched, fields)
-    sent = exchanges.packed([Exchange(served.columns, scores, 0, served.rows, 0, "")], prefix="p")
+    answered = Answered([Call(served.columns, scores, served.rows)], [served.rows], [0], [""], [NO_MARKS])
+    sent = exchanges.packed([answered], prefix="p")
     decoder.exchanges(exchanges.read(sent), np.array([True]))
     same(learned, watched)
 
