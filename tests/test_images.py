@@ -155,7 +155,10 @@ _TASKS = dict.fromkeys(
 ELSEWHERE = {
     "serving": _TASKS,
     "drift": _TASKS,
-    "training-python": {"httpx": "hallmark.remote: of whoever hands trainings in, not of the steps"},
+    "training-python": {
+        "httpx": "hallmark.remote: of whoever hands trainings in, not of the steps",
+        "sqlglot": "hallmark.feature_store.plan: statements for Spark and Snowflake, which no step makes",
+    },
     "platform": {
         "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",
     },
