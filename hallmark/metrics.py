@@ -170,7 +170,12 @@ STREAM: dict[str, Family] = _stream(
     ("rows_total", "counter", "Rows by what became of them.", ("view", "fate")),
     ("event_age_seconds", "gauge", "Time since the newest event of the source happened.", _VIEW),
     ("freshness_seconds", "gauge", "How large that may be, as the view declares.", _VIEW),
-    ("watermark_timestamp_seconds", "gauge", "When the newest event of the partition happened.", ("partition",)),
+    (
+        "watermark_timestamp_seconds",
+        "gauge",
+        "When the newest event of the partition happened.",
+        ("source", "partition"),
+    ),
     ("versions", "gauge", "Versions of events in the state.", _VIEW),
     ("payloads_total", "counter", "Payloads written to the online store.", ()),
     ("owed", "gauge", "Entities whose payloads are to be written.", ()),

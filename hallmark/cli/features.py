@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -100,8 +101,14 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
     ] = False,
+    metrics_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="With --follow: serve /metrics and /live for Prometheus here; 0: do not."),
+    ] = 0,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
+    from hallmark.metrics_port import serving
+
     settings = Settings.load()
     place = _place(settings, store)
     chosen = _chosen(views, settings) if views else place.applied()
@@ -114,11 +121,10 @@ def run(
         say(f"{count} {'record' if count == 1 else 'records'} read for {', '.join(chosen)}")
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
-    stop = threading.Event()
-    try:
-        place.follow(chosen, stop)
-    finally:
-        stop.set()
+    with place.following(chosen) as streams, contextlib.ExitStack() as stack:
+        if metrics_port:
+            stack.enter_context(serving(streams, port=metrics_port))
+        streams.run(threading.Event())
 
 
 @app.command()

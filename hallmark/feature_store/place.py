@@ -16,6 +16,7 @@ from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import source_batch, sources
+from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
@@ -123,18 +124,17 @@ class FeatureStore:
                     count += read
         return count
 
+    @contextlib.contextmanager
+    def following(self, references: Sequence[str]) -> Iterator[Following]:
+        """The streams of these views, to run side by side."""
+        with contextlib.ExitStack() as stack:
+            views = [feature_view.load(reference, self._settings) for reference in references]
+            yield Following({view.reference: stack.enter_context(self._stream(view))[0] for view in views})
+
     def follow(self, references: Sequence[str], stop: threading.Event) -> None:
         """Keep views up to date until told to stop."""
-        with contextlib.ExitStack() as stack:
-            streams = [
-                stack.enter_context(self._stream(feature_view.load(reference, self._settings)))[0]
-                for reference in references
-            ]
-            threads = [threading.Thread(target=each.run, args=(stop,), name="stream", daemon=True) for each in streams]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        with self.following(references) as streams:
+            streams.run(stop)
 
     def read(self, reference: str, entities: Sequence[int | str], *, at: datetime | None = None) -> list[Answer]:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""

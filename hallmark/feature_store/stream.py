@@ -29,6 +29,7 @@ from hallmark.feature_store.online.store import OnlineStore, Row
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
 from hallmark.feature_store.tiles import FUTURE_US, LEAST, Event, Plan, Tiles, Type, Unreadable
+from hallmark.metrics import Family
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,6 +97,7 @@ class Stream:
         self._most = cached
         self._folder = folder
         self._payloads_written = self._stalls = 0
+        self._turned = time.monotonic()
         self._state = State(folder / "state.sqlite", self._plans)
         self._restore()
 
@@ -139,6 +141,7 @@ class Stream:
     def run(self, stop: threading.Event, *, limit: int = 1000) -> None:
         """Go on until told to stop; a store that does not answer is asked again."""
         while not stop.is_set():
+            self._turned = time.monotonic()
             try:
                 if self.step(limit) < limit:
                     stop.wait(_PAUSE)
@@ -311,6 +314,7 @@ class Stream:
         owed = list(self._owed)
         for begin in range(0, len(owed), _WRITTEN_AT_ONCE):
             part = owed[begin : begin + _WRITTEN_AT_ONCE]
+            self._turned = time.monotonic()
             self._store.write([self._row(number, entity) for number, entity in part])
             self._payloads_written += len(part)
             self._paid += part
@@ -386,11 +390,15 @@ class Stream:
 
     def metrics(self) -> str:
         """Its metrics in Prometheus's text format, from any thread. Ages grow while nothing comes, whether or not the job runs."""
+        return "".join(metrics.exposed(family, samples) for family, samples in self.samples())
+
+    def samples(self) -> list[tuple[Family, Iterable[tuple[Mapping[str, object], float]]]]:
+        """Its metrics by family, each sample with its labels."""
         now = self._clock()
         views = [plan.view.reference for plan in self._plans]
         seen = [(view, at) for view, at in zip(views, self._newest, strict=True) if at != LEAST]
-        of = metrics.STREAM
-        shown: list[tuple[metrics.Family, Iterable[tuple[Mapping[str, object], float]]]] = [
+        of, source = metrics.STREAM, self._plans[0].view.source
+        return [
             (
                 of["rows_total"],
                 [({"view": view, "fate": fate}, n) for (view, fate), n in sorted(dict(self._fates).items())],
@@ -402,7 +410,10 @@ class Stream:
             ),
             (
                 of["watermark_timestamp_seconds"],
-                [({"partition": name}, at / 1e6) for name, at in sorted(dict(self._watermarks).items())],
+                [
+                    ({"source": source, "partition": name}, at / 1e6)
+                    for name, at in sorted(dict(self._watermarks).items())
+                ],
             ),
             (of["versions"], [({"view": view}, n) for view, n in zip(views, self._versions, strict=True)]),
             (of["payloads_total"], [({}, self._payloads_written)]),
@@ -413,7 +424,11 @@ class Stream:
                 [({"view": view}, each.overflows) for view, each in zip(views, self._payloads, strict=True)],
             ),
         ]
-        return "".join(metrics.exposed(family, samples) for family, samples in shown)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it last began a batch or a write, from any thread: they grow where it hangs, and not where a store does not answer."""
+        return time.monotonic() - self._turned
 
     @property
     def fates(self) -> Mapping[tuple[str, str], int]:
