@@ -70,6 +70,8 @@ COPY domains domains
 COPY features features
 COPY contracts contracts
 COPY synthetic synthetic
+COPY features features
+COPY contracts contracts
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "kfp.dsl.executor_main"]
 

@@ -27,6 +27,7 @@ from hallmark.drift import profile
 from hallmark.drift.profile import Profile
 from hallmark.drift.verdict import judge
 from hallmark.tasks import Binary
+from hallmark.training import source
 
 ROOT = Path(__file__).parents[1]
 START = datetime(2026, 9, 1, tzinfo=UTC)
@@ -38,7 +39,8 @@ Frame = dict[str, NDArray[Any]]
 def orders(days: int, *, after: int, shift: str | None = None) -> Frame:
     """Raw columns of the synthetic marketplace, with a score that stands for a model's."""
     first = START + timedelta(days=after)
-    drawn = module("fraud", "data").draw(start=first, end=first + timedelta(days=days), seed=7, shift=shift)
+    end = first + timedelta(days=days)
+    drawn = source.load("fraud", source=source.SYNTHETIC, start=first, end=end, seed=7, shift=shift)
     columns = {field.name: drawn[field.name].to_numpy() for field in FEATURES.FIELDS}
     risk = np.log1p(columns["shipping_distance_km"]) - np.log1p(columns["password_age_hours"]) / 2
     return {**columns, "score": (1 / (1 + np.exp(4 - risk))).astype(np.float32)}

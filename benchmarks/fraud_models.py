@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,10 @@ from domains.fraud import model as trees
 from hallmark.declaration import domain as domains
 from hallmark.learners.model import Examples, examples
 from hallmark.tasks import Binary, Targets
+from hallmark.training import source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PRECISION, RECALL = (Binary().metrics()[name] for name in ("average_precision", "recall_at_1pct_fpr"))
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
@@ -123,11 +127,14 @@ def fit_trees(train: Examples, validation: Examples, *, seed: int, options: dict
 
 def months(world: int, days: int) -> tuple[Examples, Examples, Examples]:
     """Train and validation part of a window whose labels are final at AS_OF, and the month from AS_OF on."""
-    data = domains.module("fraud", "data")
+
+    def orders(start: datetime, end: datetime) -> pd.DataFrame:
+        return source.load("fraud", source=source.SYNTHETIC, start=start, end=end, seed=world)
+
     end = AS_OF - domains.load("fraud").data.label_delay
-    window = data.draw(start=end - timedelta(days=days), end=end, seed=world).sort_values("ordered_at", kind="stable")
+    window = orders(end - timedelta(days=days), end).sort_values("ordered_at", kind="stable")
     cut = int(len(window) * 0.85)
-    later = data.draw(start=AS_OF, end=AS_OF + timedelta(days=30), seed=world)
+    later = orders(AS_OF, AS_OF + timedelta(days=30))
     return examples("fraud", window[:cut]), examples("fraud", window[cut:]), examples("fraud", later)
 
 

@@ -167,6 +167,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int, adapter: Traff
     from local_cluster.reconciler import Reconciler
     from local_cluster.standard import StandardReconciler
     from local_cluster.store import ObjectStore
+    from local_cluster.streams import Streams
 
     folder = settings.cluster
     settings.cluster_state.unlink(missing_ok=True)
@@ -184,11 +185,13 @@ async def _serve(settings: Settings, *, port: int, api_port: int, adapter: Traff
     reconciler = reconcile(
         store, envoy=envoy, on=held, models=settings.models, folder=folder, root=settings.root, adapter=adapter
     )
+    streams = Streams(settings, on=held)
     access = ApiAccess.open(folder / "access")
     served = api.app(store, pods=reconciler, token=access.token.get_secret_value(), adapter=adapter)
     server = _server(served, access)
     tasks: list[asyncio.Task[Any]] = []
     try:
+        streams.start()
         await envoy.start()
         await reconciler.start()
         tasks.append(asyncio.create_task(server.serve(sockets=[listener])))
@@ -209,6 +212,7 @@ async def _serve(settings: Settings, *, port: int, api_port: int, adapter: Traff
         await reconciler.halt()
         await envoy.stop()
         await reconciler.stop()
+        await streams.stop()
         store.close()
         listener.close()
         held.end()

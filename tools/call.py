@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
-from hallmark.cli.console import DomainName, Format, Output, emit
+from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
 
@@ -35,6 +35,7 @@ def call(
     output: Output = Format.table,
 ) -> None:
     """Send requests to what is live, and count who answered. Exit 1 where one failed, with the commonest reasons."""
+    from hallmark.rollout import clusters
     from hallmark.rollout.writer import condition
     from tools.traffic import Traffic, near, own, synthetic
 
@@ -47,15 +48,21 @@ def call(
         )
     most = min(requests, 2000)
     if data is None:
-        bodies = synthetic(name, count=most, seed=seed, shift=shift, settings=settings)
+        asked = synthetic(name, count=most, seed=seed, shift=shift, settings=settings)
     else:
-        bodies = own(name, data, count=most, seed=seed, settings=settings)
+        asked = own(name, data, count=most, seed=seed, settings=settings)
     live = connected(settings, kubeconfig, context).live(name)
     url = near(live or {})
     if not url:
         got = condition(live, "Ready") if live else "no InferenceService"
         raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
-    with Traffic(f"{url}/v2/models/{name}/infer", bodies, rate=rate, most=requests) as traffic:
+    if clusters.choose(settings, kubeconfig=kubeconfig, context=context).here:
+        asked.prepare()
+    elif asked.histories:
+        say(
+            "whom they are about is unknown to that cluster's feature store: only the local one is told what was before them"
+        )
+    with Traffic(f"{url}/v2/models/{name}/infer", asked.bodies, rate=rate, most=requests) as traffic:
         tally = traffic.done(seconds=60 + 3 * requests / rate)
     shares = {variant: round(share, 1) for variant, share in tally.shares.items()}
     row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
     from hallmark.leash import Leash
     from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
-    from tools.traffic import ServedAnswer, Tally, Traffic
+    from tools.traffic import Requests, ServedAnswer, Tally, Traffic
 
 DOMAIN = "fraud"
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 SECOND = datetime(2026, 10, 1, tzinfo=UTC)
 MONTH = "30d"
 SHIFT = "new_fraud_pattern"
-_ORDERS = 4000
+_ORDERS = {"clean": 2000, "shifted": 1500}
+"""Different orders of each kind; they are sent in turn, each by a buyer with a history of his own."""
 _SHIFTED = 1500
+_VIEW, _COLUMN = "buyer_orders@1", "buyer_orders_30d"
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Story:
     annotations: list[tuple[float, str]] = field(default_factory=list)
     verdicts: dict[str, str] = field(default_factory=dict)
     column: str = ""
+    more: str = ""
 
 
 def demo(
@@ -83,16 +87,18 @@ def _run(
         from tools.traffic import Traffic
 
         url = f"http://127.0.0.1:{port}/serving/{DOMAIN}/{DOMAIN}/v2/models/{DOMAIN}/infer"
-        with Traffic(url, orders["clean"], rate=rate) as traffic:
+        _tell(orders["clean"], lines)
+        with Traffic(url, orders["clean"].bodies, rate=rate) as traffic:
             _roll_out(writer, domain, registry, traffic, story, settings, lines, requests=requests)
             found = _drift(writer, traffic, orders["shifted"], story, lines)
             answers = traffic.since(0)
+        _one_more(writer, url, orders["clean"], story, settings, lines)
         _report(writer, found, settings, lines)
         _plot(answers, story, settings.state / "rollout.png")
     return story
 
 
-def _orders(domain: Domain, settings: Settings, lines: TaskLines, *, seed: int) -> dict[str, list[bytes]]:
+def _orders(domain: Domain, settings: Settings, lines: TaskLines, *, seed: int) -> dict[str, Requests]:
     """Requests of the days after the second training: as they come, and with the shift in them."""
     from hallmark.declaration import domain as declared
     from tools.traffic import synthetic
@@ -103,7 +109,7 @@ def _orders(domain: Domain, settings: Settings, lines: TaskLines, *, seed: int) 
         line.result = f"{len(month):,} orders, {month[domain.data.label].mean():.1%} {domain.data.label}"
         bodies = {}
         for name, shift in (("clean", None), ("shifted", SHIFT)):
-            bodies[name] = synthetic(domain.name, count=_ORDERS, seed=seed, shift=shift, settings=settings)
+            bodies[name] = synthetic(domain.name, count=_ORDERS[name], seed=seed, shift=shift, settings=settings)
     return bodies
 
 
@@ -201,12 +207,11 @@ def _count(traffic: Traffic, story: Story, lines: TaskLines, *, percent: int, va
         line.result = f"{tally.shares.get(variant, 0.0):.1f}% of {tally.requests:,} requests, {tally.failed} failed, p99 {tally.p99_ms:.0f} ms"
 
 
-def _drift(
-    writer: InferenceServiceWriter, traffic: Traffic, shifted: list[bytes], story: Story, lines: TaskLines
-) -> Any:
+def _drift(writer: InferenceServiceWriter, traffic: Traffic, shifted: Requests, story: Story, lines: TaskLines) -> Any:
     with lines.task("drift on clean orders") as line:
         story.verdicts["before"] = line.result = _verdict(writer, {"OK", "DRIFT"}, seconds=30).state
-    traffic.use(shifted)
+    _tell(shifted, lines)
+    traffic.use(shifted.bodies)
     story.annotations.append((traffic.now(), SHIFT))
     began = time.monotonic()
     with lines.task(f"inject {SHIFT}") as line:
@@ -220,6 +225,62 @@ def _drift(
         story.column = ", ".join([column["name"] for column in columns if column.get("drifted")][:3])
         line.result = f"{found.state} after {seconds:.0f} s: {story.column}"
     return found
+
+
+def _tell(requests: Requests, lines: TaskLines) -> None:
+    with lines.task("tell what was before them") as line:
+        line.result = f"{requests.prepare():,} events of their buyers, devices and addresses, through log and stream"
+
+
+def _one_more(
+    writer: InferenceServiceWriter, url: str, requests: Requests, story: Story, settings: Settings, lines: TaskLines
+) -> None:
+    """A buyer orders once more, and the next answer knows: the event goes through log and stream into the online store."""
+    from hallmark.feature_store.place import FeatureStore
+
+    assert requests.histories is not None  # noqa: S101  fraud reads views
+    with lines.task("a buyer orders once more") as line:
+        store, past = FeatureStore(settings), requests.histories.events["orders@1"]
+        found = store.read(_VIEW, [_value(each, "buyer_id") for each in requests.bodies[:500]])
+        body = next(body for body, each in zip(requests.bodies, found, strict=False) if each.values[_COLUMN] == 3)
+        buyer = _value(body, "buyer_id")
+        before, score = _asked(writer, url, body)
+        now = datetime.now(UTC)
+        event = past[past["buyer_id"] == buyer].tail(1).assign(order_id="one-more", ordered_at=now, known_at=now)
+        path = settings.state / "one_more.parquet"
+        event.astype({name: past[name].dtype for name in ("ordered_at", "known_at")}).to_parquet(path)
+        began = time.monotonic()
+        store.ingest("orders@1", path)
+        while store.read(_VIEW, [buyer])[0].values[_COLUMN] == before:
+            if time.monotonic() - began > 30:
+                raise TimedOut("the stream did not bring one more order in 30 s", fix="read streams.log of the cluster")
+            time.sleep(0.005)
+        took = time.monotonic() - began
+        after, later = _asked(writer, url, body, stale=before)
+        line.result = f"{before} orders in 30 days in one answer, {after} in the next; {1000 * took:.0f} ms from order to answer, score {score:.3f} -> {later:.3f}"
+        story.more = f"{_COLUMN} {before} -> {after} within {1000 * took:.0f} ms of one more order"
+
+
+def _asked(writer: InferenceServiceWriter, url: str, body: bytes, *, stale: int | None = None) -> tuple[int, float]:
+    """How many orders in 30 days an answer was given with, as the server captured it, and its score; `stale` is of an earlier one."""
+    import httpx
+
+    from hallmark import object_labels
+
+    answer = httpx.post(url, content=body, headers={"Content-Type": "application/json"}, trust_env=False)
+    amount, deadline = _value(body, "amount"), time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for pod in writer.pods(DOMAIN):
+            window = f"window?limit=1&variant={object_labels.revision_of(pod)}"
+            columns = json.loads(writer.sidecar(pod, window))["columns"]
+            if columns["amount"] == [amount] and columns[_COLUMN] != [stale]:
+                return int(columns[_COLUMN][-1]), float(answer.json()["outputs"][0]["data"][0])
+        time.sleep(0.1)
+    raise TimedOut("the drift monitor did not get the answer in 10 s", got=str(answer.status_code))
+
+
+def _value(body: bytes, name: str) -> Any:
+    return next(each["data"][0] for each in json.loads(body)["inputs"] if each["name"] == name)
 
 
 def _report(writer: InferenceServiceWriter, found: Any, settings: Settings, lines: TaskLines) -> None:
@@ -297,6 +358,7 @@ def _ending(lines: TaskLines, story: Story, settings: Settings, seconds: float, 
     lines.say(
         f"{failed} of {requests:,} requests failed while version 2 took over from version 1; drift {story.verdicts['before']} -> {story.verdicts['after']} ({story.column})."
     )
+    lines.say(f"{story.more[:1].upper()}{story.more[1:]}: what happened a moment ago is in the next answer.")
     lines.say(
         f"All of it took {seconds:.0f} s. {'The local cluster is still up.' if keep else 'Nothing is left running.'}"
     )

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
     from tools.rehearsal import World
     from tools.stages import Stage, StageOutcome
-    from tools.traffic import Traffic
+    from tools.traffic import Requests, Traffic
 
-_BODIES = 3000
+_BODIES = 2000
 _SECONDS: dict[Stage, float] = {
     "captured": 10,
     "verdict": 60,
@@ -101,7 +101,7 @@ def drill(
 @contextmanager
 def prepared(
     world: World, lines: TaskLines, *, seed: int, broken: Stage | None = None, keep: bool = False, mode: Mode = None
-) -> Iterator[tuple[InferenceServiceWriter, Traffic, list[bytes]]]:
+) -> Iterator[tuple[InferenceServiceWriter, Traffic, Requests]]:
     """A cluster with version 1 of the world's domain under clean traffic, and the shifted requests to come."""
     from hallmark.cli.model import shown
     from tools.traffic import Traffic, near, synthetic
@@ -112,7 +112,7 @@ def prepared(
             synthetic(name, count=_BODIES, seed=seed, shift=shift, settings=world.settings)
             for shift in (None, drill.shift)
         )
-        line.result = f"{len(clean)} as they come, {len(shifted)} with {drill.shift}"
+        line.result = f"{len(clean.bodies)} as they come, {len(shifted.bodies)} with {drill.shift}"
     with lines.task("train version 1") as line:
         line.result = f"version {world.train(shown(line))}"
     try:
@@ -123,7 +123,8 @@ def prepared(
             first(world, writer, broken=broken)
         live = writer.live(name) or {}
         url = f"{near(live)}/v2/models/{name}/infer"
-        with Traffic(url, clean, rate=drill.rate) as traffic:
+        clean.prepare()
+        with Traffic(url, clean.bodies, rate=drill.rate) as traffic:
             yield writer, traffic, shifted
     finally:
         if not keep:
@@ -153,7 +154,7 @@ def run(
     world: World,
     writer: InferenceServiceWriter,
     traffic: Traffic,
-    shifted: list[bytes],
+    shifted: Requests,
     lines: TaskLines,
     *,
     broken: Stage | None = None,
@@ -173,7 +174,8 @@ def run(
         line.result = f"stable {state} on clean requests"
     breaker.before_the_shift()
     traceparent = f"00-{correlation}-{secrets.token_hex(8)}-01"
-    traffic.use(shifted, headers={"traceparent": traceparent})
+    shifted.prepare()
+    traffic.use(shifted.bodies, headers={"traceparent": traceparent})
     lines.say(f"  injected {world.drill.shift} with correlation id {correlation}")
     running: list[TaskLine] = []
 

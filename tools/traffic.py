@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count as counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hallmark.errors import TimedOut
+from tools import histories
+from tools.histories import Histories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +103,19 @@ def near(live: Mapping[str, Any]) -> str:
     return here if here.startswith("http://127.0.0.1:") else str(status.get("url") or "")
 
 
-def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> list[bytes]:
-    """`count` V2 request bodies of synthetic examples of domain `name`: of one record each, or of all records of a query."""
+class Requests(NamedTuple):
+    """V2 request bodies, and what has to have happened before they are sent; none where the model reads no feature views."""
+
+    bodies: list[bytes]
+    histories: Histories | None = None
+
+    def prepare(self) -> int:
+        """Let their histories happen, just before they are sent; how many events that is."""
+        return self.histories.happen() if self.histories else 0
+
+
+def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> Requests:
+    """`count` requests of synthetic examples of domain `name`: of one record each, or of all records of a query."""
     from hallmark.declaration import domain as domains
 
     data = domains.module(name, "data", settings)
@@ -111,15 +124,17 @@ def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: 
     while len(frame) < count and days < _DAYS:
         days *= 4
         frame = data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
-    return [body for body, _ in asked(name, frame, count=count, seed=seed, settings=settings)]
+    rows = sorted(row for mine in _chosen(name, frame, count=count, seed=seed, settings=settings) for row in mine)
+    frame, past = histories.before(name, frame, rows, seed=seed, shift=shift, settings=settings)
+    return Requests([body for body, _ in asked(name, frame, count=count, seed=seed, settings=settings)], past)
 
 
-def own(name: str, source: Path, *, count: int, seed: int, settings: Settings) -> list[bytes]:
+def own(name: str, source: Path, *, count: int, seed: int, settings: Settings) -> Requests:
     """The same of a team's own rows, as the domain's data.py reads them."""
     from hallmark.declaration import domain as domains
 
     frame = domains.module(name, "data", settings).read(source)
-    return [body for body, _ in asked(name, frame, count=count, seed=seed, settings=settings)]
+    return Requests([body for body, _ in asked(name, frame, count=count, seed=seed, settings=settings)])
 
 
 def asked(
@@ -127,31 +142,38 @@ def asked(
 ) -> list[tuple[bytes, list[dict[str, Any]]]]:
     """At most `count` V2 requests of rows of `frame`, each with the labels that will come for it, as `POST /labels` takes them.
 
-    Requests are drawn by `seed`, and their ids are r-<seed>-<number>. A ranking's holds all rows of a query; a retrieval's one
-    record, since its rows are items of the same question.
+    They hold what callers send: of fields that feature views give, whose they are. Requests are drawn by `seed`, and their ids are
+    r-<seed>-<number>. A ranking's holds all rows of a query; a retrieval's one record, since its rows are items of the same question.
     """
+    from hallmark.artifacts import views
     from hallmark.declaration import domain as domains
     from hallmark.features.wire import request
     from hallmark.learners.model import columns
 
     declared = domains.load(name, settings)
-    data, fields = declared.data, domains.module(name, "features", settings).FIELDS
-    task = declared.task
-    units = task.requests(frame, data.target_columns)
+    data, task = declared.data, declared.task
+    fields = views.sent(declared, domains.module(name, "features", settings).FIELDS, settings)
     labels = task.late_labels(frame, data.target_columns) if data.label in frame else [None] * len(frame)
-    rows: dict[object, list[int]] = {}
-    for row, unit in enumerate(units):
-        rows.setdefault(unit or row, []).append(row)
-    found = list(rows.values())
-    chosen = np.random.default_rng(seed).permutation(len(found))[:count]
     made = []
-    for number, at in enumerate(chosen.tolist()):
-        mine = found[at][:1] if task.kind == "retrieval" else found[at]
+    for number, mine in enumerate(_chosen(name, frame, count=count, seed=seed, settings=settings)):
         body = json.loads(request(fields, columns(frame.iloc[mine].reset_index(drop=True), fields)))
         client = f"r-{seed}-{number}"
         known = [{"request": client, "row": place, "label": labels[row]} for place, row in enumerate(mine)]
         made.append((json.dumps({"id": client, **body}).encode(), known))
     return made
+
+
+def _chosen(name: str, frame: pd.DataFrame, *, count: int, seed: int, settings: Settings) -> list[list[int]]:
+    """The rows of each of at most `count` requests."""
+    from hallmark.declaration import domain as domains
+
+    declared = domains.load(name, settings)
+    task, rows = declared.task, dict[object, list[int]]()
+    for row, unit in enumerate(task.requests(frame, declared.data.target_columns)):
+        rows.setdefault(unit or row, []).append(row)
+    found = list(rows.values())
+    chosen = np.random.default_rng(seed).permutation(len(found))[:count].tolist()
+    return [found[at][:1] if task.kind == "retrieval" else found[at] for at in chosen]
 
 
 def _said(body: bytes) -> str:

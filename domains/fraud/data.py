@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pandera.pandas as pa
 
+ORDERS = "orders@1"
 LATEST = timedelta(days=30)
 """A chargeback comes within this of its order."""
 
 
 def contract() -> pa.DataFrameSchema:
-    """Contract of every data set of orders: the request's fields, account and time, and a label that agrees with its time."""
+    """Contract of every data set of orders: the model's fields, who and whence, the time, and a label that agrees with its time."""
     import pandera.pandas as pa
 
     from hallmark.data import contract as contracts
@@ -28,6 +29,8 @@ def contract() -> pa.DataFrameSchema:
         extra={
             "order_id": contracts.identity(unique=True),
             "buyer_id": contracts.identity(),
+            "device_id": contracts.identity(nullable=True),
+            "ip": contracts.identity(),
             "ordered_at": contracts.time(),
             "fraud": pa.Column("int64", contracts.one_of((0, 1))),
             "charged_back_at": contracts.time(nullable=True),
@@ -46,10 +49,21 @@ def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None)
     return orders(start, end, seed=seed, shift=shift)
 
 
+def events(source: str, *, start: datetime, end: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
+    """Events of the synthetic marketplace's orders, of which feature views know what was before an order."""
+    from domains.fraud.synthetic import order_events
+    from hallmark.errors import DeclarationError
+
+    if source != ORDERS:
+        raise DeclarationError("the synthetic marketplace has no such source", expected=ORDERS, got=source)
+    return order_events(start, end, seed=seed, shift=shift)
+
+
 def read(source: Path) -> pd.DataFrame:
     """The team's own orders: a Parquet or CSV file, or a folder of them, with the columns that the contract names."""
     from hallmark.data import table
 
     kinds = {field.name: field.datatype for field in FIELDS}
+    names = dict.fromkeys(("order_id", "buyer_id", "device_id", "ip"), "BYTES")
     times = dict.fromkeys(("ordered_at", "charged_back_at"), table.TIME)
-    return table.read(source, {**kinds, "order_id": "BYTES", "buyer_id": "BYTES", "fraud": "INT64", **times})
+    return table.read(source, {**kinds, **names, "fraud": "INT64", **times})

@@ -1,4 +1,4 @@
-"""An order, as the fraud model reads it: known the moment the buyer presses "pay"."""
+"""An order, as the fraud model reads it: known the moment the buyer presses "pay", and what feature views know of who orders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS: tuple[Field, ...] = (
     Field(name="buyer_age_days", datatype="INT64", minimum=0, maximum=7300, description="since the buyer joined"),
     Field(name="buyer_orders_30d", datatype="INT64", minimum=0, maximum=10_000),
     Field(name="buyer_cards_90d", datatype="INT64", minimum=0, maximum=1000),
-    Field(name="device_accounts", datatype="INT64", minimum=1, maximum=1000, description="accounts seen on the device"),
+    Field(name="device_accounts", datatype="INT64", minimum=0, maximum=1000, description="accounts seen on the device"),
     Field(name="ip_orders_1h", datatype="INT64", minimum=0, maximum=10_000),
     Field(name="password_age_hours", datatype="FP64", minimum=0, maximum=200_000),
     Field(name="shipping_distance_km", datatype="FP64", minimum=0, maximum=20_100),

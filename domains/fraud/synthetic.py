@@ -1,4 +1,4 @@
-"""Orders of the synthetic marketplace: honest and not, with what was counted before each, and when it was charged back."""
+"""Orders of the synthetic marketplace: honest and not, and when they were charged back; and the events that tell of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.errors import DeclarationError
-from synthetic import fraudsters, history, shifts
+from synthetic import fraudsters, shifts
 from synthetic.chance import between, uniform
 from synthetic.marketplace import CATEGORIES, DAY, PATTERNS, PAYMENTS, ROW, TIERS, Marketplace, Rows
 
@@ -25,8 +25,6 @@ SEASON = shifts.Shift(
     description="The weeks before the holidays: coats, knitwear and watches, reduced prices, gifts sent far, more express.",
 )
 SHIFTS = (NEW_FRAUD_PATTERN, SEASON)
-MEMORY = 90
-"""Days that an order's history reaches back."""
 _MOST_A_DAY = 1_000_000
 _OFFLINE = 0.02
 """Share of orders that reach the platform late, such as from a phone without a network."""
@@ -41,23 +39,14 @@ _TWICE = 0.002
 def orders(start: datetime, end: datetime, *, seed: int, shift: str | None = None, per_day: int = 1500) -> pd.DataFrame:
     """The orders from `start` until before `end`, in order of time; one day is the same in every window that holds it.
 
+    device_id: none where the device is only worked out later.
     fraud: 1 where the order is charged back, at `charged_back_at` (later than the order by 1 to 30 days).
     pattern: how the fraud was done, "" for none; for analysis, never a feature.
     """
     named = shifts.find(shift, among=SHIFTS, domain="fraud")
     since, until = _window(start, end)
-    place = Marketplace(seed=seed, per_day=per_day)
-    rows = remembered(place, since // DAY, -(-until // DAY), shift=named)
-    return _frame(rows, (rows["second"] >= since) & (rows["second"] < until))
-
-
-def remembered(place: Marketplace, first: int, last: int, *, shift: shifts.Shift | None = None) -> Rows:
-    """All orders of the days first..last-1 and of the `MEMORY` before them, in order of time, with their counts.
-
-    Counts of the first `MEMORY` days are too low, since nothing is known of what went before.
-    """
-    rows = _placed(place, first - MEMORY, last, shift=shift)
-    return rows | _counts(rows)
+    rows = _placed(Marketplace(seed=seed, per_day=per_day), since // DAY, -(-until // DAY), shift=named)
+    return _frame(rows, (rows["second"] >= since) & (rows["second"] < until), seed=seed)
 
 
 def order_events(
@@ -74,7 +63,7 @@ def order_events(
     rows = _placed(Marketplace(seed=seed, per_day=per_day), since // DAY, -(-until // DAY), shift=named)
     numbers = _numbers(rows["second"])
     asked = (rows["second"] >= since) & (rows["second"] < until)
-    told = _told(numbers[0] * _MOST_A_DAY + numbers[1], rows, seed=seed)
+    told = _told(_own(numbers), rows, seed=seed)
     told = {name: values[asked[told["row"]]] for name, values in told.items()}
     return _events({name: values[told["row"]] for name, values in rows.items()}, numbers[:, told["row"]], told)
 
@@ -104,10 +93,10 @@ def _told(order: NDArray[np.int64], rows: Rows, *, seed: int) -> Rows:
     delay = np.where(u("clock") < _AHEAD, -between(u("by how much"), 1.0, 90.0), delay)
     known = happened + (delay * 1e6).astype(np.int64)
     carded = rows["card"] > 0
-    which = u("correction")
+    which = _correction(order, seed=seed)
     refunded = which < _REFUNDED
     recarded = ~refunded & (which < _REFUNDED + _RECARDED) & carded
-    unknown = which > 1 - _RESOLVED  # of a device that is worked out later
+    unknown = _unknown_device(order, seed=seed)
     again = known + (between(u("later"), 60.0, 3 * DAY) * 1e6).astype(np.int64)
     every, corrected, twice = (
         np.arange(len(order)),
@@ -129,7 +118,6 @@ def _events(rows: Rows, numbers: NDArray[np.int64], told: Rows) -> pd.DataFrame:
     import pandas as pd
 
     card = rows["card"] + np.where(told["other_card"], 1_000_003, 0)
-    address = rows["address"].tolist()
     frame = pd.DataFrame(
         {
             "order_id": _order_ids(numbers),
@@ -138,9 +126,7 @@ def _events(rows: Rows, numbers: NDArray[np.int64], told: Rows) -> pd.DataFrame:
             "buyer_id": _ids("m", rows["buyer"]),
             "seller_id": _ids("s", rows["seller"]),
             "device_id": _ids("d", rows["device"], missing=told["no_device"]),
-            "ip": [
-                f"2001:db8:{n >> 48:x}:{n >> 32 & 0xFFFF:x}:{n >> 16 & 0xFFFF:x}:{n & 0xFFFF:x}::1" for n in address
-            ],
+            "ip": _ips(rows["address"]),
             "card_id": _ids("c", card, missing=rows["card"] == 0),
             "payment": _named(PAYMENTS, rows["payment"]),
             "amount": np.round(rows["amount"] * told["paid"], 2),
@@ -153,23 +139,26 @@ def _events(rows: Rows, numbers: NDArray[np.int64], told: Rows) -> pd.DataFrame:
     return frame.sort_values(["known_at", "order_id"], kind="stable", ignore_index=True)
 
 
-def _counts(rows: Rows) -> Rows:
-    second, buyer = rows["second"], rows["buyer"]
-    carded = np.flatnonzero(rows["card"])
-    cards = np.zeros(len(second), dtype=np.int64)
-    cards[carded] = history.distinct(buyer[carded], rows["card"][carded], second[carded], window=MEMORY * DAY)
-    return {
-        "buyer_orders_30d": history.earlier(buyer, second, window=30 * DAY),
-        "buyer_cards_90d": cards,
-        "device_accounts": history.distinct(rows["device"], buyer, second, window=MEMORY * DAY),
-        "ip_orders_1h": history.earlier(rows["address"], second, window=3600),
-    }
+def _own(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) a number of its own for each order, from which its chance follows."""
+    own: NDArray[np.int64] = numbers[0] * _MOST_A_DAY + numbers[1]
+    return own
 
 
-def _frame(rows: Rows, asked: NDArray[np.bool_]) -> pd.DataFrame:
+def _correction(order: NDArray[np.int64], *, seed: int) -> NDArray[np.float64]:
+    return uniform(order, "correction", seed=seed)
+
+
+def _unknown_device(order: NDArray[np.int64], *, seed: int) -> NDArray[np.bool_]:
+    """Of which orders the device is worked out later."""
+    unknown: NDArray[np.bool_] = _correction(order, seed=seed) > 1 - _RESOLVED
+    return unknown
+
+
+def _frame(rows: Rows, asked: NDArray[np.bool_], *, seed: int) -> pd.DataFrame:
     import pandas as pd
 
-    numbers = _numbers(rows["second"])
+    numbers = _numbers(rows["second"])[:, asked]
     rows = {name: values[asked] for name, values in rows.items()}
     ordered = (rows["second"] * 1_000_000).astype("datetime64[us]")
     charged = ~np.isnan(rows["delay"])
@@ -177,12 +166,13 @@ def _frame(rows: Rows, asked: NDArray[np.bool_]) -> pd.DataFrame:
     later = np.where(charged, ordered + delay, np.datetime64("NaT", "us"))
     return pd.DataFrame(
         {
-            "order_id": _order_ids(numbers[:, asked]),
+            "order_id": _order_ids(numbers),
             "buyer_id": _ids("m", rows["buyer"]),
             "seller_id": _ids("s", rows["seller"]),
+            "device_id": _ids("d", rows["device"], missing=_unknown_device(_own(numbers), seed=seed)),
+            "ip": _ips(rows["address"]),
             "ordered_at": pd.DatetimeIndex(ordered).tz_localize("UTC"),
             **{name: rows[name] for name in ("amount", "item_age_days", "seller_age_days", "buyer_age_days")},
-            **{name: rows[name] for name in ("buyer_orders_30d", "buyer_cards_90d", "device_accounts", "ip_orders_1h")},
             **{name: rows[name] for name in ("password_age_hours", "shipping_distance_km", "discount", "hour")},
             **{name: rows[name] for name in ("address_changed", "express")},
             "category": _named(CATEGORIES, rows["category"]),
@@ -208,6 +198,12 @@ def _order_ids(numbers: NDArray[np.int64]) -> list[str]:
 def _ids(letter: str, numbers: NDArray[np.int64], *, missing: NDArray[np.bool_] | None = None) -> list[str | None]:
     gone = np.zeros(len(numbers), dtype=np.bool_) if missing is None else missing
     return [None if no else f"{letter}{number}" for number, no in zip(numbers.tolist(), gone.tolist(), strict=True)]
+
+
+def _ips(addresses: NDArray[np.int64]) -> list[str]:
+    return [
+        f"2001:db8:{n >> 48:x}:{n >> 32 & 0xFFFF:x}:{n >> 16 & 0xFFFF:x}:{n & 0xFFFF:x}::1" for n in addresses.tolist()
+    ]
 
 
 def _named(names: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[Any]:

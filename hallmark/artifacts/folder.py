@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,8 @@ class Signature(Frozen):
 
     @property
     def sent(self) -> tuple[Field, ...]:
-        """The fields that callers send: entities of the views that are no fields themselves, and what no view gives."""
-        given = {name for use in self.views for name in use.fields}
-        own = {field.name: field for field in self.fields if field.name not in given}
-        return tuple({**{use.entity.name: use.entity for use in self.views}, **own}.values())
+        """The fields that callers send."""
+        return sent(self.fields, self.views)
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +116,13 @@ class Signature(Frozen):
             labels = raw.get("labels") or ()
             return {**raw, "task": {"kind": "multiclass", "labels": labels} if labels else {"kind": "binary"}}
         return raw
+
+
+def sent(fields: Sequence[Field], views: Sequence[ViewUse]) -> tuple[Field, ...]:
+    """The fields that callers of a model send: entities of its views that are no fields themselves, and what no view gives."""
+    given = {name for use in views for name in use.fields}
+    own = {field.name: field for field in fields if field.name not in given}
+    return tuple({**{use.entity.name: use.entity for use in views}, **own}.values())
 
 
 def seal(folder: Path) -> str:

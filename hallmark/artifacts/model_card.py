@@ -25,8 +25,22 @@ GIT_SHA = "HALLMARK_GIT_SHA"
 LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
 
 
+class FeatureOrigin(Frozen):
+    """What the fields that feature views give were computed from: digests of views and of their sources' rows, by name@version.
+
+    refused: how many examples were left out, since the server would have refused them for want of a value.
+    """
+
+    views: dict[str, str]
+    sources: dict[str, str]
+    refused: int = 0
+
+
 class DatasetFacts(Frozen):
-    """Summary of a checked data set. `contract` is the digest of the contract it kept; times are event times, UTC."""
+    """Summary of a checked data set. `contract` is the digest of the contract it kept; times are event times, UTC.
+
+    features: of the fields that views give; none where all of them are sent.
+    """
 
     digest: str
     rows: int
@@ -34,6 +48,7 @@ class DatasetFacts(Frozen):
     contract: str
     first: datetime | None = None
     last: datetime | None = None
+    features: FeatureOrigin | None = None
 
 
 class Champion(Frozen):

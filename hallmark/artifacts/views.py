@@ -1,19 +1,72 @@
-"""Feature views as a model takes them along: whole, with the types of what they read, so that its server asks no repository."""
+"""Feature views as a model takes them along: whole, with the types of what they read, so that its server asks no repository.
+
+What a missing value means is said here once, for the rows that a model learns from and for the requests that it answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark.artifacts import folder
 from hallmark.artifacts.folder import ViewUse
 from hallmark.declaration import feature_view, source
+from hallmark.declaration.features import Missing
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import DeclarationError
+from hallmark.features import arrays
 from hallmark.features.fields import Field
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
+
+
+class Filled(NamedTuple):
+    """Values of a field, one a record. lacking: the places of records that have none and get none; defaulted: whether others got one."""
+
+    values: list[Any]
+    lacking: tuple[int, ...]
+    defaulted: bool
+
+
+class GivenField:
+    """A field that a view gives, and what stands in where the view has no value: the declared default, else that of no events."""
+
+    def __init__(self, use: ViewUse, field: Field) -> None:
+        column = use.view.columns[field.name]
+        self.field = field
+        self.default = column.empty if column.default is None else column.default
+
+    def filled(self, values: list[Any], missing: Missing) -> Filled:
+        """What the view says, None for nothing, with what the domain's `features.missing` makes of None."""
+        if self.field.optional or None not in values:
+            return Filled(values, (), defaulted=False)
+        if missing == "refuse" or self.default is None:
+            return Filled(values, tuple(at for at, value in enumerate(values) if value is None), defaulted=False)
+        return Filled([self.default if value is None else value for value in values], (), defaulted=True)
+
+    def array(self, values: list[Any]) -> NDArray[Any]:
+        """Values as `Columns` have them; None only where the field is optional."""
+        if self.field.datatype == "BYTES":
+            return arrays.objects(values)
+        if self.field.optional:
+            values = [np.nan if value is None else value for value in values]
+        return np.array(values, dtype=self.field.dtype)
+
+
+def given(use: ViewUse, fields: Sequence[Field]) -> tuple[GivenField, ...]:
+    """Those of a model's fields that a view gives, in the view's order."""
+    declared = {field.name: field for field in fields}
+    return tuple(GivenField(use, declared[name]) for name in use.fields)
+
+
+def sent(domain: Domain, fields: Sequence[Field], settings: Settings | None = None) -> tuple[Field, ...]:
+    """What callers of the domain's model send, of a model that is trained now with these `fields`."""
+    return folder.sent(fields, uses(domain, fields, settings))
 
 
 def uses(domain: Domain, fields: Sequence[Field], settings: Settings | None = None) -> tuple[ViewUse, ...]:
@@ -39,9 +92,11 @@ def uses(domain: Domain, fields: Sequence[Field], settings: Settings | None = No
         for name in names:
             _fits(domain.name, declared[name], reference, types[name], given.get(name))
             given[name] = reference
+        column = contract.columns[view.entity]
         entity = Field(
             name=view.entity,
-            datatype=contract.columns[view.entity].datatype,  # type: ignore[arg-type]  # view_types refuses other entities
+            datatype=column.datatype,  # type: ignore[arg-type]  # view_types refuses other entities
+            optional=not column.required and column.datatype == "BYTES",  # a column of whole numbers cannot hold a null
             description=f"whose {view.name} is read",
         )
         found.append(

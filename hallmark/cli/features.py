@@ -107,6 +107,7 @@ def run(
     ] = 0,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
+    from hallmark.feature_store.following import Following
     from hallmark.metrics_port import serving
 
     settings = Settings.load()
@@ -121,10 +122,11 @@ def run(
         say(f"{count} {'record' if count == 1 else 'records'} read for {', '.join(chosen)}")
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
-    with place.following(chosen) as streams, contextlib.ExitStack() as stack:
+    streams = Following()
+    with contextlib.ExitStack() as stack:
         if metrics_port:
             stack.enter_context(serving(streams, port=metrics_port))
-        streams.run(threading.Event())
+        place.follow(lambda: chosen, threading.Event(), seen=streams)
 
 
 @app.command()

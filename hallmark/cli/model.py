@@ -268,7 +268,7 @@ def _last_day(name: str, source: str, settings: Settings) -> str:
     time = domain.data.event_time
     if time is None or not Path(source).exists():
         return ""
-    frame = sources.load(name, source=source, start=EVER[0], end=EVER[1], seed=0, shift=None, settings=settings)
+    frame = sources.rows(name, source=source, start=EVER[0], end=EVER[1], seed=0, settings=settings)
     last: Any = frame[time].max() if time in frame.columns and len(frame) else None
     if not hasattr(last, "tzinfo") or last.tzinfo is None:
         return ""

@@ -199,9 +199,9 @@ def finite() -> pa.Check:
     return pa.Check(finite, name="finite", error="a finite number")
 
 
-def identity(*, unique: bool = False) -> pa.Column:
-    """A column that names something: text that is not empty; once each where `unique`."""
-    return pa.Column("object", _each(_is_name, "text that is not empty"), unique=unique)
+def identity(*, unique: bool = False, nullable: bool = False) -> pa.Column:
+    """A column that names something: text that is not empty; once each where `unique`, with gaps where `nullable`."""
+    return pa.Column("object", _each(_is_name, "text that is not empty"), unique=unique, nullable=nullable)
 
 
 def time(*, nullable: bool = False) -> pa.Column:

@@ -13,12 +13,19 @@ from hallmark.files import digest_file
 if TYPE_CHECKING:
     import pandas as pd
 
+_NOTE = b"hallmark.note"
 
-def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write `frame` to `path`, whole or not at all; nothing of when, where or by whom goes in, and the index stays out."""
+
+def write(frame: pd.DataFrame, path: Path, *, note: str = "") -> None:
+    """Write `frame` to `path`, whole or not at all; nothing of when, where or by whom goes in, and the index stays out.
+
+    note: on where the rows come from, which `noted` gives back.
+    """
     import pyarrow.parquet as pq
 
     table = _table(frame)
+    if note:
+        table = table.replace_schema_metadata({_NOTE: note})
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +57,13 @@ def read(path: Path, *, rows: int | None = None) -> pd.DataFrame:
             f"{path.name} cannot be read", expected="a whole Parquet file", got=str(error).splitlines()[0][:200]
         ) from error
     return frame
+
+
+def noted(path: Path) -> str:
+    """The note that `write` left with a data set; empty where there is none."""
+    import pyarrow.parquet as pq
+
+    return str((pq.read_schema(path).metadata or {}).get(_NOTE, b"").decode())
 
 
 def digest(path: Path) -> str:

@@ -11,6 +11,8 @@ from hallmark.declaration import feature_view
 from hallmark.errors import DeclarationError
 from hallmark.section import Duration, Section
 
+Missing = Literal["refuse", "default"]
+
 
 class Features(Section):
     """Views whose columns are fields of the model: what `features.py` declares under a column's name is not sent by callers any more.
@@ -22,7 +24,7 @@ class Features(Section):
     """
 
     views: Annotated[tuple[str, ...], Field(min_length=1)]
-    missing: Literal["refuse", "default"] = "refuse"
+    missing: Missing = "refuse"
     wait: Duration = timedelta(milliseconds=30)
 
     @field_validator("views")

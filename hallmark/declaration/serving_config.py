@@ -14,6 +14,7 @@ from pydantic import Field
 
 from hallmark.declaration import timeouts
 from hallmark.declaration.drift import Drift
+from hallmark.declaration.features import Missing
 from hallmark.declaration.serving import Serving
 from hallmark.declaration.timeouts import ServingTimeouts
 from hallmark.errors import DeclarationError, ModelRefused
@@ -76,7 +77,7 @@ class FeatureReading(Frozen):
     missing: what happens to a request without them (declaration/features.py).   wait: seconds at most.
     """
 
-    missing: Literal["refuse", "default"] = "refuse"
+    missing: Missing = "refuse"
     wait: float = Field(default=0.03, gt=0)
 
 

@@ -53,14 +53,22 @@ class Log(Protocol):
 class FileLog:
     """A log of files in a folder, one folder a partition; many may read while one writes.
 
-    sync: how long what is appended may be lost with the machine, in seconds; 0: never. The end of a process loses nothing.
+    sync:     how long what is appended may be lost with the machine, in seconds; 0: never. The end of a process loses nothing.
+    patience: how long a writer waits for another to end, in seconds.
     """
 
     def __init__(
-        self, folder: Path, *, partitions: int = 1, sync: float = 0.0, segment_bytes: int = SEGMENT_BYTES
+        self,
+        folder: Path,
+        *,
+        partitions: int = 1,
+        sync: float = 0.0,
+        segment_bytes: int = SEGMENT_BYTES,
+        patience: float = 0.0,
     ) -> None:
         self._folder = folder
         self._sync = sync
+        self._patience = patience
         self._segment_bytes = segment_bytes
         for number in range(partitions):
             (folder / str(number)).mkdir(parents=True, exist_ok=True)
@@ -84,8 +92,16 @@ class FileLog:
     def append(self, partition: str, values: Sequence[bytes]) -> int:
         """Write records at the end, all in one go; gives the offset of the next. `Conflict` where another process writes."""
         if partition not in self._writers:
-            self._writers[partition] = _Writer(self._folder / partition, self._sync, self._segment_bytes)
+            self._writers[partition] = _Writer(
+                self._folder / partition, self._sync, self._segment_bytes, self._patience
+            )
         return self._writers[partition].append(values)
+
+    @contextlib.contextmanager
+    def quiet(self, partition: str) -> Iterator[None]:
+        """Nobody writes to a partition meanwhile; `Conflict` where another does for longer than the patience."""
+        with _alone(self._folder / partition, self._patience):
+            yield
 
     def trim(self, partition: str, before: int) -> None:
         """Drop the segments all of whose records have a lower offset."""
@@ -110,16 +126,10 @@ class FileLog:
 
 
 class _Writer:
-    def __init__(self, folder: Path, sync: float, segment_bytes: int) -> None:
+    def __init__(self, folder: Path, sync: float, segment_bytes: int, patience: float) -> None:
         self._folder, self._sync, self._segment_bytes = folder, sync, segment_bytes
         self._holds = contextlib.ExitStack()
-        try:
-            self._holds.enter_context(locked(folder / "writer.lock", patience=0.0))
-        except TimeoutError as error:
-            raise Conflict(
-                f"another process writes to the log {folder}", expected="one writer a partition", got="a held lock",
-                fix="end the other writer, or write to another partition",
-            ) from error  # fmt: skip
+        self._holds.enter_context(_alone(folder, patience))
         try:
             self._open()
         except BaseException:
@@ -175,6 +185,20 @@ class _Writer:
         os.fdatasync(self._descriptor)
         os.close(self._descriptor)
         self._holds.close()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, patience: float) -> Iterator[None]:
+    """The right to write to a partition."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "writer.lock", patience=patience))
+        except TimeoutError as error:
+            raise Conflict(
+                f"another process writes to the log {folder}", expected="one writer a partition", got="a held lock",
+                fix="end the other writer, or write to another partition",
+            ) from error  # fmt: skip
+        yield
 
 
 class _Reader:

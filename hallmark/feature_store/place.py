@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +27,6 @@ from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from hallmark.declaration.source import Source
     from hallmark.feature_store.online.store import OnlineStore
     from hallmark.settings import Settings
@@ -35,6 +34,11 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
+_PARTITION = "0"
+_PATIENCE = 30.0
+"""Seconds that a batch waits for another that comes in."""
+_LOOK = 2.0
+"""Seconds between looks for views to follow."""
 
 
 class Ingested(NamedTuple):
@@ -45,11 +49,11 @@ class Ingested(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A view whose stream is there: whether it was made now, and how many events count in it then."""
+    """A view whose stream is there: whether it was made now, and how many events count in it; none where another process runs it."""
 
     view: str
     made: bool
-    events: int
+    events: int | None
 
 
 class Answer(NamedTuple):
@@ -80,18 +84,17 @@ class FeatureStore:
         batch, held = _digest(path), self._held(reference)
         if held is not None and any(each.batch == batch for each in held.manifest.segments):
             return Ingested(len(frame), new=False)
-        with self._log(
-            reference
-        ) as log:  # first, since a row that comes twice counts once, and one that is missing does not
+        with self._log(reference) as log:
+            # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
-                log.append("0", [encoded(row) for row in _records(rows)])
-        sources.append(self.offline(reference), frame, source=reference, batch=batch)
+                log.append(_PARTITION, [encoded(row) for row in _records(rows)])
+            sources.append(self.offline(reference), frame, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
 
     def offline(self, reference: str) -> Path:
         """The folder of a source's offline store."""
-        return self._folder / "offline" / reference
+        return sources.place(self._settings, reference)
 
     def apply(self, references: Sequence[str], *, tell: Callable[[str], None] = lambda _: None) -> list[Applied]:
         """Have a stream for each of these views, filled with all that the offline store holds.
@@ -102,13 +105,22 @@ class FeatureStore:
         for reference in references:
             view = feature_view.load(reference, self._settings)
             tell(f"{reference}: all events of {view.source}")
-            table = None if self._state(reference).is_dir() else self._table(view)
-            with self._stream(view) as (stream, log):
-                made = table is not None or not stream.versions(reference)
-                if made:
-                    with contextlib.suppress(Conflict):  # records were read, and none of them counted
-                        stream.fill(table or self._table(view), as_of=_now(), offsets=_ends(log))
-                found.append(Applied(reference, made, stream.versions(reference)))
+            known = self._state(reference).is_dir()
+            if not known and self._held(view.source) is None:
+                raise NotFound(
+                    f"there are no rows of {view.source}",
+                    expected="a batch at least, from which the view is filled",
+                    got="none",
+                    fix=f"`hallmark features ingest {view.source} FILE`",
+                )
+            try:
+                with self._stream(view) as (stream, log):
+                    made = self._fill(view, stream, log)
+                    found.append(Applied(reference, made or not known, stream.versions(reference)))
+            except Conflict:
+                if not known:
+                    raise
+                found.append(Applied(reference, made=False, events=None))  # it is followed, by `hallmark up` as a rule
         return found
 
     def applied(self) -> list[str]:
@@ -124,17 +136,45 @@ class FeatureStore:
                     count += read
         return count
 
-    @contextlib.contextmanager
-    def following(self, references: Sequence[str]) -> Iterator[Following]:
-        """The streams of these views, to run side by side."""
-        with contextlib.ExitStack() as stack:
-            views = [feature_view.load(reference, self._settings) for reference in references]
-            yield Following({view.reference: stack.enter_context(self._stream(view))[0] for view in views})
+    def follow(
+        self, references: Callable[[], Sequence[str]], stop: threading.Event, *, seen: Following | None = None
+    ) -> None:
+        """Keep views up to date until told to stop, those too that `references` names later; the first that fails ends all.
 
-    def follow(self, references: Sequence[str], stop: threading.Event) -> None:
-        """Keep views up to date until told to stop."""
-        with self.following(references) as streams:
-            streams.run(stop)
+        A view that was not applied before is filled first with what the offline store holds, if anything. seen: takes the streams, for
+        others to look at.
+        """
+        ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        running: dict[str, threading.Thread] = {}
+
+        def run(view: FeatureView) -> None:
+            try:
+                with self._stream(view) as (stream, log):
+                    self._fill(view, stream, log)
+                    if seen is not None:
+                        seen.take(stream)
+                    stream.run(stop)
+                ended.put(None)
+            except BaseException as error:  # noqa: BLE001  it is raised by who started this
+                ended.put(error)
+
+        failed: BaseException | None = None
+        try:
+            while not stop.is_set():
+                for reference in references():
+                    if reference not in running:
+                        view = feature_view.load(reference, self._settings)
+                        running[reference] = threading.Thread(target=run, args=(view,), name=reference, daemon=True)
+                        running[reference].start()
+                with contextlib.suppress(queue.Empty):
+                    failed = ended.get(timeout=_LOOK)
+                    stop.set()
+        finally:  # ctrl-c too: a batch is ended, and noted, before its state is closed
+            stop.set()
+            for thread in running.values():
+                thread.join()
+        if failed is not None:
+            raise failed
 
     def read(self, reference: str, entities: Sequence[int | str], *, at: datetime | None = None) -> list[Answer]:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""
@@ -159,15 +199,12 @@ class FeatureStore:
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
         held = self._held(view.source)
-        if held is None:
-            return None
-        times = [each.times[view.event_time][1] for each in held.manifest.segments if view.event_time in each.times]
-        return max(times, default=None)
+        span = held.span(view.event_time) if held else None
+        return span[1] if span else None
 
     def _held(self, reference: str) -> sources.Snapshot | None:
         """What the offline store has of a source; none before its first batch."""
-        folder = self.offline(reference)
-        return sources.snapshot(folder) if (folder / sources.MANIFEST).is_file() else None
+        return sources.there(self.offline(reference))
 
     def _online(self) -> OnlineStore:
         if self.url.startswith("sqlite:///"):
@@ -175,7 +212,7 @@ class FeatureStore:
         return connect(self.url, namespace=SHARED)
 
     def _log(self, reference: str) -> FileLog:
-        return FileLog(self._folder / "log" / reference)
+        return FileLog(self._folder / "log" / reference, patience=_PATIENCE)
 
     def _state(self, reference: str) -> Path:
         return self._folder / "streams" / reference
@@ -194,20 +231,21 @@ class FeatureStore:
             with contextlib.closing(stream):
                 yield stream, log
 
-    def _table(self, view: FeatureView) -> pa.Table:
+    def _fill(self, view: FeatureView, stream: Stream, log: FileLog) -> bool:
+        """Fill an empty state with what the offline store holds; whether there was anything to fill."""
+        if stream.versions(view.reference):
+            return False
+        with log.quiet(_PARTITION):  # else a batch that comes in now might be in neither
+            held, ends = self._held(view.source), _ends(log)
+        if held is None:
+            return False
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        held = self._held(view.source)
-        if held is None:
-            raise NotFound(
-                f"there are no rows of {view.source}",
-                expected="a batch at least, from which the view is filled",
-                got="none",
-                fix=f"`hallmark features ingest {view.source} FILE`",
-            )
-        parts = [pq.read_table(path, columns=list(view.reads)) for path in held.files()]
-        return pa.concat_tables(parts)
+        table = pa.concat_tables([pq.read_table(path, columns=list(view.reads)) for path in held.files()])
+        with contextlib.suppress(Conflict):  # records were read, and none of them counted
+            stream.fill(table, as_of=_now(), offsets=ends)
+        return True
 
 
 def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:

@@ -25,6 +25,8 @@ from hallmark.section import Frozen
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hallmark.declaration.source import Source
+
 MANIFEST = "manifest.json"
 _ROWS = 1 << 17
 
@@ -72,9 +74,9 @@ class Training(Frozen):
         return self.model_dump_json(indent=1) + "\n"
 
 
-def declared(view: FeatureView) -> str:
-    """`sha256:` and the digest of a view's declaration, whatever the file's order of keys and comments."""
-    whole = yaml.safe_dump(view.model_dump(mode="json"), sort_keys=True)
+def declared(declaration: FeatureView | Source) -> str:
+    """`sha256:` and the digest of what a view or a contract declares, whatever the file's order of keys and comments."""
+    whole = yaml.safe_dump(declaration.model_dump(mode="json"), sort_keys=True)
     return f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from hallmark.settings import Settings
+
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _SUFFIX = ".parquet"
@@ -86,6 +88,21 @@ class Snapshot(Frozen):
                     got=got,
                     fix=f"bring {path} back from a copy",
                 )
+
+    def span(self, column: str) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest time in a column; none where it has no value."""
+        ends = [segment.times[column] for segment in self.manifest.segments if column in segment.times]
+        return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
+
+
+def place(settings: Settings, reference: str) -> Path:
+    """The folder of a source's offline store on this machine."""
+    return settings.state / "features" / "offline" / reference
+
+
+def there(folder: Path) -> Snapshot | None:
+    """The source in a folder as it stands now; none before its first batch."""
+    return snapshot(folder) if (folder / MANIFEST).is_file() else None
 
 
 def snapshot(folder: Path) -> Snapshot:

@@ -51,9 +51,7 @@ class State:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(tuple).decode
         self._plans = plans
-        self._connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False
-        )  # one at a time: that which runs the job
+        self._connection = sqlite3.connect(path, isolation_level=None)
         self._holds.callback(self._connection.close)
         self._run = self._connection.execute
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-65536", "temp_store=MEMORY"):

@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from hallmark.artifacts.model_card import GateJudgement
 from hallmark.artifacts.precision import Precision
+from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.files import replace
 from hallmark.section import Frozen
 from hallmark.settings import Settings
-from hallmark.training import cache, step, steps
+from hallmark.training import cache, step, steps, view_join
 from hallmark.training.cache import Cache
 from hallmark.training.journal import JournalEvent
 
@@ -73,7 +74,8 @@ def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
     where = steps.origin(arguments["source"])
     own = isinstance(where, Path)
     inputs = {"source": cache.digest(where)} if isinstance(where, Path) else {}
-    parameters = {"domain": domain, **arguments} | ({"source": Path(where).name} if own else {})
+    held = view_join.held(domains.load(domain, settings), str(where), settings)
+    parameters = {"domain": domain, "held": held, **arguments} | ({"source": Path(where).name} if own else {})
     finder = step.finder(domain, settings)
     code = [each.code(domain, settings, finder=finder) for each in step.of(vars(steps)) if each.kept]
     graph = cache.code_digest([*(LIBRARY / "components").glob("*.py"), *(LIBRARY / "pipelines").glob("*.py")])

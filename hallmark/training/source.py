@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,9 @@ from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hallmark.artifacts.model_card import FeatureOrigin
+    from hallmark.declaration.domain import Domain
 
 SYNTHETIC = "synthetic"
 
@@ -37,7 +40,53 @@ def load(
     settings: Settings | None = None,
     now: datetime | None = None,
 ) -> pd.DataFrame:
-    """The examples of `domain` that happened from `start` until before `end`; all of them where they have no time.
+    """The examples of `domain` that happened from `start` until before `end`, with all the fields that a model reads.
+
+    All of them where they have no time. source, now: as of `rows`.
+    """
+    return traced(domain, source=source, start=start, end=end, seed=seed, shift=shift, settings=settings, now=now)[0]
+
+
+def traced(
+    domain: str,
+    *,
+    source: str,
+    start: datetime,
+    end: datetime,
+    seed: int,
+    shift: str | None = None,
+    settings: Settings | None = None,
+    now: datetime | None = None,
+    held: Mapping[str, str] | None = None,
+) -> tuple[pd.DataFrame, FeatureOrigin | None]:
+    """What `load` gives, and where the fields come from that feature views give; none where all are sent.
+
+    held: what `view_join.held` said of the rows that are stored; `Conflict` where they are others by now.
+    """
+    declared = domains.load(domain, settings)
+    frame = rows(domain, source=source, start=start, end=end, seed=seed, shift=shift, settings=settings, now=now)
+    if declared.features is None or frame.empty:
+        return frame, None
+    from hallmark.training import view_join
+
+    settings = settings or Settings.load()
+    if source != SYNTHETIC:
+        _check(declared, frame, shown=source, settings=settings)
+    return view_join.joined(declared, frame, source=source, seed=seed, shift=shift, settings=settings, held=held)
+
+
+def rows(
+    domain: str,
+    *,
+    source: str,
+    start: datetime,
+    end: datetime,
+    seed: int,
+    shift: str | None = None,
+    settings: Settings | None = None,
+    now: datetime | None = None,
+) -> pd.DataFrame:
+    """The examples as the domain's data.py gives them: without the fields that feature views give.
 
     source: "synthetic", or the path of a file or folder.
     now:    own data must not have happened later; the clock's where it is not given.
@@ -56,6 +105,17 @@ def load(
     frame: pd.DataFrame = code.read(Path(source))
     time = declared.data.event_time
     return _inside(frame, time, start=start, end=end, now=now or datetime.now(UTC), shown=source) if time else frame
+
+
+def _check(declared: Domain, frame: pd.DataFrame, *, shown: str, settings: Settings) -> None:
+    """`ContractBroken` where what data.py read breaks the domain's contract, the fields that views give left out."""
+    from hallmark.artifacts import views
+    from hallmark.data import contract
+
+    fields = domains.module(declared.name, "features", settings).FIELDS
+    schema = domains.module(declared.name, "data", settings).contract()
+    given = {name for use in views.uses(declared, fields, settings) for name in use.fields}
+    contract.check(schema.remove_columns([name for name in schema.columns if name in given]), frame, shown)
 
 
 def shifts(domain: str, settings: Settings) -> Sequence[Shift]:

@@ -63,8 +63,16 @@ def length(window: str) -> timedelta:
         ) from error
 
 
-def _dated(domain: str, *, as_of: str, scheduled: str = "") -> dict[str, Any]:
-    return {"as_of": day(as_of, scheduled)}
+def _held(domain: str, *, source: Path | str = "") -> dict[str, Any]:
+    """What decides the fields that feature views give, by digest: declarations, and rows that are stored here."""
+    from hallmark.training import view_join
+
+    settings = Settings.load()
+    return {"source": source, "held": view_join.held(domains.load(domain, settings), str(source), settings)}
+
+
+def _dated(domain: str, *, source: Path | str, as_of: str, scheduled: str = "") -> dict[str, Any]:
+    return {"as_of": day(as_of, scheduled), **_held(domain, source=source)}
 
 
 @step(prepare=_dated)
@@ -77,6 +85,7 @@ def load(
     seed: int,
     shift: str,
     examples: Annotated[Path, Writes("Dataset")],
+    held: Annotated[dict[str, str] | None, FoundAtRun()] = None,
 ) -> str:
     """Write the domain's examples to one Parquet file; give the time they are as of: `as_of`, else when the run was scheduled."""
     from hallmark.data import dataset
@@ -84,8 +93,10 @@ def load(
 
     declared = domains.load(domain)
     start, end = span(declared, as_of, window)
-    frame = sources.load(domain, source=str(source), start=start, end=end, seed=seed, shift=shift or None)
-    dataset.write(frame, examples)
+    frame, origin = sources.traced(
+        domain, source=str(source), start=start, end=end, seed=seed, shift=shift or None, held=held
+    )
+    dataset.write(frame, examples, note=origin.model_dump_json() if origin else "")
     return as_of
 
 
@@ -98,14 +109,14 @@ def validate(
     summary: Annotated[Path, Writes("Markdown")],
 ) -> None:
     """Check the examples against the domain's contract, and write down what they are; `ContractBroken` stops the run."""
-    from hallmark.artifacts.model_card import DatasetFacts
+    from hallmark.artifacts.model_card import DatasetFacts, FeatureOrigin
     from hallmark.data import contract, dataset
 
     declared = domains.load(domain)
     schema = domains.module(domain, "data").contract()
     frame = dataset.read(examples)
     contract.check(schema, frame, f"the examples of {domain}")
-    time = declared.data.event_time
+    time, note = declared.data.event_time, dataset.noted(examples)
     found = DatasetFacts(
         digest=dataset.digest(examples),
         rows=len(frame),
@@ -113,6 +124,7 @@ def validate(
         contract=contract.digest(schema),
         first=frame[time].min().to_pydatetime() if time and len(frame) else None,
         last=frame[time].max().to_pydatetime() if time and len(frame) else None,
+        features=FeatureOrigin.model_validate_json(note) if note else None,
     )
     _write(facts, found.model_dump_json(indent=2))
     when = f", {found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}" if found.first and found.last else ""
@@ -323,7 +335,7 @@ def gate(domain: str, *, decision: Annotated[Path, Reads()]) -> bool:
     return GateJudgement.model_validate_json(decision.read_bytes()).decision.passed
 
 
-@step()
+@step(prepare=_held)
 def export(
     domain: str,
     *,
@@ -334,6 +346,7 @@ def export(
     source: Annotated[Path | str, Reads(named=origin)] = "",
     as_of: str = "",
     seed: int = 0,
+    held: Annotated[dict[str, str] | None, FoundAtRun()] = None,
 ) -> str:
     """Write the sealed model folder and how far ONNX is from the trained model, in float32; give the model's digest.
 
@@ -350,16 +363,16 @@ def export(
     model.mkdir(parents=True, exist_ok=True)
     frame = dataset.read(test)
     int8 = precisions.chosen(trained)
-    seasons = _seasons(declared, str(source), as_of, seed) if source else []
+    seasons = _seasons(declared, str(source), as_of, seed, held) if source else []
     found = exporting.export(declared, restored, model, test=frame, reference=frame, int8=int8, seasons=seasons)
     _write(parity, found.model_dump_json(indent=2))
     return verify(model)
 
 
-def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
+def _seasons(declared: Domain, source: str, as_of: str, seed: int, held: dict[str, str] | None) -> list[Any]:
     """Last year's rows of the parts of the year that are coming, where the source reaches back so far and they are many."""
     from hallmark.drift import season
-    from hallmark.errors import HallmarkError
+    from hallmark.errors import Conflict, HallmarkError
     from hallmark.training import source as sources
     from hallmark.training.export import SeasonRows
 
@@ -368,8 +381,10 @@ def _seasons(declared: Domain, source: str, as_of: str, seed: int) -> list[Any]:
         return []
     start = _utc(as_of) - timedelta(days=365)
     try:
-        rows = sources.load(declared.name, source=source, start=start, end=start + length, seed=seed)
-    except HallmarkError:  # the team's own data begins later than that
+        rows, _ = sources.traced(declared.name, source=source, start=start, end=start + length, seed=seed, held=held)
+    except Conflict:
+        raise
+    except HallmarkError:  # the team's own data, or what is stored for its views, begins later than that
         return []
     found = []
     for first, after in season.parts(start, start + length):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.artifacts import views
 from hallmark.artifacts.folder import Signature, ViewUse
 from hallmark.declaration.serving_config import FeatureReading
 from hallmark.errors import HallmarkError
@@ -21,8 +22,6 @@ from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.online.store import OnlineStore
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.tiles import TYPES, Plan
-from hallmark.features import arrays
-from hallmark.features.fields import Field
 from inference_services.protocol.errors import NoFeatures, ServeError, StoreDown
 from inference_services.protocol.v2 import InferenceRequest
 
@@ -52,12 +51,11 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class _View:
-    """A view with its fields, and what stands in for each where a value is missing."""
+    """A view with the fields that it gives."""
 
     use: ViewUse
     reader: Reader
-    fields: tuple[Field, ...]
-    defaults: tuple[Any, ...]
+    fields: tuple[views.GivenField, ...]
 
 
 class Lookup:
@@ -66,15 +64,8 @@ class Lookup:
     def __init__(
         self, signature: Signature, *, store: Store, readers: Mapping[str, Reader], reading: FeatureReading
     ) -> None:
-        fields = {field.name: field for field in signature.fields}
         self._views = [
-            _View(
-                use,
-                readers[use.view.reference],
-                tuple(fields[name] for name in use.fields),
-                tuple(_default(use, name) for name in use.fields),
-            )
-            for use in signature.views
+            _View(use, readers[use.view.reference], views.given(use, signature.fields)) for use in signature.views
         ]
         self._store = store
         self._reading = reading
@@ -141,37 +132,21 @@ class Lookup:
             else:
                 told = [view.reader.values(payloads.get((reference, entity)), at) for entity in entities]
                 rows, newest = [values for values, _ in told], [when for _, when in told]
-            for place, field in enumerate(view.fields):
-                values = [row[place] for row in rows]
-                if not field.optional and None in values:
-                    default = view.defaults[place]
-                    if self._reading.missing == "refuse" or default is None:
-                        return NoFeatures(f"input {view.use.entity.name!r}: nothing is known that gives {field.name!r}")
-                    values = [default if value is None else value for value in values]
-                    defaulted = True
-                elif payloads is None:
-                    values = [view.defaults[place]] * request.rows
-                    defaulted = True
-                columns[field.name] = _array(values, field)
+            for place, given in enumerate(view.fields):
+                name = given.field.name
+                if payloads is None and given.field.optional:
+                    values, defaulted = [given.default] * request.rows, True
+                else:
+                    values, lacking, stands_in = given.filled([row[place] for row in rows], self._reading.missing)
+                    if lacking:
+                        return NoFeatures(f"input {view.use.entity.name!r}: nothing is known that gives {name!r}")
+                    defaulted |= stands_in
+                columns[name] = given.array(values)
             columns[f"{AGE}{reference}"] = np.array(newest, dtype=np.int64)
         request.columns = columns
         if defaulted:
             request.notes = DEFAULTED
         return None
-
-
-def _default(use: ViewUse, name: str) -> Any:
-    """The value where the store says nothing: the declared one, else the one of an entity without events."""
-    column = use.view.columns[name]
-    return column.empty if column.default is None else column.default
-
-
-def _array(values: list[Any], field: Field) -> NDArray[Any]:
-    if field.datatype == "BYTES":
-        return arrays.objects(values)
-    if field.optional:
-        values = [np.nan if value is None else value for value in values]
-    return np.array(values, dtype=field.dtype)
 
 
 class _Payloads:

@@ -192,12 +192,12 @@ def test_a_folder_that_is_no_album_says_what_is_missing(photos: Path) -> None:
 def test_a_window_keeps_only_what_happened_in_it(tmp_path: Path) -> None:
     path = csv(tmp_path, "order_id,ordered_at\na,2026-01-01T00:00:00Z\nb,2026-02-01T00:00:00Z\nc,\n", "orders.csv")
     window = {"start": datetime(2026, 1, 15, tzinfo=UTC), "end": datetime(2026, 3, 1, tzinfo=UTC)}
-    frame = source.load("fraud", source=str(path), seed=0, **window)
+    frame = source.rows("fraud", source=str(path), seed=0, **window)
     assert frame.order_id.tolist() == ["b", "c"]  # what has no time is for the contract to name
     late = {"start": datetime(2027, 1, 1, tzinfo=UTC), "end": datetime(2027, 2, 1, tzinfo=UTC)}
     path = csv(tmp_path, "order_id,ordered_at\na,2026-01-01T00:00:00Z\n", "orders.csv")
     with pytest.raises(HallmarkError, match="is of the time asked for") as caught:
-        source.load("fraud", source=str(path), seed=0, **late)
+        source.rows("fraud", source=str(path), seed=0, **late)
     assert "1 rows from 2026-01-01 to 2026-01-01" in caught.value.got
 
 

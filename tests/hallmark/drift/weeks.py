@@ -19,6 +19,7 @@ from hallmark.drift.profile import Profile
 from hallmark.drift.statistics import rank_shifts, stability_indices
 from hallmark.drift.strata import keys
 from hallmark.learners.model import columns, examples
+from hallmark.training import source
 from hallmark.training.export import export, score_folder
 from hallmark.training.split import split
 
@@ -46,19 +47,17 @@ class Released:
 
 def release(folder: Path, *, days: int = 40, rounds: int = 25) -> Released:
     """Train and export as the pipeline does; the reference is the test part, which the model has not seen."""
-    data, model = domains.module("fraud", "data"), domains.module("fraud", "model")
+    model = domains.module("fraud", "model")
     end = AS_OF - FRAUD.data.label_delay
-    parts = split(FRAUD, data.draw(start=end - timedelta(days=days), end=end, seed=7), as_of=AS_OF)
+    parts = split(FRAUD, draw(end - timedelta(days=days), days=days, seed=7), as_of=AS_OF)
     trained = model.fit(examples("fraud", parts.train), examples("fraud", parts.validation), seed=7, rounds=rounds)
     export(FRAUD, trained, folder, test=parts.test, reference=parts.test)
     return Released(Profile.model_validate_json((folder / "profile.json").read_bytes()), folder)
 
 
 def draw(start: datetime, *, days: int, seed: int, shift: str | None = None) -> pd.DataFrame:
-    drawn: pd.DataFrame = domains.module("fraud", "data").draw(
-        start=start, end=start + timedelta(days=days), seed=seed, shift=shift
-    )
-    return drawn
+    end = start + timedelta(days=days)
+    return source.load("fraud", source=source.SYNTHETIC, start=start, end=end, seed=seed, shift=shift)
 
 
 def by_week(orders: pd.DataFrame, start: datetime, weeks: int) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""Streams that run side by side: until they are told to stop, until one fails, and what Prometheus and the kubelet hear of them."""
+"""Streams that one process runs: what Prometheus and the kubelet hear of them, and their end by a signal."""
 
 from __future__ import annotations
 
@@ -11,119 +11,78 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hallmark.errors import NotFound, Unavailable
+from hallmark.errors import Unavailable
 from hallmark.feature_store.following import SILENT, Following
-from hallmark.feature_store.log import FileLog, Record
-from hallmark.feature_store.stream import Stream, Written, encoded
+from hallmark.feature_store.log import FileLog
+from hallmark.feature_store.stream import Written, encoded
 from hallmark.settings import Settings
 from tests.hallmark.feature_store.drawn import moment
-from tests.hallmark.feature_store.test_stream import DAYS, HOURS, Memory, job
+from tests.hallmark.feature_store.kept import Online
+from tests.hallmark.feature_store.test_stream import DAYS, HOURS, Memory, drain, job
 from tests.hallmark.feature_store.test_tiles import row
 
 ROOT = Path(__file__).parents[3]
-Make = Callable[..., Following]
-
-
-class Kept:
-    """An online store that keeps what it is given; down while `down` is set."""
-
-    def __init__(self) -> None:
-        self.rows: list[Written] = []
-        self.down = threading.Event()
-
-    def write(self, rows: Sequence[Written]) -> None:
-        if self.down.is_set():
-            raise Unavailable("the store is down")
-        self.rows += rows
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Stream] = []
-
-    def build(days: Any, hours: Any, store: Kept) -> Following:
-        made.extend(job(tmp_path / each.name, log, store, each) for each, log in ((DAYS, days), (HOURS, hours)))
-        return Following({"days@1": made[0], "hours@1": made[1]})
-
-    yield build
-    for each in made:
-        each.close()
 
 
 def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < end
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
-def running(streams: Following, stop: threading.Event) -> threading.Thread:
-    thread = threading.Thread(target=streams.run, args=(stop,))
-    thread.start()
-    return thread
-
-
-def test_they_go_on_until_told_to_stop(make: Make) -> None:
-    store, stop = Kept(), threading.Event()
-    days, hours = Memory([encoded(row(1, 0))]), Memory([encoded(row(1, 0)), encoded(row(2, 1))])
-    streams = make(days, hours, store)
-    thread = running(streams, stop)
-    until(lambda: {each.view for each in store.rows} == {"days@1", "hours@1"})
-    days.content["0"].append(encoded(row(3, 2)))
-    until(lambda: 'hallmark_stream_rows_total{view="days@1",fate="applied"} 2' in streams.text())
-    stop.set()
-    thread.join()
-    text = streams.text()
-    assert text.count("# TYPE hallmark_stream_owed gauge") == 1 and "hallmark_stream_owed 0" in text
-    assert f"hallmark_stream_payloads_total {len(store.rows)}" in text, "of both together"
-    happened = moment(1).timestamp()
-    assert f'watermark_timestamp_seconds{{source="{DAYS.source}",partition="0"}} {happened!r}' in text, "the later one"
-
-
-def test_where_one_cannot_go_on_all_end_with_its_error(make: Make) -> None:
-    class Gone(Memory):
-        def read(self, partition: str, offset: int, limit: int) -> list[Record]:
-            raise NotFound("the log no longer has record 7")
-
-    with pytest.raises(NotFound, match="record 7"):
-        make(Memory([encoded(row(1, 0))]), Gone(), Kept()).run(threading.Event())
+def test_metrics_of_several_streams_are_those_of_one_program(tmp_path: Path) -> None:
+    seen = Following()
+    assert seen.alive, "none runs yet: their states are read"
+    first, both = [encoded(row(1, 0))], [encoded(row(1, 0)), encoded(row(2, 1))]
+    days = job(tmp_path / "days", Memory(first), Online(), DAYS)
+    hours = job(tmp_path / "hours", Memory(both), Online(), HOURS)
+    with closing(days), closing(hours):
+        for each in (days, hours):
+            seen.take(each)
+            drain(each)
+        text = seen.text()
+    for view, rows in (("days@1", 1), ("hours@1", 2)):
+        assert f'hallmark_stream_rows_total{{view="{view}",fate="applied"}} {rows}\n' in text
+    assert text.count("# TYPE hallmark_stream_owed gauge") == 1 and "\nhallmark_stream_owed 0\n" in text
+    payloads = [
+        int(line.split()[1]) for line in text.splitlines() if line.startswith("hallmark_stream_payloads_total ")
+    ]
+    assert len(payloads) == 1 and payloads[0] >= 2, "of both together"
+    behind = moment(0).timestamp()
+    assert f'watermark_timestamp_seconds{{source="{DAYS.source}",partition="0"}} {behind!r}\n' in text
+    assert 'partition="0"' in text and text.count("watermark_timestamp_seconds{") == 1, "that of the stream behind"
 
 
 def test_a_store_that_is_down_is_no_reason_to_start_anew_and_a_batch_that_hangs_is(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hallmark.feature_store.stream._PATIENCE", 0.01)
-    store, stop, hangs, held = Kept(), threading.Event(), threading.Event(), threading.Event()
-    store.down.set()
+    monkeypatch.setattr("hallmark.feature_store.stream._PATIENCE", 0.0)
+    now, stop, seen, lived = time.monotonic, threading.Event(), Following(), list[bool]()
+    late = [0.0]
+    monkeypatch.setattr("hallmark.feature_store.stream.time.monotonic", lambda: now() + late[0])
 
-    class Slow(Memory):
-        def read(self, partition: str, offset: int, limit: int) -> list[Record]:
-            if hangs.is_set():
-                held.wait(20)
-            return super().read(partition, offset, limit)
+    class Down:
+        def write(self, rows: Sequence[Written]) -> None:
+            lived.append(seen.alive)
+            late[0] += SILENT / 2  # each try
+            if len(lived) == 5:
+                late[0] += SILENT  # this one hangs
+                lived.append(seen.alive)
+                stop.set()
+            raise Unavailable("the store is down")
 
-    streams = make(Memory([encoded(row(1, 0))]), Slow([encoded(row(1, 0))]), store)
-    thread = running(streams, stop)
-    until(lambda: "hallmark_stream_owed 2" in streams.text() and "stalls_total 0" not in streams.text())
-    now = time.monotonic
-    assert streams.alive
-    store.down.clear()
-    hangs.set()
-    time.sleep(0.1)
-    monkeypatch.setattr("hallmark.feature_store.stream.time.monotonic", lambda: now() + SILENT + 1)
-    alive = streams.alive
-    monkeypatch.undo()
-    held.set()
-    stop.set()
-    thread.join()
-    assert not alive
+    with closing(job(tmp_path, Memory([encoded(row(1, 0))]), Down(), HOURS)) as stream:
+        seen.take(stream)
+        stream.run(stop)
+    assert lived == [True] * 5 + [False]
 
 
 def free_port() -> int:

@@ -33,7 +33,7 @@ from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
 from tools import drill
 from tools.rehearsal import World
-from tools.traffic import Traffic
+from tools.traffic import Requests, Traffic
 
 ROOT = Path(__file__).parents[3]
 NAME = "fraud"
@@ -99,7 +99,7 @@ class Rehearsal:
     world: World
     writer: InferenceServiceWriter
     traffic: Traffic
-    shifted: list[bytes]
+    shifted: Requests
     shown: TaskLines
 
     @classmethod

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from hallmark.artifacts import views
 from hallmark.artifacts.bundle import read
 from hallmark.declaration import domain as domains
 from hallmark.features.wire import request
@@ -28,15 +29,15 @@ from served import Server  # noqa: E402
 
 @dataclass
 class Fraud:
-    """A good version of fraud, registered, and records to ask with."""
+    """A good version of fraud, registered, and records to ask with, of buyers of whom nothing is known."""
 
     settings: Settings
-    fields: Any
+    sent: Any
     columns: dict[str, Any]
     honest: Any
 
     def bodies(self, count: int) -> list[bytes]:
-        return [request(self.fields, self.columns, start=row, stop=row + 1) for row in range(count)]
+        return [request(self.sent, self.columns, start=row, stop=row + 1) for row in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,11 @@ def fraud(tmp_path_factory: pytest.TempPathFactory, trained_fraud: candidates.Tr
     assert trained_fraud.register(settings) == 1
     features, data = domains.module("fraud", "features", settings), domains.module("fraud", "data", settings)
     frame = data.draw(start=datetime(2026, 9, 1, tzinfo=UTC), end=datetime(2026, 9, 13, tzinfo=UTC), seed=7)
-    raw = columns(frame, features.FIELDS)
+    sent = views.sent(domains.load("fraud", settings), features.FIELDS, settings)
+    nothing = {field.name: 0 for field in features.FIELDS if field.name not in frame}
+    raw = {**columns(frame, sent), **columns(frame.assign(**nothing), features.FIELDS)}
     released = Registry(settings).resolve("fraud", 1)
-    return Fraud(settings, features.FIELDS, raw, scores(released.fetch(), raw))
+    return Fraud(settings, sent, raw, scores(released.fetch(), raw))
 
 
 def scores(folder: Path, columns: dict[str, Any]) -> Any:
@@ -65,9 +68,9 @@ def served(fraud: Fraud, kind: str) -> Server:
     target = candidates.register(kind, fraud.settings)
     found = Registry(fraud.settings).resolve("fraud", target.version)
     assert found.path is not None
-    return Server(
-        found.path, "fraud", notice=0, timeout=2, objective=0.05, env={"HALLMARK_MODEL_DIGEST": target.digest}
-    )
+    store = f"sqlite:///{fraud.settings.state / 'online.db'}"
+    told = {"HALLMARK_MODEL_DIGEST": target.digest, "HALLMARK_FEATURE_STORE": store}
+    return Server(found.path, "fraud", notice=0, timeout=2, objective=0.05, env=told)
 
 
 @pytest.mark.parametrize(

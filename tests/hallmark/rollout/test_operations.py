@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, ModelRefused, Refused
-from hallmark.features.wire import request
 from hallmark.registry.store import Registry
 from hallmark.rollout import operations
 from hallmark.rollout import writer as writers
@@ -108,27 +106,25 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def running(settings: Settings, trained_fraud: candidates.Trained) -> Iterator[Running]:
     from hallmark.cli.serve import apply_all
-    from hallmark.learners.model import columns
+    from tools.traffic import synthetic
 
     assert trained_fraud.register(settings) == 1
     targets = {
         1: Target.of(Registry(settings).resolve(NAME, 1), serving_config.of(domains.load(NAME, settings)).reference),
         2: candidates.register("good", settings),
     }
-    features, data = domains.module(NAME, "features", settings), domains.module(NAME, "data", settings)
-    bodies = []
-    for shift in (None, "new_fraud_pattern"):
-        frame = data.draw(
-            start=datetime(2026, 9, 1, tzinfo=UTC), end=datetime(2026, 9, 3, tzinfo=UTC), seed=7, shift=shift
-        )
-        raw = columns(frame, features.FIELDS)
-        bodies.append([request(features.FIELDS, raw, start=row, stop=row + 1) for row in range(min(2000, len(frame)))])
+    asked = [
+        synthetic(NAME, count=2000, seed=7, shift=shift, settings=settings) for shift in (None, "new_fraud_pattern")
+    ]
+    for each in asked:
+        each.prepare()
+    clean, shifted = (each.bodies for each in asked)
     state = cluster.up(settings, port=0)
     try:
         writer = InferenceServiceWriter.connect(settings, kubeconfig=settings.kubeconfig)
         apply_all(writer, settings)
         url = f"{state.gateway}/serving/{NAME}/{NAME}/v2/models/{NAME}/infer"
-        yield Running(settings, writer, domains.load(NAME, settings), url, bodies[0], bodies[1], targets)
+        yield Running(settings, writer, domains.load(NAME, settings), url, clean, shifted, targets)
     finally:
         cluster.down(settings)
 

@@ -20,6 +20,7 @@ from hallmark.errors import Conflict, ModelRefused
 from hallmark.learners import onnx_model
 from hallmark.learners.model import columns, examples
 from hallmark.tasks import Binary
+from hallmark.training import source
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import SeasonRows, export, score_folder
 from hallmark.training.split import split
@@ -33,9 +34,9 @@ class Made:
     """A fraud model trained small, its folder, and the orders it was tested on."""
 
     def __init__(self, folder: Path) -> None:
-        data, model = domains.module("fraud", "data"), domains.module("fraud", "model")
+        model = domains.module("fraud", "model")
         end = AS_OF - FRAUD.data.label_delay
-        frame = data.draw(start=end - timedelta(days=8), end=end, seed=3)
+        frame = source.load("fraud", source=source.SYNTHETIC, start=end - timedelta(days=8), end=end, seed=3)
         parts = split(FRAUD, frame, as_of=AS_OF)
         train, validation = (examples("fraud", part) for part in (parts.train, parts.validation))
         self.trained = model.fit(train, validation, seed=7, rounds=25)
@@ -106,7 +107,8 @@ def test_the_profile_knows_how_wrong_the_model_was(made: Made) -> None:
 
 def test_last_years_weeks_are_references_in_the_same_bins(made: Made, tmp_path: Path) -> None:
     start = datetime(2025, 10, 1, tzinfo=UTC)
-    rows = domains.module("fraud", "data").draw(start=start, end=start + timedelta(days=2), seed=3)
+    end = start + timedelta(days=2)
+    rows = source.load("fraud", source=source.SYNTHETIC, start=start, end=end, seed=3)
     part = SeasonRows(start.date(), (start + timedelta(days=1)).date(), rows)
     export(FRAUD, made.trained, tmp_path / "model", test=made.test, reference=made.test, seasons=[part])
     path = tmp_path / "model" / "profile.json"

@@ -23,7 +23,7 @@ from hallmark.errors import ModelRefused
 from hallmark.learners.model import examples
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
-from hallmark.training import precision, run
+from hallmark.training import precision, run, source
 from hallmark.training.evaluate import evaluate
 from hallmark.training.export import export, score_folder
 from hallmark.training.journal import JournalEvent
@@ -184,7 +184,7 @@ def test_what_ships_is_what_was_judged_byte_for_byte(parts: Parts, folder: Path,
 def test_a_model_with_nothing_to_quantize_stays_as_it_is(tmp_path: Path) -> None:
     fraud = domains.load("fraud")
     asked = fraud.model_copy(update={"serving": fraud.serving.model_copy(update={"precision": "int8"})})
-    frame = domains.module("fraud", "data").draw(start=END - timedelta(days=3), end=END, seed=1)
+    frame = source.load("fraud", source=source.SYNTHETIC, start=END - timedelta(days=3), end=END, seed=1)
     rows = examples("fraud", frame)
     domains.module("fraud", "model").fit(rows, rows, seed=1, rounds=3).save(tmp_path)
     found = precision.choose(asked, tmp_path, training=frame, test=frame, seed=1)

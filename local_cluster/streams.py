@@ -1,0 +1,95 @@
+"""Streams of feature views on this machine: one process that keeps up to date what domains read, for as long as the cluster runs.
+
+It is the cluster's child. Where it ends it is started again, after growing pauses; what it says is in streams.log of the cluster's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import time
+
+from hallmark.declaration import domain as domains
+from hallmark.declaration import feature_view
+from hallmark.errors import DeclarationError
+from hallmark.leash import Leash
+from hallmark.settings import Settings
+from local_cluster.processes import ChildProcess
+from local_cluster.supervisor import FIRST_PAUSE, LONGEST_PAUSE, SETTLED_SECONDS
+
+LOG = "streams.log"
+_GRACE = 5.0
+
+
+class Streams:
+    """The process, started where a domain reads views, or a view was applied."""
+
+    def __init__(self, settings: Settings, *, on: Leash) -> None:
+        self._settings = settings
+        self._leash = on
+        self._child: ChildProcess | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start it, and keep it running."""
+        if feature_view.references(self._settings):
+            (self._settings.state / "features").mkdir(parents=True, exist_ok=True)  # the online store's, for servers
+            self._keeper = asyncio.create_task(self._keep(), name="streams")
+
+    async def stop(self) -> None:
+        """End it; it has a few seconds to note what it has written."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._child is not None:
+            await self._child.stop(_GRACE)
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            self._child = ChildProcess.start(
+                [sys.executable, "-m", __name__],
+                environment=self._settings.child_environment(),
+                folder=self._settings.root,
+                log=self._settings.cluster / LOG,
+                on=self._leash,
+            )
+            await self._child.wait()
+            if time.monotonic() - began > SETTLED_SECONDS:
+                pause = FIRST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+            self._child.trim()
+
+
+def wanted(settings: Settings) -> list[str]:
+    """name@version of the views that declared domains read, and of those that were applied besides."""
+    from hallmark.feature_store.place import FeatureStore
+
+    found = set(FeatureStore(settings).applied())
+    for name in domains.names(settings):
+        with contextlib.suppress(DeclarationError):  # it is being edited
+            features = domains.load(name, settings).features
+            found |= set(features.views if features else ())
+    return sorted(found)
+
+
+def main() -> None:
+    """Keep the views up to date until SIGTERM or SIGINT."""
+    from hallmark.feature_store.place import FeatureStore
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings, stop = Settings.load(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    FeatureStore(settings).follow(lambda: wanted(settings), stop)
+
+
+if __name__ == "__main__":
+    main()
