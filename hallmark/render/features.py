@@ -14,8 +14,6 @@ from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
 
 FILE = "features.yaml"
-STORE = "feature-store"
-"""The ConfigMap with the address of the online store: under `dynamodb` and under `valkey`, of which each cluster makes one `address`."""
 
 
 def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
@@ -29,12 +27,12 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
 def objects(views: Sequence[str]) -> list[dict[str, Any]]:
     """What stands in the namespace `features`; without the program itself while no view is declared."""
     return templates.objects(
-        "render/templates/features.yaml", views=views, names=names, network=network, store=STORE, addresses=addresses
+        "render/templates/features.yaml", views=views, names=names, network=network, addresses=addresses
     )
 
 
 def addresses(user: str) -> dict[str, str]:
-    """Addresses of the online store for a user of Valkey, or in DynamoDB for whoever asks."""
+    """Addresses of the online store by engine, of which each cluster makes one the `address`: of Valkey for a user, of DynamoDB for whoever asks."""
     group = f"{names.BUCKET.partition('-')[0]}-features"
     return {
         "dynamodb": f"dynamodb://{group}?region={names.REGION}",

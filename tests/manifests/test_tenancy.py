@@ -13,8 +13,8 @@ from hallmark import names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.features import Features
-from hallmark.render import features, network, tenant
 from hallmark.render import mesh as meshes
+from hallmark.render import network, tenant
 from hallmark.settings import Settings
 from tests.manifests import builds, kubeflow, mesh, rbac, tenancy
 from tests.manifests.flows import Pod
@@ -82,7 +82,7 @@ def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
         wanted = {builds.identity(each): each for each in json.loads(text)}
         built = {builds.identity(each): each for each in builds.tenant(cluster, domain.name)}
         if domain.features:
-            store = ("", "ConfigMap", domain.name, features.STORE)
+            store = ("", "ConfigMap", domain.name, names.FEATURE_STORE)
             wanted[store]["data"] = {"address": built[store]["data"]["address"]}  # test_programs.py
         assert {key: built[key] for key in wanted} == wanted
 
@@ -447,7 +447,7 @@ def test_only_models_that_read_features_reach_the_online_store(world: World) -> 
             reaches = world.network.passes(pod, Pod.outside("10.0.192.9"), network.VALKEY)
             assert reaches == (domain == "fraud" and kind == "predictor"), (domain, kind)
         named = {each["metadata"]["name"] for each in world.objects[domain] if each["kind"] == "ConfigMap"}
-        assert (features.STORE in named) == (domain == "fraud")
+        assert (names.FEATURE_STORE in named) == (domain == "fraud")
 
 
 STREAM = Pod(names.FEATURES, {"app.kubernetes.io/name": names.STREAM})

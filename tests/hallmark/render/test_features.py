@@ -54,9 +54,9 @@ def test_a_domain_that_declares_features_is_told_where_they_are_and_no_other_is(
         update={"features": Features(views=("buyer_orders@1",)) if declares else None}
     )
     objects = {(each["kind"], each["metadata"]["name"]): each for each in tenant.objects(fraud, [fraud])}
-    assert (("ConfigMap", features.STORE) in objects) == (("NetworkPolicy", "features") in objects) == declares
+    assert (("ConfigMap", names.FEATURE_STORE) in objects) == (("NetworkPolicy", "features") in objects) == declares
     if declares:
-        data = objects["ConfigMap", features.STORE]["data"]
+        data = objects["ConfigMap", names.FEATURE_STORE]["data"]
         valkey = urlsplit(data["valkey"])
         assert (valkey.scheme, valkey.username, valkey.port) == ("rediss", "fraud-predictor", 6379)
         assert dict(parse_qsl(valkey.query)) == {"iam": "hallmark-features", "region": names.REGION}
