@@ -257,8 +257,8 @@ def _one_more(
             time.sleep(0.005)
         took = time.monotonic() - began
         after, later = _asked(writer, url, body, stale=before)
-        line.result = f"{before} orders in 30 days in one answer, {after} in the next; {1000 * took:.0f} ms from order to answer, score {score:.3f} -> {later:.3f}"
-        story.more = f"{_COLUMN} {before} -> {after} within {1000 * took:.0f} ms of one more order"
+        line.result = f"{before} orders in 30 days in one answer, {after} in the next; {1000 * took:.0f} ms from event to value, score {score:.3f} -> {later:.3f}"
+        story.more = f"A buyer with {before} orders in 30 days had {after} in the next answer, {1000 * took:.0f} ms after one more order came in."
 
 
 def _asked(writer: InferenceServiceWriter, url: str, body: bytes, *, stale: int | None = None) -> tuple[int, float]:
@@ -358,7 +358,7 @@ def _ending(lines: TaskLines, story: Story, settings: Settings, seconds: float, 
     lines.say(
         f"{failed} of {requests:,} requests failed while version 2 took over from version 1; drift {story.verdicts['before']} -> {story.verdicts['after']} ({story.column})."
     )
-    lines.say(f"{story.more[:1].upper()}{story.more[1:]}: what happened a moment ago is in the next answer.")
+    lines.say(story.more)
     lines.say(
         f"All of it took {seconds:.0f} s. {'The local cluster is still up.' if keep else 'Nothing is left running.'}"
     )

@@ -158,7 +158,7 @@ def test_down_ends_a_cluster_whose_state_folder_was_deleted_and_names_what_it_en
     command = [sys.executable, "-m", "hallmark.cli", "up", "--port", "0"]
     environment = {**os.environ, **settings.environment(), "PYTHONPATH": str(root)}
     subprocess.run(command, env=environment, check=True, capture_output=True)
-    assert len(running(settings)) == 2
+    assert len(running(settings)) == 3, "the cluster, Envoy and the streams of views"
     shutil.rmtree(settings.state)
     stopped = cluster.down(settings)
     assert not stopped.cluster

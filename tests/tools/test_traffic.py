@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from hallmark.cli import main
 from tests.web import serving
-from tools.traffic import Traffic, near
+from tools.traffic import Requests, Traffic, near
 
 
 @pytest.mark.parametrize("most", [1, 3, 40])
@@ -57,7 +57,7 @@ def test_why_requests_failed_is_told_with_status_words_and_counts(
 
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr("tools.call.connected", lambda *_: Cluster())
-    monkeypatch.setattr("tools.traffic.own", lambda *_, **__: [b"{}"])
+    monkeypatch.setattr("tools.traffic.own", lambda *_, **__: Requests([b"{}"]))
     app = Starlette(routes=[Route("/v2/models/fraud/infer", infer, methods=["POST"])])
     with serving(app) as url:
         line = ["call", "fraud", "--data", str(tmp_path), "--requests", "7", "--rate", "500"]

@@ -35,7 +35,7 @@ FIRST = [
     order(2, "anna", ago=2 * DAY, card="c2"),
     order(3, "bob", ago=HOUR / 2, card=None),
 ]
-SECOND = [order(4, "anna", ago=HOUR / 6), order(5, "carl", ago=HOUR / 3, ip="10.0.0.2")]
+SECOND = [order(4, "anna", ago=HOUR / 60), order(5, "carl", ago=HOUR / 3, ip="10.0.0.2")]
 
 
 @pytest.fixture(autouse=True)

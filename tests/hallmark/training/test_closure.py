@@ -183,7 +183,8 @@ def test_a_domains_code_and_declaration_count_for_the_steps_that_ask_for_them(tr
     asked = changed("model.py", "minimum=0, maximum=1", "minimum=0, maximum=2")  # of what SPEC always says
     assert asked == {"train", "quantize", "evaluate", "compare", "export"}
     assert changed("data.py", "100 points", "200 points") == {"load", "export"}  # last year's weeks
-    assert changed("data.py", "in_range(-100, 100)", "in_range(-9, 9)") == {"validate"}
+    by_contract = changed("data.py", "in_range(-100, 100)", "in_range(-9, 9)")
+    assert by_contract == {"load", "validate", "export"}, "own rows keep it before features are looked up for them"
     assert changed("features.py", '"""A domain', '"""The domain') >= {
         "export"
     }  # copied with the model, comments and all
