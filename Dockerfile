@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt .ci/requirements ./
 ARG EXTRA_INDEX=""
 
 FROM builder AS training-packages
-RUN python requirements training networks > wanted.txt \
+RUN python requirements training networks features > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS serving-packages
@@ -23,9 +23,9 @@ FROM builder AS drift-packages
 RUN python requirements drift > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
-# The watch asks MLflow, and MLflow's server runs from this image too.
+# The watch asks MLflow, and MLflow's server and the feature stream run from this image too.
 FROM builder AS platform-packages
-RUN python requirements platform tracking > wanted.txt \
+RUN python requirements platform tracking features kafka > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 # A user by number, since Pod Security wants to see that it is not root; by name too, since some libraries ask who they are.
@@ -67,13 +67,15 @@ COPY hallmark hallmark
 COPY components components
 COPY pipelines pipelines
 COPY domains domains
+COPY features features
+COPY contracts contracts
 COPY synthetic synthetic
 COPY features features
 COPY contracts contracts
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "kfp.dsl.executor_main"]
 
-# The model server; the model and its feature code come with the model.
+# The model server; the model, its feature code and its feature views come with the model.
 FROM base AS serving
 LABEL org.opencontainers.image.title="hallmark/serving" \
       org.opencontainers.image.description="The model server: Open Inference Protocol over REST and gRPC"
@@ -99,10 +101,10 @@ COPY inference_services/drift_monitor inference_services/drift_monitor
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "inference_services.drift_monitor"]
 
-# The command line: the watch on a cluster, and MLflow's server.
+# The command line: the watch and the feature stream on a cluster, and MLflow's server.
 FROM base AS platform
 LABEL org.opencontainers.image.title="hallmark/platform" \
-      org.opencontainers.image.description="Hallmark's command line, and the watch over every domain's rollouts"
+      org.opencontainers.image.description="Hallmark's command line: the watch over every domain's rollouts, the stream of feature views"
 # Git, by which `hallmark watch --commit-to` pushes release.yaml; a version would have to follow each of Debian's fixes.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -111,6 +113,8 @@ RUN apt-get update \
 COPY --from=platform-packages /opt/venv /opt/venv
 COPY hallmark hallmark
 COPY domains domains
+COPY features features
+COPY contracts contracts
 COPY inference_services inference_services
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "hallmark.cli"]

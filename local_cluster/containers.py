@@ -149,6 +149,8 @@ def plan(
     env = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(root), **_threads(container), **environment}
     for item in container.get("env") or []:
+        if ((item.get("valueFrom") or {}).get("configMapKeyRef") or {}).get("optional"):
+            continue  # a domain's settings on a cluster; this machine's are in `environment`
         name, value = str(item.get("name")), _value(item, environment)
         is_port = name.endswith("PORT") and value.isdigit() and int(value) in ports
         env[name] = str(ports[int(value)]) if is_port else local(value)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 import threading
 import time
 
+from hallmark import interrupts
 from hallmark.declaration import domain as domains
 from hallmark.declaration import feature_view
 from hallmark.errors import DeclarationError
@@ -85,10 +85,9 @@ def main() -> None:
     from hallmark.feature_store.place import FeatureStore
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    settings, stop = Settings.load(), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    FeatureStore(settings).follow(lambda: wanted(settings), stop)
+    settings = Settings.load()
+    with contextlib.suppress(interrupts.Interrupted), interrupts.handled(whole=True):
+        FeatureStore(settings).follow(lambda: wanted(settings), threading.Event())
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def environment(stage: str, folder: Path) -> dict[str, str]:
             found |= dict(re.findall(r"(\w+)=(\S+)", rest))
     scratch = folder.with_name(f"{folder.name}-tmp")
     scratch.mkdir(exist_ok=True)
-    found = {name: value.replace("/app", str(folder)).replace("/tmp", str(scratch)) for name, value in found.items()}
+    here = {"/app": str(folder), "/tmp": str(scratch)}
+    found = {name: re.sub("/app|/tmp", lambda place: here[place[0]], value) for name, value in found.items()}
     return found | {"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder}{os.pathsep}{PACKAGES}"}
 
 
@@ -139,11 +140,13 @@ MODULES = {
         "hallmark.training",
         "hallmark.registry",
         "hallmark.data",
+        "hallmark.feature_store",
         "domains",
     ),
-    "serving": ("inference_services",),
+    "serving": ("inference_services", "hallmark.feature_store.online"),
     "drift": ("inference_services",),
     "platform": (
+        *("hallmark.feature_store", "hallmark.cli.features"),
         *("hallmark.rollout", "hallmark.registry", "hallmark.cli.watch", "hallmark.training.kubeflow"),
         *("hallmark.remote", "hallmark.render", "hallmark.lint"),
     ),
@@ -157,7 +160,7 @@ ELSEWHERE = {
     "drift": _TASKS,
     "training-python": {
         "httpx": "hallmark.remote: of whoever hands trainings in, not of the steps",
-        "sqlglot": "hallmark.feature_store.plan: statements for Spark and Snowflake, which no step makes",
+        "confluent_kafka": "hallmark.feature_store.kafka: of the stream; a training joins what is stored",
     },
     "platform": {
         "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",
@@ -233,6 +236,30 @@ def closure(wanted: list[str]) -> set[str]:
     return {name for name, _ in found}
 
 
+def test_what_computes_feature_views_has_their_declarations_and_what_serves_has_them_with_the_model(
+    images: dict[str, Path],
+) -> None:
+    declared = {f"{path.parent.name}@{path.stem[1:]}" for path in (ROOT / "features").glob("*/v*.yaml")}
+    assert declared
+    for stage in ("platform", "training-python"):
+        done = run(stage, images[stage], "-c", DECLARED)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert set(done.stdout.split()) == declared
+    for stage in ("serving", "drift"):
+        assert not any((images[stage] / folder).exists() for folder in ("features", "contracts"))
+
+
+DECLARED = """
+from hallmark.declaration import feature_view, source, view_types
+from hallmark.settings import Settings
+settings = Settings.load()
+for reference in feature_view.references(settings):
+    view = feature_view.load(reference, settings)
+    view_types.view_types(view, source.load(view.source, settings))
+    print(reference)
+"""
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stages_requirements_cover_what_its_modules_import(stage: str, images: dict[str, Path]) -> None:
     known, ours = closure(requirements(stage)), loaded(stage, images[stage])
@@ -304,7 +331,14 @@ def test_only_what_is_copied_reaches_the_engine() -> None:
     for path in (".git/config", ".venv/bin/python", "tests/test_images.py", ".hallmark/mlflow.db", "README.md"):
         assert ignored(path), path
     assert ignored("hallmark/__pycache__/domain.cpython-311.pyc") and ignored("domains/fraud/__pycache__/x.txt")
-    for path in ("pyproject.toml", ".ci/requirements", "hallmark/declaration/domain.py", "domains/fraud/domain.yaml"):
+    of_views = ("features/device/v1.yaml", "contracts/orders/v1.yaml")
+    for path in (
+        "pyproject.toml",
+        ".ci/requirements",
+        "hallmark/declaration/domain.py",
+        "domains/fraud/domain.yaml",
+        *of_views,
+    ):
         assert not ignored(path), path
     assert ignored(".ci/run")
 

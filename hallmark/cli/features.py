@@ -134,8 +134,15 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
     ] = False,
+    metrics_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="With --follow: serve /metrics and /live for Prometheus here; 0: do not."),
+    ] = 0,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
+    from hallmark.feature_store.following import Following
+    from hallmark.metrics_port import serving
+
     settings = Settings.load()
     place = _place(settings, store)
     chosen = _chosen(views, settings) if views else place.applied()
@@ -148,11 +155,11 @@ def run(
         say(f"{count} {'record' if count == 1 else 'records'} read for {', '.join(chosen)}")
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
-    stop = threading.Event()
-    try:
-        place.follow(lambda: chosen, stop)
-    finally:
-        stop.set()
+    streams = Following()
+    with contextlib.ExitStack() as stack:
+        if metrics_port:
+            stack.enter_context(serving(streams, port=metrics_port))
+        place.follow(lambda: chosen, threading.Event(), seen=streams)
 
 
 @app.command()

@@ -89,11 +89,12 @@ def watch(
     A rollout that a person began, with `hallmark release` or kubectl, is taken over where it stands.
     """
     from hallmark.declaration import domain as declared
+    from hallmark.metrics_port import serving
     from hallmark.registry.store import Registry
     from hallmark.rollout.commits import ReleaseCommit, Repository
     from hallmark.rollout.followers import ChampionAlias, Follower, ReleaseFile
     from hallmark.rollout.lease import Fence, Lease
-    from hallmark.rollout.liveness import Liveness, serving
+    from hallmark.rollout.liveness import Liveness
     from hallmark.rollout.memory import MemoryStore
     from hallmark.rollout.operator import Operator
     from hallmark.rollout.watch import LEASE, Watch, allowed_of
@@ -145,7 +146,7 @@ def watch(
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(interrupts.noted())
         if metrics_port:
-            _enter(stack, serving(liveness, port=metrics_port), metrics_port)
+            stack.enter_context(serving(liveness, port=metrics_port))
             asking = threading.Thread(
                 target=_ask_registry, args=(Registry(settings), watched, liveness, watching.stop), daemon=True
             )
@@ -163,15 +164,6 @@ def _stopped(signals: list[tuple[int, float]]) -> interrupts.Interrupted:
     if leash.let_go():
         stopped.add_note("a training that it began goes on, `hallmark down` ends it")
     return stopped
-
-
-def _enter(stack: contextlib.ExitStack, server: contextlib.AbstractContextManager[int], port: int) -> None:
-    try:
-        stack.enter_context(server)
-    except OSError as error:
-        raise HallmarkError(
-            f"port {port} cannot be listened on", got=str(error.strerror or error), fix="take another --metrics-port"
-        ) from error
 
 
 def _ask_registry(registry: Registry, names: Sequence[str], liveness: Liveness, stop: threading.Event) -> None:

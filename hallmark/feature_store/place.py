@@ -19,6 +19,7 @@ from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import source_batch, sources
 from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
+from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
@@ -200,10 +201,13 @@ class FeatureStore:
         self,
         references: Callable[[], Sequence[str]],
         stop: threading.Event,
+        *,
+        seen: Following | None = None,
     ) -> None:
         """Keep views up to date until told to stop, those too that `references` names later; the first that fails ends all.
 
-        A view that was not applied before is filled first with what the offline store holds, if anything.
+        A view that was not applied before is filled first with what the offline store holds, if anything. seen: takes the streams, for
+        others to look at.
         """
         ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         running: dict[str, threading.Thread] = {}
@@ -212,23 +216,28 @@ class FeatureStore:
             try:
                 with self._stream(view) as (stream, _):
                     self._fill(view, stream)
+                    if seen is not None:
+                        seen.take(stream)
                     stream.run(stop)
                 ended.put(None)
             except BaseException as error:  # noqa: BLE001  it is raised by who started this
                 ended.put(error)
 
         failed: BaseException | None = None
-        while not stop.is_set():
-            for reference in references():
-                if reference not in running:
-                    view = feature_view.load(reference, self._settings)
-                    running[reference] = threading.Thread(target=run, args=(view,), name=reference, daemon=True)
-                    running[reference].start()
-            with contextlib.suppress(queue.Empty):
-                failed = ended.get(timeout=_LOOK)
-                stop.set()
-        for thread in running.values():
-            thread.join()
+        try:
+            while not stop.is_set():
+                for reference in references():
+                    if reference not in running:
+                        view = feature_view.load(reference, self._settings)
+                        running[reference] = threading.Thread(target=run, args=(view,), name=reference, daemon=True)
+                        running[reference].start()
+                with contextlib.suppress(queue.Empty):
+                    failed = ended.get(timeout=_LOOK)
+                    stop.set()
+        finally:  # ctrl-c too: a batch is ended, and noted, before its state is closed
+            stop.set()
+            for thread in running.values():
+                thread.join()
         if failed is not None:
             raise failed
 

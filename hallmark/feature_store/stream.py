@@ -117,6 +117,7 @@ class Stream:
         self._most = cached
         self._folder = folder
         self._payloads_written = self._stalls = 0
+        self._turned = time.monotonic()
         self._state = State(folder / STATE, self._plans)
         self._restore()
 
@@ -169,6 +170,7 @@ class Stream:
     def run(self, stop: threading.Event, *, limit: int = 1000) -> None:
         """Go on until told to stop; a store that does not answer is asked again."""
         while not stop.is_set():
+            self._turned = time.monotonic()
             if held(self._folder / WANTED):
                 self._give_way(stop)
                 continue
@@ -360,6 +362,7 @@ class Stream:
         owed = list(self._owed)
         for begin in range(0, len(owed), _WRITTEN_AT_ONCE):
             part = owed[begin : begin + _WRITTEN_AT_ONCE]
+            self._turned = time.monotonic()
             gone = [each for each in part if self._erasing and self._tiles(*each).is_empty]
             for number, entity in gone:
                 self._store.erase(self._plans[number].view.reference, entity)
@@ -528,6 +531,11 @@ class Stream:
                 [({"view": view}, each.overflows) for view, each in zip(views, self._payloads, strict=True)],
             ),
         ]
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it last began a batch or a write, from any thread: they grow where it hangs, and not where a store does not answer."""
+        return time.monotonic() - self._turned
 
     @property
     def fates(self) -> Mapping[tuple[str, str], int]:

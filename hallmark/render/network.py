@@ -23,6 +23,10 @@ MONITOR = names.MONITOR_PORT
 """The drift monitor."""
 PROXY_METRICS = 15090
 """Istio's proxy of a pod, where Prometheus reads its counts; the mesh's policies do not hold there, which is left out of its interception."""
+VALKEY = 6379
+"""The online store, where it is Valkey."""
+STREAM_METRICS = 9100
+"""The feature stream, where Prometheus reads."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
 DOORS = (HTTP, QUEUE, QUEUE_H2)

@@ -9,7 +9,7 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
-from hallmark.render import mesh, network
+from hallmark.render import features, mesh, network
 from hallmark.render.manifest import manifest
 from hallmark.section import parted
 from hallmark.settings import Settings
@@ -47,7 +47,7 @@ def objects(domain: Domain, declared: Sequence[Domain]) -> list[Object]:
         "labels": names.labels(domain.name),
         "called": [other.name for other in declared if domain.name in other.serving.callers],
         "burst": lambda quantity: _times(quantity, BURST),
-        **{"names": names, "network": network, "mesh": mesh},
+        **{"names": names, "network": network, "mesh": mesh, "features": features},
     }
     return [each for part in PARTS for each in templates.objects(f"render/templates/tenant/{part}.yaml", **values)]
 

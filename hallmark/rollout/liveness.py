@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from pydantic import Field
 
@@ -134,39 +132,3 @@ class Liveness:
                 for variant, revision in check.revisions.items()
             ],
         }
-
-
-@contextmanager
-def serving(liveness: Liveness, *, port: int, host: str = "0.0.0.0") -> Iterator[int]:  # noqa: S104  a pod is reached from outside
-    """Answers /metrics, and /live with 503 where a check hangs; gives the port (0 takes any free one)."""
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/metrics":
-                self._answer(200, liveness.text())
-            elif self.path == "/live":
-                self._answer(200 if liveness.alive else 503, "alive\n" if liveness.alive else "no check for long\n")
-            else:
-                self._answer(404, "there is /metrics and /live\n")
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """A scrape is no news."""
-
-        def _answer(self, status: int, text: str) -> None:
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    server = ThreadingHTTPServer((host, port), Answers)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from hallmark.declaration import feature_view
 from hallmark.errors import DeclarationError, NotFound
 from hallmark.section import Section
 from hallmark.settings import Settings
@@ -15,6 +16,10 @@ from hallmark.tco.prices import HOURS, Prices
 
 _DISK = 50
 """GB of a node's disk."""
+_KEYS = 7
+"""Keys of our own, without that of event streams."""
+_STATE = 20
+"""GB that the feature stream keeps on a disk."""
 _IMAGES = 40
 """GB of images."""
 
@@ -40,7 +45,8 @@ class Environment(Section):
     databases: tuple[Database, ...] = Field(description="MLflow's, and Kubeflow Pipelines'.")
     cache: str
     cache_nodes: int = Field(ge=0)
-    keys: int = Field(default=7, ge=0)
+    streams: int = Field(default=0, ge=0, description="Of Kinesis, one for each source of a feature view.")
+    keys: int = Field(default=_KEYS, ge=0)
 
     def bill(self, prices: Prices) -> Bill:
         """A month at rest."""
@@ -63,6 +69,11 @@ class Environment(Section):
                 "online store",
                 self.cache_nodes * HOURS * prices[self.cache] if self.cache_nodes else 0.0,
                 f"{self.cache_nodes} x {self.cache}" if self.cache_nodes else "DynamoDB, by request",
+            ),
+            (
+                "event streams",
+                self.streams * HOURS * prices["kinesis.stream"] + (_STATE * prices["ebs.gp3"] if self.streams else 0.0),
+                f"{self.streams}, without data, and {_STATE} GB of the job's state" if self.streams else "none",
             ),
             (
                 "keys, names, images",
@@ -93,8 +104,13 @@ def read(name: str, settings: Settings) -> Environment:
     given = _load(path)
     try:
         nodes = given.get("system_nodes", {})
-        cache = given.get("online_store", {}).get("valkey") or {}
-        endpoints = _default(terraform / "modules" / "network" / "variables.tf", "interface_endpoints")
+        store = given.get("online_store", {})
+        cache = store.get("valkey") or {}
+        endpoints = [
+            *_default(terraform / "modules" / "network" / "variables.tf", "interface_endpoints"),
+            *given.get("data_endpoints", _default(terraform / "foundation" / "variables.tf", "data_endpoints")),
+        ]
+        streams = _streams(path.with_name("domains.tfvars"), settings)
         return Environment(
             name=name,
             region=given["region"],
@@ -105,7 +121,9 @@ def read(name: str, settings: Settings) -> Environment:
             system_node="ec2." + nodes.get("instance_types", ["m6i.large"])[0],
             databases=tuple(_database(given.get(name, {})) for name in ("tracking", "pipelines_database")),
             cache="cache." + cache.get("node_type", "cache.t4g.small").removeprefix("cache."),
-            cache_nodes=1 + cache.get("replicas", 1) if cache else 0,
+            cache_nodes=1 + cache.get("replicas", 1) if "valkey" in store.get("engines", []) else 0,
+            streams=streams,
+            keys=_KEYS + (1 if streams else 0),
         )
     except (KeyError, AttributeError, TypeError) as error:
         raise DeclarationError(
@@ -113,6 +131,13 @@ def read(name: str, settings: Settings) -> Environment:
             expected="region, zones, nat, and system_nodes, tracking, pipelines_database, online_store as terraform/foundation/variables.tf has them",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def _streams(path: Path, settings: Settings) -> int:
+    """How many streams `terraform/domains` makes: one for each source of a declared view, where the log is Kinesis."""
+    if not path.is_file() or _load(path).get("event_log", "kinesis") != "kinesis":
+        return 0
+    return len({feature_view.load(each, settings).source for each in feature_view.references(settings)})
 
 
 def _database(given: dict[str, Any]) -> Database:

@@ -37,6 +37,7 @@ NEEDED: dict[str, Unit] = {
     "rds.gp3": "GB-month",
     "cache.t4g.small": "hour",
     "cache.r7g.large": "hour",
+    "kinesis.stream": "hour",
     "kms.key": "month",
     "route53.zone": "month",
     "sagemaker.m5.xlarge": "hour",

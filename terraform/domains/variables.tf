@@ -29,6 +29,18 @@ variable "declarations" {
   default     = "../../domains"
 }
 
+variable "features" {
+  description = "Folder of the feature views' declarations, <view>/v<N>.yaml in it; there may be none."
+  type        = string
+  default     = "../../features"
+}
+
+variable "event_log" {
+  description = "What carries events to the feature stream: kinesis or none; see module features."
+  type        = string
+  default     = "kinesis"
+}
+
 variable "default_budget" {
   description = "US dollars a month that a domain may cost before its owner is notified."
   type        = number

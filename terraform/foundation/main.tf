@@ -68,6 +68,7 @@ module "network" {
   zones                   = var.zones
   blocks                  = var.blocks
   nat                     = var.nat
+  data_endpoints          = var.data_endpoints
   flow_log_retention_days = var.log_retention_days
   log_key_arn             = module.observability.key_arn
 }
@@ -202,10 +203,7 @@ module "private_names" {
 
   name   = local.name
   vpc_id = module.network.vpc_id
-  names = merge(
-    { tracking = module.experiment_tracking.address, pipelines = module.pipelines_database.address },
-    contains(var.online_store.engines, "valkey") ? { online-store = module.online_store.valkey_address } : {},
-  )
+  names  = { tracking = module.experiment_tracking.address, pipelines = module.pipelines_database.address }
 }
 
 module "online_store" {

@@ -24,7 +24,7 @@ output "tracking" {
 }
 
 output "names" {
-  description = "Names of the stores inside the VPC (database and onlineStore in manifests/clusters/<cluster>/settings)."
+  description = "Names of the databases inside the VPC (database in manifests/clusters/<cluster>/settings)."
   value       = module.private_names.names
 }
 
@@ -34,7 +34,7 @@ output "ci_role" {
 }
 
 output "valkey" {
-  description = "Host of the online store; null where DynamoDB holds it."
+  description = "Host of the online store, in featureStore of manifests/clusters/<cluster>/settings; null where DynamoDB alone holds it."
   value       = module.online_store.valkey_address
 }
 

@@ -157,6 +157,12 @@ variable "online_store" {
   default = {}
 }
 
+variable "data_endpoints" {
+  description = "AWS services that hold data, reached among the data stores: kinesis-streams where event_log of terraform/domains is kinesis."
+  type        = set(string)
+  default     = ["kinesis-streams"]
+}
+
 variable "log_retention_days" {
   description = "How long every log is kept; one of the periods that CloudWatch Logs knows."
   type        = number

@@ -240,6 +240,18 @@ def test_an_environment_from_a_secret_is_refused_by_name(tmp_path: Path) -> None
         containers.plan(container, ports={}, mounts={}, environment={}, root=tmp_path)
 
 
+def test_what_a_domain_may_be_told_on_a_cluster_is_this_machines_here(tmp_path: Path) -> None:
+    reference = {"name": "feature-store", "key": "address", "optional": True}
+    container = {"name": "c", "command": ["x"], "env": [{"name": "STORE", "valueFrom": {"configMapKeyRef": reference}}]}
+
+    def given(**environment: str) -> str | None:
+        plan = containers.plan(container, ports={}, mounts={}, environment=environment, root=tmp_path)
+        return plan.environment.get("STORE")
+
+    assert given() is None
+    assert given(STORE="sqlite:///here") == "sqlite:///here"
+
+
 def test_the_platforms_own_environment_stays_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for pods")
     plan = containers.plan(SIDECAR, ports={}, mounts={}, environment={}, root=tmp_path)

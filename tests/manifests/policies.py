@@ -64,7 +64,8 @@ def bound(binding: Object, labels: dict[str, str]) -> bool:
     selector = binding["spec"].get("matchResources", {}).get("namespaceSelector", {})
     wanted = selector.get("matchLabels", {}).items() <= labels.items()
     return wanted and all(
-        {"Exists": one["key"] in labels}[one["operator"]] for one in selector.get("matchExpressions", [])
+        {"Exists": one["key"] in labels, "In": labels.get(one["key"]) in one.get("values", [])}[one["operator"]]
+        for one in selector.get("matchExpressions", [])
     )
 
 

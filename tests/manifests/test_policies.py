@@ -74,7 +74,7 @@ def test_the_pods_of_our_deployments_are_let_in(cluster: str) -> None:
 
 def test_a_pod_as_a_cluster_runs_it_is_let_in() -> None:
     assert refusals(pod()) == []
-    assert refusals(pod(names.SYSTEM)) == []
+    assert refusals(pod(names.SYSTEM)) == refusals(pod(names.FEATURES)) == []
     assert refusals(train_job()) == []
     step = changed(pod(), "metadata.labels", {"pipelines.kubeflow.org/v2_component": "true"})
     step = changed(step, "spec.containers.0.securityContext.readOnlyRootFilesystem", None)
@@ -84,7 +84,7 @@ def test_a_pod_as_a_cluster_runs_it_is_let_in() -> None:
 @pytest.mark.parametrize("what", BAD_PODS)
 def test_a_bad_pod_is_refused_in_a_domain_and_in_ours(what: str) -> None:
     path, value = BAD_PODS[what]
-    for namespace in ("fraud", names.SYSTEM):
+    for namespace in ("fraud", names.SYSTEM, names.FEATURES):
         assert refusals(changed(pod(namespace), path, value)), namespace
     assert refusals(changed(pod("kube-system"), path, value)) == [], "other namespaces have rules of their own"
 

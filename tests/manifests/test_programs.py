@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import click
 import pytest
@@ -10,12 +11,21 @@ import typer.main
 
 from hallmark import names
 from hallmark.cli.app import app
-from tests.manifests.builds import Object, platform
+from hallmark.declaration import feature_view
+from hallmark.feature_store.online.address import connect
+from hallmark.settings import Settings
+from tests.manifests.builds import CLUSTERS, DOMAINS, ROOT, Object, declared, platform, tenant
+
+SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
 
 
-def containers(name: str) -> dict[str, Object]:
+CLI = ["python", "-m", "hallmark.cli"]
+"""Our command line as the images have it, where no program is called `hallmark`: the Dockerfile installs what it needs, and not itself."""
+
+
+def containers(name: str, cluster: str = "dev") -> dict[str, Object]:
     """The containers of a deployment, those that only begin included, by name."""
-    (found,) = [each for each in platform("dev") if each["kind"] == "Deployment" and each["metadata"]["name"] == name]
+    (found,) = [each for each in platform(cluster) if each["kind"] == "Deployment" and each["metadata"]["name"] == name]
     spec = found["spec"]["template"]["spec"]
     return {each["name"]: each for each in [*spec.get("initContainers", []), *spec["containers"]]}
 
@@ -31,7 +41,7 @@ def environment(container: Object) -> dict[str, Any]:
 
 def test_the_watch_starts_with_flags_that_it_has() -> None:
     watch = containers("watch")["watch"]
-    assert watch["command"] == ["hallmark", "watch"]
+    assert watch["command"] == [*CLI, "watch"]
     group = typer.main.get_command(app)
     command = group.commands["watch"]  # type: ignore[attr-defined]
     found = parsed(command, watch["args"])
@@ -44,11 +54,49 @@ def test_the_watch_starts_with_flags_that_it_has() -> None:
         assert any(path.startswith(mount) for mount in mounts), path
 
 
-def test_one_watch_ends_before_the_next_begins() -> None:
-    (found,) = [
-        each for each in platform("dev") if each["metadata"]["name"] == "watch" and each["kind"] == "Deployment"
-    ]
+@pytest.mark.parametrize("name", ["watch", names.STREAM])
+def test_one_program_ends_before_the_next_begins(name: str) -> None:
+    (found,) = [each for each in platform("dev") if each["metadata"]["name"] == name and each["kind"] == "Deployment"]
     assert (found["spec"]["replicas"], found["spec"]["strategy"]) == (1, {"type": "Recreate"})
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_the_feature_stream_keeps_every_declared_view_up_to_date_with_flags_that_it_has(cluster: str) -> None:
+    stream = containers(names.STREAM, cluster)["stream"]
+    assert stream["command"] == [*CLI, "features", "run"]
+    group: Any = typer.main.get_command(app)
+    found = parsed(group.commands["features"].commands["run"], stream["args"])
+    assert found["follow"] and list(found["views"]) == feature_view.references(SETTINGS)
+    (port,) = stream["ports"]
+    assert port == {"name": "metrics", "containerPort": found["metrics_port"], "protocol": "TCP"}
+    for probe in ("startupProbe", "livenessProbe"):
+        assert stream[probe]["httpGet"] == {"path": "/live", "port": found["metrics_port"]}
+    given = environment(stream)
+    assert any(given["HALLMARK_STATE"] == each["mountPath"] for each in stream["volumeMounts"])
+    assert given["HALLMARK_FEATURE_STORE"] == {"configMapKeyRef": {"name": "feature-store", "key": "address"}}
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_addresses_of_the_online_store_are_some(cluster: str) -> None:
+    """Of the stream, and of every domain that declares features: a store is made of each, as programs make it, though none is asked."""
+    declaring = [domain for domain in DOMAINS if declared(domain).features]
+    built = [*platform(cluster), *(each for domain in declaring for each in tenant(cluster, domain))]
+    found = {
+        each["metadata"]["namespace"]: each["data"]
+        for each in built
+        if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "feature-store")
+    }
+    assert set(found) == {names.FEATURES, *declaring}
+    for namespace, data in found.items():
+        assert set(data) == {"address"}, "one engine a cluster"
+        parts = urlsplit(data["address"])
+        account = names.STREAM if namespace == names.FEATURES else names.PREDICTOR
+        if parts.scheme == "dynamodb":
+            assert parts.netloc == f"hallmark-{cluster}-features"
+        else:
+            assert (parts.scheme, parts.username) == ("rediss", f"{namespace}-{account}")
+            assert dict(parse_qsl(parts.query))["iam"] == f"hallmark-{cluster}-features"
+            connect(data["address"], namespace=names.FEATURES).close()
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of a module that MLflow's command line imports

@@ -23,7 +23,7 @@ def secrets(cluster: str) -> list[Object]:
 def test_a_secret_that_is_not_there_yet_is_not_ready(cluster: str) -> None:
     """With deletionPolicy Delete it is: Ready, because it was deleted as there is none."""
     found = {each["spec"]["target"]["name"]: each["spec"]["target"].get("deletionPolicy") for each in secrets(cluster)}
-    assert {"mlflow", "online-store"} <= found.keys()
+    assert {"mlflow", "watch"} <= found.keys()
     assert set(found.values()) <= {"Retain", None}, found
 
 

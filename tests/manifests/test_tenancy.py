@@ -12,6 +12,7 @@ import yaml
 from hallmark import names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.features import Features
 from hallmark.render import mesh as meshes
 from hallmark.render import network, tenant
 from hallmark.settings import Settings
@@ -22,12 +23,14 @@ from tests.manifests.tenancy import Object, World, pods
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+FEATURES = Features(views=("buyer_orders@1",))
 KINDS = ("permissions", "flows", "calls", "storage", "secrets", "series")
 
 
 def declared(*only: str) -> list[Domain]:
-    """The declared domains, and one whose name begins like another's."""
+    """The declared domains, fraud with features, and one whose name begins like another's."""
     found = [domains.load(name, SETTINGS) for name in domains.names(SETTINGS)]
+    found = [each.model_copy(update={"features": FEATURES}) if each.name == "fraud" else each for each in found]
     search = next(each for each in found if each.name == "search")
     owner = search.owner.model_copy(update={"contact": "search-2-oncall@hallmark.example"})
     found.append(search.model_copy(update={"name": "search-2", "owner": owner}))
@@ -71,13 +74,16 @@ def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
             (meshes.KEYS, values["keys"]),
             (meshes.ISSUER, values["issuer"]),
             (network.CONTROL_PLANE, values["controlPlane"]),
-            (network.STORES, values["stores"]),
+            *([(network.STORES, values["stores"])] if domain.features else []),
             (names.BUCKET, values["bucket"]),
         ):
             assert ours in text
             text = text.replace(ours, theirs)
         wanted = {builds.identity(each): each for each in json.loads(text)}
         built = {builds.identity(each): each for each in builds.tenant(cluster, domain.name)}
+        if domain.features:
+            store = ("", "ConfigMap", domain.name, names.FEATURE_STORE)
+            wanted[store]["data"] = {"address": built[store]["data"]["address"]}  # test_programs.py
         assert {key: built[key] for key in wanted} == wanted
 
 
@@ -423,7 +429,8 @@ def test_what_enters_a_tenant(world: World, source: Pod, target: str, port: int,
         ("predictor", Pod.outside("52.218.1.1"), 80, False),
         ("predictor", Pod.outside("10.0.192.9"), 6379, True),
         ("step", Pod.outside("10.0.192.9"), 6379, False),
-        ("predictor", Pod("features", {"app.kubernetes.io/name": "valkey"}), 6379, True),
+        ("predictor", Pod.outside("10.0.192.9"), 443, False),
+        ("predictor", Pod("features", {"app.kubernetes.io/name": "stream"}), 9100, False),
         ("predictor", Pod("istio-system", {"app": "istiod"}), 15012, True),
         ("step", Pod("knative-serving", {"app": "activator"}), 8012, False),
         ("predictor", Pod("knative-serving", {"app": "activator"}), 8012, False),
@@ -432,6 +439,52 @@ def test_what_enters_a_tenant(world: World, source: Pod, target: str, port: int,
 )
 def test_what_leaves_a_tenant(world: World, source: str, target: Pod, port: int, passes: bool) -> None:
     assert world.network.passes(pods("fraud")[source], target, port) is passes
+
+
+def test_only_models_that_read_features_reach_the_online_store(world: World) -> None:
+    for domain in world.objects:
+        for kind, pod in pods(domain).items():
+            reaches = world.network.passes(pod, Pod.outside("10.0.192.9"), network.VALKEY)
+            assert reaches == (domain == "fraud" and kind == "predictor"), (domain, kind)
+        named = {each["metadata"]["name"] for each in world.objects[domain] if each["kind"] == "ConfigMap"}
+        assert (names.FEATURE_STORE in named) == (domain == "fraud")
+
+
+STREAM = Pod(names.FEATURES, {"app.kubernetes.io/name": names.STREAM})
+
+
+@pytest.mark.parametrize("cluster", builds.CLUSTERS)
+def test_the_feature_stream_reaches_its_stores_and_is_asked_for_metrics_alone(cluster: str) -> None:
+    built = World({name: builds.tenant(cluster, name) for name in builds.DOMAINS}, builds.platform(cluster))
+    second = {"dev": 16, "staging": 32, "production": 48}[cluster]
+    by_endpoint = any(
+        each["metadata"]["name"] == "dynamodb" for each in built.platform if each["kind"] == "NetworkPolicy"
+    )
+    assert by_endpoint == (cluster == "dev"), "where the store is Valkey, there is no way out of the VPC"
+    for target, port, passes in (
+        (Pod.outside(f"10.{second}.192.9"), network.VALKEY, True),
+        (Pod.outside(f"10.{second}.192.9"), 443, True),
+        (Pod.outside(f"10.{second}.192.9"), 5432, False),
+        (Pod.outside("169.254.170.23"), 80, True),
+        (Pod.outside("169.254.169.254"), 80, False),
+        (Pod.outside("52.218.1.1"), 443, by_endpoint),
+        (Pod.outside(f"10.{second}.64.9"), 443, False),
+        (Pod("kube-system", {"k8s-app": "kube-dns"}), 53, True),
+        (Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"}), 5000, False),
+        (pods("fraud")["predictor"], network.HTTP, False),
+    ):
+        assert built.network.passes(STREAM, target, port) is passes, (target, port)
+    for source in (
+        PROMETHEUS,
+        WATCH,
+        GATEWAY,
+        pods("fraud")["predictor"],
+        pods("fraud")["step"],
+        Pod.outside(f"10.{second}.64.9"),
+    ):
+        asked = built.network.passes(source, STREAM, network.STREAM_METRICS)
+        assert asked == (source is PROMETHEUS)
+    assert not built.network.passes(Pod(names.FEATURES, {}), Pod.outside(f"10.{second}.192.9"), network.VALKEY)
 
 
 def test_only_the_nodes_of_a_distributed_training_speak_to_each_other(world: World) -> None:

@@ -104,8 +104,10 @@ def test_names_are_those_of_the_manifests() -> None:
         assert re.search(rf"^    {name} = {{", account, flags=re.MULTILINE)
     for job in ("training-python", "serving", "drift", "platform"):
         assert f'"{names.image(job).partition(":")[0]}"' in images
-    for reserved in (names.SYSTEM, names.MONITORING, names.INGRESS, names.KUBEFLOW):
+    for reserved in (names.SYSTEM, names.MONITORING, names.INGRESS, names.KUBEFLOW, names.FEATURES):
         assert f'"{reserved}"' in (CODE / "modules" / "domain" / "variables.tf").read_text()
+    stream = (CODE / "modules" / "features" / "main.tf").read_text()
+    assert re.search(rf'namespace += "{names.FEATURES}"\n +service_account = "{names.STREAM}"', stream)
 
 
 def test_what_holds_data_cannot_be_destroyed_by_a_plan() -> None:

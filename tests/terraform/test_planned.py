@@ -129,7 +129,20 @@ def test_the_clusters_settings_are_terraforms(plans: dict[str, dict[str, Any]], 
     assert (values["controlPlane"], values["stores"]) == (addresses["control_plane"], addresses["stores"])
     assert values["bucket"] in {bucket["bucket"] for bucket in resources(plan, "aws_s3_bucket")}
     assert values["database"] in names
-    assert (values["onlineStore"] in names) == ("valkey" in given["online_store"]["engines"])
+    engines, store = given["online_store"]["engines"], values["featureStore"]
+    component = yaml.safe_load(
+        (ROOT / "manifests" / "clusters" / environment / "settings" / "kustomization.yaml").read_text()
+    )["components"][0]
+    assert component.removeprefix("../../") in engines
+    if component == "../../valkey":
+        (group,) = resources(plan, "aws_elasticache_replication_group")
+        assert (
+            store.startswith(f"master.{group['replication_group_id']}.")
+            and f"iam={group['replication_group_id']}&" in store
+        )
+    else:
+        (table,) = resources(plan, "aws_dynamodb_table")
+        assert store == f"{table['name']}?region={given['region']}"
 
 
 def checkov() -> str:

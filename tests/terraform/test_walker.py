@@ -49,6 +49,8 @@ PLANTED = [
     ("public", planned("aws_db_instance", publicly_accessible=True, storage_encrypted=True, kms_key_id="k")),
     ("unencrypted", planned("aws_db_instance", storage_encrypted=False, kms_key_id="k")),
     ("unencrypted", planned("aws_db_instance", storage_encrypted=True)),
+    ("unencrypted", planned("aws_kinesis_stream", encryption_type="NONE")),
+    ("unencrypted", planned("aws_kinesis_stream", encryption_type="KMS")),
     ("unencrypted", planned("aws_dynamodb_table", server_side_encryption=[])),
     ("unencrypted", planned("aws_dynamodb_table", server_side_encryption=[{"enabled": True, "kms_key_arn": ""}])),
     (

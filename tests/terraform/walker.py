@@ -117,6 +117,11 @@ def table(values: Values, unknown: Values) -> Iterator[str]:
     yield from needs("enabled", "kms_key_arn")(*first(values, unknown, "server_side_encryption"))
 
 
+def stream(values: Values, unknown: Values) -> Iterator[str]:
+    if values.get("encryption_type") != "KMS" or not has(values, unknown, "kms_key_id"):
+        yield "unencrypted: events have no key of ours"
+
+
 def images(values: Values, unknown: Values) -> Iterator[str]:
     encryption, later = first(values, unknown, "encryption_configuration")
     if encryption.get("encryption_type") != "KMS" or not has(encryption, later, "kms_key"):
@@ -187,6 +192,7 @@ RULES: dict[str, Callable[[Values, Values], Iterator[str]]] = {
     "aws_eks_cluster": cluster,
     "aws_elasticache_replication_group": valkey,
     "aws_iam_role_policy_attachment": attachment,
+    "aws_kinesis_stream": stream,
     "aws_kms_key": key,
     "aws_launch_template": template,
     "aws_prometheus_workspace": needs("kms_key_arn"),

@@ -44,7 +44,7 @@ def configuration(folder: Path) -> Path:
 
 
 class Workplace:
-    """A copy of `terraform/` and `domains/` in which commands are run; nothing is written beside the sources."""
+    """A copy of `terraform/`, `domains/` and `features/` in which commands are run; nothing is written beside the sources."""
 
     def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
         """Copy into `folder`; `environment` is added to that of every command."""
@@ -55,6 +55,7 @@ class Workplace:
             target = folder / "domains" / declaration.parent.name
             target.mkdir(parents=True)
             shutil.copy(declaration, target)
+        shutil.copytree(ROOT / "features", folder / "features")
         (folder / "plugins").mkdir()
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "TF_"))},

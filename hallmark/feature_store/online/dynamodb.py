@@ -298,7 +298,7 @@ class DynamoDBStore:
         if "ResourceNotFoundException" in said:
             fix = "see the table's name and region; terraform/modules/online_store makes it"
         elif "AccessDenied" in said:
-            fix = f"give this account the items of the table whose key begins with {self._namespace}/"
+            fix = f"give this account its part of {self._namespace}/, as docs/features.md has it under Rights: {store.RIGHTS}"
         elif "ValidationException" in said:
             fix = f"see that the table's keys are {PART} (S) and {ENTITY} (B), as terraform/modules/online_store makes them"
         return store.down(f"in DynamoDB, table {self._table},", seconds, error, fix=fix)

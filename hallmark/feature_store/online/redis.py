@@ -238,7 +238,7 @@ class RedisStore:
         if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
             fix = "see the user and the password in its address"
         elif isinstance(error, exceptions.NoPermissionError):
-            fix = f"give this user the keys ~{self._namespace}/* and the commands that docs/features.md lists"
+            fix = f"give this user its part of {self._namespace}/ and the commands, as docs/features.md has them under Rights: {store.RIGHTS}"
         elif isinstance(error, exceptions.ReadOnlyError):
             fix = "name the primary, not a replica; after a failover the next call finds it"
         elif isinstance(error, exceptions.ClusterCrossSlotError | exceptions.MovedError | exceptions.ClusterDownError):

@@ -16,6 +16,7 @@ WRITE_SECONDS = 5.0
 """How long a writer waits, and whoever erases or looks through a view."""
 SLACK = timedelta(days=1)
 """How long after it is of no more use a row stays at least, so that a store whose clock is fast drops none that is."""
+RIGHTS = "a domain reads the views that its domain.yaml names, once terraform/domains is applied"
 _STAMP = struct.Struct(">QQ")
 _SIGN = 2**63
 

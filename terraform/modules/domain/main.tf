@@ -15,22 +15,25 @@ locals {
       object_actions = [
         "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts",
       ]
-      key_actions    = ["kms:Decrypt", "kms:GenerateDataKey"]
-      table_actions  = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
-      valkey_command = "+@read +@write +@connection +eval +evalsha"
+      key_actions = ["kms:Decrypt", "kms:GenerateDataKey"]
+      events      = [for source in sort(var.sources) : "features/offline/${source}@"]
     }
     predictor = {
       prefix         = "${var.name}/models/"
       object_actions = ["s3:GetObject", "s3:GetObjectVersion"]
       key_actions    = ["kms:Decrypt"]
-      table_actions  = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
-      valkey_command = "+@read +@connection"
+      events         = []
     }
   }
 
-  # Where which engine is there; known before anything is applied, because the parts of ARNs are.
-  table  = var.online_store.table_arn == null ? {} : local.accounts
-  valkey = var.online_store.valkey_arn == null ? {} : local.accounts
+  # Rows of the online store begin with features/<view>@<version>/ (hallmark/feature_store/online/keys.py). Every version of a view that
+  # the domain names: while a rollout goes from one to the next, both are read. Who writes them is module features' account alone.
+  rows = [for view in sort(var.views) : "features/${view}@*"]
+
+  # Who reads them, where which engine is there; known before anything is applied, because the parts of ARNs are.
+  readers = length(var.views) == 0 ? toset([]) : toset(["predictor"])
+  table   = var.online_store.table_arn == null ? toset([]) : local.readers
+  valkey  = var.online_store.valkey_arn == null ? toset([]) : local.readers
 }
 
 resource "aws_iam_role" "this" {
@@ -68,7 +71,7 @@ resource "aws_iam_role_policy" "artifacts" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid      = "OwnObjects"
         Effect   = "Allow"
@@ -80,7 +83,7 @@ resource "aws_iam_role_policy" "artifacts" {
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.bucket
-        Condition = { StringLike = { "s3:prefix" = [each.value.prefix, "${each.value.prefix}*"] } }
+        Condition = { StringLike = { "s3:prefix" = concat([each.value.prefix, "${each.value.prefix}*"], [for source in each.value.events : "${source}*"]) } }
       },
       {
         Sid      = "WhereTheBucketIs"
@@ -102,7 +105,13 @@ resource "aws_iam_role_policy" "artifacts" {
         Resource  = var.artifacts.key_arn
         Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.${local.dns_suffix}" } }
       },
-    ]
+      ], length(each.value.events) == 0 ? [] : [{
+        # A training joins its labels with the events that its views are computed from.
+        Sid      = "EventsOfItsViews"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = [for source in each.value.events : "${local.bucket}/${source}*"]
+    }])
   })
 }
 
@@ -116,12 +125,12 @@ resource "aws_iam_role_policy" "features" {
     Version = "2012-10-17"
     Statement = [
       {
-        # Items are keyed <domain>/<view>/<shard>; an item whose key begins otherwise is not this domain's.
-        Sid       = "OwnItems"
+        # Every key of a request has to begin so, and one request asks for all views.
+        Sid       = "ItsViews"
         Effect    = "Allow"
-        Action    = each.value.table_actions
+        Action    = ["dynamodb:BatchGetItem"]
         Resource  = var.online_store.table_arn
-        Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["${var.name}/*"] }, Null = { "dynamodb:LeadingKeys" = "false" } }
+        Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = local.rows }, Null = { "dynamodb:LeadingKeys" = "false" } }
       },
       {
         Sid       = "KeyThroughDynamoDb"
@@ -151,14 +160,14 @@ resource "aws_iam_role_policy" "valkey" {
   })
 }
 
-# Signs in by IAM, with no password; its commands reach the domain's own keys only.
+# Signs in by IAM, with no password; its one command of data reaches rows of the domain's views only.
 resource "aws_elasticache_user" "this" {
-  for_each = var.emulated ? {} : local.valkey
+  for_each = var.emulated ? toset([]) : local.valkey
 
   engine        = "valkey"
   user_id       = "${var.name}-${each.key}"
   user_name     = "${var.name}-${each.key}"
-  access_string = "on ~${var.name}/* resetchannels -@all ${each.value.valkey_command} -@dangerous"
+  access_string = "on ${join(" ", [for row in local.rows : "~${row}"])} resetchannels -@all +mget +@connection -@dangerous"
   tags          = local.tags
 
   authentication_mode {
@@ -167,7 +176,7 @@ resource "aws_elasticache_user" "this" {
 }
 
 resource "aws_elasticache_user_group_association" "this" {
-  for_each = var.emulated ? {} : local.valkey
+  for_each = var.emulated ? toset([]) : local.valkey
 
   user_group_id = var.online_store.valkey_user_group
   user_id       = aws_elasticache_user.this[each.key].user_id

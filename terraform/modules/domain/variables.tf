@@ -8,7 +8,7 @@ variable "name" {
   }
 
   validation {
-    condition     = !contains(["default", "kube-system", "kube-public", "kube-node-lease", "hallmark-system", "monitoring", "istio-ingress", "kubeflow", "mlflow", "pipelines"], var.name)
+    condition     = !contains(["default", "kube-system", "kube-public", "kube-node-lease", "hallmark-system", "monitoring", "istio-ingress", "kubeflow", "mlflow", "pipelines", "features"], var.name)
     error_message = "Expected a domain's own name; \"${var.name}\" is a namespace or a prefix of the platform."
   }
 }
@@ -59,6 +59,28 @@ variable "online_store" {
     valkey_user_group = optional(string)
     key_arn           = string
   })
+}
+
+variable "views" {
+  description = "Names of the feature views that its models read, without their versions."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for view in var.views : can(regex("^[a-z][a-z0-9_]*$", view))])
+    error_message = "Expected names of views, and no pattern of several; got ${join(", ", var.views)}."
+  }
+}
+
+variable "sources" {
+  description = "Names of the sources that these views are computed from, without their versions: what its trainings read."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for source in var.sources : can(regex("^[a-z][a-z0-9_]*$", source))])
+    error_message = "Expected names of sources, and no pattern of several; got ${join(", ", var.sources)}."
+  }
 }
 
 variable "owner" {

@@ -1,6 +1,6 @@
 locals {
   # Services whose endpoints carry the partition's own prefix: cn.com.amazonaws in China, where the others have com.amazonaws as everywhere.
-  reversed = ["ecr.api", "ecr.dkr", "sts"]
+  reversed = ["ecr.api", "ecr.dkr", "kinesis-streams", "sts"]
 }
 
 # Gateway endpoints cost nothing and take most of the bytes: artifacts, image layers, features.
@@ -82,6 +82,20 @@ resource "aws_vpc_endpoint" "interface" {
   vpc_endpoint_type   = "Interface"
   service_name        = "${contains(local.reversed, each.value) ? data.aws_partition.this.reverse_dns_prefix : "com.amazonaws"}.${var.region}.${each.value}"
   subnet_ids          = [for subnet in aws_subnet.private : subnet.id]
+  security_group_ids  = [aws_security_group.endpoints.id]
+  private_dns_enabled = true
+
+  tags = { Name = "${var.name}-${each.value}" }
+}
+
+# Reached from few pods, and known to their NetworkPolicies by the data subnets' addresses, where no pod is.
+resource "aws_vpc_endpoint" "data" {
+  for_each = var.data_endpoints
+
+  vpc_id              = aws_vpc.this.id
+  vpc_endpoint_type   = "Interface"
+  service_name        = "${contains(local.reversed, each.value) ? data.aws_partition.this.reverse_dns_prefix : "com.amazonaws"}.${var.region}.${each.value}"
+  subnet_ids          = [for subnet in aws_subnet.data : subnet.id]
   security_group_ids  = [aws_security_group.endpoints.id]
   private_dns_enabled = true
 

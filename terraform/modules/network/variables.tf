@@ -124,6 +124,17 @@ variable "interface_endpoints" {
   }
 }
 
+variable "data_endpoints" {
+  description = "AWS services that hold data, reached without NAT among the data stores, by their short name: kinesis-streams, where events come by it."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = length(setintersection(var.data_endpoints, var.interface_endpoints)) == 0
+    error_message = "Expected each service once; ${join(", ", setintersection(var.data_endpoints, var.interface_endpoints))} is in interface_endpoints too."
+  }
+}
+
 variable "flow_log_retention_days" {
   description = "How long flow logs are kept; one of the periods that CloudWatch Logs knows."
   type        = number

@@ -29,7 +29,7 @@ resource "aws_kms_alias" "store" {
   target_key_id = aws_kms_key.store.key_id
 }
 
-# Items are keyed <domain>/<view>/<shard> and entity (hallmark/feature_store/online/dynamodb.py): IAM separates domains by how the key begins.
+# Items are keyed features/<view>@<version>/<shard> and entity (hallmark/feature_store/online/dynamodb.py): IAM goes by how the key begins.
 resource "aws_dynamodb_table" "features" {
   for_each = local.dynamodb
 
@@ -97,8 +97,8 @@ resource "aws_elasticache_subnet_group" "this" {
   subnet_ids  = var.subnet_ids
 }
 
-# Nobody gets in without being a user of this group, and its users sign in by IAM: there is no password to keep. Module domain adds
-# one user a domain, bound to its own keys.
+# Nobody gets in without being a user of this group, and its users sign in by IAM: there is no password to keep. Modules
+# domain and features add theirs, bound to keys.
 resource "aws_elasticache_user_group" "this" {
   for_each = var.emulated ? toset([]) : local.valkey
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import signal
 import threading
@@ -13,11 +12,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hallmark.cli.watch import _enter
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.metrics import WATCH
+from hallmark.metrics_port import serving
 from hallmark.rollout.lease import Fence
-from hallmark.rollout.liveness import SILENT, DomainCheck, Liveness, serving
+from hallmark.rollout.liveness import SILENT, DomainCheck, Liveness
 from hallmark.rollout.timeline import TimelineEntry
 from hallmark.rollout.watch import Watch
 from local_cluster.samples import parse
@@ -252,7 +251,7 @@ def test_a_loop_that_hangs_without_the_lease_is_not_alive() -> None:
 def test_a_port_that_is_taken_is_said_as_such() -> None:
     with (
         serving(Liveness(), port=0, host="127.0.0.1") as port,
-        contextlib.ExitStack() as stack,
         pytest.raises(HallmarkError, match=f"port {port} cannot be listened on"),
+        serving(Liveness(), port=port, host="127.0.0.1"),
     ):
-        _enter(stack, serving(Liveness(), port=port, host="127.0.0.1"), port)
+        pass

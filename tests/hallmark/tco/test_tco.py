@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,18 @@ def test_the_titles_of_the_picture_are_not_cut(
     for title in titles:
         place = title.get_window_extent()
         assert place.x0 >= 0 and place.x1 <= figure.bbox.x1, title.get_text()
+
+
+def test_what_feature_views_need_is_paid_at_rest(tmp_path: Path) -> None:
+    """Staging has a Valkey whose size it leaves to the default; each environment a stream for the one source of the declared views."""
+    staging, dev = (environments.read(name, SETTINGS) for name in ("staging", "dev"))
+    assert (dev.cache_nodes, staging.cache_nodes, staging.cache) == (0, 2, "cache.t4g.small")
+    paid = items(staging.bill(recorded.read()))
+    assert paid["online store"] == pytest.approx(2 * 730 * 0.0256)
+    assert paid["event streams"] == pytest.approx(730 * 0.04 + 20 * 0.08)
+    assert paid["VPC endpoints"] == pytest.approx(staging.endpoints * 3 * 730 * 0.01)
+    assert paid["keys, names, images"] == pytest.approx(8 + 0.5 + 40 * 0.1)
+    for part in ("terraform", "contracts", "domains"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns(".terraform*", "modules/*/tests"))
+    without = environments.read("dev", Settings.load({"HALLMARK_ROOT": str(tmp_path)}))
+    assert (without.streams, without.keys) == (0, 7), "no view, no stream"

@@ -21,6 +21,8 @@ variables {
     valkey_user_group = "hallmark-dev"
     key_arn           = "arn:aws:kms:eu-central-1:111111111111:key/22222222-2222-2222-2222-222222222222"
   }
+  views          = ["device", "buyer_orders"]
+  sources        = ["orders"]
   owner          = { team = "risk", contact = "fraud-oncall@hallmark.example" }
   monthly_budget = 500
 }
@@ -63,7 +65,7 @@ run "objects_end_at_the_domain_s_prefix" {
   }
 
   assert {
-    condition     = { for account, policy in aws_iam_role_policy.artifacts : account => one([for statement in jsondecode(policy.policy).Statement : statement.Condition.StringLike["s3:prefix"] if statement.Action == "s3:ListBucket"]) } == { pipeline = ["fraud/", "fraud/*"], predictor = ["fraud/models/", "fraud/models/*"] }
+    condition     = { for account, policy in aws_iam_role_policy.artifacts : account => one([for statement in jsondecode(policy.policy).Statement : statement.Condition.StringLike["s3:prefix"] if statement.Action == "s3:ListBucket"]) } == { pipeline = ["fraud/", "fraud/*", "features/offline/orders@*"], predictor = ["fraud/models/", "fraud/models/*"] }
     error_message = "A role lists what is not its own."
   }
 
@@ -92,22 +94,60 @@ run "no_action_is_a_pattern_and_no_resource_is_everything" {
   }
 }
 
-run "features_end_at_the_domain_s_keys" {
+run "features_end_at_the_views_that_the_domain_names" {
   command = plan
 
   assert {
-    condition     = alltrue([for policy in aws_iam_role_policy.features : one([for statement in jsondecode(policy.policy).Statement : statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] if statement.Sid == "OwnItems"]) == ["fraud/*"]])
-    error_message = "A role reaches other domains' features."
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.features["predictor"].policy).Statement : statement.Condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] if statement.Sid == "ItsViews"]) == ["features/buyer_orders@*", "features/device@*"]
+    error_message = "The predictor reaches other views, or not those of its domain."
   }
 
   assert {
-    condition     = !anytrue([for action in one([for statement in jsondecode(aws_iam_role_policy.features["predictor"].policy).Statement : statement.Action if statement.Sid == "OwnItems"]) : can(regex("Put|Update|Delete|Write", action))])
-    error_message = "What serves may write features."
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.features["predictor"].policy).Statement : statement.Action if statement.Sid == "ItsViews"]) == ["dynamodb:BatchGetItem"]
+    error_message = "What serves does more than read features."
   }
 
   assert {
-    condition     = alltrue([for user in aws_elasticache_user.this : strcontains(user.access_string, " ~fraud/* ") && user.authentication_mode[0].type == "iam"]) && !strcontains(aws_elasticache_user.this["predictor"].access_string, "+@write")
-    error_message = "A Valkey user reaches other keys, has a password, or writes where it serves."
+    condition     = aws_elasticache_user.this["predictor"].access_string == "on ~features/buyer_orders@* ~features/device@* resetchannels -@all +mget +@connection -@dangerous" && aws_elasticache_user.this["predictor"].authentication_mode[0].type == "iam"
+    error_message = "A Valkey user reaches other keys, has a password, or does more than read."
+  }
+
+  assert {
+    condition     = keys(aws_iam_role_policy.features) == ["predictor"] && keys(aws_iam_role_policy.valkey) == ["predictor"] && keys(aws_elasticache_user.this) == ["predictor"]
+    error_message = "Expected that nobody of a domain but its predictor reaches the online store."
+  }
+}
+
+run "trainings_read_the_events_of_their_views_and_nothing_else_of_features" {
+  command = plan
+
+  assert {
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.artifacts["pipeline"].policy).Statement : { actions = statement.Action, of = statement.Resource } if statement.Sid == "EventsOfItsViews"]) == { actions = ["s3:GetObject", "s3:GetObjectVersion"], of = ["arn:aws:s3:::hallmark-dev-artifacts/features/offline/orders@*"] }
+    error_message = "A training reads other events, or writes some."
+  }
+
+  assert {
+    condition     = length([for statement in jsondecode(aws_iam_role_policy.artifacts["predictor"].policy).Statement : statement if statement.Sid == "EventsOfItsViews"]) == 0
+    error_message = "What serves reads events."
+  }
+}
+
+run "without_views_there_is_no_right_to_features" {
+  command = plan
+
+  variables {
+    views   = []
+    sources = []
+  }
+
+  assert {
+    condition     = length(aws_iam_role_policy.features) + length(aws_iam_role_policy.valkey) + length(aws_elasticache_user.this) == 0
+    error_message = "Expected no right to an online store that no model asks."
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.artifacts["pipeline"].policy, "features/")
+    error_message = "Expected no right to events."
   }
 }
 
@@ -197,4 +237,20 @@ run "refuses_an_account_that_is_none" {
     account_id = "dev"
   }
   expect_failures = [var.account_id]
+}
+
+run "refuses_a_view_that_is_a_pattern" {
+  command = plan
+  variables {
+    views = ["*"]
+  }
+  expect_failures = [var.views]
+}
+
+run "refuses_a_source_that_is_a_pattern" {
+  command = plan
+  variables {
+    sources = ["orders@1/*"]
+  }
+  expect_failures = [var.sources]
 }

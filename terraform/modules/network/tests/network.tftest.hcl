@@ -298,3 +298,27 @@ run "refuses_a_region_that_is_none" {
   }
   expect_failures = [var.region]
 }
+
+run "what_holds_data_is_reached_among_the_data_stores" {
+  variables {
+    data_endpoints = ["kinesis-streams"]
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.data["kinesis-streams"].service_name == "com.amazonaws.eu-central-1.kinesis-streams" && aws_vpc_endpoint.data["kinesis-streams"].private_dns_enabled
+    error_message = "Expected Kinesis by its own name."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.data["kinesis-streams"].subnet_ids == toset([for subnet in aws_subnet.data : subnet.id])
+    error_message = "Expected addresses that no pod has."
+  }
+}
+
+run "refuses_an_endpoint_in_two_places" {
+  command = plan
+  variables {
+    data_endpoints = ["sts"]
+  }
+  expect_failures = [var.data_endpoints]
+}

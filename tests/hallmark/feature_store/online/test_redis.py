@@ -292,45 +292,48 @@ def test_a_row_expires_a_day_after_it_is_of_use(make: Make, admin: redis.Redis) 
 
 
 def terraforms_rights() -> dict[str, str]:
-    """The commands of both service accounts, as the module `domain` gives them."""
-    text = (ROOT / "terraform/modules/domain/main.tf").read_text()
-    found = re.findall(r'valkey_command = "([^"]+)"', text)
-    assert len(found) == 2 and "-@all ${each.value.valkey_command} -@dangerous" in text
-    return {"pipeline": found[0], "predictor": found[1]}
+    """Keys and commands of the stream, and of a predictor whose domain names view1, as the modules `features` and `domain` give them."""
+    stream = (ROOT / "terraform/modules/features/main.tf").read_text()
+    domain = (ROOT / "terraform/modules/domain/main.tf").read_text()
+    (writer,) = re.findall(r'access_string = "on ([^"]+)"', stream)
+    (reader,) = re.findall(
+        r'access_string = "on \$\{join\(" ", \[for row in local.rows : "~\$\{row\}"\]\)\} ([^"]+)"', domain
+    )
+    (row,) = re.findall(r'rows = \[for view in sort\(var.views\) : "([^"]+)"\]', domain)
+    return {"stream": writer, "predictor": f"~{row.replace('${view}', 'view1')} {reader}"}
 
 
 def test_the_rights_that_terraform_gives_are_enough_and_no_more(redis_server: RedisServer, admin: redis.Redis) -> None:
+    """tests/terraform/test_features.py asks the same of everybody."""
     stores = {}
     for account, given in terraforms_rights().items():
-        user = f"fraud-{account}"
-        admin.execute_command(
-            "ACL", "SETUSER", user, "on", ">secret", "~fraud/*", "resetchannels", "-@all", *given.split(), "-@dangerous"
-        )
-        url = redis_server.url.replace("//", f"//{user}:secret@")
-        stores[account] = connect(url, namespace="fraud", read_seconds=PATIENCE, write_seconds=PATIENCE)
-        stores[f"{account} elsewhere"] = connect(
-            url, namespace="listing", read_seconds=PATIENCE, write_seconds=PATIENCE
-        )
+        admin.execute_command("ACL", "SETUSER", account, "on", ">secret", *given.split())
+        url = redis_server.url.replace("//", f"//{account}:secret@")
+        for namespace in ("features", "listing"):
+            stores[account, namespace] = connect(
+                url, namespace=namespace, read_seconds=PATIENCE, write_seconds=PATIENCE
+            )
     admin.script_flush()
+    of_view1 = [row for row in ROWS if row.key.view == "view1@1"]
+    own = [row.key for row in of_view1]
+    stream, predictor = stores["stream", "features"], stores["predictor", "features"]
     try:
-        assert stores["pipeline"].write(ROWS, keep={"view0@1": timedelta(days=40_000)}) == len(ROWS)
-        for account in ("pipeline", "predictor"):
-            assert stores[account].read(KEYS) == ROWS
-            assert sum(len(page) for page in stores[account].scan("view1@1")) == 100
-            for ask in (
-                lambda account=account: stores[f"{account} elsewhere"].read(KEYS),
-                lambda account=account: stores[f"{account} elsewhere"].write(ROWS),
-            ):
-                with pytest.raises(Unavailable, match="NoPermissionError") as caught:
-                    ask()
-                assert caught.value.fix.startswith("give this user the keys ~listing/*")
+        assert stream.write(ROWS, keep={"view0@1": timedelta(days=40_000)}) == len(ROWS)
+        assert stream.read(KEYS) == ROWS and predictor.read(own) == of_view1
+        assert sum(len(page) for page in stream.scan("view1@1")) == 100
         for ask in (
-            lambda: stores["predictor"].write(ROWS),
-            lambda: stores["predictor"].erase(entity_key(1), ["view1@1"]),
+            lambda: predictor.read(KEYS),
+            lambda: predictor.write(of_view1),
+            lambda: predictor.erase(entity_key(1), ["view1@1"]),
+            lambda: list(predictor.scan("view1@1")),
         ):
             with pytest.raises(Unavailable, match="NoPermissionError"):
                 ask()
-        assert stores["pipeline"].erase(entity_key(1), ["view1@1"]) == 1
+        for account in ("stream", "predictor"):
+            with pytest.raises(Unavailable, match="NoPermissionError") as caught:
+                stores[account, "listing"].read(KEYS)
+            assert "listing" in caught.value.fix
+        assert stream.erase(entity_key(1), ["view1@1"]) == 1
     finally:
         for each in stores.values():
             each.close()
