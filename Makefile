@@ -32,7 +32,14 @@ demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes
 test: quick  ## The test suite: under ten minutes
 	$(BIN)/python -m pytest -m "serial and not slow and not terraform and not conformance"
 
-slow: $(READY)  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
+# PyFlink needs other versions of what we need, so it has an environment of its own.
+FLINK := $(VENV)/flink
+$(FLINK)/.installed: tests/hallmark/feature_store/flink-requirements.txt $(READY)
+	test -x $(FLINK)/bin/python || $(PYTHON) -m venv $(FLINK)
+	$(FLINK)/bin/pip install --quiet --disable-pip-version-check -r tests/hallmark/feature_store/flink-requirements.txt
+	@touch $@
+
+slow: $(READY) $(FLINK)/.installed  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not terraform and not conformance"
 
 quick: $(READY)  ## The tests that need no quiet machine

@@ -1,4 +1,4 @@
-"""Feature views: `hallmark features list|ingest|apply|run|read|join`."""
+"""Feature views: `hallmark features list|ingest|apply|run|flink|read|join`."""
 
 from __future__ import annotations
 
@@ -100,10 +100,16 @@ def run(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until ctrl-c, instead of to the end of the log.")
     ] = False,
+    tiles: Annotated[
+        bool, typer.Option("--tiles", help="From the tiles that Flink writes, instead of the events; name the views.")
+    ] = False,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
     settings = Settings.load()
     place = _place(settings, store)
+    if tiles:
+        _run_tiles(place, views or [], follow=follow)
+        return
     chosen = _chosen(views, settings) if views else place.applied()
     if not chosen:
         raise DeclarationError(
@@ -119,6 +125,24 @@ def run(
         place.follow(chosen, stop)
     finally:
         stop.set()
+
+
+@app.command()
+def flink(
+    view: Annotated[str, typer.Argument(metavar="VIEW", help="A view as NAME@N.", show_default=False)],
+    log: Annotated[
+        str,
+        typer.Option(
+            envvar="HALLMARK_FEATURE_LOG",
+            help="The events' logs: kafka://HOST/TOPIC-{source}, or kinesis://STREAM-{source}?region=REGION&account=NUMBER.",
+        ),
+    ],
+) -> None:
+    """Print the Flink SQL job that adds a view's events up in tiles, which `run --tiles` brings to the online store."""
+    from hallmark.feature_store.flink import tables
+
+    job = _place(Settings.load()).job(view)
+    typer.echo(job.script(*tables(log, job.plan.view)), nl=False)
 
 
 @app.command()
@@ -176,6 +200,26 @@ def join(
         file, found, files, out, time=time, limits=offline.Limits(memory=memory), progress=say
     )
     emit([{"file": str(part)} for part in parts], output)
+
+
+def _run_tiles(place: FeatureStore, views: list[str], *, follow: bool) -> None:
+    from contextlib import ExitStack
+
+    from hallmark.feature_store import tile_stream
+
+    if not views:
+        raise DeclarationError("no view is named", expected="the views whose tiles Flink writes", got="none")
+    stop = threading.Event()
+    with ExitStack() as stack:
+        streams = [stack.enter_context(place.tiles(each)) for each in views]
+        if not follow:
+            say(f"{sum(map(tile_stream.caught_up, streams))} tiles read for {', '.join(views)}")
+            return
+        say(f"{', '.join(views)}: up to date with Flink's tiles from now on; ctrl-c ends it")
+        try:
+            tile_stream.follow(streams, stop)
+        finally:
+            stop.set()
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:

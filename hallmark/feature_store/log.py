@@ -1,4 +1,4 @@
-"""Event logs: records in partitions, each with a number that grows, read again from any number on. Files here, Kafka beside it.
+"""Event logs: records in partitions, each with a number that grows, read again from any number on. Files here, Kafka and Kinesis beside it.
 
 A segment is a file of records, named by the number of its first. A record is its length, a checksum of length and bytes, its bytes. A writer
 that is killed leaves at most one record that is not whole: nobody reads it, and the next writer cuts it off. A record that is
@@ -81,8 +81,12 @@ class FileLog:
         reader = self._readers.setdefault(partition, _Reader(self._folder / partition))
         return reader.read(offset, limit)
 
-    def append(self, partition: str, values: Sequence[bytes]) -> int:
-        """Write records at the end, all in one go; gives the offset of the next. `Conflict` where another process writes."""
+    def append(self, partition: str | None, values: Sequence[bytes]) -> int:
+        """Write records at the end, all in one go; gives the offset of the next. `Conflict` where another process writes.
+
+        partition: the first where none is named.
+        """
+        partition = partition or "0"
         if partition not in self._writers:
             self._writers[partition] = _Writer(self._folder / partition, self._sync, self._segment_bytes)
         return self._writers[partition].append(values)

@@ -15,8 +15,8 @@ from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
-from hallmark.feature_store import source_batch, sources
-from hallmark.feature_store.log import FileLog
+from hallmark.feature_store import log_address, source_batch, sources
+from hallmark.feature_store.log import FileLog, Log
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hallmark.declaration.source import Source
+    from hallmark.feature_store.flink import Job
+    from hallmark.feature_store.kafka import KafkaLog
+    from hallmark.feature_store.kinesis import KinesisLog
     from hallmark.feature_store.online.store import OnlineStore
+    from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
+_QUIET = 3.0
+"""Seconds without a record after which a log that is read over a network counts as read to its end."""
 
 
 class Ingested(NamedTuple):
@@ -62,12 +68,14 @@ class FeatureStore:
     """Sources and views that `settings` declare. Rows come in by `ingest`, views into being by `apply`, and up to date by `run`.
 
     url: of the online store; that of the settings, or a SQLite file in the state folder.
+    log: address of the sources' event logs; that of the settings, or files in the state folder where it is empty.
     """
 
-    def __init__(self, settings: Settings, *, url: str | None = None) -> None:
+    def __init__(self, settings: Settings, *, url: str | None = None, log: str | None = None) -> None:
         self._settings = settings
         self._folder = settings.state / "features"
         self.url = url or settings.feature_store
+        self._address = settings.feature_log if log is None else log
 
     def ingest(self, reference: str, path: Path) -> Ingested:
         """Take a batch of a source, whole and once: into its log, for streams, and into its offline store, for training.
@@ -84,7 +92,7 @@ class FeatureStore:
         ) as log:  # first, since a row that comes twice counts once, and one that is missing does not
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
-                log.append("0", [encoded(row) for row in _records(rows)])
+                log.append(None, [encoded(row) for row in _records(rows)])
         sources.append(self.offline(reference), frame, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
 
@@ -95,18 +103,20 @@ class FeatureStore:
     def apply(self, references: Sequence[str], *, tell: Callable[[str], None] = lambda _: None) -> list[Applied]:
         """Have a stream for each of these views, filled with all that the offline store holds.
 
-        `Refused` where a view is another than the one that was applied under its version.
+        Then it goes on at the end of the log where rows come in by `ingest` alone, and at its begin where others write to it too:
+        rows that both have count once. `Refused` where a view is another than the one that was applied under its version.
         """
         found = []
         for reference in references:
             view = feature_view.load(reference, self._settings)
             tell(f"{reference}: all events of {view.source}")
-            table = None if self._state(reference).is_dir() else self._table(view)
+            known = self._state(reference).is_dir()
+            table = None if known else self._table(view)
             with self._stream(view) as (stream, log):
-                made = table is not None or not stream.versions(reference)
-                if made:
+                made = not known or not stream.versions(reference)
+                if made and (table := table or self._table(view)) is not None:
                     with contextlib.suppress(Conflict):  # records were read, and none of them counted
-                        stream.fill(table or self._table(view), as_of=_now(), offsets=_ends(log))
+                        stream.fill(table, as_of=_now(), offsets=_ends(log))
                 found.append(Applied(reference, made, stream.versions(reference)))
         return found
 
@@ -115,12 +125,21 @@ class FeatureStore:
         return [each for each in feature_view.references(self._settings) if self._state(each).is_dir()]
 
     def catch_up(self, references: Sequence[str]) -> int:
-        """Bring views up to date with their sources' logs; how many records were read, once for each view."""
+        """Bring views up to date with their sources' logs; how many records were read, once for each view.
+
+        A log that others write to has no end: there it ends where nothing came for 3 seconds.
+        """
         count = 0
         for reference in references:
-            with self._stream(feature_view.load(reference, self._settings)) as (stream, _):
-                while read := stream.step():
+            with self._stream(feature_view.load(reference, self._settings)) as (stream, log):
+                patience = 0.0 if isinstance(log, FileLog) else _QUIET
+                until = time.monotonic() + patience
+                while (read := stream.step()) or time.monotonic() < until:
                     count += read
+                    if read:
+                        until = time.monotonic() + patience
+                    else:
+                        time.sleep(0.05)
         return count
 
     def follow(self, references: Sequence[str], stop: threading.Event) -> None:
@@ -135,6 +154,26 @@ class FeatureStore:
                 thread.start()
             for thread in threads:
                 thread.join()
+
+    @contextlib.contextmanager
+    def tiles(self, reference: str) -> Iterator[TileStream]:
+        """The stream of a view whose events Flink adds up: it reads the tiles that Flink writes."""
+        from hallmark.feature_store.flink import log_of
+        from hallmark.feature_store.tile_stream import TileStream
+
+        view = feature_view.load(reference, self._settings)
+        folder = self._folder / "tiles" / reference
+        with contextlib.closing(self._online()) as store, self._log(log_of(view)) as log:
+            stream = TileStream(view, self._types(view), log=log, store=Published(store, [view]), folder=folder)
+            with contextlib.closing(stream):
+                yield stream
+
+    def job(self, reference: str) -> Job:
+        """A view as a Flink SQL job."""
+        from hallmark.feature_store.flink import Job
+
+        view = feature_view.load(reference, self._settings)
+        return Job(view, self._types(view))
 
     def read(self, reference: str, entities: Sequence[int | str], *, at: datetime | None = None) -> list[Answer]:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""
@@ -174,8 +213,10 @@ class FeatureStore:
             self._folder.mkdir(parents=True, exist_ok=True)
         return connect(self.url, namespace=SHARED)
 
-    def _log(self, reference: str) -> FileLog:
-        return FileLog(self._folder / "log" / reference)
+    def _log(self, reference: str) -> FileLog | KafkaLog | KinesisLog:
+        """The log of a source."""
+        folder = self._folder / "log" / reference
+        return log_address.connect(self._address, reference) if self._address else FileLog(folder)
 
     def _state(self, reference: str) -> Path:
         return self._folder / "streams" / reference
@@ -187,18 +228,21 @@ class FeatureStore:
         return {name: TYPES[each.datatype] for name, each in contract.columns.items()}
 
     @contextlib.contextmanager
-    def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:
+    def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
             stream = Stream([view], self._types(view), log=log, store=Published(store, [view]), folder=folder)
             with contextlib.closing(stream):
                 yield stream, log
 
-    def _table(self, view: FeatureView) -> pa.Table:
+    def _table(self, view: FeatureView) -> pa.Table | None:
+        """All rows of a view's source; none where none were ingested, and its log may have some."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         held = self._held(view.source)
+        if held is None and self._address:
+            return None
         if held is None:
             raise NotFound(
                 f"there are no rows of {view.source}",
@@ -239,9 +283,11 @@ def _digest(path: Path) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def _ends(log: FileLog) -> dict[str, int]:
-    """The offset after the newest record of each partition."""
-    found = {}
+def _ends(log: Log) -> dict[str, int]:
+    """The offset after the newest record of each partition, of a log that no one else writes to; else none."""
+    found: dict[str, int] = {}
+    if not isinstance(log, FileLog):
+        return found
     for partition in log.partitions():
         found[partition] = log.begin(partition)
         while records := log.read(partition, found[partition], 100_000):
