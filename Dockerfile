@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt .ci/requirements ./
 ARG EXTRA_INDEX=""
 
 FROM builder AS training-packages
-RUN python requirements training networks > wanted.txt \
+RUN python requirements training networks features kafka > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS serving-packages
@@ -23,9 +23,9 @@ FROM builder AS drift-packages
 RUN python requirements drift > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
-# The watch asks MLflow, and MLflow's server runs from this image too.
+# The watch asks MLflow, and MLflow's server and the feature stream run from this image too.
 FROM builder AS platform-packages
-RUN python requirements platform tracking > wanted.txt \
+RUN python requirements platform tracking features kafka > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 # A user by number, since Pod Security wants to see that it is not root; by name too, since some libraries ask who they are.

@@ -42,7 +42,12 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     {"tasks": set(), "features": set(), "data": {"features"}},
     {"declaration": set()},
     {"artifacts": set(), "retrieval": {"artifacts"}, "learners": {"artifacts", "retrieval"}, "decision": {"artifacts"}},
-    {"registry": set(), "drift": {"registry"}, "training": {"registry", "drift"}, "feature_store": {"registry"}},
+    {
+        "registry": set(),
+        "drift": {"registry"},
+        "feature_store": {"registry"},
+        "training": {"registry", "drift", "feature_store"},
+    },
     {"render": set(), "lint": set(), "tco": set()},
     {"rollout": set()},
     {"cli": set()},
