@@ -224,7 +224,7 @@ def killed(client: Any, kinesis: str, folder: Path, point: str, ends: int) -> An
             undo = trap(point, after, kill, store, log)
             try:
                 with pytest.raises(Killed):
-                    drain(stream, 4)
+                    drain(stream, 2)
             finally:
                 undo()
             stream._state.close()
