@@ -32,14 +32,17 @@ demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes
 test: quick  ## The test suite: under ten minutes
 	$(BIN)/python -m pytest -m "serial and not slow and not terraform and not conformance"
 
-# Feast needs other versions of what we need, so it has an environment of its own.
+# Feast and PyFlink need other versions of what we need, so each has an environment of its own.
 FEAST := $(VENV)/feast
+FLINK := $(VENV)/flink
 $(FEAST)/.installed: benchmarks/features/rivals/requirements.txt $(READY)
-	test -x $(FEAST)/bin/python || $(PYTHON) -m venv $(FEAST)
-	$(FEAST)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/features/rivals/requirements.txt
+$(FLINK)/.installed: tests/hallmark/feature_store/flink-requirements.txt $(READY)
+$(FEAST)/.installed $(FLINK)/.installed:
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-slow: $(READY) $(FEAST)/.installed  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
+slow: $(READY) $(FEAST)/.installed $(FLINK)/.installed  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not terraform and not conformance"
 
 quick: $(READY)  ## The tests that need no quiet machine

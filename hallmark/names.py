@@ -26,7 +26,7 @@ DOMAIN_LABEL = "hallmark.dev/domain"
 PIPELINE, PREDICTOR = "pipeline", "predictor"
 """The two service accounts of a domain's namespace: what trains, and what serves."""
 FEATURE_STORE = "feature-store"
-"""The ConfigMap that says where the online store is (`address`)."""
+"""The ConfigMap that says where the online store is (`address`), and the sources' event logs (`log`)."""
 SYSTEM = "hallmark-system"
 """The namespace of Hallmark's own programs on a cluster: the watch, and MLflow."""
 FEATURES, STREAM = "features", "stream"
@@ -55,7 +55,7 @@ _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 # Namespaces of manifests/platform and those that its policies open ways to; prefixes of the platform in the bucket; packages beside
 # the domains' own in inference_services and what generated files are called; words that YAML reads as something else.
 _TAKEN = re.compile(
-    "login|nodes|trainer|features|default|kubeflow|monitoring|karpenter|kserve|argocd|mlflow|pipelines|hallmark|platform"
+    "login|nodes|trainer|features|flink|default|kubeflow|monitoring|karpenter|kserve|argocd|mlflow|pipelines|hallmark|platform"
     "|kustomization|runtime|protocol|transport|capture|true|false|null|yes|no|on|off|nan|inf"
     "|(kube-|istio-|knative-|kueue-|cert-|external-|hallmark-|aws-|amazon-|nvidia-|gpu-|argo).*"
 )

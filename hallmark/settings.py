@@ -13,6 +13,8 @@ from hallmark.section import Frozen
 
 FEATURE_STORE = "HALLMARK_FEATURE_STORE"
 """The variable with the address of the online feature store, of model servers too."""
+FEATURE_LOG = "HALLMARK_FEATURE_LOG"
+"""The variable with the address of the sources' event logs."""
 
 
 class Settings(Frozen):
@@ -23,6 +25,7 @@ class Settings(Frozen):
     releases:  where each domain's `release.yaml` and rendered InferenceService lie.
     tracking:  MLflow tracking URI.
     feature_store: address of the online feature store, sqlite:///file, redis://host or dynamodb://table.
+    feature_log: address of the sources' event logs, kafka://host/topic-{source} or kinesis://stream-{source}; files in the state folder where empty.
     workspaces: whether each domain's versions lie in an MLflow workspace of its name, whatever MLFLOW_WORKSPACE says.
     """
 
@@ -31,11 +34,12 @@ class Settings(Frozen):
     releases: Path
     tracking: str
     feature_store: str = ""
+    feature_log: str = ""
     workspaces: bool = False
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE and MLFLOW_TRACKING_URI; all have defaults."""
+        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE, _FEATURE_LOG and MLFLOW_TRACKING_URI; all have defaults."""
         env = os.environ if environment is None else environment
         asked = env.get("HALLMARK_ROOT")
         root = Path(asked).resolve() if asked else _find_root(Path.cwd())
@@ -58,6 +62,7 @@ class Settings(Frozen):
             releases=releases,
             tracking=tracking,
             feature_store=env.get(FEATURE_STORE) or f"sqlite:///{state / 'features' / 'online.db'}",
+            feature_log=env.get(FEATURE_LOG) or "",
             workspaces=workspaces == "domain",
         )
 
@@ -132,6 +137,7 @@ class Settings(Frozen):
             "HALLMARK_RELEASES": str(self.releases),
             "HALLMARK_WORKSPACES": "domain" if self.workspaces else "one",
             FEATURE_STORE: self.feature_store,
+            FEATURE_LOG: self.feature_log,
             "MLFLOW_TRACKING_URI": self.tracking,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",

@@ -12,8 +12,8 @@ from hallmark.declaration.domain import Domain
 from hallmark.training import pods
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
-RETRIED = ("load", "register")
-"""Steps that ask others (a store, MLflow) and may be asked again: both give the same for the same, however often."""
+RETRIED = ("load", "register", "materialize")
+"""Steps that ask others (a store, MLflow) and may be asked again: all give the same for the same, however often."""
 QUEUED = timedelta(hours=12)
 """Longest time a distributed training may queue; a step's own limit counts from when its pod runs."""
 _MLFLOW = ("compare", "quantize", "register")

@@ -1,4 +1,4 @@
-"""Feature views: `hallmark features list|ingest|apply|backfill|run|read|join|export|parity|freshness|page`."""
+"""Feature views: `hallmark features list|ingest|apply|backfill|run|flink|read|join|export|parity|freshness|page`."""
 
 from __future__ import annotations
 
@@ -138,6 +138,9 @@ def run(
         int,
         typer.Option(min=0, max=65535, help="With --follow: serve /metrics and /live for Prometheus here; 0: do not."),
     ] = 0,
+    tiles: Annotated[
+        bool, typer.Option("--tiles", help="From the tiles that Flink writes, instead of the events; name the views.")
+    ] = False,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
     from hallmark.feature_store.following import Following
@@ -145,6 +148,9 @@ def run(
 
     settings = Settings.load()
     place = _place(settings, store)
+    if tiles:
+        _run_tiles(place, views or [], follow=follow)
+        return
     chosen = _chosen(views, settings) if views else place.applied()
     if not chosen:
         raise DeclarationError(
@@ -160,6 +166,24 @@ def run(
         if metrics_port:
             stack.enter_context(serving(streams, port=metrics_port))
         place.follow(lambda: chosen, threading.Event(), seen=streams)
+
+
+@app.command()
+def flink(
+    view: Annotated[str, typer.Argument(metavar="VIEW", help="A view as NAME@N.", show_default=False)],
+    log: Annotated[
+        str,
+        typer.Option(
+            envvar="HALLMARK_FEATURE_LOG",
+            help="The events' logs: kafka://HOST/TOPIC-{source}, or kinesis://STREAM-{source}?region=REGION&account=NUMBER.",
+        ),
+    ],
+) -> None:
+    """Print the Flink SQL job that adds a view's events up in tiles, which `run --tiles` brings to the online store."""
+    from hallmark.feature_store.flink import tables
+
+    job = _place(Settings.load()).job(view)
+    typer.echo(job.script(*tables(log, job.plan.view)), nl=False)
 
 
 @app.command()
@@ -263,6 +287,26 @@ def page(
     text = made(place, settings, read_by=readers(settings, tell=say), now=datetime.now(UTC), tell=say)
     static_page.write(out, text)
     say(f"feature views: {out}")
+
+
+def _run_tiles(place: FeatureStore, views: list[str], *, follow: bool) -> None:
+    from contextlib import ExitStack
+
+    from hallmark.feature_store import tile_stream
+
+    if not views:
+        raise DeclarationError("no view is named", expected="the views whose tiles Flink writes", got="none")
+    stop = threading.Event()
+    with ExitStack() as stack:
+        streams = [stack.enter_context(place.tiles(each)) for each in views]
+        if not follow:
+            say(f"{sum(map(tile_stream.caught_up, streams))} tiles read for {', '.join(views)}")
+            return
+        say(f"{', '.join(views)}: up to date with Flink's tiles from now on; ctrl-c ends it")
+        try:
+            tile_stream.follow(streams, stop)
+        finally:
+            stop.set()
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:

@@ -64,6 +64,9 @@ def compile_(
     manifest: Annotated[
         bool, typer.Option("--manifest", help="As Pipeline and PipelineVersion objects, for GitOps.")
     ] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="The graph that fills its feature views from batches, not its training.")
+    ] = False,
 ) -> None:
     """Compile a domain's graph: for upload in Kubeflow's UI, or as objects that a cluster applies.
 
@@ -75,11 +78,12 @@ def compile_(
     from hallmark.training.graph import compiled
 
     domain, settings = declaration(name)
-    graph = compiled(domain, settings, image=image)
+    graph = compiled(domain, settings, kind="features" if features else "training", image=image)
     text = graph.text
     if manifest:
         text = (
-            f"# Compiled from domains/{name}/domain.yaml by `hallmark pipeline compile {name} --manifest`; edit that.\n"
+            f"# Compiled from domains/{name}/domain.yaml by `hallmark pipeline compile {name}"
+            f"{' --features' if features else ''} --manifest`; edit that.\n"
         )
         text += yaml.safe_dump_all(graph.manifest(), sort_keys=False, width=160, allow_unicode=True)
     if out is None:

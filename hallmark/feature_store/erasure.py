@@ -24,7 +24,7 @@ from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.errors import Conflict
 from hallmark.feature_store import snapshots, sources
-from hallmark.feature_store.log import FileLog, Record
+from hallmark.feature_store.log import FileLog, Log, Record
 from hallmark.feature_store.online.keys import Key, entity_key
 from hallmark.feature_store.tiles import instant
 from hallmark.section import Frozen
@@ -97,8 +97,8 @@ class StorePlace:
     folder: Path
     sources: tuple[SourcePlace, ...]
     streams: tuple[FeatureView, ...]
-    stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, FileLog]]]
-    taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, FileLog]]]
+    stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
+    taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     online: Callable[[], OnlineStore]
     training: tuple[Path, ...]
 

@@ -80,8 +80,8 @@ class KafkaLog:
             self._next[partition] = records[-1].offset + 1
         return records
 
-    def append(self, partition: str, values: Sequence[bytes]) -> int:
-        """Write records and wait until all replicas have them; gives the offset after the last."""
+    def append(self, partition: str | None, values: Sequence[bytes]) -> int:
+        """Write records, to one partition or spread over all, and wait until all replicas have them; gives the offset after the last."""
         from confluent_kafka import Producer
 
         if self._producer is None:
@@ -95,8 +95,9 @@ class KafkaLog:
             else:
                 failed.append(error)
 
+        where = -1 if partition is None else int(partition)  # -1: any
         for value in values:
-            self._producer.produce(self._topic, value, partition=int(partition), on_delivery=told)
+            self._producer.produce(self._topic, value, partition=where, on_delivery=told)
             self._producer.poll(0)
         left = self._producer.flush(_SECONDS)
         if failed or left:
@@ -108,6 +109,12 @@ class KafkaLog:
         for consumer in self._consumers.values():
             consumer.close()
         self._consumers, self._next = {}, {}
+
+    def __enter__(self) -> KafkaLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _consumer(self, partition: str) -> Consumer:
         from confluent_kafka import Consumer

@@ -1,4 +1,4 @@
-"""Event logs: records in partitions, each with a number that grows, read again from any number on. Files here, Kafka beside it.
+"""Event logs: records in partitions, each with a number that grows, read again from any number on. Files here, Kafka and Kinesis beside it.
 
 A segment is a file of records, named by the number of its first. A record is its length, a checksum of length and bytes, its bytes. A writer
 that is killed leaves at most one record that is not whole: nobody reads it, and the next writer cuts it off. A record that is
@@ -23,6 +23,8 @@ from hallmark.errors import Conflict, HallmarkError, NotFound
 from hallmark.files import locked
 
 SEGMENT_BYTES = 64 << 20
+FIRST = "0"
+"""The partition that records go to where none is named."""
 LARGEST_RECORD = 16 << 20
 _HEAD = struct.Struct("<II")
 _CHUNK = 1 << 20
@@ -96,12 +98,13 @@ class FileLog:
         reader = self._readers.setdefault(partition, _Reader(self._folder / partition))
         return reader.read(offset, limit)
 
-    def append(self, partition: str, values: Sequence[bytes]) -> int:
+    def append(self, partition: str | None, values: Sequence[bytes]) -> int:
         """Write records at the end, all in one go; gives the offset of the next. `Conflict` where another process writes.
 
         Nobody else writes from then on until this log is closed, also where there was nothing to write.
+        partition: the first where none is named.
         """
-        return self._writer(partition).append(values)
+        return self._writer(partition or FIRST).append(values)
 
     def erase(self, partition: str, gone: Callable[[Record], bool]) -> int:
         """Put blanks in the place of records; gives how many. A segment is changed whole or not at all, and twice is once."""

@@ -17,10 +17,10 @@ from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
-from hallmark.feature_store import source_batch, sources
+from hallmark.feature_store import log_address, source_batch, sources
 from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
 from hallmark.feature_store.following import Following
-from hallmark.feature_store.log import FileLog
+from hallmark.feature_store.log import FIRST, FileLog, Log
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
@@ -32,17 +32,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hallmark.declaration.source import Datatype, Source
+    from hallmark.feature_store.flink import Job
+    from hallmark.feature_store.kafka import KafkaLog
+    from hallmark.feature_store.kinesis import KinesisLog
     from hallmark.feature_store.online.store import OnlineStore, Row
+    from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
-_PARTITION = "0"
 _PATIENCE = 30.0
 """Seconds that a batch waits for another that comes in."""
 _LOOK = 2.0
 """Seconds between looks for views to follow."""
+_QUIET = 3.0
+"""Seconds without a record after which a log that is read over a network counts as read to its end."""
 
 
 class Ingested(NamedTuple):
@@ -71,12 +76,14 @@ class FeatureStore:
     """Sources and views that `settings` declare. Rows come in by `ingest`, views into being by `apply`, and up to date by `run`.
 
     url: of the online store; that of the settings, or a SQLite file in the state folder.
+    log: address of the sources' event logs; that of the settings, or files in the state folder where it is empty.
     """
 
-    def __init__(self, settings: Settings, *, url: str | None = None) -> None:
+    def __init__(self, settings: Settings, *, url: str | None = None, log: str | None = None) -> None:
         self._settings = settings
         self._folder = settings.state / "features"
         self.url = url or settings.feature_store
+        self._address = settings.feature_log if log is None else log
 
     def ingest(self, reference: str, path: Path) -> Ingested:
         """Take a batch of a source, whole and once: into its log, for streams, and into its offline store, for training.
@@ -92,7 +99,7 @@ class FeatureStore:
             # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
-                log.append(_PARTITION, [encoded(row) for row in _records(rows)])
+                log.append(None, [encoded(row) for row in _records(rows)])
             # Before another writes: who holds the log's end finds both as one.
             sources.append(self.offline(reference), frame, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
@@ -111,6 +118,9 @@ class FeatureStore:
     ) -> list[Applied]:
         """Have a stream for each of these views, filled with all that the offline store holds; one that is there is left as it is.
 
+        Then it goes on at the end of the log where rows come in by `ingest` alone, and at its begin where others write to it too:
+        rows that both have count once.
+
         tell: is told the view, and how many rows of how many are read. `Refused` where a view is another than the one that was
         applied under its version.
         """
@@ -118,7 +128,7 @@ class FeatureStore:
         for reference in references:
             view = feature_view.load(reference, self._settings)
             known = self._state(reference).is_dir()
-            if not known:
+            if not known and not self._address:
                 self._held_of(view)
             try:
                 with self._stream(view) as (stream, _):
@@ -169,7 +179,9 @@ class FeatureStore:
     ) -> None:
         new = stream.is_new or stream.unfinished is not None
         with self._log(view.source) as log:  # as one: a batch that came in between might be in neither
-            end, held = log.append(_PARTITION, []), self._held_of(view)
+            # Others write to one that has an address, so there it is read from its begin.
+            ends = {FIRST: log.append(FIRST, [])} if isinstance(log, FileLog) else None
+            held = self._held_of(view)
         as_of = stream.unfinished or (_now() if until is None else (until - _EPOCH) // _MICROSECOND)
         begin = since or _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
         paths = held.files(column=view.known_at, since=begin)
@@ -182,19 +194,28 @@ class FeatureStore:
                 done += read
                 tell(view.reference, done, total)
 
-        stream.backfill([rows(path) for path in paths], as_of=as_of, offsets={_PARTITION: end} if new else None)
+        stream.backfill([rows(path) for path in paths], as_of=as_of, offsets=ends if new else None)
 
     def applied(self) -> list[str]:
         """name@version of the views that have a stream, of those that are declared."""
         return [each for each in feature_view.references(self._settings) if self._state(each).is_dir()]
 
     def catch_up(self, references: Sequence[str]) -> int:
-        """Bring views up to date with their sources' logs; how many records were read, once for each view."""
+        """Bring views up to date with their sources' logs; how many records were read, once for each view.
+
+        A log that others write to has no end: there it ends where nothing came for 3 seconds.
+        """
         count = 0
         for reference in references:
-            with self._stream(feature_view.load(reference, self._settings)) as (stream, _):
-                while read := stream.step():
+            with self._stream(feature_view.load(reference, self._settings)) as (stream, log):
+                patience = 0.0 if isinstance(log, FileLog) else _QUIET
+                until = time.monotonic() + patience
+                while (read := stream.step()) or time.monotonic() < until:
                     count += read
+                    if read:
+                        until = time.monotonic() + patience
+                    else:
+                        time.sleep(0.05)
         return count
 
     def follow(
@@ -294,6 +315,26 @@ class FeatureStore:
                         fix=f"bring its declaration back, or remove {path}",
                     )
 
+    @contextlib.contextmanager
+    def tiles(self, reference: str) -> Iterator[TileStream]:
+        """The stream of a view whose events Flink adds up: it reads the tiles that Flink writes."""
+        from hallmark.feature_store.flink import log_of
+        from hallmark.feature_store.tile_stream import TileStream
+
+        view = feature_view.load(reference, self._settings)
+        folder = self._folder / "tiles" / reference
+        with contextlib.closing(self._online()) as store, self._log(log_of(view)) as log:
+            stream = TileStream(view, self._types(view), log=log, store=Published(store, [view]), folder=folder)
+            with contextlib.closing(stream):
+                yield stream
+
+    def job(self, reference: str) -> Job:
+        """A view as a Flink SQL job."""
+        from hallmark.feature_store.flink import Job
+
+        view = feature_view.load(reference, self._settings)
+        return Job(view, self._types(view))
+
     def read(self, reference: str, entities: Sequence[int | str], *, at: datetime | None = None) -> list[Answer]:
         """What a request at a time would get, now by default; `DeclarationError` for a time before the newest that is known of an entity."""
         view = feature_view.load(reference, self._settings)
@@ -346,7 +387,10 @@ class FeatureStore:
             self._folder.mkdir(parents=True, exist_ok=True)
         return connect(self.url, namespace=SHARED)
 
-    def _log(self, reference: str) -> FileLog:
+    def _log(self, reference: str) -> FileLog | KafkaLog | KinesisLog:
+        """The log of a source."""
+        if self._address:
+            return log_address.connect(self._address, reference)
         return FileLog(self._folder / "log" / reference, patience=_PATIENCE)
 
     def _state(self, reference: str) -> Path:
@@ -359,7 +403,7 @@ class FeatureStore:
         return {name: TYPES[each.datatype] for name, each in contract.columns.items()}
 
     @contextlib.contextmanager
-    def _taken(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:
+    def _taken(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         """The stream of a view that is applied, which a job that follows it gives up meanwhile; `Conflict` where one does not."""
         until = time.monotonic() + _PATIENCE
         wanted = self._state(view.reference) / WANTED
@@ -375,7 +419,7 @@ class FeatureStore:
             yield found
 
     @contextlib.contextmanager
-    def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, FileLog]]:
+    def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
             stream = Stream([view], self._types(view), log=log, store=Published(store, [view]), folder=folder)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,18 +21,21 @@ from hallmark.leash import Leash
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 
+Kind = Literal["training", "features"]
 _TAIL = 8
 _PARTS = ("data", "features", "model")
 
 
 class StepGraph(Frozen):
-    """The intermediate representation of a domain's training, for one image.
+    """The intermediate representation of a domain's training, or of the filling of its feature views, for one image.
 
+    kind:      which of the two.
     text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
     documents: the same, read.
     """
 
     domain: str
+    kind: Kind = "training"
     description: str
     text: str
     documents: tuple[dict[str, Any], ...]
@@ -40,7 +43,7 @@ class StepGraph(Frozen):
     @property
     def name(self) -> str:
         """Of the pipeline."""
-        return f"{self.domain}-training"
+        return f"{self.domain}-{self.kind}"
 
     @functools.cached_property
     def version(self) -> str:
@@ -77,12 +80,17 @@ class StepGraph(Frozen):
         ]
 
 
-def compiled(domain: Domain, settings: Settings, *, image: str = "") -> StepGraph:
-    """The graph of a domain, its steps in `image`; compiled in a process of its own, since kfp stays out of this one."""
+def compiled(domain: Domain, settings: Settings, *, kind: Kind = "training", image: str = "") -> StepGraph:
+    """A graph of a domain, its steps in `image`; compiled in a process of its own, since kfp stays out of this one."""
+    if kind == "features" and domain.features is None:
+        raise DeclarationError(
+            f"{domain.name} reads no feature views", expected="features.views in its domain.yaml", got="none",
+            fix=f"declare them (docs/features.md), or compile its training: `hallmark pipeline compile {domain.name}`",
+        )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.yaml"
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines.compile", domain.name, str(path), *([image] if image else [])],
+            [sys.executable, "-m", "pipelines.compile", domain.name, kind, str(path), *([image] if image else [])],
             env=Leash(settings.state).environment(settings.child_environment()),
             cwd=folder,
             capture_output=True,
@@ -98,7 +106,7 @@ def compiled(domain: Domain, settings: Settings, *, image: str = "") -> StepGrap
             )
         text = path.read_text(encoding="utf-8")
     documents = tuple(each for each in yaml.safe_load_all(text) if each)
-    return StepGraph(domain=domain.name, description=domain.description, text=text, documents=documents)
+    return StepGraph(domain=domain.name, kind=kind, description=domain.description, text=text, documents=documents)
 
 
 def runnable(domain: Domain, settings: Settings) -> None:
