@@ -160,7 +160,6 @@ ELSEWHERE = {
     "drift": _TASKS,
     "training-python": {
         "httpx": "hallmark.remote: of whoever hands trainings in, not of the steps",
-        "confluent_kafka": "hallmark.feature_store.kafka: of the stream; a training joins what is stored",
     },
     "platform": {
         "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",

@@ -26,12 +26,11 @@ from pipelines import features
 from tests.graphs import shallow
 
 ROOT = Path(__file__).parents[2]
-VIEWS = "\nfeatures: {views: [buyer_orders@1, ip_orders@1]}\n"
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A checkout whose fraud domain reads two views."""
+    """A checkout with fraud, which reads three views, and a domain that reads none."""
     root = tmp_path / "root"
     for folder in ("features", "contracts"):
         shutil.copytree(ROOT / folder, root / folder)
@@ -39,9 +38,6 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         (root / "domains" / name).mkdir(parents=True)
         shutil.copy(ROOT / "domains" / name / "domain.yaml", root / "domains" / name)
     (root / "inference_services").mkdir()
-    declared = root / "domains" / "fraud" / "domain.yaml"
-    if "\nfeatures:" not in declared.read_text(encoding="utf-8"):
-        declared.write_text(declared.read_text(encoding="utf-8") + VIEWS, encoding="utf-8")
     found = Settings.load({"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(tmp_path / "state")})
     for key, value in found.environment().items():
         monkeypatch.setenv(key, value)
@@ -99,7 +95,7 @@ def test_the_command_compiles_it_where_the_domain_reads_views(
 def test_the_step_fills_the_online_store(settings: Settings, orders: str, tmp_path: Path) -> None:
     for _ in range(2):  # asked again after a failure
         said = materialize("fraud", events={"orders@1": orders}, into="store", summary=tmp_path / "summary.md")
-    assert said == "4 rows of orders@1, 4 events in buyer_orders@1, 4 events in ip_orders@1"
+    assert said == "4 rows of orders@1, 4 events in buyer_orders@1, 4 events in device@1, 4 events in ip_orders@1"
     assert "- 4 rows of orders@1" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     (found,) = FeatureStore(settings).read("buyer_orders@1", ["anna"])
     assert found.values == {"buyer_orders_30d": 4, "buyer_cards_90d": 2}

@@ -28,7 +28,8 @@ from hallmark.features.fields import Field, Output
 from hallmark.settings import Settings
 from hallmark.tasks import Binary
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Exchange
+from inference_services.capture.exchanges import NO_MARKS, Answered
+from inference_services.capture.records import Call
 from inference_services.drift_monitor.lookups import LookupRing
 from inference_services.protocol.v2 import InferenceRequest
 from inference_services.runtime import lookup
@@ -134,18 +135,20 @@ class Shop:
     ) -> LookupRing:
         signature = self.signature(view)
         reader = lookup.connected(signature, self.place.url, reading=FeatureReading(wait=5.0))
-        batch = []
-        for number, (ident, buyer) in enumerate(requests):
+        calls = []
+        for ident, buyer in requests:
             columns = {"amount": np.array([5.0]), "buyer_id": np.array([buyer], dtype=object)}
             asked = InferenceRequest(id=ident, columns=columns, rows=1)
             (wrong,) = await reader.fill([asked], within=5.0)
             assert wrong is None
             told = dict(asked.columns)
             change(told)
-            batch.append(Exchange(told, {"score": np.array([0.25], dtype=np.float32)}, 0, 1, 100, ident, number=number))
-        found = exchanges.read(exchanges.packed(batch, prefix="p"))
+            calls.append(Call(told, {"score": np.array([0.25], dtype=np.float32)}, 1))
+        count = len(requests)
+        sent = Answered(calls, [1] * count, [100] * count, [ident for ident, _ in requests], [NO_MARKS] * count)
+        found = exchanges.read(exchanges.packed([sent], prefix="p", first=0))
         ring = LookupRing(signature, digest=digest)
-        ring.extend("fraud-predictor-00001", found, np.ones(len(batch), dtype=np.bool_))
+        ring.extend("fraud-predictor-00001", found, np.ones(count, dtype=np.bool_))
         return ring
 
     def ask(self, *buyers: str, **given: Any) -> CapturedLookups:

@@ -22,7 +22,8 @@ from hallmark.drift import profile
 from hallmark.feature_store.lookups import CapturedLookups
 from hallmark.features.fields import Field, Output
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Exchange
+from inference_services.capture.exchanges import Answered
+from inference_services.capture.records import Call
 from inference_services.drift_monitor import events, exposition
 from inference_services.drift_monitor.app import app
 from inference_services.drift_monitor.lookups import LookupRing
@@ -62,10 +63,9 @@ def packed(count: int, *, first: int = 1, rows: int = 1, newest: int = AT - 60_0
         }
         trace = TRACE if number == 1 else b""
         score = {"score": np.full(rows, 0.5, dtype=np.float32)}
-        sent.append(
-            Exchange(columns, score, 0, rows, 1, f"c{number}", trace=trace, exchange=b"e-%d" % number, number=number)
-        )
-    return exchanges.packed(sent, prefix="p")
+        marks = (trace, b"", b"e-%d" % number, b"")
+        sent.append(Answered([Call(columns, score, rows)], [rows], [1], [f"c{number}"], [marks]))
+    return exchanges.packed(sent, prefix="p", first=first)
 
 
 def monitor(*, views: bool = True) -> Monitor:
