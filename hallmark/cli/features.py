@@ -53,7 +53,7 @@ def list_(output: Output = Format.table) -> None:
 
     settings = Settings.load()
     store, rows, now = _place(settings), [], datetime.now(UTC)
-    applied, read_by = set(store.applied()), readers(settings, tell=say)
+    read_by = readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
         newest = store.newest(view)
@@ -64,7 +64,7 @@ def list_(output: Output = Format.table) -> None:
                 "columns": ", ".join(view.columns) if output is Format.table else list(view.columns),
                 "source": view.source,
                 "owner": view.owner.team,
-                "state": "applied" if reference in applied else "declared",
+                "state": store.stage(reference),
                 "newest_event": newest.isoformat() if newest else None,
                 "fresh": newest is not None and now - newest <= view.freshness,
                 "read_by": ", ".join(map(str, read_by.get(reference, ())))

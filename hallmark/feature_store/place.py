@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hallmark import files
 from hallmark.declaration import feature_view, source
@@ -24,6 +24,7 @@ from hallmark.feature_store.log import FIRST, FileLog, Log
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
+from hallmark.feature_store.state import peek
 from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
+Stage = Literal["declared", "filling", "applied"]
+"""How far a view has come: it has no stream here, not all of it is in the online store yet, or all is."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
@@ -136,6 +139,7 @@ class FeatureStore:
             try:
                 with self._stream(view) as (stream, _):
                     made = self._fill(view, stream, tell=tell)
+                    stream.publish()
                     found.append(Applied(reference, made or not known, stream.versions(reference)))
             except Conflict:
                 if not known:
@@ -374,6 +378,13 @@ class FeatureStore:
     def state(self, reference: str) -> Path:
         """The file with the state of a view's stream here, which is not there where it runs elsewhere."""
         return self._state(reference) / STATE
+
+    def stage(self, reference: str) -> Stage:
+        """How far a view has come here."""
+        if not self._state(reference).is_dir():
+            return "declared"
+        found = peek(self.state(reference), self.plan(feature_view.load(reference, self._settings)))
+        return "filling" if found is not None and found.filling else "applied"
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""

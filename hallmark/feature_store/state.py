@@ -175,6 +175,7 @@ class Applied(NamedTuple):
     known:    the greatest known-at time of all rows that it has seen.   newest: the greatest event time.
     versions: of some events, the version that counts.
     owes:     whether the entity's payload has yet to be written.   fates: rows by what became of them.
+    filling:  whether it is being filled, or was stopped while it was.
     """
 
     known: int
@@ -182,6 +183,7 @@ class Applied(NamedTuple):
     versions: Mapping[Any, Event]
     owes: bool
     fates: Mapping[str, int]
+    filling: bool = False
 
 
 def peek(path: Path, plan: Plan, *, entity: Any = None, idents: Sequence[Any] = ()) -> Applied | None:
@@ -203,7 +205,8 @@ def peek(path: Path, plan: Plan, *, entity: Any = None, idents: Sequence[Any] = 
         found = {ident: decode(row[0]) for ident in idents if (row := run(query, (ident,)).fetchone())}
         owes = run("SELECT 1 FROM owed WHERE view = 0 AND entity = ?", (_entity(entity),)).fetchone() is not None
     fates = {name.rpartition("/")[2]: int(n) for name, n in marks.items() if name.startswith(f"fate/{view}/")}
-    return Applied(marks.get(f"known/{view}", LEAST), marks.get(f"newest/{view}", LEAST), found, owes, fates)
+    filling = marks.get("filling", "null") != "null"
+    return Applied(marks.get(f"known/{view}", LEAST), marks.get(f"newest/{view}", LEAST), found, owes, fates, filling)
 
 
 def _entity(value: Any) -> Any:

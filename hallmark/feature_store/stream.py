@@ -148,13 +148,7 @@ class Stream:
 
     def step(self, limit: int = 1000) -> int:
         """Read up to `limit` records of each partition, apply them, write what they change; gives how many records there were."""
-        if self.unfinished is not None:
-            views = ", ".join(plan.view.reference for plan in self._plans)
-            raise Conflict(
-                f"the backfill of {views} was stopped before its end", expected="all rows that count", got="some of them",
-                fix="`hallmark features backfill` goes on with it",
-            )  # fmt: skip
-        self._write()
+        self.publish()
         batches = {name: self._read(name, limit) for name in self._log.partitions()}
         count = sum(map(len, batches.values()))
         if count:
@@ -356,6 +350,16 @@ class Stream:
             del self._cached[key]
 
     # The online store
+
+    def publish(self) -> None:
+        """Write what a run before this one left unwritten; `Conflict` where a backfill was stopped before its end."""
+        if self.unfinished is not None:
+            views = ", ".join(plan.view.reference for plan in self._plans)
+            raise Conflict(
+                f"the backfill of {views} was stopped before its end", expected="all rows that count", got="some of them",
+                fix="`hallmark features backfill` goes on with it",
+            )  # fmt: skip
+        self._write()
 
     def _write(self) -> None:
         """Write the payloads that are owed."""
