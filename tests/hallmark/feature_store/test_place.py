@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hallmark.errors import Conflict, DeclarationError
+from hallmark.declaration.feature_view import load
+from hallmark.errors import Conflict, DeclarationError, Unavailable
 from hallmark.feature_store import sources
 from hallmark.feature_store.place import FeatureStore
 from hallmark.feature_store.stream import Published
@@ -144,3 +145,26 @@ def test_a_view_whose_payloads_were_not_written_is_written_by_the_next_apply(
     assert anna(store, 1)["buyer_orders_30d"] == 0
     store.apply(["buyer_orders@1"])
     assert anna(store, 1)["buyer_orders_30d"] == 6
+
+
+def test_another_online_store_gets_all_that_the_stream_holds(store: FeatureStore, tmp_path: Path) -> None:
+    def at(url: str) -> FeatureStore:
+        return FeatureStore(store._settings, url=url)
+
+    store.apply(["buyer_orders@1"])
+    with pytest.raises(Unavailable):
+        at("redis://127.0.0.1:1").apply(["buyer_orders@1"])
+    other = at(f"sqlite:///{tmp_path}/other.db")
+    assert other.stage("buyer_orders@1") == "filling"
+    assert other.apply(["buyer_orders@1"]) == [("buyer_orders@1", True, 12)]
+    assert other.stage("buyer_orders@1") == "applied"
+    assert anna(other, 1) == anna(store, 1) == {"buyer_orders_30d": 6, "buyer_cards_90d": 3}
+    assert other.apply(["buyer_orders@1"]) == [("buyer_orders@1", False, 12)]
+
+    other.ingest("orders@1", Path(batch(tmp_path, "later", [order(20, "anna", ago=HOUR)])))
+    other.catch_up(["buyer_orders@1"])
+    assert (anna(other, 1)["buyer_orders_30d"], anna(store, 1)["buyer_orders_30d"]) == (7, 6)
+    with other._stream(load("buyer_orders@1", store._settings)), pytest.raises(Conflict, match="another online store"):
+        store.apply(["buyer_orders@1"])
+    store.catch_up(["buyer_orders@1"])
+    assert anna(store, 1)["buyer_orders_30d"] == 7, "what came while the other took its place"
