@@ -376,6 +376,10 @@ class FeatureStore:
             for page in store.scan(reference):
                 yield from (row.payload for row in page)
 
+    def holds(self, reference: str) -> bool:
+        """Whether the online store has anything of a view; where it has nothing, a server may look through all of it."""
+        return next(self.payloads(reference), None) is not None
+
     def rows(self, reference: str, entities: Sequence[int | str]) -> list[Row | None]:
         """What the online store holds of these entities, none of who is not there."""
         with contextlib.closing(self._online()) as store:
