@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hallmark import files
 from hallmark.declaration import feature_view, source
@@ -21,9 +21,10 @@ from hallmark.feature_store import log_address, source_batch, sources
 from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
-from hallmark.feature_store.online.address import connect
+from hallmark.feature_store.online.address import connect, location
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
+from hallmark.feature_store.state import peek
 from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
+Stage = Literal["declared", "filling", "applied"]
+"""How far a view has come: it has no stream here, not all of it is in the online store yet, or all is."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
@@ -58,7 +61,7 @@ class Ingested(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A view whose stream is there: whether it was made now, and how many events count in it; none where another process runs it."""
+    """A view whose stream is there: whether the online store got it now, and how many events count in it; none where another process runs it."""
 
     view: str
     made: bool
@@ -120,6 +123,7 @@ class FeatureStore:
         self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
     ) -> list[Applied]:
         """Have a stream for each of these views, filled with all that the offline store holds; one that is there is left as it is.
+        An online store that another took the place of gets all that the stream holds.
 
         Then it goes on at the end of the log where rows come in by `ingest` alone, and at its begin where others write to it too:
         rows that both have count once.
@@ -135,11 +139,21 @@ class FeatureStore:
                 self._held_of(view)
             try:
                 with self._stream(view) as (stream, _):
-                    made = self._fill(view, stream, tell=tell)
+                    made = stream.is_elsewhere
+                    made = self._fill(view, stream, tell=tell) or made
+                    stream.publish()
                     found.append(Applied(reference, made or not known, stream.versions(reference)))
             except Conflict:
                 if not known:
                     raise
+                there = peek(self.state(reference), self.plan(view))
+                if there is not None and there.store not in ("", location(self.url)):
+                    raise Conflict(
+                        f"another job keeps {reference} up to date, in another online store",
+                        expected=location(self.url),
+                        got=there.store,
+                        fix="end that job (`hallmark up`, or `hallmark features run --follow`) first",
+                    ) from None
                 found.append(Applied(reference, made=False, events=None))  # it is followed, by `hallmark up` as a rule
         return found
 
@@ -362,6 +376,10 @@ class FeatureStore:
             for page in store.scan(reference):
                 yield from (row.payload for row in page)
 
+    def holds(self, reference: str) -> bool:
+        """Whether the online store has anything of a view; where it has nothing, a server may look through all of it."""
+        return next(self.payloads(reference), None) is not None
+
     def rows(self, reference: str, entities: Sequence[int | str]) -> list[Row | None]:
         """What the online store holds of these entities, none of who is not there."""
         with contextlib.closing(self._online()) as store:
@@ -374,6 +392,13 @@ class FeatureStore:
     def state(self, reference: str) -> Path:
         """The file with the state of a view's stream here, which is not there where it runs elsewhere."""
         return self._state(reference) / STATE
+
+    def stage(self, reference: str) -> Stage:
+        """How far a view has come here."""
+        if not self._state(reference).is_dir():
+            return "declared"
+        found = peek(self.state(reference), self.plan(feature_view.load(reference, self._settings)))
+        return "filling" if found is not None and (found.filling or found.store != location(self.url)) else "applied"
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
@@ -425,7 +450,8 @@ class FeatureStore:
     def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
-            stream = Stream([view], self._types(view), log=log, store=Published(store, [view]), folder=folder)
+            published, address = Published(store, [view]), location(self.url)
+            stream = Stream([view], self._types(view), log=log, store=published, folder=folder, address=address)
             with contextlib.closing(stream):
                 yield stream, log
 
