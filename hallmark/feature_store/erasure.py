@@ -23,7 +23,7 @@ from hallmark import files
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.errors import Conflict
-from hallmark.feature_store import snapshots, sources
+from hallmark.feature_store import snapshots, sources, tile_stream
 from hallmark.feature_store.log import FileLog, Log, Record
 from hallmark.feature_store.online.keys import Key, entity_key
 from hallmark.feature_store.tiles import instant
@@ -90,12 +90,22 @@ class SourcePlace:
 
 
 @dataclass(frozen=True)
+class TilePlace:
+    """Where the tiles lie that Flink adds up of a view whose entity a person is: their log, of files, and the state of the job that reads it."""
+
+    view: FeatureView
+    log: Path
+    state: Path
+
+
+@dataclass(frozen=True)
 class StorePlace:
     """The parts of a feature store. folder: of the records. streams: views with a state here, which
     `stream` opens where no job runs on it, and `taken` for as long as that gives it up. training: folders of training sets."""
 
     folder: Path
     sources: tuple[SourcePlace, ...]
+    tiles: tuple[TilePlace, ...]
     streams: tuple[FeatureView, ...]
     stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
@@ -246,6 +256,9 @@ class Eraser:
                 tell(f"log of {source}")
                 for partition in logs[source].partitions():
                     logs[source].erase(partition, each.erased)
+            for place in self._store.tiles:
+                tell(f"tiles of {place.view.reference}")
+                self._tiles(place)
             record = self._stored(rows, pending, record, tell)
             tell("online store")
             self._online()
@@ -267,6 +280,9 @@ class Eraser:
                 got="some of them read",
                 fix=f"`hallmark features backfill {stopped[0]}`, and then this again",
             )
+        for tiles in self._store.tiles:
+            if tiles.state.is_dir():
+                stack.enter_context(tile_stream.alone(tiles.state))
         logs = {}
         for each in self._store.sources:
             logs[each.contract.reference] = stack.enter_context(FileLog(each.log, patience=60.0))
@@ -342,6 +358,12 @@ class Eraser:
             count(f"stream of {reference}", "events", sum(map(len, found)))
             count(f"stream of {reference}", "entities computed again", sum(map(len, entities)))
             count(f"stream of {reference}", "dead letters", streams[reference].refused(self._letter))
+        for place in self._store.tiles:
+            where = f"tiles of {place.view.reference}"
+            if place.log.is_dir():
+                with FileLog(place.log) as log:
+                    count(where, "records", sum(self._is_tile(place.view, record) for record in _records(log)))
+            count(where, "tiles", tile_stream.held(place.state, self._entities[place.view.entity]))
         with contextlib.closing(self._store.online()) as online:
             for view in self._views:
                 key = Key(view.reference, entity_key(self._entities[view.entity]))
@@ -386,6 +408,22 @@ class Eraser:
                     noted=lambda new, old=digest: noted(training={old: new}),  # type: ignore[misc]
                 )
         return held[0]
+
+    def _tiles(self, place: TilePlace) -> None:
+        """Erase the person's own tiles, of the log first: a job that begins anew reads blanks."""
+        if place.log.is_dir():
+            with FileLog(place.log, patience=60.0) as log:
+                for partition in log.partitions():
+                    log.erase(partition, lambda record: self._is_tile(place.view, record))
+        tile_stream.erase(place.state, self._entities[place.view.entity])
+
+    def _is_tile(self, view: FeatureView, record: Record) -> bool:
+        """True of a record with a tile of the person, also where it says what the tile was before."""
+        row = _decoded(record.value)
+        if row is None:
+            return _mentions(record.value.decode("utf-8", "replace"), self._person)
+        told = (row, row.get("before"), row.get("after"))
+        return any(isinstance(each, dict) and each.get("entity") == self._entities[view.entity] for each in told)
 
     def _online(self) -> None:
         """Erase what lies in the online store under the person's own key, of streams that run elsewhere too."""
