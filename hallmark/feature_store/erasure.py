@@ -406,6 +406,9 @@ class Eraser:
                 tables = [_table(path) for path in snapshots.read(root, digest)[1]]
                 if number := sum(table.num_rows - self._asked(table).num_rows for table in tables):
                     count(f"training set {digest}", "rows", number)
+            for path in snapshots.files_in(root):
+                table = _table(path)
+                count(f"training set {path}", "rows", table.num_rows - self._asked(table).num_rows)
         return Found(counts=tuple(counts), also={name: number for name, number in sorted(also.items()) if number})
 
     def _stored(
@@ -440,6 +443,9 @@ class Eraser:
                     sources=after,
                     noted=lambda new, old=digest: noted(training={old: new}),  # type: ignore[misc]
                 )
+            for path in snapshots.files_in(root):
+                tell(f"training set {path}")
+                snapshots.erase_file(path, self._asked)
         return held[0]
 
     def _tiles(self, place: TilePlace) -> None:

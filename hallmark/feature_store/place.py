@@ -17,7 +17,7 @@ from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
-from hallmark.feature_store import log_address, source_batch, sources
+from hallmark.feature_store import log_address, snapshots, source_batch, sources
 from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
@@ -265,7 +265,7 @@ class FeatureStore:
     def eraser(self, person: Mapping[str, str], *, training: Sequence[Path] = ()) -> Eraser:
         """What erases a person, by columns and values, from all that is here, and from training sets below the folders `training`.
 
-        `DeclarationError` where no contract says that a column is personal. `Conflict` where a stream of a view is here that nobody declares.
+        `DeclarationError` where no contract says that a column is personal, or a folder holds no training set. `Conflict` where a stream of a view is here that nobody declares.
         """
         from hallmark.feature_store.flink import log_of
 
@@ -283,6 +283,8 @@ class FeatureStore:
         kinds = {name: each.columns[name].datatype for each in mine for name in person if name in each.columns}
         entities = {name: _entity(value, kinds[name], f"{value!r} is no {name}") for name, value in person.items()}
         self._known(views, contracts)
+        for root in training:
+            snapshots.demand(root)
         parts = [
             SourcePlace(
                 each,

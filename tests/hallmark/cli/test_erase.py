@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from hallmark.cli import main
@@ -14,7 +15,7 @@ from hallmark.feature_store import sources
 from hallmark.feature_store.place import FeatureStore
 from hallmark.rollout import monitors
 from hallmark.settings import Settings
-from tests.hallmark.cli.test_features import FIRST, batch, counts, place, told
+from tests.hallmark.cli.test_features import FIRST, NOW, batch, counts, place, told
 
 __all__ = ["place"]
 
@@ -37,6 +38,35 @@ def test_a_person_is_looked_for_erased_and_not_found_again(place: Path, capsys: 
     capsys.readouterr()
     assert main(["features", "erase", "buyer_id=anna"]) == 0
     assert "nothing is held" in (said := capsys.readouterr().err) and "anna" not in said
+
+
+def test_what_join_wrote_loses_their_rows_and_a_folder_without_training_sets_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    asked = pd.DataFrame(
+        {"buyer_id": ["anna", "bob"], "at": [NOW] * 2, "device_id": ["d1"] * 2, "ip": ["10.0.0.1"] * 2}
+    )
+    asked.to_parquet(place / "asked.parquet")
+    told(capsys, "join", str(place / "asked.parquet"), "--out", str(place / "set"), "--time", "at")
+    for wrong, said in ((place / "nothere", "no folder"), (place / "state", "none of these")):
+        assert (
+            main(["features", "erase", "buyer_id=anna", "--training", str(place / "set"), "--training", str(wrong)])
+            == 2
+        )
+        assert f"{wrong.name} holds no training set" in (shown := capsys.readouterr().err) and said in shown
+    assert len(pd.read_parquet(place / "set")) == 2, "nothing is erased then"
+    (place / "set" / "manifest.json").touch()
+    assert main(["features", "erase", "buyer_id=anna", "--training", str(place / "set")]) == 2
+    assert f"--training {place}" in capsys.readouterr().err
+    (place / "set" / "manifest.json").unlink()
+    before = pd.read_parquet(place / "set")
+    erased = told(capsys, "erase", "buyer_id=anna", "--training", str(place / "set"))
+    (found,) = [each for each in erased["counts"] if each["where"].startswith("training set")]
+    assert (found["what"], found["count"]) == ("rows", 1)
+    left = pd.read_parquet(place / "set")
+    assert left["buyer_id"].tolist() == ["bob"] and list(left.columns) == list(before.columns)
+    assert b"anna" not in b"".join(path.read_bytes() for path in (place / "set").iterdir())
 
 
 @pytest.mark.parametrize(
