@@ -74,13 +74,23 @@ def test_what_join_wrote_loses_their_rows_and_a_folder_without_training_sets_is_
     [
         ("anna", "COLUMN=VALUE"),
         ("buyer_id=", "COLUMN=VALUE"),
+        ("buyer_id=m1 buyer_id=m2", "buyer_id is given twice"),
         ("amount=3", "buyer_id, card_id, device_id, ip, seller_id"),
     ],
 )
 def test_what_names_no_person_is_refused(
     place: Path, capsys: pytest.CaptureFixture[str], person: str, said: str
 ) -> None:
-    assert main(["features", "erase", person]) == 2 and said in capsys.readouterr().err
+    assert main(["features", "erase", *person.split()]) == 2 and said in capsys.readouterr().err
+
+
+def test_what_is_no_digest_is_refused_and_one_that_no_erasure_changed_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in ("zz", "sha256:zz", "0" * 64):
+        assert main(["features", "erasures", wrong]) == 2 and "this is no digest" in capsys.readouterr().err
+    assert main(["features", "erasures", f"sha256:{'0' * 64}"]) == 0
+    assert "no erasure here changed what it names" in capsys.readouterr().err
 
 
 def test_the_monitors_of_a_cluster_are_told_and_one_that_cannot_is_named() -> None:
