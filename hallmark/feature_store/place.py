@@ -17,8 +17,8 @@ from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
-from hallmark.feature_store import log_address, source_batch, sources
-from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
+from hallmark.feature_store import log_address, snapshots, source_batch, sources
+from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
 from hallmark.feature_store.online.address import connect, location
@@ -282,8 +282,10 @@ class FeatureStore:
     def eraser(self, person: Mapping[str, str], *, training: Sequence[Path] = ()) -> Eraser:
         """What erases a person, by columns and values, from all that is here, and from training sets below the folders `training`.
 
-        `DeclarationError` where no contract says that a column is personal. `Conflict` where a stream of a view is here that nobody declares.
+        `DeclarationError` where no contract says that a column is personal, or a folder holds no training set. `Conflict` where a stream of a view is here that nobody declares.
         """
+        from hallmark.feature_store.flink import log_of
+
         contracts = [source.load(each, self._settings) for each in source.references(self._settings)]
         personal = sorted({name for each in contracts for name in each.personal})
         if odd := [name for name in person if name not in personal]:
@@ -298,6 +300,8 @@ class FeatureStore:
         kinds = {name: each.columns[name].datatype for each in mine for name in person if name in each.columns}
         entities = {name: _entity(value, kinds[name], f"{value!r} is no {name}") for name, value in person.items()}
         self._known(views, contracts)
+        for root in training:
+            snapshots.demand(root)
         parts = [
             SourcePlace(
                 each,
@@ -308,8 +312,21 @@ class FeatureStore:
             for each in mine
         ]
         applied = [view for part in parts for view in part.views if self._state(view.reference).is_dir()]
+        tiles = [
+            TilePlace(view, self._folder / "log" / log_of(view), self._folder / "tiles" / view.reference)
+            for part in parts
+            for view in part.views
+            if view.entity in entities
+        ]
         here = StorePlace(
-            self.erasures, tuple(parts), tuple(applied), self._stream, self._taken, self._online, tuple(training)
+            self.erasures,
+            tuple(parts),
+            tuple(tiles),
+            tuple(applied),
+            self._stream,
+            self._taken,
+            self._online,
+            tuple(training),
         )
         return Eraser(here, person, entities)
 
@@ -320,8 +337,11 @@ class FeatureStore:
 
     def _known(self, views: Sequence[FeatureView], contracts: Sequence[Source]) -> None:
         """Refuse where something is kept here of which nobody says what it holds."""
-        declared = {each.reference for each in contracts}
-        known = {"streams": {each.reference for each in views}, "log": declared, "offline": declared}
+        from hallmark.feature_store.flink import log_of
+
+        declared, mine = {each.reference for each in contracts}, {each.reference for each in views}
+        logs = declared | {log_of(each) for each in views}
+        known = {"streams": mine, "tiles": mine, "log": logs, "offline": declared}
         for kind, references in known.items():
             for path in sorted((self._folder / kind).glob("*@*")):
                 if path.name not in references:
