@@ -224,7 +224,10 @@ def join(
     out: Annotated[Path, typer.Option(help="Folder to write the rows with their features to; made by this.")],
     time: Annotated[str, typer.Option(help="The column with each question's time.")],
     views: Annotated[
-        list[str] | None, typer.Option("--view", help="A view as NAME@N; repeatable; default: all.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--view", help="A view as NAME@N; repeatable; default: the newest version of each.", show_default=False
+        ),
     ] = None,
     memory: Annotated[str, typer.Option(help="Memory that the join may take; the rest goes to disk.")] = "2GB",
     output: Output = Format.table,
@@ -235,7 +238,8 @@ def join(
 
     settings = Settings.load()
     place = _place(settings)
-    found: list[FeatureView] = [feature_view.load(each, settings) for each in _chosen(views, settings)]
+    wanted = dict.fromkeys(views) if views else feature_view.newest(settings)
+    found: list[FeatureView] = [feature_view.load(each, settings) for each in wanted]
     files = {view.source: sources.snapshot(place.offline(view.source)).files() for view in found}
     parts = offline.training_frame(
         file, found, files, out, time=time, limits=offline.Limits(memory=memory), progress=say

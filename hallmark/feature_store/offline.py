@@ -567,7 +567,12 @@ def _check_questions(schema: pa.Schema, time: str, views: Sequence[FeatureView])
         for name in view.columns:
             if name in owners:
                 raise DeclarationError(
-                    f"two columns are called {name}", expected="a name once", got=f"{owners[name]} and {view.reference}"
+                    f"two columns are called {name}",
+                    expected="a name once",
+                    got=f"{owners[name]} and {view.reference}",
+                    fix="rename the questions' column"
+                    if owners[name] == "the questions"
+                    else "join one of the two views, or each to a folder of its own",
                 )
             owners[name] = view.reference
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from hallmark.cli import main
 from hallmark.settings import Settings
+from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -133,3 +135,38 @@ def test_views_go_to_feast_with_their_values(place: Path, capsys: pytest.Capture
     assert main(["features", "export", "--feast", str(folder)]) == 0, "an earlier export is replaced"
     assert main(["features", "export", "--feast", str(place)]) == 2
     assert "no export of ours" in capsys.readouterr().err and not (place / "values").exists()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A shop with one order of anna's, and a file of one question about her."""
+    found = Shop(tmp_path / "shop")
+    for key, value in found.settings.environment().items():
+        monkeypatch.setenv(key, value)
+    found.ingest(found.order(1, "anna", ago=10 * MINUTE))
+    asked(found).to_parquet(tmp_path / "asked.parquet")
+    return found
+
+
+def asked(shop: Shop) -> pd.DataFrame:
+    return pd.DataFrame({"buyer_id": ["anna"], "at": pd.Series([shop.now]).astype("datetime64[us, UTC]")})
+
+
+def test_a_join_takes_the_newest_version_of_each_view_once(
+    shop: Shop, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {**DECLARED["columns"], "orders_2h": {"take": "count", "window": "2h"}}
+    second = yaml.safe_dump({**DECLARED, "version": 2, "columns": columns}, sort_keys=False)
+    (shop.settings.features / "buyers/v2.yaml").write_text(second)
+
+    def columns_of(name: str, *views: str) -> list[str]:
+        given = ("join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / name))
+        told(capsys, *given, *(item for view in views for item in ("--view", view)))
+        return [*pd.read_parquet(place / name)][2:]
+
+    assert columns_of("newest") == [*columns]
+    assert columns_of("twice", "buyers@1", "buyers@1") == [*DECLARED["columns"]]
+    given = ("features", "join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / "both"))
+    assert main([*given, "--view", "buyers@1", "--view", "buyers@2"]) == 2
+    assert "buyers@1 and buyers@2" in (said := capsys.readouterr().err) and "join one of the two" in said
+    assert not (place / "both").exists()
