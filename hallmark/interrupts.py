@@ -44,6 +44,8 @@ class Interrupted(KeyboardInterrupt):
 def cause(error: BaseException | None) -> Interrupted | None:
     """The interruption that led to this error, as a library turned it into one of its own; none where none did."""
     while error is not None and not isinstance(error, Interrupted):
+        if _heard and isinstance(error, RuntimeError) and str(error) == "Query interrupted":
+            return Interrupted(_heard[0])  # DuckDB drops what the handler raised
         error = error.__cause__ or error.__context__
     return error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from hallmark.cli import main
+from hallmark.feature_store import offline
 from hallmark.settings import Settings
 from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 
@@ -170,3 +173,41 @@ def test_a_join_takes_the_newest_version_of_each_view_once(
     assert main([*given, "--view", "buyers@1", "--view", "buyers@2"]) == 2
     assert "buyers@1 and buyers@2" in (said := capsys.readouterr().err) and "join one of the two" in said
     assert not (place / "both").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "says"),
+    [
+        ("asked.csv", (), "with a question a row"),
+        ("nowhere.parquet", (), "No such file"),
+        ("broken.parquet", (), "with a question a row"),
+        ("asked.parquet", ("--memory", "lots"), "such as 500MB or 2GB"),
+    ],
+)
+def test_a_join_says_what_it_cannot_use(
+    shop: Shop, place: Path, capsys: pytest.CaptureFixture[str], file: str, options: tuple[str, ...], says: str
+) -> None:
+    asked(shop).to_csv(place / "asked.csv")
+    (place / "broken.parquet").write_bytes((place / "asked.parquet").read_bytes()[:-20])
+    out = place / "out"
+    assert main(["features", "join", str(place / file), "--time", "at", "--out", str(out), *options]) == 2
+    assert says in capsys.readouterr().err and not out.exists()
+
+
+def test_an_export_says_that_its_folder_cannot_be_made(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features", "export", "--feast", "/proc/feast"]) == 2
+    assert "/proc/feast cannot be made" in capsys.readouterr().err
+
+
+def test_a_signal_within_a_query_ends_the_command_as_elsewhere(
+    shop: Shop, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("Query interrupted")  # as DuckDB does
+
+    monkeypatch.setattr(offline, "training_frame", stopped)
+    given = ("join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / "out"))
+    assert main(["features", *given]) == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err
