@@ -191,7 +191,7 @@ def test_what_cannot_be_compared_is_usage(
 
 
 def test_one_answer_is_explained_by_its_request_id(
-    shop: Shop, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+    shop: Shop, cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.ingest(shop.order(4, "anna", ago=MINUTE, amount=1.0))
     cluster.ring = asked(shop, 4)
@@ -209,6 +209,9 @@ def test_one_answer_is_explained_by_its_request_id(
     assert main(["explain", "r1", *cluster.given]) == 0
     shown = capsys.readouterr()
     assert "version 7" in shown.out and "equal" in shown.out and "score: 0.25" in shown.out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["explain", "r1", *cluster.given]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_the_score_is_recomputed_by_the_model_that_answered(
