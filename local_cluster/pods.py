@@ -13,7 +13,7 @@ from typing import Any
 from hallmark import object_labels
 from hallmark.leash import Leash
 from hallmark.settings import FEATURE_STORE
-from local_cluster import containers, predictor, revisions, volumes
+from local_cluster import containers, predictor, revisions, streams, volumes
 from local_cluster.revisions import Revision
 from local_cluster.routes import PodAddress
 from local_cluster.supervisor import Pod
@@ -107,7 +107,7 @@ def make(
         write_volumes()
         for mount in by_name[container].get("volumeMounts") or []:
             mounts[mount["mountPath"]] = home / "volumes" / mount["name"] / mount.get("subPath", "")
-        environment = _platform(key, revision, name)
+        environment = _platform(key, revision, name, home=home)
         return containers.plan(by_name[container], ports=ports, mounts=mounts, environment=environment, root=root)
 
     pod = Pod(
@@ -123,9 +123,11 @@ def make(
     return RunningPod(key, revision, pod=pod, ports=ports, write_volumes=write_volumes)
 
 
-def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
+def _platform(key: Key, revision: Revision, pod: str, *, home: Path) -> dict[str, str]:
     """Variables that Kubernetes, and in Knative mode Knative, put into each container's environment."""
     service = f"{key[1]}-{predictor.COMPONENT}"
+    state = Path(os.environ.get("HALLMARK_STATE", ""))
+    store = streams.following(os.environ.get(FEATURE_STORE, ""), state=state, begin=home)
     knative = {"K_REVISION": revision.name, "K_SERVICE": service, "K_CONFIGURATION": service}
     return {
         **({"HOSTNAME": pod} if revision.deployment else knative),
@@ -133,7 +135,7 @@ def _platform(key: Key, revision: Revision, pod: str) -> dict[str, str]:
         "POD_NAME": pod,
         "POD_NAMESPACE": key[0],
         "POD_IP": "127.0.0.1",
-        **{name: os.environ[name] for name in (FEATURE_STORE,) if name in os.environ},
+        **({FEATURE_STORE: store} if store else {}),
     }
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 from hallmark import interrupts
 from hallmark.declaration import domain as domains
@@ -22,6 +24,7 @@ from local_cluster.processes import ChildProcess
 from local_cluster.supervisor import FIRST_PAUSE, LONGEST_PAUSE, SETTLED_SECONDS
 
 LOG = "streams.log"
+_FILE = "sqlite:///"
 _GRACE = 5.0
 
 
@@ -51,21 +54,51 @@ class Streams:
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
-        while True:
-            began = time.monotonic()
-            self._child = ChildProcess.start(
-                [sys.executable, "-m", __name__],
-                environment=self._settings.child_environment(),
-                folder=self._settings.root,
-                log=self._settings.cluster / LOG,
-                on=self._leash,
-            )
-            await self._child.wait()
-            if time.monotonic() - began > SETTLED_SECONDS:
-                pause = FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 2)
-            self._child.trim()
+        # A state folder may be moved while the cluster runs (row N10): the process ends then, since SQLite writes no file that was moved.
+        folder = os.open(self._settings.state, os.O_RDONLY)
+        try:
+            while True:
+                began = time.monotonic()
+                settings = _moved(self._settings, to=_path(folder))
+                self._child = ChildProcess.start(
+                    [sys.executable, "-m", __name__],
+                    environment=settings.child_environment(),
+                    folder=settings.root,
+                    log=settings.cluster / LOG,
+                    on=self._leash,
+                )
+                await self._child.wait()
+                if time.monotonic() - began > SETTLED_SECONDS:
+                    pause = FIRST_PAUSE
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                self._child.trim()
+        finally:
+            os.close(folder)
+
+
+def _path(folder: int) -> Path | None:
+    """Where an open folder is now; none where the system does not say."""
+    try:
+        return Path(f"/proc/self/fd/{folder}").readlink()
+    except OSError:
+        return None
+
+
+def _moved(settings: Settings, *, to: Path | None) -> Settings:
+    if to is None or to == settings.state or not to.is_dir():
+        return settings
+    store = following(settings.feature_store, state=settings.state, begin=settings.state)
+    changed = store.replace(_FILE, f"{_FILE}{to}/", 1) if store != settings.feature_store else store
+    return settings.model_copy(update={"state": to, "feature_store": changed})
+
+
+def following(address: str, *, state: Path, begin: Path) -> str:
+    """The address of an online store for a process in the folder `begin` of the state folder: it holds when that is moved."""
+    path = address.removeprefix(_FILE)
+    if path == address or not Path(path).is_relative_to(state):
+        return address
+    return f"{_FILE}{os.path.relpath(path, begin)}"
 
 
 def wanted(settings: Settings) -> list[str]:
@@ -85,9 +118,16 @@ def main() -> None:
     from hallmark.feature_store.place import FeatureStore
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    settings = Settings.load()
+    settings, stop = Settings.load(), threading.Event()
+
+    def asked() -> list[str]:
+        if settings.state.is_dir():
+            return wanted(settings)
+        stop.set()  # it was moved; who started this does so again where it is now
+        return []
+
     with contextlib.suppress(interrupts.Interrupted), interrupts.handled(whole=True):
-        FeatureStore(settings).follow(lambda: wanted(settings), threading.Event())
+        FeatureStore(settings).follow(asked, stop)
 
 
 if __name__ == "__main__":

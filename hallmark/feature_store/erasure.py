@@ -165,6 +165,8 @@ class _Rows:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if not table.num_rows:
+            return table
         asked = _naming(table, self.person)
         if self.latest:  # of a source with a key
             events = table.column(self.place.contract.key)

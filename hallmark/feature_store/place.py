@@ -92,16 +92,19 @@ class FeatureStore:
         """
         contract = source.load(reference, self._settings)
         frame = source_batch.read(contract, path)
-        batch, held = _digest(path), self._held(reference)
-        if held is not None and any(each.batch == batch for each in held.manifest.segments):
-            return Ingested(len(frame), new=False)
+        batch, table = _digest(path), source_batch.table(contract, frame)
         with self._log(reference) as log:
+            if isinstance(log, FileLog):
+                log.append(FIRST, [])  # from here on nobody else writes
+            held = self._held(reference)
+            if held is not None and any(each.batch == batch for each in held.manifest.segments):
+                return Ingested(len(frame), new=False)
             # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
                 log.append(None, [encoded(row) for row in _records(rows)])
             # Before another writes: who holds the log's end finds both as one.
-            sources.append(self.offline(reference), frame, source=reference, batch=batch)
+            sources.append(self.offline(reference), table, source=reference, batch=batch)
         return Ingested(len(frame), new=True)
 
     def offline(self, reference: str) -> Path:

@@ -11,6 +11,7 @@ from hallmark.declaration.source import Property, Source
 if TYPE_CHECKING:
     import pandas as pd
     import pandera.pandas as pa
+    import pyarrow
 
 _PANDAS = {"BOOL": "bool", "INT64": "int64", "FP64": "float64", "BYTES": "object"}
 _MISSING = {"BOOL": "boolean", "INT64": "Int64", "FP64": "float64", "BYTES": "object"}
@@ -56,6 +57,21 @@ def checked(
             fix=f"mend it where it is written; where the source has changed, change contracts/{source.name} (docs/features.md)",
         )
     return frame[list(source.columns)]
+
+
+def table(source: Source, frame: pd.DataFrame) -> pyarrow.Table:
+    """A checked batch in the contract's types, also where a column holds nothing, of which its values would say none."""
+    import pyarrow
+
+    kinds = {
+        "BOOL": pyarrow.bool_(),
+        "BYTES": pyarrow.string(),
+        "FP64": pyarrow.float64(),
+        "INT64": pyarrow.int64(),
+        "TIME": pyarrow.timestamp("us", "UTC"),
+    }
+    fields = pyarrow.schema([(name, kinds[each.datatype]) for name, each in source.columns.items()])
+    return pyarrow.Table.from_pandas(frame, schema=fields, preserve_index=False).replace_schema_metadata(None)
 
 
 def schema(source: Source) -> pa.DataFrameSchema:

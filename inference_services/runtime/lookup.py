@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hallmark.artifacts import views
 from hallmark.artifacts.folder import Signature, ViewUse
 from hallmark.declaration.serving_config import FeatureReading
-from hallmark.errors import HallmarkError
+from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.feature_store.lookups import AGE, AT, UNREAD
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
@@ -95,6 +95,8 @@ class Lookup:
             async with asyncio.timeout(wait):
                 found = await self._store.payloads(list(keys))
             payloads = dict(zip(keys, found, strict=True))
+        except DeclarationError:
+            return await self._without_odd(requests, within=within)
         except (HallmarkError, TimeoutError, OSError):
             if self._reading.missing == "refuse":
                 return [StoreDown("the features of the request could not be read in time")] * len(requests)
@@ -103,6 +105,26 @@ class Lookup:
         if len(requests) > 1 and payloads is not None and self._together(requests, payloads, at):
             return [None] * len(requests)
         return [self._outcome(request, payloads, at) for request in requests]
+
+    async def _without_odd(self, requests: Sequence[InferenceRequest], *, within: float) -> list[ServeError | None]:
+        """The outcome where some requests ask for what can be no entity: they are refused, and the others filled."""
+        odd = [self._odd(request) for request in requests]
+        others = [request for request, wrong in zip(requests, odd, strict=True) if wrong is None]
+        if len(others) == len(requests):
+            return [StoreDown("the features of the request could not be read")] * len(requests)
+        rest = iter(await self.fill(others, within=within) if others else ())
+        return [next(rest) if wrong is None else wrong for wrong in odd]
+
+    def _odd(self, request: InferenceRequest) -> ServeError | None:
+        for view in self._views:
+            name = view.use.entity.name
+            for entity in request.columns[name].tolist():
+                try:
+                    if entity is not None:
+                        entity_key(entity)
+                except DeclarationError as error:
+                    return NoFeatures(f"input {name!r}: {error.message}: expected {error.expected}, got {error.got}")
+        return None
 
     def _together(
         self, requests: Sequence[InferenceRequest], payloads: Mapping[tuple[str, Any], bytes | None], at: int

@@ -52,7 +52,7 @@ class SQLiteStore:
                 got="none",
                 fix="make it, or name another file",
             )
-        self._path = path.absolute()
+        self._path = path  # as it is given: one from the working directory holds where that is moved
         self._namespace = checked(namespace)
         self._reader = _Connection(self._path, read_seconds)
         self._writer = _Connection(self._path, write_seconds)

@@ -6,10 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from domains.fraud import data
 from hallmark.settings import Settings
 from local_cluster import cluster
 
@@ -67,15 +70,12 @@ def test_b37_no_command_of_the_main_job_shows_a_librarys_source(tmp_path: Path) 
 
     try:
         hallmark("data fraud --days 20 --until 2026-09-01 --out orders.parquet")
-        written = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "import pandas as p; f=p.read_parquet('orders.parquet'); f.to_csv('orders.csv', index=False)",
-            ],
-            cwd=tmp_path,
+        pd.read_parquet(tmp_path / "orders.parquet").to_csv(orders, index=False)
+        until = datetime(2026, 9, 1, tzinfo=UTC)
+        data.events(data.ORDERS, start=until - timedelta(days=120), end=until, seed=7).to_parquet(
+            tmp_path / "events.parquet"
         )
-        assert written.returncode == 0
+        hallmark("features ingest orders@1 events.parquet")
         hallmark(f"data fraud --data {orders}")
         lines = orders.read_text().splitlines()
         (tmp_path / "cut.csv").write_text("\n".join(lines[:50])[:-40])  # the last line is cut

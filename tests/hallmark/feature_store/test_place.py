@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,38 @@ def test_a_period_that_only_the_offline_store_has_is_taken_in(store: FeatureStor
         assert anna(store, 1)["buyer_orders_30d"] == 7, "one of the two became known in the period, and counts once"
     store.backfill("buyer_orders@1")
     assert anna(store, 1)["buyer_orders_30d"] == 8
+
+
+def test_a_batch_whose_optional_column_holds_nothing_fits_those_before_and_after(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    orders = [order(50 + n, "carl", ago=HOUR, card=None) for n in range(2)]
+    assert store.ingest("orders@1", Path(batch(tmp_path, "no card", orders))).new
+    frame = pd.read_parquet(batch(tmp_path, "none", orders)).iloc[:0]
+    frame.to_parquet(tmp_path / "none.parquet")
+    other = FeatureStore(
+        Settings.load({"HALLMARK_ROOT": str(tmp_path / "root"), "HALLMARK_STATE": str(tmp_path / "other")})
+    )
+    for place in (store, other):
+        assert place.ingest("orders@1", tmp_path / "none.parquet") == (0, True)
+        assert place.ingest("orders@1", Path(batch(tmp_path, "more", [order(60, "carl", ago=HOUR, card="c")]))).new
+        place.apply(["buyer_orders@1"])
+    assert other.read("buyer_orders@1", ["carl"], at=AT)[0].values == {"buyer_orders_30d": 1, "buyer_cards_90d": 1}
+    assert store.read("buyer_orders@1", ["carl"], at=AT)[0].values == {"buyer_orders_30d": 3, "buyer_cards_90d": 1}
+
+
+def test_of_two_that_bring_one_batch_one_does(store: FeatureStore, tmp_path: Path) -> None:
+    path = Path(batch(tmp_path, "again", [order(70 + n, "dora", ago=HOUR) for n in range(3)]))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: store.ingest("orders@1", path), range(4)))
+    assert sorted(each.new for each in found) == [False, False, False, True]
+    with store._log("orders@1") as log:
+        assert sum(b"dora" in each.value for each in log.read("0", 0, 1000)) == 3
+
+
+def test_a_segment_that_an_erasure_left_empty_is_no_hindrance_to_the_next(store: FeatureStore, tmp_path: Path) -> None:
+    store.ingest("orders@1", Path(batch(tmp_path, "solo", [order(80, "solo", ago=HOUR)])))
+    for buyer in ("solo", "anna"):
+        store.eraser({"buyer_id": buyer}).run(by="tests", tell=lambda _: None)
+    store.apply(["buyer_orders@1"])
+    assert store.read("buyer_orders@1", ["solo", "anna"], at=AT)[1].values["buyer_orders_30d"] == 0

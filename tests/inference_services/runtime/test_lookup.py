@@ -15,6 +15,7 @@ from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.serving_config import FeatureReading
 from hallmark.errors import Unavailable
 from hallmark.feature_store.lookups import AGE, AT
+from hallmark.feature_store.online.keys import entity_key
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary
 from inference_services.protocol.errors import NoFeatures, StoreDown
@@ -150,3 +151,20 @@ def test_what_is_left_of_the_deadline_is_the_longest_wait() -> None:
     began = time.perf_counter()
     (refused,) = asyncio.run(lookup(Store(KNOWN, seconds=5.0), wait=1.0).fill([request(("b1", "a1"))], within=0.02))
     assert isinstance(refused, StoreDown) and time.perf_counter() - began < 0.5
+
+
+@pytest.mark.parametrize("odd", ["x" * 2000, "\ud800"])
+def test_what_can_be_no_entity_refuses_its_own_request_and_no_other(odd: str) -> None:
+    class Checked(Store):
+        async def payloads(self, keys: Sequence[tuple[str, Any]]) -> Sequence[bytes | None]:
+            for _, entity in keys:
+                entity_key(entity)
+            return await super().payloads(keys)
+
+    for missing in ("refuse", "default"):
+        good = [request(("b1", "a1")), request(("b1", "a1"))]
+        asked = [good[0], request((odd, "a1")), good[1]]
+        first, wrong, last = asyncio.run(lookup(Checked(KNOWN), missing=missing).fill(asked, within=1.0))
+        assert first is None and last is None and isinstance(wrong, NoFeatures) and wrong.status == 422
+        assert "'buyer_id'" in str(wrong) and all(each.columns["orders"].tolist() == [3] for each in good)
+        assert not any(each.notes for each in good)
