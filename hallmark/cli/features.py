@@ -88,6 +88,11 @@ def ingest(
     emit([{"source": source, "rows": taken.rows, "new": taken.new}], output)
     if not taken.new:
         say("this batch was taken in before; nothing has changed")
+    for view, count in taken.refused.items():
+        say(
+            f"warning: {view} refuses {count} of these rows, which happened more than 5 minutes after they were known,"
+            " or were known more than 5 minutes from now: mend their times in a new batch"
+        )
 
 
 @app.command()

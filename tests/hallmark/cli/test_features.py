@@ -211,3 +211,15 @@ def test_a_signal_within_a_query_ends_the_command_as_elsewhere(
     given = ("join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / "out"))
     assert main(["features", *given]) == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_an_ingest_warns_of_rows_whose_times_no_stream_takes(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        shop.order(2, "anna", ago=MINUTE),
+        shop.order(3, "anna", ago=MINUTE, known=20 * MINUTE),
+        shop.order(4, "anna", ago=MINUTE, known=-DAY),
+    ]
+    assert main(["features", "ingest", "orders@1", str(shop.batch(*rows))]) == 0
+    assert "buyers@1 refuses 2 of these rows" in " ".join(capsys.readouterr().err.split())
+    assert main(["features", "ingest", "orders@1", str(shop.batch(shop.order(5, "anna", ago=MINUTE)))]) == 0
+    assert "warning" not in capsys.readouterr().err
