@@ -126,6 +126,14 @@ def backfill(
     """
     place, found = _place(Settings.load(), store), []
     times = {name: _time(text, name) if text else None for name, text in (("--from", since), ("--to", until))}
+    begin, end = times.values()
+    if begin and end and begin >= end:
+        raise DeclarationError(
+            "this period holds no time",
+            expected="--from before --to",
+            got=f"{since} to {until}",
+            fix="exchange the two",
+        )
     for reference in views:
         with _filling(reference) as tell:
             found.append(place.backfill(reference, since=times["--from"], until=times["--to"], tell=tell))

@@ -223,3 +223,13 @@ def test_an_ingest_warns_of_rows_whose_times_no_stream_takes(shop: Shop, capsys:
     assert "buyers@1 refuses 2 of these rows" in " ".join(capsys.readouterr().err.split())
     assert main(["features", "ingest", "orders@1", str(shop.batch(shop.order(5, "anna", ago=MINUTE)))]) == 0
     assert "warning" not in capsys.readouterr().err
+
+
+def test_a_backfill_of_a_period_that_ends_before_it_begins_is_usage(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.run()
+    given = ("features", "backfill", "buyers@1", "--from", "2026-10-02", "--to")
+    assert main([*given, "2026-10-01"]) == 2
+    assert "--from before --to" in capsys.readouterr().err
+    assert main([*given, "2026-10-03"]) == 0
