@@ -54,7 +54,8 @@ def cause(error: BaseException | None) -> Interrupted | None:
 def handled(*, whole: bool = False) -> Iterator[None]:
     """Have signals raise `Interrupted`, in the main thread. Those that were ignored from the start, as under nohup, stay so.
 
-    whole: the process ends with this; after a signal, further ones are the same wish until it has ended.
+    whole: the process ends with this; after a signal, further ones are the same wish until it has ended, and one that comes after the end
+    changes nothing of it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -71,7 +72,10 @@ def handled(*, whole: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (whole and _heard):
+        if whole:
+            for number in before if not _heard else ():
+                signal.signal(number, _late)
+        else:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)
@@ -115,9 +119,13 @@ def _install(handler: _Handler) -> dict[signal.Signals, _Handler | int | None]:
     return before
 
 
+def _late(number: int, _: FrameType | None) -> None:
+    _mute(number)
+
+
 def _ignore(numbers: Sequence[int]) -> None:
-    """While the interpreter ends, after a signal, which would set what was there before and be killed by the next."""
-    for number in numbers if _heard else ():
+    """While the interpreter ends, which would set what was there before and be killed by the next signal."""
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
 
 
