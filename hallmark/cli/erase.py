@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,7 +113,12 @@ def erasures(
 
     folder = FeatureStore(Settings.load()).erasures
     if digest:
+        kind, _, number = digest.partition(":")
+        if kind != "sha256" or not re.fullmatch("[0-9a-f]{64}", number):
+            raise DeclarationError("this is no digest", expected="sha256: and 64 hex digits", got=repr(digest))
         found = erasure.followed(folder, digest)
+        if len(found) == 1:
+            say("no erasure here changed what it names")
         emit([{"digest": each, "is": "now" if each == found[-1] else "erased"} for each in found], output)
         return
     rows = [
@@ -134,10 +140,17 @@ def _pairs(given: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in given:
         name, equals, value = item.partition("=")
-        if not (name and equals and value) or name in found:
+        if name in found:
+            raise DeclarationError(
+                f"{name} is given twice",
+                expected="one person, each column once",
+                got=f"{found[name]!r} and {value!r}",
+                fix="erase one after the other",
+            )
+        if not (name and equals and value):
             raise DeclarationError(
                 "this names no person",
-                expected="COLUMN=VALUE, each column once",
+                expected="COLUMN=VALUE",
                 got=repr(item),
                 fix="write it as in buyer_id=m123",
             )

@@ -13,7 +13,7 @@ import typer
 
 from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
-from hallmark.errors import DeclarationError
+from hallmark.errors import DeclarationError, NotFound
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_(output: Output = Format.table) -> None:
 
     settings = Settings.load()
     store, rows, now = _place(settings), [], datetime.now(UTC)
-    applied, read_by = set(store.applied()), readers(settings, tell=say)
+    read_by = readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
         newest = store.newest(view)
@@ -64,7 +64,7 @@ def list_(output: Output = Format.table) -> None:
                 "columns": ", ".join(view.columns) if output is Format.table else list(view.columns),
                 "source": view.source,
                 "owner": view.owner.team,
-                "state": "applied" if reference in applied else "declared",
+                "state": store.stage(reference),
                 "newest_event": newest.isoformat() if newest else None,
                 "fresh": newest is not None and now - newest <= view.freshness,
                 "read_by": ", ".join(map(str, read_by.get(reference, ())))
@@ -220,13 +220,23 @@ def read(
     declared = feature_view.load(view, settings)
     contract = source.load(declared.source, settings)
     asked = [entity_of(declared, contract, each) for each in entities]
-    answers = _place(settings, store).read(view, asked, at=_time(at, "--at") if at else None)
-    rows = []
+    place, rows = _place(settings, store), []
+    answers = place.read(view, asked, at=_time(at, "--at") if at else None)
+    stage = place.stage(view)
+    if stage == "declared" and all(each.newest is None for each in answers) and not place.holds(view):
+        raise NotFound(
+            f"{view} was never applied",
+            expected="a stream of it here, or rows in the online store",
+            got="neither",
+            fix=f"`hallmark features apply {view}`",
+        )
     for entity, answer in zip(asked, answers, strict=True):
         values = {name: _shown(value, output) for name, value in answer.values.items()}
         newest = answer.newest.isoformat() if answer.newest else None
         rows.append({declared.entity: entity, **values, "newest_event": newest})
     emit(rows, output)
+    if stage == "filling":
+        say(f"not all of {view} is in this online store yet: `hallmark features apply {view}` goes on")
 
 
 @app.command()

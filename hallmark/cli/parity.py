@@ -202,7 +202,7 @@ def _judged(models: Sequence[_Model], settings: Settings) -> Iterator[Compared]:
         for model in models:
             with lines.task("features recomputed") as line:
                 found = judge(model.lookups, model.uses, place, settings, tell=_teller(line))
-                wrong = sum(bool(each.cause) for each in found)
+                wrong = sum(each.cause not in ("", "erased") for each in found)
                 line.result = f"{len(found)} values of {len(model.lookups)} answers, {wrong} differ"
             yield from found
 
@@ -225,14 +225,16 @@ def _show(report: ParityReport, compared: int, output: Format) -> None:
     if output is not Format.table:
         shown = report.model_dump(mode="json", exclude={"parts", "cursors", "policy"})
         totals = {"compared": compared, "answers": report.answers, "differ": report.differ, "unread": report.unread}
+        totals["erased"] = report.erased
         policy = {"budget": report.policy.budget, "window": spelled(report.policy.window)}
         show({**shown, **totals, "share": report.share, **policy, "mismatches": rows}, output)
         return
     emit(rows, output, empty="no feature differs from what the offline store says", wide=("means",))
     unread = f"; {report.unread} more had defaults, since the store did not answer" if report.unread else ""
+    erased = f"; {report.erased} more are of before an erasure" if report.erased else ""
     say(
         f"{compared} answers compared now, {report.answers} in {spelled(report.policy.window)}: {report.differ} differ,"
-        f" {report.low:.3%} to {report.high:.3%} of all; {report.policy.budget:.3%} may{unread}"
+        f" {report.low:.3%} to {report.high:.3%} of all; {report.policy.budget:.3%} may{unread}{erased}"
     )
 
 

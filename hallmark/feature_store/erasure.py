@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import math
 import re
 import secrets
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from hallmark import files
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.errors import Conflict
-from hallmark.feature_store import snapshots, sources
+from hallmark.feature_store import snapshots, sources, tile_stream
 from hallmark.feature_store.log import FileLog, Log, Record
 from hallmark.feature_store.online.keys import Key, entity_key
 from hallmark.feature_store.tiles import instant
@@ -56,6 +57,7 @@ class Erasure(Frozen):
 
     person:   by column, a digest of the value that only the holder of this store's key can make.   by: who erased.
     sources:  by source, the new digest of each snapshot that had a row of the person, by its old one.   training: of each training set.
+    entities: by view, whose features are others since: digests as those of the person.
     """
 
     person: Mapping[str, str]
@@ -65,6 +67,7 @@ class Erasure(Frozen):
     counts: tuple[Count, ...] = ()
     sources: Mapping[str, Mapping[str, str]] = {}
     training: Mapping[str, str] = {}
+    entities: Mapping[str, tuple[str, ...]] = {}
 
     def successors(self) -> Iterator[tuple[str, str]]:
         """Old digests, each with its new one."""
@@ -90,12 +93,22 @@ class SourcePlace:
 
 
 @dataclass(frozen=True)
+class TilePlace:
+    """Where the tiles lie that Flink adds up of a view whose entity a person is: their log, of files, and the state of the job that reads it."""
+
+    view: FeatureView
+    log: Path
+    state: Path
+
+
+@dataclass(frozen=True)
 class StorePlace:
     """The parts of a feature store. folder: of the records. streams: views with a state here, which
     `stream` opens where no job runs on it, and `taken` for as long as that gives it up. training: folders of training sets."""
 
     folder: Path
     sources: tuple[SourcePlace, ...]
+    tiles: tuple[TilePlace, ...]
     streams: tuple[FeatureView, ...]
     stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
@@ -119,13 +132,28 @@ def followed(folder: Path, digest: str) -> list[str]:
     return found
 
 
+def changed(folder: Path, view: str) -> Callable[[int | str], float]:
+    """Up to when an entity's features in a view may be those of before an erasure, in microseconds: -inf where none changed them, inf while it goes on."""
+    until: dict[str, float] = {}
+    for each in records(folder):
+        at = each.ended.timestamp() * 1e6 if each.ended else math.inf
+        until.update({digest: max(at, until.get(digest, at)) for digest in each.entities.get(view, ())})
+    key = _key(folder) if until else b""
+    return lambda entity: until.get(_digest(key, view, entity), -math.inf) if until else -math.inf
+
+
 @dataclass
 class _Rows:
-    """The rows of one source that go. latest: by event, the newest known-at and event time of a row that names the person, by clock."""
+    """The rows of one source that go.
+
+    latest:  by event, the newest known-at and event time of a row that names the person, by clock.
+    touched: by view, the entities in whose features rows that go may have counted; known once these are counted.
+    """
 
     place: SourcePlace
     person: Mapping[str, str]
     latest: dict[Any, dict[Clock, tuple[int, int]]] = field(default_factory=dict)
+    touched: dict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
 
     @property
     def clocks(self) -> list[Clock]:
@@ -188,6 +216,21 @@ class _Rows:
                 lists[name] = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
         return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
+    def touch(self, table: pa.Table, left: pa.Table) -> None:
+        """Remember whose rows a segment has and what stays of it has not."""
+        for view in self.place.views:
+            if left is table or view.entity not in table.column_names:
+                continue
+            rows, stay = (Counter(each.column(view.entity).to_pylist()) for each in (table, left))
+            self.touched[view.reference] |= {*(rows - stay)} - {None}
+
+    def touch_record(self, record: Record) -> None:
+        """Remember whose row a record is."""
+        row = _decoded(record.value) or {}
+        for view in self.place.views:
+            if isinstance(entity := row.get(view.entity), str | int):
+                self.touched[view.reference].add(entity)
+
     def erased(self, record: Record) -> bool:
         """True of a record of the log that goes."""
         row = _decoded(record.value)
@@ -237,7 +280,13 @@ class Eraser:
             if pending.is_file():
                 record = Erasure.model_validate_json(pending.read_text(encoding="utf-8"))
             else:
-                record = Erasure(person=digests, by=by, begun=datetime.now(UTC), counts=found.counts)
+                record = Erasure(
+                    person=digests,
+                    by=by,
+                    begun=datetime.now(UTC),
+                    counts=found.counts,
+                    entities=_digested(_key(self._store.folder), rows.values()),
+                )
                 if not any(each.count for each in found.counts):
                     return found, self._captured(record, captures, tell, pending)
                 files.replace(pending, record.model_dump_json(indent=1))
@@ -248,6 +297,9 @@ class Eraser:
                 tell(f"log of {source}")
                 for partition in logs[source].partitions():
                     logs[source].erase(partition, each.erased)
+            for place in self._store.tiles:
+                tell(f"tiles of {place.view.reference}")
+                self._tiles(place)
             record = self._stored(rows, pending, record, tell)
             tell("online store")
             self._online()
@@ -269,6 +321,9 @@ class Eraser:
                 got="some of them read",
                 fix=f"`hallmark features backfill {stopped[0]}`, and then this again",
             )
+        for tiles in self._store.tiles:
+            if tiles.state.is_dir():
+                stack.enter_context(tile_stream.alone(tiles.state))
         logs = {}
         for each in self._store.sources:
             logs[each.contract.reference] = stack.enter_context(FileLog(each.log, patience=60.0))
@@ -278,18 +333,8 @@ class Eraser:
 
     def _digests(self) -> dict[str, str]:
         """By column, what stands for the value in the record: of a short id a plain hash could be turned back by trying all."""
-        path = self._store.folder / _KEY
-        if not path.is_file():
-            draft = path.with_name(f".{_KEY}")
-            draft.unlink(missing_ok=True)
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(32), encoding="ascii")
-            draft.replace(path)
-        key = bytes.fromhex(path.read_text(encoding="ascii"))
-        return {
-            name: f"hmac-sha256:{hmac.digest(key, f'{name}={value}'.encode(), 'sha256').hex()}"
-            for name, value in sorted(self._person.items())
-        }
+        key = _key(self._store.folder)
+        return {name: _digest(key, name, value) for name, value in sorted(self._person.items())}
 
     def _rows(self, logs: Mapping[str, FileLog]) -> dict[str, _Rows]:
         """Of each source, which rows go."""
@@ -333,17 +378,27 @@ class Eraser:
             gone = 0
             for table in map(_table, _segments(mine.place.offline)):
                 left = mine.kept(table)
+                mine.touch(table, left)
                 gone += table.num_rows - left.num_rows
                 for name in {*mine.place.contract.personal} - {*self._person}:
                     named = [left.filter(_naming(left, {name: value})).num_rows for value in {*self._person.values()}]
                     also[f"{source} {name}"] += sum(named)
             count(f"offline store of {source}", "rows", gone)
-            count(f"log of {source}", "records", sum(mine.erased(record) for record in _records(logs[source])))
+            blanked = [record for record in _records(logs[source]) if mine.erased(record)]
+            for record in blanked:
+                mine.touch_record(record)
+            count(f"log of {source}", "records", len(blanked))
         for reference, found in events.items():
             entities = [streams[reference].entities(number, each) for number, each in enumerate(found)]
             count(f"stream of {reference}", "events", sum(map(len, found)))
             count(f"stream of {reference}", "entities computed again", sum(map(len, entities)))
             count(f"stream of {reference}", "dead letters", streams[reference].refused(self._letter))
+        for place in self._store.tiles:
+            where = f"tiles of {place.view.reference}"
+            if place.log.is_dir():
+                with FileLog(place.log) as log:
+                    count(where, "records", sum(self._is_tile(place.view, record) for record in _records(log)))
+            count(where, "tiles", tile_stream.held(place.state, self._entities[place.view.entity]))
         with contextlib.closing(self._store.online()) as online:
             for view in self._views:
                 key = Key(view.reference, entity_key(self._entities[view.entity]))
@@ -353,6 +408,9 @@ class Eraser:
                 tables = [_table(path) for path in snapshots.read(root, digest)[1]]
                 if number := sum(table.num_rows - self._asked(table).num_rows for table in tables):
                     count(f"training set {digest}", "rows", number)
+            for path in snapshots.files_in(root):
+                table = _table(path)
+                count(f"training set {path}", "rows", table.num_rows - self._asked(table).num_rows)
         return Found(counts=tuple(counts), also={name: number for name, number in sorted(also.items()) if number})
 
     def _stored(
@@ -387,7 +445,26 @@ class Eraser:
                     sources=after,
                     noted=lambda new, old=digest: noted(training={old: new}),  # type: ignore[misc]
                 )
+            for path in snapshots.files_in(root):
+                tell(f"training set {path}")
+                snapshots.erase_file(path, self._asked)
         return held[0]
+
+    def _tiles(self, place: TilePlace) -> None:
+        """Erase the person's own tiles, of the log first: a job that begins anew reads blanks."""
+        if place.log.is_dir():
+            with FileLog(place.log, patience=60.0) as log:
+                for partition in log.partitions():
+                    log.erase(partition, lambda record: self._is_tile(place.view, record))
+        tile_stream.erase(place.state, self._entities[place.view.entity])
+
+    def _is_tile(self, view: FeatureView, record: Record) -> bool:
+        """True of a record with a tile of the person, also where it says what the tile was before."""
+        row = _decoded(record.value)
+        if row is None:
+            return _mentions(record.value.decode("utf-8", "replace"), self._person)
+        told = (row, row.get("before"), row.get("after"))
+        return any(isinstance(each, dict) and each.get("entity") == self._entities[view.entity] for each in told)
 
     def _online(self) -> None:
         """Erase what lies in the online store under the person's own key, of streams that run elsewhere too."""
@@ -441,6 +518,28 @@ class Eraser:
         if row is not None and any(_same(row.get(name), value) for name, value in self._person.items()):
             return True
         return _mentions(f"{letter['reason']}\n{letter['row'] if row is None else ''}", self._person)
+
+
+def _key(folder: Path) -> bytes:
+    """The key of a store's records, made where there is none."""
+    path = folder / _KEY
+    if not path.is_file():
+        draft = path.with_name(f".{_KEY}")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_hex(32), encoding="ascii")
+        draft.replace(path)
+    return bytes.fromhex(path.read_text(encoding="ascii"))
+
+
+def _digest(key: bytes, name: str, value: int | str) -> str:
+    return f"hmac-sha256:{hmac.digest(key, f'{name}={value}'.encode(), 'sha256').hex()}"
+
+
+def _digested(key: bytes, rows: Iterable[_Rows]) -> dict[str, tuple[str, ...]]:
+    """By view, what stands in the record for the entities that were touched, in an order that says nothing of them."""
+    touched = sorted((view, found) for each in rows for view, found in each.touched.items() if found)
+    return {view: tuple(sorted(_digest(key, view, entity) for entity in found)) for view, found in touched}
 
 
 def _segments(offline: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hallmark.declaration import feature_view
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import DeclarationError
-from hallmark.feature_store import offline, sources, state
+from hallmark.feature_store import erasure, offline, sources, state
 from hallmark.feature_store.backfill import typed
 from hallmark.feature_store.causes import Cause, History, Served, same
 from hallmark.feature_store.online.address import connect
@@ -106,6 +106,7 @@ class _View:
         }
         histories = self._histories([lookups[place] for place in sorted(wrong)])
         found = []
+        erased = erasure.changed(self._place.erasures, reference)
         causes: dict[tuple[Any, ...], Cause] = {}
         for place, each in enumerate(lookups):
             if place in wrong:
@@ -117,7 +118,11 @@ class _View:
             for name in columns:
                 served, wanted = each.values.get(name), expected[name][place]
                 cause: str = ""
-                if not same(served, wanted, default=self._default(name)):
+                if same(served, wanted, default=self._default(name)):
+                    pass
+                elif each.read_at < erased(entity):
+                    cause = "erased"
+                else:
                     given = Served(name, served, wanted, self._default(name), each.read_at, newest)
                     alike = (
                         entity,

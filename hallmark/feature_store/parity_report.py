@@ -36,12 +36,16 @@ class Mismatches(Frozen):
 
 
 class ParityPart(Frozen):
-    """The answers that were read from a time on. unread: answers for which the store was not read; they are none of `answers`."""
+    """The answers that were read from a time on.
+
+    unread: answers for which the store was not read.   erased: those that differ only in values of before an erasure.   Both are none of `answers`.
+    """
 
     since: datetime
     answers: int = 0
     differ: int = 0
     unread: int = 0
+    erased: int = 0
     mismatches: tuple[Mismatches, ...] = ()
 
 
@@ -75,6 +79,11 @@ class ParityReport(Frozen):
     def unread(self) -> int:
         """Answers for which the store was not read."""
         return sum(part.unread for part in self.parts)
+
+    @property
+    def erased(self) -> int:
+        """Answers that differ only in values of before an erasure."""
+        return sum(part.erased for part in self.parts)
 
     @property
     def share(self) -> float:
@@ -120,10 +129,13 @@ def extended(
     for each in lookups:
         added.setdefault(_begin(each.at, policy), []).append(each)
     differing: dict[datetime, set[int]] = {}
+    erased: dict[datetime, set[int]] = {}
     causes: dict[datetime, Counter[tuple[str, str, str]]] = {}
     for one in compared:
-        if one.cause:
-            begin = _begin(one.lookup.at, policy)
+        begin = _begin(one.lookup.at, policy)
+        if one.cause == "erased":
+            erased.setdefault(begin, set()).add(id(one.lookup))
+        elif one.cause:
             differing.setdefault(begin, set()).add(id(one.lookup))
             causes.setdefault(begin, Counter())[one.view, one.column, one.cause] += 1
     for begin, mine in added.items():
@@ -131,11 +143,14 @@ def extended(
         counts = causes.get(begin, Counter())
         counts.update({(each.view, each.column, each.cause): each.values for each in had.mismatches})
         read = sum(each.was_read for each in mine)
+        differ = differing.get(begin, set())
+        gone = len(erased.get(begin, set()) - differ)
         by_time[begin] = ParityPart(
             since=begin,
-            answers=had.answers + read,
-            differ=had.differ + len(differing.get(begin, ())),
+            answers=had.answers + read - gone,
+            differ=had.differ + len(differ),
             unread=had.unread + len(mine) - read,
+            erased=had.erased + gone,
             mismatches=tuple(
                 Mismatches(view=v, column=c, cause=why, values=n) for (v, c, why), n in sorted(counts.items())
             ),

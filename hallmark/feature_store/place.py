@@ -10,20 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hallmark import files
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
-from hallmark.feature_store import log_address, source_batch, sources
-from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace
+from hallmark.feature_store import log_address, snapshots, source_batch, sources
+from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
-from hallmark.feature_store.online.address import connect
+from hallmark.feature_store.online.address import connect, location
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
+from hallmark.feature_store.state import peek
 from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
+Stage = Literal["declared", "filling", "applied"]
+"""How far a view has come: it has no stream here, not all of it is in the online store yet, or all is."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
@@ -60,7 +63,7 @@ class Ingested(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A view whose stream is there: whether it was made now, and how many events count in it; none where another process runs it."""
+    """A view whose stream is there: whether the online store got it now, and how many events count in it; none where another process runs it."""
 
     view: str
     made: bool
@@ -138,6 +141,7 @@ class FeatureStore:
         self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
     ) -> list[Applied]:
         """Have a stream for each of these views, filled with all that the offline store holds; one that is there is left as it is.
+        An online store that another took the place of gets all that the stream holds.
 
         Then it goes on at the end of the log where rows come in by `ingest` alone, and at its begin where others write to it too:
         rows that both have count once.
@@ -153,11 +157,21 @@ class FeatureStore:
                 self._held_of(view)
             try:
                 with self._stream(view) as (stream, _):
-                    made = self._fill(view, stream, tell=tell)
+                    made = stream.is_elsewhere
+                    made = self._fill(view, stream, tell=tell) or made
+                    stream.publish()
                     found.append(Applied(reference, made or not known, stream.versions(reference)))
             except Conflict:
                 if not known:
                     raise
+                there = peek(self.state(reference), self.plan(view))
+                if there is not None and there.store not in ("", location(self.url)):
+                    raise Conflict(
+                        f"another job keeps {reference} up to date, in another online store",
+                        expected=location(self.url),
+                        got=there.store,
+                        fix="end that job (`hallmark up`, or `hallmark features run --follow`) first",
+                    ) from None
                 found.append(Applied(reference, made=False, events=None))  # it is followed, by `hallmark up` as a rule
         return found
 
@@ -286,8 +300,10 @@ class FeatureStore:
     def eraser(self, person: Mapping[str, str], *, training: Sequence[Path] = ()) -> Eraser:
         """What erases a person, by columns and values, from all that is here, and from training sets below the folders `training`.
 
-        `DeclarationError` where no contract says that a column is personal. `Conflict` where a stream of a view is here that nobody declares.
+        `DeclarationError` where no contract says that a column is personal, or a folder holds no training set. `Conflict` where a stream of a view is here that nobody declares.
         """
+        from hallmark.feature_store.flink import log_of
+
         contracts = [source.load(each, self._settings) for each in source.references(self._settings)]
         personal = sorted({name for each in contracts for name in each.personal})
         if odd := [name for name in person if name not in personal]:
@@ -302,6 +318,8 @@ class FeatureStore:
         kinds = {name: each.columns[name].datatype for each in mine for name in person if name in each.columns}
         entities = {name: _entity(value, kinds[name], f"{value!r} is no {name}") for name, value in person.items()}
         self._known(views, contracts)
+        for root in training:
+            snapshots.demand(root)
         parts = [
             SourcePlace(
                 each,
@@ -312,8 +330,21 @@ class FeatureStore:
             for each in mine
         ]
         applied = [view for part in parts for view in part.views if self._state(view.reference).is_dir()]
+        tiles = [
+            TilePlace(view, self._folder / "log" / log_of(view), self._folder / "tiles" / view.reference)
+            for part in parts
+            for view in part.views
+            if view.entity in entities
+        ]
         here = StorePlace(
-            self.erasures, tuple(parts), tuple(applied), self._stream, self._taken, self._online, tuple(training)
+            self.erasures,
+            tuple(parts),
+            tuple(tiles),
+            tuple(applied),
+            self._stream,
+            self._taken,
+            self._online,
+            tuple(training),
         )
         return Eraser(here, person, entities)
 
@@ -324,8 +355,11 @@ class FeatureStore:
 
     def _known(self, views: Sequence[FeatureView], contracts: Sequence[Source]) -> None:
         """Refuse where something is kept here of which nobody says what it holds."""
-        declared = {each.reference for each in contracts}
-        known = {"streams": {each.reference for each in views}, "log": declared, "offline": declared}
+        from hallmark.feature_store.flink import log_of
+
+        declared, mine = {each.reference for each in contracts}, {each.reference for each in views}
+        logs = declared | {log_of(each) for each in views}
+        known = {"streams": mine, "tiles": mine, "log": logs, "offline": declared}
         for kind, references in known.items():
             for path in sorted((self._folder / kind).glob("*@*")):
                 if path.name not in references:
@@ -380,6 +414,10 @@ class FeatureStore:
             for page in store.scan(reference):
                 yield from (row.payload for row in page)
 
+    def holds(self, reference: str) -> bool:
+        """Whether the online store has anything of a view; where it has nothing, a server may look through all of it."""
+        return next(self.payloads(reference), None) is not None
+
     def rows(self, reference: str, entities: Sequence[int | str]) -> list[Row | None]:
         """What the online store holds of these entities, none of who is not there."""
         with contextlib.closing(self._online()) as store:
@@ -392,6 +430,13 @@ class FeatureStore:
     def state(self, reference: str) -> Path:
         """The file with the state of a view's stream here, which is not there where it runs elsewhere."""
         return self._state(reference) / STATE
+
+    def stage(self, reference: str) -> Stage:
+        """How far a view has come here."""
+        if not self._state(reference).is_dir():
+            return "declared"
+        found = peek(self.state(reference), self.plan(feature_view.load(reference, self._settings)))
+        return "filling" if found is not None and (found.filling or found.store != location(self.url)) else "applied"
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
@@ -443,7 +488,8 @@ class FeatureStore:
     def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
-            stream = Stream([view], self._types(view), log=log, store=Published(store, [view]), folder=folder)
+            published, address = Published(store, [view]), location(self.url)
+            stream = Stream([view], self._types(view), log=log, store=published, folder=folder, address=address)
             with contextlib.closing(stream):
                 yield stream, log
 

@@ -107,6 +107,43 @@ def digests(root: Path) -> list[str]:
     return sorted(f"sha256:{path.parent.name}" for path in root.glob(f"*/{MANIFEST}") if _is_name(path.parent.name))
 
 
+def files_in(root: Path) -> list[Path]:
+    """Parquet files that lie in `root` itself and are of no snapshot, as `hallmark features join` writes them, sorted."""
+    return sorted(path for path in root.glob("*.parquet") if not path.name.startswith("."))
+
+
+def demand(root: Path) -> None:
+    """`DeclarationError` where there is nothing below `root` that rows could be erased from."""
+    if (root / MANIFEST).is_file():
+        raise DeclarationError(
+            f"{root} is one training set, whose files nobody may change",
+            expected="the folder that it lies in, where what is left of it gets a digest of its own",
+            got=str(root),
+            fix=f"--training {root.absolute().parent}",
+        )
+    if not (digests(root) or files_in(root)):
+        raise DeclarationError(
+            f"{root} holds no training set",
+            expected="a folder with training sets by digest, or with Parquet files that `hallmark features join` wrote",
+            got="none of these" if root.is_dir() else "a file" if root.is_file() else "no folder",
+        )
+
+
+def erase_file(path: Path, kept: Callable[[pa.Table], pa.Table]) -> None:
+    """Erase rows of a Parquet file that is of no snapshot: `kept` as in `erase`. Killed anywhere, the old file is there or the new one."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    left = kept(table)
+    if left is not table:
+        draft = path.with_name(f".{path.name}.draft")
+        with draft.open("wb") as stream:
+            pq.write_table(left, stream, compression="zstd")
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+
+
 def erase(
     root: Path,
     digest: str,

@@ -160,6 +160,11 @@ class State:
         """Entities whose payloads are to be written."""
         return self._run("SELECT view, entity FROM owed").fetchall()
 
+    def entities(self, view: int) -> list[tuple[int, Any]]:
+        """All entities of a view that have a version of an event."""
+        found = self._run("SELECT DISTINCT view, entity FROM events WHERE view = ?", (view,)).fetchall()
+        return [each for each in found if each[1] != NOBODY]
+
     def count(self, view: int) -> int:
         """How many versions it holds."""
         return int(self._run("SELECT count(*) FROM events WHERE view = ?", (view,)).fetchone()[0])
@@ -175,6 +180,7 @@ class Applied(NamedTuple):
     known:    the greatest known-at time of all rows that it has seen.   newest: the greatest event time.
     versions: of some events, the version that counts.
     owes:     whether the entity's payload has yet to be written.   fates: rows by what became of them.
+    filling:  whether it is being filled, or was stopped while it was.   store: the online store that has all payloads, empty before.
     """
 
     known: int
@@ -182,6 +188,8 @@ class Applied(NamedTuple):
     versions: Mapping[Any, Event]
     owes: bool
     fates: Mapping[str, int]
+    filling: bool = False
+    store: str = ""
 
 
 def peek(path: Path, plan: Plan, *, entity: Any = None, idents: Sequence[Any] = ()) -> Applied | None:
@@ -203,7 +211,9 @@ def peek(path: Path, plan: Plan, *, entity: Any = None, idents: Sequence[Any] = 
         found = {ident: decode(row[0]) for ident in idents if (row := run(query, (ident,)).fetchone())}
         owes = run("SELECT 1 FROM owed WHERE view = 0 AND entity = ?", (_entity(entity),)).fetchone() is not None
     fates = {name.rpartition("/")[2]: int(n) for name, n in marks.items() if name.startswith(f"fate/{view}/")}
-    return Applied(marks.get(f"known/{view}", LEAST), marks.get(f"newest/{view}", LEAST), found, owes, fates)
+    filling = marks.get("filling", "null") != "null"
+    known, newest = (marks.get(f"{name}/{view}", LEAST) for name in ("known", "newest"))
+    return Applied(known, newest, found, owes, fates, filling, marks.get("store", ""))
 
 
 def _entity(value: Any) -> Any:

@@ -96,7 +96,8 @@ class Stream:
     """The job of some views of one source.
 
     types:  of the source's columns.   folder: its state and its dead letters.   clock: seconds since 1970.
-    cached: how many entities it keeps in memory beside the state.
+    cached: how many entities it keeps in memory beside the state.   address: names the store; where its state was last written to
+    another, or not to its end, all entities are owed.
     """
 
     def __init__(
@@ -109,13 +110,14 @@ class Stream:
         folder: Path,
         clock: Callable[[], float] = time.time,
         cached: int = 50_000,
+        address: str = "",
     ) -> None:
         self._plans = [Plan(view, types) for view in sorted(views, key=lambda view: view.reference)]
         self._payloads = [Payload(plan) for plan in self._plans]
         self._log, self._store, self._clock = log, store, clock
         self._cached: OrderedDict[tuple[int, Any], Tiles] = OrderedDict()
         self._most = cached
-        self._folder = folder
+        self._folder, self._address = folder, address
         self._payloads_written = self._stalls = 0
         self._turned = time.monotonic()
         self._state = State(folder / STATE, self._plans)
@@ -142,19 +144,17 @@ class Stream:
                 self._fates[view, fate] = value
         self._letters = DeadLetters(self._folder, marks.get("letters", "0 0"))
         self._owed = dict.fromkeys(self._state.owed())
+        self._whole: str = marks.get("store", "")
+        if self.is_elsewhere:
+            for number in range(len(self._plans)):
+                self._owed |= dict.fromkeys(self._state.entities(number))
         self._paid: list[tuple[int, Any]] = []
 
     # One batch
 
     def step(self, limit: int = 1000) -> int:
         """Read up to `limit` records of each partition, apply them, write what they change; gives how many records there were."""
-        if self.unfinished is not None:
-            views = ", ".join(plan.view.reference for plan in self._plans)
-            raise Conflict(
-                f"the backfill of {views} was stopped before its end", expected="all rows that count", got="some of them",
-                fix="`hallmark features backfill` goes on with it",
-            )  # fmt: skip
-        self._write()
+        self.publish()
         batches = {name: self._read(name, limit) for name in self._log.partitions()}
         count = sum(map(len, batches.values()))
         if count:
@@ -217,6 +217,7 @@ class Stream:
     def _marks(self) -> dict[str, Any]:
         marks: dict[str, Any] = {"consumed": self._consumed, "erasing": self._erasing}
         marks["filling"] = json.dumps(self._filling)
+        marks["store"] = self._whole
         marks |= {f"offset/{name}": str(value) for name, value in self._offsets.items()}
         marks |= {f"watermark/{name}": value for name, value in self._watermarks.items()}
         for number, plan in enumerate(self._plans):
@@ -357,6 +358,21 @@ class Stream:
 
     # The online store
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this online store has yet to get all that the state holds."""
+        return self._whole != self._address
+
+    def publish(self) -> None:
+        """Write what a run before this one left unwritten; `Conflict` where a backfill was stopped before its end."""
+        if self.unfinished is not None:
+            views = ", ".join(plan.view.reference for plan in self._plans)
+            raise Conflict(
+                f"the backfill of {views} was stopped before its end", expected="all rows that count", got="some of them",
+                fix="`hallmark features backfill` goes on with it",
+            )  # fmt: skip
+        self._write()
+
     def _write(self) -> None:
         """Write the payloads that are owed."""
         owed = list(self._owed)
@@ -371,6 +387,9 @@ class Stream:
             self._paid += part
             for each in part:
                 del self._owed[each]
+        if self.is_elsewhere:
+            with self._batch():
+                self._whole = self._address
 
     def _row(self, number: int, entity: Any) -> Written:
         plan, tiles = self._plans[number], self._tiles(number, entity)
@@ -425,6 +444,8 @@ class Stream:
         that it began with: give it the same parts again, or more behind them. offsets: as in `fill`; leave them out where the log was read.
         """
         filling = self._filling or _Filling(as_of, 0, dict(offsets or {}))
+        if self.is_new:
+            self._whole = ""
         for done in range(filling.done, len(parts)):
             with self._batch():
                 for table in parts[done]:

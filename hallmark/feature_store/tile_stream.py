@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS tiles (entity NOT NULL, width INTEGER, tile INTEGER, 
 CREATE INDEX IF NOT EXISTS tiles_time ON tiles (width, tile);
 CREATE TABLE IF NOT EXISTS owed (entity PRIMARY KEY) WITHOUT ROWID;
 """
+_STATE = "tiles.sqlite"
 _WRITTEN_AT_ONCE = 5_000
 _PAUSE, _PATIENCE = 0.05, 1.0
 
@@ -46,13 +47,8 @@ class TileStream:
         self._hops = {width: number for number, width in enumerate(self._plan.hops)}
         folder.mkdir(parents=True, exist_ok=True)
         self._holds = contextlib.ExitStack()
-        try:
-            self._holds.enter_context(locked(folder / "tiles.sqlite.lock", patience=0.0))
-        except TimeoutError as error:
-            raise Conflict(
-                f"another job runs on {folder}", expected="one job a state", got="a held lock", fix="end it"
-            ) from error
-        self._connection = sqlite3.connect(folder / "tiles.sqlite", isolation_level=None)
+        self._holds.enter_context(alone(folder))
+        self._connection = sqlite3.connect(folder / _STATE, isolation_level=None)
         self._holds.callback(self._connection.close)
         self._run = self._connection.execute
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
@@ -124,7 +120,7 @@ class TileStream:
         import msgspec
 
         try:
-            row = msgspec.json.decode(record.value) if record.value else None
+            row = None if record.erased else msgspec.json.decode(record.value)
             row = row["after"] if row is not None and "op" in row else row
             if row is None:
                 return
@@ -195,6 +191,37 @@ class TileStream:
     def close(self) -> None:
         """Give up the state; what is still owed is written by the next job."""
         self._holds.close()
+
+
+def held(folder: Path, entity: int | str) -> int:
+    """How many tiles of an entity the state in a folder has; a job may run on it."""
+    if not (folder / _STATE).is_file():
+        return 0
+    with contextlib.closing(sqlite3.connect(folder / _STATE)) as connection:
+        (found,) = connection.execute("SELECT COUNT(*) FROM tiles WHERE entity = ?", (entity,)).fetchone()
+        return int(found)
+
+
+def erase(folder: Path, entity: int | str) -> None:
+    """Leave nothing of an entity in the state in a folder, which is `alone`."""
+    if (folder / _STATE).is_file():
+        with contextlib.closing(sqlite3.connect(folder / _STATE, isolation_level=None)) as connection:
+            for table in ("tiles", "owed"):
+                connection.execute(f"DELETE FROM {table} WHERE entity = ?", (entity,))  # noqa: S608  one of these two
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the state in a folder, which is there; `Conflict` where another job runs on it."""
+    try:
+        with locked(folder / f"{_STATE}.lock", patience=0.0):
+            yield
+    except TimeoutError as error:
+        raise Conflict(
+            f"another job runs on {folder}", expected="one job a state", got="a held lock", fix="end it"
+        ) from error
 
 
 def caught_up(stream: TileStream, *, quiet: float = 3.0) -> int:

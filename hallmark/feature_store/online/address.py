@@ -71,6 +71,18 @@ def connect(
         ) from error
 
 
+def location(url: str) -> str:
+    """Where the store at an address is, with nothing of who reads it and how: no user, no password."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return f"sqlite:///{Path(unquote(parts.path.removeprefix('/'))).resolve()}"
+    if parts.scheme in _REDIS:
+        host = parts.netloc.rpartition("@")[2].removesuffix(":6379")
+        return f"redis://{host}/{parts.path.removeprefix('/') or 0}"
+    options = dict(parse_qsl(parts.query))
+    return f"dynamodb://{parts.netloc} {options.get('region', '')} {options.get('endpoint', '')}".rstrip()
+
+
 def _options(parts: SplitResult) -> Mapping[str, str]:
     if parts.scheme not in _OPTIONS:
         raise ValueError(f"no store is called {parts.scheme!r}")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from hallmark.cli import main
@@ -14,7 +15,7 @@ from hallmark.feature_store import sources
 from hallmark.feature_store.place import FeatureStore
 from hallmark.rollout import monitors
 from hallmark.settings import Settings
-from tests.hallmark.cli.test_features import FIRST, batch, counts, place, told
+from tests.hallmark.cli.test_features import FIRST, NOW, batch, counts, place, told
 
 __all__ = ["place"]
 
@@ -39,18 +40,57 @@ def test_a_person_is_looked_for_erased_and_not_found_again(place: Path, capsys: 
     assert "nothing is held" in (said := capsys.readouterr().err) and "anna" not in said
 
 
+def test_what_join_wrote_loses_their_rows_and_a_folder_without_training_sets_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    asked = pd.DataFrame(
+        {"buyer_id": ["anna", "bob"], "at": [NOW] * 2, "device_id": ["d1"] * 2, "ip": ["10.0.0.1"] * 2}
+    )
+    asked.to_parquet(place / "asked.parquet")
+    told(capsys, "join", str(place / "asked.parquet"), "--out", str(place / "set"), "--time", "at")
+    for wrong, said in ((place / "nothere", "no folder"), (place / "state", "none of these")):
+        assert (
+            main(["features", "erase", "buyer_id=anna", "--training", str(place / "set"), "--training", str(wrong)])
+            == 2
+        )
+        assert f"{wrong.name} holds no training set" in (shown := capsys.readouterr().err) and said in shown
+    assert len(pd.read_parquet(place / "set")) == 2, "nothing is erased then"
+    (place / "set" / "manifest.json").touch()
+    assert main(["features", "erase", "buyer_id=anna", "--training", str(place / "set")]) == 2
+    assert f"--training {place}" in capsys.readouterr().err
+    (place / "set" / "manifest.json").unlink()
+    before = pd.read_parquet(place / "set")
+    erased = told(capsys, "erase", "buyer_id=anna", "--training", str(place / "set"))
+    (found,) = [each for each in erased["counts"] if each["where"].startswith("training set")]
+    assert (found["what"], found["count"]) == ("rows", 1)
+    left = pd.read_parquet(place / "set")
+    assert left["buyer_id"].tolist() == ["bob"] and list(left.columns) == list(before.columns)
+    assert b"anna" not in b"".join(path.read_bytes() for path in (place / "set").iterdir())
+
+
 @pytest.mark.parametrize(
     ("person", "said"),
     [
         ("anna", "COLUMN=VALUE"),
         ("buyer_id=", "COLUMN=VALUE"),
+        ("buyer_id=m1 buyer_id=m2", "buyer_id is given twice"),
         ("amount=3", "buyer_id, card_id, device_id, ip, seller_id"),
     ],
 )
 def test_what_names_no_person_is_refused(
     place: Path, capsys: pytest.CaptureFixture[str], person: str, said: str
 ) -> None:
-    assert main(["features", "erase", person]) == 2 and said in capsys.readouterr().err
+    assert main(["features", "erase", *person.split()]) == 2 and said in capsys.readouterr().err
+
+
+def test_what_is_no_digest_is_refused_and_one_that_no_erasure_changed_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in ("zz", "sha256:zz", "0" * 64):
+        assert main(["features", "erasures", wrong]) == 2 and "this is no digest" in capsys.readouterr().err
+    assert main(["features", "erasures", f"sha256:{'0' * 64}"]) == 0
+    assert "no erasure here changed what it names" in capsys.readouterr().err
 
 
 def test_the_monitors_of_a_cluster_are_told_and_one_that_cannot_is_named() -> None:

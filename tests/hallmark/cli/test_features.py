@@ -116,7 +116,12 @@ def test_a_batch_that_breaks_its_contract_is_taken_by_nobody(place: Path, capsys
 
 def test_the_present_is_all_that_the_online_store_knows(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    assert main(["features", "read", "buyer_orders@1", "anna"]) == 1
+    assert "features apply buyer_orders@1" in capsys.readouterr().err, "zeros would be no answer"
     told(capsys, "apply", "buyer_orders@1")
+    assert counts(capsys, "nobody") == [(0, 0)]
+    other = ["features", "read", "buyer_orders@1", "anna", "--store", f"sqlite:///{place}/other.db"]
+    assert main(other) == 0 and "not all of buyer_orders@1" in capsys.readouterr().err
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "2026-01-01"]) == 2
     assert "features join" in capsys.readouterr().err
     later = told(capsys, "read", "buyer_orders@1", "anna", "--at", (NOW + 60 * DAY).isoformat())

@@ -246,6 +246,40 @@ def test_what_nobody_can_read_as_a_row_goes_where_it_names_them(store: FeatureSt
     assert [each["row"] for each in letters] == [broken[1].decode()], "those of others stay"
 
 
+def test_their_tiles_go_and_a_job_reads_on_over_the_blanks(store: FeatureStore) -> None:
+    job, at = store.job("buyer_orders@1"), int(AT.timestamp() * 1e6)
+    hop = len(job.plan.hops) - 1
+    empty = {name: 1 if "COUNT(" in taken else None for name, _, taken in job._outputs(hop)}
+    row = {**empty, "width": job.plan.hops[hop], "tile": at // job.plan.hops[hop], "known": at, "happened": at}
+
+    def held() -> list[int]:
+        with store.tiles("buyer_orders@1") as tiles:
+            while tiles.step():
+                pass
+            return [len(tiles._tiles(who).by_hop[hop]) for who in (WHO, "bob")]
+
+    with store._log("buyer_orders@1-tiles") as log:
+        log.append(
+            "0",
+            [
+                json.dumps({"op": "c", "before": None, "after": {**row, "entity": each}}).encode()
+                for each in (WHO, "bob")
+            ],
+        )
+    assert held() == [1, 1]
+    with store.tiles("buyer_orders@1"), pytest.raises(Conflict, match="another job runs"):
+        erase(store)
+    assert erasure.records(store.erasures) == []
+    found, _ = erase(store)
+    assert {each.what: each.count for each in found.counts if each.where == "tiles of buyer_orders@1"} == {
+        "records": 1,
+        "tiles": 1,
+    }
+    assert naming(store) == [] and held() == [0, 1]
+    (store._folder / "tiles" / "buyer_orders@1" / "tiles.sqlite").unlink()
+    assert held() == [0, 1], "read from the begin of the log"
+
+
 def test_another_column_with_the_same_value_is_told_and_stays(store: FeatureStore, tmp_path: Path) -> None:
     store.ingest("orders@1", Path(batch(tmp_path, "sold", [order(30, "anna", ago=DAY, seller_id=WHO)])))
     found, _ = erase(store)

@@ -164,6 +164,29 @@ def test_an_answer_of_defaults_says_nothing_of_the_store(shop: Shop) -> None:
     assert not shop.judged(told.model_copy(update={"lookups": (unread,)}))
 
 
+def test_answers_of_before_an_erasure_burn_nothing_and_others_count_as_before(shop: Shop) -> None:
+    shop.ingest(
+        shop.order(5, "anna", ago=5 * MINUTE, amount=4.0) | {"seller_id": "eve"},
+        shop.order(6, "carl", ago=4 * MINUTE),
+    )
+    shop.run()
+    told = shop.ask("anna", "bob", "carl")
+    _, record = shop.place.eraser({"seller_id": "eve"}).run(by="tests", tell=lambda _: None)
+    assert record is not None and "anna" not in record.model_dump_json()
+    assert shop.causes(told) == dict.fromkeys(("orders_1h", "spent_30d", "last_amount"), "erased")
+    report = extended(None, "fraud", POLICY, told.lookups, shop.judged(told), now=shop.now)
+    assert (report.answers, report.erased, report.differ, report.mismatches) == (2, 1, 0, [])
+    shop.ingest(shop.order(7, "anna", ago=MINUTE), shop.order(8, "bob", ago=MINUTE))
+    later = shop.ask("anna")
+    both = later.model_copy(update={"lookups": (*told.lookups, *later.lookups)})
+    causes = {
+        (each.entity, each.lookup.read_at > told.lookups[-1].read_at): each.cause
+        for each in shop.judged(both)
+        if each.cause
+    }
+    assert causes["anna", True] == "late", "what is read after the erasure is judged as ever"
+
+
 def test_floats_are_equal_to_nine_digits_and_null_is_its_default() -> None:
     assert same(0.1 + 0.2, 0.3) and not same(0.3, 0.3 * (1 + 1e-8))
     assert same(None, None) and same(0, None, default=0) and not same(0, None) and not same(0.0, 0)

@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hallmark.errors import Conflict, DeclarationError
+from hallmark.declaration.feature_view import load
+from hallmark.errors import Conflict, DeclarationError, Unavailable
 from hallmark.feature_store import sources
 from hallmark.feature_store.place import FeatureStore
+from hallmark.feature_store.stream import Published
 from hallmark.settings import Settings
 from tests.hallmark.cli.test_features import DAY, HOUR, NOW, ROOT, batch, order
 
@@ -42,6 +44,10 @@ def store(tmp_path: Path) -> FeatureStore:
     return made
 
 
+def stages(store: FeatureStore) -> list[str]:
+    return [store.stage(f"buyer_orders@{version}") for version in (1, 2)]
+
+
 def anna(store: FeatureStore, version: int) -> dict[str, Any]:
     return store.read(f"buyer_orders@{version}", ["anna"], at=AT)[0].values
 
@@ -59,6 +65,7 @@ def test_a_new_version_is_filled_beside_the_live_one_and_goes_on_where_it_was_st
         store.backfill("buyer_orders@2", tell=stopping)
     assert told == [(3, 12), (6, 12)]
     assert anna(store, 2) == {"buyer_orders_30d": 0, "buyer_cards_90d": 0}, "nothing of it is published"
+    assert stages(store) == ["applied", "filling"]
     with pytest.raises(Conflict, match="was stopped before its end"):
         store.catch_up(["buyer_orders@2"])
     with pytest.raises(Conflict, match="the backfill of buyer_orders@2 was stopped"):
@@ -123,3 +130,41 @@ def test_a_segment_that_an_erasure_left_empty_is_no_hindrance_to_the_next(store:
         store.eraser({"buyer_id": buyer}).run(by="tests", tell=lambda _: None)
     store.apply(["buyer_orders@1"])
     assert store.read("buyer_orders@1", ["solo", "anna"], at=AT)[1].values["buyer_orders_30d"] == 0
+
+
+def test_a_view_whose_payloads_were_not_written_is_written_by_the_next_apply(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopping(*_: Any) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Published, "write", stopping)
+        with pytest.raises(Stopped):
+            store.apply(["buyer_orders@1"])
+    assert anna(store, 1)["buyer_orders_30d"] == 0
+    store.apply(["buyer_orders@1"])
+    assert anna(store, 1)["buyer_orders_30d"] == 6
+
+
+def test_another_online_store_gets_all_that_the_stream_holds(store: FeatureStore, tmp_path: Path) -> None:
+    def at(url: str) -> FeatureStore:
+        return FeatureStore(store._settings, url=url)
+
+    store.apply(["buyer_orders@1"])
+    with pytest.raises(Unavailable):
+        at("redis://127.0.0.1:1").apply(["buyer_orders@1"])
+    other = at(f"sqlite:///{tmp_path}/other.db")
+    assert other.stage("buyer_orders@1") == "filling"
+    assert other.apply(["buyer_orders@1"]) == [("buyer_orders@1", True, 12)]
+    assert other.stage("buyer_orders@1") == "applied"
+    assert anna(other, 1) == anna(store, 1) == {"buyer_orders_30d": 6, "buyer_cards_90d": 3}
+    assert other.apply(["buyer_orders@1"]) == [("buyer_orders@1", False, 12)]
+
+    other.ingest("orders@1", Path(batch(tmp_path, "later", [order(20, "anna", ago=HOUR)])))
+    other.catch_up(["buyer_orders@1"])
+    assert (anna(other, 1)["buyer_orders_30d"], anna(store, 1)["buyer_orders_30d"]) == (7, 6)
+    with other._stream(load("buyer_orders@1", store._settings)), pytest.raises(Conflict, match="another online store"):
+        store.apply(["buyer_orders@1"])
+    store.catch_up(["buyer_orders@1"])
+    assert anna(store, 1)["buyer_orders_30d"] == 7, "what came while the other took its place"

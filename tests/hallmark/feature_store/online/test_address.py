@@ -11,7 +11,7 @@ import pytest
 
 from hallmark.errors import DeclarationError, Unavailable
 from hallmark.feature_store.online import redis
-from hallmark.feature_store.online.address import FORMS, connect
+from hallmark.feature_store.online.address import FORMS, connect, location
 from hallmark.feature_store.online.elasticache import Token
 from hallmark.feature_store.online.redis import Server
 
@@ -115,3 +115,11 @@ def test_a_token_is_a_signed_request_to_connect(monkeypatch: pytest.MonkeyPatch)
     assert signed["X-Amz-Security-Token"] == "session" and len(signed["X-Amz-Signature"]) == 64
     other = Token(user="listing-predictor", group="dev-features", region="eu-central-1")()[1]
     assert other.rsplit("=", 1)[1] != signed["X-Amz-Signature"]
+
+
+def test_one_store_has_one_location_whoever_reads_it_and_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert location("sqlite:///a.db") == location(f"sqlite:///{tmp_path}/a.db") != location("sqlite:///b.db")
+    assert location("rediss://anna:secret@host?ca=a.pem") == location("valkey://host:6379/0") == "redis://host/0"
+    assert location("redis://host/1") != location("redis://host/0") != location("redis://host:6380/0")
+    assert location("dynamodb://table?region=eu-central-1&consistent=false") == "dynamodb://table eu-central-1"
