@@ -44,6 +44,8 @@ class Interrupted(KeyboardInterrupt):
 def cause(error: BaseException | None) -> Interrupted | None:
     """The interruption that led to this error, as a library turned it into one of its own; none where none did."""
     while error is not None and not isinstance(error, Interrupted):
+        if _heard and isinstance(error, RuntimeError) and str(error) == "Query interrupted":
+            return Interrupted(_heard[0])  # DuckDB drops what the handler raised
         error = error.__cause__ or error.__context__
     return error
 
@@ -52,7 +54,8 @@ def cause(error: BaseException | None) -> Interrupted | None:
 def handled(*, whole: bool = False) -> Iterator[None]:
     """Have signals raise `Interrupted`, in the main thread. Those that were ignored from the start, as under nohup, stay so.
 
-    whole: the process ends with this; after a signal, further ones are the same wish until it has ended.
+    whole: the process ends with this; after a signal, further ones are the same wish until it has ended, and one that comes after the end
+    changes nothing of it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -69,7 +72,10 @@ def handled(*, whole: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if not (whole and _heard):
+        if whole:
+            for number in before if not _heard else ():
+                signal.signal(number, _late)
+        else:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(descriptor)
@@ -113,9 +119,13 @@ def _install(handler: _Handler) -> dict[signal.Signals, _Handler | int | None]:
     return before
 
 
+def _late(number: int, _: FrameType | None) -> None:
+    _mute(number)
+
+
 def _ignore(numbers: Sequence[int]) -> None:
-    """While the interpreter ends, after a signal, which would set what was there before and be killed by the next."""
-    for number in numbers if _heard else ():
+    """While the interpreter ends, which would set what was there before and be killed by the next signal."""
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
 
 

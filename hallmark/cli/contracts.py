@@ -39,7 +39,7 @@ def list_(output: Output = Format.table) -> None:
                 "status": found.status,
                 "team": found.team.name,
                 "columns": len(found.columns),
-                "personal": ", ".join(found.personal),
+                "personal": ", ".join(found.personal) if output is Format.table else list(found.personal),
             }
         )
     emit(rows, output, empty="no source is declared: see docs/features.md", wide=("personal", "team"))

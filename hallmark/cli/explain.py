@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
-from hallmark.cli.console import Format, Output, emit, say, show
+from hallmark.cli.console import Format, Output, emit, say, show, width, wrapped
 from hallmark.cli.parity import Captured, read, spoken
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
@@ -208,9 +208,8 @@ def _recomputed(
 
 def _tell(record: dict[str, Any]) -> None:
     version = f"version {record['version']}, " if record["version"] else ""
-    typer.echo(
-        f"{record['domain']}: {version}{record['revision']}, record {record['row']}, features read at {record['read_at']}"
-    )
+    heading = f"{record['domain']}: {version}{record['revision']}, record {record['row']}, features read at {record['read_at']}"
+    typer.echo(wrapped(heading, columns=width()))
     rows = [
         {
             **each,

@@ -88,6 +88,11 @@ def ingest(
     emit([{"source": source, "rows": taken.rows, "new": taken.new}], output)
     if not taken.new:
         say("this batch was taken in before; nothing has changed")
+    for view, count in taken.refused.items():
+        say(
+            f"warning: {view} refuses {count} of these rows, which happened more than 5 minutes after they were known,"
+            " or were known more than 5 minutes from now: mend their times in a new batch"
+        )
 
 
 @app.command()
@@ -121,6 +126,14 @@ def backfill(
     """
     place, found = _place(Settings.load(), store), []
     times = {name: _time(text, name) if text else None for name, text in (("--from", since), ("--to", until))}
+    begin, end = times.values()
+    if begin and end and begin >= end:
+        raise DeclarationError(
+            "this period holds no time",
+            expected="--from before --to",
+            got=f"{since} to {until}",
+            fix="exchange the two",
+        )
     for reference in views:
         with _filling(reference) as tell:
             found.append(place.backfill(reference, since=times["--from"], until=times["--to"], tell=tell))
@@ -234,7 +247,10 @@ def join(
     out: Annotated[Path, typer.Option(help="Folder to write the rows with their features to; made by this.")],
     time: Annotated[str, typer.Option(help="The column with each question's time.")],
     views: Annotated[
-        list[str] | None, typer.Option("--view", help="A view as NAME@N; repeatable; default: all.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--view", help="A view as NAME@N; repeatable; default: the newest version of each.", show_default=False
+        ),
     ] = None,
     memory: Annotated[str, typer.Option(help="Memory that the join may take; the rest goes to disk.")] = "2GB",
     output: Output = Format.table,
@@ -245,7 +261,8 @@ def join(
 
     settings = Settings.load()
     place = _place(settings)
-    found: list[FeatureView] = [feature_view.load(each, settings) for each in _chosen(views, settings)]
+    wanted = dict.fromkeys(views) if views else feature_view.newest(settings)
+    found: list[FeatureView] = [feature_view.load(each, settings) for each in wanted]
     files = {view.source: sources.snapshot(place.offline(view.source)).files() for view in found}
     parts = offline.training_frame(
         file, found, files, out, time=time, limits=offline.Limits(memory=memory), progress=say

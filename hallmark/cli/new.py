@@ -44,7 +44,12 @@ def new(
     ],
     task: Annotated[
         Kind | None,
-        typer.Option("--task", help="What it answers: a folder of that kind is written.", show_default=False),
+        typer.Option(
+            "--task",
+            metavar="KIND",
+            help=f"What it answers: {', '.join(Kind)}. A folder of that kind is written.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         Path | None,

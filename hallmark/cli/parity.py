@@ -134,8 +134,8 @@ def freshness(
         view = feature_view.load(reference, settings)
         applied = state.peek(place.state(reference), place.plan(view))
         newest = place.newest(view)
-        if applied is not None:
-            newest = None if applied.newest == LEAST else _EPOCH + timedelta(microseconds=applied.newest)
+        if applied is not None and applied.newest != LEAST:  # a stream that is filled reads only what still counts
+            newest = _EPOCH + timedelta(microseconds=applied.newest)
         age = None if newest is None else max(now - newest, timedelta(0))
         fresh = None if applied is None or age is None else age <= view.freshness
         seen = sum(applied.fates.values()) if applied else 0

@@ -157,6 +157,11 @@ def references(settings: Settings) -> list[str]:
     return versioned.references(settings.features)
 
 
+def newest(settings: Settings) -> list[str]:
+    """name@version of the newest version of every declared view, sorted."""
+    return list({each.partition("@")[0]: each for each in references(settings)}.values())
+
+
 def load(reference: str, settings: Settings | None = None) -> FeatureView:
     """The view name@version; `DeclarationError` names file, line, key, expected and got."""
     settings = settings or Settings.load()

@@ -114,8 +114,16 @@ def export(
     until = until or datetime.now(UTC)
     definitions = text(given, domains, until=until)
     held = {reference: files(reference) for reference in {each.view.source for each in given}}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise DeclarationError(
+            f"{folder} cannot be made",
+            expected="a folder where this user may make one",
+            got=error.strerror or type(error).__name__,
+            fix="name another folder",
+        ) from error
     try:
         draft = work / "whole"
         (draft / VALUES).mkdir(parents=True)

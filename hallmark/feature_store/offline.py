@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ROWS = 1 << 17
 """Rows of a part that are held at once when columns are put beside each other."""
@@ -121,7 +122,12 @@ def connected(work: Path, limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]
     }
     with duckdb.connect() as connection:
         for name, value in values.items():
-            connection.execute(f"SET {name} = {text(value)}")
+            try:
+                connection.execute(f"SET {name} = {text(value)}")
+            except duckdb.ParserException as error:  # of the others none is a person's text
+                raise DeclarationError(
+                    "the limit of memory is no amount", expected="such as 500MB or 2GB", got=repr(limits.memory)
+                ) from error
         yield connection
 
 
@@ -516,7 +522,7 @@ def _asked(questions: pd.DataFrame | Path, work: Path, time: str, views: Sequenc
     import pyarrow.parquet as pq
 
     if isinstance(questions, Path):
-        file = pq.ParquetFile(questions)
+        file = _opened(questions)
         schema, batches = file.schema_arrow, file.iter_batches(ROWS)
     else:
         table = pa.Table.from_pandas(questions, preserve_index=False)
@@ -543,6 +549,21 @@ def _asked(questions: pd.DataFrame | Path, work: Path, time: str, views: Sequenc
     return path, rows
 
 
+def _opened(questions: Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(questions)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DeclarationError(
+            f"{questions} cannot be read",
+            expected="a Parquet file with a question a row",
+            got=getattr(error, "strerror", None) or str(error).splitlines()[0],
+            fix="name the file, and write it as Parquet if it is another kind, such as with DataFrame.to_parquet",
+        ) from error
+
+
 def _demand_times(values: pa.Array, time: str) -> None:
     if values.null_count:
         raise ContractBroken(f"questions: {time} has no value in a row", expected="a time in every row", got="null")
@@ -567,7 +588,12 @@ def _check_questions(schema: pa.Schema, time: str, views: Sequence[FeatureView])
         for name in view.columns:
             if name in owners:
                 raise DeclarationError(
-                    f"two columns are called {name}", expected="a name once", got=f"{owners[name]} and {view.reference}"
+                    f"two columns are called {name}",
+                    expected="a name once",
+                    got=f"{owners[name]} and {view.reference}",
+                    fix="rename the questions' column"
+                    if owners[name] == "the questions"
+                    else "join one of the two views, or each to a folder of its own",
                 )
             owners[name] = view.reference
 

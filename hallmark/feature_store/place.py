@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hallmark import files
 from hallmark.declaration import feature_view, source
-from hallmark.declaration.feature_view import FeatureView
+from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import log_address, snapshots, source_batch, sources
@@ -30,6 +30,7 @@ from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from hallmark.declaration.source import Datatype, Source
@@ -54,10 +55,11 @@ _QUIET = 3.0
 
 
 class Ingested(NamedTuple):
-    """A batch that was offered: its rows, and whether it was new."""
+    """A batch that was offered: its rows, whether it was new, and how many rows have times that a view's stream refuses, by view."""
 
     rows: int
     new: bool
+    refused: Mapping[str, int]
 
 
 class Applied(NamedTuple):
@@ -96,19 +98,35 @@ class FeatureStore:
         contract = source.load(reference, self._settings)
         frame = source_batch.read(contract, path)
         batch, table = _digest(path), source_batch.table(contract, frame)
+        refused = self._refused(contract, frame)
         with self._log(reference) as log:
             if isinstance(log, FileLog):
                 log.append(FIRST, [])  # from here on nobody else writes
             held = self._held(reference)
             if held is not None and any(each.batch == batch for each in held.manifest.segments):
-                return Ingested(len(frame), new=False)
+                return Ingested(len(frame), new=False, refused=refused)
             # The log first, since a row that comes twice counts once, and one that is missing does not.
             for at in range(0, len(frame), _AT_ONCE):
                 rows = frame.iloc[at : at + _AT_ONCE]
                 log.append(None, [encoded(row) for row in _records(rows)])
             # Before another writes: who holds the log's end finds both as one.
             sources.append(self.offline(reference), table, source=reference, batch=batch)
-        return Ingested(len(frame), new=True)
+        return Ingested(len(frame), new=True, refused=refused)
+
+    def _refused(self, contract: Source, frame: pd.DataFrame) -> dict[str, int]:
+        """Rows that happened more than `FUTURE` after they were known, or were known more than `FUTURE` from now, by view."""
+        found, latest = {}, datetime.now(UTC) + FUTURE
+        times = {name for name, each in contract.columns.items() if each.datatype == "TIME"}
+        for reference in feature_view.references(self._settings):
+            with contextlib.suppress(
+                DeclarationError
+            ):  # a view that is none takes no rows, and a batch does not need it
+                view = feature_view.load(reference, self._settings)
+                if view.source == contract.reference and {view.event_time, view.known_at} <= times:
+                    when, known = frame[view.event_time], frame[view.known_at]
+                    if count := int(((when > known + FUTURE) | (known > latest)).sum()):
+                        found[reference] = count
+        return found
 
     def offline(self, reference: str) -> Path:
         """The folder of a source's offline store."""

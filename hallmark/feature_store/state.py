@@ -46,7 +46,7 @@ class State:
                 f"another job runs on {path}",
                 expected="one job a state",
                 got="a held lock",
-                fix="end it, or name another state",
+                fix="let it: `hallmark up` and `features run --follow` keep their views up to date; or end it",
             ) from error
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(tuple).decode

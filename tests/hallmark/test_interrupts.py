@@ -111,6 +111,24 @@ def test_a_signal_that_comes_three_times_at_once_cleans_up_once(number: signal.S
     assert process.returncode == 128 + number
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_a_command_is_done_leaves_its_exit_code(number: signal.Signals) -> None:
+    program = f"""
+import os
+from hallmark import interrupts
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        kill(pid, {int(number)})
+last = Last()
+with interrupts.handled(whole=True):
+    print("ready", flush=True)
+os.kill(os.getpid(), {int(number)})
+"""
+    process = running(program)
+    _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (0, "")
+
+
 def test_ctrl_c_pressed_again_ends_a_cleaning_that_hangs() -> None:
     process = running(COMMAND.format(cleaning="time.sleep(60)"))
     process.send_signal(signal.SIGINT)

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.cli import app, console, main
+from hallmark.cli.new import Kind
 from hallmark.cli.progress import TaskLines
 from hallmark.cli.verdict import VariantVerdict
 from hallmark.cli.verdict import show as show_verdict
@@ -150,6 +151,10 @@ def test_n12_the_help_of_every_command_fits(columns: int, monkeypatch: pytest.Mo
         told = run(" ".join([*path, "--help"]), columns, monkeypatch)
         assert "Usage: hallmark" in told
         assert [line for line in told.splitlines() if len(line) > columns] == [], path
+
+
+def test_the_kinds_of_a_new_domain_are_whole_words_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(Kind) <= set(re.findall(r"\w+", run("new --help", 80, monkeypatch)))
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])

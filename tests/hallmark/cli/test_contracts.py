@@ -30,7 +30,7 @@ def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sources_are_listed_with_what_is_personal(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["contracts", "list", "-o", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert row["source"] == "sales@1" and row["personal"] == "buyer" and row["columns"] == 14
+    assert row["source"] == "sales@1" and row["personal"] == ["buyer"] and row["columns"] == 14
 
 
 def test_a_good_batch_ends_with_0_and_a_broken_one_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from hallmark.cli import main
+from hallmark.feature_store import offline
 from hallmark.settings import Settings
+from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -138,3 +143,98 @@ def test_views_go_to_feast_with_their_values(place: Path, capsys: pytest.Capture
     assert main(["features", "export", "--feast", str(folder)]) == 0, "an earlier export is replaced"
     assert main(["features", "export", "--feast", str(place)]) == 2
     assert "no export of ours" in capsys.readouterr().err and not (place / "values").exists()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A shop with one order of anna's, and a file of one question about her."""
+    found = Shop(tmp_path / "shop")
+    for key, value in found.settings.environment().items():
+        monkeypatch.setenv(key, value)
+    found.ingest(found.order(1, "anna", ago=10 * MINUTE))
+    asked(found).to_parquet(tmp_path / "asked.parquet")
+    return found
+
+
+def asked(shop: Shop) -> pd.DataFrame:
+    return pd.DataFrame({"buyer_id": ["anna"], "at": pd.Series([shop.now]).astype("datetime64[us, UTC]")})
+
+
+def test_a_join_takes_the_newest_version_of_each_view_once(
+    shop: Shop, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {**DECLARED["columns"], "orders_2h": {"take": "count", "window": "2h"}}
+    second = yaml.safe_dump({**DECLARED, "version": 2, "columns": columns}, sort_keys=False)
+    (shop.settings.features / "buyers/v2.yaml").write_text(second)
+
+    def columns_of(name: str, *views: str) -> list[str]:
+        given = ("join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / name))
+        told(capsys, *given, *(item for view in views for item in ("--view", view)))
+        return [*pd.read_parquet(place / name)][2:]
+
+    assert columns_of("newest") == [*columns]
+    assert columns_of("twice", "buyers@1", "buyers@1") == [*DECLARED["columns"]]
+    given = ("features", "join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / "both"))
+    assert main([*given, "--view", "buyers@1", "--view", "buyers@2"]) == 2
+    assert "buyers@1 and buyers@2" in (said := capsys.readouterr().err) and "join one of the two" in said
+    assert not (place / "both").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "says"),
+    [
+        ("asked.csv", (), "with a question a row"),
+        ("nowhere.parquet", (), "No such file"),
+        ("broken.parquet", (), "with a question a row"),
+        ("asked.parquet", ("--memory", "lots"), "such as 500MB or 2GB"),
+    ],
+)
+def test_a_join_says_what_it_cannot_use(
+    shop: Shop, place: Path, capsys: pytest.CaptureFixture[str], file: str, options: tuple[str, ...], says: str
+) -> None:
+    asked(shop).to_csv(place / "asked.csv")
+    (place / "broken.parquet").write_bytes((place / "asked.parquet").read_bytes()[:-20])
+    out = place / "out"
+    assert main(["features", "join", str(place / file), "--time", "at", "--out", str(out), *options]) == 2
+    assert says in capsys.readouterr().err and not out.exists()
+
+
+def test_an_export_says_that_its_folder_cannot_be_made(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["features", "export", "--feast", "/proc/feast"]) == 2
+    assert "/proc/feast cannot be made" in capsys.readouterr().err
+
+
+def test_a_signal_within_a_query_ends_the_command_as_elsewhere(
+    shop: Shop, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("Query interrupted")  # as DuckDB does
+
+    monkeypatch.setattr(offline, "training_frame", stopped)
+    given = ("join", str(place / "asked.parquet"), "--time", "at", "--out", str(place / "out"))
+    assert main(["features", *given]) == 143
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_an_ingest_warns_of_rows_whose_times_no_stream_takes(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        shop.order(2, "anna", ago=MINUTE),
+        shop.order(3, "anna", ago=MINUTE, known=20 * MINUTE),
+        shop.order(4, "anna", ago=MINUTE, known=-DAY),
+    ]
+    assert main(["features", "ingest", "orders@1", str(shop.batch(*rows))]) == 0
+    assert "buyers@1 refuses 2 of these rows" in " ".join(capsys.readouterr().err.split())
+    assert main(["features", "ingest", "orders@1", str(shop.batch(shop.order(5, "anna", ago=MINUTE)))]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_backfill_of_a_period_that_ends_before_it_begins_is_usage(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.run()
+    given = ("features", "backfill", "buyers@1", "--from", "2026-10-02", "--to")
+    assert main([*given, "2026-10-01"]) == 2
+    assert "--from before --to" in capsys.readouterr().err
+    assert main([*given, "2026-10-03"]) == 0

@@ -20,7 +20,7 @@ from hallmark.cli import main
 from hallmark.registry.store import Registry, ServableVersion
 from hallmark.rollout.parity import NAME
 from inference_services.drift_monitor.lookups import LookupRing
-from tests.hallmark.feature_store.shop import HOUR, MINUTE, ROOT, VIEW, Shop
+from tests.hallmark.feature_store.shop import DECLARED, HOUR, MINUTE, ROOT, VIEW, Shop
 from tests.inference_services.runtime.served import linear, write_folder
 from tests.web import serving
 
@@ -191,7 +191,7 @@ def test_what_cannot_be_compared_is_usage(
 
 
 def test_one_answer_is_explained_by_its_request_id(
-    shop: Shop, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+    shop: Shop, cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.ingest(shop.order(4, "anna", ago=MINUTE, amount=1.0))
     cluster.ring = asked(shop, 4)
@@ -209,6 +209,9 @@ def test_one_answer_is_explained_by_its_request_id(
     assert main(["explain", "r1", *cluster.given]) == 0
     shown = capsys.readouterr()
     assert "version 7" in shown.out and "equal" in shown.out and "score: 0.25" in shown.out
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["explain", "r1", *cluster.given]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_the_score_is_recomputed_by_the_model_that_answered(
@@ -269,3 +272,17 @@ def test_freshness_is_judged_by_the_newest_event_of_what_is_applied(
     assert main(["features", "freshness"]) == 3
     assert "buyers@1: 10." in capsys.readouterr().err
     assert main(["features", "freshness", "nobody@1"]) == 2
+
+
+def test_a_source_that_is_silent_for_longer_than_a_view_looks_back_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = Shop(tmp_path)
+    for key, value in shop.settings.environment().items():
+        monkeypatch.setenv(key, value)
+    brief = {**DECLARED, "ttl": "1h", "columns": {"orders_1h": DECLARED["columns"]["orders_1h"]}}
+    (shop.settings.features / "buyers/v1.yaml").write_text(yaml.safe_dump(brief))
+    shop.ingest(shop.order(1, "anna", ago=72 * HOUR))
+    shop.run()
+    (row,) = told(capsys, "features", "freshness", code=3)
+    assert (row["state"], row["fresh"], row["age"]) == ("applied", False, pytest.approx(72 * 3600, abs=60))

@@ -108,7 +108,7 @@ def test_a_batch_whose_optional_column_holds_nothing_fits_those_before_and_after
         Settings.load({"HALLMARK_ROOT": str(tmp_path / "root"), "HALLMARK_STATE": str(tmp_path / "other")})
     )
     for place in (store, other):
-        assert place.ingest("orders@1", tmp_path / "none.parquet") == (0, True)
+        assert place.ingest("orders@1", tmp_path / "none.parquet")[:2] == (0, True)
         assert place.ingest("orders@1", Path(batch(tmp_path, "more", [order(60, "carl", ago=HOUR, card="c")]))).new
         place.apply(["buyer_orders@1"])
     assert other.read("buyer_orders@1", ["carl"], at=AT)[0].values == {"buyer_orders_30d": 1, "buyer_cards_90d": 1}

@@ -329,8 +329,9 @@ def test_run_goes_on_after_an_outage_until_it_is_told_to_stop(tmp_path: Path, mo
 
 def test_one_job_a_state_and_one_set_of_views(tmp_path: Path) -> None:
     stream = job(tmp_path, Memory(), Online(), HOURS)
-    with pytest.raises(Conflict, match="another job runs"):
+    with pytest.raises(Conflict, match="another job runs") as held:
         job(tmp_path, Memory(), Online(), HOURS)
+    assert "hallmark up" in held.value.fix
     stream.close()
     with pytest.raises(Refused, match="state of other views"):
         job(tmp_path, Memory(), Online(), DAYS)
