@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from operator import itemgetter
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.manifests.builds import CLUSTERS, everything, identity, platform, ten
 
 LEFT_OUT = {
     "ClusterSecretStore": 1,
-    "ExternalSecret": 20,
+    "ExternalSecret": 13,
     "KnativeServing": 1,
     "Profile": 7,
 }
@@ -63,12 +64,17 @@ def test_every_object_is_accepted_strictly(cluster: Stack, which: str) -> None:
 
 def test_the_pods_of_our_deployments_are_made(cluster: Stack) -> None:
     """Past Pod Security, quotas, limits and our policies. They wait: there is no node."""
-    wanted = {each["metadata"]["name"] for each in everything(CLUSTER) if each["kind"] == "Deployment"}
-    assert wanted
-    namespace = "hallmark-system"
+    deployments = [each["metadata"] for each in everything(CLUSTER) if each["kind"] == "Deployment"]
+    wanted = {(each["namespace"], each["name"]) for each in deployments}
+    namespaces = sorted({namespace for namespace, _ in wanted})
+    assert {"hallmark-system", "features"} <= {*namespaces}
 
     def made() -> bool:
-        pods = cluster.api.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
-        return wanted <= {each["metadata"]["labels"].get("app.kubernetes.io/name") for each in pods}
+        pods = [each for name in namespaces for each in cluster.api.get(f"/api/v1/namespaces/{name}/pods")["items"]]
+        found = {
+            (each["namespace"], each["labels"].get("app.kubernetes.io/name"))
+            for each in map(itemgetter("metadata"), pods)
+        }
+        return wanted <= found
 
-    installed.until(made, what=f"pods of {', '.join(sorted(wanted))}")
+    installed.until(made, what=f"pods of {', '.join(name for _, name in sorted(wanted))}")
