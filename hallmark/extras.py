@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hallmark.errors import Unavailable
+
 PURPOSES = {
     "training": "the steps of a training, and the registry",
     "serving": "the model server",
@@ -40,6 +42,17 @@ def bringing(module: str) -> str:
     """The extra that a library comes with, by the name under which it is imported; empty where none names it."""
     wanted = module.split(".", maxsplit=1)[0]
     return next((extra for extra, name in requirements() if name.replace("-", "_").lower() == wanted.lower()), "")
+
+
+def not_installed(error: ModuleNotFoundError, *, what: str, otherwise: str) -> Unavailable:
+    """The refusal where a library for something is not installed: what it is for, and what to do without it."""
+    extra = bringing(error.name or "")
+    return Unavailable(
+        f"a library for this {what} is not installed",
+        expected=f"{error.name}" + (f", of the extra {extra}" if extra else ""),
+        got=str(error),
+        fix=f"pip install {error.name}, or {otherwise}",
+    )
 
 
 def missing(extra: str) -> list[str]:

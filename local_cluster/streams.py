@@ -86,19 +86,24 @@ def _path(folder: int) -> Path | None:
 
 
 def _moved(settings: Settings, *, to: Path | None) -> Settings:
+    """The settings with their state folder where it is now."""
     if to is None or to == settings.state or not to.is_dir():
         return settings
-    store = following(settings.feature_store, state=settings.state, begin=settings.state)
-    changed = store.replace(_FILE, f"{_FILE}{to}/", 1) if store != settings.feature_store else store
-    return settings.model_copy(update={"state": to, "feature_store": changed})
+    inner = _within(settings.feature_store, settings.state)
+    store = settings.feature_store if inner is None else f"{_FILE}{to / inner}"
+    return settings.model_copy(update={"state": to, "feature_store": store})
 
 
 def following(address: str, *, state: Path, begin: Path) -> str:
     """The address of an online store for a process in the folder `begin` of the state folder: it holds when that is moved."""
-    path = address.removeprefix(_FILE)
-    if path == address or not Path(path).is_relative_to(state):
-        return address
-    return f"{_FILE}{os.path.relpath(path, begin)}"
+    inner = _within(address, state)
+    return address if inner is None else f"{_FILE}{os.path.relpath(state / inner, begin)}"
+
+
+def _within(address: str, state: Path) -> Path | None:
+    """The path of an online store from the state folder on; none of one that is no file there."""
+    path = Path(address.removeprefix(_FILE))
+    return path.relative_to(state) if address.startswith(_FILE) and path.is_relative_to(state) else None
 
 
 def wanted(settings: Settings) -> list[str]:

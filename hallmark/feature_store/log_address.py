@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from hallmark import extras
-from hallmark.errors import DeclarationError, Unavailable
+from hallmark.errors import DeclarationError
 
 if TYPE_CHECKING:
     from hallmark.feature_store.kafka import KafkaLog
@@ -70,12 +70,8 @@ def connect(address: str, log: str) -> KafkaLog | KinesisLog:
 
         return KinesisLog(where.name, region=where.options.get("region"), endpoint=where.options.get("endpoint"))
     except ModuleNotFoundError as error:
-        extra = extras.bringing(error.name or "")
-        raise Unavailable(
-            "a library for this event log is not installed",
-            expected=f"{error.name}" + (f", of the extra {extra}" if extra else ""),
-            got=str(error),
-            fix=f"pip install {error.name}, or set no address: then logs are files in the state folder",
+        raise extras.not_installed(
+            error, what="event log", otherwise="set no address: then logs are files in the state folder"
         ) from error
 
 

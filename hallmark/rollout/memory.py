@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from hallmark.errors import Conflict, NotFound
+from hallmark.errors import Conflict
+from hallmark.rollout.config_map import ConfigMapText
 from hallmark.rollout.evidence import Exposure
 from hallmark.rollout.record import RolloutRecord
 from hallmark.rollout.timeline import Timeline, TimelineEntry
@@ -75,39 +76,20 @@ class MemoryStore:
     """The memory of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
 
     def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
-        self._writer = writer
         self._namespace = namespace
-        self._version: str | None = None
+        self._text = ConfigMapText(writer, namespace, name=NAME, key=_KEY)
 
     def read(self) -> WatchMemory:
         """Stored memory; empty where there is none yet, or one of another format."""
         try:
-            found = self._writer.config_map(self._namespace, NAME)
-        except NotFound:
-            self._version = None
-            return WatchMemory()
-        self._version = str(found["metadata"]["resourceVersion"])
-        try:
-            return WatchMemory.model_validate_json((found.get("data") or {}).get(_KEY, "{}"))
+            return WatchMemory.model_validate_json(self._text.read() or "{}")
         except ValidationError:
             return WatchMemory()
 
     def write(self, memory: WatchMemory) -> None:
         """Remember this; `Conflict` where somebody else wrote since it was read, who then is the one that watches."""
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": NAME,
-                "namespace": self._namespace,
-                "labels": {"app.kubernetes.io/part-of": "hallmark"},
-            },
-            "data": {_KEY: json.dumps(memory.model_dump(mode="json"), separators=(",", ":"))},
-        }
-        if self._version is not None:
-            body["metadata"]["resourceVersion"] = self._version
         try:
-            done = self._writer.write_config_map(body, create=self._version is None)
+            self._text.write(json.dumps(memory.model_dump(mode="json"), separators=(",", ":")))
         except Conflict as error:
             raise Conflict(
                 f"somebody else watches {self._namespace}",
@@ -115,4 +97,3 @@ class MemoryStore:
                 got=error.message,
                 fix="see who holds the lease: `kubectl get lease -n " + self._namespace + "`",
             ) from error
-        self._version = str(done["metadata"]["resourceVersion"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from hallmark.declaration.domain import Domain
 from hallmark.errors import HallmarkError, NotFound, Unavailable
 from hallmark.feature_store.lookups import CapturedLookups
 from hallmark.feature_store.parity_report import ParityReport
+from hallmark.rollout.config_map import ConfigMapText
 from hallmark.rollout.evidence import FeatureParity
 from hallmark.rollout.monitors import Monitors
 
@@ -76,38 +77,18 @@ class ParityStore:
     """The report of one domain in its ConfigMap, written with its resourceVersion as compare-and-set."""
 
     def __init__(self, writer: InferenceServiceWriter, namespace: str) -> None:
-        self._writer, self._namespace = writer, namespace
-        self._version: str | None = None
+        self._text = ConfigMapText(writer, namespace, name=NAME, key=_KEY)
 
     def read(self) -> ParityReport | None:
         """The report; none where parity was never judged, or by another version."""
         try:
-            found = self._writer.config_map(self._namespace, NAME)
-        except NotFound:
-            self._version = None
-            return None
-        self._version = str(found["metadata"]["resourceVersion"])
-        try:
-            return ParityReport.model_validate_json((found.get("data") or {}).get(_KEY, ""))
+            return ParityReport.model_validate_json(self._text.read() or "")
         except ValidationError:
             return None
 
     def write(self, report: ParityReport) -> None:
         """Keep a report in the place of the one that was read; `Conflict` where somebody else judged meanwhile."""
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": NAME,
-                "namespace": self._namespace,
-                "labels": {"app.kubernetes.io/part-of": "hallmark"},
-            },
-            "data": {_KEY: report.model_dump_json()},
-        }
-        if self._version is not None:
-            body["metadata"]["resourceVersion"] = self._version
-        done = self._writer.write_config_map(body, create=self._version is None)
-        self._version = str(done["metadata"]["resourceVersion"])
+        self._text.write(report.model_dump_json())
 
 
 def evidence(writer: InferenceServiceWriter, domain: Domain, now: datetime) -> FeatureParity | None:

@@ -23,6 +23,7 @@ from hallmark.errors import Conflict, ContractBroken, DeclarationError, Hallmark
 from hallmark.feature_store import offline, snapshots, sources
 from hallmark.section import spelled
 from hallmark.settings import Settings
+from hallmark.training.source import SYNTHETIC
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from hallmark.feature_store.sources import Snapshot
     from hallmark.features.fields import Field
 
-SYNTHETIC = "synthetic"
 _LONGER = 25 / 24
 """A window is at most so many times as long as it says (docs/decisions/0036)."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from hallmark import extras
-from hallmark.errors import DeclarationError, Unavailable
+from hallmark.errors import DeclarationError
 from hallmark.feature_store.online import store
 from hallmark.feature_store.online.store import OnlineStore
 
@@ -62,13 +62,7 @@ def connect(
             fix="write it so, with nothing that is not there",
         ) from error
     except ModuleNotFoundError as error:
-        extra = extras.bringing(error.name or "")
-        raise Unavailable(
-            "a library for this online store is not installed",
-            expected=f"{error.name}" + (f", of the extra {extra}" if extra else ""),
-            got=str(error),
-            fix=f"pip install {error.name}, or take sqlite:///file.db",
-        ) from error
+        raise extras.not_installed(error, what="online store", otherwise="take sqlite:///file.db") from error
 
 
 def location(url: str) -> str:
