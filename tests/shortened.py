@@ -30,7 +30,8 @@ def shortened() -> None:
         with lines.task("train version 1"):
             trained.register(settings)
 
-    demo._train, demo._ORDERS, drill._BODIES = train, 500, 500
+    demo._train, drill._BODIES = train, 500
+    demo._ORDERS.update(clean=500, shifted=500)
     World.train = lambda self, report: trained.register(self.settings)  # type: ignore[method-assign]
 
 
