@@ -2,7 +2,7 @@
 
 `python benchmarks/first_answer.py --against DIR`, where DIR is a checkout of the commit to compare with. A small real
 model is released as fraud in a state folder of each, by its own code. Then each is started, asked until it answers, and stopped, in turn and
-in changing order, so that both meet the same machine. DIR's model server has to read the model folders of this commit (that of 6f787fc does not).
+in changing order, so that both meet the same machine. DIR's tests have to make the same model (from f581db9 on).
 CPU is that of all processes of the state folder, and of those that they waited for, up to that answer. Asked for: no more of it than before.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.local_cluster.real_model import NAME, real_model, request
+from tests.local_cluster.real_model import NAME, request
 
 HERE = Path(__file__).parents[1]
 MORE = 1.05
@@ -37,6 +37,7 @@ class Checkout:
     def __init__(self, root: Path, state: Path) -> None:
         self.root = root.resolve()
         self.state = state
+        self.last = "none"
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HALLMARK_")},
             "HALLMARK_ROOT": str(self.root),
@@ -52,9 +53,20 @@ class Checkout:
         if done.returncode:
             sys.exit(f"{self.root}: hallmark {' '.join(arguments)}: {done.stderr}")
 
+    def _python(self, code: str, *arguments: object) -> str:
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.root, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout
+
     def prepare(self) -> None:
         """Release version 1, then stop."""
-        digest = real_model(self.state / "models" / NAME / "1")
+        make = (
+            "import sys, pathlib; from tests.local_cluster.real_model import real_model;"
+            "print(real_model(pathlib.Path(sys.argv[1])))"
+        )
+        digest = self._python(make, self.state / "models" / NAME / "1").strip()
         told = dict.fromkeys(("data", "commit", "metric"), "none") | {"value": "0", "digest": digest}
         register = (
             "import json, sys; from hallmark.settings import Settings; from mlflow.tracking import MlflowClient;"
@@ -62,8 +74,7 @@ class Checkout:
             "client.create_registered_model(sys.argv[1]);"
             "client.create_model_version(sys.argv[1], source=sys.argv[2], tags=json.loads(sys.argv[3]))"
         )
-        command = [sys.executable, "-c", register, NAME, f"pvc://models/{NAME}/1", json.dumps(told)]
-        subprocess.run(command, env=self.environment, cwd=self.root, check=True, capture_output=True)
+        self._python(register, NAME, f"pvc://models/{NAME}/1", json.dumps(told))
         self.hallmark("up", "--port", "0")
         self.hallmark("release", NAME, "--candidate", "1")
         self.hallmark("down")
@@ -78,11 +89,16 @@ class Checkout:
         try:
             while not self._answers():
                 if time.monotonic() - began > _SECONDS:
-                    sys.exit(f"{self.root}: no answer in {_SECONDS:g} s; read {self.state / 'cluster' / 'cluster.log'}")
+                    sys.exit(f"{self.root}: no answer in {_SECONDS:g} s, the last: {self.last}\n{self._logs()}")
                 time.sleep(0.01)
             return time.monotonic() - began, self._cpu()
         finally:
             up.wait()
+
+    def _logs(self) -> str:
+        """The end of every log of its cluster."""
+        found = sorted((self.state / "cluster").rglob("*.log"))
+        return "\n".join(f"== {path}\n{path.read_text(errors='replace')[-2000:]}" for path in found)
 
     def _cpu(self) -> float:
         """Seconds of CPU of the processes that name this folder so far, and of their children that have ended."""
@@ -101,8 +117,11 @@ class Checkout:
             asked = urllib.request.Request(url, data=request(1.0), headers={"content-type": "application/json"})
             with urllib.request.urlopen(asked, timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (OSError, ValueError, KeyError, urllib.error.URLError):
-            return False
+        except urllib.error.HTTPError as error:
+            self.last = f"{error.code} {error.read().decode(errors='replace')[:500]}"
+        except (OSError, ValueError, KeyError) as error:
+            self.last = repr(error)
+        return False
 
 
 def main() -> int:

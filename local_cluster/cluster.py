@@ -191,9 +191,10 @@ async def _serve(settings: Settings, *, port: int, api_port: int, adapter: Traff
     server = _server(served, access)
     tasks: list[asyncio.Task[Any]] = []
     try:
-        streams.start()
+        streams.prepare()
         await envoy.start()
         await reconciler.start()
+        streams.start(after=lambda: not reconciler.starting)
         tasks.append(asyncio.create_task(server.serve(sockets=[listener])))
         while not server.started:
             if tasks[0].done():

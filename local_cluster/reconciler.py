@@ -131,6 +131,12 @@ class Reconciler:
         """Wait until nothing is queued; a help for tests and for `up`."""
         await asyncio.wait_for(self._queue.join(), timeout)
 
+    @property
+    def starting(self) -> bool:
+        """Is there a pod that was never ready?"""
+        found = (one.pod for each in self._running.values() for one in each.values())
+        return any(not pod.was_ready and not pod.stopping for pod in found)
+
     def _find(self, namespace: str, pod: str) -> RunningPod | None:
         # Copies, since the API reads logs on another thread.
         found = (r for (ns, _), each in list(self._running.items()) if ns == namespace for r in list(each.values()))

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hallmark import interrupts
@@ -26,6 +27,8 @@ from local_cluster.supervisor import FIRST_PAUSE, LONGEST_PAUSE, SETTLED_SECONDS
 LOG = "streams.log"
 _FILE = "sqlite:///"
 _GRACE = 5.0
+_LATEST = 10.0
+"""Seconds that it waits for servers."""
 
 
 class Streams:
@@ -37,11 +40,15 @@ class Streams:
         self._child: ChildProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Start it, and keep it running."""
+    def prepare(self) -> None:
+        """Make the online store's folder, which servers ask for."""
         if feature_view.references(self._settings):
-            (self._settings.state / "features").mkdir(parents=True, exist_ok=True)  # the online store's, for servers
-            self._keeper = asyncio.create_task(self._keep(), name="streams")
+            (self._settings.state / "features").mkdir(parents=True, exist_ok=True)
+
+    def start(self, *, after: Callable[[], bool]) -> None:
+        """Start it once `after` is true, at the latest after some seconds, and keep it running: servers begin first."""
+        if feature_view.references(self._settings):
+            self._keeper = asyncio.create_task(self._keep(after), name="streams")
 
     async def stop(self) -> None:
         """End it; it has a few seconds to note what it has written."""
@@ -52,8 +59,11 @@ class Streams:
         if self._child is not None:
             await self._child.stop(_GRACE)
 
-    async def _keep(self) -> None:
+    async def _keep(self, after: Callable[[], bool]) -> None:
         pause = FIRST_PAUSE
+        latest = time.monotonic() + _LATEST
+        while not after() and time.monotonic() < latest:
+            await asyncio.sleep(0.1)
         # A state folder may be moved while the cluster runs (row N10): the process ends then, since SQLite writes no file that was moved.
         folder = os.open(self._settings.state, os.O_RDONLY)
         try:

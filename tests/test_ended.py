@@ -92,7 +92,7 @@ class Place:
         """One in `folder`, with a copy of these domains."""
         root = folder / "root"
         shutil.copytree(domains, root / "domains", ignore=shutil.ignore_patterns("__pycache__"))
-        for part in ("hallmark", "features", "inference_services", "components", "pipelines"):
+        for part in ("hallmark", "features", "contracts", "inference_services", "components", "pipelines"):
             (root / part).symlink_to(ROOT / part)
         given = {"ROOT": root, "STATE": root / ".hallmark", "RELEASES": folder / "releases"}
         settings = Settings.load({f"HALLMARK_{name}": str(path) for name, path in given.items()})

@@ -315,14 +315,14 @@ class _Execution:
             WHERE n = 1""")
 
     def _events(self, reach: int) -> str:
-        """Versions of events that can count for a question, of at most `reach` before it."""
-        happened = quoted(self.view.event_time)
-        near = f"{happened} >= {_moment(self.lowest - reach)} AND {happened} < {_moment(self.highest)}"
+        """Versions of all events from `reach` before the first question on: no older one, which would look like the newest."""
+        happened, begin = quoted(self.view.event_time), self.lowest - reach
+        near = f"{happened} >= {_moment(begin)} AND {happened} < {_moment(self.highest)}"
         always = f", {FOREVER} AS until"
         if not self.corrected:
             return self._taken(near, until=always)
         once = f"HASH({quoted(self.view.event_id)}) NOT IN (SELECT h FROM {self.several})"
-        return f"{self._taken(f'{near} AND {once}', until=always)} UNION ALL SELECT * FROM corrected"
+        return f"{self._taken(f'{near} AND {once}', until=always)} UNION ALL SELECT * FROM corrected WHERE happened >= {begin}"
 
     def _seen(self) -> str:
         until = " AND q.moment <= e.until" if self.corrected else ""

@@ -45,7 +45,8 @@ def test_what_comes_in_is_read_a_moment_later_after_a_kill_too_and_stop_leaves_n
 
     async def live() -> None:
         streams = Streams(settings, on=leash)
-        streams.start()
+        streams.prepare()
+        streams.start(after=lambda: True)
         try:
             store.ingest("orders@1", told(tmp_path, "o1", "o2"))
             await counted(store, 2)

@@ -130,6 +130,16 @@ def test_what_lies_further_back_than_ttl_counts_only_beside_a_newer_event(crowd:
     assert values(Case(view(columns, "1h"), [row("o1", "a", old, old), newer], at), "c", crowd=crowd) == [2]
 
 
+@pytest.mark.parametrize("back", range(0, 60, 5))
+def test_an_old_corrected_event_does_not_stand_before_a_newer_one_that_was_not_read_yet(back: int) -> None:
+    others = [row(f"b{number}", "b", *[START + number * timedelta(minutes=5)] * 2) for number in range(60)]
+    at = START + timedelta(hours=5, minutes=back)
+    old, new = at - timedelta(minutes=47), at - timedelta(minutes=46)
+    rows = [row("o1", "a", old, old, card="v'"), row("o1", "a", old, old + MICRO), row("o2", "a", new, new, card="new")]
+    one = Case(view({"l": {"take": "last", "of": "card", "window": "30d"}}), [*others, *rows], asked(at))
+    assert values(one, "l", crowd=0) == ["new"]
+
+
 @pytest.mark.parametrize("crowd", [0, 2_000_000])
 def test_a_correction_counts_from_when_it_is_known(crowd: int) -> None:
     rows = [
