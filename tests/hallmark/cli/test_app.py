@@ -50,6 +50,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_commands_are_those_of_the_readme() -> None:
     promised = {
+        "check",
         "contracts",
         "features",
         "doctor",
@@ -290,3 +291,19 @@ def test_what_nobody_foresaw_is_a_sentence_too(
     assert main(["domains"]) == 1
     error = capsys.readouterr().err
     assert "ZeroDivisionError: oops" in error and "--debug" in error and "Traceback" not in error
+
+
+def test_check_says_what_own_data_is_like_and_how_little_it_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALLMARK_ROOT", str(ROOT / "tests/toy"))
+    assert main(["data", "toy", "--days", "1", "--until", "2026-09-02", "--out", str(tmp_path / "own.parquet")]) == 0
+    capsys.readouterr()
+    assert main(["check", "toy", "--data", str(tmp_path / "own.parquet"), "-o", "json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("100 rows, from 2026-09-01 ")
+    assert {"domains/toy/domain.yaml:8", "domains/toy/domain.yaml:14"} <= {
+        each["where"] for each in json.loads(said.out)
+    }
+    assert main(["check", "--data", str(tmp_path / "own.parquet")]) == 2
+    assert "hallmark check DOMAIN --data FILE" in capsys.readouterr().err

@@ -1,0 +1,329 @@
+"""Findings about a domain before anything is trained: its declaration beside its own code, and beside a file of its own data."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from hallmark.declaration import contradictions
+from hallmark.declaration import domain as domains
+from hallmark.declaration.domain import Domain
+from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.features.encoding import Features
+from hallmark.features.fields import Columns, Field
+from hallmark.learners import model as models
+from hallmark.section import Frozen
+from hallmark.settings import Settings
+from hallmark.training.split import TEST
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 64
+"""Records that fields are tried with."""
+FEWEST = 20
+"""Examples of a class in the test part below which no metric of it says much."""
+WIDE = 0.1
+"""Half an interval of a share, with 95%, beyond which a floor cannot be told."""
+_COLUMNS = (
+    "entity",
+    "label",
+    "label_time",
+    "event_time",
+    "query",
+    "item",
+    "treatment",
+    "propensity",
+    "censored",
+    "weight",
+)
+_LETTERS = 4
+"""A label's name of fewer stands in other names by chance."""
+
+
+class Finding(Frozen):
+    """What is wrong, or may be, about a domain.
+
+    level: "error" where a training would be refused, or learn something else than was meant; else "warning".
+    where: the file and its line.
+    key:   of domain.yaml; empty where it is about code or data.
+    """
+
+    level: Literal["error", "warning"]
+    what: str
+    where: str
+    fix: str
+    key: str = ""
+
+
+def findings(domain: Domain, settings: Settings, *, data: pd.DataFrame | None = None) -> list[Finding]:
+    """Findings about a domain, errors first; of one that is only declared yet, about its declaration.
+
+    data: its own, read by its data.py and kept to its contract.
+    """
+    found = list(_warned(domain, settings))
+    if not all((settings.domains / domain.name / f"{part}.py").is_file() for part in ("data", "features", "model")):
+        return found
+    found += [*_columns(domain, settings), *_answers(domain, settings)]
+    if not any(each.level == "error" for each in found):
+        found += _fields(domain, settings, data)
+        if data is not None:
+            found += _data(domain, settings, data)
+    return sorted(found, key=lambda each: each.level)
+
+
+def demand(domain: Domain, settings: Settings, *, data: pd.DataFrame | None = None) -> list[Finding]:
+    """The warnings; `DeclarationError` that names every error."""
+    found = findings(domain, settings, data=data)
+    errors = [each for each in found if each.level == "error"]
+    if errors:
+        more = "".join(f"; {each.where}: {each.what}" for each in errors[1:])
+        raise DeclarationError(
+            f"{errors[0].where}: {errors[0].what}{more}",
+            expected="what hallmark check finds no error in",
+            got=f"{len(errors)} error{'s' if errors[1:] else ''}",
+            fix=errors[0].fix,
+        )
+    return found
+
+
+def _warned(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    where = _Places(domain, settings)
+    for key, text in contradictions.warnings(domain):
+        what, _, fix = text.partition("; ")
+        yield Finding(level="warning", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
+
+
+def _columns(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """Keys of domain.yaml that name a column which the domain's data has not (N1, N2)."""
+    where, known = _Places(domain, settings), set(domains.module(domain.name, "data", settings).contract().columns)
+    fields = {field.name for field in domains.module(domain.name, "features", settings).FIELDS}
+    known |= fields
+    whose = f"the contract in domains/{domain.name}/data.py"
+    label = domain.data.label
+    path = settings.domains / domain.name / "features.py"
+    for name in sorted(fields):
+        if len(label) >= _LETTERS and label.lower() in name.lower() and name != label:
+            yield Finding(
+                level="warning",
+                what=f"the field {name} is called after the label {label}: does a caller know it before the answer?",
+                where=f"domains/{domain.name}/features.py:{_line(path, name)}",
+                fix=f"take {name} out of FIELDS if it is known only afterwards, or give it another name",
+            )
+    for role in _COLUMNS:
+        column = getattr(domain.data, role)
+        if column is not None and column not in known:
+            yield _unknown(where, f"data.{role}", column, known, f"no column of {whose}")
+    for column in domain.gate.slices.columns:
+        if column not in known:
+            yield _unknown(where, "gate.slices.columns", column, known, f"no column of {whose}")
+    costs = domain.rollout.labels.costs if domain.rollout.labels else None
+    if costs is not None and costs.times is not None and costs.times not in known:
+        yield _unknown(where, "rollout.labels.costs.times", costs.times, known, f"no column of {whose}")
+
+
+def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """Keys of domain.yaml that name an output or a watched column which the model has not."""
+    where = _Places(domain, settings)
+    try:
+        spec = models.spec(domain, settings)
+    except DeclarationError as error:
+        yield Finding(
+            level="error",
+            what=f"{error.message}: expected {error.expected}, got {error.got}",
+            where=f"domains/{domain.name}/model.py",
+            fix=error.fix or "mend SPEC",
+        )
+        return
+    outputs, shadow = {each.name for each in spec.outputs}, domain.rollout.shadow
+    if shadow is None:
+        return
+    if (settings.domains / domain.name / "serving.py").is_file():
+        outputs |= {each.name for each in domains.module(domain.name, "serving", settings).OUTPUTS}
+    if shadow.output not in outputs:
+        what = "no output of SPEC in model.py, or of serving.py"
+        yield _unknown(where, "rollout.shadow.output", shadow.output, outputs, what)
+    features = domains.module(domain.name, "features", settings)
+    if shadow.slices:
+        try:
+            watched = set(features.observe(sample(features.FIELDS)))
+        except Exception:  # the domain's own code, with records that nobody sent
+            return
+        for column in shadow.slices:
+            if column not in watched:
+                what = "no column that observe of features.py gives"
+                yield _unknown(where, "rollout.shadow.slices", column, watched, what)
+
+
+def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> Iterator[Finding]:
+    """Fields on which no input of the model depends (N11)."""
+    features = domains.module(domain.name, "features", settings)
+    spec = models.spec(domain, settings)
+    code = Features(features, inputs=spec.inputs, assets=models.assets(domain.name, spec, settings))
+    try:
+        columns = (
+            sample(features.FIELDS)
+            if data is None
+            else models.columns(data.sample(min(ROWS, len(data)), random_state=0), features.FIELDS)
+        )
+        before = code.encode(columns)
+    except HallmarkError:
+        return  # the contract tells what is wrong with data, and says it better
+    except Exception:  # the domain's own code, with records that nobody sent
+        return
+    path = settings.domains / domain.name / "features.py"
+    for field in features.FIELDS:
+        if field.media == "image":
+            continue
+        try:
+            after = code.encode({**columns, field.name: _others(columns[field.name], field)})
+        except Exception:  # what reads it refuses it: it depends on it
+            continue
+        if all(_same(before[name], after[name]) for name in before):
+            yield Finding(
+                level="warning",
+                what=f"no input depends on the field {field.name}: callers send it, and the model never sees it",
+                where=f"domains/{domain.name}/features.py:{_line(path, field.name)}",
+                fix=f"use {field.name} in encode, or take it out of FIELDS",
+            )
+
+
+def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Finding]:
+    """Data that is too little, and columns that may know the answer (N15)."""
+    where, label = _Places(domain, settings), data[domain.data.label]
+    share, kind = TEST, domain.task.kind
+    tested = len(data) * share
+    if kind in ("binary", "multiclass"):
+        for name, count in label.value_counts().items():
+            if count * share < FEWEST:
+                yield Finding(
+                    level="warning",
+                    what=f"{count:,} examples of {domain.data.label} {name}: the test part will hold about {count * share:.0f}",
+                    where=where("data.label"),
+                    key="data.label",
+                    fix=f"bring {math.ceil(FEWEST / share):,} of each class, or leave out the rare ones",
+                )
+    floor = domain.gate.floor
+    if isinstance(floor, float | int) and 0 < floor < 1:
+        rarest = label.mean() if kind == "binary" and set(label.unique()) <= {0, 1} else 1.0
+        judged = max(1.0, tested * min(rarest, 1 - rarest if rarest < 1 else 1.0))
+        half = 1.96 * math.sqrt(floor * (1 - floor) / judged)
+        if half > WIDE:
+            yield Finding(
+                level="warning",
+                what=f"{domain.gate.metric} of {floor:g} can be told to about ±{half:.2f} with {len(data):,} rows: the gate decides by chance",
+                where=where("gate.floor"),
+                key="gate.floor",
+                fix=f"bring about {math.ceil(len(data) * (half / WIDE) ** 2):,} rows, or expect refusals and luck",
+            )
+
+
+def facts(domain: Domain, data: pd.DataFrame) -> dict[str, Any]:
+    """Rows, the label's values, the time span, and columns with nulls, of data that keeps the contract."""
+    label, time = data[domain.data.label], domain.data.event_time
+    told: dict[str, Any] = {"rows": len(data)}
+    if domain.task.kind in ("binary", "multiclass"):
+        told["labels"] = {str(name): int(count) for name, count in label.value_counts().items()}
+    else:
+        told["labels"] = {name: float(label.quantile(q)) for name, q in (("min", 0), ("median", 0.5), ("max", 1))}
+    if time is not None:
+        told |= {"first": str(data[time].min())[:19], "last": str(data[time].max())[:19]}
+    nulls = data.isna().mean()
+    told["nulls"] = {str(name): round(float(each), 4) for name, each in nulls.items() if each > 0}
+    return told
+
+
+def sample(fields: Sequence[Field], *, rows: int = ROWS, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """`rows` records that the fields allow, as `Columns`; optional ones have every value."""
+    random = np.random.default_rng(seed)
+    return {field.name: _drawn(field, rows, random) for field in fields}
+
+
+def _drawn(field: Field, rows: int, random: np.random.Generator) -> NDArray[Any]:
+    if field.varies:
+        found = np.empty(rows, dtype=object)
+        for place in range(rows):
+            found[place] = _values(field, int(random.integers(1, (field.at_most or 1) + 1)), random)
+        return found
+    return _values(field, rows, random)
+
+
+def _values(field: Field, count: int, random: np.random.Generator) -> NDArray[Any]:
+    shape = (count, *field.rest)
+    if field.media == "image":
+        return np.array([_photo()] * count, dtype=object)
+    if field.datatype == "BYTES":
+        words = field.categories or [f"word {number}"[: field.longest] for number in range(9)]
+        return random.choice(np.array(words, dtype=object), shape)
+    if field.datatype == "BOOL":
+        return random.integers(0, 2, shape).astype(field.dtype)
+    low = field.minimum if field.minimum is not None else min(0.0, (field.maximum or 0.0) - 100.0)
+    high = field.maximum if field.maximum is not None else low + 100.0
+    drawn = random.uniform(low, min(high, low + 1e6), shape)
+    return (np.round(drawn) if field.datatype.startswith("INT") else drawn).astype(field.dtype)
+
+
+def _others(values: NDArray[Any], field: Field) -> NDArray[Any]:
+    """Other values of a field: of each record another's, or drawn anew where all are alike."""
+    turned: NDArray[Any] = np.roll(values, 1, axis=0)
+    if not _same(values, turned):
+        return turned
+    return _drawn(field, len(values), np.random.default_rng(1))
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.dtype == object:
+        return all(np.array_equal(a, b) for a, b in zip(one.ravel(), other.ravel(), strict=True))
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
+
+
+@functools.cache
+def _photo() -> bytes:
+    from PIL import Image
+
+    made = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(made, "JPEG")
+    return made.getvalue()
+
+
+def _unknown(where: _Places, key: str, got: str, known: Iterable[str], what: str) -> Finding:
+    names = sorted(known)
+    close = difflib.get_close_matches(got, names, 1)
+    fix = f"did you mean {close[0]}?" if close else f"name one of {', '.join(names)}"
+    return Finding(level="error", what=f"{key}: {got} is {what}", where=where(key), fix=fix, key=key)
+
+
+class _Places:
+    """File and line of each key of a domain's domain.yaml."""
+
+    def __init__(self, domain: Domain, settings: Settings) -> None:
+        self._shown = f"domains/{domain.name}/domain.yaml"
+        path = settings.domains / domain.name / "domain.yaml"
+        self._root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+
+    def __call__(self, key: str) -> str:
+        node, line = self._root, 1
+        for part in key.split("."):
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            found = next((each for each in pairs if each[0].value == part), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return f"{self._shown}:{line}"
+
+
+def _line(path: Path, name: str) -> int:
+    """The first line of a file that has this word in quotes; 1 where none has."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if f'"{name}"' in line or f"'{name}'" in line), 1)

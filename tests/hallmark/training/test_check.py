@@ -1,0 +1,153 @@
+"""What is found about a domain before it is trained: rows N1, N2, N11 and N15 of ../shared/cases/users.md, and their kind."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hallmark.declaration import domain as domains
+from hallmark.errors import DeclarationError
+from hallmark.settings import Settings
+from hallmark.training import check, run
+
+ROOT = Path(__file__).parents[3]
+
+
+class Checkout:
+    """A checkout with one domain of the tests, whose files are changed."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.root = name, folder / "root"
+        shutil.copytree(
+            ROOT / "tests/toy/domains" / name,
+            self.root / "domains" / name,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        self.settings = Settings.load({"HALLMARK_ROOT": str(self.root), "HALLMARK_STATE": str(folder / "state")})
+
+    def change(self, file: str, old: str, new: str) -> Checkout:
+        path = self.root / "domains" / self.name / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        return self
+
+    def line(self, file: str, word: str) -> int:
+        lines = (self.root / "domains" / self.name / file).read_text().splitlines()
+        return next(number for number, line in enumerate(lines, 1) if word in line)
+
+    def found(self, data: pd.DataFrame | None = None) -> list[check.Finding]:
+        return check.findings(domains.load(self.name, self.settings), self.settings, data=data)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path, "toy")
+
+
+def drawn(toy: Checkout, days: int) -> pd.DataFrame:
+    module = domains.module(toy.name, "data", toy.settings)
+    start, end = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 1 + days, tzinfo=UTC)
+    found: pd.DataFrame = module.draw(start=start, end=end, seed=1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "fix"),
+    [
+        ("entity: who", "entity: whom", "data.entity", "did you mean who?"),
+        ("label: above", "label: abov", "data.label", "did you mean above?"),
+        ("event_time: at", "event_time: when", "data.event_time", "name one of a, above, at, b, kind, who"),
+        ("label_delay: 1d", "label_delay: 1d\n  label_time: told_at", "data.label_time", "name one of"),
+        ("label_delay: 1d", "label_delay: 1d\n  weight: worth", "data.weight", "name one of"),
+        ("columns: [kind]", "columns: [kinds]", "gate.slices.columns", "did you mean kind?"),
+        ("output: score", "output: skore", "rollout.shadow.output", "did you mean score?"),
+        ("disagreement: 0.05", "disagreement: 0.05, slices: [colour]", "rollout.shadow.slices", "name one of"),
+        (
+            "rollout: {",
+            "rollout: {labels: {minimum: 100, costs: {false_negative: 1.0, false_positive: 0.1, times: amuont}}, ",
+            "rollout.labels.costs.times",
+            "name one of",
+        ),
+    ],
+)
+def test_n1_n2_a_name_that_the_domain_has_not_is_told_with_its_line(
+    toy: Checkout, old: str, new: str, key: str, fix: str
+) -> None:
+    toy.change("domain.yaml", old, new)
+    (error,) = [each for each in toy.found() if each.level == "error"]
+    named = error.what.removeprefix(f"{key}: ").partition(" is ")[0]
+    assert error.key == key
+    assert error.where == f"domains/toy/domain.yaml:{toy.line('domain.yaml', named)}"
+    assert error.fix.startswith(fix)
+    with pytest.raises(DeclarationError, match="domain.yaml"):
+        run.train("toy", settings=toy.settings)
+    assert not toy.settings.runs.exists(), "nothing was begun"
+
+
+def test_every_error_is_told_at_once(toy: Checkout) -> None:
+    toy.change("domain.yaml", "entity: who", "entity: whom").change("domain.yaml", "output: score", "output: skore")
+    with pytest.raises(DeclarationError) as caught:
+        run.train("toy", settings=toy.settings)
+    assert "data.entity: whom" in caught.value.message
+    assert "rollout.shadow.output: skore" in caught.value.message
+
+
+def test_an_answer_of_another_task_is_told(toy: Checkout) -> None:
+    toy.change("model.py", 'task="binary"', 'task="regression"')
+    (error,) = [each for each in toy.found() if each.level == "error"]
+    assert "different tasks" in error.what
+    assert error.where == "domains/toy/model.py"
+
+
+def test_n11_a_field_that_no_input_depends_on_is_told_with_its_line(toy: Checkout) -> None:
+    toy.change("features.py", "FIELDS = (", 'FIELDS = (\n    Field(name="unused", datatype="FP64"),')
+    found = [each for each in toy.found() if "no input depends" in each.what]
+    assert [each.where for each in found] == [
+        f"domains/toy/features.py:{toy.line('features.py', word)}" for word in ('"unused"', '"kind"')
+    ]
+    assert {each.level for each in found} == {"warning"}, "a slice or the drift monitor may want it"
+
+
+@pytest.mark.parametrize("name", ["finds", "letters", "places", "shapes", "sizes", "sugar"])
+def test_every_field_of_a_sound_domain_is_seen_to_count(tmp_path: Path, name: str) -> None:
+    """Numbers, words, free text, lists that vary, optional values and several inputs."""
+    assert Checkout(tmp_path, name).found() == []
+
+
+def test_n15_too_few_rows_are_told_with_how_many_it_takes(toy: Checkout) -> None:
+    rows = drawn(toy, 2)
+    few = pd.concat([rows[rows.above == 0], rows[rows.above == 1].head(12)])
+    found = [each for each in toy.found(few) if each.key]
+    assert [each.key for each in found] == ["data.label", "gate.floor"]
+    assert found[0].what == "12 examples of above 1: the test part will hold about 2"
+    assert "bring 100 of each class" in found[0].fix
+    assert "the gate decides by chance" in found[1].what
+    assert [each for each in toy.found(drawn(toy, 20)) if each.key] == []
+
+
+def test_what_data_is_like_is_told(toy: Checkout) -> None:
+    rows = drawn(toy, 2)
+    rows.loc[:19, "who"] = None
+    told = check.facts(domains.load("toy", toy.settings), rows)
+    assert told["rows"] == len(rows) == sum(told["labels"].values())
+    assert (told["first"][:10], told["last"][:10]) == ("2026-09-01", "2026-09-02")
+    assert told["nulls"] == {"who": 0.1}
+
+
+def test_a_field_called_after_the_label_is_told(toy: Checkout) -> None:
+    toy.change("features.py", "FIELDS = (", 'FIELDS = (\n    Field(name="above_by", datatype="FP64"),')
+    assert [each.what for each in toy.found() if "called after" in each.what] == [
+        "the field above_by is called after the label above: does a caller know it before the answer?"
+    ]
+
+
+def test_our_own_domains_have_no_errors() -> None:
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT)})
+    for name in domains.names(settings):
+        found = check.findings(domains.load(name, settings), settings)
+        assert [each for each in found if each.level == "error" or not each.key] == [], name
