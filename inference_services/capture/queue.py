@@ -32,7 +32,7 @@ _CALLS = 32
 _REQUESTS = 256
 _SOON = 0.1
 _LARGE = 16 * 1024
-"""What was noted is queued when it is of so many calls whose arrays are kept, or requests, after so many seconds, or with a request of more bytes:
+"""What was noted is queued when it is of so many calls with arrays, or requests, after so many seconds, or with a request of more bytes:
 for all of them together the code that does it is fetched into the processor's cache once, which costs more than what it does for one."""
 Texts = Callable[[Columns, Columns, int], tuple[bytes, bytes]]
 """Makes the V2 JSON of so many records, without ids: of the request and of the response."""
@@ -86,15 +86,10 @@ class Capture:
         self._texts = texts
         self._loop = asyncio.get_running_loop()
         self._records = Records()
-        self._rows: list[int] = []
-        self._sizes: list[int] = []
-        self._client_ids: list[str] = []
-        self._marks: list[Marks] = []
+        self._noted: list[Noted] = []
         self._call: Call | None = None
-        self._spans: list[tuple[int, int]] = []
         self._room = _REQUESTS
-        """Of what is noted: a call that several requests were in, the first and the number of the records of each of these, and how many more
-        there may be; a call whose arrays are kept counts as several."""
+        """Of what is noted: the last one's call, and how many more there may be; a call with arrays counts as several."""
         self._timer: asyncio.TimerHandle | None = None
         self._hurried = False
         self._queue: deque[Answered] = deque()
@@ -115,42 +110,17 @@ class Capture:
 
     def note(self, answered: Noted) -> None:
         """Take an answered request; it is queued soon, with others."""
-        call, first, rows, size, client_id, asked = answered
-        if not self._rows and self._timer is None:
-            self._timer = self._loop.call_later(_SOON, self._late)
-        self._rows.append(rows)
-        self._sizes.append(size)
-        self._client_ids.append(client_id)
-        self._marks.append(asked.marks)
-        if call is not self._call:
-            self._end_call()
-            if rows == call.rows:
-                self._keep(call)
-            else:
-                self._call = call
-        if call is self._call:
-            self._spans.append((first, rows))
+        self._noted.append(answered)
+        if answered[0] is not self._call:
+            self._call = answered[0]
+            if self._call.layout is None:
+                self._room -= _REQUESTS // _CALLS - 1
+            if self._timer is None:
+                self._timer = self._loop.call_later(_SOON, self._late)
         self._room -= 1
-        if (self._room <= 0 or size > _LARGE) and not self._hurried:
+        if (self._room <= 0 or answered[3] > _LARGE) and not self._hurried:
             self._hurried = True
             self._loop.call_soon(self.gather)
-
-    def _end_call(self) -> None:
-        """Keep the records of a call that several requests were in, but for those between that were not answered."""
-        call, spans = self._call, self._spans
-        if call is not None:
-            self._call, self._spans = None, []
-            begin = end = spans[0][0]
-            for first, rows in spans:
-                if first != end:
-                    self._keep(call.part(begin, end))
-                    begin = first
-                end = first + rows
-            self._keep(call.part(begin, end))
-
-    def _keep(self, call: Call) -> None:
-        if self._records.add(call):
-            self._room -= _REQUESTS // _CALLS - 1
 
     def _late(self) -> None:
         self._timer = None
@@ -158,13 +128,13 @@ class Capture:
 
     def gather(self) -> None:
         """Queue what was noted until now."""
-        self._end_call()
-        self._hurried = False
+        noted, self._noted = self._noted, []
+        self._call, self._hurried = None, False
         self._room = 0 if self._closing else _REQUESTS
-        if self._rows:
-            answered = Answered(self._records.take(), self._rows, self._sizes, self._client_ids, self._marks)
-            self._rows, self._sizes, self._client_ids, self._marks = [], [], [], []
-            self.offer(answered)
+        if noted:
+            calls, firsts, rows, sizes, client_ids, asked = zip(*noted, strict=True)
+            marks = [each.marks for each in asked]
+            self.offer(Answered(self._records.of(calls, firsts, rows), rows, sizes, client_ids, marks))
 
     def offer(self, answered: Answered) -> None:
         """Queue answered requests, or count why not."""

@@ -12,23 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features.arrays import objects
+from inference_services.protocol.record import Record, RecordLayout
 
 Columns = Mapping[str, NDArray[Any]]
 NUMBERS = "biuf"
 """Kinds of numbers, as numpy has them."""
 _SMALL = 8
-"""Records of a call that are copied at once: to keep its arrays until they are sent, so that the next requests need memory that the processor
-does not have at hand, costs more."""
+"""Records of a call that is copied when it is queued, so that its arrays' memory is free again while the processor has it at hand."""
 _dtype = operator.attrgetter("dtype")
 _item = np.ndarray.item
 
 
 class Call(msgspec.Struct, gc=False, eq=False):
-    """One call of the model: columns and outputs (rows, …)."""
+    """One call of the model: columns and outputs (rows, …).
+
+    layout, records: instead of columns, what they were made from, where that is so many records of one layout. Arrays that are kept until they
+    are sent are memory that the next requests cannot use again, which costs more than all else here.
+    """
 
     columns: Columns
     outputs: Columns
     rows: int
+    layout: RecordLayout | None = None
+    records: Sequence[Record] = ()
 
     def part(self, first: int, end: int) -> Call:
         """Its records from one place to before another."""
@@ -41,37 +47,78 @@ class Call(msgspec.Struct, gc=False, eq=False):
         columns, outputs = (
             {name: values[places] for name, values in each.items()} for each in (self.columns, self.outputs)
         )
+        if self.layout is not None and isinstance(places, slice):
+            return Call(columns, outputs, rows, self.layout, self.records[places])
         return Call(columns, outputs, rows)
 
 
 class Records:
-    """The records of calls of one model in the order in which they are added, until they are taken."""
+    """Makes one call of a model of many, or few where they are large, with the records in their order."""
 
     def __init__(self) -> None:
         self._parts: list[Call] = []
+        self._packed = _Packed()
         self._rows = _Rows()
 
-    def add(self, call: Call) -> bool:
-        """Copy a small call, or keep the arrays of a large one; are they kept?"""
-        if call.rows <= _SMALL:
-            if self._rows.add(call):
-                return False
-            self._end_rows()
-            if self._rows.add(call):
-                return False
-        self._end_rows()
-        self._parts.append(call)
-        return True
-
-    def take(self) -> list[Call]:
-        """All that were added since the last time, many small calls as one."""
-        self._end_rows()
+    def of(self, calls: Sequence[Call], firsts: Sequence[int], rows: Sequence[int]) -> list[Call]:
+        """The records of requests, of which each has so many of its call, from a place on."""
+        at, count = 0, len(calls)
+        while at < count:
+            call, first, end = calls[at], firsts[at], firsts[at] + rows[at]
+            last = at + call.rows - 1
+            if not first and last < count and calls[last] is call and firsts[last] == call.rows - 1:
+                self._add(call)  # all of its requests, on one record each
+                at = last + 1
+                continue
+            at += 1
+            while end < call.rows and at < count and calls[at] is call and firsts[at] == end:
+                end += rows[at]
+                at += 1
+            self._add(call if end - first == call.rows else call.part(first, end))
+        self._end()
         parts, self._parts = self._parts, []
-        return parts if len(parts) * _SMALL < sum([each.rows for each in parts]) else [together(parts)]
+        return parts if len(parts) * _SMALL < sum(rows) else [together(parts)]
 
-    def _end_rows(self) -> None:
+    def _add(self, call: Call) -> None:
+        if call.layout is not None:
+            if self._rows.count:
+                self._end()
+            self._packed.count += call.rows
+            self._packed.layout = call.layout
+            self._packed.records += call.records
+            self._packed.outputs.append(call.outputs)
+            return
+        if self._packed.count:
+            self._end()
+        if call.rows <= _SMALL and self._rows.add(call):
+            return
+        self._end()
+        if call.rows > _SMALL or not self._rows.add(call):
+            self._parts.append(call)
+
+    def _end(self) -> None:
         if self._rows.count:
             self._parts.append(self._rows.take())
+        if self._packed.count:
+            self._parts.append(self._packed.take())
+
+
+class _Packed:
+    """Records of the layout that their model has, as they came with requests, and the outputs of their calls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.layout: RecordLayout | None = None
+        self.records: list[Record] = []
+        self.outputs: list[Columns] = []
+
+    def take(self) -> Call:
+        """All of them as one call."""
+        assert self.layout is not None  # noqa: S101  that of what was added
+        outputs = {name: joined([each[name] for each in self.outputs]) for name in self.outputs[0]}
+        found = Call(self.layout.joined(self.records), outputs, self.count)
+        self.records, self.outputs, self.count = [], [], 0
+        return found
 
 
 class _Side:
