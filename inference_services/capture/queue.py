@@ -23,7 +23,7 @@ from hallmark.declaration.serving_config import CaptureLimits
 from inference_services.capture import exchanges
 from inference_services.capture.exchanges import Answered, Marks
 from inference_services.capture.poster import Poster
-from inference_services.capture.records import Call, Columns, gathered, together
+from inference_services.capture.records import Call, Columns, Records, together
 
 DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
 """Why an exchange was dropped, as the metrics name it."""
@@ -32,8 +32,8 @@ _CALLS = 32
 _REQUESTS = 256
 _SOON = 0.1
 _LARGE = 16 * 1024
-"""What was noted is queued when it is of so many calls or requests, after so many seconds, or with a request of more bytes: for all of them
-together the code that does it is fetched into the processor's cache once, which costs more than what it does for one."""
+"""What was noted is queued when it is of so many calls with arrays, or requests, after so many seconds, or with a request of more bytes:
+for all of them together the code that does it is fetched into the processor's cache once, which costs more than what it does for one."""
 Texts = Callable[[Columns, Columns, int], tuple[bytes, bytes]]
 """Makes the V2 JSON of so many records, without ids: of the request and of the response."""
 
@@ -85,10 +85,11 @@ class Capture:
         self._metrics = metrics
         self._texts = texts
         self._loop = asyncio.get_running_loop()
+        self._records = Records()
         self._noted: list[Noted] = []
         self._call: Call | None = None
         self._room = _REQUESTS
-        """Of what is noted: the last one's call, and how many more there may be; a call counts as several."""
+        """Of what is noted: the last one's call, and how many more there may be; a call with arrays counts as several."""
         self._timer: asyncio.TimerHandle | None = None
         self._hurried = False
         self._queue: deque[Answered] = deque()
@@ -112,7 +113,8 @@ class Capture:
         self._noted.append(answered)
         if answered[0] is not self._call:
             self._call = answered[0]
-            self._room -= _REQUESTS // _CALLS - 1
+            if self._call.layout is None:
+                self._room -= _REQUESTS // _CALLS - 1
             if self._timer is None:
                 self._timer = self._loop.call_later(_SOON, self._late)
         self._room -= 1
@@ -132,7 +134,7 @@ class Capture:
         if noted:
             calls, firsts, rows, sizes, client_ids, asked = zip(*noted, strict=True)
             marks = [each.marks for each in asked]
-            self.offer(Answered(gathered(calls, firsts, rows), rows, sizes, client_ids, marks))
+            self.offer(Answered(self._records.of(calls, firsts, rows), rows, sizes, client_ids, marks))
 
     def offer(self, answered: Answered) -> None:
         """Queue answered requests, or count why not."""

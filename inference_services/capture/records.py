@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.features.arrays import objects
+from inference_services.protocol.record import Record, RecordLayout
+
 Columns = Mapping[str, NDArray[Any]]
 NUMBERS = "biuf"
 """Kinds of numbers, as numpy has them."""
 _SMALL = 8
-"""Records of a call whose arrays are better joined with others' while the processor has them at hand, and their memory free again."""
+"""Records of a call that is copied when it is queued, so that its arrays' memory is free again while the processor has it at hand."""
 _dtype = operator.attrgetter("dtype")
+_item = np.ndarray.item
 
 
 class Call(msgspec.Struct, gc=False, eq=False):
-    """One call of the model: columns and outputs (rows, …)."""
+    """One call of the model: columns and outputs (rows, …).
+
+    layout, records: instead of columns, what they were made from, where that is so many records of one layout. Arrays that are kept until they
+    are sent are memory that the next requests cannot use again, which costs more than all else here.
+    """
 
     columns: Columns
     outputs: Columns
     rows: int
+    layout: RecordLayout | None = None
+    records: Sequence[Record] = ()
 
     def part(self, first: int, end: int) -> Call:
         """Its records from one place to before another."""
@@ -37,23 +47,188 @@ class Call(msgspec.Struct, gc=False, eq=False):
         columns, outputs = (
             {name: values[places] for name, values in each.items()} for each in (self.columns, self.outputs)
         )
+        if self.layout is not None and isinstance(places, slice):
+            return Call(columns, outputs, rows, self.layout, self.records[places])
         return Call(columns, outputs, rows)
 
 
-def gathered(calls: Sequence[Call], firsts: Sequence[int], rows: Sequence[int]) -> list[Call]:
-    """The records of requests, of which each has so many of its call, from a place on; many small calls as one."""
-    parts: list[Call] = []
-    at = 0
-    for call, group in itertools.groupby(calls):
-        begin, at = at, at + len([*group])
-        first, end = firsts[begin], firsts[at - 1] + rows[at - 1]
-        if end - first == sum(rows[begin:at]):
-            parts.append(call.part(first, end))
-        else:  # of those between some were not answered
-            parts += [
-                call.part(first, first + count) for first, count in zip(firsts[begin:at], rows[begin:at], strict=True)
-            ]
-    return parts if len(parts) * _SMALL < sum(rows) else [together(parts)]
+class Records:
+    """Makes one call of a model of many, or few where they are large, with the records in their order."""
+
+    def __init__(self) -> None:
+        self._parts: list[Call] = []
+        self._packed = _Packed()
+        self._rows = _Rows()
+
+    def of(self, calls: Sequence[Call], firsts: Sequence[int], rows: Sequence[int]) -> list[Call]:
+        """The records of requests, of which each has so many of its call, from a place on."""
+        at, count = 0, len(calls)
+        while at < count:
+            call, first, end = calls[at], firsts[at], firsts[at] + rows[at]
+            last = at + call.rows - 1
+            if not first and last < count and calls[last] is call and firsts[last] == call.rows - 1:
+                self._add(call)  # all of its requests, on one record each
+                at = last + 1
+                continue
+            at += 1
+            while end < call.rows and at < count and calls[at] is call and firsts[at] == end:
+                end += rows[at]
+                at += 1
+            self._add(call if end - first == call.rows else call.part(first, end))
+        self._end()
+        parts, self._parts = self._parts, []
+        return parts if len(parts) * _SMALL < sum(rows) else [together(parts)]
+
+    def _add(self, call: Call) -> None:
+        if call.layout is not None:
+            if self._rows.count:
+                self._end()
+            self._packed.count += call.rows
+            self._packed.layout = call.layout
+            self._packed.records += call.records
+            self._packed.outputs.append(call.outputs)
+            return
+        if self._packed.count:
+            self._end()
+        if call.rows <= _SMALL and self._rows.add(call):
+            return
+        self._end()
+        if call.rows > _SMALL or not self._rows.add(call):
+            self._parts.append(call)
+
+    def _end(self) -> None:
+        if self._rows.count:
+            self._parts.append(self._rows.take())
+        if self._packed.count:
+            self._parts.append(self._packed.take())
+
+
+class _Packed:
+    """Records of the layout that their model has, as they came with requests, and the outputs of their calls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.layout: RecordLayout | None = None
+        self.records: list[Record] = []
+        self.outputs: list[Columns] = []
+
+    def take(self) -> Call:
+        """All of them as one call."""
+        assert self.layout is not None  # noqa: S101  that of what was added
+        outputs = {name: joined([each[name] for each in self.outputs]) for name in self.outputs[0]}
+        found = Call(self.layout.joined(self.records), outputs, self.count)
+        self.records, self.outputs, self.count = [], [], 0
+        return found
+
+
+class _Side:
+    """Columns or outputs of a call: which have numbers, and which have words or other objects."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.names = [*columns]
+        self.words = [name for name, values in columns.items() if values.dtype.kind in "OU" and values.ndim == 1]
+        self.numbers = [name for name, values in columns.items() if values.dtype.kind in NUMBERS]
+        self.kinds = [(columns[name].dtype, columns[name].shape[1:]) for name in self.numbers]
+
+    @property
+    def odd(self) -> bool:
+        """Is there one that is neither?"""
+        return len(self.words) + len(self.numbers) < len(self.names) or not all(
+            kind.isnative and 0 not in rest for kind, rest in self.kinds
+        )
+
+    def made(self, numbers: Iterator[NDArray[Any]], words: Iterator[NDArray[Any]]) -> Columns:
+        """The columns of these, in their order."""
+        found = dict(zip(self.numbers, numbers, strict=False)) | dict(zip(self.words, words, strict=False))
+        return {name: found[name] for name in self.names}
+
+
+class _Form:
+    """Names, types and shapes that a call has, and the row of bytes that the numbers of one of its records are."""
+
+    def __init__(self, call: Call) -> None:
+        self.asked, self.answered = _Side(call.columns), _Side(call.outputs)
+        kinds = [*self.asked.kinds, *self.answered.kinds]
+        self.row = np.dtype([(f"{at}", kind, rest) for at, (kind, rest) in enumerate(kinds)])
+        self.odd = self.asked.odd or self.answered.odd or not kinds
+        self.first, self.end = len(self.asked.words), len(self.asked.words) + len(kinds)
+        """Of the numbers among `values`, which begin with the words of what was asked and end with those of the answer."""
+        self.words = len(self.asked.words) + len(self.answered.words)
+        self._columns = _getter([*self.asked.words, *self.asked.numbers])
+        self._outputs = _getter([*self.answered.numbers, *self.answered.words])
+        self._types = [*map(_dtype, self._values(call))]
+
+    def values(self, call: Call) -> tuple[NDArray[Any], ...] | None:
+        """The arrays of a call that has this form, None of another."""
+        if len(call.columns) != len(self.asked.names) or len(call.outputs) != len(self.answered.names):
+            return None
+        try:
+            found = self._values(call)
+        except KeyError:
+            return None
+        return found if [*map(_dtype, found)] == self._types else None
+
+    def _values(self, call: Call) -> tuple[NDArray[Any], ...]:
+        return self._columns(call.columns) + self._outputs(call.outputs)
+
+
+class _Rows:
+    """Records of small calls of one form: the numbers of each as a row of bytes, its words in a list with those of the others."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._form: _Form | None = None
+        self._numbers: list[bytes] = []
+        self._words: list[Any] = []
+
+    def add(self, call: Call) -> bool:
+        """Copy a call; not where it has another form than those before."""
+        form = self._form
+        if form is None or (not self.count and form.values(call) is None):
+            form = self._form = _Form(call)
+        if form.odd or (values := form.values(call)) is None:
+            return False
+        numbers, words = values[form.first : form.end], values[: form.first] + values[form.end :]
+        if call.rows == 1:
+            try:
+                data = b"".join(numbers)  # type: ignore[arg-type]
+            except TypeError:  # one is not in one piece
+                return False
+            if len(data) != form.row.itemsize:
+                return False
+            self._words += map(_item, words)
+        else:
+            rows = np.empty(call.rows, form.row)
+            for name, each in zip(form.row.names or (), numbers, strict=True):
+                if rows[name].shape != each.shape:
+                    return False
+                rows[name] = each
+            data = rows.tobytes()
+            self._words += itertools.chain.from_iterable(zip(*[each.tolist() for each in words], strict=True))
+        self._numbers.append(data)
+        self.count += call.rows
+        return True
+
+    def take(self) -> Call:
+        """All of them as one call."""
+        assert self._form is not None  # noqa: S101  that of what was added
+        form, rows = self._form, np.frombuffer(b"".join(self._numbers), self._form.row)
+        numbers = iter([np.ascontiguousarray(rows[name]) for name in form.row.names or ()])
+        words = iter([objects(self._words[at :: form.words]) for at in range(form.words)])
+        columns = form.asked.made(
+            itertools.islice(numbers, len(form.asked.numbers)), itertools.islice(words, form.first)
+        )
+        found = Call(columns, form.answered.made(numbers, words), self.count)
+        self._numbers, self._words, self.count = [], [], 0
+        return found
+
+
+def _getter(names: Sequence[str]) -> Callable[[Columns], tuple[NDArray[Any], ...]]:
+    """The arrays of these names."""
+    if len(names) == 1:
+        (name,) = names
+        return lambda columns: (columns[name],)
+    return operator.itemgetter(*names)
 
 
 def together(calls: Sequence[Call]) -> Call:

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.features import arrays
-
 LONGEST_WORD = 64
 _FEWEST = 256
 
@@ -42,10 +40,10 @@ class Words(dict[Any, Any]):
             return None
         self._odd = False
         try:
-            found = self.of(values.tolist())
+            found = np.fromiter(map(self.__getitem__, values.tolist()), dtype=np.object_, count=len(values))
         except TypeError:  # a list
             return None
-        return None if self._odd else arrays.objects(found)
+        return None if self._odd else found
 
 
 class Table:

@@ -107,6 +107,16 @@ class Column:
             raise self.wrong(f"shape {[rows, *self.shape]} needs {rows * self.size} values, got {len(values)}")
         return self._array(values, rows)
 
+    def value_from_json(self, raw: msgspec.Raw | bytes) -> Any:
+        """The one value in `data` of a JSON tensor of shape [1]."""
+        try:
+            values = self._flat.decode(raw)
+        except UNREADABLE as error:
+            raise self.wrong(explain(error, self.expected)) from None
+        if len(values) != 1:
+            raise self.wrong(f"shape [1] needs 1 values, got {len(values)}")
+        return values[0]
+
     def from_bytes(self, buffer: memoryview, rows: int) -> NDArray[Any]:
         """Raw little-endian values, or length-prefixed strings, without a copy where there need not be one."""
         if self.datatype == "BYTES":

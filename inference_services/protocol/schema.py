@@ -17,6 +17,7 @@ from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage, header
 from inference_services.protocol.column import Column
 from inference_services.protocol.errors import BadRequest, UnknownPath
+from inference_services.protocol.record import RecordLayout
 from inference_services.protocol.sparse import compiled
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -38,7 +39,10 @@ class RequestLimits:
 
 
 class Schema:
-    """A model's name and version, the fields that callers send as columns, its outputs, and `given`, the fields that feature views give."""
+    """A model's name and version, the fields that callers send as columns, its outputs, and `given`, the fields that feature views give.
+
+    layout: of a request on one record, where a model has such.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Schema:
         self.limits = limits or RequestLimits()
         self.columns = {field.name: compiled(field) for field in signature.sent}
         self.given = {field.name: compiled(field) for field in signature.fields if field.name not in self.columns}
+        self.layout = None if self.given else RecordLayout.of(signature.fields)
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
         self.photo_limit = max(self.limits.photos, held)

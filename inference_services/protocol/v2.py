@@ -16,6 +16,7 @@ from hallmark.features.arrays import flat
 from hallmark.features.fields import Columns
 from inference_services.protocol.column import UNREADABLE, explain, to_bytes, to_list
 from inference_services.protocol.errors import BadRequest
+from inference_services.protocol.record import Record
 from inference_services.protocol.schema import Outputs, Schema
 
 Parameter = bool | int | float | str
@@ -58,6 +59,7 @@ class InferenceRequest:
     wanted:  the outputs asked for, in order; empty for all.
     binary:  of those, which are to come as bytes; `all_binary` for every one not named.
     notes:   further header lines of its answer.
+    record:  what the columns were made from, where it is one record in the model's layout.
     """
 
     id: str
@@ -67,6 +69,7 @@ class InferenceRequest:
     binary: Mapping[str, bool] = field(default_factory=dict)
     all_binary: bool = False
     notes: bytes = b""
+    record: Record | None = None
 
 
 def decode(schema: Schema, body: bytes, json_length: int | None = None) -> InferenceRequest:
@@ -78,10 +81,10 @@ def decode(schema: Schema, body: bytes, json_length: int | None = None) -> Infer
     except UNREADABLE as error:
         raise BadRequest(f"body: {explain(error)}") from None
     tail = memoryview(body)[len(body) if json_length is None else json_length :]
-    columns, rows = _columns(schema, envelope.inputs, tail)
+    columns, rows, record = _columns(schema, envelope.inputs, tail)
     wanted, binary = _wanted(schema, envelope.outputs)
     everything = _flag(envelope.parameters, "binary_data_output", "parameters")
-    return InferenceRequest(request_id(envelope.id), columns, rows, wanted, binary, everything)
+    return InferenceRequest(request_id(envelope.id), columns, rows, wanted, binary, everything, record=record)
 
 
 def request_id(given: str | None) -> str:
@@ -154,8 +157,10 @@ def _head(schema: Schema, name: str, array: NDArray[Any]) -> bytes:
     )
 
 
-def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[Columns, int]:
-    arrays: dict[str, NDArray[Any]] = {}
+def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[Columns, int, Record | None]:
+    arrays: dict[str, Any] = {}
+    single: list[str] = []
+    layout = schema.layout
     rows: dict[str, int] = {}
     at = 0
     for place, tensor in enumerate(tensors):
@@ -168,7 +173,11 @@ def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[
         if size is None:
             if not memoryview(tensor.data):
                 raise column.wrong("has neither data nor binary_data_size")
-            arrays[name] = column.from_json(tensor.data, count)
+            if layout is not None and count == 1:
+                arrays[name] = column.value_from_json(tensor.data)
+                single.append(name)
+            else:
+                arrays[name] = column.from_json(tensor.data, count)
             continue
         if type(size) is not int or size < 0 or memoryview(tensor.data):
             raise column.wrong("expected binary_data_size to be a length, and no data beside it")
@@ -178,7 +187,12 @@ def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[
         at += size
     if at != len(tail):
         raise BadRequest(f"body: {len(tail) - at} bytes belong to no input")
-    return schema.complete(arrays, rows)
+    if layout is not None and len(single) == len(schema.columns):
+        record = layout.record(arrays)
+        return layout.columns(record), 1, record
+    for name in single:
+        arrays[name] = schema.columns[name].from_records([arrays[name]])
+    return *schema.complete(arrays, rows), None
 
 
 def _wanted(schema: Schema, asked: list[_Wanted] | None) -> tuple[tuple[str, ...], dict[str, bool]]:

@@ -217,7 +217,12 @@ class Service:
             kept = self._cache.get(job.key)
             if kept is not None:
                 self._waiting -= 1
-                job.call = Call(request.columns, kept, request.rows)
+                layout = self.model.schema.layout if request.record is not None else None
+                job.call = (
+                    Call(request.columns, kept, request.rows)
+                    if layout is None or request.record is None
+                    else Call({}, kept, 1, layout, [request.record])
+                )
                 self._answer(job, kept)
                 return None
         if self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
@@ -265,9 +270,19 @@ class Service:
         rows = sum(job.request.rows for job in jobs)
         self.metrics.add("model_calls")
         try:
-            columns = jobs[0].request.columns if len(jobs) == 1 else joined([job.request.columns for job in jobs])
+            records = [record for job in jobs if (record := job.request.record) is not None]
+            layout = self.model.schema.layout if len(records) == len(jobs) else None
+            if len(jobs) == 1:
+                columns = jobs[0].request.columns
+            elif layout is not None:
+                columns = layout.joined(records)
+            else:
+                columns = joined([job.request.columns for job in jobs])
             outputs = self.model.predict(columns, rows)
-            call, first = Call(columns, outputs, rows), 0
+            call, first = (
+                Call(columns, outputs, rows) if layout is None else Call({}, outputs, rows, layout, records),
+                0,
+            )
             for job in jobs:
                 job.call, job.first = call, first
                 first += job.request.rows

@@ -14,10 +14,12 @@ import pytest
 
 from hallmark.declaration.serving_config import CaptureLimits
 from hallmark.features.arrays import objects
+from hallmark.features.fields import Field
 from inference_services.capture import exchanges
 from inference_services.capture.exchanges import NO_MARKS, Exchanges, Marks
 from inference_services.capture.queue import Capture, Noted, Origin
-from inference_services.capture.records import Call
+from inference_services.capture.records import Call, Records, together
+from inference_services.protocol.record import RecordLayout
 
 
 class Counts(Counter[str]):
@@ -34,6 +36,7 @@ class Unmarked:
 
 
 UNMARKED = Unmarked()
+LAYOUT = RecordLayout([Field(name="x", datatype="FP64"), Field(name="word", datatype="BYTES")])
 
 
 class Sink:
@@ -173,6 +176,10 @@ def test_what_is_noted_is_queued_when_it_is_much_or_large_or_old() -> None:
             return counts["capture_queued"] - before
 
         capture = Capture(url, origin=origin, metrics=counts)
+        records = [LAYOUT.record({"x": 0.5, "word": "a"})]
+        small: list[Noted] = [(Call({}, one.outputs, 1, LAYOUT, records), 0, 1, 1, "", UNMARKED) for _ in range(255)]
+        assert await queued(small) == 0
+        assert await queued(small[:1]) == 256
         few: list[Noted] = [(Call(one.columns, one.outputs, 1), 0, 1, 1, "", UNMARKED) for _ in range(31)]
         assert await queued(few) == 0
         assert await queued(few[:1]) == 32
@@ -184,8 +191,70 @@ def test_what_is_noted_is_queued_when_it_is_much_or_large_or_old() -> None:
         assert await queued([], wait=0.2) == 1
         capture.note((one, 0, 1, 1, "", UNMARKED))
         capture.gather()
-        assert counts["capture_queued"] == 32 + 256 + 3
+        assert counts["capture_queued"] == 256 + 32 + 256 + 3
         await capture.close(timeout=0)
-        assert counts["capture_dropped shutdown"] == counts["capture_offered"] == 32 + 256 + 3
+        assert counts["capture_dropped shutdown"] == counts["capture_offered"] == 256 + 32 + 256 + 3
 
     asyncio.run(main())
+
+
+def small_calls(seed: int) -> list[Call]:
+    """Calls on a few records, whose columns now and then have another type, shape or order, or are not in one piece."""
+    dice, found = random.Random(seed), []
+    for number in range(0, 900, 3):
+        rows = dice.choice((1, 1, 1, 1, 2, 3))
+        names = np.arange(number, number + rows)
+        vectors = np.stack([names, names, -names, -names], axis=1).astype(np.float32)
+        columns: dict[str, Any] = {
+            "word": objects([f"w{each}" for each in names]),
+            "number": names.astype(np.float64) if dice.random() < 0.95 else names,
+            "vector": vectors[:, ::2] if dice.random() < 0.05 else np.ascontiguousarray(vectors[:, ::2]),
+            "nothing": objects([None] * rows),
+        }
+        if dice.random() < 0.05:
+            columns = dict(reversed(columns.items()))
+        found.append(Call(columns, {"label": names.astype(str), "score": (names / 2).astype(np.float32)}, rows))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_small_calls_are_copied_and_come_out_as_they_were(seed: int) -> None:
+    given = small_calls(seed)
+    rows = [call.rows for call in given]
+    found = together(Records().of(given, [0] * len(given), rows))
+    assert found.rows == sum(rows)
+    for side in ("columns", "outputs"):
+        for name, values in getattr(found, side).items():
+            expected = [value for call in given for value in getattr(call, side)[name].tolist()]
+            assert values.tolist() == expected
+    assert found.columns["number"].dtype == np.float64 and found.columns["vector"].dtype == np.float32
+
+
+def test_small_calls_with_lists_in_a_column_are_kept_as_they_are() -> None:
+    lists = np.array([["a", "b"]], dtype=object)
+    calls = [Call({"x": np.array([float(at)]), "lists": lists}, {"y": np.zeros(1)}, 1) for at in range(20)]
+    (found,) = Records().of(calls, [0] * 20, [1] * 20)
+    assert found.columns["x"].tolist() == list(range(20)) and found.columns["lists"].shape == (20, 2)
+
+
+def test_requests_of_one_record_come_out_as_they_went_in_whatever_came_between() -> None:
+    dice = random.Random(3)
+    given, firsts, rows, expected = [], [], [], []
+    for number in range(200):
+        count = dice.choice((1, 1, 1, 12))
+        each = [{"x": number + at / 16, "word": f"w{number % 7}-{at}"} for at in range(count)]
+        outputs = {"score": np.array([each["x"] for each in each])}
+        if dice.random() < 0.9:
+            call = Call({}, outputs, count, LAYOUT, [LAYOUT.record(one) for one in each])
+        else:
+            columns = {"x": outputs["score"], "word": objects([one["word"] for one in each])}
+            call = Call(columns, outputs, count)
+        for at in range(count):
+            if dice.random() < 0.9:
+                given.append(call)
+                firsts.append(at)
+                rows.append(1)
+                expected.append((each[at]["x"], each[at]["word"], each[at]["x"]))
+    found = together(Records().of(given, firsts, rows))
+    values = (found.columns["x"], found.columns["word"], found.outputs["score"])
+    assert [*zip(*[each.tolist() for each in values], strict=True)] == expected
