@@ -365,7 +365,7 @@ def test_the_one_statement_is_what_the_reference_loop_says_in_spark() -> None:
     try:
         for seed in range(100, 124):
             session.conf.set("spark.sql.session.timeZone", ("UTC", "Europe/Berlin")[seed % 2])
-            one = case(seed)
+            one = case(seed, everywhere=True)
             with tempfile.TemporaryDirectory() as folder:
                 files = one.files(Path(folder), parts=1)
                 session.read.parquet(str(files[0])).createOrReplaceTempView("orders")
@@ -385,7 +385,7 @@ def test_the_one_statement_is_what_the_reference_loop_says_in_snowflake() -> Non
     """
     cases, tasks = [], []
     for seed in range(200, 224):
-        one = case(seed, corrections=True)
+        one = case(seed, corrections=True, everywhere=True)
         for each in one.rows:
             each["items"] = 2**40 if each["items"] == 2**53 + 1 else each["items"]
         cases.append(one)

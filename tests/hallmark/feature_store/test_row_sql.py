@@ -1,0 +1,157 @@
+"""Views with SQL: offline, as a stream, filled again and after a kill they give what the same SQL means in Python."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from hallmark.declaration import source
+from hallmark.declaration.feature_view import FeatureView
+from hallmark.declaration.view_types import faults, term_types, view_types
+from hallmark.errors import DeclarationError
+from hallmark.feature_store.flink import Job, refusal
+from hallmark.feature_store.stream import encoded
+from hallmark.feature_store.tiles import Plan
+from hallmark.settings import Settings
+from tests.hallmark.feature_store import offline_cases as cases
+from tests.hallmark.feature_store.drawn import BUYERS, TYPES, view
+from tests.hallmark.feature_store.kept import Online
+from tests.hallmark.feature_store.sql_meanings import DRAWN, FITTING, MEANINGS, ORDERS
+from tests.hallmark.feature_store.test_offline import answered
+from tests.hallmark.feature_store.test_stream import SCHEMA, Memory, drain, holds, job
+from tests.hallmark.feature_store.test_tiles import row, us
+
+ROOT = Path(__file__).parents[3]
+MINUTE = timedelta(minutes=1)
+
+
+def every(names: dict[str, str], **more: Any) -> dict[str, Any]:
+    """A column for every SQL that has a meaning, each with one of the aggregates that take it."""
+    found = {}
+    for number, each in enumerate(MEANINGS):
+        takes = [take for take, kinds in FITTING.items() if each.kind in kinds]
+        found[f"c{number}"] = {"take": takes[number % len(takes)], "sql": each.sql.format_map(names), **more}
+    return found
+
+
+@pytest.mark.parametrize("crowd", [0, 2_000_000])
+def test_every_sql_is_offline_what_it_means(crowd: int) -> None:
+    draw = random.Random(5)
+    rows = [
+        cases.row(
+            f"o{n}", "a", cases.START + 7 * n * MINUTE, cases.START + (7 * n + draw.choice((0, 1, 300))) * MINUTE,
+            amount=draw.choice((None, 0.1, 0.25, -3.5, 2.5, 1e6, 0.0, 1e200, -0.5)), paid=draw.choice((None, True, False)),
+            items=draw.choice((None, 0, 1, 2, 3, -7, 2**53 + 1, 2**62)), card=draw.choice((None, "m", "v'\\", "", "ä")),
+        )
+        for n in range(40)
+    ]  # fmt: skip
+    asked = [{"n": n, "buyer_id": "a", "at": each["known_at"] + cases.MICRO} for n, each in enumerate(rows)]
+    lasting = {name: {**each, "take": "last"} for name, each in every(ORDERS).items()}
+    one = cases.Case(cases.view(lasting), rows, asked)
+    assert not cases.differences(one.expected(), answered(one, crowd=crowd), one)
+
+
+def given(count: int) -> list[dict[str, Any]]:
+    draw = random.Random(7)
+    return [
+        row(
+            n, n * 70, delay=n % 3, buyer=BUYERS[n % 3], card=draw.choice((None, "", "x", "y", "v1")),
+            amount=draw.choice((None, 0, 1, 2, 3, -3, 2**61, -(2**58))), price=draw.choice((None, 0.0, 2.5, -0.125, 7.0)),
+            gift=draw.choice((None, True, False)),
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_every_sql_is_on_the_stream_what_it_means_and_a_backfill_leaves_the_same(tmp_path: Path) -> None:
+    """In batches that a restart cuts, and with a correction that changes what the SQL gives."""
+    declared, rows = view(every(DRAWN, window="1h"), ttl=7200), given(60)
+    rows.append({**rows[50], "price": 9.0, "amount": 4, "known": rows[-1]["known"]})
+    at, streamed, filled = rows[-1]["known"] + timedelta(seconds=1), Online(), Online()
+    log = Memory([encoded(each) for each in rows])
+    with closing(job(tmp_path / "streamed", log, streamed, declared)) as stream:
+        stream.step(17)
+    with closing(job(tmp_path / "streamed", log, streamed, declared)) as stream:
+        drain(stream, 17)
+    with closing(job(tmp_path / "filled", Memory(), filled, declared)) as stream:
+        stream.fill(pa.Table.from_pylist(rows, SCHEMA), as_of=us(at))
+    for store in (streamed, filled):
+        holds(declared, rows, store, at)
+
+
+def test_sql_is_part_of_a_views_version_as_it_is_meant() -> None:
+    def digest(sql: str) -> bytes:
+        return Plan(view({"s": {"take": "sum", "sql": sql}}, ttl=60), TYPES).digest
+
+    assert digest("price*amount") == digest("PRICE * amount -- the same") != digest("price * amount * 1")
+
+
+def test_what_the_repository_is_told_is_enough_for_a_server() -> None:
+    """The types of SQL come with the view, so that a server asks no engine for them."""
+    contract = source.load("orders@1", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    declared = FeatureView.model_validate(documented())
+    types = term_types(declared, contract)
+    assert set(types) == {*declared.reads, *(each.text for each in declared.expressions)}
+    assert types['"amount" * (1 - "discount")'] == "FP64"
+
+
+def documented() -> dict[str, Any]:
+    """The columns that docs/features.md shows, in a view of orders."""
+    page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(columns:\n.*?sql: .*?)```", page, re.DOTALL)
+    raw = yaml.safe_load((ROOT / "features" / "buyer_orders" / "v1.yaml").read_text(encoding="utf-8"))
+    return {**raw, "name": "buyer_spending", "columns": yaml.safe_load(shown)["columns"]}
+
+
+def test_the_example_of_the_documentation_is_what_orders_give() -> None:
+    contract = source.load("orders@1", Settings.load({"HALLMARK_ROOT": str(ROOT)}))
+    declared = FeatureView.model_validate(documented())
+    assert not list(faults(declared, contract))
+    assert view_types(declared, contract) == {
+        "paid_30d": "FP64", "night_orders_30d": "INT64", "night_share_30d": "FP64", "orders_30d": "INT64",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ({"take": "sum", "sql": "amount || card"}, "takes texts"),
+        ({"take": "sum", "sql": "upper(card)"}, "a number"),
+        ({"take": "count", "where": "amount + 1"}, "is no condition"),
+        ({"take": "sum", "sql": "absent * 2"}, "absent"),
+    ],
+)
+def test_a_plan_of_what_has_no_value_is_refused(column: dict[str, Any], words: str) -> None:
+    with pytest.raises(DeclarationError, match=words):
+        Plan(view({"x": column}, ttl=60), TYPES)
+
+
+def test_flink_gets_sql_that_it_computes_alike_and_says_why_it_gets_no_other() -> None:
+    declared = view({"paid": {"take": "sum", "sql": "price / 2", "where": "card = 'x' or gift"}}, ttl=3600)
+    script = Job(declared, TYPES).script({"connector": "filesystem"}, {"connector": "filesystem"})
+    assert not refusal(declared, TYPES) and "AS d0" in script and "e.d1" in script.replace("d0", "d1")
+    other = view({"shops": {"take": "distinct", "sql": "lower(card)"}}, ttl=3600)
+    assert "LOWER" in refusal(other, TYPES)
+    with pytest.raises(DeclarationError, match="Flink cannot compute its SQL") as refused:
+        Job(other, TYPES)
+    assert "features run" in refused.value.fix
+
+
+def test_a_row_that_a_backfill_refuses_is_shown(tmp_path: Path) -> None:
+    rows = [row(1, 0, card="ü"), {**row(2, 5, card="x"), "known": None}]
+    with closing(job(tmp_path, Memory(), Online())) as stream:
+        stream.fill(pa.Table.from_pylist(rows, SCHEMA), as_of=us(row(3, 9999)["known"]))
+    (letter, *_) = map(json.loads, (tmp_path / "dead_letters-0.jsonl").read_text(encoding="utf-8").splitlines())
+    shown = json.loads(letter["row"])
+    assert (shown["order"], shown["card"], shown["known"]) == (2, "x", None) and shown["happened"].startswith(
+        "2026-03-01T"
+    )
