@@ -233,8 +233,8 @@ class _Writer:
         return self.named(name), self.kinds[name]
 
     def _literal(self, node: Any) -> tuple[str, Datatype]:
-        if node.is_string:
-            return _text(node.this), "BYTES"
+        if node.is_string:  # Flink fills texts up with spaces where CASE has others that are longer
+            return f"CAST({_text(node.this)} AS STRING)" if self.engine == "flink" else _text(node.this), "BYTES"
         if node.this.isdecimal():
             if int(node.this) >= 2**63:
                 raise Unsuited(f"{node.this} has no 64 bits: write {node.this}.0")
@@ -296,7 +296,8 @@ class _Writer:
         if self.engine == "spark":
             return f"TRY_{ {'+': 'ADD', '-': 'SUBTRACT', '*': 'MULTIPLY'}[sign] }({one}, {other})"
         above, below = 2**63, _LEAST - 1  # Snowflake's whole numbers have 38 digits
-        return f"NULLIF(NULLIF(GREATEST(LEAST({one} {sign} {other}, {above}), {below}), {above}), {below})"
+        within = f"GREATEST(LEAST({one} {sign} {other}, {above}), {below})"
+        return f"CAST(NULLIF(NULLIF({within}, {above}), {below}) AS BIGINT)"
 
     def _negative(self, node: Any) -> tuple[str, Datatype]:
         (value,), kind = self._numbers(node, node.this)

@@ -164,6 +164,25 @@ def case(seed: int, *, size: int = 25, corrections: bool | None = None, everywhe
     return Case(made, rows, _questions(rng, made, rows, spread, step))
 
 
+def every_sql(*, everywhere: bool = False, most: int = 2**62) -> Case:
+    """A value of all SQL that has a meaning after each of some rows. most: a whole number whose square may have no 64 bits."""
+    draw, rows = random.Random(5), []
+    for number in range(40):
+        at = START + timedelta(minutes=7 * number)
+        told = at + timedelta(minutes=draw.choice((0, 1, 300)))
+        values = {
+            "amount": draw.choice((None, 0.1, 0.25, -3.5, 2.5, 1e6, 0.0, 1e200, -0.5)),
+            "items": draw.choice((None, 0, 1, 2, 3, -7, most)),
+            "paid": draw.choice((None, True, False)),
+            "card": draw.choice((None, "m", "v'\\", "", "\u00e4")),
+        }
+        rows.append(row(f"o{number}", "a", at, told, **values))
+    texts = chosen(ORDERS, "number", "text", "time", "truth", everywhere=everywhere)
+    columns = {f"c{place}": {"take": "last", "sql": text} for place, text in enumerate(texts)}
+    asked = [{"n": n, "buyer_id": "a", "at": each["known_at"] + MICRO} for n, each in enumerate(rows)]
+    return Case(view(columns), rows, asked)
+
+
 def _compares(made: FeatureView) -> bool:
     """Does a column order or compare amounts? NaN has no place in an order, and what SQL says of it no contract lets happen."""
     return any(

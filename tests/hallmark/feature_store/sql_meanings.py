@@ -111,6 +111,7 @@ MEANINGS = (
     Meaning("(epoch_us({known}) - epoch_us({time})) / 60e6", "number", lambda r: (_us(r.known) - _us(r.time)) / 60e6),
     Meaning("date_part('hour', {time}) * 10 + date_part('isodow', {known})", "number", lambda r: r.time.hour * 10 + r.known.isoweekday(), everywhere=False),
     Meaning("{text} || '-' || {text}", "text", lambda r: _of(lambda t: f"{t}-{t}", r.text)),
+    Meaning("case when {truth} then 'x' else 'longer' end", "text", lambda r: "x" if r.truth else "longer"),
     Meaning("nullif({text}, 'm')", "text", lambda r: _less(r.text, "m")),
     Meaning("upper({text})", "text", lambda r: _of(str.upper, r.text), everywhere=False),
     Meaning("cast({whole} as varchar)", "text", lambda r: _of(str, r.whole)),

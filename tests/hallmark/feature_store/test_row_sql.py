@@ -23,40 +23,29 @@ from hallmark.feature_store.stream import encoded
 from hallmark.feature_store.tiles import Plan
 from hallmark.settings import Settings
 from tests.hallmark.feature_store import offline_cases as cases
+from tests.hallmark.feature_store import shop as shops
 from tests.hallmark.feature_store.drawn import BUYERS, TYPES, view
 from tests.hallmark.feature_store.kept import Online
-from tests.hallmark.feature_store.sql_meanings import DRAWN, FITTING, MEANINGS, ORDERS
+from tests.hallmark.feature_store.sql_meanings import DRAWN, FITTING, MEANINGS
 from tests.hallmark.feature_store.test_offline import answered
 from tests.hallmark.feature_store.test_stream import SCHEMA, Memory, drain, holds, job
 from tests.hallmark.feature_store.test_tiles import row, us
 
 ROOT = Path(__file__).parents[3]
-MINUTE = timedelta(minutes=1)
 
 
-def every(names: dict[str, str], **more: Any) -> dict[str, Any]:
+def every(**more: Any) -> dict[str, Any]:
     """A column for every SQL that has a meaning, each with one of the aggregates that take it."""
     found = {}
     for number, each in enumerate(MEANINGS):
         takes = [take for take, kinds in FITTING.items() if each.kind in kinds]
-        found[f"c{number}"] = {"take": takes[number % len(takes)], "sql": each.sql.format_map(names), **more}
+        found[f"c{number}"] = {"take": takes[number % len(takes)], "sql": each.sql.format_map(DRAWN), **more}
     return found
 
 
 @pytest.mark.parametrize("crowd", [0, 2_000_000])
 def test_every_sql_is_offline_what_it_means(crowd: int) -> None:
-    draw = random.Random(5)
-    rows = [
-        cases.row(
-            f"o{n}", "a", cases.START + 7 * n * MINUTE, cases.START + (7 * n + draw.choice((0, 1, 300))) * MINUTE,
-            amount=draw.choice((None, 0.1, 0.25, -3.5, 2.5, 1e6, 0.0, 1e200, -0.5)), paid=draw.choice((None, True, False)),
-            items=draw.choice((None, 0, 1, 2, 3, -7, 2**53 + 1, 2**62)), card=draw.choice((None, "m", "v'\\", "", "ä")),
-        )
-        for n in range(40)
-    ]  # fmt: skip
-    asked = [{"n": n, "buyer_id": "a", "at": each["known_at"] + cases.MICRO} for n, each in enumerate(rows)]
-    lasting = {name: {**each, "take": "last"} for name, each in every(ORDERS).items()}
-    one = cases.Case(cases.view(lasting), rows, asked)
+    one = cases.every_sql()
     assert not cases.differences(one.expected(), answered(one, crowd=crowd), one)
 
 
@@ -74,7 +63,7 @@ def given(count: int) -> list[dict[str, Any]]:
 
 def test_every_sql_is_on_the_stream_what_it_means_and_a_backfill_leaves_the_same(tmp_path: Path) -> None:
     """In batches that a restart cuts, and with a correction that changes what the SQL gives."""
-    declared, rows = view(every(DRAWN, window="1h"), ttl=7200), given(60)
+    declared, rows = view(every(window="1h"), ttl=7200), given(60)
     rows.append({**rows[50], "price": 9.0, "amount": 4, "known": rows[-1]["known"]})
     at, streamed, filled = rows[-1]["known"] + timedelta(seconds=1), Online(), Online()
     log = Memory([encoded(each) for each in rows])
@@ -144,6 +133,28 @@ def test_flink_gets_sql_that_it_computes_alike_and_says_why_it_gets_no_other() -
     with pytest.raises(DeclarationError, match="Flink cannot compute its SQL") as refused:
         Job(other, TYPES)
     assert "features run" in refused.value.fix
+
+
+def test_parity_recomputes_sql_and_names_why_it_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the log to the server's lookup, and again from the offline store."""
+    columns: dict[str, Any] = {
+        "orders_1h": {"take": "count", "where": "amount > 5 and payment = 'card'", "window": "1h"},
+        "spent_30d": {"take": "sum", "sql": "amount * (1 - discount) + 1", "window": "30d"},
+        "last_amount": {"take": "last", "sql": "amount / nullif(shipping_distance_km, 0)"},
+    }
+    monkeypatch.setitem(shops.DECLARED, "columns", columns)
+    shop = shops.Shop(tmp_path)
+    shop.ingest(
+        shop.order(1, "anna", ago=20 * shops.MINUTE, amount=4.0),
+        shop.order(2, "anna", ago=9 * shops.MINUTE, amount=25.0),
+    )
+    shop.run()
+    told = shop.ask("anna", "nobody")
+    assert not shop.causes(told)
+    served = {each.column: each.served for each in shop.judged(told) if each.entity == "anna"}
+    assert served == {"orders_1h": 1, "spent_30d": 31.0, "last_amount": 2.0}
+    shop.ingest(shop.order(3, "anna", ago=shops.MINUTE, amount=6.0))
+    assert shop.causes(shop.ask("anna")) == {"orders_1h": "late", "spent_30d": "late", "last_amount": "late"}
 
 
 def test_a_row_that_a_backfill_refuses_is_shown(tmp_path: Path) -> None:
