@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import re
+import subprocess
+import sys
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +20,11 @@ from hallmark.declaration import source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.view_types import faults, term_types, view_types
 from hallmark.errors import DeclarationError
+from hallmark.feature_store import feast, page
 from hallmark.feature_store.flink import Job, refusal
 from hallmark.feature_store.stream import encoded
 from hallmark.feature_store.tiles import Plan
+from hallmark.render import flink
 from hallmark.settings import Settings
 from tests.hallmark.feature_store import offline_cases as cases
 from tests.hallmark.feature_store import shop as shops
@@ -155,6 +159,50 @@ def test_parity_recomputes_sql_and_names_why_it_differs(tmp_path: Path, monkeypa
     assert served == {"orders_1h": 1, "spent_30d": 31.0, "last_amount": 2.0}
     shop.ingest(shop.order(3, "anna", ago=shops.MINUTE, amount=6.0))
     assert shop.causes(shop.ask("anna")) == {"orders_1h": "late", "spent_30d": "late", "last_amount": "late"}
+
+
+def test_a_server_reads_values_of_sql_with_neither_parser_nor_engine() -> None:
+    """Its image has neither: the view comes read, with the types of what its SQL gives."""
+    declared = view({"s": {"take": "sum", "sql": "price * amount", "where": "card = 'x'"}}, ttl=60)
+    plan = Plan(declared, TYPES)
+    kept = [declared.model_dump_json(), json.dumps(dict(zip(plan.terms, plan.term_types, strict=True)))]
+    program = (
+        "import json, sys\n"
+        "from hallmark.declaration.feature_view import FeatureView\n"
+        "from hallmark.feature_store.payload import Payload\n"
+        "from hallmark.feature_store.tiles import Plan\n"
+        "plan = Plan(FeatureView.model_validate_json(sys.argv[1]), json.loads(sys.argv[2]))\n"
+        "assert Payload(plan).nothing == (0,)\n"
+        "print(plan.digest.hex(), sorted({'duckdb', 'sqlglot'} & {*sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *kept], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == [plan.digest.hex(), "[]"]
+
+
+def test_pages_and_feast_show_the_sql() -> None:
+    declared = FeatureView.model_validate(documented())
+    assert page._computed(declared.columns["paid_30d"]) == 'sum of "amount" * (1 - "discount")'
+    assert page._computed(declared.columns["night_orders_30d"]).startswith("count of events, where DATE_PART('hour', ")
+    assert feast._told(declared, "paid_30d")["tags"] == {
+        "take": "sum",
+        "sql": '"amount" * (1 - "discount")',
+        "window": "30d",
+    }
+    assert feast._told(declared, "night_orders_30d")["tags"]["where"].startswith("DATE_PART('hour', ")
+
+
+def test_no_flink_job_is_rendered_of_what_flink_computes_otherwise(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("domains", "inference_services"):
+        (root / name).mkdir(parents=True)
+    for name, columns in (("nightly", documented()["columns"]), ("paid", {"s": {"take": "sum", "sql": "amount / 2"}})):
+        (root / "features" / name).mkdir(parents=True)
+        declared = {**documented(), "name": name, "columns": columns}
+        (root / "features" / name / "v1.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+    (root / "contracts").symlink_to(ROOT / "contracts")
+    (root / "manifests" / "features" / "flink").mkdir(parents=True)
+    files = flink.files(Settings.load({"HALLMARK_ROOT": str(root)}), ())
+    assert sorted(path.name for path in files) == ["kustomization.yaml", "paid-v1.yaml"]
 
 
 def test_a_row_that_a_backfill_refuses_is_shown(tmp_path: Path) -> None:
