@@ -47,7 +47,7 @@ class ViewUse(Frozen):
 
     entity:  the field by which callers say whom a record is about.
     fields:  names of the model's fields that are columns of the view, in the view's order.
-    types:   of the columns of the source that the view reads, as its contract had them.
+    types:   of the columns of the source that the view reads, as its contract had them, and of its SQL by the text.
     """
 
     view: FeatureView

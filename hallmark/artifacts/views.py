@@ -15,7 +15,7 @@ from hallmark.artifacts import folder
 from hallmark.artifacts.folder import ViewUse
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.features import Missing
-from hallmark.declaration.view_types import view_types
+from hallmark.declaration.view_types import term_types, view_types
 from hallmark.errors import DeclarationError
 from hallmark.features import arrays
 from hallmark.features.fields import Field
@@ -104,7 +104,7 @@ def uses(domain: Domain, fields: Sequence[Field], settings: Settings | None = No
                 view=view,
                 entity=declared.get(view.entity, entity),
                 fields=names,
-                types={name: contract.columns[name].datatype for name in view.reads},
+                types=term_types(view, contract),
             )
         )
     return tuple(found)

@@ -15,11 +15,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from hallmark.declaration import versioned
+from hallmark.declaration.expression import SCHEMA, Expression, Sql, read, written
 from hallmark.declaration.tenant import Owner
 from hallmark.declaration.versioned import parted as parted
 from hallmark.section import Duration, Section, spelled
@@ -34,6 +44,34 @@ PARTS = 24
 Take = Literal["count", "sum", "min", "max", "mean", "last", "distinct", "ratio"]
 Scalar = bool | int | float | str
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Conditions = Mapping[str, Scalar | tuple[Scalar, ...]]
+"""The value, or one of the values, that columns have."""
+
+
+class _ConditionsOrSql:
+    """How a `where` is read and written: a mistake in one of its two ways is told of that one alone."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        conditions = handler.generate_schema(Conditions)
+
+        def either(value: Any, conditions: core_schema.ValidatorFunctionWrapHandler) -> Any:
+            return read(value) if isinstance(value, str | list | tuple) else conditions(value)
+
+        def dumped(value: Any, conditions: SerializerFunctionWrapHandler, info: core_schema.SerializationInfo) -> Any:
+            if not isinstance(value, Expression):
+                return conditions(value)
+            return written(value) if info.mode == "json" else value
+
+        return core_schema.no_info_wrap_validator_function(
+            either,
+            conditions,
+            serialization=core_schema.wrap_serializer_function_ser_schema(dumped, info_arg=True, schema=conditions),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema["schema"]), SCHEMA]}  # type: ignore[typeddict-item]
 
 
 class Column(Section):
@@ -42,27 +80,33 @@ class Column(Section):
     take:    how it is computed. count: events. last: the value of the newest event, by event time, known-at time, event id, a null too.
              distinct: different values. ratio: one column of the view by another, null where the other is 0 or null.
     of:      the column of the source; of a ratio, a column of the view. Nulls are left out, as in SQL, but by `last`.
+    sql:     in its place, an expression over the columns of a row of the source (hallmark/declaration/expression.py).
     over:    of a ratio, what it is divided by.
-    where:   only events whose columns have this value, or one of these.
+    where:   only events whose columns have this value, or one of these; or a condition in SQL that is true of them.
     window:  how far back; the view's ttl where there is none.
     default: its value where no event counts and missing values have one: 0 of count, sum and distinct, else none is given.
     """
 
     take: Take
     of: str | None = None
+    sql: Sql | None = None
     over: str | None = None
-    where: Mapping[str, Scalar | tuple[Scalar, ...]] = {}
+    where: Annotated[Conditions | Expression, _ConditionsOrSql] = Field(default={})
     window: Duration | None = None
     default: Scalar | None = None
     description: str = ""
 
     @model_validator(mode="after")
     def _whole(self) -> Column:
-        if (self.of is None) != (self.take == "count"):
+        if self.of is not None and self.sql is not None:
+            raise ValueError("`of` and `sql` both say what the aggregate takes: leave one out")
+        if self.take == "ratio" and self.sql is not None:
+            raise ValueError("a ratio is of two columns of the view: name one in `of`, and give that one the `sql`")
+        if (self.term is None) != (self.take == "count"):
             raise ValueError(
-                "count is of events and takes no `of`: leave it out, or `take: distinct`"
-                if self.of
-                else f"{self.take} needs `of`: name the column that it is of"
+                f"count is of events and takes no `{'of' if self.of else 'sql'}`: leave it out, or `take: distinct`"
+                if self.term
+                else f"{self.take} needs `of`: name the column that it is of, or write an expression in `sql`"
             )
         if (self.over is not None) != (self.take == "ratio"):
             raise ValueError("`over` belongs to a ratio, and a ratio needs it: name the column to divide by")
@@ -73,6 +117,29 @@ class Column(Section):
         if self.window is not None and self.window < timedelta(seconds=PARTS):
             raise ValueError(f"a window is at least {PARTS}s: make it longer, or leave it out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `sql` where there is none: so a view without SQL is written, and named by digests, as before there was any."""
+        found: dict[str, Any] = write(self)
+        if self.sql is None:
+            found.pop("sql", None)
+        return found
+
+    @property
+    def term(self) -> str | None:
+        """What it takes of an event: a column of the source, or the text of an expression; of a ratio, a column of the view."""
+        return self.of if self.sql is None else self.sql.text
+
+    @property
+    def allowed(self) -> Conditions:
+        """Its conditions: the value, or values, of columns of the source, or that an expression is true."""
+        return {self.where.text: True} if isinstance(self.where, Expression) else self.where
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The SQL of its value and of its condition, where it has some."""
+        return tuple(each for each in (self.sql, self.where) if isinstance(each, Expression))
 
     @property
     def empty(self) -> int | None:
@@ -143,8 +210,15 @@ class FeatureView(Section):
         """The columns of the source that the view reads, sorted."""
         read = {self.entity, self.event_time, self.known_at, self.event_id}
         for name in self.computed:
-            read |= {*self.columns[name].where, *filter(None, [self.columns[name].of])}
+            column = self.columns[name]
+            read |= {*filter(None, [column.of]), *(each for sql in column.expressions for each in sql.columns)}
+            read |= {*([] if isinstance(column.where, Expression) else column.where)}
         return tuple(sorted(read))
+
+    @cached_property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The SQL of its columns, each once, sorted: of a row of the source they give more, which are read as its columns are."""
+        return tuple(sorted({each for column in self.columns.values() for each in column.expressions}))
 
 
 def hop(window: timedelta) -> timedelta:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from hallmark.declaration.feature_view import Column, FeatureView, Scalar
+from hallmark.declaration import expression
+from hallmark.declaration.expression import Expression, Unsuited
+from hallmark.declaration.feature_view import Column, Conditions, FeatureView, Scalar
 from hallmark.declaration.source import Datatype, Property, Source
 from hallmark.errors import DeclarationError
 
-Fault = Literal["lacking", "aggregate", "clock", "event_id", "entity", "value"]
+Fault = Literal["lacking", "aggregate", "clock", "event_id", "entity", "value", "sql"]
 NUMBERS: tuple[Datatype, ...] = ("INT64", "FP64")
 _KEYS: tuple[Datatype, ...] = ("INT64", "BYTES")
 _TAKES: Mapping[str, tuple[Datatype, ...]] = {
@@ -53,7 +55,15 @@ def view_types(view: FeatureView, source: Source) -> dict[str, Datatype]:
             got=first.text + "".join(f"\n  also {'.'.join(each.path)}: {each.text}" for each in more),
             fix=f"mend features/{view.name}/v{view.version}.yaml",
         )
-    return {name: _type(column, source) for name, column in view.columns.items()}
+    return {name: _type(column, _taken(column, source)) for name, column in view.columns.items()}
+
+
+def term_types(view: FeatureView, source: Source) -> dict[str, Datatype]:
+    """The types of the columns of the source that a view reads, and of its expressions by their text; the view has no `faults`."""
+    types = {name: each.datatype for name, each in source.columns.items()}
+    return {name: types[name] for name in view.reads} | {
+        each.text: expression.datatype(each, types) for each in view.expressions
+    }
 
 
 def faults(view: FeatureView, source: Source) -> Iterator[ViewFault]:
@@ -91,31 +101,63 @@ def _column(view: FeatureView, source: Source, name: str, column: Column) -> Ite
     place = ("columns", name)
     if column.take == "ratio":
         for key, other in (("of", column.of), ("over", column.over)):
-            part = _type_or_none(view.columns[str(other)], source)
+            part = _part(view.columns[str(other)], source)
             if part is not None and part not in NUMBERS:
                 yield ViewFault(
                     "aggregate", (*place, key), f"{other} is {_WORDS[part]}: name a column that is a number"
                 )
         return
-    taken = source.columns.get(column.of or "")
-    if column.of is not None and taken is None:
+    if column.of is not None and column.of not in source.columns:
         yield _lacking(source, column.of, *place, "of")
-    if taken is not None and taken.datatype not in _TAKES[column.take]:
-        fitting = ", ".join(take for take, types in _TAKES.items() if taken.datatype in types and take != "ratio")
-        text = f"{column.take} of {taken.name}, which is {_WORDS[taken.datatype]}: take {fitting} of it"
+    taken, kind = _taken(column, source), _part(column, source)
+    if column.sql is not None:
+        yield from _expression(column.sql, source, *place, "sql")
+    if taken is not None and taken not in _TAKES[column.take]:
+        fitting = ", ".join(take for take, types in _TAKES.items() if taken in types and take != "ratio")
+        text = f"{column.take} of {column.term}, which is {_WORDS[taken]}: take {fitting} of it"
         yield ViewFault("aggregate", (*place, "take"), text)
-    for key, given in column.where.items():
-        condition = source.columns.get(key)
-        if condition is None:
-            yield _lacking(source, key, *place, "where", key)
-            continue
-        for value in given if isinstance(given, tuple) else (given,):
-            if reason := _never(condition, value):
-                yield ViewFault("value", (*place, "where", key), f"{key} is never {value!r}: {reason}")
-    kind = _type_or_none(column, source)
+    if isinstance(column.where, Expression):
+        yield from _expression(column.where, source, *place, "where", condition=True)
+    else:
+        yield from _conditions(column.where, source, *place, "where")
     if column.default is not None and kind is not None and not _is(kind, column.default):
         text = f"{column.default!r} is no value of a feature that is {_WORDS[kind]}: write one, or leave it out"
         yield ViewFault("value", (*place, "default"), text)
+
+
+def _conditions(where: Conditions, source: Source, *place: str) -> Iterator[ViewFault]:
+    for key, given in where.items():
+        condition = source.columns.get(key)
+        if condition is None:
+            yield _lacking(source, key, *place, key)
+            continue
+        for value in given if isinstance(given, tuple) else (given,):
+            if reason := _never(condition, value):
+                yield ViewFault("value", (*place, key), f"{key} is never {value!r}: {reason}")
+
+
+def _expression(sql: Expression, source: Source, *place: str, condition: bool = False) -> Iterator[ViewFault]:
+    """What is wrong with SQL over the columns of this source."""
+    lacking = [name for name in sql.columns if name not in source.columns]
+    for name in lacking:
+        yield _lacking(source, name, *place)
+    if lacking:
+        return
+    try:
+        if expression.parsed(sql.text) != sql:
+            yield ViewFault("sql", place, f"{sql.text} is written as what was read: write the SQL as a text")
+            return
+        kind = expression.datatype(sql, {name: source.columns[name].datatype for name in sql.columns})
+    except Unsuited as error:
+        yield ViewFault("sql", place, str(error))
+        return
+    except ValueError as error:
+        yield ViewFault("sql", place, f"{error}: write the SQL as a text")
+        return
+    if condition and kind != "BOOL":
+        yield ViewFault(
+            "sql", place, f"{sql.text} is {_WORDS[kind]}: write a condition, such as {sql.text} IS NOT NULL"
+        )
 
 
 def _lacking(source: Source, name: str, *path: str) -> ViewFault:
@@ -123,13 +165,26 @@ def _lacking(source: Source, name: str, *path: str) -> ViewFault:
     return ViewFault("lacking", path, f"{source.reference} has no column {name}: name one of {have}")
 
 
-def _type(column: Column, source: Source) -> Datatype:
-    return _GIVES.get(column.take) or source.columns[str(column.of)].datatype
+def _taken(column: Column, source: Source) -> Datatype | None:
+    """The type of what a column takes of an event; none where it takes nothing of the source, or what is not there."""
+    if column.sql is not None:
+        try:
+            return expression.datatype(column.sql, {name: each.datatype for name, each in source.columns.items()})
+        except (KeyError, ValueError):
+            return None
+    taken = source.columns.get(column.of or "")
+    return None if taken is None else taken.datatype
 
 
-def _type_or_none(column: Column, source: Source) -> Datatype | None:
-    known = column.take in _GIVES or column.of in source.columns
-    return _type(column, source) if known else None
+def _type(column: Column, taken: Datatype | None) -> Datatype:
+    found = _GIVES.get(column.take) or taken
+    assert found is not None  # noqa: S101  a column whose type is unknown is a fault
+    return found
+
+
+def _part(column: Column, source: Source) -> Datatype | None:
+    taken = _taken(column, source)
+    return _type(column, taken) if column.take in _GIVES or taken is not None else None
 
 
 def _never(column: Property, value: Scalar) -> str:

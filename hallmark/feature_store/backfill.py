@@ -57,7 +57,7 @@ def read(plan: Plan, table: pa.Table, *, as_of: int) -> Rows:
             lists[at] = [None if value is None else value + 0.0 for value in lists[at]]
     latest: dict[Any, Event] = {}
     ident = plan.ident
-    for event in zip(*lists, strict=True):
+    for event in plan.whole(list(zip(*lists, strict=True))):
         had = latest.setdefault(event[ident], event)
         if had is not event and plan.greatness(event) > plan.greatness(had):
             latest[event[ident]] = event

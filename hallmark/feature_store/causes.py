@@ -137,7 +137,8 @@ class History:
             return True
         if self.pinned.digest == self.plan.digest or self.pinned.view.reads != self.plan.view.reads:
             return self.pinned.digest != self.plan.digest
-        values, _ = self.folded(self.rows, served.at, plan=self.pinned)
+        rows = self.rows if self.pinned.terms == self.plan.terms else self.pinned.whole(self.rows)
+        values, _ = self.folded(rows, served.at, plan=self.pinned)
         return served.column in values and same(served.value, values[served.column], default=served.default)
 
     def _is_told_otherwise(self, served: Served) -> bool:
@@ -173,7 +174,7 @@ class History:
     @cached_property
     def _unlimited(self) -> Plan:
         """The view without a time to live; columns that have no window look back for ever."""
-        types = dict(zip(self.plan.view.reads, self.plan.types, strict=True))
+        types = dict(zip(self.plan.terms, self.plan.term_types, strict=True))
         return Plan(self.plan.view.model_copy(update={"ttl": _FOREVER}), types)
 
     def _dropped(self, served: Served) -> Cause | None:

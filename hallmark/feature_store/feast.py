@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from hallmark.declaration import domain, feature_view, source
 from hallmark.declaration.domain import Domain
+from hallmark.declaration.expression import Expression
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Datatype, Source
 from hallmark.declaration.view_types import view_types
@@ -280,6 +281,9 @@ def _told(view: FeatureView, name: str) -> dict[str, Any]:
     """What a page shows of a column: how it is computed, as it is declared."""
     column = view.columns[name].model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     description = column.pop("description", "")
+    column |= {
+        key: each.text for key in ("sql", "where") if isinstance(each := getattr(view.columns[name], key), Expression)
+    }
     return {"description": description, "tags": {key: str(value) for key, value in column.items()}}
 
 

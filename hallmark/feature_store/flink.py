@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hallmark.declaration.expression import Unsuited, meaning
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import DeclarationError
 from hallmark.feature_store import log_address
 from hallmark.feature_store import plan as sql
 from hallmark.feature_store.aggregates import Partial
-from hallmark.feature_store.tiles import FUTURE_US, LARGEST, Event, Measure, Plan, Type
+from hallmark.feature_store.tiles import DATATYPES, FUTURE_US, LARGEST, Event, Measure, Plan, Type
 
 KINDS: Mapping[Type, sql.Kind] = {
     "bool": "bool", "int64": "int", "float64": "float", "text": "text", "time": "time",
@@ -37,8 +38,18 @@ class Job:
     def __init__(self, view: FeatureView, types: Mapping[str, Type]) -> None:
         self.plan = Plan(view, types)
         self._sql = sql.Plan(view, {name: KINDS[kind] for name, kind in types.items()})
-        named = self.plan.view.reads
-        self._alias = [self._sql.aliases[name] for name in named]
+        self._alias = [self._sql.aliases[name] for name in view.reads]
+        self._terms = [self._sql.aliases[name] for name in self.plan.terms]
+        if said := refusal(view, types):
+            raise DeclarationError(
+                f"{view.reference}: Flink cannot compute its SQL", expected="what is the same in Flink's SQL (docs/features.md)",
+                got=said, fix="let the stream keep this view up to date: `hallmark features run --follow`",
+            )  # fmt: skip
+        kinds = {name: DATATYPES[kind] for name, kind in zip(view.reads, self.plan.types, strict=True)}
+        self._derived = {
+            self._sql.aliases[each.text]: meaning(each, kinds, self._sql.aliases.__getitem__, "flink")[0]
+            for each in view.expressions
+        }
         self._conditions = {
             (place.hop, place.measure): self._sql.condition(name) for name, place in self.plan.places.items()
         }
@@ -102,7 +113,8 @@ class Job:
             *(f"({each} IS NULL OR ABS({each}) <= {LARGEST:.1E})" for each in floats),
         ]
         where = "\n  AND ".join(conditions)
-        return f"SELECT *, {when} AS happened, {known} AS known FROM (SELECT {taken} FROM source_rows)\nWHERE {where}"
+        found = "".join(f", {each} AS {alias}" for alias, each in self._derived.items())
+        return f"SELECT *, {when} AS happened, {known} AS known{found} FROM (SELECT {taken} FROM source_rows)\nWHERE {where}"
 
     def _versions(self) -> str:
         """Each event once, in the version that counts.
@@ -118,7 +130,7 @@ class Job:
                 parts.append(f"COALESCE(CONCAT('1', {_ordered(alias, kind)}), '0')")
         order = f"CONCAT({', '.join(parts)})"
         return (
-            f"SELECT {', '.join([*self._alias, 'happened', 'known'])} FROM (\n"
+            f"SELECT {', '.join([*self._alias, 'happened', 'known', *self._derived])} FROM (\n"
             f"  SELECT *, ROW_NUMBER() OVER (PARTITION BY {self._alias[plan.ident]} ORDER BY version DESC) AS place\n"
             f"  FROM (SELECT *, {order} AS version FROM accepted))\nWHERE place = 1"
         )
@@ -150,8 +162,8 @@ class Job:
 
     def _measured(self, name: str, measure: Measure, condition: str) -> list[tuple[str, str, str]]:
         """The columns that hold an aggregate; `partial` reads them."""
-        kind, conditions = self.plan.types[measure.of], [] if condition == "TRUE" else [condition]
-        value = f"e.{self._alias[measure.of]}"
+        kind, conditions = self.plan.term_types[measure.of], [] if condition == "TRUE" else [condition]
+        value = f"e.{self._terms[measure.of]}"
         if kind == "bool" and measure.kind != "distinct" and measure.kind != "last":
             value = f"CAST({value} AS INT)"
 
@@ -184,7 +196,7 @@ class Job:
         return [self._partial(f"m{number}", measure, row) for number, measure in enumerate(self.plan.measures[hop])]
 
     def _partial(self, name: str, measure: Measure, row: Mapping[str, Any]) -> Partial:
-        found, kind = row[name], self.plan.types[measure.of]
+        found, kind = row[name], self.plan.term_types[measure.of]
         if measure.kind == "count":
             return found
         if measure.kind == "int_sum":
@@ -221,7 +233,7 @@ class Job:
                     for value, kind in zip(event, self.plan.types, strict=True)
                 )
             )
-        return found
+        return self.plan.whole(found)
 
     def _value(self, kind: Type, text: str) -> Any:
         """A value that Flink wrote as a text."""
@@ -230,6 +242,17 @@ class Job:
         if kind == "bool":
             return text.lower() == "true"
         return float(text) if kind == "float64" else int(text)
+
+
+def refusal(view: FeatureView, types: Mapping[str, Type]) -> str:
+    """Why Flink cannot compute a view's SQL as it is computed here; empty where it can. The view asks for nothing that its source has not."""
+    kinds = {name: DATATYPES[types[name]] for name in view.reads}
+    for each in view.expressions:
+        try:
+            meaning(each, kinds, str, "flink")
+        except Unsuited as error:
+            return f"{each.text}: {error}"
+    return ""
 
 
 def tables(address: str, view: FeatureView) -> tuple[dict[str, str], dict[str, str]]:

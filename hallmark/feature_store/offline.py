@@ -301,9 +301,8 @@ class _Execution:
 
     def _taken(self, where: str = "TRUE", *, until: str = "") -> str:
         """Rows of the source that some question may see."""
-        columns = ", ".join(f"{quoted(name)} AS {alias}" for name, alias in self.plan.aliases.items())
         happened, known = quoted(self.view.event_time), quoted(self.view.known_at)
-        return f"""SELECT {columns}, EPOCH_US({happened}) AS happened, EPOCH_US({known}) AS known{until}
+        return f"""SELECT {self.plan.selected}, EPOCH_US({happened}) AS happened, EPOCH_US({known}) AS known{until}
             FROM {self.source} WHERE EPOCH_US({happened}) <= EPOCH_US({known}) + {microseconds(FUTURE)} AND {known} < {_moment(self.highest)} AND {where}"""
 
     def _correct(self) -> None:
@@ -425,7 +424,7 @@ class _Execution:
 
     def _values(self, group: Newest) -> dict[str, str]:
         """What stands in an event, of a group's columns."""
-        return {f"w_{name}": f"e.{self.plan.aliases[str(self.view.columns[name].of)]}" for name in group.columns}
+        return {f"w_{name}": f"e.{self.plan.aliases[str(self.view.columns[name].term)]}" for name in group.columns}
 
     def _settled(self, group: Newest) -> bool:
         """Table settled_<group> (k, found) of questions whose newest time may be that of several rows: of these the one known last, by event id."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hallmark import page as static_page
 from hallmark.declaration import feature_view, source
+from hallmark.declaration.expression import Expression
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import HallmarkError
 from hallmark.feature_store.payload import Payload
@@ -128,7 +129,8 @@ def _sampled(
 def _columns(view: FeatureView, contract: Source, values: Mapping[str, tuple[Any, Any]]) -> list[ColumnShown]:
     types, found = view_types(view, contract), []
     for name, column in view.columns.items():
-        private = types[name] == "BYTES" and column.of in contract.personal
+        taken = column.sql.columns if column.sql else (column.of,)
+        private = types[name] == "BYTES" and not {*contract.personal}.isdisjoint(taken)
         found.append(
             ColumnShown(
                 name=name,
@@ -147,10 +149,12 @@ def _columns(view: FeatureView, contract: Source, values: Mapping[str, tuple[Any
 
 
 def _computed(column: Column) -> str:
-    said = f"{column.take} of {column.of}" if column.of else f"{column.take} of events"
+    said = f"{column.take} of {column.term or 'events'}"
     if column.over:
         said += f" over {column.over}"
-    if column.where:
+    if isinstance(column.where, Expression):
+        said += f", where {column.where.text}"
+    elif column.where:
         parts = [
             f"{key} is {' or '.join(map(str, value)) if isinstance(value, tuple) else value}"
             for key, value in column.where.items()

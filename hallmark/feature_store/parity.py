@@ -215,7 +215,7 @@ def _arrivals(files: Sequence[Path], plan: Plan, entities: Sequence[int | str]) 
     place = {str(path): number for number, path in enumerate(files)}
     came = [place[name] for name in table.column("filename").to_pylist()]
     order = sorted(zip(came, table.column("file_row_number").to_pylist(), range(len(came)), strict=True))
-    events = [tuple(column[at] for column in columns) for _, _, at in order]
+    events = plan.whole([tuple(column[at] for column in columns) for _, _, at in order])
     owners: dict[Any, set[Any]] = {}
     for event in events:
         owners.setdefault(event[plan.ident], set()).add(event[plan.entity])

@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from hallmark.declaration.expression import Engine, Expression, Unsuited, meaning
 from hallmark.declaration.feature_view import FUTURE, FeatureView, Scalar
+from hallmark.declaration.source import Datatype
 from hallmark.errors import DeclarationError
 from hallmark.feature_store.tiles import microseconds
 
 Kind = Literal["bool", "int", "float", "decimal", "text", "time", "null", "other"]
 Dialect = Literal["duckdb", "spark", "snowflake"]
+_DATATYPES: Mapping[Kind, Datatype] = {
+    "bool": "BOOL", "int": "INT64", "float": "FP64", "decimal": "FP64", "text": "BYTES", "time": "TIME",
+}  # fmt: skip
+_KINDS: Mapping[Datatype, Kind] = {
+    "BOOL": "bool", "INT64": "int", "FP64": "float", "BYTES": "text", "TIME": "time",
+}  # fmt: skip
 FOREVER = 2**63 - 1
 """Until when a version that nobody corrected is true."""
 
@@ -48,6 +56,7 @@ class Plan:
 
     view: FeatureView
     kinds: Mapping[str, Kind]
+    engine: Engine = "duckdb"
 
     def __post_init__(self) -> None:
         view = self.view
@@ -63,20 +72,70 @@ class Plan:
         for name in view.computed:
             column = view.columns[name]
             if column.take in ("sum", "mean"):
-                self._demand(str(column.of), ("bool", "int", "float", "decimal"), f"a number, for columns.{name}")
-            for key in column.where:
+                self._demand(str(column.term), ("bool", "int", "float", "decimal"), f"a number, for columns.{name}")
+            for key in column.allowed if isinstance(column.where, Expression) else ():
+                self._demand(key, ("bool",), f"a condition, for columns.{name}")
+            for key in column.allowed:
                 self._demand(key, ("bool", "int", "float", "text"), f"text, a number or a bool, for columns.{name}")
 
     def _demand(self, name: str, kinds: Sequence[Kind], expected: str) -> None:
-        if self.kinds[name] not in kinds:
+        if self.kind(name) not in kinds:
             raise DeclarationError(
-                f"{self.view.reference}: {name} of {self.view.source}", expected=expected, got=self.kinds[name]
+                f"{self.view.reference}: {name} of {self.view.source}", expected=expected, got=self.kind(name)
             )
+
+    def kind(self, term: str) -> Kind:
+        """What a column of the source, or an expression of the view, holds."""
+        return self._sql[term][1] if term in self._sql else self.kinds[term]
+
+    @cached_property
+    def _sql(self) -> dict[str, tuple[str, Kind]]:
+        """Of each expression of the view its SQL, of the columns of the source, and what it gives."""
+        types = {name: _DATATYPES[kind] for name, kind in self.kinds.items() if kind in _DATATYPES}
+        found: dict[str, tuple[str, Kind]] = {}
+        for each in self.view.expressions:
+            for name in each.columns:
+                self._demand_typed(name, types)
+            try:
+                written, datatype = meaning(each, types, self._named, self.engine)
+            except Unsuited as error:
+                raise DeclarationError(
+                    f"{self.view.reference}: {each.text}", expected="SQL that has one meaning, as docs/features.md lists it", got=str(error),
+                    fix=f"mend features/{self.view.name}/v{self.view.version}.yaml",
+                ) from error  # fmt: skip
+            found[each.text] = (f"MAKE_TIMESTAMPTZ({written})" if datatype == "TIME" else written, _KINDS[datatype])
+        return found
+
+    def _demand_typed(self, name: str, types: Mapping[str, Datatype]) -> None:
+        if name not in types:
+            raise DeclarationError(
+                f"{self.view.reference}: {name} of {self.view.source}", expected="a column of a contract's type, for SQL",
+                got=self.kinds[name],
+            )  # fmt: skip
+
+    def _named(self, name: str) -> str:
+        """A column of the source as expressions take it."""
+        own = {
+            "int": "CAST({} AS BIGINT)",
+            "float": "CAST({} AS DOUBLE)",
+            "decimal": "CAST({} AS DOUBLE)",
+            "time": "EPOCH_US({})",
+        }
+        return own.get(self.kinds[name], "{}").format(quoted(name))
 
     @cached_property
     def aliases(self) -> dict[str, str]:
-        """The short name of each column that the view reads; no source's names can meet ours."""
-        return {name: f"c{place}" for place, name in enumerate(self.view.reads)}
+        """The short name of each column that the view reads, then of each expression; no source's names can meet ours."""
+        own = {name: f"c{place}" for place, name in enumerate(self.view.reads)}
+        return own | {each.text: f"d{place}" for place, each in enumerate(self.view.expressions)}
+
+    @cached_property
+    def selected(self) -> str:
+        """What is taken of each row of the source, under the short names."""
+        return ", ".join(
+            f"{self._sql[name][0] if name in self._sql else quoted(name)} AS {alias}"
+            for name, alias in self.aliases.items()
+        )
 
     @cached_property
     def windowed(self) -> tuple[str, ...]:
@@ -95,15 +154,15 @@ class Plan:
     def condition(self, name: str) -> str:
         """A column's conditions on an event `e`."""
         column = self.view.columns[name]
-        return " AND ".join(self._among(key, allowed) for key, allowed in column.where.items()) or "TRUE"
+        return " AND ".join(self._among(key, allowed) for key, allowed in column.allowed.items()) or "TRUE"
 
     def _among(self, key: str, allowed: Scalar | tuple[Scalar, ...]) -> str:
         values = allowed if isinstance(allowed, tuple) else (allowed,)
-        literals = [each for value in values if (each := literal(value, self.kinds[key])) is not None]
+        literals = [each for value in values if (each := literal(value, self.kind(key))) is not None]
         if not literals:
             return "FALSE"
         own = f"e.{self.aliases[key]}"
-        return f"{f'CAST({own} AS DOUBLE)' if self.kinds[key] == 'float' else own} IN ({', '.join(literals)})"
+        return f"{f'CAST({own} AS DOUBLE)' if self.kind(key) == 'float' else own} IN ({', '.join(literals)})"
 
     def end(self, name: str) -> str:
         """When an event `e` leaves a column's window: it counts for questions before."""
@@ -121,9 +180,9 @@ class Plan:
     def value(self, name: str) -> str:
         """What a column adds up, of an event `e`: a number of the kind that it is summed in."""
         column = self.view.columns[name]
-        if column.of is None:
+        if column.term is None:
             return "1"
-        own, kind = f"e.{self.aliases[column.of]}", self.kinds[column.of]
+        own, kind = f"e.{self.aliases[column.term]}", self.kind(column.term)
         if column.take == "mean" or (column.take == "sum" and kind == "float"):
             return f"CAST({f'CAST({own} AS INT)' if kind == 'bool' else own} AS DOUBLE)"
         return f"CAST({own} AS INT)" if column.take == "sum" and kind == "bool" else own
@@ -139,7 +198,7 @@ class Plan:
     def typed(self, name: str, found: str) -> str:
         """A sum of whole numbers as one, or an error where it is none of 64 bits."""
         column = self.view.columns[name]
-        whole = column.take == "sum" and self.kinds[str(column.of)] in ("int", "bool")
+        whole = column.take == "sum" and self.kind(str(column.term)) in ("int", "bool")
         return f"CAST({found} AS BIGINT)" if whole else found
 
     def result(self, name: str, *, of: Mapping[str, str]) -> str:
@@ -166,10 +225,9 @@ def literal(value: Scalar, kind: Kind) -> str | None:
 def versions(plan: Plan, source: str) -> str:
     """Common tables that end in `events`: each version of an event, with `until` when it is true; NULL is for ever."""
     ident = plan.aliases[plan.view.event_id]
-    columns = ", ".join(f"{quoted(name)} AS {alias}" for name, alias in plan.aliases.items())
     own = ", ".join(f"v.{alias}" for alias in plan.aliases.values())
     return f"""
-    taken AS (SELECT {columns}, EPOCH_US({quoted(plan.view.event_time)}) AS happened, EPOCH_US({quoted(plan.view.known_at)}) AS known
+    taken AS (SELECT {plan.selected}, EPOCH_US({quoted(plan.view.event_time)}) AS happened, EPOCH_US({quoted(plan.view.known_at)}) AS known
         FROM {source}),
     ranked AS (SELECT v.*, ROW_NUMBER() OVER (PARTITION BY {ident}, known ORDER BY {greatness(plan)}) AS place
         FROM taken AS v WHERE happened <= known + {microseconds(FUTURE)}),
@@ -179,7 +237,8 @@ def versions(plan: Plan, source: str) -> str:
 
 def greatness(plan: Plan) -> str:
     """The order of the versions of an event that became known at one time, the one that counts first."""
-    return ", ".join(["happened DESC", *(f"{alias} DESC NULLS LAST" for alias in plan.aliases.values())])
+    read = [plan.aliases[name] for name in plan.view.reads]
+    return ", ".join(["happened DESC", *(f"{alias} DESC NULLS LAST" for alias in read)])
 
 
 def statement(plan: Plan, dialect: Dialect, *, questions: str, source: str, time: str) -> str:
@@ -188,6 +247,7 @@ def statement(plan: Plan, dialect: Dialect, *, questions: str, source: str, time
     questions, source: names of tables, as the engine writes them. Snowflake's names are written in capitals, as its tables have them
     where nobody quoted.
     """
+    plan = replace(plan, engine=dialect)
     view, entity = plan.view, quoted(plan.view.entity)
     mine, ident = plan.aliases[view.entity], plan.aliases[view.event_id]
     seen = "e.happened < q.moment AND e.known < q.moment AND (e.until IS NULL OR q.moment <= e.until)"
@@ -210,7 +270,7 @@ def statement(plan: Plan, dialect: Dialect, *, questions: str, source: str, time
         of |= {name: f"added.w_{name}" for name in plan.windowed}
     for group in plan.newest:
         first = group.columns[0]
-        values = ", ".join(f"e.{plan.aliases[str(view.columns[n].of)]} AS w_{n}" for n in group.columns)
+        values = ", ".join(f"e.{plan.aliases[str(view.columns[n].term)]} AS w_{n}" for n in group.columns)
         tables.append(
             f"{group.name}_all AS (SELECT q.whose, q.moment, {values}, ROW_NUMBER() OVER (PARTITION BY q.whose, q.moment"
             f" ORDER BY e.happened DESC, e.known DESC, e.{ident} DESC) AS place FROM questions AS q JOIN events AS e"

@@ -245,7 +245,7 @@ class Stream:
             taken = [
                 event for each in rows if (event := self._taken(number, *each, kept=kept, latest=latest)) is not None
             ]
-            self._change(number, taken)
+            self._change(number, plan.whole(taken))
             self._purge(number)
 
     def _taken(self, number: int, partition: str, record: Record, row: Any, *, kept: int, latest: int) -> Event | None:
@@ -467,7 +467,8 @@ class Stream:
             for fate, row, reason in rows.refused:
                 self._fates[view, fate] += 1
                 place = {"view": view, "partition": "backfill", "offset": row}
-                self._letters.add({**place, "fate": fate, "reason": reason, "row": ""})
+                shown = table.slice(row, 1).to_pylist()[0]
+                self._letters.add({**place, "fate": fate, "reason": reason, "row": _shown(shown)})
             self._fates[view, "late"] += rows.late
             self._fates[view, "repeated"] += rows.repeated
             self._change(number, rows.events)
@@ -480,7 +481,7 @@ class Stream:
             [
                 event
                 for event in self._state.events(number)
-                if named(plan.view, dict(zip(plan.view.reads, event, strict=True)))
+                if named(plan.view, dict(zip(plan.view.reads, event, strict=False)))
             ]
             for number, plan in enumerate(self._plans)
         ]
@@ -576,6 +577,15 @@ class Stream:
         finally:
             self._letters.close()
             self._state.close()
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    """A row of a table as a dead letter shows it, whatever its values are."""
+    return json.dumps(
+        dict(row),
+        default=lambda value: value.isoformat() if hasattr(value, "isoformat") else str(value),
+        ensure_ascii=False,
+    )
 
 
 def encoded(row: Mapping[str, Any]) -> bytes:

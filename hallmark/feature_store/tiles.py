@@ -12,16 +12,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from hallmark.declaration import expression
+from hallmark.declaration.expression import Expression
 from hallmark.declaration.feature_view import FUTURE, Column, FeatureView
 from hallmark.declaration.source import Datatype
 from hallmark.errors import DeclarationError
 from hallmark.feature_store.aggregates import AGGREGATES, BROKEN, Partial
 
+if TYPE_CHECKING:
+    from hallmark.feature_store.row_sql import RowSql
+
 Type = Literal["int64", "float64", "bool", "text", "time"]
 Event = tuple[Any, ...]
-"""A row's values of the columns that the view reads, in their order; times in microseconds since 1970."""
+"""A row's values of the columns that the view reads, in their order, then of its SQL; times in microseconds since 1970."""
 TYPES: Mapping[Datatype, Type] = {
     "BOOL": "bool",
     "INT64": "int64",
@@ -30,6 +35,7 @@ TYPES: Mapping[Datatype, Type] = {
     "TIME": "time",
 }
 """What a contract's types are called here."""
+DATATYPES: Mapping[Type, Datatype] = {kind: datatype for datatype, kind in TYPES.items()}
 NUMBERS = ("int64", "float64", "bool")
 LEAST, MOST = -(2**63), 2**63 - 1
 LARGEST = 1e290
@@ -79,7 +85,13 @@ class Plan:
             )
         self.view = view
         self.types: tuple[Type, ...] = tuple(types[name] for name in view.reads)
-        place = {name: number for number, name in enumerate(view.reads)}
+        types = dict(types) | {
+            each.text: types.get(each.text) or _sql_type(view, each, types) for each in view.expressions
+        }
+        self.terms: tuple[str, ...] = (*view.reads, *(each.text for each in view.expressions))
+        """What a whole event holds: the columns that the view reads, then its expressions."""
+        self.term_types: tuple[Type, ...] = tuple(types[name] for name in self.terms)
+        place = {name: number for number, name in enumerate(self.terms)}
         self.entity, self.when = place[view.entity], place[view.event_time]
         self.known, self.ident = place[view.known_at], place[view.event_id]
         self.ttl = microseconds(view.ttl)
@@ -112,10 +124,15 @@ class Plan:
                     f"{self.view.reference}: {each} has a type that cannot be this",
                     expected=" or ".join(allowed), got=types[each], fix="name another column",
                 )  # fmt: skip
-        if timed := [each for each in column.where if types[each] == "time"]:
+        if timed := [each for each in column.allowed if types[each] == "time"]:
             raise DeclarationError(
                 f"{self.view.reference}: columns.{name}.where compares a time", expected="a number, text, true or false",
                 got=", ".join(timed), fix="leave it out",
+            )  # fmt: skip
+        if isinstance(column.where, Expression) and types[column.where.text] != "bool":
+            raise DeclarationError(
+                f"{self.view.reference}: columns.{name}.where is no condition", expected="SQL that is true or false",
+                got=f"{column.where.text}, which is {types[column.where.text]}", fix="compare it with something",
             )  # fmt: skip
         if column.take in ("count", "distinct"):
             return "int64"
@@ -126,10 +143,10 @@ class Plan:
             else []
         )
         kind: Type = "float64"
-        kind = types[str(column.of)] if of is None else next((each for each in parts if each not in NUMBERS), kind)
+        kind = types[str(column.term)] if of is None else next((each for each in parts if each not in NUMBERS), kind)
         if column.take in ("sum", "mean", "ratio") and kind not in NUMBERS:
             raise DeclarationError(
-                f"{self.view.reference}: columns.{name} is a {column.take} of {column.of}",
+                f"{self.view.reference}: columns.{name} is a {column.take} of {column.term}",
                 expected="a number", got=kind, fix="take count, distinct, min, max or last of it",
             )  # fmt: skip
         if column.take in ("mean", "ratio"):
@@ -141,14 +158,14 @@ class Plan:
     def _placed(self, name: str, column: Column, place: Mapping[str, int]) -> Place:
         condition = tuple(
             (place[each], frozenset(value if isinstance(value, tuple) else (value,)))
-            for each, value in sorted(column.where.items())
+            for each, value in sorted(column.allowed.items())
         )
         if condition not in self.conditions:
             self.conditions.append(condition)
-        of = -1 if column.of is None else place[column.of]
+        of = -1 if column.term is None else place[column.term]
         kind: str = column.take
         if kind in ("sum", "mean"):
-            kind = "float_sum" if self.types[of] == "float64" else "int_sum"
+            kind = "float_sum" if self.term_types[of] == "float64" else "int_sum"
         measure = Measure(kind, of, self.conditions.index(condition))
         hop = self.hops.index(microseconds(self.view.hop(name)))
         if measure not in self.measures[hop]:
@@ -160,7 +177,7 @@ class Plan:
         """16 bytes that differ for another definition or other types: a payload of one is not read as the other's."""
         said = {
             "view": self.view.model_dump(mode="json", exclude={"owner", "description", "freshness"}),
-            "types": self.types,
+            "types": self.term_types,
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()[:16]
 
@@ -185,7 +202,7 @@ class Plan:
         return self.horizon(known) - FUTURE_US
 
     def event(self, row: Mapping[str, Any]) -> Event:
-        """The values of a row that the view reads; `Unreadable` where one is not of its type."""
+        """The values of a row that the view reads, without those of its SQL (`whole`); `Unreadable` where one is not of its type."""
         try:
             event = tuple([_READ[kind](row[name]) for name, kind in zip(self.view.reads, self.types, strict=True)])
         except KeyError as error:
@@ -199,12 +216,29 @@ class Plan:
             raise Unreadable(f"{self.view.event_time}, {self.view.known_at} and {self.view.event_id} are never null")
         return event
 
+    def whole(self, events: Sequence[Event]) -> list[Event]:
+        """Events with the values of the view's SQL behind those that it reads; whole ones are made anew."""
+        own = len(self.types)
+        if self._sql is None:
+            return [event[:own] for event in events] if events and len(events[0]) > own else list(events)
+        columns = dict(zip(self.view.reads, zip(*events, strict=True), strict=False)) if events else {}
+        derived = zip(*self._sql.values(columns), strict=True) if events else ()
+        return [(*event[:own], *more) for event, more in zip(events, derived, strict=True)]
+
+    @cached_property
+    def _sql(self) -> RowSql | None:
+        from hallmark.feature_store.row_sql import RowSql
+
+        types = {name: DATATYPES[kind] for name, kind in zip(self.view.reads, self.types, strict=True)}
+        return RowSql(self.view.expressions, types) if self.view.expressions else None
+
     def is_future(self, event: Event) -> bool:
         """True of a row that says it happened too long after it was known."""
         return bool(event[self.when] > event[self.known] + FUTURE_US)
 
     def greatness(self, event: Event) -> tuple[Any, ...]:
         """Of two versions of one event, the one whose greatness is greater counts."""
+        # what SQL gives follows from what stands before it, and decides nothing
         return (event[self.known], event[self.when], tuple([(each is not None, each) for each in event]))
 
     def order(self, event: Event) -> tuple[int, int, Any]:
@@ -331,6 +365,17 @@ class Tiles:
             tiles = self.by_hop[number]
             if tiles and min(tiles) < before // hop:
                 self.by_hop[number] = {at: partials for at, partials in tiles.items() if at >= before // hop}
+
+
+def _sql_type(view: FeatureView, sql: Expression, types: Mapping[str, Type]) -> Type:
+    """The type of an expression that nobody has told yet."""
+    try:
+        return TYPES[expression.datatype(sql, {name: DATATYPES[types[name]] for name in sql.columns})]
+    except ValueError as error:
+        raise DeclarationError(
+            f"{view.reference}: SQL has no meaning over {view.source}", expected="what docs/features.md lists", got=str(error),
+            fix="mend the SQL in the view",
+        ) from error  # fmt: skip
 
 
 def _whole(value: Any) -> int | None:

@@ -18,6 +18,7 @@ from hallmark.lint import (
     scripts,
     standard_mode,
     storage,
+    view_fields,
     view_versions,
     views,
     webhooks,
@@ -43,6 +44,7 @@ TOPICS = (
     ("The API server", api_server),
     ("Sources and feature views", views),
     ("Versions of feature views", view_versions),
+    ("Feature views and models", view_fields),
 )
 
 

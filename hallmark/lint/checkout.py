@@ -87,7 +87,8 @@ def read(path: Path, *, root: Path | None, background: bool = False) -> list[Doc
         )
     body = text_of(path, shown=shown)
     if path.suffix == ".py":
-        return [script(body, shown=shown, background=background)] if "kfp" in body else []
+        judged = "kfp" in body or (path.name == "features.py" and "FIELDS" in body)
+        return [script(body, shown=shown, background=background)] if judged else []
     return list(documents(body, shown=shown, background=background))
 
 

@@ -17,8 +17,9 @@ from hallmark.lint.pods import pods
 from hallmark.lint.rules import LintFinding, Rule, RuleMatch, Severity
 from hallmark.lint.scripts import script_of
 from hallmark.lint.source import Document, Unreadable, documents
+from hallmark.lint.view_fields import fields_of
 from hallmark.lint.view_versions import readers_of, release_of
-from hallmark.lint.views import contract_of, sources_of, view_of
+from hallmark.lint.views import contract_of, declared_of, sources_of, view_of
 
 STDIN = "-"
 
@@ -139,6 +140,8 @@ def findings(
         domains=domains,
         previous=previous,
         sources=sources_of(read),
+        declared=declared_of(read),
+        fields=fields_of(read),
         views=readers_of(read, models),
         models=models,
     )

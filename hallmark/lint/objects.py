@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.lint.reading import dig, integer, listing, mapping, text
 from hallmark.lint.rules import RuleMatch
@@ -162,6 +163,22 @@ class ViewReaders(NamedTuple):
     complete: bool = True
 
 
+class DeclaredField(NamedTuple):
+    """A field of FIELDS, and its line."""
+
+    name: str
+    datatype: str
+    has_shape: bool
+    line: int
+
+
+class DeclaredFields(NamedTuple):
+    """The fields that a features.py declares."""
+
+    file: str
+    fields: tuple[DeclaredField, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class LintContext:
     """All that is judged together: what was asked about, and what the rest of the checkout says.
@@ -169,6 +186,7 @@ class LintContext:
     domains:  the declared names; None where no checkout is known.
     previous: the objects as they were, by kind, namespace and name; None where nothing is compared with.
     sources:  data contracts by name@version, None of one that is refused.
+    declared: feature views by name@version, None of one that is refused.   fields: of each folder of a domain, what its features.py declares.
     views:    which versions of feature views there are, and which are read.   models: the folder of registered models on this machine.
     """
 
@@ -177,6 +195,8 @@ class LintContext:
     domains: frozenset[str] | None = None
     previous: dict[tuple[str, str, str], dict[str, Any]] | None = None
     sources: Mapping[str, Source | None] = field(default_factory=dict)
+    declared: Mapping[str, FeatureView | None] = field(default_factory=dict)
+    fields: Mapping[str, DeclaredFields] = field(default_factory=dict)
     views: ViewReaders = field(default_factory=ViewReaders)
     models: Path | None = None
 

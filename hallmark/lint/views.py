@@ -14,7 +14,7 @@ from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.declaration.view_types import Fault, faults
 from hallmark.lint.objects import LintContext, is_contract
-from hallmark.lint.reading import text
+from hallmark.lint.reading import integer, text
 from hallmark.lint.rules import RuleMatch, rule
 from hallmark.lint.source import Document, Keys
 
@@ -92,6 +92,12 @@ def sources_of(read: Iterable[Document]) -> Mapping[str, Source | None]:
     """The contracts among these documents, by name@version; None of one that is refused."""
     found = filter(None, map(contract_of, read))
     return {each.reference: each.source for each in found}
+
+
+def declared_of(read: Iterable[Document]) -> Mapping[str, FeatureView | None]:
+    """The feature views among these documents, by name@version; None of one that is refused."""
+    found = filter(None, map(view_of, read))
+    return {f"{text(each.data, 'name')}@{integer(each.data, 'version')}": each.view for each in found}
 
 
 def _problems(model: type[BaseModel], data: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
@@ -231,6 +237,19 @@ def entity(view: ViewFile, world: LintContext) -> Iterator[RuleMatch]:
 def value(view: ViewFile, world: LintContext) -> Iterator[RuleMatch]:
     """hallmark/declaration/view_types.py."""
     yield from view.found(world, "value")
+
+
+@rule(
+    "HM914",
+    "SQL that its source's types do not allow",
+    on=ViewFile,
+    reason="a value would be another on each engine, or none at all, so it is computed by none of them",
+    fix="write it of what docs/features.md lists, with a cast where types differ",
+    link="https://duckdb.org/docs/stable/sql/expressions/overview",
+)
+def sql(view: ViewFile, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/expression.py: what every operation means, and of which types; its types are DuckDB's."""
+    yield from view.found(world, "sql")
 
 
 @rule(

@@ -10,8 +10,9 @@ from hallmark import names, templates
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.feature_view import FeatureView
-from hallmark.feature_store.flink import Job, tables
-from hallmark.feature_store.tiles import TYPES
+from hallmark.declaration.view_types import view_types
+from hallmark.feature_store.flink import Job, refusal, tables
+from hallmark.feature_store.tiles import TYPES, Type
 from hallmark.render.kustomization import kustomization
 from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings
@@ -24,7 +25,7 @@ SHARED = ("cluster.yaml", "operator.yaml")
 
 
 def files(settings: Settings, _: Sequence[Domain]) -> dict[Path, str]:
-    """A file a view, and the kustomization of all."""
+    """A file a view that Flink can compute, and the kustomization of all."""
     folder = settings.manifests.joinpath(*FOLDER)
     views = [feature_view.load(each, settings) for each in feature_view.references(settings)]
     if not views or not folder.is_dir():
@@ -34,6 +35,7 @@ def files(settings: Settings, _: Sequence[Domain]) -> dict[Path, str]:
             objects(view, settings), source=f"features/{view.name}/v{view.version}.yaml"
         )
         for view in views
+        if not refusal(view, _types(view, settings))  # `hallmark features flink` says why
     }
     resources = [*SHARED, *sorted(path.name for path in found)]
     found[folder / "kustomization.yaml"] = manifest([kustomization(resources)], source="the names of features/")
@@ -42,8 +44,7 @@ def files(settings: Settings, _: Sequence[Domain]) -> dict[Path, str]:
 
 def objects(view: FeatureView, settings: Settings) -> list[dict[str, Any]]:
     """The job's SQL, and the FlinkDeployment that runs it (templates/flink.yaml)."""
-    contract = source.load(view.source, settings)
-    job = Job(view, {name: TYPES[each.datatype] for name, each in contract.columns.items()})
+    job = Job(view, _types(view, settings))
     script = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -51,6 +52,12 @@ def objects(view: FeatureView, settings: Settings) -> list[dict[str, Any]]:
         "data": {"job.sql": Block(job.script(*tables(ADDRESS, view)))},
     }
     return [script, *templates.objects("render/templates/flink.yaml", name=_name(view), names=names)]
+
+
+def _types(view: FeatureView, settings: Settings) -> dict[str, Type]:
+    contract = source.load(view.source, settings)
+    view_types(view, contract)
+    return {name: TYPES[each.datatype] for name, each in contract.columns.items()}
 
 
 def _name(view: FeatureView) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.feature_store.tiles import Type
+from tests.hallmark.feature_store.sql_meanings import DRAWN, FITTING, chosen
 
 TYPES: Mapping[str, Type] = {
     **{"buyer": "text", "happened": "time", "known": "time", "order": "int64"},
@@ -53,10 +54,19 @@ def views(draw: st.DrawFn) -> FeatureView:
         columns[f"c{number}"] = {"take": take, "where": draw(st.sampled_from(_WHERE))}
         if take != "count":
             columns[f"c{number}"]["of"] = draw(st.sampled_from(_OF[take]))
+            if draw(st.integers(0, 2)) == 0:
+                sql = draw(st.sampled_from(chosen(DRAWN, *FITTING[take])))
+                columns[f"c{number}"] |= {"of": None, "sql": sql}
+        if draw(st.integers(0, 3)) == 0:
+            columns[f"c{number}"]["where"] = draw(st.sampled_from(chosen(DRAWN, "truth")))
         if draw(st.booleans()):
             columns[f"c{number}"]["window"] = timedelta(seconds=draw(st.sampled_from(WINDOWS)))
     numbers = [
-        name for name, each in columns.items() if each["take"] != "last" and each.get("of") not in ("card", "paid")
+        name
+        for name, each in columns.items()
+        if each["take"] != "last"
+        and each.get("of") not in ("card", "paid")
+        and not (each.get("sql") and each["take"] in ("min", "max"))
     ]
     if numbers and draw(st.booleans()):
         columns["r"] = {"take": "ratio", "of": draw(st.sampled_from(numbers)), "over": draw(st.sampled_from(numbers))}

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from hallmark.declaration.feature_view import FeatureView
 from tests.hallmark.feature_store import reference
+from tests.hallmark.feature_store.sql_meanings import FITTING, ORDERS, chosen
 
 START = datetime(2026, 3, 28, 22, 0, tzinfo=UTC)
 """Some hours before clocks in Berlin go forward."""
@@ -108,11 +109,11 @@ def row(ident: str, buyer: str | None, happened: datetime, known: datetime, **va
     }
 
 
-def case(seed: int, *, size: int = 25, corrections: bool | None = None) -> Case:
-    """A case of a seed; without corrections every event has one row."""
+def case(seed: int, *, size: int = 25, corrections: bool | None = None, everywhere: bool = False) -> Case:
+    """A case of a seed; without corrections every event has one row. everywhere: with SQL that Spark and Snowflake have too."""
     rng = random.Random(seed)
     corrected = rng.random() < 0.6 if corrections is None else corrections
-    made = _view(rng)
+    made = _view(rng, everywhere=everywhere)
     names = rng.choice((WINDOWS[:3], WINDOWS[3:5], WINDOWS[5:], WINDOWS))
     spread = 3 * max(made.window(name) for name in made.computed) if rng.random() < 0.7 else made.window("c0")
     del names
@@ -163,12 +164,33 @@ def case(seed: int, *, size: int = 25, corrections: bool | None = None) -> Case:
     return Case(made, rows, _questions(rng, made, rows, spread, step))
 
 
+def every_sql(*, everywhere: bool = False, most: int = 2**62) -> Case:
+    """A value of all SQL that has a meaning after each of some rows. most: a whole number whose square may have no 64 bits."""
+    draw, rows = random.Random(5), []
+    for number in range(40):
+        at = START + timedelta(minutes=7 * number)
+        told = at + timedelta(minutes=draw.choice((0, 1, 300)))
+        values = {
+            "amount": draw.choice((None, 0.1, 0.25, -3.5, 2.5, 1e6, 0.0, 1e200, -0.5)),
+            "items": draw.choice((None, 0, 1, 2, 3, -7, most)),
+            "paid": draw.choice((None, True, False)),
+            "card": draw.choice((None, "m", "v'\\", "", "\u00e4")),
+        }
+        rows.append(row(f"o{number}", "a", at, told, **values))
+    texts = chosen(ORDERS, "number", "text", "time", "truth", everywhere=everywhere)
+    columns = {f"c{place}": {"take": "last", "sql": text} for place, text in enumerate(texts)}
+    asked = [{"n": n, "buyer_id": "a", "at": each["known_at"] + MICRO} for n, each in enumerate(rows)]
+    return Case(view(columns), rows, asked)
+
+
 def _compares(made: FeatureView) -> bool:
-    """Does a column order or compare amounts? NaN has no place in an order."""
-    return any(each.take in ("min", "max", "distinct") or "amount" in each.where for each in made.columns.values())
+    """Does a column order or compare amounts? NaN has no place in an order, and what SQL says of it no contract lets happen."""
+    return any(
+        each.take in ("min", "max", "distinct") or "amount" in each.allowed for each in made.columns.values()
+    ) or any("amount" in each.columns for each in made.expressions)
 
 
-def _view(rng: random.Random) -> FeatureView:
+def _view(rng: random.Random, *, everywhere: bool) -> FeatureView:
     names = rng.choice((WINDOWS[:3], WINDOWS[3:5], WINDOWS[5:], WINDOWS))
     columns: dict[str, Any] = {}
     for place in range(rng.randrange(1, 6)):
@@ -183,6 +205,11 @@ def _view(rng: random.Random) -> FeatureView:
             "distinct": ("amount", "items", "paid", "card"),
         }[take]
         columns[f"c{place}"] = {"take": take, "of": rng.choice(of), "where": rng.choice(WHERE)}
+        if take != "count" and rng.random() < 0.4:
+            fitting = chosen(ORDERS, *FITTING[take], everywhere=everywhere)
+            columns[f"c{place}"] |= {"of": None, "sql": rng.choice(fitting)}
+        if rng.random() < 0.3:
+            columns[f"c{place}"]["where"] = rng.choice(chosen(ORDERS, "truth", everywhere=everywhere))
         if rng.random() < 0.75:
             columns[f"c{place}"]["window"] = rng.choice(names)
     widest = max(

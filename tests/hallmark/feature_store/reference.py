@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hallmark.declaration.feature_view import FUTURE, Column, FeatureView
+from tests.hallmark.feature_store.sql_meanings import completed
 
 Row = Mapping[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,6 +16,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def features(view: FeatureView, rows: Sequence[Row], entity: Any, at: datetime) -> dict[str, Any]:
     """Every column of `view` for the entity at a time, from the source's rows, in whatever order they stand."""
     when, known, ident = view.event_time, view.known_at, view.event_id
+    if view.expressions:
+        rows = [completed(view, row) for row in rows]
 
     def greatness(row: Row) -> list[Any]:
         return [row[known], row[when], *((row[name] is not None, row[name]) for name in view.reads)]
@@ -43,15 +46,15 @@ def features(view: FeatureView, rows: Sequence[Row], entity: Any, at: datetime) 
 
 
 def fulfils(column: Column, row: Row) -> bool:
-    return all(row[name] in (one if isinstance(one, tuple) else (one,)) for name, one in column.where.items())
+    return all(row[name] in (one if isinstance(one, tuple) else (one,)) for name, one in column.allowed.items())
 
 
 def taken(column: Column, rows: Sequence[Row], order: Sequence[str]) -> Any:
     if column.take == "count":
         return len(rows)
     if column.take == "last":
-        return max(rows, key=lambda row: [row[name] for name in order])[str(column.of)] if rows else None
-    values = [row[str(column.of)] for row in rows if row[str(column.of)] is not None]
+        return max(rows, key=lambda row: [row[name] for name in order])[str(column.term)] if rows else None
+    values = [row[str(column.term)] for row in rows if row[str(column.term)] is not None]
     if column.take in ("sum", "distinct"):
         return sum(values) if column.take == "sum" else len(set(values))
     if not values:

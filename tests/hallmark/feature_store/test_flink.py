@@ -15,12 +15,13 @@ import pytest
 from hallmark.cli import main
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import Conflict, DeclarationError, Refused
-from hallmark.feature_store.flink import Job, tables
+from hallmark.feature_store.flink import Job, refusal, tables
 from hallmark.feature_store.stream import encoded
 from hallmark.feature_store.tile_stream import TileStream
 from hallmark.feature_store.tiles import Tiles
 from tests.hallmark.feature_store.drawn import BUYERS, TYPES, moment, view
 from tests.hallmark.feature_store.kept import Online
+from tests.hallmark.feature_store.sql_meanings import DRAWN, MEANINGS
 from tests.hallmark.feature_store.test_stream import Memory, holds
 from tests.hallmark.feature_store.test_tiles import accepted, events, row
 
@@ -48,6 +49,19 @@ TEXT_IDS = view(
     ttl=40 * 86_400,
     name="text_ids",
 ).model_copy(update={"event_id": "card"})
+
+_SQL = [each.sql.format_map(DRAWN) for each in MEANINGS]
+SQL = view(
+    {
+        f"c{number}": {"take": "last" if number % 2 else "distinct", "sql": sql, "window": "1h"}
+        for number, sql in enumerate(_SQL)
+        if not refusal(view({"c": {"take": "last", "sql": sql}}, ttl=60), TYPES)
+    }
+    | {"often": {"take": "count", "where": "price > 1 and (card in ('x', 'y') or not gift)"}},
+    ttl=40 * 86_400,
+    name="sql",
+)
+"""All SQL that Flink computes as it is computed here."""
 
 
 def stream(seed: int, count: int) -> list[dict[str, Any]]:
@@ -228,6 +242,7 @@ def test_flink_itself_adds_up_what_the_reference_says(tmp_path: Path) -> None:
     """`make slow` makes the environment of PyFlink."""
     assert PYTHON.exists(), "expected an environment with PyFlink: `make slow` makes it"
     jobs = [(ALL, stream(1, 60)), (ALL, stream(2, 400)), (TEXT_IDS, [each for each in stream(3, 200) if each["card"]])]
+    jobs.append((SQL, stream(4, 200)))
     for number, ((declared, given), records) in enumerate(zip(jobs, ran(tmp_path, PYTHON, jobs), strict=True)):
         judge(tmp_path / f"state-{number}", declared, given, records)
 

@@ -33,7 +33,7 @@ def us(value: datetime) -> int:
 def events(plan: Plan, given: Sequence[Mapping[str, Any]]) -> list[Event]:
     """The events of some rows: of each id the version that counts."""
     found: dict[Any, Event] = {}
-    for event in (plan.event(row) for row in given):
+    for event in plan.whole([plan.event(row) for row in given]):
         had = found.get(event[plan.ident])
         if not plan.is_future(event) and (had is None or plan.greatness(event) > plan.greatness(had)):
             found[event[plan.ident]] = event

@@ -21,6 +21,7 @@ MARK = re.compile(r"#\s*<-\s*(HM\d{3})")
 def the_file(folder: Path, which: str) -> Path | None:
     """The file of a pair: bad.yaml, bad.py, or bad/domain.yaml where the name matters."""
     found = [*folder.glob(f"{which}.*"), *folder.glob(f"{which}/*")]
+    found = [path for path in found if path.name != "features.py"]
     return found[0] if found else None
 
 
@@ -43,6 +44,8 @@ def judged(path: Path) -> list[LintFinding]:
             previous |= checkout.identified(document)
     read = checkout.read(path, root=FIXTURES)
     read += checkout.read(beside, root=FIXTURES, background=True) if beside else []
+    if (fields := path.with_name("features.py")).is_file():
+        read += checkout.read(fields, root=FIXTURES, background=True)
     return judge.findings(read, options=options_of(path), domains=DOMAINS, previous=previous, models=folder / "models")
 
 
