@@ -162,7 +162,7 @@ def run(
     settings = Settings.load()
     place = _place(settings, store)
     if tiles:
-        _run_tiles(place, views or [], follow=follow)
+        _run_tiles(place, views or [], follow=follow, metrics_port=metrics_port)
         return
     chosen = _chosen(views, settings) if views else place.applied()
     if not chosen:
@@ -316,24 +316,25 @@ def page(
     say(f"feature views: {out}")
 
 
-def _run_tiles(place: FeatureStore, views: list[str], *, follow: bool) -> None:
-    from contextlib import ExitStack
-
+def _run_tiles(place: FeatureStore, views: list[str], *, follow: bool, metrics_port: int) -> None:
     from hallmark.feature_store import tile_stream
+    from hallmark.feature_store.following import Following
+    from hallmark.metrics_port import serving
 
     if not views:
         raise DeclarationError("no view is named", expected="the views whose tiles Flink writes", got="none")
-    stop = threading.Event()
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(place.tiles(each)) for each in views]
         if not follow:
             say(f"{sum(map(tile_stream.caught_up, streams))} tiles read for {', '.join(views)}")
             return
         say(f"{', '.join(views)}: up to date with Flink's tiles from now on; ctrl-c ends it")
-        try:
-            tile_stream.follow(streams, stop)
-        finally:
-            stop.set()
+        seen = Following()
+        for each in streams:
+            seen.take(each)
+        if metrics_port:
+            stack.enter_context(serving(seen, port=metrics_port))
+        tile_stream.follow(streams, threading.Event())
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:

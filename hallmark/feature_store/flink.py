@@ -186,15 +186,17 @@ class Job:
     def _partial(self, name: str, measure: Measure, row: Mapping[str, Any]) -> Partial:
         found, kind = row[name], self.plan.types[measure.of]
         if measure.kind == "count":
-            return found
+            return _whole(found)
         if measure.kind == "int_sum":
-            return [row[f"{name}_n"], int(found or 0)]
+            return [_whole(row[f"{name}_n"]), int(found or 0)]
         if measure.kind == "float_sum":
-            return [row[f"{name}_n"], [float(found or 0)]]
+            return [_whole(row[f"{name}_n"]), [float(found or 0)]]
         if measure.kind in ("min", "max"):
-            if found is None or kind not in ("bool", "float64"):
-                return found
-            return bool(found) if kind == "bool" else float(found)
+            if found is None:
+                return None
+            if kind == "text":
+                return found + ""
+            return {"bool": bool, "float64": float}.get(kind, int)(_number(found))
         if measure.kind == "distinct":
             return {self._value(kind, each): times for each, times in (found or {}).items() if times > 0}
         if found is None:
@@ -276,6 +278,18 @@ def _kinesis(address: log_address.Address) -> dict[str, str]:
         "stream.arn": f"arn:aws:kinesis:{region}:{account}:stream/{address.name}",
         "aws.region": region,
     }
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no count")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return value  # type: ignore[no-any-return]
 
 
 def _quoted(name: str) -> str:

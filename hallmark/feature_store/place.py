@@ -18,7 +18,7 @@ from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import log_address, snapshots, source_batch, sources
-from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace
+from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace, outdated
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
 from hallmark.feature_store.online.address import connect, location
@@ -344,6 +344,7 @@ class FeatureStore:
             self._stream,
             self._taken,
             self._online,
+            tuple(each for each in self.stores() if each != location(self.url) and _may_be_there(each)),
             tuple(training),
         )
         return Eraser(here, person, entities)
@@ -352,6 +353,10 @@ class FeatureStore:
     def erasures(self) -> Path:
         """The folder of the records of erasures."""
         return self._folder / "erasures"
+
+    def stores(self) -> list[str]:
+        """Where the online stores are that streams here have ever written to, without users and passwords."""
+        return sorted(path.read_text(encoding="utf-8") for path in (self._folder / "stores").glob("[0-9a-f]*"))
 
     def _known(self, views: Sequence[FeatureView], contracts: Sequence[Source]) -> None:
         """Refuse where something is kept here of which nobody says what it holds."""
@@ -379,7 +384,8 @@ class FeatureStore:
         view = feature_view.load(reference, self._settings)
         folder = self._folder / "tiles" / reference
         with contextlib.closing(self._online()) as store, self._log(log_of(view)) as log:
-            stream = TileStream(view, self._types(view), log=log, store=Published(store, [view]), folder=folder)
+            published, address = self._published(store, view), location(self.url)
+            stream = TileStream(view, self._types(view), log=log, store=published, folder=folder, address=address)
             with contextlib.closing(stream):
                 yield stream
 
@@ -488,10 +494,22 @@ class FeatureStore:
     def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
-            published, address = Published(store, [view]), location(self.url)
+            published, address = self._published(store, view), location(self.url)
             stream = Stream([view], self._types(view), log=log, store=published, folder=folder, address=address)
             with contextlib.closing(stream):
                 yield stream, log
+
+    def _published(self, store: OnlineStore, view: FeatureView) -> Published:
+        """The online store for a stream of a view; from now on it is one that erasures have to reach."""
+        where = location(self.url)
+        note = self._folder / "stores" / hashlib.sha256(where.encode()).hexdigest()[:16]
+        if not note.is_file():
+            files.replace(note, where)
+        return Published(store, [view], outdated=self._outdated)
+
+    def _outdated(self, reference: str) -> Callable[[int | str], bool] | None:
+        """Whose rows of a view erasures have changed here, since the first."""
+        return outdated(self.erasures, feature_view.load(reference, self._settings))
 
     def _held_of(self, view: FeatureView) -> sources.Snapshot:
         held = self._held(view.source)
@@ -512,6 +530,11 @@ class FeatureStore:
             return False
         self._backfill(view, stream, since=None, until=None, tell=tell)
         return True
+
+
+def _may_be_there(store: str) -> bool:
+    """False of an online store in a file that is gone."""
+    return not store.startswith("sqlite:///") or Path(store.removeprefix("sqlite:///")).is_file()
 
 
 def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:

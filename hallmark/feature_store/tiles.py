@@ -199,6 +199,24 @@ class Plan:
             raise Unreadable(f"{self.view.event_time}, {self.view.known_at} and {self.view.event_id} are never null")
         return event
 
+    def demand_entity(self, value: Any) -> None:
+        """`DeclarationError` where a value is none of the entity's column: 7 and "7" are two, and one of them is nobody's."""
+        kind = self.types[self.entity]
+        if (type(value) is int and LEAST < value <= MOST) if kind == "int64" else isinstance(value, str):
+            return
+        expected = "a whole number of 64 bits" if kind == "int64" else "a text"
+        other = isinstance(value, str if kind == "int64" else int)
+        raise DeclarationError(
+            f"{self.view.reference}: this is no {self.view.entity}",
+            expected=f"{expected}, as the contract {self.view.source} says",
+            got=f"{type(value).__name__} {value!r}"[:200],
+            fix="send the number without quotes"
+            if other and kind == "int64"
+            else "send it as a text, in quotes"
+            if other
+            else "",
+        )
+
     def is_future(self, event: Event) -> bool:
         """True of a row that says it happened too long after it was known."""
         return bool(event[self.when] > event[self.known] + FUTURE_US)
