@@ -13,6 +13,7 @@ import typer
 
 from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
+from hallmark.cli.parity import filled
 from hallmark.errors import DeclarationError, NotFound
 from hallmark.settings import Settings
 
@@ -56,7 +57,7 @@ def list_(output: Output = Format.table) -> None:
     read_by = readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
-        newest = store.newest(view)
+        newest, stage = store.newest(view), store.stage(reference)
         rows.append(
             {
                 "view": reference,
@@ -64,7 +65,8 @@ def list_(output: Output = Format.table) -> None:
                 "columns": ", ".join(view.columns) if output is Format.table else list(view.columns),
                 "source": view.source,
                 "owner": view.owner.team,
-                "state": store.stage(reference),
+                "state": str(stage) if output is Format.table else stage.name,
+                **filled(stage, output),
                 "newest_event": newest.isoformat() if newest else None,
                 "fresh": newest is not None and now - newest <= view.freshness,
                 "read_by": ", ".join(map(str, read_by.get(reference, ())))
@@ -223,7 +225,7 @@ def read(
     place, rows = _place(settings, store), []
     answers = place.read(view, asked, at=_time(at, "--at") if at else None)
     stage = place.stage(view)
-    if stage == "declared" and all(each.newest is None for each in answers) and not place.holds(view):
+    if stage.name == "declared" and all(each.newest is None for each in answers) and not place.holds(view):
         raise NotFound(
             f"{view} was never applied",
             expected="a stream of it here, or rows in the online store",
@@ -235,8 +237,8 @@ def read(
         newest = answer.newest.isoformat() if answer.newest else None
         rows.append({declared.entity: entity, **values, "newest_event": newest})
     emit(rows, output)
-    if stage == "filling":
-        say(f"not all of {view} is in this online store yet: `hallmark features apply {view}` goes on")
+    if stage.name == "filling":
+        say(f"not all of {view} is in this online store yet, it is {stage}: `hallmark features apply {view}` goes on")
 
 
 @app.command()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from hallmark.declaration.feature_view import Column, FeatureView
     from hallmark.declaration.source import Source
-    from hallmark.feature_store.place import FeatureStore
+    from hallmark.feature_store.place import FeatureStore, Stage
     from hallmark.settings import Settings
 
 SAMPLE = 5000
@@ -60,12 +60,12 @@ class ColumnShown:
 
 @dataclass(frozen=True)
 class ViewShown:
-    """A version of a view. newest: when the newest event happened, none where none came in.   sampled: how many entities were read."""
+    """A version of a view. stage: how far it has come here.   newest: when the newest event happened, none where none came in.   sampled: how many entities were read."""
 
     view: FeatureView
     versions: tuple[str, ...]
     read_by: tuple[str, ...]
-    applied: bool
+    stage: Stage
     newest: datetime | None
     age: str
     fresh: bool
@@ -83,19 +83,19 @@ def page(
 ) -> str:
     """The page as HTML. read_by: who reads each view.   tell: is told which views' values cannot be read, and why."""
     references = feature_view.references(settings)
-    applied = set(store.applied())
     shown = []
     for reference in references:
         view = feature_view.load(reference, settings)
         versions = tuple(each for each in references if each.partition("@")[0] == view.name)
         newest = store.newest(view)
-        values, sampled = _sampled(store, view, now, tell) if reference in applied else ({}, 0)
+        stage = store.stage(reference)
+        values, sampled = ({}, 0) if stage.name == "declared" else _sampled(store, view, now, tell)
         shown.append(
             ViewShown(
                 view=view,
                 versions=versions,
                 read_by=tuple(map(str, read_by.get(reference, ()))),
-                applied=reference in applied,
+                stage=stage,
                 newest=newest,
                 age="" if newest is None else _spoken(now - newest),
                 fresh=newest is not None and now - newest <= view.freshness,

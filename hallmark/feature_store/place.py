@@ -24,7 +24,8 @@ from hallmark.feature_store.log import FIRST, FileLog, Log
 from hallmark.feature_store.online.address import connect, location
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.state import peek
+from hallmark.feature_store.state import Applied as JobState
+from hallmark.feature_store.state import peek, versions
 from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
-Stage = Literal["declared", "filling", "applied"]
-"""How far a view has come: it has no stream here, not all of it is in the online store yet, or all is."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AT_ONCE = 10_000
@@ -60,6 +59,20 @@ class Ingested(NamedTuple):
     rows: int
     new: bool
     refused: Mapping[str, int]
+
+
+class Stage(NamedTuple):
+    """How far a view has come: it has no stream here, not all of it is in the online store yet, or all is.
+
+    done, total: of a view that is being filled, how many of the events that it is filled from are in; 0 of 0 before that is known.
+    """
+
+    name: Literal["declared", "filling", "applied"]
+    done: int = 0
+    total: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.done:,} of {self.total:,} events)" if self.total else self.name
 
 
 class Applied(NamedTuple):
@@ -438,11 +451,27 @@ class FeatureStore:
         return self._state(reference) / STATE
 
     def stage(self, reference: str) -> Stage:
-        """How far a view has come here."""
-        if not self._state(reference).is_dir():
-            return "declared"
-        found = peek(self.state(reference), self.plan(feature_view.load(reference, self._settings)))
-        return "filling" if found is not None and (found.filling or found.store != location(self.url)) else "applied"
+        """How far a view has come here: by its stream, or by the job that serves its tiles."""
+        view = feature_view.load(reference, self._settings)
+        found = self.job_of(view)
+        if found is None:
+            return Stage("filling" if self._state(reference).is_dir() else "declared")  # its state is being made
+        if found.filling is not None:
+            as_of, parts = found.filling
+            begin = _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
+            rows = [_rows(path) for path in self._held_of(view).files(column=view.known_at, since=begin)]
+            return Stage("filling", sum(rows[:parts]), sum(rows))
+        if found.store != location(self.url):
+            return Stage("filling", 0, versions(self.state(reference)))
+        return Stage("applied")
+
+    def job_of(self, view: FeatureView) -> JobState | None:
+        """How far the job has come that keeps a view up to date here, on events or on Flink's tiles; none where it runs elsewhere."""
+        from hallmark.feature_store import tile_stream
+
+        plan = self.plan(view)
+        found = peek(self.state(view.reference), plan)
+        return found or tile_stream.peek(self._folder / "tiles" / view.reference, plan)
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""

@@ -22,8 +22,9 @@ from hallmark.feature_store.dead_letters import DeadLetters
 from hallmark.feature_store.flink import Job, log_of
 from hallmark.feature_store.log import Log, Record
 from hallmark.feature_store.payload import Payload
+from hallmark.feature_store.state import Applied
 from hallmark.feature_store.stream import Store, Written, cleanse
-from hallmark.feature_store.tiles import FUTURE_US, LEAST, Tiles, Type
+from hallmark.feature_store.tiles import FUTURE_US, LEAST, Plan, Tiles, Type
 from hallmark.files import locked
 from hallmark.metrics import Family
 
@@ -312,6 +313,19 @@ def _time(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"time {value!r}")
     return value
+
+
+def peek(folder: Path, plan: Plan) -> Applied | None:
+    """How far the job in a folder has come, read beside it; none where there is none of this view. Rows are tiles."""
+    if not (folder / STATE).is_file():
+        return None
+    with contextlib.closing(sqlite3.connect(f"file:{folder / STATE}?mode=ro", uri=True, timeout=5.0)) as connection:
+        marks = dict(connection.execute("SELECT name, value FROM marks").fetchall())
+    if marks.get("made") != plan.digest.hex():
+        return None
+    fates = {name[5:]: int(count) for name, count in marks.items() if name.startswith("fate/")}
+    known, newest = (int(marks.get(name, LEAST)) for name in ("known", "newest"))
+    return Applied(known, newest, {}, owes=False, fates=fates, store=marks.get("store", ""))
 
 
 def held(folder: Path, entity: int | str) -> int:
