@@ -74,7 +74,7 @@ def list_(output: Output = Format.table) -> None:
                 else [each._asdict() for each in read_by.get(reference, ())],
             }
         )
-    emit(rows, output, empty="no view is declared: see docs/features.md", wide=("columns", "owner"))
+    emit(rows, output, empty="no view is declared: see docs/features.md")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_SYNTHETIC = "synthetic "
+"""Begins the name of a batch whose events were made up."""
 _AT_ONCE = 10_000
 _PATIENCE = 30.0
 """Seconds that a batch waits for another that comes in."""
@@ -103,14 +106,17 @@ class FeatureStore:
         self.url = url or settings.feature_store
         self._address = settings.feature_log if log is None else log
 
-    def ingest(self, reference: str, path: Path) -> Ingested:
+    def ingest(self, reference: str, path: Path, *, synthetic: bool = False) -> Ingested:
         """Take a batch of a source, whole and once: into its log, for streams, and into its offline store, for training.
+
+        synthetic: its events were made up, which its name says from then on.
 
         `ContractBroken` with columns, rows and lines where it breaks the source's contract; then nothing of it is taken.
         """
         contract = source.load(reference, self._settings)
         frame = source_batch.read(contract, path)
-        batch, table = _digest(path), source_batch.table(contract, frame)
+        batch = f"{_SYNTHETIC}{_digest(path)}" if synthetic else _digest(path)
+        table = source_batch.table(contract, frame)
         refused = self._refused(contract, frame)
         with self._log(reference) as log:
             if isinstance(log, FileLog):
@@ -149,6 +155,21 @@ class FeatureStore:
         """The Parquet files of a source's offline store; none before its first batch."""
         held = self._held(reference)
         return held.files() if held else []
+
+    def real(self, references: Sequence[str]) -> list[str]:
+        """Why synthetic events of these sources have no place here, a phrase each; none where the store is this machine's own and holds no others."""
+        found = []
+        where = location(self.url)
+        if not Path(where.removeprefix("sqlite:///")).is_relative_to(self._settings.state.resolve()):
+            found.append(f"the online store is {where}")
+        if self._address:
+            found.append(f"the events' log is in {self._address.partition('://')[0]}")
+        for reference in references:
+            held = self._held(reference)
+            batches = [each for each in held.manifest.segments if not each.batch.startswith(_SYNTHETIC)] if held else []
+            if rows := sum(each.rows for each in batches):
+                found.append(f"{reference} holds {rows:,} events that are not known to be synthetic")
+        return found
 
     def apply(
         self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
@@ -414,6 +435,8 @@ class FeatureStore:
         view = feature_view.load(reference, self._settings)
         payload, when = Payload(self.plan(view)), _now() if at is None else (at - _EPOCH) // _MICROSECOND
         found = []
+        for each in entities:
+            payload.plan.demand_entity(each)
         for row in self.rows(reference, entities):
             newest, known = (LEAST, LEAST) if row is None else payload.known(row.payload)
             if known > when:
@@ -574,10 +597,14 @@ def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:
 def _entity(text: str, datatype: Datatype, wrong: str) -> int | str:
     if datatype != "INT64":
         return text
-    try:
+    if re.fullmatch("0|-?[1-9][0-9]{0,18}", text, re.ASCII) and -(2**63) < int(text) < 2**63:
         return int(text)
-    except ValueError as error:
-        raise DeclarationError(wrong, expected="a whole number, as its contract says", got=repr(text)) from error
+    raise DeclarationError(
+        wrong,
+        expected="a whole number of 64 bits, as its contract says",
+        got=repr(text),
+        fix="write its digits alone, such as 4711",
+    )
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:

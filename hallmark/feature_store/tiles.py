@@ -57,6 +57,20 @@ class Place(NamedTuple):
     measure: int
 
 
+def demand_entity(view: FeatureView, kind: Type, value: Any) -> None:
+    """`DeclarationError` where a value is no entity of a view whose entity's column is of this type."""
+    if (type(value) is int and LEAST < value <= MOST) if kind == "int64" else isinstance(value, str):
+        return
+    expected = "a whole number of 64 bits" if kind == "int64" else "a text"
+    fixes = {("int64", str): "write the number without quotes", ("text", int): "write it as a text, in quotes"}
+    raise DeclarationError(
+        f"{view.reference}: this is no {view.entity}",
+        expected=f"{expected}, as the contract {view.source} says",
+        got=f"{type(value).__name__} {value!r}"[:200],
+        fix=fixes.get((kind, type(value)), "see what the column holds where it comes from"),
+    )
+
+
 def microseconds(value: timedelta) -> int:
     """A duration as a whole number."""
     return value // _MICROSECOND
@@ -201,21 +215,7 @@ class Plan:
 
     def demand_entity(self, value: Any) -> None:
         """`DeclarationError` where a value is none of the entity's column: 7 and "7" are two, and one of them is nobody's."""
-        kind = self.types[self.entity]
-        if (type(value) is int and LEAST < value <= MOST) if kind == "int64" else isinstance(value, str):
-            return
-        expected = "a whole number of 64 bits" if kind == "int64" else "a text"
-        other = isinstance(value, str if kind == "int64" else int)
-        raise DeclarationError(
-            f"{self.view.reference}: this is no {self.view.entity}",
-            expected=f"{expected}, as the contract {self.view.source} says",
-            got=f"{type(value).__name__} {value!r}"[:200],
-            fix="send the number without quotes"
-            if other and kind == "int64"
-            else "send it as a text, in quotes"
-            if other
-            else "",
-        )
+        demand_entity(self.view, self.types[self.entity], value)
 
     def is_future(self, event: Event) -> bool:
         """True of a row that says it happened too long after it was known."""
