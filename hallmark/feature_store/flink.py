@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import DeclarationError
 from hallmark.feature_store import log_address
@@ -17,12 +18,8 @@ from hallmark.feature_store import plan as sql
 from hallmark.feature_store.aggregates import Partial
 from hallmark.feature_store.tiles import FUTURE_US, LARGEST, Event, Measure, Plan, Type
 
-KINDS: Mapping[Type, sql.Kind] = {
-    "bool": "bool", "int64": "int", "float64": "float", "text": "text", "time": "time",
-}  # fmt: skip
-_COLUMNS: Mapping[Type, str] = {
-    "bool": "BOOLEAN", "int64": "BIGINT", "float64": "DOUBLE", "text": "STRING", "time": "STRING",
-}  # fmt: skip
+KINDS: Mapping[Type, sql.Kind] = {each.stream: each.kind for each in COLUMN_TYPES.values()}
+_COLUMNS: Mapping[Type, str] = {each.stream: each.flink for each in COLUMN_TYPES.values()}
 _TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 _JSON = {"format": "json", "json.ignore-parse-errors": "true"}
 _SHIFT = 2**62

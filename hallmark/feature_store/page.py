@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hallmark import page as static_page
 from hallmark.declaration import feature_view, source
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import HallmarkError
 from hallmark.feature_store.payload import Payload
@@ -132,9 +133,7 @@ def _columns(view: FeatureView, contract: Source, values: Mapping[str, tuple[Any
         found.append(
             ColumnShown(
                 name=name,
-                kind={"BYTES": "text", "INT64": "whole number", "FP64": "number", "BOOL": "truth", "TIME": "time"}[
-                    types[name]
-                ],
+                kind=COLUMN_TYPES[types[name]].noun,
                 computed=_computed(column),
                 window="" if column.take == "ratio" else spelled(view.window(name)),
                 description=column.description,

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from hallmark.declaration.column_type import SqlKind
 from hallmark.declaration.feature_view import FUTURE, FeatureView, Scalar
 from hallmark.errors import DeclarationError
 from hallmark.feature_store.tiles import microseconds
 
-Kind = Literal["bool", "int", "float", "decimal", "text", "time", "null", "other"]
+Kind = SqlKind
 Dialect = Literal["duckdb", "spark", "snowflake"]
 FOREVER = 2**63 - 1
 """Until when a version that nobody corrected is true."""

@@ -12,25 +12,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from hallmark.declaration.column_type import COLUMN_TYPES, StreamType
 from hallmark.declaration.feature_view import FUTURE, Column, FeatureView
 from hallmark.declaration.source import Datatype
 from hallmark.errors import DeclarationError
 from hallmark.feature_store.aggregates import AGGREGATES, BROKEN, Partial
 
-Type = Literal["int64", "float64", "bool", "text", "time"]
+Type = StreamType
 Event = tuple[Any, ...]
 """A row's values of the columns that the view reads, in their order; times in microseconds since 1970."""
-TYPES: Mapping[Datatype, Type] = {
-    "BOOL": "bool",
-    "INT64": "int64",
-    "FP64": "float64",
-    "BYTES": "text",
-    "TIME": "time",
-}
+TYPES: Mapping[Datatype, Type] = {name: each.stream for name, each in COLUMN_TYPES.items()}
 """What a contract's types are called here."""
-NUMBERS = ("int64", "float64", "bool")
+NUMBERS = (*(each.stream for each in COLUMN_TYPES.values() if each.is_number), "bool")
+"""A truth value adds up as 0 or 1 where a view is made by hand; contracts let none."""
 LEAST, MOST = -(2**63), 2**63 - 1
 LARGEST = 1e290
 """A float beyond this is refused: no sum of accepted ones leaves the range of a double."""
