@@ -182,7 +182,7 @@ STREAM: dict[str, Family] = _stream(
         "When the newest event of the partition happened.",
         ("source", "partition"),
     ),
-    ("versions", "gauge", "Versions of events in the state.", _VIEW),
+    ("versions", "gauge", "Versions of events in the state; tiles of them, where Flink adds up.", _VIEW),
     ("payloads_total", "counter", "Payloads written to the online store.", ()),
     ("owed", "gauge", "Entities whose payloads are to be written.", ()),
     ("stalls_total", "counter", "Times when the online store did not answer.", ()),

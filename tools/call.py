@@ -30,11 +30,23 @@ def call(
     data: Annotated[
         Path | None, typer.Option(help="Send rows of this file or folder instead.", show_default=False)
     ] = None,
+    among_real: Annotated[
+        bool,
+        typer.Option(
+            "--among-real-events",
+            help="Put the synthetic events of before the requests into the feature store even where it holds real ones, or is not the local cluster's own.",
+        ),
+    ] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Send requests to what is live, and count who answered. Exit 1 where one failed, with the commonest reasons."""
+    """Send requests to what is live, and count who answered. Exit 1 where one failed, with the commonest reasons.
+
+    Synthetic requests to a model that reads feature views need a past, which goes into the local cluster's own feature store alone.
+
+    Exit 3 where that is another store, or holds events that are not synthetic: --among-real-events puts it there all the same.
+    """
     from hallmark.rollout import clusters
     from hallmark.rollout.writer import condition
     from tools.traffic import Traffic, near, own, synthetic
@@ -57,7 +69,7 @@ def call(
         got = condition(live, "Ready") if live else "no InferenceService"
         raise NotFound(f"{name} is not live", expected="a URL", got=got, fix=f"`hallmark release {name} --candidate 1`")
     if clusters.choose(settings, kubeconfig=kubeconfig, context=context).here:
-        asked.prepare()
+        asked.prepare(among_real=among_real)
     elif asked.histories:
         say(
             "whom they are about is unknown to that cluster's feature store: only the local one is told what was before them"

@@ -20,7 +20,7 @@ import numpy as np
 from hallmark.declaration import domain as domains
 from hallmark.declaration import feature_view
 from hallmark.declaration.feature_view import FeatureView
-from hallmark.errors import Conflict, TimedOut
+from hallmark.errors import Conflict, Refused, TimedOut
 from hallmark.feature_store.place import FeatureStore
 from hallmark.settings import Settings
 
@@ -45,12 +45,21 @@ class Histories:
     events: dict[str, pd.DataFrame]
     moments: dict[str, pd.Series]
 
-    def happen(self, *, seconds: float = 60.0) -> int:
+    def happen(self, *, seconds: float = 60.0, among_real: bool = False) -> int:
         """Put them into the feature store here as if the requests were made now, and wait until they can be read; how many there are.
+
+        `Refused` where that is another than this machine's own, or holds events that are not synthetic, unless they may be `among_real` ones.
 
         Where nobody keeps the views up to date, as `hallmark up` does, this does. `TimedOut` where they cannot be read in time.
         """
         store, now = FeatureStore(self.settings.prepared()), datetime.now(UTC)
+        if not among_real and (reasons := store.real(list(self.events))):
+            raise Refused(
+                "synthetic events would be put among real ones, and trainings read what is stored",
+                expected="the feature store of this machine's state folder, with synthetic events alone",
+                got="; ".join(reasons),
+                fix="--data FILE sends rows of your own and puts no events anywhere; --among-real-events puts them there all the same",
+            )
         moved = {}
         for reference, events in self.events.items():
             mine = [view for view in self.views if view.source == reference]
@@ -60,7 +69,7 @@ class Histories:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "events.parquet"
                 moved[reference].to_parquet(path)
-                store.ingest(reference, path)
+                store.ingest(reference, path, synthetic=True)
         references = [view.reference for view in self.views]
         try:
             store.apply(references)

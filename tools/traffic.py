@@ -109,9 +109,9 @@ class Requests(NamedTuple):
     bodies: list[bytes]
     histories: Histories | None = None
 
-    def prepare(self) -> int:
-        """Let their histories happen, just before they are sent; how many events that is."""
-        return self.histories.happen() if self.histories else 0
+    def prepare(self, *, among_real: bool = False) -> int:
+        """Let their histories happen, just before they are sent; how many events that is. `Refused` as `Histories.happen` says."""
+        return self.histories.happen(among_real=among_real) if self.histories else 0
 
 
 def synthetic(name: str, *, count: int, seed: int, shift: str | None, settings: Settings) -> Requests:

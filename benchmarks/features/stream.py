@@ -69,7 +69,7 @@ def rows(draw: random.Random, begin: int = 0) -> Iterator[dict[str, object]]:
 
 
 class Dictionary:
-    """A store in memory."""
+    """A store in memory, from which nobody was erased."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, int | str], tuple[tuple[int, int], bytes]] = {}
@@ -79,6 +79,15 @@ class Dictionary:
             had = self.rows.get((each.view, each.entity))
             if had is None or (each.stamp, each.payload) > had:
                 self.rows[each.view, each.entity] = each.stamp, each.payload
+
+    def erase(self, view: str, entity: int | str) -> None:
+        self.rows.pop((view, entity), None)
+
+    def outdated(self, view: str) -> tuple[int | str, ...]:
+        return ()
+
+    def scrub(self) -> None:
+        """It has no files."""
 
 
 def produce(folder: Path, seconds: float) -> None:

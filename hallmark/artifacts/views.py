@@ -93,6 +93,13 @@ def uses(domain: Domain, fields: Sequence[Field], settings: Settings | None = No
             _fits(domain.name, declared[name], reference, types[name], given.get(name))
             given[name] = reference
         column = contract.columns[view.entity]
+        if (own := declared.get(view.entity)) is not None and (own.datatype != column.datatype or own.shape):
+            raise DeclarationError(
+                f"{domain.name}: FIELDS of features.py has {view.entity} in another type than {view.source}",
+                expected=f"{column.datatype}, one a record: {reference} is read by it",
+                got=f"{own.datatype}{list(own.shape) if own.shape else ''}",
+                fix="write the contract's type into FIELDS, or nothing would be known of anybody",
+            )
         entity = Field(
             name=view.entity,
             datatype=column.datatype,  # type: ignore[arg-type]  # view_types refuses other entities

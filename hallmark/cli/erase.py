@@ -74,6 +74,10 @@ def erase(
         show({"erased": record is not None, "counts": rows, "also": found.also, "record": shown}, output)
     for place, count in found.also.items():
         say(f"{place} has the same value in {count} rows, which stay: name that column too where it is the same person")
+    for where in record.left if record else ():
+        say(
+            f"{where} was in use before: what it holds of them goes when it is taken up again; remove it where it never is"
+        )
     if record is not None:
         say("the new digests are in `hallmark features erasures`")
 

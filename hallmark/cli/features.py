@@ -13,6 +13,7 @@ import typer
 
 from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
+from hallmark.cli.parity import filled
 from hallmark.errors import DeclarationError, NotFound
 from hallmark.settings import Settings
 
@@ -56,7 +57,7 @@ def list_(output: Output = Format.table) -> None:
     read_by = readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
-        newest = store.newest(view)
+        newest, stage = store.newest(view), store.stage(reference)
         rows.append(
             {
                 "view": reference,
@@ -64,7 +65,8 @@ def list_(output: Output = Format.table) -> None:
                 "columns": ", ".join(view.columns) if output is Format.table else list(view.columns),
                 "source": view.source,
                 "owner": view.owner.team,
-                "state": store.stage(reference),
+                "state": str(stage) if output is Format.table else stage.name,
+                **filled(stage, output),
                 "newest_event": newest.isoformat() if newest else None,
                 "fresh": newest is not None and now - newest <= view.freshness,
                 "read_by": ", ".join(map(str, read_by.get(reference, ())))
@@ -72,7 +74,7 @@ def list_(output: Output = Format.table) -> None:
                 else [each._asdict() for each in read_by.get(reference, ())],
             }
         )
-    emit(rows, output, empty="no view is declared: see docs/features.md", wide=("columns", "owner"))
+    emit(rows, output, empty="no view is declared: see docs/features.md")
 
 
 @app.command()
@@ -162,7 +164,7 @@ def run(
     settings = Settings.load()
     place = _place(settings, store)
     if tiles:
-        _run_tiles(place, views or [], follow=follow)
+        _run_tiles(place, views or [], follow=follow, metrics_port=metrics_port)
         return
     chosen = _chosen(views, settings) if views else place.applied()
     if not chosen:
@@ -223,7 +225,7 @@ def read(
     place, rows = _place(settings, store), []
     answers = place.read(view, asked, at=_time(at, "--at") if at else None)
     stage = place.stage(view)
-    if stage == "declared" and all(each.newest is None for each in answers) and not place.holds(view):
+    if stage.name == "declared" and all(each.newest is None for each in answers) and not place.holds(view):
         raise NotFound(
             f"{view} was never applied",
             expected="a stream of it here, or rows in the online store",
@@ -235,8 +237,8 @@ def read(
         newest = answer.newest.isoformat() if answer.newest else None
         rows.append({declared.entity: entity, **values, "newest_event": newest})
     emit(rows, output)
-    if stage == "filling":
-        say(f"not all of {view} is in this online store yet: `hallmark features apply {view}` goes on")
+    if stage.name == "filling":
+        say(f"not all of {view} is in this online store yet, it is {stage}: `hallmark features apply {view}` goes on")
 
 
 @app.command()
@@ -316,24 +318,25 @@ def page(
     say(f"feature views: {out}")
 
 
-def _run_tiles(place: FeatureStore, views: list[str], *, follow: bool) -> None:
-    from contextlib import ExitStack
-
+def _run_tiles(place: FeatureStore, views: list[str], *, follow: bool, metrics_port: int) -> None:
     from hallmark.feature_store import tile_stream
+    from hallmark.feature_store.following import Following
+    from hallmark.metrics_port import serving
 
     if not views:
         raise DeclarationError("no view is named", expected="the views whose tiles Flink writes", got="none")
-    stop = threading.Event()
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(place.tiles(each)) for each in views]
         if not follow:
             say(f"{sum(map(tile_stream.caught_up, streams))} tiles read for {', '.join(views)}")
             return
         say(f"{', '.join(views)}: up to date with Flink's tiles from now on; ctrl-c ends it")
-        try:
-            tile_stream.follow(streams, stop)
-        finally:
-            stop.set()
+        seen = Following()
+        for each in streams:
+            seen.take(each)
+        if metrics_port:
+            stack.enter_context(serving(seen, port=metrics_port))
+        tile_stream.follow(streams, threading.Event())
 
 
 def _place(settings: Settings, store: str = "") -> FeatureStore:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hallmark.feature_store.lookups import CapturedLookups, Lookup
     from hallmark.feature_store.parity import Compared
     from hallmark.feature_store.parity_report import ParityReport
+    from hallmark.feature_store.place import Stage
 
 Captured = Annotated[
     Path | None,
@@ -123,7 +124,6 @@ def freshness(
 ) -> None:
     """Show how old the newest event of each view's source is, whether or not its stream runs; exit 3 where one is over its limit."""
     from hallmark.declaration import feature_view
-    from hallmark.feature_store import state
     from hallmark.feature_store.place import FeatureStore
     from hallmark.feature_store.tiles import LEAST
     from hallmark.section import spelled
@@ -132,9 +132,11 @@ def freshness(
     place, now, rows, old = FeatureStore(settings.prepared()), datetime.now(UTC), [], []
     for reference in views or feature_view.references(settings):
         view = feature_view.load(reference, settings)
-        applied = state.peek(place.state(reference), place.plan(view))
+        applied, stage = place.job_of(view), place.stage(reference)
         newest = place.newest(view)
-        if applied is not None and applied.newest != LEAST:  # a stream that is filled reads only what still counts
+        if (
+            applied is not None and applied.newest != LEAST and applied.filling is None
+        ):  # a stream that is filled reads only what still counts
             newest = _EPOCH + timedelta(microseconds=applied.newest)
         age = None if newest is None else max(now - newest, timedelta(0))
         fresh = None if applied is None or age is None else age <= view.freshness
@@ -142,7 +144,8 @@ def freshness(
         row = {
             "view": reference,
             "source": view.source,
-            "state": "declared" if applied is None else "applied",
+            "state": str(stage) if output is Format.table else stage.name,
+            **filled(stage, output),
             "newest_event": newest.isoformat(timespec="seconds") if newest else None,
             "age": spoken(age) if output is Format.table else age and age.total_seconds(),
             "limit": spelled(view.freshness) if output is Format.table else view.freshness.total_seconds(),
@@ -159,6 +162,13 @@ def freshness(
             got="; ".join(old),
             fix="see whether the source sends, then whether `hallmark features run --follow` runs (docs/runbooks/FeaturesStale.md)",
         )
+
+
+def filled(stage: Stage, output: Format) -> dict[str, Any]:
+    """What a list for programs says of a view beside its stage: how many of its events are in, while it is filled."""
+    if output is Format.table:
+        return {}
+    return {"filled": {"events": stage.done, "of": stage.total} if stage.total else None}
 
 
 def read(path: Path) -> list[CapturedLookups]:

@@ -16,21 +16,15 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 from pydantic.alias_generators import to_camel
 
-from hallmark.declaration import versioned
+from hallmark.declaration import column_type, versioned
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.feature_view import Identifier
 from hallmark.section import Section
 from hallmark.settings import Settings
 
-LogicalType = Literal["string", "integer", "number", "boolean", "timestamp"]
-Datatype = Literal["BOOL", "INT64", "FP64", "BYTES", "TIME"]
-"""Hallmark's names of the types of columns and features. TIME: a time in UTC, to the microsecond."""
-DATATYPES: dict[LogicalType, Datatype] = {
-    "boolean": "BOOL",
-    "integer": "INT64",
-    "number": "FP64",
-    "string": "BYTES",
-    "timestamp": "TIME",
-}
+LogicalType = column_type.LogicalType
+Datatype = column_type.Datatype
+DATATYPES: dict[LogicalType, Datatype] = {each.logical: each.datatype for each in COLUMN_TYPES.values()}
 BOUNDS = ("minimum", "exclusive_minimum", "maximum", "exclusive_maximum")
 _FITTING: dict[LogicalType, frozenset[str]] = {
     "boolean": frozenset(),

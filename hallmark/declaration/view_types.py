@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from hallmark.declaration import expression
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.expression import Expression, Unsuited
 from hallmark.declaration.feature_view import Column, Conditions, FeatureView, Scalar
 from hallmark.declaration.source import Datatype, Property, Source
 from hallmark.errors import DeclarationError
 
 Fault = Literal["lacking", "aggregate", "clock", "event_id", "entity", "value", "sql"]
-NUMBERS: tuple[Datatype, ...] = ("INT64", "FP64")
+NUMBERS: tuple[Datatype, ...] = tuple(name for name, each in COLUMN_TYPES.items() if each.is_number)
 _KEYS: tuple[Datatype, ...] = ("INT64", "BYTES")
 _TAKES: Mapping[str, tuple[Datatype, ...]] = {
     "distinct": ("BOOL", "INT64", "FP64", "BYTES", "TIME"),
@@ -25,13 +26,7 @@ _TAKES: Mapping[str, tuple[Datatype, ...]] = {
 }
 _GIVES: Mapping[str, Datatype] = {"count": "INT64", "distinct": "INT64", "mean": "FP64", "ratio": "FP64"}
 """Of these the type is always the same; of the others it is the column's."""
-_WORDS: Mapping[Datatype, str] = {
-    "BOOL": "a boolean",
-    "INT64": "an integer",
-    "FP64": "a number",
-    "BYTES": "a string",
-    "TIME": "a timestamp",
-}
+_WORDS: Mapping[Datatype, str] = {name: each.words for name, each in COLUMN_TYPES.items()}
 
 
 class ViewFault(NamedTuple):

@@ -50,7 +50,7 @@ class DeadLetters:
         """Take letters out of all files, each of which is changed whole; gives how many. The next `flush` says what counts then."""
         self._stream.close()
         found = 0
-        for path, lines in self._lines():
+        for path, lines in _lines(self._folder):
             kept = [line for line in lines if not gone(json.loads(line))]
             if len(kept) < len(lines):
                 files.replace(path, "".join(f"{line}\n" for line in kept))
@@ -60,11 +60,7 @@ class DeadLetters:
 
     def count(self, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
         """How many letters this is true of."""
-        return sum(wanted(json.loads(line)) for _, lines in self._lines() for line in lines)
-
-    def _lines(self) -> Iterator[tuple[Path, list[str]]]:
-        for path in sorted(self._folder.glob("dead_letters-*.jsonl")):
-            yield path, [line for line in path.read_bytes().decode("utf-8").split("\n") if line]
+        return count(self._folder, wanted)
 
     def committed(self) -> None:
         """What was flushed counts."""
@@ -80,3 +76,13 @@ class DeadLetters:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"dead_letters-{number}.jsonl"
+
+
+def count(folder: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
+    """How many letters in a folder this is true of; a job may write more meanwhile."""
+    return sum(wanted(json.loads(line)) for _, lines in _lines(folder) for line in lines)
+
+
+def _lines(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    for path in sorted(folder.glob("dead_letters-*.jsonl")):
+        yield path, [line for line in path.read_bytes().decode("utf-8").split("\n") if line]

@@ -24,7 +24,7 @@ from hallmark import files
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.errors import Conflict
-from hallmark.feature_store import snapshots, sources, tile_stream
+from hallmark.feature_store import dead_letters, snapshots, sources, tile_stream
 from hallmark.feature_store.log import FileLog, Log, Record
 from hallmark.feature_store.online.keys import Key, entity_key
 from hallmark.feature_store.tiles import instant
@@ -58,6 +58,7 @@ class Erasure(Frozen):
     person:   by column, a digest of the value that only the holder of this store's key can make.   by: who erased.
     sources:  by source, the new digest of each snapshot that had a row of the person, by its old one.   training: of each training set.
     entities: by view, whose features are others since: digests as those of the person.
+    left:     online stores that were in use before this one: what they hold of the person goes when they are taken up again.
     """
 
     person: Mapping[str, str]
@@ -68,6 +69,7 @@ class Erasure(Frozen):
     sources: Mapping[str, Mapping[str, str]] = {}
     training: Mapping[str, str] = {}
     entities: Mapping[str, tuple[str, ...]] = {}
+    left: tuple[str, ...] = ()
 
     def successors(self) -> Iterator[tuple[str, str]]:
         """Old digests, each with its new one."""
@@ -104,7 +106,8 @@ class TilePlace:
 @dataclass(frozen=True)
 class StorePlace:
     """The parts of a feature store. folder: of the records. streams: views with a state here, which
-    `stream` opens where no job runs on it, and `taken` for as long as that gives it up. training: folders of training sets."""
+    `stream` opens where no job runs on it, and `taken` for as long as that gives it up. left: where online stores are that were in use
+    before. training: folders of training sets."""
 
     folder: Path
     sources: tuple[SourcePlace, ...]
@@ -113,6 +116,7 @@ class StorePlace:
     stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     online: Callable[[], OnlineStore]
+    left: tuple[str, ...]
     training: tuple[Path, ...]
 
 
@@ -140,6 +144,22 @@ def changed(folder: Path, view: str) -> Callable[[int | str], float]:
         until.update({digest: max(at, until.get(digest, at)) for digest in each.entities.get(view, ())})
     key = _key(folder) if until else b""
     return lambda entity: until.get(_digest(key, view, entity), -math.inf) if until else -math.inf
+
+
+def outdated(folder: Path, view: FeatureView) -> Callable[[int | str], bool] | None:
+    """Whose rows of a view an erasure took out or changed, for a store that was not in use meanwhile; None where none did."""
+    found = set[str]()
+    for each in records(folder):
+        found |= {*each.entities.get(view.reference, ())}
+        found |= {each.person[view.entity]} if view.entity in each.person else set()
+    if not found:
+        return None
+    key = _key(folder)
+
+    def changed(entity: int | str) -> bool:
+        return bool(found & {_digest(key, view.reference, entity), _digest(key, view.entity, entity)})
+
+    return changed
 
 
 @dataclass
@@ -286,6 +306,7 @@ class Eraser:
                     begun=datetime.now(UTC),
                     counts=found.counts,
                     entities=_digested(_key(self._store.folder), rows.values()),
+                    left=self._store.left,
                 )
                 if not any(each.count for each in found.counts):
                     return found, self._captured(record, captures, tell, pending)
@@ -398,6 +419,7 @@ class Eraser:
             if place.log.is_dir():
                 with FileLog(place.log) as log:
                     count(where, "records", sum(self._is_tile(place.view, record) for record in _records(log)))
+            count(where, "dead letters", dead_letters.count(place.state, self._tile_letter))
             count(where, "tiles", tile_stream.held(place.state, self._entities[place.view.entity]))
         with contextlib.closing(self._store.online()) as online:
             for view in self._views:
@@ -456,7 +478,7 @@ class Eraser:
             with FileLog(place.log, patience=60.0) as log:
                 for partition in log.partitions():
                     log.erase(partition, lambda record: self._is_tile(place.view, record))
-        tile_stream.erase(place.state, self._entities[place.view.entity])
+        tile_stream.erase(place.state, self._entities[place.view.entity], letters=self._tile_letter)
 
     def _is_tile(self, view: FeatureView, record: Record) -> bool:
         """True of a record with a tile of the person, also where it says what the tile was before."""
@@ -518,6 +540,10 @@ class Eraser:
         if row is not None and any(_same(row.get(name), value) for name, value in self._person.items()):
             return True
         return _mentions(f"{letter['reason']}\n{letter['row'] if row is None else ''}", self._person)
+
+    def _tile_letter(self, letter: Mapping[str, Any]) -> bool:
+        """True of a dead letter of a job on tiles that has one of the values anywhere: what is no tile may name them by any column."""
+        return _mentions(f"{letter['reason']}\n{letter['row']}", self._person)
 
 
 def _key(folder: Path) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hallmark.declaration import domain, feature_view, source
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.expression import Expression
 from hallmark.declaration.feature_view import FeatureView
@@ -54,13 +55,6 @@ offline_store: {{type: duckdb}}
 online_store: {{type: sqlite, path: online.db}}
 entity_key_serialization_version: 3
 """
-_TYPES: Mapping[Datatype, str] = {
-    "BOOL": "Bool",
-    "INT64": "Int64",
-    "FP64": "Float64",
-    "BYTES": "String",
-    "TIME": "UnixTimestamp",
-}
 _RESERVED = {history.SINCE, history.KNOWN, "entity_row_id", "event_expire_timestamp", "rn"}
 """Names that the files have already, or that Feast's DuckDB store gives to columns of its own."""
 
@@ -252,9 +246,11 @@ def _source(given: _Given, until: datetime) -> str:
 
 def _view(given: _Given) -> str:
     view = given.view
-    entity = _called("", "Field", name=view.entity, dtype=_Code(_TYPES[given.contract.columns[view.entity].datatype]))
+    entity = _called(
+        "", "Field", name=view.entity, dtype=_Code(COLUMN_TYPES[given.contract.columns[view.entity].datatype].feast)
+    )
     fields = [
-        _called("", "Field", name=name, dtype=_Code(_TYPES[kind]), **_told(view, name))
+        _called("", "Field", name=name, dtype=_Code(COLUMN_TYPES[kind].feast), **_told(view, name))
         for name, kind in given.types.items()
     ]
     return _called(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.expression import Unsuited, meaning
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import DeclarationError
@@ -18,12 +19,8 @@ from hallmark.feature_store import plan as sql
 from hallmark.feature_store.aggregates import Partial
 from hallmark.feature_store.tiles import DATATYPES, FUTURE_US, LARGEST, Event, Measure, Plan, Type
 
-KINDS: Mapping[Type, sql.Kind] = {
-    "bool": "bool", "int64": "int", "float64": "float", "text": "text", "time": "time",
-}  # fmt: skip
-_COLUMNS: Mapping[Type, str] = {
-    "bool": "BOOLEAN", "int64": "BIGINT", "float64": "DOUBLE", "text": "STRING", "time": "STRING",
-}  # fmt: skip
+KINDS: Mapping[Type, sql.Kind] = {each.stream: each.kind for each in COLUMN_TYPES.values()}
+_COLUMNS: Mapping[Type, str] = {each.stream: each.flink for each in COLUMN_TYPES.values()}
 _TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 _JSON = {"format": "json", "json.ignore-parse-errors": "true"}
 _SHIFT = 2**62
@@ -198,15 +195,17 @@ class Job:
     def _partial(self, name: str, measure: Measure, row: Mapping[str, Any]) -> Partial:
         found, kind = row[name], self.plan.term_types[measure.of]
         if measure.kind == "count":
-            return found
+            return _whole(found)
         if measure.kind == "int_sum":
-            return [row[f"{name}_n"], int(found or 0)]
+            return [_whole(row[f"{name}_n"]), int(found or 0)]
         if measure.kind == "float_sum":
-            return [row[f"{name}_n"], [float(found or 0)]]
+            return [_whole(row[f"{name}_n"]), [float(found or 0)]]
         if measure.kind in ("min", "max"):
-            if found is None or kind not in ("bool", "float64"):
-                return found
-            return bool(found) if kind == "bool" else float(found)
+            if found is None:
+                return None
+            if kind == "text":
+                return found + ""
+            return {"bool": bool, "float64": float}.get(kind, int)(_number(found))
         if measure.kind == "distinct":
             return {self._value(kind, each): times for each, times in (found or {}).items() if times > 0}
         if found is None:
@@ -299,6 +298,18 @@ def _kinesis(address: log_address.Address) -> dict[str, str]:
         "stream.arn": f"arn:aws:kinesis:{region}:{account}:stream/{address.name}",
         "aws.region": region,
     }
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no count")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return value  # type: ignore[no-any-return]
 
 
 def _quoted(name: str) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from hallmark import metrics
-
-if TYPE_CHECKING:
-    from hallmark.feature_store.stream import Stream
+from hallmark.metrics import Family
 
 SILENT = 300.0
 """Seconds without a new batch after which a stream hangs; one takes less than a second."""
@@ -16,13 +15,24 @@ _LEAST = metrics.STREAM["watermark_timestamp_seconds"]
 """Of several streams of one source the one that is furthest back."""
 
 
+class Followed(Protocol):
+    """A stream of events, or of Flink's tiles; asked from any thread."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it last began a batch or a write."""
+
+    def samples(self) -> Sequence[tuple[Family, Iterable[tuple[Mapping[str, object], float]]]]:
+        """Its metrics by family."""
+
+
 class Following:
     """What is asked of them, from any thread: whether they go on, and their metrics."""
 
     def __init__(self) -> None:
-        self._streams: list[Stream] = []
+        self._streams: list[Followed] = []
 
-    def take(self, stream: Stream) -> None:
+    def take(self, stream: Followed) -> None:
         """One more that runs."""
         self._streams.append(stream)
 

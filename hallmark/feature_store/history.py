@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.feature_store import offline
 from hallmark.feature_store.plan import FOREVER, Plan, quoted, text, versions
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 SINCE, KNOWN = "event_timestamp", "created_timestamp"
 """Columns of a history: from when on a question gets the row's values, and when they were known, which is the same moment."""
 _ARRIVED = "_arrived"
-_TYPES = {"BOOL": "BOOLEAN", "INT64": "BIGINT", "FP64": "DOUBLE", "BYTES": "VARCHAR", "TIME": "TIMESTAMPTZ"}
 
 
 def write(
@@ -92,7 +92,8 @@ def _nothing(contract: Source, path: Path) -> Path:
     import duckdb
 
     columns = ", ".join(
-        f"CAST(NULL AS {_TYPES[each.datatype]}) AS {quoted(name)}" for name, each in contract.columns.items()
+        f"CAST(NULL AS {COLUMN_TYPES[each.datatype].duckdb}) AS {quoted(name)}"
+        for name, each in contract.columns.items()
     )
     duckdb.execute(f"COPY (SELECT {columns} WHERE FALSE) TO {text(str(path))} (FORMAT parquet)")
     return path

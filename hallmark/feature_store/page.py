@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hallmark import page as static_page
 from hallmark.declaration import feature_view, source
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.expression import Expression
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import HallmarkError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from hallmark.declaration.feature_view import Column, FeatureView
     from hallmark.declaration.source import Source
-    from hallmark.feature_store.place import FeatureStore
+    from hallmark.feature_store.place import FeatureStore, Stage
     from hallmark.settings import Settings
 
 SAMPLE = 5000
@@ -61,12 +62,12 @@ class ColumnShown:
 
 @dataclass(frozen=True)
 class ViewShown:
-    """A version of a view. newest: when the newest event happened, none where none came in.   sampled: how many entities were read."""
+    """A version of a view. stage: how far it has come here.   newest: when the newest event happened, none where none came in.   sampled: how many entities were read."""
 
     view: FeatureView
     versions: tuple[str, ...]
     read_by: tuple[str, ...]
-    applied: bool
+    stage: Stage
     newest: datetime | None
     age: str
     fresh: bool
@@ -84,19 +85,19 @@ def page(
 ) -> str:
     """The page as HTML. read_by: who reads each view.   tell: is told which views' values cannot be read, and why."""
     references = feature_view.references(settings)
-    applied = set(store.applied())
     shown = []
     for reference in references:
         view = feature_view.load(reference, settings)
         versions = tuple(each for each in references if each.partition("@")[0] == view.name)
         newest = store.newest(view)
-        values, sampled = _sampled(store, view, now, tell) if reference in applied else ({}, 0)
+        stage = store.stage(reference)
+        values, sampled = ({}, 0) if stage.name == "declared" else _sampled(store, view, now, tell)
         shown.append(
             ViewShown(
                 view=view,
                 versions=versions,
                 read_by=tuple(map(str, read_by.get(reference, ()))),
-                applied=reference in applied,
+                stage=stage,
                 newest=newest,
                 age="" if newest is None else _spoken(now - newest),
                 fresh=newest is not None and now - newest <= view.freshness,
@@ -134,9 +135,7 @@ def _columns(view: FeatureView, contract: Source, values: Mapping[str, tuple[Any
         found.append(
             ColumnShown(
                 name=name,
-                kind={"BYTES": "text", "INT64": "whole number", "FP64": "number", "BOOL": "truth", "TIME": "time"}[
-                    types[name]
-                ],
+                kind=COLUMN_TYPES[types[name]].noun,
                 computed=_computed(column),
                 window="" if column.take == "ratio" else spelled(view.window(name)),
                 description=column.description,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,13 +19,14 @@ from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.feature_store import log_address, snapshots, source_batch, sources
-from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace
+from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace, outdated
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
 from hallmark.feature_store.online.address import connect, location
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.state import peek
+from hallmark.feature_store.state import Applied as JobState
+from hallmark.feature_store.state import peek, versions
 from hallmark.feature_store.stream import STATE, WANTED, Published, Stream, encoded
 from hallmark.feature_store.tiles import LEAST, TYPES, Plan, Type
 from hallmark.files import digest_file
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
     from hallmark.feature_store.tile_stream import TileStream
     from hallmark.settings import Settings
 
-Stage = Literal["declared", "filling", "applied"]
-"""How far a view has come: it has no stream here, not all of it is in the online store yet, or all is."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_SYNTHETIC = "synthetic "
+"""Begins the name of a batch whose events were made up."""
 _AT_ONCE = 10_000
 _PATIENCE = 30.0
 """Seconds that a batch waits for another that comes in."""
@@ -60,6 +62,20 @@ class Ingested(NamedTuple):
     rows: int
     new: bool
     refused: Mapping[str, int]
+
+
+class Stage(NamedTuple):
+    """How far a view has come: it has no stream here, not all of it is in the online store yet, or all is.
+
+    done, total: of a view that is being filled, how many of the events that it is filled from are in; 0 of 0 before that is known.
+    """
+
+    name: Literal["declared", "filling", "applied"]
+    done: int = 0
+    total: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.done:,} of {self.total:,} events)" if self.total else self.name
 
 
 class Applied(NamedTuple):
@@ -90,14 +106,17 @@ class FeatureStore:
         self.url = url or settings.feature_store
         self._address = settings.feature_log if log is None else log
 
-    def ingest(self, reference: str, path: Path) -> Ingested:
+    def ingest(self, reference: str, path: Path, *, synthetic: bool = False) -> Ingested:
         """Take a batch of a source, whole and once: into its log, for streams, and into its offline store, for training.
+
+        synthetic: its events were made up, which its name says from then on.
 
         `ContractBroken` with columns, rows and lines where it breaks the source's contract; then nothing of it is taken.
         """
         contract = source.load(reference, self._settings)
         frame = source_batch.read(contract, path)
-        batch, table = _digest(path), source_batch.table(contract, frame)
+        batch = f"{_SYNTHETIC}{_digest(path)}" if synthetic else _digest(path)
+        table = source_batch.table(contract, frame)
         refused = self._refused(contract, frame)
         with self._log(reference) as log:
             if isinstance(log, FileLog):
@@ -136,6 +155,21 @@ class FeatureStore:
         """The Parquet files of a source's offline store; none before its first batch."""
         held = self._held(reference)
         return held.files() if held else []
+
+    def real(self, references: Sequence[str]) -> list[str]:
+        """Why synthetic events of these sources have no place here, a phrase each; none where the store is this machine's own and holds no others."""
+        found = []
+        where = location(self.url)
+        if not Path(where.removeprefix("sqlite:///")).is_relative_to(self._settings.state.resolve()):
+            found.append(f"the online store is {where}")
+        if self._address:
+            found.append(f"the events' log is in {self._address.partition('://')[0]}")
+        for reference in references:
+            held = self._held(reference)
+            batches = [each for each in held.manifest.segments if not each.batch.startswith(_SYNTHETIC)] if held else []
+            if rows := sum(each.rows for each in batches):
+                found.append(f"{reference} holds {rows:,} events that are not known to be synthetic")
+        return found
 
     def apply(
         self, references: Sequence[str], *, tell: Callable[[str, int, int], None] = lambda *_: None
@@ -344,6 +378,7 @@ class FeatureStore:
             self._stream,
             self._taken,
             self._online,
+            tuple(each for each in self.stores() if each != location(self.url) and _may_be_there(each)),
             tuple(training),
         )
         return Eraser(here, person, entities)
@@ -352,6 +387,10 @@ class FeatureStore:
     def erasures(self) -> Path:
         """The folder of the records of erasures."""
         return self._folder / "erasures"
+
+    def stores(self) -> list[str]:
+        """Where the online stores are that streams here have ever written to, without users and passwords."""
+        return sorted(path.read_text(encoding="utf-8") for path in (self._folder / "stores").glob("[0-9a-f]*"))
 
     def _known(self, views: Sequence[FeatureView], contracts: Sequence[Source]) -> None:
         """Refuse where something is kept here of which nobody says what it holds."""
@@ -379,7 +418,8 @@ class FeatureStore:
         view = feature_view.load(reference, self._settings)
         folder = self._folder / "tiles" / reference
         with contextlib.closing(self._online()) as store, self._log(log_of(view)) as log:
-            stream = TileStream(view, self._types(view), log=log, store=Published(store, [view]), folder=folder)
+            published, address = self._published(store, view), location(self.url)
+            stream = TileStream(view, self._types(view), log=log, store=published, folder=folder, address=address)
             with contextlib.closing(stream):
                 yield stream
 
@@ -395,6 +435,8 @@ class FeatureStore:
         view = feature_view.load(reference, self._settings)
         payload, when = Payload(self.plan(view)), _now() if at is None else (at - _EPOCH) // _MICROSECOND
         found = []
+        for each in entities:
+            payload.plan.demand_entity(each)
         for row in self.rows(reference, entities):
             newest, known = (LEAST, LEAST) if row is None else payload.known(row.payload)
             if known > when:
@@ -432,11 +474,27 @@ class FeatureStore:
         return self._state(reference) / STATE
 
     def stage(self, reference: str) -> Stage:
-        """How far a view has come here."""
-        if not self._state(reference).is_dir():
-            return "declared"
-        found = peek(self.state(reference), self.plan(feature_view.load(reference, self._settings)))
-        return "filling" if found is not None and (found.filling or found.store != location(self.url)) else "applied"
+        """How far a view has come here: by its stream, or by the job that serves its tiles."""
+        view = feature_view.load(reference, self._settings)
+        found = self.job_of(view)
+        if found is None:
+            return Stage("filling" if self._state(reference).is_dir() else "declared")  # its state is being made
+        if found.filling is not None:
+            as_of, parts = found.filling
+            begin = _EPOCH + max(0, self.plan(view).kept(as_of)) * _MICROSECOND
+            rows = [_rows(path) for path in self._held_of(view).files(column=view.known_at, since=begin)]
+            return Stage("filling", sum(rows[:parts]), sum(rows))
+        if found.store != location(self.url):
+            return Stage("filling", 0, versions(self.state(reference)))
+        return Stage("applied")
+
+    def job_of(self, view: FeatureView) -> JobState | None:
+        """How far the job has come that keeps a view up to date here, on events or on Flink's tiles; none where it runs elsewhere."""
+        from hallmark.feature_store import tile_stream
+
+        plan = self.plan(view)
+        found = peek(self.state(view.reference), plan)
+        return found or tile_stream.peek(self._folder / "tiles" / view.reference, plan)
 
     def newest(self, view: FeatureView) -> datetime | None:
         """When the newest event of the view's source happened, of all that were ingested here."""
@@ -488,10 +546,22 @@ class FeatureStore:
     def _stream(self, view: FeatureView) -> Iterator[tuple[Stream, Log]]:
         folder = self._state(view.reference)
         with contextlib.closing(self._online()) as store, self._log(view.source) as log:
-            published, address = Published(store, [view]), location(self.url)
+            published, address = self._published(store, view), location(self.url)
             stream = Stream([view], self._types(view), log=log, store=published, folder=folder, address=address)
             with contextlib.closing(stream):
                 yield stream, log
+
+    def _published(self, store: OnlineStore, view: FeatureView) -> Published:
+        """The online store for a stream of a view; from now on it is one that erasures have to reach."""
+        where = location(self.url)
+        note = self._folder / "stores" / hashlib.sha256(where.encode()).hexdigest()[:16]
+        if not note.is_file():
+            files.replace(note, where)
+        return Published(store, [view], outdated=self._outdated)
+
+    def _outdated(self, reference: str) -> Callable[[int | str], bool] | None:
+        """Whose rows of a view erasures have changed here, since the first."""
+        return outdated(self.erasures, feature_view.load(reference, self._settings))
 
     def _held_of(self, view: FeatureView) -> sources.Snapshot:
         held = self._held(view.source)
@@ -514,6 +584,11 @@ class FeatureStore:
         return True
 
 
+def _may_be_there(store: str) -> bool:
+    """False of an online store in a file that is gone."""
+    return not store.startswith("sqlite:///") or Path(store.removeprefix("sqlite:///")).is_file()
+
+
 def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:
     """An entity as a person writes it, in the type of its column."""
     return _entity(text, contract.columns[view.entity].datatype, f"{text!r} is no {view.entity}")
@@ -522,10 +597,14 @@ def entity_of(view: FeatureView, contract: Source, text: str) -> int | str:
 def _entity(text: str, datatype: Datatype, wrong: str) -> int | str:
     if datatype != "INT64":
         return text
-    try:
+    if re.fullmatch("0|-?[1-9][0-9]{0,18}", text, re.ASCII) and -(2**63) < int(text) < 2**63:
         return int(text)
-    except ValueError as error:
-        raise DeclarationError(wrong, expected="a whole number, as its contract says", got=repr(text)) from error
+    raise DeclarationError(
+        wrong,
+        expected="a whole number of 64 bits, as its contract says",
+        got=repr(text),
+        fix="write its digits alone, such as 4711",
+    )
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:

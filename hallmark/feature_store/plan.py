@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from hallmark.declaration.column_type import SqlKind
 from hallmark.declaration.expression import Engine, Expression, Unsuited, meaning
 from hallmark.declaration.feature_view import FUTURE, FeatureView, Scalar
 from hallmark.declaration.source import Datatype
 from hallmark.errors import DeclarationError
 from hallmark.feature_store.tiles import microseconds
 
-Kind = Literal["bool", "int", "float", "decimal", "text", "time", "null", "other"]
+Kind = SqlKind
 Dialect = Literal["duckdb", "spark", "snowflake"]
 _DATATYPES: Mapping[Kind, Datatype] = {
     "bool": "BOOL", "int": "INT64", "float": "FP64", "decimal": "FP64", "text": "BYTES", "time": "TIME",

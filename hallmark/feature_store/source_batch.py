@@ -6,15 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hallmark.declaration.column_type import COLUMN_TYPES
 from hallmark.declaration.source import Property, Source
 
 if TYPE_CHECKING:
     import pandas as pd
     import pandera.pandas as pa
     import pyarrow
-
-_PANDAS = {"BOOL": "bool", "INT64": "int64", "FP64": "float64", "BYTES": "object"}
-_MISSING = {"BOOL": "boolean", "INT64": "Int64", "FP64": "float64", "BYTES": "object"}
 
 
 def read(source: Source, path: Path) -> pd.DataFrame:
@@ -63,14 +61,7 @@ def table(source: Source, frame: pd.DataFrame) -> pyarrow.Table:
     """A checked batch in the contract's types, also where a column holds nothing, of which its values would say none."""
     import pyarrow
 
-    kinds = {
-        "BOOL": pyarrow.bool_(),
-        "BYTES": pyarrow.string(),
-        "FP64": pyarrow.float64(),
-        "INT64": pyarrow.int64(),
-        "TIME": pyarrow.timestamp("us", "UTC"),
-    }
-    fields = pyarrow.schema([(name, kinds[each.datatype]) for name, each in source.columns.items()])
+    fields = pyarrow.schema([(name, COLUMN_TYPES[each.datatype].arrow) for name, each in source.columns.items()])
     return pyarrow.Table.from_pandas(frame, schema=fields, preserve_index=False).replace_schema_metadata(None)
 
 
@@ -127,9 +118,8 @@ def _absent(source: Source, frame: pd.DataFrame) -> tuple[Any, ...]:
 def _dtype(column: Property) -> Any:
     import pandas as pd
 
-    if column.datatype == "TIME":
-        return pd.DatetimeTZDtype("us", "UTC")
-    return (_PANDAS if column.required else _MISSING)[column.datatype]
+    kind = COLUMN_TYPES[column.datatype]
+    return pd.api.types.pandas_dtype(kind.pandas if column.required else kind.nullable)
 
 
 def _column(column: Property) -> pa.Column:

@@ -7,6 +7,7 @@ reached the online store is known to be owed.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -180,7 +181,8 @@ class Applied(NamedTuple):
     known:    the greatest known-at time of all rows that it has seen.   newest: the greatest event time.
     versions: of some events, the version that counts.
     owes:     whether the entity's payload has yet to be written.   fates: rows by what became of them.
-    filling:  whether it is being filled, or was stopped while it was.   store: the online store that has all payloads, empty before.
+    filling:  of one that is being filled, or was stopped while it was: as of when, and how many parts are in.
+    store:    the online store that has all payloads, empty before.
     """
 
     known: int
@@ -188,7 +190,7 @@ class Applied(NamedTuple):
     versions: Mapping[Any, Event]
     owes: bool
     fates: Mapping[str, int]
-    filling: bool = False
+    filling: tuple[int, int] | None = None
     store: str = ""
 
 
@@ -211,9 +213,18 @@ def peek(path: Path, plan: Plan, *, entity: Any = None, idents: Sequence[Any] = 
         found = {ident: decode(row[0]) for ident in idents if (row := run(query, (ident,)).fetchone())}
         owes = run("SELECT 1 FROM owed WHERE view = 0 AND entity = ?", (_entity(entity),)).fetchone() is not None
     fates = {name.rpartition("/")[2]: int(n) for name, n in marks.items() if name.startswith(f"fate/{view}/")}
-    filling = marks.get("filling", "null") != "null"
+    begun = json.loads(marks.get("filling", "null"))
+    filling = None if begun is None else (int(begun[0]), int(begun[1]))
     known, newest = (marks.get(f"{name}/{view}", LEAST) for name in ("known", "newest"))
     return Applied(known, newest, found, owes, fates, filling, marks.get("store", ""))
+
+
+def versions(path: Path) -> int:
+    """How many versions of events the state at a path holds, 0 where there is none; read beside the job that has it."""
+    if not path.is_file():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)) as connection:
+        return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
 
 
 def _entity(value: Any) -> Any:

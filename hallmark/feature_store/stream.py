@@ -15,7 +15,7 @@ import json
 import threading
 import time
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -24,7 +24,7 @@ from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.errors import Conflict, Unavailable
 from hallmark.feature_store.dead_letters import DeadLetters
 from hallmark.feature_store.log import Log, Record
-from hallmark.feature_store.online.keys import Key, entity_key
+from hallmark.feature_store.online.keys import Key, entity_key, entity_of
 from hallmark.feature_store.online.store import OnlineStore, Row
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
@@ -74,13 +74,28 @@ class Store(Protocol):
         """Have nothing of an entity any more; `Unavailable` where it cannot."""
         ...
 
+    def outdated(self, view: str) -> Iterable[int | str]:
+        """Entities of which it may hold what erasures took out while another store stood in its place; `Unavailable` where it cannot say."""
+        ...
+
+    def scrub(self) -> None:
+        """Leave nothing in its files of what erasures took out."""
+        ...
+
+
+Outdated = Callable[[str], Callable[[int | str], bool] | None]
+"""By view, which entities erasures changed; None where none did."""
+
 
 class Published:
-    """Payloads in the online store that servers read."""
+    """Payloads in the online store that servers read. outdated: which rows may be those of before an erasure, in a store that is taken up again."""
 
-    def __init__(self, store: OnlineStore, views: Sequence[FeatureView]) -> None:
+    def __init__(
+        self, store: OnlineStore, views: Sequence[FeatureView], *, outdated: Outdated = lambda _: None
+    ) -> None:
         self._store = store
         self._keep = {view.reference: view.ttl + FUTURE for view in views}
+        self._changed = outdated
 
     def write(self, rows: Sequence[Written]) -> None:
         """Take payloads."""
@@ -90,6 +105,27 @@ class Published:
     def erase(self, view: str, entity: int | str) -> None:
         """Have nothing of an entity any more."""
         self._store.erase(entity_key(entity), [view])
+
+    def outdated(self, view: str) -> Iterator[int | str]:
+        """Entities with a row that an erasure may have changed, of all rows of the view."""
+        if (changed := self._changed(view)) is None:
+            return
+        for page in self._store.scan(view):
+            for row in page:
+                entity = entity_of(row.key.entity)
+                if not isinstance(entity, bytes) and changed(entity):
+                    yield entity
+
+    def scrub(self) -> None:
+        """Leave nothing in the store's files of what erasures took out, where there were any."""
+        if any(self._changed(view) is not None for view in self._keep):
+            self._store.scrub()
+
+
+def cleanse(store: Store, view: str, kept: Container[Any]) -> None:
+    """Erase what erasures took out of a view while another store stood in the place of this one, but of entities that are written anew."""
+    for entity in [each for each in store.outdated(view) if each not in kept]:
+        store.erase(view, entity)
 
 
 class Stream:
@@ -145,6 +181,7 @@ class Stream:
         self._letters = DeadLetters(self._folder, marks.get("letters", "0 0"))
         self._owed = dict.fromkeys(self._state.owed())
         self._whole: str = marks.get("store", "")
+        self._arrived = False
         if self.is_elsewhere:
             for number in range(len(self._plans)):
                 self._owed |= dict.fromkeys(self._state.entities(number))
@@ -374,7 +411,12 @@ class Stream:
         self._write()
 
     def _write(self) -> None:
-        """Write the payloads that are owed."""
+        """Write the payloads that are owed. A store that is taken up first loses what erasures took out while it was not in use."""
+        if self.is_elsewhere and not self._arrived:
+            for number, plan in enumerate(self._plans):
+                kept = {entity for mine, entity in self._owed if mine == number}
+                cleanse(self._store, plan.view.reference, kept)
+            self._arrived = True
         owed = list(self._owed)
         for begin in range(0, len(owed), _WRITTEN_AT_ONCE):
             part = owed[begin : begin + _WRITTEN_AT_ONCE]
@@ -388,6 +430,7 @@ class Stream:
             for each in part:
                 del self._owed[each]
         if self.is_elsewhere:
+            self._store.scrub()
             with self._batch():
                 self._whole = self._address
 

@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hallmark.declaration import expression
+from hallmark.declaration.column_type import COLUMN_TYPES, StreamType
 from hallmark.declaration.expression import Expression
 from hallmark.declaration.feature_view import FUTURE, Column, FeatureView
 from hallmark.declaration.source import Datatype
@@ -24,19 +25,14 @@ from hallmark.feature_store.aggregates import AGGREGATES, BROKEN, Partial
 if TYPE_CHECKING:
     from hallmark.feature_store.row_sql import RowSql
 
-Type = Literal["int64", "float64", "bool", "text", "time"]
+Type = StreamType
 Event = tuple[Any, ...]
 """A row's values of the columns that the view reads, in their order, then of its SQL; times in microseconds since 1970."""
-TYPES: Mapping[Datatype, Type] = {
-    "BOOL": "bool",
-    "INT64": "int64",
-    "FP64": "float64",
-    "BYTES": "text",
-    "TIME": "time",
-}
+TYPES: Mapping[Datatype, Type] = {name: each.stream for name, each in COLUMN_TYPES.items()}
 """What a contract's types are called here."""
 DATATYPES: Mapping[Type, Datatype] = {kind: datatype for datatype, kind in TYPES.items()}
-NUMBERS = ("int64", "float64", "bool")
+NUMBERS = (*(each.stream for each in COLUMN_TYPES.values() if each.is_number), "bool")
+"""A truth value adds up as 0 or 1 where a view is made by hand; contracts let none."""
 LEAST, MOST = -(2**63), 2**63 - 1
 LARGEST = 1e290
 """A float beyond this is refused: no sum of accepted ones leaves the range of a double."""
@@ -61,6 +57,20 @@ class Place(NamedTuple):
 
     hop: int
     measure: int
+
+
+def demand_entity(view: FeatureView, kind: Type, value: Any) -> None:
+    """`DeclarationError` where a value is no entity of a view whose entity's column is of this type."""
+    if (type(value) is int and LEAST < value <= MOST) if kind == "int64" else isinstance(value, str):
+        return
+    expected = "a whole number of 64 bits" if kind == "int64" else "a text"
+    fixes = {("int64", str): "write the number without quotes", ("text", int): "write it as a text, in quotes"}
+    raise DeclarationError(
+        f"{view.reference}: this is no {view.entity}",
+        expected=f"{expected}, as the contract {view.source} says",
+        got=f"{type(value).__name__} {value!r}"[:200],
+        fix=fixes.get((kind, type(value)), "see what the column holds where it comes from"),
+    )
 
 
 def microseconds(value: timedelta) -> int:
@@ -215,6 +225,10 @@ class Plan:
         if event[self.when] is None or event[self.known] is None or event[self.ident] is None:
             raise Unreadable(f"{self.view.event_time}, {self.view.known_at} and {self.view.event_id} are never null")
         return event
+
+    def demand_entity(self, value: Any) -> None:
+        """`DeclarationError` where a value is none of the entity's column: 7 and "7" are two, and one of them is nobody's."""
+        demand_entity(self.view, self.types[self.entity], value)
 
     def whole(self, events: Sequence[Event]) -> list[Event]:
         """Events with the values of the view's SQL behind those that it reads; whole ones are made anew."""

@@ -19,7 +19,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.features.encoding import Features
-from hallmark.features.fields import Columns, Field
+from hallmark.features.fields import Field
 from hallmark.learners import model as models
 from hallmark.section import Frozen
 from hallmark.settings import Settings
@@ -156,7 +156,7 @@ def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
     if shadow.slices:
         try:
             watched = set(features.observe(sample(features.FIELDS)))
-        except Exception:  # the domain's own code, with records that nobody sent
+        except Exception:  # noqa: BLE001 (the domain's own code, with records that nobody sent)
             return
         for column in shadow.slices:
             if column not in watched:
@@ -178,7 +178,7 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
         before = code.encode(columns)
     except HallmarkError:
         return  # the contract tells what is wrong with data, and says it better
-    except Exception:  # the domain's own code, with records that nobody sent
+    except Exception:  # noqa: BLE001 (the domain's own code, with records that nobody sent)
         return
     path = settings.domains / domain.name / "features.py"
     for field in features.FIELDS:
@@ -186,7 +186,7 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
             continue
         try:
             after = code.encode({**columns, field.name: _others(columns[field.name], field)})
-        except Exception:  # what reads it refuses it: it depends on it
+        except Exception:  # noqa: BLE001 (what reads it refuses it: it depends on it)
             continue
         if all(_same(before[name], after[name]) for name in before):
             yield Finding(

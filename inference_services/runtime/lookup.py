@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from hallmark.artifacts import views
 from hallmark.artifacts.folder import Signature, ViewUse
 from hallmark.declaration.serving_config import FeatureReading
+from hallmark.declaration.source import Datatype
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.feature_store.lookups import AGE, AT, UNREAD
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.online.store import OnlineStore
 from hallmark.feature_store.payload import Payload
-from hallmark.feature_store.tiles import TYPES, Plan
-from inference_services.protocol.errors import NoFeatures, ServeError, StoreDown
+from hallmark.feature_store.tiles import TYPES, Plan, demand_entity
+from inference_services.protocol.errors import BadRequest, NoFeatures, ServeError, StoreDown
 from inference_services.protocol.v2 import InferenceRequest
 
 _WARMING = 2.0
@@ -66,6 +67,8 @@ class Lookup:
         ]
         self._store = store
         self._reading = reading
+        # Where a folder's field is of its contract's type, decoding a request has said so already.
+        self._mistyped = any(_kind(each.use) != each.use.entity.datatype for each in self._views)
 
     async def warm(self) -> bool:
         """Connect and read once before requests wait for it; False where the store does not answer, which ends no server."""
@@ -83,6 +86,8 @@ class Lookup:
 
     async def fill(self, requests: Sequence[InferenceRequest], *, within: float) -> list[ServeError | None]:
         """Add the views' fields to the columns of each request, or say why it is refused; takes `within` seconds at most."""
+        if self._mistyped and any(map(self._odd, requests)):
+            return await self._without_odd(requests, within=within)
         wait = min(self._reading.wait, within)
         keys: dict[tuple[str, Any], None] = {}
         for request in requests:
@@ -116,12 +121,19 @@ class Lookup:
         return [next(rest) if wrong is None else wrong for wrong in odd]
 
     def _odd(self, request: InferenceRequest) -> ServeError | None:
+        """The refusal of a request with an entity that is of another type than the contract's, or can be no key; none of others."""
         for view in self._views:
             name = view.use.entity.name
             for entity in request.columns[name].tolist():
+                if entity is None:
+                    continue
                 try:
-                    if entity is not None:
-                        entity_key(entity)
+                    demand_entity(view.use.view, TYPES[_kind(view.use)], entity)
+                except DeclarationError as error:
+                    said = f"expected {error.expected}, got {error.got}: {error.fix}"
+                    return BadRequest(f"input {name!r}: {error.message}: {said}")
+                try:
+                    entity_key(entity)
                 except DeclarationError as error:
                     return NoFeatures(f"input {name!r}: {error.message}: expected {error.expected}, got {error.got}")
         return None
@@ -186,6 +198,11 @@ class Lookup:
         if defaulted:
             request.notes = DEFAULTED
         return None
+
+
+def _kind(use: ViewUse) -> Datatype:
+    """The type of a view's entities, as its source's contract has it."""
+    return use.types[use.view.entity]
 
 
 class _Payloads:

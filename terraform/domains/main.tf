@@ -64,6 +64,7 @@ module "features" {
   region       = var.region
   sources      = toset(values(local.views))
   event_log    = var.event_log
+  flink        = var.flink ? toset(keys(local.views)) : toset([])
   artifacts    = local.foundation.artifacts
   online_store = local.foundation.online_store
   emulated     = var.emulated

@@ -41,6 +41,12 @@ variable "event_log" {
   default     = "kinesis"
 }
 
+variable "flink" {
+  description = "Whether Flink adds up the views, as where the cluster takes manifests/clusters/flink: streams for their tiles, and the rights of its account."
+  type        = bool
+  default     = false
+}
+
 variable "default_budget" {
   description = "US dollars a month that a domain may cost before its owner is notified."
   type        = number

@@ -59,3 +59,36 @@ def test_each_views_job_runs_its_script_with_the_clusters_names(objects: tuple[O
         (sed,) = spec["podTemplate"]["spec"]["initContainers"][0]["args"]
         told = set(names)
         assert all(f"__{each}__" in scripts[name]["job.sql"] and f"__{each}__|${each}|" in sed for each in told)
+
+
+def test_a_cluster_that_takes_them_serves_their_tiles_by_the_same_deployment(tmp_path: Path) -> None:
+    """The probes, the port that Prometheus reads, the claim and the account are the stream's, and so are the alerts."""
+    manifests = ROOT / "manifests"
+    relative = Path(*[".."] * len(tmp_path.parts[1:])) / manifests.relative_to("/")
+
+    def stream(*components: str) -> Object:
+        folder = tmp_path / "-".join(["of", *components])
+        folder.mkdir()
+        body: dict[str, Any] = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+        body |= {"resources": [f"../{relative}/platform"]}
+        body |= {"components": [f"../{relative}/clusters/{each}" for each in (*components, "production/settings")]}
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
+        found = builds.built(folder)
+        assert bool(components) == any(each["kind"] == "FlinkDeployment" for each in found)
+        named = {each["data"]["CLUSTER"] for each in found if each["metadata"]["name"] == "cluster-names"}
+        assert not components or named == {"hallmark-production"}
+        (deployment,) = [
+            each for each in found if each["kind"] == "Deployment" and each["metadata"]["name"] == "stream"
+        ]
+        assert builds.problems(deployment) == []
+        return deployment
+
+    plain, tiles = stream(), stream("flink")
+    (container,) = tiles["spec"]["template"]["spec"]["containers"]
+    assert container["args"].pop(0) == "--tiles"
+    assert tiles == plain
+    assert {"--follow", "--metrics-port=9100"} <= {*container["args"]} and container["livenessProbe"]["httpGet"][
+        "path"
+    ] == "/live"
+    views = {f"{path.parent.name}@{path.stem[1:]}" for path in (ROOT / "features").glob("*/v*.yaml")}
+    assert views == {each for each in container["args"] if not each.startswith("-")}

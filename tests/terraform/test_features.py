@@ -43,6 +43,7 @@ READS = {"fraud": ("buyer_orders", "device"), "search": ("clicks",)}
 VIEWS = ("buyer_orders@1", "buyer_orders@2", "device@1", "clicks@10", "buyer_orders_2@1")
 SOURCES = {"buyer_orders": "orders", "device": "orders", "clicks": "clicks", "buyer_orders_2": "returns"}
 STREAM = "features-stream"
+FLINK = "features-flink"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def planned(terraform: str, emulators: Callable[[str], Emulator], tmp_path_facto
     declare(place.folder)
     (place.code / "domains" / "local_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
     place.init("domains")
-    values_ = ("-var-file", "../environments/production/domains.tfvars")
+    values_ = ("-var-file", "../environments/production/domains.tfvars", "-var", "flink=true")
     key = "-target=module.features.aws_kms_key.events"  # its policy names the key
     place.run("apply", "-input=false", "-no-color", "-auto-approve", key, *values_, at="domains")
     plan = place.plan("domains", *values_)
@@ -95,7 +96,8 @@ def planned(terraform: str, emulators: Callable[[str], Emulator], tmp_path_facto
     for change in plan["resource_changes"]:
         address, values = change["address"], change["change"]["after"]
         if change["type"] == "aws_iam_role_policy":
-            role = STREAM if address.startswith("module.features") else "-".join(address.split('"')[1::2])
+            ours = FLINK if ".flink[" in address else STREAM
+            role = ours if address.startswith("module.features") else "-".join(address.split('"')[1::2])
             assert "policy" in values, f"{address} names what is not made yet"
             policies.setdefault(role, []).append(json.loads(values["policy"]))
         elif change["type"] == "aws_elasticache_user":
@@ -108,8 +110,9 @@ def planned(terraform: str, emulators: Callable[[str], Emulator], tmp_path_facto
 
 
 def roles(planned: Planned) -> list[str]:
-    found = [f"{domain}-{account}" for domain in planned.domains for account in ("pipeline", "predictor")] + [STREAM]
-    assert len(found) >= 15 and set(found) == set(planned.policies)
+    found = [f"{domain}-{account}" for domain in planned.domains for account in ("pipeline", "predictor")]
+    found += [STREAM, FLINK]
+    assert len(found) >= 16 and set(found) == set(planned.policies)
     return found
 
 
@@ -170,15 +173,30 @@ def test_trainings_read_the_events_of_their_views_and_the_stream_writes_them(pla
         assert not planned.may(STREAM, "s3:GetObject", f"{BUCKET}/{key}")
 
 
-def test_nobody_but_the_stream_reads_events_and_nobody_of_ours_sends_any(planned: Planned) -> None:
-    assert planned.streams == {f"{NAME}-events-{source}-v1" for source in set(SOURCES.values())}
+def test_who_reads_events_and_tiles_and_nobody_of_ours_sends_events(planned: Planned) -> None:
+    """Flink reads events and writes tiles; the stream reads both; nobody else sees one."""
+    events = {f"{NAME}-events-{source}-v1" for source in set(SOURCES.values())}
+    tiles = {f"{NAME}-events-{log.replace('@', '-v')}" for log in (f"{view}-tiles" for view in VIEWS)}
+    assert planned.streams == events | tiles
     for role in roles(planned):
         for name in planned.streams:
             arn = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{name}"
             for action in ("GetRecords", "GetShardIterator", "ListShards"):
-                assert planned.may(role, f"kinesis:{action}", arn) == (role == STREAM), (role, action)
-            for action in ("PutRecord", "PutRecords", "DeleteStream", "RegisterStreamConsumer"):
+                wanted = role == STREAM or (role == FLINK and name in events)
+                assert planned.may(role, f"kinesis:{action}", arn) == wanted, (role, action)
+            assert planned.may(role, "kinesis:PutRecords", arn) == (role == FLINK and name in tiles), (role, name)
+            for action in ("PutRecord", "DeleteStream", "RegisterStreamConsumer"):
                 assert not planned.may(role, f"kinesis:{action}", arn), (role, action)
+
+
+def test_flinks_state_is_its_own(planned: Planned) -> None:
+    for role in roles(planned):
+        for action in ("GetObject", "PutObject", "DeleteObject"):
+            state = f"{BUCKET}/features/flink/buyer-orders-v1/checkpoints/7/_metadata"
+            assert planned.may(role, f"s3:{action}", state) == (role == FLINK), role
+        listed = planned.may(role, "s3:ListBucket", BUCKET, prefix=["features/flink/buyer-orders-v1/"])
+        assert listed == (role == FLINK), role
+    assert not planned.may(FLINK, "s3:GetObject", f"{BUCKET}/features/flink/../offline/orders@1/manifest.json")
 
 
 @pytest.fixture(scope="module")

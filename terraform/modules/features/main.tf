@@ -11,6 +11,13 @@ locals {
   streams = var.event_log == "kinesis" ? { for source in var.sources : source => "${var.platform}-events-${replace(source, "@", "-v")}" } : {}
   kinesis = length(local.streams) == 0 ? toset([]) : toset(["kinesis"])
 
+  # The views that Flink adds up, each with the log of its tiles (log_of in hallmark/feature_store/flink.py).
+  tiles = { for view in var.flink : view => "${var.platform}-events-${replace("${view}-tiles", "@", "-v")}" }
+  flink = length(local.tiles) == 0 ? toset([]) : toset(["flink"])
+
+  stream_arns = [for name in values(local.streams) : "arn:${local.partition}:kinesis:${var.region}:${var.account_id}:stream/${name}"]
+  tiles_arns  = [for name in values(local.tiles) : "arn:${local.partition}:kinesis:${var.region}:${var.account_id}:stream/${name}"]
+
   # Where which engine is there; known before anything is applied, because the parts of ARNs are.
   table  = var.online_store.table_arn == null ? toset([]) : toset(["stream"])
   valkey = var.online_store.valkey_arn == null ? toset([]) : toset(["stream"])
@@ -59,6 +66,23 @@ resource "aws_kinesis_stream" "source" {
   tags = { "hallmark:source" = each.key }
 }
 
+# What Flink adds up, which the stream makes payloads of.
+resource "aws_kinesis_stream" "tiles" {
+  for_each = local.tiles
+
+  name                      = each.value
+  retention_period          = var.retention_days * 24
+  encryption_type           = "KMS"
+  kms_key_id                = aws_kms_key.events["kinesis"].arn
+  enforce_consumer_deletion = true
+
+  stream_mode_details {
+    stream_mode = "ON_DEMAND"
+  }
+
+  tags = { "hallmark:view" = each.key }
+}
+
 # The one account that writes rows of views; the Deployment `stream` and materialisations run as it.
 resource "aws_iam_role" "stream" {
   name        = "${var.platform}-features-stream"
@@ -96,7 +120,7 @@ resource "aws_iam_role_policy" "events" {
         Sid      = "ReadEvents"
         Effect   = "Allow"
         Action   = ["kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
-        Resource = [for name in values(local.streams) : "arn:${local.partition}:kinesis:${var.region}:${var.account_id}:stream/${name}"]
+        Resource = concat(local.stream_arns, local.tiles_arns)
       },
       {
         Sid       = "KeyThroughKinesis"
@@ -228,4 +252,98 @@ resource "aws_eks_pod_identity_association" "stream" {
   namespace       = "features"
   service_account = "stream"
   role_arn        = aws_iam_role.stream.arn
+}
+
+# Flink's jobs, which add events up and write tiles: the account `flink` of the namespace of that name (manifests/features/flink).
+resource "aws_iam_role" "flink" {
+  for_each = local.flink
+
+  name        = "${var.platform}-features-flink"
+  description = "Service account flink of namespace flink, by EKS Pod Identity."
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "ThisServiceAccountOfThisCluster"
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount"                         = var.account_id
+          "aws:RequestTag/eks-cluster-arn"            = local.cluster
+          "aws:RequestTag/kubernetes-namespace"       = "flink"
+          "aws:RequestTag/kubernetes-service-account" = "flink"
+        }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "flink" {
+  for_each = local.flink
+
+  name = "tiles"
+  role = aws_iam_role.flink["flink"].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "ReadEvents"
+        Effect   = "Allow"
+        Action   = ["kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
+        Resource = local.stream_arns
+      },
+      {
+        Sid      = "WriteTiles"
+        Effect   = "Allow"
+        Action   = "kinesis:PutRecords"
+        Resource = local.tiles_arns
+      },
+      {
+        Sid       = "KeyThroughKinesis"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = aws_kms_key.events["kinesis"].arn
+        Condition = { StringEquals = { "kms:ViaService" = "kinesis.${var.region}.${local.dns_suffix}" } }
+      },
+      {
+        # Checkpoints, savepoints, and what a new leader goes on from.
+        Sid      = "OwnState"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        Resource = "${local.bucket}/features/flink/*"
+      },
+      {
+        Sid       = "OwnListing"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.bucket
+        Condition = { StringLike = { "s3:prefix" = ["features/flink/*"] } }
+      },
+      {
+        Sid      = "NoWayUp"
+        Effect   = "Deny"
+        Action   = "s3:*"
+        Resource = ["${local.bucket}/../*", "${local.bucket}/*/../*", "${local.bucket}/*/.."]
+      },
+      {
+        Sid       = "KeyThroughS3"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = var.artifacts.key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.${local.dns_suffix}" } }
+      },
+    ]
+  })
+}
+
+resource "aws_eks_pod_identity_association" "flink" {
+  for_each = var.emulated ? toset([]) : local.flink
+
+  cluster_name    = var.platform
+  namespace       = "flink"
+  service_account = "flink"
+  role_arn        = aws_iam_role.flink["flink"].arn
 }

@@ -44,6 +44,17 @@ variable "event_log" {
   }
 }
 
+variable "flink" {
+  description = "The views, as name@version, that Flink adds up: each gets a stream for its tiles, and Flink's account its rights; none where no cluster takes manifests/clusters/flink."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for view in var.flink : can(regex("^[a-z][a-z0-9_]*@[1-9][0-9]*$", view))]) && (length(var.flink) == 0 || (var.event_log == "kinesis" && length(var.sources) > 0))
+    error_message = "Expected views as name@version, with event_log kinesis and their sources; got ${join(", ", var.flink)} with ${var.event_log}."
+  }
+}
+
 variable "retention_days" {
   description = "How long a stream keeps events: for how long the job may stand still before it needs a backfill."
   type        = number

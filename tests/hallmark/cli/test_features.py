@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,11 @@ import pytest
 import yaml
 
 from hallmark.cli import main
+from hallmark.errors import DeclarationError
 from hallmark.feature_store import offline
+from hallmark.feature_store.log import FileLog
+from hallmark.feature_store.place import FeatureStore
+from hallmark.feature_store.stream import encoded
 from hallmark.settings import Settings
 from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 
@@ -129,6 +134,78 @@ def test_the_present_is_all_that_the_online_store_knows(place: Path, capsys: pyt
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "soon"]) == 2
     assert main(["features", "read", "buyer_orders@7", "anna"]) == 2 and "no feature view" in capsys.readouterr().err
     assert main(["features", "run", "ip_orders@1"]) == 0
+
+
+@pytest.mark.parametrize("columns", ["80", "60", "40"])
+def test_the_list_loses_nothing_in_a_narrow_terminal(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    rows = told(capsys, "list")
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["features", "list"]) == 0
+    shown = capsys.readouterr()
+    assert "no room" not in shown.err
+    for row in rows:
+        for key in ("view", "entity", "columns", "source", "owner", "state", "read_by"):
+            values = row[key] if isinstance(row[key], list) else [row[key]]
+            for value in values:
+                for word in [value["domain"]] if isinstance(value, dict) else [value]:
+                    assert word in shown.out, (key, word)
+    assert max(map(len, shown.out.splitlines())) <= int(columns)
+
+
+def test_an_entity_is_read_in_its_contracts_type_and_no_other(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = FeatureStore(Settings.load())
+    with pytest.raises(DeclarationError) as refused:
+        store.read("buyer_orders@1", ["anna", 7])
+    assert refused.value.expected == "a text, as the contract orders@1 says" and refused.value.got == "int 7"
+    assert "in quotes" in refused.value.fix
+
+
+@pytest.fixture
+def numbered(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose buyers are whole numbers."""
+    root = place / "root"
+    root.mkdir()
+    (root / "features").symlink_to(ROOT / "features")
+    (root / "domains").mkdir()
+    shutil.copytree(ROOT / "contracts", root / "contracts")
+    path = root / "contracts/orders/v1.yaml"
+    told = yaml.safe_load(path.read_text())
+    for column in told["schema"][0]["properties"]:
+        if column["name"] == "buyer_id":
+            column["logicalType"] = "integer"
+            column.pop("logicalTypeOptions", None)
+    path.write_text(yaml.safe_dump(told, sort_keys=False))
+    monkeypatch.setenv("HALLMARK_ROOT", str(root))
+    return place
+
+
+def test_ids_that_are_numbers_are_numbers_from_ingest_to_answer(
+    numbered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: dict[str, Any] = {"numbers": 4711, "texts": "4711"}
+    for count, (name, buyer) in enumerate(written.items()):
+        path = batch(numbered, name, [order(count, buyer, ago=HOUR)])
+        assert told(capsys, "ingest", "orders@1", path)[0]["new"], "a file's whole numbers are those, however written"
+    told(capsys, "apply", "buyer_orders@1")
+    with FileLog(numbered / "state" / "features" / "log" / "orders@1") as log:
+        log.append("0", [encoded(order(7, "4711", ago=HOUR))])
+    assert main(["features", "run", "buyer_orders@1"]) == 0
+    capsys.readouterr()
+    assert [
+        (each["buyer_id"], each["buyer_orders_30d"]) for each in told(capsys, "read", "buyer_orders@1", "4711")
+    ] == [(4711, 2)]
+    letters = numbered / "state/features/streams/buyer_orders@1/dead_letters-0.jsonl"
+    assert "buyer_id: expected int64, got '4711'" in letters.read_text(), "nor does the stream take another's type"
+    for odd in ("anna", "4_711", "04711", " 4711", "4711.0", "９", str(2**63)):
+        assert main(["features", "read", "buyer_orders@1", odd]) == 2, odd
+        assert "a whole number of 64 bits" in capsys.readouterr().err
+    assert main(["features", "ingest", "orders@1", batch(numbered, "odd", [order(9, "anna", ago=HOUR)])]) == 3
+    assert "buyer_id" in capsys.readouterr().err
+    with pytest.raises(DeclarationError, match="this is no buyer_id") as refused:
+        FeatureStore(Settings.load()).read("buyer_orders@1", ["4711"])
+    assert (refused.value.got, refused.value.fix) == ("str '4711'", "write the number without quotes")
 
 
 def test_views_go_to_feast_with_their_values(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

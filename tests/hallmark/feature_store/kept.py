@@ -36,6 +36,12 @@ class Online:
     def erase(self, view: str, entity: int | str) -> None:
         self._connection.execute("DELETE FROM rows WHERE view = ? AND entity = ?", (view, entity))
 
+    def outdated(self, view: str) -> tuple[int | str, ...]:
+        return ()
+
+    def scrub(self) -> None:
+        """No erasure is recorded beside it."""
+
     def payload(self, view: str, entity: int | str, at: int) -> bytes | None:
         """What is there at a time: what has expired is gone, as in a store that drops it."""
         query = "SELECT payload FROM rows WHERE view = ? AND entity = ? AND expires > ?"

@@ -25,14 +25,17 @@ from hallmark import files
 from hallmark.declaration import feature_view
 from hallmark.errors import Conflict, DeclarationError
 from hallmark.feature_store import erasure, offline, place, snapshots, sources
+from hallmark.feature_store.online.address import location
 from hallmark.feature_store.online.sqlite import SQLiteStore
+from hallmark.feature_store.online.store import Row
 from hallmark.feature_store.place import FeatureStore
 from hallmark.feature_store.state import State
-from hallmark.feature_store.stream import encoded
+from hallmark.feature_store.stream import Published, encoded
 from hallmark.settings import Settings
 from tests.hallmark.cli.test_features import DAY, HOUR, NOW, ROOT, batch, order
 from tests.hallmark.feature_store import drawn, test_stream, test_tiles
 from tests.hallmark.feature_store.kept import Online
+from tests.hallmark.feature_store.online.conftest import RedisServer
 
 WHO = "m4711erase"
 VIEWS = ["buyer_orders@1", "device@1", "ip_orders@1"]
@@ -237,7 +240,8 @@ def test_what_nobody_can_read_as_a_row_goes_where_it_names_them(store: FeatureSt
     assert any("dead_letters" in name for name in naming(store))
     found, _ = erase(store)
     assert {each.where: each.count for each in found.counts if each.what == "dead letters"} == {
-        f"stream of {view}": 2 for view in VIEWS
+        **{f"stream of {view}": 2 for view in VIEWS},
+        "tiles of buyer_orders@1": 0,
     }
     assert naming(store) == []
     letters = [
@@ -264,18 +268,22 @@ def test_their_tiles_go_and_a_job_reads_on_over_the_blanks(store: FeatureStore) 
             [
                 json.dumps({"op": "c", "before": None, "after": {**row, "entity": each}}).encode()
                 for each in (WHO, "bob")
-            ],
+            ]
+            + [json.dumps({"entity": each}).encode() for each in (WHO, "bob")],
         )
-    assert held() == [1, 1]
+    assert held() == [1, 1] and any("dead_letters" in name for name in naming(store))
     with store.tiles("buyer_orders@1"), pytest.raises(Conflict, match="another job runs"):
         erase(store)
     assert erasure.records(store.erasures) == []
     found, _ = erase(store)
     assert {each.what: each.count for each in found.counts if each.where == "tiles of buyer_orders@1"} == {
-        "records": 1,
+        "records": 2,
         "tiles": 1,
+        "dead letters": 1,
     }
     assert naming(store) == [] and held() == [0, 1]
+    letters = (store._folder / "tiles" / "buyer_orders@1" / "dead_letters-0.jsonl").read_text()
+    assert json.loads(letters)["row"] == json.dumps({"entity": "bob"}), "those of others stay"
     (store._folder / "tiles" / "buyer_orders@1" / "tiles.sqlite").unlink()
     assert held() == [0, 1], "read from the begin of the log"
 
@@ -334,6 +342,9 @@ def test_nobody_is_erased_beside_a_job_that_keeps_its_state(
     job = threading.Thread(target=store.follow, args=(lambda: VIEWS, stop))
     job.start()
     try:
+        locks = [store.state(each).with_name("state.sqlite.lock") for each in VIEWS]
+        while not all(map(files.held, locks)):
+            time.sleep(0.01)
         with store._log("orders@1") as log:
             log.append("0", [])
         found = store.eraser({"buyer_id": WHO}).look(tell=lambda _: None)
@@ -341,6 +352,67 @@ def test_nobody_is_erased_beside_a_job_that_keeps_its_state(
     finally:
         stop.set()
         job.join()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.kill()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_store_that_is_taken_up_again_has_nothing_of_who_was_erased_meanwhile(
+    store: FeatureStore,
+    without: dict[str, Any],
+    kind: str,
+    redis: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = store if kind == "sqlite" else FeatureStore(store._settings, url=redis)
+    second = FeatureStore(store._settings, url=f"sqlite:///{tmp_path}/second.db")
+    first.apply(VIEWS)
+    second.apply(VIEWS)
+    _, record = erase(second)
+    assert record is not None and location(first.url) in record.left and location(second.url) not in record.left
+    assert any(WHO.encode() in row.key.entity for row in rows_of(first)), "nobody has reached it"
+
+    write, seen = Published.write, list[str]()
+
+    def watching(self: Published, rows: Any) -> None:
+        seen.append(first.stage("device@1").name)
+        write(self, rows)
+        assert not any(WHO.encode() in row.key.entity for row in rows_of(first))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Published, "write", watching)
+    for view in VIEWS:
+        with contextlib.suppress(KeyboardInterrupt):
+            first.apply([view])
+    monkeypatch.undo()
+    assert {first.stage(each).name for each in VIEWS} == {"filling"} and {*seen} == {"filling"}
+    first.apply(VIEWS)
+    assert {first.stage(each).name for each in VIEWS} == {"applied"}
+    assert known(first) == without, "nor what was counted of them alone: d9's last buyer, their address"
+    assert kind == "redis" or naming(first) == []
+
+
+def test_who_comes_again_after_their_erasure_is_in_a_store_that_is_taken_up_again(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    second = FeatureStore(store._settings, url=f"sqlite:///{tmp_path}/second.db")
+    second.apply(VIEWS)
+    erase(second)
+    second.ingest("orders@1", Path(batch(tmp_path, "again", [order(40, WHO, ago=HOUR / 20)])))
+    second.catch_up(VIEWS)
+    store.apply(VIEWS)
+    assert known(store) == known(second) and store.read(VIEWS[0], [WHO], at=AT)[0].values["buyer_orders_30d"] == 1
+
+
+def rows_of(store: FeatureStore) -> list[Row]:
+    with contextlib.closing(store._online()) as online:
+        return [row for view in VIEWS for page in online.scan(view) for row in page]
 
 
 def test_what_is_no_person_and_what_nobody_declares_is_refused(store: FeatureStore) -> None:

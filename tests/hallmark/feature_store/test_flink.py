@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import subprocess
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,9 +16,10 @@ import pytest
 
 from hallmark.cli import main
 from hallmark.declaration.feature_view import FeatureView
-from hallmark.errors import Conflict, DeclarationError, Refused
+from hallmark.errors import Conflict, DeclarationError, Refused, Unavailable
 from hallmark.feature_store.flink import Job, refusal, tables
-from hallmark.feature_store.stream import encoded
+from hallmark.feature_store.following import Following
+from hallmark.feature_store.stream import Stream, encoded
 from hallmark.feature_store.tile_stream import TileStream
 from hallmark.feature_store.tiles import Tiles
 from tests.hallmark.feature_store.drawn import BUYERS, TYPES, moment, view
@@ -198,12 +201,117 @@ def test_one_job_a_state_and_one_view(tmp_path: Path) -> None:
         TileStream(TEXT_IDS, TYPES, log=Memory(), store=Online(), folder=tmp_path)
 
 
-@pytest.mark.parametrize("value", [b"{", b"[]", b"7", b'{"entity": "a", "width": 7, "tile": 0}', b'{"entity": "a"}'])
-def test_what_is_no_tile_ends_the_job_and_says_so(tmp_path: Path, value: bytes) -> None:
-    job = TileStream(ALL, TYPES, log=Memory([*recorded()[:3], value]), store=Online(), folder=tmp_path)
-    with contextlib.closing(job), pytest.raises(Refused, match=r"record 3 is no tile of all@1"):
-        job.step()
-    assert job.consumed == 0, "nothing of the batch is kept"
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(b"{", b"[]", b"7", b'"op"', b'{"entity": "a", "width": 7, "tile": 0}', b'{"entity": "a"}'),
+        *(b'{"op": "c"}', b'{"op": "c", "after": 7}'),
+    ],
+)
+def test_what_is_no_tile_is_a_dead_letter_and_the_others_go_on(tmp_path: Path, value: bytes) -> None:
+    whole, store, alone = recorded(), Online(), Online()
+    with contextlib.closing(folded(tmp_path / "without", ALL, Memory(whole), alone)):
+        pass
+    with contextlib.closing(folded(tmp_path / "with", ALL, Memory([*whole[:3], value, *whole[3:]]), store)) as job:
+        assert 'rows_total{view="all@1",fate="unreadable"} 1\n' in job.metrics()
+    assert store.all() == alone.all()
+    (line,) = (tmp_path / "with" / "dead_letters-0.jsonl").read_text(encoding="utf-8").splitlines()
+    letter = json.loads(line)
+    assert (letter["view"], letter["offset"], letter["row"]) == ("all@1", 3, value.decode())
+    assert "no tile of all@1" in letter["reason"] and "hallmark features flink" in letter["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"entity": 7}, "expected: a text"),
+        ({"entity": None}, "expected: a text"),
+        ({"tile": "0"}, "tile '0'"),
+        ({"known": "0"}, "time '0'"),
+        ({"m0": "x"}, "is no count"),
+        ({"min": "x"}, "is no number"),
+    ],
+)
+def test_a_tile_of_other_types_than_the_contracts_is_nobodys(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    tile = next(
+        each
+        for each in map(json.loads, recorded())
+        if each["after"] and each["after"]["m0"] and each["after"]["width"] == 60_000_000
+    )
+    job = Job(ALL, TYPES)
+    measures = job.plan.measures[job.plan.hops.index(tile["after"]["width"])]
+    least = next(at for at, each in enumerate(measures) if each.kind == "min" and job.plan.types[each.of] != "text")
+    made = {f"m{least}" if name == "min" else name: value for name, value in changed.items()}
+    log = Memory([json.dumps(tile | {"after": tile["after"] | made}).encode()])
+    store = Online()
+    with contextlib.closing(folded(tmp_path, ALL, log, store)) as tiles:
+        assert tiles.consumed == 1 and store.all() == []
+    (letter,) = (tmp_path / "dead_letters-0.jsonl").read_text(encoding="utf-8").splitlines()
+    assert said in json.loads(letter)["reason"]
+
+
+def test_it_shows_what_the_plain_stream_shows(tmp_path: Path) -> None:
+    known = max(accepted(stream(1, 60)))
+    now, log = [known.timestamp() + 60], Memory([*recorded(), *recorded()[-2:], b"{"])
+    job = TileStream(ALL, TYPES, log=log, store=Online(), folder=tmp_path, clock=lambda: now[0])
+    while job.step():
+        pass
+    plain = Stream([ALL], TYPES, log=Memory(), store=Online(), folder=tmp_path / "plain")
+    assert [family for family, _ in job.samples()] == [family for family, _ in plain.samples()]
+    plain.close()
+
+    def shown(name: str) -> dict[str, float]:
+        lines = [each for each in job.metrics().splitlines() if each.startswith(f"hallmark_stream_{name}")]
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+    fates = {line.partition('fate="')[2][:-2]: count for line, count in shown("rows_total").items()}
+    assert sum(fates.values()) == len(log.content["0"]) and fates["unreadable"] == 1 and fates["repeated"] >= 1
+    assert fates["applied"] and fates["corrected"]
+    newest = max(each["happened"] for each in stream(1, 60) if each["known"] in accepted(stream(1, 60)))
+    (age,) = shown("event_age_seconds").values()
+    assert 0 <= age <= now[0] - newest.timestamp() + 400
+    assert list(shown("watermark_timestamp_seconds")) == [
+        'hallmark_stream_watermark_timestamp_seconds{source="all@1-tiles",partition="0"}'
+    ]
+    assert shown("versions") == {'hallmark_stream_versions{view="all@1"}': job._held} and job._held > 0
+    assert shown("owed") == {"hallmark_stream_owed": 0} and shown("payloads_total")["hallmark_stream_payloads_total"]
+    now[0] += 1000
+    assert [*shown("event_age_seconds").values()] == [age + 1000], "nothing comes"
+    job.close()
+    job = TileStream(ALL, TYPES, log=log, store=Online(), folder=tmp_path, clock=lambda: now[0])
+    assert [*shown("event_age_seconds").values()] == [age + 1000], "a restart makes nothing younger"
+    seen = Following()
+    seen.take(job)
+    assert seen.alive and 'fate="unreadable"} 1\n' in seen.text()
+    job.close()
+
+
+def test_another_store_gets_all_of_it_and_one_that_does_not_answer_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hallmark.feature_store.tile_stream._PATIENCE", 0.01)
+    first, second, stop, down = Online(), Online(), threading.Event(), [1, 1, 1]
+    with contextlib.closing(folded(tmp_path, ALL, Memory(recorded()), first)):
+        pass
+    write = second.write
+
+    def flaky(rows: Any) -> None:
+        if down:
+            down.pop()
+            raise Unavailable("the store is down")
+        write(rows)
+        stop.set()
+
+    second.write = flaky  # type: ignore[method-assign]
+    job = TileStream(ALL, TYPES, log=Memory(recorded()), store=second, folder=tmp_path, address="second")
+    assert job.is_elsewhere
+    job.run(stop)
+    assert not job.is_elsewhere and "hallmark_stream_stalls_total 3" in job.metrics()
+    job.close()
+    kept = {each[1]: each[2] for each in first.all()}
+    assert {each[1]: each[2] for each in second.all()}.items() <= kept.items() and len(second.all()) >= 2
 
 
 def test_the_script_reads_and_writes_the_logs_of_its_address() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from datetime import timedelta
@@ -96,6 +97,39 @@ def test_the_page_shows_whose_views_they_are_who_reads_them_and_how_their_values
     ):
         assert words in told, words
     assert re.search(r"<rect .*?<title>7: 5</title></rect>", html)
+
+
+def test_a_view_that_is_being_filled_is_not_said_to_be_applied(
+    store: FeatureStore,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store.ingest("orders@1", Path(batch(tmp_path, "more", [order(n, "b", ago=HOUR) for n in range(100, 104)])))
+
+    def stopping(view: str, done: int, total: int) -> None:
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.backfill("device@1", tell=stopping)
+    stages = {"buyer_orders@1": "applied", "device@1": "filling (60 of 64 events)", "device@2": "applied"}
+    assert {each: str(store.stage(each)) for each in stages} == stages
+    told = " ".join(page(store, settings, read_by={}, now=NOW).split())
+    assert told.count('<span class="bad">filling (60 of 64 events)</span>') == 1
+    for key, value in settings.environment().items():
+        monkeypatch.setenv(key, value)
+    for command in (["list"], ["freshness"]):
+        main(["features", *command, "-o", "json"])
+        rows = {each["view"]: each for each in json.loads(capsys.readouterr().out)}
+        assert {each: rows[each]["state"] for each in stages} == {each: stages[each].split()[0] for each in stages}
+        assert rows["device@1"]["filled"] == {"events": 60, "of": 64} and rows["device@2"]["filled"] is None
+        main(["features", *command])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "filling (60 of 64 events)" in shown, shown
+    store.backfill("device@1")
+    assert str(store.stage("device@1")) == "applied"
 
 
 def test_the_page_names_no_entity_and_no_personal_text(store: FeatureStore, settings: Settings) -> None:

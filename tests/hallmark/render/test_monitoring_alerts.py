@@ -6,6 +6,7 @@ import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED
 from hallmark.feature_store.stream import Published, Stream, encoded
+from hallmark.feature_store.tile_stream import TileStream
 from hallmark.feature_store.tiles import TYPES
 from hallmark.render import monitoring
 from tests.hallmark.render.prometheus import (
@@ -37,6 +39,7 @@ from tests.hallmark.render.prometheus import (
 )
 
 pytestmark = needs_promtool
+DAY_US = 86_400_000_000
 FRAUD = healthy("fraud")
 OK, FAILED = istio("fraud", response_code="200"), istio("fraud", response_code="503")
 WITHIN, INSIDE = times("fraud", "50"), runtime("fraud", "capture_offered_total")
@@ -506,7 +509,10 @@ def test_every_alert_fires_in_a_case() -> None:
     assert generated == {told.split()[0] for case in (*CASES, *HOURS) for told in case.fires}
 
 
-def test_fault_37_a_real_stream_whose_source_stalls_alerts_within_its_limit_and_a_minute(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_of", ["events", "tiles"])
+def test_fault_37_a_real_stream_whose_source_stalls_alerts_within_its_limit_and_a_minute(
+    tmp_path: Path, made_of: str
+) -> None:
     """What the job prints every 15 s, while it goes on and its source has stopped after three minutes."""
     began, now = 1_790_000_000.0, [0.0]
     contract, limit = source.load("orders@1"), buyers().freshness.total_seconds()
@@ -515,26 +521,25 @@ def test_fault_37_a_real_stream_whose_source_stalls_alerts_within_its_limit_and_
     with (
         FileLog(tmp_path / "log") as log,
         closing(connect(f"sqlite:///{tmp_path / 'online.db'}", namespace=SHARED)) as store,
-        closing(
-            Stream(
-                [buyers()],
-                types,
-                log=log,
-                store=Published(store, [buyers()]),
-                folder=tmp_path / "state",
-                clock=lambda: began + now[0],
-            )
-        ) as stream,
     ):
-        for tick in range(100):
-            now[0] = 15.0 * tick
-            if now[0] <= 180:
-                at = round((began + now[0]) * 1e6)
-                row = {"order_id": f"o{tick}", "buyer_id": "anna", "card_id": "c", "ordered_at": at, "known_at": at}
-                log.append("0", [encoded(row)])
-            stream.step()
-            for name, value in re.findall(r"^(hallmark_stream_\w+(?:\{.*\})?) (\S+)$", stream.metrics(), re.MULTILINE):
-                seen.setdefault(name, ["_"] * tick).append(value)
+        here: dict[str, Any] = {"log": log, "store": Published(store, [buyers()]), "folder": tmp_path / "state"}
+        here |= {"clock": lambda: began + now[0]}
+        opened = Stream([buyers()], types, **here) if made_of == "events" else TileStream(buyers(), types, **here)
+        with closing(opened) as stream:
+            for tick in range(100):
+                now[0] = 15.0 * tick
+                if now[0] <= 180:
+                    at = round((began + now[0]) * 1e6)
+                    row: dict[str, Any] = {"order_id": f"o{tick}", "buyer_id": "anna", "card_id": "c"}
+                    row |= {"ordered_at": at, "known_at": at}
+                    if made_of == "tiles":
+                        row = {"entity": "anna", "width": DAY_US, "tile": at // DAY_US, "known": at, "happened": at}
+                        row |= {"m0": tick + 1, "m1": {"c": tick + 1}}
+                    log.append("0", [encoded(row)])
+                stream.step()
+                found = re.findall(r"^(hallmark_stream_\w+(?:\{.*\})?) (\S+)$", stream.metrics(), re.MULTILINE)
+                for name, value in found:
+                    seen.setdefault(name, ["_"] * tick).append(value)
     series = {name: " ".join(values) for name, values in seen.items()}
     green = {name.partition("{")[0].removeprefix("hallmark_stream_"): values for name, values in seen.items()}
     assert green["owed"][-1] == green["stalls_total"][-1] == "0", "the job itself has nothing to complain of"

@@ -84,7 +84,7 @@ def test_n1_n2_a_name_that_the_domain_has_not_is_told_with_its_line(
     assert error.key == key
     assert error.where == f"domains/toy/domain.yaml:{toy.line('domain.yaml', named)}"
     assert error.fix.startswith(fix)
-    with pytest.raises(DeclarationError, match="domain.yaml"):
+    with pytest.raises(DeclarationError, match=r"domain\.yaml"):
         run.train("toy", settings=toy.settings)
     assert not toy.settings.runs.exists(), "nothing was begun"
 

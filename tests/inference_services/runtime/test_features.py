@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,6 +197,73 @@ def test_two_versions_of_a_view_answer_side_by_side_and_never_cross(tmp_path: Pa
         for server, told in ((stable, (2, 3.0, 50)), (canary, (1, 2.0, 50))):
             for _ in range(10):
                 assert scores(server, *asked)[1] == pytest.approx(expected(*[told] * 50), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_mixed_requests_of_stable_and_canary_have_no_cross_read(tmp_path: Path, count: int) -> None:
+    """Stable on view v1, canary on v2, on one Redis: each answer is of its own version's row, and could be told from the other's."""
+    old, new, buyers_ = buyers(1, "30d"), buyers(2, "1h"), 100
+    patient = {"features": {"missing": "refuse", "wait": 5.0}}  # the machine is shared
+    with (
+        closing(Redis(tmp_path)) as redis,
+        closing(Shop(tmp_path, redis.url, [old, new, ADDRESSES])) as shop,
+        serving(model(tmp_path / "stable", old), redis.url, **patient) as stable,
+        serving(model(tmp_path / "canary", new), redis.url, **patient) as canary,
+    ):
+        for number in range(buyers_):
+            shop.order(f"b{number}", f"10.0.0.{number}", 4.0 + number / 8, ago=timedelta(days=2))
+            shop.order(f"b{number}", f"10.0.0.{number}", 1.0 + number / 16)
+        shop.catch_up()
+        own = {
+            "stable": [(2, 5.0 + number * 3 / 16, 1) for number in range(buyers_)],
+            "canary": [(1, 1.0 + number / 16, 1) for number in range(buyers_)],
+        }
+        known = {name: expected(*told) for name, told in own.items()}
+        apart = [abs(one - other) for one, other in zip(known["stable"], known["canary"], strict=True)]
+        assert min(apart) > 1e-3, "an answer of the other version would be seen"
+        draw, servers = random.Random(14), {"stable": stable, "canary": canary}
+        asked = [(draw.choice(("stable", "canary")), draw.randrange(buyers_)) for _ in range(count)]
+
+        def crossed(each: tuple[str, int]) -> bool:
+            name, number = each
+            status, (score,), _ = scores(servers[name], (f"b{number}", f"10.0.0.{number}"))
+            assert status == 200
+            return score != pytest.approx(known[name][number], rel=1e-5)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(crossed, asked)) == 0
+        assert {name for name, _ in asked} == {*servers}
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP])
+def test_fault_22_a_store_that_is_gone_or_hangs_adds_at_most_50_ms(tmp_path: Path, trouble: signal.Signals) -> None:
+    """In the middle of 40 requests one after the other; the machine is shared, so 10 ms of its own are left aside."""
+    found, policy = buyers(1, "30d"), {"features": {"missing": "refuse", "wait": 0.05}}
+    with (
+        closing(Redis(tmp_path)) as redis,
+        closing(Shop(tmp_path, redis.url, [found, ADDRESSES])) as shop,
+        serving(model(tmp_path / "m", found), redis.url, **policy) as server,
+    ):
+        shop.order("anna", "1.1.1.1")
+        shop.catch_up()
+
+        def middle(status: int) -> float:
+            times = []
+            for _ in range(40):
+                began = time.perf_counter()
+                assert scores(server, ("anna", "1.1.1.1"))[0] == status
+                times.append(time.perf_counter() - began)
+            return statistics.median(times)
+
+        up = middle(200)
+        redis.process.send_signal(trouble)
+        if trouble == signal.SIGKILL:
+            redis.process.wait()
+        try:
+            assert middle(503) - up <= 0.05 + 0.01
+        finally:
+            if trouble == signal.SIGSTOP:
+                redis.process.send_signal(signal.SIGCONT)
 
 
 def test_fault_22_a_store_that_goes_away_costs_no_more_than_the_wait(tmp_path: Path) -> None:

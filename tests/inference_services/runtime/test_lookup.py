@@ -18,7 +18,7 @@ from hallmark.feature_store.lookups import AGE, AT
 from hallmark.feature_store.online.keys import entity_key
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary
-from inference_services.protocol.errors import NoFeatures, StoreDown
+from inference_services.protocol.errors import BadRequest, NoFeatures, StoreDown
 from inference_services.protocol.v2 import InferenceRequest
 from inference_services.runtime.lookup import DEFAULTED, Lookup
 
@@ -58,8 +58,15 @@ SIGNATURE = Signature(
     ),
     outputs=(Output(name="score", datatype="FP32"),),
     views=(
-        ViewUse(view=BUYER, entity=Field(name="buyer_id", datatype="BYTES"), fields=("orders", "largest"), types={}),
-        ViewUse(view=ADDRESS, entity=Field(name="ip", datatype="BYTES"), fields=("hits", "city"), types={}),
+        ViewUse(
+            view=BUYER,
+            entity=Field(name="buyer_id", datatype="BYTES"),
+            fields=("orders", "largest"),
+            types={"buyer_id": "BYTES"},
+        ),
+        ViewUse(
+            view=ADDRESS, entity=Field(name="ip", datatype="BYTES"), fields=("hits", "city"), types={"ip": "BYTES"}
+        ),
     ),
 )
 
@@ -168,3 +175,24 @@ def test_what_can_be_no_entity_refuses_its_own_request_and_no_other(odd: str) ->
         assert first is None and last is None and isinstance(wrong, NoFeatures) and wrong.status == 422
         assert "'buyer_id'" in str(wrong) and all(each.columns["orders"].tolist() == [3] for each in good)
         assert not any(each.notes for each in good)
+
+
+def test_an_entity_of_another_type_than_its_contracts_is_a_400_that_names_the_field() -> None:
+    """Of a folder whose field and contract differ, since 7 and "7" are two and nothing is known of one of them."""
+    number = {"buyer_id": SIGNATURE.views[0].model_copy(update={"types": {"buyer_id": "INT64"}})}
+    signature = SIGNATURE.model_copy(update={"views": (number["buyer_id"], SIGNATURE.views[1])})
+    store, readers = Store(KNOWN), {"buyer@1": Reader((0, None)), "address@1": Reader((0, None))}
+    made = Lookup(signature, store=store, readers=readers, reading=FeatureReading())
+    good = request((None, "a1"))
+    wrong, passed = asyncio.run(made.fill([request(("7", "a1")), good], within=1.0))
+    assert passed is None and good.columns["hits"].tolist() == [7]
+    assert type(wrong) is BadRequest and wrong.status == 400
+    for words in (
+        "input 'buyer_id'",
+        "a whole number of 64 bits",
+        "contract orders@1",
+        "got str '7'",
+        "without quotes",
+    ):
+        assert words in str(wrong), words
+    assert [key for asked in store.asked for key in asked] == [("address@1", "a1")], "nobody else is read in its place"

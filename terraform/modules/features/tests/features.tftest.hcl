@@ -91,6 +91,79 @@ run "no_action_is_a_pattern_and_no_resource_is_everything" {
   }
 }
 
+run "without_flink_there_is_nothing_of_it" {
+  command = plan
+
+  assert {
+    condition     = length(aws_kinesis_stream.tiles) + length(aws_iam_role.flink) + length(aws_iam_role_policy.flink) + length(aws_eks_pod_identity_association.flink) == 0 && output.flink_role == null
+    error_message = "Expected no role and no streams where Flink adds nothing up."
+  }
+}
+
+run "flink_reads_events_writes_tiles_and_keeps_its_state" {
+  command = plan
+
+  variables {
+    flink = ["buyer_orders@1", "device@2"]
+  }
+
+  assert {
+    condition     = { for view, stream in aws_kinesis_stream.tiles : view => stream.name } == { "buyer_orders@1" = "hallmark-dev-events-buyer_orders-v1-tiles", "device@2" = "hallmark-dev-events-device-v2-tiles" }
+    error_message = "Expected a stream of tiles a view, called as its job calls it."
+  }
+
+  assert {
+    condition     = alltrue([for stream in aws_kinesis_stream.tiles : stream.encryption_type == "KMS" && stream.kms_key_id == aws_kms_key.events["kinesis"].arn])
+    error_message = "A stream of tiles is plain."
+  }
+
+  assert {
+    condition     = jsondecode(aws_iam_role.flink["flink"].assume_role_policy).Statement[0].Condition.StringEquals == { "aws:SourceAccount" = "111111111111", "aws:RequestTag/eks-cluster-arn" = "arn:aws:eks:eu-central-1:111111111111:cluster/hallmark-dev", "aws:RequestTag/kubernetes-namespace" = "flink", "aws:RequestTag/kubernetes-service-account" = "flink" }
+    error_message = "Another service account, namespace, cluster or account could take the role."
+  }
+
+  assert {
+    condition     = "${aws_eks_pod_identity_association.flink["flink"].namespace}/${aws_eks_pod_identity_association.flink["flink"].service_account}" == "flink/flink"
+    error_message = "Expected the role associated with flink/flink."
+  }
+
+  assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.flink["flink"].policy).Statement : statement.Sid => toset(flatten([statement.Resource])) if contains(["ReadEvents", "WriteTiles", "OwnState"], statement.Sid) } == {
+      ReadEvents = toset([for name in ["clicks-v1", "orders-v1", "orders-v2"] : "arn:aws:kinesis:eu-central-1:111111111111:stream/hallmark-dev-events-${name}"])
+      WriteTiles = toset([for name in ["buyer_orders-v1-tiles", "device-v2-tiles"] : "arn:aws:kinesis:eu-central-1:111111111111:stream/hallmark-dev-events-${name}"])
+      OwnState   = toset(["arn:aws:s3:::hallmark-dev-artifacts/features/flink/*"])
+    }
+    error_message = "Flink reaches other streams or objects than events, tiles and its own state."
+  }
+
+  assert {
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.flink["flink"].policy).Statement : statement.Action if statement.Sid == "WriteTiles"]) == "kinesis:PutRecords" && !anytrue([for statement in jsondecode(aws_iam_role_policy.flink["flink"].policy).Statement : anytrue([for action in flatten([statement.Action]) : strcontains(action, "*")]) if statement.Effect == "Allow"])
+    error_message = "Flink may do more than add records, or what a pattern allows."
+  }
+
+  assert {
+    condition     = length(setsubtract([for name in ["buyer_orders-v1-tiles", "device-v2-tiles", "orders-v1"] : "arn:aws:kinesis:eu-central-1:111111111111:stream/hallmark-dev-events-${name}"], one([for statement in jsondecode(aws_iam_role_policy.events["kinesis"].policy).Statement : statement.Resource if statement.Sid == "ReadEvents"]))) == 0
+    error_message = "The stream cannot read the tiles that it serves."
+  }
+}
+
+run "refuses_flink_without_a_log" {
+  command = plan
+  variables {
+    event_log = "none"
+    flink     = ["buyer_orders@1"]
+  }
+  expect_failures = [var.flink]
+}
+
+run "refuses_a_view_that_is_a_pattern" {
+  command = plan
+  variables {
+    flink = ["*@1"]
+  }
+  expect_failures = [var.flink]
+}
+
 run "without_kinesis_there_is_no_stream_and_no_key" {
   command = plan
 
