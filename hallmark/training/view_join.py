@@ -1,7 +1,7 @@
 """Fields that feature views give, beside a domain's examples: what was known before each of them, from events of the views' sources.
 
-Synthetic examples have synthetic events, which `events` of the domain's data.py draws. A team's own have those of the offline stores
-here, which `hallmark features ingest` has taken in.
+Synthetic examples have synthetic events, which `events` of the domain's data.py draws. A team's own have those of the offline stores,
+here or in a bucket, which `hallmark features ingest` has taken in.
 """
 
 from __future__ import annotations
@@ -184,10 +184,11 @@ def _drawn(
 def _stored(times: pd.Series, uses: Sequence[ViewUse], settings: Settings, held: Mapping[str, str] | None) -> Snapshot:
     """The stored rows of a source, which reach over all of these times and as far back as the views look."""
     reference = uses[0].view.source
-    store = sources.there(sources.place(settings, reference))
+    place = sources.place(settings, reference)
+    store = sources.there(place)
     if store is None or not store.rows:
         raise NotFound(
-            f"no rows of {reference} are stored here",
+            f"no rows of {reference} are stored " + ("here" if isinstance(place, Path) else f"in {place}"),
             expected=f"the events of which {', '.join(use.view.reference for use in uses)} are computed",
             got="none",
             fix=f"`hallmark features ingest {reference} FILE`",

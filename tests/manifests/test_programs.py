@@ -12,6 +12,7 @@ import typer.main
 from hallmark import names
 from hallmark.cli.app import app
 from hallmark.declaration import feature_view
+from hallmark.feature_store.bucket import Bucket
 from hallmark.feature_store.online.address import connect
 from hallmark.settings import Settings
 from tests.manifests.builds import CLUSTERS, DOMAINS, ROOT, Object, declared, platform, tenant
@@ -74,10 +75,11 @@ def test_the_feature_stream_keeps_every_declared_view_up_to_date_with_flags_that
     given = environment(stream)
     assert any(given["HALLMARK_STATE"] == each["mountPath"] for each in stream["volumeMounts"])
     assert given["HALLMARK_FEATURE_STORE"] == {"configMapKeyRef": {"name": "feature-store", "key": "address"}}
+    assert given["HALLMARK_FEATURE_OFFLINE"] == {"configMapKeyRef": {"name": "feature-store", "key": "offline"}}
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_addresses_of_the_online_store_are_some(cluster: str) -> None:
+def test_addresses_of_the_online_and_the_offline_store_are_some(cluster: str) -> None:
     """Of the stream, and of every domain that declares features: a store is made of each, as programs make it, though none is asked."""
     declaring = [domain for domain in DOMAINS if declared(domain).features]
     built = [*platform(cluster), *(each for domain in declaring for each in tenant(cluster, domain))]
@@ -88,7 +90,9 @@ def test_addresses_of_the_online_store_are_some(cluster: str) -> None:
     }
     assert set(found) == {names.FEATURES, *declaring}
     for namespace, data in found.items():
-        assert set(data) == {"address"}, "one engine a cluster"
+        assert set(data) == {"address", "offline"}, "one engine a cluster"
+        assert data["offline"] == f"s3://hallmark-{cluster}-artifacts/features/offline?region={names.REGION}"
+        assert str(Bucket.at(data["offline"])) == f"s3://hallmark-{cluster}-artifacts/features/offline"
         parts = urlsplit(data["address"])
         account = names.STREAM if namespace == names.FEATURES else names.PREDICTOR
         if parts.scheme == "dynamodb":

@@ -159,8 +159,10 @@ def test_trainings_read_the_events_of_their_views_and_the_stream_writes_them(pla
             assert planned.may(role, "s3:GetObject", object_) == wanted, (role, source)
             inside = planned.may(role, "s3:ListBucket", BUCKET, prefix=[f"features/offline/{source}@1/"])
             assert inside == wanted, (role, source)
-            for action in ("s3:PutObject", "s3:DeleteObject"):
+            for action in ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"):
                 assert planned.may(role, action, object_) == (role == STREAM), (role, action)
+            old = planned.may(role, "s3:ListBucketVersions", BUCKET, prefix=[f"features/offline/{source}@1/"])
+            assert old == (role == STREAM), (role, source)
         letter = f"{BUCKET}/features/dead-letters/buyer_orders@1/1.jsonl"
         assert planned.may(role, "s3:PutObject", letter) == (role == STREAM)
         assert not planned.may(role, "s3:GetObject", letter)

@@ -24,6 +24,7 @@ from hallmark.features.fields import Field
 from hallmark.settings import Settings
 from hallmark.training import source, steps, view_join
 from tests.hallmark.feature_store import reference
+from tests.hallmark.feature_store.s3 import serving
 
 ROOT = Path(__file__).parents[3]
 START, END = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 3, tzinfo=UTC)
@@ -114,6 +115,27 @@ def test_own_examples_have_the_features_that_synthetic_ones_have(settings: Setti
     wrong.to_parquet(tmp_path / "wrong.parquet")
     again = source.load("fraud", source=str(tmp_path / "wrong.parquet"), settings=settings, **ASKED)
     pd.testing.assert_frame_equal(again[drawn.columns], drawn)  # what a view gives is never read from the file
+
+
+def test_own_examples_are_joined_with_what_another_machine_stored_in_the_bucket(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with serving() as server:
+        server.client().create_bucket(
+            Bucket="trainings", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        there = {"feature_offline": server.address("trainings")}
+        stored(settings.model_copy(update={**there, "state": tmp_path / "other"}), events())
+        here = settings.model_copy(update=there)
+        drawn, _ = source.traced("fraud", source="synthetic", **ASKED)
+        path = own(tmp_path, drawn)
+        held = view_join.held(FRAUD, path, here)
+        found, origin = source.traced("fraud", source=path, settings=here, held=held, **ASKED)
+        pd.testing.assert_frame_equal(found, drawn)
+        assert origin and origin.sources == {"orders@1": held["rows orders@1"]}
+        with pytest.raises(NotFound, match="no rows of orders@1 are stored in s3://trainings/elsewhere/orders@1"):
+            elsewhere = settings.model_copy(update={"feature_offline": server.address("trainings", "elsewhere")})
+            source.traced("fraud", source=path, settings=elsewhere, **ASKED)
 
 
 def test_a_source_that_holds_nothing_or_not_enough_is_refused_with_what_to_do(
