@@ -40,7 +40,7 @@ _LONGER = 25 / 24
 def held(domain: Domain, source: str, settings: Settings) -> dict[str, str]:
     """Digests of all that decides the views' fields besides code: of views and contracts, and for own data of the rows that are stored.
 
-    A source of which nothing is stored is not named.
+    A source of which nothing is stored is not named. Where the set is kept is told too: it is made again for another place.
     """
     found: dict[str, str] = {}
     for reference in domain.features.views if domain.features else ():
@@ -49,6 +49,8 @@ def held(domain: Domain, source: str, settings: Settings) -> dict[str, str]:
         found[f"contract {view.source}"] = snapshots.declared(contracts.load(view.source, settings))
         if source != SYNTHETIC and (store := sources.there(sources.place(settings, view.source))):
             found[f"rows {view.source}"] = store.digest
+    if found and settings.training_sets:
+        found["kept in"] = settings.training_sets
     return found
 
 
