@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt .ci/requirements ./
 ARG EXTRA_INDEX=""
 
 FROM builder AS training-packages
-RUN python requirements training networks features kafka > wanted.txt \
+RUN python requirements training networks features iceberg kafka > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS serving-packages

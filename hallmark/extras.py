@@ -15,6 +15,7 @@ PURPOSES = {
     "platform": "the local cluster, rollouts, watch",
     "features": "feature views: the join, the stream, the online stores",
     "snowflake": "feature views on Snowflake",
+    "iceberg": "training sets as snapshots of Iceberg tables",
     "kafka": "feature views from Kafka",
     "networks": "domains whose models are networks",
     "tracking": "MLflow's server on a cluster",

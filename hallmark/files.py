@@ -68,3 +68,8 @@ def digest_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             sha.update(chunk)
     return f"sha256:{sha.hexdigest()}"
+
+
+def digest_text(text: str) -> str:
+    """`sha256:` and the hex digest of a text in UTF-8."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -15,6 +15,10 @@ FEATURE_STORE = "HALLMARK_FEATURE_STORE"
 """The variable with the address of the online feature store, of model servers too."""
 FEATURE_LOG = "HALLMARK_FEATURE_LOG"
 """The variable with the address of the sources' event logs."""
+FEATURE_OFFLINE = "HALLMARK_FEATURE_OFFLINE"
+"""The variable with the place of the sources' offline stores."""
+TRAINING_SETS = "HALLMARK_TRAINING_SETS"
+"""The variable with the place where trainings on feature views keep their examples."""
 
 
 class Settings(Frozen):
@@ -26,6 +30,8 @@ class Settings(Frozen):
     tracking:  MLflow tracking URI.
     feature_store: address of the online feature store, sqlite:///file, redis://host or dynamodb://table.
     feature_log: address of the sources' event logs, kafka://host/topic-{source} or kinesis://stream-{source}; files in the state folder where empty.
+    feature_offline: place of the sources' offline stores, a folder or s3://bucket/prefix; a folder in the state folder where empty.
+    training_sets: where trainings on feature views keep their examples by digest, a folder or iceberg://catalog/namespace; nowhere where empty.
     workspaces: whether each domain's versions lie in an MLflow workspace of its name, whatever MLFLOW_WORKSPACE says.
     """
 
@@ -35,11 +41,13 @@ class Settings(Frozen):
     tracking: str
     feature_store: str = ""
     feature_log: str = ""
+    feature_offline: str = ""
+    training_sets: str = ""
     workspaces: bool = False
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE, _FEATURE_LOG and MLFLOW_TRACKING_URI; all have defaults."""
+        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE, _FEATURE_LOG, _FEATURE_OFFLINE, _TRAINING_SETS and MLFLOW_TRACKING_URI; all have defaults."""
         env = os.environ if environment is None else environment
         asked = env.get("HALLMARK_ROOT")
         root = Path(asked).resolve() if asked else _find_root(Path.cwd())
@@ -63,6 +71,8 @@ class Settings(Frozen):
             tracking=tracking,
             feature_store=env.get(FEATURE_STORE) or f"sqlite:///{state / 'features' / 'online.db'}",
             feature_log=env.get(FEATURE_LOG) or "",
+            feature_offline=_place(env.get(FEATURE_OFFLINE) or ""),
+            training_sets=_place(env.get(TRAINING_SETS) or ""),
             workspaces=workspaces == "domain",
         )
 
@@ -138,6 +148,8 @@ class Settings(Frozen):
             "HALLMARK_WORKSPACES": "domain" if self.workspaces else "one",
             FEATURE_STORE: self.feature_store,
             FEATURE_LOG: self.feature_log,
+            FEATURE_OFFLINE: self.feature_offline,
+            TRAINING_SETS: self.training_sets,
             "MLFLOW_TRACKING_URI": self.tracking,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",
@@ -147,6 +159,11 @@ class Settings(Frozen):
         """The whole environment of a child process: this one's, these settings, `more`, and the checkout's code before this library's."""
         path = os.pathsep.join(dict.fromkeys([str(self.root), str(Path(hallmark.__file__).parents[1])]))
         return {**os.environ, **self.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
+
+
+def _place(text: str) -> str:
+    """An address, or the whole path of a folder."""
+    return text if "://" in text or not text else str(Path(text).expanduser().resolve())
 
 
 def _find_root(start: Path) -> Path:

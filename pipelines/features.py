@@ -13,7 +13,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration import feature_view
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
-from hallmark.settings import FEATURE_LOG, FEATURE_STORE, Settings
+from hallmark.settings import FEATURE_LOG, FEATURE_OFFLINE, FEATURE_STORE, Settings
 from pipelines.placement import place
 
 
@@ -21,7 +21,7 @@ def pipeline(declared: Domain, *, settings: Settings | None = None, image: str =
     """The graph of one domain that declares `features`; `DeclarationError` where it does not.
 
     Its step is never cached, for its effect is elsewhere, and may be asked again: rows that come twice count once. Where the online store
-    and the event logs are, the namespace's ConfigMap `feature-store` says.
+    the event logs and the offline store are, the namespace's ConfigMap `feature-store` says.
     """
     if declared.features is None:
         raise DeclarationError(
@@ -39,7 +39,7 @@ def pipeline(declared: Domain, *, settings: Settings | None = None, image: str =
     ) -> None:
         task = materialize(domain=domain, events=events, into=into).set_caching_options(False)
         place(task, declared, image=image)
-        addresses = {"address": FEATURE_STORE, "log": FEATURE_LOG}
+        addresses = {"address": FEATURE_STORE, "log": FEATURE_LOG, "offline": FEATURE_OFFLINE}
         kubernetes.use_config_map_as_env(task, names.FEATURE_STORE, addresses, optional=True)
 
     return graph

@@ -9,6 +9,7 @@ from kfp import kubernetes
 
 from hallmark import names
 from hallmark.declaration.domain import Domain
+from hallmark.settings import FEATURE_OFFLINE
 from hallmark.training import pods
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
@@ -38,6 +39,9 @@ def place(task: Any, domain: Domain, *, image: str, retries: bool = True) -> Non
     if step in _MLFLOW:
         kubernetes.use_config_map_as_env(task, names.MLFLOW, {name: name for name in pods.TRACKING_CONFIG})
         kubernetes.use_secret_as_env(task, names.MLFLOW, {name: name for name in pods.TRACKING_SECRET}, optional=True)
+    if step == "load" and domain.features is not None:  # it joins examples with stored events
+        where = {"offline": FEATURE_OFFLINE}
+        kubernetes.use_config_map_as_env(task, names.FEATURE_STORE, where, optional=True)
     if step == "train" and domain.training.nodes > 1:
         task.set_env_variable(pods.IMAGE_VARIABLE, image)
     _choose_nodes(task, on_gpu=pods.trains_on_gpu(domain, step))

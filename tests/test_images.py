@@ -163,6 +163,7 @@ ELSEWHERE = {
     },
     "platform": {
         "safetensors": "hallmark.drift.embedding: written by the steps, read by the drift monitor",
+        "pyiceberg": "hallmark.feature_store.iceberg: training sets, which a training's steps keep",
     },
 }
 """What a stage's modules import inside functions that its program never calls, and why."""

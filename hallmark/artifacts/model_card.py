@@ -25,15 +25,26 @@ GIT_SHA = "HALLMARK_GIT_SHA"
 LIBRARIES = ("hallmark", "kfp", "lightgbm", "mlflow", "numpy", "onnx", "onnxruntime", "pandas", "torch")
 
 
+class KeptSet(Frozen):
+    """Where a training's examples are kept. digest: by which they are read.   table, snapshot: in Iceberg."""
+
+    place: str
+    digest: str
+    table: str = ""
+    snapshot: int | None = None
+
+
 class FeatureOrigin(Frozen):
     """What the fields that feature views give were computed from: digests of views and of their sources' rows, by name@version.
 
     refused: how many examples were left out, since the server would have refused them for want of a value.
+    kept: where the set is kept; none where nobody asked for it.
     """
 
     views: dict[str, str]
     sources: dict[str, str]
     refused: int = 0
+    kept: KeptSet | None = None
 
 
 class DatasetFacts(Frozen):

@@ -89,7 +89,7 @@ class SourcePlace:
     """Where the rows of a source lie, and the views that are computed from them."""
 
     contract: Source
-    offline: Path
+    offline: sources.Place
     log: Path
     views: tuple[FeatureView, ...]
 
@@ -568,8 +568,9 @@ def _digested(key: bytes, rows: Iterable[_Rows]) -> dict[str, tuple[str, ...]]:
     return {view: tuple(sorted(_digest(key, view, entity) for entity in found)) for view, found in touched}
 
 
-def _segments(offline: Path) -> list[Path]:
-    return sources.snapshot(offline).files() if (offline / sources.MANIFEST).is_file() else []
+def _segments(offline: sources.Place) -> list[Path]:
+    held = sources.there(offline)
+    return held.files() if held else []
 
 
 def _table(path: Path) -> pa.Table:

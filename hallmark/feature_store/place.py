@@ -105,6 +105,7 @@ class FeatureStore:
         self._folder = settings.state / "features"
         self.url = url or settings.feature_store
         self._address = settings.feature_log if log is None else log
+        self._offline: dict[str, sources.Place] = {}
 
     def ingest(self, reference: str, path: Path, *, synthetic: bool = False) -> Ingested:
         """Take a batch of a source, whole and once: into its log, for streams, and into its offline store, for training.
@@ -147,9 +148,11 @@ class FeatureStore:
                         found[reference] = count
         return found
 
-    def offline(self, reference: str) -> Path:
-        """The folder of a source's offline store."""
-        return sources.place(self._settings, reference)
+    def offline(self, reference: str) -> sources.Place:
+        """Where a source's offline store lies."""
+        if reference not in self._offline:  # a client of S3 takes its time to make
+            self._offline[reference] = sources.place(self._settings, reference)
+        return self._offline[reference]
 
     def files(self, reference: str) -> list[Path]:
         """The Parquet files of a source's offline store; none before its first batch."""
@@ -398,16 +401,21 @@ class FeatureStore:
 
         declared, mine = {each.reference for each in contracts}, {each.reference for each in views}
         logs = declared | {log_of(each) for each in views}
-        known = {"streams": mine, "tiles": mine, "log": logs, "offline": declared}
-        for kind, references in known.items():
-            for path in sorted((self._folder / kind).glob("*@*")):
-                if path.name not in references:
-                    raise Conflict(
-                        f"{kind}/{path.name} is here and nobody declares it, so nobody can say what it holds of a person",
-                        expected=", ".join(sorted(references)) or "none",
-                        got=path.name,
-                        fix=f"bring its declaration back, or remove {path}",
-                    )
+        known = {"streams": mine, "tiles": mine, "log": logs}
+        held: list[tuple[str, sources.Place, set[str], str]] = [
+            (path.name, path, references, kind)
+            for kind, references in known.items()
+            for path in sorted((self._folder / kind).glob("*@*"))
+        ]
+        held += [(each, self.offline(each), declared, "offline") for each in sources.references(self._settings)]
+        for name, path, references, kind in held:
+            if name not in references:
+                raise Conflict(
+                    f"{kind}/{name} is here and nobody declares it, so nobody can say what it holds of a person",
+                    expected=", ".join(sorted(references)) or "none",
+                    got=name,
+                    fix=f"bring its declaration back, or remove {path}",
+                )
 
     @contextlib.contextmanager
     def tiles(self, reference: str) -> Iterator[TileStream]:

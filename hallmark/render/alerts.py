@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hallmark import templates
+from hallmark import names, templates
 from hallmark.cron import longest_gap
 from hallmark.declaration.domain import Domain
-from hallmark.render import slo
+from hallmark.render import parity, slo
 from hallmark.render.rules import Json, number, span, whole
 
 CAPTURED = 0.95
@@ -30,7 +30,7 @@ def groups(domain: Domain) -> list[Json]:
         "overdue": f"{(2 * gap + training.timeout).total_seconds():.0f}",
         "unwatched": f"{UNWATCHED.total_seconds():.0f}",
         **{"captured": CAPTURED, "stale": STALE},
-        **{"slo": slo, "ready_pods": ready_pods, "number": number, "span": span},
+        **{"slo": slo, "ready_pods": ready_pods, "number": number, "span": span, "names": names, "parity": parity},
     }
     files = ("service-levels.yaml", "domain.yaml")
     found = [each for file in files for each in templates.objects(f"render/templates/alerts/{file}", **values)]

@@ -32,9 +32,11 @@ def objects(views: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def addresses(user: str) -> dict[str, str]:
-    """Addresses of the online store by engine, of which each cluster makes one the `address`: of Valkey for a user, of DynamoDB for whoever asks."""
+    """Where features are: the online store by engine, of which each cluster makes one the `address`, of Valkey for a user, of DynamoDB for
+    whoever asks; and the offline store."""
     group = f"{names.BUCKET.partition('-')[0]}-features"
     return {
         "dynamodb": f"dynamodb://{group}?region={names.REGION}",
+        "offline": f"{names.storage(names.FEATURES, 'offline')}?region={names.REGION}",
         "valkey": f"rediss://{user}@online-store.{names.HOST}:6379/0?iam={group}&region={names.REGION}",
     }

@@ -9,14 +9,14 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
-from hallmark.render import features, mesh, network
+from hallmark.render import features, mesh, network, parity
 from hallmark.render.manifest import manifest
 from hallmark.section import parted
 from hallmark.settings import Settings
 
 BURST = 2
 """Limits may be this many times what may be requested: sidecars ask for little, and seldom use more all at once."""
-PARTS = ("namespace", "permissions", "supplies", "network", "mesh", "metrics", "queue")
+PARTS = ("namespace", "permissions", "supplies", "network", "mesh", "metrics", "queue", "parity")
 """The templates of templates/tenant, in the order of a tenant's file."""
 
 Object = dict[str, Any]
@@ -47,7 +47,7 @@ def objects(domain: Domain, declared: Sequence[Domain]) -> list[Object]:
         "labels": names.labels(domain.name),
         "called": [other.name for other in declared if domain.name in other.serving.callers],
         "burst": lambda quantity: _times(quantity, BURST),
-        **{"names": names, "network": network, "mesh": mesh, "features": features},
+        **{"names": names, "network": network, "mesh": mesh, "features": features, "parity": parity},
     }
     return [each for part in PARTS for each in templates.objects(f"render/templates/tenant/{part}.yaml", **values)]
 

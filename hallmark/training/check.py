@@ -184,17 +184,22 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
     for field in features.FIELDS:
         if field.media == "image":
             continue
-        try:
-            after = code.encode({**columns, field.name: _others(columns[field.name], field)})
-        except Exception:  # noqa: BLE001 (what reads it refuses it: it depends on it)
-            continue
-        if all(_same(before[name], after[name]) for name in before):
+        if not _depends(code, columns, before, field):
             yield Finding(
                 level="warning",
                 what=f"no input depends on the field {field.name}: callers send it, and the model never sees it",
                 where=f"domains/{domain.name}/features.py:{_line(path, field.name)}",
                 fix=f"use {field.name} in encode, or take it out of FIELDS",
             )
+
+
+def _depends(code: Features, columns: Columns, before: dict[str, NDArray[Any]], field: Field) -> bool:
+    """Do inputs change where the values of a field do?"""
+    try:
+        after = code.encode({**columns, field.name: _others(columns[field.name], field)})
+    except Exception:  # noqa: BLE001 (what reads it refuses it)
+        return True
+    return not all(_same(before[name], after[name]) for name in before)
 
 
 def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Finding]:

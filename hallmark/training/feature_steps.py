@@ -29,6 +29,7 @@ def materialize(
     events: a file or folder by source, such as {"orders@1": "/data/orders"}; for the store all events of each source that may still count.
     into:   store: the online store gets what all of them say, where no stream keeps a view. log: the sources' event logs get them, from
             which the streams go on. `ContractBroken` where a batch breaks its contract: nothing of it is taken.
+    The offline store gets them too where `HALLMARK_FEATURE_OFFLINE` says where it is, and the online store then what all of that says.
     """
     from hallmark.feature_store.place import FeatureStore
 

@@ -89,6 +89,7 @@ def load(
 ) -> str:
     """Write the domain's examples to one Parquet file; give the time they are as of: `as_of`, else when the run was scheduled."""
     from hallmark.data import dataset
+    from hallmark.training import kept_set
     from hallmark.training import source as sources
 
     declared = domains.load(domain)
@@ -96,6 +97,8 @@ def load(
     frame, origin = sources.traced(
         domain, source=str(source), start=start, end=end, seed=seed, shift=shift or None, held=held
     )
+    if origin is not None:
+        origin = kept_set.keep(declared, frame, origin, Settings.load())
     dataset.write(frame, examples, note=origin.model_dump_json() if origin else "")
     return as_of
 

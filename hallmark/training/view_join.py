@@ -1,7 +1,7 @@
 """Fields that feature views give, beside a domain's examples: what was known before each of them, from events of the views' sources.
 
-Synthetic examples have synthetic events, which `events` of the domain's data.py draws. A team's own have those of the offline stores
-here, which `hallmark features ingest` has taken in.
+Synthetic examples have synthetic events, which `events` of the domain's data.py draws. A team's own have those of the offline stores,
+here or in a bucket, which `hallmark features ingest` has taken in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LONGER = 25 / 24
 def held(domain: Domain, source: str, settings: Settings) -> dict[str, str]:
     """Digests of all that decides the views' fields besides code: of views and contracts, and for own data of the rows that are stored.
 
-    A source of which nothing is stored is not named.
+    A source of which nothing is stored is not named. Where the set is kept is told too: it is made again for another place.
     """
     found: dict[str, str] = {}
     for reference in domain.features.views if domain.features else ():
@@ -49,6 +49,8 @@ def held(domain: Domain, source: str, settings: Settings) -> dict[str, str]:
         found[f"contract {view.source}"] = snapshots.declared(contracts.load(view.source, settings))
         if source != SYNTHETIC and (store := sources.there(sources.place(settings, view.source))):
             found[f"rows {view.source}"] = store.digest
+    if found and settings.training_sets:
+        found["kept in"] = settings.training_sets
     return found
 
 
@@ -184,10 +186,11 @@ def _drawn(
 def _stored(times: pd.Series, uses: Sequence[ViewUse], settings: Settings, held: Mapping[str, str] | None) -> Snapshot:
     """The stored rows of a source, which reach over all of these times and as far back as the views look."""
     reference = uses[0].view.source
-    store = sources.there(sources.place(settings, reference))
+    place = sources.place(settings, reference)
+    store = sources.there(place)
     if store is None or not store.rows:
         raise NotFound(
-            f"no rows of {reference} are stored here",
+            f"no rows of {reference} are stored " + ("here" if isinstance(place, Path) else f"in {place}"),
             expected=f"the events of which {', '.join(use.view.reference for use in uses)} are computed",
             got="none",
             fix=f"`hallmark features ingest {reference} FILE`",

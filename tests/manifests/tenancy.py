@@ -53,7 +53,9 @@ RESOURCES = {
     "argoproj.io": ("workflows", "workflowtaskresults"),
 }
 RUNS = {"pipelines.kubeflow.org": ("pipelines", "pipelineversions", "experiments", "runs", "jobs", "visualizations")}
-ACCOUNTS = (names.PIPELINE, names.PREDICTOR, "default", "default-editor", "default-viewer")
+ACCOUNTS = (names.PIPELINE, names.PREDICTOR, names.PARITY, "default", "default-editor", "default-viewer")
+EVENTS = f"{names.FEATURES}/offline"
+"""The one address that domains share: what below it each may read, tests/terraform/test_features.py says."""
 READ = ("/metrics", "/healthz", "/verdict", "/v2", "/openapi.json")
 PATHS = (
     *(
@@ -118,6 +120,7 @@ def pods(domain: str) -> Mapping[str, Pod]:
         "predictor": serving,
         "step": {"pipelines.kubeflow.org/v2_component": "true", "workflows.argoproj.io/workflow": "w"},
         "trainer": {names.JOB: names.TRAINING_JOB},
+        "parity": {"app.kubernetes.io/name": names.PARITY},
         "reviewer": {"app.kubernetes.io/part-of": "llminferenceservice"},
         "other": {},
     }
@@ -236,6 +239,8 @@ def storage(world: World, prefixes: Mapping[str, str] | None = None) -> list[str
     ]
     for domain in world.objects:
         for key in keys(world.objects[domain]):
+            if key == EVENTS:
+                continue
             if not key.startswith(prefixes[domain]) or posixpath.normpath(key) != key.rstrip("/"):
                 found.append(f"{domain} is handed {key}")
     return found
@@ -245,7 +250,7 @@ def keys(objects: list[Object]) -> Iterator[str]:
     """Every key of the bucket that objects name."""
     for text in texts(objects):
         if text.startswith("s3://"):
-            yield text.split("/", 3)[3]
+            yield text.split("/", 3)[3].partition("?")[0]
         if text.startswith("{") and "keyFormat" in text:
             yield json.loads(text)["s3"]["keyFormat"]
 

@@ -12,6 +12,7 @@ import typer.main
 from hallmark import names
 from hallmark.cli.app import app
 from hallmark.declaration import feature_view
+from hallmark.feature_store.bucket import Bucket
 from hallmark.feature_store.online.address import connect
 from hallmark.settings import Settings
 from tests.manifests.builds import CLUSTERS, DOMAINS, ROOT, Object, declared, platform, tenant
@@ -74,23 +75,52 @@ def test_the_feature_stream_keeps_every_declared_view_up_to_date_with_flags_that
     given = environment(stream)
     assert any(given["HALLMARK_STATE"] == each["mountPath"] for each in stream["volumeMounts"])
     assert given["HALLMARK_FEATURE_STORE"] == {"configMapKeyRef": {"name": "feature-store", "key": "address"}}
+    assert given["HALLMARK_FEATURE_OFFLINE"] == {"configMapKeyRef": {"name": "feature-store", "key": "offline"}}
+
+
+def _asking(metadata: Object) -> str:
+    """The account that reads this ConfigMap."""
+    if metadata["namespace"] == names.FEATURES:
+        return names.STREAM
+    return names.PREDICTOR if metadata["name"] == names.FEATURE_STORE else names.PARITY
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_addresses_of_the_online_store_are_some(cluster: str) -> None:
+def test_features_are_compared_with_flags_that_the_command_has(cluster: str) -> None:
+    for domain in DOMAINS:
+        jobs = [each for each in tenant(cluster, domain) if each["kind"] == "CronJob"]
+        assert [each["metadata"]["name"] for each in jobs] == (["parity"] if declared(domain).features else [])
+        for job in jobs:
+            pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+            (container,) = pod["containers"]
+            assert container["command"] == [*CLI, "features", "parity"] and "/hallmark/platform" in container["image"]
+            group: Any = typer.main.get_command(app)
+            found = parsed(group.commands["features"].commands["parity"], container["args"])
+            assert found["name"] == domain
+            mounts = {each["mountPath"] for each in container["volumeMounts"]}
+            given = environment(container)
+            for path in (str(found["kubeconfig"]), given["HALLMARK_STATE"], given["HOME"]):
+                assert any(path.startswith(mount) for mount in mounts), path
+            assert given["HALLMARK_FEATURE_OFFLINE"]["configMapKeyRef"]["name"] == "feature-store-parity"
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_addresses_of_the_online_and_the_offline_store_are_some(cluster: str) -> None:
     """Of the stream, and of every domain that declares features: a store is made of each, as programs make it, though none is asked."""
     declaring = [domain for domain in DOMAINS if declared(domain).features]
     built = [*platform(cluster), *(each for domain in declaring for each in tenant(cluster, domain))]
     found = {
-        each["metadata"]["namespace"]: each["data"]
+        (each["metadata"]["namespace"], _asking(each["metadata"])): each["data"]
         for each in built
-        if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "feature-store")
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"].startswith("feature-store")
     }
-    assert set(found) == {names.FEATURES, *declaring}
-    for namespace, data in found.items():
-        assert set(data) == {"address"}, "one engine a cluster"
+    accounts = {(domain, account) for domain in declaring for account in (names.PREDICTOR, names.PARITY)}
+    assert set(found) == {(names.FEATURES, names.STREAM), *accounts}
+    for (namespace, account), data in found.items():
+        assert set(data) == {"address", "offline"}, "one engine a cluster"
+        assert data["offline"] == f"s3://hallmark-{cluster}-artifacts/features/offline?region={names.REGION}"
+        assert str(Bucket.at(data["offline"])) == f"s3://hallmark-{cluster}-artifacts/features/offline"
         parts = urlsplit(data["address"])
-        account = names.STREAM if namespace == names.FEATURES else names.PREDICTOR
         if parts.scheme == "dynamodb":
             assert parts.netloc == f"hallmark-{cluster}-features"
         else:

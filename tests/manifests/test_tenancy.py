@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hallmark import names
+from hallmark import __version__, names
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.declaration.features import Features
@@ -75,6 +75,7 @@ def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
             (meshes.ISSUER, values["issuer"]),
             (network.CONTROL_PLANE, values["controlPlane"]),
             *([(network.STORES, values["stores"])] if domain.features else []),
+            *([(names.image("platform"), _platform(cluster, values["registry"]))] if domain.features else []),
             (names.BUCKET, values["bucket"]),
         ):
             assert ours in text
@@ -82,9 +83,19 @@ def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
         wanted = {builds.identity(each): each for each in json.loads(text)}
         built = {builds.identity(each): each for each in builds.tenant(cluster, domain.name)}
         if domain.features:
-            store = ("", "ConfigMap", domain.name, names.FEATURE_STORE)
-            wanted[store]["data"] = {"address": built[store]["data"]["address"]}  # test_programs.py
+            for name in (names.FEATURE_STORE, f"{names.FEATURE_STORE}-{names.PARITY}"):  # test_programs.py
+                store = ("", "ConfigMap", domain.name, name)
+                wanted[store]["data"] = built[store]["data"]
         assert {key: built[key] for key in wanted} == wanted
+
+
+def _platform(cluster: str, registry: str) -> str:
+    """The image as that cluster's settings name it: from its registry, and by its digest where they have one."""
+    path = ROOT / "manifests" / "clusters" / cluster / "settings" / "kustomization.yaml"
+    images = yaml.safe_load(path.read_text(encoding="utf-8"))["images"]
+    (mine,) = [each for each in images if each["name"] == "hallmark/platform"]
+    assert mine["newName"] == f"{registry}platform"
+    return f"{mine['newName']}@{mine['digest']}" if "digest" in mine else f"{mine['newName']}:{__version__}"
 
 
 def test_the_platforms_own_grants_open_no_tenant_either() -> None:
@@ -435,6 +446,13 @@ def test_what_enters_a_tenant(world: World, source: Pod, target: str, port: int,
         ("step", Pod("knative-serving", {"app": "activator"}), 8012, False),
         ("predictor", Pod("knative-serving", {"app": "activator"}), 8012, False),
         ("other", Pod("kubeflow", {"app": "ml-pipeline"}), 8888, False),
+        ("parity", Pod.outside("172.20.0.1"), 443, True),
+        ("parity", Pod.outside("10.0.208.7"), 443, True),
+        ("parity", Pod.outside("10.0.192.9"), 6379, True),
+        ("parity", Pod.outside("52.218.1.1"), 443, True),
+        ("parity", Pod.outside("169.254.170.23"), 80, True),
+        ("parity", Pod("kubeflow", {"app": "ml-pipeline"}), 8888, False),
+        ("parity", Pod("fraud", {"serving.kserve.io/inferenceservice": "fraud"}), 9191, False),
     ],
 )
 def test_what_leaves_a_tenant(world: World, source: str, target: Pod, port: int, passes: bool) -> None:
@@ -445,9 +463,9 @@ def test_only_models_that_read_features_reach_the_online_store(world: World) -> 
     for domain in world.objects:
         for kind, pod in pods(domain).items():
             reaches = world.network.passes(pod, Pod.outside("10.0.192.9"), network.VALKEY)
-            assert reaches == (domain == "fraud" and kind == "predictor"), (domain, kind)
+            assert reaches == (domain == "fraud" and kind in ("parity", "predictor")), (domain, kind)
         named = {each["metadata"]["name"] for each in world.objects[domain] if each["kind"] == "ConfigMap"}
-        assert (names.FEATURE_STORE in named) == (domain == "fraud")
+        assert (names.FEATURE_STORE in named) == (f"{names.FEATURE_STORE}-parity" in named) == (domain == "fraud")
 
 
 STREAM = Pod(names.FEATURES, {"app.kubernetes.io/name": names.STREAM})
@@ -457,17 +475,13 @@ STREAM = Pod(names.FEATURES, {"app.kubernetes.io/name": names.STREAM})
 def test_the_feature_stream_reaches_its_stores_and_is_asked_for_metrics_alone(cluster: str) -> None:
     built = World({name: builds.tenant(cluster, name) for name in builds.DOMAINS}, builds.platform(cluster))
     second = {"dev": 16, "staging": 32, "production": 48}[cluster]
-    by_endpoint = any(
-        each["metadata"]["name"] == "dynamodb" for each in built.platform if each["kind"] == "NetworkPolicy"
-    )
-    assert by_endpoint == (cluster == "dev"), "where the store is Valkey, there is no way out of the VPC"
     for target, port, passes in (
         (Pod.outside(f"10.{second}.192.9"), network.VALKEY, True),
         (Pod.outside(f"10.{second}.192.9"), 443, True),
         (Pod.outside(f"10.{second}.192.9"), 5432, False),
         (Pod.outside("169.254.170.23"), 80, True),
         (Pod.outside("169.254.169.254"), 80, False),
-        (Pod.outside("52.218.1.1"), 443, by_endpoint),
+        (Pod.outside("52.218.1.1"), 443, True),
         (Pod.outside(f"10.{second}.64.9"), 443, False),
         (Pod("kube-system", {"k8s-app": "kube-dns"}), 53, True),
         (Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"}), 5000, False),

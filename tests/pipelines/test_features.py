@@ -17,6 +17,7 @@ from components.image import TRAINING_IMAGE
 from hallmark.cli import main
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError
+from hallmark.feature_store import sources
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.place import FeatureStore
 from hallmark.settings import Settings
@@ -24,6 +25,7 @@ from hallmark.training import graph
 from hallmark.training.feature_steps import materialize
 from pipelines import features
 from tests.graphs import shallow
+from tests.hallmark.feature_store.s3 import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +78,11 @@ def test_the_graph_is_one_step_that_is_never_taken_for_done(settings: Settings, 
     (placed,) = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
     (addresses,) = placed["configMapAsEnv"]
     assert addresses["configMapName"] == "feature-store" and addresses["optional"]
-    assert {each["envVar"] for each in addresses["keyToEnv"]} == {"HALLMARK_FEATURE_STORE", "HALLMARK_FEATURE_LOG"}
+    assert {each["envVar"] for each in addresses["keyToEnv"]} == {
+        "HALLMARK_FEATURE_STORE",
+        "HALLMARK_FEATURE_LOG",
+        "HALLMARK_FEATURE_OFFLINE",
+    }
     assert component.component_spec.implementation.container.image == TRAINING_IMAGE
 
 
@@ -99,6 +105,25 @@ def test_the_step_fills_the_online_store(settings: Settings, orders: str, tmp_pa
     assert "- 4 rows of orders@1" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     (found,) = FeatureStore(settings).read("buyer_orders@1", ["anna"])
     assert found.values == {"buyer_orders_30d": 4, "buyer_cards_90d": 2}
+
+
+def test_the_step_keeps_rows_where_trainings_find_them(
+    settings: Settings, orders: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as server:
+        server.client().create_bucket(
+            Bucket="materialized", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        monkeypatch.setenv("HALLMARK_FEATURE_OFFLINE", server.address("materialized"))
+        before = pd.read_parquet(orders).assign(order_id=[f"before{n}" for n in range(4)])
+        before.to_parquet(tmp_path / "before.parquet")
+        shared = Settings.load()
+        FeatureStore(shared).ingest("orders@1", tmp_path / "before.parquet")
+        for _ in range(2):
+            said = materialize("fraud", events={"orders@1": orders}, into="store", summary=tmp_path / "summary.md")
+            assert said.startswith("4 rows of orders@1, 8 events in buyer_orders@1"), "with all that is there"
+        held = sources.snapshot(sources.place(shared, "orders@1"))
+        assert [each.rows for each in held.manifest.segments] == [4, 4]
 
 
 def test_the_step_hands_rows_to_the_log(

@@ -250,7 +250,9 @@ def test_every_step_says_who_it_is_where_it_runs_and_for_how_long(name: str, tmp
         waits = step == "exec-train" and declared.training.nodes > 1
         assert int(pod["activeDeadlineSeconds"]) == timeout + (12 * 3600 if waits else 0)
         asks = step in ("exec-compare", "exec-quantize", "exec-register")
-        assert [each["configMapName"] for each in pod.get("configMapAsEnv", [])] == ["mlflow"] * asks, step
+        joins = step == "exec-load" and declared.features is not None
+        maps = ["mlflow"] * asks + ["feature-store"] * joins
+        assert [each["configMapName"] for each in pod.get("configMapAsEnv", [])] == maps, step
         assert [each["secretName"] for each in pod.get("secretAsEnv", [])] == ["mlflow"] * asks, step
 
 

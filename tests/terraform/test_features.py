@@ -111,8 +111,8 @@ def planned(terraform: str, emulators: Callable[[str], Emulator], tmp_path_facto
 
 def roles(planned: Planned) -> list[str]:
     found = [f"{domain}-{account}" for domain in planned.domains for account in ("pipeline", "predictor")]
-    found += [STREAM, FLINK]
-    assert len(found) >= 16 and set(found) == set(planned.policies)
+    found += [STREAM, FLINK, *(f"{domain}-parity" for domain in READS)]
+    assert len(found) >= 17 and set(found) == set(planned.policies)
     return found
 
 
@@ -124,7 +124,7 @@ def row(view: str, shard: int = 7) -> str:
 def reads(role: str, view: str) -> bool:
     """Should this role read a view's rows?"""
     domain, _, account = role.rpartition("-")
-    return role == STREAM or (account == "predictor" and view.split("@")[0] in READS.get(domain, ()))
+    return role == STREAM or (account in ("parity", "predictor") and view.split("@")[0] in READS.get(domain, ()))
 
 
 def test_in_dynamodb_a_predictor_reads_rows_of_its_views_and_the_stream_writes_them(planned: Planned) -> None:
@@ -155,15 +155,17 @@ def test_one_read_of_all_views_passes_and_one_foreign_key_among_them_does_not(pl
 def test_trainings_read_the_events_of_their_views_and_the_stream_writes_them(planned: Planned) -> None:
     for role in roles(planned):
         domain, _, account = role.rpartition("-")
-        own = {SOURCES[view] for view in READS.get(domain, ())} if account == "pipeline" else set()
+        own = {SOURCES[view] for view in READS.get(domain, ())} if account in ("parity", "pipeline") else set()
         for source in ("orders", "orders_2", "clicks", "returns"):
             object_ = f"{BUCKET}/features/offline/{source}@1/manifest.json"
             wanted = role == STREAM or source in own
             assert planned.may(role, "s3:GetObject", object_) == wanted, (role, source)
             inside = planned.may(role, "s3:ListBucket", BUCKET, prefix=[f"features/offline/{source}@1/"])
             assert inside == wanted, (role, source)
-            for action in ("s3:PutObject", "s3:DeleteObject"):
+            for action in ("s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"):
                 assert planned.may(role, action, object_) == (role == STREAM), (role, action)
+            old = planned.may(role, "s3:ListBucketVersions", BUCKET, prefix=[f"features/offline/{source}@1/"])
+            assert old == (role == STREAM), (role, source)
         letter = f"{BUCKET}/features/dead-letters/buyer_orders@1/1.jsonl"
         assert planned.may(role, "s3:PutObject", letter) == (role == STREAM)
         assert not planned.may(role, "s3:GetObject", letter)
@@ -213,7 +215,7 @@ def valkey(planned: Planned, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_in_valkey_too(planned: Planned, valkey: RedisServer) -> None:
-    readers = {f"{domain}-predictor" for domain in READS}
+    readers = {f"{domain}-{account}" for domain in READS for account in ("parity", "predictor")}
     assert set(planned.users) == {STREAM, *readers}, "who reads no view is no user"
     for user in planned.users:
         store = connect(f"redis://{user}:secret@127.0.0.1:{valkey.port}/0", namespace=SHARED, read_seconds=5)

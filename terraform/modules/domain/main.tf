@@ -8,8 +8,15 @@ locals {
   cluster = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.platform}"
   tags    = { "hallmark:domain" = var.name, "hallmark:team" = var.owner.team }
 
-  # The two service accounts of a domain (hallmark/names.py): pipeline trains and writes, predictor serves and reads models only.
-  accounts = {
+  # The service accounts of a domain (hallmark/names.py): pipeline trains and writes, predictor serves and reads models only; parity,
+  # where the domain reads views, compares what its models read with the events, and has nothing of its own in the bucket.
+  accounts = merge(local.own_accounts, { for account in(length(var.views) == 0 ? [] : ["parity"]) : account => {
+    prefix         = ""
+    object_actions = tolist([])
+    key_actions    = ["kms:Decrypt"]
+    events         = [for source in sort(var.sources) : "features/offline/${source}@"]
+  } })
+  own_accounts = {
     pipeline = {
       prefix = "${var.name}/"
       object_actions = [
@@ -31,7 +38,7 @@ locals {
   rows = [for view in sort(var.views) : "features/${view}@*"]
 
   # Who reads them, where which engine is there; known before anything is applied, because the parts of ARNs are.
-  readers = length(var.views) == 0 ? toset([]) : toset(["predictor"])
+  readers = length(var.views) == 0 ? toset([]) : toset(["parity", "predictor"])
   table   = var.online_store.table_arn == null ? toset([]) : local.readers
   valkey  = var.online_store.valkey_arn == null ? toset([]) : local.readers
 }
@@ -71,19 +78,18 @@ resource "aws_iam_role_policy" "artifacts" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = concat([
-      {
-        Sid      = "OwnObjects"
-        Effect   = "Allow"
-        Action   = each.value.object_actions
-        Resource = "${local.bucket}/${each.value.prefix}*"
-      },
+    Statement = concat(each.value.prefix == "" ? [] : [{
+      Sid      = "OwnObjects"
+      Effect   = "Allow"
+      Action   = each.value.object_actions
+      Resource = "${local.bucket}/${each.value.prefix}*"
+      }], [
       {
         Sid       = "OwnListing"
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.bucket
-        Condition = { StringLike = { "s3:prefix" = concat([each.value.prefix, "${each.value.prefix}*"], [for source in each.value.events : "${source}*"]) } }
+        Condition = { StringLike = { "s3:prefix" = concat(each.value.prefix == "" ? [] : [each.value.prefix, "${each.value.prefix}*"], [for source in each.value.events : "${source}*"]) } }
       },
       {
         Sid      = "WhereTheBucketIs"

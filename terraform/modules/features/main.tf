@@ -141,10 +141,12 @@ resource "aws_iam_role_policy" "offline" {
     Version = "2012-10-17"
     Statement = [
       {
+        # Rows of a person are erased with the old versions of their objects.
         Sid    = "Events"
         Effect = "Allow"
         Action = [
-          "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts",
+          "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload",
+          "s3:ListMultipartUploadParts",
         ]
         Resource = "${local.bucket}/features/offline/*"
       },
@@ -158,7 +160,7 @@ resource "aws_iam_role_policy" "offline" {
       {
         Sid       = "OwnListing"
         Effect    = "Allow"
-        Action    = "s3:ListBucket"
+        Action    = ["s3:ListBucket", "s3:ListBucketVersions"]
         Resource  = local.bucket
         Condition = { StringLike = { "s3:prefix" = ["features/offline/*"] } }
       },

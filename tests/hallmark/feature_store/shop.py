@@ -62,16 +62,18 @@ _REST = {
 
 
 class Shop:
-    """Everything below one folder; `now` is when it opened."""
+    """Everything below one folder, or its events at `offline`; `now` is when it opened."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, offline: str = "") -> None:
         root = folder / "root"
         for name in ("domains", "inference_services", "features/buyers"):
             (root / name).mkdir(parents=True)
         (root / "contracts").symlink_to(ROOT / "contracts")
         (root / "features/buyers/v1.yaml").write_text(yaml.safe_dump(DECLARED, sort_keys=False))
         self.folder, self.now = folder, datetime.now(UTC)
-        self.settings = Settings.load({"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(folder / "state")}).prepared()
+        self.settings = Settings.load(
+            {"HALLMARK_ROOT": str(root), "HALLMARK_STATE": str(folder / "state"), "HALLMARK_FEATURE_OFFLINE": offline}
+        ).prepared()
         self.place = FeatureStore(self.settings)
         self.view = feature_view.load(VIEW, self.settings)
         self.contract = source.load(SOURCE, self.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -177,8 +178,8 @@ def test_a_second_erasure_finds_nothing_and_changes_nothing(store: FeatureStore)
 
 def test_the_record_names_nobody_and_leads_to_the_new_digests(store: FeatureStore, tmp_path: Path) -> None:
     held = sources.snapshot(store.offline("orders@1"))
-    first = held.model_copy(
-        update={"manifest": held.manifest.model_copy(update={"segments": held.manifest.segments[:1]})}
+    first = dataclasses.replace(
+        held, manifest=held.manifest.model_copy(update={"segments": held.manifest.segments[:1]})
     )
     erase(store)
     (record,) = erasure.records(store.erasures)

@@ -159,7 +159,7 @@ def test_an_error_in_an_append_leaves_the_old_state(
         elif place == "segment":
             patch.setattr(sources, "_settle", full)
         else:
-            patch.setattr(sources, "_segment", full)
+            patch.setattr(sources, "written", full)
         with pytest.raises(OSError, match="No space"):
             put(tmp_path, 1)
     assert sources.snapshot(tmp_path) == before

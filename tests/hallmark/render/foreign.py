@@ -16,8 +16,11 @@ ISTIO = {
     }.items()
 }
 KUBE_STATE_METRICS: dict[str, tuple[str, ...]] = {
-    # kube-state-metrics, docs/metrics: deployment-metrics.md, pod-metrics.md, node-metrics.md. Scraped with honorLabels.
+    # kube-state-metrics, docs/metrics: deployment-metrics.md, cronjob-metrics.md, pod-metrics.md, node-metrics.md. Scraped with honorLabels.
     "kube_deployment_status_replicas_available": ("namespace", "deployment"),
+    "kube_cronjob_created": ("namespace", "cronjob"),
+    "kube_cronjob_status_last_schedule_time": ("namespace", "cronjob"),
+    "kube_cronjob_status_last_successful_time": ("namespace", "cronjob"),
     "kube_pod_status_phase": ("namespace", "pod", "uid", "phase"),
     "kube_pod_container_resource_requests": ("namespace", "pod", "container", "node", "resource", "unit"),
     "kube_node_status_condition": ("node", "condition", "status"),

@@ -60,4 +60,5 @@ def test_a_domain_that_declares_features_is_told_where_they_are_and_no_other_is(
         valkey = urlsplit(data["valkey"])
         assert (valkey.scheme, valkey.username, valkey.port) == ("rediss", "fraud-predictor", 6379)
         assert dict(parse_qsl(valkey.query)) == {"iam": "hallmark-features", "region": names.REGION}
+        assert data["offline"] == f"s3://hallmark-artifacts/features/offline?region={names.REGION}"
         assert data["dynamodb"] == f"dynamodb://hallmark-features?region={names.REGION}"

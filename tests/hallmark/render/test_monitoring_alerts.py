@@ -71,6 +71,10 @@ def scaled_to_zero(name: str, **more: str) -> dict[str, str]:
 
 AGE = stream("event_age_seconds")
 ANSWERED = drift("fraud", "feature_age_seconds", view="buyer_orders@1", quantile="0")
+SCHEDULED, COMPARED, CREATED = (
+    named(f"kube_cronjob_{name}", namespace="fraud", cronjob="parity")
+    for name in ("status_last_schedule_time", "status_last_successful_time", "created")
+)
 GPU = "authentication"
 ASKED = istio(GPU, response_code="503")
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
@@ -381,6 +385,28 @@ CASES = (
         FRAUD | {AGE: "5x140", ANSWERED: "60x140", ANSWERED.replace('"0"', '"0.5"'): "900000x140"},
         "60m",
         platform=True,
+    ),
+    Case(
+        "features that are compared each hour and equal", FRAUD | {SCHEDULED: "5600x140", COMPARED: "5000x140"}, "60m"
+    ),
+    Case(
+        "a parity budget that burns, or runs that fail",
+        FRAUD | {SCHEDULED: "14600x140", COMPARED: "5000x140", CREATED: "0x140"},
+        "10m",
+        ("ParityFails ticket fraud",),
+        said={"ParityFails": ({}, "fraud: for 2h 40m 0s nobody found its features to be what the offline store says")},
+    ),
+    Case("first runs, none of which has ended yet", FRAUD | {SCHEDULED: "5600x140", CREATED: "5000x140"}, "60m"),
+    Case(
+        "first runs that all failed",
+        FRAUD | {SCHEDULED: "20000x140", CREATED: "5000x140"},
+        "10m",
+        ("ParityFails ticket fraud",),
+    ),
+    Case(
+        "a domain that is not released has nothing to compare",
+        {LOOKED: f"0+60x{MINUTES}", SCHEDULED: "20000x140", CREATED: "5000x140"},
+        "10m",
     ),
     Case(
         "where the source itself is stale, one alert says so",

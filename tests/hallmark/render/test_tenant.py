@@ -159,6 +159,7 @@ def test_accounts_know_no_cloud_and_the_predictor_no_api(domain: Domain) -> None
         "default": False,  # what a pod gets that names none: no token
         "pipeline": True,
         "predictor": False,
+        **({"parity": False} if domain.features else {}),
     }
     text = json.dumps(rendered(domain))
     assert "arn:" not in text
@@ -256,6 +257,7 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
     from kubernetes.client.exceptions import ApiException
 
     from hallmark import object_labels
+    from hallmark.rollout import parity
     from hallmark.rollout.capacity import Floors
     from hallmark.rollout.lease import Lease
     from hallmark.rollout.memory import NAME
@@ -326,6 +328,7 @@ def _calls_of_the_watch() -> Iterator[tuple[str, str, str, str]]:
     writer.sidecar(pod, "verdict")
     writer.sidecar(pod, "labels", body=[])
     writer.config_map("fraud", NAME)
+    writer.config_map("fraud", parity.NAME)
     for create in (True, False):
         writer.write_config_map({"metadata": {"name": NAME, "namespace": "fraud"}}, create=create)
     writer.call("POST", "/apis/coordination.k8s.io/v1/namespaces/fraud/leases", {})

@@ -15,15 +15,18 @@ import pytest
 import domains.fraud.synthetic as marketplace
 from hallmark.artifacts import views
 from hallmark.artifacts.folder import ViewUse
+from hallmark.artifacts.model_card import DatasetFacts
+from hallmark.data import dataset
 from hallmark.declaration import domain as domains
 from hallmark.declaration import feature_view
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import Conflict, ContractBroken, HallmarkError, NotFound
-from hallmark.feature_store import sources
+from hallmark.feature_store import iceberg, snapshots, sources
 from hallmark.features.fields import Field
 from hallmark.settings import Settings
 from hallmark.training import source, steps, view_join
 from tests.hallmark.feature_store import reference
+from tests.hallmark.feature_store.s3 import serving
 
 ROOT = Path(__file__).parents[3]
 START, END = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 3, tzinfo=UTC)
@@ -114,6 +117,60 @@ def test_own_examples_have_the_features_that_synthetic_ones_have(settings: Setti
     wrong.to_parquet(tmp_path / "wrong.parquet")
     again = source.load("fraud", source=str(tmp_path / "wrong.parquet"), settings=settings, **ASKED)
     pd.testing.assert_frame_equal(again[drawn.columns], drawn)  # what a view gives is never read from the file
+
+
+def test_own_examples_are_joined_with_what_another_machine_stored_in_the_bucket(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with serving() as server:
+        server.client().create_bucket(
+            Bucket="trainings", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        there = {"feature_offline": server.address("trainings")}
+        stored(settings.model_copy(update={**there, "state": tmp_path / "other"}), events())
+        here = settings.model_copy(update=there)
+        drawn, _ = source.traced("fraud", source="synthetic", **ASKED)
+        path = own(tmp_path, drawn)
+        held = view_join.held(FRAUD, path, here)
+        found, origin = source.traced("fraud", source=path, settings=here, held=held, **ASKED)
+        pd.testing.assert_frame_equal(found, drawn)
+        assert origin and origin.sources == {"orders@1": held["rows orders@1"]}
+        with pytest.raises(NotFound, match="no rows of orders@1 are stored in s3://trainings/elsewhere/orders@1"):
+            elsewhere = settings.model_copy(update={"feature_offline": server.address("trainings", "elsewhere")})
+            source.traced("fraud", source=path, settings=elsewhere, **ASKED)
+
+
+@pytest.mark.parametrize("where", ["sets", "iceberg://local/sets"])
+def test_a_trainings_examples_are_kept_by_digest_where_it_is_asked_for(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    asked = {"HALLMARK_STATE": str(tmp_path / "state"), "HALLMARK_TRAINING_SETS": where}
+    if "://" not in where:
+        asked["HALLMARK_TRAINING_SETS"] = str(tmp_path / where)
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    told = []
+    for turn in range(2):
+        examples, facts = tmp_path / f"examples{turn}.parquet", tmp_path / f"facts{turn}.json"
+        given = {"as_of": "2026-09-03T00:00:00+00:00", "window": "2d", "seed": 7, "shift": ""}
+        steps.load("fraud", source="synthetic", examples=examples, **given)
+        steps.validate("fraud", examples=examples, facts=facts, summary=tmp_path / "summary.md")
+        told.append(DatasetFacts.model_validate_json(facts.read_text()))
+    assert told[0] == told[1], "the same set is kept once"
+    origin = told[0].features
+    assert origin is not None and origin.kept is not None
+    kept = origin.kept
+    if kept.snapshot is None:
+        training, paths = snapshots.read(tmp_path / "sets", kept.digest)
+    else:
+        place = iceberg.Place.at(where, tmp_path / "state" / "features" / "iceberg")
+        assert kept.table == "sets.fraud"
+        training, paths = place.read("fraud", kept.snapshot, kept.digest, tmp_path / "back")
+    assert (training.rows, training.views, training.sources) == (told[0].rows, origin.views, origin.sources)
+    written = dataset.read(tmp_path / "examples0.parquet")
+    read = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    pd.testing.assert_frame_equal(read, written, check_dtype=False)
 
 
 def test_a_source_that_holds_nothing_or_not_enough_is_refused_with_what_to_do(

@@ -51,8 +51,8 @@ run "roles_are_for_one_service_account_of_one_cluster" {
   }
 
   assert {
-    condition     = { for account, association in aws_eks_pod_identity_association.this : account => "${association.namespace}/${association.service_account}" } == { pipeline = "fraud/pipeline", predictor = "fraud/predictor" }
-    error_message = "Expected both accounts associated in the domain's namespace."
+    condition     = { for account, association in aws_eks_pod_identity_association.this : account => "${association.namespace}/${association.service_account}" } == { parity = "fraud/parity", pipeline = "fraud/pipeline", predictor = "fraud/predictor" }
+    error_message = "Expected all accounts associated in the domain's namespace."
   }
 }
 
@@ -60,12 +60,12 @@ run "objects_end_at_the_domain_s_prefix" {
   command = plan
 
   assert {
-    condition     = { for account, policy in aws_iam_role_policy.artifacts : account => one([for statement in jsondecode(policy.policy).Statement : statement.Resource if statement.Sid == "OwnObjects"]) } == { pipeline = "arn:aws:s3:::hallmark-dev-artifacts/fraud/*", predictor = "arn:aws:s3:::hallmark-dev-artifacts/fraud/models/*" }
+    condition     = { for account, policy in aws_iam_role_policy.artifacts : account => one([for statement in jsondecode(policy.policy).Statement : statement.Resource if statement.Sid == "OwnObjects"]) } == { parity = null, pipeline = "arn:aws:s3:::hallmark-dev-artifacts/fraud/*", predictor = "arn:aws:s3:::hallmark-dev-artifacts/fraud/models/*" }
     error_message = "A role reaches objects outside its prefix."
   }
 
   assert {
-    condition     = { for account, policy in aws_iam_role_policy.artifacts : account => one([for statement in jsondecode(policy.policy).Statement : statement.Condition.StringLike["s3:prefix"] if statement.Action == "s3:ListBucket"]) } == { pipeline = ["fraud/", "fraud/*", "features/offline/orders@*"], predictor = ["fraud/models/", "fraud/models/*"] }
+    condition     = { for account, policy in aws_iam_role_policy.artifacts : account => one([for statement in jsondecode(policy.policy).Statement : statement.Condition.StringLike["s3:prefix"] if statement.Action == "s3:ListBucket"]) } == { parity = ["features/offline/orders@*"], pipeline = ["fraud/", "fraud/*", "features/offline/orders@*"], predictor = ["fraud/models/", "fraud/models/*"] }
     error_message = "A role lists what is not its own."
   }
 
@@ -113,8 +113,8 @@ run "features_end_at_the_views_that_the_domain_names" {
   }
 
   assert {
-    condition     = keys(aws_iam_role_policy.features) == ["predictor"] && keys(aws_iam_role_policy.valkey) == ["predictor"] && keys(aws_elasticache_user.this) == ["predictor"]
-    error_message = "Expected that nobody of a domain but its predictor reaches the online store."
+    condition     = keys(aws_iam_role_policy.features) == ["parity", "predictor"] && keys(aws_iam_role_policy.valkey) == ["parity", "predictor"] && keys(aws_elasticache_user.this) == ["parity", "predictor"]
+    error_message = "Expected that nobody of a domain but its predictor and who compares features reaches the online store."
   }
 }
 
