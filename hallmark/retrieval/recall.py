@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hallmark.retrieval import index, vectors
 from hallmark.retrieval.card import VECTORS, CodesRow, IndexOptions, RecallRow, UnitCard
-from hallmark.retrieval.search import Hits, among, approximate
+from hallmark.retrieval.search import Hits, Selected, among, approximate
 
 if TYPE_CHECKING:
     from hallmark.retrieval.search import Retriever
@@ -24,7 +24,7 @@ _SAMPLE = 200
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _NARROWER = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.045, 0.03)
 _DEAREST = 32
-COST = 0.5
+COST = 0.75
 """A row of an exact scan behind a filter costs so many of the comparisons of a graph or of lists: docs/decisions/0040."""
 
 Rows = NDArray[np.int64]
@@ -185,7 +185,7 @@ def _rows(
 ) -> tuple[RecallRow, ...]:
     made = []
     for share, rows, true in zip(selectivities, left, truth, strict=True):
-        found = among(unit, asked, k, rows)[1]
+        found = among(unit, asked, k, None if rows is None else Selected.of(rows, len(unit)))[1]
         mean, low, high = (round(each, 4) for each in interval(_each(found, true)))
         scanned = unit.card.kind == "exact" or (rows is not None and len(rows) <= unit.card.crossover)
         made.append(
@@ -225,9 +225,10 @@ def _crossover(unit: Unit, asked: NDArray[np.float32], wanted: float, seed: int)
     for share in _NARROWER:
         count = max(1, round(share * size))
         for rows in (np.sort(chosen.choice(size, count, replace=False)), np.sort(towards[-count:])):
+            left = Selected.of(rows, size)
             truth = near.scan(asked, K, rows)[1]
-            work = near.compared(partial(approximate, unit, asked, K, rows), len(asked))
-            if count * COST <= work or _mean(approximate(unit, asked, K, rows)[1], truth) < wanted - 0.01:
+            work = near.compared(partial(approximate, unit, asked, K, left), len(asked))
+            if count * COST <= work or _mean(approximate(unit, asked, K, left)[1], truth) < wanted - 0.01:
                 return count
     return round(_NARROWER[-1] * size)
 
