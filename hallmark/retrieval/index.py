@@ -335,7 +335,14 @@ def _store(codes: CodeKind, dimension: int) -> Any:
         return faiss.IndexFlatIP(dimension)
     if codes == "int8":
         return faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-    return faiss.IndexPQ(dimension, max(1, dimension // 4), 8, faiss.METRIC_INNER_PRODUCT)
+    store = faiss.IndexPQ(dimension, _parts(dimension), 8, faiss.METRIC_INNER_PRODUCT)
+    store.pq.cp.min_points_per_centroid = _LEAST // 256
+    return store
+
+
+def _parts(dimension: int) -> int:
+    """Into how many parts a vector is cut: the most that divide its dimension, of four numbers each at least."""
+    return max(parts for parts in range(1, max(1, dimension // 4) + 1) if dimension % parts == 0)
 
 
 def reserve(store: Any, items: int) -> None:
