@@ -111,14 +111,19 @@ def compared(folder: Path, card: UnitCard, seed: int, queries: NDArray[np.float3
 
 
 def between(folder: Path, card: UnitCard, seed: int) -> NDArray[np.float32]:
-    """(at most 200, d) points half-way from an item to one of those near it: queries of an index that has no others."""
+    """(at most 200, d) points between items: queries of an index that has no others.
+
+    Half lie half-way to one of the nearest, and half nearly half-way to any other, since a query is rarely like one item.
+    """
     chosen = np.random.default_rng(seed)
     starts = index.Builder(folder, items=card.items, dimension=card.dimension, seed=seed).sample(_SAMPLE)
     (near,) = exact(folder / VECTORS, starts, [None], min(K, card.items))
     partners = near[np.arange(len(starts)), chosen.integers(0, near.shape[1], len(starts))]
+    anyone = chosen.random(len(starts)) < 0.5
+    partners[anyone] = chosen.integers(0, card.items, int(anyone.sum()))
     wanted, at = np.unique(partners, return_inverse=True)
     taken = np.concatenate(list(_taken(folder / VECTORS, wanted)))
-    middle = starts + taken[at]
+    middle = starts + np.where(anyone[:, None], 0.7, 1.0).astype(np.float32) * taken[at]
     alone = np.einsum("ij,ij->i", middle, middle) < 1e-12
     middle[alone] = starts[alone]
     return np.asarray(middle, dtype=np.float32)
