@@ -19,7 +19,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.features.encoding import Features
-from hallmark.features.fields import Field
+from hallmark.features.fields import Columns, Field
 from hallmark.learners import model as models
 from hallmark.section import Frozen
 from hallmark.settings import Settings
