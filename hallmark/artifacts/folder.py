@@ -20,8 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
+from hallmark.artifacts.retriever import Retriever
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input
@@ -60,6 +62,7 @@ class Signature(Frozen):
     """Inputs and outputs of a model: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
 
     views: those that give some of the fields; callers send the others, and each view's entity.
+    retriever: how a request becomes a list of items, of a model folder with an index.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
     the one of two that there was.
@@ -75,11 +78,22 @@ class Signature(Frozen):
     inputs: tuple[Input, ...] = (Input(),)
     assets: tuple[str, ...] = ()
     views: tuple[ViewUse, ...] = ()
+    retriever: Retriever | None = PydanticField(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def asked(self) -> tuple[Field, ...]:
+        """The fields of a request with what views give: the model's own, or where items are retrieved the retriever's."""
+        return self.fields if self.retriever is None else self.retriever.asked
+
+    @property
+    def answered(self) -> tuple[Output, ...]:
+        """The outputs of an answer, before serving.py adds its own."""
+        return self.outputs if self.retriever is None else self.retriever.outputs
 
     @property
     def sent(self) -> tuple[Field, ...]:
         """The fields that callers send."""
-        return sent(self.fields, self.views)
+        return sent(self.asked, self.views)
 
     @model_validator(mode="before")
     @classmethod
