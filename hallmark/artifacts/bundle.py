@@ -14,17 +14,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, MANIFEST, MODEL_CARD, Signature
+from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, INDEXED, MANIFEST, MODEL_CARD, Signature, listed, loadable
+from hallmark.artifacts.retriever import INDEX
 from hallmark.errors import ModelRefused
 from hallmark.features import code
 from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Output
 
-SERVED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
+SERVED = frozenset(
+    {"model.onnx", "encoder.onnx", "items.onnx", "ranker.onnx", "signature.json", "features.py", "serving.py"}
+)
 WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
 """Files of a model folder that a server and a drift monitor read, beside the assets that its signature names.
 
-Embeddings and serving.py only where it has them.
+Embeddings, serving.py, and models beside model.onnx only where it has them.
 """
 _CHUNK = 1 << 20
 _RESTORE = "restore the folder from the registry"
@@ -32,11 +35,21 @@ _RESTORE = "restore the folder from the registry"
 
 @dataclass(frozen=True)
 class Bundle:
-    """The verified bytes of a model folder, those that were asked for; `manifest` is what the digest is of."""
+    """The verified bytes of a model folder, those that were asked for; `manifest` is what the digest is of.
+
+    index: the folder of its index, where it has one: every byte was checked, and is read again where it is opened,
+           since an index may be larger than what is to be held twice.
+    """
 
     digest: str
     files: Mapping[str, bytes]
     manifest: bytes = b""
+    index: Path | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each file by the manifest."""
+        return _entries(self.manifest)
 
     @property
     def signature(self) -> Signature:
@@ -99,13 +112,14 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if expected and digest != expected:
         raise ModelRefused("the model is not the one that was released", expected=expected, got=digest, fix=_RESTORE)
     entries = _entries(manifest)
-    strangers = sorted({path.name for path in folder.iterdir()} - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
+    strangers = sorted(listed(folder).keys() - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
     if strangers:
         raise ModelRefused(
             f"{strangers[0]} is in the model folder and not in its manifest", got=", ".join(strangers), fix="remove it"
         )
     files: dict[str, bytes] = {}
-    bundle = Bundle(digest, files, manifest)
+    indexed = whole and any(name.startswith(f"{INDEX}/") for name in entries)
+    bundle = Bundle(digest, files, manifest, folder / INDEX if indexed else None)
     for name in sorted(entries, key=lambda name: (name != "signature.json", name)):
         if not whole and name not in keep:
             continue
@@ -119,7 +133,9 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if "signature.json" in files:
         _ = bundle.assets  # each is there, or the model is refused
     if "model.onnx" in keep:
-        self_contained(bundle.file("model.onnx"))
+        _ = bundle.file("model.onnx")
+    for name in sorted(name for name in files if name.endswith(".onnx")):
+        self_contained(files[name])
     return bundle
 
 
@@ -208,10 +224,9 @@ def _entries(manifest: bytes) -> dict[str, str]:
             "the model's manifest cannot be read", expected='{"files": {name: sha256}}', got=type(error).__name__
         ) from error
     for name in entries:
-        if name != Path(name).name or name.startswith(".") or Path(name).suffix not in ALLOWED:
-            raise ModelRefused(
-                f"{name!r} is never loaded", expected=f"a plain name ending in {', '.join(sorted(ALLOWED))}"
-            )
+        if not loadable(name):
+            kinds = f"{', '.join(sorted(ALLOWED))}, or in {INDEX}/ {', '.join(sorted(INDEXED))}"
+            raise ModelRefused(f"{name!r} is never loaded", expected=f"a plain name ending in {kinds}")
     return entries
 
 

@@ -7,6 +7,8 @@ serving.py        the domain's answer code, where it has one
 weights.safetensors or booster.txt   the trained model in its own form
 profile.json      reference profile for drift;  reference.parquet  a sample of it for reports
 embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
+encoder.onnx, items.onnx, ranker.onnx   of a model that answers with items (retriever.py)
+index/            its index: vectors, ids, columns, words, and unit.json, which says what they were made of
 assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
@@ -23,7 +25,7 @@ from typing import Any
 from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
-from hallmark.artifacts.retriever import Retriever
+from hallmark.artifacts.retriever import INDEX, Retriever
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input
@@ -41,6 +43,8 @@ PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.pa
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
 """Allowed kinds of asset: bytes that are read as data and never run; .model is sentencepiece's vocabulary."""
 ALLOWED = frozenset({".onnx", ".py"}) | DATA
+INDEXED = frozenset({".json", ".npy", ".npz", ".faiss", ".parquet"})
+"""Allowed kinds of file in `index/`."""
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
 
 
@@ -82,8 +86,21 @@ class Signature(Frozen):
 
     @property
     def asked(self) -> tuple[Field, ...]:
-        """The fields of a request with what views give: the model's own, or where items are retrieved the retriever's."""
-        return self.fields if self.retriever is None else self.retriever.asked
+        """The fields of a request with what views give of it: the model's own, or where items are retrieved the retriever's."""
+        if self.retriever is None:
+            return self.fields
+        given = {name for use in self.request_views for name in use.fields}
+        return (*self.retriever.asked, *(field for field in self.retriever.looked_up if field.name in given))
+
+    @property
+    def request_views(self) -> tuple[ViewUse, ...]:
+        """The views of an entity that is in the request; the others are of the items that are retrieved for it."""
+        return tuple(use for use in self.views if self.retriever is None or use.entity.name != self.retriever.corpus.id)
+
+    @property
+    def item_views(self) -> tuple[ViewUse, ...]:
+        """The views of items, by the corpus's id."""
+        return tuple(use for use in self.views if use not in self.request_views)
 
     @property
     def answered(self) -> tuple[Output, ...]:
@@ -93,7 +110,7 @@ class Signature(Frozen):
     @property
     def sent(self) -> tuple[Field, ...]:
         """The fields that callers send."""
-        return sent(self.asked, self.views)
+        return sent(self.asked, self.request_views)
 
     @model_validator(mode="before")
     @classmethod
@@ -142,11 +159,26 @@ def sent(fields: Sequence[Field], views: Sequence[ViewUse]) -> tuple[Field, ...]
 def seal(folder: Path) -> str:
     """Write the manifest over what is in `folder` and give the model's digest."""
     files = {
-        path.name: digest_file(path) for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, MODEL_CARD)
+        name: digest_file(path) for name, path in sorted(listed(folder).items()) if name not in (MANIFEST, MODEL_CARD)
     }
     text = json.dumps({"files": files}, indent=2, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return digest_file(folder / MANIFEST)
+
+
+def listed(folder: Path) -> dict[str, Path]:
+    """All that lies in a model folder by the name that its manifest has for it; those of the index are index/NAME."""
+    index = folder / INDEX
+    whole = index.is_dir() and not index.is_symlink()
+    below = {f"{INDEX}/{path.name}": path for path in index.iterdir()} if whole else {}
+    return {path.name: path for path in folder.iterdir() if not (whole and path.name == INDEX)} | below
+
+
+def loadable(name: str) -> bool:
+    """May a file of this name be loaded from a model folder?"""
+    *above, plain = name.split("/")
+    kinds = INDEXED if above == [INDEX] else ALLOWED if not above else frozenset()
+    return plain == Path(plain).name and not plain.startswith(".") and Path(plain).suffix in kinds
 
 
 def verify(folder: Path, *, expected: str | None = None) -> str:

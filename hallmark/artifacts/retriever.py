@@ -8,13 +8,16 @@ index/         the sealed unit: vectors, index, ids, columns (hallmark.retrieval
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field as Key
 from pydantic import model_validator
 
 from hallmark.declaration.corpus import Corpus, Filter
+from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Field, Output
 from hallmark.section import Frozen
@@ -26,6 +29,22 @@ WANTED = "k"
 """The field of a request that says how many items it wants."""
 MOST_VALUES = 32
 """Values that one filter may name."""
+KINDS: Mapping[Datatype, str] = {
+    "BYTES": "keyword",
+    "INT64": "integer",
+    "FP64": "number",
+    "BOOL": "boolean",
+    "TIME": "time",
+}
+"""What the index calls the types of columns."""
+_SENT: Mapping[Datatype, Literal["BYTES", "INT64", "FP64", "BOOL"]] = {
+    "BYTES": "BYTES",
+    "INT64": "INT64",
+    "FP64": "FP64",
+    "BOOL": "BOOL",
+    "TIME": "BYTES",
+}
+_LONGEST = 100_000
 RETRIEVED = ("vector_rank", "vector_score", "word_rank", "word_score", "fused_score")
 """Columns of a candidate that the retrieval itself gives, (n,) each: ranks from 1, 0 where it did not come by that way."""
 
@@ -48,7 +67,10 @@ class Retriever(Frozen):
     fields:  those of a record, beside filters and `k`: a text, a vector, a member and a context.
     text:    the field that is searched by words; none without words.
     encoder: record -> (n, dimension) vector.   items: item -> the same, for what is put in; none: the encoder.
-    ranker:  candidate -> (n,) score; a candidate's columns are the record's, the item's and `RETRIEVED`. None: the fused score.
+    item:    fields of an item that is put in which `items` reads; its id and the columns of filters and words come too.
+    ranker:  candidate -> (n,) score; a candidate's columns are the record's, the item's, `RETRIEVED` and what views give of both.
+             None: the fused score.
+    looked_up: fields that feature views give, of an entity in the request or, by the corpus's id, of each candidate.
     """
 
     corpus: Corpus
@@ -56,7 +78,9 @@ class Retriever(Frozen):
     text: str | None = None
     encoder: OnnxPart
     items: OnnxPart | None = None
+    item: tuple[Field, ...] = ()
     ranker: OnnxPart | None = None
+    looked_up: tuple[Field, ...] = ()
     k: int = Key(ge=1)
     candidates: int = Key(ge=1)
 
@@ -84,6 +108,20 @@ class Retriever(Frozen):
         return (*self.fields, *filters, wanted)
 
     @property
+    def put(self) -> tuple[Field, ...]:
+        """All fields of an item that is put in: its id, those that are encoded, and the columns of filters and words."""
+        corpus = self.corpus
+        found = {corpus.id: Field(name=corpus.id, datatype="INT64" if corpus.datatype == "INT64" else "BYTES")}
+        found |= {field.name: field for field in self.item}
+        for each in corpus.filters:
+            values = tuple(map(str, each.values)) if each.datatype == "BYTES" and each.values else None
+            kind = _SENT[each.datatype]
+            found.setdefault(each.column, Field(name=each.column, datatype=kind, optional=True, categories=values))
+        for name in corpus.words:
+            found.setdefault(name, Field(name=name, datatype="BYTES", optional=True, media="text", longest=_LONGEST))
+        return tuple(found.values())
+
+    @property
     def outputs(self) -> tuple[Output, ...]:
         """Outputs of an answer, (n, k) each: the items in order, their scores, and by which way each came."""
         k = (self.k,)
@@ -98,9 +136,27 @@ class Retriever(Frozen):
         )
 
     @property
-    def files(self) -> frozenset[str]:
-        """Its ONNX files."""
-        return frozenset(each.file for each in (self.encoder, self.items, self.ranker) if each is not None)
+    def put_in(self) -> OnnxPart:
+        """The model that encodes an item."""
+        return self.items or self.encoder.model_copy(update={"code": "encode_item"})
+
+    def made_by(self, digests: Mapping[str, str], *, assets: Sequence[str] = ()) -> tuple[str, str]:
+        """Digests of what makes vectors, as unit.json names them: of the encoders' files, and of the code before them.
+
+        digests: of the model folder's files, by name.   assets: names of those that features.py reads.
+        """
+        encoders = {str(name): digests[name] for name in (self.encoder.file, self.put_in.file)}
+        preprocessing = {name: digests[name] for name in ("features.py", *assets)}
+        return _digest(encoders), _digest(preprocessing)
+
+
+def kinds(corpus: Corpus) -> dict[str, str]:
+    """Columns of an index of this corpus, each with what the index calls its type."""
+    return {each.column: KINDS[each.datatype] for each in corpus.filters}
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()}"
 
 
 def fields_of(by: Filter) -> Iterator[Field]:

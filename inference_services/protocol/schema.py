@@ -38,7 +38,10 @@ class RequestLimits:
 
 
 class Schema:
-    """A model's name and version, the fields that callers send as columns, its outputs, and `given`, the fields that feature views give."""
+    """A model's name and version, the fields that callers send as columns, its outputs, and `given`, the fields that feature views give.
+
+    put: the fields of an item that is put in, of a model that answers with items.
+    """
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class Schema:
         self.version = version
         self.limits = limits or RequestLimits()
         self.columns = {field.name: compiled(field) for field in signature.sent}
-        self.given = {field.name: compiled(field) for field in signature.fields if field.name not in self.columns}
+        self.given = {field.name: compiled(field) for field in signature.asked if field.name not in self.columns}
+        put = signature.retriever.put if signature.retriever else ()
+        self.put = {field.name: compiled(field) for field in put}
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
         self.photo_limit = max(self.limits.photos, held)
         self.row_limit = self.limits.photos if self.photos else self.limits.rows
-        self.outputs: dict[str, Output] = {output.name: output for output in (*signature.outputs, *added)}
+        self.outputs: dict[str, Output] = {output.name: output for output in (*signature.answered, *added)}
 
     def metadata(self) -> dict[str, Any]:
         """The Open Inference Protocol's model metadata; -1 is the batch, and an axis that varies."""
