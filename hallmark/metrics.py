@@ -96,6 +96,7 @@ RUNTIME: dict[str, Family] = _runtime(
     ("recall_dropped", "counter", "Queries that were to be run again, and were not.", "", ()),
 )
 RUNTIME_ANSWERS = (RUNTIME["rest_requests"].name, RUNTIME["grpc_requests"].name)
+RUNTIME_RECALL = tuple(RUNTIME[f"recall_{each}"].name for each in ("checked", "wanted", "found"))
 RUNTIME_REFUSED = RUNTIME["refused"].name
 RUNTIME_BUCKETS = RUNTIME["request_seconds"].samples[0]
 FAULT = "model"
