@@ -25,7 +25,8 @@ from typing import Any
 from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
-from hallmark.artifacts.retriever import INDEX, Retriever
+from hallmark.artifacts.retriever import INDEX as INDEX
+from hallmark.artifacts.retriever import Retriever
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input

@@ -10,8 +10,6 @@ from hallmark.retrieval.columns import Kind
 from hallmark.section import Frozen
 
 UNIT = "unit.json"
-FOLDER = "index"
-"""Name of the index's folder in a model folder."""
 VECTORS, CODES, GRAPH, LISTS, CODEC, ITEMS, WORDS = (
     "vectors.npy",
     "codes.npy",

@@ -178,10 +178,9 @@ class Builder:
 
     def encode(self, store: Any) -> None:
         """Write codes.npy of all vectors, and forget the vectors."""
-        writer = Writer(self._folder / CODES, store.sa_code_size(), np.uint8)
-        for block in blocks(self._source):
-            writer.add(store.sa_encode(np.ascontiguousarray(block)))
-        writer.close()
+        with Writer(self._folder / CODES, store.sa_code_size(), np.uint8) as writer:
+            for block in blocks(self._source):
+                writer.add(store.sa_encode(np.ascontiguousarray(block)))
 
     def graph(self, *, neighbours: int, construction: int) -> None:
         """Write the HNSW graph of the vectors: links alone, since the vectors lie beside it."""
@@ -207,10 +206,9 @@ class Builder:
         clusters.max_points_per_centroid = 64
         clusters.train(self.sample(64 * count), quantizer)
         faiss.write_index(quantizer, str(self._folder / GRAPH))
-        writer = Writer(self._folder / LISTS, 1, np.int32)
-        for block in blocks(self._source):
-            writer.add(quantizer.search(block, 1)[1].astype(np.int32))
-        writer.close()
+        with Writer(self._folder / LISTS, 1, np.int32) as writer:
+            for block in blocks(self._source):
+                writer.add(quantizer.search(block, 1)[1].astype(np.int32))
         return count
 
     def sample(self, count: int) -> NDArray[np.float32]:

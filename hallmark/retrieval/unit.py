@@ -55,7 +55,7 @@ class Items:
 class Unit:
     """An open index: what it says of itself, and its parts in memory, which no search changes.
 
-    ids: (n,) object.  words: None where the index has none.
+    digest: of unit.json, and so of every byte of the index.  ids: (n,) object.  words: None where the index has none.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Unit:
         folder: Path,
         card: UnitCard,
         *,
+        digest: str,
         ids: NDArray[Any],
         columns: Columns,
         near: index.VectorIndex,
         words: Words | None,
     ) -> None:
-        self.folder, self.card, self.ids, self.columns, self.index, self.words = folder, card, ids, columns, near, words
+        self.folder, self.card, self.digest = folder, card, digest
+        self.ids, self.columns, self.index, self.words = ids, columns, near, words
 
     def __len__(self) -> int:
         return self.card.items
@@ -77,11 +79,6 @@ class Unit:
     def rows(self) -> dict[str, int]:
         """The row of each id."""
         return {name: row for row, name in enumerate(self.ids.tolist())}
-
-    @cached_property
-    def digest(self) -> str:
-        """Digest of unit.json, and so of every byte of the index."""
-        return digest_file(self.folder / UNIT)
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(m, d) the vectors of rows, as the index keeps them."""
@@ -158,12 +155,15 @@ def build(
     return card
 
 
-def open_unit(folder: Path, *, encoder: str, preprocessing: str) -> Unit:
+def open_unit(folder: Path, *, encoder: str, preprocessing: str, digest: str = "") -> Unit:
     """The index in `folder`, every byte of which is checked, for vectors of this encoder and this preprocessing.
 
+    digest: of unit.json, where a manifest names it.
     `ModelRefused` where the index is of another encoder or preprocessing, whatever its dimension, or a file was changed.
     """
-    card = read_card(folder)
+    card, found = read_card(folder)
+    if digest and digest != found:
+        raise ModelRefused(f"{UNIT} of the index was changed", expected=digest, got=found, fix=sealed.FIX)
     for what, expected, got in (
         ("encoder", card.encoder, encoder),
         ("preprocessing", card.preprocessing, preprocessing),
@@ -180,11 +180,11 @@ def open_unit(folder: Path, *, encoder: str, preprocessing: str) -> Unit:
         raise ModelRefused(
             f"{strangers[0]} is in the index and not in its {UNIT}", got=", ".join(strangers), fix="remove it"
         )
-    return opened(folder, card)
+    return opened(folder, card, digest=found)
 
 
-def read_card(folder: Path) -> UnitCard:
-    """What the index in `folder` says of itself; its other files are not looked at."""
+def read_card(folder: Path) -> tuple[UnitCard, str]:
+    """What the index in `folder` says of itself, and the digest of that; its other files are not looked at."""
     data = sealed.regular(folder / UNIT)
     try:
         card = UnitCard.model_validate_json(data)
@@ -198,7 +198,7 @@ def read_card(folder: Path) -> UnitCard:
     for name in card.files:
         if name != Path(name).name or name.startswith(".") or name == UNIT:
             raise ModelRefused(f"{name!r} of the index is never loaded", expected="a plain name")
-    return card
+    return card, f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -216,10 +216,12 @@ def _write_items(
 
     fields = [(ID, pa.string()), *((name, arrow_type(kind)) for name, kind in columns.items())]
     schema = pa.schema([*fields, *([(TEXT, pa.string())] if words else [])])
-    written = vectors.Writer(draft / VECTORS, dimension)
     seen: set[str] = set()
     sha = hashlib.sha256()
-    with pq.ParquetWriter(draft / ITEMS, schema, compression="zstd") as parquet:
+    with (
+        vectors.Writer(draft / VECTORS, dimension) as written,
+        pq.ParquetWriter(draft / ITEMS, schema, compression="zstd") as parquet,
+    ):
         for block in given:
             ids = _new_ids(block.ids, seen)
             rows = vectors.checked(block.vectors, dimension, normalised=normalised)
@@ -239,7 +241,6 @@ def _write_items(
             parquet.write_table(table)
             written.add(rows)
             sha.update(json.dumps(data, sort_keys=True).encode())
-    written.close()
     return _Described(written.count, f"sha256:{sha.hexdigest()}")
 
 
@@ -302,7 +303,7 @@ def _write_card(draft: Path, card: UnitCard) -> None:
             os.fsync(stream.fileno())
 
 
-def opened(folder: Path, card: UnitCard) -> Unit:
+def opened(folder: Path, card: UnitCard, *, digest: str = "") -> Unit:
     """The index in `folder` that has this card, every file of which is checked."""
     table = _table(folder, card.files, [ID, *card.columns])
     if table.num_rows != card.items:
@@ -321,7 +322,7 @@ def opened(folder: Path, card: UnitCard) -> Unit:
         files=card.files,
     )
     words = Words.load(sealed.read(folder, WORDS, card.files)) if card.words else None
-    return Unit(folder, card, ids=ids, columns=columns, near=near, words=words)
+    return Unit(folder, card, digest=digest, ids=ids, columns=columns, near=near, words=words)
 
 
 def _table(folder: Path, files: Mapping[str, str] | None, names: list[str]) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +38,7 @@ def checked(given: ArrayLike, dimension: int, *, normalised: bool, what: str = "
 
 
 class Writer:
-    """A .npy file of rows that are added until it is closed, so that no more than a block is in memory."""
+    """A .npy file of rows that are added within a `with`, so that no more than a block is in memory."""
 
     def __init__(self, path: Path, width: int, dtype: Any = np.float32) -> None:
         self.count, self._width, self._dtype = 0, width, np.dtype(dtype)
@@ -50,11 +50,14 @@ class Writer:
         self._stream.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self.count += len(rows)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Write how many rows there are."""
-        self._stream.seek(0)
-        self._header()
-        self._stream.close()
+        with self._stream:
+            self._stream.seek(0)
+            self._header()
 
     def _header(self) -> None:
         shape = (self.count, self._width)

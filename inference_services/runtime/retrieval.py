@@ -12,14 +12,15 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hallmark.artifacts.bundle import Bundle
-from hallmark.artifacts.retriever import WANTED, OnnxPart
+from hallmark.artifacts.retriever import INDEX, WANTED, OnnxPart
 from hallmark.declaration.corpus import Filter
 from hallmark.errors import ModelRefused, Refused
 from hallmark.features.arrays import objects
 from hallmark.features.encoding import Features
 from hallmark.features.fields import Columns
 from hallmark.features.image import BadImage
-from hallmark.retrieval import filters
+from hallmark.retrieval import filters, pairing
+from hallmark.retrieval.card import UNIT
 from hallmark.retrieval.fusion import Fused
 from hallmark.retrieval.search import Retriever
 from hallmark.retrieval.unit import open_unit
@@ -90,8 +91,8 @@ class RetrievalModel:
                 fix="train it again",
             )
         self.retriever = declared
-        encoder, preprocessing = declared.made_by(bundle.digests, assets=self.signature.assets)
-        unit = open_unit(bundle.index, encoder=encoder, preprocessing=preprocessing)
+        pair = pairing.of(bundle.digests, self.signature)
+        unit = open_unit(bundle.index, **pair._asdict(), digest=bundle.digests[f"{INDEX}/{UNIT}"])
         self.index = Retriever(unit)
         self.live: LiveItems | None = None
         self.recall: RecallCheck | None = None
