@@ -112,7 +112,12 @@ CASES = (
         | {recall("wanted", "1%"): "0+100x140", recall("found", "1%"): "0+85x140"},
         "60m",
         ("RecallLost ticket search",),
-        said={"RecallLost": ({}, "search: stable finds 85% of the nearest items (selectivity 1%)")},
+        said={
+            "RecallLost": (
+                {"selectivity": "1%", "variant": "search-predictor-00001"},
+                "search: search-predictor-00001 finds 85% of the nearest items (selectivity 1%)",
+            )
+        },
         domains=(SEARCHED,),
     ),
     Case(
