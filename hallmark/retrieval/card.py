@@ -30,7 +30,7 @@ class IndexOptions(Frozen):
     """How vectors are indexed.
 
     kind:   auto is exact, hnsw or ivf by the count of items (docs/decisions/0040).
-    codes:  how vectors are kept: float32, int8 (a quarter) or pq (dimension / 4 bytes).
+    codes:  how vectors are kept: float32, int8 (a quarter) or pq (a sixteenth); auto is the smallest whose scan has `recall`.
     recall: recall@10 that `breadth` is widened for, where it is not given.
     breadth: efSearch of hnsw, nprobe of ivf.
     neighbours, construction: M and efConstruction of hnsw.
@@ -38,7 +38,7 @@ class IndexOptions(Frozen):
     """
 
     kind: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
-    codes: CodeKind = "float32"
+    codes: Literal["auto", "float32", "int8", "pq"] = "float32"
     recall: float = Field(default=0.97, gt=0, le=1)
     breadth: int = Field(default=0, ge=0)
     neighbours: int = Field(default=16, ge=4, le=128)

@@ -131,37 +131,34 @@ class Column:
 
     def plain(self) -> list[Any]:
         """All values, as Arrow takes them: a time in microseconds."""
+        if self.kind == "time":
+            return [None if value == _NONE else value for value in self._values[: self.size].tolist()]
+        return self.taken(range(self.size))
+
+    def value(self, row: int) -> Any:
+        """The row's value in the form in which `append` takes it."""
+        return self.taken([row])[0]
+
+    def taken(self, rows: Sequence[int]) -> list[Any]:
+        """The values of rows in the form in which `append` takes them."""
         texts = [*self._codes, None]
-        values = self._values[: self._filled].tolist()
+        if self.kind == "keywords":
+            held = self._rows[: self._filled]
+            ends = zip(
+                np.searchsorted(held, rows).tolist(), np.searchsorted(held, rows, side="right").tolist(), strict=True
+            )
+            return [[texts[code] for code in self._values[first:last].tolist()] for first, last in ends]
+        values = self._values[list(rows)].tolist()
         if self.kind == "keyword":
             return [texts[code] for code in values]
-        if self.kind == "keywords":
-            found: list[list[str]] = [[] for _ in range(self.size)]
-            for row, code in zip(self._rows[: self._filled].tolist(), values, strict=True):
-                found[row].append(texts[code])
-            return found
         if self.kind == "boolean":
             return [None if value < 0 else bool(value) for value in values]
         if self.kind == "number":
             return [None if value != value else value for value in values]
-        return [None if value == _NONE else value for value in values]
-
-    def value(self, row: int) -> Any:
-        """The row's value in the form in which `append` takes it."""
-        if self.kind == "keywords":
-            first, last = np.searchsorted(self._rows[: self._filled], [row, row + 1])
-            texts = list(self._codes)
-            return [texts[code] for code in self._values[first:last]]
-        value = self._values[row]
-        if self.kind == "number":
-            return None if np.isnan(value) else float(value)
-        if value == _NONE or (self.kind in ("keyword", "boolean") and value < 0):
-            return None
-        if self.kind == "keyword":
-            return list(self._codes)[value]
-        if self.kind == "boolean":
-            return bool(value)
-        return datetime.fromtimestamp(int(value) / 1e6, tz=UTC).isoformat() if self.kind == "time" else int(value)
+        found = [None if value == _NONE else value for value in values]
+        if self.kind == "integer":
+            return found
+        return [None if value is None else datetime.fromtimestamp(value / 1e6, tz=UTC).isoformat() for value in found]
 
     def _code(self, text: str) -> int:
         return self._codes.setdefault(text, len(self._codes))
@@ -266,6 +263,10 @@ class Columns:
     def lists(self) -> dict[str, list[Any]]:
         """All values of each column, as Arrow takes them: times in microseconds."""
         return {name: column.plain() for name, column in self._columns.items()}
+
+    def taken(self, rows: Sequence[int]) -> dict[str, list[Any]]:
+        """The values of rows, as `append` takes them."""
+        return {name: column.taken(rows) for name, column in self._columns.items()}
 
     def row(self, row: int) -> dict[str, Any]:
         """The values of one row, as `append` takes them."""

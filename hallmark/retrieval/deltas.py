@@ -17,15 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from hallmark import files
 from hallmark.errors import Conflict, ContractBroken
 from hallmark.retrieval import vectors
+from hallmark.retrieval.card import IndexOptions, UnitCard
 from hallmark.retrieval.columns import Columns
 from hallmark.retrieval.journal import Journal
 from hallmark.retrieval.overlay import Growing, Overlay
-from hallmark.retrieval.unit import Unit
+from hallmark.retrieval.unit import Items, Unit, build
 from hallmark.retrieval.words import tokens
 
 _JOURNAL, _LOCK = "journal", "lock"
 _PATIENCE = 2.0
 _LONGEST = 512
+_IDLE = 4096
+"""Added rows that may be replaced or deleted, beyond as many as live, before they are taken out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +67,7 @@ class Deltas:
     def __init__(self, unit: Unit, journal: Journal, held: contextlib.ExitStack) -> None:
         self._unit, self._journal, self._held = unit, journal, held
         self._lock = Lock()
-        self._added = Growing(unit.card.dimension, Columns(unit.card.columns))
-        self._dead = np.zeros(len(unit), dtype=np.bool_)
-        self._gone = 0
-        self._live = np.zeros(0, dtype=np.bool_)
+        self._empty()
         self.now: Overlay = self._state()
         for _, payload in journal.records():
             self._take(_decoded(payload, unit.card.dimension)[1])
@@ -115,12 +115,19 @@ class Deltas:
         if not changes:
             return self.position
         ready = self._checked(changes)
-        payload = _encoded(ready)
+        payload = _encoded(ready, time.time())
         with self._lock:
             position = self._journal.append(payload)
             self._take(ready)
             self.now = self._state()
+            if len(self._added.ids) > 2 * len(self._added.latest) + _IDLE:
+                self._compact()
         return position
+
+    def compact(self) -> None:
+        """Take out of the journal and of memory what later changes replaced; positions stay. It happens by itself too."""
+        with self._lock:
+            self._compact()
 
     def changes(self, since: int = 0) -> Iterator[Change]:
         """Changes after the position `since`, oldest first, as they were acknowledged."""
@@ -135,6 +142,32 @@ class Deltas:
         """Let another process write; searches of what was found so far go on."""
         with self._lock:
             self._held.close()
+
+    def _compact(self) -> None:
+        newest: dict[str, int] = {}
+        dimension = self._unit.card.dimension
+        for position, payload in self._journal.records():
+            newest.update((change.id, position) for change in _decoded(payload, dimension)[1])
+        self._journal.replace(self._kept(newest))
+        self._empty()
+        for _, payload in self._journal.records():
+            self._take(_decoded(payload, dimension)[1])
+        self.now = self._state()
+
+    def _kept(self, newest: dict[str, int]) -> Iterator[tuple[int, bytes]]:
+        """The journal's records with the newest change of each id alone."""
+        for position, payload in self._journal.records():
+            at, changes = _decoded(payload, self._unit.card.dimension)
+            kept = {change.id: change for change in changes if newest[change.id] == position}
+            if kept:
+                yield position, _encoded(list(kept.values()), at)
+
+    def _empty(self) -> None:
+        unit = self._unit
+        self._added = Growing(unit.card.dimension, Columns(unit.card.columns))
+        self._dead = np.zeros(len(unit), dtype=np.bool_)
+        self._gone = 0
+        self._live = np.zeros(0, dtype=np.bool_)
 
     def _checked(self, changes: Sequence[Upsert | Delete]) -> list[Upsert | Delete]:
         card = self._unit.card
@@ -169,14 +202,72 @@ class Deltas:
             if isinstance(change, Upsert):
                 words = Counter(tokens(change.text)) if self._unit.words is not None else Counter[str]()
                 vector = np.asarray(change.vector, dtype=np.float32)
-                live[self._added.add(change.id, vector, dict(change.values), words)] = True
+                live[self._added.add(change.id, vector, dict(change.values), change.text, words)] = True
         self._dead, self._live = dead, live[: len(self._added.ids)]
 
     def _state(self) -> Overlay:
         added = self._added
         return Overlay(
-            self._dead, self._gone, self._live, added.vectors, added.ids, added.words, added.columns, added.latest
+            self._dead,
+            self._gone,
+            self._live,
+            added.vectors,
+            added.ids,
+            added.words,
+            added.texts,
+            added.columns,
+            added.latest,
         )
+
+
+def folded(
+    unit: Unit,
+    deltas: Deltas,
+    folder: Path,
+    *,
+    options: IndexOptions | None = None,
+    queries: ArrayLike | None = None,
+) -> tuple[UnitCard, int]:
+    """Write a new index with the changes in it, and give its card and the position of the last of them.
+
+    Changes after that position are the new index's own: carry them over with `changes(since)`.
+    """
+    with deltas._lock:
+        now, position = deltas.now, deltas.position
+    card = build(
+        folder,
+        _blocks(unit, now),
+        encoder=unit.card.encoder,
+        preprocessing=unit.card.preprocessing,
+        dimension=unit.card.dimension,
+        normalised=unit.card.normalised,
+        columns=unit.card.columns,
+        words=unit.card.words,
+        options=options,
+        queries=queries,
+    )
+    return card, position
+
+
+def _blocks(unit: Unit, now: Overlay) -> Iterator[Items]:
+    """The living items of an index and of its changes."""
+    texts = unit.texts()
+    for rows in np.array_split(np.flatnonzero(~now.dead), max(1, len(unit) // vectors.BLOCK)):
+        listed = rows.tolist()
+        yield Items(
+            [unit.ids[row] for row in listed],
+            unit.vectors(rows),
+            unit.columns.taken(listed),
+            [texts[row] for row in listed] if texts else None,
+        )
+    added = now.rows(None)
+    listed = added.tolist()
+    yield Items(
+        [now.ids[row] for row in listed],
+        now.vectors[added],
+        now.columns.taken(listed),
+        [now.texts[row] for row in listed],
+    )
 
 
 def _one(change: Upsert, dimension: int, *, normalised: bool) -> NDArray[np.float32]:
@@ -191,7 +282,7 @@ def _one(change: Upsert, dimension: int, *, normalised: bool) -> NDArray[np.floa
     return found
 
 
-def _encoded(changes: Sequence[Upsert | Delete]) -> bytes:
+def _encoded(changes: Sequence[Upsert | Delete], at: float) -> bytes:
     import msgspec
 
     rows = [
@@ -206,7 +297,7 @@ def _encoded(changes: Sequence[Upsert | Delete]) -> bytes:
         )
         for change in changes
     ]
-    return msgspec.msgpack.encode((time.time(), rows), enc_hook=lambda value: value.item())  # a number of numpy's
+    return msgspec.msgpack.encode((at, rows), enc_hook=lambda value: value.item())  # a number of numpy's
 
 
 def _decoded(payload: bytes, dimension: int) -> tuple[float, list[Upsert | Delete]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hallmark.errors import HallmarkError, ModelRefused
@@ -18,17 +18,17 @@ _SEARCH = 1 << 20
 
 
 class Journal:
-    """Records by position, from 1, in one file that one process appends to.
+    """Records by ever higher positions, from 1, in one file that one process appends to.
 
     dropped: bytes of a record at the end that was not written whole, and so never acknowledged, which opening took away.
     """
 
-    def __init__(self, path: Path, *, after: int = 0) -> None:
-        """Open or make the file; a new one goes on after the position `after`."""
+    def __init__(self, path: Path) -> None:
+        """Open or make the file."""
         new = not path.exists()
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.position, self.dropped, self._broken = after, 0, False
+        self.position, self.dropped, self._broken = 0, 0, False
         self._end = 0
         try:
             for position, _, end in self._scan():
@@ -71,6 +71,20 @@ class Journal:
         """Position and payload of each record, oldest first."""
         for position, payload, _ in self._scan():
             yield position, payload
+
+    def replace(self, records: Iterable[tuple[int, bytes]]) -> None:
+        """Have these records, the last of which is at the same position, in the place of those that are here; all or nothing."""
+        draft = self.path.with_name(f".{self.path.name}.new")
+        with draft.open("wb") as stream:
+            for position, payload in records:
+                stream.write(framed(position, payload))
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(self.path)
+        _sync(self.path.parent)
+        before, self._file = self._file, os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        os.close(before)
+        self._end = os.fstat(self._file).st_size
 
     def close(self) -> None:
         """Close the file; what was acknowledged is on the disk already."""

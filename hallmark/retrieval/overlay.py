@@ -20,7 +20,7 @@ class Overlay:
 
     dead:    (n,) rows of the sealed index that were deleted or replaced.
     live:    (size,) added rows that were not deleted or replaced since.
-    vectors: (at least size, d) of added rows; ids and words (counts of an item's words) of each, and `columns`.
+    vectors: (at least size, d) of added rows; of each also ids, texts, words (how often each is in the text) and `columns`.
     """
 
     dead: NDArray[np.bool_]
@@ -29,6 +29,7 @@ class Overlay:
     vectors: NDArray[np.float32]
     ids: Sequence[str]
     words: Sequence[Counter[str]]
+    texts: Sequence[str]
     columns: Columns
     latest: dict[str, int]
 
@@ -45,7 +46,9 @@ class Overlay:
     def row(self, item: str) -> int | None:
         """The living added row of an id."""
         row = self.latest.get(item)
-        return row if row is not None and row < self.size and self.live[row] else None
+        if row is not None and row >= self.size:  # it was replaced since
+            row = next((each for each in reversed(range(self.size)) if self.ids[each] == item), None)
+        return row if row is not None and self.live[row] else None
 
 
 class Growing:
@@ -55,10 +58,13 @@ class Growing:
         self.vectors = np.empty((64, dimension), dtype=np.float32)
         self.ids: list[str] = []
         self.words: list[Counter[str]] = []
+        self.texts: list[str] = []
         self.columns = columns
         self.latest: dict[str, int] = {}
 
-    def add(self, item: str, vector: NDArray[np.float32], values: dict[str, Any], words: Counter[str]) -> int:
+    def add(
+        self, item: str, vector: NDArray[np.float32], values: dict[str, Any], text: str, words: Counter[str]
+    ) -> int:
         """The row of an item that is added."""
         row = len(self.ids)
         self.columns.append({name: [value] for name, value in values.items()}, 1)
@@ -68,6 +74,7 @@ class Growing:
             self.vectors = larger
         self.vectors[row] = vector
         self.words.append(words)
+        self.texts.append(text)
         self.ids.append(item)
         self.latest[item] = row
         return row

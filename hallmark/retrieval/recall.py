@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hallmark.retrieval import index, vectors
 from hallmark.retrieval.card import VECTORS, CodesRow, IndexOptions, RecallRow, UnitCard
-from hallmark.retrieval.search import Hits, among, approximate
+from hallmark.retrieval.search import Hits, Selected, among, approximate
 
 if TYPE_CHECKING:
     from hallmark.retrieval.search import Retriever
@@ -24,7 +24,7 @@ _SAMPLE = 200
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _NARROWER = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.045, 0.03)
 _DEAREST = 32
-COST = 0.5
+COST = 0.75
 """A row of an exact scan behind a filter costs so many of the comparisons of a graph or of lists: docs/decisions/0040."""
 
 Rows = NDArray[np.int64]
@@ -111,14 +111,19 @@ def compared(folder: Path, card: UnitCard, seed: int, queries: NDArray[np.float3
 
 
 def between(folder: Path, card: UnitCard, seed: int) -> NDArray[np.float32]:
-    """(at most 200, d) points half-way from an item to one of those near it: queries of an index that has no others."""
+    """(at most 200, d) points between items: queries of an index that has no others.
+
+    Half lie half-way to one of the nearest, and half nearly half-way to any other, since a query is rarely like one item.
+    """
     chosen = np.random.default_rng(seed)
     starts = index.Builder(folder, items=card.items, dimension=card.dimension, seed=seed).sample(_SAMPLE)
     (near,) = exact(folder / VECTORS, starts, [None], min(K, card.items))
     partners = near[np.arange(len(starts)), chosen.integers(0, near.shape[1], len(starts))]
+    anyone = chosen.random(len(starts)) < 0.5
+    partners[anyone] = chosen.integers(0, card.items, int(anyone.sum()))
     wanted, at = np.unique(partners, return_inverse=True)
     taken = np.concatenate(list(_taken(folder / VECTORS, wanted)))
-    middle = starts + taken[at]
+    middle = starts + np.where(anyone[:, None], 0.7, 1.0).astype(np.float32) * taken[at]
     alone = np.einsum("ij,ij->i", middle, middle) < 1e-12
     middle[alone] = starts[alone]
     return np.asarray(middle, dtype=np.float32)
@@ -185,7 +190,7 @@ def _rows(
 ) -> tuple[RecallRow, ...]:
     made = []
     for share, rows, true in zip(selectivities, left, truth, strict=True):
-        found = among(unit, asked, k, rows)[1]
+        found = among(unit, asked, k, None if rows is None else Selected.of(rows, len(unit)))[1]
         mean, low, high = (round(each, 4) for each in interval(_each(found, true)))
         scanned = unit.card.kind == "exact" or (rows is not None and len(rows) <= unit.card.crossover)
         made.append(
@@ -225,9 +230,10 @@ def _crossover(unit: Unit, asked: NDArray[np.float32], wanted: float, seed: int)
     for share in _NARROWER:
         count = max(1, round(share * size))
         for rows in (np.sort(chosen.choice(size, count, replace=False)), np.sort(towards[-count:])):
+            left = Selected.of(rows, size)
             truth = near.scan(asked, K, rows)[1]
-            work = near.compared(partial(approximate, unit, asked, K, rows), len(asked))
-            if count * COST <= work or _mean(approximate(unit, asked, K, rows)[1], truth) < wanted - 0.01:
+            work = near.compared(partial(approximate, unit, asked, K, left), len(asked))
+            if count * COST <= work or _mean(approximate(unit, asked, K, left)[1], truth) < wanted - 0.01:
                 return count
     return round(_NARROWER[-1] * size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,23 @@ class Hits:
         return [(item, score) for item, score in pairs if item]
 
 
-@dataclass(frozen=True)
-class _Selected:
-    """Rows of the sealed index that a filter leaves; `bits` are made where a graph is searched with them."""
+class Selected:
+    """Rows of the sealed index that a filter leaves: mask (n,) and rows (m,), sorted."""
 
-    mask: NDArray[np.bool_]
-    rows: NDArray[np.int64]
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        self.mask, self.rows = mask, np.flatnonzero(mask)
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], size: int) -> Selected:
+        """Those of `size` rows."""
+        mask = np.zeros(size, dtype=np.bool_)
+        mask[rows] = True
+        return cls(mask)
+
+    @cached_property
+    def bits(self) -> Any:
+        """The mask in the form in which a graph or lists are searched with it."""
+        return index.selector(self.mask)
 
 
 class Retriever:
@@ -59,7 +71,7 @@ class Retriever:
 
     def __init__(self, unit: Unit, deltas: Deltas | None = None) -> None:
         self.unit, self.deltas = unit, deltas
-        self._hot: OrderedDict[Filter, _Selected] = OrderedDict()
+        self._hot: OrderedDict[Filter, Selected] = OrderedDict()
         self._lock = Lock()
         self._ids = np.append(unit.ids, "")  # row -1 is nothing
 
@@ -121,7 +133,8 @@ class Retriever:
             here = len(self.unit) - (changed.dead_count if changed is not None else 0)
         else:
             self.unit.columns.check(where)
-            here = len(self._living(self._selected(where), changed))
+            mask = self._selected(where).mask
+            here = int((mask & ~changed.dead if changed is not None else mask).sum())
         return here + (len(changed.rows(where)) if changed is not None and changed.size else 0)
 
     def values(self, item: str) -> dict[str, Any] | None:
@@ -148,12 +161,12 @@ class Retriever:
             return near.scan(asked, k) if exact else among(self.unit, asked, k, None)
         if where is None and not exact and changed is not None and near.kind != "exact":
             return self._without_dead(asked, k, changed)
-        rows: NDArray[np.int64] | None
-        if where is not None:
-            rows = self._living(self._selected(where), changed)
-        else:
-            rows = np.flatnonzero(~changed.dead) if changed is not None else None
-        return near.scan(asked, k, rows) if exact else among(self.unit, asked, k, rows)
+        left = self._selected(where) if where is not None else None
+        if changed is not None and dead:
+            left = Selected(~changed.dead if left is None else left.mask & ~changed.dead)
+        if exact:
+            return near.scan(asked, k, None if left is None else left.rows)
+        return among(self.unit, asked, k, left)
 
     def _without_dead(
         self, asked: NDArray[np.float32], k: int, changed: Overlay
@@ -173,23 +186,19 @@ class Retriever:
             return found
         return near.scan(asked, k, np.flatnonzero(~changed.dead))
 
-    def _selected(self, where: Filter) -> _Selected:
+    def _selected(self, where: Filter) -> Selected:
         """Rows of a filter, kept for the filters that were asked last."""
         with self._lock:
             if where in self._hot:
                 self._hot.move_to_end(where)
                 return self._hot[where]
         mask = self.unit.columns.mask(where)
-        found = _Selected(mask, np.flatnonzero(mask))
+        found = Selected(mask)
         with self._lock:
             self._hot[where] = found
             while len(self._hot) > _HOT:
                 self._hot.popitem(last=False)
         return found
-
-    def _living(self, selected: _Selected, changed: Overlay | None) -> NDArray[np.int64]:
-        rows = selected.rows
-        return rows if changed is None or not changed.dead_count else rows[~changed.dead[rows]]
 
     def _named(self, rows: NDArray[np.int64], changed: Overlay) -> NDArray[Any]:
         size = len(self.unit)
@@ -205,26 +214,25 @@ class Retriever:
 
 
 def among(
-    unit: Unit, asked: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None
+    unit: Unit, asked: NDArray[np.float32], k: int, left: Selected | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scores (n, k) and rows (n, k) of the nearest among `rows`, sorted, or all: by a scan, or approximately where that pays."""
+    """Scores (n, k) and rows (n, k) of the nearest among those left, or all: by a scan, or approximately where that pays."""
     near = unit.index
+    rows = None if left is None else left.rows
     if near.kind == "exact" or (rows is not None and len(rows) <= unit.card.crossover):
         return near.scan(asked, k, rows)
-    found = approximate(unit, asked, k, rows)
+    found = approximate(unit, asked, k, left)
     return found if _full(found[1], min(k, len(unit) if rows is None else len(rows))) else near.scan(asked, k, rows)
 
 
 def approximate(
-    unit: Unit, asked: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None
+    unit: Unit, asked: NDArray[np.float32], k: int, left: Selected | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The same by the graph or the lists, as much wider as the filter leaves less; it may find fewer than there are."""
     near = unit.index
-    if rows is None:
+    if left is None:
         return near.search(asked, k)
-    mask = np.zeros(len(unit), dtype=np.bool_)
-    mask[rows] = True
-    return near.search(asked, k, bits=index.selector(mask), breadth=-(-near.breadth * len(unit) // len(rows)))
+    return near.search(asked, k, bits=left.bits, breadth=-(-near.breadth * len(unit) // max(1, len(left.rows))))
 
 
 def _queries(given: ArrayLike, dimension: int, *, normalised: bool) -> NDArray[np.float32]:

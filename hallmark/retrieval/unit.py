@@ -84,10 +84,9 @@ class Unit:
         """(m, d) the vectors of rows, as the index keeps them."""
         return self.index.vectors(rows)
 
-    def text(self, rows: Sequence[int]) -> list[str]:
-        """The texts of rows; read from the disk."""
-        table = _table(self.folder, self.card.files, [TEXT]) if self.card.words else None
-        return [""] * len(rows) if table is None else table[TEXT].take(list(rows)).to_pylist()
+    def texts(self) -> list[str]:
+        """The texts of all items, in the order of the rows; read from the disk, and none where the index has no words."""
+        return _table(self.folder, self.card.files, [TEXT])[TEXT].to_pylist() if self.card.words else []
 
 
 def build(
@@ -141,13 +140,14 @@ def build(
             columns=columns,
             words=words,
             kind=_kind(options, described.count),
-            codes=options.codes,
+            codes="float32",
             parameters={},
             crossover=described.count,
             files={},
         )
-        card = _write_index(draft, card, options)
-        card = _measured(draft, card, options, None if queries is None else np.asarray(queries, dtype=np.float32))
+        asked = None if queries is None else np.asarray(queries, dtype=np.float32)
+        card = _write_index(draft, _coded(draft, card, options, asked), options)
+        card = _measured(draft, card, options, asked)
         _write_card(draft, card)
         draft.rename(folder)
     finally:
@@ -263,6 +263,20 @@ def _kind(options: IndexOptions, count: int) -> IndexKind:
     if count < EXACT_BELOW:
         return "exact"
     return "ivf" if count > LISTS_ABOVE or options.codes == "pq" else "hnsw"
+
+
+def _coded(draft: Path, card: UnitCard, options: IndexOptions, queries: NDArray[np.float32] | None) -> UnitCard:
+    """The card with the kind of codes, and with what each kind costs and keeps where there is a choice or a loss."""
+    from hallmark.retrieval import recall
+
+    if options.codes == "float32" or not card.items:
+        return card
+    table = recall.compared(draft, card, options.seed, queries)
+    if options.codes != "auto":
+        return card.model_copy(update={"codes": options.codes, "codes_table": table})
+    good = [row for row in table if row.recall >= options.recall and not (row.codes == "pq" and card.kind == "hnsw")]
+    smallest = min(good, key=lambda row: row.bytes_per_item)
+    return card.model_copy(update={"codes": smallest.codes, "codes_table": table})
 
 
 def _write_index(draft: Path, card: UnitCard, options: IndexOptions) -> UnitCard:

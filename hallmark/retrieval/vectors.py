@@ -25,6 +25,8 @@ def checked(given: ArrayLike, dimension: int, *, normalised: bool, what: str = "
         raise ContractBroken(
             f"{what} have another shape than the index", expected=f"(n, {dimension})", got=str(vectors.shape)
         )
+    if len(vectors) == 1 and 1e-12 < (square := float(vectors[0] @ vectors[0])) < 1e30:
+        return vectors / np.float32(square**0.5) if normalised else vectors
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 1e-30)))
     if len(wrong):
