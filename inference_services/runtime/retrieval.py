@@ -209,9 +209,9 @@ class RetrievalModel:
         corpus = self.retriever.corpus
         numbered = corpus.datatype == "INT64"
         made = {corpus.id: np.array(list(map(int, ids)), dtype=np.int64) if numbered else objects(list(ids))}
-        rows = [self.index.values(item) or {} for item in ids]
+        known = self._known(ids)
         for each in corpus.filters:
-            values = [row.get(each.column) for row in rows]
+            values = known[each.column]
             if each.datatype == "BYTES":
                 made[each.column] = objects(values)
             elif each.datatype == "TIME":
@@ -221,6 +221,19 @@ class RetrievalModel:
                     [np.nan if value is None else float(value) for value in values], dtype=np.float64
                 )
         return made
+
+    def _known(self, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """The values of items by column, those of the sealed index in one go; None of what was deleted meanwhile."""
+        unit, deltas = self.index.unit, self.index.deltas
+        latest = deltas.now.latest if deltas is not None else {}
+        rows = [unit.rows.get(item, 0) for item in ids]
+        known = unit.columns.taken(rows) if len(unit) else {name: [None] * len(ids) for name in unit.card.columns}
+        for place, item in enumerate(ids):
+            if item in latest or item not in unit.rows:
+                values = self.index.values(item) or {}
+                for name, column in known.items():
+                    column[place] = values.get(name)
+        return known
 
     def _ordered(
         self, columns: Columns, row: int, found: Sequence[Fused], scores: NDArray[np.float32]

@@ -86,16 +86,16 @@ def items(count: int, *, seed: int = 7) -> list[dict[str, Any]]:
     ]
 
 
-def encoder(*, seed: int = 3) -> bytes:
-    """An ONNX model: letters (n, WIDTH) to vectors (n, DIMENSION), a random projection."""
+def encoder(*, seed: int = 3, dimension: int = DIMENSION) -> bytes:
+    """An ONNX model: letters (n, WIDTH) to vectors (n, dimension), a random projection."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.random.default_rng(seed).normal(0, 1, (WIDTH, DIMENSION)).astype(np.float32)
+    weights = np.random.default_rng(seed).normal(0, 1, (WIDTH, dimension)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["input", "weights"], ["vector"])],
         "encoder",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", WIDTH])],
-        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", DIMENSION])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", dimension])],
         [numpy_helper.from_array(weights, "weights")],
     )
     return bytes(
@@ -127,13 +127,19 @@ def retriever(*, ranked: bool = True, candidates: int = 50) -> Retriever:
 
 
 def stock_folder(
-    folder: Path, stock: Sequence[dict[str, Any]], *, seed: int = 3, index: bool = True, **given: Any
+    folder: Path,
+    stock: Sequence[dict[str, Any]],
+    *,
+    seed: int = 3,
+    dimension: int = DIMENSION,
+    index: bool = True,
+    **given: Any,
 ) -> str:
     """A sealed model folder with an index of `stock`; gives its digest."""
     declared = retriever(**{name: given.pop(name) for name in ("ranked", "candidates") if name in given})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(linear(4, 1))
-    (folder / "encoder.onnx").write_bytes(encoder(seed=seed))
+    (folder / "encoder.onnx").write_bytes(encoder(seed=seed, dimension=dimension))
     (folder / "features.py").write_text(FEATURES, encoding="utf-8")
     if serving := given.pop("serving", None):
         (folder / "serving.py").write_text(serving, encoding="utf-8")
@@ -149,7 +155,7 @@ def stock_folder(
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2), encoding="utf-8")
     if index:
-        put_index(folder, stock, declared, **given)
+        put_index(folder, stock, declared, dimension=dimension, **given)
     return seal(folder)
 
 
@@ -168,7 +174,6 @@ def put_index(folder: Path, stock: Sequence[dict[str, Any]], declared: Retriever
         ],
         encoder=made[0],
         preprocessing=made[1],
-        dimension=DIMENSION,
         columns=kinds(CORPUS),  # type: ignore[arg-type]
         words=True,
         **given,
