@@ -15,6 +15,8 @@ FEATURE_STORE = "HALLMARK_FEATURE_STORE"
 """The variable with the address of the online feature store, of model servers too."""
 FEATURE_LOG = "HALLMARK_FEATURE_LOG"
 """The variable with the address of the sources' event logs."""
+CHANGES = "HALLMARK_CHANGES"
+"""The variable by which a model server finds the log of its domain's item changes."""
 
 
 class Settings(Frozen):

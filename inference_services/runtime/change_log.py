@@ -15,8 +15,8 @@ import msgspec
 
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, Unavailable
 from hallmark.feature_store.log import FIRST, FileLog
+from hallmark.settings import CHANGES
 
-ENV = "HALLMARK_CHANGES"
 _SEGMENT = 1 << 20
 """Bytes of a segment: a writer reads the last one when it begins."""
 _PATIENCE = 2.0
@@ -89,7 +89,7 @@ def connect(address: str) -> ChangeLog:
     found = urlsplit(address)
     if found.scheme != "file" or found.netloc or not found.path.startswith("/") or found.query:
         raise DeclarationError(
-            f"{ENV} names no log of changes",
+            f"{CHANGES} names no log of changes",
             expected="file:///folder that all servers of the domain share",
             got=address,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hallmark.artifacts.bundle import Bundle
 from hallmark.declaration.serving_config import RetrievalServing
+from hallmark.settings import CHANGES
 from inference_services.runtime import change_log
 from inference_services.runtime.items import ItemCodec, LiveItems
 from inference_services.runtime.metrics import Metrics
@@ -36,7 +37,7 @@ def opened(
     if config.fresh is None:
         metrics.set("items", model.index.count())
     elif not options.changes:
-        _log.warning("%s is not set: changes of items are neither taken nor followed", change_log.ENV)
+        _log.warning("%s is not set: changes of items are neither taken nor followed", CHANGES)
         metrics.set("items", model.index.count())
     else:
         state = options.state or Path(tempfile.mkdtemp(prefix="hallmark-index-"))
