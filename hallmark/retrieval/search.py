@@ -82,8 +82,8 @@ class Retriever:
         `Refused` where a query has another shape, is not finite or is nothing, k is none, or the filter fits no column.
         """
         card = self.unit.card
-        asked = _queries(queries, card.dimension, normalised=card.normalised)
-        _whole(k)
+        asked = asked_vectors(queries, card.dimension, normalised=card.normalised)
+        whole(k)
         changed = self.deltas.now if self.deltas is not None else None
         scores, rows = self._sealed(asked, k, where, changed, exact=exact)
         if changed is None or not changed.size:
@@ -97,7 +97,7 @@ class Retriever:
 
     def search_words(self, text: str, k: int, where: Filter | None = None) -> list[tuple[str, float]]:
         """The k items whose texts have the words of `text` that count most, by BM25; an item with none of them is not found."""
-        _whole(k)
+        whole(k)
         words = self._words()
         asked = tokens(text)
         changed = self.deltas.now if self.deltas is not None else None
@@ -235,14 +235,16 @@ def approximate(
     return near.search(asked, k, bits=left.bits, breadth=-(-near.breadth * len(unit) // max(1, len(left.rows))))
 
 
-def _queries(given: ArrayLike, dimension: int, *, normalised: bool) -> NDArray[np.float32]:
+def asked_vectors(given: ArrayLike, dimension: int, *, normalised: bool) -> NDArray[np.float32]:
+    """Queries (n, d) as they are compared, or `Refused`."""
     try:
         return vectors.checked(given, dimension, normalised=normalised, what="queries")
     except ContractBroken as error:
         raise Refused(error.message, expected=error.expected, got=error.got) from error
 
 
-def _whole(k: int) -> None:
+def whole(k: int) -> None:
+    """`Refused` where so many items are none, or too many."""
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
         raise Refused("a search is for some items", expected=f"k from 1 to {MOST}", got=repr(k))
 

@@ -88,7 +88,9 @@ def lancedb(vectors: Any, queries: Any, category: Any, truth: Any) -> dict[str, 
                     )
                     asked = asked.refine_factor(refine) if refine else asked
                     asked = asked.where(only, prefilter=True) if only else asked
-                    return [int(each) for each in asked.limit(10).select(["row"]).to_arrow()["row"].to_pylist()]
+                    return [
+                        int(each) for each in asked.limit(10).select(["row", "_distance"]).to_arrow()["row"].to_pylist()
+                    ]
 
                 ms, found = timed(search, queries[:100])
                 share = float(
