@@ -40,6 +40,7 @@ class Rest:
         self._version = version
         self._calls = calls
         self._hot = b"/v2/models/" + self.schema.name.encode() + b"/infer"
+        self._items = b"/v2/models/" + self.schema.name.encode() + b"/items"
 
     def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer any request, now or later; nothing is raised."""
@@ -80,6 +81,8 @@ class Rest:
             case ["v2", "models", name, "items"]:
                 self.schema.check_name(name)
                 _expect(request, "POST")
+                if request.path != self._items:  # written otherwise, a mesh's rule for the path would not know it
+                    raise errors.UnknownPath("no such path")
                 if EXCHANGE in request.headers:
                     raise errors.Forbidden("items are changed from within the domain, never through the gateway")
                 return _Items(self, request, reply)

@@ -226,6 +226,13 @@ PLANTED = {
         "qdrant takes its own changes",
         "take fresh away",
     ),
+    "an index where no server looks": Planted(
+        "search",
+        {"retrieval": {"corpus": "orders@1", "backend": "qdrant"}},
+        "retrieval.backend",
+        "no release fills its collection",
+        "write folder",
+    ),
     "words in a collection of vectors": Planted(
         "search",
         {"retrieval": {**RETRIEVAL, "backend": "opensearch"}},

@@ -189,6 +189,7 @@ def test_items_are_not_changed_through_the_gateway_nor_where_nothing_is_declared
     )
     assert through.status_code == 403 and "never through the gateway" in through.text
     assert server.client.get("/v2/models/stock/items").status_code == 405
+    assert server.client.post("/v2/models/stock/%69tems", json={"delete": ["i1"]}).status_code == 404
     assert server.client.post("/v2/models/other/items", json={"delete": ["i1"]}).status_code == 404
     closed = start(stock[0], "stock", notice=0)
     closed.wait_ready()
