@@ -69,9 +69,7 @@ class Deltas:
         self._lock = Lock()
         self._empty()
         self.now: Overlay = self._state()
-        for _, payload in journal.records():
-            self._take(_decoded(payload, unit.card.dimension)[1])
-        self.now = self._state()
+        self._replay()
 
     @classmethod
     def open(cls, folder: Path, unit: Unit) -> Deltas:
@@ -150,8 +148,11 @@ class Deltas:
             newest.update((change.id, position) for change in _decoded(payload, dimension)[1])
         self._journal.replace(self._kept(newest))
         self._empty()
-        for _, payload in self._journal.records():
-            self._take(_decoded(payload, dimension)[1])
+        self._replay()
+
+    def _replay(self) -> None:
+        dimension = self._unit.card.dimension
+        self._take([change for _, payload in self._journal.records() for change in _decoded(payload, dimension)[1]])
         self.now = self._state()
 
     def _kept(self, newest: dict[str, int]) -> Iterator[tuple[int, bytes]]:
@@ -189,7 +190,7 @@ class Deltas:
 
     def _take(self, changes: Sequence[Upsert | Delete]) -> None:
         """Take changes into memory; readers see them with the next state."""
-        dead, live = self._dead.copy(), np.zeros(len(self._live) + len(changes), dtype=np.bool_)
+        dead, live = self._dead, np.zeros(len(self._live) + len(changes), dtype=np.bool_)
         live[: len(self._live)] = self._live
         for change in changes:
             before = self._added.latest.pop(change.id, None)
@@ -197,6 +198,7 @@ class Deltas:
                 live[before] = False
             row = self._unit.rows.get(change.id)
             if row is not None and not dead[row]:
+                dead = dead.copy() if dead is self._dead else dead
                 dead[row] = True
                 self._gone += 1
             if isinstance(change, Upsert):

@@ -190,7 +190,7 @@ def _rows(
 ) -> tuple[RecallRow, ...]:
     made = []
     for share, rows, true in zip(selectivities, left, truth, strict=True):
-        found = among(unit, asked, k, None if rows is None else Selected.of(rows, len(unit)))[1]
+        found = among(unit, asked, k, None if rows is None else Selected(rows, len(unit)))[1]
         mean, low, high = (round(each, 4) for each in interval(_each(found, true)))
         scanned = unit.card.kind == "exact" or (rows is not None and len(rows) <= unit.card.crossover)
         made.append(
@@ -230,7 +230,7 @@ def _crossover(unit: Unit, asked: NDArray[np.float32], wanted: float, seed: int)
     for share in _NARROWER:
         count = max(1, round(share * size))
         for rows in (np.sort(chosen.choice(size, count, replace=False)), np.sort(towards[-count:])):
-            left = Selected.of(rows, size)
+            left = Selected(rows, size)
             truth = near.scan(asked, K, rows)[1]
             work = near.compared(partial(approximate, unit, asked, K, left), len(asked))
             if count * COST <= work or _mean(approximate(unit, asked, K, left)[1], truth) < wanted - 0.01:

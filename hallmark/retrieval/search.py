@@ -48,22 +48,26 @@ class Hits:
 
 
 class Selected:
-    """Rows of the sealed index that a filter leaves: mask (n,) and rows (m,), sorted."""
+    """Rows (m,) of the sealed index of `size` that a filter leaves, sorted."""
 
-    def __init__(self, mask: NDArray[np.bool_]) -> None:
-        self.mask, self.rows = mask, np.flatnonzero(mask)
+    def __init__(self, rows: NDArray[np.int64], size: int) -> None:
+        self.rows, self._size = rows, size
 
-    @classmethod
-    def of(cls, rows: NDArray[np.int64], size: int) -> Selected:
-        """Those of `size` rows."""
-        mask = np.zeros(size, dtype=np.bool_)
-        mask[rows] = True
-        return cls(mask)
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(size,) the same as a mask."""
+        mask = np.zeros(self._size, dtype=np.bool_)
+        mask[self.rows] = True
+        return mask
 
     @cached_property
     def bits(self) -> Any:
         """The mask in the form in which a graph or lists are searched with it."""
         return index.selector(self.mask)
+
+    def without(self, dead: NDArray[np.bool_]) -> Selected:
+        """Those that are not dead."""
+        return Selected(self.rows[~dead[self.rows]], self._size)
 
 
 class Retriever:
@@ -133,8 +137,8 @@ class Retriever:
             here = len(self.unit) - (changed.dead_count if changed is not None else 0)
         else:
             self.unit.columns.check(where)
-            mask = self._selected(where).mask
-            here = int((mask & ~changed.dead if changed is not None else mask).sum())
+            left = self._selected(where)
+            here = len((left.without(changed.dead) if changed is not None else left).rows)
         return here + (len(changed.rows(where)) if changed is not None and changed.size else 0)
 
     def values(self, item: str) -> dict[str, Any] | None:
@@ -163,7 +167,9 @@ class Retriever:
             return self._without_dead(asked, k, changed)
         left = self._selected(where) if where is not None else None
         if changed is not None and dead:
-            left = Selected(~changed.dead if left is None else left.mask & ~changed.dead)
+            left = (
+                Selected(np.flatnonzero(~changed.dead), len(self.unit)) if left is None else left.without(changed.dead)
+            )
         if exact:
             return near.scan(asked, k, None if left is None else left.rows)
         return among(self.unit, asked, k, left)
@@ -193,7 +199,7 @@ class Retriever:
                 self._hot.move_to_end(where)
                 return self._hot[where]
         mask = self.unit.columns.mask(where)
-        found = Selected(mask)
+        found = Selected(np.flatnonzero(mask), len(mask))
         with self._lock:
             self._hot[where] = found
             while len(self._hot) > _HOT:
