@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hallmark import __version__
 from hallmark.artifacts.bundle import Bundle
@@ -21,7 +22,6 @@ from inference_services.runtime import lookup
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.executor import Executor
-from inference_services.runtime.items import LiveItems
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
@@ -29,6 +29,9 @@ from inference_services.runtime.rpc import Rpc, refused
 from inference_services.runtime.service import Service
 from inference_services.transport import http1, workers
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
+
+if TYPE_CHECKING:
+    from inference_services.runtime.items import LiveItems
 
 _SWITCH = 0.001
 """Seconds after which the model's thread lets the loop have the interpreter, so that health and refusals do not wait."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration.serving_config import ServingConfig
 from inference_services.capture.queue import Capture
@@ -23,11 +23,13 @@ from inference_services.protocol.schema import Outputs
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
 from inference_services.runtime.executor import Executor
-from inference_services.runtime.items import LiveItems
 from inference_services.runtime.lookup import Lookup
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import joined
 from inference_services.runtime.pace import Pace
+
+if TYPE_CHECKING:
+    from inference_services.runtime.items import LiveItems
 
 _QUICK = 0.001
 """Seconds: what is expected to be shorter runs on the event loop, since a thread costs a tenth of that to wake."""
