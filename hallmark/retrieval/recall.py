@@ -24,9 +24,6 @@ _SAMPLE = 200
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _NARROWER = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.045, 0.03)
 _DEAREST = 32
-COST = 0.75
-"""A row of an exact scan behind a filter costs so many of the comparisons of a graph or of lists: docs/decisions/0040."""
-
 Rows = NDArray[np.int64]
 
 
@@ -95,14 +92,16 @@ def tuned(folder: Path, card: UnitCard, options: IndexOptions, queries: NDArray[
     return card.model_copy(update={"recall": _rows(unit, asked, left, truth, SELECTIVITIES, K)})
 
 
-def compared(folder: Path, card: UnitCard, seed: int, queries: NDArray[np.float32] | None) -> tuple[CodesRow, ...]:
-    """What each kind of codes costs and keeps, by a scan of all items with it, against float32."""
-    asked = between(folder, card, seed) if queries is None else queries
+def compared(
+    folder: Path, card: UnitCard, options: IndexOptions, queries: NDArray[np.float32] | None
+) -> tuple[CodesRow, ...]:
+    """What the kind of codes that is asked for, or each, costs and keeps, by a scan of all items with it, against float32."""
+    asked = between(folder, card, options.seed) if queries is None else queries
     asked = vectors.checked(asked, card.dimension, normalised=card.normalised, what="queries")
     (truth,) = exact(folder / VECTORS, asked, [None], K)
-    builder = index.Builder(folder, items=card.items, dimension=card.dimension, seed=seed)
+    builder = index.Builder(folder, items=card.items, dimension=card.dimension, seed=options.seed)
     rows = [CodesRow(codes="float32", bytes_per_item=4 * card.dimension, recall=1.0)]
-    for codes in builder.possible:
+    for codes in builder.possible if options.codes == "auto" else (options.codes,):
         store = builder.trained(codes)
         width = store.sa_code_size()
         found = _scanned(folder / VECTORS, asked, partial(_kept, store), K)
@@ -233,7 +232,7 @@ def _crossover(unit: Unit, asked: NDArray[np.float32], wanted: float, seed: int)
             left = Selected(rows, size)
             truth = near.scan(asked, K, rows)[1]
             work = near.compared(partial(approximate, unit, asked, K, left), len(asked))
-            if count * COST <= work or _mean(approximate(unit, asked, K, left)[1], truth) < wanted - 0.01:
+            if count * near.scan_cost <= work or _mean(approximate(unit, asked, K, left)[1], truth) < wanted - 0.01:
                 return count
     return round(_NARROWER[-1] * size)
 

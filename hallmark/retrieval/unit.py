@@ -271,7 +271,7 @@ def _coded(draft: Path, card: UnitCard, options: IndexOptions, queries: NDArray[
 
     if options.codes == "float32" or not card.items:
         return card
-    table = recall.compared(draft, card, options.seed, queries)
+    table = recall.compared(draft, card, options, queries)
     if options.codes != "auto":
         return card.model_copy(update={"codes": options.codes, "codes_table": table})
     good = [row for row in table if row.recall >= options.recall and not (row.codes == "pq" and card.kind == "hnsw")]
