@@ -12,11 +12,11 @@ COPY pyproject.toml constraints.txt .ci/requirements ./
 ARG EXTRA_INDEX=""
 
 FROM builder AS training-packages
-RUN python requirements training networks features iceberg kafka > wanted.txt \
+RUN python requirements training networks features iceberg kafka retrieval > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS serving-packages
-RUN python requirements serving > wanted.txt \
+RUN python requirements serving retrieval > wanted.txt \
     && pip install --constraint constraints.txt ${EXTRA_INDEX:+--extra-index-url "${EXTRA_INDEX}"} --requirement wanted.txt
 
 FROM builder AS drift-packages

@@ -87,6 +87,7 @@ bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=
 	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
 	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.retrieval.over_http
 	for each in online offline serving stream merge; do $(BIN)/python -m benchmarks.features.$$each || exit 1; done
 
 constraints: $(READY)  ## Write constraints.txt from what is installed

@@ -74,8 +74,29 @@ RUNTIME: dict[str, Family] = _runtime(
     ("capture_dropped", "counter", "Captured requests that were dropped, by reason.", "reason", ()),
     ("capture_queued", "gauge", "Captured requests that wait to be sent.", "", ()),
     ("capture_queued_bytes", "gauge", "Bytes of captured requests that wait to be sent.", "", ()),
+    ("items", "gauge", "Items that the index finds, of a model that answers with items.", "", ()),
+    ("items_waiting", "gauge", "Items of the log of changes that wait for their vectors.", "", ()),
+    ("item_changes", "counter", "Changes of items that the index took, by kind.", "kind", ()),
+    ("item_seconds", "histogram", "Time from an item's being put in until searches find it.", "", SECONDS),
+    (
+        "recall_checked",
+        "counter",
+        "Live queries that were run again exactly, by what their filters left.",
+        "selectivity",
+        (),
+    ),
+    (
+        "recall_wanted",
+        "counter",
+        "Items that those queries should have found among their first ten.",
+        "selectivity",
+        (),
+    ),
+    ("recall_found", "counter", "Items of these that they found.", "selectivity", ()),
+    ("recall_dropped", "counter", "Queries that were to be run again, and were not.", "", ()),
 )
 RUNTIME_ANSWERS = (RUNTIME["rest_requests"].name, RUNTIME["grpc_requests"].name)
+RUNTIME_RECALL = tuple(RUNTIME[f"recall_{each}"].name for each in ("checked", "wanted", "found"))
 RUNTIME_REFUSED = RUNTIME["refused"].name
 RUNTIME_BUCKETS = RUNTIME["request_seconds"].samples[0]
 FAULT = "model"

@@ -19,6 +19,8 @@ FEATURE_OFFLINE = "HALLMARK_FEATURE_OFFLINE"
 """The variable with the place of the sources' offline stores."""
 TRAINING_SETS = "HALLMARK_TRAINING_SETS"
 """The variable with the place where trainings on feature views keep their examples."""
+CHANGES = "HALLMARK_CHANGES"
+"""The variable by which a model server finds the log of its domain's item changes."""
 
 
 class Settings(Frozen):

@@ -12,7 +12,7 @@ from typing import Any
 
 from hallmark import object_labels
 from hallmark.leash import Leash
-from hallmark.settings import FEATURE_STORE
+from hallmark.settings import CHANGES, FEATURE_STORE
 from local_cluster import containers, predictor, revisions, streams, volumes
 from local_cluster.revisions import Revision
 from local_cluster.routes import PodAddress
@@ -136,6 +136,7 @@ def _platform(key: Key, revision: Revision, pod: str, *, home: Path) -> dict[str
         "POD_NAMESPACE": key[0],
         "POD_IP": "127.0.0.1",
         **({FEATURE_STORE: store} if store else {}),
+        **({CHANGES: f"file://{(state / 'changes' / key[0]).resolve()}"} if state.name else {}),
     }
 
 

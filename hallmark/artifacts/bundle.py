@@ -14,17 +14,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, INDEX, INDEXED, MANIFEST, MODEL_CARD, Signature
+from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, INDEXED, MANIFEST, MODEL_CARD, Signature, listed, loadable
+from hallmark.artifacts.retriever import INDEX
 from hallmark.errors import ModelRefused
 from hallmark.features import code
 from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Output
 
-SERVED = frozenset({"model.onnx", "signature.json", "features.py", "serving.py"})
+SERVED = frozenset(
+    {"model.onnx", "encoder.onnx", "items.onnx", "ranker.onnx", "signature.json", "features.py", "serving.py"}
+)
 WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
 """Files of a model folder that a server and a drift monitor read, beside the assets that its signature names.
 
-Embeddings and serving.py only where it has them.
+Embeddings, serving.py, and models beside model.onnx only where it has them.
 """
 _CHUNK = 1 << 20
 _RESTORE = "restore the folder from the registry"
@@ -32,11 +35,21 @@ _RESTORE = "restore the folder from the registry"
 
 @dataclass(frozen=True)
 class Bundle:
-    """The verified bytes of a model folder, those that were asked for; `manifest` is what the digest is of."""
+    """The verified bytes of a model folder, those that were asked for; `manifest` is what the digest is of.
+
+    index: the folder of its index, where it has one: every byte was checked, and is read again where it is opened,
+           since an index may be larger than what is to be held twice.
+    """
 
     digest: str
     files: Mapping[str, bytes]
     manifest: bytes = b""
+    index: Path | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each file by the manifest."""
+        return _entries(self.manifest)
 
     @property
     def signature(self) -> Signature:
@@ -52,11 +65,6 @@ class Bundle:
     def assets(self) -> dict[str, bytes]:
         """The files that the model's own code reads, by name."""
         return {name: self.file(name) for name in self.signature.assets}
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """The digest of each file of the model, by its name in the manifest, those that were not kept among them."""
-        return _entries(self.manifest)
 
     @property
     def features(self) -> Features:
@@ -104,13 +112,14 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if expected and digest != expected:
         raise ModelRefused("the model is not the one that was released", expected=expected, got=digest, fix=_RESTORE)
     entries = _entries(manifest)
-    strangers = sorted(_names(folder, set(entries)) - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
+    strangers = sorted(listed(folder).keys() - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
     if strangers:
         raise ModelRefused(
             f"{strangers[0]} is in the model folder and not in its manifest", got=", ".join(strangers), fix="remove it"
         )
     files: dict[str, bytes] = {}
-    bundle = Bundle(digest, files, manifest)
+    indexed = whole and any(name.startswith(f"{INDEX}/") for name in entries)
+    bundle = Bundle(digest, files, manifest, folder / INDEX if indexed else None)
     for name in sorted(entries, key=lambda name: (name != "signature.json", name)):
         if not whole and name not in keep:
             continue
@@ -124,7 +133,9 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if "signature.json" in files:
         _ = bundle.assets  # each is there, or the model is refused
     if "model.onnx" in keep:
-        self_contained(bundle.file("model.onnx"))
+        _ = bundle.file("model.onnx")
+    for name in sorted(name for name in files if name.endswith(".onnx")):
+        self_contained(files[name])
     return bundle
 
 
@@ -213,21 +224,10 @@ def _entries(manifest: bytes) -> dict[str, str]:
             "the model's manifest cannot be read", expected='{"files": {name: sha256}}', got=type(error).__name__
         ) from error
     for name in entries:
-        plain, kinds = (name[len(INDEX) + 1 :], INDEXED) if name.startswith(f"{INDEX}/") else (name, ALLOWED)
-        if plain != Path(plain).name or plain.startswith(".") or Path(plain).suffix not in kinds:
-            raise ModelRefused(
-                f"{name!r} is never loaded", expected=f"a plain name ending in {', '.join(sorted(kinds))}"
-            )
+        if not loadable(name):
+            kinds = f"{', '.join(sorted(ALLOWED))}, or in {INDEX}/ {', '.join(sorted(INDEXED))}"
+            raise ModelRefused(f"{name!r} is never loaded", expected=f"a plain name ending in {kinds}")
     return entries
-
-
-def _names(folder: Path, entries: set[str]) -> set[str]:
-    """Names of all that lies in a model folder, the files of its index among them."""
-    names = {path.name for path in folder.iterdir()}
-    inside = folder / INDEX
-    if inside.is_dir() and not inside.is_symlink() and any(name.startswith(f"{INDEX}/") for name in entries):
-        return names - {INDEX} | {f"{INDEX}/{path.name}" for path in inside.iterdir()}
-    return names
 
 
 def _read(folder: Path, name: str, *, keep: bool) -> tuple[str, bytes]:

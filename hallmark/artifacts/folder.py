@@ -7,7 +7,8 @@ serving.py        the domain's answer code, where it has one
 weights.safetensors or booster.txt   the trained model in its own form
 profile.json      reference profile for drift;  reference.parquet  a sample of it for reports
 embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
-index/            where it searches: vectors, ids, filter columns, words, and unit.json, which names them (hallmark.retrieval.unit)
+encoder.onnx, items.onnx, ranker.onnx   of a model that answers with items (retriever.py)
+index/            its index: vectors, ids, columns, words, and unit.json, which says what they were made of
 assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
@@ -21,8 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
+from hallmark.artifacts.retriever import INDEX as INDEX
+from hallmark.artifacts.retriever import Retriever
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input
@@ -35,15 +39,13 @@ MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
 FORMER_CARD = "passport.json"
 """The model card of a version from before it was called so: it lies in the folder, and no part of the digest, as one does."""
-INDEX = "index"
-"""The one folder in a model folder; its files are named index/… in the manifest."""
 PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
 """Allowed kinds of asset: bytes that are read as data and never run; .model is sentencepiece's vocabulary."""
 ALLOWED = frozenset({".onnx", ".py"}) | DATA
 INDEXED = frozenset({".json", ".npy", ".npz", ".faiss", ".parquet"})
-"""Kinds of file of an index."""
+"""Allowed kinds of file in `index/`."""
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
 
 
@@ -65,6 +67,7 @@ class Signature(Frozen):
     """Inputs and outputs of a model: raw `fields` in (`features.py` encodes them), `outputs` of the ONNX model out.
 
     views: those that give some of the fields; callers send the others, and each view's entity.
+    retriever: how a request becomes a list of items, of a model folder with an index.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
     the one of two that there was.
@@ -80,11 +83,35 @@ class Signature(Frozen):
     inputs: tuple[Input, ...] = (Input(),)
     assets: tuple[str, ...] = ()
     views: tuple[ViewUse, ...] = ()
+    retriever: Retriever | None = PydanticField(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def asked(self) -> tuple[Field, ...]:
+        """The fields of a request with what views give of it: the model's own, or where items are retrieved the retriever's."""
+        if self.retriever is None:
+            return self.fields
+        given = {name for use in self.request_views for name in use.fields}
+        return (*self.retriever.asked, *(field for field in self.retriever.looked_up if field.name in given))
+
+    @property
+    def request_views(self) -> tuple[ViewUse, ...]:
+        """The views of an entity that is in the request; the others are of the items that are retrieved for it."""
+        return tuple(use for use in self.views if self.retriever is None or use.entity.name != self.retriever.corpus.id)
+
+    @property
+    def item_views(self) -> tuple[ViewUse, ...]:
+        """The views of items, by the corpus's id."""
+        return tuple(use for use in self.views if use not in self.request_views)
+
+    @property
+    def answered(self) -> tuple[Output, ...]:
+        """The outputs of an answer, before serving.py adds its own."""
+        return self.outputs if self.retriever is None else self.retriever.outputs
 
     @property
     def sent(self) -> tuple[Field, ...]:
         """The fields that callers send."""
-        return sent(self.fields, self.views)
+        return sent(self.asked, self.request_views)
 
     @model_validator(mode="before")
     @classmethod
@@ -133,15 +160,26 @@ def sent(fields: Sequence[Field], views: Sequence[ViewUse]) -> tuple[Field, ...]
 def seal(folder: Path) -> str:
     """Write the manifest over what is in `folder` and give the model's digest."""
     files = {
-        path.name: digest_file(path)
-        for path in sorted(folder.iterdir())
-        if path.name not in (MANIFEST, MODEL_CARD, INDEX)
+        name: digest_file(path) for name, path in sorted(listed(folder).items()) if name not in (MANIFEST, MODEL_CARD)
     }
-    if (folder / INDEX).is_dir():
-        files |= {f"{INDEX}/{path.name}": digest_file(path) for path in sorted((folder / INDEX).iterdir())}
     text = json.dumps({"files": files}, indent=2, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return digest_file(folder / MANIFEST)
+
+
+def listed(folder: Path) -> dict[str, Path]:
+    """All that lies in a model folder by the name that its manifest has for it; those of the index are index/NAME."""
+    index = folder / INDEX
+    whole = index.is_dir() and not index.is_symlink()
+    below = {f"{INDEX}/{path.name}": path for path in index.iterdir()} if whole else {}
+    return {path.name: path for path in folder.iterdir() if not (whole and path.name == INDEX)} | below
+
+
+def loadable(name: str) -> bool:
+    """May a file of this name be loaded from a model folder?"""
+    *above, plain = name.split("/")
+    kinds = INDEXED if above == [INDEX] else ALLOWED if not above else frozenset()
+    return plain == Path(plain).name and not plain.startswith(".") and Path(plain).suffix in kinds
 
 
 def verify(folder: Path, *, expected: str | None = None) -> str:

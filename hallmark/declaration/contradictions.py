@@ -17,6 +17,7 @@ def of(domain: Domain) -> Iterator[str]:
     """Each contradiction as key, reason and fix; none of a declaration that can work."""
     yield from _data(domain)
     yield from _gate(domain)
+    yield from _retrieval(domain)
     yield from _shadow(domain)
     yield from _rollout(domain)
 
@@ -70,6 +71,32 @@ def _gate(domain: Domain) -> Iterator[str]:
         yield (
             f"gate.slices.columns has the label {domain.data.label}: in a slice with one answer {gate.metric} cannot be told;"
             " slice by what is known before the answer"
+        )
+
+
+def _retrieval(domain: Domain) -> Iterator[str]:
+    retrieval, task = domain.retrieval, domain.task
+    if retrieval is None:
+        return
+    if task.kind not in ("ranking", "retrieval"):
+        yield (
+            f"retrieval answers with items, and a {task.kind} task with something else: take it away, or declare"
+            " task: {kind: retrieval}"
+        )
+        return
+    if retrieval.k < task.k:
+        yield f"retrieval.k is {retrieval.k}, and task.k judges {task.k} items of an answer; make it at least {task.k}"
+    if (borrowed := retrieval.borrowed) and borrowed[0] == domain.name:
+        yield f"retrieval.encoder is {retrieval.encoder}, a version of this domain itself; write own"
+    if retrieval.backend != "folder":
+        yield (
+            f"retrieval.backend is {retrieval.backend}, and no release fills its collection: the server searches the index in the"
+            " folder alone; write folder"
+        )
+    if retrieval.encoder != "own" and task.kind == "retrieval":
+        yield (
+            f"retrieval.encoder is {retrieval.encoder}, and a retrieval task trains an encoder, which nothing would ask;"
+            " write own, or declare task: {kind: ranking}"
         )
 
 

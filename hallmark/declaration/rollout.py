@@ -69,6 +69,10 @@ class CandidateLimits(Section):
     score_shift: Share = Field(
         default=0.2, description="Largest distance between both distributions of an output (Kolmogorov-Smirnov)."
     )
+    recall_loss: Share = Field(
+        default=0.02,
+        description="Recall@10 that it may lose to stable on live queries, of any selectivity, where items are retrieved.",
+    )
 
 
 class PredictionCosts(Section):

@@ -81,6 +81,17 @@ class FeatureReading(Frozen):
     wait: float = Field(default=0.03, gt=0)
 
 
+class RetrievalServing(Frozen):
+    """Retrieval beside a model.
+
+    fresh: seconds within which an item that is put in is found; None: the index takes no changes.
+    live:  share of live queries that are run again exactly, 0..1.
+    """
+
+    fresh: float | None = Field(default=None, gt=0)
+    live: Share = 0.01
+
+
 class ServingConfig(Frozen):
     """Settings of one domain's model server and drift monitor.
 
@@ -93,6 +104,7 @@ class ServingConfig(Frozen):
     cache:      bytes of answers kept for records that come again; 0 for none.
     access_log: share of answers that are logged, 0..1.
     features:   of models that read feature views.
+    retrieval:  of models that answer with items.
     """
 
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
@@ -107,6 +119,7 @@ class ServingConfig(Frozen):
     capture: CaptureLimits = CaptureLimits()
     drift: Drift = Drift()
     features: FeatureReading | None = Field(default=None, exclude_if=lambda value: value is None)
+    retrieval: RetrievalServing | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def text(self) -> str:
@@ -121,7 +134,8 @@ class ServingConfig(Frozen):
 
 def of(domain: Domain) -> ServingConfig:
     """The serving config that a declaration asks for."""
-    serving, features = domain.serving, domain.features
+    serving, features, retrieval = domain.serving, domain.features, domain.retrieval
+    fresh = retrieval.fresh.total_seconds() if retrieval and retrieval.fresh else None
     return ServingConfig(
         provider="cuda" if serving.gpu else "cpu",
         timeouts=timeouts.of(serving.timeout),
@@ -131,6 +145,7 @@ def of(domain: Domain) -> ServingConfig:
         capture=CaptureLimits(sample=serving.captured),
         drift=domain.drift,
         features=FeatureReading(missing=features.missing, wait=features.wait.total_seconds()) if features else None,
+        retrieval=RetrievalServing(fresh=fresh, live=retrieval.live) if retrieval else None,
     )
 
 

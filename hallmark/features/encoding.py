@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Literal
@@ -58,6 +59,7 @@ class Features:
         self, module: ModuleType, *, inputs: Sequence[Input] = (Input(),), assets: Mapping[str, bytes] | None = None
     ) -> None:
         self._wanted = [(each, each.name, each.dtype) for each in inputs]
+        self._module = module
         self._more = loaded(module, assets or {})
         self._encode = module.encode
         self.observe: Callable[[Columns], Columns] | None = self._with_assets(getattr(module, "observe", None))
@@ -68,6 +70,21 @@ class Features:
         if rows is None:
             rows = len(next(iter(columns.values())))
         return _checked(self._encode(columns, *self._more), self._wanted, rows)
+
+    def part(self, function: str, *, inputs: Sequence[Input]) -> Features:
+        """The same code and assets, of which `function` encodes, for another model; `ModelRefused` where there is none of that name."""
+        found = getattr(self._module, function, None)
+        if not callable(found):
+            raise ModelRefused(
+                "the model's feature code lacks a function",
+                expected=f"{function} in features.py",
+                got="none of that name",
+                fix="write it, or have the retriever name another",
+            )
+        made = copy.copy(self)
+        made._wanted = [(each, each.name, each.dtype) for each in inputs]
+        made._encode = found
+        return made
 
     def _with_assets(self, function: Any) -> Any:
         if not callable(function) or not self._more:

@@ -14,6 +14,8 @@ CAPTURED = 0.95
 """With less of the traffic captured the drift monitor gives no verdict (hallmark.drift.verdict.COMPLETE)."""
 STALE = 0.01
 """With more stale inputs neither (hallmark.drift.analysis.FORGIVEN)."""
+RECALLED = 1000
+"""Items that live queries should have found before their recall is told: ten a query."""
 UNWATCHED = timedelta(minutes=5)
 """After this long without a look the watch is gone."""
 
@@ -31,6 +33,7 @@ def groups(domain: Domain) -> list[Json]:
         "unwatched": f"{UNWATCHED.total_seconds():.0f}",
         **{"captured": CAPTURED, "stale": STALE},
         **{"slo": slo, "ready_pods": ready_pods, "number": number, "span": span, "names": names, "parity": parity},
+        **{"recall_lost": recall_lost, "recall_floors": recall_floors},
     }
     files = ("service-levels.yaml", "domain.yaml")
     found = [each for file in files for each in templates.objects(f"render/templates/alerts/{file}", **values)]
@@ -46,3 +49,25 @@ def ready_pods(domain: Domain) -> str:
     """Number of ready pods, over all revisions."""
     available = "kube_deployment_status_replicas_available"  # of kube-state-metrics
     return f'sum({available}{{namespace="{domain.namespace}",deployment=~"{pods(domain)}"}})'
+
+
+def recall_lost(domain: Domain) -> str:
+    """Recall of live queries by variant and selectivity, where it is under what the domain's retrieval requires."""
+    found = []
+    for selectivity, floor in domain.retrieval.required.items() if domain.retrieval else ():
+        of = f'{{namespace="{domain.namespace}",selectivity="{selectivity}"}}'
+        seen, wanted = (
+            f"sum by (variant, selectivity) (increase(hallmark_recall_{each}_total{of}[6h]))"
+            for each in ("found", "wanted")
+        )
+        found.append(f"({seen} / ({wanted} > {RECALLED}) < {number(floor)})")
+    return " or ".join(found)
+
+
+def recall_floors(domain: Domain) -> str:
+    """The declared floors, in words."""
+    return (
+        ", ".join(f"{each} {number(floor)}" for each, floor in domain.retrieval.required.items())
+        if domain.retrieval
+        else ""
+    )

@@ -26,7 +26,9 @@ class Pair(NamedTuple):
 
 
 def of(digests: Mapping[str, str], signature: Signature) -> Pair:
-    """The pair of a model, from the digests of its files by name."""
+    """The pair of a model, from the digests of its files by name; of one that answers with items, what its retriever names."""
+    if signature.retriever is not None:
+        return Pair(*signature.retriever.made_by(digests, assets=signature.assets))
     parts = {name: digests[name] for name in ("features.py", *sorted(signature.assets))}
     told = json.dumps([parts, [each.model_dump(mode="json") for each in signature.inputs]], sort_keys=True)
     return Pair(digests["model.onnx"], f"sha256:{hashlib.sha256(told.encode()).hexdigest()}")
@@ -35,8 +37,7 @@ def of(digests: Mapping[str, str], signature: Signature) -> Pair:
 def of_folder(folder: Path) -> Pair:
     """The pair of a model folder that is not sealed yet, which its index is built for."""
     signature = Signature.model_validate_json((folder / "signature.json").read_bytes())
-    names = ("model.onnx", "features.py", *signature.assets)
-    return of({name: digest_file(folder / name) for name in names}, signature)
+    return of({path.name: digest_file(path) for path in folder.iterdir() if path.is_file()}, signature)
 
 
 def opened(folder: Path, model: Bundle) -> Unit | None:

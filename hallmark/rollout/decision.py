@@ -23,9 +23,9 @@ from hallmark.section import Frozen, spelled
 
 Outcome = Literal["against", "wait", "ok", "unjudged"]
 Bad = Literal["failed", "slow"]
-TESTS = 9
+TESTS = 10
 """Tests that can speak against a candidate: errors and slowness each against stable and against a limit, invalid answers,
-scores, agreement, drift, costs."""
+scores, agreement, drift, costs, recall."""
 
 
 class Reason(Frozen):
@@ -97,6 +97,7 @@ def _judged(policy: Rollout, progress: RolloutProgress, evidence: Evidence) -> I
     yield from _recomputed(evidence)
     yield from _scored(policy.limits, evidence, alpha)
     yield from _agreed(policy, progress, evidence, alpha)
+    yield from _recalled(policy.limits, whole, alpha)
     yield from _priced(policy, evidence, last=last)
 
 
@@ -269,6 +270,26 @@ def _agreed(policy: Rollout, progress: RolloutProgress, evidence: Evidence, alph
             yield Reason(rule="agreement", outcome="wait", text=text)
             return
     yield Reason(rule="agreement", outcome="ok", text=_changed(most, limit))
+
+
+def _recalled(limits: CandidateLimits, whole: Exposure, alpha: float) -> Iterator[Reason]:
+    """Recall of live queries by selectivity: an index may lose where few items match and keep its overall recall.
+
+    A query counts as bad by the share of its items that it missed: the tests hold for parts of 1 as they do for 0 and 1.
+    """
+    before = {each.selectivity: each for each in whole.stable.recall}
+    both = [(each, before[each.selectivity]) for each in whole.canary.recall if each.selectivity in before]
+    told: list[str] = []
+    for mine, stable in both:
+        shown = f"recall {1 - mine.missed:.3f} at {mine.selectivity}, stable's {1 - stable.missed:.3f}"
+        parts = [(each.missed * each.checked, each.checked) for each in (mine, stable)]
+        strength = sequential.worse(*parts[0], *parts[1], ratio=_TWICE)
+        if mine.missed - stable.missed > limits.recall_loss and strength >= _needed(alpha / len(both)):
+            yield Reason(rule="recall", outcome="against", text=f"{shown}: {limits.recall_loss:g} may be lost")
+            return
+        told.append(shown)
+    if told:
+        yield Reason(rule="recall", outcome="ok", text="; ".join(told))
 
 
 def _priced(policy: Rollout, evidence: Evidence, *, last: bool) -> Iterator[Reason]:

@@ -17,6 +17,32 @@ from hallmark.section import Frozen
 Phase = Literal["shadow", "canary"]
 
 
+class RecallCounts(Frozen):
+    """Live queries that a variant ran again exactly, of one selectivity.
+
+    checked: queries.   wanted: items that they should have found among their first ten.   found: those that they did find.
+    """
+
+    selectivity: str
+    checked: int = Field(ge=0)
+    wanted: int = Field(ge=0)
+    found: int = Field(ge=0)
+
+    def __add__(self, other: RecallCounts) -> RecallCounts:
+        """Both together."""
+        return RecallCounts(
+            selectivity=self.selectivity,
+            checked=self.checked + other.checked,
+            wanted=self.wanted + other.wanted,
+            found=self.found + other.found,
+        )
+
+    @property
+    def missed(self) -> float:
+        """Share of the wanted items that were not found, 0..1."""
+        return 1 - self.found / self.wanted if self.wanted else 0.0
+
+
 class RequestCounts(Frozen):
     """One variant's requests.
 
@@ -25,6 +51,7 @@ class RequestCounts(Frozen):
     slow:     of these, done later than the objective, failover included.
     answered: 200s that its model server counted.
     invalid:  answers that its model server held back: NaN, a wrong shape, out of range, or an error in its code.
+    recall:   queries that its model server ran again exactly, of a model that answers with items.
     """
 
     requests: int = Field(default=0, ge=0)
@@ -32,15 +59,21 @@ class RequestCounts(Frozen):
     slow: int = Field(default=0, ge=0)
     answered: int = Field(default=0, ge=0)
     invalid: int = Field(default=0, ge=0)
+    recall: tuple[RecallCounts, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     def __add__(self, other: RequestCounts) -> RequestCounts:
         """Both together."""
+        recall: dict[str, RecallCounts] = {}
+        for each in (*self.recall, *other.recall):
+            before = recall.get(each.selectivity)
+            recall[each.selectivity] = each if before is None else before + each
         return RequestCounts(
             requests=self.requests + other.requests,
             failed=self.failed + other.failed,
             slow=self.slow + other.slow,
             answered=self.answered + other.answered,
             invalid=self.invalid + other.invalid,
+            recall=tuple(recall.values()),
         )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from hallmark import metrics
-from hallmark.rollout.evidence import RequestCounts
+from hallmark.rollout.evidence import RecallCounts, RequestCounts
 from hallmark.rollout.samples import Sample
 from hallmark.section import Frozen
 
@@ -15,7 +15,13 @@ GATEWAY_BUCKETS = metrics.GATEWAY_MILLISECONDS.samples[0]
 RUNTIME_ANSWERS = metrics.RUNTIME_ANSWERS
 RUNTIME_REFUSED = metrics.RUNTIME_REFUSED
 RUNTIME_BUCKETS = metrics.RUNTIME_BUCKETS
-NAMES: tuple[str, ...] = (GATEWAY_REQUESTS, GATEWAY_BUCKETS, *RUNTIME_ANSWERS, RUNTIME_REFUSED, RUNTIME_BUCKETS)
+RUNTIME_RECALL = metrics.RUNTIME_RECALL
+NAMES: tuple[str, ...] = (
+    *(GATEWAY_REQUESTS, GATEWAY_BUCKETS),
+    *RUNTIME_ANSWERS,
+    *(RUNTIME_REFUSED, RUNTIME_BUCKETS),
+    *RUNTIME_RECALL,
+)
 FAULT = metrics.FAULT
 
 
@@ -79,12 +85,37 @@ def counts(grown: Sequence[Sample], variants: Variants, *, objective: float, sha
             failed = _sum(sample for sample in meant if _has_failed(sample, name))
             slow = _over(mine, GATEWAY_BUCKETS, objective * 1000)
         found[name] = RequestCounts(
-            requests=requests, failed=failed, slow=min(slow, requests), answered=answered, invalid=invalid
+            requests=requests,
+            failed=failed,
+            slow=min(slow, requests),
+            answered=answered,
+            invalid=invalid,
+            recall=_recall(mine),
         )
     if shadow and not found["canary"].requests:
         # An outage behind both would else be a larger part of the fewer requests, and be blamed on the candidate.
         found["stable"] = RequestCounts()
     return found
+
+
+def _recall(mine: Sequence[Sample]) -> tuple[RecallCounts, ...]:
+    """Queries that were run again exactly, by selectivity, in the order in which the samples have them."""
+    selectivities = dict.fromkeys(s.labels.get("selectivity", "") for s in mine if s.name in RUNTIME_RECALL)
+    told = [
+        (
+            name,
+            [
+                _sum(s for s in mine if s.name == each and s.labels.get("selectivity") == name)
+                for each in RUNTIME_RECALL
+            ],
+        )
+        for name in selectivities
+    ]
+    return tuple(
+        RecallCounts(selectivity=name, checked=checked, wanted=wanted, found=found)
+        for name, (checked, wanted, found) in told
+        if checked and found <= wanted
+    )
 
 
 def _has_failed(sample: Sample, variant: str) -> bool:

@@ -20,7 +20,7 @@ _BELOW = (0.2, 0.5, 0.75)
 """Alternatives of the test that a rate is under a limit, as parts of the limit."""
 
 
-def worse(bad: int, of: int, bad_before: int, of_before: int, *, ratio: float) -> float:
+def worse(bad: float, of: int, bad_before: float, of_before: int, *, ratio: float) -> float:
     """Evidence against "its rate of bad answers is no higher than the other's", strongest for `ratio` times that and more.
 
     Given how many answers are bad in all, those of the candidate are binomial with its share of the traffic where both rates
@@ -86,7 +86,7 @@ def mean_radius(count: int, deviation: float, *, alpha: float, tuned: int = 500)
     return deviation * math.sqrt(2 * grown / (count * rho) ** 2 * math.log(math.sqrt(grown) / alpha))
 
 
-def _ratio_test(bad: int, of: int, bad_before: int, of_before: int, ratio: float) -> float:
+def _ratio_test(bad: float, of: int, bad_before: float, of_before: int, ratio: float) -> float:
     if not of or not of_before:
         return 0.0
     share = of / (of + of_before)

@@ -64,13 +64,22 @@ class Ranking(ByQuery):
         return ModelGap(value=float(turned.sum() / max(1, told.sum())), tolerance=SWAPPED, kind="rank")
 
     def compared(self, answers: Sequence[Value], rule: Agreement) -> list[Any]:
-        """The number of records, those without a score, and the first k in order; equal scores stand in the order of the records."""
+        """The number of records, those without a score, and the first k in order; equal scores stand in the order of the records.
+
+        Of answers that are lists of ids, the first k of each.
+        """
+        listed = [late.ids(value) for value in answers]
+        if listed and all(each is not None for each in listed):
+            return [[None, [], [list(each or ())[: self.k] for each in listed]]]
         scores = by_query.as_numbers(answers)
         order = np.argsort(-scores, kind="stable")[: self.k]
         return [[len(scores), np.flatnonzero(np.isnan(scores)).tolist(), order.tolist()]]
 
     def same(self, stable: Any, candidate: Any, rule: Agreement) -> bool:
-        """The same records have scores, and their orders overlap."""
+        """The same records have scores, and their orders overlap; of lists of ids each overlaps."""
+        if stable[0] is None or candidate[0] is None:
+            alike = stable[0] is candidate[0] and len(stable[2]) == len(candidate[2])
+            return alike and all(self.overlaps(a, b, rule) for a, b in zip(stable[2], candidate[2], strict=True))
         return stable[:2] == candidate[:2] and self.overlaps(stable[2], candidate[2], rule)
 
     def disagreement_problem(self, rule: Agreement, *, words: bool = False) -> str | None:

@@ -16,7 +16,7 @@ from hallmark.artifacts import folder as folders
 from hallmark.artifacts.evaluation import Parity
 from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, DeclarationError, ModelRefused
-from hallmark.features import code
+from hallmark.features import arrays, code
 from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
@@ -168,7 +168,7 @@ def _reference(
     rows = sample(frame, most, seed=seed)
     features = _features(folder, signature)
     observed, scores, whole_scores = _seen(folder, rows, signature, features)
-    _compared(domain, whole_scores)
+    _compared(domain, whole_scores, signature)
     made = profile.build(observed, scores=scores)
     error = _error(domain, signature, rows, whole_scores) if domain.data.label in rows else None
     then = []
@@ -190,10 +190,10 @@ def _reference(
         (folder / embedding.FILE).write_bytes(embedding.write(embedded))
 
 
-def _compared(domain: Domain, outputs: Columns) -> None:
+def _compared(domain: Domain, outputs: Columns, signature: folders.Signature) -> None:
     """`DeclarationError` where a shadow is to compare what this model never answers: nothing would equal nothing."""
     shadow = domain.rollout.shadow
-    if shadow is None:
+    if shadow is None or (signature.retriever and shadow.output in {each.name for each in signature.answered}):
         return
     values = outputs.get(shadow.output)
     word = values is not None and values.dtype.kind in "OUS"
@@ -211,11 +211,19 @@ def _seen(
 ) -> tuple[Columns, Columns, Columns]:
     """Columns that the drift monitor will see of these rows: observed inputs, outputs with one value per record, all outputs."""
     raw = columns(rows, signature.fields)
+    asked = raw if signature.retriever is None else _asked(rows, signature)
     if features.observe is None:
         raise DeclarationError("features.py does not say what to watch", expected="observe(columns)", got="none")
-    observed: Columns = features.observe(raw)
+    observed: Columns = features.observe(asked)
     outputs, shapes = _outputs(folder, features.encode(raw), signature)
     return observed, {name: values for name, values in outputs.items() if shapes[name] == ()}, outputs
+
+
+def _asked(rows: pd.DataFrame, signature: folders.Signature) -> Columns:
+    """The fields of requests in these rows; filters that the data does not have were not asked for."""
+    there = [field for field in signature.asked if field.name in rows or not field.optional]
+    left_out = {field.name: arrays.empty(field, len(rows)) for field in signature.asked if field not in there}
+    return {**columns(rows, there), **left_out}
 
 
 def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, outputs: Columns) -> Any:

@@ -52,10 +52,10 @@ class LookupRing:
     """The newest lookups of one model within `rows` and `size`; of a model without views none. Not for several threads at once."""
 
     def __init__(self, signature: Signature, *, digest: str, rows: int = ROWS, size: int = BYTES) -> None:
-        self._views, self._digest = signature.views, digest
-        given = {name for use in signature.views for name in use.fields}
-        self._given = [name for use in signature.views for name in use.fields]
-        self._sent = [field.name for field in signature.fields if field.name not in given and not field.shape]
+        self._views, self._digest = signature.request_views, digest
+        self._given = [name for use in self._views for name in use.fields]
+        given = set(self._given)
+        self._sent = [field.name for field in signature.asked if field.name not in given and not field.shape]
         self._most, self._size = rows, size
         self._batches: deque[_Batch] = deque()
         self._held = self._bytes = 0

@@ -78,14 +78,15 @@ class Decoder:
         self._match = reference.profile.strata.column if reference.profile.strata else None
         self._embed = reference.embed
         self._width = 0 if reference.sample is None else reference.sample.shape[1]
-        self._fields = reference.signature.fields
+        self._fields = reference.signature.asked
         self._raw = [field.name for field in self._fields if field.name in (event_time, self._match)]
         self._observe: Callable[[Columns], Columns] = reference.observe
         self._inputs = [column.name for column in reference.profile.columns if column.source == "input"]
         self._outputs = [column.name for column in reference.profile.columns if column.source == "output"]
-        task, first = reference.signature.task, reference.signature.outputs[0]
-        self._listed = first.name if task.rule and task.shape else None
-        self._length = math.prod(task.shape)
+        task, first = reference.signature.task, reference.signature.answered[0]
+        shape = task.shape if reference.signature.retriever is None else first.shape
+        self._listed = first.name if task.rule and shape else None
+        self._length = math.prod(shape)
         self._most = most
         self.unreadable = 0
 

@@ -108,6 +108,7 @@ def _paths(schema: Schema) -> Json:
         f"/v1/models/{schema.name}:predict": {
             "post": _operation("V1", "Predictions by records", predictions, asks=rows, description=_COMPRESSED)
         },
+        **(_changes(schema) if schema.put else {}),
         "/v2/repository/index": {
             "post": _operation(
                 "repository", "The model's state", {_JSON: {"schema": _list(_object({**index, "state": text}), 1, 1)}}
@@ -257,6 +258,27 @@ def _value(column: Column, *, nullable: bool) -> Json:
         bounds = {"minimum": column.low, "maximum": column.high}
         return {**found, **{key: value for key, value in bounds.items() if abs(value) < _MOST}}
     return found
+
+
+def _changes(schema: Schema) -> Json:
+    """The path by which items are put in and deleted."""
+    columns = schema.put.values()
+    item = _object(
+        {column.name: _cell(column) for column in columns}, [c.name for c in columns if not c.field.optional]
+    )
+    name = {"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}
+    body = {**_object({"put": _list(item, 0, 1000), "delete": _list(name, 0, 1000)}, []), "additionalProperties": False}
+    told = {_JSON: {"schema": _object({"position": {"type": "integer"}})}}
+    said = (
+        "Answered once the changes are on the disk and searches see them. From within the domain alone, where it declares `fresh`;"
+        " 403 through the gateway."
+    )
+    asks = {_JSON: {"schema": body}}
+    return {
+        f"/v2/models/{schema.name}/items": {
+            "post": _operation("items", "Put items in, or delete them", told, asks=asks, description=said)
+        }
+    }
 
 
 def _predict(schema: Schema) -> Json:

@@ -42,6 +42,7 @@ class Schema:
     """A model's name and version, the fields that callers send as columns, its outputs, and `given`, the fields that feature views give.
 
     layout: of a request on one record, where a model has such.
+    put: the fields of an item that is put in, of a model that answers with items.
     """
 
     def __init__(
@@ -57,13 +58,15 @@ class Schema:
         self.version = version
         self.limits = limits or RequestLimits()
         self.columns = {field.name: compiled(field) for field in signature.sent}
-        self.given = {field.name: compiled(field) for field in signature.fields if field.name not in self.columns}
-        self.layout = None if self.given else RecordLayout.of(signature.fields)
+        self.given = {field.name: compiled(field) for field in signature.asked if field.name not in self.columns}
+        put = signature.retriever.put if signature.retriever else ()
+        self.put = {field.name: compiled(field) for field in put}
+        self.layout = None if self.given or signature.retriever else RecordLayout.of(signature.fields)
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
         self.photo_limit = max(self.limits.photos, held)
         self.row_limit = self.limits.photos if self.photos else self.limits.rows
-        self.outputs: dict[str, Output] = {output.name: output for output in (*signature.outputs, *added)}
+        self.outputs: dict[str, Output] = {output.name: output for output in (*signature.answered, *added)}
 
     def metadata(self) -> dict[str, Any]:
         """The Open Inference Protocol's model metadata; -1 is the batch, and an axis that varies."""

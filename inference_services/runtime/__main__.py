@@ -26,6 +26,7 @@ _ENVIRONMENT = """environment:
   K_REVISION              the revision, as Knative sets it
   HOSTNAME                a pod's name; where there is no K_REVISION, its Deployment's name in it is the revision
   HALLMARK_FEATURE_STORE  where a model that reads feature views finds their values: sqlite:///file, redis://host, dynamodb://table
+  HALLMARK_CHANGES        where a model that answers with items reads and writes their changes: file:///folder, one for all servers of the domain
   POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
 
 exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder or the serving config was refused"""
@@ -43,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
     add("--model-name", required=True, help="name in the paths, the domain's")
     add("--model-dir", required=True, type=Path, help="the model folder")
     add("--publish", type=Path, help="folder for what the drift monitor needs of the model; none without it")
+    add(
+        "--state",
+        type=Path,
+        help="folder for what an index keeps of changes over a restart; a temporary one without it",
+    )
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="REST, gRPC behind a gateway, and /metrics (%(default)s)")
     add("--workers", type=_workers, default=1, help="processes, or auto for one a core of the container (%(default)s)")
@@ -92,6 +98,8 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         variant=env.get("HALLMARK_VARIANT", ""),
         capture_url=flags.capture_url,
         feature_store=env.get("HALLMARK_FEATURE_STORE", ""),
+        changes=env.get("HALLMARK_CHANGES", ""),
+        state=flags.state,
         config=config,
     )
     return server.run(options, verified, count=flags.workers or workers.cores(threads=env.get("OMP_NUM_THREADS", "")))

@@ -26,9 +26,13 @@ class Cache:
         self._kept: OrderedDict[bytes, tuple[Outputs, int]] = OrderedDict()
         self._size = 0
 
-    def key(self, columns: Columns) -> bytes:
-        """The same for the same records, whatever the protocol, the id or the order of the fields they came with."""
+    def key(self, columns: Columns, *, generation: int = 0) -> bytes:
+        """The same for the same records, whatever the protocol, the id or the order of the fields they came with.
+
+        generation: of what answers them; answers of another are not found.
+        """
         hashed = blake2b(self._digest, digest_size=32)
+        hashed.update(f"{generation}".encode())
         for name in sorted(columns):
             array = columns[name]
             content = to_key(array)

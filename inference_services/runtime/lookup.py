@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from hallmark.feature_store.online.keys import SHARED, Key, entity_key
 from hallmark.feature_store.online.store import OnlineStore
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.tiles import TYPES, Plan, demand_entity
+from hallmark.features.fields import Columns
 from inference_services.protocol.errors import BadRequest, NoFeatures, ServeError, StoreDown
 from inference_services.protocol.v2 import InferenceRequest
 
@@ -230,7 +232,42 @@ class _Columns:
 
 
 def connected(signature: Signature, url: str, *, reading: FeatureReading) -> Lookup:
-    """The lookup of a model's features in the online store at `url`, which is not asked yet."""
+    """The lookup of a request's features in the online store at `url`, which is not asked yet."""
+    return _connected(_of(signature, signature.request_views), url, reading=reading)
+
+
+def of_items(signature: Signature, url: str, *, reading: FeatureReading) -> Callable[[Columns, int], Columns]:
+    """What reads the views of items that were retrieved; it waits for them, on an event loop and a thread of its own.
+
+    It adds the views' fields to the columns of `rows` candidates; a `ServeError` where the declaration has requests refused then.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="item features", daemon=True).start()
+
+    async def made() -> Lookup:
+        return _connected(_of(signature, signature.item_views), url, reading=reading)
+
+    found = asyncio.run_coroutine_threadsafe(made(), loop).result()
+    asyncio.run_coroutine_threadsafe(found.warm(), loop).result()
+
+    def looked(columns: Columns, rows: int) -> Columns:
+        request = InferenceRequest("", columns, rows)
+        waiting = asyncio.run_coroutine_threadsafe(found.fill([request], within=reading.wait), loop)
+        (refused,) = waiting.result()
+        if refused is not None:
+            raise refused
+        return request.columns
+
+    return looked
+
+
+def _of(signature: Signature, uses: tuple[ViewUse, ...]) -> Signature:
+    """The signature with these views alone, and the fields that they may give."""
+    fields = signature.fields if signature.retriever is None else signature.retriever.looked_up
+    return signature.model_copy(update={"views": uses, "fields": fields})
+
+
+def _connected(signature: Signature, url: str, *, reading: FeatureReading) -> Lookup:
     store = connect(url, namespace=SHARED, read_seconds=reading.wait)
     readers = {use.view.reference: _Columns(use) for use in signature.views}
     return Lookup(signature, store=_Payloads(store), readers=readers, reading=reading)

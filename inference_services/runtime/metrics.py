@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hallmark import metrics as names
+from hallmark.declaration.retrieval import SELECTIVITIES
 from inference_services.capture.queue import DROPS
 from inference_services.protocol.errors import REASONS
 
@@ -22,6 +23,8 @@ _VALUES = {
     "stage_seconds": STAGES,
     "cache_requests": ("hit", "miss"),
     "capture_dropped": DROPS,
+    "item_changes": ("put", "delete", "refused", "failed"),
+    **dict.fromkeys(("recall_checked", "recall_wanted", "recall_found"), tuple(SELECTIVITIES)),
 }
 
 

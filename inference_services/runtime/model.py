@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hallmark.artifacts.bundle import Bundle
 from hallmark.errors import DeclarationError, ModelRefused
+from hallmark.features.encoding import Input
 from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage
 from inference_services.protocol.errors import BadRequest, ModelFault
@@ -32,6 +33,7 @@ _TYPES = {
     **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }
 """What onnxruntime calls the datatypes."""
+Bounds = tuple[str, float, float]
 _SLACK = 1e-4
 _MOST = float(np.finfo(np.float64).max)
 
@@ -54,10 +56,20 @@ class Model:
         self._features = bundle.features
         self._answer, added = bundle.answer
         self.schema = Schema(name, self.signature, version=version, added=added, limits=limits)
-        self._bounds = {name: _bounds(output) for name, output in self.schema.outputs.items()}
-        self._session = _session(bundle.files["model.onnx"], provider)
+        self._bounds = {name: bounds_of(output) for name, output in self.schema.outputs.items()}
+        self._session = session(bundle.files["model.onnx"], provider)
         self._names = [output.name for output in self.signature.outputs]
         self._check_graph()
+
+    @property
+    def blocking(self) -> bool:
+        """It only computes."""
+        return False
+
+    @property
+    def generation(self) -> int:
+        """The same for ever."""
+        return 0
 
     def predict(self, columns: Columns, rows: int) -> Outputs:
         """The model's checked outputs for `rows` records; `ModelFault` where the model breaks its signature."""
@@ -72,11 +84,11 @@ class Model:
         try:
             outputs: dict[str, Any] = dict(zip(self._names, self._session.run(self._names, encoded), strict=True))
             for name in self._names:
-                outputs[name] = self._sane(name, outputs[name], rows)
+                outputs[name] = sane(self.schema.outputs[name], self._bounds[name], outputs[name], rows)
             if self._answer is not None:
                 outputs.update(self._answer(outputs, self.signature.labels))
                 for name in self.schema.outputs.keys() - set(self._names):
-                    outputs[name] = self._sane(name, outputs[name], rows)
+                    outputs[name] = sane(self.schema.outputs[name], self._bounds[name], outputs[name], rows)
         except ModelFault:
             raise
         except Exception as error:  # onnxruntime and the domain's answer code raise many kinds, all the model's fault
@@ -92,48 +104,41 @@ class Model:
             best = min(best, time.perf_counter() - start)
         return best
 
-    def _sane(self, name: str, array: NDArray[Any], rows: int) -> NDArray[Any]:
-        output = self.schema.outputs[name]
-        if array.shape != (rows, *output.shape):
-            if array.shape == (rows, 1) and output.shape == ():
-                array = array.reshape(rows)
-            else:
-                raise ModelFault(f"output {output.name!r}: the model gave shape {list(array.shape)}")
-        kind, low, high = self._bounds[output.name]
-        if array.dtype.kind != kind and not (kind == "O" and array.dtype.kind == "U"):
-            raise ModelFault(f"output {output.name!r}: the model gave {array.dtype}, not {output.datatype}")
-        if kind in "fi" and not _within(array, low, high):
-            raise ModelFault(f"output {output.name!r}: the model gave values that are not finite or out of range")
-        return array
-
     def _check_graph(self) -> None:
         """Refuse a graph that cannot take or give what the signature declares, while nobody waits for an answer."""
-        takes = {tensor.name: (tensor.type, tensor.shape) for tensor in self._session.get_inputs()}
-        gives = [tensor.name for tensor in self._session.get_outputs()]
-        inputs = self.signature.inputs
-        if takes.keys() != {each.name for each in inputs} or not set(self._names) <= set(gives):
+        check_graph(self._session, self.signature.inputs, self._names)
+
+
+def check_graph(
+    running: onnxruntime.InferenceSession, inputs: Sequence[Input], outputs: Sequence[str], *, shown: str = "model.onnx"
+) -> None:
+    """`ModelRefused` where a graph cannot take these inputs or give these outputs."""
+    takes = {tensor.name: (tensor.type, tensor.shape) for tensor in running.get_inputs()}
+    gives = [tensor.name for tensor in running.get_outputs()]
+    if takes.keys() != {each.name for each in inputs} or not set(outputs) <= set(gives):
+        raise ModelRefused(
+            f"{shown} does not fit its signature",
+            expected=f"inputs {', '.join(each.name for each in inputs)}, and outputs {', '.join(outputs)}",
+            got=f"inputs {', '.join(takes)}, and outputs {', '.join(gives)}",
+        )
+    for each in inputs:
+        kind, shape = takes[each.name]
+        if kind != f"tensor({_TYPES[each.datatype]})":
             raise ModelRefused(
-                "model.onnx does not fit its signature",
-                expected=f"inputs {', '.join(each.name for each in inputs)}, and outputs {', '.join(self._names)}",
-                got=f"inputs {', '.join(takes)}, and outputs {', '.join(gives)}",
+                f"input {each.name} of {shown} does not fit its signature",
+                expected=f"{each.datatype}, which is tensor({_TYPES[each.datatype]})",
+                got=kind,
             )
-        for each in inputs:
-            kind, shape = takes[each.name]
-            if kind != f"tensor({_TYPES[each.datatype]})":
-                raise ModelRefused(
-                    f"input {each.name} of model.onnx does not fit its signature",
-                    expected=f"{each.datatype}, which is tensor({_TYPES[each.datatype]})",
-                    got=kind,
-                )
-            if each.shape is not None and shape and not _alike(shape[1:], each.shape):
-                raise ModelRefused(
-                    f"input {each.name} of model.onnx does not fit its signature",
-                    expected=f"shape {list(each.shape)} a record",
-                    got=str(shape[1:]),
-                )
+        if each.shape is not None and shape and not _alike(shape[1:], each.shape):
+            raise ModelRefused(
+                f"input {each.name} of {shown} does not fit its signature",
+                expected=f"shape {list(each.shape)} a record",
+                got=str(shape[1:]),
+            )
 
 
-def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
+def session(model: bytes, provider: str, *, shown: str = "model.onnx") -> onnxruntime.InferenceSession:
+    """A single-thread session of an ONNX model, which errors call `shown`; `ModelRefused` where it cannot be loaded."""
     if provider not in PROVIDERS:
         raise DeclarationError("no such execution provider", expected=", ".join(PROVIDERS), got=provider)
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
@@ -150,7 +155,7 @@ def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[PROVIDERS[provider]])
     except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
-        raise ModelRefused("model.onnx cannot be loaded", expected="an ONNX model", got=type(error).__name__) from error
+        raise ModelRefused(f"{shown} cannot be loaded", expected="an ONNX model", got=type(error).__name__) from error
     if (started := session.get_providers()[0]) != PROVIDERS[provider]:  # it goes on without one that fails to start
         raise DeclarationError(
             f"execution provider {provider} did not start", expected=PROVIDERS[provider], got=started
@@ -158,7 +163,22 @@ def _session(model: bytes, provider: str) -> onnxruntime.InferenceSession:
     return session
 
 
-def _bounds(output: Output) -> tuple[str, float, float]:
+def sane(output: Output, bounds: Bounds, array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The answer of `rows` records if it is what `output` declares; `ModelFault` where it is not."""
+    if array.shape != (rows, *output.shape):
+        if array.shape == (rows, 1) and output.shape == ():
+            array = array.reshape(rows)
+        else:
+            raise ModelFault(f"output {output.name!r}: the model gave shape {list(array.shape)}")
+    kind, low, high = bounds
+    if array.dtype.kind != kind and not (kind == "O" and array.dtype.kind == "U"):
+        raise ModelFault(f"output {output.name!r}: the model gave {array.dtype}, not {output.datatype}")
+    if kind in "fi" and not _within(array, low, high):
+        raise ModelFault(f"output {output.name!r}: the model gave values that are not finite or out of range")
+    return array
+
+
+def bounds_of(output: Output) -> Bounds:
     """Kind of dtype, and the least and most that a sane answer holds; with some slack for rounding."""
     least = -_MOST if output.minimum is None else output.minimum - _SLACK
     most = _MOST if output.maximum is None else output.maximum + _SLACK
@@ -177,7 +197,7 @@ def _within(array: NDArray[Any], low: float, high: float) -> bool:
     """Every value from `low` to `high`; NaN is not. A few values are checked faster one by one."""
     if array.size <= 8:
         return all(low <= value <= high for value in array.ravel().tolist())
-    return bool(low <= array.min() and array.max() <= high)
+    return low <= float(array.min()) and float(array.max()) <= high
 
 
 def joined(parts: Sequence[Columns]) -> Columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from inference_services.protocol.errors import ServeError
-from inference_services.runtime.model import Model
+from inference_services.runtime.executor import Executor
 
 Batching = Literal["auto", "on", "off"]
 _WEIGHT = 0.05
@@ -21,7 +21,7 @@ class Pace:
     The way that does not pay is tried again once in 64 calls where it could be taken, so that neither figure grows old.
     """
 
-    def __init__(self, model: Model, *, batching: Batching, objective: float, most: int) -> None:
+    def __init__(self, model: Executor, *, batching: Batching, objective: float, most: int) -> None:
         self._batching = batching
         self._room = objective / 4
         self._most = most

@@ -40,6 +40,7 @@ class Rest:
         self._version = version
         self._calls = calls
         self._hot = b"/v2/models/" + self.schema.name.encode() + b"/infer"
+        self._items = b"/v2/models/" + self.schema.name.encode() + b"/items"
 
     def __call__(self, request: HttpRequest, reply: Reply) -> None:
         """Answer any request, now or later; nothing is raised."""
@@ -59,10 +60,12 @@ class Rest:
         if isinstance(found, HttpResponse):
             reply(found)
             self.service.metrics.answered("rest", found.status, time.perf_counter() - begun)
+        elif isinstance(found, _Items):
+            self.service.change(found)
         else:
             self.service.serve(found)
 
-    def _route(self, request: HttpRequest, reply: Reply) -> HttpResponse | _V2:
+    def _route(self, request: HttpRequest, reply: Reply) -> HttpResponse | _V2 | _Items:
         try:
             parts = [str(unquote_to_bytes(part), "utf-8") for part in request.path.split(b"/")[1:]]
         except UnicodeDecodeError:
@@ -75,6 +78,14 @@ class Rest:
                 self.schema.check_name(name)
                 _expect(request, "POST")
                 self.schema.check_name(name, version)
+            case ["v2", "models", name, "items"]:
+                self.schema.check_name(name)
+                _expect(request, "POST")
+                if request.path != self._items:  # written otherwise, a mesh's rule for the path would not know it
+                    raise errors.UnknownPath("no such path")
+                if EXCHANGE in request.headers:
+                    raise errors.Forbidden("items are changed from within the domain, never through the gateway")
+                return _Items(self, request, reply)
             case ["v1", "models", call] if call.endswith(":predict"):
                 self.schema.check_name(call.removesuffix(":predict"))
                 adapter = _V1
@@ -186,10 +197,7 @@ class _V2(HttpAsk):
 
     def body(self) -> bytes:
         """The body without its coding."""
-        coding = self._request.headers.get(b"content-encoding")
-        if coding is None or coding == b"identity":
-            return self._request.body
-        return opened(self._request.body, coding.lower(), where="Content-Encoding", limit=self._rest.limit)
+        return _opened(self._request, self._rest.limit)
 
     def answer(self, request: v2.InferenceRequest, outputs: Outputs) -> int:
         body, json_length = v2.encode(self._rest.schema, request, outputs)
@@ -201,6 +209,30 @@ class _V2(HttpAsk):
         return len(body)
 
     def refuse(self, error: errors.ServeError) -> None:
+        self._reply(refusal(error.status, error.message, error.headers))
+
+
+class _Items(HttpAsk):
+    """A request to the route that changes items."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self, rest: Rest, request: HttpRequest, reply: Reply) -> None:
+        super().__init__(request, reply)
+        self._rest = rest
+
+    def body(self) -> bytes:
+        """The body without its coding."""
+        if _json_length(self._request) is not None:
+            raise errors.BadRequest("Inference-Header-Content-Length: items have no binary tensors")
+        return _opened(self._request, self._rest.limit)
+
+    def done(self, position: int) -> None:
+        """Send the acknowledgement."""
+        self._reply(_json({"position": position}))
+
+    def refuse(self, error: errors.ServeError) -> None:
+        """Send why nothing was changed."""
         self._reply(refusal(error.status, error.message, error.headers))
 
 
@@ -218,6 +250,13 @@ class _V1(_V2):
         body = self._rest.v1.encode(outputs)
         self._reply(HttpResponse(200, body, headers=request.notes))
         return len(body)
+
+
+def _opened(request: HttpRequest, limit: int) -> bytes:
+    coding = request.headers.get(b"content-encoding")
+    if coding is None or coding == b"identity":
+        return request.body
+    return opened(request.body, coding.lower(), where="Content-Encoding", limit=limit)
 
 
 def _expect(request: HttpRequest, *methods: str) -> None:

@@ -9,6 +9,8 @@ import socket
 import sys
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hallmark import __version__
 from hallmark.artifacts.bundle import Bundle
@@ -19,6 +21,7 @@ from inference_services.protocol import v2
 from inference_services.runtime import lookup
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
+from inference_services.runtime.executor import Executor
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.model import Model
 from inference_services.runtime.rest import Rest
@@ -26,6 +29,9 @@ from inference_services.runtime.rpc import Rpc, refused
 from inference_services.runtime.service import Service
 from inference_services.transport import http1, workers
 from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
+
+if TYPE_CHECKING:
+    from inference_services.runtime.items import LiveItems
 
 _SWITCH = 0.001
 """Seconds after which the model's thread lets the loop have the interpreter, so that health and refusals do not wait."""
@@ -46,6 +52,8 @@ class ServerOptions:
     variant: str = ""
     capture_url: str = ""
     feature_store: str = ""
+    changes: str = ""
+    state: Path | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -55,7 +63,12 @@ class ServerOptions:
 
 
 def run(options: ServerOptions, bundle: Bundle, *, count: int) -> int:
-    """Serve on `count` workers that share the port, until a signal; the exit code, or OSError where it is taken."""
+    """Serve on `count` workers that share the port, until a signal; the exit code, or OSError where it is taken.
+
+    A model with an index has one: its searches leave the interpreter to others, and each worker would hold the index again.
+    """
+    if bundle.index is not None:
+        count = 1
     opened = listen(options.host, options.http_port)
     metrics = Metrics(options.labels, workers=count)
 
@@ -108,12 +121,22 @@ async def _serve(options: ServerOptions, bundle: Bundle, *, opened: socket.socke
 def _service(options: ServerOptions, bundle: Bundle, metrics: Metrics) -> Service:
     """The model, and what its traffic passes through."""
     config = options.config
-    model = Model(options.name, bundle, version=options.version, provider=config.provider)
+    signature = bundle.signature
+    reading = config.features or FeatureReading()
+    model: Executor
+    items: LiveItems | None = None
+    if signature.retriever is None:
+        model = Model(options.name, bundle, version=options.version, provider=config.provider)
+    else:
+        from inference_services.runtime import searching
+
+        looked = lookup.of_items(signature, options.feature_store, reading=reading) if signature.item_views else None
+        model, items = searching.opened(options, bundle, metrics=metrics, looked=looked)
     cache = Cache(config.cache, digest=model.digest, metrics=metrics) if config.cache else None
     service = Service(model, metrics=metrics, config=config, cache=cache)
-    if model.signature.views:
-        reading = config.features or FeatureReading()
-        service.lookup = lookup.connected(model.signature, options.feature_store, reading=reading)
+    service.items = items
+    if signature.request_views:
+        service.lookup = lookup.connected(signature, options.feature_store, reading=reading)
     if config.access_log:
         service.access = AccessLog(sys.stdout.buffer, share=config.access_log, origin=options.labels, metrics=metrics)
     if options.capture_url:

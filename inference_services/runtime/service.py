@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import math
 import queue
@@ -10,20 +11,25 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration.serving_config import ServingConfig
 from inference_services.capture.queue import Capture
 from inference_services.capture.records import Call
 from inference_services.protocol import v2
 from inference_services.protocol.ask import Ask
-from inference_services.protocol.errors import ModelFault, NotReady, Overloaded, ServeError
+from inference_services.protocol.errors import Forbidden, ModelFault, NotReady, Overloaded, ServeError
 from inference_services.protocol.schema import Outputs
 from inference_services.runtime.access import AccessLog
 from inference_services.runtime.cache import Cache
+from inference_services.runtime.executor import Executor
 from inference_services.runtime.lookup import Lookup
 from inference_services.runtime.metrics import Metrics
-from inference_services.runtime.model import Model, joined
+from inference_services.runtime.model import joined
 from inference_services.runtime.pace import Pace
+
+if TYPE_CHECKING:
+    from inference_services.runtime.items import LiveItems
 
 _QUICK = 0.001
 """Seconds: what is expected to be shorter runs on the event loop, since a thread costs a tenth of that to wake."""
@@ -33,7 +39,25 @@ _CALM = 1.0
 """Seconds without a refusal after which a server is no longer saturated."""
 _BESIDE = 512
 """Bytes that the capture keeps of a request beside its body and its answer, about."""
+_CHANGES = 64
+"""Requests to change items that wait at most."""
 _log = logging.getLogger(__name__)
+
+
+class ChangeAsk(Protocol):
+    """A request to change the items of an index."""
+
+    def body(self) -> bytes:
+        """What it asks, without its coding; `BadRequest` where it cannot be read."""
+        ...
+
+    def done(self, position: int) -> None:
+        """Send the acknowledgement, with the log's position."""
+        ...
+
+    def refuse(self, error: ServeError) -> None:
+        """Send an answer without one."""
+        ...
 
 
 @dataclass(slots=True)
@@ -59,11 +83,12 @@ class Service:
     then, a slow one on the thread, so that the loop stays free to answer health and to refuse what would come too late.
     """
 
-    def __init__(self, model: Model, *, metrics: Metrics, config: ServingConfig, cache: Cache | None = None) -> None:
+    def __init__(self, model: Executor, *, metrics: Metrics, config: ServingConfig, cache: Cache | None = None) -> None:
         self.model = model
         self.metrics = metrics
         self.capture: Capture | None = None
         self.lookup: Lookup | None = None
+        self.items: LiveItems | None = None
         self.access: AccessLog | None = None
         self.config = config
         self.draining = False
@@ -75,7 +100,9 @@ class Service:
         self._lookups: set[asyncio.Task[None]] = set()
         self._iteration_began = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._waiting = 0
+        self._waiting = self._changing = 0
+        self._changer = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="changes")
+        self._changes: set[asyncio.Task[None]] = set()
         self._refusing_since = self._refused_last = self._admitted_last = -math.inf
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
@@ -109,6 +136,35 @@ class Service:
         self._arrived.append((ask, begun, begun + allowed))
         self._waiting += 1
 
+    def change(self, ask: ChangeAsk) -> None:
+        """Take or refuse a request to change items, now or later; nothing is raised."""
+        task = self._loop.create_task(self._changed(ask))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _changed(self, ask: ChangeAsk) -> None:
+        begun, status = time.perf_counter(), 200
+        self._changing += 1
+        try:
+            if self.items is None:
+                raise Forbidden("this server takes no changes: the domain declares no fresh, or it has no log of them")
+            if self.draining:
+                raise NotReady("the server is about to stop")
+            if self._changing > _CHANGES:
+                raise Overloaded("too many changes wait")
+            position = await self._loop.run_in_executor(self._changer, self.items.change, ask.body())
+            ask.done(position)
+        except Exception as error:  # noqa: BLE001  as in serve
+            if not isinstance(error, ServeError):
+                _log.error("an unforeseen failure", exc_info=error)
+                error = ServeError("the server failed")
+            status = error.status
+            self.metrics.add("refused", error.reason)
+            ask.refuse(error)
+        finally:
+            self._changing -= 1
+        self.metrics.answered("rest", status, time.perf_counter() - begun)
+
     def refused(self, ask: Ask, error: Exception, begun: float) -> None:
         """Send and count an answer without tensors; what is no ServeError is a mistake of ours."""
         if not isinstance(error, ServeError):
@@ -121,8 +177,11 @@ class Service:
         self._count(ask, error.status, begun, rows=0, answered=0)
 
     def close(self) -> None:
-        """End the thread once what waits is done."""
+        """End the threads once what waits is done."""
         self._jobs.put(None)
+        self._changer.shutdown(wait=True)
+        if self.items is not None:
+            self.items.close()
 
     def _admit(self, ask: Ask, now: float) -> float:
         """Seconds that the answer may take; `Overloaded` where it would take longer, before anything is decoded."""
@@ -213,7 +272,8 @@ class Service:
         """The job to run now; none where it is known already, or for the thread."""
         request = job.request
         if self._cache is not None:
-            job.key = self._cache.key({name: request.columns[name] for name in self.model.names})
+            columns = {name: request.columns[name] for name in self.model.names}
+            job.key = self._cache.key(columns, generation=self.model.generation)
             kept = self._cache.get(job.key)
             if kept is not None:
                 self._waiting -= 1
@@ -225,7 +285,7 @@ class Service:
                 )
                 self._answer(job, kept)
                 return None
-        if self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
+        if self.model.blocking or self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
             self._jobs.put(job)
             self.metrics.set("in_flight", self._waiting)
             return None

@@ -21,6 +21,8 @@ from hallmark.settings import Settings
 ROOT = Path(__file__).parents[3]
 GONE = object()
 
+RETRIEVAL = {"corpus": "orders@1", "filters": ["category"], "words": ["category"]}
+
 
 class Planted(NamedTuple):
     """In which domain, which keys are changed, which key is named, and what is said: the reason, and the fix."""
@@ -174,6 +176,69 @@ PLANTED = {
         "rollout.labels.costs",
         "prices yes and no apart, and a ranking answer is neither",
         "give both the same",
+    ),
+    "retrieval of a task that answers with no items": Planted(
+        "fraud",
+        {"retrieval": RETRIEVAL},
+        "retrieval",
+        "retrieval answers with items, and a binary task with something else",
+        "take it away, or declare task",
+    ),
+    "fewer items in an answer than are judged": Planted(
+        "search",
+        {"retrieval": {**RETRIEVAL, "k": 5}},
+        "retrieval.k",
+        "retrieval.k is 5, and task.k judges 10 items",
+        "make it at least 10",
+    ),
+    "an encoder of the domain itself by version": Planted(
+        "search",
+        {"retrieval": {**RETRIEVAL, "encoder": "search@3"}},
+        "retrieval.encoder",
+        "a version of this domain itself",
+        "write own",
+    ),
+    "an encoder that is trained and never asked": Planted(
+        "recommendations",
+        {"retrieval": {**RETRIEVAL, "encoder": "search@3"}},
+        "retrieval.encoder",
+        "a retrieval task trains an encoder, which nothing would ask",
+        "write own",
+    ),
+    "more items answered than retrieved": Planted(
+        "search",
+        {"retrieval": {**RETRIEVAL, "candidates": 5}},
+        "retrieval",
+        "candidates are 5 and k is 10",
+        "retrieve at least what is answered",
+    ),
+    "a floor at a selectivity that nothing makes": Planted(
+        "search",
+        {"retrieval": {"corpus": "orders@1", "floors": {"1%": 0.9}}},
+        "retrieval",
+        "floors has 1% and nothing filters",
+        "name columns in filters",
+    ),
+    "changes of an index that others keep": Planted(
+        "search",
+        {"retrieval": {"corpus": "orders@1", "fresh": "1s", "backend": "qdrant"}},
+        "retrieval",
+        "qdrant takes its own changes",
+        "take fresh away",
+    ),
+    "an index where no server looks": Planted(
+        "search",
+        {"retrieval": {"corpus": "orders@1", "backend": "qdrant"}},
+        "retrieval.backend",
+        "no release fills its collection",
+        "write folder",
+    ),
+    "words in a collection of vectors": Planted(
+        "search",
+        {"retrieval": {**RETRIEVAL, "backend": "opensearch"}},
+        "retrieval",
+        "opensearch holds vectors only",
+        "take words away",
     ),
 }
 

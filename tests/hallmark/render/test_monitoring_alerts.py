@@ -80,6 +80,21 @@ ASKED = istio(GPU, response_code="503")
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
 LENIENT = declared("fraud", "serving.availability=0.9")
 BY_HAND = declared("fraud", "retrain.on_drift=false")
+SEARCHED = declared(
+    "search",
+    "retrieval.corpus=orders@1",
+    "retrieval.filters=[category]",
+    "retrieval.fresh=1s",
+    'retrieval.floors={"1%": 0.9}',
+    "serving.latency_objective=50ms",  # the edge that `healthy` counts at
+)
+SEARCH = healthy("search")
+
+
+def recall(kind: str, selectivity: str) -> str:
+    return runtime("search", f"recall_{kind}_total", selectivity=selectivity)
+
+
 THREE = tuple(declared(name) for name in ("fraud", "pricing", "search"))
 
 CASES = (
@@ -95,6 +110,41 @@ CASES = (
         "two pods of the gateway are counted, and one that ends is no outage",
         FRAUD | {istio("fraud", gateway="gw-2", response_code="200"): "0+600x30 stale"},
         "34m",
+    ),
+    # Retrieval.
+    Case(
+        "an index that loses where few items match",
+        SEARCH
+        | {recall("wanted", "overall"): "0+100x140", recall("found", "overall"): "0+97x140"}
+        | {recall("wanted", "1%"): "0+100x140", recall("found", "1%"): "0+85x140"},
+        "60m",
+        ("RecallLost ticket search",),
+        said={
+            "RecallLost": (
+                {"selectivity": "1%", "variant": "search-predictor-00001"},
+                "search: search-predictor-00001 finds 85% of the nearest items (selectivity 1%)",
+            )
+        },
+        domains=(SEARCHED,),
+    ),
+    Case(
+        "one that finds what its floors ask, and one that was asked too little to tell",
+        SEARCH
+        | {recall("wanted", "1%"): "0+100x140", recall("found", "1%"): "0+91x140"}
+        | {recall("wanted", "0.1%"): "0+5x140", recall("found", "0.1%"): "0+1x140"},
+        "70m",
+        domains=(SEARCHED,),
+    ),
+    Case(
+        "new items that are found too late",
+        SEARCH
+        | {
+            runtime("search", "item_seconds_bucket", le=edge): f"0+{grown}x140"
+            for edge, grown in (("1.0", 60), ("2.5", 90), ("+Inf", 90))
+        },
+        "40m",
+        ("ItemsLate ticket search",),
+        domains=(SEARCHED,),
     ),
     # Service levels.
     Case(

@@ -16,12 +16,14 @@ from tests.hallmark.render.prometheus import alerts_of, buyers, declared, groups
 
 FOLDER = Path(__file__).parents[3] / "docs" / "runbooks"
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
+SEARCHED = declared("search", "retrieval.corpus=orders@1", "retrieval.filters=[category]", "retrieval.fresh=1s")
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"}
 
 
 def severities() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for rule in alerts_of(groups_of([*monitoring.objects(FRESH), *monitoring.of_platform([buyers()])])):
+    objects = [*monitoring.objects(FRESH), *monitoring.objects(SEARCHED), *monitoring.of_platform([buyers()])]
+    for rule in alerts_of(groups_of(objects)):
         found.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
     return found
 

@@ -449,3 +449,15 @@ def _lands_in(address: str, domain: str) -> bool:
     tidied = posixpath.normpath(unquote(key).replace("\\", "/"))
     whole = key.startswith(names.prefix(domain)) or key == domain
     return bucket == names.BUCKET and whole and (tidied == domain or tidied.startswith(names.prefix(domain)))
+
+
+def test_items_are_changed_by_the_domains_own_pods_alone() -> None:
+    """Even a declared caller, and the gateway with a token of the domain, are denied the path that changes items."""
+    searched = domains.overridden(BY_NAME["search"], ["retrieval.corpus=orders@1", "serving.callers=[marketing]"])
+    closed = one(searched, "AuthorizationPolicy", "outsiders")["spec"]["rules"][-1]
+    assert closed == {
+        "from": [{"source": {"notPrincipals": ["cluster.local/ns/search/sa/*"]}}],
+        "to": [{"operation": {"paths": ["*/items"]}}],
+    }
+    without = one(BY_NAME["fraud"], "AuthorizationPolicy", "outsiders")["spec"]["rules"]
+    assert not any("*/items" in str(rule) for rule in without)

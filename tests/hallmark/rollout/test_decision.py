@@ -17,6 +17,7 @@ from hallmark.rollout.evidence import (
     Evidence,
     Exposure,
     PredictionCost,
+    RecallCounts,
     RequestCounts,
     RolloutProgress,
     ScoreCounts,
@@ -36,7 +37,7 @@ FLAT, MOVED = (100,) * 10, (0,) * 9 + (1000,)
 RANK = {"promote": 0, "shift": 0, "hold": 1, "rollback": 2}
 
 
-def counts(requests: int = 20_000, **more: int) -> RequestCounts:
+def counts(requests: int = 20_000, **more: Any) -> RequestCounts:
     return RequestCounts(**{"requests": requests, "answered": requests, **more})
 
 
@@ -407,3 +408,48 @@ def test_why_names_all_that_decided() -> None:
     reasons = tuple(Reason(rule="r", outcome=outcome, text=text) for outcome, text in [("against", "one"), ("ok", "two"), ("against", "three")])  # fmt: skip
     assert RolloutDecision(action="rollback", reasons=reasons).why == "one; three"
     assert RolloutDecision(action="promote", reasons=reasons).why == "two"
+
+
+def recalled(*parts: tuple[str, int, float], requests: int = 20_000) -> RequestCounts:
+    """A variant whose live queries found these shares of ten items each, by selectivity."""
+    return counts(
+        requests,
+        recall=tuple(
+            RecallCounts(selectivity=name, checked=checked, wanted=10 * checked, found=round(10 * checked * share))
+            for name, checked, share in parts
+        ),
+    )
+
+
+def with_recall(stable: RequestCounts, canary: RequestCounts) -> Evidence:
+    return GOOD.model_copy(update={"exposures": (Exposure(percent=50, stable=stable, canary=canary),)})
+
+
+def test_a_candidate_that_loses_recall_where_few_items_match_is_stopped_though_overall_it_passes() -> None:
+    stable = recalled(("overall", 4000, 0.97), ("10%", 1500, 0.97), ("1%", 1000, 0.97))
+    worse = recalled(("overall", 4000, 0.968), ("10%", 1500, 0.966), ("1%", 1000, 0.92))
+    found = decided(with_recall(stable, worse))
+    assert found.action == "rollback" and found.reasons[0].rule == "recall"
+    assert found.why == "recall 0.920 at 1%, stable's 0.970: 0.02 may be lost"
+    assert decided(with_recall(stable, stable)).action in ("shift", "promote")
+
+
+def test_recall_that_is_no_worse_or_not_yet_told_apart_stops_nobody() -> None:
+    stable = recalled(("overall", 4000, 0.97), ("1%", 500, 0.97))
+    for canary in (
+        recalled(("overall", 4000, 0.955), ("1%", 500, 0.955)),  # within what may be lost
+        recalled(("overall", 4000, 0.97), ("1%", 12, 0.90)),  # 12 queries show nothing
+        recalled(("0.1%", 400, 0.5)),  # stable was asked none of these
+        counts(),
+    ):
+        assert decided(with_recall(stable, canary)).action in ("shift", "promote")
+
+
+def test_recall_of_two_stages_adds_up_and_is_kept_over_a_restart() -> None:
+    both = recalled(("1%", 10, 0.9)) + recalled(("1%", 30, 1.0), ("10%", 5, 1.0))
+    assert [(each.selectivity, each.checked, each.wanted, each.found) for each in both.recall] == [
+        ("1%", 40, 400, 390),
+        ("10%", 5, 50, 50),
+    ]
+    assert RequestCounts.model_validate_json(both.model_dump_json()) == both
+    assert "recall" not in counts().model_dump_json()

@@ -13,6 +13,7 @@ from hallmark.rollout.meter import (
     GATEWAY_REQUESTS,
     RUNTIME_ANSWERS,
     RUNTIME_BUCKETS,
+    RUNTIME_RECALL,
     RUNTIME_REFUSED,
     Meter,
     Variants,
@@ -188,3 +189,15 @@ def test_slow_is_never_more_than_there_were_requests() -> None:
 
 def test_a_histogram_without_its_last_bucket_says_nothing() -> None:
     assert counted(gateway(3), *buckets(GATEWAY_BUCKETS, "r2", {"50": 1.0}))["canary"].slow == 0
+
+
+def test_queries_that_were_run_again_are_counted_by_selectivity() -> None:
+    values = zip(RUNTIME_RECALL, (30, 300, 280), strict=True)
+    found = counted(
+        gateway(90),
+        *(runtime(name, value, selectivity="1%") for name, value in values),
+        runtime(RUNTIME_RECALL[0], 4, "r1", selectivity="10%"),
+    )
+    (recall,) = found["canary"].recall
+    assert (recall.selectivity, recall.checked, recall.wanted, recall.found) == ("1%", 30, 300, 280)
+    assert found["stable"].recall[0].missed == 0.0

@@ -422,3 +422,16 @@ def test_a_unit_that_weighs_two_is_the_unit_twice(task: BaseTask, targets: Targe
         assert weighed == pytest.approx(metric.measure(twice, predictions[rows], ones[None, :])[0], nan_ok=True), (
             metric.name
         )
+
+
+def test_rankings_that_are_lists_of_ids_agree_by_rank_biased_overlap() -> None:
+    from hallmark.tasks import Ranking
+    from hallmark.tasks.answers import Agreement
+
+    task, rule = Ranking(k=10), Agreement(overlap=0.7)
+    items = [f"i{number}" for number in range(10)]
+    swapped = [items[1], items[0], *items[2:]]
+    others = [f"x{number}" for number in range(10)]
+    assert task.agrees([items], [items], rule) and task.agrees([items, others], [swapped, others], rule)
+    assert not task.agrees([items], [others], rule) and not task.agrees([items, items], [items], rule)
+    assert not task.agrees([items], [0.5], rule)

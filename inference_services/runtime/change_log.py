@@ -1,0 +1,101 @@
+"""The log of a domain's item changes: what every server of the domain follows, whichever version of the model it serves.
+
+A change is on the disk before it is acknowledged. It holds the item as it came, not its vector: each version makes its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from hallmark.errors import Conflict, DeclarationError, HallmarkError, Unavailable
+from hallmark.feature_store.log import FIRST, FileLog
+from hallmark.settings import CHANGES
+
+_SEGMENT = 1 << 20
+"""Bytes of a segment: a writer reads the last one when it begins."""
+_PATIENCE = 2.0
+
+
+class ItemChange(msgspec.Struct, frozen=True):
+    """A change of one item.
+
+    item: its fields as they came; None where it is deleted.   at: when it was taken, in seconds since 1970.
+    """
+
+    id: str
+    at: float
+    item: dict[str, Any] | None = None
+
+
+class Logged(NamedTuple):
+    """A change and its place in the log."""
+
+    offset: int
+    change: ItemChange
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(ItemChange).decode
+
+
+class ChangeLog:
+    """The log in a folder that all servers of a domain share; each may write, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        try:
+            self._reader = FileLog(folder, partitions=1)
+        except OSError as error:
+            raise Unavailable(
+                "the log of item changes cannot be used", expected="a folder", got=error.strerror or str(error)
+            ) from error
+
+    def append(self, changes: Sequence[ItemChange]) -> int:
+        """Write changes, all or none, and give the offset of the first once they are on the disk; `Unavailable` where they are not."""
+        try:
+            with FileLog(self._folder, partitions=1, segment_bytes=_SEGMENT, patience=_PATIENCE) as log:
+                return log.append(FIRST, [_encode(each) for each in changes]) - len(changes)
+        except (Conflict, OSError) as error:
+            raise Unavailable("the log of item changes takes nothing now", got=str(error).splitlines()[0]) from error
+
+    def read(self, offset: int, limit: int) -> list[Logged]:
+        """Up to `limit` changes from `offset` on, in order; those that were erased are left out, but for the last one read."""
+        with self._lock:
+            records = self._reader.read(FIRST, offset, limit)
+        return [
+            Logged(each.offset, ItemChange("", 0.0) if each.erased else _read(each.offset, each.value))
+            for each in records
+        ]
+
+
+def _read(offset: int, value: bytes) -> ItemChange:
+    try:
+        return _decode(value)
+    except msgspec.MsgspecError as error:
+        raise HallmarkError(
+            f"record {offset} of the log of item changes is none", expected="an item or its id", got=str(error)
+        ) from error
+
+
+def connect(address: str) -> ChangeLog:
+    """The log at file:///folder; `DeclarationError` where the address is another."""
+    found = urlsplit(address)
+    if found.scheme != "file" or found.netloc or not found.path.startswith("/") or found.query:
+        raise DeclarationError(
+            f"{CHANGES} names no log of changes",
+            expected="file:///folder that all servers of the domain share",
+            got=address,
+        )
+    return ChangeLog(Path(unquote(found.path)))
+
+
+def told(item: Mapping[str, Any], key: str, at: float) -> ItemChange:
+    """The change that puts an item in; key: the name of its id."""
+    return ItemChange(str(item[key]), at, dict(item))
