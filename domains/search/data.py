@@ -64,7 +64,9 @@ def read(source: Path) -> pd.DataFrame:
     whole = dict.fromkeys(("position", "clicked", "relevance"), "INT64")
     frame = table.read(source, {**kinds, **names, **whole, "searched_at": table.TIME})
     written = contract().remove_columns(["look", "demand"])
-    return frame if contracts.breaches(written, frame) else _told(frame)
+    if contracts.breaches(written, frame):  # training names those; nothing can be told from such a log
+        return frame.assign(look=1.0, demand="tail")
+    return _told(frame)
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:

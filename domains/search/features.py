@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ FIELDS: tuple[Field, ...] = (
 
 BUCKETS = 1 << 15
 QUERY_SLOTS, ITEM_SLOTS = 48, 80
-_SIZES = re.compile(r"\b(?:xxs|xs|s|m|l|xl|xxl|w\d{2}|[34]\d)\b")
+_LETTERS = frozenset(("xxs", "xs", "s", "m", "l", "xl", "xxl"))
 
 NAMES: tuple[str, ...] = (
     *("shared_words", "shared_parts", "size_asked", "brand_asked"),
@@ -83,6 +82,16 @@ def encode(columns: Columns) -> dict[str, NDArray[Any]]:
     return {"query": asked, "item": written, "numbers": numbers}
 
 
+def encode_query(columns: Columns) -> dict[str, NDArray[np.int32]]:
+    """Input of the text encoder: `text` (n, 48) of each query."""
+    return {"text": _numbered(columns["query"].tolist(), QUERY_SLOTS)}
+
+
+def encode_item(columns: Columns) -> dict[str, NDArray[np.int32]]:
+    """Input of the text encoder: `text` (n, 80) of each item's title and brand."""
+    return {"text": _numbered(_items(columns), ITEM_SLOTS)}
+
+
 def observe(columns: Columns) -> Columns:
     """What the drift monitor watches: every field but the texts, and of those how long a query is and how much of it an item has."""
     query, item = _texts(columns)
@@ -92,8 +101,12 @@ def observe(columns: Columns) -> Columns:
 
 
 def _texts(columns: Columns) -> tuple[list[str], list[str]]:
+    return columns["query"].tolist(), _items(columns)
+
+
+def _items(columns: Columns) -> list[str]:
     titles, brands = columns["title"].tolist(), columns["brand"].tolist()
-    return columns["query"].tolist(), [f"{title} {brand}" for title, brand in zip(titles, brands, strict=True)]
+    return [f"{title} {brand}" for title, brand in zip(titles, brands, strict=True)]
 
 
 def _numbered(texts: list[str], slots: int) -> NDArray[np.int32]:
@@ -114,11 +127,15 @@ def _named(columns: Columns) -> NDArray[np.float32]:
     rows = zip(*(columns[name].tolist() for name in ("query", "size", "brand")), strict=True)
     for at, (query, size, brand) in enumerate(rows):
         asked = known(query)
-        named = _SIZES.search(asked)
-        if named is not None:
+        if any(map(_is_size, asked.split())):
             found[at, 0] = 1 if known(size) in asked else -1
         found[at, 1] = known(brand) in asked
     return found
+
+
+def _is_size(word: str) -> bool:
+    number = word.removeprefix("w")
+    return word in _LETTERS or (number.isdecimal() and 26 <= int(number) <= 49)
 
 
 def _words(texts: list[str]) -> NDArray[np.int64]:

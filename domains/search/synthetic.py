@@ -244,7 +244,8 @@ def _frame(rows: Rows, items: Rows) -> pd.DataFrame:
     fresh = np.flatnonzero(np.append(True, np.diff(asked["number"]) != 0))
     which = np.cumsum(np.append(False, np.diff(asked["number"]) != 0))
     once = {name: values[fresh] for name, values in asked.items()}
-    told = _told(items)
+    shown, which_item = np.unique(rows["item"], return_inverse=True)
+    told = _told({name: values[shown] for name, values in items.items()})
     times = (asked["second"] * 1_000_000).astype("datetime64[us]")
     return pd.DataFrame(
         {
@@ -253,7 +254,7 @@ def _frame(rows: Rows, items: Rows) -> pd.DataFrame:
             "searched_at": pd.DatetimeIndex(times).tz_localize("UTC"),
             "query": np.array(_queries(once), dtype=object)[which],
             "locale": np.array(vocabulary.LOCALES, dtype=object)[asked["locale"]],
-            **{name: values[rows["item"]] for name, values in told.items()},
+            **{name: values[which_item] for name, values in told.items()},
             **{name: rows[name] for name in ("item_age_days", "item_views_7d", "item_likes")},
             **{name: rows[name] for name in ("member_brand_share", "member_price")},
             **{name: rows[name].astype(np.int64) for name in ("position", "clicked", "relevance")},

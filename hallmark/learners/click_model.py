@@ -69,8 +69,9 @@ def _together(positions: NDArray[np.int64], clicked: NDArray[np.bool_]) -> NDArr
 def _scaled(inputs: NDArray[np.float32]) -> NDArray[np.float64]:
     """(n, k + 1) a one, and each input less its mean by its deviation."""
     x = inputs.astype(np.float64)
-    middle = np.nan_to_num(np.nanmean(x, axis=0))
-    x = np.where(np.isnan(x), middle, x) - middle
+    there = ~np.isnan(x)
+    middle = np.where(there, x, 0).sum(axis=0) / np.maximum(1, there.sum(axis=0))
+    x = np.where(there, x, middle) - middle
     spread = x.std(axis=0)
     return np.hstack((np.ones((len(x), 1)), x / np.where(spread > 1e-9, spread, 1.0)))
 

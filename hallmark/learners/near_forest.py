@@ -19,7 +19,7 @@ from hallmark.errors import ContractBroken, ModelRefused
 from hallmark.learners.boosting import Boosting, Forest
 from hallmark.learners.model import Examples, Progress
 from hallmark.learners.options import whole
-from hallmark.learners.text_encoder import TextEncoder, TextTower
+from hallmark.learners.text_encoder import ONNX, TextEncoder, TextTower
 
 Named = Mapping[str, NDArray[Any]]
 
@@ -85,7 +85,7 @@ class TrainedNearForest:
         self.forest.save(folder)
 
     def export(self, path: Path) -> None:
-        """Write one ONNX model: both texts and the numbers in, the forest's output out, any n."""
+        """Write one ONNX model: both texts and the numbers in, the forest's output out, any n; and beside it the encoder alone."""
         import onnx
         from onnx import TensorProto, checker, compose, helper
 
@@ -115,6 +115,7 @@ class TrainedNearForest:
         made_of = compose.merge_models(texts, forest, io_map=[("read", "input")])
         checker.check_model(made_of, full_check=True)
         path.write_bytes(made_of.SerializeToString(deterministic=True))
+        self.encoder.export(path.with_name(ONNX))
 
 
 def _learnt(

@@ -20,6 +20,7 @@ from hallmark.errors import ContractBroken
 from hallmark.learners.model import Progress, unrestorable
 
 FILE = "text_encoder.npy"
+ONNX = "encoder.onnx"
 _ROWS = 4096
 _LEAST = 1e-6
 
@@ -92,7 +93,7 @@ class TextTower:
                     optimizer.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()  # type: ignore[no-untyped-call]
-                    total += float(loss) * len(rows)
+                    total += loss.item() * len(rows)
                 if progress is not None:
                     progress(epoch + 1, self.epochs, f"softmax loss {total / len(hits):.4f}")
             learnt = table.weight.detach().numpy().copy()
@@ -131,6 +132,21 @@ class TextEncoder:
     def save(self, folder: Path) -> None:
         """Write the table into `folder`."""
         np.save(folder / FILE, self.table, allow_pickle=False)
+
+    def export(self, path: Path) -> None:
+        """Write the ONNX model: `text` (n, slots) int32, of any n and slots, to `embedding` (n, dimension)."""
+        from onnx import TensorProto, checker, helper
+
+        from hallmark.learners.trees import IR_VERSION, OPSET
+
+        nodes, constants = self.nodes("text", source="text", result="embedding")
+        given = helper.make_tensor_value_info("text", TensorProto.INT32, ["batch", "slots"])
+        found = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", self.table.shape[1]])
+        graph = helper.make_graph(nodes, "encoder", [given], [found], [self.constant(), *constants])
+        opsets = [helper.make_opsetid("", OPSET)]
+        made = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="hallmark")
+        checker.check_model(made, full_check=True)
+        path.write_bytes(made.SerializeToString(deterministic=True))
 
     def nodes(self, name: str, *, source: str, result: str) -> tuple[list[Any], list[Any]]:
         """Nodes and constants of an ONNX graph that gives what `encode` does of the input `source`, (batch, slots) int32.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytrec_eval
 from numpy.typing import NDArray
@@ -16,7 +17,18 @@ from sklearn import config_context
 from sklearn import metrics as sk
 from sklift.metrics import qini_auc_score, uplift_at_k
 
-from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Targets, Uplift, queries
+from hallmark.tasks import (
+    BaseTask,
+    Binary,
+    Multiclass,
+    Ranking,
+    Regression,
+    Retrieval,
+    TargetColumns,
+    Targets,
+    Uplift,
+    queries,
+)
 
 CASES = 1_000
 Floats = NDArray[np.float64]
@@ -422,3 +434,26 @@ def test_a_unit_that_weighs_two_is_the_unit_twice(task: BaseTask, targets: Targe
         assert weighed == pytest.approx(metric.measure(twice, predictions[rows], ones[None, :])[0], nan_ok=True), (
             metric.name
         )
+
+
+def test_a_ranking_is_judged_by_items_and_not_by_the_places_that_were_looked_at() -> None:
+    random = np.random.default_rng(8)
+    queries, size = 4000, 5
+    looks = np.array([1.0, 0.6, 0.4, 0.25, 0.15])
+    relevant = random.random((queries, size)) < 0.15
+    shown = np.argsort(random.random((queries, size)) - 0.35 * relevant, axis=1)  # the relevant ones mostly higher
+    place = np.argsort(shown, axis=1)
+    clicked = relevant & (random.random((queries, size)) < looks[place])
+    frame = pd.DataFrame(
+        {"q": np.repeat(np.arange(queries), size), "y": clicked.ravel().astype(int), "look": looks[place].ravel()}
+    )
+    better = (relevant + random.normal(0, 0.6, relevant.shape)).ravel()
+    task = Ranking()
+    metric = task.metrics()["ndcg@10"]
+    truth = task.targets(frame.assign(y=relevant.ravel().astype(int)), TargetColumns("y", query="q"))
+    raw = task.targets(frame, TargetColumns("y", query="q"))
+    fair = task.targets(frame, TargetColumns("y", query="q", propensity="look"))
+    logged = -place.ravel().astype(np.float64)
+    assert metric.value(truth, better) > metric.value(truth, logged)
+    assert metric.value(raw, better) < metric.value(raw, logged)  # clicks alone say that the log is best
+    assert metric.value(fair, better) > metric.value(fair, logged)
