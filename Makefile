@@ -23,7 +23,7 @@ $(SHOWABLE): pyproject.toml constraints.txt .ci/install
 	@touch $@
 
 $(READY): $(SHOWABLE)
-	@$(BIN)/python .ci/install features kafka networks snowflake tracking dev
+	@$(BIN)/python .ci/install features kafka networks retrieval snowflake tracking dev
 	@touch $@
 
 demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes; installs what fraud needs, leaves nothing running

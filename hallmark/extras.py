@@ -14,6 +14,7 @@ PURPOSES = {
     "report": "Evidently's report",
     "platform": "the local cluster, rollouts, watch",
     "features": "feature views: the join, the stream, the online stores",
+    "retrieval": "indexes: search by vectors and words",
     "snowflake": "feature views on Snowflake",
     "kafka": "feature views from Kafka",
     "networks": "domains whose models are networks",

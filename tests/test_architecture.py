@@ -69,6 +69,8 @@ HEAVY = {
     "duckdb",
     "redis",
     "sqlglot",
+    "faiss",
+    "bm25s",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, MANIFEST, MODEL_CARD, Signature
+from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, INDEX, INDEXED, MANIFEST, MODEL_CARD, Signature
 from hallmark.errors import ModelRefused
 from hallmark.features import code
 from hallmark.features.encoding import Features, loaded
@@ -52,6 +52,11 @@ class Bundle:
     def assets(self) -> dict[str, bytes]:
         """The files that the model's own code reads, by name."""
         return {name: self.file(name) for name in self.signature.assets}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each file of the model, by its name in the manifest, those that were not kept among them."""
+        return _entries(self.manifest)
 
     @property
     def features(self) -> Features:
@@ -99,7 +104,7 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if expected and digest != expected:
         raise ModelRefused("the model is not the one that was released", expected=expected, got=digest, fix=_RESTORE)
     entries = _entries(manifest)
-    strangers = sorted({path.name for path in folder.iterdir()} - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
+    strangers = sorted(_names(folder, set(entries)) - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
     if strangers:
         raise ModelRefused(
             f"{strangers[0]} is in the model folder and not in its manifest", got=", ".join(strangers), fix="remove it"
@@ -208,11 +213,21 @@ def _entries(manifest: bytes) -> dict[str, str]:
             "the model's manifest cannot be read", expected='{"files": {name: sha256}}', got=type(error).__name__
         ) from error
     for name in entries:
-        if name != Path(name).name or name.startswith(".") or Path(name).suffix not in ALLOWED:
+        plain, kinds = (name[len(INDEX) + 1 :], INDEXED) if name.startswith(f"{INDEX}/") else (name, ALLOWED)
+        if plain != Path(plain).name or plain.startswith(".") or Path(plain).suffix not in kinds:
             raise ModelRefused(
-                f"{name!r} is never loaded", expected=f"a plain name ending in {', '.join(sorted(ALLOWED))}"
+                f"{name!r} is never loaded", expected=f"a plain name ending in {', '.join(sorted(kinds))}"
             )
     return entries
+
+
+def _names(folder: Path, entries: set[str]) -> set[str]:
+    """Names of all that lies in a model folder, the files of its index among them."""
+    names = {path.name for path in folder.iterdir()}
+    inside = folder / INDEX
+    if inside.is_dir() and not inside.is_symlink() and any(name.startswith(f"{INDEX}/") for name in entries):
+        return names - {INDEX} | {f"{INDEX}/{path.name}" for path in inside.iterdir()}
+    return names
 
 
 def _read(folder: Path, name: str, *, keep: bool) -> tuple[str, bytes]:

@@ -7,6 +7,7 @@ serving.py        the domain's answer code, where it has one
 weights.safetensors or booster.txt   the trained model in its own form
 profile.json      reference profile for drift;  reference.parquet  a sample of it for reports
 embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
+index/            where it searches: vectors, ids, filter columns, words, and unit.json, which names them (hallmark.retrieval.unit)
 assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
@@ -34,11 +35,15 @@ MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
 FORMER_CARD = "passport.json"
 """The model card of a version from before it was called so: it lies in the folder, and no part of the digest, as one does."""
+INDEX = "index"
+"""The one folder in a model folder; its files are named index/… in the manifest."""
 PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
 """Allowed kinds of asset: bytes that are read as data and never run; .model is sentencepiece's vocabulary."""
 ALLOWED = frozenset({".onnx", ".py"}) | DATA
+INDEXED = frozenset({".json", ".npy", ".npz", ".faiss", ".parquet"})
+"""Kinds of file of an index."""
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}$")
 
 
@@ -128,8 +133,12 @@ def sent(fields: Sequence[Field], views: Sequence[ViewUse]) -> tuple[Field, ...]
 def seal(folder: Path) -> str:
     """Write the manifest over what is in `folder` and give the model's digest."""
     files = {
-        path.name: digest_file(path) for path in sorted(folder.iterdir()) if path.name not in (MANIFEST, MODEL_CARD)
+        path.name: digest_file(path)
+        for path in sorted(folder.iterdir())
+        if path.name not in (MANIFEST, MODEL_CARD, INDEX)
     }
+    if (folder / INDEX).is_dir():
+        files |= {f"{INDEX}/{path.name}": digest_file(path) for path in sorted((folder / INDEX).iterdir())}
     text = json.dumps({"files": files}, indent=2, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return digest_file(folder / MANIFEST)
