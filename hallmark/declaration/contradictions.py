@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
-ROLES = ("query", "item", "treatment", "propensity", "censored")
+ROLES = ("query", "item", "treatment", "propensity", "censored", "judged")
 """Keys of `data` that only some kinds of task read."""
 
 

@@ -36,7 +36,12 @@ class Data(Section):
         default=None, description="Column with what was done: 0 for nothing, 1 and up for which treatment."
     )
     propensity: str | None = Field(
-        default=None, description="Column with the chance, above 0 and below 1, of the treatment that the row got."
+        default=None,
+        description="Column with the chance of the treatment that the row got, above 0 and below 1; of a ranking, with the chance that the row was looked at where it stood, up to 1.",
+    )
+    judged: str | None = Field(
+        default=None,
+        description="Column with a relevance that people gave, or that is known: a ranking is judged by it too, where the data has it, and never learns from it.",
     )
     censored: str | None = Field(
         default=None, description="Column that is true where the label is only a bound, such as of an unsold item."
@@ -55,6 +60,7 @@ class Data(Section):
             censored=self.censored,
             entity=self.entity,
             weight=self.weight,
+            judged=self.judged,
         )
 
     @property
@@ -68,5 +74,6 @@ class Data(Section):
             self.treatment,
             self.propensity,
             self.censored,
+            self.judged,
         )
         return frozenset(name for name in (*named, self.weight) if name)

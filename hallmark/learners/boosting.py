@@ -216,7 +216,10 @@ def _dataset(examples: Examples, parameters: Mapping[str, Any], of: Boosting, *,
                 got="none",
             )
         _, codes = np.unique(groups, return_inverse=True)
+        # Rows of a query come in any order: LightGBM leaves equal scores in theirs, and a log has what was clicked first.
         order = np.argsort(codes, kind="stable")
+        shuffled = np.random.default_rng(int(parameters["seed"])).random(len(order))
+        order = order[np.lexsort((shuffled, codes[order]))]
         inputs, labels, sizes = inputs[order], labels[order], np.bincount(codes)
         weights = None if weights is None else np.asarray(weights)[order]
     return lightgbm.Dataset(

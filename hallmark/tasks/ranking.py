@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,32 @@ from pydantic import Field
 
 from hallmark.tasks import answers as late
 from hallmark.tasks import by_query, queries
+from hallmark.tasks import targets as columns_of
 from hallmark.tasks.answers import Agreement, Label, Losses, Value
 from hallmark.tasks.by_query import SWAPPED, ByQuery
 from hallmark.tasks.charts import Chart, Confusion
 from hallmark.tasks.metric import Metric
-from hallmark.tasks.targets import Floats, Targets
+from hallmark.tasks.queries import QueryPlaces
+from hallmark.tasks.targets import Floats, TargetColumns, Targets
 from hallmark.tasks.task import ModelGap, both
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST = 10.0
+"""The most that a click counts: what hardly anybody looks at would else drown the rest (clipped, as is usual)."""
 _EQUAL = 1e-5
 
 
 class Ranking(ByQuery):
-    """One score a record, compared only within its query; its size says nothing."""
+    """One score a record, compared only within its query; its size says nothing.
 
+    propensity is the chance that the row was looked at where it stood. Where a column is declared for it, what is relevant counts 1 by
+    that, 10 at most: clicks then tell of items and not of places (inverse propensity; Joachims et al., 2017). A query
+    weighs as much as all of its relevant rows do, in learning and in every metric, and gains are weighed in ndcg.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("propensity", "judged")
     kind: Literal["ranking"] = "ranking"
     k: int = Field(default=10, ge=1, description="Places that count.")
 
@@ -38,10 +52,26 @@ class Ranking(ByQuery):
         """Discounted gain over the first k places."""
         return f"ndcg@{self.k}"
 
+    def targets(self, frame: pd.DataFrame, columns: TargetColumns) -> Targets:
+        """Labels are relevances of 0 or more; groups are queries; propensity is above 0, up to 1."""
+        found = super().targets(frame, columns)
+        if columns.propensity is None:
+            return found
+        propensity = columns_of.numbers(frame, columns.propensity, role="propensity")
+        wrong = (propensity <= 0) | (propensity > 1)
+        expected = "a chance above 0, up to 1"
+        columns_of.refuse_where(wrong, frame[columns.propensity], role="propensity", expected=expected)
+        group, count = found.grouped()
+        whole = np.bincount(group, weights=_gains(found.labels, propensity) * (found.labels > 0), minlength=count)[
+            group
+        ]
+        weights = found.weighed() * np.where(whole > 0, whole, 1.0)
+        return dataclasses.replace(found, propensity=propensity, weights=weights)
+
     def metrics(self) -> Mapping[str, Metric]:
         """Figures of the first k places, and of the first relevant one."""
         names = (f"ndcg@{self.k}", "mrr", f"recall@{self.k}", f"precision@{self.k}")
-        return by_query.metrics(queries.scored, self.k, names)
+        return by_query.metrics(_placed, self.k, names)
 
     def enough(self, targets: Targets) -> str | None:
         """Some query in which one row is more relevant than another."""
@@ -106,7 +136,7 @@ class Ranking(ByQuery):
         """Discounted gain by how many places count."""
         return (
             by_query.by_depth(
-                queries.scored,
+                _placed,
                 targets,
                 predictions,
                 what="ndcg",
@@ -114,3 +144,15 @@ class Ranking(ByQuery):
                 figure=lambda places, k: places.ndcg(k),
             ),
         )
+
+
+def _placed(targets: Targets, scores: Floats) -> QueryPlaces:
+    """Places by score, with the labels as they would be were every place looked at."""
+    if targets.propensity is None:
+        return queries.scored(targets, scores)
+    gains = _gains(targets.labels, targets.propensity)
+    return queries.scored(dataclasses.replace(targets, labels=gains), scores)
+
+
+def _gains(labels: NDArray[Any], propensity: Floats) -> Floats:
+    return np.asarray(labels * np.minimum(MOST, 1 / propensity))

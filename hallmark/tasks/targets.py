@@ -24,7 +24,9 @@ class TargetColumns:
     """Names of the columns that tell the answer and what it hangs on; None where a domain has none.
 
     query:      rows of one query are ranked among each other.   item: the id that a retrieval answers with.
-    treatment:  0 for none, 1.. for which.                       propensity: chance of the treatment that the row got.
+    treatment:  0 for none, 1.. for which.                       propensity: chance of the treatment that the row got; of a
+                                                                             ranking, that the row was looked at.
+    judged:     a relevance that is not learnt from.
     censored:   true where the label is only a bound.            entity: rows of one entity are not independent.
     """
 
@@ -36,6 +38,7 @@ class TargetColumns:
     censored: str | None = None
     entity: str | None = None
     weight: str | None = None
+    judged: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,8 @@ class Targets:
     labels:     (n,) 0 or 1, index of a class, number, relevance, or outcome of a treatment.
     groups:     (n,) code of the row's query, or of its entity: what is resampled together. None: each row alone.
     weights:    (n,) positive.     censored: (n,) the label is only a bound.     items: (n,) ids, int64 or str.
-    treatment:  (n,) 0 for none.   propensity: (n,) chance, in (0, 1), of the treatment that the row got.
+    treatment:  (n,) 0 for none.   propensity: (n,) chance, in (0, 1), of the treatment that the row got; of a ranking,
+                in (0, 1], that the row was looked at.
     """
 
     labels: NDArray[Any]

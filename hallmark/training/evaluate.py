@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from hallmark.artifacts.evaluation import Evaluation, Slice
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.learners.model import spec, task_of
-from hallmark.tasks.bootstrap import estimates
+from hallmark.tasks.bootstrap import Estimate, estimates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ def evaluate(
     examples = digest(test)
     found = estimates(task.metrics().values(), targets, predictions, seed=examples)
     metric = domain.gate.metric
+    judged = _judged(domain, task, predictions, test, examples)
     if metric not in found:
         raise DeclarationError(
             f"domains/{domain.name}/domain.yaml: gate.metric cannot be told from these {len(test)} test examples",
@@ -43,8 +45,8 @@ def evaluate(
         rows=len(test),
         test=examples,
         metric=metric,
-        metrics={name: each.value for name, each in found.items()},
-        estimates=found,
+        metrics={name: each.value for name, each in (found | judged).items()},
+        estimates=found | judged,
         slices=tuple(_slices(domain, task, targets, predictions, test, examples)),
         charts=task.charts(targets, predictions),
     )
@@ -57,6 +59,18 @@ def digest(test: pd.DataFrame) -> str:
     sha = hashlib.sha256("\n".join(map(str, test.columns)).encode())
     sha.update(pd.util.hash_pandas_object(test, index=False, categorize=False).to_numpy(dtype="<u8").tobytes())
     return f"sha256:{sha.hexdigest()}"
+
+
+def _judged(
+    domain: Domain, task: BaseTask, predictions: Floats, test: pd.DataFrame, examples: str
+) -> dict[str, Estimate]:
+    """The gate's metric against the relevance that is known of the rows, as "judged_<metric>"; none where the data has none."""
+    column, metric = domain.data.judged, domain.gate.metric
+    if column is None or column not in test.columns or metric not in task.metrics():
+        return {}
+    columns = dataclasses.replace(domain.data.target_columns, label=column, propensity=None)
+    found = estimates([task.metrics()[metric]], task.targets(test, columns), predictions, seed=examples)
+    return {f"judged_{name}": each for name, each in found.items()}
 
 
 def _slices(

@@ -218,3 +218,15 @@ def test_a_text_that_is_no_forest_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 def test_every_objective_has_a_metric_that_it_may_be_told_to_watch(objective: str) -> None:
     assert OBJECTIVES[objective].metric in METRICS
+
+
+def test_a_log_in_which_what_was_clicked_stands_first_does_not_stop_a_ranking_early() -> None:
+    random = np.random.default_rng(5)
+    groups = np.repeat(np.arange(400), 10)
+    inputs = random.integers(0, 2, size=(4000, 6)).astype(np.float32)
+    labels = (inputs.sum(axis=1) + random.normal(0, 3, 4000) > 5).astype(np.float64)
+    order = np.lexsort((-labels, groups))  # as in a log: LightGBM takes equal scores in the order of rows
+    given, held = (Richer(inputs[rows], labels[rows], groups=groups[rows]) for rows in (order[:3000], order[3000:]))
+    options = {"objective": "lambdarank", "min_data_in_leaf": 10, "num_leaves": 3}
+    recipe = Boosting(output=ONE, options=options, rounds=60, patience=15)
+    assert recipe.fit(given, held, seed=7).boosters[""].num_trees() > 5  # 1 where ties stand as they came

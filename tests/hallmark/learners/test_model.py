@@ -123,6 +123,8 @@ ANSWERS = [
     ("pricing", "unsold"),  # that it is only a bound
     ("marketing", "written"),  # the treatment
     ("marketing", "propensity"),
+    ("search", "look"),  # where it stood
+    ("search", "relevance"),  # that somebody judged
 ]
 
 
@@ -144,10 +146,11 @@ def test_examples_hold_what_the_task_reads(tmp_path: Path) -> None:
         settings = checkout(tmp_path / name, name, model=SPECS[name])
         return examples(name, pd.DataFrame({**size, **columns}), settings=settings)
 
-    ranking = of("search", query_id=["a", "a", "b", "b"], clicked=[1, 0, 0, 2])
+    ranking = of("search", query_id=["a", "a", "b", "b"], clicked=[1, 0, 0, 2], look=[1.0, 0.5, 0.5, 0.25])
     assert ranking.inputs.dtype == np.float32 and ranking.inputs.shape == (4, 1)
     assert ranking.groups is not None and ranking.groups.tolist() == [0, 0, 1, 1]
     assert ranking.targets.labels.tolist() == [1, 0, 0, 2]
+    assert ranking.weights is not None and ranking.weights.tolist() == [1, 1, 8, 8]  # a query counts what its clicks do
     retrieval = of(
         "recommendations", session_id=[*"aabb"], item_id=[5, 6, 5, 7], viewed=[1, 1, 1, 0], member_id=[*"ppqq"]
     )

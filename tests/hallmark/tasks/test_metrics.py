@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytrec_eval
 from numpy.typing import NDArray
@@ -16,7 +17,18 @@ from sklearn import config_context
 from sklearn import metrics as sk
 from sklift.metrics import qini_auc_score, uplift_at_k
 
-from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Targets, Uplift, queries
+from hallmark.tasks import (
+    BaseTask,
+    Binary,
+    Multiclass,
+    Ranking,
+    Regression,
+    Retrieval,
+    TargetColumns,
+    Targets,
+    Uplift,
+    queries,
+)
 
 CASES = 1_000
 Floats = NDArray[np.float64]
@@ -435,3 +447,26 @@ def test_rankings_that_are_lists_of_ids_agree_by_rank_biased_overlap() -> None:
     assert task.agrees([items], [items], rule) and task.agrees([items, others], [swapped, others], rule)
     assert not task.agrees([items], [others], rule) and not task.agrees([items, items], [items], rule)
     assert not task.agrees([items], [0.5], rule)
+
+
+def test_a_ranking_is_judged_by_items_and_not_by_the_places_that_were_looked_at() -> None:
+    random = np.random.default_rng(8)
+    queries, size = 4000, 5
+    looks = np.array([1.0, 0.6, 0.4, 0.25, 0.15])
+    relevant = random.random((queries, size)) < 0.15
+    shown = np.argsort(random.random((queries, size)) - 0.35 * relevant, axis=1)  # the relevant ones mostly higher
+    place = np.argsort(shown, axis=1)
+    clicked = relevant & (random.random((queries, size)) < looks[place])
+    frame = pd.DataFrame(
+        {"q": np.repeat(np.arange(queries), size), "y": clicked.ravel().astype(int), "look": looks[place].ravel()}
+    )
+    better = (relevant + random.normal(0, 0.6, relevant.shape)).ravel()
+    task = Ranking()
+    metric = task.metrics()["ndcg@10"]
+    truth = task.targets(frame.assign(y=relevant.ravel().astype(int)), TargetColumns("y", query="q"))
+    raw = task.targets(frame, TargetColumns("y", query="q"))
+    fair = task.targets(frame, TargetColumns("y", query="q", propensity="look"))
+    logged = -place.ravel().astype(np.float64)
+    assert metric.value(truth, better) > metric.value(truth, logged)
+    assert metric.value(raw, better) < metric.value(raw, logged)  # clicks alone say that the log is best
+    assert metric.value(fair, better) > metric.value(fair, logged)

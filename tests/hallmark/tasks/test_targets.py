@@ -135,3 +135,15 @@ def test_a_part_of_the_targets_keeps_all_columns() -> None:
     assert part.propensity is not None and part.propensity.tolist() == [0.5, 0.3]
     with pytest.raises(ValueError, match="one length"):
         Targets(np.zeros(2), weights=np.ones(3))
+
+
+def test_a_ranking_of_places_that_were_looked_at_unlike_weighs_its_clicks() -> None:
+    columns = TargetColumns("clicked", query="query_id", propensity="look", weight="w")
+    data = frame(clicked=[1, 0, 2, 0], query_id=[*"qqpp"], look=[1.0, 0.5, 0.02, 0.5], w=[1.0, 1.0, 3.0, 3.0])
+    found = Ranking().targets(data, columns)
+    assert found.propensity is not None and found.propensity.tolist() == [1.0, 0.5, 0.02, 0.5]
+    assert found.weights is not None and found.weights.tolist() == [1, 1, 60, 60]  # 2 clicks, 10 each at most
+    assert found.labels.tolist() == [1, 0, 2, 0]  # what is learnt stays as it was
+    for bad in (0.0, 1.5):
+        with pytest.raises(ContractBroken, match=f"propensity column look holds {bad}"):
+            Ranking().targets(data.assign(look=[1.0, bad, 1.0, 1.0]), columns)

@@ -151,3 +151,17 @@ def test_two_models_are_drawn_the_same_examples() -> None:
     one, other = (evaluate(FRAUD, each, frame) for each in (scores, np.sqrt(scores)))
     assert one.estimates["roc_auc"].replicates == pytest.approx(other.estimates["roc_auc"].replicates)  # a monotone map
     assert {each.draws for each in one.estimates.values()} == {each.draws for each in other.estimates.values()}
+
+
+def test_a_ranking_is_told_by_what_is_known_too_where_the_data_has_it() -> None:
+    search = domains.load("search")
+    random = np.random.default_rng(2)
+    relevance = random.integers(0, 5, 600)
+    clicked = (random.random(600) < relevance / 8).astype(np.int64)
+    frame = pd.DataFrame({"query_id": [f"q{at // 10}" for at in range(600)], "clicked": clicked, "look": 0.5})
+    words = np.array(["x", "y"], dtype=object)
+    frame = frame.assign(**{name: random.choice(words, 600) for name in ("category", "locale", "demand")})
+    made = evaluate(search, relevance.astype(np.float64), frame.assign(relevance=relevance))
+    assert made.metrics["judged_ndcg@10"] == pytest.approx(1.0) and made.metrics["ndcg@10"] < 1
+    assert made.estimates["judged_ndcg@10"].error is not None
+    assert not [name for name in evaluate(search, relevance.astype(np.float64), frame).metrics if "judged" in name]

@@ -230,6 +230,7 @@ def rows_of(name: str, n: int = 2000) -> pd.DataFrame:
     for column in ("seller_id", "member_id", "sender_id"):
         frame[column] = [f"p{number}" for number in range(n)]
     frame["item_id"] = [f"i{number}" for number in range(n)]
+    frame["look"] = 0.5
     frame["clicked"] = frame["viewed"] = frame["bought"] = relevant
     frame["price"] = random.lognormal(4, 1, n)
     frame["unsold"], frame["sold_at"] = random.random(n) < 0.2, pd.NaT
