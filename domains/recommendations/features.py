@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from hallmark.features.arrays import Misfit
 from hallmark.features.fields import Columns, Field
+from hallmark.features.hashing import bucket
 
 LONGEST = 50
 """Items that a request may hold, the last ones."""
@@ -82,6 +81,7 @@ def encode(columns: Columns) -> dict[str, NDArray[Any]]:
     longest = max([1, *(len(each) for each in items)])
     recent = np.full((len(items), longest), "", dtype=object)
     facts = np.zeros((len(items), longest, FACTS), dtype=np.int16)
+    known: dict[tuple[Any, ...], tuple[int, ...]] = {}
     told = [columns[f"recent_{PLURALS[word]}"] for word in FACTS_OF_ITEMS]
     for row, mine in enumerate(items):
         count = len(mine)
@@ -92,11 +92,13 @@ def encode(columns: Columns) -> dict[str, NDArray[Any]]:
             raise Misfit(row, f"expected a fact of each of {count} recent_items, or of none, got {sorted(lengths)}")
         if lengths:
             lists = [part.tolist() if len(part) else [None] * count for part in parts]
-            facts[row, :count] = [_facts(*each) for each in zip(*lists, strict=True)]
+            for place, each in enumerate(zip(*lists, strict=True)):
+                if each not in known:
+                    known[each] = _facts(*each)
+                facts[row, place] = known[each]
     return {"recent": recent, "facts": facts}
 
 
-@lru_cache(maxsize=1 << 17)
 def _facts(
     category: str, brand: str, size: str, colour: str, condition: str, price: float, listed: int
 ) -> tuple[int, ...]:
@@ -114,7 +116,7 @@ def _facts(
 
 
 def _hash(word: str) -> int:
-    return 1 + zlib.crc32(word.encode()) % (BUCKETS - 1)
+    return bucket(word, buckets=BUCKETS)
 
 
 def observe(columns: Columns) -> Columns:
