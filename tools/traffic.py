@@ -172,6 +172,11 @@ def _chosen(name: str, frame: pd.DataFrame, *, count: int, seed: int, settings: 
     for row, unit in enumerate(task.requests(frame, declared.data.target_columns)):
         rows.setdefault(unit or row, []).append(row)
     found = list(rows.values())
+    if (
+        task.kind == "retrieval" and declared.data.label in frame
+    ):  # rows in which nothing is relevant tell of items: nobody asks them
+        wanted = (frame[declared.data.label] > 0).tolist()
+        found = [mine for mine in found if any(wanted[row] for row in mine)]
     chosen = np.random.default_rng(seed).permutation(len(found))[:count].tolist()
     return [found[at][:1] if task.kind == "retrieval" else found[at] for at in chosen]
 

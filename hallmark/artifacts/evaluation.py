@@ -38,6 +38,19 @@ class Slice(Section):
         return self.model_copy(update={"replicates": (), "draws": ""})
 
 
+class Beside(Section):
+    """Quality of other answers to the same examples, such as popularity's, by the same metrics; shown, never gated on."""
+
+    name: str
+    metrics: dict[str, float]
+    slices: tuple[Slice, ...] = ()
+
+    @property
+    def brief(self) -> Beside:
+        """Without replicates, for the model card."""
+        return self.model_copy(update={"slices": tuple(each.brief for each in self.slices)})
+
+
 class Evaluation(Section):
     """Result of one model on one test set.
 
@@ -45,6 +58,7 @@ class Evaluation(Section):
     metrics:   by name; one that the examples cannot tell is left out.
     estimates: the same metrics with their standard errors and replicates.
     charts:    how the model is wrong, as its task shows it.
+    beside:    other answers to the same examples.
     """
 
     rows: int
@@ -54,6 +68,7 @@ class Evaluation(Section):
     estimates: dict[str, Estimate] = Field(default={})
     slices: tuple[Slice, ...] = ()
     charts: tuple[Chart | Confusion, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def errors(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from hallmark import libraries
-from hallmark.artifacts.evaluation import Evaluation, GateDecision, Parity, Slice
+from hallmark.artifacts.evaluation import Beside, Evaluation, GateDecision, Parity, Slice
 from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import ModelRefused
@@ -104,6 +104,7 @@ class ModelCard(Frozen):
 
     model, features, profile: digests of the folder, of its feature code and of its reference profile for drift.
     metrics, slices:          of what ships, on the test examples; `metric` is the one that the gate looks at.
+    beside:                   of other answers to the same examples, such as popularity's, where the model has some to show.
     parity:                   of the float32 ONNX model, which an int8 one is made of.
     """
 
@@ -122,6 +123,7 @@ class ModelCard(Frozen):
     metrics: dict[str, float]
     errors: dict[str, float] = Field(default_factory=dict)
     slices: tuple[Slice, ...]
+    beside: tuple[Beside, ...] = ()
     decision: GateDecision
     champion: Champion | None
     parity: Parity
@@ -165,6 +167,7 @@ def issue(
         metrics=evaluation.metrics,
         errors=evaluation.errors,
         slices=tuple(each.brief for each in evaluation.slices),
+        beside=tuple(each.brief for each in evaluation.beside),
         decision=judgement.decision,
         champion=judgement.champion,
         parity=parity,

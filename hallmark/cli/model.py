@@ -169,7 +169,9 @@ def shown(line: TaskLine) -> Callable[[JournalEvent], None]:
 def _outcome(outcome: TrainingOutcome, output: Format) -> None:
     evaluation = outcome.evaluation
     if output is not Format.table:
-        shown_outcome = outcome.model_dump(mode="json", exclude={"evaluation": {"charts", "estimates", "slices"}})
+        shown_outcome = outcome.model_dump(
+            mode="json", exclude={"evaluation": {"charts", "estimates", "slices", "beside"}}
+        )
         show(shown_outcome, output)
         return
     say("")
@@ -180,7 +182,13 @@ def _outcome(outcome: TrainingOutcome, output: Format) -> None:
         ],
         output,
     )
+    if evaluation.beside:
+        say("")
+        emit([{"beside": each.name, **each.metrics} for each in evaluation.beside], output)
     if evaluation.slices:
+        theirs = {
+            each.name: {(part.column, part.value): part.metric for part in each.slices} for each in evaluation.beside
+        }
         say("")
         emit(
             [
@@ -189,6 +197,7 @@ def _outcome(outcome: TrainingOutcome, output: Format) -> None:
                     "rows": each.rows,
                     evaluation.metric: each.metric,
                     "error": each.error,
+                    **{name: metrics.get((each.column, each.value)) for name, metrics in theirs.items()},
                 }
                 for each in evaluation.slices
             ],

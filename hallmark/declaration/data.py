@@ -25,8 +25,9 @@ class Data(Section):
     event_time: str | None = Field(
         default=None, description="Column with the time an example happened, UTC; none for undated data."
     )
-    split: Literal["time", "entity"] = Field(
-        description="time: test on the latest examples. entity: test on entities never trained on."
+    split: Literal["time", "entity", "last"] = Field(
+        description="time: test on the latest examples. entity: test on entities never trained on. last: test on the last example of each"
+        " entity and validate on the one before, of entities with three or more; a team's own file is then taken whole, whatever the window."
     )
     query: str | None = Field(
         default=None, description="Column whose equal values are one query: its rows are ranked among each other."

@@ -66,8 +66,10 @@ class Domain(Section):
             raise ValueError(
                 "serving.callers names the domain itself, which may always call its own model: leave it out"
             )
-        if self.data.split == "time" and self.data.event_time is None:
-            raise ValueError("data.split is time, so data.event_time is needed: the column with an example's time")
+        if self.data.split != "entity" and self.data.event_time is None:
+            raise ValueError(
+                f"data.split is {self.data.split}, so data.event_time is needed: the column with an example's time"
+            )
         if self.data.label_delay and self.data.event_time is None:
             raise ValueError("data.label_delay is set, so data.event_time is needed: the delay counts from it")
         if self.drift.history and self.data.event_time is None:

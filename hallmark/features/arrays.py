@@ -127,6 +127,9 @@ def _scalars(values: Sequence[Any], field: Field) -> NDArray[Any]:
 
 def _varying(value: Any, field: Field, row: int) -> NDArray[Any]:
     """(k, *rest) of one record, without the padding at its end."""
+    plain = _plain(value, field)
+    if plain is not None:
+        return plain
     given = _array([] if _is_nothing(value) else value, field, row)
     if given.ndim and not given.size:
         given = given.reshape(0, *field.rest)
@@ -137,6 +140,23 @@ def _varying(value: Any, field: Field, row: int) -> NDArray[Any]:
         return np.asarray(trimmed(given[None], field)[0])
     except Misfit as error:
         raise Misfit(row, error.reason) from None
+
+
+def _plain(value: Any, field: Field) -> NDArray[Any] | None:
+    """A record's words, or numbers in their declared type, where they need no looking at one by one: nothing is missing or padding."""
+    if (
+        field.rest
+        or field.media == "image"
+        or not isinstance(value, list | np.ndarray)
+        or not 0 < len(value) <= (field.at_most or 0)
+    ):
+        return None
+    if field.datatype == "BYTES":
+        found = value if isinstance(value, list) else value.tolist()
+        return objects(found) if all(type(each) is str and each for each in found) else None
+    if not isinstance(value, np.ndarray) or value.dtype != field.sent or value.ndim != 1:
+        return None
+    return None if value.dtype.kind == "f" and np.isnan(value).any() else value
 
 
 def _fixed(value: Any, field: Field, row: int) -> Any:

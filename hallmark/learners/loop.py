@@ -29,6 +29,7 @@ class Recipe(BaseModel):
     patience:    epochs without a better answer to the validation examples after which it stops; 0: never.
     threads:     how a sum is cut among threads decides its last bits, so it is a part of the recipe. On a busy machine two
                  wait for each other: there --option threads=1 is the faster.
+    half:        multiply in bfloat16 where the processor does that itself; small matrices gain nothing by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,6 +41,7 @@ class Recipe(BaseModel):
     average: float = Field(default=0.995, ge=0, lt=1)
     patience: int = Field(default=0, ge=0)
     threads: int = Field(default=2, ge=1)
+    half: bool = True
 
     def changed(self, options: Mapping[str, Any]) -> Any:
         """This recipe with `options` in place of its own; `DeclarationError` at one that it does not have, or of another type."""
@@ -81,7 +83,7 @@ class TrainingLoop(Generic[R]):
         self.average = copy.deepcopy(self.network).eval()
         self.batches = max(1, round(len(self.inputs) / recipe.batch))
         self.optimizer, self.schedule = _optimizer(self.network, recipe, steps=recipe.epochs * self.batches)
-        self.lowered = _bfloat16()
+        self.lowered = recipe.half and _bfloat16()
         self.best: dict[str, Any] = {"value": math.inf, "epoch": 0, "state": {}}
 
     def run(self, progress: Progress | None, kept: Checkpoint | None) -> nn.Module:

@@ -82,6 +82,17 @@ class Trained(Protocol):
         """Write it as ONNX: the spec's inputs with a dynamic batch axis, its outputs out, no external data."""
 
 
+@dataclass(frozen=True, eq=False)
+class OtherAnswers:
+    """Answers to the same inputs that are shown beside a model's, by whose they are, and how many items all of them choose from.
+
+    A trained model that has some says so by a method `others` of the arguments of `predict`.
+    """
+
+    answers: Mapping[str, NDArray[Any]]
+    items: int
+
+
 def unrestorable(what: str, *, expected: str, error: Exception) -> ModelRefused:
     """What a spec's `restore` raises where the folder does not hold what `save` wrote, and `error` came of it."""
     return ModelRefused(

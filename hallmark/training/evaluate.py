@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.artifacts.evaluation import Evaluation, Slice
+from hallmark.artifacts.evaluation import Beside, Evaluation, Slice
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.learners.model import spec, task_of
 from hallmark.tasks.bootstrap import Estimate, estimates
+from hallmark.tasks.charts import Chart
+from hallmark.tasks.retrieval import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hallmark.declaration.domain import Domain
+    from hallmark.learners.model import OtherAnswers
     from hallmark.settings import Settings
     from hallmark.tasks.targets import Floats, Targets
     from hallmark.tasks.task import BaseTask
 
 
 def evaluate(
-    domain: Domain, scores: NDArray[Any], test: pd.DataFrame, *, settings: Settings | None = None
+    domain: Domain,
+    scores: NDArray[Any],
+    test: pd.DataFrame,
+    *,
+    others: OtherAnswers | None = None,
+    settings: Settings | None = None,
 ) -> Evaluation:
-    """The evaluation of `scores`, (n, …) as the model gives them, on the n rows of `test`."""
+    """The evaluation of `scores`, (n, …) as the model gives them, on the n rows of `test`, and of `others` beside it."""
     task = task_of(domain, spec(domain, settings))
     targets = task.targets(test, domain.data.target_columns)
     predictions = task.predictions(np.asarray(scores), targets)
@@ -41,7 +51,7 @@ def evaluate(
             expected=", ".join(found),
             got=metric,
         )
-    return Evaluation(
+    made = Evaluation(
         rows=len(test),
         test=examples,
         metric=metric,
@@ -50,6 +60,44 @@ def evaluate(
         slices=tuple(_slices(domain, task, targets, predictions, test, examples)),
         charts=task.charts(targets, predictions),
     )
+    return made if others is None else _with_others(made, domain, task, targets, np.asarray(scores), test, others)
+
+
+def _with_others(
+    made: Evaluation,
+    domain: Domain,
+    task: BaseTask,
+    targets: Targets,
+    answers: NDArray[Any],
+    test: pd.DataFrame,
+    others: OtherAnswers,
+) -> Evaluation:
+    """The evaluation with the same figures of other answers, a line of each in its charts, and how much of all items is ever answered."""
+    shape = task.shape[0] if task.shape else 1
+    named = f"coverage@{shape}"
+    beside, charts = [], list(made.charts)
+    for name, theirs in others.answers.items():
+        predictions = task.predictions(theirs, targets)
+        figures = {
+            metric.name: value
+            for metric in task.metrics().values()
+            if math.isfinite(value := metric.value(targets, predictions))
+        }
+        figures[named] = _coverage(theirs, others.items)
+        slices = tuple(each.brief for each in _slices(domain, task, targets, predictions, test, made.test))
+        beside.append(Beside(name=name, metrics=figures, slices=slices))
+        for place, (chart, drawn) in enumerate(zip(charts, task.charts(targets, predictions), strict=True)):
+            if isinstance(chart, Chart) and isinstance(drawn, Chart):
+                more = tuple(line.model_copy(update={"name": name}) for line in drawn.lines)
+                charts[place] = chart.model_copy(update={"lines": (*chart.lines, *more)})
+    metrics = made.metrics | {named: _coverage(answers, others.items)}
+    return made.model_copy(update={"metrics": metrics, "beside": tuple(beside), "charts": tuple(charts)})
+
+
+def _coverage(answers: NDArray[Any], items: int) -> float:
+    """Share of all items that is in some answer."""
+    different = set(answers.astype(str).ravel().tolist()) - set(MISSING)
+    return len(different) / max(1, items)
 
 
 def digest(test: pd.DataFrame) -> str:
@@ -57,6 +105,8 @@ def digest(test: pd.DataFrame) -> str:
     import pandas as pd
 
     sha = hashlib.sha256("\n".join(map(str, test.columns)).encode())
+    listed = [name for name in test.columns if test[name].dtype == object and _lists(test[name])]
+    test = test.assign(**{str(name): test[name].map(_spelled) for name in listed})
     sha.update(pd.util.hash_pandas_object(test, index=False, categorize=False).to_numpy(dtype="<u8").tobytes())
     return f"sha256:{sha.hexdigest()}"
 
@@ -71,6 +121,15 @@ def _judged(
     columns = dataclasses.replace(domain.data.target_columns, label=column, propensity=None)
     found = estimates([task.metrics()[metric]], task.targets(test, columns), predictions, seed=examples)
     return {f"judged_{name}": each for name, each in found.items()}
+
+
+def _lists(values: pd.Series) -> bool:
+    """Does a column hold lists, which pandas does not hash?"""
+    return any(isinstance(value, list | np.ndarray) for value in values)
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value.tolist() if isinstance(value, np.ndarray) else value, default=str)
 
 
 def _slices(

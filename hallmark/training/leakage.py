@@ -39,6 +39,8 @@ def check(
             _no_late_label(domain, name, part, as_of)
     if domain.data.split == "time":
         _in_order(domain, parts)
+    elif domain.data.split == "last":
+        _each_in_order(domain, parts)
     else:
         _strangers(domain.data.entity, parts)
     if domain.data.query is not None:
@@ -69,6 +71,26 @@ def _in_order(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
                 f"the {before} part reaches into the {after} part",
                 expected=f"every {time} of {before} before the first of {after}, {first}",
                 got=f"{int((times[before] >= first).sum())} {'rows' if query is None else 'queries'} up to {last}",
+            )
+
+
+def _each_in_order(domain: Domain, parts: dict[str, pd.DataFrame]) -> None:
+    """Of each entity what is learnt from lies before what it is validated on, and that before its test."""
+    data, time = domain.data, str(domain.data.event_time)
+    entity, asked = data.entity, dict(parts)
+    if data.query is not None:  # those in which nothing is relevant say nothing of what an entity wants
+        for name, part in parts.items():
+            wanted = part[part.groupby(data.query)[data.label].transform("max") > 0]
+            asked[name] = wanted.groupby(data.query, sort=False).agg({entity: "first", time: "min"})
+    for before, after in pairwise(parts):
+        first = asked[after].groupby(entity)[time].min()
+        last = asked[before].groupby(entity)[time].max().reindex(first.index)
+        late = last > first
+        if late.any():
+            raise ContractBroken(
+                f"the {before} part reaches into the {after} part",
+                expected=f"every {time} of {before} up to the first of {after}, of each {entity}",
+                got=f"{int(late.sum())} with later ones, such as {first.index[late.to_numpy()][0]}",
             )
 
 

@@ -68,12 +68,41 @@ def html(evaluation: Evaluation, *, title: str) -> str:
         f"<h1>{escape(title)}</h1><p>{evaluation.rows:,} test examples <small>{evaluation.test}</small></p>"
         f'<img alt="charts of {escape(title)}" src="data:image/png;base64,{picture}">'
         f'<h2>Metrics</h2><table><tr><th>metric<th class="n">value ± standard error</tr>{metrics}</table>'
-        f"{_slices(evaluation)}</html>\n"
+        f"{_beside(evaluation)}{_slices(evaluation)}</html>\n"
     )
 
 
 def _row(name: str, value: str) -> str:
     return f'<tr><td>{escape(name)}<td class="n">{value}</tr>'
+
+
+def _beside(evaluation: Evaluation) -> str:
+    """The same figures of other answers, and of each by slice."""
+    if not evaluation.beside:
+        return ""
+    names = list(evaluation.beside[0].metrics)
+    rows = [("model", evaluation.metrics), *((each.name, each.metrics) for each in evaluation.beside)]
+    head = "".join(f'<th class="n">{escape(name)}' for name in names)
+    body = "".join(
+        f"<tr><td>{escape(who)}" + "".join(f'<td class="n">{metrics[name]:.4f}' for name in names) + "</tr>"
+        for who, metrics in rows
+    )
+    parts = [("model", evaluation.slices), *((each.name, each.slices) for each in evaluation.beside)]
+    places = [(part.column, part.value) for part in evaluation.slices]
+    by_slice = "".join(
+        f"<tr><td>{escape(who)}"
+        + "".join(
+            f'<td class="n">{"—" if value is None else f"{value:.4f}"}'
+            for value in ({(each.column, each.value): each.metric for each in slices}.get(place) for place in places)
+        )
+        + "</tr>"
+        for who, slices in parts
+    )
+    over = "".join(f'<th class="n">{escape(column)}<br>{escape(value)}' for column, value in places)
+    return (
+        f"<h2>Beside others</h2><table><tr><th>whose answers{head}</tr>{body}</table>"
+        f"<table><tr><th>{escape(evaluation.metric)}{over}</tr>{by_slice}</table>"
+    )
 
 
 def _slices(evaluation: Evaluation) -> str:

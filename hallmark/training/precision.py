@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from hallmark.artifacts.evaluation import Evaluation, GateDecision
     from hallmark.declaration.domain import Domain
-    from hallmark.learners.model import Progress
+    from hallmark.learners.model import OtherAnswers, Progress
     from hallmark.settings import Settings
     from hallmark.tasks.metric import Metric
 
@@ -130,6 +130,13 @@ def predict(name: str, folder: Path, inputs: Any, *, settings: Settings | None =
     if int8 is not None:
         return scores(int8, inputs, declared.outputs)
     found: NDArray[Any] = declared.restore(folder).predict(inputs)
+    return found
+
+
+def others(name: str, folder: Path, inputs: Any, *, settings: Settings | None = None) -> OtherAnswers | None:
+    """What the trained model of domain `name` in `folder` shows beside its answers to `inputs`; None where it shows nothing."""
+    trained = spec(domains.load(name, settings), settings).restore(folder)
+    found: OtherAnswers | None = trained.others(inputs) if hasattr(trained, "others") else None
     return found
 
 

@@ -88,7 +88,7 @@ def rows(
 ) -> pd.DataFrame:
     """The examples as the domain's data.py gives them: without the fields that feature views give.
 
-    source: "synthetic", or the path of a file or folder.
+    source: "synthetic", or the path of a file or folder, which is taken whole until `end` where each entity's last is the test.
     now:    own data must not have happened later; the clock's where it is not given.
     """
     declared = domains.load(domain, settings)
@@ -104,6 +104,8 @@ def rows(
         )
     frame: pd.DataFrame = code.read(Path(source))
     time = declared.data.event_time
+    if declared.data.split == "last":
+        start = datetime.min.replace(tzinfo=UTC)
     return _inside(frame, time, start=start, end=end, now=now or datetime.now(UTC), shown=source) if time else frame
 
 

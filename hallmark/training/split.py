@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.training import leakage
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 VALIDATION = 0.15
 TEST = 0.20
+FEWEST = 3
+"""Examples that an entity needs for its last ones to be held back, where each entity's last is the test."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,20 @@ def split(
     seed: int | None = None,
     settings: Settings | None = None,
 ) -> Split:
-    """`frame` in three parts, by event time or by entity, of what was known at `as_of`; checked for leaks.
+    """`frame` in three parts, by event time, by entity or by what each did last, of what was known at `as_of`; checked for leaks.
 
     By time the test part is the latest fifth, so that the model is measured on days it has not seen. By entity a hash
     decides, so that an entity stays in its part for every data set: keep `seed` (the declared one) from run to run, or a
-    champion is compared on people it was trained on.
+    champion is compared on people it was trained on. By last each entity's latest example is the test and the one before the
+    validation; of a task by query a query in which nothing is relevant judges nothing, and is learnt from.
     """
     known = frame.reset_index(drop=True)
     if domain.data.event_time is not None:
         known = mature(domain, frame, as_of=as_of)
     if domain.data.split == "time":
         parts = _by_time(domain, known)
+    elif domain.data.split == "last":
+        parts = _by_last(domain, known)
     else:
         parts = _by_entity(domain, known, seed=domain.training.seed if seed is None else seed)
     train, validation, test = (part.reset_index(drop=True) for part in parts)
@@ -90,6 +96,34 @@ def _by_time(domain: Domain, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     # Rows of one moment stay together, so the cut is a time and not a row.
     first, second = (sorted_times[int(len(times) * share)] for share in (1 - VALIDATION - TEST, 1 - TEST))
     return ordered[times < first], ordered[(times >= first) & (times < second)], ordered[times >= second]
+
+
+def _by_last(domain: Domain, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    held = last(domain, frame)
+    return frame[held == 0], frame[held == 2], frame[held == 1]
+
+
+def last(domain: Domain, frame: pd.DataFrame) -> NDArray[np.int64]:
+    """(n,) 1 for rows of an entity's last example, 2 for the one before, 0 for all others; a query is one example."""
+    import pandas as pd
+
+    data = domain.data
+    unit = np.arange(len(frame)) if data.query is None else pd.factorize(frame[data.query])[0]
+    told = pd.DataFrame(
+        {"unit": unit, "entity": frame[data.entity].to_numpy(), "time": frame[data.event_time].to_numpy()}
+    )
+    if data.query is not None:
+        told["judges"] = frame[data.label].to_numpy() > 0
+        told = told[told.groupby("unit")["judges"].transform("any")]
+    units = told.groupby("unit", sort=False).agg(entity=("entity", "first"), time=("time", "min")).reset_index()
+    # Those of one moment stand in the order of the rows.
+    units = units.sort_values(["time", "unit"], kind="stable")
+    by_entity = units.groupby("entity", sort=False)["unit"]
+    back = by_entity.cumcount(ascending=False).to_numpy() + 1
+    held = np.where((back <= 2) & (by_entity.transform("size").to_numpy() >= FEWEST), back, 0)
+    found = np.zeros(int(unit.max()) + 1 if len(unit) else 0, dtype=np.int64)
+    found[units["unit"].to_numpy()] = held
+    return found[unit]
 
 
 def _by_entity(domain: Domain, frame: pd.DataFrame, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

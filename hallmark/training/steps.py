@@ -282,7 +282,8 @@ def evaluate(
     frame = dataset.read(test)
     encoded = examples(domain, frame)
     scores = precisions.predict(domain, trained, encoded.given)
-    found = evaluating.evaluate(declared, scores, frame)
+    others = precisions.others(domain, trained, encoded.given)
+    found = evaluating.evaluate(declared, scores, frame, others=others)
     _write(evaluation, found.model_dump_json(indent=2))
     _write(plots, plotting.html(found, title=f"{domain}: candidate"))
     _write(slices, _slices(found))
@@ -462,7 +463,14 @@ def _roc(labels: Any, scores: Any) -> list[list[float]]:
 
 
 def _slices(found: Any) -> str:
-    lines = [f"| slice | rows | {found.metric} |", "|---|---:|---:|"]
+    lines = []
+    if found.beside:
+        names = list(found.beside[0].metrics)
+        lines += [f"| | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+        for who, metrics in (("model", found.metrics), *((each.name, each.metrics) for each in found.beside)):
+            lines.append(f"| {who} | " + " | ".join(f"{metrics.get(name, float('nan')):.4f}" for name in names) + " |")
+        lines.append("")
+    lines += [f"| slice | rows | {found.metric} |", "|---|---:|---:|"]
     for part in found.slices:
         value = "not told" if part.metric is None else f"{part.metric:.3f}"
         lines.append(f"| {part.column} = {part.value} | {part.rows} | {value} |")

@@ -13,11 +13,12 @@ from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.learners.model import columns, examples
 from hallmark.settings import Settings
 from hallmark.training import leakage
-from hallmark.training.split import Split, place, split
+from hallmark.training.split import Split, last, place, split
 
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
 FRAUD = domains.load("fraud")
 LISTING = domains.load("listing")
+RECOMMENDATIONS = domains.load("recommendations")
 ROOT = Path(__file__).parents[3]
 
 
@@ -229,6 +230,8 @@ def rows_of(name: str, n: int = 2000) -> pd.DataFrame:
         frame[column] = [f"q{number}" for number in query]
     for column in ("seller_id", "member_id", "sender_id"):
         frame[column] = [f"p{number}" for number in range(n)]
+    if name == "recommendations":  # whose members each have several sessions
+        frame["member_id"] = [f"p{number // 4}" for number in query]
     frame["item_id"] = [f"i{number}" for number in range(n)]
     frame["look"] = 0.5
     frame["clicked"] = frame["viewed"] = frame["bought"] = relevant
@@ -292,3 +295,35 @@ def test_the_audit_finds_a_query_in_two_parts_and_queries_out_of_order(elsewhere
     with pytest.raises(ContractBroken, match="the train part reaches into the validation part") as refused:
         leakage.check(search, train=made.test, validation=made.validation, test=made.train, settings=elsewhere)
     assert "queries up to" in str(refused.value)
+
+
+def looks() -> pd.DataFrame:
+    """Looks of members, each its own session, and a session in which nothing is relevant."""
+    times = pd.date_range(AS_OF - timedelta(days=20), periods=9, freq="D").as_unit("us")
+    members = ["a", "a", "b", "a", "b", "c", "a", "c", "shop"]
+    viewed = [1, 1, 1, 1, 1, 1, 1, 1, 0]
+    return pd.DataFrame(
+        {
+            "session_id": [f"s{n}" for n in range(9)],
+            "member_id": members,
+            "item_id": [f"i{n}" for n in range(9)],
+            "viewed": viewed,
+            "shown_at": times,
+        }
+    )
+
+
+def test_split_by_last_holds_back_the_last_two_of_each_entity_that_has_three() -> None:
+    frame = looks().iloc[::-1].reset_index(drop=True)
+    held = dict(zip(frame.session_id, last(RECOMMENDATIONS, frame).tolist(), strict=True))
+    assert {name for name, kind in held.items() if kind == 1} == {"s6"}, "the last of a; b and c have but two"
+    assert {name for name, kind in held.items() if kind == 2} == {"s3"}
+
+
+def test_a_test_example_before_what_was_learnt_of_its_entity_is_a_leak() -> None:
+    frame = looks().assign(**{field.name: None for field in domains.module("recommendations", "features").FIELDS})
+    by = frame.set_index("session_id", drop=False)
+    chosen = {"train": ["s0", "s1", "s6"], "validation": ["s3"], "test": ["s4"]}
+    parts = {name: by.loc[rows].reset_index(drop=True) for name, rows in chosen.items()}
+    with pytest.raises(ContractBroken, match="reaches into"):
+        leakage.check(RECOMMENDATIONS, **parts)

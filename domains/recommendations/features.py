@@ -1,0 +1,131 @@
+"""A member's last items as the recommender reads them: by id where it knows them, and by what is known of them, which is all that a new item has."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hallmark.features.arrays import Misfit
+from hallmark.features.fields import Columns, Field
+from hallmark.features.hashing import bucket
+
+LONGEST = 50
+"""Items that a request may hold, the last ones."""
+BUCKETS = 8192
+UNKNOWN = "unknown"
+
+WORDS = ("category", "brand", "size", "colour", "condition")
+"""Facts of an item in words; its price is one more."""
+PLURALS = {
+    "category": "categories",
+    "brand": "brands",
+    "size": "sizes",
+    "colour": "colours",
+    "condition": "conditions",
+    "price": "prices",
+    "listed": "listed",
+}
+FACTS_OF_ITEMS = (*WORDS, "price", "listed")
+
+FIELDS: tuple[Field, ...] = (
+    Field(
+        name="recent_items",
+        datatype="BYTES",
+        shape=(None,),
+        at_most=LONGEST,
+        optional=True,
+        description="ids of what the member looked at, the last one at the end",
+    ),
+    *(
+        Field(
+            name=f"recent_{PLURALS[word]}",
+            datatype="BYTES",
+            shape=(None,),
+            at_most=LONGEST,
+            optional=True,
+            description=f'{word} of each of these items, "{UNKNOWN}" where it is not known; or none at all',
+        )
+        for word in WORDS
+    ),
+    Field(
+        name="recent_prices",
+        datatype="FP64",
+        shape=(None,),
+        at_most=LONGEST,
+        optional=True,
+        minimum=0,
+        maximum=100_000,
+        description="EUR, 0 where it is not known; or none at all",
+    ),
+    Field(
+        name="recent_listed",
+        datatype="INT64",
+        shape=(None,),
+        at_most=LONGEST,
+        optional=True,
+        minimum=0,
+        maximum=100_000,
+        description="day on which each was listed, since 1970, 0 where it is not known; or none at all",
+    ),
+)
+FACTS = 11
+"""Words that an item is made of: its five, its category with brand and with size, its price and its day of listing at two steps each."""
+
+
+def encode(columns: Columns) -> dict[str, NDArray[Any]]:
+    """`recent` (n, t) ids, "" at the end of shorter ones, and `facts` (n, t, 11) INT16: hashes, 1..8191, of what is known of each, 0 for nothing."""
+    items = columns["recent_items"]
+    longest = max([1, *(len(each) for each in items)])
+    recent = np.full((len(items), longest), "", dtype=object)
+    facts = np.zeros((len(items), longest, FACTS), dtype=np.int16)
+    known: dict[tuple[Any, ...], tuple[int, ...]] = {}
+    told = [columns[f"recent_{PLURALS[word]}"] for word in FACTS_OF_ITEMS]
+    for row, mine in enumerate(items):
+        count = len(mine)
+        recent[row, :count] = mine
+        parts = [each[row] for each in told]
+        lengths = {len(part) for part in parts} - {0}
+        if lengths - {count}:
+            raise Misfit(row, f"expected a fact of each of {count} recent_items, or of none, got {sorted(lengths)}")
+        if lengths:
+            lists = [part.tolist() if len(part) else [None] * count for part in parts]
+            for place, each in enumerate(zip(*lists, strict=True)):
+                if each not in known:
+                    known[each] = _facts(*each)
+                facts[row, place] = known[each]
+    return {"recent": recent, "facts": facts}
+
+
+def _facts(
+    category: str, brand: str, size: str, colour: str, condition: str, price: float, listed: int
+) -> tuple[int, ...]:
+    words = dict(zip(WORDS, (category, brand, size, colour, condition), strict=True))
+    known = {name: value for name, value in words.items() if value and value != UNKNOWN}
+    found = [_hash(f"{name}={known[name]}") if name in known else 0 for name in WORDS]
+    for other in ("brand", "size"):
+        found.append(_hash(f"{category}/{other}={known[other]}") if "category" in known and other in known else 0)
+    for name, steps in (
+        ("price", (math.log2(1 + price), 3 * math.log2(1 + price)) if price else ()),
+        ("listed", (listed / 20, listed / 5) if listed else ()),
+    ):
+        found += [_hash(f"{name} {place}={int(step)}") for place, step in enumerate(steps)] or [0, 0]
+    return tuple(found)
+
+
+def _hash(word: str) -> int:
+    return bucket(word, buckets=BUCKETS)
+
+
+def observe(columns: Columns) -> Columns:
+    """What drift is watched on: how many items there are, and category and price of the last one."""
+    items = columns["recent_items"]
+    return {
+        "recent": np.array([len(each) for each in items], dtype=np.int64),
+        "category": np.array(
+            [str(each[-1]) if len(each) else UNKNOWN for each in columns["recent_categories"]], dtype=object
+        ),
+        "price": np.array([float(each[-1]) if len(each) else 0.0 for each in columns["recent_prices"]]),
+    }

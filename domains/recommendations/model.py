@@ -1,0 +1,20 @@
+"""The recommender: self-attention over a member's last items, each its id and what is known of it; docs/decisions/0043 says why."""
+
+from __future__ import annotations
+
+from domains.recommendations.features import FACTS, LONGEST
+from hallmark.features.fields import Output
+from hallmark.learners.model import ModelSpec
+from hallmark.learners.sequence import Recipe, SequenceLearner
+
+OUTPUTS: tuple[Output, ...] = (
+    Output(name="items", datatype="BYTES", shape=(10,)),
+    Output(name="scores", datatype="FP32", shape=(10,)),
+)
+
+QUICK = Recipe(dim=16, layers=1, heads=1, epochs=3, negatives=256, batch=32, rate=2e-2, average=0.9)
+"""Seconds for some ten thousand rows: tests and first looks."""
+
+LEARNER = SequenceLearner(output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK)
+fit, restore = LEARNER.fit, LEARNER.restore
+SPEC = ModelSpec(task="retrieval", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore)

@@ -1,0 +1,113 @@
+"""A public log, and the marketplace's, as sequences: each row what came before and what then, and every item told of once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from domains.recommendations import data
+from domains.recommendations.features import LONGEST
+from hallmark.data import contract, dataset
+from hallmark.declaration import domain as domains
+from hallmark.errors import ContractBroken
+from hallmark.learners.model import examples
+from hallmark.training.split import split
+
+START = datetime(2026, 9, 1, tzinfo=UTC)
+END = START + timedelta(days=12)
+LOG = "user,item,time\nann,a,1300000000\nann,b,1300000100\nbob,b,1300000050\nann,c,1300000200\nann,d,1300000300\nann,a,1300000400\n"
+
+
+@cache
+def drawn() -> pd.DataFrame:
+    return data.draw(start=START, end=END, seed=7)
+
+
+def read(folder: Path, text: str = LOG, name: str = "log.csv") -> pd.DataFrame:
+    (folder / name).write_text(text)
+    return data.read(folder / name)
+
+
+def test_the_marketplace_keeps_the_contract() -> None:
+    contract.check(data.contract(), drawn(), "the marketplace")
+
+
+def test_a_row_is_what_a_member_looked_at_before_and_what_then(tmp_path: Path) -> None:
+    found = read(tmp_path)
+    contract.check(data.contract(), found, "the log")
+    ann = found[(found.member_id == "ann") & (found.viewed == 1)]
+    assert [list(each) for each in ann.recent_items] == [[], ["a"], ["a", "b"], ["a", "b", "c"]], "an item counts once"
+    assert ann.item_id.tolist() == ["a", "b", "c", "d"] and ann.new_item.tolist() == [False, False, True, True]
+    assert ann.new_member.tolist() == [True, True, True, False]
+    told = found[found.viewed == 0]
+    assert sorted(told.item_id) == ["a", "b", "c", "d"]
+    assert all(list(each) == [item] for each, item in zip(told.recent_items, told.item_id, strict=True))
+    assert found.recent_brands.isna().all() and found.session_id.is_unique
+
+
+def test_what_is_known_of_items_comes_with_them(tmp_path: Path) -> None:
+    lines = "member_id,item_id,shown_at,brand,price,listed_at\nann,a,2026-09-01T00:00:00Z,zig,5,2026-08-01T00:00:00Z\nann,b,2026-09-02T00:00:00Z,,,2026-08-02T00:00:00Z\n"
+    found = read(tmp_path, lines)
+    contract.check(data.contract(), found, "the log")
+    last = found[(found.item_id == "b") & (found.viewed == 0)].iloc[0]
+    assert (last.recent_brands[0], last.recent_prices[0], last.recent_listed[0]) == ("unknown", 0.0, 20667)
+    encoded = examples("recommendations", found)
+    assert (encoded.named["facts"] != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("time", "moment"),
+    [
+        ("1300000000", "2011-03-13T07:06:40+00:00"),
+        ("1300000000000", "2011-03-13T07:06:40+00:00"),
+        ("2011-03-13T09:06:40+02:00", "2011-03-13T07:06:40+00:00"),
+    ],
+)
+def test_times_are_seconds_milliseconds_or_iso(tmp_path: Path, time: str, moment: str) -> None:
+    found = read(tmp_path, f"user,item,time\nann,a,{time}\n")
+    assert found.shown_at.iloc[0] == pd.Timestamp(moment) and str(found.shown_at.dtype) == "datetime64[us, UTC]"
+
+
+def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user": ["ann", "ann"], "item": [1, 2], "time": [1_300_000_000, 1_300_000_100]})
+    dataset.write(frame, tmp_path / "log.parquet")
+    found = data.read(tmp_path / "log.parquet")
+    pd.testing.assert_frame_equal(
+        found, read(tmp_path, "user,item,time\nann,1,1300000000\nann,2,1300000100\n"), check_dtype=True
+    )
+
+
+def test_other_names_are_read_as_data_yaml_says_and_without_it_refused(tmp_path: Path) -> None:
+    lines = LOG.replace("user,item,time", "reviewer,item,time")
+    with pytest.raises(ContractBroken, match="no column user") as refused:
+        read(tmp_path, lines)
+    assert "data.yaml" in refused.value.fix
+    (tmp_path / "data.yaml").write_text("names: {reviewer: user}\n")
+    assert len(read(tmp_path, lines)) == len(read(tmp_path, LOG.replace("user", "reviewer")))
+
+
+def test_a_time_that_is_none_breaks_the_contract_by_name(tmp_path: Path) -> None:
+    found = read(tmp_path, "user,item,time\nann,a,yesterday\nann,b,today\n")
+    with pytest.raises(ContractBroken, match="shown_at"):
+        contract.check(data.contract(), found, "the log")
+
+
+def test_the_last_look_of_each_member_is_the_test_and_new_items_are_those_not_learnt_from() -> None:
+    made = split(domains.load("recommendations"), drawn(), as_of=END)
+    rows = made.train[made.train.viewed == 1]
+    learnt = set(rows.item_id).union(*rows.recent_items)
+    assert made.test.member_id.is_unique and (made.test.viewed == 1).all()
+    assert (made.test.new_item == ~made.test.item_id.isin(learnt)).all() and made.test.new_item.any()
+    assert set(made.test.item_id) <= set(made.train.item_id), "every item is told of"
+
+
+def test_a_request_holds_the_last_items_only() -> None:
+    items = [f"x{number:03d}" for number in range(LONGEST + 9)]
+    times = pd.to_datetime(np.arange(len(items)) + 1_300_000_000, unit="s", utc=True)
+    rows = data.sequences(pd.DataFrame({"member_id": "ann", "item_id": items, "shown_at": times}))
+    assert list(rows.recent_items.iloc[-1]) == items[-LONGEST - 1 : -1]
