@@ -24,7 +24,7 @@ from hallmark.feature_store.tile_stream import TileStream
 from hallmark.feature_store.tiles import Tiles
 from tests.hallmark.feature_store.drawn import BUYERS, TYPES, moment, view
 from tests.hallmark.feature_store.kept import Online
-from tests.hallmark.feature_store.sql_meanings import DRAWN, MEANINGS
+from tests.hallmark.feature_store.sql_meanings import DRAWN, MEANINGS, chosen
 from tests.hallmark.feature_store.test_stream import Memory, holds
 from tests.hallmark.feature_store.test_tiles import accepted, events, row
 
@@ -60,7 +60,7 @@ SQL = view(
         for number, sql in enumerate(_SQL)
         if not refusal(view({"c": {"take": "last", "sql": sql}}, ttl=60), TYPES)
     }
-    | {"often": {"take": "count", "where": "price > 1 and (card in ('x', 'y') or not gift)"}},
+    | {"often": {"take": "count", "where": chosen(DRAWN, "truth", everywhere=True)[1]}},
     ttl=40 * 86_400,
     name="sql",
 )
