@@ -170,7 +170,8 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
     """Fields on which no input of the model depends (N11)."""
     features = domains.module(domain.name, "features", settings)
     unused = _unused(domain, settings, [field.name for field in features.FIELDS if field.media != "image"], data)
-    if unused and data is None:  # one may count only beside another, such as a size that the query names: ask for likelier records
+    # One may count only beside another, such as a size that the query names: ask for likelier records.
+    if unused and data is None:
         unused = _unused(domain, settings, unused, _synthetic(domain, settings))
     path = settings.domains / domain.name / "features.py"
     for name in unused:
