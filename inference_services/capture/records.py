@@ -26,7 +26,7 @@ _item = np.ndarray.item
 class Call(msgspec.Struct, gc=False, eq=False):
     """One call of the model: columns and outputs (rows, …).
 
-    layout, records: instead of columns, what they were made from, where that is so many records of one layout. Arrays that are kept until they
+    layout, record: instead of columns, what they were made from, where that is so many records of one layout. Arrays that are kept until they
     are sent are memory that the next requests cannot use again, which costs more than all else here.
     """
 
@@ -34,21 +34,22 @@ class Call(msgspec.Struct, gc=False, eq=False):
     outputs: Columns
     rows: int
     layout: RecordLayout | None = None
-    records: Sequence[Record] = ()
+    record: Record | None = None
 
     def part(self, first: int, end: int) -> Call:
         """Its records from one place to before another."""
         if not first and end == self.rows:
             return self
-        return self.taken(slice(first, end), end - first)
+        found = self.taken(slice(first, end), end - first)
+        if self.layout is not None and self.record is not None:
+            found.layout, found.record = self.layout, self.layout.part(self.record, first, end)
+        return found
 
     def taken(self, places: slice | NDArray[np.int64], rows: int) -> Call:
         """So many of its records."""
         columns, outputs = (
             {name: values[places] for name, values in each.items()} for each in (self.columns, self.outputs)
         )
-        if self.layout is not None and isinstance(places, slice):
-            return Call(columns, outputs, rows, self.layout, self.records[places])
         return Call(columns, outputs, rows)
 
 
@@ -80,12 +81,12 @@ class Records:
         return parts if len(parts) * _SMALL < sum(rows) else [together(parts)]
 
     def _add(self, call: Call) -> None:
-        if call.layout is not None:
+        if call.layout is not None and call.record is not None:
             if self._rows.count:
                 self._end()
             self._packed.count += call.rows
             self._packed.layout = call.layout
-            self._packed.records += call.records
+            self._packed.records.append(call.record)
             self._packed.outputs.append(call.outputs)
             return
         if self._packed.count:
@@ -116,7 +117,7 @@ class _Packed:
         """All of them as one call."""
         assert self.layout is not None  # noqa: S101  that of what was added
         outputs = {name: joined([each[name] for each in self.outputs]) for name in self.outputs[0]}
-        found = Call(self.layout.joined(self.records), outputs, self.count)
+        found = Call(self.layout.columns(self.layout.joined(self.records)), outputs, self.count)
         self.records, self.outputs, self.count = [], [], 0
         return found
 

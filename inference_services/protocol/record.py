@@ -19,9 +19,9 @@ _CODES = {"FP64": "d", "INT64": "q", "FP32": "f", "INT32": "i", "BOOL": "?"}
 
 
 class Record(msgspec.Struct, gc=False, eq=False):
-    """One record: its numbers behind each other, and its words, as a layout orders both."""
+    """One record, or several behind each other: the numbers, and the words, of each as a layout orders them."""
 
-    numbers: bytearray
+    numbers: bytes | bytearray
     words: Sequence[str]
 
 
@@ -51,15 +51,21 @@ class RecordLayout:
         return Record(bytearray(self._pack(*ordered[:count])), ordered[count:])
 
     def columns(self, record: Record) -> Columns:
-        """Columns (1,) of one record; they read and write its bytes."""
-        row, words = np.frombuffer(record.numbers, self.row), objects(record.words)
-        return {name: row[name] if at is None else words[at : at + 1] for name, at in self._sources}
-
-    def joined(self, records: Sequence[Record]) -> Columns:
-        """Columns (n,) of records behind each other."""
-        rows, count = np.frombuffer(b"".join([each.numbers for each in records]), self.row), len(self.words)
-        flat = [*itertools.chain.from_iterable([each.words for each in records])]
+        """Columns (n,) of the records; those of one alone read and write its bytes."""
+        rows, count = np.frombuffer(record.numbers, self.row), len(self.words)
+        if len(rows) == 1:
+            words = objects(record.words)
+            return {name: rows[name] if at is None else words[at : at + 1] for name, at in self._sources}
         return {
-            name: np.ascontiguousarray(rows[name]) if at is None else objects(flat[at::count])
-            for name, at in self._sources
+            name: rows[name].copy() if at is None else objects(record.words[at::count]) for name, at in self._sources
         }
+
+    def joined(self, records: Sequence[Record]) -> Record:
+        """The records behind each other."""
+        numbers = b"".join([each.numbers for each in records])
+        return Record(numbers, [*itertools.chain.from_iterable([each.words for each in records])])
+
+    def part(self, record: Record, first: int, end: int) -> Record:
+        """Those of several from one place to before another."""
+        size, count = self.row.itemsize, len(self.words)
+        return Record(record.numbers[first * size : end * size], record.words[first * count : end * count])

@@ -278,11 +278,7 @@ class Service:
             if kept is not None:
                 self._waiting -= 1
                 layout = self.model.schema.layout if request.record is not None else None
-                job.call = (
-                    Call(request.columns, kept, request.rows)
-                    if layout is None or request.record is None
-                    else Call({}, kept, 1, layout, [request.record])
-                )
+                job.call = Call(request.columns if layout is None else {}, kept, request.rows, layout, request.record)
                 self._answer(job, kept)
                 return None
         if self.model.blocking or self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
@@ -332,17 +328,16 @@ class Service:
         try:
             records = [record for job in jobs if (record := job.request.record) is not None]
             layout = self.model.schema.layout if len(records) == len(jobs) else None
+            record = None
             if len(jobs) == 1:
-                columns = jobs[0].request.columns
+                columns, record = jobs[0].request.columns, jobs[0].request.record
             elif layout is not None:
-                columns = layout.joined(records)
+                record = layout.joined(records)
+                columns = layout.columns(record)
             else:
                 columns = joined([job.request.columns for job in jobs])
             outputs = self.model.predict(columns, rows)
-            call, first = (
-                Call(columns, outputs, rows) if layout is None else Call({}, outputs, rows, layout, records),
-                0,
-            )
+            call, first = Call(columns if layout is None else {}, outputs, rows, layout, record), 0
             for job in jobs:
                 job.call, job.first = call, first
                 first += job.request.rows

@@ -176,8 +176,8 @@ def test_what_is_noted_is_queued_when_it_is_much_or_large_or_old() -> None:
             return counts["capture_queued"] - before
 
         capture = Capture(url, origin=origin, metrics=counts)
-        records = [LAYOUT.record({"x": 0.5, "word": "a"})]
-        small: list[Noted] = [(Call({}, one.outputs, 1, LAYOUT, records), 0, 1, 1, "", UNMARKED) for _ in range(255)]
+        record = LAYOUT.record({"x": 0.5, "word": "a"})
+        small: list[Noted] = [(Call({}, one.outputs, 1, LAYOUT, record), 0, 1, 1, "", UNMARKED) for _ in range(255)]
         assert await queued(small) == 0
         assert await queued(small[:1]) == 256
         few: list[Noted] = [(Call(one.columns, one.outputs, 1), 0, 1, 1, "", UNMARKED) for _ in range(31)]
@@ -245,7 +245,7 @@ def test_requests_of_one_record_come_out_as_they_went_in_whatever_came_between()
         each = [{"x": number + at / 16, "word": f"w{number % 7}-{at}"} for at in range(count)]
         outputs = {"score": np.array([each["x"] for each in each])}
         if dice.random() < 0.9:
-            call = Call({}, outputs, count, LAYOUT, [LAYOUT.record(one) for one in each])
+            call = Call({}, outputs, count, LAYOUT, LAYOUT.joined([LAYOUT.record(one) for one in each]))
         else:
             columns = {"x": outputs["score"], "word": objects([one["word"] for one in each])}
             call = Call(columns, outputs, count)

@@ -77,9 +77,12 @@ def test_records_are_joined_in_their_order() -> None:
     ]
     found = [v2.decode(model, body(*one(**each))) for each in asked]
     joined = model.layout.joined([each.record for each in found if each.record is not None])
-    for name, values in joined.items():
+    part = model.layout.columns(model.layout.part(joined, 7, 31))
+    for name, values in model.layout.columns(joined).items():
         assert values.tolist() == [each.columns[name][0] for each in found]
-        assert values.dtype == found[0].columns[name].dtype and values.flags.c_contiguous and values.flags.aligned
+        assert part[name].tolist() == values[7:31].tolist()
+        assert values.dtype == found[0].columns[name].dtype
+        assert values.flags.c_contiguous and values.flags.aligned and values.flags.writeable
 
 
 def test_a_tensor_in_binary_among_others_makes_arrays_of_all() -> None:
