@@ -51,6 +51,13 @@ def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None)
     return _told(searches(start, end, seed=seed, shift=shift))
 
 
+def corpus(*, at: datetime, seed: int) -> pd.DataFrame:
+    """Items of the synthetic marketplace that can be bought at a time, with the columns of a candidate; nothing is known of who asks."""
+    from domains.search.synthetic import corpus as items
+
+    return items(at, seed=seed)[0].assign(member_brand_share=np.nan, member_price=np.nan)
+
+
 def read(source: Path) -> pd.DataFrame:
     """The team's own log: a Parquet or CSV file, or a folder of them, with the columns that the contract names.
 

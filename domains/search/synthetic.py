@@ -75,7 +75,12 @@ def corpus(at: datetime, *, seed: int, listed: int = 1100) -> tuple[pd.DataFrame
     items = Listings(seed=seed, per_day=listed).listed(second // DAY - LONGEST, second // DAY + 1)
     there = (items["listed"] <= second) & (items["gone"] > second)
     items = {name: values[there] for name, values in items.items()}
-    return pd.DataFrame(_told(items)), items
+    age = (second - items["listed"]) / DAY
+    views = np.floor((np.minimum(age, 7.0) + 0.05) * items["fame"] * 6 * (0.4 + items["quality"]))
+    likes = np.floor(views * (0.02 + 0.16 * items["quality"] * uniform(items["number"], "likes", seed=seed)))
+    known = {"item_age_days": np.floor(age), "item_views_7d": views, "item_likes": likes}
+    told = _told(items) | {name: values.astype(np.int64) for name, values in known.items()}
+    return pd.DataFrame(told), items
 
 
 def questions(at: datetime, *, seed: int, count: int = PER_DAY) -> tuple[list[str], Rows]:

@@ -27,6 +27,7 @@ from hallmark.cli import (
     model,
     new,
     pipeline,
+    search,
     serve,
     tco,
     timeline,
@@ -67,6 +68,7 @@ app.command()(watch.watch)
 app.command()(timeline.timeline)
 app.command()(labels.labels)
 app.command()(explain.explain)
+app.command()(search.search)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

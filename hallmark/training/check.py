@@ -203,8 +203,8 @@ def _synthetic(domain: Domain, settings: Settings) -> pd.DataFrame | None:
     from hallmark.training import source
 
     try:
-        span = {"start": datetime(2026, 9, 1, tzinfo=UTC), "end": datetime(2026, 9, 3, tzinfo=UTC)}
-        return source.load(domain.name, source=source.SYNTHETIC, seed=1, settings=settings, **span)
+        start, end = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 3, tzinfo=UTC)
+        return source.load(domain.name, source=source.SYNTHETIC, start=start, end=end, seed=1, settings=settings)
     except Exception:  # noqa: BLE001 (the domain's own code)
         return None
 
