@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from hallmark.declaration.column_type import SqlKind
+from hallmark.declaration.column_type import COLUMN_TYPES, SqlKind
 from hallmark.declaration.expression import Engine, Expression, Unsuited, meaning
 from hallmark.declaration.feature_view import FUTURE, FeatureView, Scalar
 from hallmark.declaration.source import Datatype
@@ -23,12 +23,8 @@ from hallmark.feature_store.tiles import microseconds
 
 Kind = SqlKind
 Dialect = Literal["duckdb", "spark", "snowflake"]
-_DATATYPES: Mapping[Kind, Datatype] = {
-    "bool": "BOOL", "int": "INT64", "float": "FP64", "decimal": "FP64", "text": "BYTES", "time": "TIME",
-}  # fmt: skip
-_KINDS: Mapping[Datatype, Kind] = {
-    "BOOL": "bool", "INT64": "int", "FP64": "float", "BYTES": "text", "TIME": "time",
-}  # fmt: skip
+_KINDS: Mapping[Datatype, Kind] = {name: each.kind for name, each in COLUMN_TYPES.items()}
+_DATATYPES: Mapping[Kind, Datatype] = {**{kind: name for name, kind in _KINDS.items()}, "decimal": "FP64"}
 FOREVER = 2**63 - 1
 """Until when a version that nobody corrected is true."""
 
