@@ -155,9 +155,12 @@ MODULES = {
 _TASKS = dict.fromkeys(
     ("pandas", "scipy", "sklearn"), "hallmark.tasks: metrics and targets of frames, which only a training asks for"
 )
+_SQL = dict.fromkeys(("duckdb", "sqlglot"), "hallmark.declaration.expression: a signature holds what was read from it")
 ELSEWHERE = {
-    "serving": _TASKS,
-    "drift": _TASKS,
+    "serving": _TASKS | _SQL,
+    "drift": _TASKS
+    | _SQL
+    | {"pyarrow": "hallmark.declaration.column_type: types of what is stored, which no server asks for"},
     "training-python": {
         "httpx": "hallmark.remote: of whoever hands trainings in, not of the steps",
     },

@@ -171,10 +171,11 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
     features = domains.module(domain.name, "features", settings)
     unused = _unused(domain, settings, [field.name for field in features.FIELDS if field.media != "image"], data)
     # One may count only beside another, such as a size that the query names: ask for likelier records.
-    if unused and data is None:
-        unused = _unused(domain, settings, unused, _synthetic(domain, settings))
+    if unused and data is None and (likelier := _synthetic(domain, settings)) is not None:
+        seen = _unused(domain, settings, unused, likelier)
+        unused = unused if seen is None else seen
     path = settings.domains / domain.name / "features.py"
-    for name in unused:
+    for name in unused or ():
         yield Finding(
             level="warning",
             what=f"no input depends on the field {name}: callers send it, and the model never sees it",
@@ -183,8 +184,8 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
         )
 
 
-def _unused(domain: Domain, settings: Settings, names: Sequence[str], data: pd.DataFrame | None) -> list[str]:
-    """Those of these fields that change no input, in records of `data` or made ones; none where these cannot be encoded."""
+def _unused(domain: Domain, settings: Settings, names: Sequence[str], data: pd.DataFrame | None) -> list[str] | None:
+    """Those of these fields that change no input, in records of `data` or made ones; None where these cannot be encoded."""
     features, spec = domains.module(domain.name, "features", settings), models.spec(domain, settings)
     code = Features(features, inputs=spec.inputs, assets=models.assets(domain.name, spec, settings))
     try:
@@ -193,7 +194,7 @@ def _unused(domain: Domain, settings: Settings, names: Sequence[str], data: pd.D
             columns = dict(models.columns(data.sample(min(_LIKELY, len(data)), random_state=0), features.FIELDS))
         before = code.encode(columns)
     except Exception:  # noqa: BLE001 (the domain's own code, with records that nobody sent; the contract says what is wrong with data)
-        return []
+        return None
     fields = {field.name: field for field in features.FIELDS}
     return [name for name in names if not _depends(code, columns, before, fields[name])]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.features.arrays import objects
-from inference_services.protocol.record import Record, RecordLayout
+from hallmark.features.record import Record, RecordLayout
 
 Columns = Mapping[str, NDArray[Any]]
 NUMBERS = "biuf"

@@ -15,9 +15,9 @@ from hallmark.features import arrays
 from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage, header
+from hallmark.features.record import RecordLayout
 from inference_services.protocol.column import Column
 from inference_services.protocol.errors import BadRequest, UnknownPath
-from inference_services.protocol.record import RecordLayout
 from inference_services.protocol.sparse import compiled
 
 Outputs = Mapping[str, NDArray[Any]]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from hallmark.features.arrays import flat
 from hallmark.features.fields import Columns
+from hallmark.features.record import Record
 from inference_services.protocol.column import UNREADABLE, explain, to_bytes, to_list
 from inference_services.protocol.errors import BadRequest
-from inference_services.protocol.record import Record
 from inference_services.protocol.schema import Outputs, Schema
 
 Parameter = bool | int | float | str

@@ -51,6 +51,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_commands_are_those_of_the_readme() -> None:
     promised = {
         "check",
+        "search",
         "contracts",
         "features",
         "doctor",
@@ -302,8 +303,10 @@ def test_check_says_what_own_data_is_like_and_how_little_it_tells(
     assert main(["check", "toy", "--data", str(tmp_path / "own.parquet"), "-o", "json"]) == 0
     said = capsys.readouterr()
     assert said.err.startswith("100 rows, from 2026-09-01 ")
-    assert {"domains/toy/domain.yaml:8", "domains/toy/domain.yaml:14"} <= {
-        each["where"] for each in json.loads(said.out)
+    assert {each["where"] for each in json.loads(said.out)} == {
+        "domains/toy/domain.yaml:9",
+        "domains/toy/domain.yaml:15",
+        "domains/toy/features.py:13",
     }
     assert main(["check", "--data", str(tmp_path / "own.parquet")]) == 2
     assert "hallmark check DOMAIN --data FILE" in capsys.readouterr().err

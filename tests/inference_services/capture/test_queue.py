@@ -15,11 +15,11 @@ import pytest
 from hallmark.declaration.serving_config import CaptureLimits
 from hallmark.features.arrays import objects
 from hallmark.features.fields import Field
+from hallmark.features.record import RecordLayout
 from inference_services.capture import exchanges
 from inference_services.capture.exchanges import NO_MARKS, Exchanges, Marks
 from inference_services.capture.queue import Capture, Noted, Origin
 from inference_services.capture.records import Call, Records, together
-from inference_services.protocol.record import RecordLayout
 
 
 class Counts(Counter[str]):

@@ -12,9 +12,9 @@ import pytest
 
 from hallmark.artifacts.folder import Signature
 from hallmark.features.fields import Field, Output
+from hallmark.features.record import RecordLayout
 from inference_services.protocol import v2
 from inference_services.protocol.errors import BadRequest
-from inference_services.protocol.record import RecordLayout
 from inference_services.protocol.schema import Schema
 
 FIELDS = (
