@@ -73,6 +73,9 @@ def read(source: Path) -> pd.DataFrame:
         "viewed": "INT64",
     }
     frame = table.read(source, kinds)
+    times = [name for name in ("time", "shown_at", "listed_at") if name in frame.columns]
+    if written := [name for name in times if table.conformed(frame[name], "INT64").dtype.kind != "i"]:
+        frame = table.read(source, kinds | dict.fromkeys(written, table.TIME))
     frame = frame.rename(columns={old: new for old, new in NAMES.items() if new not in frame.columns})
     asked = [name for name in ("member_id", "item_id", "shown_at") if name not in frame.columns]
     if asked:
@@ -83,6 +86,9 @@ def read(source: Path) -> pd.DataFrame:
     facts = [name for name in FACTS_OF_ITEMS if name in frame.columns]
     for name in facts:
         frame[name] = frame[name].fillna(UNKNOWN if name in WORDS else 0)
+    if "viewed" in frame.columns and not frame["viewed"].isin((0, 1)).all():
+        wrong = frame["viewed"][~frame["viewed"].isin((0, 1))]
+        raise _unread("viewed", "0 for an item that nobody looked at, 1 for a look, in every row", wrong)
     looked = frame["viewed"] > 0 if "viewed" in frame.columns else np.ones(len(frame), dtype=np.bool_)
     log = frame.loc[looked, ["member_id", "item_id", "shown_at", *facts]]
     stock = frame.sort_values("shown_at", kind="stable").drop_duplicates("item_id", keep="last")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,7 @@ def _none_given_away(draft: Draft) -> None:
             f"{', '.join(given_away)}: {'each' if len(given_away) > 1 else 'this'} alone tells {label}",
             expected=f"fields that explain less than {draft.task.too_good} of it: what is known before never tells so much",
             got=", ".join(f"{name} explains {explained:.3f}" for name, explained in given_away.items()),
-            fix=f"where it is filled in after {label} is known, add {' '.join(f'--leave {name}' for name in given_away)}",
+            fix=f"where it is filled in after {label} is known, add {' '.join(f'--leave {shlex.quote(name)}' for name in given_away)}",
         )
 
 

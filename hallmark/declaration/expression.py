@@ -359,6 +359,9 @@ class _Writer:
         return f"({one} {sign} {other})", "BOOL"
 
     def _comparable(self, node: Any, *parts: Any) -> list[str]:
+        for part in parts:  # DuckDB and sqlglot do not agree on which of two such is read first
+            if isinstance(part, tuple(map(_of, ("EQ", "NEQ", "LT", "LTE", "GT", "GTE", "Is", "Not")))):
+                raise Unsuited(f"{_shown(node)} compares what is compared, {_shown(part)}: put that in parentheses")
         found = [self.of(each) for each in parts]
         kinds = {kind for _, kind in found}
         if len(kinds) > 1 and not kinds <= {*_NUMBERS}:

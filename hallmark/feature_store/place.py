@@ -505,10 +505,10 @@ class FeatureStore:
         return found or tile_stream.peek(self._folder / "tiles" / view.reference, plan)
 
     def newest(self, view: FeatureView) -> datetime | None:
-        """When the newest event of the view's source happened, of all that were ingested here."""
+        """When the newest event of the view's source happened, of all that were ingested here; none is newer than what is known."""
         held = self._held(view.source)
-        span = held.span(view.event_time) if held else None
-        return span[1] if span else None
+        span, known = (held.span(view.event_time), held.span(view.known_at)) if held else (None, None)
+        return min(span[1], known[1] + FUTURE) if span and known else None
 
     def _held(self, reference: str) -> sources.Snapshot | None:
         """What the offline store has of a source; none before its first batch."""

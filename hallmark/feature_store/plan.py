@@ -114,7 +114,7 @@ class Plan:
         """A column of the source as expressions take it."""
         own = {
             "int": "CAST({} AS BIGINT)",
-            "float": "CAST({} AS DOUBLE)",
+            "float": "(CAST({} AS DOUBLE) + CAST('0.0' AS DOUBLE))",  # -0.0 is 0.0, as in the stream
             "decimal": "CAST({} AS DOUBLE)",
             "time": "EPOCH_US({})",
         }

@@ -317,7 +317,7 @@ def _moment(value: str | datetime, refused: Any) -> int:
     """Microseconds since 1970; a time without an offset is in UTC."""
     try:
         when = datetime.fromisoformat(value) if isinstance(value, str) else value
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
         return round((when - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
     except (ValueError, OverflowError) as error:
         raise refused(value) from error

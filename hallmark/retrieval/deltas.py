@@ -122,6 +122,10 @@ class Deltas:
                 self._compact()
         return position
 
+    def check(self, changes: Sequence[Upsert | Delete]) -> None:
+        """`ContractBroken` where `apply` would refuse these."""
+        self._checked(changes)
+
     def compact(self) -> None:
         """Take out of the journal and of memory what later changes replaced; positions stay. It happens by itself too."""
         with self._lock:

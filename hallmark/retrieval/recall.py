@@ -19,20 +19,33 @@ if TYPE_CHECKING:
     from hallmark.retrieval.unit import Unit
 
 K = 10
+TIED = 1e-6
+"""Scores that differ by less are of items that are equally near."""
 SELECTIVITIES = (1.0, 0.1, 0.01, 0.001)
 _SAMPLE = 200
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _NARROWER = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.045, 0.03)
 _DEAREST = 32
 Rows = NDArray[np.int64]
+Scored = tuple[NDArray[np.float32], Rows]
+"""Scores (n, k) and rows (n, k) of the nearest of each query, -inf and -1 where fewer were found."""
 
 
 def at_k(found: Hits, truth: Hits) -> NDArray[np.float64]:
-    """(n,) for each query the share of the true items that were found; 1 where there are none."""
-    return _shares(
-        [{item for item, _ in found.of(query)} for query in range(len(truth))],
-        [{item for item, _ in truth.of(query)} for query in range(len(truth))],
-    )
+    """(n,) for each query the share of the true items that were found, or of others as near as the last of them; 1 where there are none."""
+    return np.asarray([_share(found.of(query), truth.of(query)) for query in range(len(truth))], dtype=np.float64)
+
+
+def count(found: Sequence[tuple[str, float]], truth: Sequence[tuple[str, float]]) -> int:
+    """Number of the true items that were found, or of others as near as the last of them: which of equals come first says nothing."""
+    if not truth:
+        return 0
+    items, floor = {item for item, _ in truth}, truth[-1][1] - TIED
+    return min(len(truth), sum(item in items or score >= floor for item, score in found))
+
+
+def _share(found: Sequence[tuple[str, float]], truth: Sequence[tuple[str, float]]) -> float:
+    return count(found, truth) / len(truth) if truth else 1.0
 
 
 def interval(recalls: ArrayLike) -> tuple[float, float, float]:
@@ -61,8 +74,8 @@ def measure(
     unit = retriever.unit
     asked = vectors.checked(queries, unit.card.dimension, normalised=unit.card.normalised, what="queries")
     left = _left(len(unit), selectivities, seed)
-    truth = [unit.index.scan(asked, k, rows)[1] for rows in left]
-    return _rows(unit, asked, left, truth, selectivities, k)
+    truth = [unit.index.scan(asked, k, rows) for rows in left]
+    return _rows(unit, asked, left, truth, selectivities, k, alike=True)
 
 
 def tuned(folder: Path, card: UnitCard, options: IndexOptions, queries: NDArray[np.float32] | None) -> UnitCard:
@@ -77,19 +90,19 @@ def tuned(folder: Path, card: UnitCard, options: IndexOptions, queries: NDArray[
     asked = between(folder, card, options.seed) if queries is None else queries
     asked = vectors.checked(asked, card.dimension, normalised=card.normalised, what="queries")
     left = _left(card.items, SELECTIVITIES, options.seed)
-    truth = exact(folder / VECTORS, asked, left, K)
+    truth, alike = _nearest(folder / VECTORS, asked, left, K, None), card.codes == "float32"
     unit = opened(folder, card)
     if card.kind != "exact":
         wanted = options.recall
         if card.codes != "float32":
-            wanted = min(wanted, 0.99 * _mean(unit.index.scan(asked, K)[1], truth[0]))
-        breadth = options.breadth or _breadth(unit, asked, truth[0], wanted)
+            wanted = min(wanted, 0.99 * _mean(unit.index.scan(asked, K), truth[0], alike=alike))
+        breadth = options.breadth or _breadth(unit, asked, truth[0], wanted, alike=alike)
         unit.index.widen(breadth)
         card = card.model_copy(update={"parameters": {**card.parameters, "breadth": breadth}})
         crossover = _crossover(unit, asked[:_DEAREST], wanted, options.seed)
         card = card.model_copy(update={"crossover": crossover})
         unit.card = card
-    return card.model_copy(update={"recall": _rows(unit, asked, left, truth, SELECTIVITIES, K)})
+    return card.model_copy(update={"recall": _rows(unit, asked, left, truth, SELECTIVITIES, K, alike=alike)})
 
 
 def compared(
@@ -98,14 +111,14 @@ def compared(
     """What the kind of codes that is asked for, or each, costs and keeps, by a scan of all items with it, against float32."""
     asked = between(folder, card, options.seed) if queries is None else queries
     asked = vectors.checked(asked, card.dimension, normalised=card.normalised, what="queries")
-    (truth,) = exact(folder / VECTORS, asked, [None], K)
+    (truth,) = _nearest(folder / VECTORS, asked, [None], K, None)
     builder = index.Builder(folder, items=card.items, dimension=card.dimension, seed=options.seed)
     rows = [CodesRow(codes="float32", bytes_per_item=4 * card.dimension, recall=1.0)]
     for codes in builder.possible if options.codes == "auto" else (options.codes,):
         store = builder.trained(codes)
         width = store.sa_code_size()
         found = _scanned(folder / VECTORS, asked, partial(_kept, store), K)
-        rows.append(CodesRow(codes=codes, bytes_per_item=width, recall=round(_mean(found, truth), 4)))
+        rows.append(CodesRow(codes=codes, bytes_per_item=width, recall=round(_mean(found, truth, alike=False), 4)))
     return tuple(rows)
 
 
@@ -130,7 +143,7 @@ def between(folder: Path, card: UnitCard, seed: int) -> NDArray[np.float32]:
 
 def exact(source: Path, queries: NDArray[np.float32], left: Sequence[Rows | None], k: int) -> list[NDArray[np.int64]]:
     """For each of `left`, rows that a filter leaves or None for all, the nearest (n, k) of the vectors in a file, -1 where fewer."""
-    return _nearest(source, queries, left, k, None)
+    return [rows for _, rows in _nearest(source, queries, left, k, None)]
 
 
 def _kept(store: Any, block: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -138,13 +151,13 @@ def _kept(store: Any, block: NDArray[np.float32]) -> NDArray[np.float32]:
     return decoded
 
 
-def _scanned(source: Path, queries: NDArray[np.float32], decoded: Any, k: int) -> NDArray[np.int64]:
+def _scanned(source: Path, queries: NDArray[np.float32], decoded: Any, k: int) -> Scored:
     return _nearest(source, queries, [None], k, decoded)[0]
 
 
 def _nearest(
     source: Path, queries: NDArray[np.float32], left: Sequence[Rows | None], k: int, decoded: Any
-) -> list[NDArray[np.int64]]:
+) -> list[Scored]:
     index.one_thread()
     nothing = np.full((len(queries), k), -np.inf, dtype=np.float32), np.full((len(queries), k), -1, dtype=np.int64)
     found = [nothing] * len(left)
@@ -159,7 +172,7 @@ def _nearest(
                 here = index.best(scores[:, inside - first], inside, k)
             found[at] = index.merged(found[at], here, k)
         first += len(block)
-    return [rows for _, rows in found]
+    return found
 
 
 def _taken(source: Path, wanted: Rows) -> Iterator[NDArray[np.float32]]:
@@ -183,14 +196,16 @@ def _rows(
     unit: Unit,
     asked: NDArray[np.float32],
     left: Sequence[Rows | None],
-    truth: Sequence[NDArray[np.int64]],
+    truth: Sequence[Scored],
     selectivities: Sequence[float],
     k: int,
+    *,
+    alike: bool,
 ) -> tuple[RecallRow, ...]:
     made = []
     for share, rows, true in zip(selectivities, left, truth, strict=True):
-        found = among(unit, asked, k, None if rows is None else Selected(rows, len(unit)))[1]
-        mean, low, high = (round(each, 4) for each in interval(_each(found, true)))
+        found = among(unit, asked, k, None if rows is None else Selected(rows, len(unit)))
+        mean, low, high = (round(each, 4) for each in interval(_each(found, true, alike=alike)))
         scanned = unit.card.kind == "exact" or (rows is not None and len(rows) <= unit.card.crossover)
         made.append(
             RecallRow(
@@ -206,12 +221,12 @@ def _rows(
     return tuple(made)
 
 
-def _breadth(unit: Unit, asked: NDArray[np.float32], truth: NDArray[np.int64], wanted: float) -> int:
+def _breadth(unit: Unit, asked: NDArray[np.float32], truth: Scored, wanted: float, *, alike: bool) -> int:
     """The least breadth of the ladder that reaches the recall; its widest where none does."""
     most = unit.card.parameters.get("lists", _LADDER[-1])
     steps = [each for each in _LADDER if each < most and (unit.card.kind == "ivf" or each >= K)]
     for breadth in steps:
-        if _mean(unit.index.search(asked, K, breadth=breadth)[1], truth) >= wanted:
+        if _mean(unit.index.search(asked, K, breadth=breadth), truth, alike=alike) >= wanted:
             return breadth
     return most
 
@@ -230,24 +245,28 @@ def _crossover(unit: Unit, asked: NDArray[np.float32], wanted: float, seed: int)
         count = max(1, round(share * size))
         for rows in (np.sort(chosen.choice(size, count, replace=False)), np.sort(towards[-count:])):
             left = Selected(rows, size)
-            truth = near.scan(asked, K, rows)[1]
+            truth = near.scan(asked, K, rows)
             work = near.compared(partial(approximate, unit, asked, K, left), len(asked))
-            if count * near.scan_cost <= work or _mean(approximate(unit, asked, K, left)[1], truth) < wanted - 0.01:
+            if count * near.scan_cost <= work:
+                return count
+            if _mean(approximate(unit, asked, K, left), truth, alike=True) < wanted - 0.01:
                 return count
     return round(_NARROWER[-1] * size)
 
 
-def _mean(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
-    return float(_each(found, truth).mean())
+def _mean(found: Scored, truth: Scored, *, alike: bool) -> float:
+    return float(_each(found, truth, alike=alike).mean())
 
 
-def _each(found: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    pairs = [(set(got.tolist()) - {-1}, set(true.tolist()) - {-1}) for got, true in zip(found, truth, strict=True)]
-    return _shares([got for got, _ in pairs], [true for _, true in pairs])
-
-
-def _shares(found: Sequence[set[Any]], truth: Sequence[set[Any]]) -> NDArray[np.float64]:
-    return np.asarray(
-        [len(got & true) / len(true) if true else 1.0 for got, true in zip(found, truth, strict=True)],
-        dtype=np.float64,
+def _each(found: Scored, truth: Scored, *, alike: bool) -> NDArray[np.float64]:
+    """(n,) recall of each query; `alike`: the scores of both are of the same vectors, so that equals can be told."""
+    there = truth[1] >= 0
+    wanted = there.sum(axis=1)
+    hits = np.asarray(
+        [len((set(got) & set(true)) - {-1}) for got, true in zip(found[1].tolist(), truth[1].tolist(), strict=True)]
     )
+    if alike:
+        floor = np.where(there, truth[0], np.inf).min(axis=1, initial=np.inf) - TIED
+        near = ((found[0] >= floor[:, None]) & (found[1] >= 0)).sum(axis=1)
+        hits = np.maximum(hits, np.minimum(near, wanted))
+    return np.where(wanted > 0, hits / np.maximum(wanted, 1), 1.0).astype(np.float64)

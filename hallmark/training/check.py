@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hallmark.declaration import contradictions
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
-from hallmark.errors import DeclarationError
+from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.features.encoding import Features
 from hallmark.features.fields import Columns, Field
 from hallmark.learners import model as models
@@ -47,6 +47,7 @@ _COLUMNS = (
     "propensity",
     "censored",
     "weight",
+    "judged",
 )
 _LETTERS = 4
 """A label's name of fewer stands in other names by chance."""
@@ -167,15 +168,27 @@ def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
 
 
 def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> Iterator[Finding]:
-    """Fields on which no input of the model depends (N11)."""
-    features = domains.module(domain.name, "features", settings)
-    unused = _unused(domain, settings, [field.name for field in features.FIELDS if field.media != "image"], data)
+    """Fields on which no input of the model depends (N11), and code that cannot encode what the fields allow."""
+    features, sure = domains.module(domain.name, "features", settings), data is not None
+    names = [field.name for field in features.FIELDS if field.media != "image"]
+    unused = _unused(domain, settings, names, data)
     # One may count only beside another, such as a size that the query names: ask for likelier records.
     if unused and data is None and (likelier := _synthetic(domain, settings)) is not None:
-        seen = _unused(domain, settings, unused, likelier)
-        unused = unused if seen is None else seen
+        again = _unused(domain, settings, names if isinstance(unused, Exception) else unused, likelier)
+        if not isinstance(
+            again, HallmarkError
+        ):  # a column that the marketplace has not, as of a field that was just added
+            unused, sure = again, True
     path = settings.domains / domain.name / "features.py"
-    for name in unused or ():
+    if isinstance(unused, Exception):
+        yield Finding(
+            level="error" if sure else "warning",
+            what=f"encode stops at {'records of the data' if sure else 'made records of FIELDS'}: {unused!r}",
+            where=f"domains/{domain.name}/features.py",
+            fix="mend encode, or what FIELDS allows",
+        )
+        return
+    for name in unused:
         yield Finding(
             level="warning",
             what=f"no input depends on the field {name}: callers send it, and the model never sees it",
@@ -184,8 +197,10 @@ def _fields(domain: Domain, settings: Settings, data: pd.DataFrame | None) -> It
         )
 
 
-def _unused(domain: Domain, settings: Settings, names: Sequence[str], data: pd.DataFrame | None) -> list[str] | None:
-    """Those of these fields that change no input, in records of `data` or made ones; None where these cannot be encoded."""
+def _unused(
+    domain: Domain, settings: Settings, names: Sequence[str], data: pd.DataFrame | None
+) -> list[str] | Exception:
+    """Those of these fields that change no input, in records of `data` or made ones; what encoding them raised, where it did."""
     features, spec = domains.module(domain.name, "features", settings), models.spec(domain, settings)
     code = Features(features, inputs=spec.inputs, assets=models.assets(domain.name, spec, settings))
     try:
@@ -193,8 +208,8 @@ def _unused(domain: Domain, settings: Settings, names: Sequence[str], data: pd.D
         if data is not None:
             columns = dict(models.columns(data.sample(min(_LIKELY, len(data)), random_state=0), features.FIELDS))
         before = code.encode(columns)
-    except Exception:  # noqa: BLE001 (the domain's own code, with records that nobody sent; the contract says what is wrong with data)
-        return None
+    except Exception as error:  # noqa: BLE001 (the domain's own code)
+        return error
     fields = {field.name: field for field in features.FIELDS}
     return [name for name in names if not _depends(code, columns, before, fields[name])]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hallmark.artifacts.folder import Signature
 from hallmark.artifacts.retriever import Retriever as Declared
-from hallmark.errors import HallmarkError, Refused
+from hallmark.errors import ContractBroken, HallmarkError, NotFound, Refused
 from hallmark.features.fields import Columns
 from hallmark.files import replace
 from hallmark.retrieval.deltas import Delete, Deltas, Upsert
@@ -67,7 +67,10 @@ class ItemCodec:
         kind = int if self._numbered else str
         if any(type(each) is not kind or each == "" for each in found.delete):
             raise BadRequest(f"delete: expected ids, each a {'whole number' if self._numbered else 'text'}")
-        raw = [_item(each) for each in found.put]
+        try:
+            raw = [_item(each) for each in found.put]
+        except UNREADABLE as error:
+            raise BadRequest(f"put: {explain(error)}; expected items, each an object") from None
         if raw:
             self.columns(raw)
         key = self._declared.corpus.id
@@ -141,7 +144,7 @@ class LiveItems:
         self._index = index
         index.deltas = self._deltas
         self._position = state / f"{index.unit.digest.removeprefix('sha256:')[:32]}.{_POSITION}"
-        self._next = _number(self._position)
+        self._next = self._known()
         self._pending: dict[str, Logged] = {}
         self._ready: dict[int, Upsert] = {}
         self._lock = threading.RLock()
@@ -160,35 +163,48 @@ class LiveItems:
         items = [each.item for each in changes if each.item is not None]
         made = {each.id: each for each in self._codec.upserts(items, self._encode)} if items else {}
         try:
+            self._deltas.check([made[each.id] if each.item is not None else Delete(each.id) for each in changes])
+        except ContractBroken as error:
+            raise BadRequest(f"{error.message}; expected {error.expected}, got {error.got}") from None
+        with self._lock:
+            known = self._next
+        try:
             first = self._changes.append(changes)
         except HallmarkError as error:
             _log.warning("%s", " ".join(str(error).split()))
             raise StoreDown("the log of item changes takes nothing now") from error
         with self._lock:
+            if first < known:  # as after a backup was brought back: what this server has read is another log
+                raise StoreDown("the log of item changes began anew: start this server again")
             self._ready |= {
                 offset: made[each.id] for offset, each in enumerate(changes, first) if each.item is not None
             }
             self.refresh()
-            self._apply()
+            last = first + len(changes)
+            while any(first <= each.offset < last for each in self._pending.values()):
+                self._apply()
         return first + len(changes)
 
     def refresh(self) -> None:
         """Read what was logged since, and take deletions: from now on no search finds what a deletion was acknowledged for."""
         with self._lock:
             gone: dict[str, None] = {}
-            while new := self._changes.read(self._next, _READ):
-                self._next = new[-1].offset + 1
+            at = self._next
+            while new := self._changes.read(at, _READ):
+                at = new[-1].offset + 1
                 for each in new:
                     if each.change.item is not None:
+                        self._pending.pop(each.change.id, None)
                         self._pending[each.change.id] = each
-                        gone.pop(each.change.id, None)
                     elif each.change.id:
                         self._pending.pop(each.change.id, None)
                         gone[each.change.id] = None
             if gone:
-                self._deltas.apply([Delete(each) for each in gone])
+                self._deltas.apply([Delete(each) for each in gone if len(each) <= 512])
                 self.generation += len(gone)
                 self._metrics.add("item_changes", "delete", len(gone))
+            self._next = at
+            if gone:
                 self._told()
 
     def close(self) -> None:
@@ -196,6 +212,30 @@ class LiveItems:
         self._ended.set()
         self._thread.join(5.0)
         self._deltas.close()
+
+    def _known(self) -> int:
+        """The position in the log that the state has; 0 where its own journal was cut, so that all is read again.
+
+        `HallmarkError` where the log ends before it.
+        """
+        position = _number(self._position)
+        if self._deltas.dropped:
+            _log.warning(
+                "the end of the items' journal was damaged: the log of item changes is read again from its beginning"
+            )
+            return 0
+        try:
+            there = not position or bool(self._changes.read(position - 1, 1))
+        except NotFound:
+            there = False
+        if not there:
+            raise HallmarkError(
+                "the log of item changes is another than the one that this state was made from",
+                expected=f"{position} changes at least",
+                got="fewer",
+                fix=f"bring the log back, or delete {self._position.parent} and have all of the log read again",
+            )
+        return position
 
     def _replay(self) -> None:
         """Take all that was logged before anything is served."""
@@ -210,7 +250,7 @@ class LiveItems:
                 self.refresh()
                 while self._pending and not self._ended.is_set():
                     self._apply()
-            except HallmarkError as error:
+            except (HallmarkError, OSError) as error:
                 _log.error("item changes cannot be taken: %s", " ".join(str(error).split()))
                 self._metrics.add("item_changes", "failed")
                 self._ended.wait(1.0)

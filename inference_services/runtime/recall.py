@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hallmark.errors import HallmarkError
 from hallmark.retrieval.filters import Filter
+from hallmark.retrieval.recall import count
 from hallmark.retrieval.search import Retriever
 from inference_services.runtime.metrics import Metrics
 
@@ -75,8 +76,8 @@ class RecallCheck:
         truth = self._index.search(asked.vector[None], DEPTH, asked.where, exact=True).of()
         if not truth:
             return  # nothing matches, and nothing can be missed
-        found = {item for item, _ in self._index.search(asked.vector[None], DEPTH, asked.where).of()}
+        found = self._index.search(asked.vector[None], DEPTH, asked.where).of()
         counted = bucket(self._index.count(asked.where), self._index.count())
         self._metrics.add("recall_checked", counted)
         self._metrics.add("recall_wanted", counted, len(truth))
-        self._metrics.add("recall_found", counted, sum(item in found for item, _ in truth))
+        self._metrics.add("recall_found", counted, count(found, truth))

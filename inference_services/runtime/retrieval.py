@@ -122,7 +122,10 @@ class RetrievalModel:
     @property
     def generation(self) -> int:
         """How many changes of the items its answers know of."""
-        return 0 if self.live is None else self.live.generation
+        if self.live is None:
+            return 0
+        self.live.refresh()
+        return self.live.generation
 
     def item_encoder(self) -> Part:
         """The model that encodes items that are put in."""

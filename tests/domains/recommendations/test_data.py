@@ -91,10 +91,21 @@ def test_other_names_are_read_as_data_yaml_says_and_without_it_refused(tmp_path:
     assert len(read(tmp_path, lines)) == len(read(tmp_path, LOG.replace("user", "reviewer")))
 
 
-def test_a_time_that_is_none_breaks_the_contract_by_name(tmp_path: Path) -> None:
-    found = read(tmp_path, "user,item,time\nann,a,yesterday\nann,b,today\n")
-    with pytest.raises(ContractBroken, match="shown_at"):
-        contract.check(data.contract(), found, "the log")
+def test_a_time_that_is_none_is_refused_with_its_line_and_read_where_data_yaml_says_its_zone(tmp_path: Path) -> None:
+    with pytest.raises(ContractBroken, match="time") as refused:
+        read(tmp_path, "user,item,time\nann,a,yesterday\nann,b,today\n")
+    assert "log.csv:2" in refused.value.got
+    berlin = "user,item,time\nann,a,2026-10-01 10:00:00\nann,b,2026-10-02 10:00:00\n"
+    with pytest.raises(ContractBroken, match="time"):
+        read(tmp_path, berlin)
+    (tmp_path / "data.yaml").write_text("timezone: Europe/Berlin\n")
+    assert read(tmp_path, berlin).shown_at.min().isoformat() == "2026-10-01T08:00:00+00:00"
+
+
+@pytest.mark.parametrize("viewed", ["2", ""])
+def test_a_look_that_is_neither_yes_nor_no_is_refused(tmp_path: Path, viewed: str) -> None:
+    with pytest.raises(ContractBroken, match="viewed"):
+        read(tmp_path, f"user,item,time,viewed\nann,a,1760000000,1\nann,b,1760000001,{viewed}\n")
 
 
 def test_the_last_look_of_each_member_is_the_test_and_new_items_are_those_not_learnt_from() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from hallmark.retrieval import recall
 from hallmark.retrieval.agreement import rbo
 from hallmark.retrieval.card import IndexOptions
 from hallmark.retrieval.fusion import fuse
+from hallmark.retrieval.search import Retriever
+from hallmark.retrieval.unit import Items, build, open_unit
 from tests.hallmark.retrieval.corpus import built, corpus
 
 
@@ -82,6 +85,27 @@ def test_fusion_by_hand() -> None:
 def test_the_share_of_true_items_that_were_found() -> None:
     from hallmark.retrieval.search import Hits
 
-    truth = Hits(np.array([["a", "b"], ["c", ""], ["", ""]], dtype=object), np.zeros((3, 2), np.float32))
-    found = Hits(np.array([["b", "x"], ["c", ""], ["", ""]], dtype=object), np.zeros((3, 2), np.float32))
-    assert recall.at_k(found, truth).tolist() == [0.5, 1.0, 1.0]
+    none = -np.inf
+    truth = Hits(
+        np.array([["a", "b"], ["c", ""], ["", ""], ["d", "e"]], dtype=object),
+        np.array([[0.9, 0.8], [0.7, none], [none, none], [0.9, 0.5]], np.float32),
+    )
+    found = Hits(
+        np.array([["b", "x"], ["c", ""], ["", ""], ["d", "f"]], dtype=object),
+        np.array([[0.8, 0.7], [0.7, none], [none, none], [0.9, 0.5]], np.float32),
+    )
+    assert recall.at_k(found, truth).tolist() == [0.5, 1.0, 1.0, 1.0], "f is as near as e"
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
+def test_items_that_are_equally_near_are_no_loss(tmp_path: Path, kind: Literal["exact", "ivf"]) -> None:
+    """An index of 50 vectors, each of 40 items: which of them come first says nothing."""
+    same = np.repeat(np.random.default_rng(0).normal(size=(50, 8)), 40, axis=0).astype(np.float32)
+    parts = [Items([f"i{number}" for number in range(len(same))], same)]
+    card = build(
+        tmp_path / "index", parts, encoder="e", preprocessing="p", dimension=8, options=IndexOptions(kind=kind)
+    )
+    least = 1.0 if kind == "exact" else 0.95
+    assert next(each.recall for each in card.recall if each.selectivity == 1.0) >= least
+    unit = open_unit(tmp_path / "index", encoder="e", preprocessing="p")
+    assert recall.measure(Retriever(unit), same[::40])[0].recall >= least

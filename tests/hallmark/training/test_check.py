@@ -90,6 +90,12 @@ def test_n1_n2_a_name_that_the_domain_has_not_is_told_with_its_line(
     assert not list(toy.settings.runs.glob("workspaces/*")), "nothing was begun"
 
 
+def test_the_column_that_rankings_are_judged_by_is_looked_for_too(tmp_path: Path) -> None:
+    places = Checkout(tmp_path, "places").change("domain.yaml", "data:\n", "data:\n  judged: relevnace\n")
+    (error,) = [each for each in places.found() if each.level == "error"]
+    assert error.key == "data.judged"
+
+
 def test_every_error_is_told_at_once(toy: Checkout) -> None:
     toy.change("domain.yaml", "entity: who", "entity: whom").change("domain.yaml", "output: score", "output: skore")
     with pytest.raises(DeclarationError) as caught:
@@ -112,6 +118,14 @@ def test_n11_a_field_that_no_input_depends_on_is_told_with_its_line(toy: Checkou
         f"domains/toy/features.py:{toy.line('features.py', word)}" for word in ("unused", "kind")
     ]
     assert {each.level for each in found} == {"warning"}, "a slice or the drift monitor may want it"
+
+
+def test_code_that_cannot_encode_what_its_fields_allow_is_told(toy: Checkout) -> None:
+    toy.change("features.py", 'columns["b"]', 'columns["bee"]')
+    (error,) = [each for each in toy.found() if each.level == "error"]
+    assert error.what == "encode stops at records of the data: KeyError('bee')"
+    with pytest.raises(DeclarationError, match="bee"):
+        run.train("toy", settings=toy.settings)
 
 
 @pytest.mark.parametrize("name", ["finds", "letters", "places", "shapes", "sizes", "sugar"])

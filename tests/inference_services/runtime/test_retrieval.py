@@ -20,6 +20,7 @@ from hallmark.artifacts import bundle
 from hallmark.artifacts.folder import seal
 from hallmark.artifacts.retriever import INDEX
 from hallmark.errors import ModelRefused
+from inference_services.runtime import change_log
 
 STOCK = items(1500)
 CHANGES = {"retrieval": {"fresh": 1.0, "live": 1.0}}
@@ -50,9 +51,9 @@ def server(stock: tuple[Path, str], tmp_path: Path) -> Iterator[Server]:
     assert "Traceback" not in found.errors and "Warning" not in found.errors
 
 
-def served(stock: tuple[Path, str], changes: Path, *flags: str) -> Server:
+def served(stock: tuple[Path, str], changes: Path, *flags: str, **config: Any) -> Server:
     env = {"HALLMARK_MODEL_DIGEST": stock[1], "HALLMARK_CHANGES": f"file://{changes}"}
-    found = Server(stock[0], "stock", *flags, notice=0, env=env, **CHANGES)
+    found = Server(stock[0], "stock", *flags, notice=0, env=env, **CHANGES, **config)
     found.wait_ready()
     return found
 
@@ -227,6 +228,65 @@ def test_another_version_beside_it_takes_the_same_changes_with_its_own_vectors(
     assert "n1" not in ids(search(late, query="camel cashmere cape"))
     for each in (stable, candidate, late):
         assert each.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"put": [5]}, {"put": ["x"]}, {"put": [None]}, {"put": [[]]}, {"delete": ["w" * 600]}, {"put": [item("w" * 600)]}],
+)
+def test_ids_and_items_that_are_none_are_the_callers_mistake(still: Server, body: dict[str, Any]) -> None:
+    found = still.client.post("/v2/models/stock/items", json=body)
+    assert found.status_code == 400, found.text
+
+
+def test_many_that_are_put_in_at_once_are_all_found_at_the_acknowledgement(server: Server) -> None:
+    change(
+        server,
+        put=[item(f"n{number}", f"camel cashmere cape {number}", price=1000.0 + number) for number in range(1000)],
+    )
+    assert server.metric("hallmark_items") == len(STOCK) + 1000
+    assert ids(search(server, query="camel cashmere cape", filter_price_min=1998.5)) == ["n999"]
+
+
+def test_a_deletion_is_kept_where_the_item_comes_back_as_what_this_version_cannot_read(
+    stock: tuple[Path, str], tmp_path: Path
+) -> None:
+    """A server that replays a log into which another version's server wrote what this one refuses."""
+    log = change_log.connect(f"file://{tmp_path / 'changes'}")
+    log.append([change_log.ItemChange("i3", 1.0), change_log.ItemChange("i3", 2.0, item("i3", price="dear"))])
+    log.append([change_log.ItemChange("i5", 3.0), change_log.ItemChange("w" * 600, 4.0)])
+    found = served(stock, tmp_path / "changes")
+    assert found.metric("hallmark_items") == len(STOCK) - 2
+    assert found.stop() == 0
+
+
+def test_a_cached_answer_does_not_outlive_a_deletion_at_another_server(stock: tuple[Path, str], tmp_path: Path) -> None:
+    one, other = served(stock, tmp_path / "changes"), served(stock, tmp_path / "changes", cache=1_000_000)
+    for name in [f"n{number}" for number in range(20)]:
+        change(one, put=[item(name, "camel cashmere cape")])
+        until = time.monotonic() + 5.0
+        while name not in ids(search(other, query="camel cashmere cape")):
+            assert time.monotonic() < until
+        search(other, query="camel cashmere cape")
+        change(one, delete=[name])
+        assert name not in ids(search(other, query="camel cashmere cape"))
+    assert (one.stop(), other.stop()) == (0, 0)
+
+
+def test_a_log_that_was_brought_back_older_than_the_state_is_told(stock: tuple[Path, str], tmp_path: Path) -> None:
+    first = served(stock, tmp_path / "changes", f"--state={tmp_path / 'state'}")
+    change(first, put=[item("n1", "camel cashmere cape")])
+    shutil.copytree(tmp_path / "changes", tmp_path / "backup")
+    change(first, delete=["n1"])
+    change(first, put=[item("n2", "camel cashmere cape")])
+    assert first.stop() == 0
+    shutil.rmtree(tmp_path / "changes")
+    shutil.move(tmp_path / "backup", tmp_path / "changes")
+    env = {"HALLMARK_MODEL_DIGEST": stock[1], "HALLMARK_CHANGES": f"file://{tmp_path / 'changes'}"}
+    again = Server(stock[0], "stock", f"--state={tmp_path / 'state'}", notice=0, env=env, **CHANGES)
+    assert again.process.wait(60) == 1
+    again.stop()
+    assert "have all of the log read again" in again.errors
 
 
 def test_a_deleted_item_is_never_answered_after_the_acknowledgement_under_load(server: Server) -> None:
