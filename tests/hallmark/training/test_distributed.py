@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no t
 
 from fake_trainer import Fake, strange
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 TOY = ROOT / "tests" / "toy"
 LIMIT = timedelta(minutes=5)

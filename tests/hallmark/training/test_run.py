@@ -248,6 +248,7 @@ def test_data_that_is_not_there_is_said_before_anything_starts(fresh: Settings, 
     assert not fresh.runs.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_ended_and_leaves_no_process(fresh: Settings) -> None:
     declaration = fresh.root / "domains" / "toy" / "domain.yaml"
     declaration.write_text(declaration.read_text().replace("timeout: 5m", "timeout: 3s"))
@@ -329,6 +330,7 @@ def fails_cleanly_and_works_again(settings: Settings, full: Any) -> None:
     assert ends(events) == dict.fromkeys(("load", "validate", "split"), "finished") | {"train": "failed"}
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_size_fails_cleanly_and_the_next_run_works(fresh: Settings) -> None:
     fails_cleanly_and_works_again(fresh, no_large_files)
 
