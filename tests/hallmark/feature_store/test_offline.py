@@ -434,3 +434,10 @@ def _compare(one: Case, found: Sequence[dict[str, Any]]) -> None:
     got = sorted(found, key=lambda each: each["n"])
     assert [each["n"] for each in got] == [each["n"] for each in ordered.questions]
     assert not differences(ordered.expected(), got, ordered)
+
+
+@pytest.mark.parametrize("crowd", [0, 2_000_000])
+def test_sql_sees_no_negative_zero_as_no_stream_does(crowd: int) -> None:
+    columns = {"l": {"take": "last", "sql": "cast(amount as varchar)"}}
+    one = Case(view(columns), [row("o1", "a", START, START, amount=-0.0)], asked(START + HOUR))
+    assert [each["l"] for each in answered(one, crowd=crowd)] == ["0.0"]

@@ -380,6 +380,7 @@ def test_a_bucket_that_cannot_be_used_says_why(
     [
         "gs://bucket/x",
         "s3://",
+        "s3:/bucket",
         "s3:///x",
         "s3://user@bucket/x",
         "s3://bucket/../x",
