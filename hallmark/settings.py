@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ FEATURE_STORE = "HALLMARK_FEATURE_STORE"
 """The variable with the address of the online feature store, of model servers too."""
 FEATURE_LOG = "HALLMARK_FEATURE_LOG"
 """The variable with the address of the sources' event logs."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""Begins an address; s3:/bucket is one too, which lost a slash, and no folder."""
 FEATURE_OFFLINE = "HALLMARK_FEATURE_OFFLINE"
 """The variable with the place of the sources' offline stores."""
 TRAINING_SETS = "HALLMARK_TRAINING_SETS"
@@ -165,7 +168,7 @@ class Settings(Frozen):
 
 def _place(text: str) -> str:
     """An address, or the whole path of a folder."""
-    return text if "://" in text or not text else str(Path(text).expanduser().resolve())
+    return text if _SCHEME.match(text) or not text else str(Path(text).expanduser().resolve())
 
 
 def _find_root(start: Path) -> Path:
