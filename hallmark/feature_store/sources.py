@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from hallmark.feature_store.source_manifest import (
     whole,
     written,
 )
+from hallmark.settings import is_address
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def references(settings: Settings) -> list[str]:
 
 
 def _root(settings: Settings) -> Path | Bucket:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", settings.feature_offline):  # s3:/bucket is no folder either
+    if is_address(settings.feature_offline):
         return Bucket.at(settings.feature_offline)
     return Path(settings.feature_offline) if settings.feature_offline else settings.state / "features" / "offline"
 

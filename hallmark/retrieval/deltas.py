@@ -21,12 +21,11 @@ from hallmark.retrieval.card import IndexOptions, UnitCard
 from hallmark.retrieval.columns import Columns
 from hallmark.retrieval.journal import Journal
 from hallmark.retrieval.overlay import Growing, Overlay
-from hallmark.retrieval.unit import Items, Unit, build
+from hallmark.retrieval.unit import Items, Unit, build, demand_id
 from hallmark.retrieval.words import tokens
 
 _JOURNAL, _LOCK = "journal", "lock"
 _PATIENCE = 2.0
-_LONGEST = 512
 _IDLE = 4096
 """Added rows that may be replaced or deleted, beyond as many as live, before they are taken out."""
 
@@ -178,10 +177,7 @@ class Deltas:
         card = self._unit.card
         ready: list[Upsert | Delete] = []
         for change in changes:
-            if not isinstance(change.id, str) or not 1 <= len(change.id) <= _LONGEST:
-                raise ContractBroken(
-                    "an id is no id", expected=f"a text of 1 to {_LONGEST} characters", got=f"{change.id!r:.80}"
-                )
+            demand_id(change.id)
             if isinstance(change, Delete):
                 ready.append(change)
                 continue

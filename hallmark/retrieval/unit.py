@@ -38,6 +38,8 @@ from hallmark.retrieval.words import Words
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LONGEST_ID = 512
+"""Characters of an item's id."""
 EXACT_BELOW, LISTS_ABOVE = 10_000, 500_000
 """kind: auto is exact below the first, inverted lists above the second and HNSW between: docs/decisions/0040."""
 
@@ -244,11 +246,21 @@ def _write_items(
     return _Described(written.count, f"sha256:{sha.hexdigest()}")
 
 
+def is_id(value: Any) -> bool:
+    """May it be the id of an item?"""
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_ID
+
+
+def demand_id(value: Any) -> None:
+    """`ContractBroken` where it may not."""
+    if not is_id(value):
+        raise ContractBroken("an id is no id", expected=f"a text of 1 to {LONGEST_ID} characters", got=f"{value!r:.80}")
+
+
 def _new_ids(given: Sequence[str], seen: set[str]) -> list[str]:
     ids = [each.item() if isinstance(each, np.generic) else each for each in given]
     for each in ids:
-        if not isinstance(each, str) or not each or len(each) > 512:
-            raise ContractBroken("an id is no id", expected="a text of 1 to 512 characters", got=f"{each!r:.80}")
+        demand_id(each)
         if each in seen:
             raise ContractBroken(
                 "an id comes twice", expected="each id once", got=each, fix="keep the newest row of each item"

@@ -122,16 +122,13 @@ def _columns(domain: Domain, settings: Settings) -> Iterator[Finding]:
                 where=f"domains/{domain.name}/features.py:{_line(path, name)}",
                 fix=f"take {name} out of FIELDS if it is known only afterwards, or give it another name",
             )
-    for role in _COLUMNS:
-        column = getattr(domain.data, role)
-        if column is not None and column not in known:
-            yield _unknown(where, f"data.{role}", column, known, f"no column of {whose}")
-    for column in domain.gate.slices.columns:
-        if column not in known:
-            yield _unknown(where, "gate.slices.columns", column, known, f"no column of {whose}")
     costs = domain.rollout.labels.costs if domain.rollout.labels else None
-    if costs is not None and costs.times is not None and costs.times not in known:
-        yield _unknown(where, "rollout.labels.costs.times", costs.times, known, f"no column of {whose}")
+    named = [(f"data.{role}", getattr(domain.data, role)) for role in _COLUMNS]
+    named += [("gate.slices.columns", column) for column in domain.gate.slices.columns]
+    named.append(("rollout.labels.costs.times", costs.times if costs else None))
+    for key, column in named:
+        if column is not None and column not in known:
+            yield _unknown(where, key, column, known, f"no column of {whose}")
 
 
 def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
@@ -235,7 +232,7 @@ def _depends(code: Features, columns: Columns, before: dict[str, NDArray[Any]], 
 
 
 def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Finding]:
-    """Data that is too little, and columns that may know the answer (N15)."""
+    """Data that is too little to judge by (N15)."""
     where, label = _Places(domain, settings), data[domain.data.label]
     share, kind = TEST, domain.task.kind
     tested = len(data) * share

@@ -21,6 +21,7 @@ from hallmark.features.fields import Columns
 from hallmark.files import replace
 from hallmark.retrieval.deltas import Delete, Deltas, Upsert
 from hallmark.retrieval.search import Retriever
+from hallmark.retrieval.unit import is_id
 from inference_services.protocol.column import UNREADABLE, explain
 from inference_services.protocol.errors import BadRequest, ServeError, StoreDown
 from inference_services.protocol.schema import Schema
@@ -200,7 +201,7 @@ class LiveItems:
                         self._pending.pop(each.change.id, None)
                         gone[each.change.id] = None
             if gone:
-                self._deltas.apply([Delete(each) for each in gone if len(each) <= 512])
+                self._deltas.apply([Delete(each) for each in gone if is_id(each)])
                 self.generation += len(gone)
                 self._metrics.add("item_changes", "delete", len(gone))
             self._next = at
