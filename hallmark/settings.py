@@ -16,7 +16,8 @@ FEATURE_STORE = "HALLMARK_FEATURE_STORE"
 """The variable with the address of the online feature store, of model servers too."""
 FEATURE_LOG = "HALLMARK_FEATURE_LOG"
 """The variable with the address of the sources' event logs."""
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""Begins an address; s3:/bucket is one too, which lost a slash, and no folder."""
 FEATURE_OFFLINE = "HALLMARK_FEATURE_OFFLINE"
 """The variable with the place of the sources' offline stores."""
 TRAINING_SETS = "HALLMARK_TRAINING_SETS"
@@ -165,14 +166,9 @@ class Settings(Frozen):
         return {**os.environ, **self.environment(), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
 
 
-def is_address(text: str) -> bool:
-    """Does it begin as an address does? s3:/bucket is one too, which lost a slash, and no folder."""
-    return _SCHEME.match(text) is not None
-
-
 def _place(text: str) -> str:
     """An address, or the whole path of a folder."""
-    return text if is_address(text) or not text else str(Path(text).expanduser().resolve())
+    return text if ADDRESS.match(text) or not text else str(Path(text).expanduser().resolve())
 
 
 def _find_root(start: Path) -> Path:

@@ -29,7 +29,7 @@ from hallmark.feature_store.source_manifest import (
     whole,
     written,
 )
-from hallmark.settings import is_address
+from hallmark.settings import ADDRESS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def references(settings: Settings) -> list[str]:
 
 
 def _root(settings: Settings) -> Path | Bucket:
-    if is_address(settings.feature_offline):
+    if ADDRESS.match(settings.feature_offline):
         return Bucket.at(settings.feature_offline)
     return Path(settings.feature_offline) if settings.feature_offline else settings.state / "features" / "offline"
 
