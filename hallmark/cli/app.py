@@ -31,6 +31,7 @@ from hallmark.cli import (
     serve,
     tco,
     timeline,
+    tune,
     watch,
 )
 from hallmark.errors import foreseen
@@ -63,6 +64,7 @@ def _options(
 
 check.add_to(app)
 model.add_to(app)
+app.command()(tune.tune)
 serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)

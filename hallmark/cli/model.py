@@ -108,10 +108,7 @@ def train(
     from hallmark.training import run
 
     settings = declaration(name)[1].prepared()
-    if until:
-        _day(until)
-    elif source != SYNTHETIC:
-        until = _last_day(name, source, settings)
+    until = as_of(name, source, until, settings)
     try:
         with TaskLines() as lines:
             outcome = run.train(
@@ -131,6 +128,14 @@ def train(
     _outcome(outcome, output)
     if outcome.refusal is not None:
         raise outcome.refusal
+
+
+def as_of(name: str, source: str, until: str, settings: Settings) -> str:
+    """Day that examples are as of: the one that is asked for, else the last one that a team's own data can be trained as of; "" is today."""
+    if until:
+        _day(until)
+        return until
+    return "" if source == SYNTHETIC else _last_day(name, source, settings)
 
 
 def listed(lines: TaskLines) -> Callable[[JournalEvent], None]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hallmark.errors import DeclarationError
 from hallmark.features.fields import Output
-from hallmark.learners.model import Examples, Progress, unrestorable
+from hallmark.learners.model import Examples, Measured, Progress, unrestorable
 from hallmark.learners.options import CLASSES, OBJECTIVES, checked, whole
 
 if TYPE_CHECKING:
@@ -236,8 +236,10 @@ def _dataset(examples: Examples, parameters: Mapping[str, Any], of: Boosting, *,
 
 def _reporter(progress: Progress, *, before: int, total: int) -> Any:
     def report(environment: Any) -> None:
-        _, name, score, _ = (environment.evaluation_result_list or [("", "", float("nan"), True)])[0]
-        note = f"{name.replace('_', ' ')} {score:.4f}" if name else ""
+        note = ""
+        if environment.evaluation_result_list:
+            _, name, score, higher = environment.evaluation_result_list[0]
+            note = Measured(f"{name.replace('_', ' ')} {score:.4f}", value=float(score), higher=bool(higher))
         progress(before + environment.iteration + 1, total, note)
 
     return report

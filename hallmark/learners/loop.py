@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.learners.checkpoint import Checkpoint
-from hallmark.learners.model import Examples, Progress
+from hallmark.learners.model import Examples, Measured, Progress
 
 
 class Recipe(BaseModel):
@@ -95,7 +95,9 @@ class TrainingLoop(Generic[R]):
             mean = self._epoch()
             if not math.isfinite(mean):
                 raise HallmarkError("training diverged", expected="a finite loss", got=str(mean), fix="lower `rate`")
-            note = f"loss {mean:.3f}" + self._judge(epoch)
+            judged, note = self._judge(epoch), f"loss {mean:.3f}"
+            if judged is not None:
+                note = Measured(f"{note}, validation {judged:.3f}", value=judged, higher=False)
             if kept is not None:
                 kept.write(self._state(epoch + 1))
             if progress is not None:
@@ -134,15 +136,15 @@ class TrainingLoop(Generic[R]):
         chosen = self.weights[rows]
         return (loss * chosen).sum() / chosen.sum().clamp_min(1e-12)
 
-    def _judge(self, epoch: int) -> str:
-        """Keep the average where it answers the validation examples best so far; a note of how far it is from them."""
+    def _judge(self, epoch: int) -> float | None:
+        """Keep the average where it answers the validation examples best so far; how far it is from them, where that is asked."""
         if not self.recipe.patience or self.judge is None:
-            return ""
+            return None
         value = self.judge(self.average)
         if value < self.best["value"]:
             state = {name: part.clone() for name, part in self.average.state_dict().items()}
             self.best = {"value": value, "epoch": epoch + 1, "state": state}
-        return f", validation {value:.3f}"
+        return value
 
     def _still(self, epoch: int) -> bool:
         patience = self.recipe.patience

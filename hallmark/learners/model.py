@@ -30,6 +30,19 @@ Progress = Callable[[int, int, str], None]
 """Called as work goes on: how much is done, of how much, and a short note."""
 
 
+class Measured(str):
+    """A note of progress that tells how good the model is on the validation examples so far: a point of the learner's curve."""
+
+    value: float
+    higher: bool
+
+    def __new__(cls, text: str, *, value: float, higher: bool) -> Measured:
+        """higher: whether a greater value is better."""
+        made = super().__new__(cls, text)
+        made.value, made.higher = value, higher
+        return made
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Encoded examples of one part.

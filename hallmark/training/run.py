@@ -78,10 +78,10 @@ def train(
     """
     began = time.monotonic()
     declared = domains.load(domain, settings)
-    arguments = _arguments(declared, source, as_of, window, seed, shift, options)
+    given = arguments(declared, source, as_of, window, seed, shift, options)
     store = Cache(folder(settings))
     try:
-        remembered = cached_run.file(domain, arguments, settings)
+        remembered = cached_run.file(domain, given, settings)
         found, workspace = cached_run.reuse(domain, remembered, store, settings, report), None
         if found is not None and found.version is not None and correlation:
             Registry(settings).correlate(domain, found.version, correlation)
@@ -90,17 +90,17 @@ def train(
             store.prune()
             Registry(settings).check(domain)
             workspace = process.workspace(domain, settings)
-            asked = arguments | {"correlation": correlation}
+            asked = given | {"correlation": correlation}
             found = process.run(declared, asked, workspace, settings, report)
             cached_run.remember(remembered, found)
-        return _outcome(declared, arguments["as_of"], found, store, workspace, began, settings)
+        return _outcome(declared, given["as_of"], found, store, workspace, began, settings)
     except OSError as error:
         if not cache.is_full(error):
             raise
         raise disk_full("of the run", str(settings.runs)) from error
 
 
-def _arguments(
+def arguments(
     declared: Domain,
     source: str,
     as_of: str,
@@ -109,7 +109,7 @@ def _arguments(
     shift: str | None,
     options: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The graph's parameters, each with its value, so that the same request is the same on another day."""
+    """Parameters of the graph, each with its value, so that the same request is the same on another day; `NotFound` where there is no such data."""
     where = steps.origin(source)
     if isinstance(where, Path) and not where.exists():
         raise NotFound(f"there is no data at {source}", expected='a file, a folder or "synthetic"', got=source)
