@@ -24,6 +24,7 @@ _FRESH = timedelta(days=1)
 """A model folder without a version is left alone for this long: its registration may be under way."""
 
 
+_STEP = "finished steps that nobody asked for in {days:g} days"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -135,7 +136,7 @@ def collect(
         for path in sorted((settings.runs / "cache" / "entries").glob("*/entry.json"))
         if datetime.fromtimestamp(path.stat().st_mtime, UTC) < oldest
     ]
-    goes += [_on_disk("", path, why=f"a finished step that nobody asked for in {days:g} days") for path in steps]
+    goes += [_on_disk("", path, why=_STEP.format(days=days)) for path in steps]
     return Clearing(goes=tuple(goes), stays=tuple(stays))
 
 
@@ -194,8 +195,14 @@ def _size(path: Path) -> int:
 
 
 def rows(pieces: tuple[Piece, ...]) -> list[dict[str, Any]]:
-    """A row a piece, for people."""
-    return [
+    """A row a piece, for people; the finished steps, which have no names that say anything, in one."""
+    steps = [each for each in pieces if not each.domain]
+    found = [
         {"domain": each.domain, "what": each.kind, "name": each.name, "MB": round(each.size / 1e6, 1), "why": each.why}
         for each in pieces
+        if each.domain
     ]
+    if steps:
+        size = round(sum(each.size for each in steps) / 1e6, 1)
+        found.append({"domain": "", "what": "steps", "name": str(len(steps)), "MB": size, "why": steps[0].why})
+    return found

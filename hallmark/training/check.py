@@ -15,7 +15,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hallmark import cron
 from hallmark.declaration import contradictions, feature_view
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
@@ -111,19 +110,9 @@ def _warned(domain: Domain, settings: Settings) -> Iterator[Finding]:
 def _numbers(domain: Domain, settings: Settings) -> Iterator[Finding]:
     """Values that are of the right type and mean nothing: an empty window, a floor that no number meets, a day that never comes."""
     where = _Places(domain, settings)
-
-    def wrong(key: str, what: str, fix: str) -> Finding:
-        return Finding(level="error", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
-
-    if not domain.training.window:
-        yield wrong("training.window", "is 0, so there is nothing to learn from", "name how far back, such as 30d")
-    if cron.due(domain.training.schedule, datetime.now(UTC)) is None:
-        yield wrong("training.schedule", f"{domain.training.schedule} never comes", "name a day that there is")
-    floors = {"gate.floor": domain.gate.floor, "gate.minimum_gain": domain.gate.minimum_gain}
-    for key, bound in (*floors.items(), *((f"gate.floors.{name}", each) for name, each in domain.gate.floors.items())):
-        numbers = bound if isinstance(bound, tuple) else (bound,)
-        if not all(math.isfinite(each) for each in numbers):
-            yield wrong(key, f"{bound} is no number that a metric is compared with", "write a number")
+    for key, text in contradictions.meaningless(domain):
+        what, _, fix = text.partition("; ")
+        yield Finding(level="error", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
 
 
 def _references(domain: Domain, settings: Settings) -> Iterator[Finding]:
