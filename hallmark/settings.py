@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import hallmark
 from hallmark.errors import DeclarationError, HallmarkError
@@ -24,6 +25,51 @@ TRAINING_SETS = "HALLMARK_TRAINING_SETS"
 """The variable with the place where trainings on feature views keep their examples."""
 CHANGES = "HALLMARK_CHANGES"
 """The variable by which a model server finds the log of its domain's item changes."""
+
+
+class Variable(NamedTuple):
+    """An environment variable. `set_by` says who sets it: a person, an image, or Hallmark for its own processes."""
+
+    name: str
+    set_by: str
+    default: str
+    meaning: str
+
+
+VARIABLES = (
+    Variable("HALLMARK_ROOT", "a person", "the checkout around the current folder", "Which checkout."),
+    Variable("HALLMARK_STATE", "a person", "`.hallmark` in the checkout", "What running leaves behind: registry, runs, local cluster, history. Safe to delete."),
+    Variable("HALLMARK_RELEASES", "a person", "`inference_services` in the checkout", "Where release.yaml and what is rendered from it lie."),
+    Variable("MLFLOW_TRACKING_URI", "a person", "`mlflow.db` in the state folder", "The registry: sqlite:///file, or a tracking server's address."),
+    Variable("MLFLOW_TRACKING_USERNAME", "a person", "", "Account at a tracking server; MLFLOW_TRACKING_PASSWORD beside it, or MLFLOW_TRACKING_TOKEN alone."),
+    Variable("MLFLOW_TRACKING_PASSWORD", "a person", "", "Secret of that account."),
+    Variable("MLFLOW_TRACKING_TOKEN", "a person", "", "Secret in place of account and password."),
+    Variable("HALLMARK_WORKSPACES", "a person", "one", "`domain`: each domain has an MLflow workspace of its name."),
+    Variable(FEATURE_STORE, "a person", "a file in the state folder", "Online feature store: sqlite:///file, redis://host or dynamodb://table."),
+    Variable(FEATURE_LOG, "a person", "files in the state folder", "Event logs of sources: kafka://host/topic-{source} or kinesis://stream-{source}."),
+    Variable(FEATURE_OFFLINE, "a person", "a folder in the state folder", "Offline stores of sources: a folder, or s3://bucket/prefix."),
+    Variable(TRAINING_SETS, "a person", "nowhere", "Where trainings on views keep their examples: a folder, or iceberg://catalog/namespace."),
+    Variable("HALLMARK_KUBEFLOW", "a person", "", "Address of Kubeflow Pipelines, for `hallmark pipeline`."),
+    Variable("HALLMARK_KUBEFLOW_TOKEN", "a person", "", "File with a token for it."),
+    Variable("HALLMARK_GIT_SHA", "an image", "the checkout's", "Commit that model cards name."),
+    Variable("HALLMARK_IMAGE", "Hallmark", "", "Image of a step's pod, in which nodes of a distributed training run too."),
+    Variable("HALLMARK_TRAINING_IMAGE", "a person", "", "Image of training steps, where graphs are compiled."),
+    Variable("HALLMARK_LEASH", "Hallmark", "", "By which a process ends with whoever started it."),
+    Variable("HALLMARK_RUN", "Hallmark", "", "Workspace of the run that a process is a step of."),
+    Variable(CHANGES, "Hallmark", "", "Log of a domain's item changes, of a model server."),
+    Variable("HALLMARK_MODEL_DIGEST", "Hallmark", "", "Digest that a model server's model must have."),
+    Variable("HALLMARK_MODEL_VERSION", "Hallmark", "", "Its version."),
+    Variable("HALLMARK_SERVING_CONFIG", "Hallmark", "", "How a model server serves it."),
+    Variable("HALLMARK_SERVING_TIMEOUT", "Hallmark", "", "Seconds that a request may take there."),
+    Variable("HALLMARK_VARIANT", "Hallmark", "", "Variant that a server is."),
+)  # fmt: skip
+"""Every variable that Hallmark reads or sets, those of people first."""
+
+
+def table() -> str:
+    """The variables as a table of docs/environment.md."""
+    rows = [f"| `{each.name}` | {each.set_by} | {each.default or '-'} | {each.meaning} |" for each in VARIABLES]
+    return "\n".join(["| variable | set by | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
 class Settings(Frozen):

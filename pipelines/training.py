@@ -16,6 +16,7 @@ from components.training import (
     export,
     gate,
     load,
+    log,
     quantize,
     register,
     split,
@@ -53,6 +54,8 @@ def pipeline(
         shift: str = "",
         options: dict[str, Any] = {},  # noqa: B006  Kubeflow reads it as a default and never changes it
         correlation: str = "",
+        no_champion: bool = False,
+        experiment: str = "",
     ) -> None:
         loaded = load(
             domain=domain,
@@ -81,36 +84,53 @@ def pipeline(
                 trained=fitted.outputs["trained"],
                 training=parts.outputs["training"],
                 test=parts.outputs["test"],
+                source=source,
+                no_champion=no_champion,
             )
             quantized.set_caching_options(False)  # the champion is not among its inputs
             candidate, extra_inputs = quantized.outputs["candidate"], {"precision": quantized.outputs["precision"]}
             tried.append(quantized)
         measured = evaluate(domain=domain, trained=candidate, test=parts.outputs["test"])
         evaluation = measured.outputs["evaluation"]
-        judged = compare(domain=domain, evaluation=evaluation, test=parts.outputs["test"])
+        judged = compare(
+            domain=domain,
+            evaluation=evaluation,
+            scores=measured.outputs["scores"],
+            test=parts.outputs["test"],
+            source=source,
+            no_champion=no_champion,
+        )
         judged.set_caching_options(False)  # the champion is not among its inputs
-        passed = gate(domain=domain, decision=judged.outputs["decision"])
+        passed = gate(domain=domain, decision=judged.outputs["decision"], experiment=experiment)
+        result = {
+            "source": source,
+            "as_of": day,
+            "seed": seed,
+            "shift": shift,
+            "options": options,
+            "facts": checked.outputs["facts"],
+            "evaluation": evaluation,
+            "decision": judged.outputs["decision"],
+            "plots": measured.outputs["plots"],
+            "history": fitted.outputs["history"],
+            "correlation": correlation,
+        }
         with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
             past = {"source": source, "as_of": day, "seed": seed} if declared.drift.history else {}
             exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past)
             registered = register(
                 domain=domain,
-                source=source,
-                as_of=day,
-                seed=seed,
-                shift=shift,
-                options=options,
                 model=exported.outputs["model"],
                 parity=exported.outputs["parity"],
-                facts=checked.outputs["facts"],
-                evaluation=evaluation,
-                decision=judged.outputs["decision"],
-                plots=measured.outputs["plots"],
-                correlation=correlation,
+                seen=parts.outputs["seen"],
+                **result,
                 **extra_inputs,
             )
             registered.set_caching_options(False)  # its effect is elsewhere
-        for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered):
+        with dsl.If(passed.output == False, name="no version"):  # noqa: E712  builds the condition
+            logged = log(domain=domain, experiment=experiment, **result)
+            logged.set_caching_options(False)  # its effect is elsewhere
+        for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered, logged):
             place(task, declared, image=image, retries=retries)
 
     return graph

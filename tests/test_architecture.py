@@ -36,7 +36,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         name: {"*"}
         for name in (
             *("errors", "files", "settings", "names", "metrics", "cron", "section", "remote", "leash", "interrupts"),
-            *("object_labels", "libraries", "extras", "templates", "page", "key_value", "metrics_port"),
+            *("object_labels", "libraries", "extras", "templates", "page", "key_value", "metrics_port", "people"),
         )
     },
     {"tasks": set(), "features": set(), "data": {"features"}},

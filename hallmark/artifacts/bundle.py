@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.artifacts.folder import ALLOWED, FORMER_CARD, INDEXED, MANIFEST, MODEL_CARD, Signature, listed, loadable
+from hallmark.artifacts.folder import ALLOWED, BESIDE, INDEXED, MANIFEST, Signature, listed, loadable
 from hallmark.artifacts.retriever import INDEX
 from hallmark.errors import ModelRefused
 from hallmark.features import code
@@ -112,7 +112,7 @@ def read(folder: Path, *, expected: str | None, keep: frozenset[str] = SERVED, w
     if expected and digest != expected:
         raise ModelRefused("the model is not the one that was released", expected=expected, got=digest, fix=_RESTORE)
     entries = _entries(manifest)
-    strangers = sorted(listed(folder).keys() - set(entries) - {MANIFEST, MODEL_CARD, FORMER_CARD})
+    strangers = sorted(listed(folder).keys() - set(entries) - BESIDE)
     if strangers:
         raise ModelRefused(
             f"{strangers[0]} is in the model folder and not in its manifest", got=", ".join(strangers), fix="remove it"

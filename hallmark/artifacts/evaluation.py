@@ -59,6 +59,7 @@ class Evaluation(Section):
     estimates: the same metrics with their standard errors and replicates.
     charts:    how the model is wrong, as its task shows it.
     beside:    other answers to the same examples.
+    importance: what `metric` loses where a field is shuffled (importance.py), the largest first.
     """
 
     rows: int
@@ -69,6 +70,7 @@ class Evaluation(Section):
     slices: tuple[Slice, ...] = ()
     charts: tuple[Chart | Confusion, ...] = ()
     beside: tuple[Beside, ...] = ()
+    importance: dict[str, float] = Field(default={})
 
     @property
     def errors(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ index/            its index: vectors, ids, columns, words, and unit.json, which 
 assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
+rows_seen.npy     the rows it has learnt from (rows_seen.py), for later comparisons alone; no part of it either
 """
 
 from __future__ import annotations
@@ -37,8 +38,12 @@ from hallmark.tasks.kinds import Task
 
 MANIFEST = "manifest.json"
 MODEL_CARD = "model_card.json"
+ROWS_SEEN = "rows_seen.npy"
+"""Of the rows that the version has learnt from; its digest is in the model card."""
 FORMER_CARD = "passport.json"
 """The model card of a version from before it was called so: it lies in the folder, and no part of the digest, as one does."""
+BESIDE = frozenset({MANIFEST, MODEL_CARD, ROWS_SEEN, FORMER_CARD})
+"""Files of a model folder that its manifest does not name."""
 PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
@@ -134,7 +139,7 @@ class Signature(Frozen):
     @classmethod
     def _data(cls, assets: tuple[str, ...]) -> tuple[str, ...]:
         for name in assets:
-            reserved = name in PARTS | {MANIFEST, MODEL_CARD}
+            reserved = name in PARTS | BESIDE
             if not _NAME.match(name) or Path(name).suffix not in DATA or reserved or assets.count(name) > 1:
                 raise ValueError(
                     f"expected assets to be names once each ending in {', '.join(sorted(DATA))}, got {name}"
@@ -159,9 +164,7 @@ def sent(fields: Sequence[Field], views: Sequence[ViewUse]) -> tuple[Field, ...]
 
 def seal(folder: Path) -> str:
     """Write the manifest over what is in `folder` and give the model's digest."""
-    files = {
-        name: digest_file(path) for name, path in sorted(listed(folder).items()) if name not in (MANIFEST, MODEL_CARD)
-    }
+    files = {name: digest_file(path) for name, path in sorted(listed(folder).items()) if name not in BESIDE}
     text = json.dumps({"files": files}, indent=2, sort_keys=True) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     return digest_file(folder / MANIFEST)

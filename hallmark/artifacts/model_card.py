@@ -63,11 +63,17 @@ class DatasetFacts(Frozen):
 
 
 class Champion(Frozen):
-    """The version that was champion when the candidate was judged, and its metrics on the candidate's test examples."""
+    """The version that was champion when the candidate was judged, and its metrics on the candidate's test examples.
+
+    rows:    of the test examples that it was compared on: those that it has not learnt from; none where that was not known.
+    skipped: why it was not compared with; then it has no metrics.
+    """
 
     version: int
     digest: str
-    metrics: dict[str, float]
+    metrics: dict[str, float] = Field(default_factory=dict)
+    rows: int | None = None
+    skipped: str = ""
 
 
 class GateJudgement(Frozen):
@@ -93,10 +99,14 @@ class TrainingRequest(Frozen):
 
 
 class Code(Frozen):
-    """The state of the checkout: its commit, and whether files differed from it."""
+    """The state of the checkout: its commit, and whether files differed from it.
+
+    digest: of all code that decides what the training learns, the library's and the domain's; empty of a version from before it was noted.
+    """
 
     commit: str
     dirty: bool
+    digest: str = ""
 
 
 class ModelCard(Frozen):
@@ -106,6 +116,7 @@ class ModelCard(Frozen):
     metrics, slices:          of what ships, on the test examples; `metric` is the one that the gate looks at.
     beside:                   of other answers to the same examples, such as popularity's, where the model has some to show.
     parity:                   of the float32 ONNX model, which an int8 one is made of.
+    rows_seen:                digest of rows_seen.npy beside it; empty where there is none.
     """
 
     domain: str
@@ -128,6 +139,7 @@ class ModelCard(Frozen):
     champion: Champion | None
     parity: Parity
     precision: Precision = Precision()
+    rows_seen: str = ""
 
 
 def issue(
@@ -146,8 +158,10 @@ def issue(
     precision: Precision,
     root: Path,
     correlation: str = "",
+    rows_seen: Path | None = None,
+    code: Code | None = None,
 ) -> ModelCard:
-    """The model card of the sealed model in `folder`, trained in the checkout at `root`."""
+    """The model card of the sealed model in `folder`, trained in the checkout at `root`, and of the rows that it has learnt from."""
     profile = folder / "profile.json"
     return ModelCard(
         domain=domain,
@@ -159,8 +173,8 @@ def issue(
             origin=origin, as_of=as_of, seed=seed, shift=shift, options=dict(options), correlation=correlation
         ),
         data=facts,
-        code=checkout(root),
-        libraries=_libraries(),
+        code=code or checkout(root),
+        libraries=libraries_here(),
         test=evaluation.test,
         test_rows=evaluation.rows,
         metric=evaluation.metric,
@@ -172,6 +186,7 @@ def issue(
         champion=judgement.champion,
         parity=parity,
         precision=precision,
+        rows_seen=digest_file(rows_seen) if rows_seen is not None else "",
     )
 
 
@@ -189,8 +204,8 @@ def read(folder: Path) -> ModelCard:
     return model_card
 
 
-_NOT_CODE = (":(exclude)inference_services/*/release.yaml", ":(exclude)inference_services/*/inferenceservice.yaml")
-"""Files that a release writes: they change what is served, and nothing that trains."""
+_NOT_CODE = (":(exclude,glob)inference_services/*/*.yaml",)
+"""Files that a release writes, earlier serving configs too: they change what is served, and nothing that trains."""
 
 
 def checkout(root: Path) -> Code:
@@ -211,5 +226,6 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _libraries() -> dict[str, str]:
+def libraries_here() -> dict[str, str]:
+    """The versions of the libraries that a training uses, as they are installed."""
     return {name: found for name in LIBRARIES if (found := libraries.version(name))}

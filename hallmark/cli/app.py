@@ -17,14 +17,19 @@ from hallmark import __version__
 from hallmark.cli import (
     Failed,
     check,
+    clear,
     console,
     contracts,
     erase,
+    experiments,
     explain,
     features,
+    guide,
     labels,
     lint,
+    look,
     model,
+    models,
     new,
     pipeline,
     search,
@@ -42,7 +47,6 @@ app = typer.Typer(
     help="Train, serve, watch and renew the models of a second-hand fashion marketplace.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="rich",
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out; 130 ended by ctrl-c, 143 by SIGTERM, 129 by a closed terminal.",
 )
@@ -65,6 +69,9 @@ def _options(
 check.add_to(app)
 model.add_to(app)
 app.command()(tune.tune)
+experiments.add_to(app)
+clear.add_to(app)
+look.add_to(app)
 serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)
@@ -76,10 +83,12 @@ app.command()(new.new)
 app.command()(tco.tco)
 app.add_typer(pipeline.app)
 app.add_typer(contracts.app)
+app.add_typer(models.app)
 erase.add_to(features.app)
 app.add_typer(features.app)
 for command in additions("hallmark.commands"):  # of the local cluster and of tools
     app.command(command.name)(command.load())
+guide.arrange(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

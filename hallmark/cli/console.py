@@ -50,16 +50,37 @@ def _declared(given: str | list[str] | None) -> str | list[str] | None:
     return given
 
 
+def _names(incomplete: str) -> list[str]:
+    """Domains that a shell completes; nothing where this is no checkout."""
+    from hallmark.declaration import domain
+    from hallmark.settings import Settings
+
+    try:
+        return [name for name in domain.names(Settings.load()) if name.startswith(incomplete)]
+    except HallmarkError:
+        return []
+
+
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
 DomainName = Annotated[
     str,
     typer.Argument(
-        metavar="DOMAIN", help="A folder of domains/, such as fraud.", show_default=False, callback=_declared
+        metavar="DOMAIN",
+        help="A folder of domains/, such as fraud.",
+        show_default=False,
+        callback=_declared,
+        autocompletion=_names,
     ),
 ]
 DomainNames = Annotated[
     list[str] | None,
-    typer.Argument(metavar="DOMAIN", help="Only these domains; default: all.", show_default=False, callback=_declared),
+    typer.Argument(
+        metavar="DOMAIN",
+        help="Only these domains; default: all.",
+        show_default=False,
+        callback=_declared,
+        autocompletion=_names,
+    ),
 ]
 Seconds = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait before giving up (exit 4).")]
 

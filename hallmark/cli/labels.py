@@ -13,7 +13,7 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say
-from hallmark.cli.options import declaration
+from hallmark.cli.options import Why, declaration
 from hallmark.errors import DeclarationError, NotFound
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _ON_THE_WAY = 2.0
 def labels(
     name: DomainName,
     file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with columns request, label, row and at.")],
+    why: Why = "",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = Format.table,
@@ -58,13 +59,19 @@ def labels(
             refused.update(dict.fromkeys(told.get("errors") or ()))
         return joined
 
-    began, batches = time.monotonic(), list(_batches(frame))
-    found = [join(batch) for batch in batches]
-    behind = [number for number, batch in enumerate(batches) if found[number] < len(batch)]
-    if behind:
-        time.sleep(max(0.0, began + _ON_THE_WAY - time.monotonic()))
-        found = [join(batches[number]) if number in behind else count for number, count in enumerate(found)]
-    joined = sum(found)
+    from hallmark.files import digest_file
+    from hallmark.rollout.history import History
+
+    text, person = f"{len(frame)} labels of {file.name}, {digest_file(file)[:19]}", writer.person()
+    with History(settings, name).act("labels", text, who=person, why=why, cluster=str(writer.host)) as notes:
+        began, batches = time.monotonic(), list(_batches(frame))
+        found = [join(batch) for batch in batches]
+        behind = [number for number, batch in enumerate(batches) if found[number] < len(batch)]
+        if behind:
+            time.sleep(max(0.0, began + _ON_THE_WAY - time.monotonic()))
+            found = [join(batches[number]) if number in behind else count for number, count in enumerate(found)]
+        joined = sum(found)
+        notes.text = f"{text}: {joined} met an answer"
     emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
     for why in refused:
         say(f"some were refused: {why}")

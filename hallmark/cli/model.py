@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EVER = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _FIRST_YEAR = 1970
+_SOON = 8.0
+"""Seconds that a refusal may wait for those who are told of it."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,6 +100,18 @@ def train(
     seed: Seed = None,
     shift: Shift = None,
     option: FitOptions = None,
+    no_champion: Annotated[
+        bool,
+        typer.Option("--no-champion", help="Judge by the floors alone, whoever is champion: a new line of versions."),
+    ] = False,
+    experiment: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Log it as a trial of this experiment: no version is made of it; see `hallmark experiments`.",
+            show_default=False,
+        ),
+    ] = "",
     output: Output = Format.table,
 ) -> None:
     """Run the training pipeline here: the same graph as on Kubeflow. Exit 3 where contract or gate refuses.
@@ -120,6 +134,8 @@ def train(
                 seed=seed,
                 shift=shift,
                 options=fit_options(option),
+                no_champion=no_champion,
+                experiment=experiment,
                 report=listed(lines),
             )
     except KeyboardInterrupt as stopped:
@@ -127,6 +143,8 @@ def train(
         raise
     _outcome(outcome, output)
     if outcome.refusal is not None:
+        if not experiment:
+            _notify(name, outcome, settings)
         raise outcome.refusal
 
 
@@ -136,6 +154,16 @@ def as_of(name: str, source: str, until: str, settings: Settings) -> str:
         _day(until)
         return until
     return "" if source == SYNTHETIC else _last_day(name, source, settings)
+
+
+def _notify(name: str, outcome: TrainingOutcome, settings: Settings) -> None:
+    """Tell those who want to know that a training was refused; what is not taken soon waits for the next command."""
+    from hallmark.rollout import notices
+
+    outbox = notices.Outbox(declaration(name)[0], settings, say=say)
+    about = outcome.run or f"{outcome.as_of}/{outcome.evaluation.test}"
+    outbox.put(notices.refused(name, reasons=outcome.decision.reasons, about=about, at=notices.now()))
+    outbox.within(_SOON)
 
 
 def listed(lines: TaskLines) -> Callable[[JournalEvent], None]:
@@ -215,6 +243,11 @@ def _outcome(outcome: TrainingOutcome, output: Format) -> None:
         say(f"int8: {reason}")
     reused = sum(done.state == "reused" for done in outcome.steps)
     say(f"{len(outcome.steps)} steps, {reused} reused, {outcome.seconds:.1f} s; plots: {outcome.plots}")
+    if outcome.run:
+        what = f"trial of {outcome.experiment}" if outcome.experiment else "refused"
+        say(f"{what}: run {outcome.run[:8]}; hallmark experiments {outcome.domain} lists such")
+        if outcome.champion:
+            say(f"next: hallmark compare {outcome.domain} champion {outcome.run[:8]}")
     if outcome.version is not None:
         say(f"version {outcome.version} of {outcome.domain} in {outcome.precision.kept}, {outcome.digest}")
         share = " --percent 10" if outcome.champion else ""
@@ -226,9 +259,16 @@ def versions(name: DomainName, output: Output = Format.table) -> None:
     from hallmark.registry.store import Registry
 
     _, settings = declaration(name)
-    rows = [_row(each) for each in Registry(settings).versions(name)]
+    registry = Registry(settings)
+    rows = [_row(each) for each in registry.versions(name)]
     wide = ("data", "precision", "commit")
     emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`", wide=wide)
+    if output is not Format.table:
+        return
+    refused = [each for each in registry.trials(name) if each.outcome == "refused"]
+    if refused:
+        last = refused[0]
+        say(f"{len(refused)} refused, last {last.created:%Y-%m-%d %H:%M}: {last.reason}; `hallmark experiments {name}`")
 
 
 def model_card(

@@ -43,6 +43,11 @@ FitOptions = Annotated[
 ]
 
 
+Why = Annotated[
+    str, typer.Option("--why", help="The reason, in your words: `hallmark timeline` shows it.", show_default=False)
+]
+
+
 def fit_options(given: list[str] | None) -> dict[str, Any]:
     """`--option KEY=VALUE` as keywords for `fit`."""
     found: dict[str, Any] = {}

@@ -7,19 +7,20 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
-from hallmark.cli.options import declaration
+from hallmark.cli.options import Why, declaration
 from hallmark.errors import DeclarationError, ModelRefused, NotFound, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.artifacts.release import Target
     from hallmark.declaration.traffic import Mode
+    from hallmark.rollout.history import ActKind
     from hallmark.rollout.writer import InferenceServiceWriter
 
 
@@ -179,6 +180,7 @@ def release(
         bool, typer.Option("--shadow", help="No traffic yet: mirror stable's requests to it, and compare.")
     ] = False,
     mode: ModeOption = None,
+    why: Why = "",
     dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -209,11 +211,14 @@ def release(
             seconds=timeout,
             notes=notes,
             mode=mode.name_of if mode else None,
+            why=why,
             **given,
         )
         return target if share_of(live) is None else None
 
-    stable = _operation(name, released, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
+    asked = "a shadow" if shadow else f"{percent}% of the traffic"
+    act = _Act("shadow" if shadow else "canary", f"{target.shown}: asked for {asked}", why, target.version, percent)
+    stable = _operation(name, released, act=act, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
     if dry_run:
         return
     following = "watch" if shadow else "promote" if percent == 100 and stable is None else "status"
@@ -223,6 +228,7 @@ def release(
 
 def promote(
     name: DomainName,
+    why: Why = "",
     dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -234,12 +240,20 @@ def promote(
     """
     from hallmark.rollout import operations
 
-    do = partial(operations.promote, domain=declaration(name)[0], seconds=timeout)
-    _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
+    do = partial(operations.promote, domain=declaration(name)[0], seconds=timeout, why=why)
+    _operation(
+        name,
+        do,
+        act=_Act("promote", "asked to make the candidate stable", why),
+        dry_run=dry_run,
+        kubeconfig=kubeconfig,
+        context=context,
+    )
 
 
 def rollback(
     name: DomainName,
+    why: Why = "",
     dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -259,9 +273,16 @@ def rollback(
 
     def do(writer: InferenceServiceWriter, **given: Any) -> Target | None:
         domain = declared or operations.Undeclared.of(writer, name)
-        return operations.rollback(writer, domain, seconds=timeout, **given)
+        return operations.rollback(writer, domain, seconds=timeout, why=why, **given)
 
-    _operation(name, do, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
+    _operation(
+        name,
+        do,
+        act=_Act("rollback", "asked to roll back", why),
+        dry_run=dry_run,
+        kubeconfig=kubeconfig,
+        context=context,
+    )
 
 
 def settle(
@@ -361,22 +382,52 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
     return rows
 
 
+class _Act(NamedTuple):
+    """What the history is told of an operation before it begins."""
+
+    kind: ActKind
+    text: str
+    why: str
+    version: int | None = None
+    percent: int | None = None
+
+
 def _operation(
-    name: str, do: Callable[..., Target | None], *, dry_run: bool, kubeconfig: Path | None, context: str | None
+    name: str,
+    do: Callable[..., Target | None],
+    *,
+    act: _Act,
+    dry_run: bool,
+    kubeconfig: Path | None,
+    context: str | None,
 ) -> Target | None:
     """Carry out `do`, and let release.yaml and the registry follow which version it made stable; with `dry_run` only show it.
 
     do: called with a writer, note= and by=; gives the version that is stable by it, if any, as this does.
     """
     from hallmark.rollout.followers import follow
+    from hallmark.rollout.history import History
 
     settings = Settings.load()
     if dry_run:
         with planned(settings, kubeconfig, context, name=name) as plan:
             return do(plan, note=quiet, by=plan.person())
     writer = connected(settings, kubeconfig, context, changes=True)
+    person = writer.person()
+    history = History(settings, name)
     try:
-        stable = do(writer, note=say, by=writer.person())
+        with history.act(
+            act.kind,
+            act.text,
+            who=person,
+            why=act.why,
+            cluster=str(writer.host),
+            version=act.version,
+            percent=act.percent,
+        ) as notes:
+            stable = do(writer, note=say, by=person)
+            notes.version = stable.version if stable is not None else None
+            notes.text = f"{stable.shown} is stable" if stable is not None else ""
     except ModelRefused:
         raise  # It does not serve, so nothing follows it.
     except Refused:

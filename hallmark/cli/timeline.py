@@ -44,26 +44,36 @@ def timeline(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons."""
+    """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons, and what people did.
+
+    What was done from this machine is shown where no cluster answers too.
+    """
     from hallmark.rollout import record as records
-    from hallmark.rollout.memory import MemoryStore
+    from hallmark.rollout.history import History
+    from hallmark.rollout.memory import MemoryStore, WatchMemory
 
     if follow and output is Format.yaml:
         raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
     domain, settings = declaration(name)
     zone: tzinfo | None = UTC if utc else None
-    writer = connected(settings, kubeconfig, context)
-    memory = MemoryStore(writer, domain.namespace)
-    back = since_of(since)
+    history, back = History(settings, name), since_of(since)
+
+    def known(timeline: Timeline) -> Timeline:
+        return chosen(history.into(timeline), correlation=correlation, since=back, now=datetime.now(UTC))
 
     def read() -> Timeline:
+        writer = connected(settings, kubeconfig, context)
         live = writer.live(name)
         record = (records.written(live) if live else None) or records.RolloutRecord()
-        return chosen(
-            memory.read().with_changes(record).timeline, correlation=correlation, since=back, now=datetime.now(UTC)
-        )
+        return known(MemoryStore(writer, domain.namespace).read().with_changes(record).timeline)
 
-    found = read()
+    try:
+        found = read()
+    except Unavailable as error:
+        if follow or not history.lines():
+            raise
+        say(f"{error.message}: what follows was done from this machine")
+        found = known(WatchMemory().timeline)
     if html is not None:
         _write(html, found, name=name, zone=zone)
     elif not follow:

@@ -41,8 +41,6 @@ def tune(
 
     Nothing is registered, and no try sees the test examples: train with what was found, and the gate judges it on them.
     The same command goes on where it was ended; more --tries add to those that are there.
-
-    Example: hallmark tune fraud --option learning_rate=0.02..0.2 --option num_leaves=15..127 --tries 30
     """
     from hallmark.cli.progress import TaskLines
     from hallmark.files import replace

@@ -21,6 +21,7 @@ from hallmark.settings import Settings
 if TYPE_CHECKING:
     from hallmark.registry.store import Registry
     from hallmark.rollout.liveness import Liveness
+    from hallmark.rollout.notices import Outbox
     from hallmark.rollout.observer import SampleSource
     from hallmark.rollout.timeline import TimelineEntry
     from hallmark.rollout.writer import InferenceServiceWriter
@@ -96,6 +97,7 @@ def watch(
     from hallmark.rollout.lease import Fence, Lease
     from hallmark.rollout.liveness import Liveness
     from hallmark.rollout.memory import MemoryStore
+    from hallmark.rollout.notices import Outbox
     from hallmark.rollout.operator import Operator
     from hallmark.rollout.watch import LEASE, Watch, allowed_of
 
@@ -119,6 +121,8 @@ def watch(
             f"{settings.releases} cannot be written to: release.yaml follows where `hallmark settle` is run in a checkout"
         )
 
+    outboxes = {name: Outbox(each, settings, say=say) for name, each in domains.items()}
+
     def make(name: str, fence: Fence) -> Operator:
         return Operator(
             domains[name],
@@ -126,7 +130,7 @@ def watch(
             source=_source(writer, settings, prometheus, token),
             registry=Registry(settings),
             runner=_runner(settings, kubeflow, token),
-            tell=_teller(name, liveness),
+            tell=_teller(name, liveness, outboxes[name]),
             followers=followers,
             training=training,
             fence=fence.token,
@@ -151,6 +155,8 @@ def watch(
                 target=_ask_registry, args=(Registry(settings), watched, liveness, watching.stop), daemon=True
             )
             asking.start()
+        for outbox in outboxes.values():
+            outbox.following(watching.stop)
         watching.run(signals)
         watching.stop.set()
     if signals:
@@ -204,9 +210,13 @@ def _runner(settings: Settings, kubeflow: str, token: Path | None) -> Runner:
     return RunsHere(settings)
 
 
-def _teller(name: str, liveness: Liveness) -> Callable[[TimelineEntry], None]:
+def _teller(name: str, liveness: Liveness, outbox: Outbox) -> Callable[[TimelineEntry], None]:
+    from hallmark.rollout import notices
+
     def tell(entry: TimelineEntry) -> None:
         liveness.told(name, entry)
+        if (notice := notices.of_entry(name, entry)) is not None:
+            outbox.put(notice)
         say(f"{entry.at:%H:%M:%S}  {name:<10} {entry.kind:<9} {entry.text}")
 
     return tell

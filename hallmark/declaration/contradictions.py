@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from hallmark import cron
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
@@ -29,6 +32,18 @@ def warnings(domain: Domain) -> Iterator[tuple[str, str]]:
             "reviewer",
             f"{domain.reviewer.served_name} is deployed and no decision of {domain.name} asks it; take it away until one does",
         )
+
+
+def meaningless(domain: Domain) -> Iterator[tuple[str, str]]:
+    """Each key whose value is of the right type and means nothing, with the reason and the fix: an empty window, a day that never comes."""
+    if not domain.training.window:
+        yield "training.window", "is 0, so there is nothing to learn from; name how far back, such as 30d"
+    if cron.due(domain.training.schedule, datetime.now(UTC)) is None:
+        yield "training.schedule", f"{domain.training.schedule} never comes; name a day that there is"
+    single = {"gate.floor": domain.gate.floor, "gate.minimum_gain": domain.gate.minimum_gain}
+    for key, bound in (*single.items(), *((f"gate.floors.{name}", each) for name, each in domain.gate.floors.items())):
+        if not all(math.isfinite(each) for each in (bound if isinstance(bound, tuple) else (bound,))):
+            yield key, f"{bound} is no number that a metric is compared with; write a number"
 
 
 def _data(domain: Domain) -> Iterator[str]:

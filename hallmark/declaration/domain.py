@@ -17,6 +17,7 @@ from hallmark.declaration.drift import Drift
 from hallmark.declaration.drill import Drill
 from hallmark.declaration.features import Features
 from hallmark.declaration.gate import Gate
+from hallmark.declaration.notify import Notify
 from hallmark.declaration.retrieval import Retrieval
 from hallmark.declaration.rollout import Retrain, Rollout
 from hallmark.declaration.serving import Reviewer, Serving
@@ -47,6 +48,7 @@ class Domain(Section):
     drift: Drift = Drift()
     reviewer: Reviewer | None = None
     quota: Quota = Quota()
+    notify: Notify | None = None
     drill: Drill | None = None
 
     @model_validator(mode="after")

@@ -50,6 +50,11 @@ def here(path: Path, models: Path) -> Path:
     return _moved(path, 4, models) or path
 
 
+def below(path: Path, depth: int, models: Path) -> Path:
+    """The folder that lies `depth` parts below the models, wherever those were when it was written down."""
+    return _moved(path, depth, models) or path
+
+
 def stale(database: Path, models: Path) -> bool:
     """Does an experiment of this database name another folder than `models`, though what it held is there, or nowhere else?"""
     with _opened(database) as link:
@@ -74,7 +79,7 @@ def repair(database: Path, models: Path, *, patience: float, dry: bool = False) 
                     if not dry:
                         link.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (target.as_uri(), value))  # noqa: S608
                 found = target or local(value)
-                if table == "model_versions" and found is not None and not found.exists():
+                if table == "model_versions" and found is not None and found.is_absolute() and not found.exists():
                     lost[found] = None
         link.execute("ROLLBACK" if dry else "COMMIT")
     return Places(
@@ -86,14 +91,15 @@ def _values(link: sqlite3.Connection, table: str, column: str) -> list[tuple[str
     """The different values of a column, with the count of parts that lie below the models; none where MLflow has no such column."""
     if column not in {row[1] for row in link.execute(f"PRAGMA table_info({table})")}:
         return []
-    rows = link.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL")  # noqa: S608
+    there = " AND current_stage != 'Deleted_Internal'" if table == "model_versions" else ""  # MLflow keeps their rows
+    rows = link.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL{there}")  # noqa: S608
     return [(str(value), _COLUMNS[table, column]) for (value,) in rows]
 
 
 def _target(value: str, depth: int, models: Path) -> Path | None:
     """Where that artifact lies today, if it is not where it was written down to be."""
     path = local(value)
-    if path is None or path.is_relative_to(models):
+    if path is None or not path.is_absolute() or path.is_relative_to(models):
         return None
     if depth == 1 and path.parts[-2:] == _DEFAULT and not path.exists():
         return models / "Default"

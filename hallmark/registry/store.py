@@ -6,6 +6,8 @@ Register's last act is the one that makes a version, so that a registry which fa
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import re
@@ -15,15 +17,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
+from hallmark import people
 from hallmark.artifacts import model_card as model_cards
-from hallmark.artifacts.folder import MODEL_CARD, verify
+from hallmark.artifacts import trial as trials
+from hallmark.artifacts.folder import MODEL_CARD, ROWS_SEEN, verify
 from hallmark.artifacts.model_card import ModelCard
+from hallmark.artifacts.trial import Fit, Trial
 from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.files import locked
 from hallmark.registry import places, refusals, summary
@@ -42,6 +47,14 @@ _SET_UP = 60.0
 CORRELATION = "hallmark.correlation"
 """Tag of a version: the ids of what it was trained for, oldest first; the same model is often an answer more than once."""
 _CORRELATIONS = 50
+
+OUTCOME = "hallmark.outcome"
+"""Tag of a run that became no version: refused, or experiment."""
+_KEY = "hallmark.key"
+"""Tag of such a run: a digest of all that it says, by which it is logged once."""
+_EXPERIMENT_KIND = "mlflow.experimentKind"
+"""Tag of an experiment, by which MLflow's page shows what models need and not what agents do."""
+_BATCH = 1000
 
 _CHECKED = "hallmark.domain"
 """Tag that `check` writes, to find out whether it may."""
@@ -83,6 +96,27 @@ class VersionLine(Frozen):
     created: datetime
     precision: str
     correlations: tuple[str, ...] = ()
+
+
+class TrialLine(Frozen):
+    """One line of `hallmark experiments`: a training that became no version.
+
+    outcome: refused, or experiment.   reason: what the gate said of it, what failed first.   seconds: of its fit.
+    """
+
+    run: str
+    experiment: str
+    outcome: str
+    reason: str
+    passed: bool
+    metric: str
+    value: float
+    error: float | None
+    options: str
+    data: str
+    created: datetime
+    seconds: float
+    folder: str = ""
 
 
 class Registry:
@@ -137,10 +171,19 @@ class Registry:
             ):
                 write(where, _CHECKED, domain)
 
-    def register(self, folder: Path, model_card: ModelCard, *, plots: Mapping[str, Path] | None = None) -> int:
+    def register(
+        self,
+        folder: Path,
+        model_card: ModelCard,
+        *,
+        plots: Mapping[str, Path] | None = None,
+        rows_seen: Path | None = None,
+        fit: Fit | None = None,
+        challenger: bool = True,
+    ) -> int:
         """Register the sealed model in `folder` as challenger; the same digest is the same version, and stays where it is.
 
-        That version then carries the correlation of both requests, and the model card of the first.
+        rows_seen: of the rows that it has learnt from, where it is to be kept beside the model card.   fit: how long it took, and its curve.   challenger: is it made one? One from elsewhere is not.   That version then carries the correlation of both requests, and the model card of the first.
         """
         verify(folder, expected=model_card.model)
         with self._asked(model_card.domain, writing=True) as client, self._alone():
@@ -148,19 +191,141 @@ class Registry:
             if found is not None:
                 self._correlate(client, model_card.domain, found, model_card.request.correlation)
                 return found
-            number = self._add(client, folder, model_card, plots or {})
-            client.set_registered_model_alias(model_card.domain, CHALLENGER, str(number))
+            number = self._add(client, folder, model_card, plots or {}, rows_seen, fit)
+            if challenger:
+                client.set_registered_model_alias(model_card.domain, CHALLENGER, str(number))
             return number
 
     def versions(self, domain: str) -> list[VersionLine]:
         """All versions of a domain, newest first; none for a domain that was never trained."""
         if self._is_new():
             return []
+        database = _database(self.settings.tracking)
+        with contextlib.suppress(summary.Elsewhere):
+            if database is not None:
+                self._probe(writing=False)
+                seen = summary.versions(database, domain)
+                return sorted(map(_of_tags, filter(_is_whole, seen)), key=lambda row: -row.version)
         with self._asked(domain) as client:
             aliases = self._aliases(client, domain)
             found = client.search_model_versions(f"name='{domain}'", max_results=1000)
         rows = [_version(item, aliases.get(int(item.version), ())) for item in found if _is_whole(item)]
         return sorted(rows, key=lambda row: -row.version)
+
+    def log(self, trial: Trial, *, plots: Mapping[str, Path] | None = None) -> str:
+        """Log a training that became no version, once by what it was; give its run in MLflow."""
+        told = trial.model_dump_json(exclude={"created", "fit"})
+        key = hashlib.sha256(told.encode()).hexdigest()
+        with self._asked(trial.domain, writing=True) as client, self._alone():
+            experiment = self._experiment(client, trial.domain)
+            known = client.search_runs([experiment], f"tags.`{_KEY}` = '{key}'", max_results=1)
+            if known:
+                return str(known[0].info.run_id)
+            name = trial.experiment or trial.outcome
+            run = self._run(client, trial, trial.fit, name=f"{name} {trial.request.as_of[:10]}")
+            try:
+                self._record(client, run, trial, plots or {}, trial.fit)
+                with tempfile.TemporaryDirectory() as scratch:
+                    path = Path(scratch) / trials.FILE
+                    path.write_text(trial.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                    client.log_artifact(run, str(path))
+                for tag, value in {**_trial_tags(trial), _KEY: key}.items():
+                    client.set_tag(run, tag, value[:5000])
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    client.set_terminated(run, status="FAILED")
+                raise
+            self._ended(client, run, trial.fit)
+            return str(run)
+
+    def trials(self, domain: str) -> list[TrialLine]:
+        """The trainings of a domain that became no version, newest first."""
+        if self._is_new():
+            return []
+        database = _database(self.settings.tracking)
+        with contextlib.suppress(summary.Elsewhere):
+            if database is not None:
+                self._probe(writing=False)
+                return [_trial_line(each) for each in summary.runs(database, domain, OUTCOME)]
+        with self._asked(domain) as client:
+            found = client.get_experiment_by_name(domain)
+            if found is None:
+                return []
+            runs = client.search_runs([found.experiment_id], f"tags.`{OUTCOME}` != ''", max_results=5000)
+            return [
+                _trial_line(
+                    summary.Tagged(
+                        name=each.info.run_id,
+                        tags=each.data.tags,
+                        created=each.info.start_time,
+                        ended=each.info.end_time,
+                        folder=each.info.artifact_uri,
+                    )
+                )
+                for each in runs
+            ]
+
+    def trial(self, domain: str, run: str) -> tuple[Trial, Path | None]:
+        """A trial by its run in MLflow, or how that begins, and the folder of its artifacts; downloaded where it lies elsewhere."""
+        found = [each for each in self.trials(domain) if run and each.run.startswith(run.lower())]
+        if len(found) != 1:
+            raise NotFound(
+                f"{domain} has {'no trial' if not found else 'more than one trial whose run begins with'} {run}",
+                expected="a version, an alias, or the run of a trial",
+                got=run,
+                fix=f"hallmark versions {domain} and hallmark experiments {domain} list them",
+            )
+        folder = places.local(found[0].folder)
+        if folder is not None:
+            folder = places.below(folder, 3, self.settings.models)
+        else:
+            from mlflow.artifacts import download_artifacts
+
+            folder = Path(download_artifacts(artifact_uri=found[0].folder, dst_path=tempfile.mkdtemp()))
+        return trials.read(folder), folder
+
+    def plots_of(self, domain: str, version: int) -> Path | None:
+        """The folder of a version's plots and evaluation on this machine; None where it lies elsewhere, or was taken away."""
+        database = _database(self.settings.tracking)
+        with contextlib.suppress(summary.Elsewhere):
+            if database is not None and not self._is_new():
+                folder = summary.artifacts_of(database, domain, version)
+                path = places.local(folder) if folder else None
+                return places.below(path, 3, self.settings.models) / "plots" if path is not None else None
+        return None
+
+    def forget(self, domain: str, versions: Iterable[int]) -> None:
+        """Delete versions with their runs, and what they left on this machine; for ever."""
+        with self._asked(domain, writing=True) as client, self._alone():
+            for number in versions:
+                item = self._get(client, domain, number)
+                folder = places.local(item.source)
+                aliases = client.get_registered_model(domain).aliases.items()
+                for alias in [each for each, at in aliases if int(at) == number]:
+                    client.delete_registered_model_alias(domain, alias)
+                client.delete_model_version(domain, str(number))
+                if folder is not None:
+                    shutil.rmtree(places.here(folder, self.settings.models).parent, ignore_errors=True)
+                if item.run_id:
+                    self._forget_run(client, item.run_id)
+
+    def forget_trial(self, domain: str, run: str) -> None:
+        """Delete a trial and what it left on this machine; for ever."""
+        with self._asked(domain, writing=True) as client, self._alone():
+            self._forget_run(client, run)
+
+    def _forget_run(self, client: Any, run: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            folder = places.local(client.get_run(run).info.artifact_uri)
+            client.delete_run(run)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return
+        if folder is not None:
+            shutil.rmtree(places.below(folder, 3, self.settings.models).parent, ignore_errors=True)
 
     def resolve(self, domain: str, version: int | str) -> ServableVersion:
         """The version with this number or alias; "latest" is the newest."""
@@ -246,19 +411,27 @@ class Registry:
             kept = " ".join([*known, correlation][-_CORRELATIONS:])
             client.set_model_version_tag(domain, str(version), CORRELATION, kept)
 
-    def _add(self, client: Any, folder: Path, model_card: ModelCard, plots: Mapping[str, Path]) -> int:
+    def _add(
+        self,
+        client: Any,
+        folder: Path,
+        model_card: ModelCard,
+        plots: Mapping[str, Path],
+        rows_seen: Path | None,
+        fit: Fit | None,
+    ) -> int:
         from mlflow.entities import LoggedModelStatus
 
         domain = model_card.domain
         there: Path | None = None
         self._registered_model(client, domain)
-        run = client.create_run(self._experiment(client, domain), run_name=f"{domain} {model_card.request.as_of[:10]}")
+        run = self._run(client, model_card, fit, name=f"{domain} {model_card.request.as_of[:10]}")
         try:
-            self._log(client, run.info.run_id, model_card, plots)
+            self._record(client, run, model_card, plots, fit)
             model = client.create_logged_model(
-                run.info.experiment_id,
+                self._experiment(client, domain),
                 name=domain,
-                source_run_id=run.info.run_id,
+                source_run_id=run,
                 tags={"digest": model_card.model},
                 params={"seed": str(model_card.request.seed)},
                 model_type="onnx",
@@ -270,6 +443,8 @@ class Registry:
                     folder, copied, copy_function=shutil.copyfile
                 )  # bytes only: some writers make files private
                 (copied / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                if rows_seen is not None:
+                    shutil.copyfile(rows_seen, copied / ROWS_SEEN)
                 client.log_model_artifacts(model.model_id, str(copied))
             if there is not None:
                 verify(there, expected=model_card.model)
@@ -278,7 +453,7 @@ class Registry:
             made = client.create_model_version(
                 domain,
                 source=model.artifact_location,
-                run_id=run.info.run_id,
+                run_id=run,
                 tags=_tags(model_card),
                 model_id=model.model_id,
             )
@@ -286,13 +461,33 @@ class Registry:
             if there is not None:
                 shutil.rmtree(there, ignore_errors=True)
             with contextlib.suppress(Exception):  # the registry may be what is gone; the first error says so
-                client.set_terminated(run.info.run_id, status="FAILED")
+                client.set_terminated(run, status="FAILED")
             raise
-        client.set_terminated(run.info.run_id)
+        self._ended(client, run, fit)
         return int(made.version)
 
-    def _log(self, client: Any, run: str, model_card: ModelCard, plots: Mapping[str, Path]) -> None:
-        from mlflow.entities import Metric, Param
+    def _run(self, client: Any, told: ModelCard | Trial, fit: Fit | None, *, name: str) -> str:
+        """A new run, begun when the fit was, with who asked for it and by which code."""
+        began = int(fit.began.timestamp() * 1000) if fit else None
+        tags = {
+            "mlflow.user": people.account(),
+            "mlflow.source.name": f"hallmark train {told.domain}",
+            "mlflow.source.type": "LOCAL" if _database(self.settings.tracking) else "JOB",
+            "mlflow.source.git.commit": told.code.commit,
+        }
+        made = client.create_run(self._experiment(client, told.domain), start_time=began, tags=tags, run_name=name)
+        return str(made.info.run_id)
+
+    def _ended(self, client: Any, run: str, fit: Fit | None) -> None:
+        """The run ends when the fit did: its duration is what the fit took."""
+        ended = int(1000 * (fit.began.timestamp() + fit.seconds)) if fit else None
+        client.set_terminated(run, end_time=ended)
+
+    def _record(
+        self, client: Any, run: str, model_card: ModelCard | Trial, plots: Mapping[str, Path], fit: Fit | None
+    ) -> None:
+        """Parameters, metrics with their standard errors, the learning curve, the data set and the plots of a run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
         now = int(time.time() * 1000)
         asked = model_card.request
@@ -305,15 +500,30 @@ class Registry:
             "data": model_card.data.digest,
             "features": model_card.features,
             "commit": model_card.code.commit + ("-dirty" if model_card.code.dirty else ""),
-            "precision": model_card.precision.kept,
             **{f"option.{name}": value for name, value in asked.options.items()},
         }
-        metrics = {**model_card.metrics, "parity_difference": model_card.parity.difference}
+        metrics = {**model_card.metrics, **{f"{name}_error": each for name, each in model_card.errors.items()}}
+        if isinstance(model_card, ModelCard):
+            parameters["precision"] = model_card.precision.kept
+            metrics["parity_difference"] = model_card.parity.difference
         client.log_batch(
             run,
             metrics=[Metric(metric_name(name), value, now, 0) for name, value in metrics.items()],
             params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
         )
+        if fit is not None and fit.curve:
+            began = int(fit.began.timestamp() * 1000)
+            points = [Metric(metric_name(f"curve.{each.name}"), each.value, began, each.step) for each in fit.curve]
+            for start in range(0, len(points), _BATCH):
+                client.log_batch(run, metrics=points[start : start + _BATCH])
+        data = Dataset(
+            name=asked.origin[:500],
+            digest=model_card.data.digest.removeprefix("sha256:")[:32],
+            source_type="code" if asked.origin == "synthetic" else "local",
+            source=json.dumps({"origin": asked.origin, "as_of": asked.as_of, "shift": asked.shift}),
+            profile=json.dumps({"num_rows": model_card.data.rows}),
+        )
+        client.log_inputs(run, [DatasetInput(dataset=data, tags=[InputTag("mlflow.data.context", "training")])])
         with tempfile.TemporaryDirectory() as scratch:
             for name, path in plots.items():
                 shutil.copyfile(path, Path(scratch) / name)
@@ -324,10 +534,13 @@ class Registry:
         if found is not None and found.lifecycle_stage == "deleted":
             raise refusals.deleted(domain, str(found.experiment_id))
         if found is not None:
+            if _EXPERIMENT_KIND not in found.tags:
+                client.set_experiment_tag(found.experiment_id, _EXPERIMENT_KIND, "custom_model_development")
             return str(found.experiment_id)
         # A tracking server knows where its artifacts go; a database does not.
         place = None if self.settings.tracking.startswith("http") else (self.settings.models / domain).as_uri()
-        return str(client.create_experiment(domain, artifact_location=place))
+        tags = {_EXPERIMENT_KIND: "custom_model_development"}
+        return str(client.create_experiment(domain, artifact_location=place, tags=tags))
 
     def _registered_model(self, client: Any, domain: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -524,6 +737,56 @@ def _tags(model_card: ModelCard) -> dict[str, str]:
 
 def _is_whole(item: Any) -> bool:
     return all(name in item.tags for name in _TAGS)
+
+
+def _of_tags(seen: summary.Tagged) -> VersionLine:
+    return VersionLine(
+        version=int(seen.name),
+        aliases=tuple(each for each in seen.aliases if each != CHALLENGER or CHAMPION not in seen.aliases),
+        digest=seen.tags["digest"],
+        data=seen.tags["data"],
+        commit=seen.tags["commit"],
+        metric=seen.tags["metric"],
+        value=float(seen.tags["value"]),
+        created=datetime.fromtimestamp(seen.created / 1000, UTC),
+        precision=seen.tags.get("precision", "fp32"),
+        correlations=tuple(seen.tags.get(CORRELATION, "").split()),
+    )
+
+
+def _trial_tags(trial: Trial) -> dict[str, str]:
+    error = trial.errors.get(trial.metric)
+    return {
+        OUTCOME: trial.outcome,
+        "hallmark.experiment": trial.experiment,
+        "hallmark.passed": "true" if trial.decision.passed else "false",
+        "hallmark.reason": "; ".join(trial.decision.reasons),
+        "metric": trial.metric,
+        "value": repr(trial.metrics[trial.metric]),
+        "data": trial.data.digest,
+        **({"error": repr(error)} if error is not None else {}),
+        "options": ", ".join(f"{name}={value}" for name, value in sorted(trial.request.options.items())),
+        **({CORRELATION: trial.request.correlation} if trial.request.correlation else {}),
+    }
+
+
+def _trial_line(seen: summary.Tagged) -> TrialLine:
+    tags = seen.tags
+    return TrialLine(
+        run=seen.name,
+        experiment=tags.get("hallmark.experiment", ""),
+        outcome=tags[OUTCOME],
+        reason=tags.get("hallmark.reason", ""),
+        passed=tags.get("hallmark.passed") == "true",
+        metric=tags.get("metric", ""),
+        value=float(tags.get("value", "nan")),
+        error=float(tags["error"]) if "error" in tags else None,
+        options=tags.get("options", ""),
+        data=tags.get("data", ""),
+        created=datetime.fromtimestamp(seen.created / 1000, UTC),
+        seconds=((seen.ended or seen.created) - seen.created) / 1000,
+        folder=seen.folder,
+    )
 
 
 def _version(item: Any, aliases: tuple[str, ...]) -> VersionLine:

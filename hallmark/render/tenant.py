@@ -16,7 +16,7 @@ from hallmark.settings import Settings
 
 BURST = 2
 """Limits may be this many times what may be requested: sidecars ask for little, and seldom use more all at once."""
-PARTS = ("namespace", "permissions", "supplies", "network", "mesh", "metrics", "queue", "parity")
+PARTS = ("namespace", "permissions", "supplies", "network", "mesh", "metrics", "queue", "parity", "notify")
 """The templates of templates/tenant, in the order of a tenant's file."""
 
 Object = dict[str, Any]

@@ -25,6 +25,9 @@ SIGNS = {
     "promote": ("P", "promoted"),
     "rollback": ("R", "rolled back"),
     "trouble": ("!", "trouble"),
+    "labels": ("L", "labels"),
+    "reset": ("0", "reset"),
+    "pull": ("V", "version pulled"),
 }
 """A letter and a word for each kind of entry, so that nothing is told by colour alone."""
 TRAFFIC_CHANGES = ("shadow", "canary", "promote", "rollback")

@@ -54,19 +54,20 @@ def release(
     progress: RolloutProgress | None = None,
     mode: Mode | None = None,
     by: str = "",
+    why: str = "",
 ) -> Object:
     """Give version `target` `percent` of the traffic; the very first version of a domain gets all of it.
 
     resting:  what Git says is released, for a domain of which nothing is live yet.   mode: KServe's, for such a one; the cluster's own by default.
     notes:    annotations that are written with it.
-    progress: the rollout that it is part of, where the watch moves it.   by: the person who asks for it, where one does.
+    progress: the rollout that it is part of, where the watch moves it.   by, why: the person who asks for it, where one does, and their reason.
     Refused while another candidate is being rolled out, or when `target` is the stable version already.
     """
     name = domain.name
     live = writer.live(name)
     if live is None:
         mode = mode or writer.adapter(None).mode
-        return _first(writer, domain, target, resting, note=note, seconds=seconds, mode=mode, by=by)
+        return _first(writer, domain, target, resting, note=note, seconds=seconds, mode=mode, by=by, why=why)
     if (notes or {}).get(SHADOW_NOTE) and not (adapter := writer.adapter(live)).mirrors:
         raise Refused(
             f"{name} is served in {adapter.name}, where nothing mirrors requests",
@@ -97,7 +98,7 @@ def release(
         shadow = bool((notes or {}).get(SHADOW_NOTE))
         text = f"{target.shown}: asked for {'a shadow' if shadow else f'{percent}% of the traffic'}"
         record = record.changed(
-            "shadow" if shadow else "canary", text, by=by, at=_now(), version=target.version, percent=percent
+            "shadow" if shadow else "canary", text, by=by, why=why, at=_now(), version=target.version, percent=percent
         )
     record = record.moving(progress, pods=writer.count_ready(name, revisions(live).stable))
     notes = {**(notes or {}), **record.note}
@@ -155,8 +156,9 @@ def promote(
     seconds: float = SECONDS,
     reasons: tuple[str, ...] = (records.PROMOTED_BY_HAND,),
     by: str = "",
+    why: str = "",
 ) -> Target:
-    """Give the candidate all of the traffic, and in the same write the name of stable.   by: the person who asks for it, where one does."""
+    """Give the candidate all of the traffic, and in the same write the name of stable.   by, why: the person who asks for it, where one does, and their reason."""
     name = domain.name
     live = _must(writer, name)
     target = live_target(live)
@@ -179,7 +181,7 @@ def promote(
     if by:
         place = f" in the place of {before.stable.version}" if before.stable else ""
         record = before.changed(
-            "promote", f"{target.shown} is stable{place}", by=by, at=now, version=target.version, percent=100
+            "promote", f"{target.shown} is stable{place}", by=by, why=why, at=now, version=target.version, percent=100
         )
     record = record.made_stable(target, at=now, reasons=reasons)
     make_stable(writer, domain, live, target, before=before, record=record, note=note, seconds=seconds)
@@ -259,10 +261,11 @@ def rollback(
     reasons: tuple[str, ...] = (records.ROLLED_BACK_BY_HAND,),
     patience: float = 0.0,
     by: str = "",
+    why: str = "",
 ) -> Target | None:
     """Send all traffic back to the version before, at once, then settle on it.
 
-    by: the person who asks for it, where one does.
+    by, why: the person who asks for it, where one does, and their reason.
     patience: seconds to wait first for the pods with which stable carries everything, where it has lost some; they are asked for in any case.
     The first patch pins the revision that is still warm. Going on from there, removing the share while the newest
     revision is the bad one would send it everything, so the good model gets a revision of its own at 0% first.
@@ -284,7 +287,7 @@ def rollback(
     if by:
         back_to = f"; version {good.version} serves everything" if good else ""
         text = f"version {bad.version}: rolled back{back_to}"
-        record = record.changed("rollback", text, by=by, at=now, version=bad.version, percent=0)
+        record = record.changed("rollback", text, by=by, why=why, at=now, version=bad.version, percent=0)
     if standard.is_standard(live):
         return _rollback_standard(
             writer, domain, live, good, record, note=note, seconds=seconds, reasons=reasons, patience=patience, at=now
@@ -405,6 +408,7 @@ def _first(
     seconds: float,
     mode: Mode,
     by: str,
+    why: str,
 ) -> Object:
     if resting is not None and resting.stable not in (None, target):
         raise Refused(
@@ -416,7 +420,7 @@ def _first(
     record, now = RolloutRecord(), _now()
     if by:
         text = f"{target.shown} is the first: it gets all of the traffic"
-        record = record.changed("promote", text, by=by, at=now, version=target.version, percent=100)
+        record = record.changed("promote", text, by=by, why=why, at=now, version=target.version, percent=100)
     record = record.made_stable(target, at=now, reasons=("the first version",))
     for item in inferenceservice.objects(domain, record.release, mode):
         if item["kind"] == "InferenceService":

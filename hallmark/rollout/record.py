@@ -70,9 +70,9 @@ class RolloutRecord(Frozen):
         return self.model_copy(update={"rollout": progress, "returning": False, "pods": most, "held": None})
 
     def changed(
-        self, kind: Kind, text: str, *, by: str, at: datetime, version: int, percent: int | None = None
+        self, kind: Kind, text: str, *, by: str, at: datetime, version: int, percent: int | None = None, why: str = ""
     ) -> RolloutRecord:
-        """The record with a change that person `by` asks for; it belongs to the rollout under way, or begins one of its own."""
+        """The record with a change that person `by` asks for, and `why`; it belongs to the rollout under way, or begins one of its own."""
         entry = TimelineEntry(
             at=at,
             correlation=self.rollout.id if self.rollout else self.asked(version) or uuid.uuid4().hex,
@@ -81,6 +81,7 @@ class RolloutRecord(Frozen):
             version=version,
             percent=percent,
             by=by,
+            why=why,
         )
         return self.model_copy(update={"changes": (*self.changes, entry)[-CHANGES:]})
 

@@ -11,7 +11,20 @@ from pydantic import Field
 from hallmark.rollout.decision import Reason
 from hallmark.section import Frozen
 
-Kind = Literal["drift", "training", "candidate", "shadow", "canary", "hold", "promote", "rollback", "trouble"]
+Kind = Literal[
+    "drift",
+    "training",
+    "candidate",
+    "shadow",
+    "canary",
+    "hold",
+    "promote",
+    "rollback",
+    "trouble",
+    "labels",
+    "reset",
+    "pull",
+]
 ENTRIES = 200
 POINTS = 720
 _FRESH = 60.0
@@ -19,7 +32,7 @@ _FRESH = 60.0
 
 
 class TimelineEntry(Frozen):
-    """One thing that happened. `correlation` ties it to the event that began it, 32 hex digits; `by` is the person who asked for it."""
+    """One thing that happened. `correlation` ties it to the event that began it, 32 hex digits; `by` is the person who asked for it, `why` their words."""
 
     at: datetime
     correlation: str
@@ -29,11 +42,12 @@ class TimelineEntry(Frozen):
     percent: int | None = None
     reasons: tuple[Reason, ...] = ()
     by: str = ""
+    why: str = Field(default="", exclude_if=lambda value: not value)
 
     @property
     def told(self) -> str:
-        """The text, and the person who asked for it."""
-        return f"{self.text}; by {self.by}" if self.by else self.text
+        """The text, the person who asked for it, and why."""
+        return self.text + (f"; by {self.by}" if self.by else "") + (f": {self.why}" if self.why else "")
 
 
 class VariantState(Frozen):

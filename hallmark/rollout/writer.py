@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import getpass
 import json
 import re
 import time
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hallmark import object_labels
+from hallmark import object_labels, people
 from hallmark.artifacts.release import Target
 from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, Mode, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
@@ -80,10 +79,7 @@ class InferenceServiceWriter:
             name = self._call(ask, V1SelfSubjectReview()).status.user_info.username
         except HallmarkError:
             name = ""
-        try:
-            return str(name or getpass.getuser())
-        except (OSError, KeyError):  # an account without a name, as in many containers
-            return "a person"
+        return str(name or people.account())
 
     def pods(self, name: str) -> list[Object]:
         """The pods that serve domain `name`."""

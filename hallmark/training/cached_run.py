@@ -40,10 +40,11 @@ class FinishedStep(Frozen):
 
 
 class CachedRun(Frozen):
-    """Finished steps in order, and the version that was registered; none where the gate refused."""
+    """Finished steps in order, and the version that was registered; none where the gate refused, and then `run` is the one in MLflow."""
 
     steps: tuple[FinishedStep, ...]
     version: int | None
+    run: str = ""
 
     def key(self, step: str) -> str:
         """Key of the result of `step` in the cache."""
@@ -97,7 +98,7 @@ def reuse(domain: str, path: Path, store: Cache, settings: Settings, report: Rep
     found: list[FinishedStep] = []
     for done in known.steps:
         began = time.monotonic()
-        if done.step == "register":
+        if done.step in ("register", "log"):
             continue
         if store.find(done.step, done.key) is None:
             return None
@@ -109,7 +110,7 @@ def reuse(domain: str, path: Path, store: Cache, settings: Settings, report: Rep
         found.append(FinishedStep(step="register", state="reused", seconds=since(began)))
     for done in found:
         report(JournalEvent(step=done.step, state="reused", seconds=done.seconds, key=done.key))
-    return CachedRun(steps=tuple(found), version=known.version)
+    return CachedRun(steps=tuple(found), version=known.version, run=known.run)
 
 
 def _still(domain: str, known: CachedRun, store: Cache, settings: Settings) -> bool:
@@ -125,7 +126,7 @@ def _still(domain: str, known: CachedRun, store: Cache, settings: Settings) -> b
     if champion != (beside.digest if beside else None):
         return False
     if known.version is None:
-        return True
+        return not known.run or any(each.run == known.run for each in registry.trials(domain))
     try:
         released = registry.resolve(domain, known.version)
         released.fetch()

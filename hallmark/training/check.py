@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hallmark.declaration import contradictions
+from hallmark.declaration import contradictions, feature_view
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
@@ -24,6 +24,7 @@ from hallmark.features.fields import Columns, Field
 from hallmark.learners import model as models
 from hallmark.section import Frozen
 from hallmark.settings import Settings
+from hallmark.training import source
 from hallmark.training.split import TEST
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ def findings(domain: Domain, settings: Settings, *, data: pd.DataFrame | None = 
 
     data: its own, read by its data.py and kept to its contract.
     """
-    found = list(_warned(domain, settings))
+    found = [*_warned(domain, settings), *_numbers(domain, settings), *_references(domain, settings)]
     if not all((settings.domains / domain.name / f"{part}.py").is_file() for part in ("data", "features", "model")):
         return found
-    found += [*_columns(domain, settings), *_answers(domain, settings)]
+    found += [*_columns(domain, settings), *_answers(domain, settings), *_watched(domain, settings)]
     if not any(each.level == "error" for each in found):
         found += _fields(domain, settings, data)
         if data is not None:
@@ -104,6 +105,95 @@ def _warned(domain: Domain, settings: Settings) -> Iterator[Finding]:
     for key, text in contradictions.warnings(domain):
         what, _, fix = text.partition("; ")
         yield Finding(level="warning", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
+
+
+def _numbers(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """Values that are of the right type and mean nothing: an empty window, a floor that no number meets, a day that never comes."""
+    where = _Places(domain, settings)
+    for key, text in contradictions.meaningless(domain):
+        what, _, fix = text.partition("; ")
+        yield Finding(level="error", what=f"{key}: {what}", where=where(key), fix=fix, key=key)
+
+
+def _references(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """Names of what lies elsewhere in the checkout: versions of feature views, and a shift of the synthetic data."""
+    where = _Places(domain, settings)
+    for reference in domain.features.views if domain.features else ():
+        try:
+            feature_view.load(reference, settings)
+        except HallmarkError as error:
+            known = sorted(
+                f"{path.parent.name}@{path.stem.removeprefix('v')}" for path in settings.features.glob("*/v*.yaml")
+            )
+            close = difflib.get_close_matches(reference, known, 1)
+            yield Finding(
+                level="error",
+                what=f"features.views: {reference}: {error.message}",
+                where=where("features.views"),
+                fix=f"did you mean {close[0]}?"
+                if close
+                else error.fix or f"name one of {', '.join(known) or 'none yet'}",
+                key="features.views",
+            )
+    if domain.drill is not None and (settings.domains / domain.name / "synthetic.py").is_file():
+        known_shifts = {each.name for each in source.shifts(domain.name, settings)}
+        if domain.drill.shift not in known_shifts:
+            yield _unknown(where, "drill.shift", domain.drill.shift, known_shifts, "no shift of synthetic.py")
+
+
+def _watched(domain: Domain, settings: Settings) -> Iterator[Finding]:
+    """What the drift monitor watches and matches by, and FIELDS themselves."""
+    where, features = _Places(domain, settings), domains.module(domain.name, "features", settings)
+    path = settings.domains / domain.name / "features.py"
+    shown = f"domains/{domain.name}/features.py"
+    names = [field.name for field in features.FIELDS]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Finding(
+            level="error",
+            what=f"the field {name} is in FIELDS {names.count(name)} times",
+            where=f"{shown}:{_line(path, name)}",
+            fix=f"take one {name} out, or give it another name",
+        )
+    plain = {field.name for field in features.FIELDS if not field.shape and field.media is None}
+    if domain.drift.match and domain.drift.match not in plain:
+        yield _unknown(where, "drift.match", domain.drift.match, plain, "no field with one value a request")
+    if domain.drift.freshness and domain.drift.freshness.column not in names:
+        column = domain.drift.freshness.column
+        yield _unknown(where, "drift.freshness.column", column, set(names), "no field")
+    if not callable(getattr(features, "observe", None)):
+        yield Finding(
+            level="error",
+            what="features.py has no observe: the drift monitor and slices of a shadow are told nothing",
+            where=shown,
+            fix="write observe(columns), which gives the columns to watch; `return columns` watches every field",
+        )
+        return
+    try:
+        spec = models.spec(domain, settings)
+        seen = set(features.observe(sample(features.FIELDS)))
+    except Exception:  # noqa: BLE001 (the domain's own code, with records that nobody sent; SPEC is told elsewhere)
+        return
+    outputs = {each.name: each for each in spec.outputs}
+    own = (settings.domains / domain.name / "serving.py").is_file()
+    if own:
+        outputs |= {each.name: each for each in domains.module(domain.name, "serving", settings).OUTPUTS}
+    for column in domain.drift.columns:
+        if column not in seen | set(outputs):
+            what = "no column that observe of features.py gives, and no output"
+            yield _unknown(where, "drift.columns", column, seen | set(outputs), what)
+    shadow = domain.rollout.shadow
+    output = outputs.get(shadow.output) if shadow else None
+    if shadow and output and shadow.threshold is not None:
+        low = -math.inf if output.minimum is None else output.minimum
+        high = math.inf if output.maximum is None else output.maximum
+        if not low <= shadow.threshold <= high:
+            yield Finding(
+                level="error",
+                what=f"rollout.shadow.threshold: {shadow.threshold:g} is beyond {output.name}, which is from {low:g} to {high:g}: no two answers ever differ",
+                where=where("rollout.shadow.threshold"),
+                fix=f"name a number from {low:g} to {high:g}",
+                key="rollout.shadow.threshold",
+            )
 
 
 def _columns(domain: Domain, settings: Settings) -> Iterator[Finding]:
@@ -213,8 +303,6 @@ def _unused(
 
 def _synthetic(domain: Domain, settings: Settings) -> pd.DataFrame | None:
     """Some days of the synthetic marketplace, with what feature views know of them; None where the domain has no such."""
-    from hallmark.training import source
-
     try:
         start, end = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 9, 3, tzinfo=UTC)
         return source.load(domain.name, source=source.SYNTHETIC, start=start, end=end, seed=1, settings=settings)

@@ -29,13 +29,17 @@ def decide(
     *,
     metrics: Mapping[str, Metric],
     named: str = "the champion",
+    beside: Evaluation | None = None,
+    skipped: str = "",
 ) -> GateDecision:
     """The decision on `candidate`; without a champion only the floors count. `named` is what the reasons call the champion.
 
     metrics: of the domain's task; they say which direction is better.
+    beside:  the candidate on the rows that the champion was evaluated on, where those are not all; floors are for all rows.
+    skipped: why a champion that there is was not compared with.
     What cannot be told (a metric that is missing or not a number, evaluations of different examples) is refused.
     """
-    checks = list(_checks(gate, candidate, champion, metrics[gate.metric].direction, named))
+    checks = list(_checks(gate, candidate, champion, metrics[gate.metric].direction, named, beside, skipped))
     checks += [
         _within(name, candidate.metrics.get(name, math.nan), bound, metrics[name].direction)
         for name, bound in gate.floors.items()
@@ -45,7 +49,13 @@ def decide(
 
 
 def _checks(
-    gate: Gate, candidate: Evaluation, champion: Evaluation | None, direction: Direction, named: str
+    gate: Gate,
+    candidate: Evaluation,
+    champion: Evaluation | None,
+    direction: Direction,
+    named: str,
+    beside: Evaluation | None,
+    skipped: str,
 ) -> Iterator[tuple[bool, str]]:
     value = candidate.metrics.get(gate.metric, math.nan)
     if not math.isfinite(value):
@@ -53,8 +63,11 @@ def _checks(
         return
     yield _within(gate.metric, value, gate.floor, direction)
     if champion is None:
-        yield True, "there is no champion to compare with"
+        yield True, skipped or "there is no champion to compare with"
         return
+    if beside is not None:
+        yield True, f"compared on the {beside.rows:,} of {candidate.rows:,} test rows that {named} has not learnt from"
+        candidate = beside
     if candidate.test != champion.test:
         yield False, f"candidate and {named.removeprefix('the ')} were evaluated on different examples"
         return

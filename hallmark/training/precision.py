@@ -59,6 +59,14 @@ class ModelForm:
         onnx_model.within(made, outputs[0])
         return cls(made, evaluate.evaluate(domain, made, test, settings=settings))
 
+    def on(
+        self, domain: Domain, test: pd.DataFrame, rows: NDArray[np.bool_] | None, settings: Settings | None
+    ) -> Evaluation | None:
+        """Evaluation on some of the rows; None where those are all."""
+        if rows is None:
+            return None
+        return evaluate.evaluate(domain, self.scores[rows], test[rows].reset_index(drop=True), settings=settings)
+
 
 def choose(
     domain: Domain,
@@ -68,6 +76,7 @@ def choose(
     test: pd.DataFrame,
     seed: int,
     champion: Path | None = None,
+    unseen: NDArray[np.bool_] | None = None,
     measure: Callable[[Path, Path, NDArray[np.float32]], Speed] | None = None,
     progress: Progress = lambda done, total, note: None,
     settings: Settings | None = None,
@@ -75,12 +84,15 @@ def choose(
     """Try the trained model in the folder `candidate` in int8; put int8.onnx beside it where that is to ship.
 
     Its scales are of `training` alone. It ships where on `test` it passes the domain's gate beside `champion` (a model
-    folder), is worse than its fp32 form by `gate.precision_loss` at most and in no slice by more than the gate allows, and
+    folder; on its `unseen` rows, where that is given), is worse than its fp32 form by `gate.precision_loss` at most and in no slice by more than the gate allows, and
     is `SPEED_UP` times as fast on this machine, by `measure` (`race`).
     """
     if domain.serving.precision != "int8":
         return Precision()
-    theirs = evaluate_folder(domain, champion, test, settings=settings)[1] if champion is not None else None
+    theirs = None
+    if champion is not None:
+        rows = test if unseen is None else test[unseen].reset_index(drop=True)
+        theirs = evaluate_folder(domain, champion, rows, settings=settings)[1]
     made = spec(domain, settings)
     metrics = task_of(domain, made).metrics()
     encoded = examples(domain.name, test, settings=settings).inputs
@@ -102,7 +114,9 @@ def choose(
         decisions = [
             _faster(speed),
             _near(domain, small, whole, metrics),
-            gate.decide(domain.gate, small.evaluation, theirs, metrics=metrics),
+            gate.decide(
+                domain.gate, small.evaluation, theirs, metrics=metrics, beside=small.on(domain, test, unseen, settings)
+            ),
         ]
         passed = all(decision.passed for decision in decisions)
         if passed:

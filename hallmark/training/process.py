@@ -68,7 +68,11 @@ def run(declared: Domain, arguments: Mapping[str, Any], folder: Path, settings: 
     if child.returncode != 0 or not last or any(event.state == "failed" for event in last.values()):
         raise _cause(journal, last)
     found = [FinishedStep(step=e.step, state=e.state, seconds=e.seconds, key=e.key) for e in last.values()]
-    return CachedRun(steps=tuple(found), version=last["register"].value if "register" in last else None)
+    return CachedRun(
+        steps=tuple(found),
+        version=last["register"].value if "register" in last else None,
+        run=str(last["log"].value) if "log" in last else "",
+    )
 
 
 def _follow(

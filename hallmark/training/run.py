@@ -29,6 +29,7 @@ class TrainingOutcome(Frozen):
     version, digest: of the registered model; none where the gate refused the candidate.
     plots:           a page to open.
     workspace:       logs and artifacts of the run; none where everything was reused.
+    experiment:      its name, of a trial.   run: in MLflow, of a training that became no version; empty where it was reused.
     """
 
     domain: str
@@ -43,6 +44,8 @@ class TrainingOutcome(Frozen):
     seconds: float
     plots: Path
     workspace: Path | None = None
+    experiment: str = ""
+    run: str = ""
 
     @property
     def refusal(self) -> GateRefused | None:
@@ -68,17 +71,22 @@ def train(
     shift: str | None = None,
     options: Mapping[str, Any] | None = None,
     correlation: str = "",
+    no_champion: bool = False,
+    experiment: str = "",
     report: Report = lambda event: None,
 ) -> TrainingOutcome:
     """Train `domain` as of a day (today), on the `window` before it (the declared one); `report` hears every event.
 
     options:     keywords for the domain's `fit`.
     correlation: what this is an answer to; the version carries it, and nothing is done again for it.
+    no_champion: judge by the floors alone, whoever is champion.
+    experiment:  a name by which the training is logged as a trial; it makes no version then.
     Raises what stopped it: `DeclarationError` where `check` finds an error, `ContractBroken`, `ModelRefused`, `Unavailable`, …; a refusal of the gate is in the outcome.
     """
     began = time.monotonic()
     declared = domains.load(domain, settings)
     given = arguments(declared, source, as_of, window, seed, shift, options)
+    given |= {"no_champion": no_champion, "experiment": experiment}
     store = Cache(folder(settings))
     try:
         remembered = cached_run.file(domain, given, settings)
@@ -93,7 +101,7 @@ def train(
             asked = given | {"correlation": correlation}
             found = process.run(declared, asked, workspace, settings, report)
             cached_run.remember(remembered, found)
-        return _outcome(declared, given["as_of"], found, store, workspace, began, settings)
+        return _outcome(declared, given["as_of"], found, store, workspace, began, settings, experiment)
     except OSError as error:
         if not cache.is_full(error):
             raise
@@ -134,6 +142,7 @@ def _outcome(
     workspace: Path | None,
     began: float,
     settings: Settings,
+    experiment: str,
 ) -> TrainingOutcome:
     judged = found.judgement(store)
     # Kubeflow names files by their output; a browser wants to see what they are.
@@ -152,4 +161,6 @@ def _outcome(
         seconds=cached_run.since(began),
         plots=page,
         workspace=workspace,
+        experiment=experiment,
+        run=found.run,
     )

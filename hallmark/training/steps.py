@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import shutil
@@ -144,12 +145,15 @@ def split(
     training: Annotated[Path, Writes("Dataset")],
     validation: Annotated[Path, Writes("Dataset")],
     test: Annotated[Path, Writes("Dataset")],
+    seen: Annotated[Path, Writes()],
 ) -> None:
     """Part the examples so that the test says what serving will see: by time with final labels, or by entity.
 
     seed: the declared one, from run to run, so that a champion is never tested on an entity it was trained on.
+    seen: which rows a model of this learns from, for later comparisons with it.
     """
     from hallmark.data import dataset
+    from hallmark.training import rows_seen
     from hallmark.training import split as splitting
 
     declared = domains.load(domain)
@@ -157,6 +161,7 @@ def split(
     dataset.write(parts.train, training)
     dataset.write(parts.validation, validation)
     dataset.write(parts.test, test)
+    rows_seen.write(declared, seen, parts.train, parts.validation)
 
 
 @step()
@@ -168,15 +173,19 @@ def train(
     training: Annotated[Path, Reads("Dataset")],
     validation: Annotated[Path, Reads("Dataset")],
     trained: Annotated[Path, Writes("Model")],
+    history: Annotated[Path, Writes()],
     addresses: Annotated[dict[str, str] | None, Addresses()] = None,
 ) -> None:
     """Fit the domain's model and keep it in its own form, weights only.
 
+    history: how long it took, and the learning curve where the learner tells one.
     addresses: of training, validation and trained, where others reach them: a domain that declares several nodes is trained on them.
     """
     from hallmark.data import dataset
     from hallmark.learners.model import examples, spec
+    from hallmark.training.curve import Curve
 
+    curve = Curve(progress("train"))
     if addresses and domains.load(domain).training.nodes > 1:
         from hallmark.training import distributed
 
@@ -190,6 +199,7 @@ def train(
             addresses=addresses,
             code=train.code(domain, Settings.load()),
         )
+        _write(history, curve.fit.model_dump_json())
         return
     model = spec(domains.load(domain))
     kept = checkpoint(trained) if "checkpoint" in inspect.signature(model.fit).parameters else None
@@ -197,7 +207,7 @@ def train(
         examples(domain, dataset.read(training)),
         examples(domain, dataset.read(validation)),
         seed=seed,
-        progress=progress("train"),
+        progress=curve,
         **({"checkpoint": kept} if kept else {}),
         **whole(options),
     )
@@ -205,6 +215,7 @@ def train(
     fitted.save(trained)
     if kept:
         shutil.rmtree(kept, ignore_errors=True)
+    _write(history, curve.fit.model_dump_json())
 
 
 def checkpoint(trained: Path) -> Path | None:
@@ -213,15 +224,26 @@ def checkpoint(trained: Path) -> Path | None:
     return draft.parent.parent / "checkpoints" / draft.name if draft.parent.name == "drafts" else None
 
 
-def _champion(domain: str) -> dict[str, Any]:
-    from hallmark.errors import NotFound
+def _champion(domain: str, *, source: str = SYNTHETIC, no_champion: bool = False) -> dict[str, Any]:
+    """The champion of now, and why a candidate that learns from `source` is not compared with it, where it is not."""
+    from hallmark.artifacts import model_card as model_cards
+    from hallmark.errors import ModelRefused, NotFound
     from hallmark.registry.store import Registry
+    from hallmark.training import rivals
 
     try:
         champion = Registry(Settings.load()).resolve(domain, "champion")
     except NotFound:
-        return {"champion": None, "champion_version": None}
-    return {"champion": champion.fetch(), "champion_version": champion.version}
+        return {"champion": None, "champion_version": None, "skipped": ""}
+    folder, skipped = champion.fetch(), ""
+    with contextlib.suppress(ModelRefused):  # a card from before there was a form of it says nothing of data
+        learnt = model_cards.read(folder).request.origin
+        skipped = rivals.strangers(learnt == SYNTHETIC, source == SYNTHETIC, version=champion.version)
+    return {
+        "champion": folder,
+        "champion_version": champion.version,
+        "skipped": rivals.NOT_ASKED if no_champion else skipped,
+    }
 
 
 @step(prepare=_champion, summary=True)
@@ -237,6 +259,7 @@ def quantize(
     summary: Annotated[Path, Writes("Markdown")],
     champion: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
     champion_version: Annotated[int | None, FoundAtRun()] = None,
+    skipped: Annotated[str, FoundAtRun()] = "",
 ) -> str:
     """Give the trained model an int8 form where the gate allows it and it is faster; say which ships, in a line.
 
@@ -244,15 +267,21 @@ def quantize(
     """
     from hallmark.data import dataset
     from hallmark.training import precision as precisions
+    from hallmark.training import rivals
 
     shutil.copytree(trained, candidate, dirs_exist_ok=True)
+    declared, frame = domains.load(domain), dataset.read(test)
+    met = rivals.Terms()
+    if champion is not None and champion_version is not None:
+        met = rivals.terms(declared, champion, frame, version=champion_version, skipped=skipped)
     found = precisions.choose(
-        domains.load(domain),
+        declared,
         candidate,
         training=dataset.read(training),
-        test=dataset.read(test),
+        test=frame,
         seed=seed,
-        champion=champion,
+        champion=None if met.skipped else champion,
+        unseen=met.some,
         progress=progress("quantize"),
     )
     _write(precision, found.model_dump_json(indent=2))
@@ -267,23 +296,28 @@ def evaluate(
     trained: Annotated[Path, Reads("Model")],
     test: Annotated[Path, Reads("Dataset")],
     evaluation: Annotated[Path, Writes()],
+    scores: Annotated[Path, Writes()],
     plots: Annotated[Path, Writes("HTML")],
     slices: Annotated[Path, Writes("Markdown")],
 ) -> Annotated[dict[str, Any], Shows()]:
     """Score the test examples with what is to ship; give what Kubeflow shows: metrics, and a ROC curve or a confusion matrix."""
     from hallmark.data import dataset
-    from hallmark.learners.model import examples
+    from hallmark.learners.model import examples, spec
     from hallmark.tasks.charts import Confusion
     from hallmark.training import evaluate as evaluating
+    from hallmark.training import importance
     from hallmark.training import plots as plotting
     from hallmark.training import precision as precisions
 
     declared = domains.load(domain)
     frame = dataset.read(test)
     encoded = examples(domain, frame)
-    scores = precisions.predict(domain, trained, encoded.given)
+    made = precisions.predict(domain, trained, encoded.given)
     others = precisions.others(domain, trained, encoded.given)
-    found = evaluating.evaluate(declared, scores, frame, others=others)
+    found = evaluating.evaluate(declared, made, frame, others=others)
+    restored = spec(declared).restore(trained)
+    found = found.model_copy(update={"importance": importance.measured(declared, restored.predict, frame)})
+    _write_scores(scores, made)
     _write(evaluation, found.model_dump_json(indent=2))
     _write(plots, plotting.html(found, title=f"{domain}: candidate"))
     _write(slices, _slices(found))
@@ -292,7 +326,7 @@ def evaluate(
         if isinstance(chart, Confusion):
             shown["confusion"] = [list(chart.labels), [list(row) for row in chart.counts]]
         elif chart.metric == "roc_auc":
-            shown["roc"] = _roc(encoded.labels, scores)
+            shown["roc"] = _roc(encoded.labels, made)
     return shown
 
 
@@ -301,42 +335,62 @@ def compare(
     domain: str,
     *,
     evaluation: Annotated[Path, Reads()],
+    scores: Annotated[Path, Reads()],
     test: Annotated[Path, Reads("Dataset")],
     decision: Annotated[Path, Writes()],
     summary: Annotated[Path, Writes("Markdown")],
     champion: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
     champion_version: Annotated[int | None, FoundAtRun()] = None,
+    skipped: Annotated[str, FoundAtRun()] = "",
 ) -> None:
-    """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
+    """Judge the candidate by the domain's gate, beside the champion of now on the test examples that the champion has not learnt from.
+
+    scores: of the candidate on all test examples.   skipped: why the champion is left out.
+    """
+    import numpy as np
+
     from hallmark.artifacts.evaluation import Evaluation
+    from hallmark.artifacts.folder import verify
     from hallmark.artifacts.model_card import Champion, GateJudgement
     from hallmark.data import dataset
     from hallmark.learners.model import spec, task_of
+    from hallmark.training import evaluate as evaluating
     from hallmark.training import gate as gating
+    from hallmark.training import rivals
     from hallmark.training.export import evaluate_folder
 
     declared = domains.load(domain)
     candidate = Evaluation.model_validate_json(evaluation.read_bytes())
-    theirs, beside = None, None
+    theirs, mine, judged = None, None, None
     if champion is not None and champion_version is not None:
-        digest, theirs = evaluate_folder(declared, champion, dataset.read(test))
-        beside = Champion(version=champion_version, digest=digest, metrics=theirs.metrics)
+        frame = dataset.read(test)
+        met = rivals.terms(declared, champion, frame, version=champion_version, skipped=skipped)
+        skipped = met.skipped
+        if skipped:
+            judged = Champion(version=champion_version, digest=verify(champion), skipped=skipped)
+        else:
+            if met.some is not None:
+                frame = frame[met.some].reset_index(drop=True)
+                mine = evaluating.evaluate(declared, np.load(scores, allow_pickle=False)[met.some], frame)
+            digest, theirs = evaluate_folder(declared, champion, frame)
+            rows = None if met.rows is None else len(frame)
+            judged = Champion(version=champion_version, digest=digest, metrics=theirs.metrics, rows=rows)
     metrics = task_of(declared, spec(declared)).metrics()
-    found = gating.decide(declared.gate, candidate, theirs, metrics=metrics)
-    _write(decision, GateJudgement(decision=found, champion=beside).model_dump_json(indent=2))
+    found = gating.decide(declared.gate, candidate, theirs, metrics=metrics, beside=mine, skipped=skipped)
+    _write(decision, GateJudgement(decision=found, champion=judged).model_dump_json(indent=2))
     outcome = "passed" if found.passed else "refused"
     _write(summary, f"# {domain}: {outcome}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
 
 
 @step()
-def gate(domain: str, *, decision: Annotated[Path, Reads()]) -> bool:
-    """The one thing that the graph branches on: true where the candidate passed.
+def gate(domain: str, *, decision: Annotated[Path, Reads()], experiment: str = "") -> bool:
+    """The one thing that the graph branches on: true where the candidate passed, and is more than a trial of an experiment.
 
     `dsl.If` on a named output is skipped silently, and the run says it succeeded; so this has one output and it has no name.
     """
     from hallmark.artifacts.model_card import GateJudgement
 
-    return GateJudgement.model_validate_json(decision.read_bytes()).decision.passed
+    return GateJudgement.model_validate_json(decision.read_bytes()).decision.passed and not experiment
 
 
 @step(prepare=_held)
@@ -414,12 +468,15 @@ def register(
     decision: Annotated[Path, Reads()],
     plots: Annotated[Path, Reads("HTML")],
     precision: Annotated[Path | None, Reads()] = None,
+    seen: Annotated[Path | None, Reads()] = None,
+    history: Annotated[Path | None, Reads()] = None,
     correlation: str = "",
 ) -> int:
     """Register the model with its model card, once by digest, as challenger; give its version."""
     from hallmark.artifacts import model_card as model_cards
     from hallmark.artifacts.evaluation import Evaluation, Parity
     from hallmark.artifacts.precision import Precision
+    from hallmark.artifacts.trial import Fit
     from hallmark.registry.store import Registry
 
     settings = Settings.load()
@@ -438,8 +495,80 @@ def register(
         parity=Parity.model_validate_json(parity.read_bytes()),
         precision=Precision.model_validate_json(precision.read_bytes()) if precision else Precision(),
         root=settings.root,
+        rows_seen=seen,
+        code=_code(domain, settings),
     )
-    return Registry(settings).register(model, found, plots={"evaluation.html": plots, "evaluation.json": evaluation})
+    fitted = Fit.model_validate_json(history.read_bytes()) if history else None
+    drawn = {"evaluation.html": plots, "evaluation.json": evaluation}
+    return Registry(settings).register(model, found, plots=drawn, rows_seen=seen, fit=fitted)
+
+
+@step(kept=False)
+def log(
+    domain: str,
+    *,
+    source: str,
+    as_of: str,
+    seed: int,
+    shift: str,
+    options: dict[str, Any],
+    experiment: str,
+    facts: Annotated[Path, Reads()],
+    evaluation: Annotated[Path, Reads()],
+    decision: Annotated[Path, Reads()],
+    plots: Annotated[Path, Reads("HTML")],
+    history: Annotated[Path, Reads()],
+    correlation: str = "",
+) -> str:
+    """Log a training that becomes no version, refused or of an experiment, with its reasons; give its run in MLflow."""
+    from hallmark.artifacts import model_card as model_cards
+    from hallmark.artifacts.evaluation import Evaluation
+    from hallmark.artifacts.trial import Fit, Trial
+    from hallmark.files import digest_file
+    from hallmark.registry.store import Registry
+
+    settings = Settings.load()
+    measured = Evaluation.model_validate_json(evaluation.read_bytes())
+    judged = model_cards.GateJudgement.model_validate_json(decision.read_bytes())
+    found = Trial(
+        domain=domain,
+        outcome="experiment" if experiment else "refused",
+        experiment=experiment,
+        created=datetime.now(UTC).replace(microsecond=0),
+        request=model_cards.TrainingRequest(
+            origin=Path(source).name,
+            as_of=as_of,
+            seed=seed,
+            shift=shift,
+            options=whole(options),
+            correlation=correlation,
+        ),
+        data=model_cards.DatasetFacts.model_validate_json(facts.read_bytes()),
+        code=_code(domain, settings),
+        features=digest_file(settings.domains / domain / "features.py"),
+        libraries=model_cards.libraries_here(),
+        test=measured.test,
+        test_rows=measured.rows,
+        metric=measured.metric,
+        metrics=measured.metrics,
+        errors=measured.errors,
+        slices=tuple(each.brief for each in measured.slices),
+        beside=tuple(each.brief for each in measured.beside),
+        decision=judged.decision,
+        champion=judged.champion,
+        fit=Fit.model_validate_json(history.read_bytes()),
+    )
+    return Registry(settings).log(found, plots={"evaluation.html": plots, "evaluation.json": evaluation})
+
+
+def _code(domain: str, settings: Settings) -> Any:
+    """The commit of the checkout, and the digest of all code that decides what a training of the domain learns."""
+    from hallmark.artifacts import model_card as model_cards
+    from hallmark.training.journal import Journal
+    from hallmark.training.step import finder
+
+    digest = train.code(domain, settings, finder=finder(domain, settings) if Journal.current() else None)
+    return model_cards.checkout(settings.root).model_copy(update={"digest": f"sha256:{digest}"})
 
 
 def _utc(text: str) -> datetime:
@@ -450,6 +579,16 @@ def _utc(text: str) -> datetime:
             "the time is not a day", expected="a day such as 2026-10-31, UTC", got=repr(text)
         ) from error
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def _write_scores(path: Path, scores: Any) -> None:
+    """As .npy without pickles: what is no number is text."""
+    import numpy as np
+
+    values = np.asarray(scores)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        np.save(stream, values.astype(str) if values.dtype == object else values, allow_pickle=False)
 
 
 def _roc(labels: Any, scores: Any) -> list[list[float]]:

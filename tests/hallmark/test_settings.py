@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from hallmark.errors import DeclarationError
-from hallmark.settings import Settings
+from hallmark.settings import VARIABLES, Settings, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,3 +37,13 @@ def test_workspaces_are_one_or_one_a_domain(tmp_path: Path) -> None:
     assert Settings.load(settings.environment()) == settings
     with pytest.raises(DeclarationError, match="HALLMARK_WORKSPACES"):
         Settings.load({**here, "HALLMARK_WORKSPACES": "domains"})
+
+
+def test_the_table_of_variables_is_whole_and_in_the_docs() -> None:
+    assert table() in (ROOT / "docs/environment.md").read_text(), (
+        "python -c 'from hallmark.settings import table; print(table())'"
+    )
+    text = "".join(
+        path.read_text() for name in ("hallmark", "local_cluster", "tools") for path in (ROOT / name).rglob("*.py")
+    )
+    assert set(re.findall(r'"(HALLMARK_[A-Z_]+)"', text)) <= {each.name for each in VARIABLES}

@@ -61,8 +61,9 @@ def test_every_domain_has_the_same_graph_but_for_a_precision_it_wants_tried(spec
     declared = domains.load(spec["pipelineInfo"]["name"].removesuffix("-training"), settings(ROOT))
     tried = {"quantize"} if declared.serving.precision == "int8" else set()
     same = {"load", "validate", "split", "train", "evaluate", "compare", "gate"}
-    assert set(tasks) - {"condition-1"} == same | tried
+    assert set(tasks) - {"condition-1", "condition-2"} == same | tried
     assert set(spec["components"]["comp-condition-1"]["dag"]["tasks"]) == INSIDE
+    assert set(spec["components"]["comp-condition-2"]["dag"]["tasks"]) == {"log"}
     assert "validate" in tasks["split"]["dependentTasks"]
 
 
@@ -140,15 +141,16 @@ def test_whoever_takes_that_away_is_told(spec: dict[str, Any]) -> None:
 def test_what_a_run_is_an_answer_to_reaches_register_and_no_step_whose_result_is_kept(spec: dict[str, Any]) -> None:
     inside = spec["components"]["comp-condition-1"]["dag"]["tasks"]
     outer = "pipelinechannel--correlation"
+    other = spec["components"]["comp-condition-2"]["dag"]["tasks"]
     users = {
         name
-        for name, task in [*spec["root"]["dag"]["tasks"].items(), *inside.items()]
+        for name, task in [*spec["root"]["dag"]["tasks"].items(), *inside.items(), *other.items()]
         if any(
             value.get("componentInputParameter") in ("correlation", outer)
             for value in task.get("inputs", {}).get("parameters", {}).values()
         )
     }
-    assert users == {"condition-1", "register"}
+    assert users == {"condition-1", "register", "condition-2", "log"}
     assert not inside["register"]["cachingOptions"].get("enableCache")
 
 
@@ -174,7 +176,18 @@ def test_parameters_default_to_the_declaration(spec: dict[str, Any]) -> None:
     assert spec["pipelineInfo"]["name"] == f"{declared.name}-training"
     assert parameters["window"] == declared.model_dump(mode="json")["training"]["window"]
     assert parameters["seed"] == declared.training.seed
-    assert set(parameters) == {"domain", "source", "as_of", "window", "seed", "shift", "options", "correlation"}
+    assert set(parameters) == {
+        "domain",
+        "source",
+        "as_of",
+        "window",
+        "seed",
+        "shift",
+        "options",
+        "correlation",
+        "no_champion",
+        "experiment",
+    }
 
 
 def test_kubeflow_is_shown_plots_metrics_and_slices(spec: dict[str, Any]) -> None:
@@ -182,6 +195,7 @@ def test_kubeflow_is_shown_plots_metrics_and_slices(spec: dict[str, Any]) -> Non
     titles = {name: item["artifactType"]["schemaTitle"] for name, item in outputs.items()}
     assert titles == {
         "evaluation": "system.Artifact",
+        "scores": "system.Artifact",
         "plots": "system.HTML",
         "slices": "system.Markdown",
         "metrics": "system.Metrics",
@@ -249,7 +263,7 @@ def test_every_step_says_who_it_is_where_it_runs_and_for_how_long(name: str, tmp
         assert {"volumeName": "scratch", "mountPath": "/tmp"} in pod["emptyDirMounts"]
         waits = step == "exec-train" and declared.training.nodes > 1
         assert int(pod["activeDeadlineSeconds"]) == timeout + (12 * 3600 if waits else 0)
-        asks = step in ("exec-compare", "exec-quantize", "exec-register")
+        asks = step in ("exec-compare", "exec-quantize", "exec-register", "exec-log")
         joins = step == "exec-load" and declared.features is not None
         maps = ["mlflow"] * asks + ["feature-store"] * joins
         assert [each["configMapName"] for each in pod.get("configMapAsEnv", [])] == maps, step

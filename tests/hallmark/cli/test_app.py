@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
 import yaml
 from rich.console import Console
 
-from hallmark.cli import console, main
+from hallmark.cli import console, guide, main
 from hallmark.cli.app import app
 from hallmark.errors import foreseen
 from hallmark.settings import Settings
@@ -65,6 +67,13 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "train",
         "tune",
         "versions",
+        "experiments",
+        "logs",
+        "open",
+        "models",
+        "compare",
+        "reset",
+        "gc",
         "model-card",
         "render",
         "apply",
@@ -84,6 +93,36 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "demo",
     }
     assert set(COMMANDS) == promised
+
+
+def test_every_command_stands_in_a_group_with_an_example_that_it_takes() -> None:
+    examples = {name: example for each in guide.GROUPS.values() for name, example in each.items()}
+    assert set(COMMANDS) <= set(examples)
+    groups = {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
+    command = typer.main.get_command(app)
+    for name in set(COMMANDS) - groups:
+        words = shlex.split(examples[name])
+        assert words[:2] == ["hallmark", name]
+        known = {option for each in command.commands[name].params for option in each.opts}  # type: ignore[attr-defined]
+        assert {word for word in words if word.startswith("--")} <= known, name
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_domains(shell: str) -> None:
+    def completed(words: str) -> str:
+        given = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))} if shell == "bash" else {}
+        given |= {} if shell == "bash" else {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+        done = subprocess.run(
+            [sys.executable, "-m", "hallmark.cli"],
+            env={**os.environ, **given, "_HALLMARK_COMPLETE": f"complete_{shell}"},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        return done.stdout
+
+    assert "timeline" in completed("hallmark time")
+    assert "listing" in completed("hallmark train lis") and "fraud" not in completed("hallmark train lis")
 
 
 HELP = """

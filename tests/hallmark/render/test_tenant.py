@@ -461,3 +461,21 @@ def test_items_are_changed_by_the_domains_own_pods_alone() -> None:
     }
     without = one(BY_NAME["fraud"], "AuthorizationPolicy", "outsiders")["spec"]["rules"]
     assert not any("*/items" in str(rule) for rule in without)
+
+
+def test_those_who_are_told_are_receivers_of_alertmanager_whose_addresses_come_from_the_secret_store() -> None:
+    domain = BY_NAME["fraud"]
+    assert not [each for each in rendered(domain) if each["kind"] == "AlertmanagerConfig"]
+    raw = {"receivers": [{"address": "FRAUD_SLACK", "format": "slack"}, {"address": "FRAUD_HOOK"}]}
+    told = Domain.model_validate({**domain.model_dump(mode="json"), "notify": raw})
+    found = {each["kind"]: each for each in tenant.objects(told, DECLARED) if each["metadata"]["name"] == "notify"}
+    secret, config = found["ExternalSecret"]["spec"], found["AlertmanagerConfig"]["spec"]
+    assert [each["remoteRef"] for each in secret["data"]] == [
+        {"key": "hallmark/fraud/notify", "property": "FRAUD_SLACK"},
+        {"key": "hallmark/fraud/notify", "property": "FRAUD_HOOK"},
+    ]
+    assert config["route"]["matchers"] == [{"name": "domain", "value": "fraud", "matchType": "="}]
+    (receiver,) = config["receivers"]
+    assert receiver["slackConfigs"][0]["apiURL"] == {"name": "notify", "key": "FRAUD_SLACK"}
+    assert receiver["webhookConfigs"][0]["urlSecret"] == {"name": "notify", "key": "FRAUD_HOOK"}
+    assert "http" not in json.dumps(config)

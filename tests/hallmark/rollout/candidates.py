@@ -63,17 +63,17 @@ def train(
     steps.load(name, source="synthetic", as_of=DAY, window=window, seed=7, shift="", examples=at / "examples")
     steps.validate(name, examples=at / "examples", facts=at / "facts", summary=at / "summary")
     parts = {part: at / part for part in ("training", "validation", "test")}
-    steps.split(name, as_of=DAY, seed=7, examples=at / "examples", **parts)
+    steps.split(name, as_of=DAY, seed=7, examples=at / "examples", seen=at / "seen", **parts)
     test = parts.pop("test")
-    steps.train(name, seed=7, options=fitted, trained=at / "trained", **parts)
+    steps.train(name, seed=7, options=fitted, trained=at / "trained", history=at / "history", **parts)
     judged = {"evaluation": at / "evaluation", "plots": at / "plots"}
-    steps.evaluate(name, trained=at / "trained", test=test, slices=at / "slices", **judged)
+    steps.evaluate(name, trained=at / "trained", test=test, slices=at / "slices", scores=at / "scores", **judged)
     decided = {"evaluation": at / "evaluation", "decision": at / "decision"}
-    steps.compare(name, test=test, summary=at / "why", **decided)
+    steps.compare(name, test=test, scores=at / "scores", summary=at / "why", **decided)
     assert steps.gate(name, decision=at / "decision"), (at / "why").read_text()
     made = {"model": at / "model", "parity": at / "parity"}
     steps.export(name, trained=at / "trained", test=test, source="synthetic", as_of=DAY, seed=7, **made)
-    extra_inputs = {**judged, **decided, **made, "facts": at / "facts"}
+    extra_inputs = {**judged, **decided, **made, "facts": at / "facts", "seen": at / "seen"}
     given = {"source": "synthetic", "as_of": DAY, "seed": 7, "shift": "", "options": fitted}
     return steps.register(name, **given, **extra_inputs)  # type: ignore[arg-type]
 

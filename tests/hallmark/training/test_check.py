@@ -90,6 +90,72 @@ def test_n1_n2_a_name_that_the_domain_has_not_is_told_with_its_line(
     assert not list(toy.settings.runs.glob("workspaces/*")), "nothing was begun"
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "word", "what", "fix"),
+    [
+        (
+            "domain.yaml",
+            "rollout: {",
+            "drift: {match: kinds}\nrollout: {",
+            "kinds",
+            "drift.match: kinds",
+            "did you mean kind?",
+        ),
+        (
+            "domain.yaml",
+            "rollout: {",
+            "drift: {columns: [aa]}\nrollout: {",
+            "aa",
+            "drift.columns: aa",
+            "did you mean a?",
+        ),
+        (
+            "domain.yaml",
+            "rollout: {",
+            "features: {views: [device@9]}\nrollout: {",
+            "views",
+            "features.views: device@9",
+            "",
+        ),
+        ("domain.yaml", "window: 10d", "window: 0d", "window", "training.window: is 0", "such as 30d"),
+        ("domain.yaml", "0 0 3 * * *", "0 0 3 30 2 *", "schedule", "training.schedule: 0 0 3 30 2 * never", "a day"),
+        ("domain.yaml", "floor: 0.5", "floor: .nan", "floor", "gate.floor: nan", "write a number"),
+        ("domain.yaml", "threshold: 0.5", "threshold: 5", "threshold", "rollout.shadow.threshold: 5", "from 0 to 1"),
+        (
+            "features.py",
+            "FIELDS = (",
+            'FIELDS = (\n    Field(name="a", datatype="FP64"),',
+            "a",
+            "the field a is in",
+            "take one",
+        ),
+        ("features.py", "def observe(", "def watch(", "", "features.py has no observe", "write observe(columns)"),
+    ],
+)
+def test_a_value_that_means_nothing_is_told_with_its_line(
+    toy: Checkout, file: str, old: str, new: str, word: str, what: str, fix: str
+) -> None:
+    toy.change(file, old, new)
+    errors = [each for each in toy.found() if each.level == "error"]
+    assert [each.what.startswith(what) for each in errors] == [True], errors
+    # Of a field that is there twice the first is named, which was put right below FIELDS.
+    number = toy.line(file, word) if file == "domain.yaml" else toy.line(file, "FIELDS") + 1
+    line = f":{number}" if word else ""
+    assert errors[0].where == f"domains/toy/{file}{line}"
+    assert fix in errors[0].fix
+
+
+def test_a_drill_of_a_shift_that_there_is_not_is_told(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "domains" / "fraud", tmp_path / "root/domains/fraud")
+    shutil.copytree(ROOT / "features", tmp_path / "root/features")
+    settings = Settings.load({"HALLMARK_ROOT": str(tmp_path / "root"), "HALLMARK_STATE": str(tmp_path / "state")})
+    path = tmp_path / "root/domains/fraud/domain.yaml"
+    path.write_text(path.read_text().replace("shift: new_fraud_pattern", "shift: new_fraud_patern"))
+    (error,) = [each for each in check.findings(domains.load("fraud", settings), settings) if each.level == "error"]
+    assert error.what == "drill.shift: new_fraud_patern is no shift of synthetic.py"
+    assert error.fix == "did you mean new_fraud_pattern?"
+
+
 def test_the_column_that_rankings_are_judged_by_is_looked_for_too(tmp_path: Path) -> None:
     places = Checkout(tmp_path, "places").change("domain.yaml", "data:\n", "data:\n  judged: relevnace\n")
     (error,) = [each for each in places.found() if each.level == "error"]

@@ -307,10 +307,10 @@ def _through(out: Path) -> None:
     """Every step, each output at `out` under its own name."""
     steps.load("toy", source="synthetic", as_of=AS_OF, window="10d", seed=7, shift="", examples=out / "examples")
     steps.validate("toy", examples=out / "examples", facts=out / "facts", summary=out / "summary")
-    parts = {name: out / name for name in ("training", "validation", "test")}
+    parts = {name: out / name for name in ("training", "validation", "test", "seen")}
     steps.split("toy", as_of=AS_OF, seed=7, examples=out / "examples", **parts)
     data = {name: parts[name] for name in ("training", "validation")}
-    steps.train("toy", seed=7, options={}, **data, trained=out / "t")
+    steps.train("toy", seed=7, options={}, **data, trained=out / "t", history=out / "history")
     given = {"trained": out / "t", "test": parts["test"]}
     steps.quantize(
         "toy",
@@ -321,8 +321,15 @@ def _through(out: Path) -> None:
         precision=out / "precision",
         summary=out / "s",
     )
-    steps.evaluate("toy", **given, evaluation=out / "evaluation", plots=out / "plots", slices=out / "slices")
-    paths = {"evaluation": out / "evaluation", "test": parts["test"], "decision": out / "decision"}
+    steps.evaluate(
+        "toy", **given, evaluation=out / "evaluation", scores=out / "scores", plots=out / "plots", slices=out / "slices"
+    )
+    paths = {
+        "evaluation": out / "evaluation",
+        "scores": out / "scores",
+        "test": parts["test"],
+        "decision": out / "decision",
+    }
     steps.export("toy", **given, model=out / "model", parity=out / "parity")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps.compare, "prepare", lambda domain: {"champion": out / "model", "champion_version": 1})

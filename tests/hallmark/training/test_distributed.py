@@ -56,7 +56,7 @@ for name, seed in (("training", 1), ("validation", 2)):
     dataset.write(frame, Path(sys.argv[1]) / f"{name}.parquet")
 from hallmark.training import steps
 folder = Path(sys.argv[1])
-steps.train("spread", seed=7, options={}, training=folder / "training.parquet",
+steps.train("spread", seed=7, options={}, history=folder / "history", training=folder / "training.parquet",
             validation=folder / "validation.parquet", trained=folder / "one")
 """
 

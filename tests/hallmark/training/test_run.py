@@ -209,12 +209,15 @@ def test_a_candidate_that_does_not_pass_is_not_registered(trained: Trained, tmp_
         again = train(settings)
     finally:
         declaration.write_text(text)
-    assert set(ends(events)) == set(STEPS) - {"export", "register"}
+    assert set(ends(events)) == {*STEPS, "log"} - {"export", "register"}
     assert outcome.version is None
     assert outcome.digest is None
     assert outcome.refusal is not None
     assert outcome.refusal.exit_code == 3
     assert "0.9999" in outcome.refusal.got
+    (refused,) = Registry(settings).trials("toy")
+    assert (refused.outcome, refused.run, refused.passed) == ("refused", outcome.run, False)
+    assert "does not reach the floor 0.9999" in refused.reason, "and it is there for whoever was not"
     assert {done.state for done in again.steps} == {"reused"}
     assert again.refusal is not None
     assert len(Registry(settings).versions("toy")) == 1

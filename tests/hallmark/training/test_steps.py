@@ -40,16 +40,23 @@ def through_evaluation(out: Path) -> None:
     out.mkdir(exist_ok=True)
     steps.load("toy", source="synthetic", as_of=AS_OF, window="10d", seed=7, shift="", examples=out / "examples")
     steps.validate("toy", examples=out / "examples", facts=out / "facts", summary=out / "summary")
-    parts = {name: out / name for name in ("training", "validation", "test")}
+    parts = {name: out / name for name in ("training", "validation", "test", "seen")}
     steps.split("toy", as_of=AS_OF, seed=7, examples=out / "examples", **parts)
     steps.train(
-        "toy", seed=7, options={}, training=parts["training"], validation=parts["validation"], trained=out / "t"
+        "toy",
+        seed=7,
+        options={},
+        history=out / "history",
+        training=parts["training"],
+        validation=parts["validation"],
+        trained=out / "t",
     )
     shown = steps.evaluate(
         "toy",
         trained=out / "t",
         test=parts["test"],
         evaluation=out / "evaluation",
+        scores=out / "scores",
         plots=out / "plots",
         slices=out / "slices",
     )
@@ -66,7 +73,12 @@ def test_the_steps_run_as_plain_functions_where_there_is_no_journal(root: Path, 
     assert facts.rows == 1000
     assert "| kind = x |" in (out / "slices").read_text()
     steps.compare(
-        "toy", evaluation=out / "evaluation", test=out / "test", decision=out / "decision", summary=out / "why"
+        "toy",
+        evaluation=out / "evaluation",
+        scores=out / "scores",
+        test=out / "test",
+        decision=out / "decision",
+        summary=out / "why",
     )
     assert steps.gate("toy", decision=out / "decision") is True
     model, parity = out / "model", out / "parity"
@@ -86,7 +98,12 @@ def test_the_steps_run_as_plain_functions_where_there_is_no_journal(root: Path, 
     (released.path / "model.onnx").write_bytes(b"swapped")
     with pytest.raises(ModelRefused):
         steps.compare(
-            "toy", evaluation=out / "evaluation", test=out / "test", decision=out / "again", summary=out / "why"
+            "toy",
+            evaluation=out / "evaluation",
+            scores=out / "scores",
+            test=out / "test",
+            decision=out / "again",
+            summary=out / "why",
         )
 
 
@@ -96,7 +113,12 @@ def test_the_gate_says_no_to_a_candidate_below_the_floor(root: Path, tmp_path: P
     declaration = root / "domains" / "toy" / "domain.yaml"
     declaration.write_text(declaration.read_text().replace("floor: 0.5", "floor: 0.9999"))
     steps.compare(
-        "toy", evaluation=out / "evaluation", test=out / "test", decision=out / "decision", summary=out / "why"
+        "toy",
+        evaluation=out / "evaluation",
+        scores=out / "scores",
+        test=out / "test",
+        decision=out / "decision",
+        summary=out / "why",
     )
     assert steps.gate("toy", decision=out / "decision") is False
     assert GateJudgement.model_validate_json((out / "decision").read_bytes()).champion is None
@@ -132,9 +154,9 @@ def test_a_training_is_given_a_place_that_a_kill_leaves_and_its_end_removes(root
     trained = cache / "drafts" / "train-abc" / "outputs" / "trained"
     parts = {name: out / name for name in ("training", "validation")}
     with pytest.raises(KeyboardInterrupt):
-        steps.train("toy", seed=7, options={"killed": True}, trained=trained, **parts)
+        steps.train("toy", seed=7, options={"killed": True}, trained=trained, history=out / "history", **parts)
     assert [path.name for path in (cache / "checkpoints").iterdir()] == ["train-abc"]
-    steps.train("toy", seed=7, options={}, trained=trained, **parts)
+    steps.train("toy", seed=7, options={}, trained=trained, history=out / "history", **parts)
     assert [path.name for path in (cache / "checkpoints").iterdir()] == ["told"]
     assert (cache / "checkpoints" / "told").read_text() == "2" and trained.is_dir()
     assert steps.checkpoint(tmp_path / "artifacts" / "trained") is None

@@ -1,0 +1,184 @@
+"""History of what people did with a domain, on this machine: a line of JSON an act, appended and never changed.
+
+<state>/history/<domain>.jsonl. It is written before an act and after it, so that one that was killed on its way is seen; a line is one
+write, brought to the disk, and the rest of one that a kill cut off is closed by whoever writes next. Reading it needs no cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from hallmark import people
+from hallmark.files import locked
+from hallmark.rollout.timeline import Timeline, TimelineEntry
+from hallmark.section import Frozen
+
+if TYPE_CHECKING:
+    from hallmark.settings import Settings
+
+ActKind = Literal["shadow", "canary", "promote", "rollback", "labels", "reset", "pull"]
+State = Literal["begun", "done", "failed"]
+_PATIENCE = 10.0
+_AROUND = timedelta(seconds=5)
+"""Clocks of this machine and of a cluster may differ by so much."""
+
+
+class Act(Frozen):
+    """One thing that a person did, or began.
+
+    id:      the same before and after it.   at: when this was written down.
+    who:     as the cluster knows them, else the account of this machine.
+    why:     as they said; empty where they did not.
+    machine: from where.   cluster: on which; empty where none was needed.
+    """
+
+    id: str
+    at: datetime
+    domain: str
+    kind: ActKind
+    state: State
+    who: str
+    text: str
+    why: str = ""
+    machine: str = ""
+    cluster: str = ""
+    version: int | None = None
+    percent: int | None = None
+
+
+class DeedNotes:
+    """What becomes known of an act while it is done: of which version, and in which words."""
+
+    def __init__(self) -> None:
+        self.version: int | None = None
+        self.text = ""
+
+
+class History:
+    """The acts of one domain."""
+
+    def __init__(self, settings: Settings, domain: str) -> None:
+        self.path = settings.state / "history" / f"{domain}.jsonl"
+        self._domain = domain
+
+    @contextlib.contextmanager
+    def act(
+        self,
+        kind: ActKind,
+        text: str,
+        *,
+        who: str = "",
+        why: str = "",
+        cluster: str = "",
+        version: int | None = None,
+        percent: int | None = None,
+    ) -> Iterator[DeedNotes]:
+        """Write down that an act begins, and how it ended."""
+        notes = DeedNotes()
+        act = Act(
+            id=uuid.uuid4().hex,
+            at=datetime.now(UTC),
+            domain=self._domain,
+            kind=kind,
+            state="begun",
+            who=who or people.account(),
+            text=text,
+            why=why,
+            machine=socket.gethostname(),
+            cluster=cluster,
+            version=version,
+            percent=percent,
+        )
+        self.add(act)
+        try:
+            yield notes
+        except BaseException as error:
+            told = (str(error).splitlines() or [type(error).__name__])[0]
+            self.add(act.model_copy(update={"at": datetime.now(UTC), "state": "failed", "text": f"{text}: {told}"}))
+            raise
+        found = {"text": notes.text or text, "version": notes.version or version}
+        self.add(act.model_copy(update={"at": datetime.now(UTC), "state": "done", **found}))
+
+    def add(self, act: Act) -> None:
+        """Append one line, whole and on the disk, beside whoever else does."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = act.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        with locked(self.path.with_suffix(".lock"), patience=_PATIENCE):
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    line = b"\n" + line
+                os.write(handle, line)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def lines(self) -> list[Act]:
+        """Every line that is whole, in order."""
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in text.split(b"\n"):
+            with contextlib.suppress(ValidationError, json.JSONDecodeError):
+                found.append(Act.model_validate_json(line))
+        return found
+
+    def entries(self) -> list[TimelineEntry]:
+        """An entry an act, at the time that it began; what was cut off says so."""
+        begun: dict[str, Act] = {}
+        last: dict[str, Act] = {}
+        for each in self.lines():
+            begun.setdefault(each.id, each)
+            last[each.id] = each
+        return [_entry(begun[key], end) for key, end in last.items()]
+
+    def into(self, timeline: Timeline) -> Timeline:
+        """The timeline of a cluster with what it has not heard of: acts that it tells itself are told once."""
+        for entry in self.entries():
+            if not any(_same(entry, each) for each in timeline.entries):
+                timeline = timeline.with_entry(entry)
+        return timeline
+
+
+def _entry(begun: Act, end: Act) -> TimelineEntry:
+    state = {"begun": ", which was cut off, or goes on", "failed": ", which failed", "done": ""}[end.state]
+    where = f" from {begun.machine}" if begun.machine else ""
+    return TimelineEntry(
+        at=begun.at,
+        correlation=begun.id,
+        kind=begun.kind,
+        text=f"{end.text}{state}",
+        version=end.version,
+        percent=end.percent,
+        by=f"{begun.who}{where}",
+        why=begun.why,
+    )
+
+
+def _same(entry: TimelineEntry, known: TimelineEntry) -> bool:
+    """Is it the act that a cluster tells?"""
+    return (
+        known.by != ""
+        and entry.by.startswith(known.by)
+        and known.kind == entry.kind
+        and (entry.version is None or known.version == entry.version)
+        and entry.at - _AROUND <= known.at <= entry.at + timedelta(minutes=10)
+    )
+
+
+def files(settings: Settings) -> list[Path]:
+    """The histories of all domains."""
+    return sorted((settings.state / "history").glob("*.jsonl"))
