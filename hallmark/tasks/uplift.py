@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from hallmark.section import Share
 from hallmark.tasks import answers as late
 from hallmark.tasks import metric as figures
 from hallmark.tasks import targets as columns_of
@@ -37,6 +38,9 @@ class Uplift(BaseTask):
     reads: ClassVar[tuple[str, ...]] = ("propensity",)
     treatments: int = Field(default=1, ge=1, description="Treatments beside none, which is 0.")
     worth: float = Field(default=0.0, description="Smallest uplift that is worth a treatment: what it costs.")
+    treat: Share = Field(
+        default=1.0, description="Share of records, the best, that a policy is judged to treat at most."
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,7 +81,7 @@ class Uplift(BaseTask):
 
     def metrics(self) -> Mapping[str, Metric]:
         """The ranking of whom to treat, and the value of treating those."""
-        return figures.named(uplift_metrics.of(self.worth))
+        return figures.named(uplift_metrics.of(self.worth, self.treat))
 
     def enough(self, targets: Targets) -> str | None:
         """Rows of every treatment, and outcomes that differ."""
