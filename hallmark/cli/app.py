@@ -27,6 +27,7 @@ from hallmark.cli import (
     model,
     new,
     pipeline,
+    predict,
     search,
     serve,
     tco,
@@ -69,6 +70,7 @@ app.command()(timeline.timeline)
 app.command()(labels.labels)
 app.command()(explain.explain)
 app.command()(search.search)
+app.command()(predict.predict)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ class Uplift(BaseTask):
     reads: ClassVar[tuple[str, ...]] = ("propensity",)
     treatments: int = Field(default=1, ge=1, description="Treatments beside none, which is 0.")
     worth: float = Field(default=0.0, description="Smallest uplift that is worth a treatment: what it costs.")
+    cost: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(), description="What each treatment costs, in money: what a policy spends, and the charts tell."
+    )
     treat: Share = Field(
         default=1.0, description="Share of records, the best, that a policy is judged to treat at most."
     )
