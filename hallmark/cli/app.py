@@ -32,6 +32,7 @@ from hallmark.cli import (
     models,
     new,
     pipeline,
+    predict,
     search,
     serve,
     tco,
@@ -78,6 +79,7 @@ app.command()(timeline.timeline)
 app.command()(labels.labels)
 app.command()(explain.explain)
 app.command()(search.search)
+app.command()(predict.predict)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

@@ -21,6 +21,7 @@ def of(domain: Domain) -> Iterator[str]:
     yield from _data(domain)
     yield from _gate(domain)
     yield from _retrieval(domain)
+    yield from _policy(domain)
     yield from _shadow(domain)
     yield from _rollout(domain)
 
@@ -113,6 +114,24 @@ def _retrieval(domain: Domain) -> Iterator[str]:
             f"retrieval.encoder is {retrieval.encoder}, and a retrieval task trains an encoder, which nothing would ask;"
             " write own, or declare task: {kind: ranking}"
         )
+
+
+def _policy(domain: Domain) -> Iterator[str]:
+    policy, task = domain.policy, domain.task
+    if task.kind != "uplift":
+        if policy is not None:
+            yield f"policy chooses by uplifts, and a {task.kind} task has none: take it away, or declare task: {{kind: uplift}}"
+        return
+    if task.cost and len(task.cost) != task.treatments:
+        yield f"task.cost has {len(task.cost)} numbers and task.treatments is {task.treatments}: write a cost for each treatment"
+    if policy is None:
+        return
+    if not task.cost:
+        yield "task.cost is missing, and policy.budget counts what treatments cost: write a cost for each treatment"
+    if policy.caps.campaign and len(policy.caps.campaign) != task.treatments:
+        yield f"policy.caps.campaign has {len(policy.caps.campaign)} numbers and task.treatments is {task.treatments}: write one for each"
+    if policy.caps.month is not None and policy.messages is None:
+        yield "policy.caps.month counts what an entity got already, and policy.messages names no column that says it: name one"
 
 
 def _shadow(domain: Domain) -> Iterator[str]:

@@ -18,6 +18,7 @@ from hallmark.declaration.drill import Drill
 from hallmark.declaration.features import Features
 from hallmark.declaration.gate import Gate
 from hallmark.declaration.notify import Notify
+from hallmark.declaration.policy import Policy
 from hallmark.declaration.retrieval import Retrieval
 from hallmark.declaration.rollout import Retrain, Rollout
 from hallmark.declaration.serving import Reviewer, Serving
@@ -43,6 +44,7 @@ class Domain(Section):
     serving: Serving
     features: Features | None = None
     retrieval: Retrieval | None = None
+    policy: Policy | None = None
     rollout: Rollout = Rollout()
     retrain: Retrain = Retrain()
     drift: Drift = Drift()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,17 +77,7 @@ class Boosting:
 
     def restore(self, folder: Path) -> Forest:
         """The forest that `save` wrote into `folder`."""
-        import lightgbm
-
-        boosters = {}
-        for name in self._names():
-            try:
-                boosters[name] = lightgbm.Booster(model_str=(folder / file(name)).read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
-                raise unrestorable(
-                    f"{file(name)} is not a forest", expected="the text of a LightGBM model", error=error
-                ) from error
-        return Forest(boosters, output=self.output)
+        return stored(folder, self._names(), output=self.output)
 
     def _names(self) -> list[str]:
         """One name for each booster: of its quantile, or none for one alone."""
@@ -158,6 +148,21 @@ class Forest:
 
         made = trees.forest_onnx(self.dumps(), output=self.output.name, shape=self.output.shape)
         path.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def stored(folder: Path, names: Sequence[str], *, output: Output) -> Forest:
+    """The forest of these boosters that `Forest.save` wrote into `folder`."""
+    import lightgbm
+
+    boosters = {}
+    for name in names:
+        try:
+            boosters[name] = lightgbm.Booster(model_str=(folder / file(name)).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
+            raise unrestorable(
+                f"{file(name)} is not a forest", expected="the text of a LightGBM model", error=error
+            ) from error
+    return Forest(boosters, output=output)
 
 
 def file(name: str) -> str:

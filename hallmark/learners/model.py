@@ -97,13 +97,13 @@ class Trained(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OtherAnswers:
-    """Answers to the same inputs that are shown beside a model's, by whose they are, and how many items all of them choose from.
+    """Answers to the same inputs that are shown beside a model's, by whose they are, and how many items all of them choose from (0: no items).
 
     A trained model that has some says so by a method `others` of the arguments of `predict`.
     """
 
     answers: Mapping[str, NDArray[Any]]
-    items: int
+    items: int = 0
 
 
 def unrestorable(what: str, *, expected: str, error: Exception) -> ModelRefused:

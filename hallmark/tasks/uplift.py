@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from hallmark.section import Share
 from hallmark.tasks import answers as late
 from hallmark.tasks import metric as figures
 from hallmark.tasks import targets as columns_of
@@ -37,6 +38,12 @@ class Uplift(BaseTask):
     reads: ClassVar[tuple[str, ...]] = ("propensity",)
     treatments: int = Field(default=1, ge=1, description="Treatments beside none, which is 0.")
     worth: float = Field(default=0.0, description="Smallest uplift that is worth a treatment: what it costs.")
+    cost: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(), description="What each treatment costs, in money: what a policy spends, and the charts tell."
+    )
+    treat: Share = Field(
+        default=1.0, description="Share of records, the best, that a policy is judged to treat at most."
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,7 +84,7 @@ class Uplift(BaseTask):
 
     def metrics(self) -> Mapping[str, Metric]:
         """The ranking of whom to treat, and the value of treating those."""
-        return figures.named(uplift_metrics.of(self.worth))
+        return figures.named(uplift_metrics.of(self.worth, self.treat))
 
     def enough(self, targets: Targets) -> str | None:
         """Rows of every treatment, and outcomes that differ."""

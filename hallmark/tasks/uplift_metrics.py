@@ -8,6 +8,8 @@ puts off, as scikit-uplift does unless told otherwise. 1 is that order, 0 is by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hallmark.tasks import metric as figures
@@ -17,8 +19,8 @@ from hallmark.tasks.targets import Floats, Ints, Targets
 SHARE = 0.3
 
 
-def of(worth: float) -> tuple[Metric, ...]:
-    """The metrics, of a policy that gives the best treatment whose uplift is `worth` or more."""
+def of(worth: float, share: float = 1.0) -> tuple[Metric, ...]:
+    """The metrics, of a policy that gives the best treatment whose uplift is `worth` or more, to the best `share` of all rows at most."""
     return (
         Metric(
             "qini",
@@ -37,15 +39,21 @@ def of(worth: float) -> tuple[Metric, ...]:
         Metric(
             "policy_value_ips",
             "higher",
-            figures.mean(lambda targets, uplifts: _ips(targets, uplifts, worth)),
+            figures.mean(lambda targets, uplifts: _ips(targets, uplifts, worth, share)),
             "Mean outcome if each got the treatment that the uplift says: outcomes of those who did, by their propensity.",
         ),
         Metric(
             "policy_value_dr",
             "higher",
-            _doubly_robust(worth),
+            _policy_value(worth, share),
             "The same, doubly robust (Dudík, Langford and Li, 2011): expected outcomes are the uplift and one constant, "
             "corrected by what those who got that treatment did beyond it.",
+        ),
+        Metric(
+            "policy_gain_dr",
+            "higher",
+            _policy_gain(worth, share),
+            "That value less the value of giving the same number of treatments by lot, doubly robust too. 0 for scores that say nothing.",
         ),
     )
 
@@ -139,30 +147,55 @@ def _over_arms(measure: Measure) -> Measure:
     return measured
 
 
-def _chosen(uplifts: Floats, worth: float) -> Ints:
-    """(n,) treatment with the highest uplift where that is worth it, else 0."""
+def chosen(uplifts: Floats, worth: float, share: float = 1.0) -> Ints:
+    """(n,) treatment with the highest uplift where that is worth it, else 0; of the best `share` of rows at most, equal ones by lot."""
     columns = uplifts[:, None] if uplifts.ndim == 1 else uplifts
-    return np.where(columns.max(axis=1) >= worth, columns.argmax(axis=1) + 1, 0)
+    best = columns.max(axis=1)
+    found = np.where(best >= worth, columns.argmax(axis=1) + 1, 0)
+    most = int(share * len(best))
+    if most < len(best):
+        lot = np.random.default_rng(len(best)).random(len(best))
+        found[np.lexsort((lot, -best))[most:]] = 0
+    return found
 
 
-def _ips(targets: Targets, uplifts: Floats, worth: float) -> Floats:
-    followed = _treatment(targets) == _chosen(uplifts, worth)
+def _ips(targets: Targets, uplifts: Floats, worth: float, share: float) -> Floats:
+    followed = _treatment(targets) == chosen(uplifts, worth, share)
     return np.asarray(followed * targets.labels / _propensity(targets))
 
 
-def _doubly_robust(worth: float) -> Measure:
-    def measure(targets: Targets, uplifts: Floats, weights: Floats) -> Floats:
-        columns = uplifts[:, None] if uplifts.ndim == 1 else uplifts
-        with_none = np.column_stack([np.zeros(len(columns)), columns])
-        rows, treatment, chosen = np.arange(len(columns)), _treatment(targets), _chosen(uplifts, worth)
-        propensity = _propensity(targets)
-        beyond = (targets.labels - with_none[rows, treatment]) / propensity
-        followed = treatment == chosen
-        # Expected outcome of treatment a: base + uplift of a. The base is the mean of what uplifts leave over.
-        base = figures.divided(weights @ beyond, weights @ (1 / propensity))
-        fixed = weights @ (with_none[rows, chosen] + followed * beyond)
+def _doubly_robust(targets: Targets, uplifts: Floats, weights: Floats, policies: Sequence[Ints]) -> Floats:
+    """(policies, r) mean outcome of each policy, (n,) treatments, under each of r weights."""
+    columns = uplifts[:, None] if uplifts.ndim == 1 else uplifts
+    with_none = np.column_stack([np.zeros(len(columns)), columns])
+    rows, treatment, propensity = np.arange(len(columns)), _treatment(targets), _propensity(targets)
+    beyond = (targets.labels - with_none[rows, treatment]) / propensity
+    # Expected outcome of treatment a: base + uplift of a. The base is the mean of what uplifts leave over.
+    base = figures.divided(weights @ beyond, weights @ (1 / propensity))
+    found = []
+    for policy in policies:
+        followed = treatment == policy
+        fixed = weights @ (with_none[rows, policy] + followed * beyond)
         moving = weights @ (1 - followed / propensity)
-        return figures.divided(fixed + base * moving, weights.sum(axis=1))
+        found.append(figures.divided(fixed + base * moving, weights.sum(axis=1)))
+    return np.stack(found)
+
+
+def _policy_value(worth: float, share: float) -> Measure:
+    def measure(targets: Targets, uplifts: Floats, weights: Floats) -> Floats:
+        return np.asarray(_doubly_robust(targets, uplifts, weights, [chosen(uplifts, worth, share)])[0])
+
+    return measure
+
+
+def _policy_gain(worth: float, share: float) -> Measure:
+    def measure(targets: Targets, uplifts: Floats, weights: Floats) -> Floats:
+        policy = chosen(uplifts, worth, share)
+        arms = range(1 if uplifts.ndim == 1 else uplifts.shape[1], -1, -1)
+        constant = [np.full(len(policy), arm, dtype=np.int64) for arm in arms]
+        value, *alone = _doubly_robust(targets, uplifts, weights, [policy, *constant])
+        shares = [figures.divided(weights @ (policy == arm).astype(np.float64), weights.sum(axis=1)) for arm in arms]
+        return np.asarray(value - sum(part * each for part, each in zip(shares, alone, strict=True)))
 
     return measure
 

@@ -83,14 +83,15 @@ def _with_others(
             for metric in task.metrics().values()
             if math.isfinite(value := metric.value(targets, predictions))
         }
-        figures[named] = _coverage(theirs, others.items)
+        if others.items:
+            figures[named] = _coverage(theirs, others.items)
         slices = tuple(each.brief for each in _slices(domain, task, targets, predictions, test, made.test))
         beside.append(Beside(name=name, metrics=figures, slices=slices))
         for place, (chart, drawn) in enumerate(zip(charts, task.charts(targets, predictions), strict=True)):
             if isinstance(chart, Chart) and isinstance(drawn, Chart):
                 more = tuple(line.model_copy(update={"name": name}) for line in drawn.lines)
                 charts[place] = chart.model_copy(update={"lines": (*chart.lines, *more)})
-    metrics = made.metrics | {named: _coverage(answers, others.items)}
+    metrics = made.metrics | ({named: _coverage(answers, others.items)} if others.items else {})
     return made.model_copy(update={"metrics": metrics, "beside": tuple(beside), "charts": tuple(charts)})
 
 

@@ -1,0 +1,1 @@
+"""Batches: a whole file scored by a version, in blocks, with memory that does not grow."""
