@@ -424,8 +424,13 @@ async def recorded(
         if texts is None:
             from inference_services.capture.records import Call
 
-            marked = types.SimpleNamespace(marks=(trace.encode(), b"", known.encode(), b""))
-            sender.note((Call(asked, answered, each), 0, each, size, f"client-{first + number}", marked))
+            call, client = Call(asked, answered, each), f"client-{first + number}"
+            if hasattr(queue.Noted, "_fields"):
+                headers = {b"traceparent": trace.encode(), b"x-hallmark-request-id": known.encode()}
+                sender.note(queue.Noted(call, [0], [each], [size], [client], [headers]))
+            else:  # commits that noted each request by itself
+                marked = types.SimpleNamespace(marks=(trace.encode(), b"", known.encode(), b""))
+                sender.note((call, 0, each, size, client, marked))  # type: ignore[arg-type]
             if number % 32 == 31:
                 await asyncio.sleep(0)
         else:

@@ -42,7 +42,7 @@ def of_file(
 
     given = {role: column for role, column in roles.items() if column}
     _whole(kind, given)
-    frame = table.head(file, rows=ROWS)
+    frame = table.head(file, rows=ROWS, leave=leave)
     for role, column in given.items():
         columns.present(frame, column, option=f"--{role}")
     for column in leave:

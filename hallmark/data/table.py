@@ -103,8 +103,11 @@ def conformed(values: pd.Series, kind: str) -> pd.Series:
     return found
 
 
-def head(file: Path, *, rows: int) -> pd.DataFrame:
-    """The first `rows` records of one file, as they are written: of a CSV as text, but for what its data.yaml tells how to read."""
+def head(file: Path, *, rows: int, leave: Sequence[str] = ()) -> pd.DataFrame:
+    """The first `rows` records of one file, as they are written: of a CSV as text, but for what its data.yaml tells how to read.
+
+    `ContractBroken` where numbers have a point and data.yaml says that a comma is their mark, but for columns to leave.
+    """
     if file.is_dir():
         raise HallmarkError(
             f"{file} is a folder", expected="one .parquet or .csv file", got="a folder", fix="name one of its files"
@@ -112,7 +115,25 @@ def head(file: Path, *, rows: int) -> pd.DataFrame:
     (found,) = records.files(file)
     options = reading.options(file)
     table = _named(found, found.table(options, rows=rows), options, {})
-    return pd.DataFrame({name: _told(plain(table.column(name)), options) for name in table.column_names})
+    columns = {name: plain(table.column(name)) for name in table.column_names}
+    for name, values in columns.items():
+        if options.decimal == "," and name not in leave and pa.types.is_large_string(values.type):
+            _marked(found, name, values, options)
+    return pd.DataFrame({name: _told(values, options) for name, values in columns.items()})
+
+
+def _marked(file: RecordFile, name: str, values: pa.Array, options: ReadingOptions) -> None:
+    """Is 1.500 fifteen hundred, or one and a half? Refused, as reading the whole file would."""
+    point = options.model_copy(update={"decimal": "."})
+    if exact(values, "FP64", point, declared=False).bad is None:
+        made = exact(values, "FP64", options, declared=False)
+        if made.bad is not None:
+            raise ContractBroken(
+                f"column {name} of {file.shown} has a point where data.yaml says a comma",
+                expected="numbers such as 1500 or 23,45, since data.yaml says decimal: ','",
+                got=repr(values.filter(pc.fill_null(made.bad, False))[0].as_py()),
+                fix=f"write {name} as the others, take decimal out of data.yaml, or leave {name} out",
+            )
 
 
 def _told(values: pa.Array, options: ReadingOptions) -> pd.Series:

@@ -5,25 +5,35 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import re
 import sys
+import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from hallmark import extras
-from hallmark.errors import DeclarationError, Unavailable
+from hallmark.errors import DeclarationError, HallmarkError, Unavailable
+from hallmark.features.fields import Field, Output
 from hallmark.settings import Settings
 
 PACKAGE = "domains"
+_NEEDED = {"features": ("FIELDS", "encode"), "data": ("contract",), "serving": ("OUTPUTS", "answer")}
+"""Names without which a part of a domain's code is none."""
+_MADE = {each.__name__: each for each in (Field, Output)}
+_MISTAKE = re.compile(r"(?:field .*?: )?(?:expected|Input should be) (?P<expected>.*?)(?:, got (?P<got>.*))?")
 _FIRST: list[Path] = []
 """The checkout whose code is imported as `domains`; any other has a package of its own name."""
 
 
 def module(name: str, part: str, settings: Settings | None = None) -> ModuleType:
-    """A domain's own code: `part` is data, features, model, serving or synthetic."""
+    """A domain's own code: `part` is data, features, model, serving or synthetic; `DeclarationError` with file and line where it stops."""
     settings = settings or Settings.load()
     path = settings.domains / name / f"{part}.py"
     if not path.is_file():
@@ -31,7 +41,7 @@ def module(name: str, part: str, settings: Settings | None = None) -> ModuleType
             f"domain {name!r} has no {part}.py", expected=f"domains/{name}/{part}.py", got="no such file"
         )
     try:
-        return importlib.import_module(f"{_package(settings.root)}.{name}.{part}")
+        found = importlib.import_module(f"{_package(settings.root)}.{name}.{part}")
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library in ("", "hallmark") or PACKAGE in library:  # a slip in our own code: its traceback says more
@@ -45,6 +55,59 @@ def module(name: str, part: str, settings: Settings | None = None) -> ModuleType
             if extra
             else f"name {library} in an extra of pyproject.toml, then run `make install`",
         ) from error
+    except HallmarkError:
+        raise
+    except Exception as error:  # whatever the domain's own code raises while it is read
+        raise _stopped(error, path, settings) from error
+    if missing := [each for each in _NEEDED.get(part, ()) if not hasattr(found, each)]:
+        near = get_close_matches(missing[0], vars(found), 1)
+        raise DeclarationError(
+            f"domains/{name}/{part}.py lacks {missing[0]}",
+            expected=" and ".join(_NEEDED[part]),
+            got=f"no {', no '.join(missing)}",
+            fix=f"did you mean {near[0]}? call it {missing[0]}"
+            if near
+            else f"write it, as domains/fraud/{part}.py has it",
+        )
+    return found
+
+
+def _stopped(error: Exception, path: Path, settings: Settings) -> DeclarationError:
+    """What a domain's code raised while it was read, with the place in it."""
+    places = [(Path(each.filename), each.lineno or 1) for each in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno or 1))
+    file, line = next((each for each in reversed(places) if each[0].is_relative_to(settings.domains)), (path, 1))
+    where = f"{file.relative_to(settings.root)}:{line}"
+    if not isinstance(error, ValidationError):
+        got = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+        return DeclarationError(
+            f"{where} cannot be read", expected="Python that runs to its end", got=got, fix=f"mend {where}"
+        )
+    (expected, got), *rest = [_mistake(error.title, item) for item in error.errors()]
+    more = "".join(f"\n  also expected {one}, got {other}" for one, other in rest)
+    given = next((item["input"] for item in error.errors() if isinstance(item["input"], dict)), {})
+    named = f" {given['name']!r}" if "name" in given else ""
+    return DeclarationError(
+        f"{where}: the {error.title}{named} cannot be made", expected=expected, got=got + more, fix=f"mend {where}"
+    )
+
+
+def _mistake(title: str, item: Any) -> tuple[str, str]:
+    """Expected and got of one of pydantic's errors on what a `Field` or `Output` was given."""
+    key = ".".join(map(str, item["loc"]))
+    if item["type"] == "missing":
+        return key, "nothing"
+    if item["type"] == "extra_forbidden":
+        known = [*_MADE[title].model_fields] if title in _MADE else []
+        near = get_close_matches(key, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return f"one of {', '.join(known)}" if known else "what it declares", f"{key}{meant}"
+    text = item["msg"].removeprefix("Value error, ")
+    if (found := _MISTAKE.fullmatch(text)) is None:
+        return "what fits together", f"{key}: {text}" if key else text
+    got = found["got"] or (repr(item["input"]) if key else "something else")
+    return f"{key}: {found['expected']}" if key else found["expected"], got
 
 
 def _package(root: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -38,6 +38,11 @@ T = TypeVar("T")
 Marks = tuple[bytes, bytes, bytes, bytes]
 """Of a request, as they came: W3C traceparent and tracestate, the gateway's own id, which a mirrored copy has too, and b"1" of a copy."""
 NO_MARKS: Marks = (b"", b"", b"", b"")
+Headers = Mapping[bytes, bytes]
+"""Of a request, with names in lower case."""
+TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
+EXCHANGE, SHADOW = b"x-hallmark-request-id", b"x-hallmark-shadow"
+"""Headers of the marks; the latter two are set by the gateway, which takes them away from clients' requests."""
 
 
 class Answered(msgspec.Struct, gc=False):
@@ -135,15 +140,23 @@ _decoder = msgspec.msgpack.Decoder(_Body)
 _digest = operator.methodcaller("digest")
 
 
+def marks(requests: Sequence[Headers]) -> list[Marks]:
+    """Those of requests, from their headers."""
+    return [
+        (each.get(TRACEPARENT, b""), each.get(TRACESTATE, b""), each.get(EXCHANGE, b""), each.get(SHADOW, b""))
+        for each in requests
+    ]
+
+
 def packed(parts: Sequence[Answered], *, prefix: str, first: int = 1) -> bytes:
     """The body for requests to one model; the id of an exchange is the prefix and its number, from `first` on."""
-    call = together(_all([each.calls for each in parts]))
-    traces, _, gateways, shadows = zip(*_all([each.marks for each in parts]), strict=True)
+    call = together(flat([each.calls for each in parts]))
+    traces, _, gateways, shadows = zip(*flat([each.marks for each in parts]), strict=True)
     body = _Body(
         prefix,
         first,
-        np.array(_all([each.rows for each in parts]), dtype="<i4").tobytes(),
-        hashed(_all([each.client_ids for each in parts])),
+        np.array(flat([each.rows for each in parts]), dtype="<i4").tobytes(),
+        hashed(flat([each.client_ids for each in parts])),
         _lines_of(traces, _are_traces, TRACE),
         _lines_of(gateways, _are_ids, GATEWAY_ID),
         bytes([each == b"1" for each in shadows]) if any(shadows) else bytes(len(shadows)),
@@ -195,7 +208,8 @@ def read(body: bytes) -> Exchanges:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _all(lists: Sequence[Sequence[T]]) -> list[T]:
+def flat(lists: Iterable[Sequence[T]]) -> list[T]:
+    """Their members behind each other."""
     return [*itertools.chain.from_iterable(lists)]
 
 
@@ -252,15 +266,15 @@ def _same(got: int, count: int) -> int:
 def _column(name: str, values: NDArray[Any]) -> _Column:
     if values.dtype.kind in NUMBERS:
         return _Column(name, values.dtype.newbyteorder("<").str, list(values.shape), values.tobytes())
-    flat = values.ravel().tolist()
-    if flat and isinstance(flat[0], np.ndarray):
-        inner = _column(name, joined(flat))
-        inner.lengths = np.array([len(each) for each in flat], dtype="<i4").tobytes()
+    listed = values.ravel().tolist()
+    if listed and isinstance(listed[0], np.ndarray):
+        inner = _column(name, joined(listed))
+        inner.lengths = np.array([len(each) for each in listed], dtype="<i4").tobytes()
         return inner
-    if flat and not isinstance(flat[0], bytes) and len(few := dict.fromkeys(flat)) <= min(256, len(flat) // 4):
+    if listed and not isinstance(listed[0], bytes) and len(few := dict.fromkeys(listed)) <= min(256, len(listed) // 4):
         places = dict(zip(few, range(len(few)), strict=True))
-        return _Column(name, "", list(values.shape), list(few), bytes(map(places.__getitem__, flat)))
-    return _Column(name, "", list(values.shape), flat)
+        return _Column(name, "", list(values.shape), list(few), bytes(map(places.__getitem__, listed)))
+    return _Column(name, "", list(values.shape), listed)
 
 
 def _array(column: _Column, records: int) -> NDArray[Any]:

@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hallmark.declaration.serving_config import CaptureLimits
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import Answered, Marks
+from inference_services.capture.exchanges import Answered, Headers
 from inference_services.capture.poster import Poster
 from inference_services.capture.records import Call, Columns, Records, together
 
@@ -29,7 +29,7 @@ DROPS = ("full", "bytes", "unsent", "refused", "shutdown")
 """Why an exchange was dropped, as the metrics name it."""
 _TYPES = ("org.kubeflow.serving.inference.request", "org.kubeflow.serving.inference.response")
 _CALLS = 32
-_REQUESTS = 256
+_REQUESTS = 1024
 _SOON = 0.1
 _LARGE = 16 * 1024
 """What was noted is queued when it is of so many calls with arrays, or requests, after so many seconds, or with a request of more bytes:
@@ -48,16 +48,19 @@ class Origin:
     endpoint: str
 
 
-class Marked(Protocol):
-    """A request that has marks."""
+class Noted(NamedTuple):
+    """Answered requests of one call of the model, one of each list a request.
 
-    @property
-    def marks(self) -> Marks: ...
+    firsts, rows: the place of its first record in the call, and how many they are.   sizes: bytes that it keeps in memory until it is sent.
+    client_ids:   the clients' own.   headers: those of the request, which its marks are read from; nothing else of it is kept.
+    """
 
-
-Noted = tuple[Call, int, int, int, str, Marked]
-"""An answered request: its call of the model, the place of its first record there, how many they are, the bytes that it keeps in memory until
-it is sent, the client's id, and what its marks are read from."""
+    call: Call
+    firsts: Sequence[int]
+    rows: Sequence[int]
+    sizes: Sequence[int]
+    client_ids: Sequence[str]
+    headers: Sequence[Headers]
 
 
 class Counters(Protocol):
@@ -87,9 +90,8 @@ class Capture:
         self._loop = asyncio.get_running_loop()
         self._records = Records()
         self._noted: list[Noted] = []
-        self._call: Call | None = None
         self._room = _REQUESTS
-        """Of what is noted: the last one's call, and how many more there may be; a call with arrays counts as several."""
+        """Requests that may still be noted; a call with arrays counts as several."""
         self._timer: asyncio.TimerHandle | None = None
         self._hurried = False
         self._queue: deque[Answered] = deque()
@@ -109,16 +111,14 @@ class Capture:
         self._task = self._loop.create_task(self._send_forever())
 
     def note(self, answered: Noted) -> None:
-        """Take an answered request; it is queued soon, with others."""
+        """Take answered requests; they are queued soon, with others."""
         self._noted.append(answered)
-        if answered[0] is not self._call:
-            self._call = answered[0]
-            if self._call.layout is None:
-                self._room -= _REQUESTS // _CALLS - 1
-            if self._timer is None:
-                self._timer = self._loop.call_later(_SOON, self._late)
-        self._room -= 1
-        if (self._room <= 0 or answered[3] > _LARGE) and not self._hurried:
+        self._room -= (
+            len(answered.rows) if answered.call.layout is not None else max(len(answered.rows), _REQUESTS // _CALLS)
+        )
+        if self._timer is None:
+            self._timer = self._loop.call_later(_SOON, self._late)
+        if (self._room <= 0 or max(answered.sizes) > _LARGE) and not self._hurried:
             self._hurried = True
             self._loop.call_soon(self.gather)
 
@@ -129,12 +129,20 @@ class Capture:
     def gather(self) -> None:
         """Queue what was noted until now."""
         noted, self._noted = self._noted, []
-        self._call, self._hurried = None, False
+        self._hurried = False
         self._room = 0 if self._closing else _REQUESTS
         if noted:
-            calls, firsts, rows, sizes, client_ids, asked = zip(*noted, strict=True)
-            marks = [each.marks for each in asked]
-            self.offer(Answered(self._records.of(calls, firsts, rows), rows, sizes, client_ids, marks))
+            calls, firsts, rows, *beside = zip(*noted, strict=True)
+            sizes, client_ids, headers = map(exchanges.flat, beside)
+            self.offer(
+                Answered(
+                    self._records.of(calls, firsts, rows),
+                    exchanges.flat(rows),
+                    sizes,
+                    client_ids,
+                    exchanges.marks(headers),
+                )
+            )
 
     def offer(self, answered: Answered) -> None:
         """Queue answered requests, or count why not."""

@@ -61,24 +61,26 @@ class Records:
         self._packed = _Packed()
         self._rows = _Rows()
 
-    def of(self, calls: Sequence[Call], firsts: Sequence[int], rows: Sequence[int]) -> list[Call]:
-        """The records of requests, of which each has so many of its call, from a place on."""
-        at, count = 0, len(calls)
-        while at < count:
-            call, first, end = calls[at], firsts[at], firsts[at] + rows[at]
-            last = at + call.rows - 1
-            if not first and last < count and calls[last] is call and firsts[last] == call.rows - 1:
-                self._add(call)  # all of its requests, on one record each
-                at = last + 1
+    def of(self, calls: Sequence[Call], firsts: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]) -> list[Call]:
+        """The records of the requests of each call, of which each has so many of the call's, from a place on."""
+        total = 0
+        for call, begins, counts in zip(calls, firsts, rows, strict=True):
+            answered = sum(counts)
+            total += answered
+            if answered == call.rows:
+                self._add(call)
                 continue
-            at += 1
-            while end < call.rows and at < count and calls[at] is call and firsts[at] == end:
-                end += rows[at]
+            at = 0
+            while at < len(begins):
+                first, end = begins[at], begins[at] + counts[at]
                 at += 1
-            self._add(call if end - first == call.rows else call.part(first, end))
+                while at < len(begins) and begins[at] == end:
+                    end += counts[at]
+                    at += 1
+                self._add(call.part(first, end))
         self._end()
         parts, self._parts = self._parts, []
-        return parts if len(parts) * _SMALL < sum(rows) else [together(parts)]
+        return parts if len(parts) * _SMALL < total else [together(parts)]
 
     def _add(self, call: Call) -> None:
         if call.layout is not None and call.record is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from inference_services.protocol.errors import ServeError
@@ -13,7 +14,7 @@ class Ask(Protocol):
     """One inference request, as its protocol knows it.
 
     size:    bytes of the request;  timeout: seconds that the client gives, if it names any.
-    marks:   W3C traceparent and tracestate, the gateway's own id of the request, and b"1" where it is a mirrored copy, as they came.
+    headers: with names in lower case, as they came.
     """
 
     protocol: str
@@ -25,7 +26,7 @@ class Ask(Protocol):
     def timeout(self) -> float | None: ...
 
     @property
-    def marks(self) -> tuple[bytes, bytes, bytes, bytes]: ...
+    def headers(self) -> Mapping[bytes, bytes]: ...
 
     def decode(self) -> InferenceRequest:
         """The checked request; `BadRequest` where it is none."""

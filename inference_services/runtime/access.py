@@ -11,6 +11,7 @@ from typing import IO
 
 import msgspec
 
+from inference_services.capture.exchanges import TRACEPARENT
 from inference_services.protocol.ask import Ask
 from inference_services.runtime.metrics import Metrics
 
@@ -44,7 +45,7 @@ class AccessLog:
             "bytes_in": ask.size,
             "bytes_out": answered,
         }
-        trace = ask.marks[0].decode("latin-1")
+        trace = ask.headers.get(TRACEPARENT, b"").decode("latin-1")
         if len(parts := trace.split("-")) == 4 and len(trace) == 55 and trace.isascii():
             line["trace_id"], line["span_id"] = parts[1], parts[2]
         try:

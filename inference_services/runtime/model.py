@@ -175,7 +175,9 @@ def sane(output: Output, bounds: Bounds, array: NDArray[Any], rows: int) -> NDAr
         raise ModelFault(f"output {output.name!r}: the model gave {array.dtype}, not {output.datatype}")
     if kind in "fi" and not _within(array, low, high):
         raise ModelFault(f"output {output.name!r}: the model gave values that are not finite or out of range")
-    return array
+    return (
+        array.astype(object) if array.dtype.kind == "U" else array
+    )  # numpy's own strings travel as four bytes a letter
 
 
 def bounds_of(output: Output) -> Bounds:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from inference_services.capture.exchanges import EXCHANGE
 from inference_services.protocol import errors, openapi, unary, v2
 from inference_services.protocol.coding import opened
 from inference_services.protocol.schema import Outputs
@@ -18,8 +19,6 @@ from inference_services.runtime.service import Service
 from inference_services.transport.http1 import Handler, HttpRequest, HttpResponse, refusal
 
 EXTENSIONS = ["model_repository_extension", "binary_tensor_data"]
-EXCHANGE, SHADOW = b"x-hallmark-request-id", b"x-hallmark-shadow"
-"""Set by the gateway, which takes them away from clients' requests."""
 _JSON_LENGTH = b"inference-header-content-length"
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _BINARY = b"application/octet-stream"
@@ -174,9 +173,8 @@ class HttpAsk:
         return int(given) / 1000 if given is not None and given.isdigit() and 0 < len(given) < 10 else None
 
     @property
-    def marks(self) -> tuple[bytes, bytes, bytes, bytes]:
-        get = self._request.headers.get
-        return get(b"traceparent", b""), get(b"tracestate", b""), get(EXCHANGE, b""), get(SHADOW, b"")
+    def headers(self) -> Mapping[bytes, bytes]:
+        return self._request.headers
 
 
 class _V2(HttpAsk):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
 import math
+import operator
 import queue
 import threading
 import time
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration.serving_config import ServingConfig
-from inference_services.capture.queue import Capture
+from inference_services.capture.queue import Capture, Noted
 from inference_services.capture.records import Call
 from inference_services.protocol import v2
 from inference_services.protocol.ask import Ask
@@ -71,9 +73,12 @@ class _Job:
     call: Call | None = None
     first: int = 0
     """The call of the model that it was in, and the place of its first record there."""
+    kept: int = 0
+    """Bytes that the capture would keep of it, once it was answered."""
 
 
 Done = list[tuple[_Job, "Outputs | ServeError"]]
+_call_of = operator.attrgetter("call")
 
 
 class Service:
@@ -280,6 +285,8 @@ class Service:
                 layout = self.model.schema.layout if request.record is not None else None
                 job.call = Call(request.columns if layout is None else {}, kept, request.rows, layout, request.record)
                 self._answer(job, kept)
+                if self.capture is not None and job.kept:
+                    self._note(self.capture, [job])
                 return None
         if self.model.blocking or self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
             self._jobs.put(job)
@@ -362,6 +369,8 @@ class Service:
             if self._cache is not None and job.key is not None:
                 self._cache.put(job.key, outcome)
             self._answer(job, outcome)
+        if self.capture is not None:
+            self._note(self.capture, [job for job, _ in done if job.kept])
 
     def _answer(self, job: _Job, outputs: Outputs) -> None:
         ask, request, start = job.ask, job.request, time.perf_counter()
@@ -372,9 +381,23 @@ class Service:
             return
         self.metrics.observe("stage_seconds", "encode", time.perf_counter() - start)
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
-        if self.capture is not None and job.call is not None:
-            kept = ask.size + size + _BESIDE
-            self.capture.note((job.call, job.first, request.rows, kept, request.id, ask))
+        job.kept = ask.size + size + _BESIDE
+
+    def _note(self, capture: Capture, answered: list[_Job]) -> None:
+        """Have answered requests captured, those of one call of the model together."""
+        for call, same in itertools.groupby(answered, _call_of):
+            jobs = [*same]
+            requests = [job.request for job in jobs]
+            capture.note(
+                Noted(
+                    call,
+                    [job.first for job in jobs],
+                    [request.rows for request in requests],
+                    [job.kept for job in jobs],
+                    [request.id for request in requests],
+                    [job.ask.headers for job in jobs],
+                )
+            )
 
     def _count(self, ask: Ask, status: int, begun: float, *, rows: int, answered: int) -> None:
         seconds = time.perf_counter() - begun

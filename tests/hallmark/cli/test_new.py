@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from hallmark.cli.app import app
 from hallmark.declaration import domain as domains
-from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
 from hallmark.learners.model import examples, spec
 from hallmark.render import files
 from hallmark.settings import Settings
@@ -218,6 +218,22 @@ def test_a_table_is_read_as_its_data_yaml_says(checkout: Settings, tmp_path: Pat
     assert (fields["Size m²"].datatype, fields["balcony"].datatype) == ("FP64", "BOOL")
     code = domains.module("flats", "data", checkout)
     assert code.read(file)["Size m²"].between(20, 120).all()
+
+
+def test_a_point_where_data_yaml_says_a_comma_is_refused(checkout: Settings, tmp_path: Path) -> None:
+    """1.500 is fifteen hundred there: read as one and a half, the folder would be made of wrong numbers."""
+    file = table(tmp_path / "flats.csv")
+    given = pd.read_csv(file).assign(
+        deposit=lambda frame: [f"{each // 1000}.{each % 1000:03}" for each in frame.index + 1500]
+    )
+    given.to_csv(file, index=False, sep=";", decimal=",")
+    (tmp_path / "data.yaml").write_text("separator: ';'\ndecimal: ','\n")
+    asked = ["flats", "--task", "regression", "--data", str(file), *ROLES["regression"], *left(ROLES["regression"])]
+    with pytest.raises(ContractBroken, match=r"column deposit of flats\.csv has a point") as told:
+        run(*asked)
+    assert told.value.got == "'1.500'" and not (checkout.domains / "flats").exists()
+    run(*asked, "--leave", "deposit")
+    assert "deposit" not in {field.name for field in domains.module("flats", "features", checkout).FIELDS}
 
 
 def test_with_a_time_the_latest_are_the_test_and_the_window_holds_all_of_it(checkout: Settings, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hallmark.features.arrays import objects
 from hallmark.features.fields import Field
 from hallmark.features.record import RecordLayout
 from inference_services.capture import exchanges
-from inference_services.capture.exchanges import NO_MARKS, Exchanges, Marks
+from inference_services.capture.exchanges import Exchanges
 from inference_services.capture.queue import Capture, Noted, Origin
 from inference_services.capture.records import Call, Records, together
 
@@ -29,13 +29,12 @@ class Counts(Counter[str]):
         self[f"{name} {value}".strip()] += int(amount)
 
 
-class Unmarked:
-    """A request without marks."""
+def noted(call: Call, requests: Sequence[tuple[int, int, int, str]]) -> Noted:
+    """Answered requests without marks: the first record of each, how many, its bytes, and its client's id."""
+    firsts, rows, sizes, ids = zip(*requests, strict=True)
+    return Noted(call, firsts, rows, sizes, ids, [{}] * len(requests))
 
-    marks: Marks = NO_MARKS
 
-
-UNMARKED = Unmarked()
 LAYOUT = RecordLayout([Field(name="x", datatype="FP64"), Field(name="word", datatype="BYTES")])
 
 
@@ -60,8 +59,8 @@ class Sink:
                 await writer.wait_closed()
 
 
-def sent(noted: Sequence[Sequence[Noted]], limits: CaptureLimits) -> tuple[list[bytes], Counts]:
-    """Bodies that a capture posts of what is noted, each sequence in one turn of the loop, and its counters."""
+def sent(turns: Sequence[Noted], limits: CaptureLimits) -> tuple[list[bytes], Counts]:
+    """Bodies that a capture posts of what is noted, each in one turn of the loop, and its counters."""
     sink, counts = Sink(), Counts()
 
     async def main() -> None:
@@ -69,9 +68,8 @@ def sent(noted: Sequence[Sequence[Noted]], limits: CaptureLimits) -> tuple[list[
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         capture = Capture(url, origin=Origin("o", "n", "r", "e"), metrics=counts, limits=limits)
         capture.start()
-        for turn in noted:
-            for each in turn:
-                capture.note(each)
+        for turn in turns:
+            capture.note(turn)
             await asyncio.sleep(0)
         await capture.close(timeout=10)
         server.close()
@@ -82,10 +80,10 @@ def sent(noted: Sequence[Sequence[Noted]], limits: CaptureLimits) -> tuple[list[
     return sink.bodies, counts
 
 
-def calls(count: int, seed: int) -> list[list[Noted]]:
+def calls(count: int, seed: int) -> list[Noted]:
     """Calls of a model, each on some requests of some records, of which one in ten was not answered."""
     dice, number = random.Random(seed), 0
-    found: list[list[Noted]] = []
+    found: list[Noted] = []
     for _ in range(count):
         rows = [dice.choice((1, 1, 1, 2, 5)) for _ in range(dice.choice((1, 1, 1, 4, 40)))]
         total = sum(rows)
@@ -98,20 +96,18 @@ def calls(count: int, seed: int) -> list[list[Noted]]:
         }
         call = Call(columns, {"score": (names / 2).astype(np.float32)}, total)
         firsts = np.cumsum(rows) - rows
-        whole = [
-            (call, int(first), each, 100, f"c{number + first}", UNMARKED)
-            for first, each in zip(firsts, rows, strict=True)
-        ]
-        found.append([each for each in whole if dice.random() > 0.1])
+        whole = [(int(first), each, 100, f"c{number + first}") for first, each in zip(firsts, rows, strict=True)]
+        if answered := [each for each in whole if dice.random() > 0.1]:
+            found.append(noted(call, answered))
         number += total
     return found
 
 
 @pytest.mark.parametrize("batch", [1024, 100, 3])
 def test_requests_of_many_calls_come_out_as_they_were_answered(batch: int) -> None:
-    noted = calls(150, seed=batch)
-    flat = [each for turn in noted for each in turn]
-    bodies, counts = sent(noted, CaptureLimits(batch=batch))
+    turns = calls(150, seed=batch)
+    flat = [(turn.call, *each) for turn in turns for each in zip(turn.firsts, turn.rows, turn.client_ids, strict=True)]
+    bodies, counts = sent(turns, CaptureLimits(batch=batch))
     found = [exchanges.read(body) for body in bodies]
     assert counts["capture_offered"] == counts["capture_sent"] == len(flat)
     assert counts["capture_queued"] == counts["capture_queued_bytes"] == 0
@@ -119,7 +115,7 @@ def test_requests_of_many_calls_come_out_as_they_were_answered(batch: int) -> No
     assert [each for one in found for each in one.ids] == [f"{prefix}-{at + 1:x}" for at in range(len(flat))]
     assert max(len(one.ids) for one in found) <= batch
     assert [each for one in found for each in one.records] == [rows for _, _, rows, *_ in flat]
-    hashes = exchanges.hashed([each[4] for each in flat]).hex()
+    hashes = exchanges.hashed([each[3] for each in flat]).hex()
     assert "".join(each for one in found for each in one.requests) == hashes
     for side in ("columns", "outputs"):
         for name in getattr(flat[0][0], side):
@@ -142,8 +138,8 @@ def plain(values: Any) -> list[Any]:
 
 def test_an_event_has_no_more_bytes_than_it_may_but_for_one_large_request() -> None:
     call = Call({"x": np.arange(9.0)}, {"y": np.zeros(9)}, 9)
-    noted: list[Noted] = [(call, at, 1, size, "c", UNMARKED) for at, size in enumerate((1, 1, 1, 9, 1, 3, 1, 1, 1))]
-    bodies, counts = sent([noted], CaptureLimits(batch_bytes=4))
+    requests = [(at, 1, size, "c") for at, size in enumerate((1, 1, 1, 9, 1, 3, 1, 1, 1))]
+    bodies, counts = sent([noted(call, requests)], CaptureLimits(batch_bytes=4))
     found = [exchanges.read(body) for body in bodies]
     assert [one.columns["x"].tolist() for one in found] == [[0, 1, 2], [3], [4, 5], [6, 7, 8]]
     assert counts["capture_sent"] == 9
@@ -151,8 +147,8 @@ def test_an_event_has_no_more_bytes_than_it_may_but_for_one_large_request() -> N
 
 def test_those_that_there_is_no_room_for_are_dropped_and_the_others_sent() -> None:
     call = Call({"x": np.arange(8.0)}, {"y": np.zeros(8)}, 8)
-    noted: list[Noted] = [(call, at, 1, size, f"{at}", UNMARKED) for at, size in enumerate((5, 9, 5, 9, 1, 1, 1, 1))]
-    bodies, counts = sent([noted], CaptureLimits(queued_bytes=13, queued=4))
+    requests = [(at, 1, size, f"{at}") for at, size in enumerate((5, 9, 5, 9, 1, 1, 1, 1))]
+    bodies, counts = sent([noted(call, requests)], CaptureLimits(queued_bytes=13, queued=4))
     (found,) = [exchanges.read(body) for body in bodies]
     assert found.columns["x"].tolist() == [0, 2, 4, 5]
     assert found.requests == [exchanges.hashed([name]).hex() for name in "0245"]
@@ -163,37 +159,37 @@ def test_those_that_there_is_no_room_for_are_dropped_and_the_others_sent() -> No
 def test_what_is_noted_is_queued_when_it_is_much_or_large_or_old() -> None:
     counts = Counts()
     one = Call({"x": np.zeros(1)}, {"y": np.zeros(1)}, 1)
-    many = Call({"x": np.zeros(300)}, {"y": np.zeros(300)}, 300)
+    many = Call({"x": np.zeros(1100)}, {"y": np.zeros(1100)}, 1100)
 
     async def main() -> None:
         url, origin = "http://127.0.0.1:9/", Origin("o", "n", "r", "e")
 
-        async def queued(noted: Sequence[Noted], wait: float = 0.0) -> int:
+        async def queued(turns: Sequence[Noted], wait: float = 0.0) -> int:
             before = counts["capture_queued"]
-            for each in noted:
+            for each in turns:
                 capture.note(each)
             await asyncio.sleep(wait)
             return counts["capture_queued"] - before
 
         capture = Capture(url, origin=origin, metrics=counts)
         record = LAYOUT.record({"x": 0.5, "word": "a"})
-        small: list[Noted] = [(Call({}, one.outputs, 1, LAYOUT, record), 0, 1, 1, "", UNMARKED) for _ in range(255)]
+        small = [noted(Call({}, one.outputs, 1, LAYOUT, record), [(0, 1, 1, "")]) for _ in range(1023)]
         assert await queued(small) == 0
-        assert await queued(small[:1]) == 256
-        few: list[Noted] = [(Call(one.columns, one.outputs, 1), 0, 1, 1, "", UNMARKED) for _ in range(31)]
+        assert await queued(small[:1]) == 1024
+        few = [noted(Call(one.columns, one.outputs, 1), [(0, 1, 1, "")]) for _ in range(31)]
         assert await queued(few) == 0
         assert await queued(few[:1]) == 32
-        together: list[Noted] = [(many, at, 1, 1, "", UNMARKED) for at in range(256)]
-        assert await queued(together[:240]) == 0
-        assert await queued(together[240:]) == 256
-        assert await queued([(one, 0, 1, 1 << 20, "", UNMARKED)]) == 1
-        assert await queued([(one, 0, 1, 1, "", UNMARKED)]) == 0
+        together = [(at, 1, 1, "") for at in range(1024)]
+        assert await queued([noted(many, together[:1023])]) == 0
+        assert await queued([noted(many, together[1023:])]) == 1024
+        assert await queued([noted(one, [(0, 1, 1 << 20, "")])]) == 1
+        assert await queued([noted(one, [(0, 1, 1, "")])]) == 0
         assert await queued([], wait=0.2) == 1
-        capture.note((one, 0, 1, 1, "", UNMARKED))
+        capture.note(noted(one, [(0, 1, 1, "")]))
         capture.gather()
-        assert counts["capture_queued"] == 256 + 32 + 256 + 3
+        assert counts["capture_queued"] == 1024 + 32 + 1024 + 3
         await capture.close(timeout=0)
-        assert counts["capture_dropped shutdown"] == counts["capture_offered"] == 256 + 32 + 256 + 3
+        assert counts["capture_dropped shutdown"] == counts["capture_offered"] == 1024 + 32 + 1024 + 3
 
     asyncio.run(main())
 
@@ -221,7 +217,7 @@ def small_calls(seed: int) -> list[Call]:
 def test_small_calls_are_copied_and_come_out_as_they_were(seed: int) -> None:
     given = small_calls(seed)
     rows = [call.rows for call in given]
-    found = together(Records().of(given, [0] * len(given), rows))
+    found = together(Records().of(given, [[0]] * len(given), [[each] for each in rows]))
     assert found.rows == sum(rows)
     for side in ("columns", "outputs"):
         for name, values in getattr(found, side).items():
@@ -233,13 +229,15 @@ def test_small_calls_are_copied_and_come_out_as_they_were(seed: int) -> None:
 def test_small_calls_with_lists_in_a_column_are_kept_as_they_are() -> None:
     lists = np.array([["a", "b"]], dtype=object)
     calls = [Call({"x": np.array([float(at)]), "lists": lists}, {"y": np.zeros(1)}, 1) for at in range(20)]
-    (found,) = Records().of(calls, [0] * 20, [1] * 20)
+    (found,) = Records().of(calls, [[0]] * 20, [[1]] * 20)
     assert found.columns["x"].tolist() == list(range(20)) and found.columns["lists"].shape == (20, 2)
 
 
 def test_requests_of_one_record_come_out_as_they_went_in_whatever_came_between() -> None:
     dice = random.Random(3)
-    given, firsts, rows, expected = [], [], [], []
+    given: list[Call] = []
+    firsts: list[list[int]] = []
+    expected = []
     for number in range(200):
         count = dice.choice((1, 1, 1, 12))
         each = [{"x": number + at / 16, "word": f"w{number % 7}-{at}"} for at in range(count)]
@@ -249,12 +247,9 @@ def test_requests_of_one_record_come_out_as_they_went_in_whatever_came_between()
         else:
             columns = {"x": outputs["score"], "word": objects([one["word"] for one in each])}
             call = Call(columns, outputs, count)
-        for at in range(count):
-            if dice.random() < 0.9:
-                given.append(call)
-                firsts.append(at)
-                rows.append(1)
-                expected.append((each[at]["x"], each[at]["word"], each[at]["x"]))
-    found = together(Records().of(given, firsts, rows))
+        given.append(call)
+        firsts.append([at for at in range(count) if dice.random() < 0.9])
+        expected += [(each[at]["x"], each[at]["word"], each[at]["x"]) for at in firsts[-1]]
+    found = together(Records().of(given, firsts, [[1] * len(each) for each in firsts]))
     values = (found.columns["x"], found.columns["word"], found.outputs["score"])
     assert [*zip(*[each.tolist() for each in values], strict=True)] == expected

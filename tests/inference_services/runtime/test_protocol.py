@@ -189,10 +189,13 @@ def test_metadata(orders_server: Server) -> None:
 def test_a_path_that_is_not_there_is_404_and_a_wrong_method_405_with_those_that_are_right(
     orders_server: Server, method: str, path: str, status: int, allow: str | None
 ) -> None:
-    """Row B35: a gateway that appends a slash, or a client that guesses, learns which of the two is wrong."""
+    """Row B35: a gateway that appends a slash, or a client that guesses, learns which of the two is wrong; each is counted."""
+    before = orders_server.metric("hallmark_rest_requests_total", code=str(status))
     response = orders_server.client.request(method, path)
     assert (response.status_code, response.headers.get("allow")) == (status, allow)
     assert list(response.json()) == ["error"]
+    if not path.startswith("/inference."):
+        assert orders_server.metric("hallmark_rest_requests_total", code=str(status)) == before + 1
 
 
 @pytest.mark.parametrize("version", ["1", "2", "9"])
