@@ -1,9 +1,8 @@
 """Event logs: records in partitions, each with a number that grows, read again from any number on. Files here, Kafka and Kinesis beside it.
 
-A segment is a file of records, named by the number of its first. A record is its length, a checksum of length and bytes, its bytes. A writer
-that is killed leaves at most one record that is not whole: nobody reads it, and the next writer cuts it off. A record that is
-not whole before others is damage, and is told instead of skipped. A record that was erased is blanks (`erased`), as many as it had bytes, so
-that every other one keeps its number and its place.
+A writer that is killed leaves at most one record that is not whole: nobody reads it, and the next writer cuts it off. A record that is
+not whole before others is damage, and is told instead of skipped. A record that was erased is blanks (`erased`), as many as it had bytes;
+of many that compaction took out one after another, a reader gets the last one, erased. Every other record keeps its number.
 """
 
 from __future__ import annotations
@@ -11,24 +10,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import struct
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from hallmark.errors import Conflict, HallmarkError, NotFound
+from hallmark.feature_store import compaction, segments
+from hallmark.feature_store.segments import LARGEST_RECORD, framed, run, scanned
 from hallmark.files import locked
 
 SEGMENT_BYTES = 64 << 20
 FIRST = "0"
 """The partition that records go to where none is named."""
-LARGEST_RECORD = 16 << 20
-_HEAD = struct.Struct("<II")
-_CHUNK = 1 << 20
-_DRAFT = ".draft"
+_REWRITING = "rewriting.lock"
+_LAST = 64
+_REWRITTEN = 60.0
+"""Seconds that an erasure waits for a compaction."""
 
 
 class Record(NamedTuple):
@@ -82,6 +81,7 @@ class FileLog:
         for number in range(partitions):
             (folder / str(number)).mkdir(parents=True, exist_ok=True)
         self._writers: dict[str, _Writer] = {}
+        self._ends: dict[str, _End] = {}
         self._readers: dict[str, _Reader] = {}
 
     def partitions(self) -> list[str]:
@@ -90,7 +90,7 @@ class FileLog:
 
     def begin(self, partition: str) -> int:
         """The oldest record's offset."""
-        found = _segments(self._folder / partition)
+        found = segments.found(self._folder / partition)
         return found[0][0] if found else 0
 
     def read(self, partition: str, offset: int, limit: int) -> list[Record]:
@@ -113,20 +113,35 @@ class FileLog:
     def _writer(self, partition: str) -> _Writer:
         if partition not in self._writers:
             folder = self._folder / partition
-            self._writers[partition] = _Writer(folder, self._sync, self._segment_bytes, self._patience)
+            end = self._ends.get(partition)
+            self._writers[partition] = _Writer(folder, self._sync, self._segment_bytes, self._patience, end)
         return self._writers[partition]
 
     def trim(self, partition: str, before: int) -> None:
         """Drop the segments all of whose records have a lower offset."""
-        found = _segments(self._folder / partition)
+        found = segments.found(self._folder / partition)
         for (_, path), (following, _) in itertools.pairwise(found):
             if following <= before:
                 path.unlink(missing_ok=True)
 
+    def compact(self, partition: str, key: Callable[[bytes], Hashable], *, least: int) -> int:
+        """Of the records of each key keep the last one alone; gives how many were taken out. Others may read and write meanwhile.
+
+        Only segments that nobody writes to any more are looked at, and only where those that came since the last time have `least` bytes,
+        and as many as what was left of the older ones: so all compactions together read a record a few times. A kill at any moment
+        leaves all that is to be kept. 0 where another process does it.
+        """
+        folder = self._folder / partition
+        try:
+            with locked(folder / _REWRITING, patience=0.0):
+                return compaction.compacted(folder, key, least=least)
+        except TimeoutError:
+            return 0
+
     def close(self) -> None:
         """Give up files and locks."""
-        for writer in self._writers.values():
-            writer.close()
+        for partition, writer in self._writers.items():
+            self._ends[partition] = writer.close()
         self._writers, self._readers = {}, {}
 
     def __enter__(self) -> FileLog:
@@ -138,8 +153,26 @@ class FileLog:
         self.close()
 
 
+class _End(NamedTuple):
+    """Where a writer ended: the file by its inode, the bytes in it, the last of them, and the next record's number."""
+
+    inode: int
+    size: int
+    last: bytes
+    next: int
+
+    @classmethod
+    def of(cls, descriptor: int, size: int, following: int) -> _End:
+        """The end of an open file."""
+        begin = max(0, size - _LAST)
+        return cls(os.fstat(descriptor).st_ino, size, os.pread(descriptor, size - begin, begin), following)
+
+
 class _Writer:
-    def __init__(self, folder: Path, sync: float, segment_bytes: int, patience: float) -> None:
+    def __init__(
+        self, folder: Path, sync: float, segment_bytes: int, patience: float, known: _End | None = None
+    ) -> None:
+        self._known = known
         self._folder, self._sync, self._segment_bytes = folder, sync, segment_bytes
         self._holds = contextlib.ExitStack()
         self._holds.enter_context(_alone(folder, patience))
@@ -151,16 +184,19 @@ class _Writer:
 
     def _open(self) -> None:
         """Go to the end of what is whole."""
-        found = _segments(self._folder)
-        self.next, path = found[-1] if found else (0, _segment(self._folder, 0))
-        self._size = 0
-        for self._size, _ in _scanned(path):
-            self.next += 1
+        found = segments.found(self._folder)
+        self.next, path = found[-1] if found else (0, segments.named(self._folder, 0))
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._size, known = 0, self._known
+        if known is not None and known == _End.of(self._descriptor, known.size, known.next):
+            self._size, self.next = known.size, known.next  # what was whole then is whole
+        for entry in scanned(path, self._size):
+            self._size = entry.end
+            self.next += entry.records
         os.ftruncate(self._descriptor, self._size)
         os.lseek(self._descriptor, self._size, os.SEEK_SET)
         self._synced = time.monotonic()
-        _sync_folder(self._folder)
+        segments.sync(self._folder)
 
     def append(self, values: Sequence[bytes]) -> int:
         if not values:
@@ -172,7 +208,7 @@ class _Writer:
                 )
         if self._size > self._segment_bytes:
             self._roll()
-        data = memoryview(b"".join(_framed(value) for value in values))
+        data = memoryview(b"".join(framed(value) for value in values))
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -188,27 +224,25 @@ class _Writer:
         return self.next
 
     def erase(self, gone: Callable[[Record], bool]) -> int:
-        for draft in self._folder.glob(f".*{_DRAFT}"):
-            draft.unlink()
-        found = 0
-        for first, path in _segments(self._folder):
-            kept = list(enumerate((value for _, value in _scanned(path)), first))
-            erased = {at for at, value in kept if value.strip(b" ") and gone(Record(at, value))}
-            if erased:
-                self._rewrite(path, [b" " * len(value) if at in erased else value for at, value in kept])
-            found += len(erased)
-        return found
+        with locked(self._folder / _REWRITING, patience=_REWRITTEN):
+            segments.without_drafts(self._folder)
+            return sum(self._erased(first, path, gone) for first, path in segments.found(self._folder))
 
-    def _rewrite(self, path: Path, values: Sequence[bytes]) -> None:
-        """Change a segment by rename. Who reads it goes on at the same byte."""
-        draft = path.with_name(f".{path.name}{_DRAFT}")
-        with draft.open("wb") as stream:
-            stream.writelines(map(_framed, values))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-        _sync_folder(self._folder)
-        if path == _segments(self._folder)[-1][1]:
+    def _erased(self, first: int, path: Path, gone: Callable[[Record], bool]) -> int:
+        parts, erased, at = [], 0, first
+        for _, value, count in scanned(path):
+            away = bool(value.strip(b" ")) and gone(Record(at, value))
+            parts.append(run(count) if count > 1 else framed(b" " * len(value) if away else value))
+            erased += away
+            at += count
+        if erased:
+            self._rewrite(path, parts)
+        return erased
+
+    def _rewrite(self, path: Path, parts: Sequence[bytes]) -> None:
+        """Change a segment by rename. Who reads it finds its place again."""
+        segments.replaced(path, parts)
+        if path == segments.found(self._folder)[-1][1]:
             os.close(self._descriptor)
             self._descriptor = os.open(path, os.O_RDWR)
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
@@ -216,14 +250,16 @@ class _Writer:
     def _roll(self) -> None:
         os.fdatasync(self._descriptor)
         os.close(self._descriptor)
-        self._descriptor = os.open(_segment(self._folder, self.next), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        self._descriptor = os.open(segments.named(self._folder, self.next), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         self._size = 0
-        _sync_folder(self._folder)
+        segments.sync(self._folder)
 
-    def close(self) -> None:
+    def close(self) -> _End:
         os.fdatasync(self._descriptor)
+        end = _End.of(self._descriptor, self._size, self.next)
         os.close(self._descriptor)
         self._holds.close()
+        return end
 
 
 @contextlib.contextmanager
@@ -247,87 +283,66 @@ class _Reader:
         self._folder = folder
         self._next = -1
         self._path = folder
-        self._position = 0
+        self._position, self._inode = 0, 0
 
     def read(self, offset: int, limit: int) -> list[Record]:
         if offset != self._next and not self._found(offset):
             return []
         records: list[Record] = []
         while len(records) < limit:
-            had = len(records)
-            for end, value in _scanned(self._path, self._position):
-                records.append(Record(self._next, value))
-                self._next, self._position = self._next + 1, end
-                if len(records) == limit:
+            had = self._next
+            try:
+                stream = self._path.open("rb")
+            except FileNotFoundError:  # compacted into one before it
+                if not self._found(self._next):
                     break
-            following = _segment(self._folder, self._next)
-            if len(records) == had and (following == self._path or not following.exists()):
+                continue
+            with stream:
+                inode = os.fstat(stream.fileno()).st_ino
+                if self._position and inode != self._inode:  # rewritten: the bytes are others
+                    self._inode = inode
+                    if not self._found(self._next):
+                        break
+                    continue
+                self._inode = inode
+                for end, value, count in segments.entries(stream, self._position):
+                    last = self._next + count - 1
+                    if last >= offset:
+                        records.append(Record(last, value))
+                    self._next, self._position = last + 1, end
+                    if len(records) == limit:
+                        break
+            following = segments.named(self._folder, self._next)
+            if self._next == had and (following == self._path or not following.exists()):
                 break
             if len(records) < limit and following != self._path and following.exists():
                 self._path, self._position = following, 0
         return records
 
     def _found(self, offset: int) -> bool:
-        """Go to the record; False where nobody has written it yet."""
-        segments = [each for each in _segments(self._folder) if each[0] <= offset]
-        if not segments:
+        """Go to the record, or to the run that it is in; False where nobody has written it yet."""
+        found = [each for each in segments.found(self._folder) if each[0] <= offset]
+        if not found:
             if offset == 0:
                 return False
+            begin = segments.found(self._folder)[:1]
             raise NotFound(
                 f"the log {self._folder} no longer has record {offset}", expected="records that the job has not read yet",
-                got=f"records from {_segments(self._folder)[0][0] if _segments(self._folder) else 0} on",
+                got=f"records from {begin[0][0] if begin else 0} on",
                 fix="fill the state again with a backfill, and keep the log for longer",
             )  # fmt: skip
-        first, self._path = segments[-1]
-        self._next, self._position = first, 0
-        for end, _ in _scanned(self._path) if first < offset else ():
-            self._next, self._position = self._next + 1, end
-            if self._next == offset:
-                break
-        if self._next != offset:
-            reached, self._next = self._next, -1
-            if reached < offset:
-                return False
+        self._next, self._path = found[-1]
+        self._position = self._inode = 0
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as stream:
+            self._inode = os.fstat(stream.fileno()).st_ino
+            if self._next < offset:
+                for end, _, count in segments.entries(stream, 0):
+                    if self._next + count > offset:
+                        break
+                    self._next, self._position = self._next + count, end
+                    if self._next == offset:
+                        break
+                else:
+                    reached, self._next = self._next, -1
+                    return reached >= offset
         return True
-
-
-def _scanned(path: Path, position: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The whole records of a segment from a position on, each with the position after it."""
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError:
-        return
-    with stream:
-        stream.seek(position)
-        while len(head := stream.read(_HEAD.size)) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            value = stream.read(length) if length <= LARGEST_RECORD else b""
-            if len(value) < length or checksum != zlib.crc32(value, length ^ 0xFFFFFFFF):
-                if length <= LARGEST_RECORD and len(value) == length and stream.read(_CHUNK).strip(b"\0"):
-                    raise HallmarkError(
-                        f"{path} is damaged at byte {position}", expected="a record with the checksum of its bytes",
-                        got="another", fix="take the file from a backup, or fill the state with a backfill",
-                    )  # fmt: skip
-                return
-            position += _HEAD.size + length
-            yield position, value
-
-
-def _framed(value: bytes) -> bytes:
-    return _HEAD.pack(len(value), zlib.crc32(value, len(value) ^ 0xFFFFFFFF)) + value
-
-
-def _segment(folder: Path, first: int) -> Path:
-    return folder / f"{first:020}.log"
-
-
-def _segments(folder: Path) -> list[tuple[int, Path]]:
-    return sorted((int(path.stem), path) for path in folder.glob("*.log"))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

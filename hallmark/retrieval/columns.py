@@ -160,6 +160,15 @@ class Column:
             return found
         return [None if value is None else datetime.fromtimestamp(value / 1e6, tz=UTC).isoformat() for value in found]
 
+    def numbers(self, rows: Sequence[int]) -> NDArray[np.float64]:
+        """(m,) the values of rows as numbers, NaN where there is none: a time in seconds since 1970, true as 1. Not of texts."""
+        values: NDArray[Any] = self._values[list(rows)]
+        if self.kind == "number":
+            return values.astype(np.float64)
+        none: NDArray[np.bool_] = values < 0 if self.kind == "boolean" else values == _NONE
+        found: NDArray[np.float64] = np.where(none, np.nan, values / 1e6 if self.kind == "time" else values)
+        return found
+
     def _code(self, text: str) -> int:
         return self._codes.setdefault(text, len(self._codes))
 
@@ -267,6 +276,14 @@ class Columns:
     def taken(self, rows: Sequence[int]) -> dict[str, list[Any]]:
         """The values of rows, as `append` takes them."""
         return {name: column.taken(rows) for name, column in self._columns.items()}
+
+    def numbers(self, name: str, rows: Sequence[int]) -> NDArray[np.float64]:
+        """(m,) the values of rows of one column as numbers, as `Column.numbers` gives them."""
+        return self._columns[name].numbers(rows)
+
+    def texts(self, name: str, rows: Sequence[int]) -> list[Any]:
+        """The values of rows of one column, as `append` takes them."""
+        return self._columns[name].taken(rows)
 
     def row(self, row: int) -> dict[str, Any]:
         """The values of one row, as `append` takes them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +97,11 @@ class Deltas:
     def dropped(self) -> int:
         """Bytes at the journal's end that opening took away: a change that was never acknowledged."""
         return self._journal.dropped
+
+    @property
+    def broken(self) -> bool:
+        """Did a write or fsync of the journal fail? Then it takes nothing until it is opened again."""
+        return self._journal.broken
 
     @property
     def count(self) -> int:
@@ -202,7 +206,7 @@ class Deltas:
                 dead[row] = True
                 self._gone += 1
             if isinstance(change, Upsert):
-                words = Counter(tokens(change.text)) if self._unit.words is not None else Counter[str]()
+                words = tokens(change.text) if self._unit.words is not None else []
                 vector = np.asarray(change.vector, dtype=np.float32)
                 live[self._added.add(change.id, vector, dict(change.values), change.text, words)] = True
         self._dead, self._live = dead, live[: len(self._added.ids)]

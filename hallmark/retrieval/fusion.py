@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 CONSTANT = 60
 """k of Cormack, Clarke and Buettcher, Reciprocal Rank Fusion outperforms Condorcet and individual rank learning methods (SIGIR 2009)."""
 
 
-@dataclass(frozen=True)
-class Fused:
+class Fused(NamedTuple):
     """An item of a fused ranking.
 
     score:  sum over the sources that found it of 1 / (CONSTANT + rank).
@@ -26,14 +25,14 @@ class Fused:
 
 def fuse(rankings: Mapping[str, Sequence[tuple[str, float]]], k: int, *, constant: int = CONSTANT) -> list[Fused]:
     """The k best of rankings by source, best first; equal scores in the order of their best rank, then of their ids."""
-    ranks: dict[str, dict[str, int]] = {}
-    scores: dict[str, dict[str, float]] = {}
+    found: dict[str, list[Any]] = {}  # less than zero by its score, best rank, id: as they are sorted
     for source, ranking in rankings.items():
         for rank, (item, score) in enumerate(ranking, start=1):
-            ranks.setdefault(item, {}).setdefault(source, rank)
-            scores.setdefault(item, {}).setdefault(source, score)
-    fused = [
-        Fused(item, sum(1 / (constant + rank) for rank in found.values()), found, scores[item])
-        for item, found in ranks.items()
-    ]
-    return sorted(fused, key=lambda each: (-each.score, min(each.ranks.values()), each.id))[:k]
+            known = found.get(item)
+            if known is None:
+                found[item] = [-1 / (constant + rank), rank, item, {source: rank}, {source: score}]
+            elif source not in known[3]:
+                known[0] -= 1 / (constant + rank)
+                known[1] = min(known[1], rank)
+                known[3][source], known[4][source] = rank, score
+    return [Fused(item, -less, ranks, scores) for less, _, item, ranks, scores in sorted(found.values())[:k]]

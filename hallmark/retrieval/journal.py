@@ -21,6 +21,7 @@ class Journal:
     """Records by ever higher positions, from 1, in one file that one process appends to.
 
     dropped: bytes of a record at the end that was not written whole, and so never acknowledged, which opening took away.
+    broken:  a write or fsync failed, and it takes nothing more.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +29,7 @@ class Journal:
         new = not path.exists()
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.position, self.dropped, self._broken = 0, 0, False
+        self.position, self.dropped, self.broken = 0, 0, False
         self._end = 0
         try:
             for position, _, end in self._scan():
@@ -46,7 +47,7 @@ class Journal:
 
     def append(self, payload: bytes) -> int:
         """Write a record and give its position, once it is on the disk; what fails half-way leaves nothing."""
-        if self._broken:
+        if self.broken:
             raise HallmarkError(
                 "the journal of the index takes nothing more",
                 expected="a disk that keeps what it is given",
@@ -62,7 +63,7 @@ class Journal:
                 record, at = record[done:], at + done
             os.fdatasync(self._file)
         except OSError:
-            self._broken = True  # a page that fsync gave up on may look written: only the disk's content tells
+            self.broken = True  # a page that fsync gave up on may look written: only the disk's content tells
             raise
         self.position, self._end = position, at
         return position

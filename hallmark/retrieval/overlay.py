@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from hallmark.retrieval.columns import Columns
 from hallmark.retrieval.filters import Filter
+from hallmark.retrieval.words import AddedWords
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Overlay:
 
     dead:    (n,) rows of the sealed index that were deleted or replaced.
     live:    (size,) added rows that were not deleted or replaced since.
-    vectors: (at least size, d) of added rows; of each also ids, texts, words (how often each is in the text) and `columns`.
+    vectors: (at least size, d) of added rows; of each also ids, texts, words and `columns`.
     """
 
     dead: NDArray[np.bool_]
@@ -28,7 +28,7 @@ class Overlay:
     live: NDArray[np.bool_]
     vectors: NDArray[np.float32]
     ids: Sequence[str]
-    words: Sequence[Counter[str]]
+    words: AddedWords
     texts: Sequence[str]
     columns: Columns
     latest: dict[str, int]
@@ -57,13 +57,13 @@ class Growing:
     def __init__(self, dimension: int, columns: Columns) -> None:
         self.vectors = np.empty((64, dimension), dtype=np.float32)
         self.ids: list[str] = []
-        self.words: list[Counter[str]] = []
+        self.words = AddedWords()
         self.texts: list[str] = []
         self.columns = columns
         self.latest: dict[str, int] = {}
 
     def add(
-        self, item: str, vector: NDArray[np.float32], values: dict[str, Any], text: str, words: Counter[str]
+        self, item: str, vector: NDArray[np.float32], values: dict[str, Any], text: str, words: Sequence[str]
     ) -> int:
         """The row of an item that is added."""
         row = len(self.ids)
@@ -73,7 +73,7 @@ class Growing:
             larger[:row] = self.vectors
             self.vectors = larger
         self.vectors[row] = vector
-        self.words.append(words)
+        self.words.add(words)
         self.texts.append(text)
         self.ids.append(item)
         self.latest[item] = row

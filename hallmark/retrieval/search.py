@@ -108,16 +108,20 @@ class Retriever:
         if where is not None:
             self.unit.columns.check(where)
         scores = words.search(asked)
-        if where is not None:
-            scores = np.where(self._selected(where).mask, scores, 0)
         if changed is not None and changed.dead_count:
-            scores = np.where(changed.dead, 0, scores)
-        having = np.flatnonzero(scores > 0)
+            scores[changed.dead] = 0
+        if where is None:
+            having = np.flatnonzero(scores)
+        else:
+            left = self._selected(where).rows
+            having = left[scores[left] > 0]
         top, rows = index.best(scores[having][None], having, k)
-        found = [(self._ids[row], float(score)) for row, score in zip(rows[0], top[0], strict=True) if row >= 0]
+        found = [(item, score) for item, score in zip(self._ids[rows[0]], top[0].tolist(), strict=True) if item]
         if changed is not None and changed.size:
-            added = ((changed.ids[row], words.score(asked, changed.words[row])) for row in changed.rows(where))
-            found = sorted([*found, *(each for each in added if each[1] > 0)], key=lambda pair: -pair[1])[:k]
+            these, told = words.added(asked, changed.words, changed.size)
+            living = np.isin(these, changed.rows(where), assume_unique=True)
+            added = zip([changed.ids[row] for row in these[living].tolist()], told[living].tolist(), strict=True)
+            found = sorted([*found, *added], key=lambda pair: -pair[1])[:k]
         return found
 
     def hybrid(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,36 @@ def tokens(text: str) -> list[str]:
     """Words of a text, in lower case and without accents, as items and queries are both cut."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return _WORD.findall("".join(each for each in plain if not unicodedata.combining(each)))
+
+
+class AddedWords:
+    """Words of texts that are added one by one, which readers that know how many there were may go on reading."""
+
+    def __init__(self) -> None:
+        self._having: dict[str, tuple[list[int], list[int]]] = {}
+        self._lengths: list[int] = []
+
+    def add(self, words: Sequence[str]) -> None:
+        """Add a text that is cut into words."""
+        row = len(self._lengths)
+        for word, times in Counter(words).items():
+            rows, counts = self._having.setdefault(word, ([], []))
+            counts.append(times)
+            rows.append(row)
+        self._lengths.append(len(words))
+
+    def having(self, word: str, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Rows (m,) of the first `size` texts that have the word, and how often (m,); None where no text has it."""
+        found = self._having.get(word)
+        if found is None:
+            return None
+        rows, counts = found
+        most = bisect_left(rows, size)
+        return np.array(rows[:most], dtype=np.int64), np.array(counts[:most], dtype=np.float64)
+
+    def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(m,) words of each of these rows."""
+        return np.array([self._lengths[row] for row in rows.tolist()], dtype=np.float64)
 
 
 class Words:
@@ -83,11 +114,28 @@ class Words:
                 found[self._rows[first:last]] += times * self._scores[first:last]
         return found
 
-    def score(self, words: Sequence[str], item: Counter[str]) -> float:
-        """The score of an item that is not among these, as if it were: with the frequencies of words that these have."""
-        length = sum(item.values())
-        scale = K1 * (1 - B + B * length / (self.mean or 1.0))
-        return float(sum(self._weight(word) * item[word] / (scale + item[word]) for word in words if word in item))
+    def added(
+        self, words: Sequence[str], texts: AddedWords, size: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Which of the first `size` added texts (m,) have some of the words, and their scores (m,), all above 0.
+
+        Each is scored as if it were among these, with the frequencies of words that these have.
+        """
+        parts = [
+            (self._weight(word) * times, *found)
+            for word, times in Counter(words).items()
+            if (found := texts.having(word, size))
+        ]
+        if not parts:
+            return np.empty(0, dtype=np.int64), np.empty(0)
+        rows, places = np.unique(np.concatenate([rows for _, rows, _ in parts]), return_inverse=True)
+        scales = K1 * (1 - B + B * texts.lengths(rows) / (self.mean or 1.0))
+        scores, begin = np.zeros(len(rows)), 0
+        for weight, _, counts in parts:
+            at = places[begin : begin + len(counts)]
+            scores[at] += weight * counts / (scales[at] + counts)
+            begin += len(counts)
+        return rows, scores
 
     def _weight(self, word: str) -> float:
         number = self.vocabulary.get(word)

@@ -140,7 +140,7 @@ class NotReady(ServeError):
 
 
 class StoreDown(ServeError):
-    """The features of the entity could not be read in time."""
+    """What the answer depends on could not be read in time: the features of an entity, or the changes of items."""
 
     status = 503
     grpc = Grpc.UNAVAILABLE

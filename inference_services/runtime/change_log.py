@@ -20,6 +20,8 @@ from hallmark.settings import CHANGES
 _SEGMENT = 1 << 20
 """Bytes of a segment: a writer reads the last one when it begins."""
 _PATIENCE = 2.0
+_COMPACTED = 4 * _SEGMENT
+"""Bytes of whole segments that are worth it."""
 
 
 class ItemChange(msgspec.Struct, frozen=True):
@@ -33,6 +35,10 @@ class ItemChange(msgspec.Struct, frozen=True):
     item: dict[str, Any] | None = None
 
 
+class _Named(msgspec.Struct, frozen=True):
+    id: str
+
+
 class Logged(NamedTuple):
     """A change and its place in the log."""
 
@@ -42,16 +48,17 @@ class Logged(NamedTuple):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ItemChange).decode
+_read_id = msgspec.json.Decoder(_Named).decode
 
 
 class ChangeLog:
     """The log in a folder that all servers of a domain share; each may write, one at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         try:
             self._reader = FileLog(folder, partitions=1)
+            self._writer = FileLog(folder, partitions=1, segment_bytes=_SEGMENT, patience=_PATIENCE)
         except OSError as error:
             raise Unavailable(
                 "the log of item changes cannot be used", expected="a folder", got=error.strerror or str(error)
@@ -60,7 +67,7 @@ class ChangeLog:
     def append(self, changes: Sequence[ItemChange]) -> int:
         """Write changes, all or none, and give the offset of the first once they are on the disk; `Unavailable` where they are not."""
         try:
-            with FileLog(self._folder, partitions=1, segment_bytes=_SEGMENT, patience=_PATIENCE) as log:
+            with self._writing, self._writer as log:
                 return log.append(FIRST, [_encode(each) for each in changes]) - len(changes)
         except (Conflict, OSError) as error:
             raise Unavailable("the log of item changes takes nothing now", got=str(error).splitlines()[0]) from error
@@ -73,6 +80,14 @@ class ChangeLog:
             Logged(each.offset, ItemChange("", 0.0) if each.erased else _read(each.offset, each.value))
             for each in records
         ]
+
+    def compact(self) -> int:
+        """Keep the last change of each item alone where that pays; gives how many were taken out. Others go on meanwhile."""
+        return self._writer.compact(FIRST, _id, least=_COMPACTED)
+
+
+def _id(value: bytes) -> str:
+    return _read_id(value).id
 
 
 def _read(offset: int, value: bytes) -> ItemChange:

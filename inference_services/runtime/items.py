@@ -34,6 +34,8 @@ MOST = 1000
 _READ = 1024
 _TOGETHER = 256
 """Items that are encoded in one call."""
+_COMPACTS = 60.0
+"""Seconds after which a server sees whether compacting the log pays."""
 _POSITION = "position"
 Encode = Callable[[Columns, int], NDArray[np.float32]]
 _log = logging.getLogger(__name__)
@@ -151,6 +153,7 @@ class LiveItems:
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._pause = min(0.1, fresh / 4)
+        self._fault = ""
         self._replay()
         self._thread = threading.Thread(target=self._follow, name="items", daemon=True)
         self._thread.start()
@@ -161,6 +164,8 @@ class LiveItems:
         `BadRequest` where the request is none and nothing was changed; `StoreDown` where the log does not take it.
         """
         changes = self._codec.changes(body, time.time())
+        if self.broken:
+            raise StoreDown("this server cannot take changes of items now")
         items = [each.item for each in changes if each.item is not None]
         made = {each.id: each for each in self._codec.upserts(items, self._encode)} if items else {}
         try:
@@ -182,12 +187,28 @@ class LiveItems:
             }
             self.refresh()
             last = first + len(changes)
-            while any(first <= each.offset < last for each in self._pending.values()):
-                self._apply()
+            with self._told_of_faults():
+                while any(first <= each.offset < last for each in self._pending.values()):
+                    self._apply()
         return first + len(changes)
 
+    @property
+    def broken(self) -> str:
+        """Why it neither follows the log nor takes changes now; "" where it does. Such a server is not ready.
+
+        A log that cannot be read is asked again all the time. A journal of its own that failed needs a new start.
+        """
+        return self._fault or ("the journal of the index takes nothing more" if self._deltas.broken else "")
+
     def refresh(self) -> None:
-        """Read what was logged since, and take deletions: from now on no search finds what a deletion was acknowledged for."""
+        """Read what was logged since, and take deletions: from now on no search finds what a deletion was acknowledged for.
+
+        `StoreDown` where that cannot be done, since a search would find what was deleted.
+        """
+        with self._told_of_faults():
+            self._read()
+
+    def _read(self) -> None:
         with self._lock:
             gone: dict[str, None] = {}
             at = self._next
@@ -240,21 +261,45 @@ class LiveItems:
 
     def _replay(self) -> None:
         """Take all that was logged before anything is served."""
-        self.refresh()
+        self._read()
         while self._pending:
             self._apply()
         self._told()
 
+    @contextlib.contextmanager
+    def _told_of_faults(self) -> Iterator[None]:
+        """Log, count and keep what goes wrong, until the thread that follows the log gets through; `StoreDown` to who asked."""
+        try:
+            yield
+        except ServeError:
+            raise
+        except Exception as error:  # whatever it is, the server is not ready, and its thread goes on trying
+            self._fault = " ".join(str(error).split()) or type(error).__name__
+            _log.error("item changes cannot be taken: %s", self._fault)
+            self._metrics.add("item_changes", "failed")
+            raise StoreDown("the changes of the items cannot be taken now") from error
+
     def _follow(self) -> None:
+        compacts = time.monotonic() + _COMPACTS
         while not self._ended.wait(self._pause):
             try:
                 self.refresh()
-                while self._pending and not self._ended.is_set():
-                    self._apply()
-            except (HallmarkError, OSError) as error:
-                _log.error("item changes cannot be taken: %s", " ".join(str(error).split()))
-                self._metrics.add("item_changes", "failed")
+                with self._told_of_faults():
+                    while self._pending and not self._ended.is_set():
+                        self._apply()
+                self._fault = ""
+                if time.monotonic() > compacts:
+                    compacts = time.monotonic() + _COMPACTS
+                    self._compact()
+            except ServeError:
                 self._ended.wait(1.0)
+
+    def _compact(self) -> None:
+        try:
+            if gone := self._changes.compact():
+                _log.info("the log of item changes was compacted: %d changes taken out that later ones replaced", gone)
+        except (HallmarkError, OSError) as error:
+            _log.warning("the log of item changes cannot be compacted: %s", " ".join(str(error).split()))
 
     def _apply(self) -> None:
         """Make vectors of some that wait, and let searches see them; one that changed again meanwhile waits for its turn."""

@@ -142,8 +142,6 @@ class RetrievalModel:
 
     def predict(self, columns: Columns, rows: int) -> Outputs:
         """The items for `rows` records, best first; `ServeError` where it cannot answer."""
-        if self.live is not None:
-            self.live.refresh()
         known = self.generation
         vectors = self._encoder(columns, rows)
         found = [self._retrieved(vectors[row], columns, row) for row in range(rows)]
@@ -212,31 +210,34 @@ class RetrievalModel:
         corpus = self.retriever.corpus
         numbered = corpus.datatype == "INT64"
         made = {corpus.id: np.array(list(map(int, ids)), dtype=np.int64) if numbered else objects(list(ids))}
-        known = self._known(ids)
+        unit = self.index.unit
+        rows = [unit.rows.get(item, 0) for item in ids]
+        others = self._others(ids)
         for each in corpus.filters:
-            values = known[each.column]
+            name = each.column
             if each.datatype == "BYTES":
-                made[each.column] = objects(values)
-            elif each.datatype == "TIME":
-                made[each.column] = np.array([_seconds(value) for value in values], dtype=np.float64)
+                texts = unit.columns.texts(name, rows) if len(unit) else [None] * len(ids)
+                for place, values in others:
+                    texts[place] = values.get(name)
+                made[name] = objects(texts)
             else:
-                made[each.column] = np.array(
-                    [np.nan if value is None else float(value) for value in values], dtype=np.float64
-                )
+                numbers = unit.columns.numbers(name, rows) if len(unit) else np.full(len(ids), np.nan)
+                for place, values in others:
+                    numbers[place] = _number(values.get(name))
+                made[name] = numbers
         return made
 
-    def _known(self, ids: Sequence[str]) -> dict[str, list[Any]]:
-        """The values of items by column, those of the sealed index in one go; None of what was deleted meanwhile."""
-        unit, deltas = self.index.unit, self.index.deltas
+    def _others(self, ids: Sequence[str]) -> list[tuple[int, Mapping[str, Any]]]:
+        """Places and values of the items that are not as the sealed index has them; nothing of what was deleted meanwhile."""
+        deltas = self.index.deltas
         latest = deltas.now.latest if deltas is not None else {}
-        rows = [unit.rows.get(item, 0) for item in ids]
-        known = unit.columns.taken(rows) if len(unit) else {name: [None] * len(ids) for name in unit.card.columns}
-        for place, item in enumerate(ids):
-            if item in latest or item not in unit.rows:
-                values = self.index.values(item) or {}
-                for name, column in known.items():
-                    column[place] = values.get(name)
-        return known
+        sealed = self.index.unit.rows
+        dead = deltas.now.dead if deltas is not None else None
+        return [
+            (place, self.index.values(item) or {})
+            for place, item in enumerate(ids)
+            if item in latest or item not in sealed or (dead is not None and dead[sealed[item]])
+        ]
 
     def _ordered(
         self, columns: Columns, row: int, found: Sequence[Fused], scores: NDArray[np.float32]
@@ -313,7 +314,8 @@ def _instant(seconds: float) -> str:
         raise BadRequest("a filter of a time: expected seconds since 1970") from None
 
 
-def _seconds(value: Any) -> float:
+def _number(value: Any) -> float:
+    """A value of a column as a number, a time in seconds since 1970; NaN where there is none."""
     if value is None:
         return float("nan")
     return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() if isinstance(value, str) else float(value)

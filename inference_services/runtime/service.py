@@ -114,8 +114,8 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """May new requests be sent here? Not while it drains, nor when it has refused some for long."""
-        if self.draining:
+        """May new requests be sent here? Not while it drains, nor when it has refused some for long, nor without its items' changes."""
+        if self.draining or (self.items is not None and self.items.broken):
             return False
         calm = time.perf_counter() - self._refused_last > _CALM
         lasted = self._refused_last - self._refusing_since
@@ -124,7 +124,9 @@ class Service:
     def check_ready(self) -> bool:
         """True, or `NotReady`."""
         if not self.ready:
-            raise NotReady("the server is about to stop, or has had too much to do for long")
+            broken = self.items is not None and self.items.broken
+            busy = "the server is about to stop, or has had too much to do for long"
+            raise NotReady("the changes of the items cannot be taken" if broken else busy)
         return True
 
     def serve(self, ask: Ask) -> None:
@@ -278,7 +280,12 @@ class Service:
         request = job.request
         if self._cache is not None:
             columns = {name: request.columns[name] for name in self.model.names}
-            job.key = self._cache.key(columns, generation=self.model.generation)
+            try:
+                job.key = self._cache.key(columns, generation=self.model.generation)
+            except ServeError as error:  # the changes of the items cannot be read
+                self._waiting -= 1
+                self.refused(job.ask, error, job.begun)
+                return None
             kept = self._cache.get(job.key)
             if kept is not None:
                 self._waiting -= 1

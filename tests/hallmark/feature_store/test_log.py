@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,6 +141,111 @@ def test_what_is_erased_moves_no_other_record(tmp_path: Path) -> None:
             b"more",
         ]
     assert all(b"secret" not in path.read_bytes() for path in (tmp_path / "0").iterdir())
+
+
+def keyed(value: bytes) -> bytes:
+    return value.partition(b"=")[0]
+
+
+def state(records: list[Record]) -> dict[bytes, Record]:
+    return {keyed(each.value): each for each in records if not each.erased}
+
+
+def filled(folder: Path, *, seed: int = 3) -> tuple[list[Record], int]:
+    """A log of many changes of few keys, in segments of some twenty: all of its records, and how many may be taken out."""
+    draw = random.Random(seed)
+    values = [f"k{draw.randrange(12)}={number}".encode() * draw.randint(1, 3) for number in range(400)]
+    with FileLog(folder, segment_bytes=150, sync=60.0) as log:
+        for value in values:
+            log.append("0", [value])
+    closed = sorted(int(path.stem) for path in (folder / "0").glob("*.log"))[-1]
+    return [Record(*each) for each in enumerate(values)], closed - len({keyed(each) for each in values[:closed]})
+
+
+def test_of_each_key_compaction_keeps_the_last_record_under_its_number(tmp_path: Path) -> None:
+    before, many = filled(tmp_path)
+    readers = [FileLog(tmp_path) for _ in range(0, 390, 7)]
+    for begin, reader in zip(range(0, 390, 7), readers, strict=True):
+        reader.read("0", begin, 3)  # each stands in a segment that will be another
+    with FileLog(tmp_path, segment_bytes=150) as writer:
+        size = sum(path.stat().st_size for path in (tmp_path / "0").glob("*.log"))
+        assert FileLog(tmp_path).compact("0", keyed, least=1 << 20) == 0, "too little to be worth it"
+        assert FileLog(tmp_path).compact("0", keyed, least=1) == many
+        assert sum(path.stat().st_size for path in (tmp_path / "0").glob("*.log")) < size / 3
+        assert FileLog(tmp_path).compact("0", keyed, least=1) == 0
+        assert writer.append("0", [b"new=1"]) == 401
+    after = [*before, Record(400, b"new=1")]
+    found = everything(FileLog(tmp_path))
+    assert state(found) == state(after) and found[-1].offset == 400
+    for begin, reader in zip(range(0, 390, 7), readers, strict=True):
+        rest = everything(reader, limit=9) if begin == 0 else []
+        at = begin + 3
+        while batch := reader.read("0", at, 5):
+            rest, at = [*rest, *batch], batch[-1].offset + 1
+        assert at == 401
+        assert state(rest) == {
+            key: each for key, each in state(after).items() if begin == 0 or each.offset >= begin + 3
+        }
+        assert all(each.value == after[each.offset].value for each in rest if not each.erased)
+    for offset in range(401):  # from any number on
+        first = FileLog(tmp_path).read("0", offset, 1)[0]
+        assert first.offset >= offset and (first.erased or first == after[offset])
+
+
+def cut_off(honest: Any, *, after: int) -> Any:
+    """The same function, which works so many times and then ends all."""
+    calls = itertools.count()
+
+    def called(*given: Any) -> Any:
+        if next(calls) >= after:
+            raise KeyboardInterrupt
+        return honest(*given)
+
+    return called
+
+
+@pytest.mark.parametrize("where", ["write", "rename", "unlink"])
+def test_a_compaction_that_is_cut_off_anywhere_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    before, many = filled(tmp_path)
+    owner, name = {"write": (os, "fsync"), "rename": (Path, "replace"), "unlink": (Path, "unlink")}[where]
+    for step in range(4 if where == "unlink" else 1):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(owner, name, cut_off(getattr(owner, name), after=step))
+            FileLog(tmp_path).compact("0", keyed, least=1)
+        assert state(everything(FileLog(tmp_path))) == state(before)
+        with FileLog(tmp_path, segment_bytes=150) as writer:
+            assert writer.append("0", [b"k0=more"]) == len(before) + 1
+        before.append(Record(len(before), b"k0=more"))
+    FileLog(tmp_path).compact("0", keyed, least=1)
+    found = everything(FileLog(tmp_path))
+    assert state(found) == state(before) and not list((tmp_path / "0").glob("*.draft"))
+    assert sum(not each.erased for each in found) < len(before) - many + 12
+
+
+def test_a_damaged_segment_is_not_compacted(tmp_path: Path) -> None:
+    filled(tmp_path)
+    path = sorted((tmp_path / "0").glob("*.log"))[3]
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(HallmarkError, match="is not whole"):
+        FileLog(tmp_path).compact("0", keyed, least=1)
+    assert len(list((tmp_path / "0").glob("*.log"))) > 10
+
+
+def test_a_writer_that_comes_again_knows_where_it_ended_and_sees_what_others_did(tmp_path: Path) -> None:
+    mine, other = (FileLog(tmp_path, segment_bytes=100, sync=60.0) for _ in range(2))
+    for number in range(60):
+        with mine if number % 3 else other as log:
+            assert log.append("0", [f"{number}".encode()]) == number + 1
+    assert [each.value for each in everything(FileLog(tmp_path))] == [f"{number}".encode() for number in range(60)]
+    shutil.rmtree(tmp_path / "0")
+    (tmp_path / "0").mkdir()
+    with other:
+        other.append("0", [b"another log, whose records lie elsewhere" * 3] * 3)
+    with mine:
+        assert mine.append("0", [b"last"]) == 4
+    assert len(everything(FileLog(tmp_path))) == 4
 
 
 def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,15 +258,19 @@ def test_words_are_those_of_bm25s(unit: Unit, items: Corpus) -> None:
 
 
 def test_an_item_that_is_added_counts_as_it_would_have_counted(items: Corpus, unit: Unit) -> None:
-    from collections import Counter
 
-    from hallmark.retrieval.words import tokens
+    from hallmark.retrieval.words import AddedWords, tokens
 
     assert unit.words is not None
     for row in (3, 77, 1999):
         asked = ["coat", "dress", "number", "number", str(row)]
-        added = unit.words.score(asked, Counter(tokens(items.texts[row])))
-        assert added == pytest.approx(float(unit.words.search(asked)[row]), rel=1e-5)
+        texts = AddedWords()
+        for text in ("velvet", items.texts[row], "coat that no reader knows of yet"):
+            texts.add(tokens(text))
+        rows, scores = unit.words.added(asked, texts, 2)
+        assert rows.tolist() == [1]
+        assert scores[0] == pytest.approx(float(unit.words.search(asked)[row]), rel=1e-5)
+    assert [len(each) for each in unit.words.added(["absent"], texts, 3)] == [0, 0]
 
 
 def test_accents_and_case_are_no_difference(tmp_path: Path) -> None:

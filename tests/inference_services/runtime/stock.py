@@ -133,6 +133,8 @@ def stock_folder(
     seed: int = 3,
     dimension: int = DIMENSION,
     index: bool = True,
+    features: str = FEATURES,
+    domain: str = "stock",
     **given: Any,
 ) -> str:
     """A sealed model folder with an index of `stock`; gives its digest."""
@@ -140,11 +142,11 @@ def stock_folder(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(linear(4, 1))
     (folder / "encoder.onnx").write_bytes(encoder(seed=seed, dimension=dimension))
-    (folder / "features.py").write_text(FEATURES, encoding="utf-8")
+    (folder / "features.py").write_text(features, encoding="utf-8")
     if serving := given.pop("serving", None):
         (folder / "serving.py").write_text(serving, encoding="utf-8")
     signature = Signature(
-        domain="stock",
+        domain=domain,
         task=Ranking(),
         fields=tuple(
             Field(name=name, datatype="FP32") for name in ("vector_score", "word_score", "fused_score", "price")

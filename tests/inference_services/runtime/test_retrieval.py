@@ -289,6 +289,38 @@ def test_a_log_that_was_brought_back_older_than_the_state_is_told(stock: tuple[P
     assert "have all of the log read again" in again.errors
 
 
+def ready(server: Server) -> int:
+    return server.client.get("/v2/health/ready").status_code
+
+
+def until(done: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    ends = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_a_server_whose_log_cannot_be_read_is_not_ready_until_it_can(stock: tuple[Path, str], tmp_path: Path) -> None:
+    server = served(stock, tmp_path / "changes", cache=1)
+    change(server, put=[item("n1", "camel cashmere cape")])
+    (segment,) = (tmp_path / "changes" / "0").glob("*.log")
+    whole = segment.read_bytes()
+    with segment.open("ab") as stream:
+        stream.write(b"\1\0\0\0????" + b"bytes that no writer wrote")
+    until(lambda: ready(server) == 503)
+    asked = {"instances": [{"query": "camel cashmere cape"}]}
+    for path, body in (("/v1/models/stock:predict", asked), ("/v2/models/stock/items", {"delete": ["n1"]})):
+        refused = server.client.post(path, json=body)
+        assert refused.status_code == 503 and "items" in refused.text
+    assert server.metric("hallmark_item_changes_total", kind="failed") >= 1
+    segment.write_bytes(whole)
+    until(lambda: ready(server) == 200)
+    assert "n1" in ids(search(server, query="camel cashmere cape"))
+    change(server, delete=["n1"])
+    assert server.stop() == 0
+    assert "is damaged at byte" in server.errors and "Traceback" not in server.errors
+
+
 def test_a_deleted_item_is_never_answered_after_the_acknowledgement_under_load(server: Server) -> None:
     names = [f"n{number}" for number in range(60)]
     change(server, put=[item(each, "camel cashmere cape") for each in names])
