@@ -65,8 +65,13 @@ def _gate(domain: Domain) -> Iterator[str]:
     gate, metrics = domain.gate, domain.task.metrics()
     for key, name in (("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)):
         by_class = domain.task.kind == "multiclass" and name.startswith("f1_")  # the classes come with the model
+        if name in gate.figures and key != "gate.metric":
+            continue
         if name not in metrics and not by_class:
             yield f"{key}: a {domain.task.kind} task has no metric {name!r}; choose one of {', '.join(metrics)}"
+    for name in gate.figures:
+        if name in metrics:
+            yield f"gate.figures.{name}: that is a metric of a {domain.task.kind} task already; give the model's figure another name"
     if gate.metric in metrics and metrics[gate.metric].direction == "neither":
         yield f"gate.metric: {gate.metric} is neither better high nor low; put a range of it into gate.floors"
     floors = ((f"gate.floors.{name}", name, bound) for name, bound in gate.floors.items())

@@ -47,6 +47,11 @@ class Data(Section):
     censored: str | None = Field(
         default=None, description="Column that is true where the label is only a bound, such as of an unsold item."
     )
+    outcomes: tuple[str, ...] = Field(
+        default=(),
+        description="Further columns of numbers that are known only with the label, and that the learner may use: for how long an item"
+        " was on offer, at what price.",
+    )
     weight: str | None = Field(default=None, description="Column with how much a row counts; none: each counts 1.")
 
     @property
@@ -77,4 +82,4 @@ class Data(Section):
             self.censored,
             self.judged,
         )
-        return frozenset(name for name in (*named, self.weight) if name)
+        return frozenset(name for name in (*named, *self.outcomes, self.weight) if name)

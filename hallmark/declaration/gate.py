@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from hallmark.section import Section
+
+Direction = Literal["higher", "lower", "neither"]
 
 
 class Slices(Section):
@@ -25,6 +29,11 @@ class Gate(Section):
     floors: dict[str, float | tuple[float, float]] = Field(
         default={},
         description="Other metrics of the task, and what each has to reach; two numbers are a range, both ends allowed.",
+    )
+    figures: dict[str, Direction] = Field(
+        default={},
+        description="Figures that the model tells of itself on the test examples, beside the task's metrics, and which way each is"
+        " better; floors may name them.",
     )
     minimum_gain: float = Field(
         default=0.0,

@@ -30,6 +30,31 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+RENEWED = frozenset({"quantile", "regression_l1", "mape", "fair", "huber"})
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Examples with an offset: what is added to the answer before the link, and is no part of the forest.
+
+    inputs: (n, k).  labels, weights, offsets: (n,).
+    """
+
+    inputs: NDArray[np.float32]
+    labels: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
+    offsets: NDArray[np.float64] | None = None
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[Any]) -> Rows:
+        """Some of them."""
+        parts = (self.inputs, self.labels, self.weights, self.offsets, self.groups)
+        return Rows(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Boosting:
     """A recipe for a forest, as a domain's model.py declares it; a recipe that cannot be served is refused where it stands.
@@ -40,6 +65,8 @@ class Boosting:
     patience:   after how many rounds without a better metric on the validation examples it stops.
     categories: columns of the inputs that hold codes of categories, from 0.
     quantiles:  levels between 0 and 1, rising: a booster each, whose answers are sorted so that none crosses the next.
+    rising:     columns of which more never lowers the answer. Quantiles and absolute errors set their leaves after the trees have
+                grown, and keep to no such rule.
     """
 
     output: Output
@@ -48,14 +75,15 @@ class Boosting:
     patience: int = 40
     categories: tuple[int, ...] = ()
     quantiles: tuple[float, ...] = ()
+    rising: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self._parameters({}, seed=0)
 
     def fit(
         self,
-        train: Examples,
-        validation: Examples,
+        train: Examples | Rows,
+        validation: Examples | Rows,
         *,
         seed: int,
         progress: Progress | None = None,
@@ -75,9 +103,9 @@ class Boosting:
             boosters[name] = _grow(parameters, train, validation, rounds=most, patience=still, tell=tell, of=self)
         return Forest(boosters, output=self.output)
 
-    def restore(self, folder: Path) -> Forest:
-        """The forest that `save` wrote into `folder`."""
-        return stored(folder, self._names(), output=self.output)
+    def restore(self, folder: Path, *, prefix: str = "") -> Forest:
+        """The forest that `save` wrote into `folder`, its files under the same prefix."""
+        return stored(folder, self._names(), output=self.output, prefix=prefix)
 
     def _names(self) -> list[str]:
         """One name for each booster: of its quantile, or none for one alone."""
@@ -104,7 +132,13 @@ class Boosting:
         }
 
     def _fits(self, objective: str, answers: tuple[int, ...]) -> None:
-        """Refuse an objective whose answers are not those of the declared output."""
+        """Refuse an objective whose answers are not those of the declared output, or do not keep to what rises."""
+        if self.rising and objective in RENEWED:
+            raise DeclarationError(
+                f"objective={objective} does not keep to columns that rise: its leaves are set after the trees have grown",
+                expected="an objective such as regression or poisson beside `rising`",
+                got=objective,
+            )
         rising = all(0 < level < 1 for level in self.quantiles) and list(self.quantiles) == sorted(set(self.quantiles))
         if not rising or (self.quantiles and objective != "quantile"):
             raise DeclarationError(
@@ -133,10 +167,10 @@ class Forest:
         answers = parts[0] if len(parts) == 1 else np.sort(np.stack(parts, axis=1), axis=1)
         return np.asarray(answers, dtype=np.float32).reshape(len(inputs), *self.output.shape)
 
-    def save(self, folder: Path) -> None:
-        """Write booster.txt, or booster-<quantile>.txt for each, into `folder`."""
+    def save(self, folder: Path, *, prefix: str = "") -> None:
+        """Write booster.txt, or booster-<quantile>.txt for each, into `folder`, their names after `prefix`."""
         for name, booster in self.boosters.items():
-            (folder / file(name)).write_text(booster.model_to_string(), encoding="utf-8")
+            (folder / f"{prefix}{file(name)}").write_text(booster.model_to_string(), encoding="utf-8")
 
     def dumps(self) -> list[dict[str, Any]]:
         """The boosters as LightGBM tells them, node by node."""
@@ -150,17 +184,18 @@ class Forest:
         path.write_bytes(made.SerializeToString(deterministic=True))
 
 
-def stored(folder: Path, names: Sequence[str], *, output: Output) -> Forest:
-    """The forest of these boosters that `Forest.save` wrote into `folder`."""
+def stored(folder: Path, names: Sequence[str], *, output: Output, prefix: str = "") -> Forest:
+    """The forest of these boosters that `Forest.save` wrote into `folder`, their files' names after `prefix`."""
     import lightgbm
 
     boosters = {}
     for name in names:
         try:
-            boosters[name] = lightgbm.Booster(model_str=(folder / file(name)).read_text(encoding="utf-8"))
+            text = (folder / f"{prefix}{file(name)}").read_text(encoding="utf-8")
+            boosters[name] = lightgbm.Booster(model_str=text)
         except (OSError, UnicodeDecodeError, lightgbm.basic.LightGBMError) as error:
             raise unrestorable(
-                f"{file(name)} is not a forest", expected="the text of a LightGBM model", error=error
+                f"{prefix}{file(name)} is not a forest", expected="the text of a LightGBM model", error=error
             ) from error
     return Forest(boosters, output=output)
 
@@ -172,8 +207,8 @@ def file(name: str) -> str:
 
 def _grow(
     parameters: dict[str, Any],
-    train: Examples,
-    validation: Examples,
+    train: Examples | Rows,
+    validation: Examples | Rows,
     *,
     rounds: int,
     patience: int,
@@ -201,11 +236,11 @@ def _grow(
     return lightgbm.Booster(model_str=best)
 
 
-def _dataset(examples: Examples, parameters: Mapping[str, Any], of: Boosting, *, reference: Any = None) -> Any:
+def _dataset(examples: Examples | Rows, parameters: Mapping[str, Any], of: Boosting, *, reference: Any = None) -> Any:
     import lightgbm
 
     inputs, labels = examples.inputs, examples.labels
-    weights, groups = getattr(examples, "weights", None), getattr(examples, "groups", None)
+    weights, groups, offsets = (getattr(examples, name, None) for name in ("weights", "groups", "offsets"))
     if inputs.ndim != 2 or any(not 0 <= column < inputs.shape[1] for column in of.categories):
         raise DeclarationError(
             "a forest does not read these inputs",
@@ -227,14 +262,18 @@ def _dataset(examples: Examples, parameters: Mapping[str, Any], of: Boosting, *,
         order = order[np.lexsort((shuffled, codes[order]))]
         inputs, labels, sizes = inputs[order], labels[order], np.bincount(codes)
         weights = None if weights is None else np.asarray(weights)[order]
+    parameters = dict(parameters)
+    if of.rising:
+        parameters["monotone_constraints"] = [int(column in of.rising) for column in range(inputs.shape[1])]
     return lightgbm.Dataset(
         inputs,
         labels,
         weight=weights,
         group=sizes,
+        init_score=offsets,
         reference=reference,
         categorical_feature=list(of.categories) if of.categories else "auto",
-        params=dict(parameters),
+        params=parameters,
         free_raw_data=True,
     )
 

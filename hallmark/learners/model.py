@@ -18,6 +18,7 @@ from hallmark.features import arrays
 from hallmark.features.encoding import Features, Input
 from hallmark.features.fields import Columns, Field, Output
 from hallmark.settings import Settings
+from hallmark.tasks import targets as targets_of
 from hallmark.tasks.kinds import Task
 from hallmark.tasks.targets import Targets
 
@@ -52,6 +53,7 @@ class Examples:
     named:  all inputs by name, where there are several.
     labels: (n,) as the task reads them: 0 or 1, index of a class, number, relevance or outcome.
     groups, weights, treatment, propensity, censored, items: (n,) as in `Targets`; None where the task has none.
+    outcomes: (n,) numbers by column, those that `data.outcomes` names.
     """
 
     inputs: NDArray[Any]
@@ -63,6 +65,7 @@ class Examples:
     censored: NDArray[np.bool_] | None = None
     items: NDArray[Any] | None = None
     named: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    outcomes: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels):
@@ -97,13 +100,14 @@ class Trained(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OtherAnswers:
-    """Answers to the same inputs that are shown beside a model's, by whose they are, and how many items all of them choose from (0: no items).
+    """Answers to the same inputs that are shown beside a model's, by whose they are.
 
+    items: how many all of them choose from, where answers are items.
     A trained model that has some says so by a method `others` of the arguments of `predict`.
     """
 
     answers: Mapping[str, NDArray[Any]]
-    items: int = 0
+    items: int | None = None
 
 
 def unrestorable(what: str, *, expected: str, error: Exception) -> ModelRefused:
@@ -217,7 +221,8 @@ def examples(name: str, frame: pd.DataFrame, *, settings: Settings | None = None
     targets = task_of(declared, made).targets(frame, declared.data.target_columns)
     told = {field.name: getattr(targets, field.name) for field in dataclasses.fields(Targets)}
     first = next(iter(named.values()))
-    return Examples(inputs=first, named=named if len(named) > 1 else {}, **told)
+    outcomes = {each: targets_of.numbers(frame, each, role="outcomes") for each in declared.data.outcomes}
+    return Examples(inputs=first, named=named if len(named) > 1 else {}, outcomes=outcomes, **told)
 
 
 def assets(name: str, made: ModelSpec, settings: Settings | None = None) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,9 +35,13 @@ def evaluate(
     test: pd.DataFrame,
     *,
     others: OtherAnswers | None = None,
+    figures: Mapping[str, float] | None = None,
     settings: Settings | None = None,
 ) -> Evaluation:
-    """The evaluation of `scores`, (n, …) as the model gives them, on the n rows of `test`, and of `others` beside it."""
+    """The evaluation of `scores`, (n, …) as the model gives them, on the n rows of `test`, and of `others` beside it.
+
+    figures: what the model tells of itself, beside the metrics.
+    """
     task = task_of(domain, spec(domain, settings))
     targets = task.targets(test, domain.data.target_columns)
     predictions = task.predictions(np.asarray(scores), targets)
@@ -55,7 +59,7 @@ def evaluate(
         rows=len(test),
         test=examples,
         metric=metric,
-        metrics={name: each.value for name, each in (found | judged).items()},
+        metrics={name: each.value for name, each in (found | judged).items()} | dict(figures or {}),
         estimates=found | judged,
         slices=tuple(_slices(domain, task, targets, predictions, test, examples)),
         charts=task.charts(targets, predictions),
@@ -83,7 +87,7 @@ def _with_others(
             for metric in task.metrics().values()
             if math.isfinite(value := metric.value(targets, predictions))
         }
-        if others.items:
+        if others.items is not None:
             figures[named] = _coverage(theirs, others.items)
         slices = tuple(each.brief for each in _slices(domain, task, targets, predictions, test, made.test))
         beside.append(Beside(name=name, metrics=figures, slices=slices))
@@ -91,7 +95,7 @@ def _with_others(
             if isinstance(chart, Chart) and isinstance(drawn, Chart):
                 more = tuple(line.model_copy(update={"name": name}) for line in drawn.lines)
                 charts[place] = chart.model_copy(update={"lines": (*chart.lines, *more)})
-    metrics = made.metrics | ({named: _coverage(answers, others.items)} if others.items else {})
+    metrics = made.metrics | ({} if others.items is None else {named: _coverage(answers, others.items)})
     return made.model_copy(update={"metrics": metrics, "beside": tuple(beside), "charts": tuple(charts)})
 
 

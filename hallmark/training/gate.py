@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hallmark.artifacts.evaluation import GateDecision
+from hallmark.declaration.gate import Direction
 from hallmark.tasks.bootstrap import Estimate, difference_error
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ NOISE = 2.0
 """Standard errors of a difference that chance alone may make: a loss within them is not a loss."""
 _SLACK = 1e-12
 """Sums of floats: 0.60 - 0.02 is not quite 0.58, and exactly as good as asked is good enough."""
-
-Direction = Literal["higher", "lower", "neither"]
 
 
 def decide(
@@ -40,10 +39,12 @@ def decide(
     What cannot be told (a metric that is missing or not a number, evaluations of different examples) is refused.
     """
     checks = list(_checks(gate, candidate, champion, metrics[gate.metric].direction, named, beside, skipped))
-    checks += [
-        _within(name, candidate.metrics.get(name, math.nan), bound, metrics[name].direction)
-        for name, bound in gate.floors.items()
-    ]
+    directions = {name: each.direction for name, each in metrics.items()} | gate.figures
+    for name, bound in gate.floors.items():
+        if name in gate.figures and name not in candidate.metrics:
+            checks.append((True, f"{name} is not told of these examples, so its floor judges nothing"))
+        else:
+            checks.append(_within(name, candidate.metrics.get(name, math.nan), bound, directions[name]))
     ordered = [text for passed, text in checks if not passed] + [text for passed, text in checks if passed]
     return GateDecision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from hallmark.artifacts.evaluation import Evaluation, GateDecision
     from hallmark.declaration.domain import Domain
-    from hallmark.learners.model import OtherAnswers, Progress
+    from hallmark.learners.model import Examples, OtherAnswers, Progress
     from hallmark.settings import Settings
     from hallmark.tasks.metric import Metric
 
@@ -152,6 +153,13 @@ def others(name: str, folder: Path, inputs: Any, *, settings: Settings | None = 
     trained = spec(domains.load(name, settings), settings).restore(folder)
     found: OtherAnswers | None = trained.others(inputs) if hasattr(trained, "others") else None
     return found
+
+
+def figures(name: str, folder: Path, examples: Examples, *, settings: Settings | None = None) -> dict[str, float]:
+    """What the trained model of domain `name` in `folder` tells of itself on `examples`, what it cannot tell left out."""
+    trained = spec(domains.load(name, settings), settings).restore(folder)
+    found: Mapping[str, float] = trained.figures(examples) if hasattr(trained, "figures") else {}
+    return {each: float(value) for each, value in found.items() if math.isfinite(value)}
 
 
 def scores(path: Path, inputs: NDArray[np.float32], outputs: tuple[Output, ...]) -> NDArray[Any]:
