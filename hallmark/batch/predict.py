@@ -76,7 +76,7 @@ def predict(
     source = Blocks.of(data)
     scorer = Scorer(bundle.read(version.fetch(), expected=version.digest), threads=threads or cores())
     kept = _kept(domain, source, keep)
-    _demand(domain, source, scorer)
+    demand(domain.name, source.path.name, source.names, scorer)
     stat = data.stat()
     plan = {
         "data": [str(data.resolve()), stat.st_size, stat.st_mtime_ns],
@@ -145,8 +145,9 @@ def _kept(domain: Domain, source: Blocks, keep: Sequence[str]) -> list[str]:
     return found
 
 
-def _demand(domain: Domain, source: Blocks, scorer: Scorer) -> None:
-    absent = missing(source.names, scorer.fields)
+def demand(domain: str, source: str, names: Sequence[str], scorer: Scorer) -> None:
+    """`ContractBroken` where columns of these `names` are not all that the model reads; `source` is what the error calls them."""
+    absent = missing(names, scorer.fields)
     if not absent:
         return
     views = {name for use in scorer.signature.views for name in use.fields}
@@ -155,9 +156,9 @@ def _demand(domain: Domain, source: Blocks, scorer: Scorer) -> None:
     if looked_up:
         fix = f"{', '.join(looked_up)}: a feature view has them; join it to your rows first (docs/features.md)"
     raise ContractBroken(
-        f"{source.path.name} lacks what {domain.name} reads: {', '.join(absent)}",
+        f"{source} lacks what {domain} reads: {', '.join(absent)}",
         expected=", ".join(scorer.fields),
-        got=", ".join(source.names),
+        got=", ".join(names),
         fix=fix,
     )
 

@@ -135,7 +135,7 @@ def check(
     rows: list[dict[str, Any]] = []
     for each in names:
         domain = declared.load(each, settings)
-        frame = _examples(domain, data, settings) if data is not None else None
+        frame = examples(domain, data, settings) if data is not None else None
         if frame is not None:
             _told(checks.facts(domain, frame))
         rows += [found.model_dump(exclude={"key"}) for found in checks.findings(domain, settings, data=frame)]
@@ -151,7 +151,7 @@ def check(
         )
 
 
-def _examples(domain: Domain, source: Path, settings: Settings) -> pd.DataFrame:
+def examples(domain: Domain, source: Path, settings: Settings) -> pd.DataFrame:
     from hallmark.cli.model import EVER
     from hallmark.data import contract
     from hallmark.declaration import domain as declared

@@ -73,7 +73,7 @@ def compare(
     domain, settings = declaration(name)
     found = comparison.compare(name, a, b, Registry(settings), domain.task.metrics())
     if out is not None:
-        _write(out, found)
+        write(out, found)
         say(f"comparison of {found.a.name} and {found.b.name}: {out}")
         return
     if output is not Format.table:
@@ -147,7 +147,8 @@ def _row(row: Row, one: str, two: str) -> dict[str, Any]:
     return {"differs": row.what, one: row.a, two: row.b}
 
 
-def _write(path: Path, found: Comparison) -> None:
+def write(path: Path, found: Comparison) -> None:
+    """Write a comparison as one page that needs no network."""
     from hallmark import page
 
     most = max((abs(each) for row in found.importance for each in (row.a, row.b) if each), default=0.0)

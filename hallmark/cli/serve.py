@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
 from hallmark.cli.options import Why, declaration
-from hallmark.errors import DeclarationError, ModelRefused, NotFound, Refused
+from hallmark.errors import DeclarationError, NotFound, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.artifacts.release import Target
     from hallmark.declaration.traffic import Mode
-    from hallmark.rollout.history import ActKind
+    from hallmark.rollout.acts import Deed
     from hallmark.rollout.writer import InferenceServiceWriter
 
 
@@ -149,13 +149,18 @@ def status(
 ) -> None:
     """Show what is live: each revision of each domain, its version, its share and whether it is ready."""
     writer = connected(Settings.load(), kubeconfig, context)
-    services, foreign = _of_domains(writer)
-    services = [each for each in services if not names or each["metadata"]["name"] in names]
-    rows = [row for each in services for row in _revisions(writer, each)]
+    foreign = _of_domains(writer)[1]
+    rows = live_rows(writer, names)
     empty = f"no InferenceService {' or '.join(names or [])}".rstrip() + f" on {writer.host}"
     emit(rows, output, empty=empty, wide=("revision", "restarts", "since"))
     if foreign and not names:
         say(f"of no domain, so not shown: {', '.join(foreign)}; `kubectl get isvc -A` shows them")
+
+
+def live_rows(writer: InferenceServiceWriter, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of what is live of these domains, or of all: one a pod of each revision."""
+    services = [each for each in _of_domains(writer)[0] if not names or each["metadata"]["name"] in names]
+    return [row for each in services for row in _revisions(writer, each)]
 
 
 def _of_domains(writer: InferenceServiceWriter) -> tuple[list[dict[str, Any]], list[str]]:
@@ -187,43 +192,25 @@ def release(
     timeout: Seconds = 120.0,
 ) -> None:
     """Give a registered version, served as the declaration says, a share of the traffic; the first of a domain gets all of it."""
-    from hallmark.artifacts import release as releases
-    from hallmark.artifacts.release import Target
-    from hallmark.declaration import serving_config
-    from hallmark.registry.store import Registry
-    from hallmark.rollout import operations
-    from hallmark.rollout.writer import SHADOW_NOTE
-    from hallmark.rollout.writer import share as share_of
+    from hallmark.rollout import acts
 
     domain, settings = declaration(name)
-    target = Target.of(Registry(settings).resolve(name, candidate), serving_config.of(domain).reference)
-    mirrored = 100 * domain.rollout.shadow.share if domain.rollout.shadow else 100
-
-    def released(writer: InferenceServiceWriter, **given: Any) -> Target | None:
-        asked = 0 if shadow else percent
-        notes = {SHADOW_NOTE: f"{mirrored:g}" if shadow else None}
-        live = operations.release(
-            writer,
-            domain,
-            target,
-            percent=asked,
-            resting=releases.read(name, settings),
-            seconds=timeout,
-            notes=notes,
-            mode=mode.name_of if mode else None,
-            why=why,
-            **given,
-        )
-        return target if share_of(live) is None else None
-
-    asked = "a shadow" if shadow else f"{percent}% of the traffic"
-    act = _Act("shadow" if shadow else "canary", f"{target.shown}: asked for {asked}", why, target.version, percent)
-    stable = _operation(name, released, act=act, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
+    deed = acts.release(
+        domain,
+        settings,
+        candidate,
+        percent=percent,
+        shadow=shadow,
+        mode=mode.name_of if mode else None,
+        why=why,
+        seconds=timeout,
+    )
+    stable = _do(deed, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
     if dry_run:
         return
     following = "watch" if shadow else "promote" if percent == 100 and stable is None else "status"
     doing = "is in shadow" if shadow else "serves"
-    say(f"version {target.version} of {name} {doing}; next: hallmark {following} {name}")
+    say(f"version {deed.version} of {name} {doing}; next: hallmark {following} {name}")
 
 
 def promote(
@@ -238,17 +225,10 @@ def promote(
 
     Run again after a promotion that was cut off, it writes what is not written yet.
     """
-    from hallmark.rollout import operations
+    from hallmark.rollout import acts
 
-    do = partial(operations.promote, domain=declaration(name)[0], seconds=timeout, why=why)
-    _operation(
-        name,
-        do,
-        act=_Act("promote", "asked to make the candidate stable", why),
-        dry_run=dry_run,
-        kubeconfig=kubeconfig,
-        context=context,
-    )
+    deed = acts.promote(declaration(name)[0], why=why, seconds=timeout)
+    _do(deed, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
 
 
 def rollback(
@@ -263,25 +243,15 @@ def rollback(
 
     It needs no domain.yaml that can be read: in an emergency the live object says enough.
     """
-    from hallmark.rollout import operations
+    from hallmark.rollout import acts
 
     try:
         declared = declaration(name)[0]
     except DeclarationError as error:
         declared = None
         say(f"{error.message}: rolling back by what is live")
-
-    def do(writer: InferenceServiceWriter, **given: Any) -> Target | None:
-        domain = declared or operations.Undeclared.of(writer, name)
-        return operations.rollback(writer, domain, seconds=timeout, why=why, **given)
-
-    _operation(
-        name,
-        do,
-        act=_Act("rollback", "asked to roll back", why),
-        dry_run=dry_run,
-        kubeconfig=kubeconfig,
-        context=context,
+    _do(
+        acts.rollback(name, declared, why=why, seconds=timeout), dry_run=dry_run, kubeconfig=kubeconfig, context=context
     )
 
 
@@ -382,63 +352,12 @@ def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dic
     return rows
 
 
-class _Act(NamedTuple):
-    """What the history is told of an operation before it begins."""
-
-    kind: ActKind
-    text: str
-    why: str
-    version: int | None = None
-    percent: int | None = None
-
-
-def _operation(
-    name: str,
-    do: Callable[..., Target | None],
-    *,
-    act: _Act,
-    dry_run: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-) -> Target | None:
-    """Carry out `do`, and let release.yaml and the registry follow which version it made stable; with `dry_run` only show it.
-
-    do: called with a writer, note= and by=; gives the version that is stable by it, if any, as this does.
-    """
-    from hallmark.rollout.followers import follow
-    from hallmark.rollout.history import History
+def _do(deed: Deed, *, dry_run: bool, kubeconfig: Path | None, context: str | None) -> Target | None:
+    """Carry out what was asked for, or with `dry_run` only show it; gives the version that is stable by it, if any."""
+    from hallmark.rollout import acts
 
     settings = Settings.load()
     if dry_run:
-        with planned(settings, kubeconfig, context, name=name) as plan:
-            return do(plan, note=quiet, by=plan.person())
-    writer = connected(settings, kubeconfig, context, changes=True)
-    person = writer.person()
-    history = History(settings, name)
-    try:
-        with history.act(
-            act.kind,
-            act.text,
-            who=person,
-            why=act.why,
-            cluster=str(writer.host),
-            version=act.version,
-            percent=act.percent,
-        ) as notes:
-            stable = do(writer, note=say, by=person)
-            notes.version = stable.version if stable is not None else None
-            notes.text = f"{stable.shown} is stable" if stable is not None else ""
-    except ModelRefused:
-        raise  # It does not serve, so nothing follows it.
-    except Refused:
-        # What was asked for may be done, and only what follows is not: an operation that was cut off is finished by the same command.
-        told = follow(writer, name, settings) if writer.live(name) else []
-        if not told:
-            raise
-        for line in told:
-            say(line)
-        return None
-    if stable is not None:
-        for line in follow(writer, name, settings):
-            say(line)
-    return stable
+        with planned(settings, kubeconfig, context, name=deed.domain) as plan:
+            return deed.do(plan, note=quiet, by=plan.person())
+    return acts.carry_out(deed, connected(settings, kubeconfig, context, changes=True), settings, note=say)
