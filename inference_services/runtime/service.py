@@ -154,8 +154,9 @@ class Service:
                 raise NotReady("the server is about to stop")
             if self._changing > _CHANGES:
                 raise Overloaded("too many changes wait")
-            position = await self._loop.run_in_executor(self._changer, self.items.change, ask.body())
-            ask.done(position)
+            taken = await self._loop.run_in_executor(self._changer, self.items.change, ask.body())
+            await asyncio.sleep(max(0.0, taken.bound - time.monotonic()))
+            ask.done(taken.position)
         except Exception as error:  # noqa: BLE001  as in serve
             if not isinstance(error, ServeError):
                 _log.error("an unforeseen failure", exc_info=error)
