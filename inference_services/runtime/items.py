@@ -211,13 +211,18 @@ class LiveItems:
         """
         return self._fault or ("the journal of the index takes nothing more" if self._deltas.broken else "")
 
+    @property
+    def behind(self) -> bool:
+        """Will the next answer wait for the log, which is far away? Of a folder never: it is read in no time."""
+        return 0 < self._changes.lag <= time.monotonic() - self._began
+
     def refresh(self) -> None:
         """Read what was logged since, and take deletions: from now on no search finds what a deletion was acknowledged for.
 
         A log that may lag is read again once what was read of it is so old; a deletion is acknowledged when it is older for all.
         `StoreDown` where that cannot be done, since a search would find what was deleted.
         """
-        if time.monotonic() - self._began < self._changes.lag:
+        if self._changes.lag and not self.behind:
             return
         with self._told_of_faults():
             self._read()

@@ -274,7 +274,8 @@ class Service:
     def _to_run(self, job: _Job) -> _Job | None:
         """The job to run now; none where it is known already, or for the thread."""
         request = job.request
-        if self._cache is not None:
+        behind = self.items is not None and self.items.behind  # the loop waits for no bucket; the model's thread does
+        if self._cache is not None and not behind:
             columns = {name: request.columns[name] for name in self.model.names}
             try:
                 job.key = self._cache.key(columns, generation=self.model.generation)
