@@ -30,6 +30,8 @@ from hallmark.retrieval.unit import Items, build, open_unit
 
 _RARE = filters.parse({"category": "rare"})
 _PAIR = {"encoder": "sha256:a", "preprocessing": "sha256:b"}
+_SEARCHES, _INSERTS, _INSERTED = 200.0, 20.0, 400
+"""Searches and inserts a second, and inserts in all."""
 _EF = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
@@ -176,43 +178,45 @@ def _rivals(
 
 
 def _inserts(folder: Path) -> bool:
-    """How long after `apply` is called an item is found, while 200 searches a second run beside it."""
+    """How long after `apply` is called an item is found, 20 a second, while 200 searches a second run beside it, and what both take of a core."""
     unit = open_unit(folder / "index", **_PAIR)
     with tempfile.TemporaryDirectory() as state:
         deltas = Deltas.open(Path(state), unit)
         retriever = Retriever(unit, deltas)
         done, late = threading.Event(), list[float]()
-        vectors = np.random.default_rng(3).standard_normal((1200, unit.card.dimension)).astype(np.float32)
+        vectors = np.random.default_rng(3).standard_normal((1000, unit.card.dimension)).astype(np.float32)
 
         def load() -> None:
             due = time.perf_counter()
             while not done.is_set():
-                start = time.perf_counter()
-                retriever.search(vectors[len(late) % 1000], 10)
-                late.append(time.perf_counter() - start)
-                due += 0.005
+                retriever.search(vectors[len(late) % len(vectors)], 10)
+                late.append(time.perf_counter() - due)
+                due += 1 / _SEARCHES
                 time.sleep(max(0.0, due - time.perf_counter()))
 
         reader = threading.Thread(target=load)
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         reader.start()
         took = []
-        for number in range(1000):
+        for number in range(_INSERTED):
             start = time.perf_counter()
             deltas.apply([Upsert(f"new{number}", vectors[number], {"category": "rare"})])
             while retriever.search(vectors[number], 1).ids[0, 0] != f"new{number}":
                 pass
             took.append(time.perf_counter() - start)
-            time.sleep(0.005)
-        rate = len(late) / (time.perf_counter() - began)
+            time.sleep(max(0.0, began + (number + 1) / _INSERTS - time.perf_counter()))
+        wall = time.perf_counter() - began
+        rate, cores = len(late) / wall, (time.process_time() - spent) / wall
         done.set()
         reader.join()
         deltas.close()
     p50, p99 = (float(each) * 1000 for each in np.percentile(took, (50, 99)))
     print(
-        f"insert until found: p50 {p50:.1f} ms, p99 {p99:.1f} ms at {rate:.0f} searches/s beside (p99 {np.percentile(late, 99) * 1000:.1f} ms)"
+        f"insert until found: p50 {p50:.1f} ms, p99 {p99:.1f} ms; {_INSERTED / wall:.0f} inserts/s and {rate:.0f} searches/s"
+        f" (p99 from when they were due {np.percentile(late, 99) * 1000:.1f} ms) took {cores:.2f} of a core"
     )
-    return _target("insert until found, p99 in seconds", p99 / 1000, most=1.0, also=rate > 190)
+    met = _target("of a core, for 200 searches and 20 inserts a second", cores, most=1.0, also=rate >= 0.99 * _SEARCHES)
+    return _target("insert until found, p99 in seconds", p99 / 1000, most=1.0, also=rate >= 0.99 * _SEARCHES) and met
 
 
 def _memory(count: int) -> bool:

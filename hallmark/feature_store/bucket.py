@@ -111,6 +111,20 @@ class Bucket:
                     return False
                 raise
 
+    def listed(self) -> dict[str, float]:
+        """The keys of all objects, sorted, each with the seconds since it was written, by the server's clock."""
+        found: dict[str, float] = {}
+        with self._asked("list what is there"):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=self._prefix):
+                for each in page.get("Contents", ()):
+                    found[each["Key"].removeprefix(self._prefix)] = _now(page) - each["LastModified"].timestamp()
+        return found
+
+    def remove(self, key: str) -> None:
+        """Take an object away; one that is not there may be too. A bucket that keeps versions keeps this one."""
+        with self._asked(f"remove {key}"):
+            self._client.delete_object(Bucket=self._name, Key=self._prefix + key)
+
     def upload(self, path: Path, key: str) -> None:
         """Put a file there; nobody sees a part of it."""
         from boto3.exceptions import S3UploadFailedError  # type: ignore[import-untyped]

@@ -26,7 +26,7 @@ _ENVIRONMENT = """environment:
   K_REVISION              the revision, as Knative sets it
   HOSTNAME                a pod's name; where there is no K_REVISION, its Deployment's name in it is the revision
   HALLMARK_FEATURE_STORE  where a model that reads feature views finds their values: sqlite:///file, redis://host, dynamodb://table
-  HALLMARK_CHANGES        where a model that answers with items reads and writes their changes: file:///folder, one for all servers of the domain
+  HALLMARK_CHANGES        where a model that answers with items reads and writes their changes: file:///folder, or s3://bucket/prefix, one for all servers of the domain
   POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
 
 exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder or the serving config was refused"""

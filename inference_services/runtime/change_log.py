@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -51,8 +51,32 @@ _decode = msgspec.json.Decoder(ItemChange).decode
 _read_id = msgspec.json.Decoder(_Named).decode
 
 
+class Changes(Protocol):
+    """A log of item changes.
+
+    lag: seconds by which what a server answers from may be older than the log; 0 where it reads the log's end before each search.
+    """
+
+    @property
+    def lag(self) -> float: ...
+
+    def append(self, changes: Sequence[ItemChange]) -> int:
+        """Write changes, all or none, and give the number of the first once they are kept; `Unavailable` where they are not."""
+        ...
+
+    def read(self, offset: int, limit: int) -> list[Logged]:
+        """Changes from `offset` on, in order; of those that were taken out the last one stands for all, with no id."""
+        ...
+
+    def compact(self) -> int:
+        """Keep the last change of each item alone where that pays; gives how many were taken out."""
+        ...
+
+
 class ChangeLog:
     """The log in a folder that all servers of a domain share; each may write, one at a time."""
+
+    lag = 0.0
 
     def __init__(self, folder: Path) -> None:
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -99,13 +123,18 @@ def _read(offset: int, value: bytes) -> ItemChange:
         ) from error
 
 
-def connect(address: str) -> ChangeLog:
-    """The log at file:///folder; `DeclarationError` where the address is another."""
+def connect(address: str) -> Changes:
+    """The log at file:///folder or s3://bucket/prefix; `DeclarationError` where the address is another."""
     found = urlsplit(address)
+    if found.scheme == "s3":
+        from hallmark.feature_store.bucket import Bucket
+        from inference_services.runtime.change_bucket import BucketLog
+
+        return BucketLog(Bucket.at(address))
     if found.scheme != "file" or found.netloc or not found.path.startswith("/") or found.query:
         raise DeclarationError(
             f"{CHANGES} names no log of changes",
-            expected="file:///folder that all servers of the domain share",
+            expected="file:///folder that all servers of the domain share, or s3://bucket/prefix",
             got=address,
         )
     return ChangeLog(Path(unquote(found.path)))

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from inference_services.protocol.column import UNREADABLE, explain
 from inference_services.protocol.errors import BadRequest, ServeError, StoreDown
 from inference_services.protocol.schema import Schema
 from inference_services.protocol.v1 import V1Codec
-from inference_services.runtime.change_log import ChangeLog, ItemChange, Logged
+from inference_services.runtime.change_log import Changes, ItemChange, Logged
 from inference_services.runtime.metrics import Metrics
 
 MOST = 1000
@@ -48,6 +48,16 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 _body = msgspec.json.Decoder(_Body).decode
 _item = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Taken(NamedTuple):
+    """Changes that were taken.
+
+    position: the log's next.   bound: when, on the monotonic clock, no server answers from a log without their deletions any more.
+    """
+
+    position: int
+    bound: float
 
 
 class ItemCodec:
@@ -134,7 +144,7 @@ class LiveItems:
         *,
         codec: ItemCodec,
         encode: Encode,
-        log: ChangeLog,
+        log: Changes,
         state: Path,
         fresh: float,
         metrics: Metrics,
@@ -152,14 +162,14 @@ class LiveItems:
         self._ready: dict[int, Upsert] = {}
         self._lock = threading.RLock()
         self._ended = threading.Event()
-        self._pause = min(0.1, fresh / 4)
-        self._fault = ""
+        self._pause = max(min(0.1, fresh / 4), log.lag / 4)
+        self._fault, self._began = "", float("-inf")
         self._replay()
         self._thread = threading.Thread(target=self._follow, name="items", daemon=True)
         self._thread.start()
 
-    def change(self, body: bytes) -> int:
-        """Take the changes of a request, and give the log's next position once they are on the disk and searches see them.
+    def change(self, body: bytes) -> Taken:
+        """Take the changes of a request; once they are kept, and this server's searches see them.
 
         `BadRequest` where the request is none and nothing was changed; `StoreDown` where the log does not take it.
         """
@@ -179,18 +189,19 @@ class LiveItems:
         except HallmarkError as error:
             _log.warning("%s", " ".join(str(error).split()))
             raise StoreDown("the log of item changes takes nothing now") from error
+        bound = time.monotonic() + (self._changes.lag if len(items) < len(changes) else 0.0)
         with self._lock:
             if first < known:  # as after a backup was brought back: what this server has read is another log
                 raise StoreDown("the log of item changes began anew: start this server again")
             self._ready |= {
                 offset: made[each.id] for offset, each in enumerate(changes, first) if each.item is not None
             }
-            self.refresh()
             last = first + len(changes)
             with self._told_of_faults():
+                self._read()
                 while any(first <= each.offset < last for each in self._pending.values()):
                     self._apply()
-        return first + len(changes)
+        return Taken(last, bound)
 
     @property
     def broken(self) -> str:
@@ -200,16 +211,25 @@ class LiveItems:
         """
         return self._fault or ("the journal of the index takes nothing more" if self._deltas.broken else "")
 
+    @property
+    def behind(self) -> bool:
+        """Will the next answer wait for the log, which is far away? Of a folder never: it is read in no time."""
+        return 0 < self._changes.lag <= time.monotonic() - self._began
+
     def refresh(self) -> None:
         """Read what was logged since, and take deletions: from now on no search finds what a deletion was acknowledged for.
 
+        A log that may lag is read again once what was read of it is so old; a deletion is acknowledged when it is older for all.
         `StoreDown` where that cannot be done, since a search would find what was deleted.
         """
+        if self._changes.lag and not self.behind:
+            return
         with self._told_of_faults():
             self._read()
 
     def _read(self) -> None:
         with self._lock:
+            began = time.monotonic()
             gone: dict[str, None] = {}
             at = self._next
             while new := self._changes.read(at, _READ):
@@ -225,7 +245,7 @@ class LiveItems:
                 self._deltas.apply([Delete(each) for each in gone if is_id(each)])
                 self.generation += len(gone)
                 self._metrics.add("item_changes", "delete", len(gone))
-            self._next = at
+            self._next, self._began = at, began
             if gone:
                 self._told()
 
@@ -283,8 +303,8 @@ class LiveItems:
         compacts = time.monotonic() + _COMPACTS
         while not self._ended.wait(self._pause):
             try:
-                self.refresh()
                 with self._told_of_faults():
+                    self._read()
                     while self._pending and not self._ended.is_set():
                         self._apply()
                 self._fault = ""

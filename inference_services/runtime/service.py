@@ -159,8 +159,9 @@ class Service:
                 raise NotReady("the server is about to stop")
             if self._changing > _CHANGES:
                 raise Overloaded("too many changes wait")
-            position = await self._loop.run_in_executor(self._changer, self.items.change, ask.body())
-            ask.done(position)
+            taken = await self._loop.run_in_executor(self._changer, self.items.change, ask.body())
+            await asyncio.sleep(max(0.0, taken.bound - time.monotonic()))
+            ask.done(taken.position)
         except Exception as error:  # noqa: BLE001  as in serve
             if not isinstance(error, ServeError):
                 _log.error("an unforeseen failure", exc_info=error)
@@ -278,7 +279,8 @@ class Service:
     def _to_run(self, job: _Job) -> _Job | None:
         """The job to run now; none where it is known already, or for the thread."""
         request = job.request
-        if self._cache is not None:
+        behind = self.items is not None and self.items.behind  # the loop waits for no bucket; the model's thread does
+        if self._cache is not None and not behind:
             columns = {name: request.columns[name] for name in self.model.names}
             try:
                 job.key = self._cache.key(columns, generation=self.model.generation)

@@ -51,6 +51,7 @@ module "domain" {
   online_store   = local.foundation.online_store
   views          = toset([for view in local.named[each.key] : split("@", view)[0]])
   sources        = toset([for view in local.named[each.key] : split("@", lookup(local.views, view, "none@0"))[0]])
+  changes        = try(each.value.retrieval.fresh, null) != null
   owner          = each.value.owner
   monthly_budget = lookup(var.budgets, each.key, var.default_budget)
   emulated       = var.emulated

@@ -8,7 +8,7 @@ locals {
   cluster = "arn:${local.partition}:eks:${var.region}:${var.account_id}:cluster/${var.platform}"
   tags    = { "hallmark:domain" = var.name, "hallmark:team" = var.owner.team }
 
-  # The service accounts of a domain (hallmark/names.py): pipeline trains and writes, predictor serves and reads models only; parity,
+  # The service accounts of a domain (hallmark/names.py): pipeline trains and writes, predictor serves and reads models, and writes changes of items alone; parity,
   # where the domain reads views, compares what its models read with the events, and has nothing of its own in the bucket.
   accounts = merge(local.own_accounts, { for account in(length(var.views) == 0 ? [] : ["parity"]) : account => {
     prefix         = ""
@@ -118,6 +118,40 @@ resource "aws_iam_role_policy" "artifacts" {
         Action   = ["s3:GetObject", "s3:GetObjectVersion"]
         Resource = [for source in each.value.events : "${local.bucket}/${source}*"]
     }])
+  })
+}
+
+# Servers of a model whose items change write each change below the domain's own prefix, and follow what the others write.
+resource "aws_iam_role_policy" "changes" {
+  for_each = toset(var.changes ? ["predictor"] : [])
+
+  name = "changes"
+  role = aws_iam_role.this[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "ChangesOfItems"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+        Resource = "${local.bucket}/${var.name}/changes/*"
+      },
+      {
+        Sid       = "ListingOfChanges"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.bucket
+        Condition = { StringLike = { "s3:prefix" = ["${var.name}/changes/*"] } }
+      },
+      {
+        Sid       = "KeyThroughS3"
+        Effect    = "Allow"
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = var.artifacts.key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.${local.dns_suffix}" } }
+      },
+    ]
   })
 }
 

@@ -83,6 +83,12 @@ variable "sources" {
   }
 }
 
+variable "changes" {
+  description = "Whether its model servers keep a log of the changes of items in the bucket: where domain.yaml has retrieval.fresh."
+  type        = bool
+  default     = false
+}
+
 variable "owner" {
   description = "Owner of the domain: its team, for the cost tags, and the address that budget alerts go to."
   type = object({

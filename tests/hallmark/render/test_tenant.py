@@ -451,6 +451,18 @@ def _lands_in(address: str, domain: str) -> bool:
     return bucket == names.BUCKET and whole and (tidied == domain or tidied.startswith(names.prefix(domain)))
 
 
+def test_servers_find_their_log_of_item_changes_below_the_domains_own_prefix() -> None:
+    fresh = domains.overridden(BY_NAME["search"], ["retrieval.corpus=orders@1", "retrieval.fresh=1s"])
+    where = one(fresh, "ConfigMap", names.ITEM_CHANGES)["data"]["address"]
+    assert _lands_in(where.partition("?")[0], "search") and where.endswith(f"/search/changes?region={names.REGION}")
+    runtime = yaml.safe_load((ROOT / "inference_services" / "runtime" / "servingruntime.yaml").read_text())
+    env = {each["name"]: each for each in runtime["spec"]["containers"][0]["env"]}
+    read = env["HALLMARK_CHANGES"]["valueFrom"]["configMapKeyRef"]
+    assert read == {"name": names.ITEM_CHANGES, "key": "address", "optional": True}
+    still = domains.overridden(BY_NAME["search"], ["retrieval.corpus=orders@1", "retrieval.fresh=null"])
+    assert not [each for each in rendered(still) if each["metadata"]["name"] == names.ITEM_CHANGES]
+
+
 def test_items_are_changed_by_the_domains_own_pods_alone() -> None:
     """Even a declared caller, and the gateway with a token of the domain, are denied the path that changes items."""
     searched = domains.overridden(BY_NAME["search"], ["retrieval.corpus=orders@1", "serving.callers=[marketing]"])

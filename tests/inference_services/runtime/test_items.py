@@ -62,7 +62,7 @@ def servers(folder: Path, tmp_path: Path) -> Iterator[Servers]:
 
 def changed(model: RetrievalModel, **asked: Any) -> int:
     assert model.live is not None
-    return model.live.change(json.dumps(asked).encode())
+    return model.live.change(json.dumps(asked).encode()).position
 
 
 def item(name: str, price: float = 50.0) -> dict[str, Any]:

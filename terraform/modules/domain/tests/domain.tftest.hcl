@@ -80,12 +80,44 @@ run "objects_end_at_the_domain_s_prefix" {
   }
 }
 
+run "changes_of_items_are_written_where_they_are_declared_and_nowhere_else" {
+  command = plan
+
+  variables {
+    changes = true
+  }
+
+  assert {
+    condition     = { for account, policy in aws_iam_role_policy.changes : account => one([for statement in jsondecode(policy.policy).Statement : statement.Resource if statement.Sid == "ChangesOfItems"]) } == { predictor = "arn:aws:s3:::hallmark-dev-artifacts/fraud/changes/*" }
+    error_message = "Another account than the one that serves writes changes, or elsewhere."
+  }
+
+  assert {
+    condition     = one([for statement in jsondecode(aws_iam_role_policy.changes["predictor"].policy).Statement : statement.Condition.StringLike["s3:prefix"] if statement.Action == "s3:ListBucket"]) == ["fraud/changes/*"]
+    error_message = "What serves lists what is not its changes."
+  }
+
+  assert {
+    condition     = alltrue([for policy in aws_iam_role_policy.changes : alltrue([for statement in jsondecode(policy.policy).Statement : !contains(flatten([statement.Resource]), "*") && !anytrue([for action in flatten([statement.Action]) : strcontains(action, "*")])])])
+    error_message = "Changes may be written by a pattern, or everywhere."
+  }
+}
+
+run "no_changes_are_written_where_none_are_declared" {
+  command = plan
+
+  assert {
+    condition     = length(aws_iam_role_policy.changes) == 0
+    error_message = "A domain that declares no changes of items may write some."
+  }
+}
+
 run "no_action_is_a_pattern_and_no_resource_is_everything" {
   command = plan
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.artifacts), values(aws_iam_role_policy.features), values(aws_iam_role_policy.valkey)) : [
+      for policy in concat(values(aws_iam_role_policy.artifacts), values(aws_iam_role_policy.changes), values(aws_iam_role_policy.features), values(aws_iam_role_policy.valkey)) : [
         for statement in jsondecode(policy.policy).Statement :
         !contains(flatten([statement.Resource]), "*") && !anytrue([for action in flatten([statement.Action]) : strcontains(action, "*")]) if statement.Effect == "Allow"
       ]
