@@ -204,6 +204,7 @@ class Registry:
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=False)
+                self._follow()
                 seen = summary.versions(database, domain)
                 return sorted(map(_of_tags, filter(_is_whole, seen)), key=lambda row: -row.version)
         with self._asked(domain) as client:
@@ -246,6 +247,7 @@ class Registry:
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=False)
+                self._follow()
                 return [_trial_line(each) for each in summary.runs(database, domain, OUTCOME)]
         with self._asked(domain) as client:
             found = client.get_experiment_by_name(domain)

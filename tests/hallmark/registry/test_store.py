@@ -279,7 +279,11 @@ def test_a_model_card_knows_its_commit_and_whether_files_differ(tmp_path: Path) 
     assert len(clean.commit) == 40
     assert not clean.dirty
     (served := tmp_path / "inference_services" / "toy").mkdir(parents=True)
-    for name in ("release", "inferenceservice", "toy-serving-4f1c"):  # the last one is of a unit that was released before
+    for name in (
+        "release",
+        "inferenceservice",
+        "toy-serving-4f1c",
+    ):  # the last one is of a unit that was released before
         (served / f"{name}.yaml").write_text("what a release writes")
     assert not model_cards.checkout(tmp_path).dirty, "N9: a release changes what is served, and nothing that trains"
     (tmp_path / "file").write_text("two")
