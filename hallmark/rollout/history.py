@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import uuid
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ActKind = Literal["shadow", "canary", "promote", "rollback", "labels", "reset", "pull"]
 State = Literal["begun", "done", "failed"]
+_LOG = logging.getLogger(__name__)
 _PATIENCE = 10.0
 _OF_TRAFFIC = {"shadow", "canary", "promote", "rollback"}
 _LONGEST = timedelta(minutes=10)
@@ -86,7 +88,7 @@ class History:
         version: int | None = None,
         percent: int | None = None,
     ) -> Iterator[DeedNotes]:
-        """Write down that an act begins, and how it ended."""
+        """Write down that an act begins, and how it ended; where that cannot be written, the act goes on."""
         notes = DeedNotes()
         act = Act(
             id=uuid.uuid4().hex,
@@ -102,15 +104,22 @@ class History:
             version=version,
             percent=percent,
         )
-        self.add(act)
+        self._keep(act)
         try:
             yield notes
         except BaseException as error:
             told = (str(error).splitlines() or [type(error).__name__])[0]
-            self.add(act.model_copy(update={"at": datetime.now(UTC), "state": "failed", "text": f"{text}: {told}"}))
+            self._keep(act.model_copy(update={"at": datetime.now(UTC), "state": "failed", "text": f"{text}: {told}"}))
             raise
         found = {"text": notes.text or text, "version": notes.version or version}
-        self.add(act.model_copy(update={"at": datetime.now(UTC), "state": "done", **found}))
+        self._keep(act.model_copy(update={"at": datetime.now(UTC), "state": "done", **found}))
+
+    def _keep(self, act: Act) -> None:
+        """Append it; what cannot be written is said, and holds up nobody: a roll-back counts for more than its record."""
+        try:
+            self.add(act)
+        except OSError as error:
+            _LOG.warning("%s cannot be written (%s): this act will be missing from the history", self.path, error)
 
     def add(self, act: Act) -> None:
         """Append one line, whole and on the disk, beside whoever else does."""
