@@ -204,6 +204,7 @@ class Registry:
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=False)
+                self._follow()
                 seen = summary.versions(database, domain)
                 return sorted(map(_of_tags, filter(_is_whole, seen)), key=lambda row: -row.version)
         with self._asked(domain) as client:
@@ -222,7 +223,7 @@ class Registry:
             if known:
                 return str(known[0].info.run_id)
             name = trial.experiment or trial.outcome
-            run = self._run(client, trial, trial.fit, name=f"{name} {trial.request.as_of[:10]}")
+            run = self._run(client, trial, trial.fit, experiment, name=f"{name} {trial.request.as_of[:10]}")
             try:
                 self._record(client, run, trial, plots or {}, trial.fit)
                 with tempfile.TemporaryDirectory() as scratch:
@@ -246,6 +247,7 @@ class Registry:
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=False)
+                self._follow()
                 return [_trial_line(each) for each in summary.runs(database, domain, OUTCOME)]
         with self._asked(domain) as client:
             found = client.get_experiment_by_name(domain)
@@ -425,11 +427,12 @@ class Registry:
         domain = model_card.domain
         there: Path | None = None
         self._registered_model(client, domain)
-        run = self._run(client, model_card, fit, name=f"{domain} {model_card.request.as_of[:10]}")
+        experiment = self._experiment(client, domain)
+        run = self._run(client, model_card, fit, experiment, name=f"{domain} {model_card.request.as_of[:10]}")
         try:
             self._record(client, run, model_card, plots, fit)
             model = client.create_logged_model(
-                self._experiment(client, domain),
+                experiment,
                 name=domain,
                 source_run_id=run,
                 tags={"digest": model_card.model},
@@ -466,7 +469,7 @@ class Registry:
         self._ended(client, run, fit)
         return int(made.version)
 
-    def _run(self, client: Any, told: ModelCard | Trial, fit: Fit | None, *, name: str) -> str:
+    def _run(self, client: Any, told: ModelCard | Trial, fit: Fit | None, experiment: str, *, name: str) -> str:
         """A new run, begun when the fit was, with who asked for it and by which code."""
         began = int(fit.began.timestamp() * 1000) if fit else None
         tags = {
@@ -475,7 +478,7 @@ class Registry:
             "mlflow.source.type": "LOCAL" if _database(self.settings.tracking) else "JOB",
             "mlflow.source.git.commit": told.code.commit,
         }
-        made = client.create_run(self._experiment(client, told.domain), start_time=began, tags=tags, run_name=name)
+        made = client.create_run(experiment, start_time=began, tags=tags, run_name=name)
         return str(made.info.run_id)
 
     def _ended(self, client: Any, run: str, fit: Fit | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import uuid
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 ActKind = Literal["shadow", "canary", "promote", "rollback", "labels", "reset", "pull"]
 State = Literal["begun", "done", "failed"]
+_LOG = logging.getLogger(__name__)
 _PATIENCE = 10.0
+_OF_TRAFFIC = {"shadow", "canary", "promote", "rollback"}
+_LONGEST = timedelta(minutes=10)
+"""Time that an act may take that was cut off."""
 _AROUND = timedelta(seconds=5)
 """Clocks of this machine and of a cluster may differ by so much."""
 
@@ -83,7 +88,7 @@ class History:
         version: int | None = None,
         percent: int | None = None,
     ) -> Iterator[DeedNotes]:
-        """Write down that an act begins, and how it ended."""
+        """Write down that an act begins, and how it ended; where that cannot be written, the act goes on."""
         notes = DeedNotes()
         act = Act(
             id=uuid.uuid4().hex,
@@ -99,15 +104,22 @@ class History:
             version=version,
             percent=percent,
         )
-        self.add(act)
+        self._keep(act)
         try:
             yield notes
         except BaseException as error:
             told = (str(error).splitlines() or [type(error).__name__])[0]
-            self.add(act.model_copy(update={"at": datetime.now(UTC), "state": "failed", "text": f"{text}: {told}"}))
+            self._keep(act.model_copy(update={"at": datetime.now(UTC), "state": "failed", "text": f"{text}: {told}"}))
             raise
         found = {"text": notes.text or text, "version": notes.version or version}
-        self.add(act.model_copy(update={"at": datetime.now(UTC), "state": "done", **found}))
+        self._keep(act.model_copy(update={"at": datetime.now(UTC), "state": "done", **found}))
+
+    def _keep(self, act: Act) -> None:
+        """Append it; what cannot be written is said, and holds up nobody: a roll-back counts for more than its record."""
+        try:
+            self.add(act)
+        except OSError as error:
+            _LOG.warning("%s cannot be written (%s): this act will be missing from the history", self.path, error)
 
     def add(self, act: Act) -> None:
         """Append one line, whole and on the disk, beside whoever else does."""
@@ -138,19 +150,24 @@ class History:
 
     def entries(self) -> list[TimelineEntry]:
         """An entry an act, at the time that it began; what was cut off says so."""
+        return [_entry(begun, end) for begun, end in self._acts()]
+
+    def into(self, timeline: Timeline) -> Timeline:
+        """The timeline of a cluster with what it has not heard of: acts that it tells itself are told once."""
+        told = timeline.entries
+        for begun, end in self._acts():
+            if not any(_same(begun, end, each) for each in told):
+                timeline = timeline.with_entry(_entry(begun, end))
+        return timeline
+
+    def _acts(self) -> list[tuple[Act, Act]]:
+        """The first and the last line of each act."""
         begun: dict[str, Act] = {}
         last: dict[str, Act] = {}
         for each in self.lines():
             begun.setdefault(each.id, each)
             last[each.id] = each
-        return [_entry(begun[key], end) for key, end in last.items()]
-
-    def into(self, timeline: Timeline) -> Timeline:
-        """The timeline of a cluster with what it has not heard of: acts that it tells itself are told once."""
-        for entry in self.entries():
-            if not any(_same(entry, each) for each in timeline.entries):
-                timeline = timeline.with_entry(entry)
-        return timeline
+        return [(begun[key], end) for key, end in last.items()]
 
 
 def _entry(begun: Act, end: Act) -> TimelineEntry:
@@ -168,14 +185,14 @@ def _entry(begun: Act, end: Act) -> TimelineEntry:
     )
 
 
-def _same(entry: TimelineEntry, known: TimelineEntry) -> bool:
-    """Is it the act that a cluster tells?"""
+def _same(begun: Act, end: Act, known: TimelineEntry) -> bool:
+    """Is it the act that a cluster tells, in its words: what the same person did to the traffic meanwhile? One that failed is told here too."""
+    until = end.at + (_AROUND if end.state == "done" else _LONGEST)
     return (
-        known.by != ""
-        and entry.by.startswith(known.by)
-        and known.kind == entry.kind
-        and (entry.version is None or known.version == entry.version)
-        and entry.at - _AROUND <= known.at <= entry.at + timedelta(minutes=10)
+        end.state != "failed"
+        and known.by == begun.who
+        and {known.kind, begun.kind} <= _OF_TRAFFIC
+        and begun.at - _AROUND <= known.at <= until
     )
 
 

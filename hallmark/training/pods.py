@@ -47,7 +47,7 @@ def amounts(domain: Domain, step: str) -> ContainerResources:
     training = domain.training
     if step == "train" and training.nodes == 1:
         return node(domain)
-    if step in ("train", "gate", "register"):
+    if step in ("train", "gate", "register", "log"):
         return ContainerResources(cpu="1", memory="2Gi", cpu_request="100m")
     return ContainerResources(cpu="2", memory=training.memory, cpu_request="500m")
 

@@ -18,6 +18,7 @@ from hallmark.cli import main
 from hallmark.cli.serve import apply_all
 from hallmark.errors import DeclarationError
 from hallmark.registry.store import Registry
+from hallmark.rollout.history import History
 from hallmark.rollout.writer import InferenceServiceWriter, revisions, variants
 from hallmark.settings import Settings
 from local_cluster import cluster
@@ -145,6 +146,9 @@ def test_an_operation_writes_down_who_is_stable_and_its_dry_run_does_not(
     assert [(each["kind"], each["version"], each["percent"]) for each in entries] == kinds, "no watch has run"
     assert {each["by"] for each in entries} == {getpass.getuser()}
     assert sorted(each["at"] for each in entries) == [each["at"] for each in entries]
+    kept = [(each.kind, each.state) for each in History(settings, NAME).lines() if each.state != "begun"]
+    acts = ("canary", "canary", "promote", "rollback")
+    assert kept == [(each, "done") for each in acts], "N7: the same is on record here, and needs no cluster to be read"
 
     # A promotion while somebody else writes the registry, and while release.yaml cannot be written: what follows is late, and not lost.
     assert main(["release", NAME, "--candidate", "2", "--percent", "100"]) == 0

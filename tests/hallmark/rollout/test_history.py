@@ -67,6 +67,17 @@ def test_a_line_that_a_kill_cut_off_spoils_no_other(settings: Settings) -> None:
         assert history.path.read_bytes().startswith(whole[:cut]), "nothing is ever rewritten"
 
 
+def test_an_act_goes_on_where_the_history_cannot_be_written(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = History(settings, "toy")
+    history.path.mkdir(parents=True)  # no file can take its place
+    done = False
+    with history.act("rollback", "asked to roll back"):
+        done = True
+    assert done and "will be missing from the history" in caplog.text
+
+
 def test_many_write_at_once_and_no_line_is_lost(settings: Settings) -> None:
     def add(number: int) -> None:
         for _ in range(10):
