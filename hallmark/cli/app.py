@@ -20,6 +20,7 @@ from hallmark.cli import (
     console,
     contracts,
     erase,
+    evaluate,
     explain,
     features,
     labels,
@@ -71,6 +72,7 @@ app.command()(labels.labels)
 app.command()(explain.explain)
 app.command()(search.search)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

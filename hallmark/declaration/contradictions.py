@@ -40,6 +40,17 @@ def _data(domain: Domain) -> Iterator[str]:
             yield f"data.{role} is missing, and a {task.kind} task cannot be learnt without it: name the column"
         if column is not None and role not in (*task.needs, *task.reads):
             yield f"data.{role} is {column}, which a {task.kind} task never reads: take it away, or declare another task"
+    if task.kind == "uplift" and data.propensity is None:
+        yield (
+            "data.propensity is missing, and without it whom somebody chose is taken for what the treatment did: name the column with the"
+            " chance of what each row got, or where all were drawn by one lot write its chances, such as [0.5]"
+        )
+    if isinstance(data.propensity, tuple) and (
+        task.kind != "uplift" or sum(data.propensity) >= 1 or len(data.propensity) != task.treatments
+    ):
+        yield (
+            "data.propensity has numbers: an uplift task reads one for each of task.treatments, together below 1; write those, or name a column"
+        )
     named = [(role, getattr(data, role)) for role in ("entity", "label_time", "event_time", *ROLES, "weight")]
     for role, column in named:
         if column == data.label:

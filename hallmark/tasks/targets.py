@@ -26,7 +26,8 @@ class TargetColumns:
     query:      rows of one query are ranked among each other.   item: the id that a retrieval answers with.
     treatment:  0 for none, 1.. for which.                       propensity: chance of the treatment that the row got; of a
                                                                              ranking, that the row was looked at.
-    judged:     a relevance that is not learnt from.
+    judged:     a relevance that is not learnt from.             shares: chance of each treatment from 1 on, where no
+                                                                         column says it and one lot was drawn for all.
     censored:   true where the label is only a bound.            entity: rows of one entity are not independent.
     """
 
@@ -39,6 +40,7 @@ class TargetColumns:
     entity: str | None = None
     weight: str | None = None
     judged: str | None = None
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.section import Share
 from hallmark.tasks import answers as late
 from hallmark.tasks import metric as figures
@@ -24,12 +25,14 @@ from hallmark.tasks.task import RELATIVE, BaseTask, ModelGap, both, worst
 if TYPE_CHECKING:
     import pandas as pd
 
+_OFF = 6.0
+
 
 class Uplift(BaseTask):
     """The outcome with each treatment less that without; in a shadow, answers agree on whom to treat.
 
-    propensity is the chance of the treatment that the row got, none included. Without a column for it the treatments
-    are taken for drawn by lot, each with its share of the rows.
+    propensity is the chance of the treatment that the row got, none included: a column, or declared shares of one lot. A log
+    without either is refused: what was done to whom for a reason would be taken for what it did.
     """
 
     kind: Literal["uplift"] = "uplift"
@@ -63,17 +66,7 @@ class Uplift(BaseTask):
         expected = f"a whole number in 0..{self.treatments}, 0 for none"
         columns_of.refuse_where(wrong, frame[columns.treatment], role="treatment", expected=expected)
         given = treatment.astype(np.int64)
-        if columns.propensity is None:
-            propensity = (np.bincount(given) / max(1, len(given)))[given] if len(given) else labels
-        else:
-            propensity = columns_of.numbers(frame, columns.propensity, role="propensity")
-            columns_of.refuse_where(
-                (propensity <= 0) | (propensity >= 1),
-                frame[columns.propensity],
-                role="propensity",
-                expected="above 0 and below 1: the chance of the treatment that the row got",
-                fix="leave out rows that could have got one treatment only",
-            )
+        propensity = self._propensity(frame, columns, given)
         return Targets(
             labels=labels,
             groups=columns_of.entities(frame, columns),
@@ -81,6 +74,39 @@ class Uplift(BaseTask):
             treatment=given,
             propensity=propensity,
         )
+
+    def _propensity(self, frame: pd.DataFrame, columns: TargetColumns, given: NDArray[np.int64]) -> Floats:
+        """(n,) chance of the treatment that each row got."""
+        if columns.shares:
+            shares = np.array([1 - sum(columns.shares), *columns.shares])
+            seen, n = np.bincount(given, minlength=len(shares)) / max(1, len(given)), max(1, len(given))
+            off = np.abs(seen - shares) > _OFF * np.sqrt(shares * (1 - shares) / n) + _OFF / n
+            if off.any():
+                arm = int(np.argmax(off))
+                raise ContractBroken(
+                    f"treatment {arm} was not drawn by the lot that data.propensity declares",
+                    expected=f"{shares[arm]:.1%} of {n:,} rows, as declared, give or take {_OFF:g} standard errors",
+                    got=f"{seen[arm]:.1%}",
+                    fix="declare the chances that the lot had, or name a column that holds each row's",
+                )
+            return np.asarray(shares[given])
+        if columns.propensity is None or columns.propensity not in frame.columns:
+            raise DeclarationError(
+                "the data does not say how likely each treatment was, so no uplift can be learnt or judged: whom somebody chose, and why,"
+                " would be taken for what the treatment did",
+                expected=f"a column {columns.propensity or 'that data.propensity names'}: the chance of what the row got",
+                got="none",
+                fix="add it; or where all were drawn by one lot declare its chances, such as data.propensity: [0.5]",
+            )
+        propensity = columns_of.numbers(frame, columns.propensity, role="propensity")
+        columns_of.refuse_where(
+            (propensity <= 0) | (propensity >= 1),
+            frame[columns.propensity],
+            role="propensity",
+            expected="above 0 and below 1: the chance of the treatment that the row got",
+            fix="leave out rows that could have got one treatment only",
+        )
+        return propensity
 
     def metrics(self) -> Mapping[str, Metric]:
         """The ranking of whom to treat, and the value of treating those."""
