@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
-ROLES = ("query", "item", "treatment", "propensity", "censored", "judged")
+ROLES = ("query", "item", "treatment", "propensity", "censored", "judged", "value")
 """Keys of `data` that only some kinds of task read."""
 
 
@@ -59,7 +59,9 @@ def _data(domain: Domain) -> Iterator[str]:
 
 def _gate(domain: Domain) -> Iterator[str]:
     gate, metrics = domain.gate, domain.task.metrics()
-    for key, name in (("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)):
+    named = [("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)]
+    named += [("gate.rivals", name) for name in gate.rivals]
+    for key, name in named:
         by_class = domain.task.kind == "multiclass" and name.startswith("f1_")  # the classes come with the model
         if name not in metrics and not by_class:
             yield f"{key}: a {domain.task.kind} task has no metric {name!r}; choose one of {', '.join(metrics)}"

@@ -42,6 +42,10 @@ class Data(Section):
         default=None,
         description="Column with the chance of the treatment that the row got, above 0 and below 1; or, where the same lot was drawn for all, the chance of each treatment from 1 on, such as [0.85]. Of a ranking the column with the chance that the row was looked at where it stood, up to 1.",
     )
+    value: str | None = Field(
+        default=None,
+        description="Column with the money that the outcome of an uplift brought: the charts tell sales by it; none: the outcome itself.",
+    )
     judged: str | None = Field(
         default=None,
         description="Column with a relevance that people gave, or that is known: a ranking is judged by it too, where the data has it, and never learns from it.",
@@ -65,6 +69,7 @@ class Data(Section):
             entity=self.entity,
             weight=self.weight,
             judged=self.judged,
+            value=self.value,
         )
 
     @property
@@ -79,5 +84,6 @@ class Data(Section):
             self.propensity if isinstance(self.propensity, str) else None,
             self.censored,
             self.judged,
+            self.value,
         )
         return frozenset(name for name in (*named, self.weight) if name)

@@ -26,6 +26,11 @@ class Gate(Section):
         default={},
         description="Other metrics of the task, and what each has to reach; two numbers are a range, both ends allowed.",
     )
+    rivals: tuple[str, ...] = Field(
+        default=(),
+        description="Metrics of the task by which a candidate may lose, beyond the noise of the test set, neither to the champion nor to the"
+        " answers that are shown beside the model's, such as treating the likeliest first.",
+    )
     minimum_gain: float = Field(
         default=0.0,
         description="How much better than the champion, on the same test examples; negative allows a loss, and a loss within"

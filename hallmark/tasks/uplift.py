@@ -17,7 +17,7 @@ from hallmark.tasks import metric as figures
 from hallmark.tasks import targets as columns_of
 from hallmark.tasks import telltale, uplift_metrics
 from hallmark.tasks.answers import Agreement, Label, Losses, Value
-from hallmark.tasks.charts import Chart, Confusion, line, thinned
+from hallmark.tasks.charts import Chart, ChartLine, Confusion, line, thinned
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.targets import Floats, TargetColumns, Targets
 from hallmark.tasks.task import RELATIVE, BaseTask, ModelGap, both, worst
@@ -38,7 +38,7 @@ class Uplift(BaseTask):
     kind: Literal["uplift"] = "uplift"
     rule: ClassVar[Literal["threshold"]] = "threshold"
     needs: ClassVar[tuple[str, ...]] = ("treatment",)
-    reads: ClassVar[tuple[str, ...]] = ("propensity",)
+    reads: ClassVar[tuple[str, ...]] = ("propensity", "value")
     treatments: int = Field(default=1, ge=1, description="Treatments beside none, which is 0.")
     worth: float = Field(default=0.0, description="Smallest uplift that is worth a treatment: what it costs.")
     cost: tuple[Annotated[float, Field(ge=0)], ...] = Field(
@@ -73,6 +73,7 @@ class Uplift(BaseTask):
             weights=columns_of.weights(frame, columns),
             treatment=given,
             propensity=propensity,
+            values=columns_of.numbers(frame, columns.value, role="value") if columns.value in frame.columns else None,
         )
 
     def _propensity(self, frame: pd.DataFrame, columns: TargetColumns, given: NDArray[np.int64]) -> Floats:
@@ -176,19 +177,56 @@ class Uplift(BaseTask):
         )
 
     def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
-        """Qini curve of each treatment, against treating the same share by lot."""
-        lines = []
+        """Qini curve and uplift curve of each treatment, sales by spending, and what came true by what was said, by tenths."""
+        curves: dict[str, list[ChartLine]] = {"qini": [], "uplift": [], "sales": [], "calibration": []}
         for number, (arm, uplift) in enumerate(uplift_metrics.arms(targets, predictions), start=1):
             if not len(arm):
                 continue
-            share, gain = (side[0] for side in uplift_metrics.qini_curve(arm, uplift, arm.weighed()[None, :]))
+            weights = arm.weighed()[None, :]
+            share, gain = (side[0] for side in uplift_metrics.qini_curve(arm, uplift, weights))
             size = max(float(share[-1]), 1e-12)
             name = "model" if self.treatments == 1 else f"treatment {number}"
-            lines.append(thinned(name, share / size, gain / size))
-            random = "by lot" if self.treatments == 1 else f"treatment {number} by lot"
-            lines.append(line(random, np.array([0.0, 1.0]), np.array([0.0, gain[-1] / size])))
-        title = "outcomes gained by share treated"
-        return (Chart(title=title, across="share treated", up="gain a record", lines=tuple(lines), metric="qini"),)
+            by_lot = "by lot" if self.treatments == 1 else f"{name} by lot"
+            lot = np.array([0.0, 1.0])
+            curves["qini"].append(thinned(name, share / size, gain / size))
+            curves["qini"].append(line(by_lot, lot, np.array([0.0, gain[-1] / size])))
+            tenths = uplift_metrics.by_tenth(arm, uplift)
+            curves["uplift"].append(line(name, tenths.share, tenths.among_best))
+            curves["uplift"].append(line(by_lot, lot, np.repeat(tenths.among_best[-1], 2)))
+            curves["calibration"].append(line(name, tenths.said, tenths.seen))
+            cost = self.cost[number - 1] if self.cost else 1.0
+            curves["sales"].append(line(name, 1000 * cost * tenths.share, 1000 * tenths.sales))
+            curves["sales"].append(line(by_lot, 1000 * cost * lot, 1000 * tenths.sales[-1] * lot))
+        spend = "spent, per 1,000 records" if self.cost else "treated, of 1,000 records"
+        sales = (
+            "sales gained, per 1,000 records" if targets.values is not None else "outcomes gained, per 1,000 records"
+        )
+        return (
+            Chart(
+                title="outcomes gained by share treated",
+                across="share treated",
+                up="gain a record",
+                lines=tuple(curves["qini"]),
+                metric="qini",
+            ),
+            Chart(
+                title="uplift among the best by share treated",
+                across="share treated",
+                up="uplift",
+                lines=tuple(curves["uplift"]),
+                metric="uplift_at_30pct",
+            ),
+            Chart(
+                title="sales by spending", across=spend, up=sales, lines=tuple(curves["sales"]), metric="policy_gain_dr"
+            ),
+            Chart(
+                title="calibration by tenths",
+                across="uplift that was said",
+                up="uplift that came true",
+                lines=tuple(curves["calibration"]),
+                diagonal=True,
+            ),
+        )
 
     def _chosen(self, value: Value, least: float) -> object:
         if self.treatments == 1 and math.isfinite(alone := late.number(value)):

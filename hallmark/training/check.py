@@ -48,6 +48,7 @@ _COLUMNS = (
     "censored",
     "weight",
     "judged",
+    "value",
 )
 _LETTERS = 4
 """A label's name of fewer stands in other names by chance."""
