@@ -49,13 +49,16 @@ def make(folder: Path, rows: int) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from domains.fraud import data, model
+    from domains.fraud import model
     from hallmark.declaration import domain as domains
     from hallmark.learners.model import examples
     from hallmark.training import export
+    from hallmark.training import source as sources
 
     start = datetime(2026, 7, 1, tzinfo=UTC)
-    frame = data.draw(start=start, end=start + timedelta(days=40), seed=7)
+    frame = sources.load(
+        "fraud", source="synthetic", start=start, end=start + timedelta(days=20), seed=7
+    )  # with its views
     some = examples("fraud", frame)
     made = model.fit(some, some, seed=7, rounds=150)
     (folder / "model").mkdir()
