@@ -39,16 +39,20 @@ class Slice(Section):
 
 
 class Beside(Section):
-    """Quality of other answers to the same examples, such as popularity's, by the same metrics; shown, never gated on."""
+    """Quality of other answers to the same examples, such as popularity's, by the same metrics; gated on where `gate.rivals` says so.
+
+    estimates: of the metrics of `gate.rivals`.
+    """
 
     name: str
     metrics: dict[str, float]
     slices: tuple[Slice, ...] = ()
+    estimates: dict[str, Estimate] = Field(default={}, exclude_if=lambda value: not value)
 
     @property
     def brief(self) -> Beside:
         """Without replicates, for the model card."""
-        return self.model_copy(update={"slices": tuple(each.brief for each in self.slices)})
+        return self.model_copy(update={"slices": tuple(each.brief for each in self.slices), "estimates": {}})
 
 
 class Evaluation(Section):

@@ -21,6 +21,7 @@ from hallmark.cli import (
     console,
     contracts,
     erase,
+    evaluate,
     experiments,
     explain,
     features,
@@ -80,6 +81,7 @@ app.command()(labels.labels)
 app.command()(explain.explain)
 app.command()(search.search)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(lint.lint)
 app.command()(new.new)
 app.command()(tco.tco)

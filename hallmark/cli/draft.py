@@ -153,6 +153,9 @@ class Draft:
         ):
             if (column := getattr(self.roles, role)) is not None:
                 lines.append((role, column, comment))
+        if self.kind == "uplift" and self.roles.propensity is None:
+            seen = f"the share treated in {self.seen}: right only where a lot was drawn; else name a column of chances"
+            lines.append(("propensity", f"[{self._treated:g}]", seen))
         if self.roles.time:
             lines.append(("event_time", self.roles.time, "when it happened, UTC"))
             lines.append(("split", "time", "test on the latest fifth; label_delay: 30d says how late a label is known"))
@@ -163,7 +166,10 @@ class Draft:
             "owner": _yaml(dict(self.owner)),
             "description": json.dumps(self.description, ensure_ascii=False),
             "task": f"{{kind: {self.kind}}}",
-            "data": "\n".join(f"  {f'{role}: {_yaml(column)}':<26}# {comment}" for role, column, comment in lines),
+            "data": "\n".join(
+                f"  {f'{role}: {column if (role, self.roles.propensity) == (SHARES, None) else _yaml(column)}':<26}# {comment}"
+                for role, column, comment in lines
+            ),
             "window": self._window(),
             "metric": self.task.gated,
             "floor": f"{floor:g}",
@@ -188,9 +194,9 @@ class Draft:
     @cached_property
     def columns(self) -> TargetColumns:
         """The columns that the task reads."""
-        return TargetColumns(
-            **{role: name for role, name in self.roles.named.items() if role not in ("time", "entity")}
-        )
+        named = {role: name for role, name in self.roles.named.items() if role not in ("time", "entity")}
+        drawn = self.kind == "uplift" and self.roles.propensity is None
+        return TargetColumns(**named, shares=(self._treated,) if drawn else ())  # type: ignore[arg-type]
 
     @cached_property
     def targets(self) -> Targets:
@@ -293,6 +299,12 @@ class Draft:
         }
 
     @property
+    def _treated(self) -> float:
+        """Share of rows that were treated."""
+        share = float(self.frame[self.roles.treatment].astype(float).mean())
+        return min(0.9999, max(0.0001, round(share, 4)))
+
+    @property
     def _whole_items(self) -> bool:
         return self.roles.item is not None and self.frame[self.roles.item].dtype.kind in "iu"
 
@@ -307,6 +319,10 @@ class Draft:
         if self.kind in ("binary", "multiclass"):
             output |= {"minimum": "0", "maximum": "1"}
         made = f"OUTPUTS = (Output({', '.join(f'{key}={value}' for key, value in output.items())}),)"
+        if self.kind == "uplift":
+            first = made.removeprefix("OUTPUTS = (").removesuffix(",)")
+            second = f'Output(name={_text(self._free("expected"))}, datatype="FP32")'
+            made = f"OUTPUTS = ({first}, {second})"
         if self.kind in ("uplift", "retrieval"):
             return {"outputs": made}
         return {
@@ -383,8 +399,7 @@ class Draft:
                 "relevant": str(int(np.clip(per, 1, max(1, len(ids) // 4)))),
             }
         if self.kind == "uplift":
-            treated = frame[roles.treatment].astype(float).mean()
-            values["share"] = f"{min(0.9, max(0.1, float(treated))):.3g}"
+            values["share"] = f"{self._treated:g}"
             got = "np.where(treated == 1, TREATED, 1 - TREATED)"
             values["propensity"] = f"    told[{_text(roles.propensity)}] = {got}\n" if roles.propensity else ""
         text = (TEMPLATES / f"answered.{self.kind}.in").read_text(encoding="utf-8")
@@ -392,6 +407,8 @@ class Draft:
 
 
 EXAMPLE = "a small example"
+SHARES = "propensity"
+"""Role that shares stand in for, where no column has it."""
 
 
 def _field(field: Field) -> str:

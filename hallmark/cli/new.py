@@ -155,6 +155,7 @@ def _as_asked(
     keys = {"label": "label", "entity": "entity", "time": "event_time", "query": "query", "item": "item"}
     keys |= {"treatment": "treatment", "propensity": "propensity"}
     there = {role: getattr(declared.data, key) for role, key in keys.items()}
+    there = {role: column if isinstance(column, str) else None for role, column in there.items()}
     differing = [role for role, column in roles.items() if column and there[role] != column]
     other = [f"{role} {there[role]}" if there[role] else f"no {role}" for role in differing]
     if task is not None and declared.task.kind != task.value:

@@ -12,7 +12,7 @@ from hallmark import cron
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
-ROLES = ("query", "item", "treatment", "propensity", "censored", "judged")
+ROLES = ("query", "item", "treatment", "propensity", "censored", "judged", "value")
 """Keys of `data` that only some kinds of task read."""
 
 
@@ -55,6 +55,17 @@ def _data(domain: Domain) -> Iterator[str]:
             yield f"data.{role} is missing, and a {task.kind} task cannot be learnt without it: name the column"
         if column is not None and role not in (*task.needs, *task.reads):
             yield f"data.{role} is {column}, which a {task.kind} task never reads: take it away, or declare another task"
+    if task.kind == "uplift" and data.propensity is None:
+        yield (
+            "data.propensity is missing, and without it whom somebody chose is taken for what the treatment did: name the column with the"
+            " chance of what each row got, or where all were drawn by one lot write its chances, such as [0.5]"
+        )
+    if isinstance(data.propensity, tuple) and (
+        task.kind != "uplift" or sum(data.propensity) >= 1 or len(data.propensity) != task.treatments
+    ):
+        yield (
+            "data.propensity has numbers: an uplift task reads one for each of task.treatments, together below 1; write those, or name a column"
+        )
     named = [(role, getattr(data, role)) for role in ("entity", "label_time", "event_time", *ROLES, "weight")]
     for role, column in named:
         if column == data.label:
@@ -63,7 +74,9 @@ def _data(domain: Domain) -> Iterator[str]:
 
 def _gate(domain: Domain) -> Iterator[str]:
     gate, metrics = domain.gate, domain.task.metrics()
-    for key, name in (("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)):
+    named = [("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)]
+    named += [("gate.rivals", name) for name in gate.rivals]
+    for key, name in named:
         by_class = domain.task.kind == "multiclass" and name.startswith("f1_")  # the classes come with the model
         if name in gate.figures and key != "gate.metric":
             continue

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from hallmark.section import Duration, Section
 from hallmark.tasks.targets import TargetColumns
+
+Chance = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Data(Section):
@@ -36,9 +38,13 @@ class Data(Section):
     treatment: str | None = Field(
         default=None, description="Column with what was done: 0 for nothing, 1 and up for which treatment."
     )
-    propensity: str | None = Field(
+    propensity: str | tuple[Chance, ...] | None = Field(
         default=None,
-        description="Column with the chance of the treatment that the row got, above 0 and below 1; of a ranking, with the chance that the row was looked at where it stood, up to 1.",
+        description="Column with the chance of the treatment that the row got, above 0 and below 1; or, where the same lot was drawn for all, the chance of each treatment from 1 on, such as [0.85]. Of a ranking the column with the chance that the row was looked at where it stood, up to 1.",
+    )
+    value: str | None = Field(
+        default=None,
+        description="Column with the money that the outcome of an uplift brought: the charts tell sales by it; none: the outcome itself.",
     )
     judged: str | None = Field(
         default=None,
@@ -62,11 +68,13 @@ class Data(Section):
             query=self.query,
             item=self.item,
             treatment=self.treatment,
-            propensity=self.propensity,
+            propensity=self.propensity if isinstance(self.propensity, str) else None,
+            shares=self.propensity if isinstance(self.propensity, tuple) else (),
             censored=self.censored,
             entity=self.entity,
             weight=self.weight,
             judged=self.judged,
+            value=self.value,
         )
 
     @property
@@ -78,8 +86,9 @@ class Data(Section):
             self.entity,
             self.event_time,
             self.treatment,
-            self.propensity,
+            self.propensity if isinstance(self.propensity, str) else None,
             self.censored,
             self.judged,
+            self.value,
         )
         return frozenset(name for name in (*named, *self.outcomes, self.weight) if name)

@@ -35,6 +35,11 @@ class Gate(Section):
         description="Figures that the model tells of itself on the test examples, beside the task's metrics, and which way each is"
         " better; floors may name them.",
     )
+    rivals: tuple[str, ...] = Field(
+        default=(),
+        description="Metrics of the task by which a candidate may lose, beyond the noise of the test set, neither to the champion nor to the"
+        " answers that are shown beside the model's, such as treating the likeliest first.",
+    )
     minimum_gain: float = Field(
         default=0.0,
         description="How much better than the champion, on the same test examples; negative allows a loss, and a loss within"

@@ -52,7 +52,7 @@ class Examples:
             several inputs the first.
     named:  all inputs by name, where there are several.
     labels: (n,) as the task reads them: 0 or 1, index of a class, number, relevance or outcome.
-    groups, weights, treatment, propensity, censored, items: (n,) as in `Targets`; None where the task has none.
+    groups, weights, treatment, propensity, censored, items, values: (n,) as in `Targets`; None where the task has none.
     outcomes: (n,) numbers by column, those that `data.outcomes` names.
     """
 
@@ -64,6 +64,7 @@ class Examples:
     propensity: NDArray[np.float64] | None = None
     censored: NDArray[np.bool_] | None = None
     items: NDArray[Any] | None = None
+    values: NDArray[np.float64] | None = None
     named: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
     outcomes: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 

@@ -26,7 +26,9 @@ class TargetColumns:
     query:      rows of one query are ranked among each other.   item: the id that a retrieval answers with.
     treatment:  0 for none, 1.. for which.                       propensity: chance of the treatment that the row got; of a
                                                                              ranking, that the row was looked at.
-    judged:     a relevance that is not learnt from.
+    judged:     a relevance that is not learnt from.             shares: chance of each treatment from 1 on, where no
+                                                                         column says it and one lot was drawn for all.
+    value:      money that an outcome brought.
     censored:   true where the label is only a bound.            entity: rows of one entity are not independent.
     """
 
@@ -39,6 +41,8 @@ class TargetColumns:
     entity: str | None = None
     weight: str | None = None
     judged: str | None = None
+    shares: tuple[float, ...] = ()
+    value: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class Targets:
     groups:     (n,) code of the row's query, or of its entity: what is resampled together. None: each row alone.
     weights:    (n,) positive.     censored: (n,) the label is only a bound.     items: (n,) ids, int64 or str.
     treatment:  (n,) 0 for none.   propensity: (n,) chance, in (0, 1), of the treatment that the row got; of a ranking,
-                in (0, 1], that the row was looked at.
+                in (0, 1], that the row was looked at.     values: (n,) money that the outcome brought.
     """
 
     labels: NDArray[Any]
@@ -59,6 +63,7 @@ class Targets:
     propensity: Floats | None = None
     censored: Bools | None = None
     items: NDArray[Any] | None = None
+    values: Floats | None = None
 
     def __post_init__(self) -> None:
         sizes = {field.name: len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None}

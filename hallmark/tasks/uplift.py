@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.section import Share
 from hallmark.tasks import answers as late
 from hallmark.tasks import metric as figures
 from hallmark.tasks import targets as columns_of
 from hallmark.tasks import telltale, uplift_metrics
 from hallmark.tasks.answers import Agreement, Label, Losses, Value
-from hallmark.tasks.charts import Chart, Confusion, line, thinned
+from hallmark.tasks.charts import Chart, ChartLine, Confusion, line, thinned
 from hallmark.tasks.metric import Metric
 from hallmark.tasks.targets import Floats, TargetColumns, Targets
 from hallmark.tasks.task import RELATIVE, BaseTask, ModelGap, both, worst
@@ -24,18 +25,20 @@ from hallmark.tasks.task import RELATIVE, BaseTask, ModelGap, both, worst
 if TYPE_CHECKING:
     import pandas as pd
 
+_OFF = 6.0
+
 
 class Uplift(BaseTask):
     """The outcome with each treatment less that without; in a shadow, answers agree on whom to treat.
 
-    propensity is the chance of the treatment that the row got, none included. Without a column for it the treatments
-    are taken for drawn by lot, each with its share of the rows.
+    propensity is the chance of the treatment that the row got, none included: a column, or declared shares of one lot. A log
+    without either is refused: what was done to whom for a reason would be taken for what it did.
     """
 
     kind: Literal["uplift"] = "uplift"
     rule: ClassVar[Literal["threshold"]] = "threshold"
     needs: ClassVar[tuple[str, ...]] = ("treatment",)
-    reads: ClassVar[tuple[str, ...]] = ("propensity",)
+    reads: ClassVar[tuple[str, ...]] = ("propensity", "value")
     treatments: int = Field(default=1, ge=1, description="Treatments beside none, which is 0.")
     worth: float = Field(default=0.0, description="Smallest uplift that is worth a treatment: what it costs.")
     cost: tuple[Annotated[float, Field(ge=0)], ...] = Field(
@@ -63,24 +66,48 @@ class Uplift(BaseTask):
         expected = f"a whole number in 0..{self.treatments}, 0 for none"
         columns_of.refuse_where(wrong, frame[columns.treatment], role="treatment", expected=expected)
         given = treatment.astype(np.int64)
-        if columns.propensity is None:
-            propensity = (np.bincount(given) / max(1, len(given)))[given] if len(given) else labels
-        else:
-            propensity = columns_of.numbers(frame, columns.propensity, role="propensity")
-            columns_of.refuse_where(
-                (propensity <= 0) | (propensity >= 1),
-                frame[columns.propensity],
-                role="propensity",
-                expected="above 0 and below 1: the chance of the treatment that the row got",
-                fix="leave out rows that could have got one treatment only",
-            )
+        propensity = self._propensity(frame, columns, given)
         return Targets(
             labels=labels,
             groups=columns_of.entities(frame, columns),
             weights=columns_of.weights(frame, columns),
             treatment=given,
             propensity=propensity,
+            values=columns_of.numbers(frame, columns.value, role="value") if columns.value in frame.columns else None,
         )
+
+    def _propensity(self, frame: pd.DataFrame, columns: TargetColumns, given: NDArray[np.int64]) -> Floats:
+        """(n,) chance of the treatment that each row got."""
+        if columns.shares:
+            shares = np.array([1 - sum(columns.shares), *columns.shares])
+            seen, n = np.bincount(given, minlength=len(shares)) / max(1, len(given)), max(1, len(given))
+            off = np.abs(seen - shares) > _OFF * np.sqrt(shares * (1 - shares) / n) + _OFF / n
+            if off.any():
+                arm = int(np.argmax(off))
+                raise ContractBroken(
+                    f"treatment {arm} was not drawn by the lot that data.propensity declares",
+                    expected=f"{shares[arm]:.1%} of {n:,} rows, as declared, give or take {_OFF:g} standard errors",
+                    got=f"{seen[arm]:.1%}",
+                    fix="declare the chances that the lot had, or name a column that holds each row's",
+                )
+            return np.asarray(shares[given])
+        if columns.propensity is None or columns.propensity not in frame.columns:
+            raise DeclarationError(
+                "the data does not say how likely each treatment was, so no uplift can be learnt or judged: whom somebody chose, and why,"
+                " would be taken for what the treatment did",
+                expected=f"a column {columns.propensity or 'that data.propensity names'}: the chance of what the row got",
+                got="none",
+                fix="add it; or where all were drawn by one lot declare its chances, such as data.propensity: [0.5]",
+            )
+        propensity = columns_of.numbers(frame, columns.propensity, role="propensity")
+        columns_of.refuse_where(
+            (propensity <= 0) | (propensity >= 1),
+            frame[columns.propensity],
+            role="propensity",
+            expected="above 0 and below 1: the chance of the treatment that the row got",
+            fix="leave out rows that could have got one treatment only",
+        )
+        return propensity
 
     def metrics(self) -> Mapping[str, Metric]:
         """The ranking of whom to treat, and the value of treating those."""
@@ -150,19 +177,56 @@ class Uplift(BaseTask):
         )
 
     def charts(self, targets: Targets, predictions: Floats) -> tuple[Chart | Confusion, ...]:
-        """Qini curve of each treatment, against treating the same share by lot."""
-        lines = []
+        """Qini curve and uplift curve of each treatment, sales by spending, and what came true by what was said, by tenths."""
+        curves: dict[str, list[ChartLine]] = {"qini": [], "uplift": [], "sales": [], "calibration": []}
         for number, (arm, uplift) in enumerate(uplift_metrics.arms(targets, predictions), start=1):
             if not len(arm):
                 continue
-            share, gain = (side[0] for side in uplift_metrics.qini_curve(arm, uplift, arm.weighed()[None, :]))
+            weights = arm.weighed()[None, :]
+            share, gain = (side[0] for side in uplift_metrics.qini_curve(arm, uplift, weights))
             size = max(float(share[-1]), 1e-12)
             name = "model" if self.treatments == 1 else f"treatment {number}"
-            lines.append(thinned(name, share / size, gain / size))
-            random = "by lot" if self.treatments == 1 else f"treatment {number} by lot"
-            lines.append(line(random, np.array([0.0, 1.0]), np.array([0.0, gain[-1] / size])))
-        title = "outcomes gained by share treated"
-        return (Chart(title=title, across="share treated", up="gain a record", lines=tuple(lines), metric="qini"),)
+            by_lot = "by lot" if self.treatments == 1 else f"{name} by lot"
+            lot = np.array([0.0, 1.0])
+            curves["qini"].append(thinned(name, share / size, gain / size))
+            curves["qini"].append(line(by_lot, lot, np.array([0.0, gain[-1] / size])))
+            tenths = uplift_metrics.by_tenth(arm, uplift)
+            curves["uplift"].append(line(name, tenths.share, tenths.among_best))
+            curves["uplift"].append(line(by_lot, lot, np.repeat(tenths.among_best[-1], 2)))
+            curves["calibration"].append(line(name, tenths.said, tenths.seen))
+            cost = self.cost[number - 1] if self.cost else 1.0
+            curves["sales"].append(line(name, 1000 * cost * tenths.share, 1000 * tenths.sales))
+            curves["sales"].append(line(by_lot, 1000 * cost * lot, 1000 * tenths.sales[-1] * lot))
+        spend = "spent, per 1,000 records" if self.cost else "treated, of 1,000 records"
+        sales = (
+            "sales gained, per 1,000 records" if targets.values is not None else "outcomes gained, per 1,000 records"
+        )
+        return (
+            Chart(
+                title="outcomes gained by share treated",
+                across="share treated",
+                up="gain a record",
+                lines=tuple(curves["qini"]),
+                metric="qini",
+            ),
+            Chart(
+                title="uplift among the best by share treated",
+                across="share treated",
+                up="uplift",
+                lines=tuple(curves["uplift"]),
+                metric="uplift_at_30pct",
+            ),
+            Chart(
+                title="sales by spending", across=spend, up=sales, lines=tuple(curves["sales"]), metric="policy_gain_dr"
+            ),
+            Chart(
+                title="calibration by tenths",
+                across="uplift that was said",
+                up="uplift that came true",
+                lines=tuple(curves["calibration"]),
+                diagonal=True,
+            ),
+        )
 
     def _chosen(self, value: Value, least: float) -> object:
         if self.treatments == 1 and math.isfinite(alone := late.number(value)):

@@ -8,7 +8,9 @@ puts off, as scikit-uplift does unless told otherwise. 1 is that order, 0 is by 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,7 +68,13 @@ def arms(targets: Targets, uplifts: Floats) -> list[tuple[Targets, Floats]]:
     for arm in range(1, columns.shape[1] + 1):
         rows = (treatment == 0) | (treatment == arm)
         part = targets.take(rows)
-        mine = Targets(part.labels, weights=part.weights, treatment=(treatment[rows] == arm).astype(np.int64))
+        mine = Targets(
+            part.labels,
+            weights=part.weights,
+            treatment=(treatment[rows] == arm).astype(np.int64),
+            propensity=part.propensity,
+            values=part.values,
+        )
         found.append((mine, columns[rows, arm - 1]))
     return found
 
@@ -81,6 +89,52 @@ def qini_curve(targets: Targets, uplift: Floats, weights: Floats) -> tuple[Float
     scale = np.divide(treated, control, out=np.zeros_like(treated), where=control > 0)
     start = ((0, 0), (1, 0))
     return np.pad(whole, start), np.pad(gained - control_gained * scale, start)
+
+
+@dataclass(frozen=True, eq=False)
+class Tenths:
+    """What came true by tenths of the rows, those with the highest uplift first.
+
+    share: (11,) 0, 0.1, .. 1.     among_best: (11,) uplift of the best so far, NaN of none.     sales: (11,) value that treating them gains, a row of all.
+    said, seen: (10,) mean uplift that was said of each tenth, and the one that came true.
+    """
+
+    share: Floats
+    among_best: Floats
+    sales: Floats
+    said: Floats
+    seen: Floats
+
+
+def by_tenth(targets: Targets, uplift: Floats, *, parts: int = 10) -> Tenths:
+    """Uplifts by tenths, from means weighed by the inverse propensity; equal uplifts are parted by lot. Treatment is 0 or 1."""
+    lot = np.random.default_rng(len(uplift)).random(len(uplift))
+    order = np.lexsort((lot, -uplift))
+    edges = np.round(np.linspace(0, len(order), parts + 1)).astype(np.int64)
+    values = targets.labels if targets.values is None else targets.values
+    best = [_difference(targets, targets.labels, order[:edge]) for edge in edges]
+    money = [_difference(targets, values, order[:edge]) for edge in edges]
+    tenths = [order[first:last] for first, last in itertools.pairwise(edges)]
+    share = edges / max(1, len(order))
+    return Tenths(
+        share=share,
+        among_best=np.array(best),
+        sales=np.nan_to_num(np.array(money)) * share,
+        said=np.array([uplift[rows].mean() if len(rows) else np.nan for rows in tenths]),
+        seen=np.array([_difference(targets, targets.labels, rows) for rows in tenths]),
+    )
+
+
+def _difference(targets: Targets, values: Floats, rows: Ints) -> float:
+    """Mean value with treatment less that without, rows by the inverse of their propensity."""
+    treated, weights = _treatment(targets)[rows] == 1, targets.weighed()[rows]
+    if targets.propensity is not None:
+        weights = weights / targets.propensity[rows]
+    sides = [weights * side for side in (treated, ~treated)]
+    if not all(side.sum() > 0 for side in sides):
+        return float("nan")
+    first, second = (float(side @ values[rows] / side.sum()) for side in sides)
+    return first - second
 
 
 def _running(targets: Targets, order: Ints, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:

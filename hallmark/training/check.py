@@ -49,6 +49,7 @@ _COLUMNS = (
     "censored",
     "weight",
     "judged",
+    "value",
 )
 _LETTERS = 4
 """A label's name of fewer stands in other names by chance."""
@@ -217,7 +218,7 @@ def _columns(domain: Domain, settings: Settings) -> Iterator[Finding]:
     named += [("gate.slices.columns", column) for column in domain.gate.slices.columns]
     named.append(("rollout.labels.costs.times", costs.times if costs else None))
     for key, column in named:
-        if column is not None and column not in known:
+        if isinstance(column, str) and column not in known:
             yield _unknown(where, key, column, known, f"no column of {whose}")
 
 

@@ -90,10 +90,13 @@ def _with_others(
         if others.items is not None:
             figures[named] = _coverage(theirs, others.items)
         slices = tuple(each.brief for each in _slices(domain, task, targets, predictions, test, made.test))
-        beside.append(Beside(name=name, metrics=figures, slices=slices))
+        rivals = [metric for metric in task.metrics().values() if metric.name in domain.gate.rivals]
+        told = estimates(rivals, targets, predictions, seed=made.test)
+        beside.append(Beside(name=name, metrics=figures, slices=slices, estimates=told))
         for place, (chart, drawn) in enumerate(zip(charts, task.charts(targets, predictions), strict=True)):
-            if isinstance(chart, Chart) and isinstance(drawn, Chart):
-                more = tuple(line.model_copy(update={"name": name}) for line in drawn.lines)
+            if isinstance(chart, Chart) and isinstance(drawn, Chart) and chart.metric:
+                own = [line for line in drawn.lines if line not in chart.lines]  # by lot is by lot, whoever answers
+                more = tuple(line.model_copy(update={"name": name}) for line in own)
                 charts[place] = chart.model_copy(update={"lines": (*chart.lines, *more)})
     metrics = made.metrics | ({} if others.items is None else {named: _coverage(answers, others.items)})
     return made.model_copy(update={"metrics": metrics, "beside": tuple(beside), "charts": tuple(charts)})

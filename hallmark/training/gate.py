@@ -45,6 +45,14 @@ def decide(
             checks.append((True, f"{name} is not told of these examples, so its floor judges nothing"))
         else:
             checks.append(_within(name, candidate.metrics.get(name, math.nan), bound, directions[name]))
+    same = next((each for each in (candidate, beside) if each and champion and each.test == champion.test), None)
+    rivals = [(named, same, champion.estimates)] if champion is not None and same is not None else []
+    rivals += [(other.name, candidate, other.estimates) for other in candidate.beside]
+    checks += [
+        _not_below(name, ours, whose, theirs, metrics[name].direction)
+        for name in gate.rivals
+        for whose, ours, theirs in rivals
+    ]
     ordered = [text for passed, text in checks if not passed] + [text for passed, text in checks if passed]
     return GateDecision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
 
@@ -104,6 +112,20 @@ def _gains(
     if gate.minimum_gain <= 0 and gain + noise >= gate.minimum_gain - _SLACK:
         return True, f"{shown}, less than {asked} by no more than the noise of the test set"
     return False, f"{shown}, less than {asked}"
+
+
+def _not_below(
+    name: str, candidate: Evaluation, whose: str, theirs: Mapping[str, Estimate], direction: Direction
+) -> tuple[bool, str]:
+    """A metric against a rival's on the same examples: it may lose no more than chance explains."""
+    ours, rival = candidate.estimates.get(name), theirs.get(name)
+    if ours is None or rival is None:
+        return False, f"{name} of {'the candidate' if ours is None else whose} is missing"
+    gain = rival.value - ours.value if direction == "lower" else ours.value - rival.value
+    noise = _noise(ours, rival)
+    passed = gain + noise >= -_SLACK
+    shown = f"{name} {ours.value:.4f} against {whose}'s {rival.value:.4f}: gain {gain:+.4f} (standard error {noise / NOISE:.4f})"
+    return passed, shown + ("" if passed else ", a loss beyond the noise of the test set")
 
 
 def _slices(

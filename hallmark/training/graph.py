@@ -21,7 +21,7 @@ from hallmark.leash import Leash
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 
-Kind = Literal["training", "features"]
+Kind = Literal["training", "features", "batch"]
 _TAIL = 8
 _PARTS = ("data", "features", "model")
 

@@ -11,10 +11,12 @@ import pytest
 
 from domains.marketing import data, model
 from domains.marketing.synthetic import STOPPED, letters
+from hallmark.declaration.policy import Policy
 from hallmark.errors import DeclarationError
 from hallmark.learners import onnx_model
 from hallmark.learners.model import Examples, examples
 from hallmark.learners.uplift_forest import TrainedUplift
+from hallmark.policy.targeting import choose
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -95,3 +97,22 @@ def test_exported_and_restored_it_answers_the_same(
     np.testing.assert_allclose(served["uplift"], trained.predict(inputs), atol=1e-6)
     trained.save(tmp_path)
     assert (model.restore(tmp_path).predict(inputs) == trained.predict(inputs)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_the_policy_earns_nine_tenths_of_what_the_truth_would(seed: int) -> None:
+    """At one budget, on members of later weeks, whose true uplift the marketplace knows."""
+    frame = data.draw(start=START - timedelta(days=150), end=START, seed=seed)
+    late = frame["written_at"] >= START - timedelta(days=25)
+    trained = model.fit(examples("marketing", frame[~late]), examples("marketing", frame[late]), seed=seed)
+    members = letters(START + timedelta(days=5), START + timedelta(days=6), seed=seed, per_day=20_000)
+    ids = members["member_id"].tolist()
+    policy = Policy(budget=0.05 * 0.3 * len(members), value=9.0, holdout=0.0, explore=0.0)
+    true = members["uplift"].to_numpy()
+    earned = {}
+    for name, uplift in {"ours": trained.predict(examples("marketing", members).inputs), "oracle": true}.items():
+        chosen = choose(uplift, ids, domain="marketing", policy=policy, costs=(0.05,), run="r")
+        earned[name] = float(((9.0 * true - 0.05) * (chosen.treatment == 1)).sum())
+        assert chosen.spent <= policy.budget
+    assert earned["ours"] >= 0.9 * earned["oracle"], earned

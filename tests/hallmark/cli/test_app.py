@@ -90,6 +90,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "new",
         "pipeline",
         "predict",
+        "evaluate",
         "tco",
         "demo",
     }

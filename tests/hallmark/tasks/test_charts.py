@@ -66,15 +66,28 @@ def test_figures_by_query_grow_with_the_places_that_count() -> None:
 
 def test_uplift_shows_the_qini_curve_against_treating_by_lot() -> None:
     targets = Targets(np.array([1.0, 0, 0, 1]), treatment=np.array([1, 0, 1, 0]))
-    (chart,) = charts(Uplift().charts(targets, np.array([0.9, 0.8, 0.2, 0.1])))
+    chart, *_ = charts(Uplift().charts(targets, np.array([0.9, 0.8, 0.2, 0.1])))
     model, random = chart.lines
     assert [(point.x, point.y) for point in model.points] == [(0, 0), (0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (1, 0)]
     assert random.points[-1].y == 0
     several = Targets(np.array([1.0, 0, 0, 1]), treatment=np.array([1, 0, 2, 0]))
-    (both,) = charts(Uplift(treatments=2).charts(several, np.zeros((4, 2))))
+    both, *_ = charts(Uplift(treatments=2).charts(several, np.zeros((4, 2))))
     assert [line.name for line in both.lines] == [
         "treatment 1",
         "treatment 1 by lot",
         "treatment 2",
         "treatment 2 by lot",
     ]
+
+
+def test_uplift_shows_what_came_true_by_tenths_and_sales_by_spending() -> None:
+    random = np.random.default_rng(0)
+    uplift, treated = np.repeat([0.4, 0.0], 5000), random.integers(0, 2, 10_000)
+    chance = np.where(treated == 1, 0.5, 0.5)
+    bought = (random.random(10_000) < 0.1 + uplift * treated).astype(np.float64)
+    targets = Targets(bought, treatment=treated, propensity=chance, values=20 * bought)
+    _, among, sales, calibration = charts(Uplift(cost=(0.5,)).charts(targets, uplift))
+    assert (sales.across, sales.up) == ("spent, per 1,000 records", "sales gained, per 1,000 records")
+    assert sales.lines[0].points[5].x == 250 and sales.lines[0].points[5].y == pytest.approx(4000, rel=0.1)
+    assert among.lines[0].points[-1].y == pytest.approx(0.2, abs=0.02)
+    assert [point.y for point in calibration.lines[0].points] == pytest.approx([0.4] * 5 + [0.0] * 5, abs=0.08)

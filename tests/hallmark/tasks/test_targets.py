@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hallmark.errors import ContractBroken
+from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.tasks import (
     BaseTask,
     Binary,
@@ -68,8 +68,24 @@ def test_treatments_have_the_chance_of_what_the_row_got() -> None:
     found = Uplift().targets(data, ARMS)
     assert found.treatment is not None and found.treatment.tolist() == [0, 1, 1, 1]
     assert found.propensity is not None and found.propensity.tolist() == [0.5, 0.5, 0.2, 0.3]
-    drawn = Uplift().targets(data, TargetColumns("bought", treatment="arm")).propensity
+    drawn = Uplift().targets(data, TargetColumns("bought", treatment="arm", shares=(0.75,))).propensity
     assert drawn is not None and drawn.tolist() == [0.25, 0.75, 0.75, 0.75]
+
+
+@pytest.mark.parametrize("columns", [TargetColumns("bought", treatment="arm"), ARMS])
+def test_a_log_without_propensities_is_refused_with_the_reason(columns: TargetColumns) -> None:
+    with pytest.raises(
+        DeclarationError, match="whom somebody chose, and why, would be taken for what the treatment did"
+    ) as refused:
+        Uplift().targets(frame(bought=[1, 0], arm=[0, 1]), columns)
+    assert refused.value.exit_code == 2
+
+
+def test_treatments_that_were_not_drawn_by_the_declared_lot_are_refused() -> None:
+    data = frame(bought=[0, 1] * 500, arm=[0] * 150 + [1] * 850)
+    assert Uplift().targets(data, TargetColumns("bought", treatment="arm", shares=(0.85,))).propensity is not None
+    with pytest.raises(ContractBroken, match="treatment 0 was not drawn by the lot"):
+        Uplift().targets(data, TargetColumns("bought", treatment="arm", shares=(0.5,)))
 
 
 REFUSED: list[tuple[BaseTask, dict[str, list[Any]], TargetColumns, str, str]] = [

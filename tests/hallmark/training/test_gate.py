@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.artifacts.evaluation import Evaluation, GateDecision, Slice
+from hallmark.artifacts.evaluation import Beside, Evaluation, GateDecision, Slice
 from hallmark.declaration.gate import Gate, Slices
-from hallmark.tasks import BaseTask, Binary, Regression, Targets, difference_error, estimates
+from hallmark.tasks import BaseTask, Binary, Regression, Targets, Uplift, difference_error, estimates
 from hallmark.training import gate as gating
 
 GATE = Gate(
@@ -227,3 +227,41 @@ def test_floors_are_numbers_to_reach_or_ranges_to_keep_to(floors: dict[str, Any]
     assert said in decision.reasons
     if not passed:
         assert decision.reasons[0] == said
+
+
+def uplifts(quality: float, *, rival: float) -> Evaluation:
+    """An uplift of this quality, and beside it answers of another one: 1 is the truth, 0 says nothing."""
+    random = np.random.default_rng(2)
+    n = 6000
+    truth, treated = random.normal(0, 0.3, n), random.integers(0, 2, n)
+    targets = Targets(truth * treated + random.normal(size=n), treatment=treated, propensity=np.full(n, 0.5))
+    noise = random.normal(0, 0.3, n)
+    ours, theirs = (
+        judged(targets, q * truth + (1 - q) * noise, task=Uplift(treat=0.3), metric="policy_gain_dr")
+        for q in (quality, rival)
+    )
+    beside = Beside(name="the likeliest first", metrics=theirs.metrics, estimates=theirs.estimates)
+    return ours.model_copy(update={"beside": (beside,)})
+
+
+def rivalled(candidate: Evaluation, champion: Evaluation | None = None) -> GateDecision:
+    gate = Gate(metric="policy_gain_dr", floor=-1.0, minimum_gain=-1.0, rivals=("policy_value_ips", "policy_value_dr"))
+    return gating.decide(gate, candidate, champion, metrics=Uplift().metrics())
+
+
+def test_gate_rejects_a_policy_that_loses_to_the_likeliest_first() -> None:
+    refused = rivalled(uplifts(0.0, rival=1.0))
+    assert not refused.passed and "against the likeliest first's" in refused.reasons[0]
+    assert refused.reasons[0].endswith("a loss beyond the noise of the test set")
+    assert rivalled(uplifts(1.0, rival=0.0)).passed
+    assert rivalled(uplifts(0.5, rival=0.5)).passed
+
+
+def test_gate_rejects_a_policy_that_loses_to_the_champions() -> None:
+    better, worse = uplifts(1.0, rival=0.0), uplifts(0.0, rival=0.0)
+    assert not rivalled(worse, better).passed and rivalled(better, worse).passed
+
+
+def test_random_scores_stay_at_0() -> None:
+    found = uplifts(0.0, rival=1.0)
+    assert abs(found.metrics["policy_gain_dr"]) < 3 * found.errors["policy_gain_dr"]
