@@ -55,11 +55,16 @@ def erase(
     """
     import getpass
 
+    from hallmark.declaration import source
     from hallmark.feature_store.place import FeatureStore
 
     settings = Settings.load()
-    eraser = FeatureStore(settings.prepared(), url=store or None).eraser(_pairs(person), training=training or ())
+    features = FeatureStore(settings.prepared(), url=store or None)
+    eraser = features.eraser(_pairs(person), training=training or ())
     record = None
+    if settings.feature_log and not dry_run:  # nothing goes from there: what came in later would bring them back
+        for each in source.references(settings):
+            features.archive(each)
     if dry_run:
         found = eraser.look(tell=say)
     else:

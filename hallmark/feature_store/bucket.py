@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from hallmark import extras, files
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, NotFound, Unavailable
+from hallmark.feature_store import aws
 
 SCHEME = "s3://"
 FORM = "s3://bucket/prefix, or s3://bucket/prefix?region=eu-central-1&endpoint=https://host"
@@ -233,12 +234,7 @@ class Bucket:
         except ClientError as error:
             raise self._told(error, what) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
-            raise HallmarkError(
-                f"nobody says who asks for {self}",
-                expected="credentials of AWS",
-                got=str(error),
-                fix="sign in (`aws sso login`), set AWS_PROFILE, or run under an account that has a role",
-            ) from error
+            raise aws.unsigned(str(self), error) from error
         except BotoCoreError as error:
             raise Unavailable(
                 f"{self} does not answer",

@@ -34,6 +34,10 @@ QUESTIONS = 1 << 21
 """Questions whose newest events are looked for at once: what stands in an event may be texts, which DuckDB keeps in memory."""
 
 
+_FEW = 10_000
+"""Times of which a source has several rows, below which the rows of these alone are looked through for their entities."""
+
+
 class Limits(Frozen):
     """What a training frame may take of the machine.
 
@@ -294,7 +298,7 @@ class _Execution:
             return f"CAST(NULL AS {types[column.take]})"
         added = self.plan.value(name)
         found = f"SUM({added})" if column.take == "sum" else f"MAX({added})"
-        return f"(SELECT {self.plan.typed(name, found)} FROM ({self._taken()}) AS e WHERE FALSE)"
+        return f"(SELECT {found} FROM ({self._taken()}) AS e WHERE FALSE)"
 
     def _row(self, query: str) -> Any:
         return self.shared.row(query)
@@ -430,9 +434,7 @@ class _Execution:
         """Table settled_<group> (k, found) of questions whose newest time may be that of several rows: of these the one known last, by event id."""
         plan, first, name = self.plan, group.columns[0], group.name
         values = ", ".join(f"{own} := {value}" for own, value in self._values(group).items())
-        ties, count = self.shared.repeated(
-            self.source, f"{self._whose(quoted(self.view.entity))}, EPOCH_US({quoted(self.view.event_time)})"
-        )
+        ties, count = self._ties()
         tied = f"OR HASH({self._whose('q.whose')}, n.{name}) IN (SELECT h FROM {ties})" if count else ""
         self.run(f"""CREATE OR REPLACE TABLE unsettled AS SELECT q.*, n.{name} AS newest FROM newest AS n JOIN {self.questions} AS q USING (k)
             WHERE n.{name} IS NOT NULL AND (n.whole IS NULL {tied})""")
@@ -442,6 +444,17 @@ class _Execution:
             FROM ({self._events(plan.reach(first))}) AS e JOIN unsettled AS q ON q.whose = e.{self.key} AND q.newest = e.happened
             AND {self._seen()} AND {plan.condition(first)} GROUP BY q.k""")
         return True
+
+    def _ties(self) -> tuple[str, int]:
+        """A table of hashes (h) of entities and times of which a source has several rows, and how many: of few times at most, read without entities."""
+        time = f"EPOCH_US({quoted(self.view.event_time)})"
+        times, count = self.shared.repeated(self.source, time)
+        if not count:
+            return times, 0
+        among = self.source
+        if count < _FEW:
+            among = f"(FROM {self.source} WHERE HASH({time}) IN (FROM main.{times}))"
+        return self.shared.repeated(among, f"{self._whose(quoted(self.view.entity))}, {time}")
 
     def _whose(self, name: str) -> str:
         """An entity as the questions and the source both hash it, whatever the width of a number."""
@@ -608,6 +621,7 @@ def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
         f for number, path in enumerate(parts) for f in pq.read_schema(path) if not (number and f.name == "_place")
     ]
     schema, done, writer = pa.schema(fields).remove_metadata(), 0, None
+    texts = [each.name for each in schema if pa.types.is_string(each.type) or pa.types.is_large_string(each.type)]
     names: list[str] = []
     try:
         while done < rows or writer is None:
@@ -616,7 +630,12 @@ def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
                     writer.close()
                 names.append(f"part-{len(names):05}.parquet")
                 writer = pq.ParquetWriter(
-                    folder / names[-1], schema, compression="zstd", compression_level=3, version="2.6"
+                    folder / names[-1],
+                    schema,
+                    compression="zstd",
+                    compression_level=1,
+                    version="2.6",
+                    use_dictionary=texts,  # numbers and times seldom repeat: a third of the time, and smaller files
                 )
             count = min(ROWS, rows - done)
             columns: list[Any] = []
