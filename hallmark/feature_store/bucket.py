@@ -151,6 +151,15 @@ class Bucket:
                 found += [name.removeprefix(self._prefix).removesuffix("/") for name in names]
         return sorted(found)
 
+    def names(self) -> list[str]:
+        """The keys of the objects that are there, sorted."""
+        found = []
+        with self._asked("list what is there"):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._name, Prefix=self._prefix):
+                found += [each["Key"].removeprefix(self._prefix) for each in page.get("Contents", ())]
+        return sorted(found)
+
     def purge(self, gone: Callable[[str, float], bool]) -> None:
         """Remove every version of an object, and every mark of a removal, of which `gone` is true: its key, and seconds since it was written."""
         with self._asked("remove objects"):

@@ -18,7 +18,7 @@ from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.declaration.view_types import view_types
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, NotFound, Unavailable
-from hallmark.feature_store import archive, log_address, snapshots, source_batch, sources
+from hallmark.feature_store import archive, erasure_records, log_address, snapshots, source_batch, sources
 from hallmark.feature_store.archive import Archive, Archived
 from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace, outdated
 from hallmark.feature_store.following import Following
@@ -434,6 +434,7 @@ class FeatureStore:
             self._stream,
             self._taken,
             self._online,
+            lambda: self.erasures,
             tuple(each for each in self.stores() if each != location(self.url) and _may_be_there(each)),
             tuple(training),
         )
@@ -441,8 +442,11 @@ class FeatureStore:
 
     @property
     def erasures(self) -> Path:
-        """The folder of the records of erasures."""
-        return self._folder / "erasures"
+        """The folder of the records of erasures, those of other machines too where they share the offline store."""
+        folder = self._folder / "erasures"
+        if self._settings.feature_offline:
+            erasure_records.exchange(folder, sources.root(self._settings))
+        return folder
 
     def stores(self) -> list[str]:
         """Where the online stores are that streams here have ever written to, without users and passwords."""

@@ -48,21 +48,22 @@ def place(settings: Settings, reference: str) -> Place:
 
     `DeclarationError` where the address is none, `Unavailable` where a library for it is not installed. Nothing is asked yet.
     """
-    root = _root(settings)
-    if isinstance(root, Bucket):
-        return SourceBucket(root, reference, settings.state / "features" / "cached" / reference)
-    return root / reference
+    where = root(settings)
+    if isinstance(where, Bucket):
+        return SourceBucket(where, reference, settings.state / "features" / "cached" / reference)
+    return where / reference
 
 
 def references(settings: Settings) -> list[str]:
     """The sources, name@version, that have an offline store, sorted."""
-    root = _root(settings)
-    if isinstance(root, Bucket):
-        return [each for each in root.folders() if "@" in each]
-    return sorted(path.name for path in root.glob("*@*"))
+    where = root(settings)
+    if isinstance(where, Bucket):
+        return [each for each in where.folders() if "@" in each]
+    return sorted(path.name for path in where.glob("*@*"))
 
 
-def _root(settings: Settings) -> Path | Bucket:
+def root(settings: Settings) -> Path | Bucket:
+    """Where all sources' offline stores lie."""
     if ADDRESS.match(settings.feature_offline):
         return Bucket.at(settings.feature_offline)
     return Path(settings.feature_offline) if settings.feature_offline else settings.state / "features" / "offline"
@@ -227,6 +228,7 @@ __all__ = [
     "erase",
     "place",
     "references",
+    "root",
     "snapshot",
     "there",
 ]
