@@ -118,7 +118,8 @@ def archive(
         found.append({"source": each, **place.archive(each)._asdict()})
     emit(found, output, empty="no source is declared: see docs/features.md")
     if refused := sum(each["refused"] for each in found):
-        say(f"{refused} records are no rows of their contract's types: the dead letters of its streams have them")
+        said = "1 record is no row" if refused == 1 else f"{refused} records are no rows"
+        say(f"{said} of the contract's types: the dead letters of its streams have what they refused")
 
 
 @app.command()
