@@ -12,7 +12,7 @@ import typer
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import Format, Output, emit, say, show
 from hallmark.cli.features import Store
-from hallmark.errors import DeclarationError
+from hallmark.errors import DeclarationError, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,14 +52,20 @@ def erase(
     The cluster is the local one where it is up, or the one that is named. New digests go into a record.
 
     Streams that follow their views give way meanwhile, and go on afterwards. Stopped anywhere, run it again: it goes on.
+    Exit 3 where training sets in Iceberg (HALLMARK_TRAINING_SETS) have rows of them: all else is erased then, and what removes these is said.
     """
     import getpass
 
+    from hallmark.declaration import source
     from hallmark.feature_store.place import FeatureStore
 
     settings = Settings.load()
-    eraser = FeatureStore(settings.prepared(), url=store or None).eraser(_pairs(person), training=training or ())
+    features = FeatureStore(settings.prepared(), url=store or None)
+    eraser = features.eraser(_pairs(person), training=training or ())
     record = None
+    if settings.feature_log and not dry_run:  # nothing goes from there: what came in later would bring them back
+        for each in source.references(settings):
+            features.archive(each)
     if dry_run:
         found = eraser.look(tell=say)
     else:
@@ -80,6 +86,25 @@ def erase(
         )
     if record is not None:
         say("the new digests are in `hallmark features erasures`")
+    _demand_none_kept(settings, _pairs(person))
+
+
+def _demand_none_kept(settings: Settings, person: dict[str, str]) -> None:
+    """`Refused` where training sets in Iceberg have rows of the person, which nothing here takes out: with the statements that do."""
+    from hallmark.feature_store import erasure, iceberg
+
+    if not settings.training_sets.startswith(iceberg.SCHEME):
+        return
+    say("training sets in Iceberg")
+    where = iceberg.Place.at(settings.training_sets, settings.state / "features" / "iceberg")
+    kept = where.holding(lambda table: erasure.counted(table, person))
+    if kept:
+        raise Refused(
+            f"{len(kept)} training {'set' if len(kept) == 1 else 'sets'} in Iceberg still have rows of them; all else is done",
+            expected="none",
+            got="; ".join(f"{each.table}, snapshot {each.snapshot}: {each.rows} rows" for each in kept),
+            fix=f"in Spark, whose catalog {where.catalog} is this one: {'; '.join(each.removal for each in kept)}. Then run this again",
+        )
 
 
 def _captures(settings: Settings, person: dict[str, str], kubeconfig: Path | None, context: str | None) -> list[Count]:

@@ -1,4 +1,4 @@
-"""Feature views: `hallmark features list|ingest|apply|backfill|run|flink|read|join|export|parity|freshness|page`."""
+"""Feature views: `hallmark features list|ingest|archive|apply|backfill|run|flink|read|join|export|parity|freshness|page`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from hallmark.cli import parity
 from hallmark.cli.console import Format, Output, emit, say
 from hallmark.cli.parity import filled
-from hallmark.errors import DeclarationError, NotFound
+from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def list_(output: Output = Format.table) -> None:
     read_by = readers(settings, tell=say)
     for reference in feature_view.references(settings):
         view = feature_view.load(reference, settings)
-        newest, stage = store.newest(view), store.stage(reference)
+        found, stage = store.freshness(view, now=now), store.stage(reference)
         rows.append(
             {
                 "view": reference,
@@ -67,8 +67,8 @@ def list_(output: Output = Format.table) -> None:
                 "owner": view.owner.team,
                 "state": str(stage) if output is Format.table else stage.name,
                 **filled(stage, output),
-                "newest_event": newest.isoformat() if newest else None,
-                "fresh": newest is not None and now - newest <= view.freshness,
+                "newest_event": found.newest.isoformat(timespec="seconds") if found.newest else None,
+                "fresh": found.fresh,
                 "read_by": ", ".join(map(str, read_by.get(reference, ())))
                 if output is Format.table
                 else [each._asdict() for each in read_by.get(reference, ())],
@@ -95,6 +95,31 @@ def ingest(
             f"warning: {view} refuses {count} of these rows, which happened more than 5 minutes after they were known,"
             " or were known more than 5 minutes from now: mend their times in a new batch"
         )
+
+
+@app.command()
+def archive(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Sources as NAME@N, such as orders@1; default: all.", show_default=False),
+    ] = None,
+    output: Output = Format.table,
+) -> None:
+    """Bring what others wrote to the sources' logs into the offline store, which training and parity read; each record once.
+
+    `run`, `run --follow` and `hallmark up` do it by themselves. Stopped anywhere, it goes on from there.
+    """
+    from hallmark.declaration import source
+
+    settings = Settings.load()
+    place, found = _place(settings), []
+    known = source.references(settings)
+    for each in sources or known:
+        found.append({"source": each, **place.archive(each)._asdict()})
+    emit(found, output, empty="no source is declared: see docs/features.md")
+    if refused := sum(each["refused"] for each in found):
+        said = "1 record is no row" if refused == 1 else f"{refused} records are no rows"
+        say(f"{said} of the contract's types: the dead letters of its streams have what they refused")
 
 
 @app.command()
@@ -158,6 +183,7 @@ def run(
     ] = False,
 ) -> None:
     """Bring applied views up to date with the events that came in since."""
+    from hallmark.declaration import feature_view
     from hallmark.feature_store.following import Following
     from hallmark.metrics_port import serving
 
@@ -174,13 +200,21 @@ def run(
     if not follow:
         count = place.catch_up(chosen)
         say(f"{count} {'record' if count == 1 else 'records'} read for {', '.join(chosen)}")
+        for source in dict.fromkeys(feature_view.load(each, settings).source for each in chosen):
+            try:
+                brought = place.archive(source)
+            except HallmarkError as error:  # training reads it, what is served does not
+                say(f"the log of {source} does not come into the offline store from here: {error.message}")
+            else:
+                if brought.rows:
+                    say(f"{source}: {brought.rows} rows brought into the offline store")
         return
     say(f"{', '.join(chosen)}: up to date from now on; ctrl-c ends it")
     streams = Following()
     with contextlib.ExitStack() as stack:
         if metrics_port:
             stack.enter_context(serving(streams, port=metrics_port))
-        place.follow(lambda: chosen, threading.Event(), seen=streams)
+        place.follow(lambda: chosen, threading.Event(), seen=streams, tell=say)
 
 
 @app.command()

@@ -31,7 +31,6 @@ Captured = Annotated[
         show_default=False,
     ),
 ]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -125,7 +124,6 @@ def freshness(
     """Show how old the newest event of each view's source is, whether or not its stream runs; exit 3 where one is over its limit."""
     from hallmark.declaration import feature_view
     from hallmark.feature_store.place import FeatureStore
-    from hallmark.feature_store.tiles import LEAST
     from hallmark.section import spelled
 
     settings = Settings.load()
@@ -133,13 +131,7 @@ def freshness(
     for reference in views or feature_view.references(settings):
         view = feature_view.load(reference, settings)
         applied, stage = place.job_of(view), place.stage(reference)
-        newest = place.newest(view)
-        if (
-            applied is not None and applied.newest != LEAST and applied.filling is None
-        ):  # a stream that is filled reads only what still counts
-            newest = _EPOCH + timedelta(microseconds=applied.newest)
-        age = None if newest is None else max(now - newest, timedelta(0))
-        fresh = None if applied is None or age is None else age <= view.freshness
+        newest, age, fresh = place.freshness(view, now=now)
         seen = sum(applied.fates.values()) if applied else 0
         row = {
             "view": reference,

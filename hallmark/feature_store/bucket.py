@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from hallmark import extras, files
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError, NotFound, Unavailable
+from hallmark.feature_store import aws
 
 SCHEME = "s3://"
 FORM = "s3://bucket/prefix, or s3://bucket/prefix?region=eu-central-1&endpoint=https://host"
@@ -164,6 +165,15 @@ class Bucket:
                 found += [name.removeprefix(self._prefix).removesuffix("/") for name in names]
         return sorted(found)
 
+    def names(self) -> list[str]:
+        """The keys of the objects that are there, sorted."""
+        found = []
+        with self._asked("list what is there"):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._name, Prefix=self._prefix):
+                found += [each["Key"].removeprefix(self._prefix) for each in page.get("Contents", ())]
+        return sorted(found)
+
     def purge(self, gone: Callable[[str, float], bool]) -> None:
         """Remove every version of an object, and every mark of a removal, of which `gone` is true: its key, and seconds since it was written."""
         with self._asked("remove objects"):
@@ -247,12 +257,7 @@ class Bucket:
         except ClientError as error:
             raise self._told(error, what) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
-            raise HallmarkError(
-                f"nobody says who asks for {self}",
-                expected="credentials of AWS",
-                got=str(error),
-                fix="sign in (`aws sso login`), set AWS_PROFILE, or run under an account that has a role",
-            ) from error
+            raise aws.unsigned(str(self), error) from error
         except BotoCoreError as error:
             raise Unavailable(
                 f"{self} does not answer",

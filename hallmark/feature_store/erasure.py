@@ -24,7 +24,7 @@ from hallmark import files
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.source import Source
 from hallmark.errors import Conflict
-from hallmark.feature_store import dead_letters, snapshots, sources, tile_stream
+from hallmark.feature_store import dead_letters, erasure_records, snapshots, sources, tile_stream
 from hallmark.feature_store.log import FileLog, Log, Record
 from hallmark.feature_store.online.keys import Key, entity_key
 from hallmark.feature_store.tiles import instant
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hallmark.feature_store.stream import Stream
     from hallmark.feature_store.tiles import Event
 
-_KEY = "key"
+_KEY = erasure_records.KEY
 _READ_AT_ONCE = 10_000
 _AROUND = "[0-9A-Za-z_-]"
 Clock = tuple[str, str]
@@ -107,7 +107,7 @@ class TilePlace:
 class StorePlace:
     """The parts of a feature store. folder: of the records. streams: views with a state here, which
     `stream` opens where no job runs on it, and `taken` for as long as that gives it up. left: where online stores are that were in use
-    before. training: folders of training sets."""
+    before. told: is called once a record stands in `folder`. training: folders of training sets."""
 
     folder: Path
     sources: tuple[SourcePlace, ...]
@@ -116,6 +116,7 @@ class StorePlace:
     stream: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     taken: Callable[[FeatureView], contextlib.AbstractContextManager[tuple[Stream, Log]]]
     online: Callable[[], OnlineStore]
+    told: Callable[[], object]
     left: tuple[str, ...]
     training: tuple[Path, ...]
 
@@ -125,6 +126,16 @@ def records(folder: Path) -> list[Erasure]:
     paths = (*folder.glob("2*.json"), *folder.glob(".*.json"))
     found = [Erasure.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
     return sorted(found, key=lambda each: each.begun)
+
+
+def _keyed(folder: Path) -> Iterator[tuple[bytes, Erasure]]:
+    """Each erasure with the key of the machine that erased."""
+    for path in (*folder.glob("2*.json"), *folder.glob(".*.json")):
+        if (held := erasure_records.key_of(folder, path)).is_file():
+            yield (
+                bytes.fromhex(held.read_text(encoding="ascii")),
+                Erasure.model_validate_json(path.read_text(encoding="utf-8")),
+            )
 
 
 def followed(folder: Path, digest: str) -> list[str]:
@@ -139,25 +150,30 @@ def followed(folder: Path, digest: str) -> list[str]:
 def changed(folder: Path, view: str) -> Callable[[int | str], float]:
     """Up to when an entity's features in a view may be those of before an erasure, in microseconds: -inf where none changed them, inf while it goes on."""
     until: dict[str, float] = {}
-    for each in records(folder):
+    keys = set[bytes]()
+    for key, each in _keyed(folder):
         at = each.ended.timestamp() * 1e6 if each.ended else math.inf
         until.update({digest: max(at, until.get(digest, at)) for digest in each.entities.get(view, ())})
-    key = _key(folder) if until else b""
-    return lambda entity: until.get(_digest(key, view, entity), -math.inf) if until else -math.inf
+        keys |= {key} if view in each.entities else set()
+    return lambda entity: max((until.get(_digest(key, view, entity), -math.inf) for key in keys), default=-math.inf)
 
 
 def outdated(folder: Path, view: FeatureView) -> Callable[[int | str], bool] | None:
     """Whose rows of a view an erasure took out or changed, for a store that was not in use meanwhile; None where none did."""
     found = set[str]()
-    for each in records(folder):
-        found |= {*each.entities.get(view.reference, ())}
-        found |= {each.person[view.entity]} if view.entity in each.person else set()
+    keys = set[bytes]()
+    for key, each in _keyed(folder):
+        mine = {*each.entities.get(view.reference, ())} | (
+            {each.person[view.entity]} if view.entity in each.person else set()
+        )
+        found |= mine
+        keys |= {key} if mine else set()
     if not found:
         return None
-    key = _key(folder)
 
     def changed(entity: int | str) -> bool:
-        return bool(found & {_digest(key, view.reference, entity), _digest(key, view.entity, entity)})
+        named = {_digest(key, name, entity) for key in keys for name in (view.reference, view.entity)}
+        return bool(found & named)
 
     return changed
 
@@ -513,6 +529,7 @@ class Eraser:
         name = f"{record.begun:%Y-%m-%dT%H-%M-%S-%f}.json"
         files.replace(self._store.folder / name, record.model_dump_json(indent=1))
         pending.unlink(missing_ok=True)
+        self._store.told()
         return record
 
     @property
@@ -544,6 +561,19 @@ class Eraser:
     def _tile_letter(self, letter: Mapping[str, Any]) -> bool:
         """True of a dead letter of a job on tiles that has one of the values anywhere: what is no tile may name them by any column."""
         return _mentions(f"{letter['reason']}\n{letter['row']}", self._person)
+
+
+def counted(table: pa.Table, person: Mapping[str, str]) -> int:
+    """How many rows of a training set name the person, or have their value in any text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = _naming(table, person)
+    for field_ in table.schema:
+        if pa.types.is_string(field_.type) or pa.types.is_large_string(field_.type):
+            values = pa.array(sorted({*person.values()}), field_.type)
+            found = pc.or_(found, pc.is_in(table.column(field_.name), values).combine_chunks())
+    return int(pc.sum(found).as_py() or 0)
 
 
 def _key(folder: Path) -> bytes:

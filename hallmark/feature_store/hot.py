@@ -72,8 +72,8 @@ def _sums(plan: Plan, name: str) -> list[Part]:
 def _whole(plan: Plan, name: str) -> str:
     """A column, from what was added up of it."""
     if plan.view.columns[name].take == "mean":
-        return f"w_{name} / NULLIF(w_{name}_count, 0) AS w_{name}"
-    return f"{plan.typed(name, f'w_{name}')} AS w_{name}"
+        return f"{plan.mean(name, f'w_{name}', f'w_{name}_count')} AS w_{name}"
+    return f"w_{name}"
 
 
 def _kinds(plan: Plan, columns: Sequence[str]) -> list[tuple[str, list[str]]]:

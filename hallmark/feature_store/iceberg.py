@@ -10,10 +10,10 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hallmark import extras, files
 from hallmark.errors import Conflict, ContractBroken, DeclarationError, NotFound, Unavailable
@@ -21,12 +21,32 @@ from hallmark.feature_store import snapshots
 from hallmark.feature_store.snapshots import Training
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from hallmark.declaration.feature_view import FeatureView
 
 SCHEME = "iceberg://"
 _FORM = "iceberg://CATALOG/NAMESPACE, such as iceberg://local/training_sets"
-_DIGEST, _MANIFEST = "hallmark.digest", "hallmark.manifest"
+_DIGEST, _MANIFEST, _TAG = "hallmark.digest", "hallmark.manifest", "set-"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+class Held(NamedTuple):
+    """A training set with rows that somebody looked for. tag: keeps its snapshot. newest: its rows are the table's."""
+
+    catalog: str
+    table: str
+    snapshot: int
+    tag: str
+    rows: int
+    newest: bool
+
+    @property
+    def removal(self) -> str:
+        """What removes the set, in Spark's SQL."""
+        tag = f"ALTER TABLE {self.catalog}.{self.table} DROP TAG `{self.tag}`; " if self.tag else ""
+        gone = f"CALL {self.catalog}.system.expire_snapshots(table => '{self.table}', snapshot_ids => ARRAY({self.snapshot}))"
+        return ("train again, so that another set is the newest; then " if self.newest else "") + tag + gone
 
 
 @dataclass(frozen=True)
@@ -104,15 +124,50 @@ class Place:
                 _demand(part.digest, files.digest_file(into / part.file), f"{part.file} of snapshot {snapshot}")
         return training, [into / part.file for part in training.parts]
 
-    def _catalog(self) -> Any:
+    def holding(self, count: Callable[[pa.Table], int]) -> list[Held]:
+        """The training sets that are still there and have rows of which `count` counts any, oldest first; none where nobody kept one here."""
+        if not self._configured() and not self.folder.is_dir():
+            return []
+        import pyarrow as pa
+
+        found = []
+        with self._asked():
+            from pyiceberg.exceptions import NoSuchNamespaceError
+
+            catalog = self._catalog()
+            try:
+                names = sorted(catalog.list_tables(self.namespace))
+            except NoSuchNamespaceError:
+                return []
+            for name in names:
+                held = catalog.load_table(name)
+                tags = {ref.snapshot_id: tag for tag, ref in held.refs().items() if tag.startswith(_TAG)}
+                for each in held.snapshots():
+                    if not _said(each, _DIGEST):
+                        continue
+                    batches = held.scan(snapshot_id=each.snapshot_id).to_arrow_batch_reader()
+                    if rows := sum(count(pa.Table.from_batches([batch])) for batch in batches):
+                        newest = each == held.current_snapshot()
+                        table = f"{self.namespace}.{name[-1]}"
+                        found.append(
+                            Held(self.catalog, table, each.snapshot_id, tags.get(each.snapshot_id, ""), rows, newest)
+                        )
+        return found
+
+    def _configured(self) -> dict[str, Any]:
+        """What pyiceberg's configuration says of the catalog; nothing where it does not name it."""
         try:
-            from pyiceberg.catalog import load_catalog
             from pyiceberg.utils.config import Config
         except ModuleNotFoundError as error:
             raise extras.not_installed(
                 error, what="table format", otherwise="keep training sets in a folder: HALLMARK_TRAINING_SETS"
             ) from error
-        configured: dict[str, Any] = dict(Config().get_catalog_config(self.catalog) or {})
+        return dict(Config().get_catalog_config(self.catalog) or {})
+
+    def _catalog(self) -> Any:
+        configured = self._configured()
+        from pyiceberg.catalog import load_catalog
+
         if configured:
             return load_catalog(self.catalog, **configured)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -178,7 +233,7 @@ def _added(held: Any, training: Training, digest: str, paths: Sequence[Path]) ->
             places, snapshot_properties={_DIGEST: digest, _MANIFEST: training.text()}, check_duplicate_files=False
         )
     made = held.current_snapshot()
-    held.manage_snapshots().create_tag(made.snapshot_id, f"set-{digest.partition(':')[2][:16]}").commit()
+    held.manage_snapshots().create_tag(made.snapshot_id, f"{_TAG}{digest.partition(':')[2][:16]}").commit()
     return int(made.snapshot_id)
 
 

@@ -34,6 +34,10 @@ QUESTIONS = 1 << 21
 """Questions whose newest events are looked for at once: what stands in an event may be texts, which DuckDB keeps in memory."""
 
 
+_FEW = 10_000
+"""Times of which a source has several rows, below which the rows of these alone are looked through for their entities."""
+
+
 class Limits(Frozen):
     """What a training frame may take of the machine.
 
@@ -74,18 +78,19 @@ def training_frame(
     work = Path(tempfile.mkdtemp(prefix="training_frame_", dir=limits.folder))
     try:
         asked, rows = _asked(questions, work, time, views)
-        parts = [asked]
+        parts, written, whole = [asked], [], work / "whole"
+        whole.mkdir()
         with connected(work, limits) as connection:
             made = _Shared(connection, asked, rows, time, limits)
             for place, view in enumerate(views, 1):
                 told(f"{view.reference} ({place} of {len(views)})")
-                parts.append(work / f"{place}.parquet")
                 with _named(view), made.apart():
-                    _Execution(made, view, files[view.source]).write(parts[-1])
-        told("columns side by side")
-        whole = work / "whole"
-        whole.mkdir()
-        written = _beside(parts, whole, rows)
+                    execution = _Execution(made, view, files[view.source])
+                    if place < len(views):
+                        parts.append(work / f"{place}.parquet")
+                        execution.write(parts[-1])
+                    else:  # straight into the frame
+                        written = _beside(parts, execution.reader(), whole, rows)
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(whole, folder)
         return [folder / name for name in written]
@@ -258,6 +263,16 @@ class _Execution:
 
     def write(self, path: Path) -> None:
         """The view's columns, one row for each question in the questions' order."""
+        self.run(
+            f"""COPY ({self._answers()}) TO {text(str(path))} (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {ROWS})"""
+        )
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The same rows, as they are asked for."""
+        return self.connection.sql(self._answers()).to_arrow_reader(ROWS)
+
+    def _answers(self) -> str:
+        """A query of them."""
         plan, joins = self.plan, []
         of: dict[str, str] = {}
         if self.count:
@@ -283,8 +298,7 @@ class _Execution:
             of = {name: self._nothing(name) for name in self.view.computed}
         results = ", ".join(f"{plan.result(name, of=of)} AS {quoted(name)}" for name in self.view.columns)
         joined = " ".join(f"LEFT JOIN {each} USING (k)" for each in joins)
-        self.run(f"""COPY (SELECT n.place AS _place, {results} FROM {self.rows} AS n {joined} ORDER BY n.place)
-            TO {text(str(path))} (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {ROWS})""")
+        return f"SELECT n.place AS _place, {results} FROM {self.rows} AS n {joined} ORDER BY n.place"
 
     def _nothing(self, name: str) -> str:
         """A typed null, where no question can be answered."""
@@ -294,7 +308,7 @@ class _Execution:
             return f"CAST(NULL AS {types[column.take]})"
         added = self.plan.value(name)
         found = f"SUM({added})" if column.take == "sum" else f"MAX({added})"
-        return f"(SELECT {self.plan.typed(name, found)} FROM ({self._taken()}) AS e WHERE FALSE)"
+        return f"(SELECT {found} FROM ({self._taken()}) AS e WHERE FALSE)"
 
     def _row(self, query: str) -> Any:
         return self.shared.row(query)
@@ -430,9 +444,7 @@ class _Execution:
         """Table settled_<group> (k, found) of questions whose newest time may be that of several rows: of these the one known last, by event id."""
         plan, first, name = self.plan, group.columns[0], group.name
         values = ", ".join(f"{own} := {value}" for own, value in self._values(group).items())
-        ties, count = self.shared.repeated(
-            self.source, f"{self._whose(quoted(self.view.entity))}, EPOCH_US({quoted(self.view.event_time)})"
-        )
+        ties, count = self._ties()
         tied = f"OR HASH({self._whose('q.whose')}, n.{name}) IN (SELECT h FROM {ties})" if count else ""
         self.run(f"""CREATE OR REPLACE TABLE unsettled AS SELECT q.*, n.{name} AS newest FROM newest AS n JOIN {self.questions} AS q USING (k)
             WHERE n.{name} IS NOT NULL AND (n.whole IS NULL {tied})""")
@@ -442,6 +454,17 @@ class _Execution:
             FROM ({self._events(plan.reach(first))}) AS e JOIN unsettled AS q ON q.whose = e.{self.key} AND q.newest = e.happened
             AND {self._seen()} AND {plan.condition(first)} GROUP BY q.k""")
         return True
+
+    def _ties(self) -> tuple[str, int]:
+        """A table of hashes (h) of entities and times of which a source has several rows, and how many: of few times at most, read without entities."""
+        time = f"EPOCH_US({quoted(self.view.event_time)})"
+        times, count = self.shared.repeated(self.source, time)
+        if not count:
+            return times, 0
+        among = self.source
+        if count < _FEW:
+            among = f"(FROM {self.source} WHERE HASH({time}) IN (FROM main.{times}))"
+        return self.shared.repeated(among, f"{self._whose(quoted(self.view.entity))}, {time}")
 
     def _whose(self, name: str) -> str:
         """An entity as the questions and the source both hash it, whatever the width of a number."""
@@ -597,17 +620,20 @@ def _check_questions(schema: pa.Schema, time: str, views: Sequence[FeatureView])
             owners[name] = view.reference
 
 
-def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
-    """Put the columns of files with the same rows beside each other, in part files; their names."""
+def _beside(parts: Sequence[Path], last: pa.RecordBatchReader, folder: Path, rows: int) -> list[str]:
+    """Put the columns of files, and the last view's, with the same rows beside each other, in part files; their names."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    streams = [_tables(path) for path in parts]
-    fields = [
-        f for number, path in enumerate(parts) for f in pq.read_schema(path) if not (number and f.name == "_place")
+    opened = [pq.ParquetFile(path) for path in parts]
+    streams = [_tables(file.schema_arrow, file.iter_batches(ROWS)) for file in opened] + [
+        _tables(last.schema, iter(last))
     ]
+    schemas = [*(file.schema_arrow for file in opened), last.schema]
+    fields = [f for number, each in enumerate(schemas) for f in each if not (number and f.name == "_place")]
     schema, done, writer = pa.schema(fields).remove_metadata(), 0, None
+    texts = [each.name for each in schema if pa.types.is_string(each.type) or pa.types.is_large_string(each.type)]
     names: list[str] = []
     try:
         while done < rows or writer is None:
@@ -616,7 +642,12 @@ def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
                     writer.close()
                 names.append(f"part-{len(names):05}.parquet")
                 writer = pq.ParquetWriter(
-                    folder / names[-1], schema, compression="zstd", compression_level=3, version="2.6"
+                    folder / names[-1],
+                    schema,
+                    compression="zstd",
+                    compression_level=1,
+                    version="2.6",
+                    use_dictionary=texts,  # numbers and times seldom repeat: a third of the time, and smaller files
                 )
             count = min(ROWS, rows - done)
             columns: list[Any] = []
@@ -640,19 +671,17 @@ def _beside(parts: Sequence[Path], folder: Path, rows: int) -> list[str]:
     return names
 
 
-def _tables(path: Path) -> Callable[[int], Any]:
-    """The next rows of a Parquet file, as many as are asked for."""
+def _tables(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Callable[[int], Any]:
+    """The next rows of these batches, as many as are asked for."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
-    batches, kept = file.iter_batches(ROWS), pa.Table.from_batches([], schema=file.schema_arrow)
+    kept = pa.Table.from_batches([], schema=schema)
 
     def following(count: int) -> Any:
         nonlocal kept
         held, size = [kept], kept.num_rows
         while size < count and (batch := next(batches, None)) is not None:
-            held.append(pa.Table.from_batches([batch], schema=file.schema_arrow))
+            held.append(pa.Table.from_batches([batch], schema=schema))
             size += len(batch)
         whole = pa.concat_tables(held)
         kept = whole.slice(count)

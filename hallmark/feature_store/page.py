@@ -70,7 +70,7 @@ class ViewShown:
     stage: Stage
     newest: datetime | None
     age: str
-    fresh: bool
+    fresh: bool | None
     sampled: int
     columns: tuple[ColumnShown, ...]
 
@@ -89,7 +89,7 @@ def page(
     for reference in references:
         view = feature_view.load(reference, settings)
         versions = tuple(each for each in references if each.partition("@")[0] == view.name)
-        newest = store.newest(view)
+        newest, age, fresh = store.freshness(view, now=now)
         stage = store.stage(reference)
         values, sampled = ({}, 0) if stage.name == "declared" else _sampled(store, view, now, tell)
         shown.append(
@@ -99,8 +99,8 @@ def page(
                 read_by=tuple(map(str, read_by.get(reference, ()))),
                 stage=stage,
                 newest=newest,
-                age="" if newest is None else _spoken(now - newest),
-                fresh=newest is not None and now - newest <= view.freshness,
+                age="" if age is None else _spoken(age),
+                fresh=fresh,
                 sampled=sampled,
                 columns=tuple(_columns(view, source.load(view.source, settings), values)),
             )

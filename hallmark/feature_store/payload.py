@@ -402,11 +402,12 @@ class Payload:
     def _value(self, code: int, fields: Sequence[Any], at: int, payload: bytes, texts: int) -> Any:
         value = fields[at]
         if code == _SUM:
-            return value if value != LEAST else None
+            return value if LEAST < value <= MOST else None
         if code == _NAN:
             return value if value == value else None
         if code == _MEAN:
-            return fields[at + 1] / value if value and fields[at + 1] != LEAST else None
+            summed = fields[at + 1]
+            return summed / value if value and (isinstance(summed, float) or LEAST < summed <= MOST) else None
         if code == _FLAG:
             return fields[at + 1] if value else None
         if code == _BOOL:
@@ -475,7 +476,7 @@ class Payload:
     def _joined(
         self, window: Window, one: Sequence[Any], other: Sequence[Any], begin: int, payload: bytes, texts: int
     ) -> list[Any]:
-        """The fields of a window with one event more."""
+        """The fields of a window with one event more. A sum that was not held stays null, though events ahead would bring it back."""
         fields = list(one)
         for _, at, code, take, _, _ in window.cells:
             if take == "distinct":
@@ -484,8 +485,7 @@ class Payload:
                 if take == "mean":
                     fields[at] += other[at]
                     at += 1
-                summed = LEAST if LEAST in (fields[at], other[at]) else fields[at] + other[at]
-                fields[at] = summed if isinstance(summed, float) or summed <= MOST else LEAST
+                fields[at] = LEAST if LEAST in (fields[at], other[at]) else fields[at] + other[at]
             else:
                 width = len(_EXTREMES[code])
                 had, has = (self._value(code, each, at, payload, texts) for each in (one, other))

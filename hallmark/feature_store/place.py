@@ -17,8 +17,9 @@ from hallmark import files
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FUTURE, FeatureView
 from hallmark.declaration.view_types import view_types
-from hallmark.errors import Conflict, DeclarationError, NotFound
-from hallmark.feature_store import log_address, snapshots, source_batch, sources
+from hallmark.errors import Conflict, DeclarationError, HallmarkError, NotFound, Unavailable
+from hallmark.feature_store import archive, erasure_records, log_address, snapshots, source_batch, sources
+from hallmark.feature_store.archive import Archive, Archived
 from hallmark.feature_store.erasure import Eraser, SourcePlace, StorePlace, TilePlace, outdated
 from hallmark.feature_store.following import Following
 from hallmark.feature_store.log import FIRST, FileLog, Log
@@ -52,6 +53,8 @@ _PATIENCE = 30.0
 """Seconds that a batch waits for another that comes in."""
 _LOOK = 2.0
 """Seconds between looks for views to follow."""
+_ARCHIVE, _ROUNDS, _LEAST_ROWS = 60.0, 10, 10_000
+"""Seconds between looks for what is to come into the offline store; one in so many takes whatever there is, the others only so many rows."""
 _QUIET = 3.0
 """Seconds without a record after which a log that is read over a network counts as read to its end."""
 
@@ -84,6 +87,17 @@ class Applied(NamedTuple):
     view: str
     made: bool
     events: int | None
+
+
+class Freshness(NamedTuple):
+    """How new a view is. newest: when its newest event happened, none where none came in.   age: since then.
+
+    fresh: whether that is within what the view allows; none where no job keeps the view up to date here, or no event came in.
+    """
+
+    newest: datetime | None
+    age: timedelta | None
+    fresh: bool | None
 
 
 class Answer(NamedTuple):
@@ -125,12 +139,17 @@ class FeatureStore:
             held = self._held(reference)
             if held is not None and any(each.batch == batch for each in held.manifest.segments):
                 return Ingested(len(frame), new=False, refused=refused)
-            # The log first, since a row that comes twice counts once, and one that is missing does not.
-            for at in range(0, len(frame), _AT_ONCE):
-                rows = frame.iloc[at : at + _AT_ONCE]
-                log.append(None, [encoded(row) for row in _records(rows)])
-            # Before another writes: who holds the log's end finds both as one.
-            sources.append(self.offline(reference), table, source=reference, batch=batch)
+            with (
+                archive.ingesting(log, self._log_folder(reference))
+                if isinstance(log, FileLog)
+                else contextlib.nullcontext()
+            ):
+                # The log first, since a row that comes twice counts once, and one that is missing does not.
+                for at in range(0, len(frame), _AT_ONCE):
+                    rows = frame.iloc[at : at + _AT_ONCE]
+                    log.append(None, [encoded(row) for row in _records(rows)])
+                # Before another writes: who holds the log's end finds both as one.
+                sources.append(self.offline(reference), table, source=reference, batch=batch)
         return Ingested(len(frame), new=True, refused=refused)
 
     def _refused(self, contract: Source, frame: pd.DataFrame) -> dict[str, int]:
@@ -147,6 +166,31 @@ class FeatureStore:
                     if count := int(((when > known + FUTURE) | (known > latest)).sum()):
                         found[reference] = count
         return found
+
+    def archive(self, reference: str) -> Archived:
+        """Bring what a source's log holds into its offline store, but what is there; killed anywhere, the next time goes on."""
+        with self._archive(reference) as found:
+            return found.run()
+
+    @contextlib.contextmanager
+    def _archive(self, reference: str) -> Iterator[Archive]:
+        contract = source.load(reference, self._settings)
+        folder = None if self._address else self._log_folder(reference)
+        with self._log(reference) as log:
+            name = archive.elsewhere(self._address, reference) if folder is None else archive.named(folder)
+            yield Archive(contract, self.offline(reference), log, name=name, ingested=folder)
+
+    def _archiving(self, reference: str, stop: threading.Event, tell: Callable[[str], None]) -> None:
+        """Bring a source's log into its offline store, each minute, or less often where little comes; a store that refuses is told once."""
+        try:
+            with self._archive(reference) as found:
+                turn = 0
+                while not stop.wait(_ARCHIVE):
+                    turn += 1
+                    with contextlib.suppress(Unavailable):
+                        found.run(least=1 if turn % _ROUNDS == 0 else _LEAST_ROWS)
+        except HallmarkError as error:
+            tell(f"the log of {reference} does not come into the offline store from here: {error.message}")
 
     def offline(self, reference: str) -> sources.Place:
         """Where a source's offline store lies."""
@@ -296,14 +340,18 @@ class FeatureStore:
         stop: threading.Event,
         *,
         seen: Following | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Keep views up to date until told to stop, those too that `references` names later; the first that fails ends all.
+
+        Their sources' logs come into the offline stores meanwhile. tell: is told where one does not.
 
         A view that was not applied before is filled first with what the offline store holds, if anything. seen: takes the streams, for
         others to look at.
         """
         ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         running: dict[str, threading.Thread] = {}
+        archiving: dict[str, threading.Thread] = {}
 
         def run(view: FeatureView) -> None:
             try:
@@ -324,12 +372,17 @@ class FeatureStore:
                         view = feature_view.load(reference, self._settings)
                         running[reference] = threading.Thread(target=run, args=(view,), name=reference, daemon=True)
                         running[reference].start()
+                        if view.source not in archiving:
+                            archiving[view.source] = threading.Thread(
+                                target=self._archiving, args=(view.source, stop, tell), daemon=True
+                            )
+                            archiving[view.source].start()
                 with contextlib.suppress(queue.Empty):
                     failed = ended.get(timeout=_LOOK)
                     stop.set()
         finally:  # ctrl-c too: a batch is ended, and noted, before its state is closed
             stop.set()
-            for thread in running.values():
+            for thread in (*running.values(), *archiving.values()):
                 thread.join()
         if failed is not None:
             raise failed
@@ -381,6 +434,7 @@ class FeatureStore:
             self._stream,
             self._taken,
             self._online,
+            lambda: self.erasures,
             tuple(each for each in self.stores() if each != location(self.url) and _may_be_there(each)),
             tuple(training),
         )
@@ -388,8 +442,11 @@ class FeatureStore:
 
     @property
     def erasures(self) -> Path:
-        """The folder of the records of erasures."""
-        return self._folder / "erasures"
+        """The folder of the records of erasures, those of other machines too where they share the offline store."""
+        folder = self._folder / "erasures"
+        if self._settings.feature_offline:
+            erasure_records.exchange(folder, sources.root(self._settings))
+        return folder
 
     def stores(self) -> list[str]:
         """Where the online stores are that streams here have ever written to, without users and passwords."""
@@ -504,8 +561,18 @@ class FeatureStore:
         found = peek(self.state(view.reference), plan)
         return found or tile_stream.peek(self._folder / "tiles" / view.reference, plan)
 
-    def newest(self, view: FeatureView) -> datetime | None:
-        """When the newest event of the view's source happened, of all that were ingested here; none is newer than what is known."""
+    def freshness(self, view: FeatureView, *, now: datetime) -> Freshness:
+        """How new a view is: by its job's state, and where that has not come to its end yet, or lies elsewhere, by what was ingested."""
+        applied = self.job_of(view)
+        newest = self._ingested(view)
+        # A stream that is filled reads only what still counts.
+        if applied is not None and applied.newest != LEAST and applied.filling is None:
+            newest = _EPOCH + applied.newest * _MICROSECOND
+        age = None if newest is None else max(now - newest, timedelta(0))
+        return Freshness(newest, age, None if applied is None or age is None else age <= view.freshness)
+
+    def _ingested(self, view: FeatureView) -> datetime | None:
+        """When the newest event of the view's source happened, of all that the offline store holds; none is newer than what is known."""
         held = self._held(view.source)
         span, known = (held.span(view.event_time), held.span(view.known_at)) if held else (None, None)
         return min(span[1], known[1] + FUTURE) if span and known else None
@@ -523,7 +590,10 @@ class FeatureStore:
         """The log of a source."""
         if self._address:
             return log_address.connect(self._address, reference)
-        return FileLog(self._folder / "log" / reference, patience=_PATIENCE)
+        return FileLog(self._log_folder(reference), patience=_PATIENCE)
+
+    def _log_folder(self, reference: str) -> Path:
+        return self._folder / "log" / reference
 
     def _state(self, reference: str) -> Path:
         return self._folder / "streams" / reference

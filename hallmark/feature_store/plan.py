@@ -27,6 +27,8 @@ _KINDS: Mapping[Datatype, Kind] = {name: each.kind for name, each in COLUMN_TYPE
 _DATATYPES: Mapping[Kind, Datatype] = {**{kind: name for name, kind in _KINDS.items()}, "decimal": "FP64"}
 FOREVER = 2**63 - 1
 """Until when a version that nobody corrected is true."""
+_HELD = f"BETWEEN {1 - 2**63} AND {2**63 - 1}"
+"""Of a sum of whole numbers: the stream holds it, for which -2^63 stands for none."""
 
 
 def quoted(name: str) -> str:
@@ -180,29 +182,40 @@ class Plan:
         if column.term is None:
             return "1"
         own, kind = f"e.{self.aliases[column.term]}", self.kind(column.term)
-        if column.take == "mean" or (column.take == "sum" and kind == "float"):
-            return f"CAST({f'CAST({own} AS INT)' if kind == 'bool' else own} AS DOUBLE)"
-        return f"CAST({own} AS INT)" if column.take == "sum" and kind == "bool" else own
+        if column.take not in ("sum", "mean"):
+            return own
+        if kind == "bool":
+            return f"CAST({own} AS INT)"
+        if kind == "int":  # DuckDB adds up in 128 bits by itself
+            return own if self.engine == "duckdb" else f"CAST({own} AS DECIMAL(38, 0))"
+        return f"CAST({own} AS DOUBLE)"
+
+    def is_whole(self, name: str) -> bool:
+        """Does a column add whole numbers up?"""
+        column = self.view.columns[name]
+        return column.take in ("sum", "mean") and self.kind(str(column.term)) in ("int", "bool")
 
     def aggregate(self, name: str, *, among: str) -> str:
-        """A column of the events `e` that are `among` those that count."""
+        """A column of the events `e` that are `among` those that count; a sum of whole numbers as wide as it is, for `result`."""
         take = self.view.columns[name].take
         one = f"CASE WHEN {among} AND {self.condition(name)} THEN {self.value(name)} END"
-        call = {"mean": "AVG", "distinct": "COUNT"}.get(take, take.upper())
-        found = f"{call}({'DISTINCT ' if take == 'distinct' else ''}{one})"
-        return self.typed(name, found)
+        if take == "mean":
+            return self.mean(name, f"SUM({one})", f"COUNT({one})")
+        call = "COUNT" if take == "distinct" else take.upper()
+        return f"{call}({'DISTINCT ' if take == 'distinct' else ''}{one})"
 
-    def typed(self, name: str, found: str) -> str:
-        """A sum of whole numbers as one, or an error where it is none of 64 bits."""
-        column = self.view.columns[name]
-        whole = column.take == "sum" and self.kind(str(column.term)) in ("int", "bool")
-        return f"CAST({found} AS BIGINT)" if whole else found
+    def mean(self, name: str, summed: str, count: str) -> str:
+        """A mean of its two parts; of whole numbers null where 64 bits do not hold their sum, as their sum is."""
+        found = f"CAST({summed} AS DOUBLE) / NULLIF({count}, 0)"
+        return f"CASE WHEN {summed} {_HELD} THEN {found} END" if self.is_whole(name) else found
 
     def result(self, name: str, *, of: Mapping[str, str]) -> str:
         """A column of the view, from the names that its computed columns have in a join that leaves none of them out."""
         column = self.view.columns[name]
         if column.take != "ratio":
-            return f"COALESCE({of[name]}, {column.empty})" if column.empty is not None else of[name]
+            found = f"COALESCE({of[name]}, {column.empty})" if column.empty is not None else of[name]
+            whole = column.take == "sum" and self.is_whole(name)
+            return f"CASE WHEN {found} {_HELD} THEN CAST({found} AS BIGINT) END" if whole else found
         above, below = (f"CAST({self.result(str(each), of=of)} AS DOUBLE)" for each in (column.of, column.over))
         return f"{above} / NULLIF({below}, 0)"
 

@@ -40,4 +40,5 @@ def _repeated(numbers: Any) -> Any:
     import numpy as np
 
     numbers.sort()
-    return np.unique(numbers[1:][numbers[1:] == numbers[:-1]])
+    found = numbers[1:][numbers[1:] == numbers[:-1]]
+    return found[np.append(True, found[1:] != found[:-1])[: len(found)]]  # np.unique would import numpy.ma, 40 ms

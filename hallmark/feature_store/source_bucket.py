@@ -57,13 +57,20 @@ class SourceBucket:
         self._sweep(held)
         return None if held is None else BucketSnapshot(self.cache, held, self._bucket)
 
-    def append(self, table: pa.Table, *, source: str, batch: str) -> bool:
-        """Append a batch; False where it is in it already. Whoever appends at the same time has theirs in it too."""
+    def append(
+        self,
+        table: pa.Table,
+        *,
+        source: str,
+        batch: str,
+        still: Callable[[Manifest | None], bool] = lambda _: True,
+    ) -> bool:
+        """Append a batch; False where it is in it already, or `still` is false of what is there. Whoever appends at the same time has theirs in it too."""
         with tempfile.TemporaryDirectory(prefix="hallmark_batch_") as folder:
             segment = written(Path(folder), table, batch)
             for turn in range(_TRIES):
                 held, tag = self._held()
-                if held is not None and held.holds(segment):
+                if (held is not None and held.holds(segment)) or not still(held):
                     return False
                 manifest = extended(held, segment, source, table)
                 if not turn:

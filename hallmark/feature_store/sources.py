@@ -48,21 +48,22 @@ def place(settings: Settings, reference: str) -> Place:
 
     `DeclarationError` where the address is none, `Unavailable` where a library for it is not installed. Nothing is asked yet.
     """
-    root = _root(settings)
-    if isinstance(root, Bucket):
-        return SourceBucket(root, reference, settings.state / "features" / "cached" / reference)
-    return root / reference
+    where = root(settings)
+    if isinstance(where, Bucket):
+        return SourceBucket(where, reference, settings.state / "features" / "cached" / reference)
+    return where / reference
 
 
 def references(settings: Settings) -> list[str]:
     """The sources, name@version, that have an offline store, sorted."""
-    root = _root(settings)
-    if isinstance(root, Bucket):
-        return [each for each in root.folders() if "@" in each]
-    return sorted(path.name for path in root.glob("*@*"))
+    where = root(settings)
+    if isinstance(where, Bucket):
+        return [each for each in where.folders() if "@" in each]
+    return sorted(path.name for path in where.glob("*@*"))
 
 
-def _root(settings: Settings) -> Path | Bucket:
+def root(settings: Settings) -> Path | Bucket:
+    """Where all sources' offline stores lie."""
     if ADDRESS.match(settings.feature_offline):
         return Bucket.at(settings.feature_offline)
     return Path(settings.feature_offline) if settings.feature_offline else settings.state / "features" / "offline"
@@ -93,19 +94,20 @@ def append(
     source: str,
     batch: str,
     check: Callable[[pa.Table], pa.Table] | None = None,
+    still: Callable[[Manifest | None], bool] = lambda _: True,
     patience: float = _PATIENCE,
 ) -> bool:
-    """Append a batch of rows to a source, which is made; False where the batch is in it already.
+    """Append a batch of rows to a source, which is made; False where the batch is in it already, or the source is no longer what it was.
 
     batch: names the batch; the same rows under the same name are appended once, other rows under it are refused (`Conflict`).
-    check: the contract, which gives the rows back or raises.
+    check: the contract, which gives the rows back or raises.   still: asked of what is there in the moment of the append.
     """
     table = whole(frame)
     if check is not None:
         table = whole(check(table))
     if isinstance(place, SourceBucket):
-        return place.append(table, source=source, batch=batch)
-    return _append(place, table, source=source, batch=batch, patience=patience)
+        return place.append(table, source=source, batch=batch, still=still)
+    return _append(place, table, source=source, batch=batch, still=still, patience=patience)
 
 
 def erase(
@@ -126,7 +128,15 @@ def erase(
     return _erase(place, kept, noted=noted, patience=patience)
 
 
-def _append(folder: Path, table: pa.Table, *, source: str, batch: str, patience: float) -> bool:
+def _append(
+    folder: Path,
+    table: pa.Table,
+    *,
+    source: str,
+    batch: str,
+    still: Callable[[Manifest | None], bool],
+    patience: float,
+) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, patience):
         found = there(folder)
@@ -134,7 +144,7 @@ def _append(folder: Path, table: pa.Table, *, source: str, batch: str, patience:
         _sweep(folder, held)
         segment = written(folder, table, batch)
         try:
-            if held is not None and held.holds(segment):
+            if (held is not None and held.holds(segment)) or not still(held):
                 return False
             manifest = extended(held, segment, source, table)
             (folder / segment.draft).replace(folder / segment.file)
@@ -218,6 +228,7 @@ __all__ = [
     "erase",
     "place",
     "references",
+    "root",
     "snapshot",
     "there",
 ]

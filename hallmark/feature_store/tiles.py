@@ -434,6 +434,14 @@ def instant(value: Any) -> int | None:
     raise ValueError
 
 
+def value_of(value: Any, kind: Type) -> Any:
+    """A value of a row as its type has it, times in microseconds; `Unreadable` where it is of another."""
+    try:
+        return _READ[kind](value)
+    except (TypeError, ValueError, OverflowError):
+        raise Unreadable(f"expected {kind}, got {value!r:.80}") from None
+
+
 def _fits(value: Any, kind: Type) -> bool:
     try:
         _READ[kind](value)

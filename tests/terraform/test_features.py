@@ -166,6 +166,9 @@ def test_trainings_read_the_events_of_their_views_and_the_stream_writes_them(pla
                 assert planned.may(role, action, object_) == (role == STREAM), (role, action)
             old = planned.may(role, "s3:ListBucketVersions", BUCKET, prefix=[f"features/offline/{source}@1/"])
             assert old == (role == STREAM), (role, source)
+        erased = f"{BUCKET}/features/offline/erasures/2026.json"
+        assert planned.may(role, "s3:GetObject", erased) == (role == STREAM or account == "parity"), role
+        assert planned.may(role, "s3:PutObject", erased) == (role == STREAM), role
         letter = f"{BUCKET}/features/dead-letters/buyer_orders@1/1.jsonl"
         assert planned.may(role, "s3:PutObject", letter) == (role == STREAM)
         assert not planned.may(role, "s3:GetObject", letter)

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from hallmark.errors import DeclarationError, Refused, Unavailable
+from hallmark.feature_store import aws
 from hallmark.feature_store.online import store
 from hallmark.feature_store.online.keys import EntityKey, Key, checked, prefix
 from hallmark.feature_store.online.store import Row
@@ -181,12 +182,7 @@ class DynamoDBStore:
                 fix="write it as dynamodb://table?region=eu-central-1",
             ) from error
         if credentials is None:
-            raise Unavailable(
-                f"nobody may ask for the online store, table {self._table}",
-                expected="credentials of AWS",
-                got="none",
-                fix="sign in, or give the pod's service account its role",
-            )
+            raise aws.unsigned(f"the online store, table {self._table}")
         self._requests = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb")
         self._callers = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb-read")
         self._process = os.getpid()

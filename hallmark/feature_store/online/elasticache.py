@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from hallmark.errors import Unavailable
+from hallmark.feature_store import aws
 
 SECONDS = 900
 """How long a token signs in. A connection lasts 12 hours, and the next one has the next token."""
@@ -36,10 +36,5 @@ class Token:
         if not self._session:
             self._session.append(Session())
         if (found := self._session[0].get_credentials()) is None:
-            raise Unavailable(
-                f"nobody may sign in to {self.group}",
-                expected="credentials of AWS",
-                got="none",
-                fix="sign in, or give the pod's service account its role",
-            )
+            raise aws.unsigned(self.group)
         return found.get_frozen_credentials()

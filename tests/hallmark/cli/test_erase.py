@@ -11,7 +11,7 @@ import pytest
 
 from hallmark.cli import main
 from hallmark.errors import NotFound, Unavailable
-from hallmark.feature_store import sources
+from hallmark.feature_store import iceberg, sources
 from hallmark.feature_store.place import FeatureStore
 from hallmark.rollout import monitors
 from hallmark.settings import Settings
@@ -127,3 +127,27 @@ def test_the_list_of_views_says_which_models_read_them(
     release.write_text(f"stable: {target}\ncandidate: null\npercent: null\nprevious: null\n", encoding="utf-8")
     (buyers, *_) = told(capsys, "list")
     assert {"domain": "fraud", "version": 7, "role": "stable"} in buyers["read_by"]
+
+
+def test_training_sets_in_iceberg_that_have_their_rows_are_named_with_what_removes_them(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALLMARK_TRAINING_SETS", "iceberg://local/sets")
+    told(capsys, "ingest", "orders@1", batch(place, "first", FIRST))
+    told(capsys, "erase", "buyer_id=carl")  # nobody has kept a set
+    kept = iceberg.Place.at("iceberg://local/sets", Settings.load().state / "features" / "iceberg")
+    for number, buyers in enumerate((["anna", "bob"], ["bob", None], ["dora", "anna"])):
+        frame = pd.DataFrame({"buyer_id": buyers, "last": ["x", "anna"], "at": [NOW] * 2}).astype(
+            {"at": "datetime64[us, UTC]"}
+        )
+        frame["last"] = frame["last"] if number != 1 else "y"
+        frame.to_parquet(place / f"{number}.parquet")
+        kept.write("fraud", [place / f"{number}.parquet"], time="at", views=[], sources={})
+    capsys.readouterr()
+    assert main(["features", "erase", "buyer_id=anna"]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 training sets in Iceberg still have rows of them" in said and said.count("sets.fraud, snapshot") == 2
+    assert said.count("expire_snapshots(table => 'sets.fraud'") == 2 and said.count("DROP TAG `set-") == 2
+    assert said.count("train again") == 1, "the newest set is the table"
+    assert main(["features", "erase", "buyer_id=dora", "--dry-run"]) == 3
+    assert main(["features", "erase", "buyer_id=nobody"]) == 0

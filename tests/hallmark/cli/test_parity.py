@@ -17,10 +17,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hallmark.cli import main
+from hallmark.feature_store.log import FileLog
+from hallmark.feature_store.stream import encoded
 from hallmark.registry.store import Registry, ServableVersion
 from hallmark.rollout.parity import NAME
 from inference_services.drift_monitor.lookups import LookupRing
-from tests.hallmark.feature_store.shop import DECLARED, HOUR, MINUTE, ROOT, VIEW, Shop
+from tests.hallmark.feature_store.shop import DECLARED, HOUR, MINUTE, ROOT, SOURCE, VIEW, Shop
 from tests.inference_services.runtime.served import linear, write_folder
 from tests.web import serving
 
@@ -266,11 +268,17 @@ def test_freshness_is_judged_by_the_newest_event_of_what_is_applied(
         0.0,
     )
     assert row["age"] == pytest.approx(600, abs=60)
+    with FileLog(shop.settings.state / "features" / "log" / SOURCE) as log:
+        log.append("0", [encoded(shop.order(9, "dora", ago=2 * MINUTE))])  # by who sends events, and not by `ingest`
+    shop.run()
+    (newer,), (listed,) = told(capsys, "features", "freshness"), told(capsys, "features", "list")
+    assert newer["age"] == pytest.approx(120, abs=60)
+    assert (listed["newest_event"], listed["fresh"]) == (newer["newest_event"], newer["fresh"])
     path = shop.settings.features / "buyers" / "v1.yaml"
-    path.write_text(path.read_text().replace("freshness: 15m", "freshness: 5m"))
+    path.write_text(path.read_text().replace("freshness: 15m", "freshness: 1m"))
     assert told(capsys, "features", "freshness", code=3)[0]["fresh"] is False
     assert main(["features", "freshness"]) == 3
-    assert "buyers@1: 10." in capsys.readouterr().err
+    assert "buyers@1: 2." in capsys.readouterr().err
     assert main(["features", "freshness", "nobody@1"]) == 2
 
 

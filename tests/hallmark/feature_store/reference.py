@@ -55,6 +55,12 @@ def taken(column: Column, rows: Sequence[Row], order: Sequence[str]) -> Any:
     if column.take == "last":
         return max(rows, key=lambda row: [row[name] for name in order])[str(column.term)] if rows else None
     values = [row[str(column.term)] for row in rows if row[str(column.term)] is not None]
+    if (
+        column.take in ("sum", "mean")
+        and not any(isinstance(value, float) for value in values)
+        and abs(sum(values)) >= 2**63
+    ):
+        return None
     if column.take in ("sum", "distinct"):
         return sum(values) if column.take == "sum" else len(set(values))
     if not values:

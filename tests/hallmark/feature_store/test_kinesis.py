@@ -26,7 +26,8 @@ from hallmark.feature_store.stream import encoded
 from hallmark.settings import Settings
 from tests.hallmark.feature_store.drawn import moment
 from tests.hallmark.feature_store.kept import Online
-from tests.hallmark.feature_store.test_stream import HOURS, POINTS, Killed, holds, job, script, trap
+from tests.hallmark.feature_store.killing import POINTS, Killed
+from tests.hallmark.feature_store.test_stream import HOURS, holds, job, script, trap
 from tests.hallmark.feature_store.test_tiles import row
 
 REGION = "eu-central-1"

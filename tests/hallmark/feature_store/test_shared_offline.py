@@ -13,7 +13,7 @@ import pytest
 
 from hallmark.cli import main
 from hallmark.errors import Conflict
-from hallmark.feature_store import sources
+from hallmark.feature_store import erasure, sources
 from hallmark.feature_store.place import FeatureStore
 from hallmark.settings import Settings
 from tests.hallmark.cli.test_features import ROOT, batch
@@ -120,3 +120,24 @@ def test_the_commands_read_and_write_it_and_say_what_is_wrong_with_it(
     monkeypatch.setenv("HALLMARK_FEATURE_OFFLINE", server.address("no-such-bucket"))
     assert main(["features", "list"]) == 1
     assert "there is no bucket no-such-bucket" in capsys.readouterr().err
+
+
+def test_an_erasure_is_known_to_who_shares_the_offline_store(address: str, tmp_path: Path) -> None:
+    for where in (address, str(tmp_path / "folder")):
+        here, there = (
+            FeatureStore(settings(where, tmp_path / name / str(where == address))) for name in ("here", "there")
+        )
+        here.ingest("orders@1", Path(batch(tmp_path, "first", FIRST)))
+        old = sources.snapshot(here.offline("orders@1")).digest
+        erase(here)
+        (record,) = erasure.records(there.erasures)
+        assert record == erasure.records(here.erasures)[0] and WHO not in record.model_dump_json()
+        assert erasure.followed(there.erasures, old)[-1] == sources.snapshot(there.offline("orders@1")).digest
+        until = [erasure.changed(each.erasures, VIEWS[0]) for each in (here, there)]
+        assert until[0](WHO) == until[1](WHO) > 0 and until[1]("nobody") < 0
+        there.ingest("orders@1", Path(batch(tmp_path, "second", SECOND)))
+        erase(there)
+        assert len(erasure.records(here.erasures)) == len(erasure.records(there.erasures)) == 2, "each has its own key"
+        keys = {(each.erasures / "key").read_text() for each in (here, there)}
+        assert len(keys) == 2
+        assert erasure.changed(here.erasures, VIEWS[0])(WHO) == erasure.changed(there.erasures, VIEWS[0])(WHO)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +18,15 @@ from hypothesis import strategies as st
 
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.errors import Conflict, Refused, Unavailable
-from hallmark.feature_store.log import FileLog, Record
+from hallmark.feature_store.log import Record
 from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import State
 from hallmark.feature_store.stream import Stream, Written, encoded
 from hallmark.feature_store.tiles import LEAST, Plan
+from tests.hallmark.feature_store import killing
 from tests.hallmark.feature_store.drawn import BUYERS, START, TYPES, instants, moment, rows, view, views
 from tests.hallmark.feature_store.kept import Online
+from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_fifty_points, left_by
 from tests.hallmark.feature_store.reference import features
 from tests.hallmark.feature_store.test_tiles import FEW, MANY, accepted, agree, row, us
 
@@ -379,13 +378,6 @@ def test_dead_letters_begin_another_file_and_drop_the_oldest(tmp_path: Path, mon
     assert offsets == list(range(offsets[0], 60))
 
 
-class Killed(BaseException):
-    pass
-
-
-POINTS = ("read", "commit", "committed", "write", "written")
-
-
 def script(number: int = 20) -> list[bytes]:
     """Rows in two batches of ten and more: corrections, a change of entity, one refused."""
     found = [row(n, n, amount=n, card=f"c{n % 4}", buyer=BUYERS[n % 3]) for n in range(number)]
@@ -398,43 +390,20 @@ def script(number: int = 20) -> list[bytes]:
 
 def trap(point: str, after: int, kill: Callable[[], None], store: Any, log: Any) -> Any:
     """Calls `kill` the nth time that the job comes to a point; gives what undoes it."""
-    left = [after]
-
-    def at(name: str) -> None:
-        if name == point:
-            left[0] -= 1
-            if left[0] == 0:
-                kill()
-
     commit, write, read = State.commit, store.write, log.read
+    at = killing.trap(point, after, kill, store, log)
 
     def committing(self: State) -> None:
         at("commit")
         commit(self)
         at("committed")
 
-    def writing(rows: Sequence[Written]) -> None:
-        at("write")
-        write(rows[: len(rows) // 2])
-        at("written")
-        write(rows[len(rows) // 2 :])
-
-    def reading(partition: str, offset: int, limit: int) -> Sequence[Record]:
-        found = read(partition, offset, limit)
-        at("read")
-        return found  # type: ignore[no-any-return]
-
-    State.commit, store.write, log.read = committing, writing, reading  # type: ignore[method-assign]
+    State.commit = committing  # type: ignore[method-assign]
 
     def undo() -> None:
         State.commit, store.write, log.read = commit, write, read  # type: ignore[method-assign]
 
     return undo
-
-
-def left_by(folder: Path, store: Online) -> tuple[Any, ...]:
-    letters = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("dead_letters-*.jsonl")))
-    return store.all(), letters
 
 
 @pytest.fixture(scope="module")
@@ -475,9 +444,10 @@ def test_an_end_anywhere_between_write_and_commit_leaves_the_same(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from hallmark.feature_store.log import FileLog
 from tests.hallmark.feature_store import test_stream as t
 folder, point, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-store, log = t.Online(folder / "online.sqlite"), t.FileLog(folder / "log")
+store, log = t.Online(folder / "online.sqlite"), FileLog(folder / "log")
 if point:
     t.trap(point, after, lambda: os.kill(os.getpid(), signal.SIGKILL), store, log)
 stream = t.job(folder / "state", log, store)
@@ -486,24 +456,7 @@ stream.close()
 """
 
 
-def run(folder: Path, point: str, after: int) -> int:
-    return subprocess.run([sys.executable, "-c", CHILD, str(folder), point, str(after)], timeout=120).returncode
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_fifty_points_it_ends_in_the_same_state(tmp_path: Path, undisturbed: Any) -> None:
-    """Real processes, SIGKILL: docs of fault 36."""
-    ended = 0
-    for point in POINTS:
-        for after in range(1, 11):
-            folder = tmp_path / f"{point}-{after}"
-            with FileLog(folder / "log") as log:
-                log.append("0", script())
-            assert run(folder, point, after) == -signal.SIGKILL, (point, after)
-            assert run(folder, "", 0) == 0
-            store = Online(folder / "online.sqlite")
-            assert left_by(folder / "state", store) == undisturbed, (point, after)
-            store.close()
-            ended += 1
-    assert ended == 50
+    killed_at_fifty_points(tmp_path, CHILD, script(), undisturbed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,26 +17,24 @@ from typing import Any
 import pytest
 
 from hallmark.feature_store import tile_stream
-from hallmark.feature_store.log import FileLog, Record
+from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.place import Answer, FeatureStore
 from hallmark.feature_store.tile_stream import TileStream
 from hallmark.settings import Settings
+from tests.hallmark.feature_store import killing
 from tests.hallmark.feature_store.drawn import TYPES
 from tests.hallmark.feature_store.kept import Online
+from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_fifty_points, left_by
 from tests.hallmark.feature_store.online.conftest import RedisServer
 from tests.hallmark.feature_store.test_flink import ALL, recorded
 from tests.hallmark.feature_store.test_following import free_port, until
-from tests.hallmark.feature_store.test_stream import POINTS, Memory
+from tests.hallmark.feature_store.test_stream import Memory
 
 ROOT = Path(__file__).parents[3]
 VIEW = "buyer_orders@1"
 LOG = f"{VIEW}-tiles"
 DAY = 86_400_000_000
 BUYERS = ["anna", "bob", "carl"]
-
-
-class Killed(BaseException):
-    pass
 
 
 def script() -> list[bytes]:
@@ -48,15 +45,7 @@ def script() -> list[bytes]:
 
 def trap(job: TileStream, point: str, after: int, kill: Callable[[], None], store: Any, log: Any) -> None:
     """Has `kill` called the nth time that the job comes to a point."""
-    left = [after]
-
-    def at(name: str) -> None:
-        if name == point:
-            left[0] -= 1
-            if left[0] == 0:
-                kill()
-
-    execute, write, read = job._run, store.write, log.read
+    at, execute = killing.trap(point, after, kill, store, log), job._run
 
     def running(statement: str, *values: Any) -> Any:
         if statement != "COMMIT":
@@ -66,18 +55,7 @@ def trap(job: TileStream, point: str, after: int, kill: Callable[[], None], stor
         at("committed")
         return found
 
-    def writing(rows: Sequence[Any]) -> None:
-        at("write")
-        write(rows[: len(rows) // 2])
-        at("written")
-        write(rows[len(rows) // 2 :])
-
-    def reading(partition: str, offset: int, limit: int) -> Sequence[Record]:
-        found: Sequence[Record] = read(partition, offset, limit)
-        at("read")
-        return found
-
-    job._run, store.write, log.read = running, writing, reading  # type: ignore[assignment]
+    job._run = running  # type: ignore[assignment]
 
 
 def opened(folder: Path, store: Online, log: Any) -> TileStream:
@@ -87,11 +65,6 @@ def opened(folder: Path, store: Online, log: Any) -> TileStream:
 def drain(job: TileStream) -> None:
     while job.step(20):
         pass
-
-
-def left_by(folder: Path, store: Online) -> tuple[Any, ...]:
-    letters = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("dead_letters-*.jsonl")))
-    return store.all(), letters
 
 
 @pytest.fixture(scope="module")
@@ -138,27 +111,10 @@ job.close()
 """
 
 
-def run(folder: Path, point: str, after: int) -> int:
-    return subprocess.run([sys.executable, "-c", CHILD, str(folder), point, str(after)], timeout=120).returncode
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_fifty_points_it_ends_in_the_same_state(tmp_path: Path, undisturbed: Any) -> None:
-    """Fault 36, of the job on tiles: real processes, SIGKILL."""
-    ended = 0
-    for point in POINTS:
-        for after in range(1, 11):
-            folder = tmp_path / f"{point}-{after}"
-            with FileLog(folder / "log") as log:
-                log.append("0", script())
-            assert run(folder, point, after) == -signal.SIGKILL, (point, after)
-            assert run(folder, "", 0) == 0
-            store = Online(folder / "online.sqlite")
-            assert left_by(folder / "state", store) == undisturbed, (point, after)
-            store.close()
-            ended += 1
-    assert ended == 50
+    killed_at_fifty_points(tmp_path, CHILD, script(), undisturbed)
 
 
 # A process, and a Redis that is down
