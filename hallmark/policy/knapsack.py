@@ -7,6 +7,7 @@ beyond these prices, and the few rows that the relaxation would split are taken 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ def allocate(values: Floats, costs: Floats, *, budget: float, caps: NDArray[Any]
     choice[rows] = chosen
     taken = np.flatnonzero(choice)
     worth = float(values[taken, choice[taken] - 1].sum())
-    spent = float(spends[taken, choice[taken] - 1].sum())
+    spent = math.fsum(spends[taken, choice[taken] - 1].tolist())
     return Allocation(choice, worth, spent, max(bound, worth), float(prices[0]), prices[1:])
 
 
@@ -166,4 +167,4 @@ class _Part:
 
     def _spent(self, choice: Ints) -> float:
         taken = np.flatnonzero(choice)
-        return float(self.costs[taken, choice[taken] - 1].sum())
+        return math.fsum(self.costs[taken, choice[taken] - 1].tolist())  # exact: whatever the order of rows

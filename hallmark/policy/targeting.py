@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class Targets:
     @property
     def spent(self) -> float:
         """Money that all treatments cost."""
-        return float(self.cost.sum())
+        return math.fsum(self.cost.tolist())
 
 
 def choose(
@@ -83,10 +84,11 @@ def choose(
     lots = arm >= 0
     counts = np.bincount(arm[lots], minlength=k + 1)[1:]
     reserve = float(counts @ price)
+    left = (
+        float(np.nextafter(policy.budget - reserve, 0.0)) if reserve else policy.budget
+    )  # rounding is on the safe side
     others = free[~lots]
-    allocation = allocate(
-        values[others], price, budget=max(0.0, policy.budget - reserve), caps=np.maximum(0, caps - counts)
-    )
+    allocation = allocate(values[others], price, budget=max(0.0, left), caps=np.maximum(0, caps - counts))
     treatment, reason, greedy = np.zeros((3, n), dtype=np.int64)
     treatment[others] = greedy[others] = allocation.choice
     explorers = free[lots]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def within(problem: tuple[np.ndarray, np.ndarray, float, np.ndarray]) -> None:
     values, costs, budget, caps = problem
     found = allocate(values, costs, budget=budget, caps=caps)
     taken = np.flatnonzero(found.choice)
-    assert costs[taken, found.choice[taken] - 1].sum() <= budget
+    assert math.fsum(costs[taken, found.choice[taken] - 1].tolist()) <= budget
     assert (np.bincount(found.choice, minlength=values.shape[1] + 1)[1:] <= caps).all()
     assert (values[taken, found.choice[taken] - 1] > 0).all()
     assert found.value <= found.bound * (1 + 1e-9) + 1e-9

@@ -76,7 +76,7 @@ def within(
         messages=had,
     )
     given_to = np.flatnonzero(found.treatment)
-    assert found.cost.sum() <= budget * (1 + 1e-12)
+    assert found.spent <= budget
     assert (np.bincount(found.treatment, minlength=3)[1:] <= campaign).all()
     assert (had[given_to] < month).all()
     assert len({ids[row] for row in given_to}) == len(given_to)
