@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.pricing.features import FIELDS, LONGEST, NUMBERS
+from hallmark.errors import ContractBroken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,12 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
 
     rows = len(frame)
     if "price" not in frame.columns:
-        return frame  # the contract names it, with what it might be called
+        raise ContractBroken(
+            "there is no column price",
+            expected="price: what an item was sold for, or asked for last; every other column may be missing",
+            got=", ".join(map(str, frame.columns)),
+            fix="name yours in data.yaml beside the file: names: {theirs: price}",
+        )
     made: dict[str, Any] = {}
     for field in FIELDS:
         if not field.shape:

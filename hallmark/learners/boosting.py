@@ -218,6 +218,9 @@ def _grow(
     """One booster, cut after its best iteration, so that both of its forms hold the same trees."""
     import lightgbm
 
+    if of.rising and train.inputs.ndim == 2:
+        rises = [int(column in of.rising) for column in range(train.inputs.shape[1])]
+        parameters = {**parameters, "monotone_constraints": rises}
     callbacks = [] if tell is None else [tell]
     stops = len(validation) > 0 and parameters.get("boosting") != "dart"  # dart goes on changing trees that it has
     if stops:
@@ -262,9 +265,6 @@ def _dataset(examples: Examples | Rows, parameters: Mapping[str, Any], of: Boost
         order = order[np.lexsort((shuffled, codes[order]))]
         inputs, labels, sizes = inputs[order], labels[order], np.bincount(codes)
         weights = None if weights is None else np.asarray(weights)[order]
-    parameters = dict(parameters)
-    if of.rising:
-        parameters["monotone_constraints"] = [int(column in of.rising) for column in range(inputs.shape[1])]
     return lightgbm.Dataset(
         inputs,
         labels,
@@ -273,7 +273,7 @@ def _dataset(examples: Examples | Rows, parameters: Mapping[str, Any], of: Boost
         init_score=offsets,
         reference=reference,
         categorical_feature=list(of.categories) if of.categories else "auto",
-        params=parameters,
+        params=dict(parameters),
         free_raw_data=True,
     )
 

@@ -23,7 +23,8 @@ EDGES = np.array([0, 0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 14, 21, 30, 45, 60, 90, 12
 """Days at which the baseline takes another step."""
 LEAST, MOST = 0.1, 20.0
 """An elasticity is kept in this range: a chance that does not fall with the price is no answer to a seller."""
-_PASSES = 3
+_PASSES = 5
+_PARTS = 5
 _FEWEST = 30.0
 _PAIRS = 4000
 Grow = Callable[[Boosting, Rows, Rows], Forest]
@@ -65,16 +66,19 @@ def fit(
     grow: Grow,
     seed: int,
 ) -> SaleHazard:
-    """The hazard of rows (n,): log of the price `asked`, also `relative` to a centre learnt on other rows, days on offer, and whether sold.
+    """The hazard of rows (n,): log of the price `asked`, also `relative` to a centre, days on offer, and whether sold.
+
+    The centre has to be one and the same function of the facts in all rows, or the rows that a forest learns from are not like the others.
 
     price_of, forest: recipes for what facts tell of the price, and of the hazard.
     """
     exposure = _exposure(np.maximum(days, 1e-3))
-    half = np.random.default_rng([seed, 11]).random(len(sold)) < 0.5
+    part = np.random.default_rng([seed, 11]).integers(0, _PARTS, len(sold))
+    parts = [(part == each, part != each) for each in range(_PARTS)]
     events = sold.astype(np.float64)
     naive = _alone(asked - asked.mean(), events, exposure)
     expected = np.zeros(len(sold))
-    for mine, others in ((half, ~half), (~half, half)):
+    for mine, others in parts:
         rows = others & sold
         found = grow(price_of, Rows(inputs[rows], relative[rows]), Rows(inputs[:0], relative[:0]))
         expected[mine] = found.predict(inputs[mine])
@@ -84,7 +88,7 @@ def fit(
     for _ in range(_PASSES):
         offset = np.log(exposure @ steps) - elasticity * relative
         told = np.zeros(len(sold))
-        for mine, others in ((half, ~half), (~half, half)):
+        for mine, others in parts:
             found = _pooled(forest, inputs, events, offset, rows=others, grow=grow)
             told[mine] = _log(found.predict(inputs[mine]))
         change, error = _orthogonal(left, events, np.exp(told + offset))
@@ -153,7 +157,7 @@ def _alone(price: Floats, events: Floats, exposure: Floats) -> float:
 
 
 def _orthogonal(left: Floats, events: Floats, expected: Floats) -> tuple[float, float]:
-    """The change of elasticity that makes `left` (n,) say nothing more of events beyond `expected`, and its standard error."""
+    """The change of elasticity with which `left` (n,) says nothing more of events beyond `expected`, and its standard error."""
     change, now, slope = 0.0, expected, 1.0
     for _ in range(20):
         now = expected * np.exp(np.clip(-change * left, -10, 10))

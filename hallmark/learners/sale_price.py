@@ -233,12 +233,12 @@ class _Fit:
         held_near = pool.near(pool.nearest(self.validation.named, columns))
         held_table = np.hstack((columns.columns(self.validation.named), held_near[:, None]))
         self.tell("prices")
-        band, relative, crossed = self._band(table, held_table, weights, held_weights)
+        band, crossed = self._band(table, held_table, weights, held_weights)
         naive = None
         if not self.known.all():
             self.tell("prices of sold items alone")
-            naive, _, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
-        hazard = self._hazard(table, relative) if self.dated else None
+            naive, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
+        hazard = self._hazard(table, band) if self.dated else None
         usual = np.nan_to_num(np.nanmedian(np.where(np.isnan(table).all(axis=0), 0, table), axis=0))
         usual[len(columns.numbers) :] = table[:, len(columns.numbers) :].mean(axis=0)
         self.tell("done")
@@ -304,8 +304,8 @@ class _Fit:
 
     def _band(
         self, table: Single, held: Single, weights: Floats, held_weights: Floats, *, less: int = 1
-    ) -> tuple[Band, Floats, float]:
-        """The band; log of what was asked or paid relative to the centre that the other half of the rows teaches; share that crossed.
+    ) -> tuple[Band, float]:
+        """The band, and the share of rows in which its quantiles crossed before they were put in order.
 
         less: by how much fewer trees, for a band that is only shown.
         """
@@ -336,12 +336,11 @@ class _Fit:
         tokens = self.validation.named["tokens"]
         return (
             band.calibrated(held[known], tokens[known], self.held[known], weights=held_weights[known]),
-            relative,
             crossed,
         )
 
-    def _hazard(self, table: Single, relative: Floats) -> SaleHazard:
-        """The hazard of sale beside the price asked."""
+    def _hazard(self, table: Single, band: Band) -> SaleHazard:
+        """The hazard of sale beside the price asked, relative to the band's centre."""
         recipe = self.recipe
         asked = np.log(np.maximum(self.train.outcomes[recipe.asked], _SMALLEST))
 
@@ -352,7 +351,7 @@ class _Fit:
 
         return sale_hazard.fit(
             table,
-            relative=relative + asked - self.price,
+            relative=asked - band.centre_of(table),
             asked=asked,
             days=self.train.outcomes[recipe.days_listed],
             sold=self.known,

@@ -9,7 +9,7 @@ import numpy as np
 from hallmark.tasks.targets import Bools, Floats
 
 Bound = Literal["lower", "upper"]
-MOST = 10.0
+MOST = 30.0
 """No row counts for more than so many: one that is known against all odds would decide alone."""
 
 

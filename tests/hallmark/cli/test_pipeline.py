@@ -230,8 +230,8 @@ def test_what_cannot_run_is_refused_before_anything_is_asked(
     hallmark: Hallmark, kubeflow: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for given, said in (
-        (("submit", "pricing"), "there is no domains/pricing/data.py"),
-        (("schedule", "pricing"), "there is no domains/pricing/data.py"),
+        (("submit", "authentication"), "there is no domains/authentication/data.py"),
+        (("schedule", "authentication"), "there is no domains/authentication/data.py"),
         (("submit", "fraud", "--data", "orders.parquet"), "the steps' pods cannot read --data"),
         (("submit", "fraud", "--data", "s3://bucket/orders"), "the steps' pods cannot read --data"),
         (("submit", "fraud", "--until", "yesterday"), "the time is not a day"),

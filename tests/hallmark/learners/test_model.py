@@ -121,6 +121,7 @@ ANSWERS = [
     ("fraud", "buyer_id"),  # who it is about
     ("fraud", "ordered_at"),  # when it was
     ("pricing", "unsold"),  # that it is only a bound
+    ("pricing", "days"),  # for how long it was on offer
     ("marketing", "written"),  # the treatment
     ("marketing", "propensity"),
     ("search", "look"),  # where it stood
@@ -155,7 +156,10 @@ def test_examples_hold_what_the_task_reads(tmp_path: Path) -> None:
         "recommendations", session_id=[*"aabb"], item_id=[5, 6, 5, 7], viewed=[1, 1, 1, 0], member_id=[*"ppqq"]
     )
     assert retrieval.items is not None and retrieval.items.tolist() == [5, 6, 5, 7]
-    pricing = of("pricing", price=[10.0, 20.0, 30.0, 40.0], unsold=[False, True, False, False], seller_id=[*"aabc"])
+    offered = {"asked": [9.0, 20.0, 30.0, 40.0], "days": [1.0, 14.0, 2.0, 3.0], "dated": [1.0] * 4}
+    sold = {"price": [10.0, 20.0, 30.0, 40.0], "unsold": [False, True, False, False]}
+    pricing = of("pricing", seller_id=[*"aabc"], **sold, **offered)
+    assert {name: each.tolist() for name, each in pricing.outcomes.items()} == offered
     assert pricing.censored is not None and pricing.censored.tolist() == [False, True, False, False]
     assert pricing.groups is not None and pricing.groups.tolist() == [0, 0, 1, 2]  # sellers: drawn again together
     uplift = of(
