@@ -15,13 +15,13 @@ from hallmark.artifacts.bundle import Bundle
 from hallmark.artifacts.retriever import INDEX, WANTED, OnnxPart
 from hallmark.declaration.corpus import Filter
 from hallmark.errors import ModelRefused, Refused
-from hallmark.features.arrays import objects
 from hallmark.features.encoding import Features
-from hallmark.features.fields import Columns, Field
+from hallmark.features.fields import Columns
 from hallmark.features.image import BadImage
 from hallmark.retrieval import filters, pairing
+from hallmark.retrieval.candidates import VECTORS, WORDS, found_columns, item_columns
 from hallmark.retrieval.card import UNIT
-from hallmark.retrieval.fusion import Fused
+from hallmark.retrieval.fusion import Fused, fuse
 from hallmark.retrieval.search import Retriever
 from hallmark.retrieval.unit import open_unit
 from inference_services.protocol.errors import BadRequest, ModelFault
@@ -30,8 +30,6 @@ from inference_services.runtime.items import LiveItems
 from inference_services.runtime.model import bounds_of, check_graph, sane, session
 from inference_services.runtime.recall import Asked, RecallCheck
 
-VECTORS, WORDS = "vectors", "words"
-"""The two ways by which an item may be found, as the fusion names them."""
 Looked = Callable[[Columns, int], Columns]
 """Adds what feature views give of `rows` candidates to their columns."""
 Order = Callable[[Mapping[str, Any], Columns, NDArray[np.float32]], NDArray[np.int64]]
@@ -171,7 +169,10 @@ class RetrievalModel:
         where = filters.parse(_asked(self.retriever.corpus.filters, columns, row))
         try:
             if text is not None and (words := columns[text][row]):
-                found = self.index.hybrid(vector, str(words), most, where, depth=most)
+                if vector.any():
+                    found = self.index.hybrid(vector, str(words), most, where, depth=most)
+                else:  # no word of it is known to the encoder
+                    return fuse({WORDS: self.index.search_words(str(words), most, where)}, most)
             else:
                 pairs = self.index.search(vector[None], most, where).of()
                 found = [
@@ -201,32 +202,10 @@ class RetrievalModel:
         rows = np.repeat(np.arange(len(found)), sizes)
         items = [item for each in found for item in each]
         made = {name: values[rows] for name, values in columns.items()}
-        made |= self._columns([item.id for item in items])
-        for name, way in (("vector", VECTORS), ("word", WORDS)):
-            made[f"{name}_rank"] = np.array([item.ranks.get(way, 0) for item in items], dtype=np.int32)
-            made[f"{name}_score"] = np.array([item.scores.get(way, 0.0) for item in items], dtype=np.float32)
-        made["fused_score"] = np.array([item.score for item in items], dtype=np.float32)
+        ids = [item.id for item in items]
+        made |= item_columns(self.retriever, ids, self._known(ids))
+        made |= found_columns(items)
         return dict(self.looked(made, len(items))) if self.looked is not None else made
-
-    def _columns(self, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The items' own columns and ids; of what was deleted meanwhile nothing is known."""
-        corpus = self.retriever.corpus
-        numbered = corpus.datatype == "INT64"
-        made = {corpus.id: np.array(list(map(int, ids)), dtype=np.int64) if numbered else objects(list(ids))}
-        known = self._known(ids)
-        for each in corpus.filters:
-            values = known[each.column]
-            if each.datatype == "BYTES":
-                made[each.column] = objects(values)
-            elif each.datatype == "TIME":
-                made[each.column] = np.array([_seconds(value) for value in values], dtype=np.float64)
-            else:
-                made[each.column] = np.array(
-                    [np.nan if value is None else float(value) for value in values], dtype=np.float64
-                )
-        for field in self.retriever.kept:
-            made[field.name] = _held(known[field.name], field)
-        return made
 
     def _known(self, ids: Sequence[str]) -> dict[str, list[Any]]:
         """The values of items by column, those of the sealed index in one go; None of what was deleted meanwhile."""
@@ -309,22 +288,8 @@ def _asked(declared: Sequence[Filter], columns: Columns, row: int) -> dict[str, 
     return made
 
 
-def _held(values: Sequence[Any], field: Field) -> NDArray[Any]:
-    """A column of items as training has it; of an item that was deleted meanwhile "" or 0 where its field is never missing."""
-    if field.datatype == "BYTES":
-        return objects(list(values) if field.optional else [value or "" for value in values])
-    nothing = np.nan if field.optional else 0
-    return np.array([nothing if value is None else value for value in values], dtype=field.dtype)
-
-
 def _instant(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):
         raise BadRequest("a filter of a time: expected seconds since 1970") from None
-
-
-def _seconds(value: Any) -> float:
-    if value is None:
-        return float("nan")
-    return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() if isinstance(value, str) else float(value)
