@@ -72,6 +72,8 @@ REQUEST: tuple[Field, ...] = (
 
 BUCKETS = 1 << 15
 QUERY_SLOTS, ITEM_SLOTS = 48, 80
+GIFTS = frozenset(("cadeau", "geschenk", "gift", "present"))
+"""Words by which a query asks for something to give away."""
 WATCHED = 8
 """Buckets of words that the drift monitor looks at."""
 _LETTERS = frozenset(("xxs", "xs", "s", "m", "l", "xl", "xxl"))
@@ -133,14 +135,16 @@ def encode_candidate(columns: Columns) -> dict[str, NDArray[Any]]:
 
 
 def observe(columns: Columns) -> Columns:
-    """What the drift monitor watches of requests: language and usual price, and of a query how long it is, whether it names a size, and its words.
+    """What the drift monitor watches of requests: language, usual price, and of a query its length, whether it names a size or a gift, and its words.
 
     `word_<n>` is the share of its words that a hash puts into bucket n: what is searched for, without a dictionary.
     """
     queries = [text.plain(query) for query in columns["query"].tolist()]
     sized = np.array([float(any(map(_is_size, query.split()))) for query in queries])
     watched = {"locale": columns["locale"], "member_price": columns["member_price"]}
-    return {**watched, "query_words": _words(queries), "size_asked": sized, **_buckets(queries)}
+    gift = np.array([float(not GIFTS.isdisjoint(query.split())) for query in queries])
+    asked = {"query_words": _words(queries), "size_asked": sized, "gift_asked": gift}
+    return {**watched, **asked, **_buckets(queries)}
 
 
 def _buckets(queries: list[str]) -> Columns:

@@ -75,3 +75,5 @@ def test_a_query_is_watched_by_its_words_and_not_as_it_was_typed() -> None:
         query: observe(columns(pd.DataFrame([ROW | {"query": query}]), FIELDS)) for query in ("coat size M", "coat")
     }
     assert [float(each["size_asked"][0]) for each in sized.values()] == [1, 0]
+    gifts = observe(columns(pd.DataFrame([ROW | {"query": "Écharpe cadeau"}, ROW | {"query": "écharpe"}]), FIELDS))
+    assert gifts["gift_asked"].tolist() == [1, 0]
