@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, ContractBroken, DeclarationError, ModelRefused
 from hallmark.files import digest_file
 from hallmark.learners.model import columns, requested, spec
-from hallmark.training import gate, index
+from hallmark.training import export, gate, index
 from inference_services.runtime.retrieval import RetrievalModel
 from tests.domains.search.small import AT, Small, small
 
@@ -167,3 +168,37 @@ def test_both_sides_say_that_answers_are_items_or_neither() -> None:
     retrieval = borrowed.retrieval.model_copy(update={"encoder": "recommendations@3"})  # type: ignore[union-attr]
     with pytest.raises(DeclarationError, match="different encoders"):
         spec(borrowed.model_copy(update={"retrieval": retrieval}))
+
+
+def test_an_encoder_that_is_another_s_travels_with_its_feature_code(
+    unit: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = domains.load("search")
+    assert own.retrieval is not None
+    declared = own.model_copy(update={"retrieval": own.retrieval.model_copy(update={"encoder": "other@1"})})
+    module = domains.module("search", "model")
+    ranker = module.RETRIEVER.model_copy(update={"encoder": None, "items": None})
+    monkeypatch.setattr(module, "SPEC", dataclasses.replace(module.SPEC, retriever=ranker))
+    monkeypatch.setattr(domains, "load", lambda name, settings=None: declared)
+    lent = index.lent(unit.folder, "other@1")
+    queries = index.golden(declared, unit.test)
+    items = len(unit.corpus)
+    assert (
+        index.embed(declared, unit.trained, tmp_path / "v", items=unit.corpus, queries=queries, borrowed=lent) == items
+    )
+    corpus = unit.folder.parent / "corpus"
+    index.build(declared, tmp_path / "v", corpus, tmp_path / "index", borrowed=lent)
+    assert index.measure(declared, tmp_path / "index", tmp_path / "v", corpus_items=items).encoder == "other@1"
+    folder = tmp_path / "model"
+    given = {"test": unit.test, "reference": unit.test, "index": tmp_path / "index", "borrowed": lent}
+    export.export(declared, unit.trained, folder, **given)
+    assert (folder / "encoder.py").read_bytes() == (unit.folder / "features.py").read_bytes()
+    assert (folder / "encoder.onnx").read_bytes() == (unit.folder / "encoder.onnx").read_bytes()
+    rows = unit.test.drop_duplicates("query_id").head(4).reset_index(drop=True)
+    both = []
+    for each in (unit.folder, folder):
+        model = _served(each)
+        both.append(model.predict(requested(rows, model.signature.asked), len(rows))["items"].tolist())
+    assert both[0] == both[1]
+    with pytest.raises(DeclarationError, match="has no encoder of its own"):
+        index.lent(folder, "search@2")
