@@ -11,12 +11,16 @@ from kfp import compiler, dsl, local
 
 from components.image import TRAINING_IMAGE
 from components.training import (
+    build_index,
     compare,
+    embed,
     evaluate,
     export,
     gate,
     load,
+    load_corpus,
     log,
+    measure_recall,
     quantize,
     register,
     split,
@@ -92,6 +96,19 @@ def pipeline(
             tried.append(quantized)
         measured = evaluate(domain=domain, trained=candidate, test=parts.outputs["test"])
         evaluation = measured.outputs["evaluation"]
+        indexed, found, unit = [], {}, {}
+        if declared.retrieval is not None:
+            stocked = load_corpus(domain=domain, source=source, as_of=day, seed=seed, shift=shift).set_caching_options(
+                False
+            )
+            corpus = stocked.outputs["corpus"]
+            embedded = embed(domain=domain, trained=candidate, corpus=corpus, test=parts.outputs["test"])
+            vectors = embedded.outputs["vectors"]
+            built = build_index(domain=domain, vectors=vectors, corpus=corpus)
+            unit = {"index": built.outputs["index"]}
+            recalled = measure_recall(domain=domain, vectors=vectors, corpus=corpus, **unit)
+            found = {"recall": recalled.outputs["recall"]}
+            indexed += [stocked, embedded, built, recalled]
         judged = compare(
             domain=domain,
             evaluation=evaluation,
@@ -99,6 +116,7 @@ def pipeline(
             test=parts.outputs["test"],
             source=source,
             no_champion=no_champion,
+            **found,
         )
         judged.set_caching_options(False)  # the champion is not among its inputs
         passed = gate(domain=domain, decision=judged.outputs["decision"], experiment=experiment)
@@ -117,7 +135,7 @@ def pipeline(
         }
         with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
             past = {"source": source, "as_of": day, "seed": seed} if declared.drift.history else {}
-            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past)
+            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past, **unit)
             registered = register(
                 domain=domain,
                 model=exported.outputs["model"],
@@ -125,12 +143,27 @@ def pipeline(
                 seen=parts.outputs["seen"],
                 **result,
                 **extra_inputs,
+                **found,
             )
             registered.set_caching_options(False)  # its effect is elsewhere
         with dsl.If(passed.output == False, name="no version"):  # noqa: E712  builds the condition
             logged = log(domain=domain, experiment=experiment, **result)
             logged.set_caching_options(False)  # its effect is elsewhere
-        for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered, logged):
+        every = (
+            loaded,
+            checked,
+            parts,
+            fitted,
+            *tried,
+            *indexed,
+            measured,
+            judged,
+            passed,
+            exported,
+            registered,
+            logged,
+        )
+        for task in every:
             place(task, declared, image=image, retries=retries)
 
     return graph

@@ -143,22 +143,36 @@ def asked(
     """At most `count` V2 requests of rows of `frame`, each with the labels that will come for it, as `POST /labels` takes them.
 
     They hold what callers send: of fields that feature views give, whose they are. Requests are drawn by `seed`, and their ids are
-    r-<seed>-<number>. A ranking's holds all rows of a query; a retrieval's one record, since its rows are items of the same question.
+    r-<seed>-<number>. A ranking's holds all rows of a query; where answers are items, one record, since its rows are items of the same
+    question, and what it holds is the question alone. A ranking of items that the server finds has no late labels.
     """
     from hallmark.artifacts import views
     from hallmark.declaration import domain as domains
     from hallmark.features.wire import request
-    from hallmark.learners.model import columns
+    from hallmark.learners.model import columns, spec
 
     declared = domains.load(name, settings)
     data, task = declared.data, declared.task
+    parts = spec(declared, settings).retriever if declared.retrieval is not None else None
     fields = views.sent(declared, domains.module(name, "features", settings).FIELDS, settings)
-    labels = task.late_labels(frame, data.target_columns) if data.label in frame else [None] * len(frame)
+    if parts is not None:
+        given = {field.name for field in domains.module(name, "features", settings).FIELDS} - {
+            each.name for each in fields
+        }
+        fields = tuple(
+            field for field in parts.fields if field.name not in given and (field.name in frame or not field.optional)
+        )
+    known_later = data.label in frame and (parts is None or task.kind == "retrieval")
+    labels = task.late_labels(frame, data.target_columns) if known_later else [None] * len(frame)
     made = []
     for number, mine in enumerate(_chosen(name, frame, count=count, seed=seed, settings=settings)):
         body = json.loads(request(fields, columns(frame.iloc[mine].reset_index(drop=True), fields)))
         client = f"r-{seed}-{number}"
-        known = [{"request": client, "row": place, "label": labels[row]} for place, row in enumerate(mine)]
+        known = [
+            {"request": client, "row": place, "label": labels[row]}
+            for place, row in enumerate(mine)
+            if labels[row] is not None
+        ]
         made.append((json.dumps({"id": client, **body}).encode(), known))
     return made
 
@@ -178,7 +192,8 @@ def _chosen(name: str, frame: pd.DataFrame, *, count: int, seed: int, settings: 
         wanted = (frame[declared.data.label] > 0).tolist()
         found = [mine for mine in found if any(wanted[row] for row in mine)]
     chosen = np.random.default_rng(seed).permutation(len(found))[:count].tolist()
-    return [found[at][:1] if task.kind == "retrieval" else found[at] for at in chosen]
+    one = task.kind == "retrieval" or declared.retrieval is not None
+    return [found[at][:1] if one else found[at] for at in chosen]
 
 
 def _said(body: bytes) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from hallmark import libraries
 from hallmark.artifacts.evaluation import Beside, Evaluation, GateDecision, Parity, Slice
 from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
+from hallmark.artifacts.index_report import IndexReport
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import ModelRefused
 from hallmark.files import digest_file
@@ -117,6 +118,7 @@ class ModelCard(Frozen):
     beside:                   of other answers to the same examples, such as popularity's, where the model has some to show.
     parity:                   of the float32 ONNX model, which an int8 one is made of.
     rows_seen:                digest of rows_seen.npy beside it; empty where there is none.
+    index:                    of a model that answers with items: recall by selectivity, and what its codes save and lose.
     """
 
     domain: str
@@ -140,6 +142,7 @@ class ModelCard(Frozen):
     parity: Parity
     precision: Precision = Precision()
     rows_seen: str = ""
+    index: IndexReport | None = None
 
 
 def issue(
@@ -160,6 +163,7 @@ def issue(
     correlation: str = "",
     rows_seen: Path | None = None,
     code: Code | None = None,
+    index: IndexReport | None = None,
 ) -> ModelCard:
     """The model card of the sealed model in `folder`, trained in the checkout at `root`, and of the rows that it has learnt from."""
     profile = folder / "profile.json"
@@ -187,6 +191,7 @@ def issue(
         parity=parity,
         precision=precision,
         rows_seen=digest_file(rows_seen) if rows_seen is not None else "",
+        index=index,
     )
 
 

@@ -15,13 +15,13 @@ from hallmark.artifacts.bundle import Bundle
 from hallmark.artifacts.retriever import INDEX, WANTED, OnnxPart
 from hallmark.declaration.corpus import Filter
 from hallmark.errors import ModelRefused, Refused
-from hallmark.features.arrays import objects
 from hallmark.features.encoding import Features
 from hallmark.features.fields import Columns
 from hallmark.features.image import BadImage
 from hallmark.retrieval import filters, pairing
+from hallmark.retrieval.candidates import VECTORS, WORDS, found_columns, item_columns, number
 from hallmark.retrieval.card import UNIT
-from hallmark.retrieval.fusion import Fused
+from hallmark.retrieval.fusion import Fused, fuse
 from hallmark.retrieval.search import Retriever
 from hallmark.retrieval.unit import open_unit
 from inference_services.protocol.errors import BadRequest, ModelFault
@@ -30,8 +30,6 @@ from inference_services.runtime.items import LiveItems
 from inference_services.runtime.model import bounds_of, check_graph, sane, session
 from inference_services.runtime.recall import Asked, RecallCheck
 
-VECTORS, WORDS = "vectors", "words"
-"""The two ways by which an item may be found, as the fusion names them."""
 Looked = Callable[[Columns, int], Columns]
 """Adds what feature views give of `rows` candidates to their columns."""
 Order = Callable[[Mapping[str, Any], Columns, NDArray[np.float32]], NDArray[np.int64]]
@@ -43,7 +41,8 @@ class Part:
     def __init__(self, part: OnnxPart, bundle: Bundle, features: Features, provider: str) -> None:
         self.name = part.file
         self._output = part.output
-        self._features = features.part(part.code, inputs=part.inputs)
+        code = features if part.source == "features.py" else bundle.features_of(part.source)
+        self._features = code.part(part.code, inputs=part.inputs)
         self._session: onnxruntime.InferenceSession = session(bundle.file(part.file), provider, shown=part.file)
         check_graph(self._session, part.inputs, [part.output], shown=part.file)
 
@@ -168,7 +167,10 @@ class RetrievalModel:
         where = filters.parse(_asked(self.retriever.corpus.filters, columns, row))
         try:
             if text is not None and (words := columns[text][row]):
-                found = self.index.hybrid(vector, str(words), most, where, depth=most)
+                if vector.any():
+                    found = self.index.hybrid(vector, str(words), most, where, depth=most)
+                else:  # no word of it is known to the encoder
+                    return fuse({WORDS: self.index.search_words(str(words), most, where)}, most)
             else:
                 pairs = self.index.search(vector[None], most, where).of()
                 found = [
@@ -198,34 +200,29 @@ class RetrievalModel:
         rows = np.repeat(np.arange(len(found)), sizes)
         items = [item for each in found for item in each]
         made = {name: values[rows] for name, values in columns.items()}
-        made |= self._columns([item.id for item in items])
-        for name, way in (("vector", VECTORS), ("word", WORDS)):
-            made[f"{name}_rank"] = np.array([item.ranks.get(way, 0) for item in items], dtype=np.int32)
-            made[f"{name}_score"] = np.array([item.scores.get(way, 0.0) for item in items], dtype=np.float32)
-        made["fused_score"] = np.array([item.score for item in items], dtype=np.float32)
+        ids = [item.id for item in items]
+        made |= item_columns(self.retriever, ids, self._known(ids))
+        made |= found_columns(items)
         return dict(self.looked(made, len(items))) if self.looked is not None else made
 
-    def _columns(self, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The items' own columns and ids; of what was deleted meanwhile nothing is known."""
-        corpus = self.retriever.corpus
-        numbered = corpus.datatype == "INT64"
-        made = {corpus.id: np.array(list(map(int, ids)), dtype=np.int64) if numbered else objects(list(ids))}
-        unit = self.index.unit
+    def _known(self, ids: Sequence[str]) -> dict[str, Any]:
+        """The values of items by column: numbers as (m,) with NaN for none, others as a list; nothing of what was deleted meanwhile."""
+        corpus, unit = self.retriever.corpus, self.index.unit
         rows = [unit.rows.get(item, 0) for item in ids]
         others = self._others(ids)
-        for each in corpus.filters:
-            name = each.column
-            if each.datatype == "BYTES":
-                texts = unit.columns.texts(name, rows) if len(unit) else [None] * len(ids)
+        whole = {field.name for field in self.retriever.kept}
+        plain = {each.column for each in corpus.filters if each.datatype != "BYTES"} - whole
+        known: dict[str, Any] = {}
+        for name in unit.card.columns:
+            if name in plain:
+                known[name] = unit.columns.numbers(name, rows) if len(unit) else np.full(len(ids), np.nan)
                 for place, values in others:
-                    texts[place] = values.get(name)
-                made[name] = objects(texts)
+                    known[name][place] = number(values.get(name))
             else:
-                numbers = unit.columns.numbers(name, rows) if len(unit) else np.full(len(ids), np.nan)
+                known[name] = unit.columns.texts(name, rows) if len(unit) else [None] * len(ids)
                 for place, values in others:
-                    numbers[place] = _number(values.get(name))
-                made[name] = numbers
-        return made
+                    known[name][place] = values.get(name)
+        return known
 
     def _others(self, ids: Sequence[str]) -> list[tuple[int, Mapping[str, Any]]]:
         """Places and values of the items that are not as the sealed index has them; nothing of what was deleted meanwhile."""
@@ -312,10 +309,3 @@ def _instant(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).isoformat()
     except (ValueError, OverflowError, OSError):
         raise BadRequest("a filter of a time: expected seconds since 1970") from None
-
-
-def _number(value: Any) -> float:
-    """A value of a column as a number, a time in seconds since 1970; NaN where there is none."""
-    if value is None:
-        return float("nan")
-    return datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() if isinstance(value, str) else float(value)

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hallmark.cli import main
+from hallmark.settings import Settings
 from tests.web import serving
-from tools.traffic import Requests, Traffic, near
+from tools.traffic import Requests, Traffic, near, synthetic
 
 
 @pytest.mark.parametrize("most", [1, 3, 40])
@@ -77,3 +78,12 @@ def test_a_service_that_is_not_there_is_a_reason_too() -> None:
     with Traffic("http://127.0.0.1:9/infer", [b"{}"], rate=500, most=2) as traffic:
         (reason,) = traffic.done(seconds=30).reasons
     assert reason.requests == 2 and str(reason).startswith("2 times no answer: ConnectError")
+
+
+def test_where_answers_are_items_a_request_is_the_question_alone() -> None:
+    bodies = synthetic("search", count=3, seed=7, shift="season", settings=Settings.load()).bodies
+    told = [json.loads(body) for body in bodies]
+    assert len(told) == 3
+    for each in told:
+        shapes = {tensor["name"]: tensor["shape"] for tensor in each["inputs"]}
+        assert shapes == {"query": [1], "locale": [1], "member_price": [1], "at": [1]}

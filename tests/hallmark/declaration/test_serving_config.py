@@ -79,6 +79,6 @@ def test_a_domain_with_retrieval_tells_its_server_how_fresh_and_how_much_to_chec
     searched = domains.overridden(domain, ["retrieval.corpus=orders@1", "retrieval.fresh=500ms", "retrieval.live=0.05"])
     found = serving_config.of(searched)
     assert found.retrieval == serving_config.RetrievalServing(fresh=0.5, live=0.05)
-    still = serving_config.of(domains.overridden(domain, ["retrieval.corpus=orders@1"])).retrieval
+    still = serving_config.of(domains.overridden(domain, ["retrieval.fresh=null"])).retrieval
     assert still == serving_config.RetrievalServing(fresh=None, live=0.01)
     assert "retrieval" not in serving_config.of(domains.load("fraud")).text  # its digest stays what it was
