@@ -101,7 +101,8 @@ class SequenceLearner:
     ) -> TrainedSequence:
         """A recommender of the items in `train` and `validation`; rows with a label above 0 are learnt from, in the order of their sequences.
 
-        A row is what was looked at before (the inputs) and what then (its item). Rows of label 0 only tell of items. `validation` says
+        A row is what was looked at before (the inputs) and what then (its item). Rows of label 0 only tell of items; where no row
+        tells of any, the network has ids alone. `validation` says
         when to stop, by ndcg over all items. One seed, number of threads and kind of processor give the same weights, bit for bit.
         checkpoint: a folder in which each epoch is kept: a training that was killed goes on from there to the same weights.
         """
@@ -128,6 +129,7 @@ class SequenceLearner:
         history = [index.of(each.named[ITEMS], longest=self.longest) for each in parts]
         sequences = interactions.whole(history[0], index.items(train.items), train.labels > 0)
         made = Examples(sequences, np.zeros(len(sequences), dtype=np.int64))
+        told = any(bool(each.named[FACTS].any()) for each in parts)
         kept = None
         if checkpoint is not None:
             kept = Checkpoint(checkpoint, of=fingerprint(made, validation, seed=seed, recipe=recipe.model_dump_json()))
@@ -135,11 +137,11 @@ class SequenceLearner:
             torch.manual_seed(seed)
             network = SequenceNetwork(
                 items=len(ids),
-                facts=self.facts,
+                facts=self.facts if told else 0,
                 longest=self.longest,
                 **recipe.model_dump(include={"dim", "layers", "heads", "dropout", "id_dropout", "negatives"}),
             )
-            for each, numbers in zip(parts, history, strict=True):
+            for each, numbers in zip(parts, history, strict=True) if told else ():
                 _tell(network.known, numbers, each.named[FACTS])
             network.learnt[torch.from_numpy(np.unique(sequences))] = True
             network.learnt[:FIRST] = False
