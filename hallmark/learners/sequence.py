@@ -63,7 +63,7 @@ class SequenceLearner:
     """A recipe for a sequential recommender, as a domain's model.py declares it.
 
     output:  the ids that it answers, (k,) of BYTES.   longest: items of a sequence that count.   facts: words of each item.
-    quick:   the recipe of seconds, for tests and first looks.
+    quick:   the recipe of seconds, for tests and first looks.   bare: that of a log which tells nothing of its items; none: `recipe`.
     """
 
     output: Output
@@ -71,6 +71,7 @@ class SequenceLearner:
     facts: int
     recipe: Recipe
     quick: Recipe
+    bare: Recipe | None = None
 
     def __post_init__(self) -> None:
         if len(self.output.shape) != 1 or self.output.datatype != "BYTES":
@@ -112,14 +113,16 @@ class SequenceLearner:
                 expected=f"data.item in domain.yaml, and inputs {ITEMS} and {FACTS}",
                 got=", ".join(train.named) or "one input",
             )
-        recipe: Recipe = (self.quick if quick else self.recipe).changed(options)
+        parts = [train] if validation.items is None else [train, validation]
+        told = any(bool(each.named[FACTS].any()) for each in parts)
+        usual = self.recipe if told or self.bare is None else self.bare
+        recipe: Recipe = (self.quick if quick else usual).changed(options)
         if recipe.dim % recipe.heads:
             raise DeclarationError(
                 "option heads does not divide dim",
                 expected="dim a multiple of heads",
                 got=f"{recipe.dim}, {recipe.heads}",
             )
-        parts = [train] if validation.items is None else [train, validation]
         ids = np.unique(np.concatenate([np.asarray(each.items).astype(str) for each in parts]))
         if not (train.labels > 0).any():
             raise DeclarationError(
@@ -129,7 +132,6 @@ class SequenceLearner:
         history = [index.of(each.named[ITEMS], longest=self.longest) for each in parts]
         sequences = interactions.whole(history[0], index.items(train.items), train.labels > 0)
         made = Examples(sequences, np.zeros(len(sequences), dtype=np.int64))
-        told = any(bool(each.named[FACTS].any()) for each in parts)
         kept = None
         if checkpoint is not None:
             kept = Checkpoint(checkpoint, of=fingerprint(made, validation, seed=seed, recipe=recipe.model_dump_json()))
