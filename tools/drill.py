@@ -41,6 +41,8 @@ _SECONDS: dict[Stage, float] = {
 """Seconds that each stage may take; all of them within five minutes with what goes before."""
 _IMPATIENT: dict[Stage, float] = {"captured": 6, "verdict": 15, "run": 8, "version": 90, "canary": 60, "decision": 8}
 """The same where a stage is broken on purpose: there is less to wait for."""
+_SLOWER = 2.0
+"""A training beside a cluster under traffic takes at most this many times as long as the same one before it."""
 
 
 class Broken(StrEnum):
@@ -189,9 +191,16 @@ def run(
         lines.done(found.stage, found.text, found.seconds, mark={"verified": "✓", "failed": "✗"}.get(found.state, "·"))
 
     try:
-        return check.follow(_IMPATIENT if broken else _SECONDS, ended=ended, reached=reached)
+        return check.follow(limits(world.trained, broken=broken is not None), ended=ended, reached=reached)
     finally:
         breaker.close()
+
+
+def limits(trained: float, *, broken: bool = False) -> dict[Stage, float]:
+    """Seconds that each stage may take where the first training took `trained`: on a slow or busy machine the second is slow as well."""
+    found = dict(_IMPATIENT if broken else _SECONDS)
+    found["version"] = max(found["version"], _SLOWER * trained)
+    return found
 
 
 class Breaker:

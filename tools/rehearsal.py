@@ -55,6 +55,7 @@ class World:
         self._leash = on or Leash(settings.state)
         self._stays = stays
         self.watching: subprocess.Popen[bytes] | None = None
+        self.trained = 0.0
         self.log = settings.state / "watch.log"
 
     @classmethod
@@ -110,9 +111,10 @@ class World:
         path.write_text(yaml.safe_dump(self.domain.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
     def train(self, report: Report) -> int:
-        """Train and register the first version; gives it."""
+        """Train and register the first version; gives it. `trained` is how long that took here, in seconds."""
         from hallmark.training.run import train
 
+        began = time.monotonic()
         outcome = train(
             self.domain.name,
             settings=self.settings,
@@ -123,6 +125,7 @@ class World:
         )
         if outcome.refusal is not None:
             raise outcome.refusal
+        self.trained = time.monotonic() - began
         return int(outcome.version or 0)
 
     def up(self, adapter: TrafficAdapter | None = None) -> InferenceServiceWriter:

@@ -134,9 +134,9 @@ def _unread(name: str, expected: str, values: pd.Series) -> Exception:
 def sequences(log: pd.DataFrame, *, longest: timedelta | None = None) -> pd.DataFrame:
     """The log in order of members and times, each row with what its member looked at before, the last 50, for as long as that is remembered.
 
-    An item that a member looked at again counts once, at the first time.
+    An item that a member looked at again counts once, at the first time. What happened at one moment is in the order of the rows.
     """
-    log = log.sort_values(["shown_at", "item_id"], kind="stable").drop_duplicates(["member_id", "item_id"])
+    log = log.sort_values("shown_at", kind="stable").drop_duplicates(["member_id", "item_id"])
     log = log.sort_values(["member_id", "shown_at"], kind="stable", ignore_index=True)
     if not len(log) or log["shown_at"].dtype == object:
         return log.assign(session_id="", recent_items=None)

@@ -15,6 +15,9 @@ OUTPUTS: tuple[Output, ...] = (
 QUICK = Recipe(dim=16, layers=1, heads=1, epochs=3, negatives=256, batch=32, rate=2e-2, average=0.9)
 """Seconds for some ten thousand rows: tests and first looks."""
 
-LEARNER = SequenceLearner(output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK)
+BARE = Recipe(layers=1, heads=1, negatives=256, batch=128, epochs=12)
+"""Of a log of ids alone, as public ones are: one layer learns what is there, in a quarter of the time (docs/decisions/0043)."""
+
+LEARNER = SequenceLearner(output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK, bare=BARE)
 fit, restore = LEARNER.fit, LEARNER.restore
 SPEC = ModelSpec(task="retrieval", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore)

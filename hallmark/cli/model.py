@@ -71,7 +71,10 @@ def data(
     frame = sources.load(name, source=source, start=start, end=end, seed=seed, shift=shift)
     contract.check(declared.module(name, "data", settings).contract(), frame, source)
     label, time = frame[domain.data.label], domain.data.event_time
-    row: dict[str, Any] = {"examples": len(frame), domain.data.entity: frame[domain.data.entity].nunique()}
+    told = frame[label > 0] if domain.task.kind == "retrieval" else frame
+    row: dict[str, Any] = {"examples": len(frame), domain.data.entity: told[domain.data.entity].nunique()}
+    if domain.task.kind == "retrieval" and domain.data.item:
+        row["items"] = frame[domain.data.item].nunique()  # rows of label 0 may tell of an item, and of nobody
     if time:
         row |= {"first": str(frame[time].min())[:19], "last": str(frame[time].max())[:19]}
     row["label"] = _label(label, domain.task.kind)

@@ -127,6 +127,8 @@ def _scalars(values: Sequence[Any], field: Field) -> NDArray[Any]:
 
 def _varying(value: Any, field: Field, row: int) -> NDArray[Any]:
     """(k, *rest) of one record, without the padding at its end."""
+    if value is None and field.optional:
+        return np.empty((0, *field.rest), dtype=field.sent)
     plain = _plain(value, field)
     if plain is not None:
         return plain

@@ -63,7 +63,7 @@ class SequenceLearner:
     """A recipe for a sequential recommender, as a domain's model.py declares it.
 
     output:  the ids that it answers, (k,) of BYTES.   longest: items of a sequence that count.   facts: words of each item.
-    quick:   the recipe of seconds, for tests and first looks.
+    quick:   the recipe of seconds, for tests and first looks.   bare: that of a log which tells nothing of its items; none: `recipe`.
     """
 
     output: Output
@@ -71,6 +71,7 @@ class SequenceLearner:
     facts: int
     recipe: Recipe
     quick: Recipe
+    bare: Recipe | None = None
 
     def __post_init__(self) -> None:
         if len(self.output.shape) != 1 or self.output.datatype != "BYTES":
@@ -101,7 +102,8 @@ class SequenceLearner:
     ) -> TrainedSequence:
         """A recommender of the items in `train` and `validation`; rows with a label above 0 are learnt from, in the order of their sequences.
 
-        A row is what was looked at before (the inputs) and what then (its item). Rows of label 0 only tell of items. `validation` says
+        A row is what was looked at before (the inputs) and what then (its item). Rows of label 0 only tell of items; where no row
+        tells of any, the network has ids alone. `validation` says
         when to stop, by ndcg over all items. One seed, number of threads and kind of processor give the same weights, bit for bit.
         checkpoint: a folder in which each epoch is kept: a training that was killed goes on from there to the same weights.
         """
@@ -111,14 +113,16 @@ class SequenceLearner:
                 expected=f"data.item in domain.yaml, and inputs {ITEMS} and {FACTS}",
                 got=", ".join(train.named) or "one input",
             )
-        recipe: Recipe = (self.quick if quick else self.recipe).changed(options)
+        parts = [train] if validation.items is None else [train, validation]
+        told = any(bool(each.named[FACTS].any()) for each in parts)
+        usual = self.recipe if told or self.bare is None else self.bare
+        recipe: Recipe = (self.quick if quick else usual).changed(options)
         if recipe.dim % recipe.heads:
             raise DeclarationError(
                 "option heads does not divide dim",
                 expected="dim a multiple of heads",
                 got=f"{recipe.dim}, {recipe.heads}",
             )
-        parts = [train] if validation.items is None else [train, validation]
         ids = np.unique(np.concatenate([np.asarray(each.items).astype(str) for each in parts]))
         if not (train.labels > 0).any():
             raise DeclarationError(
@@ -135,11 +139,11 @@ class SequenceLearner:
             torch.manual_seed(seed)
             network = SequenceNetwork(
                 items=len(ids),
-                facts=self.facts,
+                facts=self.facts if told else 0,
                 longest=self.longest,
                 **recipe.model_dump(include={"dim", "layers", "heads", "dropout", "id_dropout", "negatives"}),
             )
-            for each, numbers in zip(parts, history, strict=True):
+            for each, numbers in zip(parts, history, strict=True) if told else ():
                 _tell(network.known, numbers, each.named[FACTS])
             network.learnt[torch.from_numpy(np.unique(sequences))] = True
             network.learnt[:FIRST] = False

@@ -90,6 +90,13 @@ def test_a_stage_that_is_broken_is_found_and_no_other(
     assert [each.state for each in found.values()] == expected, found
 
 
+@pytest.mark.parametrize(("trained", "seconds"), [(20.0, 120.0), (250.0, 500.0)])
+def test_where_the_first_training_was_slow_the_second_has_longer(trained: float, seconds: float) -> None:
+    found = drill.limits(trained)
+    assert found.pop("version") == seconds
+    assert all(drill._SECONDS[stage] == limit for stage, limit in found.items())
+
+
 def test_a_domain_without_a_drill_says_how_to_declare_one(tmp_path: Path) -> None:
     base = Settings.load({"HALLMARK_ROOT": str(ROOT)})
     world = World.make(NAME, tmp_path / "state", base=base)

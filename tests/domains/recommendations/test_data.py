@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from domains.recommendations import data
 from domains.recommendations.features import LONGEST
+from hallmark.cli import main
 from hallmark.data import contract, dataset
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken
@@ -48,6 +50,18 @@ def test_a_row_is_what_a_member_looked_at_before_and_what_then(tmp_path: Path) -
     assert sorted(told.item_id) == ["a", "b", "c", "d"]
     assert all(list(each) == [item] for each, item in zip(told.recent_items, told.item_id, strict=True))
     assert found.recent_brands.isna().all() and found.session_id.is_unique
+
+
+def test_what_happened_at_one_moment_stays_in_the_order_of_the_file(tmp_path: Path) -> None:
+    found = read(tmp_path, "user,item,time\nann,z,1300000000\nann,b,1300000000\nann,a,1300000000\nann,y,1200000000\n")
+    assert found[found.viewed == 1].item_id.tolist() == ["y", "z", "b", "a"]
+
+
+def test_the_data_command_counts_members_and_items_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(tmp_path)
+    assert main(["data", "recommendations", "--data", str(tmp_path / "log.csv"), "-o", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)[0]
+    assert (told["examples"], told["member_id"], told["items"]) == (9, 2, 4)
 
 
 def test_what_is_known_of_items_comes_with_them(tmp_path: Path) -> None:

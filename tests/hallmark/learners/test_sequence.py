@@ -143,6 +143,24 @@ def _id(trained: TrainedSequence, name: str) -> Any:
     return trained.network.ids.weight[trained.ids.index(name) + 2].detach().numpy()
 
 
+def test_where_nothing_is_told_of_items_it_has_ids_alone_and_takes_the_same_inputs(tmp_path: Path) -> None:
+    given = examples(members=40)
+    given.named[FACTS] = np.zeros_like(given.named[FACTS])
+    model = LEARNER.fit(given, given, seed=0, epochs=2)
+    assert model.network.architecture["facts"] == 0 and len(model.network.words.weight) == 1
+    model.export(tmp_path / "model.onnx")
+    model.export_items(tmp_path / "items.onnx")
+    running = onnx_model.session(tmp_path / "model.onnx")
+    rows = examples(members=5, seed=4).named  # a request may tell of items all the same
+    assert (onnx_model.run(running, rows, ["items"])["items"] == model.predict(rows)).all()
+    names = np.array(model.ids, dtype=object)
+    (vectors,) = onnxruntime.InferenceSession(str(tmp_path / "items.onnx")).run(
+        ["vector"], {"item": names, FACTS: facts(names)}
+    )
+    assert np.allclose(vectors, model.vectors()[1], atol=1e-5)
+    assert list(model.others(rows).answers) == ["popularity", "item-kNN"]
+
+
 def test_fewer_items_than_asked_for_are_filled_up_with_nothing() -> None:
     named = asked([0], [1], [2], [0, 1])
     few = Examples(named[ITEMS], np.ones(4), items=np.array(["i1", "i2", "i0", "i2"]), named=named)
