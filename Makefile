@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow quick check format render manifests terraform conformance bench constraints clean
+.PHONY: help install demo test slow quick check format render manifests terraform conformance bench constraints site clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -82,6 +82,9 @@ conformance: $(READY)  ## Real etcd, API server, controllers, KServe, Knative's 
 	@$(BIN)/python -m tests.conformance.needs
 	@nice $(BIN)/python -m tests.conformance.build
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m conformance tests/conformance
+
+site: $(READY)  ## Write docs/ as a site with search into .hallmark/site
+	$(BIN)/python -m mkdocs build --quiet
 
 bench: $(READY)  ## The benchmarks, the model server's first (15 minutes; VENVS=folder of other servers: docs/performance.md)
 	$(BIN)/python -m benchmarks.serving $(if $(VENVS),--venvs $(VENVS)) --save .hallmark/performance

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,19 @@ def text_of(document: str) -> str:
 def test_links_lead_somewhere(document: str) -> None:
     links = [link for link in LINK.findall(text_of(document)) if not re.match(r"[a-z]+:", link)]
     assert not [link for link in links if not ((ROOT / document).parent / link).exists()]
+
+
+def test_the_site_is_made_and_each_of_its_links_and_anchors_leads_somewhere(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} <= {path.stem for path in tmp_path.glob("*.html")}
+    assert (tmp_path / "search" / "search_index.json").stat().st_size > 100_000
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
