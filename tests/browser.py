@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -48,6 +49,10 @@ class Tab:
             if told.get("id") == number:
                 assert "error" not in told, told
                 return dict(told["result"])
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._link.close()
 
     def value(self, script: str) -> Any:
         """What an expression is, a promise too."""
@@ -129,7 +134,8 @@ def browser(folder: Path) -> Iterator[Tab]:
         port = _port(folder / "profile" / "DevToolsActivePort", process)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=_PATIENCE) as answer:
             pages = [each for each in json.load(answer) if each["type"] == "page"]
-        yield Tab(pages[0]["webSocketDebuggerUrl"])
+        with contextlib.closing(Tab(pages[0]["webSocketDebuggerUrl"])) as tab:
+            yield tab
     finally:
         process.terminate()
         try:
