@@ -41,6 +41,7 @@ _LONGEST = 300.0
 """Seconds after which a stream ends and the browser begins another, so that who may see is asked again."""
 _PAUSE, _STEP, _ALIVE = 1.0, 0.25, 15.0
 _WORDS = 100
+_NEWEST = 25
 _SCRIPT = Path(__file__).with_name("live.js")
 _HEADERS = {
     "content-security-policy": (
@@ -145,7 +146,7 @@ class _Site:
         found = seen.domain(name)
         if found is None:
             raise _no_domain(name)
-        return self._html("ui/domain.html", snapshot=seen, domain=found, mark=seen.mark(name))
+        return self._html("ui/domain.html", snapshot=seen, domain=found, mark=seen.mark(name), newest=_NEWEST)
 
     def timeline(self, request: Request) -> Response:
         """The history of a domain with its chart, as `hallmark timeline --html` draws it."""
