@@ -14,6 +14,7 @@ import typer
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.extras import not_installed
 from hallmark.settings import Settings
 
 PORT = 8421
@@ -37,10 +38,13 @@ def ui(
 
     It changes nothing, needs no network and no cluster, and answers this machine alone until ctrl-c.
     """
-    import uvicorn
+    try:
+        import uvicorn
 
-    from hallmark.ui import gather
-    from hallmark.ui.app import LOOPBACK, app
+        from hallmark.ui import gather
+        from hallmark.ui.app import LOOPBACK, app
+    except ModuleNotFoundError as error:
+        raise not_installed(error, what="page", otherwise="see `hallmark status` and `hallmark versions`") from error
 
     prefix = prefix.rstrip("/")
     if prefix and not prefix.startswith("/"):
@@ -51,7 +55,7 @@ def ui(
         connect=lambda: connected(settings, kubeconfig, context),
         links=gather.links(settings, os.environ, shared=shared),
     )
-    with _listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
+    with listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
         gatherer.snapshot()
         address = f"http://{LOOPBACK[0]}:{listener.getsockname()[1]}{prefix}/"
         config = uvicorn.Config(
@@ -73,7 +77,7 @@ def ui(
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens; `HallmarkError` where the port is taken."""
     listener = socket.socket()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from hallmark.cli.ui import listening
 from hallmark.declaration import domain as declared
+from hallmark.errors import HallmarkError
 from hallmark.registry.store import Registry
 from hallmark.rollout.history import History
 from hallmark.settings import Settings
@@ -240,3 +243,15 @@ def test_the_answer_holds_the_newest_of_a_long_history(gatherer: Gatherer) -> No
     assert len(found.entries.value) == 200
     assert [each.version for each in found.entries.value] == list(range(515, 715))
     assert json.loads(found.model_dump_json())["name"] == "fraud"
+
+
+def test_a_port_that_is_taken_is_said_with_the_way_out() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with (
+            pytest.raises(HallmarkError, match="cannot be had") as caught,
+            listening("127.0.0.1", other.getsockname()[1]),
+        ):
+            pass
+    assert "--port 0" in caught.value.fix
