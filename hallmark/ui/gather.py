@@ -312,7 +312,7 @@ def _part(empty: Any, make: Callable[[], Any]) -> Part[Any]:
 
 def _why(error: Exception) -> str:
     told = foreseen(error)
-    return told.message + (f": {told.got}" if told.got else "")
+    return (told.message + (f": {told.got}" if told.got else "")).rstrip(".")
 
 
 def _stamp(path: Path) -> object:
