@@ -55,7 +55,7 @@ def ui(
         connect=lambda: connected(settings, kubeconfig, context),
         links=gather.links(settings, os.environ, shared=shared),
     )
-    with listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
+    with contextlib.closing(gatherer), listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
         gatherer.snapshot()
         address = f"http://{LOOPBACK[0]}:{listener.getsockname()[1]}{prefix}/"
         config = uvicorn.Config(

@@ -5,13 +5,14 @@ A page never waits for a cluster: it gets what was last told, and the stream of 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from hallmark.errors import NotFound, foreseen
+from hallmark.errors import HallmarkError, NotFound, Unavailable, foreseen
 from hallmark.ui.snapshot import (
     Cost,
     Declared,
@@ -47,20 +48,26 @@ class _Background(Generic[T]):
 
     def __init__(self, ask: Callable[[], T], first: T, ttl: float) -> None:
         self._ask, self._ttl = ask, ttl
-        self._value, self._at = first, -1e9
+        self._value, self._at = (first, _ASKING), -1e9
         self._busy = threading.Lock()
-        self.known = False
+        self._thread: threading.Thread | None = None
 
-    def get(self) -> T:
-        """The last answer."""
+    def get(self) -> tuple[T, str]:
+        """The last answer, and why there is none yet, empty once there is one."""
         if time.monotonic() - self._at > self._ttl and self._busy.acquire(blocking=False):
-            threading.Thread(target=self._run, name="gather", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="gather", daemon=True)
+            self._thread.start()
         return self._value
+
+    def close(self, seconds: float) -> None:
+        """Ask no more, and wait so long for the one that is asking."""
+        self._ttl = math.inf
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         try:
-            self._value = self._ask()
-            self.known = True
+            self._value = self._ask(), ""
         finally:
             self._at = time.monotonic()
             self._busy.release()
@@ -73,6 +80,17 @@ class _Live:
         self.cluster = cluster
         self.variants: dict[str, Part[tuple[LiveVariant, ...]]] = {}
         self.timelines: dict[str, Part[Timeline | None]] = {}
+
+
+class _Told(NamedTuple):
+    """What slow sources have said, and why not yet."""
+
+    live: _Live
+    drift: Mapping[str, Part[tuple[DriftLine, ...]]]
+    no_drift: str
+    costs: Mapping[str, Part[Cost | None]]
+    no_costs: str
+    registry: Mapping[str, tuple[Part[tuple[VersionLine, ...]], Part[tuple[TrialLine, ...]]]]
 
 
 class Gatherer:
@@ -104,12 +122,18 @@ class Gatherer:
                 self._last = time.monotonic(), found
             return self._last[1]
 
+    def close(self, seconds: float = 5.0) -> None:
+        """Ask nothing more, and wait so long for what is asked: a thread that a library of C++ is in must not outlive the interpreter."""
+        until = time.monotonic() + seconds
+        for each in (self._live, self._drift, self._costs, self._remote):
+            each.close(max(0.0, until - time.monotonic()))
+
     def timeline(self, name: str) -> Timeline:
         """The history of a domain with its points: of the cluster where that has told it, and what was done from this machine."""
         from hallmark.rollout.history import History
         from hallmark.rollout.timeline import Timeline
 
-        known = self._live.get().timelines.get(name)
+        known = self._live.get()[0].timelines.get(name)
         return History(self.settings, name).into((known.value if known else None) or Timeline())
 
     def domain(self, name: str) -> Domain:
@@ -122,44 +146,37 @@ class Gatherer:
     def _gather(self) -> Snapshot:
         from hallmark.declaration import domain as declared
 
-        live, drift, costs = self._live.get(), self._drift.get(), self._costs.get()
-        names = sorted({*declared.names(self.settings), *live.variants})
-        registry = self._remote.get() if self._database is None else {}
+        (live, asking), (drift, no_drift), (costs, no_costs) = self._live.get(), self._drift.get(), self._costs.get()
+        registry = self._remote.get()[0] if self._database is None else {}
+        told = _Told(live, drift, no_drift, costs, no_costs, registry)
         return Snapshot(
             cluster=live.cluster,
-            asking=not self._live.known,
-            domains=tuple(self._view(name, live, drift, costs, registry) for name in names),
+            asking=bool(asking),
+            domains=tuple(self._view(name, told) for name in sorted({*declared.names(self.settings), *live.variants})),
             links=self._links,
         )
 
-    def _view(
-        self,
-        name: str,
-        live: _Live,
-        drift: Mapping[str, Part[tuple[DriftLine, ...]]],
-        costs: Mapping[str, Part[Cost | None]],
-        registry: Mapping[str, tuple[Part[tuple[VersionLine, ...]], Part[tuple[TrialLine, ...]]]],
-    ) -> DomainView:
+    def _view(self, name: str, told: _Told) -> DomainView:
         from hallmark.artifacts import release as releases
 
         release_file = releases.path(name, self.settings)
         waiting: Part[Any] = Part(value=(), failed=_ASKING)
         versions, trials = (
-            self._registered(name) if self._database is not None else registry.get(name, (waiting, waiting))
+            self._registered(name) if self._database is not None else told.registry.get(name, (waiting, waiting))
         )
-        known = live.cluster.failed or ""
+        known = told.live.cluster.failed
         return DomainView(
             name=name,
             declared=_part(None, lambda: _declared(self.domain(name))),
             released=_part(
                 Released(), lambda: self._once("release", name, [release_file], lambda: self._released(name))
             ),
-            live=live.variants.get(name, Part(value=(), failed=known)),
-            drift=drift.get(name, Part(value=(), failed=known or ("" if self._drift.known else _ASKING))),
+            live=told.live.variants.get(name, Part(value=(), failed=known)),
+            drift=told.drift.get(name, Part(value=(), failed=known or told.no_drift)),
             versions=versions,
             trials=trials,
-            entries=_part((), lambda: self._entries(name, live)),
-            cost=costs.get(name, Part(value=None, failed="" if self._costs.known else _ASKING)),
+            entries=_part((), lambda: self._entries(name, told.live)),
+            cost=told.costs.get(name, Part(value=None, failed=told.no_costs)),
         )
 
     @property
@@ -231,6 +248,30 @@ class Gatherer:
             self._writer = self._connect()
         return self._writer
 
+    def _services(self, writer: InferenceServiceWriter) -> list[dict[str, Any]]:
+        """What is live of all domains, or of those whose namespace may be read, as a member's account may theirs."""
+        from hallmark.declaration import domain as declared
+        from hallmark.rollout import status
+
+        try:
+            return status.of_domains(writer)[0]
+        except Unavailable:
+            raise
+        except HallmarkError as error:
+            found, allowed = [], False
+            for name in declared.names(self.settings):
+                try:
+                    live = writer.live(name)
+                except Unavailable:
+                    raise
+                except HallmarkError:
+                    continue
+                allowed = True
+                found += [live] if live else []
+            if not allowed:
+                raise error from None
+            return found
+
     def _ask_live(self) -> _Live:
         from hallmark.rollout import record as records
         from hallmark.rollout import status
@@ -238,7 +279,7 @@ class Gatherer:
 
         try:
             writer = self._client()
-            services = status.of_domains(writer)[0]
+            services = self._services(writer)
         except Exception as error:  # noqa: BLE001 - told on the page
             self._writer = None
             return _Live(Part(value="", failed=_why(error)))
@@ -254,11 +295,11 @@ class Gatherer:
         return found
 
     def _ask_drift(self) -> dict[str, Part[tuple[DriftLine, ...]]]:
-        from hallmark.rollout import status, verdicts
+        from hallmark.rollout import verdicts
 
         try:
             writer = self._client()
-            names = [each["metadata"]["name"] for each in status.of_domains(writer)[0]]
+            names = [each["metadata"]["name"] for each in self._services(writer)]
         except Exception:  # noqa: BLE001 - _ask_live tells why
             return {}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +25,14 @@ HOSTILE = "<script>alert(1)</script>"
 
 def no_cluster() -> object:
     raise Unavailable("there is no cluster to talk to", got=f"nothing, {HOSTILE}")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "gather":
+            thread.join(60)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytest
 
 from hallmark.cli.ui import listening
 from hallmark.declaration import domain as declared
-from hallmark.errors import HallmarkError
+from hallmark.errors import HallmarkError, Refused
 from hallmark.registry.store import Registry
-from hallmark.rollout.history import History
+from hallmark.rollout.history import Act, History
 from hallmark.settings import Settings
 from hallmark.ui.app import DOMAINS_HEADER, app
 from hallmark.ui.gather import Gatherer, links
@@ -184,11 +184,47 @@ def test_what_is_live_is_told_with_shares_pods_and_history(settings: Settings) -
     assert others and not any(each.live.value or each.live.failed for each in others)
 
 
+class Members(Live):
+    """One whose account may read a single namespace."""
+
+    allowed = True
+
+    def all(self) -> list[object]:
+        raise Refused("the cluster refused it", got="Forbidden")
+
+    def live(self, name: str) -> dict[str, Any] | None:
+        if not self.allowed or name != self.name:
+            raise Refused("the cluster refused it", got="Forbidden")
+        return super().live(name)
+
+
+def test_an_account_of_one_namespace_sees_what_is_live_there(settings: Settings) -> None:
+    cluster = Members(name="fraud")
+    found = eventually(
+        Gatherer(settings, connect=lambda: cluster).snapshot,  # type: ignore[arg-type, return-value]
+        lambda each: not each.asking,
+    )
+    assert found.cluster.value == cluster.host
+    assert [each.name for each in found.domains if each.live.value] == [cluster.name]
+    nobodys = Members(name="fraud")
+    nobodys.allowed = False
+    told = eventually(
+        Gatherer(settings, connect=lambda: nobodys).snapshot,  # type: ignore[arg-type, return-value]
+        lambda each: not each.asking,
+    )
+    assert told.cluster.failed == "the cluster refused it: Forbidden"
+
+
 def test_what_has_not_changed_is_not_read_again(gatherer: Gatherer, monkeypatch: pytest.MonkeyPatch) -> None:
     gatherer.snapshot()
     read: list[str] = []
     whole = History.lines
-    monkeypatch.setattr(History, "lines", lambda self, *given: (read.append(self.path.stem), whole(self, *given))[1])
+
+    def lines(self: History, newest: int | None = None) -> list[Act]:
+        read.append(self.path.stem)
+        return whole(self, newest)
+
+    monkeypatch.setattr(History, "lines", lines)
     monkeypatch.setattr("hallmark.ui.gather.FRESH", 0.0)
     gatherer.snapshot()
     assert not read
