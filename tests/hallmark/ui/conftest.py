@@ -1,4 +1,4 @@
-"""An installation of the seven domains: versions and trials, 10,000 lines of history, something released, and no cluster."""
+"""An installation of the seven domains: a long history, something released, and no cluster."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def gatherer(settings: Settings) -> Gatherer:
     """Of the seven domains with their history; the registry is empty."""
-    filled(settings)
+    filled(settings, lines=LINES // 10)
     return Gatherer(settings, connect=no_cluster)  # type: ignore[arg-type]
 
 
-def filled(settings: Settings) -> None:
-    """Write a history of 10,000 lines over all domains, and release version 3 of fraud beside 4."""
+def filled(settings: Settings, *, lines: int = LINES) -> None:
+    """Write a history of so many lines over all domains, and release version 3 of fraud beside 4."""
     names = declared.names(settings)
     began = datetime(2026, 11, 1, 8, tzinfo=UTC)
     for place, name in enumerate(names):
-        lines = []
-        for number in range(LINES // 2 // len(names) + 1):
+        acts: list[str] = []
+        for number in range(lines // 2 // len(names) + 1):
             act = Act(
                 id=f"{place:02x}{number:030x}",
                 at=began + timedelta(minutes=number, seconds=place),
@@ -73,10 +73,10 @@ def filled(settings: Settings) -> None:
                 version=number,
             )
             end = act.model_copy(update={"state": "done", "text": f"number {number} of {name} is done"})
-            lines += [each.model_dump_json(exclude_defaults=True) for each in (act, end)]
+            acts += [each.model_dump_json(exclude_defaults=True) for each in (act, end)]
         path = History(settings, name).path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        path.write_text("\n".join(acts) + "\n", encoding="utf-8")
     stable, candidate = (
         Target(version=number, storageUri=f"pvc://models/fraud/{number}", digest="sha256:" + str(number) * 64)
         for number in (3, 4)

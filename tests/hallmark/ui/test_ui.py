@@ -25,7 +25,7 @@ from hallmark.ui.app import DOMAINS_HEADER, app
 from hallmark.ui.gather import Gatherer, links
 from hallmark.ui.snapshot import Snapshot
 from tests.hallmark.rollout.tiny import Cluster
-from tests.hallmark.ui.conftest import HOSTILE, copied, no_cluster
+from tests.hallmark.ui.conftest import HOSTILE, copied, filled, no_cluster
 
 HERE = "http://127.0.0.1:8421"
 
@@ -273,8 +273,9 @@ def test_the_mark_on_a_page_is_the_one_that_the_stream_tells(gatherer: Gatherer)
     assert 'data-events="/events?domain=fraud"' in page
 
 
-def test_the_answer_holds_the_newest_of_a_long_history(gatherer: Gatherer) -> None:
-    found = gatherer.snapshot().domain("fraud")
+def test_the_answer_holds_the_newest_of_a_long_history(settings: Settings) -> None:
+    filled(settings)
+    found = Gatherer(settings, connect=no_cluster).snapshot().domain("fraud")  # type: ignore[arg-type]
     assert found is not None
     assert len(found.entries.value) == 200
     assert [each.version for each in found.entries.value] == list(range(515, 715))
