@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hallmark
 from hallmark.errors import DeclarationError, NotFound
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 _ROOT = Path(hallmark.__file__).parent
 
 
-def filled(template: str, *, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
-    """A page as HTML. template: extends page.html; named from the package, such as rollout/timeline.html. `Markup` alone is not escaped."""
+def environment(filters: Mapping[str, Callable[..., Any]]) -> Environment:
+    """Jinja's environment of the package's templates, for whoever fills them more than once. `Markup` alone is not escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(_ROOT),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(filters)
-    return environment.get_template(template).render(**values)
+    made.filters.update(filters)
+    return made
+
+
+def filled(template: str, *, filters: Mapping[str, Callable[..., Any]], **values: Any) -> str:
+    """A page as HTML. template: extends page.html; named from the package, such as rollout/timeline.html."""
+    return environment(filters).get_template(template).render(**values)
 
 
 def write(path: Path, text: str) -> None:

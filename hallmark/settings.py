@@ -51,6 +51,8 @@ VARIABLES = (
     Variable(TRAINING_SETS, "a person", "nowhere", "Where trainings on views keep their examples: a folder, or iceberg://catalog/namespace."),
     Variable("HALLMARK_KUBEFLOW", "a person", "", "Address of Kubeflow Pipelines, for `hallmark pipeline`."),
     Variable("HALLMARK_KUBEFLOW_TOKEN", "a person", "", "File with a token for it."),
+    Variable("HALLMARK_MLFLOW", "a person", "MLFLOW_TRACKING_URI", "Address of MLflow's page, where `hallmark ui` leads."),
+    Variable("HALLMARK_GRAFANA", "a person", "", "Address of Grafana, where `hallmark ui` leads."),
     Variable("HALLMARK_GIT_SHA", "an image", "the checkout's", "Commit that model cards name."),
     Variable("HALLMARK_IMAGE", "Hallmark", "", "Image of a step's pod, in which nodes of a distributed training run too."),
     Variable("HALLMARK_TRAINING_IMAGE", "a person", "", "Image of training steps, where graphs are compiled."),

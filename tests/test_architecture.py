@@ -57,6 +57,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     },
     {"render": set(), "lint": set(), "tco": set()},
     {"rollout": set()},
+    {"ui": set()},
     {"cli": set(), "api": {"cli"}},
 )
 """The layers of `hallmark`, lowest first: each package with those of its own layer that it may import besides all lower ones."""

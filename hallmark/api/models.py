@@ -124,7 +124,7 @@ class Compared:
     @property
     def verdict(self) -> str:
         """The comparison by the gate's metric, in a sentence."""
-        from hallmark.cli.experiments import verdict
+        from hallmark.registry.comparison_page import verdict
 
         return verdict(self.found)
 
@@ -137,7 +137,7 @@ class Compared:
 
     def save(self, path: str | Path) -> None:
         """Write the whole comparison as one page that needs no network."""
-        from hallmark.cli.experiments import write
+        from hallmark.registry.comparison_page import write
 
         write(Path(path), self.found)
 

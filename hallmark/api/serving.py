@@ -12,8 +12,8 @@ from hallmark.api import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.cli.verdict import VariantVerdict
     from hallmark.rollout.acts import Deed
+    from hallmark.rollout.verdicts import VariantVerdict
     from hallmark.rollout.writer import InferenceServiceWriter
     from hallmark.settings import Settings
 
@@ -169,7 +169,7 @@ def rollback(
 
 def status(*domains: str, kubeconfig: str | Path | None = None, context: str | None = None) -> Status:
     """What is live of these domains, or of all: each revision, its version, its share, and whether it is ready."""
-    from hallmark.cli.serve import live_rows
+    from hallmark.rollout.status import live_rows
     from hallmark.settings import Settings
 
     writer = _connected(Settings.load(), kubeconfig, context)

@@ -39,6 +39,7 @@ from hallmark.cli import (
     tco,
     timeline,
     tune,
+    ui,
     watch,
 )
 from hallmark.errors import foreseen
@@ -78,6 +79,7 @@ serve.add_to(app)
 app.command()(watch.watch)
 app.command()(timeline.timeline)
 app.command()(labels.labels)
+app.command()(ui.ui)
 app.command()(explain.explain)
 app.command()(search.search)
 app.command()(predict.predict)

@@ -11,10 +11,7 @@ from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import declaration
 
 if TYPE_CHECKING:
-    from hallmark.registry.comparison import Comparison, MetricRow, Row, SliceRow
-
-_WIDEST = 12.0
-"""Width of the longest bar of a page, in rem."""
+    from hallmark.registry.comparison import MetricRow, Row, SliceRow
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,6 +65,7 @@ def compare(
 ) -> None:
     """Compare two trainings: metrics and whether their difference is told from chance, slices, options, data, code, importance."""
     from hallmark.registry import comparison
+    from hallmark.registry.comparison_page import verdict, write
     from hallmark.registry.store import Registry
 
     domain, settings = declaration(name)
@@ -99,23 +97,6 @@ def compare(
     say(verdict(found))
 
 
-def verdict(found: Comparison) -> str:
-    """The comparison by the gate's metric, in a sentence."""
-    row = next(each for each in found.metrics if each.metric == found.metric)
-    if row.difference is None:
-        return f"{found.metric} is not known of both"
-    shown = f"{found.metric} differs by {row.difference:+.4f}"
-    if row.told is None:
-        return f"{shown}; how far chance alone moves it is not known"
-    shown += f" (standard error {row.error:.4f})"
-    if not row.told:
-        return f"{shown}: no more than chance makes"
-    better = {"a": f"{found.a.name} is better", "b": f"{found.b.name} is better"}.get(
-        row.better, "more than chance makes"
-    )
-    return f"{shown}: {better}" + ("" if found.paired else ", on other test examples")
-
-
 def _metric(row: MetricRow, one: str, two: str) -> dict[str, Any]:
     told = {True: "yes", False: "no", None: ""}[row.told]
     return {
@@ -145,16 +126,3 @@ def _slice(row: SliceRow, one: str, two: str) -> dict[str, Any]:
 
 def _row(row: Row, one: str, two: str) -> dict[str, Any]:
     return {"differs": row.what, one: row.a, two: row.b}
-
-
-def write(path: Path, found: Comparison) -> None:
-    """Write a comparison as one page that needs no network."""
-    from hallmark import page
-
-    most = max((abs(each) for row in found.importance for each in (row.a, row.b) if each), default=0.0)
-
-    def width(value: float | None) -> str:
-        return f"{_WIDEST * max(value or 0.0, 0.0) / most:.2f}" if most else "0"
-
-    text = page.filled("registry/comparison.html", filters={}, found=found, verdict=verdict(found), width=width)
-    page.write(path, text)

@@ -21,6 +21,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "compare": "hallmark compare fraud champion 2 --out page.html",
         "versions": "hallmark versions fraud",
         "model-card": "hallmark model-card fraud champion",
+        "evaluate": "hallmark evaluate marketing --policy latest --log campaigns.parquet",
         "predict": "hallmark predict fraud --data orders.parquet --out scores.parquet",
         "models": "hallmark models push fraud@3 s3://team-models/shared",
         "reset": "hallmark reset fraud --dry-run",
@@ -55,8 +56,6 @@ GROUPS: dict[str, dict[str, str]] = {
         "contracts": "hallmark contracts list",
         "pipeline": "hallmark pipeline submit fraud --wait",
         "tco": "hallmark tco",
-        "decide": "hallmark decide --help",
-        "experts": "hallmark experts --help",
     },
 }
 """The example of each command, by its group. What is not here stands at the end, without one."""

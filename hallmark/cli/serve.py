@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planne
 from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
 from hallmark.cli.options import Why, declaration
 from hallmark.errors import DeclarationError, NotFound, Refused
+from hallmark.rollout.status import live_rows, of_domains
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -149,30 +148,12 @@ def status(
 ) -> None:
     """Show what is live: each revision of each domain, its version, its share and whether it is ready."""
     writer = connected(Settings.load(), kubeconfig, context)
-    foreign = _of_domains(writer)[1]
+    foreign = of_domains(writer)[1]
     rows = live_rows(writer, names)
     empty = f"no InferenceService {' or '.join(names or [])}".rstrip() + f" on {writer.host}"
     emit(rows, output, empty=empty, wide=("revision", "restarts", "since"))
     if foreign and not names:
         say(f"of no domain, so not shown: {', '.join(foreign)}; `kubectl get isvc -A` shows them")
-
-
-def live_rows(writer: InferenceServiceWriter, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Rows of what is live of these domains, or of all: one a pod of each revision."""
-    services = [each for each in _of_domains(writer)[0] if not names or each["metadata"]["name"] in names]
-    return [row for each in services for row in _revisions(writer, each)]
-
-
-def _of_domains(writer: InferenceServiceWriter) -> tuple[list[dict[str, Any]], list[str]]:
-    """The InferenceServices of domains, each in the namespace of its name, and namespace/name of all others."""
-    ours, foreign = [], []
-    for each in writer.all():
-        name, namespace = each["metadata"]["name"], each["metadata"].get("namespace")
-        if namespace == name:
-            ours.append(each)
-        else:
-            foreign.append(f"{namespace}/{name}")
-    return ours, foreign
 
 
 def release(
@@ -270,7 +251,7 @@ def settle(
     writer = connected(settings, kubeconfig, context)
     told = [
         line
-        for name in names or [each["metadata"]["name"] for each in _of_domains(writer)[0]]
+        for name in names or [each["metadata"]["name"] for each in of_domains(writer)[0]]
         for line in follow(writer, name, settings)
     ]
     for line in told:
@@ -314,42 +295,6 @@ def drift(
     drifted = [each.variant for each in found if each.state == "DRIFT"]
     if fail_on_drift and drifted:
         raise Refused(f"{name}: {', '.join(drifted)} drifted", fix=f"`hallmark drift {name} --html report.html`")
-
-
-def _revisions(writer: InferenceServiceWriter, live: dict[str, Any]) -> list[dict[str, Any]]:
-    from hallmark import object_labels
-    from hallmark.render.inferenceservice import CONFIG_LABEL, VERSION_LABEL
-    from hallmark.rollout import record as records
-    from hallmark.rollout.writer import condition, predictor_status, variants
-
-    meaning, record = variants(live), records.written(live) or records.RolloutRecord()
-    since = {"stable": record.since, "canary": record.rollout.since if record.rollout else None}
-    name = live["metadata"]["name"]
-    shares: Counter[str] = Counter()
-    for item in predictor_status(live).get("traffic") or []:
-        shares[str(item.get("revisionName"))] += int(item.get("percent") or 0)
-    rows = []
-    for pod in writer.pods(name) or [{"metadata": {}}]:  # a row, even where no pod serves it
-        revision = object_labels.revision_of(pod)
-        containers = (pod.get("status") or {}).get("containerStatuses") or []
-        labels = pod["metadata"].get("labels") or {}
-        variant = meaning.get(revision, "")
-        at = since.get(variant)
-        rows.append(
-            {
-                "domain": name,
-                "variant": variant,
-                "since": f"{at:%Y-%m-%d %H:%M}Z" if at else "",
-                "version": labels.get(VERSION_LABEL, ""),
-                "config": labels.get(CONFIG_LABEL, ""),
-                "revision": revision,
-                "percent": shares[revision],
-                "ready": object_labels.is_ready(pod),
-                "restarts": sum(int(item.get("restartCount") or 0) for item in containers),
-                "service": condition(live, "Ready"),
-            }
-        )
-    return rows
 
 
 def _do(deed: Deed, *, dry_run: bool, kubeconfig: Path | None, context: str | None) -> Target | None:

@@ -132,7 +132,7 @@ class Registry:
 
         dry: only tell. Whatever stops it, the database is as it was. A tracking server keeps its artifacts itself: nothing to do.
         """
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         if database is None or not database.is_file():
             return Places()
         try:
@@ -143,7 +143,7 @@ class Registry:
 
     def _follow(self) -> None:
         """Repair a registry whose state folder was moved since, so that MLflow finds its artifacts too; where it cannot be written, nothing is."""
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         if self._followed or database is None or database.parent != self.settings.state or not database.is_file():
             return
         self._followed = True
@@ -156,7 +156,7 @@ class Registry:
         """Refuse now what `register` would refuse after a training: a deleted experiment, an account that may not write."""
         if self._is_new():
             return
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=True)
@@ -200,7 +200,7 @@ class Registry:
         """All versions of a domain, newest first; none for a domain that was never trained."""
         if self._is_new():
             return []
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=False)
@@ -243,7 +243,7 @@ class Registry:
         """The trainings of a domain that became no version, newest first."""
         if self._is_new():
             return []
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         with contextlib.suppress(summary.Elsewhere):
             if database is not None:
                 self._probe(writing=False)
@@ -288,7 +288,7 @@ class Registry:
 
     def plots_of(self, domain: str, version: int) -> Path | None:
         """The folder of a version's plots and evaluation on this machine; None where it lies elsewhere, or was taken away."""
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         with contextlib.suppress(summary.Elsewhere):
             if database is not None and not self._is_new():
                 folder = summary.artifacts_of(database, domain, version)
@@ -348,7 +348,7 @@ class Registry:
     def _locate(self, domain: str, version: int | str) -> tuple[int, str, str]:
         """Number, folder and digest of a version: at a summary where that can be, else by MLflow."""
         self._follow()
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         with contextlib.suppress(summary.Elsewhere):
             if database is not None and version != "latest":
                 seen = summary.version(database, domain, version)
@@ -379,7 +379,7 @@ class Registry:
             aliases = self._aliases(client, domain)
             self._expect(domain, name, expected, aliases)
             client.set_registered_model_alias(domain, name, str(number))
-            if expected is not ... and _database(self.settings.tracking) is None:
+            if expected is not ... and file_of(self.settings.tracking) is None:
                 self._expect(domain, name, number, self._aliases(client, domain))
             if name == CHAMPION and CHALLENGER in aliases.get(number, ()):
                 # What was asked for is done, and a champion is never shown as challenger.
@@ -475,7 +475,7 @@ class Registry:
         tags = {
             "mlflow.user": people.account(),
             "mlflow.source.name": f"hallmark train {told.domain}",
-            "mlflow.source.type": "LOCAL" if _database(self.settings.tracking) else "JOB",
+            "mlflow.source.type": "LOCAL" if file_of(self.settings.tracking) else "JOB",
             "mlflow.source.git.commit": told.code.commit,
         }
         made = client.create_run(experiment, start_time=began, tags=tags, run_name=name)
@@ -609,7 +609,7 @@ class Registry:
             from mlflow.tracking import MlflowClient
 
             uri = self.settings.tracking
-            database, new = _database(uri), self._is_new()
+            database, new = file_of(uri), self._is_new()
             # Two at once would both set it up, also where the second comes when the file is there and not all of its tables.
             whole = database is None or (self._lock.is_file() and self._lock.stat().st_size > 0)
             alone = new or (not whole and os.access(self._lock.parent, os.W_OK))
@@ -631,17 +631,17 @@ class Registry:
     @property
     def _lock(self) -> Path:
         """The file that writers of the local registry lock; not empty once the registry is set up."""
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         return self.settings.state / "registry.lock" if database is None else Path(f"{database}.lock")
 
     def _is_new(self) -> bool:
         """True if the local registry was never written to: known without setting one up, which takes MLflow seconds."""
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         return database is not None and not database.is_file()
 
     def _probe(self, *, writing: bool) -> None:
         """Find out at once that the registry is locked or gone, which MLflow would find out after many retries."""
-        database = _database(self.settings.tracking)
+        database = file_of(self.settings.tracking)
         try:
             if database is not None and database.is_file():
                 with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE, isolation_level=None)) as link:
@@ -722,7 +722,8 @@ def _impatient(_link: Any, _cursor: Any, statement: str, parameters: Any, _conte
     return statement, parameters
 
 
-def _database(tracking: str) -> Path | None:
+def file_of(tracking: str) -> Path | None:
+    """The database file that a tracking URI names; None where it names a server."""
     return Path(tracking.removeprefix("sqlite:///").partition("?")[0]) if tracking.startswith("sqlite:///") else None
 
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from hallmark import people
 from hallmark.files import locked
-from hallmark.rollout.timeline import Timeline, TimelineEntry
+from hallmark.rollout.timeline import ENTRIES, Timeline, TimelineEntry
 from hallmark.section import Frozen
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _LONGEST = timedelta(minutes=10)
 """Time that an act may take that was cut off."""
 _AROUND = timedelta(seconds=5)
 """Clocks of this machine and of a cluster may differ by so much."""
+_BLOCK = 64 * 1024
+_LINES = 3
+"""Lines that are read for an act: it has two, and those of others may lie between them."""
 
 
 class Act(Frozen):
@@ -136,38 +139,53 @@ class History:
             finally:
                 os.close(handle)
 
-    def lines(self) -> list[Act]:
-        """Every line that is whole, in order."""
-        try:
-            text = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
+    def lines(self, newest: int | None = None) -> list[Act]:
+        """Every line that is whole, in order; of a long history only about the `newest`."""
         found = []
-        for line in text.split(b"\n"):
+        for line in self._text(newest).split(b"\n"):
             with contextlib.suppress(ValidationError, json.JSONDecodeError):
                 found.append(Act.model_validate_json(line))
         return found
 
-    def entries(self) -> list[TimelineEntry]:
-        """An entry an act, at the time that it began; what was cut off says so."""
-        return [_entry(begun, end) for begun, end in self._acts()]
+    def _text(self, newest: int | None) -> bytes:
+        """The file, or its last blocks that hold so many lines and the rest of one more."""
+        try:
+            with self.path.open("rb") as file:
+                if newest is None:
+                    return file.read()
+                place, blocks, ends = file.seek(0, os.SEEK_END), [], 0
+                while place and ends <= newest:
+                    size = min(_BLOCK, place)
+                    place -= size
+                    file.seek(place)
+                    blocks.append(file.read(size))
+                    ends += blocks[-1].count(b"\n")
+                return b"".join(reversed(blocks))
+        except FileNotFoundError:
+            return b""
+
+    def entries(self, newest: int | None = None) -> list[TimelineEntry]:
+        """An entry an act, at the time that it began; what was cut off says so.   newest: only so many of the last."""
+        return [_entry(begun, end) for begun, end in self._acts(newest)]
 
     def into(self, timeline: Timeline) -> Timeline:
-        """The timeline of a cluster with what it has not heard of: acts that it tells itself are told once."""
+        """The timeline of a cluster with what it has not heard of: acts that it tells itself are told once; of all together the newest."""
         told = timeline.entries
-        for begun, end in self._acts():
+        for begun, end in self._acts(ENTRIES):
             if not any(_same(begun, end, each) for each in told):
                 timeline = timeline.with_entry(_entry(begun, end))
         return timeline
 
-    def _acts(self) -> list[tuple[Act, Act]]:
-        """The first and the last line of each act."""
+    def _acts(self, newest: int | None) -> list[tuple[Act, Act]]:
+        """The first and the last line of each act, or of the `newest` ones."""
         begun: dict[str, Act] = {}
         last: dict[str, Act] = {}
-        for each in self.lines():
-            begun.setdefault(each.id, each)
+        for each in self.lines(None if newest is None else _LINES * newest):
+            if each.state == "begun" or newest is None:
+                begun.setdefault(each.id, each)
             last[each.id] = each
-        return [(begun[key], end) for key, end in last.items()]
+        found = [(begun[key], end) for key, end in last.items() if key in begun]
+        return found if newest is None else found[-newest:]
 
 
 def _entry(begun: Act, end: Act) -> TimelineEntry:

@@ -183,6 +183,33 @@ def test_a_token_reaches_the_domains_of_its_claim_and_no_other(gateway: str, iss
     assert ask(gateway, "/mlflow/static-files/main.js", mine).status_code == 200
 
 
+def test_the_page_is_told_the_domains_of_the_token_and_nothing_that_a_client_says(gateway: str, issuer: Issuer) -> None:
+    forged = {"x-hallmark-domains": "pricing", "cookie": "_oauth2_proxy=secret"}
+    for path in ("/ui", "/ui/", "/ui/domain/pricing", "/ui/events?domain=fraud"):
+        told = ask(gateway, path, issuer.token("fraud", "search"), headers=forged)
+        assert told.status_code == 200
+        sent = told.json()["headers"]
+        assert sent["x-hallmark-domains"] == "fraud,search", path
+        assert not {"authorization", "cookie", "x-hallmark-domain"} & set(sent)
+        assert ask(gateway, path, headers=forged).status_code == 403
+    claims: list[tuple[Any, str | None]] = [
+        ("fraud", "fraud"),
+        (["fraud", 7, "a,pricing", "x\ny"], "fraud"),
+        ([], None),
+        (7, None),
+        (None, None),
+    ]
+    for claim, members in claims:
+        odd: dict[str, Any] = {"hallmark/domains": claim}
+        answer = ask(gateway, "/ui/", issuer.token(**odd), headers=forged)
+        assert answer.status_code == (403 if members is None else 200), claim
+        assert members is None or answer.json()["headers"]["x-hallmark-domains"] == members
+    elsewhere = ask(gateway, "/uix", issuer.token("fraud"), headers=forged)
+    assert "x-hallmark-domains" not in elsewhere.text
+    encoded = ask(gateway, "/%75i/", issuer.token("fraud"), headers=forged)
+    assert encoded.json()["headers"]["x-hallmark-domains"] == "fraud"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "workspace", "status"),
     [

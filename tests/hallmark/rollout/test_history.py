@@ -110,3 +110,28 @@ def test_an_act_that_the_cluster_tells_too_is_told_once(settings: Settings) -> N
     assert history.into(Timeline(entries=(told,))).entries == (told,)
     other = told.model_copy(update={"by": "ben"})
     assert len(history.into(Timeline(entries=(other,))).entries) == 2
+
+
+def test_the_newest_of_a_long_history_are_read_from_its_end_alone(settings: Settings) -> None:
+    history = History(settings, "toy")
+    began = datetime(2026, 11, 1, tzinfo=UTC)
+    lines = []
+    for number in range(2000):
+        act = Act(
+            id=f"{number:032x}",
+            at=began + timedelta(minutes=number),
+            domain="toy",
+            kind="labels",
+            state="begun",
+            who="ana",
+            text="x" * 100,
+        )
+        lines += [act, act.model_copy(update={"state": "done", "text": f"number {number}"})]
+    history.path.parent.mkdir(parents=True)
+    history.path.write_text("".join(each.model_dump_json() + "\n" for each in lines))
+    whole = history.entries()
+    assert len(whole) == 2000
+    for newest in (1, 50, 1999, 2000, 5000):
+        assert history.entries(newest) == whole[-newest:]
+    assert len(history.lines(newest=10)) < 1000, "a block or two"
+    assert history.into(Timeline()).entries == tuple(whole[-200:])

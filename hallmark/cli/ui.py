@@ -1,0 +1,97 @@
+"""The page of an installation: `hallmark ui`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import webbrowser
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from hallmark.cli.clusters import Context, Kubeconfig, connected
+from hallmark.cli.console import say
+from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.extras import not_installed
+from hallmark.settings import Settings
+
+PORT = 8421
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = PORT,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared",
+            help="On a cluster, behind its gateway: listen on every address, and show who asks their own domains only.",
+        ),
+    ] = False,
+    prefix: Annotated[str, typer.Option(metavar="PATH", help="Path that it stands under, such as /ui.")] = "",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Show domains, what serves, drift, trainings, experiments to compare, history and cost on one page that follows what happens.
+
+    It changes nothing, needs no network and no cluster, and answers this machine alone until ctrl-c.
+    """
+    try:
+        import uvicorn
+
+        from hallmark.ui import gather
+        from hallmark.ui.app import LOOPBACK, app
+    except ModuleNotFoundError as error:
+        raise not_installed(error, what="page", otherwise="see `hallmark status` and `hallmark versions`") from error
+
+    prefix = prefix.rstrip("/")
+    if prefix and not prefix.startswith("/"):
+        raise DeclarationError("--prefix is no path", expected="such as /ui", got=prefix)
+    settings = Settings.load()
+    gatherer = gather.Gatherer(
+        settings,
+        connect=lambda: connected(settings, kubeconfig, context),
+        links=gather.links(settings, os.environ, shared=shared),
+    )
+    with contextlib.closing(gatherer), listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
+        gatherer.snapshot()
+        address = f"http://{LOOPBACK[0]}:{listener.getsockname()[1]}{prefix}/"
+        config = uvicorn.Config(
+            app(gatherer, shared=shared, prefix=prefix, ending=lambda: server.should_exit),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=256,
+        )
+        server = uvicorn.Server(config)
+        say(f"{address}   ctrl-c ends it")
+        if not no_open and not shared:
+            webbrowser.open(address)
+        server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens; `HallmarkError` where the port is taken."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError as error:
+            raise HallmarkError(
+                f"port {port} cannot be had",
+                expected="one that nobody listens at",
+                got=error.strerror or str(error),
+                fix="`hallmark ui --port 0` takes one that is free",
+            ) from error
+        yield listener
+    finally:
+        listener.close()
