@@ -192,16 +192,7 @@ class Model:
 
         `ContractBroken` where a column is missing or a value is not what the model reads.
         """
-        import pandas as pd
-        import pyarrow as pa
-
-        from hallmark.batch.predict import demand
-
-        demand(self.domain, "the frame", [str(name) for name in frame.columns], self._scorer)
-        block = pa.table({name: pa.chunked_array([pa.Array.from_pandas(frame[name])]) for name in self.fields})
-        made = self._scorer.score(block, first=0)
-        told = {name: list(values) if values.ndim > 1 else values for name, values in made.items()}
-        return pd.DataFrame(told, index=frame.index)
+        return self._scorer.answers(frame)
 
     def _repr_html_(self) -> str:
         rows = [{"field": name, "type": field.datatype} for name, field in self._scorer.fields.items()]
