@@ -36,7 +36,9 @@ _TYPES = {"BOOL": "boolean", "INT32": "long", "INT64": "long", "FP32": "double",
 def write(folder: Path, *, digest: str, model_id: str, run: str) -> None:
     """Have MLmodel and what it names in the sealed `folder`; nothing where that has no signature to tell MLflow of."""
     import yaml
-    from mlflow.models import Model
+
+    with libraries.unwarned("mlflow"):
+        from mlflow.models import Model
 
     if not (folder / "signature.json").is_file():
         return
