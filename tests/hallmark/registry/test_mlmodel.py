@@ -189,6 +189,7 @@ def test_mlflow_answers_as_the_server_where_hallmark_is_not_installed(
     assert [*answers["multiclass"]] == ["probabilities", "label", "confidence"]
 
 
+@pytest.mark.slow
 def test_a_changed_folder_is_refused_and_a_pulled_one_loads(
     settings: Settings, tmp_path: Path, empty_registry: Path
 ) -> None:
