@@ -24,6 +24,8 @@ _KNOWN = {
     "pandera": _Known("The behavior of DataFrame concatenation", FutureWarning),
     # torch 2.13 uses what it has itself deprecated, and says at each export that torchvision, which nothing needs, is missing
     "torch": _Known(".*treespec", FutureWarning, "torch.onnx._internal.exporter._registration"),
+    # of its own classes for chat, when models are imported
+    "mlflow": _Known(".*Any type hint is inferred as AnyType", UserWarning),
     # what Evidently imports, and scipy on columns with one value
     "evidently": _Known(),
 }

@@ -192,16 +192,7 @@ class Model:
 
         `ContractBroken` where a column is missing or a value is not what the model reads.
         """
-        import pandas as pd
-        import pyarrow as pa
-
-        from hallmark.batch.predict import demand
-
-        demand(self.domain, "the frame", [str(name) for name in frame.columns], self._scorer)
-        block = pa.table({name: pa.chunked_array([pa.Array.from_pandas(frame[name])]) for name in self.fields})
-        made = self._scorer.score(block, first=0)
-        told = {name: list(values) if values.ndim > 1 else values for name, values in made.items()}
-        return pd.DataFrame(told, index=frame.index)
+        return self._scorer.answers(frame)
 
     def _repr_html_(self) -> str:
         rows = [{"field": name, "type": field.datatype} for name, field in self._scorer.fields.items()]
@@ -271,16 +262,15 @@ def compare(domain: str, a: int | str, b: int | str) -> Compared:
 
 
 def load(domain: str, version: int | str = "champion") -> Model:
-    """A registered version, by number or alias, to ask in this process; every byte is checked by its digest."""
+    """A registered version, by number or alias, to ask in this process with one thread, as the server does; every byte is checked by its digest."""
     from hallmark.artifacts import bundle
-    from hallmark.batch.predict import cores
     from hallmark.batch.scorer import Scorer
     from hallmark.registry.store import Registry
 
     declared, settings = _declared(domain)
     found = Registry(settings).resolve(domain, version)
     folder = found.fetch()
-    return Model(declared, found.version, Scorer(bundle.read(folder, expected=found.digest), threads=cores()), folder)
+    return Model(declared, found.version, Scorer(bundle.read(folder, expected=found.digest), threads=1), folder)
 
 
 @overload

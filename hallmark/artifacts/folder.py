@@ -13,6 +13,7 @@ assets            files that signature.json names and `load` of features.py or s
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
 rows_seen.npy     the rows it has learnt from (rows_seen.py), for later comparisons alone; no part of it either
+MLmodel, hallmark.zip, requirements.txt, python_env.yaml   by which MLflow loads it (registry/mlmodel.py); no part of it either
 """
 
 from __future__ import annotations
@@ -42,7 +43,13 @@ ROWS_SEEN = "rows_seen.npy"
 """Of the rows that the version has learnt from; its digest is in the model card."""
 FORMER_CARD = "passport.json"
 """The model card of a version from before it was called so: it lies in the folder, and no part of the digest, as one does."""
-BESIDE = frozenset({MANIFEST, MODEL_CARD, ROWS_SEEN, FORMER_CARD})
+MLMODEL, CODE, REQUIREMENTS, PYTHON_ENV = "MLmodel", "hallmark.zip", "requirements.txt", "python_env.yaml"
+"""How MLflow loads the model as a function, Hallmark's code for that, and what both need installed."""
+LEFT_BY_MLFLOW = "registered_model_meta"
+"""Written into the folder by MLflow itself, by which name it was loaded, also where the folder is the registry's own."""
+BESIDE = frozenset(
+    {MANIFEST, MODEL_CARD, ROWS_SEEN, FORMER_CARD, MLMODEL, CODE, REQUIREMENTS, PYTHON_ENV, LEFT_BY_MLFLOW}
+)
 """Files of a model folder that its manifest does not name."""
 PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
 """Files that the platform itself writes and reads, which no asset may be."""

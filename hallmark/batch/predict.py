@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hallmark.batch.blocks import Blocks
 from hallmark.batch.parts import Parts, write
-from hallmark.batch.scorer import Scorer, missing
+from hallmark.batch.scorer import Scorer, demand
 from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.section import Frozen
 
@@ -143,24 +143,6 @@ def _kept(domain: Domain, source: Blocks, keep: Sequence[str]) -> list[str]:
             fix="add it",
         )
     return found
-
-
-def demand(domain: str, source: str, names: Sequence[str], scorer: Scorer) -> None:
-    """`ContractBroken` where columns of these `names` are not all that the model reads; `source` is what the error calls them."""
-    absent = missing(names, scorer.fields)
-    if not absent:
-        return
-    views = {name for use in scorer.signature.views for name in use.fields}
-    looked_up = [name for name in absent if name in views]
-    fix = "add the columns, or name them in data.yaml beside the file (docs/data.md)"
-    if looked_up:
-        fix = f"{', '.join(looked_up)}: a feature view has them; join it to your rows first (docs/features.md)"
-    raise ContractBroken(
-        f"{source} lacks what {domain} reads: {', '.join(absent)}",
-        expected=", ".join(scorer.fields),
-        got=", ".join(names),
-        fix=fix,
-    )
 
 
 def _scored(

@@ -13,6 +13,7 @@ from hallmark.features import arrays
 from hallmark.features.fields import Field, Output
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from hallmark.artifacts.bundle import Bundle
@@ -48,10 +49,42 @@ class Scorer:
             made |= self._answer(made, self.signature.labels)
         return {output.name: np.asarray(made[output.name]) for output in self.outputs}
 
+    def answers(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Answers to the n rows of `frame`, a column an output, by the index of the frame; columns that are not read may be there.
+
+        `ContractBroken` where a column is missing or a value is not what the model reads.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        demand(self.signature.domain, "the frame", [str(name) for name in frame.columns], self)
+        block = pa.table({name: pa.chunked_array([pa.Array.from_pandas(frame[name])]) for name in self.fields})
+        made = self.score(block, first=0)
+        told = {name: list(values) if values.ndim > 1 else values for name, values in made.items()}
+        return pd.DataFrame(told, index=frame.index)
+
 
 def missing(names: Sequence[str], fields: Mapping[str, Field]) -> list[str]:
     """Fields that a file has no column for."""
     return [name for name in fields if name not in names]
+
+
+def demand(domain: str, source: str, names: Sequence[str], scorer: Scorer) -> None:
+    """`ContractBroken` where columns of these `names` are not all that the model reads; `source` is what the error calls them."""
+    absent = missing(names, scorer.fields)
+    if not absent:
+        return
+    views = {name for use in scorer.signature.views for name in use.fields}
+    looked_up = [name for name in absent if name in views]
+    fix = "add the columns, or name them in data.yaml beside the file (docs/data.md)"
+    if looked_up:
+        fix = f"{', '.join(looked_up)}: a feature view has them; join it to your rows first (docs/features.md)"
+    raise ContractBroken(
+        f"{source} lacks what {domain} reads: {', '.join(absent)}",
+        expected=", ".join(scorer.fields),
+        got=", ".join(names),
+        fix=fix,
+    )
 
 
 def column(values: pa.ChunkedArray, field: Field, *, first: int = 0) -> NDArray[Any]:

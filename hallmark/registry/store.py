@@ -31,7 +31,7 @@ from hallmark.artifacts.model_card import ModelCard
 from hallmark.artifacts.trial import Fit, Trial
 from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
 from hallmark.files import locked
-from hallmark.registry import places, refusals, summary
+from hallmark.registry import mlmodel, places, refusals, summary
 from hallmark.registry.places import Places
 from hallmark.remote import shown
 from hallmark.section import Frozen
@@ -448,6 +448,7 @@ class Registry:
                 (copied / MODEL_CARD).write_text(model_card.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 if rows_seen is not None:
                     shutil.copyfile(rows_seen, copied / ROWS_SEEN)
+                mlmodel.write(copied, digest=model_card.model, model_id=model.model_id, run=run)
                 client.log_model_artifacts(model.model_id, str(copied))
             if there is not None:
                 verify(there, expected=model_card.model)

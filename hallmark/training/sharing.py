@@ -157,7 +157,8 @@ def push(
     released = registry.resolve(domain, wanted)
     folder, there = released.fetch(), store(target, domain)
     card = model_cards.read(folder)
-    names = {name: digest_file(path) for name, path in sorted(folders.listed(folder).items())}
+    found = sorted(folders.listed(folder).items())
+    names = {name: digest_file(path) for name, path in found if name != folders.LEFT_BY_MLFLOW}
     sent = 0
     for done, (name, digest) in enumerate(names.items()):
         progress(done, len(names), name)
