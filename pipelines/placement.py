@@ -13,11 +13,13 @@ from hallmark.settings import FEATURE_OFFLINE
 from hallmark.training import pods
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
-RETRIED = ("load", "register", "materialize")
+RETRIED = ("load", "load-corpus", "register", "materialize")
 """Steps that ask others (a store, MLflow) and may be asked again: all give the same for the same, however often."""
 QUEUED = timedelta(hours=12)
 """Longest time a distributed training may queue; a step's own limit counts from when its pod runs."""
 _MLFLOW = ("compare", "quantize", "register")
+_BORROWS = ("embed", "build-index", "export")
+"""Steps that fetch the encoder where it is another domain's."""
 
 
 def place(task: Any, domain: Domain, *, image: str, retries: bool = True) -> None:
@@ -36,7 +38,8 @@ def place(task: Any, domain: Domain, *, image: str, retries: bool = True) -> Non
     kubernetes.set_timeout(task, int(_limit(domain, step).total_seconds()))
     if retries and step in RETRIED:
         task.set_retry(num_retries=3, backoff_duration="30s", backoff_factor=2, backoff_max_duration="300s")
-    if step in _MLFLOW:
+    borrows = step in _BORROWS and domain.retrieval is not None and domain.retrieval.borrowed is not None
+    if step in _MLFLOW or borrows:
         kubernetes.use_config_map_as_env(task, names.MLFLOW, {name: name for name in pods.TRACKING_CONFIG})
         kubernetes.use_secret_as_env(task, names.MLFLOW, {name: name for name in pods.TRACKING_SECRET}, optional=True)
     if step == "load" and domain.features is not None:  # it joins examples with stored events

@@ -11,11 +11,15 @@ from kfp import compiler, dsl, local
 
 from components.image import TRAINING_IMAGE
 from components.training import (
+    build_index,
     compare,
+    embed,
     evaluate,
     export,
     gate,
     load,
+    load_corpus,
+    measure_recall,
     quantize,
     register,
     split,
@@ -87,12 +91,25 @@ def pipeline(
             tried.append(quantized)
         measured = evaluate(domain=domain, trained=candidate, test=parts.outputs["test"])
         evaluation = measured.outputs["evaluation"]
-        judged = compare(domain=domain, evaluation=evaluation, test=parts.outputs["test"])
+        indexed, found, unit = [], {}, {}
+        if declared.retrieval is not None:
+            stocked = load_corpus(domain=domain, source=source, as_of=day, seed=seed, shift=shift).set_caching_options(
+                False
+            )
+            corpus = stocked.outputs["corpus"]
+            embedded = embed(domain=domain, trained=candidate, corpus=corpus, test=parts.outputs["test"])
+            vectors = embedded.outputs["vectors"]
+            built = build_index(domain=domain, vectors=vectors, corpus=corpus)
+            unit = {"index": built.outputs["index"]}
+            recalled = measure_recall(domain=domain, vectors=vectors, corpus=corpus, **unit)
+            found = {"recall": recalled.outputs["recall"]}
+            indexed += [stocked, embedded, built, recalled]
+        judged = compare(domain=domain, evaluation=evaluation, test=parts.outputs["test"], **found)
         judged.set_caching_options(False)  # the champion is not among its inputs
         passed = gate(domain=domain, decision=judged.outputs["decision"])
         with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
             past = {"source": source, "as_of": day, "seed": seed} if declared.drift.history else {}
-            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past)
+            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past, **unit)
             registered = register(
                 domain=domain,
                 source=source,
@@ -108,9 +125,10 @@ def pipeline(
                 plots=measured.outputs["plots"],
                 correlation=correlation,
                 **extra_inputs,
+                **found,
             )
             registered.set_caching_options(False)  # its effect is elsewhere
-        for task in (loaded, checked, parts, fitted, *tried, measured, judged, passed, exported, registered):
+        for task in (loaded, checked, parts, fitted, *tried, *indexed, measured, judged, passed, exported, registered):
             place(task, declared, image=image, retries=retries)
 
     return graph

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domains.search.features import FIELDS
+from domains.search.features import FIELDS, ITEM, LATEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ HEAD = 0.5
 def contract() -> pa.DataFrameSchema:
     """Contract of every log of searches: a row for each item that was shown, at which place, and whether it was clicked.
 
-    look, demand: told from the log (`read`), not written in it.  relevance: what people judged, or the synthetic marketplace knows.
+    look, demand, at: told from the log (`read`), not written in it.  relevance: what people judged, or the synthetic marketplace knows.
     """
     import pandera.pandas as pa
 
@@ -38,6 +38,7 @@ def contract() -> pa.DataFrameSchema:
             "position": pa.Column("int64", contracts.between(1, DEEPEST)),
             "clicked": pa.Column("int64", contracts.one_of((0, 1))),
             "look": pa.Column("float64", contracts.between(0, 1)),
+            "at": pa.Column("float64", contracts.between(0, LATEST)),
             "demand": pa.Column("object", contracts.one_of(("head", "tail"))),
             "relevance": pa.Column("int64", contracts.between(0, 4), required=False),
         },
@@ -51,29 +52,51 @@ def draw(*, start: datetime, end: datetime, seed: int, shift: str | None = None)
     return _told(searches(start, end, seed=seed, shift=shift))
 
 
-def corpus(*, at: datetime, seed: int) -> pd.DataFrame:
-    """Items of the synthetic marketplace that can be bought at a time, with the columns of a candidate; nothing is known of who asks."""
-    from domains.search.synthetic import corpus as items
+def corpus(source: Path | None, *, at: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
+    """Items that answers are taken from at a time, by listings@1: those of the synthetic marketplace, or of the team's own.
 
-    return items(at, seed=seed)[0].assign(member_brand_share=np.nan, member_price=np.nan)
+    source: a folder with `searches` and `listings`, each .parquet, .csv or a folder of those; of a log alone, the items that were
+            ever shown in it, as they were last.
+    """
+    if source is None:
+        from domains.search.synthetic import corpus as items
+
+        return items(at, seed=seed)[0]
+    import pandas as pd
+
+    from hallmark.data import table
+
+    if stock := _part(source, "listings"):
+        return table.read(
+            stock, {**{field.name: str(field.datatype) for field in ITEM}, "item_id": "BYTES", "listed_at": table.TIME}
+        )
+    shown = read(source).sort_values("searched_at", kind="stable").drop_duplicates("item_id", keep="last")
+    listed = shown["searched_at"] - pd.to_timedelta(shown["item_age_days"], unit="D")
+    return shown.assign(listed_at=listed).reset_index(drop=True)
 
 
 def read(source: Path) -> pd.DataFrame:
-    """The team's own log: a Parquet or CSV file, or a folder of them, with the columns that the contract names.
+    """The team's own log: a Parquet or CSV file, or a folder of them, with the columns that the contract names; or one with `searches`.
 
     `relevance` may be there. How likely each place is looked at, and which queries are common, is told from the log itself.
     """
     from hallmark.data import contract as contracts
     from hallmark.data import table
 
-    kinds: dict[str, str] = {field.name: field.datatype for field in FIELDS}
+    kinds: dict[str, str] = {field.name: str(field.datatype) for field in FIELDS}
     names = dict.fromkeys(("query_id", "item_id"), "BYTES")
     whole = dict.fromkeys(("position", "clicked", "relevance"), "INT64")
-    frame = table.read(source, {**kinds, **names, **whole, "searched_at": table.TIME})
-    written = contract().remove_columns(["look", "demand"])
+    frame = table.read(_part(source, "searches") or source, {**kinds, **names, **whole, "searched_at": table.TIME})
+    written = contract().remove_columns(["look", "demand", "at"])
     if contracts.breaches(written, frame):  # training names those; nothing can be told from such a log
-        return frame.assign(look=1.0, demand="tail")
+        return frame.assign(look=1.0, demand="tail", at=0.0)
     return _told(frame)
+
+
+def _part(source: Path, name: str) -> Path | None:
+    """The file or folder of this name in a folder; none where there is none."""
+    found = (source / each for each in (name, f"{name}.parquet", f"{name}.csv"))
+    return next((each for each in found if each.exists()), None) if source.is_dir() else None
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:
@@ -92,4 +115,5 @@ def _told(frame: pd.DataFrame) -> pd.DataFrame:
     before = once.cumsum() - once
     head = before.index[before < HEAD * once.sum()]
     demand = np.where(asked.isin(head), "head", "tail").astype(object)
-    return frame.assign(look=looks[position - 1], demand=demand)
+    at = frame["searched_at"].astype("datetime64[us, UTC]").astype("int64") / 1_000_000
+    return frame.assign(look=looks[position - 1], demand=demand, at=at)

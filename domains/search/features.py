@@ -7,16 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.features import text
+from hallmark.features import hashing, text
 from hallmark.features.fields import Columns, Field
 
 CATEGORIES = ("accessories", "bags", "coats", "dresses", "jeans", "knitwear", "shoes", "watches")
 CONDITIONS = ("good", "new", "very_good", "worn")
 LOCALES = ("de", "en", "fr")
 
-FIELDS: tuple[Field, ...] = (
+DAY = 86_400.0
+LATEST = 1e10
+"""Seconds since 1970 that a time may be, at most."""
+
+ASKED: tuple[Field, ...] = (
     Field(name="query", datatype="BYTES", media="text", longest=200, description="as the member typed it"),
     Field(name="locale", datatype="BYTES", categories=LOCALES, description="language of the member's app"),
+    Field(
+        name="member_price", datatype="FP64", minimum=0.5, maximum=100_000, optional=True,
+        description="EUR, what the member usually looks at; none for a new member",
+    ),
+)  # fmt: skip
+"""Of a search, in a log and in a request."""
+
+ITEM: tuple[Field, ...] = (
     Field(name="title", datatype="BYTES", media="text", longest=200, description="of the item, in its seller's language"),
     Field(name="brand", datatype="BYTES", media="text", longest=80),
     Field(name="size", datatype="BYTES", media="text", longest=20, description="as on its label: M, 42, W30"),
@@ -25,21 +37,43 @@ FIELDS: tuple[Field, ...] = (
     Field(name="price", datatype="FP64", minimum=0.5, maximum=100_000, description="EUR"),
     Field(name="photos", datatype="INT64", minimum=0, maximum=50),
     Field(name="seller_rating", datatype="FP64", minimum=1, maximum=5, optional=True, description="none for a new seller"),
-    Field(name="item_age_days", datatype="INT64", minimum=0, maximum=3650, description="since the item was listed"),
     Field(name="item_views_7d", datatype="INT64", minimum=0, maximum=1_000_000),
     Field(name="item_likes", datatype="INT64", minimum=0, maximum=1_000_000, description="members who keep it in mind"),
+)  # fmt: skip
+"""Of an item, in a log and in the index: columns of listings@1."""
+
+FIELDS: tuple[Field, ...] = (
+    *ASKED,
+    *ITEM,
+    Field(name="item_age_days", datatype="INT64", minimum=0, maximum=3650, description="since the item was listed"),
     Field(
         name="member_brand_share", datatype="FP64", minimum=0, maximum=1, optional=True,
         description="of what the member clicked lately, how much was of this brand; none for a new member",
     ),
+)  # fmt: skip
+"""Of an item that was shown for a search: what the ranker learns from."""
+
+REQUEST: tuple[Field, ...] = (
+    *ASKED,
     Field(
-        name="member_price", datatype="FP64", minimum=0.5, maximum=100_000, optional=True,
-        description="EUR, what the member usually looks at; none for a new member",
+        name="at", datatype="FP64", minimum=0, maximum=LATEST,
+        description="time of the search, seconds since 1970: items' age counts to it; to the hour, answers can be kept for others",
+    ),
+    Field(
+        name="member_brands", datatype="BYTES", shape=(None,), at_most=20, longest=80, optional=True,
+        description="brands that the member clicked lately; none for a new member",
+    ),
+    Field(
+        name="member_shares", datatype="FP64", shape=(None,), at_most=20, minimum=0, maximum=1, optional=True,
+        description="of what the member clicked lately, how much was of each of these brands",
     ),
 )  # fmt: skip
+"""Of a request, beside filters: the search, and what is known of who asks."""
 
 BUCKETS = 1 << 15
 QUERY_SLOTS, ITEM_SLOTS = 48, 80
+WATCHED = 8
+"""Buckets of words that the drift monitor looks at."""
 _LETTERS = frozenset(("xxs", "xs", "s", "m", "l", "xl", "xxl"))
 
 NAMES: tuple[str, ...] = (
@@ -92,12 +126,40 @@ def encode_item(columns: Columns) -> dict[str, NDArray[np.int32]]:
     return {"text": _numbered(_items(columns), ITEM_SLOTS)}
 
 
+def encode_candidate(columns: Columns) -> dict[str, NDArray[Any]]:
+    """Inputs of the ranker for items that were found: those of `encode`, with age and brand share told from item and request."""
+    age = np.clip(np.floor((columns["at"] - columns["listed_at"]) / DAY), 0, 3650)
+    return encode({**columns, "item_age_days": age, "member_brand_share": _brand_share(columns)})
+
+
 def observe(columns: Columns) -> Columns:
-    """What the drift monitor watches: every field but the texts, and of those how long a query is and how much of it an item has."""
-    query, item = _texts(columns)
-    words = text.shared(query, item)[:, 0].astype(np.float64)
-    watched = {field.name: columns[field.name] for field in FIELDS if field.media != "text"}
-    return {**watched, "query_words": _words(query), "shared_words": words}
+    """What the drift monitor watches of requests: language and usual price, and of a query how long it is, whether it names a size, and its words.
+
+    `word_<n>` is the share of its words that a hash puts into bucket n: what is searched for, without a dictionary.
+    """
+    queries = [text.plain(query) for query in columns["query"].tolist()]
+    sized = np.array([float(any(map(_is_size, query.split()))) for query in queries])
+    watched = {"locale": columns["locale"], "member_price": columns["member_price"]}
+    return {**watched, "query_words": _words(queries), "size_asked": sized, **_buckets(queries)}
+
+
+def _buckets(queries: list[str]) -> Columns:
+    found = np.zeros((len(queries), WATCHED), dtype=np.float64)
+    for row, query in enumerate(queries):
+        words = query.split()
+        for word in words:
+            found[row, hashing.bucket(word, buckets=WATCHED + 1) - 1] += 1 / len(words)
+    return {f"word_{at}": found[:, at] for at in range(WATCHED)}
+
+
+def _brand_share(columns: Columns) -> NDArray[np.float64]:
+    """(n,) share of the member's clicks that went to the item's brand; NaN of a member of whom nothing is known."""
+    found = np.full(len(columns["brand"]), np.nan)
+    rows = zip(columns["brand"].tolist(), columns["member_brands"], columns["member_shares"], strict=True)
+    for at, (brand, brands, shares) in enumerate(rows):
+        if len(brands):
+            found[at] = next((float(share) for name, share in zip(brands, shares, strict=False) if name == brand), 0.0)
+    return found
 
 
 def _texts(columns: Columns) -> tuple[list[str], list[str]]:

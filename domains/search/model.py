@@ -1,11 +1,12 @@
-"""The search model: boosted trees that put items in order, with a text encoder learnt from clicks as one of their inputs.
+"""The search model: a text encoder learnt from clicks, by which items are found, and boosted trees that put them in order.
 
 docs/decisions/0042-search-model.md says why this encoder, and how clicks are freed of the place they were made at.
 """
 
 from __future__ import annotations
 
-from domains.search.features import ITEM_SLOTS, NAMES, QUERY_SLOTS
+from domains.search.features import ITEM, ITEM_SLOTS, NAMES, QUERY_SLOTS, REQUEST
+from hallmark.artifacts.retriever import OnnxPart, RetrieverParts
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
 from hallmark.learners.boosting import Boosting
@@ -36,4 +37,24 @@ RANKER = NearForest(
         patience=80,
     )
 )
-SPEC = ModelSpec(task="ranking", outputs=OUTPUTS, fit=RANKER.fit, restore=RANKER.restore, inputs=INPUTS)
+RETRIEVER = RetrieverParts(
+    fields=REQUEST,
+    text="query",
+    encoder=OnnxPart(
+        file="encoder.onnx",
+        code="encode_query",
+        inputs=(Input(name="text", datatype="INT32", shape=(QUERY_SLOTS,)),),
+        output="embedding",
+    ),
+    items=OnnxPart(
+        file="encoder.onnx",
+        code="encode_item",
+        inputs=(Input(name="text", datatype="INT32", shape=(ITEM_SLOTS,)),),
+        output="embedding",
+    ),
+    item=ITEM,
+    ranker=OnnxPart(file="model.onnx", code="encode_candidate", inputs=INPUTS, output="score"),
+)
+SPEC = ModelSpec(
+    task="ranking", outputs=OUTPUTS, fit=RANKER.fit, restore=RANKER.restore, inputs=INPUTS, retriever=RETRIEVER
+)

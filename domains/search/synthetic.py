@@ -68,7 +68,7 @@ def searches(
 
 
 def corpus(at: datetime, *, seed: int, listed: int = 1100) -> tuple[pd.DataFrame, Rows]:
-    """Items that can be bought at a time, as a frame and by attribute: what a search would choose from."""
+    """Items that can be bought at a time, as a frame of listings@1 and by attribute: what a search chooses from."""
     import pandas as pd
 
     second = _second(at, "at")
@@ -76,11 +76,12 @@ def corpus(at: datetime, *, seed: int, listed: int = 1100) -> tuple[pd.DataFrame
     there = (items["listed"] <= second) & (items["gone"] > second)
     items = {name: values[there] for name, values in items.items()}
     age = (second - items["listed"]) / DAY
+    listed_at = pd.DatetimeIndex((items["listed"] * 1_000_000).astype("datetime64[us]")).tz_localize("UTC")
     views = np.floor((np.minimum(age, 7.0) + 0.05) * items["fame"] * 6 * (0.4 + items["quality"]))
     likes = np.floor(views * (0.02 + 0.16 * items["quality"] * uniform(items["number"], "likes", seed=seed)))
-    known = {"item_age_days": np.floor(age), "item_views_7d": views, "item_likes": likes}
+    known = {"item_views_7d": views, "item_likes": likes}
     told = _told(items) | {name: values.astype(np.int64) for name, values in known.items()}
-    return pd.DataFrame(told), items
+    return pd.DataFrame({**told, "listed_at": listed_at}), items
 
 
 def questions(at: datetime, *, seed: int, count: int = PER_DAY) -> tuple[list[str], Rows]:

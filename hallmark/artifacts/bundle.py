@@ -22,7 +22,16 @@ from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Output
 
 SERVED = frozenset(
-    {"model.onnx", "encoder.onnx", "items.onnx", "ranker.onnx", "signature.json", "features.py", "serving.py"}
+    {
+        "model.onnx",
+        "encoder.onnx",
+        "items.onnx",
+        "ranker.onnx",
+        "signature.json",
+        "features.py",
+        "encoder.py",
+        "serving.py",
+    }
 )
 WATCHED = frozenset({"signature.json", "features.py", "profile.json", "embeddings.safetensors"})
 """Files of a model folder that a server and a drift monitor read, beside the assets that its signature names.
@@ -69,7 +78,11 @@ class Bundle:
     @property
     def features(self) -> Features:
         """The model's feature code, run from the verified bytes, with its assets."""
-        return Features(self.code("features.py"), inputs=self.signature.inputs, assets=self.assets)
+        return self.features_of("features.py")
+
+    def features_of(self, source: str) -> Features:
+        """The same of `source`: features.py, or encoder.py where the encoder is another domain's."""
+        return Features(self.code(source), inputs=self.signature.inputs, assets=self.assets)
 
     def only(self, names: frozenset[str]) -> Bundle:
         """The same model with the files of `names` and its assets, and no others."""

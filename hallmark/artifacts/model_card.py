@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from hallmark import libraries
 from hallmark.artifacts.evaluation import Beside, Evaluation, GateDecision, Parity, Slice
 from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
+from hallmark.artifacts.index_report import IndexReport
 from hallmark.artifacts.precision import Precision
 from hallmark.errors import ModelRefused
 from hallmark.files import digest_file
@@ -106,6 +107,7 @@ class ModelCard(Frozen):
     metrics, slices:          of what ships, on the test examples; `metric` is the one that the gate looks at.
     beside:                   of other answers to the same examples, such as popularity's, where the model has some to show.
     parity:                   of the float32 ONNX model, which an int8 one is made of.
+    index:                    of a model that answers with items: recall by selectivity, and what its codes save and lose.
     """
 
     domain: str
@@ -128,6 +130,7 @@ class ModelCard(Frozen):
     champion: Champion | None
     parity: Parity
     precision: Precision = Precision()
+    index: IndexReport | None = None
 
 
 def issue(
@@ -146,6 +149,7 @@ def issue(
     precision: Precision,
     root: Path,
     correlation: str = "",
+    index: IndexReport | None = None,
 ) -> ModelCard:
     """The model card of the sealed model in `folder`, trained in the checkout at `root`."""
     profile = folder / "profile.json"
@@ -172,6 +176,7 @@ def issue(
         champion=judgement.champion,
         parity=parity,
         precision=precision,
+        index=index,
     )
 
 

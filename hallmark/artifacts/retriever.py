@@ -3,6 +3,7 @@
 encoder.onnx   query -> vector, where model.onnx is not that itself
 items.onnx     item -> vector, where an item is encoded otherwise than a query
 ranker.onnx    query and item -> score, where model.onnx is not that itself
+encoder.py     the feature code of another domain's version, whose encoder it is
 index/         the sealed unit: vectors, index, ids, columns (hallmark.retrieval)
 """
 
@@ -37,6 +38,14 @@ KINDS: Mapping[Datatype, str] = {
     "TIME": "time",
 }
 """What the index calls the types of columns."""
+_KEPT: Mapping[str, str] = {
+    "BYTES": "keyword",
+    "INT32": "integer",
+    "INT64": "integer",
+    "FP32": "number",
+    "FP64": "number",
+    "BOOL": "boolean",
+}
 _SENT: Mapping[Datatype, Literal["BYTES", "INT64", "FP64", "BOOL"]] = {
     "BYTES": "BYTES",
     "INT64": "INT64",
@@ -52,34 +61,47 @@ RETRIEVED = ("vector_rank", "vector_score", "word_rank", "word_score", "fused_sc
 class OnnxPart(Frozen):
     """An ONNX model of the folder.
 
-    code:   the function of features.py that gives its inputs.   output: the one that is read.
+    code:   the function of `source` that gives its inputs.   output: the one that is read.
+    source: features.py, or encoder.py: the feature code of the version whose encoder it is, where that is another domain's.
     """
 
     file: OnnxFile
+    source: Literal["features.py", "encoder.py"] = "features.py"
     code: Literal["encode", "encode_query", "encode_item", "encode_candidate"]
     output: str
     inputs: tuple[Input, ...] = (Input(),)
 
 
-class Retriever(Frozen):
-    """Way from a request's record to an ordered list of items.
+class RetrieverParts(Frozen):
+    """What a domain's model.py says of its way from a request's record to items; domain.yaml says the rest.
 
     fields:  those of a record, beside filters and `k`: a text, a vector, a member and a context.
     text:    the field that is searched by words; none without words.
-    encoder: record -> (n, dimension) vector.   items: item -> the same, for what is put in; none: the encoder.
-    item:    fields of an item that is put in which `items` reads; its id and the columns of filters and words come too.
+    encoder: record -> (n, dimension) vector; none where it is another domain's.
+    items:   item -> the same, for what is put in; none: the encoder.
+    item:    fields of an item that is put in which `items` or the ranker reads; its id and the columns of filters and words come too.
     ranker:  candidate -> (n,) score; a candidate's columns are the record's, the item's, `RETRIEVED` and what views give of both.
              None: the fused score.
+    normalised: vectors are compared by their direction alone; False: by their inner product, so that length counts.
+    """
+
+    fields: tuple[Field, ...]
+    text: str | None = None
+    encoder: OnnxPart | None = None
+    items: OnnxPart | None = None
+    item: tuple[Field, ...] = ()
+    ranker: OnnxPart | None = None
+    normalised: bool = True
+
+
+class Retriever(RetrieverParts):
+    """Way from a request's record to an ordered list of items.
+
     looked_up: fields that feature views give, of an entity in the request or, by the corpus's id, of each candidate.
     """
 
     corpus: Corpus
-    fields: tuple[Field, ...]
-    text: str | None = None
     encoder: OnnxPart
-    items: OnnxPart | None = None
-    item: tuple[Field, ...] = ()
-    ranker: OnnxPart | None = None
     looked_up: tuple[Field, ...] = ()
     k: int = Key(ge=1)
     candidates: int = Key(ge=1)
@@ -122,18 +144,23 @@ class Retriever(Frozen):
         return tuple(found.values())
 
     @property
-    def outputs(self) -> tuple[Output, ...]:
-        """Outputs of an answer, (n, k) each: the items in order, their scores, and by which way each came."""
-        k = (self.k,)
-        return (
-            Output(name="items", datatype="INT64" if self.corpus.datatype == "INT64" else "BYTES", shape=k),
-            Output(name="scores", datatype="FP32", shape=k),
-            Output(name="vector_rank", datatype="INT32", shape=k, minimum=0),
-            Output(name="vector_score", datatype="FP32", shape=k),
-            Output(name="word_rank", datatype="INT32", shape=k, minimum=0),
-            Output(name="word_score", datatype="FP32", shape=k),
-            Output(name="found", datatype="INT32", minimum=0, maximum=self.k),
+    def kept(self) -> tuple[Field, ...]:
+        """Fields of an item that its index keeps beside id and filters, so that whoever ranks has them: one value each, no photos."""
+        known = {self.corpus.id, *(each.column for each in self.corpus.filters)}
+        return tuple(
+            field for field in self.put if field.name not in known and not field.shape and field.media != "image"
         )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns of its index, each with what the index calls its type: filters, then what is kept."""
+        filters = {each.column: KINDS[each.datatype] for each in self.corpus.filters}
+        return filters | {field.name: _KEPT[field.datatype] for field in self.kept}
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Outputs of an answer."""
+        return outputs_of(self.corpus, self.k)
 
     @property
     def put_in(self) -> OnnxPart:
@@ -146,13 +173,23 @@ class Retriever(Frozen):
         digests: of the model folder's files, by name.   assets: names of those that features.py reads.
         """
         encoders = {str(name): digests[name] for name in (self.encoder.file, self.put_in.file)}
-        preprocessing = {name: digests[name] for name in ("features.py", *assets)}
+        sources = dict.fromkeys(("features.py", self.encoder.source, self.put_in.source))
+        preprocessing = {str(name): digests[name] for name in (*sources, *assets)}
         return _digest(encoders), _digest(preprocessing)
 
 
-def kinds(corpus: Corpus) -> dict[str, str]:
-    """Columns of an index of this corpus, each with what the index calls its type."""
-    return {each.column: KINDS[each.datatype] for each in corpus.filters}
+def outputs_of(corpus: Corpus, most: int) -> tuple[Output, ...]:
+    """Outputs of an answer of at most so many items, (n, k) each: the items in order, their scores, and by which way each came."""
+    k = (most,)
+    return (
+        Output(name="items", datatype="INT64" if corpus.datatype == "INT64" else "BYTES", shape=k),
+        Output(name="scores", datatype="FP32", shape=k),
+        Output(name="vector_rank", datatype="INT32", shape=k, minimum=0),
+        Output(name="vector_score", datatype="FP32", shape=k),
+        Output(name="word_rank", datatype="INT32", shape=k, minimum=0),
+        Output(name="word_score", datatype="FP32", shape=k),
+        Output(name="found", datatype="INT32", minimum=0, maximum=most),
+    )
 
 
 def _digest(files: Mapping[str, str]) -> str:

@@ -61,7 +61,11 @@ def search(
         raise DeclarationError(
             f"{domain} has no items to search", expected=f"corpus(at=, seed=) in domains/{domain}/data.py", got="none"
         )
-    items = corpus(at=datetime.now(UTC), seed=seed)
+    now = datetime.now(UTC)
+    items = corpus(None, at=now, seed=seed)
+    items = items.assign(
+        item_age_days=(now - items["listed_at"]).dt.days, member_price=float("nan"), member_brand_share=float("nan")
+    )
     asked = {"query": query, "locale": locale}
     first = _ranked(domain, version or _stable(domain, settings), items, asked, settings=settings)
     other = _ranked(domain, beside, items, asked, settings=settings) if beside else None

@@ -65,6 +65,10 @@ class Retrieval(Section):
     live: Share = Field(
         default=0.01, description="Share of live queries that are run again exactly, off the path of answers."
     )
+    codes: Literal["float32", "int8", "pq", "auto"] = Field(
+        default="float32",
+        description="How vectors are kept; auto: the smallest that loses no recall that counts. Gain and loss are in the model card.",
+    )
     backend: Literal["folder", "opensearch", "qdrant"] = Field(
         default="folder",
         description="folder: the index is in the model folder. Else a collection named by domain and digest.",

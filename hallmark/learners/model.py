@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.artifacts.retriever import RetrieverParts
 from hallmark.declaration import domain as domains
 from hallmark.declaration.data import Data
 from hallmark.errors import ContractBroken, DeclarationError, ModelRefused
@@ -114,6 +115,7 @@ class ModelSpec:
     labels:  names of the classes of a multiclass task, in the order of the probabilities.
     inputs:  of the exported model, which `encode` gives by name; one float32 "input" where it says nothing.
     assets:  files beside model.py that travel in the model folder and that features.py's `load` reads: tokenizer, thresholds.
+    retriever: of a domain that declares retrieval, the parts that find items and rank them; `export` writes their files beside its path.
     """
 
     task: str
@@ -123,6 +125,7 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = (Input(),)
     assets: tuple[str, ...] = ()
+    retriever: RetrieverParts | None = None
 
 
 def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
@@ -155,7 +158,29 @@ def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
             expected=f"{first.name} of shape {task.shape} per record",
             got=str(first.shape),
         )
+    _of_items(domain, found.retriever, where)
     return found
+
+
+def _of_items(domain: Domain, parts: RetrieverParts | None, where: str) -> None:
+    """`DeclarationError` where one of domain.yaml and model.py answers with items and the other does not."""
+    if (parts is None) != (domain.retrieval is None):
+        raise DeclarationError(
+            f"{where} and domain.yaml do not agree on whether answers are items",
+            expected="retrieval: in domain.yaml and retriever=RetrieverParts(…) in SPEC, or neither",
+            got="only " + ("retrieval:" if parts is None else "retriever="),
+            fix="write the other one, as domains/search has it (docs/retrieval.md)",
+        )
+    if (
+        parts is not None
+        and domain.retrieval is not None
+        and (parts.encoder is None) == (domain.retrieval.borrowed is None)
+    ):
+        raise DeclarationError(
+            f"{where} and domain.yaml name different encoders",
+            expected="an encoder in SPEC's retriever with encoder: own, and none with domain@version",
+            got=f"encoder: {domain.retrieval.encoder}, and {'none' if parts.encoder is None else 'one'} in SPEC",
+        )
 
 
 def task_of(domain: Domain, spec: ModelSpec) -> Task:
@@ -177,6 +202,13 @@ def columns(frame: pd.DataFrame, fields: Sequence[Field]) -> Columns:
             fix="mend the domain's data.py",
         )
     return {field.name: _column(frame[field.name], field) for field in fields}
+
+
+def requested(frame: pd.DataFrame, fields: Sequence[Field]) -> Columns:
+    """The fields of requests in these rows; an optional one that the data does not have was not sent."""
+    there = [field for field in fields if field.name in frame or not field.optional]
+    left_out = {field.name: arrays.empty(field, len(frame)) for field in fields if field not in there}
+    return {**columns(frame, there), **left_out}
 
 
 def _column(values: pd.Series, field: Field) -> NDArray[Any]:

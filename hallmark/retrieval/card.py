@@ -6,6 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from hallmark.artifacts.index_report import CodeKind as CodeKind
+from hallmark.artifacts.index_report import CodesRow as CodesRow
+from hallmark.artifacts.index_report import IndexKind as IndexKind
+from hallmark.artifacts.index_report import RecallRow as RecallRow
 from hallmark.retrieval.columns import Kind
 from hallmark.section import Frozen
 
@@ -21,9 +25,6 @@ VECTORS, CODES, GRAPH, LISTS, CODEC, ITEMS, WORDS = (
 )
 ID, TEXT = "_id", "_text"
 """Columns of items.parquet beside those of the filters."""
-
-IndexKind = Literal["exact", "hnsw", "ivf"]
-CodeKind = Literal["float32", "int8", "pq"]
 
 
 class IndexOptions(Frozen):
@@ -51,29 +52,6 @@ class IndexOptions(Frozen):
         if self.kind == "hnsw" and self.codes == "pq":
             raise ValueError("expected codes of float32 or int8 beside kind: hnsw; pq goes with exact and ivf")
         return self
-
-
-class RecallRow(Frozen):
-    """Recall@k against the exact answer, with a 95% interval over queries.
-
-    selectivity: share of the items that the filter left; 1 without a filter.  path: which way the index took.
-    """
-
-    selectivity: float
-    k: int
-    recall: float
-    low: float
-    high: float
-    queries: int
-    path: Literal["exact", "approximate"]
-
-
-class CodesRow(Frozen):
-    """What one kind of codes costs and saves: bytes an item, recall@10 of a whole scan against float32."""
-
-    codes: CodeKind
-    bytes_per_item: int
-    recall: float
 
 
 class UnitCard(Frozen):

@@ -69,13 +69,20 @@ def measure(
     k: int = K,
     selectivities: Sequence[float] = SELECTIVITIES,
     seed: int = 0,
+    source: Path | None = None,
 ) -> tuple[RecallRow, ...]:
-    """Recall@k of an open unit behind filters that leave those shares of its items at random, against a scan of all of them."""
+    """Recall@k of an open unit behind filters that leave those shares of its items at random, against a scan of all of them.
+
+    source: a file of the vectors as they were before the unit kept codes of them; what codes lose then counts too.
+    """
     unit = retriever.unit
     asked = vectors.checked(queries, unit.card.dimension, normalised=unit.card.normalised, what="queries")
     left = _left(len(unit), selectivities, seed)
-    truth = [unit.index.scan(asked, k, rows) for rows in left]
-    return _rows(unit, asked, left, truth, selectivities, k, alike=True)
+    alike = source is None or unit.card.codes == "float32"
+    truth = (
+        [unit.index.scan(asked, k, rows) for rows in left] if source is None else _nearest(source, asked, left, k, None)
+    )
+    return _rows(unit, asked, left, truth, selectivities, k, alike=alike)
 
 
 def tuned(folder: Path, card: UnitCard, options: IndexOptions, queries: NDArray[np.float32] | None) -> UnitCard:

@@ -74,10 +74,13 @@ def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
     where = steps.origin(arguments["source"])
     own = isinstance(where, Path)
     inputs = {"source": cache.digest(where)} if isinstance(where, Path) else {}
-    held = view_join.held(domains.load(domain, settings), str(where), settings)
+    declared = domains.load(domain, settings)
+    held = view_join.held(declared, str(where), settings)
     parameters = {"domain": domain, "held": held, **arguments} | ({"source": Path(where).name} if own else {})
     finder = step.finder(domain, settings)
-    code = [each.code(domain, settings, finder=finder) for each in step.of(vars(steps)) if each.kept]
+    left_out = () if declared.retrieval else steps.INDEXED
+    kept = [each for each in step.of(vars(steps)) if each.kept and each.name not in left_out]
+    code = [each.code(domain, settings, finder=finder) for each in kept]
     graph = cache.code_digest([*(LIBRARY / "components").glob("*.py"), *(LIBRARY / "pipelines").glob("*.py")])
     key = cache.key("request", code=":".join([graph, *code]), parameters=parameters, inputs=inputs)
     return settings.runs / "chains" / f"{key}.json"

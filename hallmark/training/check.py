@@ -15,7 +15,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from hallmark.artifacts import retriever
 from hallmark.declaration import contradictions
+from hallmark.declaration import corpus as corpora
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError, HallmarkError
@@ -147,15 +149,19 @@ def _answers(domain: Domain, settings: Settings) -> Iterator[Finding]:
     outputs, shadow = {each.name for each in spec.outputs}, domain.rollout.shadow
     if shadow is None:
         return
+    fields = domains.module(domain.name, "features", settings).FIELDS
+    if spec.retriever is not None and domain.retrieval is not None:
+        answer = retriever.outputs_of(corpora.load(domain.retrieval, settings), domain.retrieval.k)
+        outputs, fields = {each.name for each in answer}, spec.retriever.fields
     if (settings.domains / domain.name / "serving.py").is_file():
-        outputs |= {each.name for each in domains.module(domain.name, "serving", settings).OUTPUTS}
+        outputs |= {each.name for each in getattr(domains.module(domain.name, "serving", settings), "OUTPUTS", ())}
     if shadow.output not in outputs:
         what = "no output of SPEC in model.py, or of serving.py"
         yield _unknown(where, "rollout.shadow.output", shadow.output, outputs, what)
     features = domains.module(domain.name, "features", settings)
     if shadow.slices:
         try:
-            watched = set(features.observe(sample(features.FIELDS)))
+            watched = set(features.observe(sample(fields)))
         except Exception:  # noqa: BLE001 (the domain's own code, with records that nobody sent)
             return
         for column in shadow.slices:

@@ -16,12 +16,14 @@ from hallmark.artifacts import folder as folders
 from hallmark.artifacts.evaluation import Parity
 from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, DeclarationError, ModelRefused
-from hallmark.features import arrays, code
+from hallmark.features import code
 from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
-from hallmark.learners.model import assets, columns, examples, spec, task_of
+from hallmark.learners.model import columns, examples, requested, spec, task_of
 from hallmark.training import evaluate
+from hallmark.training.index import Lent, all_assets, put
+from hallmark.training.index import declared as retriever
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +57,8 @@ def export(
     reference: pd.DataFrame,
     int8: Path | None = None,
     seasons: Sequence[SeasonRows] = (),
+    index: Path | None = None,
+    borrowed: Lent | None = None,
     settings: Settings | None = None,
 ) -> Parity:
     """Write the sealed model folder (all but the model card); `ModelRefused` where ONNX and trained model differ.
@@ -62,7 +66,8 @@ def export(
     It appears whole or not at all. `reference` is what the drift monitor compares with: rows like those that will come,
     which the model was not trained on, or its scores are rosier than what serving sees. Where `int8` is given it is what
     serves, as it was judged, byte for byte; the float32 model it came of still has to answer as the trained one does.
-    `seasons` are last year's rows of parts of the year that are coming.
+    `seasons` are last year's rows of parts of the year that are coming. Of a domain that answers with items, `index` is the folder of
+    its index, and `borrowed` the encoder where that is another's; `Conflict` where they do not go together.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / folders.MANIFEST).is_file():
         raise Conflict(f"{folder} holds something else", expected="an empty or a model folder", got=folder.name)
@@ -71,8 +76,9 @@ def export(
     part.mkdir(parents=True)
     try:
         parity = _write(
-            domain, trained, part, test=test, reference=reference, int8=int8, seasons=seasons, settings=settings
-        )
+            domain, trained, part, test=test, reference=reference, int8=int8, seasons=seasons, index=index,
+            borrowed=borrowed, settings=settings,
+        )  # fmt: skip
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
@@ -89,6 +95,8 @@ def _write(
     reference: pd.DataFrame,
     int8: Path | None,
     seasons: Sequence[SeasonRows],
+    index: Path | None,
+    borrowed: Lent | None,
     settings: Settings | None,
 ) -> Parity:
     features = domains.module(domain.name, "features", settings)
@@ -98,6 +106,7 @@ def _write(
     trained.export(path)
     onnx_model.tidy(path)
     trained.save(folder)
+    held = all_assets(domain, borrowed, settings)
     signature = folders.Signature(
         domain=domain.name,
         task=task,
@@ -105,11 +114,12 @@ def _write(
         outputs=declared.outputs,
         labels=declared.labels,
         inputs=declared.inputs,
-        assets=declared.assets,
+        assets=tuple(held),
         views=views.uses(domain, features.FIELDS, settings),
+        retriever=retriever(domain, borrowed=borrowed, settings=settings) if domain.retrieval else None,
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for name, content in assets(domain.name, declared, settings).items():
+    for name, content in (held | (borrowed.files if borrowed else {})).items():
         (folder / name).write_bytes(content)
     for source in (Path(str(features.__file__)).with_name(name) for name in ("features.py", "serving.py")):
         if source.is_file():
@@ -121,6 +131,8 @@ def _write(
         shutil.copyfile(int8, path)
         _answers(path, inputs, signature)
     _reference(domain, folder, reference, signature, seasons)
+    if index is not None:
+        put(folder, index)
     folders.seal(folder)
     return parity
 
@@ -170,7 +182,8 @@ def _reference(
     observed, scores, whole_scores = _seen(folder, rows, signature, features)
     _compared(domain, whole_scores, signature)
     made = profile.build(observed, scores=scores)
-    error = _error(domain, signature, rows, whole_scores) if domain.data.label in rows else None
+    judged = domain.data.label in rows and signature.retriever is None
+    error = _error(domain, signature, rows, whole_scores) if judged else None
     then = []
     for part in seasons:
         inputs, outputs, _ = _seen(folder, sample(part.rows, most, seed=seed), signature, features)
@@ -211,19 +224,14 @@ def _seen(
 ) -> tuple[Columns, Columns, Columns]:
     """Columns that the drift monitor will see of these rows: observed inputs, outputs with one value per record, all outputs."""
     raw = columns(rows, signature.fields)
-    asked = raw if signature.retriever is None else _asked(rows, signature)
+    asked = raw if signature.retriever is None else requested(rows, signature.asked)
     if features.observe is None:
         raise DeclarationError("features.py does not say what to watch", expected="observe(columns)", got="none")
     observed: Columns = features.observe(asked)
+    if signature.retriever is not None:  # what it answers is ids, of which there is no distribution to keep
+        return observed, {}, {}
     outputs, shapes = _outputs(folder, features.encode(raw), signature)
     return observed, {name: values for name, values in outputs.items() if shapes[name] == ()}, outputs
-
-
-def _asked(rows: pd.DataFrame, signature: folders.Signature) -> Columns:
-    """The fields of requests in these rows; filters that the data does not have were not asked for."""
-    there = [field for field in signature.asked if field.name in rows or not field.optional]
-    left_out = {field.name: arrays.empty(field, len(rows)) for field in signature.asked if field not in there}
-    return {**columns(rows, there), **left_out}
 
 
 def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, outputs: Columns) -> Any:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from hallmark.artifacts.evaluation import GateDecision
+from hallmark.declaration.retrieval import SELECTIVITIES, Selectivity
 from hallmark.tasks.bootstrap import Estimate, difference_error
 
 if TYPE_CHECKING:
     from hallmark.artifacts.evaluation import Evaluation, Slice
+    from hallmark.artifacts.index_report import IndexReport
     from hallmark.declaration.gate import Gate
     from hallmark.tasks.metric import Metric
 
@@ -42,6 +44,23 @@ def decide(
     ]
     ordered = [text for passed, text in checks if not passed] + [text for passed, text in checks if passed]
     return GateDecision(passed=all(passed for passed, _ in checks), reasons=tuple(ordered))
+
+
+def recalled(decision: GateDecision, report: IndexReport, required: Mapping[Selectivity, float]) -> GateDecision:
+    """The decision with the floors of recall, by selectivity, beside it: an index that finds less is refused with its model."""
+    checks = []
+    for name, floor in required.items():
+        row = report.at(SELECTIVITIES[name])
+        what = f"recall@{row.k if row else 10} {'overall' if name == 'overall' else f'at {name} of the items'}"
+        if row is None:
+            checks.append((False, f"{what} of the candidate's index is missing"))
+            continue
+        passed = row.recall - floor >= -_SLACK
+        said = f"{what} {row.recall:.4f} {'reaches' if passed else 'does not reach'} the floor {floor:.4f}"
+        checks.append((passed, f"{said} ({row.queries} queries)"))
+    failed = [text for passed, text in checks if not passed]
+    reasons = (*failed, *decision.reasons, *(text for passed, text in checks if passed))
+    return GateDecision(passed=decision.passed and not failed, reasons=reasons)
 
 
 def _checks(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration import domain as domains
-from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -107,6 +107,36 @@ def rows(
     if declared.data.split == "last":
         start = datetime.min.replace(tzinfo=UTC)
     return _inside(frame, time, start=start, end=end, now=now or datetime.now(UTC), shown=source) if time else frame
+
+
+def corpus(
+    domain: str, *, source: str, at: datetime, seed: int, shift: str | None = None, settings: Settings | None = None
+) -> pd.DataFrame:
+    """The items that answers are taken from at a time, as the domain's data.py reads them, by the contract that retrieval names.
+
+    source: "synthetic", or the path of a file or folder.   `ContractBroken` where a row breaks the contract, or there is none.
+    """
+    from hallmark.declaration import source as contracts
+    from hallmark.feature_store import source_batch
+
+    declared = domains.load(domain, settings)
+    read = getattr(domains.module(domain, "data", settings), "corpus", None)
+    if declared.retrieval is None or read is None:
+        raise DeclarationError(
+            f"{domain} has no items",
+            expected=f"retrieval: in its domain.yaml, and corpus(source, at=, seed=, shift=) in domains/{domain}/data.py",
+            got="no retrieval:" if declared.retrieval is None else "no corpus",
+            fix="write it, as domains/search has it (docs/retrieval.md)",
+        )
+    own = None if source == SYNTHETIC else Path(source)
+    frame: pd.DataFrame = read(own, at=at, seed=seed, shift=shift)
+    contract = contracts.load(declared.retrieval.corpus, settings)
+    shown = "the synthetic marketplace" if own is None else source
+    if frame.empty:
+        raise ContractBroken(
+            f"there are no items at {at:%Y-%m-%d %H:%M}", expected="at least one to answer with", got=f"none in {shown}"
+        )
+    return source_batch.checked(contract, frame, shown=f"the items of {shown}")
 
 
 def _check(declared: Domain, frame: pd.DataFrame, *, shown: str, settings: Settings) -> None:

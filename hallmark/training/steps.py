@@ -261,6 +261,117 @@ def quantize(
 
 
 @step()
+def load_corpus(
+    domain: str,
+    *,
+    source: Annotated[Path | str, Reads(named=origin)],
+    as_of: str,
+    seed: int,
+    shift: str,
+    corpus: Annotated[Path, Writes("Dataset")],
+    summary: Annotated[Path, Writes("Markdown")],
+) -> None:
+    """Write the items that answers are taken from as of a day, checked against their contract, to one Parquet file."""
+    from hallmark.data import dataset
+    from hallmark.training import source as sources
+
+    frame = sources.corpus(domain, source=str(source), at=_utc(as_of), seed=seed, shift=shift or None)
+    dataset.write(frame, corpus)
+    said = f"{len(frame)} items, contract kept. Content {dataset.digest(corpus)}"
+    _write(summary, f"# {domain}: {said}\n")
+
+
+def _borrowed(domain: str) -> dict[str, Any]:
+    """The version whose encoder it is, where that is another domain's; `NotFound` names it where it is not there."""
+    declared = domains.load(domain)
+    if declared.retrieval is None or declared.retrieval.borrowed is None:
+        return {"encoder": None}
+    from hallmark.registry.store import Registry
+
+    name, version = declared.retrieval.borrowed
+    return {"encoder": Registry(Settings.load()).resolve(name, version).fetch()}
+
+
+def _lent(declared: Domain, encoder: Path | None) -> Any:
+    from hallmark.training import index as indexing
+
+    return indexing.lent(encoder, declared.retrieval.encoder) if encoder and declared.retrieval else None
+
+
+@step(prepare=_borrowed, summary=True)
+def embed(
+    domain: str,
+    *,
+    trained: Annotated[Path, Reads("Model")],
+    corpus: Annotated[Path, Reads("Dataset")],
+    test: Annotated[Path, Reads("Dataset")],
+    vectors: Annotated[Path, Writes("Dataset")],
+    encoder: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
+) -> str:
+    """Encode every item of the corpus, and the golden queries, with the encoder that is to serve; say how many, in a line."""
+    from hallmark.data import dataset
+    from hallmark.learners.model import spec
+    from hallmark.training import index as indexing
+    from hallmark.training import precision as precisions
+
+    declared, items = domains.load(domain), dataset.read(corpus)
+    found = indexing.embed(
+        declared,
+        spec(declared).restore(trained),
+        vectors,
+        items=items,
+        queries=indexing.golden(declared, dataset.read(test)),
+        int8=precisions.chosen(trained),
+        borrowed=_lent(declared, encoder),
+        progress=progress("embed"),
+    )
+    left = len(items) - found
+    return f"{found} items have a vector" + (f"; {left} have none and are left out" if left else "")
+
+
+@step(prepare=_borrowed, summary=True)
+def build_index(
+    domain: str,
+    *,
+    vectors: Annotated[Path, Reads("Dataset")],
+    corpus: Annotated[Path, Reads("Dataset")],
+    index: Annotated[Path, Writes("Model")],
+    encoder: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
+) -> str:
+    """Build the index of the items that have a vector: links or lists, words, and the columns that filter; say what it is, in a line."""
+    from hallmark.training import index as indexing
+
+    declared = domains.load(domain)
+    card = indexing.build(declared, vectors, corpus, index, borrowed=_lent(declared, encoder))
+    return f"{card.items} items, {card.kind} of {card.codes}"
+
+
+@step()
+def measure_recall(
+    domain: str,
+    *,
+    index: Annotated[Path, Reads("Model")],
+    vectors: Annotated[Path, Reads("Dataset")],
+    corpus: Annotated[Path, Reads("Dataset")],
+    recall: Annotated[Path, Writes()],
+    summary: Annotated[Path, Writes("Markdown")],
+) -> None:
+    """Measure how many of the ten nearest items the index finds, by selectivity, on golden queries that it was not tuned on."""
+    from hallmark.data import dataset
+    from hallmark.training import index as indexing
+
+    declared = domains.load(domain)
+    found = indexing.measure(declared, index, vectors, corpus_items=len(dataset.read(corpus)))
+    _write(recall, found.model_dump_json(indent=2))
+    lines = ["| of the items | recall@10 | 95% interval | way |", "|---:|---:|---|---|"]
+    lines += [
+        f"| {row.selectivity:.1%} | {row.recall:.4f} | {row.low:.4f} to {row.high:.4f} | {row.path} |"
+        for row in found.recall
+    ]
+    _write(summary, f"# {domain}: {found.line}\n\n" + "\n".join(lines) + "\n")
+
+
+@step()
 def evaluate(
     domain: str,
     *,
@@ -304,11 +415,13 @@ def compare(
     test: Annotated[Path, Reads("Dataset")],
     decision: Annotated[Path, Writes()],
     summary: Annotated[Path, Writes("Markdown")],
+    recall: Annotated[Path | None, Reads()] = None,
     champion: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
     champion_version: Annotated[int | None, FoundAtRun()] = None,
 ) -> None:
-    """Judge the candidate by the domain's gate, beside the champion of now on the same test examples."""
+    """Judge the candidate by the domain's gate, beside the champion of now on the same test examples, and its index by its floors."""
     from hallmark.artifacts.evaluation import Evaluation
+    from hallmark.artifacts.index_report import IndexReport
     from hallmark.artifacts.model_card import Champion, GateJudgement
     from hallmark.data import dataset
     from hallmark.learners.model import spec, task_of
@@ -323,6 +436,9 @@ def compare(
         beside = Champion(version=champion_version, digest=digest, metrics=theirs.metrics)
     metrics = task_of(declared, spec(declared)).metrics()
     found = gating.decide(declared.gate, candidate, theirs, metrics=metrics)
+    if recall is not None and declared.retrieval is not None:
+        report = IndexReport.model_validate_json(recall.read_bytes())
+        found = gating.recalled(found, report, declared.retrieval.required)
     _write(decision, GateJudgement(decision=found, champion=beside).model_dump_json(indent=2))
     outcome = "passed" if found.passed else "refused"
     _write(summary, f"# {domain}: {outcome}\n\n" + "".join(f"- {reason}\n" for reason in found.reasons))
@@ -339,7 +455,11 @@ def gate(domain: str, *, decision: Annotated[Path, Reads()]) -> bool:
     return GateJudgement.model_validate_json(decision.read_bytes()).decision.passed
 
 
-@step(prepare=_held)
+def _exported(domain: str, *, source: Path | str = "") -> dict[str, Any]:
+    return {**_held(domain, source=source), **_borrowed(domain)}
+
+
+@step(prepare=_exported)
 def export(
     domain: str,
     *,
@@ -350,7 +470,9 @@ def export(
     source: Annotated[Path | str, Reads(named=origin)] = "",
     as_of: str = "",
     seed: int = 0,
+    index: Annotated[Path | None, Reads("Model")] = None,
     held: Annotated[dict[str, str] | None, FoundAtRun()] = None,
+    encoder: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
 ) -> str:
     """Write the sealed model folder and how far ONNX is from the trained model, in float32; give the model's digest.
 
@@ -368,7 +490,10 @@ def export(
     frame = dataset.read(test)
     int8 = precisions.chosen(trained)
     seasons = _seasons(declared, str(source), as_of, seed, held) if source else []
-    found = exporting.export(declared, restored, model, test=frame, reference=frame, int8=int8, seasons=seasons)
+    found = exporting.export(
+        declared, restored, model, test=frame, reference=frame, int8=int8, seasons=seasons, index=index,
+        borrowed=_lent(declared, encoder),
+    )  # fmt: skip
     _write(parity, found.model_dump_json(indent=2))
     return verify(model)
 
@@ -414,11 +539,13 @@ def register(
     decision: Annotated[Path, Reads()],
     plots: Annotated[Path, Reads("HTML")],
     precision: Annotated[Path | None, Reads()] = None,
+    recall: Annotated[Path | None, Reads()] = None,
     correlation: str = "",
 ) -> int:
     """Register the model with its model card, once by digest, as challenger; give its version."""
     from hallmark.artifacts import model_card as model_cards
     from hallmark.artifacts.evaluation import Evaluation, Parity
+    from hallmark.artifacts.index_report import IndexReport
     from hallmark.artifacts.precision import Precision
     from hallmark.registry.store import Registry
 
@@ -437,9 +564,14 @@ def register(
         judgement=model_cards.GateJudgement.model_validate_json(decision.read_bytes()),
         parity=Parity.model_validate_json(parity.read_bytes()),
         precision=Precision.model_validate_json(precision.read_bytes()) if precision else Precision(),
+        index=IndexReport.model_validate_json(recall.read_bytes()) if recall else None,
         root=settings.root,
     )
     return Registry(settings).register(model, found, plots={"evaluation.html": plots, "evaluation.json": evaluation})
+
+
+INDEXED = ("load_corpus", "embed", "build_index", "measure_recall")
+"""Steps of a domain that answers with items alone."""
 
 
 def _utc(text: str) -> datetime:

@@ -95,11 +95,13 @@ class ItemCodec:
             raise BadRequest(f"put[{int(nothing.argmax())}]: the model makes no vector of it")
         corpus = self._declared.corpus
         ids = columns[corpus.id]
+        kinds = {each.column: str(each.datatype) for each in corpus.filters}
+        kinds |= {field.name: field.datatype for field in self._declared.kept}
         return [
             Upsert(
                 str(ids[row]),
                 vectors[row],
-                {each.column: _plain(columns[each.column][row], each.datatype) for each in corpus.filters},
+                {name: _plain(columns[name][row], kind) for name, kind in kinds.items()},
                 " ".join(str(text) for name in corpus.words if (text := columns[name][row])),
             )
             for row in range(len(items))
@@ -110,11 +112,11 @@ def _plain(value: Any, datatype: str) -> Any:
     """A value of a column as the index takes it; None where it is missing."""
     if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
         return None
-    if datatype == "INT64":
+    if datatype in ("INT32", "INT64"):
         return int(value)
     if datatype == "BOOL":
         return bool(value)
-    return float(value) if datatype == "FP64" else str(value)
+    return float(value) if datatype in ("FP32", "FP64") else str(value)
 
 
 class LiveItems:

@@ -17,7 +17,7 @@ from hallmark.declaration.corpus import Filter
 from hallmark.errors import ModelRefused, Refused
 from hallmark.features.arrays import objects
 from hallmark.features.encoding import Features
-from hallmark.features.fields import Columns
+from hallmark.features.fields import Columns, Field
 from hallmark.features.image import BadImage
 from hallmark.retrieval import filters, pairing
 from hallmark.retrieval.card import UNIT
@@ -43,7 +43,8 @@ class Part:
     def __init__(self, part: OnnxPart, bundle: Bundle, features: Features, provider: str) -> None:
         self.name = part.file
         self._output = part.output
-        self._features = features.part(part.code, inputs=part.inputs)
+        code = features if part.source == "features.py" else bundle.features_of(part.source)
+        self._features = code.part(part.code, inputs=part.inputs)
         self._session: onnxruntime.InferenceSession = session(bundle.file(part.file), provider, shown=part.file)
         check_graph(self._session, part.inputs, [part.output], shown=part.file)
 
@@ -223,6 +224,8 @@ class RetrievalModel:
                 made[each.column] = np.array(
                     [np.nan if value is None else float(value) for value in values], dtype=np.float64
                 )
+        for field in self.retriever.kept:
+            made[field.name] = _held(known[field.name], field)
         return made
 
     def _known(self, ids: Sequence[str]) -> dict[str, list[Any]]:
@@ -304,6 +307,14 @@ def _asked(declared: Sequence[Filter], columns: Columns, row: int) -> dict[str, 
         elif len(values := columns[f"filter_{each.column}"][row]):
             made[each.column] = [str(value) for value in values]
     return made
+
+
+def _held(values: Sequence[Any], field: Field) -> NDArray[Any]:
+    """A column of items as training has it; of an item that was deleted meanwhile "" or 0 where its field is never missing."""
+    if field.datatype == "BYTES":
+        return objects(list(values) if field.optional else [value or "" for value in values])
+    nothing = np.nan if field.optional else 0
+    return np.array([nothing if value is None else value for value in values], dtype=field.dtype)
 
 
 def _instant(seconds: float) -> str:

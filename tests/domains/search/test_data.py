@@ -18,7 +18,7 @@ from hallmark.training import source
 START = datetime(2026, 7, 1, tzinfo=UTC)
 END = START + timedelta(hours=12)
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
-TOLD = ["look", "demand"]
+TOLD = ["look", "demand", "at"]
 
 
 @cache
@@ -94,3 +94,21 @@ def test_looks_are_told_from_clicks_alone() -> None:
     frame = searches(START, END, seed=7)
     frame["relevance"] = np.int64(0)
     assert (data._told(frame)["look"] == log()["look"]).all()
+
+
+def test_items_are_those_on_sale_or_a_team_s_own_or_what_its_log_has_shown(tmp_path: Path) -> None:
+    drawn = source.corpus("search", source=source.SYNTHETIC, at=END, seed=7)
+    assert drawn["item_id"].is_unique and (drawn["listed_at"] <= pd.Timestamp(END)).all()
+    dataset.write(log().drop(columns=TOLD), tmp_path / "searches.parquet")
+    shown = source.corpus("search", source=str(tmp_path), at=END, seed=7)
+    assert set(shown["item_id"]) == set(log()["item_id"])
+    one = log().drop_duplicates("item_id", keep="last").set_index("item_id")
+    first = shown.iloc[0]
+    age = one.at[first["item_id"], "searched_at"] - first["listed_at"]
+    assert age == pd.Timedelta(days=int(one.at[first["item_id"], "item_age_days"]))
+    drawn.head(50).to_csv(tmp_path / "listings.csv", index=False)
+    pd.testing.assert_frame_equal(source.corpus("search", source=str(tmp_path), at=END, seed=7), drawn.head(50))
+    assert len(source.load("search", source=str(tmp_path), start=START, end=END, seed=0, now=NOW)) == len(log())
+    drawn.head(50).assign(price=-1.0).to_csv(tmp_path / "listings.csv", index=False)
+    with pytest.raises(ContractBroken, match="price"):
+        source.corpus("search", source=str(tmp_path), at=END, seed=7)

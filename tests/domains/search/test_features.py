@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from domains.search.features import FIELDS, ITEM_SLOTS, NAMES, QUERY_SLOTS, encode, observe
 from hallmark.learners.model import columns
@@ -65,7 +66,12 @@ def test_a_record_is_encoded_alike_in_any_company() -> None:
         assert all(np.array_equal(alone[name][0], values[at], equal_nan=True) for name, values in together.items())
 
 
-def test_texts_are_not_watched_but_what_they_share_is() -> None:
+def test_a_query_is_watched_by_its_words_and_not_as_it_was_typed() -> None:
     watched = observe(columns(pd.DataFrame([ROW]), FIELDS))
-    assert {"query", "title", "brand", "size"}.isdisjoint(watched)
-    assert watched["query_words"].tolist() == [4] and watched["shared_words"].tolist() == [0.25]
+    assert "query" not in watched and watched["query_words"].tolist() == [4]
+    buckets = [name for name in watched if name.startswith("word_")]
+    assert sum(float(watched[name][0]) for name in buckets) == pytest.approx(1)
+    sized = {
+        query: observe(columns(pd.DataFrame([ROW | {"query": query}]), FIELDS)) for query in ("coat size M", "coat")
+    }
+    assert [float(each["size_asked"][0]) for each in sized.values()] == [1, 0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from served import linear
 
 from hallmark.artifacts.folder import Signature, seal
-from hallmark.artifacts.retriever import INDEX, OnnxPart, Retriever, kinds
+from hallmark.artifacts.retriever import INDEX, OnnxPart, Retriever
 from hallmark.declaration.corpus import Corpus, Filter
 from hallmark.features import code
 from hallmark.features.encoding import Input
@@ -168,13 +168,13 @@ def put_index(folder: Path, stock: Sequence[dict[str, Any]], declared: Retriever
             Items(
                 ids=[each["item_id"] for each in stock],
                 vectors=embed(folder, stock),
-                values={each.column: [item[each.column] for item in stock] for each in CORPUS.filters},
+                values={name: [item[name] for item in stock] for name in declared.columns},
                 texts=[each["title"] for each in stock],
             )
         ],
         encoder=made[0],
         preprocessing=made[1],
-        columns=kinds(CORPUS),  # type: ignore[arg-type]
+        columns=declared.columns,  # type: ignore[arg-type]
         words=True,
         **given,
     )
