@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from domains.recommendations.features import FACTS, LONGEST
+from domains.recommendations.features import FACTS, FIELDS, ITEM, LONGEST
+from hallmark.artifacts.retriever import OnnxPart, RetrieverParts
+from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
 from hallmark.learners.model import ModelSpec
 from hallmark.learners.sequence import Recipe, SequenceLearner
@@ -15,6 +17,20 @@ OUTPUTS: tuple[Output, ...] = (
 QUICK = Recipe(dim=16, layers=1, heads=1, epochs=3, negatives=256, batch=32, rate=2e-2, average=0.9)
 """Seconds for some ten thousand rows: tests and first looks."""
 
-LEARNER = SequenceLearner(output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK)
+LEARNER = SequenceLearner(output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK, indexed=True)
+RETRIEVER = RetrieverParts(
+    fields=FIELDS,
+    encoder=OnnxPart(file="encoder.onnx", code="encode", inputs=LEARNER.inputs, output="vector"),
+    items=OnnxPart(
+        file="items.onnx",
+        code="encode_item",
+        inputs=(Input(name="item", datatype="BYTES"), Input(name="facts", datatype="INT16", shape=(FACTS,))),
+        output="vector",
+    ),
+    item=ITEM,
+    normalised=False,
+)
 fit, restore = LEARNER.fit, LEARNER.restore
-SPEC = ModelSpec(task="retrieval", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore)
+SPEC = ModelSpec(
+    task="retrieval", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore, retriever=RETRIEVER
+)
