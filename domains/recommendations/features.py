@@ -110,9 +110,9 @@ def encode_item(columns: Columns) -> dict[str, NDArray[Any]]:
     """`item` (n,) ids, and `facts` (n, 11) INT16 of each, as `encode` makes them of an item in a sequence."""
     facts = np.zeros((len(columns["item_id"]), FACTS), dtype=np.int16)
     told = zip(*(columns[name].tolist() for name in FACTS_OF_ITEMS), strict=True)
-    for row, (*words, price, listed) in enumerate(told):
-        known = [word or UNKNOWN for word in words]
-        facts[row] = _facts(*known, *(0 if value is None or math.isnan(value) else value for value in (price, listed)))
+    for row, (category, brand, size, colour, condition, price, listed) in enumerate(told):
+        words = (category or UNKNOWN, brand or UNKNOWN, size or UNKNOWN, colour or UNKNOWN, condition or UNKNOWN)
+        facts[row] = _facts(*words, 0.0 if math.isnan(price) else price, 0 if math.isnan(listed) else int(listed))
     return {"item": columns["item_id"], "facts": facts}
 
 
