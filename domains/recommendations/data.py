@@ -97,6 +97,26 @@ def read(source: Path) -> pd.DataFrame:
     return examples(sequences(log), stock[["item_id", "seller_id", "shown_at", *facts]])
 
 
+def corpus(source: Path | None, *, at: datetime, seed: int, shift: str | None = None) -> pd.DataFrame:
+    """Items that can be recommended at a time, by items@1: those for sale in the synthetic marketplace, or all of the team's own log."""
+    import pandas as pd
+
+    if source is None:
+        from domains.recommendations.synthetic import items
+
+        found = items(at - timedelta(hours=1), at, seed=seed, shift=shift)
+    else:
+        rows = read(source)
+        rows = rows[rows["viewed"] == 0].reset_index(drop=True)
+        told = {name: rows[f"recent_{PLURALS[name]}"] for name in FACTS_OF_ITEMS}
+        found = pd.DataFrame(
+            {"item_id": rows["item_id"]}
+            | {name: [None if each is None else each[0] for each in lists] for name, lists in told.items()}
+        )
+    made = found[["item_id", *FACTS_OF_ITEMS]].reset_index(drop=True)
+    return made.astype({"price": "float64", "listed": "Int64"} | dict.fromkeys(WORDS, object))
+
+
 def moments(values: pd.Series) -> pd.Series:
     """Times in UTC: of ISO 8601 with a zone, or of whole numbers, seconds or milliseconds since 1970; as they came where they are neither."""
     import pandas as pd

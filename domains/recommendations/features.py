@@ -71,6 +71,13 @@ FIELDS: tuple[Field, ...] = (
         description="day on which each was listed, since 1970, 0 where it is not known; or none at all",
     ),
 )
+ITEM: tuple[Field, ...] = (
+    *(Field(name=word, datatype="BYTES", optional=True) for word in WORDS),
+    Field(name="price", datatype="FP64", optional=True, minimum=0, maximum=100_000, description="EUR"),
+    Field(name="listed", datatype="INT64", optional=True, minimum=0, maximum=100_000, description="day, since 1970"),
+)
+"""Of an item, in the index: columns of items@1."""
+
 FACTS = 11
 """Words that an item is made of: its five, its category with brand and with size, its price and its day of listing at two steps each."""
 
@@ -97,6 +104,16 @@ def encode(columns: Columns) -> dict[str, NDArray[Any]]:
                     known[each] = _facts(*each)
                 facts[row, place] = known[each]
     return {"recent": recent, "facts": facts}
+
+
+def encode_item(columns: Columns) -> dict[str, NDArray[Any]]:
+    """`item` (n,) ids, and `facts` (n, 11) INT16 of each, as `encode` makes them of an item in a sequence."""
+    facts = np.zeros((len(columns["item_id"]), FACTS), dtype=np.int16)
+    told = zip(*(columns[name].tolist() for name in FACTS_OF_ITEMS), strict=True)
+    for row, (category, brand, size, colour, condition, price, listed) in enumerate(told):
+        words = (category or UNKNOWN, brand or UNKNOWN, size or UNKNOWN, colour or UNKNOWN, condition or UNKNOWN)
+        facts[row] = _facts(*words, 0.0 if math.isnan(price) else price, 0 if math.isnan(listed) else int(listed))
+    return {"item": columns["item_id"], "facts": facts}
 
 
 def _facts(

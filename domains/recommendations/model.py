@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from domains.recommendations.features import FACTS, LONGEST
+from domains.recommendations.features import FACTS, FIELDS, ITEM, LONGEST
+from hallmark.artifacts.retriever import OnnxPart, RetrieverParts
+from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
 from hallmark.learners.model import ModelSpec
 from hallmark.learners.sequence import Recipe, SequenceLearner
@@ -18,6 +20,22 @@ QUICK = Recipe(dim=16, layers=1, heads=1, epochs=3, negatives=256, batch=32, rat
 BARE = Recipe(layers=1, heads=1, negatives=256, batch=128, epochs=12)
 """Of a log of ids alone, as public ones are: one layer learns what is there, in a quarter of the time (docs/decisions/0043)."""
 
-LEARNER = SequenceLearner(output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK, bare=BARE)
+LEARNER = SequenceLearner(
+    output=OUTPUTS[0], longest=LONGEST, facts=FACTS, recipe=Recipe(), quick=QUICK, bare=BARE, indexed=True
+)
+RETRIEVER = RetrieverParts(
+    fields=FIELDS,
+    encoder=OnnxPart(file="encoder.onnx", code="encode", inputs=LEARNER.inputs, output="vector"),
+    items=OnnxPart(
+        file="items.onnx",
+        code="encode_item",
+        inputs=(Input(name="item", datatype="BYTES"), Input(name="facts", datatype="INT16", shape=(FACTS,))),
+        output="vector",
+    ),
+    item=ITEM,
+    normalised=False,
+)
 fit, restore = LEARNER.fit, LEARNER.restore
-SPEC = ModelSpec(task="retrieval", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore)
+SPEC = ModelSpec(
+    task="retrieval", outputs=OUTPUTS, inputs=LEARNER.inputs, fit=fit, restore=restore, retriever=RETRIEVER
+)

@@ -26,6 +26,8 @@ from hallmark.settings import Settings
 PACKAGE = "domains"
 _NEEDED = {"features": ("FIELDS", "encode"), "data": ("contract",), "serving": ("OUTPUTS", "answer")}
 """Names without which a part of a domain's code is none."""
+_INSTEAD = {"serving": "order"}
+"""The name that does alone, without any of these: of what an index finds, and adds no output."""
 _MADE = {each.__name__: each for each in (Field, Output)}
 _MISTAKE = re.compile(r"(?:field .*?: )?(?:expected|Input should be) (?P<expected>.*?)(?:, got (?P<got>.*))?")
 _FIRST: list[Path] = []
@@ -59,11 +61,13 @@ def module(name: str, part: str, settings: Settings | None = None) -> ModuleType
         raise
     except Exception as error:  # whatever the domain's own code raises while it is read
         raise _stopped(error, path, settings) from error
-    if missing := [each for each in _NEEDED.get(part, ()) if not hasattr(found, each)]:
+    needed = _NEEDED.get(part, ())
+    missing = [each for each in needed if not hasattr(found, each)]
+    if missing and not (len(missing) == len(needed) and hasattr(found, _INSTEAD.get(part, ""))):
         near = get_close_matches(missing[0], vars(found), 1)
         raise DeclarationError(
             f"domains/{name}/{part}.py lacks {missing[0]}",
-            expected=" and ".join(_NEEDED[part]),
+            expected=" and ".join(needed) + (f", or {_INSTEAD[part]} alone" if part in _INSTEAD else ""),
             got=f"no {', no '.join(missing)}",
             fix=f"did you mean {near[0]}? call it {missing[0]}"
             if near

@@ -23,7 +23,7 @@ from torch.nn import functional
 from hallmark.errors import DeclarationError
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
-from hallmark.learners import interactions, loop, sequence_onnx
+from hallmark.learners import interactions, loop, onnx_model, sequence_onnx
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.interactions import Neighbours
 from hallmark.learners.loop import TrainingLoop, fixed_threads
@@ -64,6 +64,7 @@ class SequenceLearner:
 
     output:  the ids that it answers, (k,) of BYTES.   longest: items of a sequence that count.   facts: words of each item.
     quick:   the recipe of seconds, for tests and first looks.   bare: that of a log which tells nothing of its items; none: `recipe`.
+    indexed: `export` writes encoder.onnx and items.onnx beside.
     """
 
     output: Output
@@ -72,6 +73,7 @@ class SequenceLearner:
     recipe: Recipe
     quick: Recipe
     bare: Recipe | None = None
+    indexed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.output.shape) != 1 or self.output.datatype != "BYTES":
@@ -252,6 +254,10 @@ class TrainedSequence:
             facts=self.learner.facts,
             named=self.learner.output.name,
         ).write(path)
+        if self.learner.indexed:
+            for name, made in (("encoder.onnx", self.export_encoder), ("items.onnx", self.export_items)):
+                made(path.with_name(name))
+                onnx_model.tidy(path.with_name(name))
 
     def export_encoder(self, path: Path) -> None:
         """Write the ONNX model of the encoder alone: `recent` and `facts` to `vector` (n, dim), for an index of `vectors`."""

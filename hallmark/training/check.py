@@ -179,7 +179,8 @@ def _watched(domain: Domain, settings: Settings) -> Iterator[Finding]:
     outputs = {each.name: each for each in spec.outputs}
     own = (settings.domains / domain.name / "serving.py").is_file()
     if own:
-        outputs |= {each.name: each for each in domains.module(domain.name, "serving", settings).OUTPUTS}
+        added = getattr(domains.module(domain.name, "serving", settings), "OUTPUTS", ())
+        outputs |= {each.name: each for each in added}
     for column in domain.drift.columns:
         if column not in seen | set(outputs):
             what = "no column that observe of features.py gives, and no output"

@@ -263,6 +263,12 @@ def _outputs(
     added: dict[str, NDArray[Any]] = {}
     if (folder / "serving.py").is_file():
         serving = code.load(folder, "serving")
+        if not hasattr(serving, "answer"):
+            raise DeclarationError(
+                f"domains/{signature.domain}/serving.py orders what an index finds, and the model has no index",
+                expected="OUTPUTS and answer, or retrieval: in domain.yaml",
+                got="order alone",
+            )
         answers = serving.answer(outputs, signature.labels, *loaded(serving, _assets(folder, signature)))
         added = {output.name: answers[output.name] for output in serving.OUTPUTS}
         declared |= {output.name: output.shape for output in serving.OUTPUTS}

@@ -104,7 +104,10 @@ class ItemCodec:
         vectors = encode(columns, len(items))
         nothing = ~np.isfinite(vectors).all(axis=1) | (np.linalg.norm(vectors, axis=1) == 0)
         if nothing.any():
-            raise BadRequest(f"put[{int(nothing.argmax())}]: the model makes no vector of it")
+            raise BadRequest(
+                f"put[{int(nothing.argmax())}]: the model makes no vector of it: it has learnt nothing of this item,"
+                " and knows nothing of what is told of it"
+            )
         corpus = self._declared.corpus
         ids = columns[corpus.id]
         kinds = {each.column: str(each.datatype) for each in corpus.filters}

@@ -101,14 +101,10 @@ class RetrievalModel:
         self.put_in = Part(declared.put_in, bundle, features, provider) if declared.items else None
         self._features, self._bundle, self._provider = features, bundle, provider
         self._ranker = Part(declared.ranker, bundle, features, provider) if declared.ranker else None
+        self._answer, added = bundle.answer
         self._order: Order | None = None
-        self._answer = None
-        added: tuple[Any, ...] = ()
         if "serving.py" in bundle.files:
-            module = bundle.code("serving.py")
-            self._order = getattr(module, "order", None)
-            if hasattr(module, "answer"):
-                self._answer, added = bundle.answer
+            self._order = getattr(bundle.code("serving.py"), "order", None)
         self.schema = Schema(name, self.signature, version=version, added=added, limits=limits)
         self._bounds = {name: bounds_of(output) for name, output in self.schema.outputs.items()}
         self.names = [field.name for field in self.signature.asked]

@@ -63,3 +63,17 @@ def test_code_without_what_every_domain_has_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"domains/shared/features.py lacks encode") as told:
         code.module("shared", "features", settings)
     assert told.value.fix == "did you mean encod? call it encode"
+
+
+def test_serving_code_may_order_what_is_found_and_add_nothing(tmp_path: Path) -> None:
+    settings = checkout(tmp_path, 2)
+    for name, text in (
+        ("shared", "def order(record, candidates, scores):\n    return []\n"),
+        ("other", "OUTPUTS = ()\n"),
+    ):
+        (tmp_path / "domains" / name).mkdir(exist_ok=True)
+        (tmp_path / "domains" / name / "serving.py").write_text(text, encoding="utf-8")
+    assert code.module("shared", "serving", settings).order({}, {}, []) == []
+    with pytest.raises(DeclarationError, match=r"domains/other/serving.py lacks answer") as told:
+        code.module("other", "serving", settings)
+    assert told.value.expected == "OUTPUTS and answer, or order alone"
