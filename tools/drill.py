@@ -81,6 +81,7 @@ def drill(
 
     Exit 1 where a stage fails, with its name. All of it happens in .hallmark/drill; nothing of yours is touched.
     """
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
     from tools.item_changes import applies
     from tools.rehearsal import World
@@ -88,16 +89,16 @@ def drill(
     from tools.traffic import Tally
 
     base = Settings.load()
+    if broken is Broken.items and not applies(declared.load(name, base)):
+        raise DeclarationError(
+            f"{name} has no stage items",
+            expected="a domain that declares retrieval with fresh and filters",
+            got=f"--break items for {name}",
+        )
     state = base.root / ".hallmark" / "drill"
     began = time.monotonic()
     with scratch(state, base=base, keep=keep) as on, TaskLines() as lines:
         world = World.make(name, state, base=base, on=on, stays=keep)
-        if broken is Broken.items and not applies(world.domain):
-            raise DeclarationError(
-                f"{name} has no stage items",
-                expected="a domain that declares retrieval with fresh and filters",
-                got=f"--break items for {name}",
-            )
         lines.say(Text(f"Hallmark, a drill for {name}: {world.drill.shift} is injected", style="bold"))
         stage: Stage | None = broken.value if broken else None
         with prepared(world, lines, seed=seed, broken=stage, keep=keep, mode=mode) as (writer, traffic, shifted):
@@ -234,7 +235,7 @@ def limits(trained: float, *, broken: bool = False) -> dict[Stage, float]:
 
 
 class Breaker:
-    """Breaks one stage, and that one only, by what breaks it in production."""
+    """Breaks one stage, and that one only, by what breaks it in production; `items` is broken by who changes them (ItemChanges)."""
 
     def __init__(self, world: World, writer: InferenceServiceWriter, stage: Stage | None, *, correlation: str) -> None:
         self._world = world
