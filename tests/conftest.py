@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from tests import skips
 
 if TYPE_CHECKING:
+    from tests.domains.search.small import Small
     from tests.hallmark.rollout.candidates import Trained
 
 ROOT = Path(__file__).parents[1]
@@ -129,3 +130,11 @@ def trained_fraud(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path
         shutil.copytree(Registry(settings).resolve("fraud", 1).fetch(), folder / "version")
 
     return candidates.Trained(once(tmp_path_factory, "fraud", make) / "version", empty_registry)
+
+
+@pytest.fixture(scope="session")
+def small_search(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """A small version of search with its index; its folder is for all."""
+    from tests.domains.search import small
+
+    return small.read(once(tmp_path_factory, "search", small.make))

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from hallmark.cli.console import DomainName, Format, Output, show
 from hallmark.cli.progress import TaskLine, TaskLines
-from hallmark.errors import HallmarkError, NotFound, TimedOut
+from hallmark.errors import DeclarationError, HallmarkError, NotFound, TimedOut
 from local_cluster.commands import Mode
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hallmark.rollout.writer import InferenceServiceWriter
     from tools.rehearsal import World
     from tools.stages import Stage, StageOutcome
-    from tools.traffic import Requests, Traffic
+    from tools.traffic import Requests, Tally, Traffic
 
 _BODIES = 2000
 _SECONDS: dict[Stage, float] = {
@@ -37,9 +37,18 @@ _SECONDS: dict[Stage, float] = {
     "version": 120,
     "canary": 60,
     "decision": 60,
+    "items": 60,
 }
 """Seconds that each stage may take; all of them within five minutes with what goes before."""
-_IMPATIENT: dict[Stage, float] = {"captured": 6, "verdict": 15, "run": 8, "version": 90, "canary": 60, "decision": 8}
+_IMPATIENT: dict[Stage, float] = {
+    "captured": 6,
+    "verdict": 15,
+    "run": 8,
+    "version": 90,
+    "canary": 60,
+    "decision": 8,
+    "items": 30,
+}
 """The same where a stage is broken on purpose: there is less to wait for."""
 _SLOWER = 2.0
 """A training beside a cluster under traffic takes at most this many times as long as the same one before it."""
@@ -54,6 +63,7 @@ class Broken(StrEnum):
     version = "version"
     canary = "canary"
     decision = "decision"
+    items = "items"
 
 
 def drill(
@@ -71,11 +81,20 @@ def drill(
 
     Exit 1 where a stage fails, with its name. All of it happens in .hallmark/drill; nothing of yours is touched.
     """
+    from hallmark.declaration import domain as declared
     from hallmark.settings import Settings
+    from tools.item_changes import applies
     from tools.rehearsal import World
     from tools.scratch import scratch
+    from tools.traffic import Tally
 
     base = Settings.load()
+    if broken is Broken.items and not applies(declared.load(name, base)):
+        raise DeclarationError(
+            f"{name} has no stage items",
+            expected="a domain that declares retrieval with fresh and filters",
+            got=f"--break items for {name}",
+        )
     state = base.root / ".hallmark" / "drill"
     began = time.monotonic()
     with scratch(state, base=base, keep=keep) as on, TaskLines() as lines:
@@ -84,9 +103,8 @@ def drill(
         stage: Stage | None = broken.value if broken else None
         with prepared(world, lines, seed=seed, broken=stage, keep=keep, mode=mode) as (writer, traffic, shifted):
             found = run(world, writer, traffic, shifted, lines, broken=stage)
-            failed = sum(answer.status != 200 for answer in traffic.since(0))
-            total = len(traffic.since(0))
-        _ending(lines, found, world, failed=failed, total=total, seconds=time.monotonic() - began)
+            tally = Tally.of(traffic.since(0))
+        _ending(lines, found, world, tally, seconds=time.monotonic() - began)
     if output is not Format.table:
         show([each.model_dump() for each in found], output)
     bad = next((each for each in found if each.state == "failed"), None)
@@ -96,8 +114,9 @@ def drill(
             got=bad.text,
             fix=f"read {world.log}, and `hallmark timeline {name}` with HALLMARK_STATE={world.settings.state}",
         )
-    if failed:
-        raise HallmarkError(f"{failed} of {total} requests failed", expected="none", got=str(failed))
+    if tally.failed:
+        why = "; ".join(str(each) for each in tally.reasons[:3])
+        raise HallmarkError(f"{tally.failed} of {tally.requests} requests failed", expected="none", got=why)
 
 
 @contextmanager
@@ -163,6 +182,7 @@ def run(
 ) -> list[StageOutcome]:
     """Start the watch, inject the shift, and follow it; `broken` is broken just before it is waited for."""
     from hallmark.registry.store import Registry
+    from tools.item_changes import ItemChanges, applies
     from tools.stages import MEANING, LoopCheck
 
     name = world.domain.name
@@ -170,7 +190,17 @@ def run(
     breaker = Breaker(world, writer, broken, correlation=correlation)
     breaker.before_the_watch()
     world.watch()
-    check = LoopCheck(name, correlation=correlation, writer=writer, registry=Registry(world.settings))
+    changes: ItemChanges | None = None
+    if applies(world.domain):
+        base = traffic.url.removesuffix(f"/v2/models/{name}/infer")
+        changes = ItemChanges(world, writer, base, traffic.bodies, spoiled=broken == "items")
+    check = LoopCheck(
+        name,
+        correlation=correlation,
+        writer=writer,
+        registry=Registry(world.settings),
+        beside={"items": changes.proof} if changes else {},
+    )
     with lines.task("drift before it") as line:
         state = _quiet_verdict(world, writer, must=broken != "verdict")
         line.result = f"stable {state} on clean requests"
@@ -191,7 +221,8 @@ def run(
         lines.done(found.stage, found.text, found.seconds, mark={"verified": "✓", "failed": "✗"}.get(found.state, "·"))
 
     try:
-        return check.follow(limits(world.trained, broken=broken is not None), ended=ended, reached=reached)
+        with changes or contextlib.nullcontext():
+            return check.follow(limits(world.trained, broken=broken is not None), ended=ended, reached=reached)
     finally:
         breaker.close()
 
@@ -204,7 +235,7 @@ def limits(trained: float, *, broken: bool = False) -> dict[Stage, float]:
 
 
 class Breaker:
-    """Breaks one stage, and that one only, by what breaks it in production."""
+    """Breaks one stage, and that one only, by what breaks it in production; `items` is broken by who changes them (ItemChanges)."""
 
     def __init__(self, world: World, writer: InferenceServiceWriter, stage: Stage | None, *, correlation: str) -> None:
         self._world = world
@@ -306,13 +337,12 @@ def _quiet_verdict(world: World, writer: InferenceServiceWriter, *, must: bool) 
     return last.state if last else ""
 
 
-def _ending(
-    lines: TaskLines, found: list[StageOutcome], world: World, *, failed: int, total: int, seconds: float
-) -> None:
+def _ending(lines: TaskLines, found: list[StageOutcome], world: World, tally: Tally, *, seconds: float) -> None:
     verified = sum(each.state == "verified" for each in found)
     lines.say()
     lines.say(
-        f"{verified} of {len(found)} stages verified; {failed} of {total:,} requests failed; {seconds:.0f} s in all."
+        f"{verified} of {len(found)} stages verified; {tally.failed} of {tally.requests:,} requests failed; "
+        f"{seconds:.0f} s in all."
     )
     where = world.settings.state
     shown = where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where

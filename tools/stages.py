@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
 from hallmark import object_labels
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from hallmark.registry.store import Registry
     from hallmark.rollout.writer import InferenceServiceWriter
 
-Stage = Literal["captured", "verdict", "run", "version", "canary", "decision"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+LoopStage = Literal["captured", "verdict", "run", "version", "canary", "decision"]
+Stage = LoopStage | Literal["items"]
+STAGES: tuple[Stage, ...] = get_args(LoopStage)
+"""Those of every domain. `items` comes beside them where a domain takes changes of its items."""
 MEANING: dict[Stage, str] = {
     "captured": "an event with the id reached the drift monitor",
     "verdict": "the drift monitor reports DRIFT, with the id",
@@ -27,6 +30,7 @@ MEANING: dict[Stage, str] = {
     "version": "the version it registered carries the id",
     "canary": "that version takes real traffic in a rollout of the id",
     "decision": "the rollout was decided on evidence: promoted",
+    "items": "what was put in all the while is found, and what was deleted is not, by both versions",
 }
 _POLL = 0.3
 
@@ -41,9 +45,20 @@ class StageOutcome(Frozen):
 
 
 class LoopCheck:
-    """Follows one correlation id through the loop of one domain."""
+    """Follows one correlation id through the loop of one domain.
 
-    def __init__(self, name: str, *, correlation: str, writer: InferenceServiceWriter, registry: Registry) -> None:
+    beside: proofs of more stages, which come last; each says what was verified, "" before, or raises `StageFailed`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        correlation: str,
+        writer: InferenceServiceWriter,
+        registry: Registry,
+        beside: Mapping[Stage, Callable[[], str]] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self.correlation = correlation
         self._writer = writer
@@ -59,6 +74,7 @@ class LoopCheck:
             "version": self._version,
             "canary": self._canary,
             "decision": self._decision,
+            **beside,
         }
 
     def follow(
@@ -69,7 +85,7 @@ class LoopCheck:
         ended: receives each stage's outcome.  reached: receives the stage that is waited for now.
         """
         found: list[StageOutcome] = []
-        for stage in STAGES:
+        for stage in self._proofs:
             if found and found[-1].state != "verified":
                 found.append(StageOutcome(stage=stage, state="not reached", text=MEANING[stage]))
             else:
@@ -87,7 +103,7 @@ class LoopCheck:
                 text = self._proofs[stage]()
                 if text:
                     return StageOutcome(stage=stage, state="verified", text=text, seconds=took)
-            except _Failed as error:
+            except StageFailed as error:
                 return StageOutcome(stage=stage, state="failed", text=str(error), seconds=took)
             except (HallmarkError, ValueError) as error:
                 why = f"; {error.message if isinstance(error, HallmarkError) else error}"
@@ -114,7 +130,7 @@ class LoopCheck:
     def _run(self) -> str:
         runs = [run for run in self._record.read().runs if run.correlation == self.correlation]
         if len(runs) > 1:
-            raise _Failed(f"expected one training run, got {len(runs)}: {', '.join(run.key for run in runs)}")
+            raise StageFailed(f"expected one training run, got {len(runs)}: {', '.join(run.key for run in runs)}")
         entry = self._entry("training")
         return f"{runs[0].key}: {entry.text}" if runs and entry else ""
 
@@ -126,7 +142,7 @@ class LoopCheck:
         ]
         if failed:
             entries = self._entries("training")
-            raise _Failed(entries[-1].text if entries else failed[0].state)
+            raise StageFailed(entries[-1].text if entries else failed[0].state)
         for version in self._registry.versions(self.name):
             if self.correlation in version.correlations:
                 return f"version {version.version}, {version.metric} {version.value:.3f}"
@@ -144,7 +160,7 @@ class LoopCheck:
 
     def _refuse_rollback(self) -> None:
         if entry := self._entry("rollback"):
-            raise _Failed(f"rolled back: {entry.text}")
+            raise StageFailed(f"rolled back: {entry.text}")
 
     def _entry(self, kind: Kind) -> TimelineEntry | None:
         return next(iter(self._entries(kind)), None)
@@ -162,5 +178,5 @@ class LoopCheck:
         return f"; the watch: {entries[-1].text}" if entries else ""
 
 
-class _Failed(Exception):
+class StageFailed(Exception):
     """A stage that waiting will not verify."""

@@ -7,6 +7,7 @@ them and not all (Bojanowski et al., 2017). Numbers are hashes into a fixed numb
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -19,9 +20,12 @@ RUN = 3
 _SEPARATORS = re.compile(r"[\W_]+")
 _BASE = 0x100000001B3
 """Odd, so that it has an inverse among 64-bit numbers: a hash of any part follows from sums over the whole."""
+_KNOWN = 1 << 15
+"""Texts whose words are remembered: titles come with one request after the other."""
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 
 
+@functools.lru_cache(maxsize=_KNOWN)
 def plain(text: str) -> str:
     """Words of a text in small letters without accents, one space between them."""
     small = text.casefold()
@@ -46,19 +50,23 @@ def grams(texts: Sequence[str], *, slots: int, buckets: int) -> NDArray[np.int32
 def shared(first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
     """(n, 2) share of the first text's words that the second has, and of its runs of characters; 0 for a text without words."""
     found = np.zeros((len(first), 2), dtype=np.float32)
-    known: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
-    for at, both in enumerate(zip(first, second, strict=True)):
-        one, other = (known.get(text) or known.setdefault(text, _parts(text)) for text in both)
-        for column in (0, 1):
-            if one[column]:
-                found[at, column] = len(one[column] & other[column]) / len(one[column])
+    asked: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+    for at, (one, other) in enumerate(zip(first, second, strict=True)):
+        parts, within = asked.get(one) or asked.setdefault(one, _parts(one)), _edged(plain(other))
+        for column, some in enumerate(parts):
+            if some:
+                found[at, column] = sum(part in within for part in some) / len(some)
     return found
 
 
 def _parts(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    words = plain(text).split()
-    runs = (f"<{word}>"[at : at + RUN] for word in words for at in range(len(word) + 3 - RUN))
-    return frozenset(words), frozenset(runs)
+    words = [f"<{word}>" for word in plain(text).split()]
+    return frozenset(words), frozenset(word[at : at + RUN] for word in words for at in range(len(word) + 1 - RUN))
+
+
+def _edged(words: str) -> str:
+    """Words with their edges, "<red><coat>": it has a run, or a whole word, just where one of the words does."""
+    return f"<{words.replace(' ', '><')}>"
 
 
 def _hashed(texts: Sequence[str], *, buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

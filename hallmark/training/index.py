@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -142,6 +143,7 @@ def embed(
 
     retriever = declared(domain, borrowed=borrowed, settings=settings)
     held = all_assets(domain, borrowed, settings)
+    _check_named(domains.module(domain.name, "features", settings), retriever)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         trained.export(folder / "model.onnx")
@@ -180,6 +182,21 @@ def embed(
     np.save(into / ROWS, rows, allow_pickle=False)
     (into / PAIR).write_text(json.dumps(pair._asdict(), indent=2) + "\n", encoding="utf-8")
     return len(rows)
+
+
+def _check_named(features: ModuleType, retriever: Retriever) -> None:
+    """`DeclarationError` where SPEC names a function that features.py does not have.
+
+    It is handed the module as a whole, so that all of it counts for the step's key: its functions run in a copy, by their names.
+    """
+    named = {part.code for part in (retriever.encoder, retriever.put_in) if part.source == "features.py"}
+    if missing := sorted(name for name in named if not hasattr(features, name)):
+        raise DeclarationError(
+            f"features.py has no function {missing[0]}",
+            expected="the functions that SPEC's retriever names",
+            got=", ".join(missing),
+            fix="write it, or name another in model.py",
+        )
 
 
 def build(

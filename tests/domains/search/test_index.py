@@ -20,12 +20,12 @@ from hallmark.files import digest_file
 from hallmark.learners.model import columns, requested, spec
 from hallmark.training import export, gate, index
 from inference_services.runtime.retrieval import RetrievalModel
-from tests.domains.search.small import AT, Small, small
+from tests.domains.search.small import AT, Small
 
 
-@pytest.fixture(scope="module")
-def unit(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    return small(tmp_path_factory.mktemp("small"))
+@pytest.fixture
+def unit(small_search: Small) -> Small:
+    return small_search
 
 
 def _served(folder: Path) -> Any:

@@ -9,12 +9,12 @@ import pytest
 
 from hallmark import cli
 from hallmark.registry.store import Registry
-from tests.domains.search.small import Small, small
+from tests.domains.search.small import Small
 
 
-@pytest.fixture(scope="module")
-def unit(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    return small(tmp_path_factory.mktemp("small"))
+@pytest.fixture
+def unit(small_search: Small) -> Small:
+    return small_search
 
 
 class _Kept:

@@ -65,3 +65,13 @@ def test_any_text_is_numbered_alike_alone_and_among_others(texts: list[str]) -> 
 def test_what_two_texts_share() -> None:
     found = text.shared(["red coat", "red coat"], ["Coat, blue", "blue shoe"])
     assert found[0].tolist() == [0.5, pytest.approx(4 / 7)] and found[1, 0] == 0
+
+
+@given(st.text(alphabet="abcé<> -ß1", max_size=14), st.text(alphabet="abcé<> -ß1", max_size=20))
+def test_what_is_shared_is_told_word_by_word_and_run_by_run(first: str, second: str) -> None:
+    def parts(of: str) -> tuple[set[str], set[str]]:
+        words = [f"<{word}>" for word in text.plain(of).split()]
+        return set(words), {word[at : at + text.RUN] for word in words for at in range(len(word) - text.RUN + 1)}
+
+    expected = [len(one & other) / max(1, len(one)) for one, other in zip(parts(first), parts(second), strict=True)]
+    assert text.shared([first], [second])[0].tolist() == pytest.approx(expected)

@@ -21,6 +21,7 @@ from hallmark.settings import Settings
 from hallmark.training import declared, libraries, step, steps
 from hallmark.training.closure import Closure, Finder
 from hallmark.training.step import Step
+from tests.domains.search.small import AT, Small
 
 ROOT = Path(__file__).parents[3]
 KEPT = [each for each in step.of(vars(steps)) if each.kept and each.name not in steps.INDEXED]
@@ -342,25 +343,70 @@ def test_every_function_that_a_step_really_runs_is_in_its_closure(tree: Tree, se
     finder = Finder("toy", tree.settings)  # the library that runs
     for each in KEPT:
         closure = each.closure("toy", tree.settings, finder=finder)
-        lines: dict[str, list[tuple[int, int]]] = {}
-        for name, statement in closure.statements():
-            lines.setdefault(str(finder.path(name)), []).append((statement.first, statement.last))
-        ran = {it for it in seen[each.name].functions if it[0].startswith((f"{ROOT}/hallmark", f"{tree.root}/"))}
-        assert ran, each.name
-        missed = {(f, n, name) for f, n, name in ran if not any(a <= n <= b for a, b in lines.get(f, ()))}
-        assert not missed, each.name
+        assert not _missed(seen[each.name], closure, finder, (f"{ROOT}/hallmark", f"{tree.root}/")), each.name
+
+
+def _missed(seen: Seen, closure: Closure, finder: Finder, ours: tuple[str, ...]) -> set[tuple[str, int, str]]:
+    """Functions of files that begin so, by file, line and name, that ran and are not in a closure."""
+    lines: dict[str, list[tuple[int, int]]] = {}
+    for name, statement in closure.statements():
+        lines.setdefault(str(finder.path(name)), []).append((statement.first, statement.last))
+    ran = {it for it in seen.functions if it[0].startswith(ours)}
+    assert ran
+    return {(f, n, name) for f, n, name in ran if not any(a <= n <= b for a, b in lines.get(f, ()))}
+
+
+def _unread(seen: Seen, closure: Closure, said: Domain) -> set[str]:
+    """Keys of a declaration that were read and are not among a closure's."""
+    sections = {name for name, value in said if isinstance(value, Section)}
+    found = closure.declared
+    return {key for key in seen.keys - sections if not {key, key.partition(".")[0]} & found}
 
 
 def test_every_key_of_the_declaration_that_a_step_really_reads_is_among_those_found(
     tree: Tree, seen: dict[str, Seen]
 ) -> None:
     for each in KEPT:
-        found = each.closure("toy", tree.settings).declared
-        sections = {name for name, value in domains.load("toy", tree.settings) if isinstance(value, Section)}
-        read = {key for key in seen[each.name].keys if key not in sections}
-        missed = {key for key in read if not {key, key.partition(".")[0]} & found}
-        assert not missed, each.name
+        closure = each.closure("toy", tree.settings)
+        assert not _unread(seen[each.name], closure, domains.load("toy", tree.settings)), each.name
     assert "gate.floor" in seen["compare"].keys and "data.label" in seen["train"].keys
+
+
+def test_every_function_and_key_that_the_steps_of_an_index_really_use_is_in_their_closures(
+    small_search: Small, tmp_path: Path
+) -> None:
+    """Items, vectors, index and recall of the real domain, small: as above, in this checkout."""
+    made = small_search.folder.parent
+    indexed = [each for each in step.of(vars(steps)) if each.name in steps.INDEXED]
+    assert {each.name for each in indexed} == set(steps.INDEXED) and all(each.kept for each in indexed)
+    found = {each.name: Seen() for each in indexed}
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path / "state")})
+    said = domains.load("search", settings)
+    sections = {type(value): name for name, value in said if isinstance(value, Section)}
+    synthetic = domains.module("search", "synthetic", settings)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.environment().items():
+            patch.setenv(name, value)
+        patch.setattr(domains, "load", lambda name, settings=None: said)
+        patch.setattr(synthetic.corpus, "__kwdefaults__", {"listed": 90})
+        for each in indexed:
+            _watch(each, found[each.name], sections, patch)
+        out = {name: tmp_path / name for name in ("vectors", "index")}
+        given = {"source": "synthetic", "as_of": AT.isoformat(), "seed": 7, "shift": ""}
+        steps.load_corpus("search", **given, corpus=tmp_path / "corpus", summary=tmp_path / "s")
+        corpus = {"corpus": made / "corpus"}
+        steps.embed("search", trained=made / "trained", test=made / "test", **corpus, vectors=out["vectors"])
+        steps.build_index("search", **corpus, **out)
+        steps.measure_recall("search", **corpus, **out, recall=tmp_path / "recall", summary=tmp_path / "s")
+    finder = Finder("search", settings)
+    for each in indexed:
+        closure = each.closure("search", settings, finder=finder)
+        missed = _missed(
+            found[each.name], closure, finder, (f"{ROOT}/hallmark", f"{ROOT}/domains", f"{ROOT}/synthetic")
+        )
+        assert not missed, each.name
+        assert not _unread(found[each.name], closure, said), each.name
+    assert "retrieval.candidates" in found["embed"].keys and "retrieval.corpus" in found["load_corpus"].keys
 
 
 def test_all_keys_of_a_run_are_quick_once_the_files_were_read(tree: Tree, tmp_path: Path) -> None:
