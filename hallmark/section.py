@@ -119,9 +119,11 @@ def validated(
     try:
         return model.model_validate(raw)
     except ValidationError as error:
+        found = error.errors()
         told = [
             each
-            for item in error.errors()
+            for item in found
+            if not _follows(item, found)
             for each in _explain(shown if line is None else f"{shown}:{line(item['loc'])}", item, model)
         ]
         (message, expected, got, fix), *rest = told
@@ -143,6 +145,14 @@ def contradictions_in(item: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     keys = [(match[0] if (match := _KEY.match(text)) else "", text) for text in item["ctx"]["found"]]
     return [(".".join([*map(str, item["loc"]), *([key] if key else [])]), text) for key, text in keys]
+
+
+def _follows(item: Any, found: Sequence[Any]) -> bool:
+    """Is a list too short only because items of it are wrong, which are told themselves? Its input may hold what they hide, such as a secret."""
+    place = item["loc"]
+    return item["type"] == "too_short" and any(
+        len(each["loc"]) > len(place) and each["loc"][: len(place)] == place for each in found
+    )
 
 
 def _explain(shown: str, item: Any, model: type[BaseModel]) -> list[tuple[str, str, str, str]]:

@@ -169,5 +169,5 @@ def _broken(field: Field, row: int | None, got: str) -> ContractBroken:
         f"column {field.name} is not what the model reads{where}",
         expected="; ".join(told) + (" or nothing" if field.optional else ""),
         got=got,
-        fix="mend the file: nothing was written",
+        fix="mend that row or column: nothing was answered",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.model import as_of, listed
 from hallmark.cli.options import SYNTHETIC, DataSource, Seed, Shift, Until, Window, declaration
+from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
     from hallmark.training.tuning import Try, Tuned
@@ -21,7 +23,7 @@ def tune(
         list[str] | None,
         typer.Option(
             "--option",
-            help="What is searched, KEY=LOW..HIGH or KEY=[one, another]; KEY=VALUE is the same in every try. Repeatable.",
+            help="What is searched, KEY=LOW..HIGH or KEY=\\[one, another]; KEY=VALUE is the same in every try. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -63,8 +65,21 @@ def tune(
     replace(page, tuning_page.html(found, searched))
     if output is not Format.table:
         show(_told(found, page), output)
-        return
-    _table(found, page)
+    else:
+        _table(found, page)
+    if found.tries and all(each.state == "failed" for each in found.tries):
+        raise HallmarkError(
+            f"no try of {name} came to its end",
+            expected="values that its `fit` takes",
+            got=found.tries[-1].note,
+            fix="mend --option",
+        )
+    if output is Format.table and found.best.number is not None:
+        flags = {"--data": "" if source == SYNTHETIC else source, "--until": until, "--window": window}
+        flags |= {"--seed": "" if seed is None else str(seed), "--shift": shift or ""}
+        options = [f"--option={key}={value}" for key, value in {**same, **found.best.options}.items()]
+        words = ["hallmark", "train", name, *(word for flag in flags.items() if flag[1] for word in flag)]
+        say(f"next: {shlex.join([*words, *(part for each in options for part in each.split('=', 1))])}")
 
 
 def _told(found: Tuned, page: Path) -> dict[str, Any]:
@@ -96,8 +111,6 @@ def _table(found: Tuned, page: Path) -> None:
     say(
         f"try {found.best.number} gains {found.gain:.4f} ± {found.gain_error or float('nan'):.4f} on the declared options{chance}"
     )
-    options = " ".join(f"--option {key}={value}" for key, value in found.best.options.items())
-    say(f"next: hallmark train {found.domain} {options}")
 
 
 def _row(each: Try, found: Tuned) -> dict[str, Any]:

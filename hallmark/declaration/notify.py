@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hallmark.section import Section
 
@@ -27,6 +27,14 @@ class Receiver(Section):
         min_length=1,
         description="decision: a promotion; rollback; drift; refused: a training; guarantee: one that no longer holds.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on(cls, value: object) -> object:
+        """YAML 1.1 reads the key `on` as true, and the editor's 1.2 does not."""
+        if isinstance(value, dict) and value.keys() & {True} and "on" not in value:
+            return {"on" if key is True else key: each for key, each in value.items()}
+        return value
 
     @field_validator("address", mode="before")
     @classmethod

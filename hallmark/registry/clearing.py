@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hallmark.artifacts import release as releases
-from hallmark.errors import HallmarkError
+from hallmark.errors import HallmarkError, Unavailable
 from hallmark.section import Frozen
 
 if TYPE_CHECKING:
@@ -75,10 +77,44 @@ def _objects(settings: Settings) -> Iterator[str]:
     path = settings.cluster / "objects.db"
     if not path.is_file():
         return
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as link:
-        names = [row[1] for row in link.execute("PRAGMA table_info(objects)")]
-        for row in link.execute("SELECT * FROM objects"):
-            yield from (str(value) for name, value in zip(names, row, strict=True) if name == names[-1])
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.closing(_copied(path, Path(folder))) as link:
+            names = [row[1] for row in link.execute("PRAGMA table_info(objects)")]
+            for row in link.execute("SELECT * FROM objects"):
+                yield from (str(value) for name, value in zip(names, row, strict=True) if name == names[-1])
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(
+            "what the local cluster serves cannot be read, so nothing of it may go",
+            expected=f"a SQLite file of ours at {path}",
+            got=str(error),
+            fix="`hallmark down`, then again; where the file is broken, remove it",
+        ) from error
+
+
+def _copied(path: Path, folder: Path) -> sqlite3.Connection:
+    """A copy of a database that a running cluster holds for itself alone, taken while nothing was written to it."""
+    parts = [path, path.with_name(f"{path.name}-wal")]
+    for _ in range(100):
+        before = _written(parts)
+        for part in parts:
+            (folder / part.name).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # there is no log before the first change
+                shutil.copyfile(part, folder / part.name)
+        if _written(parts) == before:
+            return sqlite3.connect(folder / path.name)
+        time.sleep(0.05)
+    raise OSError("it is written to all the time")
+
+
+def _written(parts: list[Path]) -> list[tuple[int, int] | None]:
+    return [(found.st_mtime_ns, found.st_size) if (found := _stat(part)) else None for part in parts]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def reset(domain: str, registry: Registry, *, live: dict[str, str] | None = None) -> Clearing:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SURE = 2.0
 """Standard errors of a difference beyond which it is told from chance: chance alone goes so far in one of twenty."""
+_ROUNDING = 1e-9
+"""Sums in another order differ by less, though every draw of the same order of answers has the same difference: 0."""
 _ABSENT = "-"
 
 
@@ -221,7 +223,7 @@ def _error(
 def _told(difference: float | None, error: float | None) -> bool | None:
     if difference is None or error is None:
         return None
-    return abs(difference) > SURE * error
+    return abs(difference) > max(SURE * error, _ROUNDING)
 
 
 def _slices(

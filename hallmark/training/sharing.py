@@ -64,8 +64,8 @@ class Shared(Frozen):
 class Store(Protocol):
     """A place that is pushed to."""
 
-    def has(self, key: str) -> bool:
-        """Is there something by this name?"""
+    def has(self, key: str, digest: str) -> bool:
+        """Is there something by this name? In a folder, with this digest too: a copy that broke off is sent again."""
 
     def put(self, path: Path, key: str) -> None:
         """Have the content of a file there; whole, or not at all."""
@@ -84,8 +84,8 @@ class _Folder:
     def __str__(self) -> str:
         return str(self._root)
 
-    def has(self, key: str) -> bool:
-        return (self._root / key).is_file()
+    def has(self, key: str, digest: str) -> bool:
+        return (path := self._root / key).is_file() and digest_file(path) == digest
 
     def put(self, path: Path, key: str) -> None:
         there = self._root / key
@@ -99,7 +99,7 @@ class _Folder:
         return path.read_bytes() if path.is_file() else None
 
     def get(self, key: str, path: Path, digest: str) -> None:
-        if not self.has(key):
+        if not (self._root / key).is_file():
             raise NotFound(
                 f"{self}/{key} is not there", expected="what the model names", got="no file", fix="push it again"
             )
@@ -108,9 +108,7 @@ class _Folder:
         shutil.copyfile(self._root / key, part)
         if (got := digest_file(part)) != digest:
             part.unlink()
-            raise ModelRefused(
-                _CHANGED, expected=digest, got=got, fix=f"push it again to {self}, once {key} is removed"
-            )
+            raise ModelRefused(_CHANGED, expected=digest, got=got, fix=f"push it again to {self}: {key} is sent anew")
         part.replace(path)
 
 
@@ -121,7 +119,7 @@ class _Bucket:
     def __str__(self) -> str:
         return str(self._bucket)
 
-    def has(self, key: str) -> bool:
+    def has(self, key: str, digest: str) -> bool:
         return self._bucket.age(key) is not None
 
     def put(self, path: Path, key: str) -> None:
@@ -162,7 +160,7 @@ def push(
     sent = 0
     for done, (name, digest) in enumerate(names.items()):
         progress(done, len(names), name)
-        if not there.has(key := _blob(digest)):
+        if not there.has(key := _blob(digest), digest):
             there.put(folder / name, key)
             sent += 1
     pushed = _Pushed(domain=domain, digest=released.digest, created=card.created, files=names)
@@ -231,7 +229,7 @@ def _found(there: Store, domain: str, wanted: str, target: str) -> _Pushed:
         where = f"digests/{wanted.removeprefix('sha256:')}.json"
     elif wanted and not wanted.isdigit():
         raise DeclarationError(
-            "a target knows versions and digests, and no aliases",
+            "a target knows versions and whole digests, and no aliases",
             expected=f"{domain}, {domain}@3 or {domain}@sha256:…",
             got=f"{domain}@{wanted}",
         )

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 DECLARED = "declared"
 """The try without any option, which the others are compared with."""
 NOISE = 2.0
+_ROUNDING = 1e-9
+"""Sums in another order differ by less."""
 _POINTS = 20
 """Times that a try tells how good it is so far, and may be given up."""
 _WARM = 4
@@ -118,7 +120,7 @@ class Tuned(Frozen):
     @property
     def told(self) -> bool:
         """True where the gain is more than chance alone makes of it, once; the best of many tries is lucky besides."""
-        return self.gain_error is not None and self.gain > NOISE * self.gain_error
+        return self.gain_error is not None and self.gain > max(NOISE * self.gain_error, _ROUNDING)
 
 
 def tune(request: TuningRequest, *, settings: Settings, jobs: int = 1, report: Report = lambda event: None) -> Tuned:

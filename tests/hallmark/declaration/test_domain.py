@@ -210,6 +210,22 @@ def test_quantities_are_numbers(text: str, number: float) -> None:
     assert amount(text) == number
 
 
+def test_receivers_are_read_as_the_docs_write_them(tmp_path: Path, declared: dict[str, Any]) -> None:
+    path = write(tmp_path, {key: value for key, value in declared.items() if key != "notify"})
+    line = "- {address: FRAUD_SLACK_URL, format: slack, on: [decision, rollback]}"
+    assert line in (Settings.load().root / "docs/rollout.md").read_text(encoding="utf-8")
+    path.write_text(f"{path.read_text(encoding='utf-8')}notify:\n  receivers:\n    {line}\n", encoding="utf-8")
+    found = domains.parse(path).notify
+    assert found is not None and found.receivers[0].on == ("decision", "rollback"), "YAML 1.1 reads `on` as true"
+
+
+def test_an_address_that_stands_in_the_declaration_is_never_printed(tmp_path: Path, declared: dict[str, Any]) -> None:
+    raw = {**declared, "notify": {"receivers": [{"address": "https://hooks.example/secret"}]}}
+    with pytest.raises(DeclarationError) as refused:
+        domains.parse(write(tmp_path, raw))
+    assert "is a secret" in str(refused.value) and "hooks.example" not in str(refused.value)
+
+
 def test_what_is_no_quantity_is_said() -> None:
     with pytest.raises(ValueError, match="expected a quantity"):
         amount("much")

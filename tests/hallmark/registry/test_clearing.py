@@ -8,8 +8,11 @@ import sqlite3
 import time
 from pathlib import Path
 
+import pytest
+
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
+from hallmark.errors import Unavailable
 from hallmark.registry import clearing
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
@@ -67,6 +70,26 @@ def test_what_the_local_cluster_would_bring_back_stays(settings: Settings, make:
         link.execute("INSERT INTO objects VALUES ('inferenceservices', 'toy', 'toy', ?)", (text,))
     found = clearing.reset("toy", registry)
     assert not found.goes and "local cluster" in found.stays[0].why
+
+
+def test_what_a_running_cluster_serves_stays(settings: Settings, make: Make) -> None:
+    registry = registered(settings, make, 1)
+    settings.cluster.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(settings.cluster / "objects.db", isolation_level=None)) as link:
+        link.execute("PRAGMA locking_mode = EXCLUSIVE")  # as local_cluster/store.py holds it
+        link.execute("PRAGMA journal_mode = WAL")
+        link.execute("CREATE TABLE objects (kind, namespace, name, text)")
+        link.execute("INSERT INTO objects VALUES ('a', 'toy', 'toy', ?)", (registry.resolve("toy", 1).digest,))
+        found = clearing.reset("toy", registry)
+    assert not found.goes and "local cluster" in found.stays[0].why
+
+
+def test_nothing_goes_where_the_cluster_cannot_be_read(settings: Settings, make: Make) -> None:
+    registry = registered(settings, make, 1)
+    settings.cluster.mkdir(parents=True)
+    (settings.cluster / "objects.db").write_text("this is no database, and long enough to be looked at" * 40)
+    with pytest.raises(Unavailable, match="cannot be read"):
+        clearing.reset("toy", registry)
 
 
 def test_gc_keeps_what_is_new_has_an_alias_or_is_released(settings: Settings, make: Make) -> None:

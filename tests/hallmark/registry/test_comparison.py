@@ -142,3 +142,9 @@ def test_versions_and_trials_are_read_without_mlflow(registry: Registry) -> None
     with registry._asked("toy") as client:
         item = client.get_model_version("toy", "1")
     assert (line["digest"], line["aliases"], trials, heavy) == (item.tags["digest"], ["challenger"], 2, False)
+
+
+def test_what_rounding_makes_is_not_told_from_chance() -> None:
+    assert comparison._told(1.1e-16, 0.0) is False, "two models that rank the same have one average precision"
+    assert comparison._told(0.01, 0.004) is True
+    assert comparison._told(0.01, None) is None

@@ -109,6 +109,17 @@ def test_a_changed_byte_is_refused_and_nothing_is_registered(
     assert sharing.pull(elsewhere, "toy", "1", str(shared)).version == 1
 
 
+def test_a_file_that_was_cut_off_in_a_folder_is_pushed_again(
+    here: Registry, elsewhere: Registry, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    sharing.push(here, "toy", "1", str(shared))
+    cut = next(path for path in sorted((shared / "toy" / "blobs").iterdir()) if path.stat().st_size > 3)
+    cut.write_bytes(cut.read_bytes()[:3])
+    assert sharing.push(here, "toy", "1", str(shared)).sent == 1
+    assert sharing.pull(elsewhere, "toy", "1", str(shared)).version == 1
+
+
 def test_what_is_not_there_is_said(here: Registry, elsewhere: Registry, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="has no toy@7"):
         sharing.pull(elsewhere, "toy", "7", str(tmp_path / "shared"))
