@@ -109,6 +109,32 @@ def test_it_says_who_is_written_to_why_and_for_what(marketing: Domain, version: 
     assert (written["messages_30d"] < 4).all()
 
 
+def test_a_kept_column_with_the_name_of_an_output_decides_nothing(
+    marketing: Domain, version: ServableVersion, members: Path
+) -> None:
+    _, alone = scored(marketing, version, members)
+    frame = pd.read_parquet(members)
+    frame["uplift"] = np.linspace(1, -1, len(frame))
+    frame.to_parquet(members)
+    _, beside = scored(marketing, version, members, keep=["uplift"])
+    pd.testing.assert_series_equal(beside["predicted_uplift"], alone["uplift"], check_names=False)
+    np.testing.assert_array_equal(beside["uplift"], frame["uplift"])
+    for name in predict.CHOSEN:
+        pd.testing.assert_series_equal(beside[name], alone[name])
+
+
+@pytest.mark.parametrize("name", ["propensity", "model_version"])
+def test_a_column_that_the_output_has_itself_is_not_kept(
+    marketing: Domain, version: ServableVersion, members: Path, name: str
+) -> None:
+    frame = pd.read_parquet(members)
+    frame[name] = 0.5
+    frame.to_parquet(members)
+    with pytest.raises(DeclarationError, match="already"):
+        scored(marketing, version, members, keep=[name])
+    assert not (members.parent / "out.parquet").exists()
+
+
 def test_a_run_that_was_stopped_goes_on(
     marketing: Domain, version: ServableVersion, members: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
