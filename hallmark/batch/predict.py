@@ -34,7 +34,7 @@ class Predicted(Frozen):
 
     rows:    scored, of which `resumed` by a run that was stopped.     columns: of the output.
     treated, spent, worth, bound: of a domain with a policy: how many are treated, for how much money, what that is expected to bring, and what no
-        policy within the limits could exceed.
+        choice beside the same lots and within the limits could exceed.
     reasons: how many rows were decided for which reason.
     """
 
@@ -85,6 +85,7 @@ def predict(
         "digest": version.digest,
         "version": version.version,
         "columns": [*kept],
+        "read": source.options.model_dump(mode="json"),
     }
     parts = Parts.beside(out, plan)
     resumed = done = parts.rows
