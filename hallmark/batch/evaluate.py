@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.errors import DeclarationError
+from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.policy import off_policy
 from hallmark.policy.off_policy import Log, PolicyValue, PolicyValues
 from hallmark.section import Frozen
@@ -52,6 +52,13 @@ def evaluate(
     targets = task.targets(frame, domain.data.target_columns)
     if targets.treatment is None or targets.propensity is None:
         raise ValueError("expected targets with treatment and propensity, as Uplift.targets gives them")
+    if problem := task.enough(targets):
+        raise ContractBroken(
+            f"the log cannot judge a policy: {problem}",
+            expected="rows of every treatment, and outcomes that differ",
+            got=f"{len(targets):,} rows",
+            fix="give a longer log",
+        )
     log = Log(targets.treatment, np.asarray(targets.labels, dtype=np.float64), targets.propensity, targets.groups)
     actions = task.treatments + 1
     uplifts, expected = _answers(domain, asked, frame)

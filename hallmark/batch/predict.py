@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 SUFFIXES = (".parquet", ".csv")
 VERSION, DIGEST = "model_version", "model_digest"
+CHOSEN = ("treatment", "reason", "expected_value", "cost", "propensity")
+"""Columns that a policy adds."""
 
 
 class Predicted(Frozen):
@@ -32,7 +34,7 @@ class Predicted(Frozen):
 
     rows:    scored, of which `resumed` by a run that was stopped.     columns: of the output.
     treated, spent, worth, bound: of a domain with a policy: how many are treated, for how much money, what that is expected to bring, and what no
-        policy within the limits could exceed.
+        choice beside the same lots and within the limits could exceed.
     reasons: how many rows were decided for which reason.
     """
 
@@ -83,6 +85,7 @@ def predict(
         "digest": version.digest,
         "version": version.version,
         "columns": [*kept],
+        "read": source.options.model_dump(mode="json"),
     }
     parts = Parts.beside(out, plan)
     resumed = done = parts.rows
@@ -108,7 +111,7 @@ def predict(
         from hallmark.batch import targets
 
         progress(done, source.rows, "choosing")
-        chosen = targets.of(domain, parts, output=scorer.outputs[0].name, run=run or out.stem)
+        chosen = targets.of(domain, parts, output=_answered(scorer.outputs[0].name, kept), run=run or out.stem)
         rows, told = write(out, targets.columns(domain, parts, chosen), note=note), targets.told(chosen)
     from pyarrow import csv, parquet
 
@@ -119,6 +122,11 @@ def predict(
             columns = tuple(stream.schema.names)
     parts.remove()
     return Predicted.model_validate({**made, "rows": rows, "columns": columns, **told})
+
+
+def _answered(name: str, kept: Sequence[str]) -> str:
+    """The column of an output, beside those of the file."""
+    return f"predicted_{name}" if name in kept else name
 
 
 def cores() -> int:
@@ -133,6 +141,15 @@ def _kept(domain: Domain, source: Blocks, keep: Sequence[str]) -> list[str]:
             f"--keep {unknown[0]} is no column of {source.path.name}", expected=", ".join(source.names), got=unknown[0]
         )
     data, policy = domain.data, domain.policy
+    own = (VERSION, DIGEST, *(CHOSEN if policy else ()))
+    twice = [name for name in keep if name in own]
+    if twice:
+        raise DeclarationError(
+            f"--keep {twice[0]}: the output has a column of that name already",
+            expected=f"another name than {', '.join(own)}",
+            got=twice[0],
+            fix="give it another name, in the file or by `names` of data.yaml beside it (docs/data.md)",
+        )
     named = [data.entity, data.query, data.item, data.event_time, policy.messages if policy else None, *keep]
     found = list(dict.fromkeys(name for name in named if name and name in source.names))
     if policy is not None and data.entity not in found:
@@ -153,9 +170,8 @@ def _scored(
     wanted, first = [*dict.fromkeys((*kept, *scorer.fields))], start
     for block in source.read(wanted, kinds=scorer.fields, start=start):
         made = {name: block.column(name) for name in kept}
-        taken = set(made)
         for name, values in scorer.score(block, first=first).items():
-            made[name if name not in taken else f"predicted_{name}"] = arrow(values)
+            made[_answered(name, kept)] = arrow(values)
         rows = len(block)
         made[VERSION] = pa.array(np.full(rows, version.version, dtype=np.int64))
         made[DIGEST] = pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int32), [version.digest])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hallmark.batch.parts import Parts
-from hallmark.errors import DeclarationError
+from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.policy.targeting import REASONS, Targets, choose
 from hallmark.tasks.uplift import Uplift
 
@@ -26,7 +26,7 @@ def of(domain: Domain, parts: Parts, *, output: str, run: str) -> Targets:
     ids: list[str] = []
     uplifts, had = [], []
     for block in parts.blocks():
-        ids += map(str, block.column(domain.data.entity).to_pylist())
+        ids += _ids(block, domain.data.entity, first=len(ids))
         values = block.column(output).combine_chunks()
         values = values.flatten() if domain.task.shape else values
         uplifts.append(values.to_numpy(zero_copy_only=False).reshape(len(block), -1))
@@ -41,6 +41,22 @@ def of(domain: Domain, parts: Parts, *, output: str, run: str) -> Targets:
         run=run,
         messages=np.concatenate(had) if had else None,
     )
+
+
+def _ids(block: pa.Table, name: str, *, first: int) -> list[str]:
+    """(n,) ids as texts, the same whether a file has them as texts, whole numbers or floats; `ContractBroken` names the first row without one."""
+    found = block.column(name).to_pylist()
+    for row, each in enumerate(found):
+        if isinstance(each, float) and each.is_integer():
+            found[row] = int(each)
+        elif each is None or each == "" or isinstance(each, float):
+            raise ContractBroken(
+                f"row {first + row + 1:,} does not say whom it is about",
+                expected=f"an id in column {name}: hold-out, caps and lots go by it",
+                got=repr(each),
+                fix="mend the file",
+            )
+    return [str(each) for each in found]
 
 
 def columns(domain: Domain, parts: Parts, chosen: Targets) -> Iterator[pa.Table]:
@@ -62,12 +78,13 @@ def columns(domain: Domain, parts: Parts, chosen: Targets) -> Iterator[pa.Table]
 
 
 def told(chosen: Targets) -> dict[str, Any]:
-    """What was decided, in figures."""
+    """What was decided, in figures. The bound is of what was left to choose, with what the lots gave."""
+    drawn = float(chosen.worth[chosen.reason == REASONS.index("by lot")].sum())
     counts = np.bincount(chosen.reason, minlength=len(REASONS)).tolist()
     return {
         "treated": int((chosen.treatment > 0).sum()),
         "spent": round(chosen.spent, 2),
         "worth": round(float(chosen.worth.sum()), 2),
-        "bound": round(chosen.allocation.bound, 2),
+        "bound": round(chosen.allocation.bound + drawn, 2),
         "reasons": {reason: count for reason, count in zip(REASONS, counts, strict=True) if count},
     }

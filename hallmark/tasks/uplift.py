@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _OFF = 6.0
+_FAR = 0.1
+"""Share of rows that inverse propensities may miss whatever their number."""
 
 
 class Uplift(BaseTask):
@@ -107,7 +109,21 @@ class Uplift(BaseTask):
             expected="above 0 and below 1: the chance of the treatment that the row got",
             fix="leave out rows that could have got one treatment only",
         )
+        self._refuse_unlikely(columns.propensity, given, propensity)
         return propensity
+
+    def _refuse_unlikely(self, name: str, given: NDArray[np.int64], propensity: Floats) -> None:
+        """`ContractBroken` where inverse propensities of a treatment's rows do not add up to all rows, as they do on average (Horvitz and Thompson, 1952)."""
+        for arm in range(self.treatments + 1):
+            counted = (given == arm) / propensity
+            off = abs(counted.mean() - 1) if counted.any() else 0.0
+            if off > max(_FAR, _OFF * math.sqrt(float(np.mean(counted**2)) / len(counted))):
+                raise ContractBroken(
+                    f"propensity column {name} is not the chance of what each row got: treatment {arm} was given to other shares than it says",
+                    expected=f"1 / {name} of rows with treatment {arm} adds up to about all {len(given):,} rows",
+                    got=f"{counted.sum():,.0f}",
+                    fix="write the chance of what the row got: of a row without the treatment that is 1 less the chance of the treatment",
+                )
 
     def metrics(self) -> Mapping[str, Metric]:
         """The ranking of whom to treat, and the value of treating those."""

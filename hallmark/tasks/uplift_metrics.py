@@ -4,6 +4,7 @@ Conventions, since libraries differ. The Qini curve is Radcliffe's (2007): respo
 scaled to as many; equal uplifts are one straight step. Its area over that of treating by lot is divided by the same of
 the best order, in which treated responders come first and untreated ones last: so it counts people that a treatment
 puts off, as scikit-uplift does unless told otherwise. 1 is that order, 0 is by lot. It is told for outcomes of 0 and 1; for others there is no best order, and the policy's value says it.
+Where lots had different chances, outcomes count by the inverse of their propensity, here and among the best 30%; with one chance for all that changes neither figure.
 """
 
 from __future__ import annotations
@@ -84,8 +85,7 @@ def qini_curve(targets: Targets, uplift: Floats, weights: Floats) -> tuple[Float
     order = np.argsort(-uplift, kind="stable")
     last = np.append(np.flatnonzero(np.diff(uplift[order])), len(order) - 1)
     sums = _running(targets, order, weights)
-    whole, treated, gained, control_gained = (each[:, last] for each in sums)
-    control = whole - treated
+    whole, treated, control, gained, control_gained = (each[:, last] for each in sums)
     scale = np.divide(treated, control, out=np.zeros_like(treated), where=control > 0)
     start = ((0, 0), (1, 0))
     return np.pad(whole, start), np.pad(gained - control_gained * scale, start)
@@ -137,20 +137,35 @@ def _difference(targets: Targets, values: Floats, rows: Ints) -> float:
     return first - second
 
 
-def _running(targets: Targets, order: Ints, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _running(targets: Targets, order: Ints, weights: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """(r, n) each, over rows in this order: rows; those with the treatment, those without; outcomes of both. All but the first by `_stable`."""
     treated, outcome = _treatment(targets)[order].astype(np.float64), targets.labels[order]
-    sorted_weights = weights[:, order]
-    whole, both, gained = (
-        np.cumsum(sorted_weights * each, axis=1) for each in (np.ones(len(order)), treated, treated * outcome)
+    sorted_weights, stable = weights[:, order], _stable(targets)[order]
+    with_it, without = stable * treated, stable * (1 - treated)
+    whole, both, control, gained, lost = (
+        np.cumsum(sorted_weights * each, axis=1)
+        for each in (np.ones(len(order)), with_it, without, with_it * outcome, without * outcome)
     )
-    return whole, both, gained, np.cumsum(sorted_weights * ((1 - treated) * outcome), axis=1)
+    return whole, both, control, gained, lost
+
+
+def _stable(targets: Targets) -> Floats:
+    """(n,) the inverse of each row's propensity, by its mean on that side: 1 where all had one chance. Treatment is 0 or 1."""
+    found = np.ones(len(targets))
+    if targets.propensity is None:
+        return found
+    for side in (_treatment(targets) == 0, _treatment(targets) == 1):
+        if side.any():
+            inverse = 1 / targets.propensity[side]
+            found[side] = inverse / inverse.mean()
+    return found
 
 
 def _qini(targets: Targets, uplift: Floats, weights: Floats) -> Floats:
     if not len(targets) or not np.isin(targets.labels, (0.0, 1.0)).all():
         return np.full(len(weights), np.nan)
     treated = _treatment(targets)
-    best = targets.labels * treated - targets.labels * (1 - treated)
+    best = _stable(targets) * targets.labels * (2 * treated - 1)
     areas = []
     for ranking in (uplift, best):
         across, up = qini_curve(targets, ranking, weights)
@@ -165,17 +180,17 @@ def _uplift_at_share(targets: Targets, uplift: Floats, weights: Floats) -> Float
         return np.full(len(weights), np.nan)
     order = np.argsort(-uplift, kind="stable")
     edges = np.append(np.flatnonzero(np.diff(uplift[order])), len(order) - 1)
-    whole, treated, gained, control_gained = (
+    whole, treated, control, gained, control_gained = (
         np.pad(each[:, edges], ((0, 0), (1, 0))) for each in _running(targets, order, weights)
     )
     wanted = SHARE * whole[:, -1:]
     # The block of equal uplifts in which the share ends, and what part of it is inside.
     place = np.minimum((whole < wanted).sum(axis=1, keepdims=True), whole.shape[1] - 1)
     part = _between(whole, place, wanted)
-    treated, gained, control_gained, count = (
-        _upto(each, place, part) for each in (treated, gained, control_gained, whole)
+    treated, control, gained, control_gained = (
+        _upto(each, place, part) for each in (treated, control, gained, control_gained)
     )
-    return figures.divided(gained, treated) - figures.divided(control_gained, np.maximum(count - treated, 0.0))
+    return figures.divided(gained, treated) - figures.divided(control_gained, control)
 
 
 def _between(whole: Floats, place: Ints, wanted: Floats) -> Floats:

@@ -109,6 +109,59 @@ def test_it_says_who_is_written_to_why_and_for_what(marketing: Domain, version: 
     assert (written["messages_30d"] < 4).all()
 
 
+def test_a_kept_column_with_the_name_of_an_output_decides_nothing(
+    marketing: Domain, version: ServableVersion, members: Path
+) -> None:
+    _, alone = scored(marketing, version, members)
+    frame = pd.read_parquet(members)
+    frame["uplift"] = np.linspace(1, -1, len(frame))
+    frame.to_parquet(members)
+    _, beside = scored(marketing, version, members, keep=["uplift"])
+    pd.testing.assert_series_equal(beside["predicted_uplift"], alone["uplift"], check_names=False)
+    np.testing.assert_array_equal(beside["uplift"], frame["uplift"])
+    for name in predict.CHOSEN:
+        pd.testing.assert_series_equal(beside[name], alone[name])
+
+
+@pytest.mark.parametrize("name", ["propensity", "model_version"])
+def test_a_column_that_the_output_has_itself_is_not_kept(
+    marketing: Domain, version: ServableVersion, members: Path, name: str
+) -> None:
+    frame = pd.read_parquet(members)
+    frame[name] = 0.5
+    frame.to_parquet(members)
+    with pytest.raises(DeclarationError, match="already"):
+        scored(marketing, version, members, keep=[name])
+    assert not (members.parent / "out.parquet").exists()
+
+
+def test_whole_numbers_are_the_same_members_as_floats_and_texts(
+    marketing: Domain, version: ServableVersion, members: Path
+) -> None:
+    frame, found = pd.read_parquet(members), []
+    for kind in ("int64", "float64", "str"):
+        frame.assign(member_id=np.arange(len(frame)).astype(kind)).to_parquet(members)
+        found.append(scored(marketing, version, members)[1]["treatment"].tolist())
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_a_row_of_nobody_is_refused(
+    marketing: Domain, version: ServableVersion, members: Path, nobody: str | None
+) -> None:
+    frame = pd.read_parquet(members)
+    frame.loc[4, "member_id"] = nobody
+    frame.to_parquet(members)
+    with pytest.raises(ContractBroken, match="row 5 does not say"):
+        scored(marketing, version, members)
+
+
+def test_what_is_expected_stays_within_the_bound(marketing: Domain, version: ServableVersion, members: Path) -> None:
+    made, frame = scored(marketing, version, members)
+    assert made.worth is not None and made.bound is not None and made.worth <= made.bound + 0.01
+    assert made.worth == pytest.approx(frame["expected_value"].sum(), abs=0.01)
+
+
 def test_a_run_that_was_stopped_goes_on(
     marketing: Domain, version: ServableVersion, members: Path, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

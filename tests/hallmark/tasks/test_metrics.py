@@ -350,6 +350,21 @@ def test_qini_and_uplift_at_30_per_cent_are_those_of_scikit_uplift() -> None:
     assert compared > CASES / 3
 
 
+def test_qini_and_uplift_at_30_per_cent_see_no_uplift_in_lots_of_other_chances() -> None:
+    # who is active buys more, and is written to more often; a message adds nothing for them, and 0.1 for the others
+    generator, n = np.random.default_rng(12), 100_000
+    active = generator.random(n) < 0.5
+    chance = np.where(active, 0.7, 0.3)
+    treatment = (generator.random(n) < chance).astype(np.int64)
+    labels = (generator.random(n) < 0.1 + 0.3 * active + 0.1 * treatment * ~active).astype(np.float64)
+    targets = Targets(labels, treatment=treatment, propensity=np.where(treatment == 1, chance, 1 - chance))
+    lot = generator.random(n)
+    assert measured(Uplift(), "uplift_at_30pct", targets, lot) == pytest.approx(0.05, abs=0.02)
+    assert measured(Uplift(), "qini", targets, lot) == pytest.approx(0, abs=0.02)
+    assert measured(Uplift(), "qini", targets, ~active + lot / 100) > 0.03
+    assert measured(Uplift(), "qini", targets, active + lot / 100) < -0.03
+
+
 def test_uplift_at_30_per_cent_counts_a_tie_at_the_edge_in_part() -> None:
     # Of ten, three: one is sure, two of the four that tie.
     uplift = np.array([0.9, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0, 0])

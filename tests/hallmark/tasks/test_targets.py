@@ -72,6 +72,17 @@ def test_treatments_have_the_chance_of_what_the_row_got() -> None:
     assert drawn is not None and drawn.tolist() == [0.25, 0.75, 0.75, 0.75]
 
 
+def test_propensities_that_the_treatments_contradict_are_refused() -> None:
+    generator, n = np.random.default_rng(3), 2_000
+    arm = (generator.random(n) < 0.85).astype(np.int64)
+    got = np.where(arm == 1, 0.85, 0.15)
+    bought = generator.integers(0, 2, n)
+    assert Uplift().targets(frame(bought=bought, arm=arm, chance=got), ARMS).propensity is not None
+    for wrong in (np.full(n, 0.85), 1 - got, got / 2):
+        with pytest.raises(ContractBroken, match="not the chance of what each row got"):
+            Uplift().targets(frame(bought=bought, arm=arm, chance=wrong), ARMS)
+
+
 @pytest.mark.parametrize("columns", [TargetColumns("bought", treatment="arm"), ARMS])
 def test_a_log_without_propensities_is_refused_with_the_reason(columns: TargetColumns) -> None:
     with pytest.raises(
