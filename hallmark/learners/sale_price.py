@@ -349,15 +349,15 @@ class _Fit:
             return Residuals(centres[some], (prices[:, None] - levels)[some], tokens[some], sold[some], weighed[some])
 
         late = left_by(spread, self.held, told, held, self.validation.named["tokens"], known, held_weights)
-        earlier = None
+        earlier: Residuals | None = None
         if less == 1:
             # Each half answered by what the other half teaches: groups want more rows than came last.
             for mine in (self.half, ~self.half):
                 rows = counted & ~mine
                 other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
                 tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
-                found = left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine])
-                earlier = found if earlier is None else earlier.with_rows(found)
+                theirs = left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine])
+                earlier = theirs if earlier is None else earlier.with_rows(theirs)
         band = Band(centre=centre, spread=spread, levels=recipe.quantiles)
         return band.calibrated(late, earlier=earlier), crossed
 
