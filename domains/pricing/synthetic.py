@@ -154,7 +154,12 @@ def _lists(values: list[list[Any]]) -> NDArray[Any]:
 def _times(seconds: NDArray[np.float64]) -> pd.Series:
     import pandas as pd
 
-    return pd.Series(pd.to_datetime(seconds, unit="s", utc=True)).astype("datetime64[us, UTC]")
+    # pandas.to_datetime reads memory that nobody wrote where a number of seconds is NaN, and now and then overflows on it.
+    known = ~np.isnan(seconds)
+    made = np.full(len(seconds), np.datetime64("NaT", "us"))
+    made[known] = np.round(seconds[known] * 1e6).astype(np.int64).astype("datetime64[us]")
+    times: pd.Series = pd.Series(made).dt.tz_localize("UTC")
+    return times
 
 
 def _day(start: datetime, end: datetime) -> tuple[int, int]:

@@ -15,6 +15,7 @@ class Slice(Section):
     """One group of test examples; `metric` is the gate's, None where the group cannot tell it.
 
     error, replicates, draws: its standard error, and what it was under each draw of the bootstrap (`Estimate`).
+    others: metrics of `gate.slices.floors`, without replicates.
     """
 
     column: str
@@ -24,6 +25,7 @@ class Slice(Section):
     error: float | None = None
     replicates: tuple[float | None, ...] = ()
     draws: str = ""
+    others: dict[str, Estimate] = Field(default={}, exclude_if=lambda value: not value)
 
     @property
     def estimate(self) -> Estimate | None:

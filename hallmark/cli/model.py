@@ -233,6 +233,7 @@ def _outcome(outcome: TrainingOutcome, output: Format) -> None:
                     "rows": each.rows,
                     evaluation.metric: each.metric,
                     "error": each.error,
+                    **{name: told.value for name, told in each.others.items()},
                     **{name: metrics.get((each.column, each.value)) for name, metrics in theirs.items()},
                 }
                 for each in evaluation.slices

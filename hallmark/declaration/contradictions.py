@@ -76,9 +76,10 @@ def _gate(domain: Domain) -> Iterator[str]:
     gate, metrics = domain.gate, domain.task.metrics()
     named = [("gate.metric", gate.metric), *((f"gate.floors.{name}", name) for name in gate.floors)]
     named += [("gate.rivals", name) for name in gate.rivals]
+    named += [("gate.slices.floors", name) for name in gate.slices.floors if name not in metrics]
     for key, name in named:
         by_class = domain.task.kind == "multiclass" and name.startswith("f1_")  # the classes come with the model
-        if name in gate.figures and key != "gate.metric":
+        if name in gate.figures and key not in ("gate.metric", "gate.slices.floors"):
             continue
         if name not in metrics and not by_class:
             yield f"{key}: a {domain.task.kind} task has no metric {name!r}; choose one of {', '.join(metrics)}"
@@ -87,7 +88,10 @@ def _gate(domain: Domain) -> Iterator[str]:
             yield f"gate.figures.{name}: that is a metric of a {domain.task.kind} task already; give the model's figure another name"
     if gate.metric in metrics and metrics[gate.metric].direction == "neither":
         yield f"gate.metric: {gate.metric} is neither better high nor low; put a range of it into gate.floors"
-    floors = ((f"gate.floors.{name}", name, bound) for name, bound in gate.floors.items())
+    if gate.slices.parts and domain.task.kind != "regression":
+        yield f"gate.slices.parts: a {domain.task.kind} answer is no number to be cut into parts; take it away"
+    floors = [(f"gate.floors.{name}", name, bound) for name, bound in gate.floors.items()]
+    floors += [(f"gate.slices.floors.{name}", name, bound) for name, bound in gate.slices.floors.items()]
     for key, name, bound in (("gate.floor", gate.metric, gate.floor), *floors):
         metric = metrics.get(name)
         if metric is None:

@@ -19,6 +19,16 @@ class Slices(Section):
     tolerance: float = Field(
         default=0.05, ge=0, description="How much worse a slice may be, in the metric's own units, beyond its noise."
     )
+    floors: dict[str, float | tuple[float, float]] = Field(
+        default={},
+        description="Metrics of the task, and what each has to reach in each larger group by itself, beyond its noise; two numbers are a range.",
+    )
+    parts: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Of a regression: cut examples into so many groups of one size by the number answered, as slices of `predicted`.",
+    )
 
 
 class Gate(Section):

@@ -21,14 +21,16 @@ def shift(scores: Floats, level: float, weights: Floats) -> float:
     """What to add so that a share `level` of `scores` (n,) is at or below 0 then: minus their conformal quantile.
 
     The quantile of n equal weights is the one of rank (n + 1) * level, so that a new row keeps to it at least so often.
+    Scores that are not finite count, and none of them is the quantile.
     """
     order = np.argsort(scores, kind="stable")
     cumulated = np.cumsum(weights[order])
-    if not len(order):
+    finite = np.flatnonzero(np.isfinite(scores[order]))
+    if not len(finite):
         return 0.0
     goal = level * (cumulated[-1] + cumulated[-1] / len(order))
     at = int(np.searchsorted(cumulated, goal - 1e-9 * cumulated[-1], side="left"))
-    return -float(scores[order[min(at, len(order) - 1)]])
+    return -float(scores[order[min(max(at, finite[0]), finite[-1])]])
 
 
 def shifts(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hallmark.learners import conformal
 from hallmark.learners.boosting import Forest
 from hallmark.learners.fact_columns import Single, exact
+from hallmark.tasks import censoring
 
 Floats = NDArray[np.float64]
 SMALLEST = 150
@@ -17,6 +18,37 @@ SMALLEST = 150
 KNOTS = 10
 _STEEPEST = -0.9
 """A shift that falls faster than the centre rises would turn the order of items around."""
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """Rows that a band is calibrated on: (n,) centres, (n, levels) log prices less each level, (n, facts) tokens, (n,) the price is known.
+
+    Of others the price is that or less.  weights: (n,) how much each known row counts for how far the ends are moved as a whole.
+    """
+
+    centre: Floats
+    left: Floats
+    tokens: NDArray[np.int32]
+    known: NDArray[np.bool_]
+    weights: Floats
+
+    def scored(self, level: int) -> tuple[Floats, Floats]:
+        """(n,) log prices less a level, -inf where they are not known, and (n,) rows that each stands for."""
+        left = self.left[:, level]
+        return np.where(self.known, left, -np.inf), censoring.masses(left, self.known, bound="upper")
+
+    def with_rows(self, others: Residuals) -> Residuals:
+        """These rows and others behind them; (n, facts) is as wide as the wider."""
+        width = max(self.tokens.shape[1], others.tokens.shape[1])
+        tokens = [np.pad(each.tokens, ((0, 0), (0, width - each.tokens.shape[1]))) for each in (self, others)]
+        return Residuals(
+            np.concatenate((self.centre, others.centre)),
+            np.concatenate((self.left, others.left)),
+            np.concatenate(tokens),
+            np.concatenate((self.known, others.known)),
+            np.concatenate((self.weights, others.weights)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,59 +77,64 @@ class Band:
         """(n, levels) log prices, each row rising."""
         centre = self.centre_of(inputs)
         found = centre[:, None] + self.spread.predict(inputs[:, 1:]).astype(np.float64) + self.whole
-        found += self._of_groups(tokens)
-        for level in range(len(self.levels)):
-            found[:, level] += np.interp(centre, self.knots, self.of_knots[:, level])
-        return np.sort(found, axis=1)
+        return np.sort(found + self.of_groups(tokens, centre), axis=1)
 
-    def _of_groups(self, tokens: NDArray[np.int32]) -> Floats:
+    def of_groups(self, tokens: NDArray[np.int32], centre: Floats) -> Floats:
+        """(n, levels) shifts of the groups that each row is of: its facts, and the part of centres that it lies in."""
+        lines = [np.interp(centre, self.knots, self.of_knots[:, level]) for level in range(len(self.levels))]
+        found = np.stack(lines, axis=1)
         if not len(self.tokens):
-            return np.zeros((len(tokens), len(self.levels)))
+            return found
         place = np.minimum(np.searchsorted(self.tokens, tokens), len(self.tokens) - 1)
         mine = (self.tokens[place] == tokens)[:, :, None]
-        found: Floats = np.where(mine, self.of_tokens[place], 0).sum(axis=1, dtype=np.float64)
+        found += np.where(mine, self.of_tokens[place], 0).sum(axis=1, dtype=np.float64)
         return found
 
-    def calibrated(self, inputs: Single, tokens: NDArray[np.int32], prices: Floats, *, weights: Floats) -> Band:
-        """The band with its ends where these rows, which it has not learnt from, want them; the middle is moved as a whole.
+    def calibrated(self, late: Residuals, *, earlier: Residuals | None = None) -> Band:
+        """The band with its ends where rows that it has not learnt from want them; the middle is moved as a whole.
 
-        prices: (n,) log of what items went for.
+        late: after all that the band has learnt from: they say how far ends are moved as a whole.
+        earlier: rows that it has learnt from, answered by models that have not: with the late ones, they say how groups differ.
         """
-        if not len(prices):
+        if not len(late.centre):
             return self
-        raw, centre = self.predict(inputs, tokens), self.centre_of(inputs)
+        rows = late if earlier is None else late.with_rows(earlier)
+        tokens, centre = rows.tokens, rows.centre
         knots = np.unique(np.quantile(centre, (np.arange(KNOTS) + 0.5) / KNOTS))
         knots = np.concatenate((knots, knots[-1] + 1.0 + np.arange(KNOTS - len(knots))))
         nearest = np.abs(centre[:, None] - knots).argmin(axis=1)
         names, counts = np.unique(tokens[tokens > 0], return_counts=True)
-        names = names[(counts >= SMALLEST) & (counts <= 0.98 * len(prices))]
+        names = names[(counts >= SMALLEST) & (counts <= 0.98 * len(centre))]
         groups = [np.flatnonzero((tokens == name).any(axis=1)) for name in names.tolist()]
         parts = [np.flatnonzero(nearest == knot) for knot in range(KNOTS)]
-        parts = [rows if len(rows) >= SMALLEST else rows[:0] for rows in parts]
-        whole = np.zeros(len(self.levels))
+        parts = [each if len(each) >= SMALLEST else each[:0] for each in parts]
         of_tokens, of_knots = np.zeros((len(names), len(self.levels))), np.zeros((KNOTS, len(self.levels)))
+        middle = range(1, len(self.levels) - 1)
         for level, share in enumerate(self.levels):
-            scores = prices - raw[:, level]
-            if 0 < level < len(self.levels) - 1:
-                whole[level] = -conformal.shift(scores, share, weights)
+            if level in middle:
                 continue
             # The lower end is a quantile from above: what lies below it is what it may miss.
             sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
-            some = [rows for rows in (*groups, *parts) if len(rows)]
-            there = [place for place, rows in enumerate((*groups, *parts)) if len(rows)]
-            moved, each = conformal.shifts(sign * scores, some, level=of, weights=weights)
-            whole[level] = -sign * moved
+            some = [each for each in (*groups, *parts) if len(each)]
+            there = [place for place, each in enumerate((*groups, *parts)) if len(each)]
+            left, masses = rows.scored(level)
+            _, each = conformal.shifts(sign * left, some, level=of, weights=masses)
             found = np.zeros(len(groups) + KNOTS)
             found[there] = -sign * each
             of_tokens[:, level], of_knots[:, level] = found[: len(groups)], found[len(groups) :]
-        return replace(
+        moved = replace(
             self,
-            whole=exact(whole),
             tokens=names.astype(np.int64),
             of_tokens=exact(of_tokens),
             knots=knots.astype(np.float32),
             of_knots=_flat_enough(of_knots, knots).astype(np.float32),
         )
+        late = replace(late, left=late.left - moved.of_groups(late.tokens, late.centre))
+        whole = np.zeros(len(self.levels))
+        for level, share in enumerate(self.levels):
+            sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
+            whole[level] = -sign * conformal.shift(sign * late.left[late.known, level], of, late.weights[late.known])
+        return replace(moved, whole=exact(whole))
 
 
 def _flat_enough(shifts: Floats, knots: Floats) -> Floats:

@@ -24,7 +24,7 @@ from hallmark.learners.comparables import Comparables
 from hallmark.learners.fact_columns import FactColumns, Named, Single
 from hallmark.learners.model import Examples, OtherAnswers, Progress
 from hallmark.learners.options import whole
-from hallmark.learners.price_band import Band
+from hallmark.learners.price_band import Band, Residuals
 from hallmark.learners.sale_hazard import SaleHazard
 from hallmark.tasks import censoring
 
@@ -283,14 +283,12 @@ class _Fit:
                 found = self._grow(
                     recipe,
                     Rows(table[~mine], asked[0][~mine]),
-                    Rows(table[:0], asked[0][:0]),
-                    rounds=self.recipe.rounds // 4,
+                    Rows(held, asked[1]),
+                    rounds=self.recipe.rounds,
                 )
                 expected[mine] = found.predict(table[mine])
             left = np.sort(asked[0] - expected)
-            whole_of = self._grow(
-                recipe, Rows(table, asked[0]), Rows(table[:0], asked[0][:0]), rounds=self.recipe.rounds // 4
-            )
+            whole_of = self._grow(recipe, Rows(table, asked[0]), Rows(held, asked[1]), rounds=self.recipe.rounds)
             share = [
                 np.searchsorted(left, price - told, side="right") / len(left)
                 for price, told in ((self.price, expected), (self.held, whole_of.predict(held).astype(np.float64)))
@@ -329,15 +327,39 @@ class _Fit:
         left = Rows(table[counted][:, 1:], relative[counted], weights[counted])
         known = self.held_known
         rest = Rows(held[known][:, 1:], (self.held - told)[known], held_weights[known])
-        spread = self._grow(recipe.spread(), left, rest, rounds=max(1, rounds // 3))
+
+        def spread_of(rows: Rows) -> Forest:
+            return self._grow(recipe.spread(), rows, rest, rounds=max(1, rounds // 3))
+
+        spread = spread_of(left)
         raw = np.stack([np.asarray(each.predict(held[:, 1:])) for each in spread.boosters.values()], axis=1)
         crossed = float((np.diff(raw, axis=1) < 0).any(axis=1).mean()) if len(raw) else 0.0
+
+        def left_by(
+            forest: Forest,
+            prices: Floats,
+            centres: Floats,
+            rows: Single,
+            tokens: NDArray[np.int32],
+            sold: NDArray[np.bool_],
+            weighed: Floats,
+        ) -> Residuals:
+            levels = np.sort(centres[:, None] + forest.predict(rows[:, 1:]).astype(np.float64), axis=1)
+            some = sold if less > 1 else np.ones(len(sold), dtype=np.bool_)  # the naive one knows of no others
+            return Residuals(centres[some], (prices[:, None] - levels)[some], tokens[some], sold[some], weighed[some])
+
+        late = left_by(spread, self.held, told, held, self.validation.named["tokens"], known, held_weights)
+        earlier: Residuals | None = None
+        if less == 1:
+            # Each half answered by what the other half teaches: groups want more rows than came last.
+            for mine in (self.half, ~self.half):
+                rows = counted & ~mine
+                other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
+                tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
+                theirs = left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine])
+                earlier = theirs if earlier is None else earlier.with_rows(theirs)
         band = Band(centre=centre, spread=spread, levels=recipe.quantiles)
-        tokens = self.validation.named["tokens"]
-        return (
-            band.calibrated(held[known], tokens[known], self.held[known], weights=held_weights[known]),
-            crossed,
-        )
+        return band.calibrated(late, earlier=earlier), crossed
 
     def _hazard(self, table: Single, band: Band) -> SaleHazard:
         """The hazard of sale beside the price asked, relative to the band's centre."""

@@ -182,6 +182,17 @@ class Regression(BaseTask):
             charts.append(Chart(title=title, across="quantile", up="share", lines=lines, diagonal=True))
         return tuple(charts)
 
+    def parts(self, predictions: Floats, count: int) -> NDArray[Any] | None:
+        """By the point, the smallest first."""
+        if not count:
+            return None
+        point = self.scale.point(predictions)
+        found = np.empty(len(point), dtype=object)
+        for number, rows in enumerate(np.array_split(np.argsort(point, kind="stable"), count), start=1):
+            if len(rows):
+                found[rows] = f"{number:02}: {point[rows].min():.4g} to {point[rows].max():.4g}"
+        return found.astype(np.str_)
+
     def _judged(self, answer: Value, label: Label) -> tuple[float, float]:
         truth, censored = _labelled(label)
         alone = late.number(answer)

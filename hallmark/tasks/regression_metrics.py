@@ -48,6 +48,41 @@ def allowed(targets: Targets, predictions: Floats, bound: Bound) -> Floats:
     return np.where(exact, predictions, cut)
 
 
+def coverage(targets: Targets, predictions: Floats, weights: Floats, bound: Bound) -> Floats:
+    """(r,) share of labels that the outermost of (n, q) predictions hold, under each of (r, n) weights; NaN where no label is known.
+
+    Where some are only bounds, the shares beyond each end are Kaplan and Meier's, of labels less the end in widths of the band.
+    """
+    labels, low, high = targets.labels, predictions[:, 0], predictions[:, -1]
+    exact = known(targets)
+    if exact.all() or not exact.any():
+        held = np.where(exact, (low <= labels) & (labels <= high), 0.0)
+        return figures.divided(weights @ held, weights @ exact.astype(np.float64))
+    width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0) * 1e-9)
+    from_low, from_high = (labels - low) / width, (labels - high) / width
+    if bound == "upper":
+        most, less = _beyond(from_low, labels >= low, exact, weights), _beyond(from_high, labels > high, exact, weights)
+    else:
+        most, less = (
+            _beyond(-from_high, labels <= high, exact, weights),
+            _beyond(-from_low, labels < low, exact, weights),
+        )
+    some = np.where(weights @ exact.astype(np.float64) > 0, most - less, np.nan)
+    return np.asarray(np.clip(some, 0.0, 1.0))
+
+
+def _beyond(values: Floats, beyond: Bools, exact: Bools, weights: Floats) -> Floats:
+    """(r,) share of the truth that is `beyond`; of rows that are not exact it is their value or less (Kaplan and Meier, 1958)."""
+    order = np.lexsort((~exact, -values))  # of equal ones the known come first
+    drawn = weights[:, order]
+    left = np.cumsum(drawn[:, ::-1], axis=1)[:, ::-1]
+    stays = np.where(exact[order], 1.0, 1.0 - figures.divided(drawn, left))
+    before = np.ones_like(drawn)
+    np.cumprod(np.nan_to_num(stays[:, :-1], nan=1.0), axis=1, out=before[:, 1:])
+    mass = np.where((exact & beyond)[order], figures.divided(drawn, np.where(before > 1e-9, before, 0.0)), 0.0)
+    return figures.divided(np.nan_to_num(mass).sum(axis=1), drawn.sum(axis=1))
+
+
 def pinball(labels: Floats | float, predictions: Floats, quantiles: Floats) -> Floats:
     """(…, q) loss of each quantile: q of what the label is above it, 1 - q of what it is below (Koenker and Bassett, 1978)."""
     over = np.asarray(labels)[..., None] - predictions
@@ -171,14 +206,11 @@ def _quantile_metrics(scale: Scale, unit: str) -> tuple[Metric, ...]:
 
 
 def _interval_metrics(scale: Scale, unit: str) -> tuple[Metric, ...]:
-    def inside(targets: Targets, predictions: Floats) -> Floats:
-        held = (predictions[:, 0] <= targets.labels) & (targets.labels <= predictions[:, -1])
-        return np.where(known(targets), held, np.nan)
-
-    coverage = figures.mean(inside)
+    def held_share(targets: Targets, predictions: Floats, weights: Floats) -> Floats:
+        return coverage(targets, predictions, weights, scale.bound)
 
     def gap(targets: Targets, predictions: Floats, weights: Floats) -> Floats:
-        return np.asarray(np.abs(coverage(targets, predictions, weights) - scale.nominal))
+        return np.asarray(np.abs(held_share(targets, predictions, weights) - scale.nominal))
 
     def crossed(targets: Targets, predictions: Floats) -> Floats:
         return np.asarray((np.diff(predictions, axis=1) < 0).any(axis=1), dtype=np.float64)
@@ -191,8 +223,9 @@ def _interval_metrics(scale: Scale, unit: str) -> tuple[Metric, ...]:
         Metric(
             "interval_coverage",
             "neither",
-            coverage,
-            f"Share of labels between the outermost quantiles, both ends included, over rows that are not censored; {held}.",
+            held_share,
+            "Share of labels between the outermost quantiles, both ends included; where some are only bounds, "
+            f"the shares beyond each are Kaplan and Meier's; {held}.",
         ),
         Metric("interval_coverage_gap", "lower", gap, f"Distance of the coverage from what it should be; {held}."),
         Metric("interval_width", "lower", figures.mean(width), "Mean distance of the outermost quantiles.", unit=unit),

@@ -208,6 +208,10 @@ class BaseTask(Section, ABC):
             return [""] * len(frame)
         return list(map(str, frame[columns.query].tolist()))
 
+    def parts(self, predictions: Floats, count: int) -> NDArray[Any] | None:
+        """(n,) name of the part, of `count` of one size, that each answer lies in; None where answers have no order, or `count` is 0."""
+        return None
+
     def groups(self, column: pd.Series[Any], targets: Targets) -> NDArray[Any]:
         """(n,) name of the slice that each row belongs to; numbers of many values are cut into quarters."""
         return slices(column)

@@ -19,6 +19,9 @@ from hallmark.tasks.bootstrap import Estimate, estimates
 from hallmark.tasks.charts import Chart
 from hallmark.tasks.retrieval import MISSING
 
+PREDICTED = "predicted"
+"""Column of the slices that `gate.slices.parts` makes."""
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -144,19 +147,29 @@ def _slices(
     domain: Domain, task: BaseTask, targets: Targets, predictions: Floats, test: pd.DataFrame, examples: str
 ) -> Iterator[Slice]:
     metric = task.metrics()[domain.gate.metric]
-    for column in domain.gate.slices.columns:
-        if column not in test.columns:
+    asked = [metric, *(task.metrics()[name] for name in domain.gate.slices.floors if name != metric.name)]
+    parts = task.parts(predictions, domain.gate.slices.parts)
+    for column in (*domain.gate.slices.columns, *(() if parts is None else (PREDICTED,))):
+        if column not in test.columns and column != PREDICTED:
             raise ContractBroken(
                 f"there is no column {column} to slice by",
                 expected=", ".join(map(str, test.columns)),
                 got=column,
                 fix=f"mend gate.slices.columns in domains/{domain.name}/domain.yaml",
             )
-        groups = task.groups(test[column], targets)
+        groups = parts if parts is not None and column == PREDICTED else task.groups(test[column], targets)
         for value in sorted(set(groups.tolist())):
             inside = groups == value
             seed = f"{examples}/{column}/{value}"
-            found = estimates([metric], targets.take(inside), predictions[inside], seed=seed).get(metric.name)
+            told = estimates(asked, targets.take(inside), predictions[inside], seed=seed)
+            found = told.get(metric.name)
+            others = {
+                name: each.model_copy(update={"replicates": (), "draws": ""})
+                for name, each in told.items()
+                if name in domain.gate.slices.floors
+            }
             spread = found.model_dump(exclude={"value"}) if found else {}
             metric_value = found.value if found else None
-            yield Slice(column=column, value=str(value), rows=int(inside.sum()), metric=metric_value, **spread)
+            yield Slice(
+                column=column, value=str(value), rows=int(inside.sum()), metric=metric_value, others=others, **spread
+            )

@@ -50,6 +50,7 @@ def decide(
     same = next((each for each in (candidate, beside) if each and champion and each.test == champion.test), None)
     rivals = [(named, same, champion.estimates)] if champion is not None and same is not None else []
     rivals += [(other.name, candidate, other.estimates) for other in candidate.beside]
+    checks += _slice_floors(gate, candidate, directions)
     checks += [
         _not_below(name, ours, whose, theirs, metrics[name].direction)
         for name in gate.rivals
@@ -167,6 +168,32 @@ def _slices(
             yield False, _worse(gate, part, old.metric, named)
     if judged:
         yield True, f"{judged} slices judged, each may be worse by {gate.slices.tolerance:.4f}"
+
+
+def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Direction]) -> Iterator[tuple[bool, str]]:
+    """What each larger slice has to reach by itself; two standard errors off are chance."""
+    larger = [part for part in candidate.slices if part.rows >= gate.slices.minimum_rows]
+    for name, bound in gate.slices.floors.items():
+        kept = 0
+        for part in larger:
+            told = part.metric if name == candidate.metric else None
+            given = part.others.get(name) or (None if told is None else part.estimate or Estimate(value=told))
+            where = f"{part.column}={part.value}: {name}"
+            if given is None or not math.isfinite(given.value):
+                yield False, f"{where} is missing ({part.rows} rows)"
+                continue
+            noise = NOISE * (given.error or 0.0)
+            low, high = bound if isinstance(bound, tuple) else (bound, bound)
+            beyond = max(
+                0.0 if not isinstance(bound, tuple) and directions[name] == "lower" else low - given.value,
+                0.0 if not isinstance(bound, tuple) and directions[name] == "higher" else given.value - high,
+            )
+            if beyond > noise + _SLACK:
+                asked = f"{low:.4f} to {high:.4f}" if isinstance(bound, tuple) else f"the floor {low:.4f}"
+                yield False, f"{where} {given.value:.4f} misses {asked} by more than chance ({part.rows} rows)"
+            else:
+                kept += 1
+        yield True, f"{name} is kept in {kept} of {len(larger)} slices"
 
 
 def _noise(candidate: Estimate | None, champion: Estimate | None) -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hallmark.artifacts.evaluation import Evaluation
+    from hallmark.tasks.bootstrap import Estimate
     from hallmark.tasks.charts import Chart
 
 _INK, _LINE, _SOFT = "#1f2933", "#0b6e6e", "#c9d3d8"
@@ -105,19 +106,29 @@ def _beside(evaluation: Evaluation) -> str:
     )
 
 
+def _told(given: Estimate | None) -> str:
+    if given is None:
+        return "—"
+    return f"{given.value:.4f}" + ("" if given.error is None else f" ± {given.error:.4f}")
+
+
 def _slices(evaluation: Evaluation) -> str:
     if not evaluation.slices:
         return ""
     rows = []
+    more = list(dict.fromkeys(name for part in evaluation.slices for name in part.others))
     most = max([1.0, *(part.metric for part in evaluation.slices if part.metric is not None)])
     for part in evaluation.slices:
         value = "—" if part.metric is None else f"{part.metric:.4f}"
         width = 0 if part.metric is None else round(120 * max(0.0, part.metric) / most)
         rows.append(
             f'<tr><td>{escape(part.column)}<td>{escape(part.value)}<td class="n">{part.rows:,}<td class="n">{value}'
-            f'<td><span class="bar" style="width:{width}px"></span></tr>'
+            f'<td><span class="bar" style="width:{width}px"></span>'
+            + "".join(f'<td class="n">{_told(part.others.get(name))}' for name in more)
+            + "</tr>"
         )
-    head = f'<tr><th>column<th>value<th class="n">rows<th class="n">{escape(evaluation.metric)}<th></tr>'
+    head = f'<tr><th>column<th>value<th class="n">rows<th class="n">{escape(evaluation.metric)}<th>'
+    head += "".join(f'<th class="n">{escape(name)}' for name in more) + "</tr>"
     return f"<h2>By slice</h2><table>{head}{''.join(rows)}</table>"
 
 

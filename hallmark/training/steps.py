@@ -742,10 +742,12 @@ def _slices(found: Any) -> str:
         for who, metrics in (("model", found.metrics), *((each.name, each.metrics) for each in found.beside)):
             lines.append(f"| {who} | " + " | ".join(f"{metrics.get(name, float('nan')):.4f}" for name in names) + " |")
         lines.append("")
-    lines += [f"| slice | rows | {found.metric} |", "|---|---:|---:|"]
+    more = list(dict.fromkeys(name for part in found.slices for name in part.others))
+    lines += [f"| {' | '.join(['slice', 'rows', found.metric, *more])} |", "|---|---:|---:|" + "---:|" * len(more)]
     for part in found.slices:
         value = "not told" if part.metric is None else f"{part.metric:.3f}"
-        lines.append(f"| {part.column} = {part.value} | {part.rows} | {value} |")
+        others = [f"{part.others[name].value:.3f}" if name in part.others else "not told" for name in more]
+        lines.append(f"| {' | '.join([f'{part.column} = {part.value}', str(part.rows), value, *others])} |")
     return "\n".join(lines) + "\n"
 
 

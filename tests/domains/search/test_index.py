@@ -160,6 +160,16 @@ def test_a_row_that_is_no_item_stops_it(unit: Small, tmp_path: Path) -> None:
     )
 
 
+def test_a_function_that_spec_names_and_features_py_has_not_stops_it_before_anything_is_encoded(
+    unit: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = domains.load("search")
+    monkeypatch.delattr(domains.module("search", "features"), "encode_item")
+    with pytest.raises(DeclarationError, match="has no function encode_item"):
+        index.embed(declared, unit.trained, tmp_path / "a", items=unit.corpus, queries=unit.test)
+    assert not (tmp_path / "a").exists()
+
+
 def test_both_sides_say_that_answers_are_items_or_neither() -> None:
     declared = domains.load("search").model_copy(update={"retrieval": None})
     with pytest.raises(DeclarationError, match="do not agree on whether answers are items"):

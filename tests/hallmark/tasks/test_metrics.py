@@ -202,6 +202,22 @@ def test_censored_rows_count_by_their_bound() -> None:
     assert math.isnan(lower.value(targets.take(np.array([0])), np.array([0.0])))
 
 
+def test_coverage_speaks_for_rows_that_are_only_bounds() -> None:
+    rng = np.random.default_rng(3)
+    truth, asked = rng.gumbel(0, 0.25, 40_000), rng.normal(-0.1, 0.25, 40_000)
+    hidden = truth < asked
+    scale = np.exp(rng.normal(3, 1, len(truth)))
+    ends = [scale * np.exp(-0.25 * np.log(-np.log(share))) for share in (0.1, 0.5, 0.9)]
+    targets = Targets(scale * np.exp(np.where(hidden, asked, truth)), censored=hidden)
+    held = (ends[0] <= targets.labels) & (targets.labels <= ends[2])
+    assert abs(held[~hidden].mean() - 0.8) > 0.02  # of what sold alone
+    metric = Regression(bound="upper", quantiles=(0.1, 0.5, 0.9)).metrics()["interval_coverage"]
+    assert metric.value(targets, np.stack(ends, axis=1)) == pytest.approx(0.8, abs=0.01)
+    late = Targets(1 / targets.labels, censored=hidden)  # the other way around
+    metric = Regression(bound="lower", quantiles=(0.1, 0.5, 0.9)).metrics()["interval_coverage"]
+    assert metric.value(late, 1 / np.stack(ends[::-1], axis=1)) == pytest.approx(0.8, abs=0.02)
+
+
 def test_a_label_of_zero_has_no_percentage_error() -> None:
     metric = Regression().metrics()["mean_absolute_percentage_error"]
     assert metric.value(Targets(np.array([0.0, 10.0])), np.array([5.0, 11.0])) == pytest.approx(0.1)

@@ -9,6 +9,7 @@ import pytest
 from hallmark.artifacts.evaluation import Beside, Evaluation, GateDecision, Slice
 from hallmark.declaration.gate import Gate, Slices
 from hallmark.tasks import BaseTask, Binary, Regression, Targets, Uplift, difference_error, estimates
+from hallmark.tasks.bootstrap import Estimate
 from hallmark.training import gate as gating
 
 GATE = Gate(
@@ -107,6 +108,45 @@ def test_gate_rejects_a_missing_metric_a_missing_slice_and_another_test_set() ->
 
 
 # Noise. The same draws for the same examples, so that the error is that of the difference.
+
+
+@pytest.mark.parametrize(
+    ("covered", "error", "rows", "passed", "said"),
+    [
+        (0.80, 0.01, 900, True, "interval_coverage is kept in 1 of 1 slices"),
+        (0.72, 0.02, 900, True, "interval_coverage is kept in 1 of 1 slices"),
+        (
+            0.72,
+            0.01,
+            900,
+            False,
+            "brand=nike: interval_coverage 0.7200 misses 0.7500 to 0.8500 by more than chance (900 rows)",
+        ),
+        (
+            0.88,
+            0.01,
+            900,
+            False,
+            "brand=nike: interval_coverage 0.8800 misses 0.7500 to 0.8500 by more than chance (900 rows)",
+        ),
+        (0.10, 0.01, 300, True, "interval_coverage is kept in 0 of 0 slices"),
+    ],
+)
+def test_each_larger_slice_keeps_its_own_floors_with_or_without_a_champion(
+    covered: float, error: float, rows: int, passed: bool, said: str
+) -> None:
+    own = Slices(columns=("brand",), minimum_rows=400, floors={"interval_coverage": (0.75, 0.85)})
+    part = Slice(
+        column="brand",
+        value="nike",
+        rows=rows,
+        metric=2.0,
+        others={"interval_coverage": Estimate(value=covered, error=error)},
+    )
+    found = Evaluation(rows=rows, test="t", metric="pinball_loss", metrics={"pinball_loss": 2.0}, slices=(part,))
+    metrics = Regression(quantiles=(0.1, 0.5, 0.9)).metrics()
+    decision = gating.decide(Gate(metric="pinball_loss", floor=9.0, slices=own), found, metrics=metrics)
+    assert decision.passed is passed and said in decision.reasons
 
 
 def judged(
