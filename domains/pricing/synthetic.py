@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.errors import DeclarationError
-from synthetic import listings, marketplace, shifts, vocabulary
+from synthetic import listings, marketplace, shifts, times, vocabulary
 from synthetic.chance import uniform
 from synthetic.listings import CONDITIONS, Listings
 from synthetic.marketplace import CATEGORIES, DAY, Rows
@@ -87,9 +87,9 @@ def sales(
             "condition": np.array(CONDITIONS, dtype=object)[items["condition"]],
             "photos": items["photos"].astype(np.float64),
             "seller_rating": items["rating"],
-            "listed_at": _times(listed),
-            "sold_at": _times(np.where(sold, gone, np.nan)),
-            "unlisted_at": _times(np.where(sold, np.nan, gone)),
+            "listed_at": times.utc(listed),
+            "sold_at": times.utc(np.where(sold, gone, np.nan)),
+            "unlisted_at": times.utc(np.where(sold, np.nan, gone)),
             "price": np.maximum(0.5, np.round(np.exp(price), 2)),
             "asked": np.maximum(0.5, np.round(np.exp(asked), 2)),
             "fact_names": _lists([["material"]] * len(listed)),
@@ -149,17 +149,6 @@ def _until(offers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _lists(values: list[list[Any]]) -> NDArray[Any]:
     return np.fromiter(values, dtype=np.object_, count=len(values))
-
-
-def _times(seconds: NDArray[np.float64]) -> pd.Series:
-    import pandas as pd
-
-    # pandas.to_datetime reads memory that nobody wrote where a number of seconds is NaN, and now and then overflows on it.
-    known = ~np.isnan(seconds)
-    made = np.full(len(seconds), np.datetime64("NaT", "us"))
-    made[known] = np.round(seconds[known] * 1e6).astype(np.int64).astype("datetime64[us]")
-    times: pd.Series = pd.Series(made).dt.tz_localize("UTC")
-    return times
 
 
 def _day(start: datetime, end: datetime) -> tuple[int, int]:

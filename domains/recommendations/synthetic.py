@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hallmark.errors import DeclarationError
-from synthetic import shifts
+from synthetic import shifts, times
 from synthetic.interactions import DAY, LONGEST, LOOK_BACK, Rows, Stock, named
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def views(start: datetime, end: datetime, *, seed: int, shift: str | None = None
     words = named({name: values[at] for name, values in stock.items()})
     words.pop("seller_id")
     who = np.array([f"m{number}" for number in seen["member"].tolist()], dtype=object)
-    return pd.DataFrame({"member_id": who, "shown_at": _times(seen["second"]), **words})
+    return pd.DataFrame({"member_id": who, "shown_at": times.utc(seen["second"]), **words})
 
 
 def items(start: datetime, end: datetime, *, seed: int, shift: str | None = None) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def items(start: datetime, end: datetime, *, seed: int, shift: str | None = None
     since = np.maximum(stock["second"], int(start.timestamp()))
     there = (stock["until"] > start.timestamp()) & (since < end.timestamp())
     rows: Rows = {name: values[there] for name, values in stock.items()}
-    return pd.DataFrame({**named(rows), "shown_at": _times(since[there])})
+    return pd.DataFrame({**named(rows), "shown_at": times.utc(since[there])})
 
 
 def _window(start: datetime, end: datetime, *, seed: int, shift: str | None) -> tuple[Stock, int, int]:
@@ -58,9 +58,3 @@ def _window(start: datetime, end: datetime, *, seed: int, shift: str | None) -> 
         )
     place = Stock(seed=seed, fresh=named_shift is NEW_STOCK)
     return place, int(start.astimezone(UTC).timestamp() // DAY), int(-(-end.astimezone(UTC).timestamp() // DAY))
-
-
-def _times(seconds: np.ndarray) -> pd.Series:
-    import pandas as pd
-
-    return pd.Series(pd.to_datetime(seconds, unit="s", utc=True)).astype("datetime64[us, UTC]")

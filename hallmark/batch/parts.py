@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hallmark import files
+from hallmark.errors import Conflict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +29,7 @@ class Parts:
 
     @classmethod
     def beside(cls, out: Path, plan: Mapping[str, Any]) -> Parts:
-        """The parts of this very plan; those of another one are thrown away."""
+        """The parts of this very plan; those of another one are thrown away. Whoever writes them holds `alone`."""
         folder = out.with_name(f".{out.name}.parts")
         told = json.dumps(plan, sort_keys=True, indent=2)
         there = folder / PLAN
@@ -36,6 +38,23 @@ class Parts:
             folder.mkdir(parents=True)
             files.replace(there, told)
         return cls(folder)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def alone(out: Path) -> Iterator[None]:
+        """Write to this output as the only one; `Conflict` where another process does."""
+        lock = out.with_name(f".{out.name}.lock")
+        try:
+            with files.locked(lock, patience=0):
+                yield
+                lock.unlink(missing_ok=True)
+        except TimeoutError as error:
+            raise Conflict(
+                f"another process writes {out.name}",
+                expected="one at a time",
+                got=str(out),
+                fix="wait for it, or name another --out",
+            ) from error
 
     @property
     def finished(self) -> list[Path]:

@@ -87,41 +87,47 @@ def predict(
         "columns": [*kept],
         "read": source.options.model_dump(mode="json"),
     }
-    parts = Parts.beside(out, plan)
-    resumed = done = parts.rows
-    blocks = _scored(source, scorer, kept, start=done, version=version)
-    progress(done, source.rows, "")
-    while rows := parts.add(_told(blocks, done, source.rows, progress)):
-        done += rows
-    note = {"hallmark.domain": domain.name, "hallmark.version": str(version.version), "hallmark.digest": version.digest}
-    made = {
-        "domain": domain.name,
-        "version": version.version,
-        "digest": version.digest,
-        "out": str(out),
-        "resumed": resumed,
-    }
-    if not done:
-        raise ContractBroken(
-            f"{data.name} holds no records", expected="at least one row", got="none", fix="check --data"
-        )
-    if domain.policy is None:
-        rows, told = write(out, parts.blocks(), note=note), {}
-    else:
-        from hallmark.batch import targets
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Parts.alone(out):
+        parts = Parts.beside(out, plan)
+        resumed = done = parts.rows
+        blocks = _scored(source, scorer, kept, start=done, version=version)
+        progress(done, source.rows, "")
+        while rows := parts.add(_told(blocks, done, source.rows, progress)):
+            done += rows
+        note = {
+            "hallmark.domain": domain.name,
+            "hallmark.version": str(version.version),
+            "hallmark.digest": version.digest,
+        }
+        made = {
+            "domain": domain.name,
+            "version": version.version,
+            "digest": version.digest,
+            "out": str(out),
+            "resumed": resumed,
+        }
+        if not done:
+            raise ContractBroken(
+                f"{data.name} holds no records", expected="at least one row", got="none", fix="check --data"
+            )
+        if domain.policy is None:
+            rows, told = write(out, parts.blocks(), note=note), {}
+        else:
+            from hallmark.batch import targets
 
-        progress(done, source.rows, "choosing")
-        chosen = targets.of(domain, parts, output=_answered(scorer.outputs[0].name, kept), run=run or out.stem)
-        rows, told = write(out, targets.columns(domain, parts, chosen), note=note), targets.told(chosen)
-    from pyarrow import csv, parquet
+            progress(done, source.rows, "choosing")
+            chosen = targets.of(domain, parts, output=_answered(scorer.outputs[0].name, kept), run=run or out.stem)
+            rows, told = write(out, targets.columns(domain, parts, chosen), note=note), targets.told(chosen)
+        from pyarrow import csv, parquet
 
-    if out.suffix == ".parquet":
-        columns = tuple(parquet.read_schema(out).names)
-    else:
-        with csv.open_csv(out) as stream:
-            columns = tuple(stream.schema.names)
-    parts.remove()
-    return Predicted.model_validate({**made, "rows": rows, "columns": columns, **told})
+        if out.suffix == ".parquet":
+            columns = tuple(parquet.read_schema(out).names)
+        else:
+            with csv.open_csv(out) as stream:
+                columns = tuple(stream.schema.names)
+        parts.remove()
+        return Predicted.model_validate({**made, "rows": rows, "columns": columns, **told})
 
 
 def _answered(name: str, kept: Sequence[str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError
@@ -38,10 +38,12 @@ SPEC = ModelSpec({spec}, fit=fit, restore=fit)
 
 
 def checkout(root: Path, name: str, *, model: str, more: str = "") -> Settings:
-    """A checkout with one domain, declared as ours is, and a model.py of one's own."""
+    """A checkout with one domain, declared as ours is but for an index, and a model.py of one's own."""
     folder = root / "domains" / name
     folder.mkdir(parents=True)
-    shutil.copyfile(ROOT / "domains" / name / "domain.yaml", folder / "domain.yaml")
+    declared = yaml.safe_load((ROOT / "domains" / name / "domain.yaml").read_text(encoding="utf-8"))
+    declared.pop("retrieval", None)
+    (folder / "domain.yaml").write_text(yaml.safe_dump(declared), encoding="utf-8")
     (folder / "features.py").write_text(FEATURES.format(more=more), encoding="utf-8")
     text = MODEL.format(spec=model) if "task=" in model else model
     (folder / "model.py").write_text(text, encoding="utf-8")
