@@ -172,9 +172,13 @@ class ItemChanges:
 
         record = self._records[len(self._gone) % len(self._records)]
         narrowed = {k: v for each in self._retriever.corpus.filters for k, v in narrow(each, item).items()}
-        asked = time.monotonic()
+        first = asked = time.monotonic()
         try:
             answer = client.post(self._url, json={"instances": [record | narrowed]})
+            while answer.status_code == 503 and asked - first < _PATIENCE:  # full: no answer, asked again as clients do
+                time.sleep(0.2)
+                asked = time.monotonic()
+                answer = client.post(self._url, json={"instances": [record | narrowed]})
         except httpx.HTTPError as error:
             raise Unavailable("a request for an item failed", got=f"{type(error).__name__}: {error}") from error
         if answer.status_code != 200:
