@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow quick check format render manifests terraform conformance bench constraints site clean
+.PHONY: help install demo test slow quick long check format render manifests terraform conformance bench constraints site clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -43,7 +43,10 @@ $(FEAST)/.installed $(FLINK)/.installed:
 	@touch $@
 
 slow: $(READY) $(FEAST)/.installed $(FLINK)/.installed  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not terraform and not conformance"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not long and not terraform and not conformance"
+
+long: $(READY)  ## Statistical promises on every seed, not on the first two alone: run by hand before a release (half an hour)
+	$(BIN)/python -m pytest -n 2 -m long
 
 quick: $(READY)  ## The tests that need no quiet machine
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform and not conformance"

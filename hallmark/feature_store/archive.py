@@ -124,8 +124,11 @@ def named(folder: Path) -> str:
     """The name of a log of files, which no other log has; it is made where there is none."""
     path = folder / "name"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        files.replace(path, f"file-{uuid.uuid4().hex[:16]}")
+        draft = folder / f".name.{uuid.uuid4().hex}"
+        files.replace(draft, f"file-{uuid.uuid4().hex[:16]}")
+        with contextlib.suppress(FileExistsError):  # another named it meanwhile, and its name holds
+            path.hardlink_to(draft)
+        draft.unlink()
     return path.read_text(encoding="utf-8")
 
 
@@ -143,6 +146,7 @@ def ingesting(log: FileLog, folder: Path) -> Iterator[None]:
     begin = log.append(FIRST, [])
     yield
     if (end := log.append(FIRST, [])) > begin:
+        folder.mkdir(parents=True, exist_ok=True)
         with (folder / _INGESTED).open("a", encoding="utf-8") as stream:
             stream.write(f"{json.dumps([begin, end])}\n")
 

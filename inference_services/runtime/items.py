@@ -168,7 +168,7 @@ class LiveItems:
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._pause = max(min(0.1, fresh / 4), log.lag / 4)
-        self._fault, self._began = "", float("-inf")
+        self._fault, self._other, self._began = "", "", float("-inf")
         self._replay()
         self._thread = threading.Thread(target=self._follow, name="items", daemon=True)
         self._thread.start()
@@ -197,6 +197,11 @@ class LiveItems:
         bound = time.monotonic() + (self._changes.lag if len(items) < len(changes) else 0.0)
         with self._lock:
             if first < known:  # as after a backup was brought back: what this server has read is another log
+                self._other = (
+                    "the log of item changes is another than the one that this server has read: start it again"
+                )
+                _log.error("%s", self._other)
+                self._metrics.add("item_changes", "failed")
                 raise StoreDown("the log of item changes began anew: start this server again")
             self._ready |= {
                 offset: made[each.id] for offset, each in enumerate(changes, first) if each.item is not None
@@ -212,9 +217,11 @@ class LiveItems:
     def broken(self) -> str:
         """Why it neither follows the log nor takes changes now; "" where it does. Such a server is not ready.
 
-        A log that cannot be read is asked again all the time. A journal of its own that failed needs a new start.
+        A log that cannot be read is asked again all the time. A journal of its own that failed, or another log, needs a new start.
         """
-        return self._fault or ("the journal of the index takes nothing more" if self._deltas.broken else "")
+        return (
+            self._fault or self._other or ("the journal of the index takes nothing more" if self._deltas.broken else "")
+        )
 
     @property
     def behind(self) -> bool:
@@ -227,6 +234,8 @@ class LiveItems:
         A log that may lag is read again once what was read of it is so old; a deletion is acknowledged when it is older for all.
         `StoreDown` where that cannot be done, since a search would find what was deleted.
         """
+        if self._other:
+            raise StoreDown("the changes of the items cannot be taken now")
         if self._changes.lag and not self.behind:
             return
         with self._told_of_faults():

@@ -17,6 +17,7 @@ from hallmark.learners import onnx_model
 from hallmark.learners.model import Examples, examples
 from hallmark.learners.uplift_forest import TrainedUplift
 from hallmark.policy.targeting import choose
+from tests.seeds import seeds
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -100,7 +101,7 @@ def test_exported_and_restored_it_answers_the_same(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(range(10)))
 def test_the_policy_earns_nine_tenths_of_what_the_truth_would(seed: int) -> None:
     """At one budget, on members of later weeks, whose true uplift the marketplace knows."""
     frame = data.draw(start=START - timedelta(days=150), end=START, seed=seed)

@@ -18,6 +18,7 @@ from hallmark.learners import onnx_model
 from hallmark.learners.model import Examples, columns, examples, spec, task_of
 from hallmark.learners.sale_price import TrainedSalePrice
 from hallmark.training.split import split
+from tests.seeds import seeds
 
 END = datetime(2026, 9, 1, tzinfo=UTC)
 
@@ -152,7 +153,7 @@ def _sold(test: Examples) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 11))
+@pytest.mark.parametrize("seed", seeds(range(1, 11)))
 def test_bias_is_a_third_of_the_naive_ones_and_the_elasticity_is_found(seed: int) -> None:
     world = Learnt(seed=seed, days=120)
     assert world.bias(world.band) <= world.bias(world.naive()) / 3
@@ -160,7 +161,7 @@ def test_bias_is_a_third_of_the_naive_ones_and_the_elasticity_is_found(seed: int
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(21, 41))
+@pytest.mark.parametrize("seed", seeds(range(41, 61)))
 def test_the_band_of_what_sold_holds_what_it_promises(seed: int) -> None:
     world = Learnt(seed=seed, days=120, per_day=400)
     assert _covered(world, np.ones(len(world.band), dtype=np.bool_)) == pytest.approx(0.8, abs=0.03)

@@ -195,6 +195,10 @@ _FEATURES = """
 from hallmark.features.fields import Field
 
 FIELDS = (Field(name="told", datatype="FP64"), Field(name="word", datatype="BYTES"))
+
+
+def encode(columns):
+    return {}
 """
 COLUMNS = {
     "search": "clicked",

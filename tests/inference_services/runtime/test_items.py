@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,25 @@ def test_a_server_whose_own_disk_takes_nothing_is_broken_until_it_starts_again(
     again = servers.start("first")
     assert again.live is not None and not again.live.broken
     assert held(again) == held(other)
+
+
+def test_a_server_whose_log_was_put_back_to_an_earlier_day_answers_nothing_until_it_starts_again(
+    servers: Servers, tmp_path: Path
+) -> None:
+    model = servers.start("first")
+    changed(model, put=[item("n1")])
+    shutil.copytree(tmp_path / "changes", tmp_path / "backup")
+    changed(model, put=[item("n2")], delete=["i3"])
+    shutil.rmtree(tmp_path / "changes")
+    shutil.copytree(tmp_path / "backup", tmp_path / "changes")
+    with pytest.raises(StoreDown):
+        changed(model, delete=["i4"])
+    assert model.live is not None
+    for _ in range(3):
+        assert "start it again" in model.live.broken
+        with pytest.raises(StoreDown):
+            model.live.refresh()
+        time.sleep(0.15)
 
 
 def test_servers_that_read_a_log_while_it_is_compacted_and_one_that_starts_after_hold_the_same(
