@@ -73,8 +73,10 @@ def fit_options(given: list[str] | None) -> dict[str, Any]:
 
 def _plain(value: Any) -> bool:
     """JSON without null and with numbers that a float holds: what Kubeflow hands from step to step unchanged."""
-    if isinstance(value, list | dict):
-        return all(map(_plain, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(each) for key, each in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
     if isinstance(value, int):
         return abs(value) <= EXACT
     return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))

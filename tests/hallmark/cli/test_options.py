@@ -85,6 +85,7 @@ def test_any_text_is_a_value_that_a_pipeline_hands_on_or_a_usage_error(text: str
         "2026-01-01",
         "[1, null]",
         "{a: null}",
+        "{0: 1}",
         "[",
         "2026-99-01",
         '"\\ud800"',
