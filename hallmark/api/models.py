@@ -192,6 +192,17 @@ class Model:
 
         `ContractBroken` where a column is missing or a value is not what the model reads.
         """
+        import pandas as pd
+
+        from hallmark.errors import DeclarationError
+
+        if not isinstance(frame, pd.DataFrame):
+            raise DeclarationError(
+                "records are asked about as a frame",
+                expected=f"a pandas DataFrame with the columns {', '.join(self.fields)}",
+                got=type(frame).__name__,
+                fix="pandas.DataFrame(records)",
+            )
         return self._scorer.answers(frame)
 
     def _repr_html_(self) -> str:

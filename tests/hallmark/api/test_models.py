@@ -86,6 +86,8 @@ def test_a_frame_that_the_model_cannot_read_is_refused_with_the_column(
         model.predict(frame.drop(columns="b"))
     with pytest.raises(ContractBroken, match="column a"):
         model.predict(frame.assign(a=["one", "two", "three"]))
+    with pytest.raises(DeclarationError, match="as a frame"):
+        model.predict(frame.to_dict("records"))  # type: ignore[arg-type]
     with pytest.raises(DeclarationError, match="answered with a frame"):
         hallmark.predict("toy", frame, out="x.parquet", version=1)  # type: ignore[call-overload]
     with pytest.raises(DeclarationError, match="answered with a file"):
