@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from hallmark.api import shown
+from hallmark.cli.options import SYNTHETIC
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from hallmark.settings import Settings
     from hallmark.training.check import Finding
     from hallmark.training.run import TrainingOutcome
-
-SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)

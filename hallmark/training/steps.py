@@ -27,13 +27,13 @@ def day(text: str, fallback: str = "") -> str:
     """A day or time as ISO 8601 in UTC; midnight of today where neither `text` nor `fallback` is one."""
     for candidate in (text, fallback):
         if candidate and not candidate.startswith("{{"):  # a placeholder that nothing filled in
-            return _utc(candidate).isoformat()
+            return utc(candidate).isoformat()
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).isoformat()
 
 
 def span(domain: Domain, as_of: str, window: str) -> tuple[datetime, datetime]:
     """The event times a model learns from: `window` long, ending where labels are final at `as_of`."""
-    end = _utc(as_of) - domain.data.label_delay
+    end = utc(as_of) - domain.data.label_delay
     return end - length(window), end
 
 
@@ -157,7 +157,7 @@ def split(
     from hallmark.training import split as splitting
 
     declared = domains.load(domain)
-    parts = splitting.split(declared, dataset.read(examples), as_of=_utc(as_of), seed=seed)
+    parts = splitting.split(declared, dataset.read(examples), as_of=utc(as_of), seed=seed)
     dataset.write(parts.train, training)
     dataset.write(parts.validation, validation)
     dataset.write(parts.test, test)
@@ -304,7 +304,7 @@ def load_corpus(
     from hallmark.data import dataset
     from hallmark.training import source as sources
 
-    frame = sources.corpus(domain, source=str(source), at=_utc(as_of), seed=seed, shift=shift or None)
+    frame = sources.corpus(domain, source=str(source), at=utc(as_of), seed=seed, shift=shift or None)
     dataset.write(frame, corpus)
     said = f"{len(frame)} items, contract kept. Content {dataset.digest(corpus)}"
     _write(summary, f"# {domain}: {said}\n")
@@ -563,7 +563,7 @@ def _seasons(declared: Domain, source: str, as_of: str, seed: int, held: dict[st
     time, length = declared.data.event_time, declared.drift.history
     if not length or not time:
         return []
-    start = _utc(as_of) - timedelta(days=365)
+    start = utc(as_of) - timedelta(days=365)
     try:
         rows, _ = sources.traced(declared.name, source=source, start=start, end=start + length, seed=seed, held=held)
     except Conflict:
@@ -704,7 +704,8 @@ INDEXED = ("load_corpus", "embed", "build_index", "measure_recall")
 """Steps of a domain that answers with items alone."""
 
 
-def _utc(text: str) -> datetime:
+def utc(text: str) -> datetime:
+    """A day or time of ISO 8601, in UTC where it names no zone; `DeclarationError` where it is none."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:

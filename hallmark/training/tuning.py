@@ -37,6 +37,7 @@ from hallmark.settings import Settings
 from hallmark.tasks.bootstrap import Estimate, difference_error
 from hallmark.training import cache, check, split, steps
 from hallmark.training import source as sources
+from hallmark.training.gate import NOISE
 from hallmark.training.journal import Failure, Journal, JournalEvent
 from hallmark.training.search_space import Searched
 from hallmark.training.step import finder
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 DECLARED = "declared"
 """The try without any option, which the others are compared with."""
-NOISE = 2.0
 _ROUNDING = 1e-9
 """Sums in another order differ by less."""
 _POINTS = 20
@@ -192,7 +192,7 @@ def _parts(request: TuningRequest, declared: Domain, folder: Path, settings: Set
     contract.check(
         domains.module(declared.name, "data", settings).contract(), frame, f"the examples of {declared.name}"
     )
-    day = _utc(request.as_of)
+    day = steps.utc(request.as_of)
     parts = split.split(declared, frame, as_of=day, seed=declared.training.seed)
     if not len(parts.validation):
         raise ContractBroken(
@@ -208,13 +208,6 @@ def _parts(request: TuningRequest, declared: Domain, folder: Path, settings: Set
     replace(folder / "parts" / "rows.json", json.dumps(rows))
     note = f"{len(parts.train):,} to learn from, {len(parts.validation):,} to judge by"
     report(JournalEvent(step="examples", state="finished", seconds=time.monotonic() - began, note=note))
-
-
-def _utc(text: str) -> Any:
-    from datetime import UTC, datetime
-
-    day = datetime.fromisoformat(text)
-    return day if day.tzinfo else day.replace(tzinfo=UTC)
 
 
 def _take_back(folder: Path, request: TuningRequest) -> None:
