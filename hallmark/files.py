@@ -26,9 +26,10 @@ def replace(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, patience: float) -> Iterator[None]:
+def locked(path: Path, *, patience: float, otherwise: Exception | None = None) -> Iterator[None]:
     """Hold the file at `path`, which is made, alone among all processes; `TimeoutError` where it is not free within `patience` seconds.
 
+    otherwise: raised in place of that; what goes wrong while it is held is never taken for it.
     The kernel frees it when the holder ends, however that ends.
     """
     until = time.monotonic() + patience
@@ -39,7 +40,8 @@ def locked(path: Path, *, patience: float) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > until:
-                    raise TimeoutError(f"{path} is held by another process") from error
+                    told = otherwise or TimeoutError(f"{path} is held by another process")
+                    raise told from error
                 time.sleep(_PAUSE)
         yield
 

@@ -44,17 +44,15 @@ class Parts:
     def alone(out: Path) -> Iterator[None]:
         """Write to this output as the only one; `Conflict` where another process does."""
         lock = out.with_name(f".{out.name}.lock")
-        try:
-            with files.locked(lock, patience=0):
-                yield
-                lock.unlink(missing_ok=True)
-        except TimeoutError as error:
-            raise Conflict(
-                f"another process writes {out.name}",
-                expected="one at a time",
-                got=str(out),
-                fix="wait for it, or name another --out",
-            ) from error
+        busy = Conflict(
+            f"another process writes {out.name}",
+            expected="one at a time",
+            got=str(out),
+            fix="wait for it, or name another --out",
+        )
+        with files.locked(lock, patience=0, otherwise=busy):
+            yield
+            lock.unlink(missing_ok=True)
 
     @property
     def finished(self) -> list[Path]:

@@ -355,13 +355,9 @@ def erase(folder: Path, entity: int | str, *, letters: Callable[[Mapping[str, An
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold the state in a folder, which is there; `Conflict` where another job runs on it."""
-    try:
-        with locked(folder / f"{STATE}.lock", patience=0.0):
-            yield
-    except TimeoutError as error:
-        raise Conflict(
-            f"another job runs on {folder}", expected="one job a state", got="a held lock", fix="end it"
-        ) from error
+    busy = Conflict(f"another job runs on {folder}", expected="one job a state", got="a held lock", fix="end it")
+    with locked(folder / f"{STATE}.lock", patience=0.0, otherwise=busy):
+        yield
 
 
 def caught_up(stream: TileStream, *, quiet: float = 3.0) -> int:

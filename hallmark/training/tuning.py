@@ -158,16 +158,14 @@ def _folder(request: TuningRequest, declared: Domain, settings: Settings) -> Pat
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    try:
-        with locked(folder / "running", patience=0):
-            yield
-    except TimeoutError as error:
-        raise Conflict(
-            "another process is at the same search",
-            expected="one at a time",
-            got=str(folder),
-            fix="wait for it, or give it more processes with --jobs when it has ended",
-        ) from error
+    busy = Conflict(
+        "another process is at the same search",
+        expected="one at a time",
+        got=str(folder),
+        fix="wait for it, or give it more processes with --jobs when it has ended",
+    )
+    with locked(folder / "running", patience=0, otherwise=busy):
+        yield
 
 
 def _parts(request: TuningRequest, declared: Domain, folder: Path, settings: Settings, report: Report) -> None:
