@@ -219,8 +219,9 @@ def _take_back(folder: Path, request: TuningRequest) -> None:
             _tell(study, kept)
             continue
         study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:  # else it was cut off before it had any
-            study.enqueue_trial(trial.params)
+        given = trial.system_attrs.get("fixed_params") or trial.params  # the first are those of a try asked again
+        if given.keys() >= request.searched.keys():  # else it was cut off while it got them, and no try followed it
+            study.enqueue_trial(given)
 
 
 def _tell(study: optuna.Study, ended: Try) -> None:

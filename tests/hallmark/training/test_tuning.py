@@ -153,6 +153,22 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(settings: Setting
     assert told["best"]["estimate"] == unbroken["best"]["estimate"]
 
 
+def test_a_try_that_was_cut_off_before_it_had_all_its_options_gets_them_again_and_one_that_had_them_keeps_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    request = asked("learning_rate=0.01..0.3", "num_leaves=4..31")
+    study = tuning._study(tmp_path, request)
+    space = {name: each.distribution() for name, each in request.searched.items()}
+    whole = study.ask(space).params
+    study.ask({"learning_rate": space["learning_rate"]})
+
+    for _ in range(2):  # the second time, what was asked again is cut off before it has any
+        tuning._take_back(tmp_path, request)
+        waiting = [each for each in study.get_trials() if each.state.name == "WAITING"]
+        assert [each.system_attrs["fixed_params"] for each in waiting] == [whole]
+        study.ask()
+
+
 def _workers(folder: Path) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
