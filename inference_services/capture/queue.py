@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import operator
 import random
 import re
 import secrets
@@ -17,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from hallmark.declaration.serving_config import CaptureLimits
 from inference_services.capture import exchanges
@@ -48,19 +50,10 @@ class Origin:
     endpoint: str
 
 
-class Noted(NamedTuple):
-    """Answered requests of one call of the model, one of each list a request.
-
-    firsts, rows: the place of its first record in the call, and how many they are.   sizes: bytes that it keeps in memory until it is sent.
-    client_ids:   the clients' own.   headers: those of the request, which its marks are read from; nothing else of it is kept.
-    """
-
-    call: Call
-    firsts: Sequence[int]
-    rows: Sequence[int]
-    sizes: Sequence[int]
-    client_ids: Sequence[str]
-    headers: Sequence[Headers]
+Noted = tuple[int, int, int, str, Headers]
+"""An answered request: the place of its first record in its call of the model, how many they are, the bytes that it keeps in memory until
+it is sent, the client's own id, and its headers, which its marks are read from; nothing else of it is kept."""
+_size = operator.itemgetter(2)
 
 
 class Counters(Protocol):
@@ -89,7 +82,8 @@ class Capture:
         self._texts = texts
         self._loop = asyncio.get_running_loop()
         self._records = Records()
-        self._noted: list[Noted] = []
+        self._calls: list[Call] = []
+        self._noted: list[Sequence[Noted]] = []
         self._room = _REQUESTS
         """Requests that may still be noted; a call with arrays counts as several."""
         self._timer: asyncio.TimerHandle | None = None
@@ -110,15 +104,14 @@ class Capture:
         """Begin to send."""
         self._task = self._loop.create_task(self._send_forever())
 
-    def note(self, answered: Noted) -> None:
-        """Take answered requests; they are queued soon, with others."""
+    def note(self, call: Call, answered: Sequence[Noted]) -> None:
+        """Take the answered requests of a call; they are queued soon, with others."""
+        self._calls.append(call)
         self._noted.append(answered)
-        self._room -= (
-            len(answered.rows) if answered.call.layout is not None else max(len(answered.rows), _REQUESTS // _CALLS)
-        )
+        self._room -= len(answered) if call.layout is not None else max(len(answered), _REQUESTS // _CALLS)
         if self._timer is None:
             self._timer = self._loop.call_later(_SOON, self._late)
-        if (self._room <= 0 or max(answered.sizes) > _LARGE) and not self._hurried:
+        if (self._room <= 0 or max(map(_size, answered)) > _LARGE) and not self._hurried:
             self._hurried = True
             self._loop.call_soon(self.gather)
 
@@ -128,21 +121,13 @@ class Capture:
 
     def gather(self) -> None:
         """Queue what was noted until now."""
-        noted, self._noted = self._noted, []
+        (calls, self._calls), (noted, self._noted) = (self._calls, []), (self._noted, [])
         self._hurried = False
         self._room = 0 if self._closing else _REQUESTS
         if noted:
-            calls, firsts, rows, *beside = zip(*noted, strict=True)
-            sizes, client_ids, headers = map(exchanges.flat, beside)
-            self.offer(
-                Answered(
-                    self._records.of(calls, firsts, rows),
-                    exchanges.flat(rows),
-                    sizes,
-                    client_ids,
-                    exchanges.marks(headers),
-                )
-            )
+            firsts, rows, sizes, client_ids, headers = zip(*itertools.chain.from_iterable(noted), strict=True)
+            records = self._records.of(calls, [*map(len, noted)], firsts, rows)
+            self.offer(Answered(records, rows, sizes, client_ids, exchanges.marks(headers)))
 
     def offer(self, answered: Answered) -> None:
         """Queue answered requests, or count why not."""

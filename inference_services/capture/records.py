@@ -61,26 +61,26 @@ class Records:
         self._packed = _Packed()
         self._rows = _Rows()
 
-    def of(self, calls: Sequence[Call], firsts: Sequence[Sequence[int]], rows: Sequence[Sequence[int]]) -> list[Call]:
-        """The records of the requests of each call, of which each has so many of the call's, from a place on."""
-        total = 0
-        for call, begins, counts in zip(calls, firsts, rows, strict=True):
-            answered = sum(counts)
-            total += answered
-            if answered == call.rows:
+    def of(
+        self, calls: Sequence[Call], requests: Sequence[int], firsts: Sequence[int], rows: Sequence[int]
+    ) -> list[Call]:
+        """The records of so many requests of each call, of which each has so many of the call's, from a place on."""
+        at = 0
+        for call, count in zip(calls, requests, strict=True):
+            last = at + count
+            if sum(rows[at:last]) == call.rows:
                 self._add(call)
-                continue
-            at = 0
-            while at < len(begins):
-                first, end = begins[at], begins[at] + counts[at]
+                at = last
+            while at < last:
+                first, end = firsts[at], firsts[at] + rows[at]
                 at += 1
-                while at < len(begins) and begins[at] == end:
-                    end += counts[at]
+                while at < last and firsts[at] == end:
+                    end += rows[at]
                     at += 1
                 self._add(call.part(first, end))
         self._end()
         parts, self._parts = self._parts, []
-        return parts if len(parts) * _SMALL < total else [together(parts)]
+        return parts if len(parts) * _SMALL < sum(rows) else [together(parts)]
 
     def _add(self, call: Call) -> None:
         if call.layout is not None and call.record is not None:

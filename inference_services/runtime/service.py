@@ -73,8 +73,8 @@ class _Job:
     call: Call | None = None
     first: int = 0
     """The call of the model that it was in, and the place of its first record there."""
-    kept: int = 0
-    """Bytes that the capture would keep of it, once it was answered."""
+    noted: Noted | None = None
+    """What the capture takes of it, once it was answered."""
 
 
 Done = list[tuple[_Job, "Outputs | ServeError"]]
@@ -294,8 +294,7 @@ class Service:
                 layout = self.model.schema.layout if request.record is not None else None
                 job.call = Call(request.columns if layout is None else {}, kept, request.rows, layout, request.record)
                 self._answer(job, kept)
-                if self.capture is not None and job.kept:
-                    self._note(self.capture, [job])
+                self._note([job])
                 return None
         if self.model.blocking or self.model.schema.photos or self._pace.expected(request.rows) > _QUICK:
             self._jobs.put(job)
@@ -378,8 +377,7 @@ class Service:
             if self._cache is not None and job.key is not None:
                 self._cache.put(job.key, outcome)
             self._answer(job, outcome)
-        if self.capture is not None:
-            self._note(self.capture, [job for job, _ in done if job.kept])
+        self._note([job for job, _ in done])
 
     def _answer(self, job: _Job, outputs: Outputs) -> None:
         ask, request, start = job.ask, job.request, time.perf_counter()
@@ -390,23 +388,20 @@ class Service:
             return
         self.metrics.observe("stage_seconds", "encode", time.perf_counter() - start)
         self._count(ask, 200, job.begun, rows=request.rows, answered=size)
-        job.kept = ask.size + size + _BESIDE
+        if self.capture is not None:  # now, while all that it is made of is in the processor's cache
+            job.noted = (job.first, request.rows, ask.size + size + _BESIDE, request.id, ask.headers)
 
-    def _note(self, capture: Capture, answered: list[_Job]) -> None:
-        """Have answered requests captured, those of one call of the model together."""
-        for call, same in itertools.groupby(answered, _call_of):
-            jobs = [*same]
-            requests = [job.request for job in jobs]
-            capture.note(
-                Noted(
-                    call,
-                    [job.first for job in jobs],
-                    [request.rows for request in requests],
-                    [job.kept for job in jobs],
-                    [request.id for request in requests],
-                    [job.ask.headers for job in jobs],
-                )
-            )
+    def _note(self, jobs: list[_Job]) -> None:
+        """Have those that were answered captured, those of one call of the model together."""
+        if self.capture is None:
+            return
+        if len(jobs) == 1:
+            if jobs[0].noted is not None and jobs[0].call is not None:
+                self.capture.note(jobs[0].call, [jobs[0].noted])
+            return
+        for call, same in itertools.groupby(jobs, _call_of):
+            if answered := [job.noted for job in same if job.noted is not None]:
+                self.capture.note(call, answered)
 
     def _count(self, ask: Ask, status: int, begun: float, *, rows: int, answered: int) -> None:
         seconds = time.perf_counter() - begun

@@ -29,10 +29,13 @@ class Counts(Counter[str]):
         self[f"{name} {value}".strip()] += int(amount)
 
 
-def noted(call: Call, requests: Sequence[tuple[int, int, int, str]]) -> Noted:
+Turn = tuple[Call, list[Noted]]
+"""A call of the model, and the answered requests of it."""
+
+
+def noted(call: Call, requests: Sequence[tuple[int, int, int, str]]) -> Turn:
     """Answered requests without marks: the first record of each, how many, its bytes, and its client's id."""
-    firsts, rows, sizes, ids = zip(*requests, strict=True)
-    return Noted(call, firsts, rows, sizes, ids, [{}] * len(requests))
+    return call, [(*each, {}) for each in requests]
 
 
 LAYOUT = RecordLayout([Field(name="x", datatype="FP64"), Field(name="word", datatype="BYTES")])
@@ -59,7 +62,7 @@ class Sink:
                 await writer.wait_closed()
 
 
-def sent(turns: Sequence[Noted], limits: CaptureLimits) -> tuple[list[bytes], Counts]:
+def sent(turns: Sequence[Turn], limits: CaptureLimits) -> tuple[list[bytes], Counts]:
     """Bodies that a capture posts of what is noted, each in one turn of the loop, and its counters."""
     sink, counts = Sink(), Counts()
 
@@ -69,7 +72,7 @@ def sent(turns: Sequence[Noted], limits: CaptureLimits) -> tuple[list[bytes], Co
         capture = Capture(url, origin=Origin("o", "n", "r", "e"), metrics=counts, limits=limits)
         capture.start()
         for turn in turns:
-            capture.note(turn)
+            capture.note(*turn)
             await asyncio.sleep(0)
         await capture.close(timeout=10)
         server.close()
@@ -80,10 +83,10 @@ def sent(turns: Sequence[Noted], limits: CaptureLimits) -> tuple[list[bytes], Co
     return sink.bodies, counts
 
 
-def calls(count: int, seed: int) -> list[Noted]:
+def calls(count: int, seed: int) -> list[Turn]:
     """Calls of a model, each on some requests of some records, of which one in ten was not answered."""
     dice, number = random.Random(seed), 0
-    found: list[Noted] = []
+    found: list[Turn] = []
     for _ in range(count):
         rows = [dice.choice((1, 1, 1, 2, 5)) for _ in range(dice.choice((1, 1, 1, 4, 40)))]
         total = sum(rows)
@@ -106,7 +109,7 @@ def calls(count: int, seed: int) -> list[Noted]:
 @pytest.mark.parametrize("batch", [1024, 100, 3])
 def test_requests_of_many_calls_come_out_as_they_were_answered(batch: int) -> None:
     turns = calls(150, seed=batch)
-    flat = [(turn.call, *each) for turn in turns for each in zip(turn.firsts, turn.rows, turn.client_ids, strict=True)]
+    flat = [(call, first, rows, client) for call, requests in turns for first, rows, _, client, _ in requests]
     bodies, counts = sent(turns, CaptureLimits(batch=batch))
     found = [exchanges.read(body) for body in bodies]
     assert counts["capture_offered"] == counts["capture_sent"] == len(flat)
@@ -164,10 +167,10 @@ def test_what_is_noted_is_queued_when_it_is_much_or_large_or_old() -> None:
     async def main() -> None:
         url, origin = "http://127.0.0.1:9/", Origin("o", "n", "r", "e")
 
-        async def queued(turns: Sequence[Noted], wait: float = 0.0) -> int:
+        async def queued(turns: Sequence[Turn], wait: float = 0.0) -> int:
             before = counts["capture_queued"]
             for each in turns:
-                capture.note(each)
+                capture.note(*each)
             await asyncio.sleep(wait)
             return counts["capture_queued"] - before
 
@@ -185,7 +188,7 @@ def test_what_is_noted_is_queued_when_it_is_much_or_large_or_old() -> None:
         assert await queued([noted(one, [(0, 1, 1 << 20, "")])]) == 1
         assert await queued([noted(one, [(0, 1, 1, "")])]) == 0
         assert await queued([], wait=0.2) == 1
-        capture.note(noted(one, [(0, 1, 1, "")]))
+        capture.note(*noted(one, [(0, 1, 1, "")]))
         capture.gather()
         assert counts["capture_queued"] == 1024 + 32 + 1024 + 3
         await capture.close(timeout=0)
@@ -217,7 +220,7 @@ def small_calls(seed: int) -> list[Call]:
 def test_small_calls_are_copied_and_come_out_as_they_were(seed: int) -> None:
     given = small_calls(seed)
     rows = [call.rows for call in given]
-    found = together(Records().of(given, [[0]] * len(given), [[each] for each in rows]))
+    found = together(Records().of(given, [1] * len(given), [0] * len(given), rows))
     assert found.rows == sum(rows)
     for side in ("columns", "outputs"):
         for name, values in getattr(found, side).items():
@@ -229,7 +232,7 @@ def test_small_calls_are_copied_and_come_out_as_they_were(seed: int) -> None:
 def test_small_calls_with_lists_in_a_column_are_kept_as_they_are() -> None:
     lists = np.array([["a", "b"]], dtype=object)
     calls = [Call({"x": np.array([float(at)]), "lists": lists}, {"y": np.zeros(1)}, 1) for at in range(20)]
-    (found,) = Records().of(calls, [[0]] * 20, [[1]] * 20)
+    (found,) = Records().of(calls, [1] * 20, [0] * 20, [1] * 20)
     assert found.columns["x"].tolist() == list(range(20)) and found.columns["lists"].shape == (20, 2)
 
 
@@ -250,6 +253,7 @@ def test_requests_of_one_record_come_out_as_they_went_in_whatever_came_between()
         given.append(call)
         firsts.append([at for at in range(count) if dice.random() < 0.9])
         expected += [(each[at]["x"], each[at]["word"], each[at]["x"]) for at in firsts[-1]]
-    found = together(Records().of(given, firsts, [[1] * len(each) for each in firsts]))
+    flat = [at for each in firsts for at in each]
+    found = together(Records().of(given, [*map(len, firsts)], flat, [1] * len(flat)))
     values = (found.columns["x"], found.columns["word"], found.outputs["score"])
     assert [*zip(*[each.tolist() for each in values], strict=True)] == expected
