@@ -41,6 +41,8 @@ def meaningless(domain: Domain) -> Iterator[tuple[str, str]]:
         yield "training.window", "is 0, so there is nothing to learn from; name how far back, such as 30d"
     if cron.due(domain.training.schedule, datetime.now(UTC)) is None:
         yield "training.schedule", f"{domain.training.schedule} never comes; name a day that there is"
+    if domain.batch is not None and cron.due(domain.batch.schedule, datetime.now(UTC)) is None:
+        yield "batch.schedule", f"{domain.batch.schedule} never comes; name a day that there is"
     single = {"gate.floor": domain.gate.floor, "gate.minimum_gain": domain.gate.minimum_gain}
     for key, bound in (*single.items(), *((f"gate.floors.{name}", each) for name, each in domain.gate.floors.items())):
         if not all(math.isfinite(each) for each in (bound if isinstance(bound, tuple) else (bound,))):

@@ -24,7 +24,8 @@ _STEEPEST = -0.9
 class Residuals:
     """Rows that a band is calibrated on: (n,) centres, (n, levels) log prices less each level, (n, facts) tokens, (n,) the price is known.
 
-    Of others the price is that or less.  weights: (n,) how much each known row counts for how far the ends are moved as a whole.
+    Of others the price is that or less.  weights: (n,) how much each known row counts; where some are not known, only for how far the
+    ends are moved as a whole.
     """
 
     centre: Floats
@@ -36,7 +37,19 @@ class Residuals:
     def scored(self, level: int) -> tuple[Floats, Floats]:
         """(n,) log prices less a level, -inf where they are not known, and (n,) rows that each stands for."""
         left = self.left[:, level]
+        if self.known.all():
+            return left, self.weights
         return np.where(self.known, left, -np.inf), censoring.masses(left, self.known, bound="upper")
+
+    def completed(self, below: Floats) -> Residuals:
+        """The same rows, all known: of the others (n, draws) log prices are drawn, so far `below` their bounds."""
+        draws = below.shape[1]
+        row = np.repeat(np.arange(len(self.known)), np.where(self.known, 1, draws))
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        hidden = ~self.known[row]
+        left = self.left[row] - np.where(hidden, below[row, place], 0.0)[:, None]
+        weights = np.where(hidden, 1.0 / draws, 1.0)
+        return Residuals(self.centre[row], left, self.tokens[row], np.ones(len(row), dtype=np.bool_), weights)
 
     def with_rows(self, others: Residuals) -> Residuals:
         """These rows and others behind them; (n, facts) is as wide as the wider."""
