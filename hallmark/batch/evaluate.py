@@ -135,9 +135,7 @@ def _likeliest(expected: Floats, ours: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def _model(
-    mean: float, action: NDArray[np.int64], uplifts: Floats, expected: Floats | None, actions: int
-) -> Floats:
+def _model(mean: float, action: NDArray[np.int64], uplifts: Floats, expected: Floats | None, actions: int) -> Floats:
     """(n, actions) outcomes that the asked model expects: of nothing done, plus the uplift. mean: of the log's."""
     columns = np.column_stack((np.zeros(len(action)), uplifts.reshape(len(action), -1)))
     usual = np.bincount(action, minlength=actions) / len(action)

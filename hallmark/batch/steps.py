@@ -43,7 +43,12 @@ def score_batch(
         data = Path(folder) / "records.parquet"
         data.symlink_to(records.resolve())
         made = predict(
-            domains.load(domain, settings), found, data=data, out=out, run=run or scheduled, progress=progress("score_batch")
+            domains.load(domain, settings),
+            found,
+            data=data,
+            out=out,
+            run=run or scheduled,
+            progress=progress("score_batch"),
         )
     out.replace(scored)
     lines = [f"{made.rows:,} rows by version {made.version}, {made.digest}"]

@@ -71,7 +71,9 @@ def evaluate(
     if left:
         say(f"{left:,} rows could have got one treatment only, and are left out")
     if learnt := served_log.learnt(domain, asked, frame):
-        say(f"warning: version {asked.version} has learnt from {learnt:,} of the {len(frame):,} rows, so it looks better on them than it is")
+        say(
+            f"warning: version {asked.version} has learnt from {learnt:,} of the {len(frame):,} rows, so it looks better on them than it is"
+        )
     found = judged(domain, frame, asked=asked, beside=beside, rows=rows)
     if output is not Format.table:
         show([each.model_dump(mode="json") for each in found], output)

@@ -12,5 +12,7 @@ class Batch(Section):
 
     schedule: Cron = Field(description="Cron of 6 fields, seconds first, UTC.")
     version: str = Field(
-        default="champion", min_length=1, description="Which version scores: an alias, looked up when a run begins, or a number."
+        default="champion",
+        min_length=1,
+        description="Which version scores: an alias, looked up when a run begins, or a number.",
     )

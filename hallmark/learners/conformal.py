@@ -50,9 +50,7 @@ def shifts(
     from scipy import sparse
 
     whose = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
-    of_row = sparse.csr_matrix(
-        (np.ones(len(whose)), (np.concatenate(groups), whose)), shape=(len(scores), len(groups))
-    )
+    of_row = sparse.csr_matrix((np.ones(len(whose)), (np.concatenate(groups), whose)), shape=(len(scores), len(groups)))
     held = (weights * (left <= 0)) @ of_row
     for _ in range(_ROUNDS):
         off = np.abs(held / np.maximum(total, 1e-12) - level) / error

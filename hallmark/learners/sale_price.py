@@ -257,13 +257,15 @@ class _Fit:
             naive, theirs, _, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
             naive = naive.calibrated(theirs)
         hazard, expected = self._hazard(table, band) if self.dated else (None, np.zeros(0))
-        if hazard is not None and not (self.known.all() and self.held_known.all()):
+        groups = None
+        if self.known.all() and self.held_known.all():
+            groups = late.with_rows(earlier)
+        elif hazard is not None:
             asked_late = self.held - band.centre_of(held_table)
             of_late = hazard.expected(held_table, asked_late, self.validation.outcomes[recipe.days_listed])
-            late = self._completed(late, of_late, hazard)
-            of_both = np.concatenate((expected[self.half], expected[~self.half]))
-            earlier = None if earlier is None else self._completed(earlier, of_both, hazard)
-        band = band.calibrated(late, earlier=earlier)
+            of_earlier = np.concatenate((expected[self.half], expected[~self.half]))
+            groups = self._completed(late, of_late, hazard).with_rows(self._completed(earlier, of_earlier, hazard))
+        band = band.calibrated(late, groups=groups)
         usual = np.nan_to_num(np.nanmedian(np.where(np.isnan(table).all(axis=0), 0, table), axis=0))
         usual[len(columns.numbers) :] = table[:, len(columns.numbers) :].mean(axis=0)
         self.tell("done")
@@ -332,11 +334,11 @@ class _Fit:
 
     def _band(
         self, table: Single, held: Single, weights: Floats, held_weights: Floats, *, less: int = 1
-    ) -> tuple[Band, Residuals, Residuals | None, float]:
-        """The band before it is calibrated, the rows to do that on (`Band.calibrated`: late and earlier ones, these half by half), and the
-        share of rows in which its quantiles crossed before they were put in order.
+    ) -> tuple[Band, Residuals, Residuals, float]:
+        """The band before it is calibrated, the late rows to do that on and the earlier ones (half by half, each answered by what the other
+        half teaches), and the share of rows in which its quantiles crossed before they were put in order.
 
-        less: by how much fewer trees, for a band that is only shown, and that knows of no earlier rows.
+        less: by how much fewer trees, for a band that is only shown, has no shifts by group, and gives the late rows for the earlier ones.
         """
         recipe, watched = (
             self.recipe,
@@ -380,15 +382,13 @@ class _Fit:
             return Residuals(centres[some], (prices[:, None] - levels)[some], tokens[some], sold[some], weighed[some])
 
         late = left_by(spread, self.held, told, held, self.validation.named["tokens"], known, held_weights)
-        earlier: Residuals | None = None
-        if less == 1:
-            # Each half answered by what the other half teaches: groups want more rows than came last.
-            for mine in (self.half, ~self.half):
-                rows = counted & ~mine
-                other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
-                tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
-                theirs = left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine])
-                earlier = theirs if earlier is None else earlier.with_rows(theirs)
+        halves = []
+        for mine in (self.half, ~self.half) if less == 1 else ():
+            rows = counted & ~mine
+            other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
+            tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
+            halves.append(left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine]))
+        earlier = halves[0].with_rows(halves[1]) if halves else late
         return Band(centre=centre, spread=spread, levels=recipe.quantiles), late, earlier, crossed
 
     def _hazard(self, table: Single, band: Band) -> tuple[SaleHazard, Floats]:

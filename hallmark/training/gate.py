@@ -46,7 +46,9 @@ def decide(
         if name in gate.figures and name not in candidate.metrics:
             checks.append((True, f"{name} is not told of these examples, so its floor judges nothing"))
         else:
-            checks.append(_within(name, candidate.metrics.get(name, math.nan), bound, directions[name]))
+            told = candidate.estimates.get(name)
+            error = None if told is None else told.error
+            checks.append(_within(name, candidate.metrics.get(name, math.nan), bound, directions[name], error=error))
     same = next((each for each in (candidate, beside) if each and champion and each.test == champion.test), None)
     rivals = [(named, same, champion.estimates)] if champion is not None and same is not None else []
     rivals += [(other.name, candidate, other.estimates) for other in candidate.beside]
@@ -104,13 +106,19 @@ def _checks(
     yield from _slices(gate, candidate, champion, direction, named)
 
 
-def _within(name: str, value: float, bound: float | tuple[float, float], direction: Direction) -> tuple[bool, str]:
-    """A metric against its floor, or against the range it has to keep to."""
+def _within(
+    name: str, value: float, bound: float | tuple[float, float], direction: Direction, *, error: float | None = None
+) -> tuple[bool, str]:
+    """A metric against its floor, or against the range it has to keep to, beyond what its standard error explains."""
     if not math.isfinite(value):
         return False, f"{name} of the candidate is {'missing' if math.isnan(value) else value}"
     if isinstance(bound, tuple):
-        inside = bound[0] - _SLACK <= value <= bound[1] + _SLACK
-        return inside, f"{name} {value:.4f} is {'within' if inside else 'outside of'} {bound[0]:.4f} to {bound[1]:.4f}"
+        noise = NOISE * (error or 0.0)
+        inside = bound[0] - noise - _SLACK <= value <= bound[1] + noise + _SLACK
+        allowed = f"{bound[0]:.4f} to {bound[1]:.4f}" + (
+            f", give or take {NOISE:g} standard errors of {error:.4f}" if error else ""
+        )
+        return inside, f"{name} {value:.4f} is {'within' if inside else 'outside of'} {allowed}"
     passed = (bound - value if direction == "lower" else value - bound) >= -_SLACK
     return passed, f"{name} {value:.4f} {'reaches' if passed else 'does not reach'} the floor {bound:.4f}"
 
