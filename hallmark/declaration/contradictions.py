@@ -19,6 +19,7 @@ ROLES = ("query", "item", "treatment", "propensity", "censored", "judged", "valu
 def of(domain: Domain) -> Iterator[str]:
     """Each contradiction as key, reason and fix; none of a declaration that can work."""
     yield from _data(domain)
+    yield from _promise(domain)
     yield from _gate(domain)
     yield from _retrieval(domain)
     yield from _policy(domain)
@@ -156,6 +157,19 @@ def _policy(domain: Domain) -> Iterator[str]:
         yield f"policy.caps.campaign has {len(policy.caps.campaign)} numbers and task.treatments is {task.treatments}: write one for each"
     if policy.caps.month is not None and policy.messages is None:
         yield "policy.caps.month counts what an entity got already, and policy.messages names no column that says it: name one"
+
+
+def _promise(domain: Domain) -> Iterator[str]:
+    promise, quantiles = domain.drift.labels.promise, getattr(domain.task, "quantiles", ())
+    if promise is None:
+        return
+    if len(quantiles) < 2:
+        yield f"drift.labels.promise is kept by an answered range, and a {domain.task.kind} task without task.quantiles answers none: take it away"
+    elif promise > quantiles[-1] - quantiles[0]:
+        yield (
+            f"drift.labels.promise is {promise:g}, and task.quantiles hold {quantiles[-1] - quantiles[0]:g} at their best: a model that is right"
+            " would drift; write less, or quantiles further apart"
+        )
 
 
 def _shadow(domain: Domain) -> Iterator[str]:

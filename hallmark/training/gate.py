@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from hallmark.artifacts.evaluation import GateDecision
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 NOISE = 2.0
 """Standard errors of a difference that chance alone may make: a loss within them is not a loss."""
+ALARM = 0.05
+"""How often chance alone may refuse a candidate for one of its slices."""
 _SLACK = 1e-12
 """Sums of floats: 0.60 - 0.02 is not quite 0.58, and exactly as good as asked is good enough."""
 
@@ -179,8 +182,9 @@ def _slices(
 
 
 def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Direction]) -> Iterator[tuple[bool, str]]:
-    """What each larger slice has to reach by itself; two standard errors off are chance."""
+    """What each larger slice has to reach by itself; off by so many standard errors that chance shows it in one training of twenty, among all slices."""
     larger = [part for part in candidate.slices if part.rows >= gate.slices.minimum_rows]
+    errors = max(NOISE, NormalDist().inv_cdf(1 - ALARM / 2 / max(1, len(larger))))
     for name, bound in gate.slices.floors.items():
         kept = 0
         for part in larger:
@@ -190,7 +194,7 @@ def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Di
             if given is None or not math.isfinite(given.value):
                 yield False, f"{where} is missing ({part.rows} rows)"
                 continue
-            noise = NOISE * (given.error or 0.0)
+            noise = errors * (given.error or 0.0)
             low, high = bound if isinstance(bound, tuple) else (bound, bound)
             beyond = max(
                 0.0 if not isinstance(bound, tuple) and directions[name] == "lower" else low - given.value,
@@ -198,10 +202,17 @@ def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Di
             )
             if beyond > noise + _SLACK:
                 asked = f"{low:.4f} to {high:.4f}" if isinstance(bound, tuple) else f"the floor {low:.4f}"
-                yield False, f"{where} {given.value:.4f} misses {asked} by more than chance ({part.rows} rows)"
+                chance = f"{errors:.1f} standard errors of {given.error or 0.0:.4f}"
+                yield (
+                    False,
+                    f"{where} {given.value:.4f} misses {asked} by more than chance, {chance} ({part.rows} rows)",
+                )
             else:
                 kept += 1
-        yield True, f"{name} is kept in {kept} of {len(larger)} slices"
+        yield (
+            True,
+            f"{name} is kept in {kept} of {len(larger)} slices, give or take {errors:.1f} standard errors of each",
+        )
 
 
 def _noise(candidate: Estimate | None, champion: Estimate | None) -> float:
