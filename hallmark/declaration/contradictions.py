@@ -160,7 +160,7 @@ def _policy(domain: Domain) -> Iterator[str]:
 
 
 def _promise(domain: Domain) -> Iterator[str]:
-    promise, quantiles = domain.drift.labels.promise, getattr(domain.task, "quantiles", ())
+    promise, quantiles = domain.drift.labels.promise, tuple[float, ...](getattr(domain.task, "quantiles", ()))
     if promise is None:
         return
     if len(quantiles) < 2:

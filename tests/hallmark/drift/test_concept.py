@@ -192,7 +192,7 @@ def test_a_band_that_holds_less_than_is_promised_is_drift_and_chance_is_none() -
 
 def test_an_unsold_item_breaks_a_promise_where_it_was_cheaper_than_the_band_and_says_nothing_elsewhere() -> None:
     task = Regression(quantiles=(0.1, 0.5, 0.9), bound="upper")
-    labels = [50.0, 100.0, *({"label": bound, "censored": True} for bound in (50.0, 100.0, 200.0))]
+    labels: list[Any] = [50.0, 100.0, *({"label": bound, "censored": True} for bound in (50.0, 100.0, 200.0))]
     found = task.losses([[60.0, 90.0, 150.0]] * 5, labels, [""] * 5)
     assert found.kept is not None
     np.testing.assert_array_equal(found.kept, [0.0, 1.0, 0.0, np.nan, np.nan])
@@ -245,7 +245,7 @@ def test_a_retrieval_is_judged_by_what_it_missed() -> None:
     assert error.mean == pytest.approx(1 - hits) and error.bias == 0
     assert judge(task, error, *found_ids(500, seed=2, hit=0.6)).state == "OK"
     assert judge(task, error, *found_ids(500, seed=3, hit=0.3)).state == "DRIFT"
-    nothing = [[]] * 250 + relevant[250:500]
+    nothing: list[Any] = [[]] * 250 + relevant[250:500]
     assert (
         judge(task, error, ids[:500], nothing, names[:500]).rows == 250
     )  # where nothing was relevant, nothing is missed
