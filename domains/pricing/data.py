@@ -135,7 +135,13 @@ def _when(frame: pd.DataFrame) -> dict[str, Any]:
         return {"listed_at": listed, "sold_at": never, "days": np.zeros(rows), "unsold": unsold, "dated": 0.0}
     dated = "sold_at" in known and all(isinstance(each.dtype, pd.DatetimeTZDtype) for each in known.values())
     if not dated:
-        return {"listed_at": listed, "sold_at": sold, "days": np.zeros(rows), "unsold": np.zeros(rows, dtype=np.bool_), "dated": 0.0}
+        return {
+            "listed_at": listed,
+            "sold_at": sold,
+            "days": np.zeros(rows),
+            "unsold": np.zeros(rows, dtype=np.bool_),
+            "dated": 0.0,
+        }
     last = max(each.max() for each in (listed, sold) if each.notna().any())
     gone = sold.fillna(known.get("unlisted_at", never)).fillna(last)
     days = ((gone - listed).dt.total_seconds() / 86_400).clip(lower=0.0).to_numpy()
