@@ -131,6 +131,8 @@ DRIFT: dict[str, Family] = _drift(
     ("input_lag_seconds", "gauge", "Time from an input's event time to its scoring.", ("variant", "quantile")),
     ("stale_ratio", "gauge", "Share of records whose input was too old when it was scored.", ("variant",)),
     ("final_labels", "gauge", "Mature labels that the error is judged on.", ("variant",)),
+    ("promise_kept_ratio", "gauge", "Share of final labels that the answered ranges held.", ("variant",)),
+    ("promise_labels", "gauge", "Final labels that say whether an answered range held them.", ("variant",)),
     ("missing_ratio", "gauge", "Share of records without the value.", _COLUMN),
     (
         "feature_age_seconds",

@@ -14,13 +14,28 @@ from hallmark.settings import Settings
 from pipelines.placement import place
 
 
-def pipeline(declared: Domain, *, image: str = TRAINING_IMAGE) -> Any:
-    """The graph of one domain's batch. It is never cached: a version's alias means another one tomorrow."""
+def pipeline(
+    declared: Domain,
+    *,
+    scheduled: str = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER,
+    image: str = TRAINING_IMAGE,
+) -> Any:
+    """The graph of one domain's batch. It is never cached: a version's alias means another one tomorrow.
+
+    A scheduled run leaves `run` empty, and its lots are those of the time it was scheduled for.
+    """
 
     @dsl.pipeline(name=f"{declared.name}-batch", description=f"A file scored by {declared.name}")
-    def graph(records: str, run: str, domain: str = declared.name, version: str = "champion") -> None:
+    def graph(
+        records: str,
+        run: str = "",
+        domain: str = declared.name,
+        version: str = declared.batch.version if declared.batch else "champion",
+    ) -> None:
         given = dsl.importer(artifact_uri=records, artifact_class=dsl.Dataset, reimport=True)
-        task = score_batch(domain=domain, version=version, run=run, records=given.output).set_caching_options(False)
+        task = score_batch(
+            domain=domain, version=version, run=run, scheduled=scheduled, records=given.output
+        ).set_caching_options(False)
         place(task, declared, image=image)
 
     return graph

@@ -13,11 +13,11 @@ from hallmark.settings import FEATURE_OFFLINE
 from hallmark.training import pods
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
-RETRIED = ("load", "load-corpus", "register", "log", "materialize")
+RETRIED = ("load", "load-corpus", "register", "log", "materialize", "score-batch")
 """Steps that ask others (a store, MLflow) and may be asked again: all give the same for the same, however often."""
 QUEUED = timedelta(hours=12)
 """Longest time a distributed training may queue; a step's own limit counts from when its pod runs."""
-_MLFLOW = ("compare", "quantize", "register", "log")
+_MLFLOW = ("compare", "quantize", "register", "log", "score-batch")
 _BORROWS = ("embed", "build-index", "export")
 """Steps that fetch the encoder where it is another domain's."""
 

@@ -24,6 +24,9 @@ _UNDATED = datetime(2026, 1, 1, tzinfo=UTC)
 _SPREAD = timedelta(days=120)
 _TEXT_WORDS = 6.0
 """Words of a value on average, from which a column that nobody declared is free text."""
+_CURRENCY = frozenset({"currency", "price currency", "currency code", "currency id"})
+_FEWEST_ROWS, _UNSURE, _FEW_VALUES, _TELLS = 200, 0.02, 50, 0.995
+"""Of facts that tell whether an item was sold: rows to judge by, share of the rarer outcome, values that a fact has at most, and rows told."""
 _RARE = 0.5
 """Share of values that are one of a kind, above which an undeclared column of words says who, not what."""
 
@@ -66,8 +69,8 @@ def read(source: Path) -> pd.DataFrame:
     """The team's own listings: a Parquet or CSV file, or a folder of them, with a price, and whatever else is known of the items.
 
     listed_at, sold_at (empty: not sold) and unlisted_at (empty: still on offer) say when; without a sold_at all count as sold and no
-    chance of sale is learnt; without a listed_at rows are parted at random. asked: where things go for another price than is asked.
-    Columns that FIELDS does not name are facts too (docs/data.md).
+    chance of sale is learnt; without a listed_at neither, and rows are parted at random. asked: where things go for another price than is
+    asked. Columns that FIELDS does not name are facts too (docs/data.md), but for one that tells what became of an item.
     """
     from hallmark.data import table
 
@@ -107,6 +110,8 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
     else:
         others = [str(name) for name in frame.columns if name not in made and name not in _OWN]
         texts, named = _parted(frame, others)
+        _one_currency(frame, named)
+        _nothing_of_later(frame, named, np.asarray(made["unsold"]))
         for name in texts:
             made["description"] = _joined(made["description"], frame[name])
         made |= _pairs(frame, named)
@@ -126,14 +131,56 @@ def _when(frame: pd.DataFrame) -> dict[str, Any]:
         first = pd.Timestamp(_UNDATED - _SPREAD)
         listed = pd.Series(first + pd.to_timedelta(place * _SPREAD.days, unit="D"), index=frame.index)
         listed = listed.astype("datetime64[us, UTC]")
-        return {"listed_at": listed, "sold_at": never, "days": np.zeros(rows), "unsold": False, "dated": 0.0}
+        unsold = sold.isna().to_numpy() if "sold_at" in known else np.zeros(rows, dtype=np.bool_)
+        return {"listed_at": listed, "sold_at": never, "days": np.zeros(rows), "unsold": unsold, "dated": 0.0}
     dated = "sold_at" in known and all(isinstance(each.dtype, pd.DatetimeTZDtype) for each in known.values())
     if not dated:
-        return {"listed_at": listed, "sold_at": sold, "days": np.zeros(rows), "unsold": False, "dated": 0.0}
+        return {
+            "listed_at": listed,
+            "sold_at": sold,
+            "days": np.zeros(rows),
+            "unsold": np.zeros(rows, dtype=np.bool_),
+            "dated": 0.0,
+        }
     last = max(each.max() for each in (listed, sold) if each.notna().any())
     gone = sold.fillna(known.get("unlisted_at", never)).fillna(last)
     days = ((gone - listed).dt.total_seconds() / 86_400).clip(lower=0.0).to_numpy()
     return {"listed_at": listed, "sold_at": sold, "days": days, "unsold": sold.isna().to_numpy(), "dated": 1.0}
+
+
+def _one_currency(frame: pd.DataFrame, named: list[str]) -> None:
+    """`ContractBroken` where prices are in several currencies: as one column of numbers they mean nothing."""
+    for name in named:
+        if name.lower().replace("_", " ") not in _CURRENCY:
+            continue
+        found = sorted({str(each).strip().upper() for each in frame[name].dropna().tolist()})
+        if len(found) > 1:
+            raise ContractBroken(
+                f"prices are in {len(found)} currencies, by column {name}",
+                expected="prices in one currency",
+                got=", ".join(found[:5]),
+                fix="convert them at the rate of their day, or train on a file of one currency",
+            )
+
+
+def _nothing_of_later(frame: pd.DataFrame, named: list[str], unsold: NDArray[np.bool_]) -> None:
+    """`ContractBroken` where a fact alone tells whether an item was sold, such as its status today: of a new item nobody knows that."""
+    rows, share = len(unsold), float(unsold.mean()) if unsold.size else 0.0
+    if rows < _FEWEST_ROWS or not _UNSURE < share < 1 - _UNSURE:
+        return
+    for name in named:
+        values = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+        if values.nunique() > _FEW_VALUES:
+            continue
+        counts = values.to_frame("value").assign(unsold=unsold).groupby("value")["unsold"].agg(["sum", "count"])
+        told = float(np.maximum(counts["sum"], counts["count"] - counts["sum"]).sum()) / rows
+        if told > _TELLS:
+            raise ContractBroken(
+                f"column {name} alone tells whether an item was sold",
+                expected="facts that are known when an item is listed",
+                got=f"{told:.1%} of rows told by it, such as {', '.join(map(repr, counts.index[:3]))}",
+                fix=f"take {name} out of the file; what sold_at is empty for is unsold",
+            )
 
 
 def _nothing(rows: int, name: str) -> NDArray[Any]:

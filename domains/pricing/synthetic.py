@@ -107,6 +107,15 @@ def best_offer(worth: NDArray[np.float64], wanted: NDArray[np.float64], quantile
     return found
 
 
+def chance_of_best_below(
+    worth: NDArray[np.float64], wanted: NDArray[np.float64], price: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) the true chance that an item's best offer within 14 days is below a price; `best_offer` turned around."""
+    reach = np.log(OFFERS * _stood(np.array([DAYS]))[0]) + WANTED * (wanted - 0.5)
+    found: NDArray[np.float64] = np.exp(-np.exp(reach - ELASTICITY * np.log(price / worth)))
+    return found
+
+
 def _worth(items: Rows, *, jump: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) log of what each item is worth, and (n,) in 0..1 how much its like is wanted; both follow from what is written."""
     price = np.log(marketplace.price(items["category"], items["tier"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hallmark.data import reading
+from hallmark.data.exact import RULES, exact
 from hallmark.data.reading import ReadingOptions
 from hallmark.errors import ContractBroken, DeclarationError, NotFound
 
@@ -106,18 +107,44 @@ class Blocks:
         with _csv(
             self.path, self.options, {name: pa.type_for_alias(kind) for name, kind in types.items()}, list(wanted)
         ) as stream:
-            late = start
+            late = first = start
             for batch in stream:
                 if late >= len(batch):
                     late -= len(batch)
                     continue
                 table = pa.table([batch.column(name) for name in wanted], names=list(wanted.values())).slice(late)
                 late = 0
+                for at, (written, name) in enumerate(wanted.items()):
+                    if name in kinds and kinds[name].datatype in WHOLE:
+                        column = self._whole(table.column(at), kinds[name], written, first=first)
+                        table = table.set_column(at, name, column)
+                first += len(table)
                 for at in range(0, len(table), ROWS):
                     yield table.slice(at, ROWS)
 
+    def _whole(self, texts: pa.ChunkedArray, field: Field, written: str, *, first: int) -> Any:
+        """Texts as whole numbers: 39.0, as a table with gaps is written, is one."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
 
-_TYPES = {"BOOL": "bool", "INT32": "int32", "INT64": "int64", "FP32": "float32", "FP64": "float64", "BYTES": "string"}
+        try:
+            return texts.cast(pa.type_for_alias(_WHOLE[field.datatype]))
+        except pa.ArrowInvalid:
+            found = exact(texts, field.datatype, self.options)
+        if found.bad is not None:
+            at = pc.index(found.bad, pa.scalar(True)).as_py()
+            raise ContractBroken(
+                f"{self.path.name} cannot be read: column {written} is not what the model reads in row {first + at + 1:,}",
+                expected=RULES[field.datatype] + (" or nothing" if field.optional else ""),
+                got=repr(texts[at].as_py()),
+                fix="mend the file, or say in data.yaml beside it how it is written (docs/data.md)",
+            )
+        return found.values
+
+
+_WHOLE = {"INT32": "int32", "INT64": "int64"}
+WHOLE = frozenset(_WHOLE)
+_TYPES = {"BOOL": "bool", "FP32": "float32", "FP64": "float64", "BYTES": "string"} | dict.fromkeys(WHOLE, "string")
 
 
 def _csv(path: Path, options: ReadingOptions, types: Mapping[str, Any], names: list[str] | None) -> Any:

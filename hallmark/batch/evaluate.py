@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.errors import ContractBroken, DeclarationError
-from hallmark.policy import off_policy
+from hallmark.policy import off_policy, targeting
 from hallmark.policy.off_policy import Log, PolicyValue, PolicyValues
 from hallmark.section import Frozen
 from hallmark.tasks import uplift_metrics
@@ -26,20 +27,31 @@ NOBODY, LIKELIEST = "nobody", "the likeliest first"
 
 
 class Judged(Frozen):
-    """One policy on the log. gain: of the asked policy over this one, doubly robust; None of itself."""
+    """One policy on the log. gain: of the asked policy over this one, doubly robust; None of itself.
+
+    spent: what its treatments cost a row.   values: of the label a row; of a domain with a policy the money that outcomes bring, costs taken off.
+    """
 
     policy: str
     treated: float
+    spent: float
     values: PolicyValues
     gain: PolicyValue | None = None
 
 
 def evaluate(
-    domain: Domain, frame: pd.DataFrame, *, asked: ServableVersion, beside: Mapping[str, ServableVersion] | None = None
+    domain: Domain,
+    frame: pd.DataFrame,
+    *,
+    asked: ServableVersion,
+    beside: Mapping[str, ServableVersion] | None = None,
+    rows: int | None = None,
 ) -> list[Judged]:
     """The asked version's policy on a log, and beside it those of other versions, of who is likeliest anyway, and of nobody.
 
-    Each treats `task.treat` of all rows at most, where a treatment is worth it; the likeliest are as many as the asked version treats.
+    Each treats whom the declared policy would: within the log's share of budget and caps, where a run decides on so many `rows` (as many as the
+    log has, where it is not said), and what each treatment costs is taken off. Hold-out and lots are left out: they are the same for every
+    version. Without a policy it is `task.treat` of all rows at most, where the uplift is worth it. The likeliest are as many as the asked version treats.
     """
     task = domain.task
     if not isinstance(task, Uplift):
@@ -62,18 +74,29 @@ def evaluate(
     log = Log(targets.treatment, np.asarray(targets.labels, dtype=np.float64), targets.propensity, targets.groups)
     actions = task.treatments + 1
     uplifts, expected = _answers(domain, asked, frame)
-    worth = _worth(domain, task)
-    policies = {f"version {asked.version}": uplift_metrics.chosen(uplifts, worth, task.treat)}
+    costs = np.array([0.0, *(task.cost or (0.0,) * task.treatments)])
+    if domain.policy is not None:
+        log = dataclasses.replace(log, reward=domain.policy.value * log.reward - costs[log.action])
+
+    def chosen(uplifts: Floats) -> NDArray[np.int64]:
+        if domain.policy is None:
+            return uplift_metrics.chosen(uplifts, task.worth, task.treat)
+        messages = None if domain.policy.messages is None else frame.get(domain.policy.messages)
+        share = len(log) / max(1, rows or len(log))
+        had = None if messages is None else messages.to_numpy()
+        return targeting.greedy(uplifts, policy=domain.policy, costs=costs[1:], messages=had, share=share)
+
+    policies = {f"version {asked.version}": chosen(uplifts)}
     for name, version in (beside or {}).items():
         if version.version != asked.version:
-            policies[f"{name} (version {version.version})"] = uplift_metrics.chosen(
-                _answers(domain, version, frame)[0], worth, task.treat
-            )
+            policies[f"{name} (version {version.version})"] = chosen(_answers(domain, version, frame)[0])
     first = next(iter(policies.values()))
     if expected is not None:
         policies[LIKELIEST] = _likeliest(expected, first)
     policies[NOBODY] = np.zeros(len(log), dtype=np.int64)
-    model = _model(log, uplifts, expected, actions)
+    model = _model(targets.labels.mean(), log.action, uplifts, expected, actions)
+    if domain.policy is not None:
+        model = domain.policy.value * model - costs
     ours = off_policy.chances(first, actions)
     found = []
     for name, policy in policies.items():
@@ -82,18 +105,12 @@ def evaluate(
             Judged(
                 policy=name,
                 treated=float((policy > 0).mean()),
+                spent=float(costs[policy].mean()),
                 values=off_policy.value(log, theirs, model),
                 gain=off_policy.gain(log, ours, theirs, model) if policy is not first else None,
             )
         )
     return found
-
-
-def _worth(domain: Domain, task: Uplift) -> float:
-    """The smallest uplift that is worth it: what is declared, or what a treatment costs by what an outcome brings."""
-    if domain.policy is None or not task.cost:
-        return task.worth
-    return max(task.worth, min(task.cost) / domain.policy.value)
 
 
 def _answers(domain: Domain, version: ServableVersion, frame: pd.DataFrame) -> tuple[Floats, Floats | None]:
@@ -118,9 +135,9 @@ def _likeliest(expected: Floats, ours: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def _model(log: Log, uplifts: Floats, expected: Floats | None, actions: int) -> Floats:
-    """(n, actions) rewards that the asked model expects: of nothing done, plus the uplift."""
-    columns = np.column_stack((np.zeros(len(log)), uplifts.reshape(len(log), -1)))
-    usual = np.bincount(log.action, minlength=actions) / len(log)
-    level = np.full(len(log), log.reward.mean()) if expected is None else expected
+def _model(mean: float, action: NDArray[np.int64], uplifts: Floats, expected: Floats | None, actions: int) -> Floats:
+    """(n, actions) outcomes that the asked model expects: of nothing done, plus the uplift. mean: of the log's."""
+    columns = np.column_stack((np.zeros(len(action)), uplifts.reshape(len(action), -1)))
+    usual = np.bincount(action, minlength=actions) / len(action)
+    level = np.full(len(action), mean) if expected is None else expected
     return np.asarray((level - columns @ usual)[:, None] + columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from hallmark import files
 from hallmark.errors import Conflict
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 PLAN = "plan.json"
@@ -96,6 +97,15 @@ class Parts:
             with parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches(1 << 16, use_threads=False):
                     yield pa.Table.from_batches([batch])
+
+    def selected(self, names: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """All rows, with these columns alone; nothing where one of them is not there."""
+        from pyarrow import parquet
+
+        for path in self.finished:
+            if not set(names) <= set(parquet.read_schema(path).names):
+                return
+            yield parquet.read_table(path, columns=list(names)).to_pandas()
 
     def remove(self) -> None:
         """Take the folder away: its output is written."""

@@ -36,6 +36,7 @@ class Predicted(Frozen):
     treated, spent, worth, bound: of a domain with a policy: how many are treated, for how much money, what that is expected to bring, and what no
         choice beside the same lots and within the limits could exceed.
     reasons: how many rows were decided for which reason.
+    learnt:  rows that the version has learnt from, as far as the file says when they were; 0 where it does not.
     """
 
     domain: str
@@ -44,6 +45,7 @@ class Predicted(Frozen):
     out: str
     rows: int
     resumed: int = 0
+    learnt: int = 0
     columns: tuple[str, ...] = ()
     treated: int | None = None
     spent: float | None = None
@@ -111,6 +113,7 @@ def predict(
             raise ContractBroken(
                 f"{data.name} holds no records", expected="at least one row", got="none", fix="check --data"
             )
+        made["learnt"] = _learnt(domain, version, parts)
         if domain.policy is None:
             rows, told = write(out, parts.blocks(), note=note), {}
         else:
@@ -128,6 +131,14 @@ def predict(
                 columns = tuple(stream.schema.names)
         parts.remove()
         return Predicted.model_validate({**made, "rows": rows, "columns": columns, **told})
+
+
+def _learnt(domain: Domain, version: ServableVersion, parts: Parts) -> int:
+    """Rows of `parts` that the version has learnt from; 0 where the file does not say which examples they are."""
+    from hallmark.batch import served_log
+    from hallmark.training import rows_seen
+
+    return sum(served_log.learnt(domain, version, frame) for frame in parts.selected(rows_seen.identity(domain)))
 
 
 def _answered(name: str, kept: Sequence[str]) -> str:

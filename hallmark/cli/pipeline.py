@@ -67,6 +67,9 @@ def compile_(
     features: Annotated[
         bool, typer.Option("--features", help="The graph that fills its feature views from batches, not its training.")
     ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="The graph that scores a file of records, not its training.")
+    ] = False,
 ) -> None:
     """Compile a domain's graph: for upload in Kubeflow's UI, or as objects that a cluster applies.
 
@@ -75,15 +78,23 @@ def compile_(
     import yaml
 
     from hallmark.files import replace
-    from hallmark.training.graph import compiled
+    from hallmark.training.graph import Kind, compiled
 
     domain, settings = declaration(name)
-    graph = compiled(domain, settings, kind="features" if features else "training", image=image)
+    if features and batch:
+        raise DeclarationError(
+            "--features and --batch name two graphs",
+            expected="one of them",
+            got="both",
+            fix="compile one after the other",
+        )
+    kind: Kind = "features" if features else "batch" if batch else "training"
+    graph = compiled(domain, settings, kind=kind, image=image)
     text = graph.text
     if manifest:
         text = (
             f"# Compiled from domains/{name}/domain.yaml by `hallmark pipeline compile {name}"
-            f"{' --features' if features else ''} --manifest`; edit that.\n"
+            f"{'' if kind == 'training' else f' --{kind}'} --manifest`; edit that.\n"
         )
         text += yaml.safe_dump_all(graph.manifest(), sort_keys=False, width=160, allow_unicode=True)
     if out is None:
@@ -161,9 +172,20 @@ def schedule(
     shown: Annotated[
         bool, typer.Option("--show", help="Change nothing; show what is there and when it is due.")
     ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Score a file by the clock, as batch.schedule says, instead of training.")
+    ] = False,
+    records: Annotated[
+        str,
+        typer.Option(
+            "--records",
+            help="With --batch: address of the Parquet file, such as s3://team-members/today.parquet.",
+            show_default=False,
+        ),
+    ] = "",
     output: Output = Format.table,
 ) -> None:
-    """Train a domain by the clock, as training.schedule says: one recurring run of this very graph, whatever was there before.
+    """Train a domain by the clock, as training.schedule says, or score a file: one recurring run of this very graph, whatever was there before.
 
     A second time changes nothing. Without --url, --show tells the times that are declared.
     """
@@ -172,22 +194,41 @@ def schedule(
     from hallmark.training.kubeflow_api import KubeflowApi
 
     domain, settings = declaration(name)
-    times = [f"{when:%Y-%m-%d %H:%M:%S}" for when in schedules.times(domain, after=datetime.now(UTC))]
+    kind: graph.Kind = "batch" if batch else "training"
+    cron = schedules.clock(domain, kind)
+    times = [f"{when:%Y-%m-%d %H:%M:%S}" for when in schedules.times(domain, after=datetime.now(UTC), kind=kind)]
     if shown and not url:
-        _tell([{"cron": domain.training.schedule, "state": "declared", "version": "", "id": ""}], times, output)
+        _tell([{"cron": cron, "state": "declared", "version": "", "id": ""}], times, output)
         return
+    _records(records, batch=batch, needed=not (shown or off))
     api = KubeflowApi.at(_address(url), token=token)
     clock = schedules.Schedules(api, say=say)
     if not (shown or off):
         graph.runnable(domain, settings)
-        clock.on(domain, kubeflow_graph.uploaded(api, graph.compiled(domain, settings, image=image)))
+        uploaded = kubeflow_graph.uploaded(api, graph.compiled(domain, settings, kind=kind, image=image))
+        clock.on(domain, uploaded, records=records)
     elif off:
-        say(f"{clock.off(name)} put to sleep")
+        say(f"{clock.off(name, kind=kind)} put to sleep")
     rows = [
         {"cron": each.cron, "state": "on" if each.awake else "off", "version": each.version, "id": each.id}
-        for each in clock.found(name)
+        for each in clock.found(name, kind=kind)
     ]
     _tell(rows, times if any(row["state"] == "on" for row in rows) else [], output)
+
+
+def _records(address: str, *, batch: bool, needed: bool) -> None:
+    """`DeclarationError` where a batch has nothing to score that its pods could read, or a training is given something to score."""
+    if address and not batch:
+        raise DeclarationError(
+            "--records is what a batch scores", expected="--batch beside it", got="a training's schedule"
+        )
+    if batch and needed and "://" not in address:
+        raise DeclarationError(
+            "what the batch scores was not said",
+            expected="--records ADDRESS, that the cluster's pods can read, such as s3://team-members/today.parquet",
+            got=address or "none",
+            fix="name it; what lies there is read anew each time",
+        )
 
 
 def _tell(rows: list[dict[str, Any]], times: list[str], output: Format) -> None:

@@ -74,4 +74,8 @@ def predict(
         emit([{"why": why, "rows": rows} for why, rows in made.reasons.items()], output)
         say("")
         say(f"{made.treated:,} treated for {made.spent:,.2f}, expected to bring {made.worth:,.2f} beyond that")
+    if made.learnt:
+        say(
+            f"warning: version {made.version} has learnt from {made.learnt:,} of these rows, so its answers to them look better than they are"
+        )
     say(f"wrote {out}: {', '.join(made.columns)}")

@@ -19,6 +19,7 @@ ROLES = ("query", "item", "treatment", "propensity", "censored", "judged", "valu
 def of(domain: Domain) -> Iterator[str]:
     """Each contradiction as key, reason and fix; none of a declaration that can work."""
     yield from _data(domain)
+    yield from _promise(domain)
     yield from _gate(domain)
     yield from _retrieval(domain)
     yield from _policy(domain)
@@ -41,6 +42,8 @@ def meaningless(domain: Domain) -> Iterator[tuple[str, str]]:
         yield "training.window", "is 0, so there is nothing to learn from; name how far back, such as 30d"
     if cron.due(domain.training.schedule, datetime.now(UTC)) is None:
         yield "training.schedule", f"{domain.training.schedule} never comes; name a day that there is"
+    if domain.batch is not None and cron.due(domain.batch.schedule, datetime.now(UTC)) is None:
+        yield "batch.schedule", f"{domain.batch.schedule} never comes; name a day that there is"
     single = {"gate.floor": domain.gate.floor, "gate.minimum_gain": domain.gate.minimum_gain}
     for key, bound in (*single.items(), *((f"gate.floors.{name}", each) for name, each in domain.gate.floors.items())):
         if not all(math.isfinite(each) for each in (bound if isinstance(bound, tuple) else (bound,))):
@@ -154,6 +157,19 @@ def _policy(domain: Domain) -> Iterator[str]:
         yield f"policy.caps.campaign has {len(policy.caps.campaign)} numbers and task.treatments is {task.treatments}: write one for each"
     if policy.caps.month is not None and policy.messages is None:
         yield "policy.caps.month counts what an entity got already, and policy.messages names no column that says it: name one"
+
+
+def _promise(domain: Domain) -> Iterator[str]:
+    promise, quantiles = domain.drift.labels.promise, tuple[float, ...](getattr(domain.task, "quantiles", ()))
+    if promise is None:
+        return
+    if len(quantiles) < 2:
+        yield f"drift.labels.promise is kept by an answered range, and a {domain.task.kind} task without task.quantiles answers none: take it away"
+    elif promise > quantiles[-1] - quantiles[0]:
+        yield (
+            f"drift.labels.promise is {promise:g}, and task.quantiles hold {quantiles[-1] - quantiles[0]:g} at their best: a model that is right"
+            " would drift; write less, or quantiles further apart"
+        )
 
 
 def _shadow(domain: Domain) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from hallmark import key_value
 from hallmark.declaration import contradictions
+from hallmark.declaration.batch import Batch
 from hallmark.declaration.code import module as module
 from hallmark.declaration.data import Data
 from hallmark.declaration.drift import Drift
@@ -45,6 +46,7 @@ class Domain(Section):
     features: Features | None = None
     retrieval: Retrieval | None = None
     policy: Policy | None = None
+    batch: Batch | None = None
     rollout: Rollout = Rollout()
     retrain: Retrain = Retrain()
     drift: Drift = Drift()

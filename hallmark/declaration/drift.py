@@ -35,6 +35,13 @@ class FinalLabels(Section):
         description="Share of answers, up to some time, that need a label to judge any of them.",
     )
     margin: float = Field(default=0.25, gt=0, description="Part by which the error may grow.")
+    promise: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of final labels that answered ranges have to hold, by variant, such as 0.77 where task.quantiles span 0.8: a service level"
+        " with an alert, and drift where it is missed beyond chance.",
+    )
 
 
 class Drift(Section):

@@ -39,6 +39,7 @@ class Concept(BaseModel):
 
     error, reference: mean loss of a row now and at release; bias: mean of label - answer now, less that at release,
                       and `tilt` its size over what is allowed.
+    kept, promised:   share of the labels that an answered range held, of so many that can say.
     worse:            by what part the error grew; p: chance alone would show as much, the worse of error and bias
                       (Welch's test, that of the error on one side), twice the smaller p of the two.
     """
@@ -55,13 +56,15 @@ class Concept(BaseModel):
     bias: float | None = None
     tilt: float = 0.0
     p: float = 1.0
+    kept: float | None = None
+    promised: int = 0
     reason: str = ""
 
 
 class LabelSums(BaseModel):
     """Mature labels of one variant as sums, in whole units of 2^-30 and of 2^-60 for squares, so that those of several pods add up exactly.
 
-    rows: units with a loss.   told, answers: answers that have a label, of all that are kept.
+    rows: units with a loss.   promised, kept: of them, whose label can say whether the answered range held it, and which it held.   told, answers: answers that have a label, of all that are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,12 +74,23 @@ class LabelSums(BaseModel):
     loss_squares: int = 0
     bias: int = 0
     bias_squares: int = 0
+    promised: int = 0
+    kept: int = 0
     told: int = 0
     answers: int = 0
 
     @classmethod
-    def of(cls, loss: NDArray[np.float64], bias: NDArray[np.float64], *, told: int = 0, answers: int = 0) -> LabelSums:
-        """Of the (rows,) loss and bias of each unit."""
+    def of(
+        cls,
+        loss: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        *,
+        kept: NDArray[np.float64] | None = None,
+        told: int = 0,
+        answers: int = 0,
+    ) -> LabelSums:
+        """Of the (rows,) loss and bias of each unit, and whether its range held the label."""
+        held = np.zeros(0) if kept is None else kept[~np.isnan(kept)]
         losses, biases = ([round(each * _ONE) for each in values.tolist()] for values in (loss, bias))
         return cls(
             rows=len(losses),
@@ -84,6 +98,8 @@ class LabelSums(BaseModel):
             loss_squares=sum(each * each for each in losses),
             bias=sum(biases),
             bias_squares=sum(each * each for each in biases),
+            promised=len(held),
+            kept=int(held.sum()),
             told=told,
             answers=answers,
         )
@@ -148,15 +164,18 @@ def judge(
     minimum: int,
     margin: float,
     alpha: float,
+    promise: float | None = None,
 ) -> Concept:
     """Test whether the model is worse on these rows, `answers` of the output that `error` is about, than at release.
 
     answers, labels, requests: (rows,) one a row, labels final; what is of another kind is left out.
     margin: by what part the error may grow, and of the reference's error as a root how far the bias may go.
+    promise: share of labels that answered ranges have to hold.
     """
     if error is None:
         return Concept(state="NOT_ENOUGH_LABELS", rows=0, minimum=minimum, reason="the profile has no reference error")
-    return conclude(sums(task, answers, labels, requests), error, minimum=minimum, margin=margin, alpha=alpha)
+    found = sums(task, answers, labels, requests)
+    return conclude(found, error, minimum=minimum, margin=margin, alpha=alpha, promise=promise)
 
 
 def sums(
@@ -171,10 +190,19 @@ def sums(
     """Loss and bias of these rows, as in `judge`; `told` of the `held` answers have a label."""
     found = task.losses(answers, labels, requests)
     known = ~np.isnan(found.loss)
-    return LabelSums.of(found.loss[known], found.bias[known], told=told, answers=held)
+    kept = None if found.kept is None else found.kept[known]
+    return LabelSums.of(found.loss[known], found.bias[known], kept=kept, told=told, answers=held)
 
 
-def conclude(found: LabelSums, error: OutputError, *, minimum: int, margin: float, alpha: float) -> Concept:
+def conclude(
+    found: LabelSums,
+    error: OutputError,
+    *,
+    minimum: int,
+    margin: float,
+    alpha: float,
+    promise: float | None = None,
+) -> Concept:
     """`judge` on sums."""
     rows = found.rows
     if rows < minimum:
@@ -188,14 +216,25 @@ def conclude(found: LabelSums, error: OutputError, *, minimum: int, margin: floa
     )
     limit = margin * math.sqrt(max(error.mean, 1e-9))
     grown, tilted = worse > margin and tests[0] < alpha / 2, abs(moved) > limit and tests[1] < alpha / 2
+    share = found.kept / found.promised if found.promised >= minimum else None
+    broken = (
+        promise is not None
+        and share is not None
+        and statistics.two_sides((share - promise) / math.sqrt(promise * (1 - promise) / found.promised)) / 2 < alpha
+        and share < promise
+    )
     reason = ""
-    if grown:
+    if broken:
+        reason = (
+            f"{error.output} held {share:.0%} of {found.promised} final outcomes, {promise:.0%} at least are promised"
+        )
+    elif grown:
         reason = f"error {loss:.3g} on {rows} final labels, {error.mean:.3g} at release"
     elif tilted:
         which = "higher" if moved > 0 else "lower"
         reason = f"labels are {which} than {error.output} says, by {abs(moved):.3g} a row beyond release ({rows} rows)"
     return Concept(
-        state="DRIFT" if grown or tilted else "OK",
+        state="DRIFT" if grown or tilted or broken else "OK",
         rows=rows,
         minimum=minimum,
         output=error.output,
@@ -205,6 +244,8 @@ def conclude(found: LabelSums, error: OutputError, *, minimum: int, margin: floa
         bias=round(moved, 5),
         tilt=round(abs(moved) / limit, 4),
         p=float(f"{min(1.0, 2 * min(tests)):.3g}"),
+        kept=None if share is None else round(share, 4),
+        promised=found.promised,
         reason=reason,
     )
 

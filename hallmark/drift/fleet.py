@@ -296,7 +296,12 @@ def _labels(parts: Sequence[LabelSums], reference: FleetReference) -> Concept | 
     if error is None or not parts:
         return None
     return concept.conclude(
-        reduce(add, parts), error, minimum=rules.minimum, margin=rules.margin, alpha=ALPHA_PER_ANALYSIS
+        reduce(add, parts),
+        error,
+        minimum=rules.minimum,
+        margin=rules.margin,
+        alpha=ALPHA_PER_ANALYSIS,
+        promise=rules.promise,
     )
 
 

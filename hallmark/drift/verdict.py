@@ -160,10 +160,16 @@ def _of_labels(labels: Concept | None, drift: Drift) -> list[ColumnVerdict]:
             p=1.0,
             shift=labels.worse,
             shift_p=labels.p,
-            effect=round(max(0.0, labels.worse / drift.labels.margin, labels.tilt), 4),
+            effect=round(max(0.0, labels.worse / drift.labels.margin, labels.tilt, _broken(labels, drift)), 4),
             missing=0.0,
             missing_in_reference=0.0,
             drifted=labels.state == "DRIFT",
             note=labels.reason,
         )
     ]
+
+
+def _broken(labels: Concept, drift: Drift) -> float:
+    """How much more labels lie outside of what was answered than may: drift begins somewhat beyond 1, by chance's share."""
+    promise = drift.labels.promise
+    return 0.0 if promise is None or labels.kept is None else (1 - labels.kept) / (1 - promise)

@@ -45,15 +45,24 @@ def shifts(
     total = np.array([weights[rows].sum() for rows in groups])
     counted = np.array([weights[rows].sum() ** 2 / max(1e-12, (weights[rows] ** 2).sum()) for rows in groups])
     error = np.sqrt(level * (1 - level) / np.maximum(counted, 1.0))
-    share = np.array([weights[rows] @ (left[rows] <= 0) for rows in groups]) / np.maximum(total, 1e-12)
-    for _ in range(_ROUNDS if len(groups) else 0):
-        off = np.abs(share - level) / error
+    if not len(groups):
+        return whole, of_groups
+    from scipy import sparse
+
+    whose = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
+    of_row = sparse.csr_matrix((np.ones(len(whose)), (np.concatenate(groups), whose)), shape=(len(scores), len(groups)))
+    held = (weights * (left <= 0)) @ of_row
+    for _ in range(_ROUNDS):
+        off = np.abs(held / np.maximum(total, 1e-12) - level) / error
         worst = int(np.argmax(off))
         if off[worst] <= tolerance:
             break
         rows = groups[worst]
         step = shift(left[rows], level, weights[rows]) * counted[worst] / (counted[worst] + _DRAWN_BACK)
         of_groups[worst] += step
+        before = left[rows] <= 0
         left[rows] += step
-        share = np.array([weights[each] @ (left[each] <= 0) for each in groups]) / np.maximum(total, 1e-12)
+        crossed = (left[rows] <= 0).astype(np.float64) - before
+        some = np.flatnonzero(crossed)
+        held = held + (weights[rows[some]] * crossed[some]) @ of_row[rows[some]]
     return whole, of_groups

@@ -66,6 +66,7 @@ class Examples:
     censored: NDArray[np.bool_] | None = None
     items: NDArray[Any] | None = None
     values: NDArray[np.float64] | None = None
+    completed: NDArray[np.float64] | None = None
     named: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
     outcomes: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 

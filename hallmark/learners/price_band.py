@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from hallmark.learners import conformal
 from hallmark.learners.boosting import Forest
 from hallmark.learners.fact_columns import Single, exact
-from hallmark.tasks import censoring
 
 Floats = NDArray[np.float64]
 SMALLEST = 150
@@ -24,7 +23,7 @@ _STEEPEST = -0.9
 class Residuals:
     """Rows that a band is calibrated on: (n,) centres, (n, levels) log prices less each level, (n, facts) tokens, (n,) the price is known.
 
-    Of others the price is that or less.  weights: (n,) how much each known row counts for how far the ends are moved as a whole.
+    Of others the price is that or less.  weights: (n,) how much each known row counts.
     """
 
     centre: Floats
@@ -33,10 +32,15 @@ class Residuals:
     known: NDArray[np.bool_]
     weights: Floats
 
-    def scored(self, level: int) -> tuple[Floats, Floats]:
-        """(n,) log prices less a level, -inf where they are not known, and (n,) rows that each stands for."""
-        left = self.left[:, level]
-        return np.where(self.known, left, -np.inf), censoring.masses(left, self.known, bound="upper")
+    def completed(self, below: Floats) -> Residuals:
+        """The same rows, all known: of the others (n, draws) log prices are drawn, so far `below` their bounds."""
+        draws = below.shape[1]
+        row = np.repeat(np.arange(len(self.known)), np.where(self.known, 1, draws))
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        hidden = ~self.known[row]
+        left = self.left[row] - np.where(hidden, below[row, place], 0.0)[:, None]
+        weights = np.where(hidden, 1.0 / draws, 1.0)
+        return Residuals(self.centre[row], left, self.tokens[row], np.ones(len(row), dtype=np.bool_), weights)
 
     def with_rows(self, others: Residuals) -> Residuals:
         """These rows and others behind them; (n, facts) is as wide as the wider."""
@@ -90,15 +94,24 @@ class Band:
         found += np.where(mine, self.of_tokens[place], 0).sum(axis=1, dtype=np.float64)
         return found
 
-    def calibrated(self, late: Residuals, *, earlier: Residuals | None = None) -> Band:
+    def calibrated(self, late: Residuals, *, groups: Residuals | None = None) -> Band:
         """The band with its ends where rows that it has not learnt from want them; the middle is moved as a whole.
 
-        late: after all that the band has learnt from: they say how far ends are moved as a whole.
-        earlier: rows that it has learnt from, answered by models that have not: with the late ones, they say how groups differ.
+        late:   after all that the band has learnt from: those that are known say how far ends are moved as a whole.
+        groups: all known, these and earlier ones, answered by models that have not learnt from them: they say how groups differ.
         """
         if not len(late.centre):
             return self
-        rows = late if earlier is None else late.with_rows(earlier)
+        moved = self if groups is None else self._by_group(groups)
+        late = replace(late, left=late.left - moved.of_groups(late.tokens, late.centre))
+        whole = np.zeros(len(self.levels))
+        for level, share in enumerate(self.levels):
+            sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
+            whole[level] = -sign * conformal.shift(sign * late.left[late.known, level], of, late.weights[late.known])
+        return replace(moved, whole=exact(whole))
+
+    def _by_group(self, rows: Residuals) -> Band:
+        """The band with shifts of facts, and of parts of the centres."""
         tokens, centre = rows.tokens, rows.centre
         knots = np.unique(np.quantile(centre, (np.arange(KNOTS) + 0.5) / KNOTS))
         knots = np.concatenate((knots, knots[-1] + 1.0 + np.arange(KNOTS - len(knots))))
@@ -117,24 +130,17 @@ class Band:
             sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
             some = [each for each in (*groups, *parts) if len(each)]
             there = [place for place, each in enumerate((*groups, *parts)) if len(each)]
-            left, masses = rows.scored(level)
-            _, each = conformal.shifts(sign * left, some, level=of, weights=masses)
+            _, each = conformal.shifts(sign * rows.left[:, level], some, level=of, weights=rows.weights)
             found = np.zeros(len(groups) + KNOTS)
             found[there] = -sign * each
             of_tokens[:, level], of_knots[:, level] = found[: len(groups)], found[len(groups) :]
-        moved = replace(
+        return replace(
             self,
             tokens=names.astype(np.int64),
             of_tokens=exact(of_tokens),
             knots=knots.astype(np.float32),
             of_knots=_flat_enough(of_knots, knots).astype(np.float32),
         )
-        late = replace(late, left=late.left - moved.of_groups(late.tokens, late.centre))
-        whole = np.zeros(len(self.levels))
-        for level, share in enumerate(self.levels):
-            sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
-            whole[level] = -sign * conformal.shift(sign * late.left[late.known, level], of, late.weights[late.known])
-        return replace(moved, whole=exact(whole))
 
 
 def _flat_enough(shifts: Floats, knots: Floats) -> Floats:

@@ -23,6 +23,7 @@ EDGES = np.array([0, 0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 14, 21, 30, 45, 60, 90, 12
 """Days at which the baseline takes another step."""
 LEAST, MOST = 0.1, 20.0
 """An elasticity is kept in this range: a chance that does not fall with the price is no answer to a seller."""
+_LEAST_DAYS = 1e-3
 _PASSES = 5
 _PARTS = 5
 _FEWEST = 30.0
@@ -49,6 +50,11 @@ class SaleHazard:
         """Sales to expect of such an item that is on offer for so long."""
         return float((_exposure(np.array([days])) @ self.steps)[0])
 
+    def expected(self, inputs: NDArray[np.float32], relative: Floats, days: Floats) -> Floats:
+        """(n,) sales to expect of items that are on offer for so many days at log prices `relative` to their centre."""
+        found: Floats = (_exposure(np.maximum(days, _LEAST_DAYS)) @ self.steps) * np.exp(self.risk(inputs, relative))
+        return found
+
     def risk(self, inputs: NDArray[np.float32], relative: Floats) -> Floats:
         """(n,) log of how fast items sell at log prices `relative` to their centre."""
         return _log(self.forest.predict(inputs)) - self.elasticity * relative
@@ -65,14 +71,14 @@ def fit(
     forest: Boosting,
     grow: Grow,
     seed: int,
-) -> SaleHazard:
+) -> tuple[SaleHazard, Floats]:
     """The hazard of rows (n,): log of the price `asked`, also `relative` to a centre, days on offer, and whether sold.
 
-    The centre has to be one and the same function of the facts in all rows, or the rows that a forest learns from are not like the others.
+    With it (n,) sales to expect of each row, told by forests that have not learnt from it. The centre has to be one and the same function of the facts in all rows, or the rows that a forest learns from are not like the others.
 
     price_of, forest: recipes for what facts tell of the price, and of the hazard.
     """
-    exposure = _exposure(np.maximum(days, 1e-3))
+    exposure = _exposure(np.maximum(days, _LEAST_DAYS))
     part = np.random.default_rng([seed, 11]).integers(0, _PARTS, len(sold))
     parts = [(part == each, part != each) for each in range(_PARTS)]
     events = sold.astype(np.float64)
@@ -84,7 +90,7 @@ def fit(
         expected[mine] = found.predict(inputs[mine])
     left = relative - expected
     elasticity, error = max(LEAST, _alone(left, events, exposure)), 0.0
-    steps = _steps(events, exposure, -elasticity * relative)
+    steps, sales = _steps(events, exposure, -elasticity * relative), np.zeros(len(sold))
     for _ in range(_PASSES):
         offset = np.log(exposure @ steps) - elasticity * relative
         told = np.zeros(len(sold))
@@ -94,13 +100,24 @@ def fit(
         change, error = _orthogonal(left, events, np.exp(told + offset))
         elasticity = float(np.clip(elasticity + change, LEAST, MOST))
         # f takes over what the elasticity gives up: it was learnt beside the old one.
-        steps = _steps(events, exposure, told - elasticity * left - (elasticity - change) * expected)
+        unseen = told - elasticity * left - (elasticity - change) * expected
+        steps = _steps(events, exposure, unseen)
+        sales = (exposure @ steps) * np.exp(np.clip(unseen, -30, 30))
         if abs(change) < 0.25 * error:
             break
     offset = np.log(exposure @ steps) - elasticity * relative
     whole = _pooled(forest, inputs, events, offset, rows=np.ones(len(sold), dtype=np.bool_), grow=grow)
     steps = _steps(events, exposure, _log(whole.predict(inputs)) - elasticity * relative)
-    return SaleHazard(forest=whole, elasticity=elasticity, error=error, naive=naive, steps=steps)
+    return SaleHazard(forest=whole, elasticity=elasticity, error=error, naive=naive, steps=steps), sales
+
+
+def drawn_below(expected: Floats, elasticity: float, *, share: Floats) -> Floats:
+    """(n,) by how much in logs the best price that an unsold item would have had lies below what was asked for it: a quantile each.
+
+    expected: sales at that price.  P(best < p) is exp(-expected * (p / asked)^-elasticity), of which all above what was asked is ruled out.
+    """
+    found: Floats = np.log1p(-np.log1p(-share) / np.maximum(expected, 1e-9)) / elasticity
+    return found
 
 
 def concordance(risk: Floats, days: Floats, sold: NDArray[np.bool_], *, seed: int = 0) -> float:

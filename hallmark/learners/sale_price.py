@@ -30,6 +30,8 @@ from hallmark.tasks import censoring
 
 Floats = NDArray[np.float64]
 NAIVE = "learnt from sold items alone"
+_DRAWS = 4
+"""Prices that an unsold item is completed by where a band is calibrated."""
 _SMALLEST = 0.005
 """No price is less than this: its logarithm has an end."""
 
@@ -151,6 +153,21 @@ class TrainedSalePrice:
             return None
         return OtherAnswers({NAIVE: _prices(self.naive.predict(self.inputs(named), named["tokens"]))})
 
+    def completed(self, examples: Examples) -> Floats | None:
+        """(n,) labels, of which those that are only bounds are drawn: the best price below what was asked, by the hazard of sale."""
+        sold = _sold(examples)
+        if self.hazard is None or sold.all():
+            return None
+        rows = np.flatnonzero(~sold)
+        inputs = self.inputs({name: values[rows] for name, values in examples.named.items()})
+        bound = np.log(np.maximum(examples.labels[rows], _SMALLEST))
+        days = examples.outcomes[self.recipe.days_listed][rows]
+        expected = self.hazard.expected(inputs, bound - self.band.centre_of(inputs), days)
+        share = np.random.default_rng([len(sold), 3]).random(len(rows))
+        made = np.asarray(examples.labels, dtype=np.float64).copy()
+        made[rows] = np.exp(bound - sale_hazard.drawn_below(expected, self.hazard.elasticity, share=share))
+        return made
+
     def figures(self, examples: Examples) -> dict[str, float]:
         """What the model tells of itself: the elasticity, how well it says who sells sooner, and what sold items alone would add."""
         inputs = self.inputs(examples.named)
@@ -233,12 +250,22 @@ class _Fit:
         held_near = pool.near(pool.nearest(self.validation.named, columns))
         held_table = np.hstack((columns.columns(self.validation.named), held_near[:, None]))
         self.tell("prices")
-        band, crossed = self._band(table, held_table, weights, held_weights)
+        band, late, earlier, crossed = self._band(table, held_table, weights, held_weights)
         naive = None
         if not self.known.all():
             self.tell("prices of sold items alone")
-            naive, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
-        hazard = self._hazard(table, band) if self.dated else None
+            naive, theirs, _, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
+            naive = naive.calibrated(theirs)
+        hazard, expected = self._hazard(table, band) if self.dated else (None, np.zeros(0))
+        groups = None
+        if self.known.all() and self.held_known.all():
+            groups = late.with_rows(earlier)
+        elif hazard is not None:
+            asked_late = self.held - band.centre_of(held_table)
+            of_late = hazard.expected(held_table, asked_late, self.validation.outcomes[recipe.days_listed])
+            of_earlier = np.concatenate((expected[self.half], expected[~self.half]))
+            groups = self._completed(late, of_late, hazard).with_rows(self._completed(earlier, of_earlier, hazard))
+        band = band.calibrated(late, groups=groups)
         usual = np.nan_to_num(np.nanmedian(np.where(np.isnan(table).all(axis=0), 0, table), axis=0))
         usual[len(columns.numbers) :] = table[:, len(columns.numbers) :].mean(axis=0)
         self.tell("done")
@@ -300,12 +327,18 @@ class _Fit:
         counted = censoring.weights(both, known, bound="upper")
         return counted[: len(left)], counted[len(left) :]
 
+    def _completed(self, rows: Residuals, expected: Floats, hazard: SaleHazard) -> Residuals:
+        """Rows to calibrate on, the unsold ones by prices below what was asked, as likely as the hazard says."""
+        share = (np.arange(_DRAWS) + np.random.default_rng([self.seed, 9]).random((len(expected), _DRAWS))) / _DRAWS
+        return rows.completed(sale_hazard.drawn_below(expected[:, None], hazard.elasticity, share=share))
+
     def _band(
         self, table: Single, held: Single, weights: Floats, held_weights: Floats, *, less: int = 1
-    ) -> tuple[Band, float]:
-        """The band, and the share of rows in which its quantiles crossed before they were put in order.
+    ) -> tuple[Band, Residuals, Residuals, float]:
+        """The band before it is calibrated, the late rows to do that on and the earlier ones (half by half, each answered by what the other
+        half teaches), and the share of rows in which its quantiles crossed before they were put in order.
 
-        less: by how much fewer trees, for a band that is only shown.
+        less: by how much fewer trees, for a band that is only shown, has no shifts by group, and gives the late rows for the earlier ones.
         """
         recipe, watched = (
             self.recipe,
@@ -349,20 +382,17 @@ class _Fit:
             return Residuals(centres[some], (prices[:, None] - levels)[some], tokens[some], sold[some], weighed[some])
 
         late = left_by(spread, self.held, told, held, self.validation.named["tokens"], known, held_weights)
-        earlier: Residuals | None = None
-        if less == 1:
-            # Each half answered by what the other half teaches: groups want more rows than came last.
-            for mine in (self.half, ~self.half):
-                rows = counted & ~mine
-                other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
-                tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
-                theirs = left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine])
-                earlier = theirs if earlier is None else earlier.with_rows(theirs)
-        band = Band(centre=centre, spread=spread, levels=recipe.quantiles)
-        return band.calibrated(late, earlier=earlier), crossed
+        halves = []
+        for mine in (self.half, ~self.half) if less == 1 else ():
+            rows = counted & ~mine
+            other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
+            tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
+            halves.append(left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine]))
+        earlier = halves[0].with_rows(halves[1]) if halves else late
+        return Band(centre=centre, spread=spread, levels=recipe.quantiles), late, earlier, crossed
 
-    def _hazard(self, table: Single, band: Band) -> SaleHazard:
-        """The hazard of sale beside the price asked, relative to the band's centre."""
+    def _hazard(self, table: Single, band: Band) -> tuple[SaleHazard, Floats]:
+        """The hazard of sale beside the price asked, relative to the band's centre; and the sales that it expects of each row."""
         recipe = self.recipe
         asked = np.log(np.maximum(self.train.outcomes[recipe.asked], _SMALLEST))
 

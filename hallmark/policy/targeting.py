@@ -111,6 +111,19 @@ def choose(
     return Targets(treatment, reason, worth, cost, propensity, allocation)
 
 
+def greedy(
+    uplifts: Floats, *, policy: Policy, costs: Floats, messages: NDArray[Any] | None = None, share: float = 1.0
+) -> NDArray[np.int64]:
+    """(n,) the treatment of each row by what it is worth, within a `share` of the budget and caps; nobody held out, and no lots."""
+    columns = np.asarray(uplifts, dtype=np.float64).reshape(len(uplifts), -1)
+    n, k = columns.shape
+    values = columns * policy.value - costs
+    caps = np.floor(np.asarray(policy.caps.campaign or [n / share] * k) * share + 1e-9).astype(np.int64)
+    enough = np.zeros(n, dtype=np.bool_) if policy.caps.month is None else _had(messages, n) >= policy.caps.month
+    values[enough] = -1.0
+    return allocate(values, costs, budget=policy.budget * share, caps=caps).choice
+
+
 def _alone(values: Floats, costs: Floats, allocation: Allocation, chance: float, k: int) -> Floats:
     """(m,) chance that who is not held out would have been left alone."""
     return np.asarray(np.where(best(values, costs, allocation) == 0, 1 - chance, 0.0) + chance / (k + 1))

@@ -39,11 +39,13 @@ class Losses:
     loss: (units,) 0 for a right answer; NaN where answer or label is of another kind.
     bias: (units,) what came true less what was answered; 0 where there is no such thing.
     rows: (units,) index of the unit's first row.
+    kept: (units,) 1 where an answer that promises a range held the label, 0 where it did not, NaN where the label cannot say; None: no promise.
     """
 
     loss: Floats
     bias: Floats
     rows: Ints
+    kept: Floats | None = None
 
 
 def number(value: object) -> float:

@@ -33,16 +33,6 @@ def known_share(values: Floats, known: Bools, *, bound: Bound) -> Floats:
     return found
 
 
-def masses(values: Floats, known: Bools, *, bound: Bound) -> Floats:
-    """(n,) rows that each one stands for, n in all: of known ones the inverse of `known_share`.
-
-    What no row can speak for lies beyond all that is known, and is parted among the others.
-    """
-    found = np.where(known, 1.0 / np.maximum(known_share(values, known, bound=bound), 1.0 / max(1, len(values))), 0.0)
-    left = max(0.0, len(values) - float(found.sum()))
-    return np.where(known, found, left / max(1, int((~known).sum())))
-
-
 def weights(values: Floats, known: Bools, *, bound: Bound) -> Floats:
     """(n,) weights: of known rows the inverse of `known_share`, `MOST` at most, of others 0 (Robins and Rotnitzky, 1992)."""
     share = known_share(values, known, bound=bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, repeat
@@ -154,7 +155,18 @@ class Regression(BaseTask):
 
     def losses(self, answers: Sequence[Value], labels: Sequence[Label], requests: Sequence[str]) -> Losses:
         """|y - a| / |y| and bias (y - a) / |y|; of all quantiles in a list, their pinball loss by |y| and the middle's bias."""
-        return late.by_record(answers, labels, self._judged)
+        found = late.by_record(answers, labels, self._judged)
+        if len(self.quantiles) < 2:
+            return found
+        held = [self._held(answer, label) for answer, label in zip(answers, labels, strict=True)]
+        return dataclasses.replace(found, kept=np.array(held, dtype=np.float64))
+
+    def late_labels(self, frame: pd.DataFrame, columns: TargetColumns) -> Sequence[Label]:
+        """The numbers, and which are only bounds."""
+        found = self.targets(frame, columns)
+        bounds = [False] * len(found) if found.censored is None else found.censored.tolist()
+        pairs = zip(found.labels.tolist(), bounds, strict=True)
+        return [{"label": label, "censored": True} if bound else label for label, bound in pairs]
 
     def label_problem(self, label: object) -> str | None:
         """A number, or a bound."""
@@ -192,6 +204,17 @@ class Regression(BaseTask):
             if len(rows):
                 found[rows] = f"{number:02}: {point[rows].min():.4g} to {point[rows].max():.4g}"
         return found.astype(np.str_)
+
+    def _held(self, answer: Value, label: Label) -> float:
+        """1 where the outermost quantiles hold the label, 0 where not, NaN of a bound that leaves both open."""
+        truth, censored = _labelled(label)
+        given = late.numbers(answer, count=len(self.quantiles))
+        if given is None or not math.isfinite(truth):
+            return math.nan
+        if not censored:
+            return float(given[0] <= truth <= given[-1])
+        beyond = truth < given[0] if self.bound == "upper" else truth > given[-1]
+        return 0.0 if beyond else math.nan
 
     def _judged(self, answer: Value, label: Label) -> tuple[float, float]:
         truth, censored = _labelled(label)

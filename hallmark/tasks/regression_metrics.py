@@ -51,10 +51,13 @@ def allowed(targets: Targets, predictions: Floats, bound: Bound) -> Floats:
 def coverage(targets: Targets, predictions: Floats, weights: Floats, bound: Bound) -> Floats:
     """(r,) share of labels that the outermost of (n, q) predictions hold, under each of (r, n) weights; NaN where no label is known.
 
-    Where some are only bounds, the shares beyond each end are Kaplan and Meier's, of labels less the end in widths of the band.
+    Where some are only bounds, they count as what they were completed to; where nobody said that, the shares beyond each end are Kaplan
+    and Meier's, of labels less the end in widths of the band.
     """
     labels, low, high = targets.labels, predictions[:, 0], predictions[:, -1]
     exact = known(targets)
+    if targets.completed is not None:
+        labels, exact = targets.completed, np.ones(len(targets), dtype=np.bool_)
     if exact.all() or not exact.any():
         held = np.where(exact, (low <= labels) & (labels <= high), 0.0)
         return figures.divided(weights @ held, weights @ exact.astype(np.float64))
@@ -224,8 +227,8 @@ def _interval_metrics(scale: Scale, unit: str) -> tuple[Metric, ...]:
             "interval_coverage",
             "neither",
             held_share,
-            "Share of labels between the outermost quantiles, both ends included; where some are only bounds, "
-            f"the shares beyond each are Kaplan and Meier's; {held}.",
+            "Share of labels between the outermost quantiles, both ends included; of those that are only bounds by what the model "
+            f"says they hide, where it says that, else by Kaplan and Meier; {held}.",
         ),
         Metric("interval_coverage_gap", "lower", gap, f"Distance of the coverage from what it should be; {held}."),
         Metric("interval_width", "lower", figures.mean(width), "Mean distance of the outermost quantiles.", unit=unit),

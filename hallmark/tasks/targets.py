@@ -54,6 +54,7 @@ class Targets:
     weights:    (n,) positive.     censored: (n,) the label is only a bound.     items: (n,) ids, int64 or str.
     treatment:  (n,) 0 for none.   propensity: (n,) chance, in (0, 1), of the treatment that the row got; of a ranking,
                 in (0, 1], that the row was looked at.     values: (n,) money that the outcome brought.
+    completed:  (n,) labels, those that are only bounds replaced by a draw of what they may hide; None: nobody can say.
     """
 
     labels: NDArray[Any]
@@ -64,6 +65,7 @@ class Targets:
     censored: Bools | None = None
     items: NDArray[Any] | None = None
     values: Floats | None = None
+    completed: Floats | None = None
 
     def __post_init__(self) -> None:
         sizes = {field.name: len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None}

@@ -39,14 +39,16 @@ def evaluate(
     *,
     others: OtherAnswers | None = None,
     figures: Mapping[str, float] | None = None,
+    completed: Floats | None = None,
     settings: Settings | None = None,
 ) -> Evaluation:
     """The evaluation of `scores`, (n, …) as the model gives them, on the n rows of `test`, and of `others` beside it.
 
     figures: what the model tells of itself, beside the metrics.
+    completed: (n,) labels, of which the model drew those that are only bounds.
     """
     task = task_of(domain, spec(domain, settings))
-    targets = task.targets(test, domain.data.target_columns)
+    targets = dataclasses.replace(task.targets(test, domain.data.target_columns), completed=completed)
     predictions = task.predictions(np.asarray(scores), targets)
     examples = digest(test)
     found = estimates(task.metrics().values(), targets, predictions, seed=examples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from hallmark.artifacts.evaluation import GateDecision
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 NOISE = 2.0
 """Standard errors of a difference that chance alone may make: a loss within them is not a loss."""
+ALARM = 0.05
+"""How often chance alone may refuse a candidate for one of its slices."""
 _SLACK = 1e-12
 """Sums of floats: 0.60 - 0.02 is not quite 0.58, and exactly as good as asked is good enough."""
 
@@ -46,7 +49,9 @@ def decide(
         if name in gate.figures and name not in candidate.metrics:
             checks.append((True, f"{name} is not told of these examples, so its floor judges nothing"))
         else:
-            checks.append(_within(name, candidate.metrics.get(name, math.nan), bound, directions[name]))
+            told = candidate.estimates.get(name)
+            error = None if told is None else told.error
+            checks.append(_within(name, candidate.metrics.get(name, math.nan), bound, directions[name], error=error))
     same = next((each for each in (candidate, beside) if each and champion and each.test == champion.test), None)
     rivals = [(named, same, champion.estimates)] if champion is not None and same is not None else []
     rivals += [(other.name, candidate, other.estimates) for other in candidate.beside]
@@ -104,13 +109,19 @@ def _checks(
     yield from _slices(gate, candidate, champion, direction, named)
 
 
-def _within(name: str, value: float, bound: float | tuple[float, float], direction: Direction) -> tuple[bool, str]:
-    """A metric against its floor, or against the range it has to keep to."""
+def _within(
+    name: str, value: float, bound: float | tuple[float, float], direction: Direction, *, error: float | None = None
+) -> tuple[bool, str]:
+    """A metric against its floor, or against the range it has to keep to, beyond what its standard error explains."""
     if not math.isfinite(value):
         return False, f"{name} of the candidate is {'missing' if math.isnan(value) else value}"
     if isinstance(bound, tuple):
-        inside = bound[0] - _SLACK <= value <= bound[1] + _SLACK
-        return inside, f"{name} {value:.4f} is {'within' if inside else 'outside of'} {bound[0]:.4f} to {bound[1]:.4f}"
+        noise = NOISE * (error or 0.0)
+        inside = bound[0] - noise - _SLACK <= value <= bound[1] + noise + _SLACK
+        allowed = f"{bound[0]:.4f} to {bound[1]:.4f}" + (
+            f", give or take {NOISE:g} standard errors of {error:.4f}" if error else ""
+        )
+        return inside, f"{name} {value:.4f} is {'within' if inside else 'outside of'} {allowed}"
     passed = (bound - value if direction == "lower" else value - bound) >= -_SLACK
     return passed, f"{name} {value:.4f} {'reaches' if passed else 'does not reach'} the floor {bound:.4f}"
 
@@ -171,8 +182,9 @@ def _slices(
 
 
 def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Direction]) -> Iterator[tuple[bool, str]]:
-    """What each larger slice has to reach by itself; two standard errors off are chance."""
+    """What each larger slice has to reach by itself; off by so many standard errors that chance shows it in one training of twenty, among all slices."""
     larger = [part for part in candidate.slices if part.rows >= gate.slices.minimum_rows]
+    errors = max(NOISE, NormalDist().inv_cdf(1 - ALARM / 2 / max(1, len(larger))))
     for name, bound in gate.slices.floors.items():
         kept = 0
         for part in larger:
@@ -182,7 +194,7 @@ def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Di
             if given is None or not math.isfinite(given.value):
                 yield False, f"{where} is missing ({part.rows} rows)"
                 continue
-            noise = NOISE * (given.error or 0.0)
+            noise = errors * (given.error or 0.0)
             low, high = bound if isinstance(bound, tuple) else (bound, bound)
             beyond = max(
                 0.0 if not isinstance(bound, tuple) and directions[name] == "lower" else low - given.value,
@@ -190,10 +202,17 @@ def _slice_floors(gate: Gate, candidate: Evaluation, directions: Mapping[str, Di
             )
             if beyond > noise + _SLACK:
                 asked = f"{low:.4f} to {high:.4f}" if isinstance(bound, tuple) else f"the floor {low:.4f}"
-                yield False, f"{where} {given.value:.4f} misses {asked} by more than chance ({part.rows} rows)"
+                chance = f"{errors:.1f} standard errors of {given.error or 0.0:.4f}"
+                yield (
+                    False,
+                    f"{where} {given.value:.4f} misses {asked} by more than chance, {chance} ({part.rows} rows)",
+                )
             else:
                 kept += 1
-        yield True, f"{name} is kept in {kept} of {len(larger)} slices"
+        yield (
+            True,
+            f"{name} is kept in {kept} of {len(larger)} slices, give or take {errors:.1f} standard errors of each",
+        )
 
 
 def _noise(candidate: Estimate | None, champion: Estimate | None) -> float:

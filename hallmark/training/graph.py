@@ -27,9 +27,9 @@ _PARTS = ("data", "features", "model")
 
 
 class StepGraph(Frozen):
-    """The intermediate representation of a domain's training, or of the filling of its feature views, for one image.
+    """The intermediate representation of a domain's training, of the filling of its feature views, or of a batch, for one image.
 
-    kind:      which of the two.
+    kind:      which of them.
     text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
     documents: the same, read.
     """

@@ -162,6 +162,15 @@ def figures(name: str, folder: Path, examples: Examples, *, settings: Settings |
     return {each: float(value) for each, value in found.items() if math.isfinite(value)}
 
 
+def completed(
+    name: str, folder: Path, examples: Examples, *, settings: Settings | None = None
+) -> NDArray[np.float64] | None:
+    """(n,) labels, of which the trained model of domain `name` drew those that are only bounds; None where it cannot."""
+    trained = spec(domains.load(name, settings), settings).restore(folder)
+    found: NDArray[np.float64] | None = trained.completed(examples) if hasattr(trained, "completed") else None
+    return found
+
+
 def scores(path: Path, inputs: NDArray[np.float32], outputs: tuple[Output, ...]) -> NDArray[Any]:
     """The first of `outputs` of the ONNX model at `path`; `ModelRefused` where it does not give what they say."""
     running = onnx_model.session(path)

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
 
+def identity(domain: Domain) -> tuple[str, ...]:
+    """Names of the columns that say which example a row is."""
+    data = domain.data
+    named = (data.entity,) if data.split == "entity" else (data.entity, data.event_time, data.query, data.item)
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
 def identities(domain: Domain, frame: pd.DataFrame) -> NDArray[np.uint32]:
     """(n,) one number a row: the same for the same example in any data set, whatever else its row says."""
     import pandas as pd
 
-    data = domain.data
-    named = (data.entity,) if data.split == "entity" else (data.entity, data.event_time, data.query, data.item)
-    columns = {name: _plain(frame[name]) for name in dict.fromkeys(named) if name is not None}
+    columns = {name: _plain(frame[name]) for name in identity(domain)}
     hashed = pd.util.hash_pandas_object(pd.DataFrame(columns), index=False, categorize=False)
     return (hashed.to_numpy(dtype=np.uint64) >> np.uint64(32)).astype(np.uint32)
 

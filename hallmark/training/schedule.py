@@ -21,10 +21,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from hallmark import cron
+from hallmark.declaration.batch import Batch
 from hallmark.declaration.domain import Domain
-from hallmark.errors import Conflict, NotFound
+from hallmark.errors import Conflict, DeclarationError, NotFound
 from hallmark.names import PIPELINE
 from hallmark.section import Frozen
+from hallmark.training.graph import Kind
 from hallmark.training.kubeflow_api import KubeflowApi, Reference, named
 
 QUIET = timedelta(seconds=60)
@@ -97,37 +99,40 @@ class Schedules:
     ) -> None:
         self._api, self._now, self._sleep, self._say = api, now, sleep, say
 
-    def on(self, domain: Domain, graph: Reference) -> Recurring:
-        """Have this version trained by the domain's schedule; says what it does, and changes nothing where that is so."""
+    def on(self, domain: Domain, graph: Reference, *, records: str = "") -> Recurring:
+        """Have this graph run by the domain's schedule; says what it does, and changes nothing where that is so.
+
+        records: address of what a batch scores; none: a training.
+        """
         experiment = self._api.experiment_made(domain.name)
-        body, waited = wanted(domain, graph, experiment), False
+        body, waited = wanted(domain, graph, experiment, records=records), False
+        clock = body["trigger"]["cron_schedule"]["cron"]
         for _ in range(_ROUNDS):
-            found = self._found(domain.name, experiment)
+            found = self._found(body["display_name"], experiment)
             step = next_action(found, body["description"], now=self._now())
             if step is None:
                 return next(each for each in found if each.mark == body["description"])
             act, which = step
             if act is ScheduleCall.make_asleep and not waited:
                 waited = True
-                if self._waited([domain.training.schedule, *(each.cron for each in found if each.awake)]):
+                if self._waited([clock, *(each.cron for each in found if each.awake)]):
                     continue
             self._do(act, which, body)
         raise _restless(domain.name)
 
-    def off(self, domain: str) -> int:
-        """Put all of the domain's recurring runs to sleep; gives how many were awake."""
-        experiment = self._api.experiment(domain)
+    def off(self, domain: str, *, kind: Kind = "training") -> int:
+        """Put all of the domain's recurring runs of this kind to sleep; gives how many were awake."""
         for count in range(_ROUNDS):
-            awake = [each for each in (self._found(domain, experiment) if experiment else []) if each.awake]
+            awake = [each for each in self.found(domain, kind=kind) if each.awake]
             if not awake:
                 return count
             self._do(ScheduleCall.sleep, awake[0], {})
         raise _restless(domain)
 
-    def found(self, domain: str) -> list[Recurring]:
-        """The domain's recurring runs, the oldest first."""
+    def found(self, domain: str, *, kind: Kind = "training") -> list[Recurring]:
+        """The domain's recurring runs of this kind, the oldest first."""
         experiment = self._api.experiment(domain)
-        return self._found(domain, experiment) if experiment else []
+        return self._found(f"{domain}-{kind}", experiment) if experiment else []
 
     def _do(self, act: ScheduleCall, which: Recurring | None, body: dict[str, Any]) -> None:
         self._say(
@@ -156,8 +161,7 @@ class Schedules:
             self._sleep((max(soon) - now).total_seconds() + QUIET.total_seconds() / 2)
         return bool(soon)
 
-    def _found(self, domain: str, experiment: str) -> list[Recurring]:
-        name = f"{domain}-training"
+    def _found(self, name: str, experiment: str) -> list[Recurring]:
         query = {"experiment_id": experiment, "filter": named(name)}
         listed = [
             it for it in self._api.all("/recurringruns", "recurringRuns", query) if it.get("display_name") == name
@@ -169,29 +173,50 @@ class Schedules:
         return sorted(read, key=lambda each: (each.created, each.id))
 
 
-def wanted(domain: Domain, graph: Reference, experiment: str) -> dict[str, Any]:
-    """The recurring run of a domain, as Kubeflow is asked for it, but for whether it is awake.
+def wanted(domain: Domain, graph: Reference, experiment: str, *, records: str = "") -> dict[str, Any]:
+    """The recurring run of a domain, as Kubeflow is asked for it, but for whether it is awake: of its training, or of a batch of `records`.
 
     The graph leaves `as_of` to the time that was scheduled, so that no run is a cache hit. Pipeline and version are both named:
     a recurring run that names only the pipeline would train with whatever was uploaded last.
     """
+    kind: Kind = "batch" if records else "training"
+    parameters = {"window": domain.model_dump(mode="json")["training"]["window"]}
+    if records:
+        parameters = {"records": records, "version": declared_batch(domain).version}
     told = {
-        "display_name": f"{domain.name}-training",
+        "display_name": f"{domain.name}-{kind}",
         "experiment_id": experiment,
         "pipeline_version_reference": dict(graph),
-        "runtime_config": {"parameters": {"window": domain.model_dump(mode="json")["training"]["window"]}},
+        "runtime_config": {"parameters": parameters},
         "service_account": PIPELINE,
         "max_concurrency": "1",
         "no_catchup": True,
-        "trigger": {"cron_schedule": {"cron": domain.training.schedule}},
+        "trigger": {"cron_schedule": {"cron": clock(domain, kind)}},
     }
     mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    return {**told, "description": f"hallmark pipeline schedule {domain.name}: {mark}"}
+    return {**told, "description": f"hallmark pipeline schedule {domain.name}{' --batch' if records else ''}: {mark}"}
 
 
-def times(domain: Domain, *, after: datetime, count: int = 5) -> list[datetime]:
+def clock(domain: Domain, kind: Kind) -> str:
+    """The schedule that is declared."""
+    return declared_batch(domain).schedule if kind == "batch" else domain.training.schedule
+
+
+def declared_batch(domain: Domain) -> Batch:
+    """What the domain says of its batches; `DeclarationError` where it says nothing."""
+    if domain.batch is None:
+        raise DeclarationError(
+            f"{domain.name} scores no file by the clock",
+            expected="batch.schedule in its domain.yaml",
+            got="no batch",
+            fix='declare it, such as batch: {schedule: "0 0 6 * * MON"}; a single file: `hallmark predict`',
+        )
+    return domain.batch
+
+
+def times(domain: Domain, *, after: datetime, count: int = 5, kind: Kind = "training") -> list[datetime]:
     """Next times of the domain's schedule."""
-    return list(islice(cron.upcoming(domain.training.schedule, after), count))
+    return list(islice(cron.upcoming(clock(domain, kind), after), count))
 
 
 def _read(told: dict[str, Any]) -> Recurring:

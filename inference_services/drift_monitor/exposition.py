@@ -53,6 +53,16 @@ def text(monitor: Monitor, verdicts: dict[str, Verdict]) -> str:
         "final_labels": (
             ({"variant": name}, verdict.labels.rows) for name, verdict in verdicts.items() if verdict.labels is not None
         ),
+        "promise_kept_ratio": (
+            ({"variant": name}, verdict.labels.kept)
+            for name, verdict in verdicts.items()
+            if verdict.labels is not None and verdict.labels.kept is not None
+        ),
+        "promise_labels": (
+            ({"variant": name}, verdict.labels.promised)
+            for name, verdict in verdicts.items()
+            if verdict.labels is not None and verdict.labels.promised
+        ),
         "feature_age_seconds": ages(monitor.lookups),
         "missing_ratio": (({"variant": name, "column": column.name}, column.missing) for name, column in columns),
     }

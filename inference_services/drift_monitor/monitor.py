@@ -216,7 +216,14 @@ class Monitor:
         judged = labelled.take(rows)
         told = int(final.sum())
         sums = concept.sums(task, judged.answers, judged.labels, judged.requests, told=told, held=len(final))
-        found = concept.conclude(sums, error, minimum=rules.minimum, margin=rules.margin, alpha=ALPHA_PER_ANALYSIS)
+        found = concept.conclude(
+            sums,
+            error,
+            minimum=rules.minimum,
+            margin=rules.margin,
+            alpha=ALPHA_PER_ANALYSIS,
+            promise=rules.promise,
+        )
         if found.state == "NOT_ENOUGH_LABELS" and told > found.rows:
             reason = f"{told} of {len(final)} answers have a label; none is judged until {rules.coverage:.0%} of all up to some time do"
             found = found.model_copy(update={"reason": reason})

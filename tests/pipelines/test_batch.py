@@ -21,7 +21,12 @@ def test_the_graph_scores_an_imported_file_and_is_never_cached(tmp_path: Path) -
     assert spec["pipelineInfo"]["name"] == "marketing-batch"
     task = spec["root"]["dag"]["tasks"]["score-batch"]
     assert not task["cachingOptions"] and "records" in task["inputs"]["artifacts"]
-    assert set(spec["root"]["inputDefinitions"]["parameters"]) == {"domain", "records", "run", "version"}
+    given = spec["root"]["inputDefinitions"]["parameters"]
+    assert set(given) == {"domain", "records", "run", "version"} and given["run"]["defaultValue"] == ""
+    scheduled = task["inputs"]["parameters"]["scheduled"]["runtimeValue"]["constant"]
+    assert scheduled == "{{$.pipeline_job_schedule_time_utc}}"  # lots of their own in each run of a schedule
+    kubernetes = [*yaml.safe_load_all((tmp_path / "graph.yaml").read_text())][1]["platforms"]["kubernetes"]
+    assert "MLFLOW_TRACKING_URI" in str(kubernetes)  # where the version is looked up
 
 
 def test_the_step_writes_who_is_treated_and_says_it_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,3 +52,20 @@ def test_prices_alone_are_taken_too_and_long_words_are_text(tmp_path: Path) -> N
 def test_a_price_that_is_missing_or_none_is_named(tmp_path: Path, header: str, row: str, named: str) -> None:
     with pytest.raises(ContractBroken, match=named):
         _read(tmp_path / "sales.csv", f"item_id,{header}\na,{row}\n")
+
+
+def test_without_dates_what_was_not_sold_is_still_only_a_bound(tmp_path: Path) -> None:
+    frame = _read(tmp_path / "f.csv", "price,sold_at\n10,2026-01-03T00:00:00Z\n20,\n")
+    assert frame["unsold"].tolist() == [False, True] and set(frame["dated"]) == {0.0}
+
+
+def test_prices_of_several_currencies_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractBroken, match="2 currencies, by column currency"):
+        _read(tmp_path / "f.csv", "price,currency\n10,EUR\n20,PLN\n30,eur\n")
+    assert len(_read(tmp_path / "g.csv", "price,currency\n10,EUR\n20,eur\n")) == 2
+
+
+def test_a_column_that_tells_what_became_of_an_item_is_refused(tmp_path: Path) -> None:
+    rows = [f"{10 + row},2026-01-01T00:00:00Z,{'2026-01-03T00:00:00Z' if row % 3 else ''},{'sold' if row % 3 else 'active'},{'red' if row % 2 else 'blue'}" for row in range(300)]  # fmt: skip
+    with pytest.raises(ContractBroken, match="column status alone tells whether an item was sold"):
+        _read(tmp_path / "f.csv", "price,listed_at,sold_at,status,dye\n" + "\n".join(rows))

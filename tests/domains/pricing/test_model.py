@@ -15,7 +15,7 @@ from domains.pricing.features import encode
 from domains.pricing.model import FACTORS, OUTPUTS, SPEC
 from hallmark.declaration import domain as domains
 from hallmark.learners import onnx_model
-from hallmark.learners.model import Examples, columns, examples, spec, task_of
+from hallmark.learners.model import columns, examples, spec, task_of
 from hallmark.learners.sale_price import TrainedSalePrice
 from hallmark.training.split import split
 from tests.seeds import seeds
@@ -141,15 +141,22 @@ def test_without_dates_there_is_a_band_and_a_chance_that_says_what_it_is_of(lear
     assert set(found["chance_of"].tolist()) == {"prices"} and (np.diff(found["chance"], axis=1) <= 0).all()
 
 
-def _covered(learnt: Learnt, rows: np.ndarray) -> float:
-    known = rows & (_sold(learnt.test))
-    inside = (learnt.band[:, 0] <= learnt.test.labels) & (learnt.test.labels <= learnt.band[:, 2])
-    return float(inside[known].mean())
+def _held(learnt: Learnt) -> np.ndarray:
+    """(n,) the true chance that the best offer, taken or not, lies in each item's band."""
+    worth, wanted = (learnt.frame[name].to_numpy() for name in ("true_worth", "wanted"))
+    low, high = (synthetic.chance_of_best_below(worth, wanted, learnt.band[:, end]) for end in (0, 2))
+    found: np.ndarray = high - low
+    return found
 
 
-def _sold(test: Examples) -> np.ndarray:
-    assert test.censored is not None
-    return ~test.censored
+def test_unsold_items_are_completed_below_what_was_asked_and_sold_ones_as_they_are(learnt: Learnt) -> None:
+    made = learnt.model.completed(learnt.test)
+    assert made is not None and learnt.test.censored is not None
+    unsold = learnt.test.censored
+    assert (made[~unsold] == learnt.test.labels[~unsold]).all() and (made[unsold] < learnt.test.labels[unsold]).all()
+    worth, wanted = (learnt.frame[name].to_numpy() for name in ("true_worth", "wanted"))
+    below = synthetic.chance_of_best_below(worth, wanted, made)
+    assert np.quantile(below, [0.25, 0.5, 0.75]) == pytest.approx([0.25, 0.5, 0.75], abs=0.08)  # as the truth is
 
 
 @pytest.mark.slow
@@ -162,6 +169,18 @@ def test_bias_is_a_third_of_the_naive_ones_and_the_elasticity_is_found(seed: int
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(range(41, 61)))
-def test_the_band_of_what_sold_holds_what_it_promises(seed: int) -> None:
+def test_the_band_holds_what_it_promises_in_all_and_by_slice(seed: int) -> None:
+    """By the known distribution of offers, so without noise of the test rows; ends that 7,000 rows calibrate are off by some of theirs."""
     world = Learnt(seed=seed, days=120, per_day=400)
-    assert _covered(world, np.ones(len(world.band), dtype=np.bool_)) == pytest.approx(0.8, abs=0.03)
+    held = _held(world)
+    assert held.mean() == pytest.approx(0.8, abs=0.03)
+    groups = [
+        held[(world.frame[column] == value).to_numpy()]
+        for column in ("category", "brand", "condition")
+        for value, rows in world.frame[column].value_counts().items()
+        if rows >= 400
+    ]
+    groups += np.array_split(held[np.argsort(world.band[:, 1])], 10)
+    near = np.array([abs(float(each.mean()) - 0.8) <= 0.03 for each in groups])
+    assert len(near) > 25 and near.mean() >= 0.85, near
+    assert all(abs(float(each.mean()) - 0.8) < 0.06 for each in groups)

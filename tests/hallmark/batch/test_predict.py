@@ -204,6 +204,25 @@ def test_csv_in_and_out_say_the_same(marketing: Domain, version: ServableVersion
     assert found["reason"].tolist() == expected["reason"].astype(str).tolist()
 
 
+def test_a_csv_with_gaps_says_whole_numbers_as_a_table_writes_them(
+    marketing: Domain, version: ServableVersion, members: Path, small: None
+) -> None:
+    frame, path = pd.read_parquet(members), members.with_suffix(".csv")
+    frame.astype({"days_since_order": "float64"}).to_csv(path, index=False)  # 164.0, and nothing where it is not known
+    assert ".0," in path.read_text().splitlines()[1] + path.read_text().splitlines()[2]
+    _, expected = scored(marketing, version, members, run="r")
+    _, found = scored(marketing, version, path, "out.csv", run="r")
+    np.testing.assert_allclose(found["uplift"], expected["uplift"], atol=1e-6)
+    broken = path.read_text().splitlines()
+    place = broken[0].split(",").index("visits_30d")
+    cells = broken[301].split(",")
+    broken[301] = ",".join([*cells[:place], "2.5", *cells[place + 1 :]])
+    path.write_text("\n".join(broken))
+    with pytest.raises(ContractBroken, match=r"visits_30d .* in row 301") as refused:
+        scored(marketing, version, path, "again.csv")
+    assert refused.value.got == "'2.5'"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

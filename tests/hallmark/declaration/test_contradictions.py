@@ -35,6 +35,20 @@ class Planted(NamedTuple):
 
 
 PLANTED = {
+    "a promise that nothing answers": Planted(
+        "fraud",
+        {"drift.labels.promise": 0.8},
+        "drift.labels.promise",
+        "a binary task without task.quantiles answers none",
+        "take it away",
+    ),
+    "a promise beyond the quantiles": Planted(
+        "pricing",
+        {"drift.labels.promise": 0.9},
+        "drift.labels.promise",
+        "task.quantiles hold 0.8 at their best",
+        "write less, or quantiles further apart",
+    ),
     "a metric of another task": Planted(
         "pricing",
         {"gate.metric": "roc_auc"},

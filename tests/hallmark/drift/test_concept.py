@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from hallmark.drift import concept
 from hallmark.drift.analysis import ALPHA_PER_ANALYSIS
 from hallmark.drift.concept import Concept, OutputError
 from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval
+from hallmark.tasks.targets import TargetColumns
 
 
 def traffic(rows: int, *, seed: int, truth: float = 1.0) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -168,6 +170,37 @@ def searched(requests: int, *, seed: int, noise: float) -> tuple[list[float], li
     return scores.ravel().tolist(), clicked.ravel().tolist(), names.tolist()
 
 
+def test_a_band_that_holds_less_than_is_promised_is_drift_and_chance_is_none() -> None:
+    task = Regression(quantiles=(0.1, 0.5, 0.9), bound="upper", nonnegative=True)
+    random = np.random.default_rng(6)
+    bands = np.tile([[60.0, 100.0, 150.0]], (2000, 1))
+
+    def told(held: float, rows: int, minimum: int = 300) -> Concept:
+        inside = random.random(rows) < held
+        prices = np.where(inside, random.uniform(60, 150, rows), np.where(random.random(rows) < 0.5, 50.0, 170.0))
+        error = reference(task, {"band": bands}, random.choice(prices, 2000))
+        found = concept.sums(task, bands[:rows].tolist(), prices.tolist(), [""] * rows)
+        assert error is not None
+        return concept.conclude(found, error, minimum=minimum, margin=1.0, alpha=ALPHA_PER_ANALYSIS, promise=0.77)
+
+    broken = told(0.6, 1000)
+    assert broken.state == "DRIFT" and "77% at least are promised" in broken.reason
+    assert broken.kept == pytest.approx(0.6, abs=0.05) and broken.promised == 1000
+    assert {told(0.8, 1000).state for _ in range(50)} == {"OK"}
+    assert told(0.6, 200).kept is None  # too few
+
+
+def test_an_unsold_item_breaks_a_promise_where_it_was_cheaper_than_the_band_and_says_nothing_elsewhere() -> None:
+    task = Regression(quantiles=(0.1, 0.5, 0.9), bound="upper")
+    labels: list[Any] = [50.0, 100.0, *({"label": bound, "censored": True} for bound in (50.0, 100.0, 200.0))]
+    found = task.losses([[60.0, 90.0, 150.0]] * 5, labels, [""] * 5)
+    assert found.kept is not None
+    np.testing.assert_array_equal(found.kept, [0.0, 1.0, 0.0, np.nan, np.nan])
+    frame = pd.DataFrame({"price": [50.0, 60.0], "unsold": [False, True]})
+    told = task.late_labels(frame, TargetColumns(label="price", censored="unsold"))
+    assert told == [50.0, {"label": 60.0, "censored": True}]
+
+
 def test_a_ranking_is_judged_by_request() -> None:
     from sklearn.metrics import ndcg_score
 
@@ -212,7 +245,7 @@ def test_a_retrieval_is_judged_by_what_it_missed() -> None:
     assert error.mean == pytest.approx(1 - hits) and error.bias == 0
     assert judge(task, error, *found_ids(500, seed=2, hit=0.6)).state == "OK"
     assert judge(task, error, *found_ids(500, seed=3, hit=0.3)).state == "DRIFT"
-    nothing = [[]] * 250 + relevant[250:500]
+    nothing: list[Any] = [[]] * 250 + relevant[250:500]
     assert (
         judge(task, error, ids[:500], nothing, names[:500]).rows == 250
     )  # where nothing was relevant, nothing is missed

@@ -79,6 +79,9 @@ GPU = "authentication"
 ASKED = istio(GPU, response_code="503")
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
 LENIENT = declared("fraud", "serving.availability=0.9")
+PRICES, PRICING = declared("pricing", "serving.latency_objective=50ms"), healthy("pricing")
+KEPT, PROMISED = (drift("pricing", f"promise_{name}") for name in ("kept_ratio", "labels"))
+POD = re.findall(r'pod="([^"]+)"', KEPT)[0]
 BY_HAND = declared("fraud", "retrain.on_drift=false")
 SEARCHED = declared(
     "search",
@@ -263,6 +266,37 @@ CASES = (
         "65m",
         ("DriftLasts ticket fraud",),
         domains=(BY_HAND,),
+    ),
+    Case(
+        "a band that holds less than it promises, by more than chance",
+        PRICING | {KEPT: "0.7x140", PROMISED: "500x140"},
+        "65m",
+        ("PromiseBroken ticket pricing",),
+        domains=(PRICES,),
+        said={
+            "PromiseBroken": (
+                {"variant": "pricing-predictor-00001"},
+                "pricing: pricing-predictor-00001 promised a range that held 70% of final outcomes",
+            )
+        },
+    ),
+    Case(
+        "one that is a little below, which chance explains",
+        PRICING | {KEPT: "0.75x140", PROMISED: "500x140"},
+        "75m",
+        domains=(PRICES,),
+    ),
+    Case(
+        "a pod with few labels counts for few",
+        PRICING
+        | {
+            KEPT: "0.8x140",
+            PROMISED: "900x140",
+            KEPT.replace(POD, "pod-2"): "0.3x140",
+            PROMISED.replace(POD, "pod-2"): "20x140",
+        },
+        "75m",
+        domains=(PRICES,),
     ),
     Case(
         "no verdict for hours with thousands of requests",
@@ -578,7 +612,8 @@ def test_alerts_on_what_domains_share(case: Case, tmp_path: Path) -> None:
 
 
 def test_every_alert_fires_in_a_case() -> None:
-    made = [*monitoring.objects(FRESH), *monitoring.objects(SEARCHED), *monitoring.of_platform([buyers()])]
+    told = [*(each for domain in (FRESH, SEARCHED, PRICES) for each in monitoring.objects(domain))]
+    made = [*told, *monitoring.of_platform([buyers()])]
     generated = {rule["alert"] for rule in alerts_of(groups_of(made))}
     assert generated == {told.split()[0] for case in (*CASES, *HOURS) for told in case.fires}
 

@@ -22,7 +22,8 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.g
 
 def severities() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    objects = [*monitoring.objects(FRESH), *monitoring.objects(SEARCHED), *monitoring.of_platform([buyers()])]
+    told = (FRESH, SEARCHED, declared("pricing"))
+    objects = [*(each for domain in told for each in monitoring.objects(domain)), *monitoring.of_platform([buyers()])]
     for rule in alerts_of(groups_of(objects)):
         found.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
     return found

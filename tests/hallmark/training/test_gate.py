@@ -120,14 +120,14 @@ def test_gate_rejects_a_missing_metric_a_missing_slice_and_another_test_set() ->
             0.01,
             900,
             False,
-            "brand=nike: interval_coverage 0.7200 misses 0.7500 to 0.8500 by more than chance (900 rows)",
+            "brand=nike: interval_coverage 0.7200 misses 0.7500 to 0.8500 by more than chance, 2.0 standard errors of 0.0100 (900 rows)",
         ),
         (
             0.88,
             0.01,
             900,
             False,
-            "brand=nike: interval_coverage 0.8800 misses 0.7500 to 0.8500 by more than chance (900 rows)",
+            "brand=nike: interval_coverage 0.8800 misses 0.7500 to 0.8500 by more than chance, 2.0 standard errors of 0.0100 (900 rows)",
         ),
         (0.10, 0.01, 300, True, "interval_coverage is kept in 0 of 0 slices"),
     ],
@@ -146,7 +146,49 @@ def test_each_larger_slice_keeps_its_own_floors_with_or_without_a_champion(
     found = Evaluation(rows=rows, test="t", metric="pinball_loss", metrics={"pinball_loss": 2.0}, slices=(part,))
     metrics = Regression(quantiles=(0.1, 0.5, 0.9)).metrics()
     decision = gating.decide(Gate(metric="pinball_loss", floor=9.0, slices=own), found, metrics=metrics)
-    assert decision.passed is passed and said in decision.reasons
+    assert decision.passed is passed and any(reason.startswith(said) for reason in decision.reasons)
+
+
+def test_the_more_slices_there_are_the_further_off_one_has_to_be() -> None:
+    """Of fifty slices some are two errors off by chance alone."""
+
+    def decided(count: int, off: float) -> bool:
+        floors = Slices(columns=("brand",), minimum_rows=400, floors={"interval_coverage": (0.77, 0.83)})
+        parts = [
+            Slice(
+                column="brand",
+                value=f"{place}",
+                rows=900,
+                metric=2.0,
+                others={"interval_coverage": Estimate(value=value, error=0.01)},
+            )
+            for place, value in enumerate([0.77 - off * 0.01, *[0.8] * (count - 1)])
+        ]
+        found = Evaluation(
+            rows=900, test="t", metric="pinball_loss", metrics={"pinball_loss": 2.0}, slices=tuple(parts)
+        )
+        gate = Gate(metric="pinball_loss", floor=9.0, slices=floors)
+        return gating.decide(gate, found, metrics=Regression(quantiles=(0.1, 0.5, 0.9)).metrics()).passed
+
+    assert decided(50, 2.9) and not decided(1, 2.9) and not decided(50, 3.5)
+
+
+def test_a_range_is_kept_to_beyond_the_error_of_the_figure_which_the_reason_states() -> None:
+    metrics = Regression(quantiles=(0.1, 0.5, 0.9)).metrics()
+    gate = Gate(metric="pinball_loss", floor=9.0, floors={"interval_coverage": (0.77, 0.83)})
+    for covered, passed in ((0.755, True), (0.745, False), (0.85, False)):
+        told = {"interval_coverage": Estimate(value=covered, error=0.009)}
+        found = Evaluation(
+            rows=900,
+            test="t",
+            metric="pinball_loss",
+            metrics={"pinball_loss": 2.0, "interval_coverage": covered},
+            estimates=told,
+        )
+        decision = gating.decide(gate, found, metrics=metrics)
+        assert decision.passed is passed and any(
+            "give or take 2 standard errors of 0.0090" in each for each in decision.reasons
+        )
 
 
 def judged(

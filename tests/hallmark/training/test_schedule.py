@@ -12,7 +12,7 @@ import pytest
 
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
-from hallmark.errors import Conflict, HallmarkError, Unavailable
+from hallmark.errors import Conflict, DeclarationError, HallmarkError, Unavailable
 from hallmark.remote import Remote
 from hallmark.settings import Settings
 from hallmark.training import schedule
@@ -103,6 +103,35 @@ def awake(kubeflow: Fake) -> list[dict[str, Any]]:
 
 def changed(kubeflow: Fake) -> list[str]:
     return [line for line in kubeflow.seen if not line.startswith("GET")]
+
+
+def test_a_batch_has_a_clock_of_its_own_beside_the_training(fraud: Domain, token: Path) -> None:
+    scoring = domains.overridden(fraud, ['batch.schedule="0 0 6 * * MON"'])
+    kubeflow = Fake(clock=NOON)
+    kubeflow.add_pipeline("fraud-training", versions=1)
+    kubeflow.add_pipeline("fraud-batch", versions=1)
+    graphs = {
+        name: {key: str(found[0][key]) for key in ("pipeline_id", "pipeline_version_id")}
+        for name, found in kubeflow.pipelines.items()
+    }
+    clock = schedules(kubeflow, token)
+    clock.on(scoring, graphs["fraud-training"])
+    clock.on(scoring, graphs["fraud-batch"], records="s3://team-members/today.parquet")
+    clock.on(scoring, graphs["fraud-batch"], records="s3://team-members/today.parquet")  # changes nothing
+    assert [each["display_name"] for each in awake(kubeflow)] == ["fraud-training", "fraud-batch"]
+    batch = awake(kubeflow)[1]
+    assert batch["trigger"]["cron_schedule"]["cron"] == "0 0 6 * * MON"
+    assert batch["runtime_config"]["parameters"] == {
+        "records": "s3://team-members/today.parquet",
+        "version": "champion",
+    }
+    assert clock.off("fraud", kind="batch") == 1
+    assert [each["display_name"] for each in awake(kubeflow)] == ["fraud-training"]
+
+
+def test_a_domain_that_declares_no_batch_has_no_clock_for_one(fraud: Domain) -> None:
+    with pytest.raises(DeclarationError, match="scores no file by the clock"):
+        schedule.times(fraud, after=NOON, kind="batch")
 
 
 def test_what_is_asked_for_is_a_run_of_this_version_by_the_declared_clock(fraud: Domain, token: Path) -> None:
