@@ -15,6 +15,7 @@ PURPOSES = {
     "platform": "the local cluster, rollouts, watch",
     "features": "feature views: the join, the stream, the online stores",
     "retrieval": "indexes: search by vectors and words",
+    "collections": "indexes in OpenSearch or Qdrant",
     "snowflake": "feature views on Snowflake",
     "iceberg": "training sets as snapshots of Iceberg tables",
     "kafka": "feature views from Kafka",

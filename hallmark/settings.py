@@ -24,6 +24,7 @@ FEATURE_OFFLINE = "HALLMARK_FEATURE_OFFLINE"
 TRAINING_SETS = "HALLMARK_TRAINING_SETS"
 """The variable with the place where trainings on feature views keep their examples."""
 CHANGES = "HALLMARK_CHANGES"
+COLLECTION = "HALLMARK_COLLECTION"
 """The variable by which a model server finds the log of its domain's item changes."""
 
 
@@ -59,6 +60,7 @@ VARIABLES = (
     Variable("HALLMARK_LEASH", "Hallmark", "", "By which a process ends with whoever started it."),
     Variable("HALLMARK_RUN", "Hallmark", "", "Workspace of the run that a process is a step of."),
     Variable(CHANGES, "Hallmark", "", "Log of a domain's item changes, of a model server."),
+    Variable(COLLECTION, "Hallmark", "", "Address of the OpenSearch or Qdrant that a model server searches."),
     Variable("HALLMARK_MODEL_DIGEST", "Hallmark", "", "Digest that a model server's model must have."),
     Variable("HALLMARK_MODEL_VERSION", "Hallmark", "", "Its version."),
     Variable("HALLMARK_SERVING_CONFIG", "Hallmark", "", "How a model server serves it."),

@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hallmark.errors import HallmarkError
+from hallmark.settings import COLLECTION
 
 Json = dict[str, Any]
 
@@ -34,7 +35,10 @@ LOOPBACK = "127.0.0.1"
 _PORT_FLAG = re.compile(r"^(--?[\w-]*port)(?:=(\d+))?$")
 _HOST_FLAG = re.compile(r"^(--?host=)(0\.0\.0\.0|::|\[::\])$")
 _LOCAL = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d+)")
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_KEPT_ENVIRONMENT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH"),
+    COLLECTION,
+)
 _PORTS = range(20_000, 32_000)
 _FIELDS = {"metadata.name": "POD_NAME", "metadata.namespace": "POD_NAMESPACE", "status.podIP": "POD_IP"}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -149,7 +153,7 @@ def plan(
     env = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(root), **_threads(container), **environment}
     for item in container.get("env") or []:
-        if ((item.get("valueFrom") or {}).get("configMapKeyRef") or {}).get("optional"):
+        if any(isinstance(each, dict) and each.get("optional") for each in (item.get("valueFrom") or {}).values()):
             continue  # a domain's settings on a cluster; this machine's are in `environment`
         name, value = str(item.get("name")), _value(item, environment)
         is_port = name.endswith("PORT") and value.isdigit() and int(value) in ports

@@ -1,23 +1,24 @@
-"""One search in the index of a version: `hallmark search`: what came, by which way, and why in this order."""
+"""One search, of the servers that are live or in the index of a version: `hallmark search`: what came, by which way, and why in this order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli import search_request
+from hallmark.cli.clusters import Context, Kubeconfig
 from hallmark.cli.console import Format, Output, emit, say
-from hallmark.errors import DeclarationError, NotFound, Refused
+from hallmark.errors import DeclarationError, ModelRefused, NotFound
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.artifacts.bundle import Bundle
-    from hallmark.artifacts.folder import Signature
-    from hallmark.features.fields import Columns, Field
-    from hallmark.retrieval.filters import Filter
+    from hallmark.cli.search_servers import Server
+    from hallmark.features.fields import Columns
 
 _REASONS = 3
 BOOSTER = "booster.txt"
@@ -39,11 +40,25 @@ class Found:
 
 @dataclass(frozen=True)
 class Searched:
-    """What one version makes of a search, best first. items: that its index holds."""
+    """What one version makes of a search, best first.
+
+    items: that its index holds.   record, wanted: fields of the request, and what filters it.
+    variant: stable or canary, where a server answered.
+    """
 
     version: int
     found: tuple[Found, ...]
     items: int
+    record: dict[str, Any]
+    wanted: dict[str, Any]
+    variant: str = ""
+
+    @property
+    def said(self) -> str:
+        """How many items came, and from where."""
+        if self.variant:
+            return f"{len(self.found)} items answered by a {self.variant} server"
+        return f"{len(self.found)} of {self.items} items found, then ranked"
 
     def place(self, item: str) -> int | None:
         """Place of an item, from 1."""
@@ -63,21 +78,31 @@ def search(
         ),
     ] = None,
     version: Annotated[
-        str, typer.Option(help="A version, or an alias; default: the champion, else the latest.", show_default=False)
+        str,
+        typer.Option(
+            help="Search the index of a version, or an alias; default: ask the servers, or where none is live the champion, else the latest.",
+            show_default=False,
+        ),
     ] = "",
     beside: Annotated[
         str,
-        typer.Option(help="Another to compare with; default: the challenger, where there is one.", show_default=False),
+        typer.Option(
+            help="Another to compare with; default: the candidate that is live, or the challenger, where there is one.",
+            show_default=False,
+        ),
     ] = "",
     top: Annotated[int, typer.Option(min=1, max=200, help="Items shown.")] = 10,
     html: Annotated[Path | None, typer.Option(help="Write a page of it to this file.", show_default=False)] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Search the index of a version as its server does: by words and by vectors, then in its order.
+    """Ask the servers that are live, stable beside a candidate, changes of items included; else search the index of a version as its server does.
 
-    WHY names what moved an item most, by the ranker's own contributions less the mean over all that was found. Changes of items since the
-    version was trained are the server's: `hallmark call` asks that.
+    WHY names what moved an item most, by the ranker's own contributions less the mean over all that the version's index finds; an item
+    that was put in since has none. With --version or --beside no server is asked.
     """
+    from hallmark.cli.search_servers import servers
     from hallmark.declaration import domain as domains
 
     settings = Settings.load()
@@ -88,19 +113,28 @@ def search(
             got="none",
             fix="name another --domain",
         )
-    first, second = _versions(domain, version, beside, settings)
+    named = bool(version or beside)
+    if named and (kubeconfig is not None or context is not None):
+        raise DeclarationError(
+            "an index of the registry is searched, or servers are asked",
+            expected="--version and --beside, or --kubeconfig and --context",
+            got="both",
+        )
     asked = {"query": query, "locale": locale}
-    stable = _searched(domain, first, asked, where or [], settings)
-    other = _searched(domain, second, asked, where or [], settings) if second else None
+    live = {} if named else servers(domain, settings, kubeconfig, context)
+    if live:
+        sides = [_served(domain, each, asked, where or [], settings) for each in live.values()]
+    else:
+        wanted = [each for each in _versions(domain, version, beside, settings) if each]
+        sides = [_searched(domain, each, asked, where or [], settings) for each in wanted]
+    stable, other = sides[0], sides[1] if len(sides) > 1 else None
     rows = _rows(stable, other, top)
     if html is not None:
         _page(html, query, stable, other, top)
         say(f"written: {html}")
     emit(rows, output, empty="nothing was found", wide=("price", "size"))
     against = f", beside version {other.version}" if other else ""
-    say(
-        f"version {stable.version} of {domain}: {len(stable.found)} of {stable.items} items found, then ranked{against}"
-    )
+    say(f"version {stable.version} of {domain}: {stable.said}{against}")
 
 
 def _versions(domain: str, version: str, beside: str, settings: Settings) -> tuple[str, str]:
@@ -118,6 +152,32 @@ def _versions(domain: str, version: str, beside: str, settings: Settings) -> tup
     if champion and not beside and known(CHALLENGER) not in (0, champion):
         return first, CHALLENGER
     return first, beside
+
+
+def _served(domain: str, server: Server, asked: dict[str, str], given: list[str], settings: Settings) -> Searched:
+    """What a server answers, in its order, with what its version's index tells of the items."""
+    from hallmark.registry.store import Registry
+    from hallmark.retrieval.candidates import VECTORS, WORDS
+
+    version = server.target.version
+    known = Registry(settings).resolve(domain, version)
+    if known.digest != server.target.digest:
+        raise ModelRefused(
+            f"version {version} of {domain} in the registry is not the one that is served",
+            expected=server.target.digest,
+            got=str(known.digest),
+            fix="ask with the registry that the cluster's versions come from",
+        )
+    here = _searched(domain, str(version), asked, given, settings)
+    answer = server.answer(domain, here.record | search_request.filtered(here.wanted))
+    told = {each.id: each for each in here.found}
+    columns = ("items", "scores", "vector_rank", "word_rank")
+    found = []
+    for item, score, near, word in list(zip(*(answer[name] for name in columns), strict=True))[: answer["found"]]:
+        ranks = {way: int(rank) for way, rank in ((VECTORS, near), (WORDS, word)) if rank}
+        mine = told.get(str(item))
+        found.append(Found(str(item), mine.told if mine else {}, ranks, float(score), mine.moved if mine else ()))
+    return replace(here, found=tuple(found), variant=server.variant)
 
 
 def _searched(domain: str, version: str, asked: dict[str, str], given: list[str], settings: Settings) -> Searched:
@@ -143,8 +203,9 @@ def _searched(domain: str, version: str, asked: dict[str, str], given: list[str]
             got="one without",
             fix=f"train it again: hallmark train {domain}",
         )
-    record = _record(model.signature, {**asked, declared.text: asked["query"]})
-    wanted, index = _where(model.signature, given), Retriever(unit)
+    sent = search_request.sent(model.signature, {**asked, declared.text: asked["query"]})
+    record, filtering = search_request.record(model.signature, sent), search_request.wanted(model.signature, given)
+    wanted, index = search_request.where(filtering), Retriever(unit)
     features = model.features_of(declared.encoder.source).part(declared.encoder.code, inputs=declared.encoder.inputs)
     encoder = onnx_model.session(model.file(declared.encoder.file))
     output = declared.encoder.output
@@ -155,7 +216,7 @@ def _searched(domain: str, version: str, asked: dict[str, str], given: list[str]
     else:  # no word of it is known to the encoder
         found = fuse({WORDS: index.search_words(asked["query"], most, wanted)}, most)
     if not found:
-        return Searched(known.version, (), len(unit))
+        return Searched(known.version, (), len(unit), sent, filtering)
     ids = [each.id for each in found]
     rows = [unit.rows[each] for each in ids]
     values = unit.columns.taken(rows)
@@ -175,83 +236,7 @@ def _searched(domain: str, version: str, asked: dict[str, str], given: list[str]
         )
         for at, each in enumerate(found)
     ]
-    return Searched(known.version, tuple(sorted(made, key=lambda each: -each.score)), len(unit))
-
-
-def _record(signature: Signature, asked: dict[str, str]) -> Columns:
-    """One request's columns; `DeclarationError` where a field may not be what was given."""
-    import numpy as np
-
-    from hallmark.features import arrays
-
-    now = {"at": datetime.now(UTC).timestamp()}
-    made = {}
-    for field in signature.asked:
-        value = asked.get(field.name, now.get(field.name))
-        if value is None and not field.optional:
-            raise DeclarationError(
-                f"a request of {signature.domain} has a field {field.name}, which nothing here says",
-                expected="query and locale alone",
-                got=field.name,
-                fix=f"ask the server: hallmark call {signature.domain}",
-            )
-        if isinstance(value, str):
-            _allowed(field, value)
-        made[field.name] = arrays.empty(field, 1) if value is None else np.array([value], dtype=field.dtype)
-    return made
-
-
-def _allowed(field: Field, value: str) -> None:
-    if field.categories is not None and value not in field.categories:
-        raise DeclarationError(
-            f"{field.name} is none that the model knows", expected=" or ".join(field.categories), got=repr(value)
-        )
-    if field.longest is not None and len(value) > field.longest:
-        raise DeclarationError(
-            f"{field.name} is too long", expected=f"at most {field.longest} characters", got=f"{len(value)} characters"
-        )
-    if not value.strip():
-        raise DeclarationError(f"{field.name} is empty", expected="some words", got=repr(value))
-
-
-def _where(signature: Signature, given: list[str]) -> Filter | None:
-    """The filter that --filter says; `DeclarationError` where it says none."""
-    from hallmark.retrieval import filters
-
-    by = {each.column: each.by for each in signature.retriever.corpus.filters} if signature.retriever else {}
-    made: dict[str, Any] = {}
-    for each in given:
-        column, equals, value = each.partition("=")
-        if not equals or column not in by:
-            raise DeclarationError(
-                "--filter names no column that filters",
-                expected=f"one of {', '.join(by) or 'none'}, then = and a value",
-                got=each,
-            )
-        if by[column] == "value":
-            made.setdefault(column, []).append({"true": True, "false": False}.get(value, value))
-            continue
-        least, dots, most = value.partition("..")
-        made[column] = {
-            end: _bound(each, end_value)
-            for end, end_value in (("min", least), ("max", most if dots else least))
-            if end_value
-        }
-    try:
-        return filters.parse(made)
-    except Refused as error:
-        raise DeclarationError(error.message, expected=error.expected, got=error.got) from error
-
-
-def _bound(shown: str, value: str) -> float | str:
-    if value[:4].isdecimal() and value[4:5] == "-":  # a day
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        raise DeclarationError(
-            "--filter has no such bound", expected="a number, or a day such as 2026-10-01", got=shown
-        ) from None
+    return Searched(known.version, tuple(sorted(made, key=lambda each: -each.score)), len(unit), sent, filtering)
 
 
 def _moved(model: Bundle, inputs: Columns, near: Any) -> list[Any]:

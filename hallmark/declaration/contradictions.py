@@ -129,11 +129,6 @@ def _retrieval(domain: Domain) -> Iterator[str]:
         yield f"retrieval.k is {retrieval.k}, and task.k judges {task.k} items of an answer; make it at least {task.k}"
     if (borrowed := retrieval.borrowed) and borrowed[0] == domain.name:
         yield f"retrieval.encoder is {retrieval.encoder}, a version of this domain itself; write own"
-    if retrieval.backend != "folder":
-        yield (
-            f"retrieval.backend is {retrieval.backend}, and no release fills its collection: the server searches the index in the"
-            " folder alone; write folder"
-        )
     if retrieval.encoder != "own" and task.kind == "retrieval":
         yield (
             f"retrieval.encoder is {retrieval.encoder}, and a retrieval task trains an encoder, which nothing would ask;"

@@ -15,6 +15,8 @@ from hallmark.section import Duration, Section, Share
 Selectivity = Literal["overall", "10%", "1%", "0.1%"]
 """Share of the corpus that a query's filters leave; overall: of queries as they come."""
 SELECTIVITIES: dict[Selectivity, float] = {"overall": 1.0, "10%": 0.1, "1%": 0.01, "0.1%": 0.001}
+Backend = Literal["folder", "opensearch", "qdrant"]
+"""What finds the nearest vectors."""
 OWN = "own"
 ENCODER = re.compile(r"^([a-z]([a-z0-9-]{0,28}[a-z0-9])?)@([1-9][0-9]*)$")
 """The pattern of an encoder that is another domain's: domain@version."""
@@ -69,9 +71,9 @@ class Retrieval(Section):
         default="float32",
         description="How vectors are kept; auto: the smallest that loses no recall that counts. Gain and loss are in the model card.",
     )
-    backend: Literal["folder", "opensearch", "qdrant"] = Field(
+    backend: Backend = Field(
         default="folder",
-        description="folder: the index is in the model folder. Else a collection named by domain and digest.",
+        description="What finds the nearest vectors: the index in the model folder, or a collection that is named by domain and digest.",
     )
 
     @field_validator("encoder")
@@ -103,13 +105,8 @@ class Retrieval(Section):
             raise ValueError(f"floors has {odd[0]} and nothing filters: name columns in filters, or take it away")
         if self.fresh is not None and self.backend != "folder":
             raise ValueError(
-                f"fresh is of the index in the folder, and {self.backend} takes its own changes:"
+                f"fresh is of the index in the folder, and the log of changes is not followed into {self.backend}:"
                 " take fresh away, or choose backend: folder"
-            )
-        if self.words and self.backend != "folder":
-            raise ValueError(
-                f"words are searched in the index of the folder, and {self.backend} holds vectors only:"
-                " take words away, or choose backend: folder"
             )
         return self
 

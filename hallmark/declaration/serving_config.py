@@ -15,6 +15,7 @@ from pydantic import Field
 from hallmark.declaration import timeouts
 from hallmark.declaration.drift import Drift
 from hallmark.declaration.features import Missing
+from hallmark.declaration.retrieval import Backend
 from hallmark.declaration.serving import Serving
 from hallmark.declaration.timeouts import ServingTimeouts
 from hallmark.errors import DeclarationError, ModelRefused
@@ -86,10 +87,12 @@ class RetrievalServing(Frozen):
 
     fresh: seconds within which an item that is put in is found; None: the index takes no changes.
     live:  share of live queries that are run again exactly, 0..1.
+    backend: what finds the nearest vectors: the index of the folder, or a collection that is filled from it.
     """
 
     fresh: float | None = Field(default=None, gt=0)
     live: Share = 0.01
+    backend: Backend = Field(default="folder", exclude_if=lambda value: value == "folder")
 
 
 class ServingConfig(Frozen):
@@ -145,7 +148,7 @@ def of(domain: Domain) -> ServingConfig:
         capture=CaptureLimits(sample=serving.captured),
         drift=domain.drift,
         features=FeatureReading(missing=features.missing, wait=features.wait.total_seconds()) if features else None,
-        retrieval=RetrievalServing(fresh=fresh, live=retrieval.live) if retrieval else None,
+        retrieval=RetrievalServing(fresh=fresh, live=retrieval.live, backend=retrieval.backend) if retrieval else None,
     )
 
 

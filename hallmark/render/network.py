@@ -25,6 +25,8 @@ PROXY_METRICS = 15090
 """Istio's proxy of a pod, where Prometheus reads its counts; the mesh's policies do not hold there, which is left out of its interception."""
 VALKEY = 6379
 """The online store, where it is Valkey."""
+COLLECTIONS = {"opensearch": (443, 9200), "qdrant": (443, 6333)}
+"""What a domain's vectors may be searched in, where it declares a backend: the ports of OpenSearch and Qdrant."""
 STREAM_METRICS = 9100
 """The feature stream, where Prometheus reads."""
 REVIEWER = 8000

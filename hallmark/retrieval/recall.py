@@ -24,6 +24,8 @@ TIED = 1e-6
 SELECTIVITIES = (1.0, 0.1, 0.01, 0.001)
 _SAMPLE = 200
 _LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+WIDEST = _LADDER[-1]
+"""Breadth of a graph that finds enough with none of the smaller ones."""
 _NARROWER = (0.7, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.045, 0.03)
 _DEAREST = 32
 Rows = NDArray[np.int64]
@@ -230,7 +232,7 @@ def _rows(
 
 def _breadth(unit: Unit, asked: NDArray[np.float32], truth: Scored, wanted: float, *, alike: bool) -> int:
     """The least breadth of the ladder that reaches the recall; its widest where none does."""
-    most = unit.card.parameters.get("lists", _LADDER[-1])
+    most = unit.card.parameters.get("lists", WIDEST)
     steps = [each for each in _LADDER if each < most and (unit.card.kind == "ivf" or each >= K)]
     for breadth in steps:
         if _mean(unit.index.search(asked, K, breadth=breadth), truth, alike=alike) >= wanted:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,13 @@ class Hits:
         """What was found for one query."""
         pairs = zip(self.ids[query].tolist(), self.scores[query].tolist(), strict=True)
         return [(item, score) for item, score in pairs if item]
+
+
+class Nearest(Protocol):
+    """Whatever finds the vectors that are nearest: an index in memory, or a collection elsewhere."""
+
+    def search(self, queries: ArrayLike, k: int, where: Filter | None = None) -> Hits:
+        """The k nearest items to each of queries (n, d) that meet the filter."""
 
 
 class Selected:
@@ -125,11 +132,21 @@ class Retriever:
         return found
 
     def hybrid(
-        self, query: ArrayLike, text: str, k: int, where: Filter | None = None, *, depth: int = 100
+        self,
+        query: ArrayLike,
+        text: str,
+        k: int,
+        where: Filter | None = None,
+        *,
+        depth: int = 100,
+        near: Nearest | None = None,
     ) -> list[Fused]:
-        """The k best of the `depth` nearest vectors and the `depth` best texts, fused by rank; each says where it came from."""
+        """The k best of the `depth` nearest vectors and the `depth` best texts, fused by rank; each says where it came from.
+
+        near: finds the vectors in place of this index.
+        """
         rankings = {
-            "vectors": self.search(query, max(k, depth), where).of(),
+            "vectors": (near or self).search(query, max(k, depth), where).of(),
             "words": self.search_words(text, max(k, depth), where),
         }
         return fuse(rankings, k)

@@ -292,14 +292,13 @@ def _coded(draft: Path, card: UnitCard, options: IndexOptions, queries: NDArray[
 
 
 def _write_index(draft: Path, card: UnitCard, options: IndexOptions) -> UnitCard:
-    builder = index.Builder(draft, items=card.items, dimension=card.dimension, seed=options.seed)
+    builder = _builder(draft, card, options)
     parameters: dict[str, int] = {}
     if card.kind == "hnsw":
         builder.graph(neighbours=options.neighbours, construction=options.construction)
         parameters = {"neighbours": options.neighbours, "construction": options.construction}
     elif card.kind == "ivf":
-        lists = options.lists or round(2 * card.items**0.5)
-        parameters = {"lists": builder.lists(lists, spherical=card.normalised)}
+        parameters = _write_lists(builder, card, options)
     if card.codes != "float32":
         builder.encode(builder.codec(card.codes))
     if card.words:
@@ -308,18 +307,39 @@ def _write_index(draft: Path, card: UnitCard, options: IndexOptions) -> UnitCard
     return card.model_copy(update={"parameters": parameters})
 
 
+def _builder(draft: Path, card: UnitCard, options: IndexOptions) -> index.Builder:
+    return index.Builder(draft, items=card.items, dimension=card.dimension, seed=options.seed)
+
+
+def _write_lists(builder: index.Builder, card: UnitCard, options: IndexOptions) -> dict[str, int]:
+    lists = options.lists or round(2 * card.items**0.5)
+    return {"lists": builder.lists(lists, spherical=card.normalised)}
+
+
 def _measured(draft: Path, card: UnitCard, options: IndexOptions, queries: NDArray[np.float32] | None) -> UnitCard:
-    """The card with files, breadth, crossover and recall, measured against the exact answer."""
+    """The card with files, breadth, crossover and recall, measured against the exact answer.
+
+    Where `kind` is ours to choose and no breadth of the graph finds enough, it becomes lists, which find all where all are looked
+    through: links between many vectors that are equal lead to each other alone.
+    """
     from hallmark.retrieval import recall
 
-    files = {path.name: digest_file(path) for path in sorted(draft.iterdir())}
-    if card.codes != "float32":
-        files.pop(VECTORS)
-    card = card.model_copy(update={"files": files})
-    found = recall.tuned(draft, card, options, queries)
+    found = recall.tuned(draft, _named_files(draft, card), options, queries)
+    if options.kind == "auto" and found.kind == "hnsw" and found.parameters["breadth"] == recall.WIDEST:
+        card = card.model_copy(update={"kind": "ivf"})
+        card = card.model_copy(update={"parameters": _write_lists(_builder(draft, card, options), card, options)})
+        found = recall.tuned(draft, _named_files(draft, card), options, queries)
     if card.codes != "float32":
         (draft / VECTORS).unlink()
     return found
+
+
+def _named_files(draft: Path, card: UnitCard) -> UnitCard:
+    """The card with the digests of the files that it will have."""
+    files = {path.name: digest_file(path) for path in sorted(draft.iterdir())}
+    if card.codes != "float32":
+        files.pop(VECTORS)
+    return card.model_copy(update={"files": files})
 
 
 def _write_card(draft: Path, card: UnitCard) -> None:

@@ -27,6 +27,7 @@ _ENVIRONMENT = """environment:
   HOSTNAME                a pod's name; where there is no K_REVISION, its Deployment's name in it is the revision
   HALLMARK_FEATURE_STORE  where a model that reads feature views finds their values: sqlite:///file, redis://host, dynamodb://table
   HALLMARK_CHANGES        where a model that answers with items reads and writes their changes: file:///folder, or s3://bucket/prefix, one for all servers of the domain
+  HALLMARK_COLLECTION     where a model whose backend is opensearch or qdrant finds it: https://user:password@host:9200, https://:api-key@host:6333
   POD_NAMESPACE           the namespace named in captured events; the model's domain where it is not set
 
 exit codes: 0 stopped after a signal, 2 wrong flags, 3 the model folder or the serving config was refused"""
@@ -99,6 +100,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         capture_url=flags.capture_url,
         feature_store=env.get("HALLMARK_FEATURE_STORE", ""),
         changes=env.get("HALLMARK_CHANGES", ""),
+        collection=env.get("HALLMARK_COLLECTION", ""),
         state=flags.state,
         config=config,
     )

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hallmark.errors import HallmarkError
 from hallmark.retrieval.filters import Filter
 from hallmark.retrieval.recall import count
-from hallmark.retrieval.search import Retriever
+from hallmark.retrieval.search import Nearest, Retriever
+from inference_services.protocol.errors import ServeError
 from inference_services.runtime.metrics import Metrics
 
 DEPTH = 10
@@ -40,10 +41,15 @@ def bucket(matching: int, items: int) -> str:
 
 
 class RecallCheck:
-    """Takes a `share` of the queries that are offered, and runs each both ways on a thread of its own."""
+    """Takes a `share` of the queries that are offered, and runs each both ways on a thread of its own.
 
-    def __init__(self, index: Retriever, *, share: float, metrics: Metrics, queued: int = QUEUED) -> None:
-        self._index = index
+    near: what answers them, where that is not the index itself.
+    """
+
+    def __init__(
+        self, index: Retriever, *, share: float, metrics: Metrics, queued: int = QUEUED, near: Nearest | None = None
+    ) -> None:
+        self._index, self._near = index, near or index
         self._share = share
         self._metrics = metrics
         self._waiting: queue.Queue[Asked | None] = queue.Queue(queued)
@@ -68,7 +74,7 @@ class RecallCheck:
         while (asked := self._waiting.get()) is not None:
             try:
                 self._check(asked)
-            except HallmarkError as error:
+            except (HallmarkError, ServeError) as error:
                 _log.warning("a query could not be run again: %s", " ".join(str(error).split()))
                 self._metrics.add("recall_dropped")
 
@@ -76,7 +82,7 @@ class RecallCheck:
         truth = self._index.search(asked.vector[None], DEPTH, asked.where, exact=True).of()
         if not truth:
             return  # nothing matches, and nothing can be missed
-        found = self._index.search(asked.vector[None], DEPTH, asked.where).of()
+        found = self._near.search(asked.vector[None], DEPTH, asked.where).of()
         counted = bucket(self._index.count(asked.where), self._index.count())
         self._metrics.add("recall_checked", counted)
         self._metrics.add("recall_wanted", counted, len(truth))

@@ -22,7 +22,7 @@ from hallmark.retrieval import filters, pairing
 from hallmark.retrieval.candidates import VECTORS, WORDS, found_columns, item_columns, number
 from hallmark.retrieval.card import UNIT
 from hallmark.retrieval.fusion import Fused, fuse
-from hallmark.retrieval.search import Retriever
+from hallmark.retrieval.search import Nearest, Retriever
 from hallmark.retrieval.unit import open_unit
 from inference_services.protocol.errors import BadRequest, ModelFault
 from inference_services.protocol.schema import Outputs, RequestLimits, Schema, reason
@@ -67,6 +67,7 @@ class RetrievalModel:
 
     live:   takes the changes of its items, where the domain declares `fresh`.
     recall: runs a share of the queries again exactly.   looked: reads the views of candidates.
+    near:   finds the nearest vectors: the index itself, or the collection of a declared backend.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class RetrievalModel:
         pair = pairing.of(bundle.digests, self.signature)
         unit = open_unit(bundle.index, **pair._asdict(), digest=bundle.digests[f"{INDEX}/{UNIT}"])
         self.index = Retriever(unit)
+        self.near: Nearest = self.index
         self.live: LiveItems | None = None
         self.recall: RecallCheck | None = None
         self.looked = looked
@@ -164,11 +166,11 @@ class RetrievalModel:
         try:
             if text is not None and (words := columns[text][row]):
                 if vector.any():
-                    found = self.index.hybrid(vector, str(words), most, where, depth=most)
+                    found = self.index.hybrid(vector, str(words), most, where, depth=most, near=self.near)
                 else:  # no word of it is known to the encoder
                     return fuse({WORDS: self.index.search_words(str(words), most, where)}, most)
             else:
-                pairs = self.index.search(vector[None], most, where).of()
+                pairs = self.near.search(vector[None], most, where).of()
                 found = [
                     Fused(item, score, {VECTORS: rank}, {VECTORS: score})
                     for rank, (item, score) in enumerate(pairs, start=1)

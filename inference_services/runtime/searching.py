@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hallmark.artifacts.bundle import Bundle
 from hallmark.declaration.serving_config import RetrievalServing
-from hallmark.settings import CHANGES
-from inference_services.runtime import change_log
+from hallmark.errors import Unavailable
+from hallmark.settings import CHANGES, COLLECTION
+from inference_services.runtime import change_log, collection
 from inference_services.runtime.items import ItemCodec, LiveItems
 from inference_services.runtime.metrics import Metrics
 from inference_services.runtime.recall import RecallCheck
@@ -27,7 +28,8 @@ def opened(
 ) -> tuple[RetrievalModel, LiveItems | None]:
     """The model with its index, and what takes changes of its items where the domain declares `fresh` and there is a log of them.
 
-    `ModelRefused` where the index was made by another encoder or other code, or a byte of it is another.
+    `ModelRefused` where the index was made by another encoder or other code, a byte of it is another, or the collection of a declared
+    backend was filled from another.
     """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells each of its builds that is not there
     config = options.config.retrieval or RetrievalServing()
@@ -50,6 +52,17 @@ def opened(
             fresh=config.fresh,
             metrics=metrics,
         )
+    if config.backend != "folder":
+        if not options.collection:
+            raise Unavailable(
+                f"the address of {config.backend} is not set",
+                expected=f"{COLLECTION} in the server's environment",
+                got="none",
+                fix="docs/retrieval.md, Collections",
+            )
+        model.near = collection.opened(
+            config.backend, options.collection, options.name, model.index.unit, timeout=options.config.timeouts.attempt
+        )
     if config.live:
-        model.recall = RecallCheck(model.index, share=config.live, metrics=metrics)
+        model.recall = RecallCheck(model.index, share=config.live, metrics=metrics, near=model.near)
     return model, model.live

@@ -53,6 +53,7 @@ class ServerOptions:
     capture_url: str = ""
     feature_store: str = ""
     changes: str = ""
+    collection: str = ""
     state: Path | None = None
 
     @property

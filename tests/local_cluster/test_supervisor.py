@@ -240,9 +240,10 @@ def test_an_environment_from_a_secret_is_refused_by_name(tmp_path: Path) -> None
         containers.plan(container, ports={}, mounts={}, environment={}, root=tmp_path)
 
 
-def test_what_a_domain_may_be_told_on_a_cluster_is_this_machines_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["configMapKeyRef", "secretKeyRef"])
+def test_what_a_domain_may_be_told_on_a_cluster_is_this_machines_here(tmp_path: Path, kind: str) -> None:
     reference = {"name": "feature-store", "key": "address", "optional": True}
-    container = {"name": "c", "command": ["x"], "env": [{"name": "STORE", "valueFrom": {"configMapKeyRef": reference}}]}
+    container = {"name": "c", "command": ["x"], "env": [{"name": "STORE", "valueFrom": {kind: reference}}]}
 
     def given(**environment: str) -> str | None:
         plan = containers.plan(container, ports={}, mounts={}, environment=environment, root=tmp_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import click
 import pytest
 import typer.main
+import yaml
 
 from hallmark import names
 from hallmark.cli.app import app
@@ -15,7 +18,9 @@ from hallmark.declaration import feature_view
 from hallmark.feature_store.bucket import Bucket
 from hallmark.feature_store.online.address import connect
 from hallmark.settings import Settings
-from tests.manifests.builds import CLUSTERS, DOMAINS, ROOT, Object, declared, platform, tenant
+from inference_services.runtime.change_bucket import BucketLog
+from inference_services.runtime.change_log import connect as connect_log
+from tests.manifests.builds import CLUSTERS, DOMAINS, ROOT, Object, built, declared, platform, tenant
 
 SETTINGS = Settings.load({"HALLMARK_ROOT": str(ROOT)})
 
@@ -127,6 +132,51 @@ def test_addresses_of_the_online_and_the_offline_store_are_some(cluster: str) ->
             assert (parts.scheme, parts.username) == ("rediss", f"{namespace}-{account}")
             assert dict(parse_qsl(parts.query))["iam"] == f"hallmark-{cluster}-features"
             connect(data["address"], namespace=names.FEATURES).close()
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_servers_whose_items_change_log_them_in_their_own_part_of_the_clusters_bucket(cluster: str) -> None:
+    """What the runtime's HALLMARK_CHANGES reads, as the server makes a log of it, and as Terraform gives the account the right to."""
+    found = {
+        domain: each["data"]["address"]
+        for domain in DOMAINS
+        for each in tenant(cluster, domain)
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == names.ITEM_CHANGES
+    }
+    assert set(found) == {domain for domain in DOMAINS if (told := declared(domain).retrieval) and told.fresh}
+    for domain, address in found.items():
+        bucket = f"hallmark-{cluster}-artifacts"
+        assert address == f"s3://{bucket}/{domain}/changes?region={names.REGION}"
+        assert str(Bucket.at(address)) == f"s3://{bucket}/{domain}/changes"
+        assert isinstance(connect_log(address), BucketLog)
+    (runtime,) = [each for each in platform(cluster) if each["kind"] == "ClusterServingRuntime"]
+    (server,) = [each for each in runtime["spec"]["containers"] if each["name"] == "kserve-container"]
+    asked = environment(server)["HALLMARK_CHANGES"]["configMapKeyRef"]
+    assert asked == {"name": names.ITEM_CHANGES, "key": "address", "optional": True}
+
+
+def test_the_log_of_item_changes_follows_its_cluster_to_another_region_and_bucket(tmp_path: Path) -> None:
+    """Our three clusters share a region, so a build of another's tells whether it is replaced at all."""
+    (resource,) = [
+        each
+        for each in yaml.safe_load_all((ROOT / "manifests/tenants/search.yaml").read_text(encoding="utf-8"))
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == names.ITEM_CHANGES
+    ]
+    clusters = ROOT / "manifests" / "clusters"
+    shutil.copytree(clusters / "common", tmp_path / "common")
+    values = yaml.safe_load((clusters / "dev/settings/values.yaml").read_text(encoding="utf-8"))
+    values["data"] |= {"region": "us-west-2", "bucket": "other-artifacts"}
+    body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    for name, content in (
+        ("kustomization", body | {"resources": ["items.yaml", "values.yaml"], "components": ["../common"]}),
+        ("items", resource),
+        ("values", values),
+    ):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (found,) = built(folder)
+    assert found["data"]["address"] == "s3://other-artifacts/search/changes?region=us-west-2"
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # of a module that MLflow's command line imports

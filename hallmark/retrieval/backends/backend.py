@@ -81,6 +81,12 @@ class Collection:
             "dimension": card.dimension,
         }
 
+    def whole(self, found: Mapping[str, Any] | None) -> bool:
+        """Do a collection's marks say that it was filled from this unit? `ModelRefused` where they are another's."""
+        if found:
+            self.verify(found)
+        return bool(found)
+
     def verify(self, found: Mapping[str, Any] | None) -> None:
         """`ModelRefused` where a collection's marks are not those of the unit: it is another's, or was not filled whole."""
         if dict(found or {}) != self.marks:
@@ -89,7 +95,7 @@ class Collection:
                 expected=", ".join(f"{name} {value}" for name, value in self.marks.items()),
                 got=", ".join(f"{name} {value}" for name, value in (found or {}).items())
                 or "no marks: it was not filled",
-                fix="publish the index to it again",
+                fix="delete that collection: a server of this version fills it anew when it starts",
             )
 
     def rows(self) -> Iterator[list[Row]]:

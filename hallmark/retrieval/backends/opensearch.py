@@ -32,14 +32,17 @@ class OpenSearchIndex:
         self._client, self._collection = client, collection
 
     def publish(self) -> None:
-        """Fill the index from the unit, unless it is whole; one that was left half-filled is filled anew."""
+        """Fill the index from the unit, unless it is whole; `ModelRefused` where it is another's.
+
+        Several may do so at once: what they write is the same.
+        """
         name = self._collection.name
-        if self._client.indices.exists(index=name):
-            if self._marks() == self._collection.marks:
-                return
-            self._client.indices.delete(index=name)
-        self._client.indices.create(index=name, body=self._described())
+        self._create()
+        if self._collection.whole(self._marks()):
+            return
         for rows in self._collection.rows():
+            if self._collection.whole(self._marks()):  # another was faster
+                return
             self._write(rows, refresh=False)
         self._client.indices.refresh(index=name)
         self._client.indices.put_mapping(index=name, body={"_meta": self._collection.marks})
@@ -90,6 +93,18 @@ class OpenSearchIndex:
             for row in rows
         ]
         helpers.bulk(self._client, actions, refresh=refresh, ignore_status=(404,))  # what is gone may be deleted
+
+    def _create(self) -> None:
+        from opensearchpy.exceptions import RequestError
+
+        name = self._collection.name
+        if self._client.indices.exists(index=name):
+            return
+        try:
+            self._client.indices.create(index=name, body=self._described())
+        except RequestError:
+            if not self._client.indices.exists(index=name):
+                raise
 
     def _described(self) -> dict[str, Any]:
         card = self._collection.card

@@ -29,19 +29,19 @@ class Qdrant:
         self._client, self._collection = client, collection
 
     def publish(self) -> None:
-        """Fill the collection from the unit, unless it is whole; one that was left half-filled is filled anew."""
-        from qdrant_client import models
+        """Fill the collection from the unit, unless it is whole; `ModelRefused` where it is another's.
 
+        Several may do so at once: what they write is the same.
+        """
         name, card = self._collection.name, self._collection.card
-        if self._client.collection_exists(name):
-            if self._marks() == self._collection.marks:
-                return
-            self._client.delete_collection(name)
-        described = models.VectorParams(size=card.dimension, distance=models.Distance.DOT)
-        self._client.create_collection(name, vectors_config=described)
+        self._create()
+        if self._collection.whole(self._marks()):
+            return
         for column, kind in card.columns.items():
             self._client.create_payload_index(name, column, field_schema=_INDEXED.get(kind, kind), wait=True)
         for rows in self._collection.rows():
+            if self._collection.whole(self._marks()):  # another was faster
+                return
             self._client.upsert(name, [_point(row) for row in rows], wait=True)
         self._client.update_collection(name, metadata=self._collection.marks)
 
@@ -81,6 +81,19 @@ class Qdrant:
         """Items that match now."""
         self._collection.check(where)
         return int(self._client.count(self._collection.name, count_filter=self._filter(where), exact=True).count)
+
+    def _create(self) -> None:
+        from qdrant_client import models
+
+        name = self._collection.name
+        if self._client.collection_exists(name):
+            return
+        described = models.VectorParams(size=self._collection.card.dimension, distance=models.Distance.DOT)
+        try:
+            self._client.create_collection(name, vectors_config=described)
+        except Exception:  # of several kinds by the client's mode
+            if not self._client.collection_exists(name):
+                raise
 
     def _marks(self) -> dict[str, Any] | None:
         marks: dict[str, Any] | None = self._client.get_collection(self._collection.name).config.metadata

@@ -1,14 +1,26 @@
-"""`hallmark search`: a version's own index is searched, and the command says what came by which way and why."""
+"""`hallmark search`: servers that are live, or a version's own index, are asked, and the command says what came by which way and why."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hallmark import cli
+sys.path.insert(0, str(Path(__file__).parents[2] / "inference_services" / "runtime"))
+
+from served import Server
+
+from hallmark import cli, object_labels
+from hallmark.artifacts import bundle
+from hallmark.artifacts.release import Target
+from hallmark.cli import search_servers
+from hallmark.errors import Unavailable
 from hallmark.registry.store import Registry
+from hallmark.rollout import clusters
 from tests.domains.search.small import Small
 
 
@@ -89,3 +101,84 @@ def test_what_it_cannot_ask_is_the_user_s_error(
 ) -> None:
     assert cli.main(["search", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+class _Cluster:
+    """The API server's proxy in front of two real servers: one of stable, one of a candidate that is given nothing yet."""
+
+    def __init__(self, digest: str, servers: dict[str, Server]) -> None:
+        self._digest, self._servers = digest, servers
+
+    def live(self, name: str) -> dict[str, Any]:
+        return {"metadata": {"name": name}}
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        condition = [{"type": "Ready", "status": "True"}]
+        return [
+            {"metadata": {"name": each, "labels": {object_labels.REVISION: each}}, "status": {"conditions": condition}}
+            for each in ("ended", *self._servers)
+        ]
+
+    def served(self, name: str, revision: str) -> Target:
+        return Target(version=3, storageUri="s3://models/search/3/", digest=self._digest)
+
+    def sidecar(self, pod: dict[str, Any], path: str, *, port: int, body: dict[str, Any]) -> bytes:
+        assert port == 8080
+        answer = self._servers[pod["metadata"]["name"]].client.post(f"/{path}", json=body)
+        if answer.status_code != 200:
+            raise Unavailable(answer.text)
+        return answer.content
+
+
+@pytest.fixture
+def cluster(version: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Server]]:
+    digest = bundle.read(version.folder, expected=None).digest
+    monkeypatch.setattr(Registry, "resolve", lambda self, domain, asked: _Kept(version.folder, digest))
+    env = {"HALLMARK_MODEL_DIGEST": digest, "HALLMARK_CHANGES": f"file://{tmp_path / 'changes'}"}
+    found = {
+        each: Server(version.folder, "search", notice=0, env=env, retrieval={"fresh": 1.0, "live": 0.01})
+        for each in ("one", "two")
+    }
+    monkeypatch.setattr(clusters, "choose", lambda settings: clusters.ClusterChoice(here=True))
+    monkeypatch.setattr(search_servers, "connected", lambda *_: _Cluster(digest, found))
+    monkeypatch.setattr("hallmark.rollout.writer.variants", lambda live: {"two": "canary", "one": "stable"})
+    for each in found.values():
+        each.wait_ready()
+    yield found
+    for each in found.values():
+        assert each.stop() == 0
+
+
+def test_live_servers_are_asked_stable_beside_the_candidate_with_what_changed_since(
+    version: Small, cluster: dict[str, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = told(capsys, "coat", "--filter", "category=coats", "--top", "20")
+    assert len(before) == 20 and all(row["title"] and row["why"] for row in before)
+    of_the_index = told(capsys, "coat", "--filter", "category=coats", "--version", "3", "--beside", "3", "--top", "20")
+    assert of_the_index == before, (
+        "what a server answers is what its version's index gives, in the same order and for the same reasons"
+    )
+    gone = str(before[0]["item"])
+    known = version.corpus.set_index("item_id", drop=False).loc[gone]
+    put = {name: value for name, value in known.to_dict().items() if isinstance(value, str | int | float)}
+    put |= {"item_id": "new-one", "listed_at": known["listed_at"].isoformat()}
+    answer = cluster["one"].client.post("/v2/models/search/items", json={"put": [put], "delete": [gone]})
+    assert answer.status_code == 200, answer.text
+    after = told(capsys, "coat", "--filter", "category=coats", "--top", "20")
+    ids = [row["item"] for row in after]
+    assert gone not in ids and "new-one" in ids
+    mine = after[ids.index("new-one")]
+    assert mine["title"] is None and mine["why"] == "" and (mine["words"] or mine["vectors"])
+
+
+def test_a_server_that_does_not_answer_or_serves_another_version_is_told(
+    version: Small, cluster: dict[str, Server], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["search", "coat", "--version", "3", "--context", "there"]) == 2
+    monkeypatch.setattr(_Cluster, "sidecar", lambda *_, **__: b'{"predictions": []}')
+    assert cli.main(["search", "coat"]) == 1
+    assert "the stable server of search did not answer" in capsys.readouterr().err
+    other = Target(version=3, storageUri="s3://models/search/3/", digest="sha256:" + "0" * 64)
+    monkeypatch.setattr(_Cluster, "served", lambda *_: other)
+    assert cli.main(["search", "coat"]) == 3
+    assert "is not the one that is served" in capsys.readouterr().err

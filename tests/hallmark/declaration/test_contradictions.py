@@ -272,22 +272,8 @@ PLANTED = {
         "search",
         {"retrieval": {"corpus": "orders@1", "fresh": "1s", "backend": "qdrant"}},
         "retrieval",
-        "qdrant takes its own changes",
+        "not followed into qdrant",
         "take fresh away",
-    ),
-    "an index where no server looks": Planted(
-        "search",
-        {"retrieval": {"corpus": "orders@1", "backend": "qdrant"}},
-        "retrieval.backend",
-        "no release fills its collection",
-        "write folder",
-    ),
-    "words in a collection of vectors": Planted(
-        "search",
-        {"retrieval": {**RETRIEVAL, "backend": "opensearch"}},
-        "retrieval",
-        "opensearch holds vectors only",
-        "take words away",
     ),
 }
 

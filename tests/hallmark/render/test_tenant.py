@@ -463,6 +463,21 @@ def test_servers_find_their_log_of_item_changes_below_the_domains_own_prefix() -
     assert not [each for each in rendered(still) if each["metadata"]["name"] == names.ITEM_CHANGES]
 
 
+@pytest.mark.parametrize(("backend", "ports"), [("folder", ()), ("opensearch", (443, 9200)), ("qdrant", (443, 6333))])
+def test_a_model_reaches_the_collection_that_its_domain_declares(backend: str, ports: tuple[int, ...]) -> None:
+    changes = ["retrieval.corpus=orders@1", "retrieval.fresh=null", f"retrieval.backend={backend}"]
+    made = rendered(domains.overridden(BY_NAME["search"], changes))
+    found = [
+        each["spec"] for each in made if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == "collection"
+    ]
+    assert len(found) == (1 if ports else 0)
+    for spec in found:
+        assert spec["podSelector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": "search"}
+        (door,) = spec["egress"]
+        assert tuple(each["port"] for each in door["ports"]) == ports
+        assert [each["ipBlock"]["cidr"] for each in door["to"]] == [network.STORES]
+
+
 def test_items_are_changed_by_the_domains_own_pods_alone() -> None:
     """Even a declared caller, and the gateway with a token of the domain, are denied the path that changes items."""
     searched = domains.overridden(BY_NAME["search"], ["retrieval.corpus=orders@1", "serving.callers=[marketing]"])

@@ -1,23 +1,24 @@
-"""The same index in the folder, in Qdrant (its own local mode) and in OpenSearch (a stand-in that speaks its protocol)."""
+"""The same index in the folder, in Qdrant (its own local mode, and over HTTP in front of that) and in OpenSearch (a stand-in that speaks its protocol)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hallmark.errors import ContractBroken, ModelRefused, Refused
+from hallmark.errors import ContractBroken, DeclarationError, ModelRefused, Refused
 from hallmark.retrieval import filters
+from hallmark.retrieval.backends.address import connect
 from hallmark.retrieval.backends.backend import Collection, Folder
-from hallmark.retrieval.backends.opensearch import OpenSearchIndex
 from hallmark.retrieval.backends.qdrant import Qdrant
 from hallmark.retrieval.deltas import Delete, Deltas, Upsert
 from hallmark.retrieval.search import Retriever
 from hallmark.retrieval.unit import Unit
-from tests.hallmark.retrieval import opensearch
+from tests.hallmark.retrieval import opensearch, qdrant
 from tests.hallmark.retrieval.corpus import built, corpus
 
 FILTERS: list[dict[str, Any] | None] = [
@@ -37,31 +38,27 @@ def unit(tmp_path_factory: pytest.TempPathFactory) -> Unit:
     return built(tmp_path_factory.mktemp("unit") / "index", corpus(1200, 8))
 
 
-@pytest.fixture(params=["qdrant", "opensearch"])
-def client(request: pytest.FixtureRequest) -> Iterator[Any]:
-    if request.param == "qdrant":
+Open = Callable[[Unit], Any]
+"""The index of a unit in one place, through a client of its own."""
+
+
+@pytest.fixture(params=["qdrant", "qdrant in this process", "opensearch"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    if request.param == "qdrant in this process":
         from qdrant_client import QdrantClient
 
         local = QdrantClient(":memory:")
-        yield local
+        yield lambda unit: Qdrant(local, Collection("search", unit))
         local.close()
-    else:
-        from opensearchpy import OpenSearch
-
-        with opensearch.running() as address:
-            remote = OpenSearch([address])
-            yield remote
-            remote.close()
-
-
-def backend(client: Any, unit: Unit) -> Any:
-    kind = Qdrant if type(client).__name__ == "QdrantClient" else OpenSearchIndex
-    return kind(client, Collection("search", unit))
+        return
+    kind: Any = request.param
+    with (qdrant if kind == "qdrant" else opensearch).running() as at:
+        yield lambda unit: connect(kind, at, Collection("search", unit), timeout=5.0)
 
 
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
-def test_a_collection_answers_as_the_folder_does(client: Any, unit: Unit, tmp_path: Path) -> None:
-    there = backend(client, unit)
+def test_a_collection_answers_as_the_folder_does(opened: Open, unit: Unit, tmp_path: Path) -> None:
+    there = opened(unit)
     with pytest.raises(ModelRefused, match="is not the one of this model"):
         there.verify()
     there.publish()
@@ -90,9 +87,9 @@ def test_a_collection_answers_as_the_folder_does(client: Any, unit: Unit, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 def test_a_collection_of_another_unit_or_half_filled_is_refused(
-    client: Any, unit: Unit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, unit: Unit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = backend(client, unit)
+    there = opened(unit)
 
     def stopped(*_: object, **__: object) -> None:
         raise ConnectionError("gone")
@@ -108,14 +105,14 @@ def test_a_collection_of_another_unit_or_half_filled_is_refused(
     there.verify()
     assert there.count() == 1200
     other = built(tmp_path / "other", corpus(30, 8, seed=4))
-    assert backend(client, other)._collection.name != there._collection.name
+    assert opened(other)._collection.name != there._collection.name
     with pytest.raises(ModelRefused):
-        backend(client, other).verify()
+        opened(other).verify()
 
 
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
-def test_what_the_folder_refuses_a_collection_refuses(client: Any, unit: Unit) -> None:
-    there = backend(client, unit)
+def test_what_the_folder_refuses_a_collection_refuses(opened: Open, unit: Unit) -> None:
+    there = opened(unit)
     there.publish()
     for query, k, where in (
         (np.zeros(8), 3, None),
@@ -129,3 +126,30 @@ def test_what_the_folder_refuses_a_collection_refuses(client: Any, unit: Unit) -
     with pytest.raises(ContractBroken):
         there.apply([Upsert("good", np.ones(8)), Upsert("bad", np.zeros(8))])
     assert there.count() == 1200
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+def test_several_that_fill_one_collection_at_once_leave_it_whole(opened: Open, unit: Unit) -> None:
+    places = [opened(unit) for _ in range(3)]
+    if isinstance(places[0], Qdrant) and places[0]._client is places[1]._client:
+        pytest.skip("qdrant-client's local mode is for one thread")
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(place.publish) for place in places]:
+            done.result()
+    places[0].verify()
+    assert places[0].count() == 1200
+
+
+@pytest.mark.parametrize("kind", ["opensearch", "qdrant"])
+@pytest.mark.parametrize("address", ["", "there:9200", "redis://there", "http://", "https://there/?a=b"])
+def test_an_address_that_is_none_is_refused(kind: Any, address: str, unit: Unit) -> None:
+    with pytest.raises(DeclarationError, match=f"no address of {kind}"):
+        connect(kind, address, Collection("search", unit), timeout=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")  # TLS is not the stand-in's
+def test_a_key_in_the_address_is_sent(unit: Unit) -> None:
+    with qdrant.running("a-key") as at:
+        connect("qdrant", at, Collection("search", unit), timeout=5.0).publish()
+        with pytest.raises(Exception, match="Invalid API key"):
+            connect("qdrant", at.replace("a-key", "another"), Collection("search", unit), timeout=5.0).publish()
