@@ -101,10 +101,10 @@ COPY inference_services/drift_monitor inference_services/drift_monitor
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "inference_services.drift_monitor"]
 
-# The command line: the watch and the feature stream on a cluster, and MLflow's server.
+# The command line: the watch, the page and the feature stream on a cluster, and MLflow's server.
 FROM base AS platform
 LABEL org.opencontainers.image.title="hallmark/platform" \
-      org.opencontainers.image.description="Hallmark's command line: the watch over every domain's rollouts, the stream of feature views"
+      org.opencontainers.image.description="Hallmark's command line: the watch over every domain's rollouts, the page, the stream of feature views"
 # Git, by which `hallmark watch --commit-to` pushes release.yaml; a version would have to follow each of Debian's fixes.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -116,5 +116,10 @@ COPY domains domains
 COPY features features
 COPY contracts contracts
 COPY inference_services inference_services
+# What `hallmark ui` tells costs from.
+COPY docs/performance.json docs/performance.json
+COPY terraform/environments terraform/environments
+COPY terraform/foundation/variables.tf terraform/foundation/variables.tf
+COPY terraform/modules/network/variables.tf terraform/modules/network/variables.tf
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "hallmark.cli"]

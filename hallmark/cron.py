@@ -45,6 +45,16 @@ def due(schedule: str, after: datetime) -> datetime | None:
     return next(upcoming(schedule, after), None)
 
 
+def latest(schedule: str, after: datetime, until: datetime) -> datetime | None:
+    """The last time later than `after` and no later than `until`; none where it was not due between them."""
+    for back in (timedelta(hours=1), timedelta(days=1), timedelta(days=31), timedelta(days=_YEARS * 366)):
+        start = max(after, until - back)
+        *_, found = None, *itertools.takewhile(lambda due: due <= until, upcoming(schedule, start))
+        if found is not None or start == after:
+            return found
+    return None
+
+
 def times_a_month(schedule: str) -> float:
     """Average number of runs in a month of 365/12 days, over 28 years."""
     seconds, minutes, hours, *_ = parsed(schedule)

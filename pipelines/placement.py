@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ _BORROWS = ("embed", "build-index", "export")
 
 def place(task: Any, domain: Domain, *, image: str, retries: bool = True) -> None:
     """Say of one task, by its name, where and how its pod runs; retries: may it be asked again after a failure?"""
-    step = task.name
+    step = re.sub(r"-\d+$", "", task.name)  # the second of a kind in a graph is called so
     wanted = pods.amounts(domain, step)
     task.set_container_image(image)
     task.set_cpu_request(wanted.cpu_request).set_cpu_limit(wanted.cpu)

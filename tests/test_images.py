@@ -148,7 +148,7 @@ MODULES = {
     "platform": (
         *("hallmark.feature_store", "hallmark.cli.features"),
         *("hallmark.rollout", "hallmark.registry", "hallmark.cli.watch", "hallmark.training.kubeflow"),
-        *("hallmark.remote", "hallmark.render", "hallmark.lint"),
+        *("hallmark.remote", "hallmark.render", "hallmark.lint", "hallmark.ui", "hallmark.cli.ui", "hallmark.tco"),
     ),
 }
 """What a stage is there for: all of it is imported."""

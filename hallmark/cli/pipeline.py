@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +19,7 @@ from hallmark.errors import DeclarationError, GateRefused, HallmarkError, Refuse
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
+    from hallmark.training.graph import Kind, Search
     from hallmark.training.kubeflow import Kubeflow
     from hallmark.training.submit import Run
 
@@ -70,6 +72,19 @@ def compile_(
     batch: Annotated[
         bool, typer.Option("--batch", help="The graph that scores a file of records, not its training.")
     ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="The graph that searches for better options, a pod a try, not its training.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            help="With --tune: what is searched, as `hallmark tune` takes it. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    tries: Annotated[int, typer.Option(min=1, max=1000, help="With --tune: how many tries in all.")] = 20,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="With --tune: pods that make tries at once.")] = 5,
 ) -> None:
     """Compile a domain's graph: for upload in Kubeflow's UI, or as objects that a cluster applies.
 
@@ -78,23 +93,22 @@ def compile_(
     import yaml
 
     from hallmark.files import replace
-    from hallmark.training.graph import Kind, compiled
+    from hallmark.training import search_space
+    from hallmark.training.graph import Search, compiled
 
     domain, settings = declaration(name)
-    if features and batch:
-        raise DeclarationError(
-            "--features and --batch name two graphs",
-            expected="one of them",
-            got="both",
-            fix="compile one after the other",
-        )
-    kind: Kind = "features" if features else "batch" if batch else "training"
-    graph = compiled(domain, settings, kind=kind, image=image)
+    kind, search = _kind(features=features, batch=batch, tuning=tune), None
+    if tune:
+        search_space.parse(option or [])
+        search = Search(option=tuple(option or ()), tries=tries, at_once=jobs)
+    elif option:
+        raise DeclarationError("--option is of --tune", expected="--tune beside it", got=" ".join(option))
+    graph = compiled(domain, settings, kind=kind, image=image, search=search)
     text = graph.text
     if manifest:
         text = (
             f"# Compiled from domains/{name}/domain.yaml by `hallmark pipeline compile {name}"
-            f"{'' if kind == 'training' else f' --{kind}'} --manifest`; edit that.\n"
+            f"{_flags(kind, search)} --manifest`; edit that.\n"
         )
         text += yaml.safe_dump_all(graph.manifest(), sort_keys=False, width=160, allow_unicode=True)
     if out is None:
@@ -104,6 +118,25 @@ def compile_(
         raise DeclarationError("--out is not a YAML file", expected="a name ending in .yaml", got=str(out))
     replace(out, text)
     say(f"{out}: {graph.name} in version {graph.version}")
+
+
+def _kind(**asked: bool) -> Kind:
+    chosen = [kind for kind, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise DeclarationError(
+            "each of --features, --batch and --tune is a graph of its own",
+            expected="one of them",
+            got=f"{len(chosen)}",
+            fix="compile one after the other",
+        )
+    return cast("Kind", chosen[0]) if chosen else "training"
+
+
+def _flags(kind: Kind, search: Search | None) -> str:
+    if search is None:
+        return "" if kind == "training" else f" --{kind}"
+    options = "".join(f" --option {shlex.quote(each)}" for each in search.option)
+    return f" --tune{options} --tries {search.tries} --jobs {search.at_once}"
 
 
 @app.command()

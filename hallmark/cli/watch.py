@@ -85,7 +85,9 @@ def watch(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Watch domains until ctrl-c: drift starts a training, its version a rollout, evidence moves it forward or back.
+    """Watch domains until ctrl-c: drift or the schedule starts a training, its version a rollout, evidence moves it forward or back.
+
+    Of a domain that serves, what training.schedule wanted while nobody watched is made once. With --kubeflow its recurring runs keep the schedule.
 
     A rollout that a person began, with `hallmark release` or kubectl, is taken over where it stands.
     """
@@ -133,6 +135,7 @@ def watch(
             tell=_teller(name, liveness, outboxes[name]),
             followers=followers,
             training=training,
+            scheduled=not (kubeflow or until),
             fence=fence.token,
         )
 

@@ -134,7 +134,6 @@ _Found = tuple["ModelCard | Trial", "Evaluation | None", str]
 
 
 def _found(domain: str, wanted: str, registry: Registry) -> _Found:
-    from hallmark.artifacts import model_card as model_cards
     from hallmark.errors import NotFound
 
     try:
@@ -146,8 +145,11 @@ def _found(domain: str, wanted: str, registry: Registry) -> _Found:
         run = wanted[:8]
         name = f"run {run}" + (f" of {trial.experiment}" if trial.experiment else ", refused")
         return trial, _evaluation(folder / "plots" if folder else None), name
-    card = model_cards.read(released.path if released.path is not None else released.fetch())
-    return card, _evaluation(registry.plots_of(domain, released.version)), f"version {released.version}"
+    return (
+        released.model_card(),
+        _evaluation(registry.plots_of(domain, released.version)),
+        f"version {released.version}",
+    )
 
 
 def _evaluation(folder: Path | None) -> Evaluation | None:

@@ -26,10 +26,10 @@ from typing import Any
 from hallmark import people
 from hallmark.artifacts import model_card as model_cards
 from hallmark.artifacts import trial as trials
-from hallmark.artifacts.folder import MODEL_CARD, ROWS_SEEN, verify
+from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, ROWS_SEEN, verify
 from hallmark.artifacts.model_card import ModelCard
 from hallmark.artifacts.trial import Fit, Trial
-from hallmark.errors import Conflict, HallmarkError, NotFound, Unavailable
+from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Unavailable
 from hallmark.files import locked
 from hallmark.registry import mlmodel, places, refusals, summary
 from hallmark.registry.places import Places
@@ -81,6 +81,20 @@ class ServableVersion(Frozen):
             folder = Path(download_artifacts(artifact_uri=self.storage_uri, dst_path=tempfile.mkdtemp()))
         verify(folder, expected=self.digest)
         return folder
+
+    def model_card(self) -> ModelCard:
+        """Its model card; of a version that lies elsewhere, that and the list of its files alone are fetched, and kept nowhere."""
+        if self.path is not None:
+            return model_cards.read(self.path)
+        from mlflow.artifacts import download_artifacts
+
+        with tempfile.TemporaryDirectory() as scratch:
+            for name in (MODEL_CARD, MANIFEST):
+                download_artifacts(artifact_uri=f"{self.storage_uri.rstrip('/')}/{name}", dst_path=scratch)
+            found = model_cards.read(Path(scratch))
+        if found.model != self.digest:
+            raise ModelRefused("the model card is another model's", expected=self.digest, got=found.model)
+        return found
 
 
 class VersionLine(Frozen):
@@ -283,7 +297,12 @@ class Registry:
         else:
             from mlflow.artifacts import download_artifacts
 
-            folder = Path(download_artifacts(artifact_uri=found[0].folder, dst_path=tempfile.mkdtemp()))
+            folder = self.settings.state / "fetched" / found[0].run  # a trial never changes
+            if not (folder / trials.FILE).is_file():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    Path(download_artifacts(artifact_uri=found[0].folder, dst_path=scratch)).rename(folder)
         return trials.read(folder), folder
 
     def plots_of(self, domain: str, version: int) -> Path | None:
@@ -361,8 +380,7 @@ class Registry:
 
     def model_card(self, domain: str, version: int | str) -> ModelCard:
         """The model card of a version, by number or alias."""
-        released = self.resolve(domain, version)
-        return model_cards.read(released.path if released.path is not None else released.fetch())
+        return self.resolve(domain, version).model_card()
 
     def alias(self, domain: str, name: str, version: int | str, *, expected: int | EllipsisType | None = ...) -> None:
         """Point an alias at a version; a version that becomes champion is challenger no longer.

@@ -25,7 +25,10 @@ _RUNS = 50
 
 
 class SubmittedTraining(Frozen):
-    """A training run that drift started: its key says for what, so that the same reason starts no second one."""
+    """A training run that drift or the clock started: its key says for what, so that the same reason starts no second one.
+
+    due: when the schedule wanted it; none of what drift started.
+    """
 
     key: str
     correlation: str
@@ -33,6 +36,7 @@ class SubmittedTraining(Frozen):
     reason: str
     state: str = "running"
     version: int | None = None
+    due: datetime | None = None
 
 
 class WatchMemory(Frozen):
@@ -44,6 +48,7 @@ class WatchMemory(Frozen):
     fence:     the highest fencing token that wrote this.
     stable:    the version that was stable at the last check; 0 before the first.
     followed:  by follower, the release that it has followed last.
+    clock:     until when the domain's schedule has been served here; none before the first check of it.
     heard:     times of the record's changes by hand that are in the timeline, or were.
     """
 
@@ -55,6 +60,7 @@ class WatchMemory(Frozen):
     runs: tuple[SubmittedTraining, ...] = ()
     timeline: Timeline = Timeline()
     followed: dict[str, str] = Field(default_factory=dict)
+    clock: datetime | None = None
     heard: tuple[datetime, ...] = ()
 
     def news(self, record: RolloutRecord) -> tuple[TimelineEntry, ...]:

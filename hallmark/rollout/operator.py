@@ -11,8 +11,9 @@ import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hallmark import cron
 from hallmark.artifacts.release import Target
 from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
@@ -51,6 +52,7 @@ class Operator:
     source:    where counters come from.   runner: where training runs.   tell: receives every entry of the timeline.
     followers: what is written after a version was made stable; each is tried until it succeeds.
     training:  what every training run that drift starts is given besides, such as its `source`.
+    scheduled: are the times of `training.schedule` kept here? On a cluster a recurring run of Kubeflow keeps them.
     fence:     the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
     """
 
@@ -65,6 +67,7 @@ class Operator:
         tell: Tell,
         followers: Sequence[Follower] = (),
         training: Mapping[str, object] | None = None,
+        scheduled: bool = False,
         fence: int = 0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -79,6 +82,7 @@ class Operator:
         self._again = datetime.min.replace(tzinfo=UTC)
         self._tell = tell
         self._training = dict(training or {})
+        self._scheduled = scheduled
         self._clock = clock
         self._record = MemoryStore(writer, domain.namespace)
         self._memory = self._record.read()
@@ -318,6 +322,8 @@ class Operator:
             self._follow(live, running, now)
         elif seen is not None and seen.seen.state == "DRIFT" and self.domain.retrain.on_drift:
             self._retrain(live, seen, now)
+        elif self._scheduled:
+            self._keep_schedule(live, now)
 
     def _notice(self, record: RolloutRecord, now: datetime) -> None:
         """Tell of a stable version that became it elsewhere and that no change by hand tells: by a patch, or by a watch that ended before it said so."""
@@ -375,23 +381,44 @@ class Operator:
             return
         version = live_target(live).version
         columns = ", ".join((*seen.seen.inputs, *seen.seen.outputs)[:5])
-        window = self.domain.model_dump(mode="json")["training"]["window"]
         as_of = str(self._training.get("as_of") or _tomorrow(now))
-        key = run_key(self.domain.name, champion=version, as_of=as_of, window=window, reason="drift")
-        correlation = seen.trace or _new_id()
+        wish = {"champion": version, "as_of": as_of, "reason": "drift"}
+        self._train(wish, f"drift of version {version}: {columns}", now, correlation=seen.trace)
+
+    def _keep_schedule(self, live: Object, now: datetime) -> None:
+        """Train where `training.schedule` was due since it was looked at last: once, however often it was due while nobody watched."""
+        before = self._memory.clock
+        due = cron.latest(self.domain.training.schedule, before, now) if before else None
+        if before is None or due is not None:
+            self._memory = self._memory.model_copy(update={"clock": due or now})
+            self._dirty = True
+        if due is not None:
+            wish = {"champion": live_target(live).version, "as_of": due.isoformat(), "reason": "schedule"}
+            self._train(wish, f"the schedule, due {due:%Y-%m-%d %H:%M} UTC", now, due=due)
+
+    def _train(
+        self, wish: dict[str, Any], reason: str, now: datetime, *, correlation: str = "", due: datetime | None = None
+    ) -> None:
+        """Start a training that is wanted for this: the same wish is the same run."""
+        window = self.domain.model_dump(mode="json")["training"]["window"]
+        key, as_of, correlation = (
+            run_key(self.domain.name, window=window, **wish),
+            wish["as_of"],
+            correlation or _new_id(),
+        )
         given = {name: value for name, value in self._training.items() if name != "as_of"}
         request = RunRequest(
             key=key,
             domain=self.domain.name,
             as_of=as_of,
             window=str(given.pop("window", window)),
-            reason=f"drift of version {version}: {columns}",
+            reason=reason,
             correlation=correlation,
             **given,  # type: ignore[arg-type]
         )
         # Remembered before it is asked for: a watch that ends in between finds the run by its key and starts no second one.
         self._memory = self._memory.with_run(
-            SubmittedTraining(key=key, correlation=correlation, at=now, reason=request.reason)
+            SubmittedTraining(key=key, correlation=correlation, at=now, reason=request.reason, due=due)
         )
         self._dirty = True
         self._keep(now, must=True)
@@ -403,7 +430,9 @@ class Operator:
         if run is None:
             # It was remembered, and the watch ended before it was asked for, or could not ask.
             others = tuple(each for each in self._memory.runs if each.key != running.key)
-            self._memory = self._memory.model_copy(update={"runs": others})
+            # What the clock wanted is due still: it is asked for at the next check, under the same key.
+            clock = running.due - timedelta(seconds=1) if running.due else self._memory.clock
+            self._memory = self._memory.model_copy(update={"runs": others, "clock": clock})
             self._dirty = True
             return
         if run.state == "running":

@@ -21,13 +21,13 @@ from hallmark.leash import Leash
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 
-Kind = Literal["training", "features", "batch"]
+Kind = Literal["training", "features", "batch", "tuning"]
 _TAIL = 8
 _PARTS = ("data", "features", "model")
 
 
 class StepGraph(Frozen):
-    """The intermediate representation of a domain's training, of the filling of its feature views, or of a batch, for one image.
+    """The intermediate representation of a domain's training, or of another graph of it, for one image.
 
     kind:      which of them.
     text:      as Kubeflow takes it: the pipeline spec, and what Kubernetes is told of each step.
@@ -80,17 +80,31 @@ class StepGraph(Frozen):
         ]
 
 
-def compiled(domain: Domain, settings: Settings, *, kind: Kind = "training", image: str = "") -> StepGraph:
-    """A graph of a domain, its steps in `image`; compiled in a process of its own, since kfp stays out of this one."""
+class Search(Frozen):
+    """A search as a graph has it.   option: as `hallmark tune` takes it.   at_once: pods of a round of tries."""
+
+    option: tuple[str, ...]
+    tries: int
+    at_once: int
+
+
+def compiled(
+    domain: Domain, settings: Settings, *, kind: Kind = "training", image: str = "", search: Search | None = None
+) -> StepGraph:
+    """A graph of a domain, its steps in `image`; compiled in a process of its own, since kfp stays out of this one.
+
+    search: of kind "tuning".
+    """
     if kind == "features" and domain.features is None:
         raise DeclarationError(
             f"{domain.name} reads no feature views", expected="features.views in its domain.yaml", got="none",
             fix=f"declare them (docs/features.md), or compile its training: `hallmark pipeline compile {domain.name}`",
         )  # fmt: skip
+    asked = search.model_dump_json() if search else ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.yaml"
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines.compile", domain.name, kind, str(path), *([image] if image else [])],
+            [sys.executable, "-m", "pipelines.compile", domain.name, kind, str(path), image, asked],
             env=Leash(settings.state).environment(settings.child_environment()),
             cwd=folder,
             capture_output=True,

@@ -45,9 +45,9 @@ def amounts(domain: Domain, step: str) -> ContainerResources:
     nodes of their own train, that step only waits for them.
     """
     training = domain.training
-    if step == "train" and training.nodes == 1:
+    if _fits_here(domain, step):
         return node(domain)
-    if step in ("train", "gate", "register", "log"):
+    if step in ("train", "gate", "register", "log", "propose", "choose"):
         return ContainerResources(cpu="1", memory="2Gi", cpu_request="100m")
     return ContainerResources(cpu="2", memory=training.memory, cpu_request="500m")
 
@@ -65,4 +65,9 @@ def labels(domain: str, job: str) -> dict[str, str]:
 
 def trains_on_gpu(domain: Domain, step: str) -> bool:
     """True if this step's own pod needs a GPU."""
-    return step == "train" and domain.training.accelerator == "gpu" and domain.training.nodes == 1
+    return _fits_here(domain, step) and domain.training.accelerator == "gpu"
+
+
+def _fits_here(domain: Domain, step: str) -> bool:
+    """True if this step's own pod fits the model: a training on one node, and each try of a search."""
+    return step in ("try-options", "judge-declared") or (step == "train" and domain.training.nodes == 1)

@@ -45,6 +45,8 @@ from hallmark.training.step import finder
 if TYPE_CHECKING:
     import optuna
 
+    from hallmark.learners.model import Examples
+
 
 DECLARED = "declared"
 """The try without any option, which the others are compared with."""
@@ -313,16 +315,55 @@ def work(folder: Path) -> None:
         raise
 
 
+def fitted_and_judged(
+    domain: Domain,
+    training: Examples,
+    validation: Examples,
+    *,
+    draws: str,
+    seed: int,
+    options: dict[str, Any],
+    progress: Callable[[int, int, str], None],
+) -> Estimate:
+    """How well a model with these options answers the validation examples, by the gate's metric.
+
+    draws: names the validation examples, so that errors of differences between tries are known.
+    """
+    from hallmark.learners.model import spec, task_of
+    from hallmark.tasks.bootstrap import estimates
+
+    model = spec(domain)
+    fitted = model.fit(training, validation, seed=seed, progress=progress, **steps.whole(options))
+    task, targets = task_of(domain, model), validation.targets
+    metric = task.metrics()[domain.gate.metric]
+    found = estimates([metric], targets, task.predictions(fitted.predict(validation.given), targets), seed=draws)
+    if metric.name not in found:
+        raise ContractBroken(
+            f"{metric.name} cannot be told from the validation examples",
+            expected=metric.description,
+            got=f"{len(validation)} examples",
+            fix="give it more with --window or --data",
+        )
+    return found[metric.name]
+
+
+def sampler(seed: int, before: int) -> optuna.samplers.BaseSampler:
+    """Which values come next hangs on the tries before them only, so that a search that was ended goes on as it would have."""
+    import optuna
+
+    drawn = (seed * 100_003 + before) % 2**32
+    return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=8, multivariate=True)
+
+
 class _Worker:
     """One process that makes tries."""
 
     def __init__(self, folder: Path, request: TuningRequest) -> None:
         from hallmark.data import dataset
-        from hallmark.learners.model import examples, spec
+        from hallmark.learners.model import examples
 
         self.folder, self.request, self.journal = folder, request, Journal(folder)
         self.domain = domains.load(request.domain)
-        self.spec = spec(self.domain)
         self.training = examples(request.domain, dataset.read(folder / "parts" / "training.parquet"))
         frame = dataset.read(folder / "parts" / "validation.parquet")
         self.validation, self.draws = (
@@ -347,7 +388,7 @@ class _Worker:
         trial = self._ask()
         if trial is None:
             return False
-        name, options = f"try {trial.number}", {key: _short(value) for key, value in trial.params.items()}
+        name, options = f"try {trial.number}", {key: short(value) for key, value in trial.params.items()}
         began = self._started(name, _options(options))
         try:
             estimate = self._fit(options, self._progress(name, trial))
@@ -366,7 +407,6 @@ class _Worker:
 
     def _ask(self) -> optuna.Trial | None:
         """The next try; none where enough are there or under way. One that failed counts, so that the search ends."""
-        import optuna
 
         space = {name: each.distribution() for name, each in sorted(self.request.searched.items())}
         with locked(self.folder / "lock", patience=_PATIENCE):
@@ -375,34 +415,19 @@ class _Worker:
             before = sum(not _cut_off(self.folder, each) for each in trials)
             if not waiting and before >= self.request.tries:
                 return None
-            # Which values come next hangs on the tries before them only, so that a search that was ended goes on as it would have.
-            seed = (self.request.seed * 100_003 + before) % 2**32
-            self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=8, multivariate=True)
+            self.study.sampler = sampler(self.request.seed, before)
             return self.study.ask(space)
 
     def _fit(self, options: dict[str, Any], progress: Callable[[int, int, str], None]) -> Estimate:
-        from hallmark.learners.model import task_of
-        from hallmark.tasks.bootstrap import estimates
-
-        fitted = self.spec.fit(
+        return fitted_and_judged(
+            self.domain,
             self.training,
             self.validation,
+            draws=self.draws,
             seed=self.request.seed,
+            options=self.request.options | options,
             progress=progress,
-            **steps.whole(self.request.options | options),
         )
-        task, targets = task_of(self.domain, self.spec), self.validation.targets
-        predictions = task.predictions(fitted.predict(self.validation.given), targets)
-        metric = task.metrics()[self.domain.gate.metric]
-        found = estimates([metric], targets, predictions, seed=self.draws)
-        if metric.name not in found:
-            raise ContractBroken(
-                f"{metric.name} cannot be told from the validation examples",
-                expected=metric.description,
-                got=f"{len(self.validation)} examples",
-                fix="give it more with --window or --data",
-            )
-        return found[metric.name]
 
     def _progress(self, name: str, trial: optuna.Trial | None) -> Callable[[int, int, str], None]:
         """Tell how far a try is, and give it up where its curve is worse than most."""
@@ -452,7 +477,7 @@ class _Worker:
         self.journal.add(JournalEvent(step=name, state="finished", seconds=seconds, note=shown))
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
     """A value that a person can copy: no option is told to more than four digits by some tries."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 

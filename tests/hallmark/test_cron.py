@@ -65,6 +65,22 @@ def test_the_hour_that_a_clock_skips_or_repeats_moves_no_run(after: datetime, ex
     assert first.isoformat() == expected and second - first == timedelta(days=1)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "until", "expected"),
+    [
+        ("0 0 3 * * *", "2026-10-05T02:59:59", "2026-10-04T03:00:00"),
+        ("0 0 3 * * *", "2026-10-05T03:00:00", "2026-10-05T03:00:00"),
+        ("0 0 3 1 * *", "2027-03-20T00:00:00", "2027-03-01T03:00:00"),
+        ("* * * * * *", "2028-10-05T12:00:00", "2028-10-05T12:00:00"),
+        ("0 0 3 * * *", "2026-10-01T14:00:00", None),
+    ],
+)
+def test_the_last_time_that_it_was_due(schedule: str, until: str, expected: str | None) -> None:
+    after = datetime(2026, 10, 1, 12, tzinfo=UTC)
+    found = cron.latest(schedule, after, datetime.fromisoformat(until).replace(tzinfo=UTC))
+    assert found == (datetime.fromisoformat(expected).replace(tzinfo=UTC) if expected else None)
+
+
 @pytest.mark.parametrize("name", domains.names(Settings.load({"HALLMARK_ROOT": str(ROOT)})))
 def test_every_declared_schedule_is_due_when_asking_each_minute_says_so(name: str) -> None:
     schedule = domains.load(name, Settings.load({"HALLMARK_ROOT": str(ROOT)})).training.schedule

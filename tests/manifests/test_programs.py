@@ -60,6 +60,37 @@ def test_the_watch_starts_with_flags_that_it_has() -> None:
         assert any(path.startswith(mount) for mount in mounts), path
 
 
+def test_the_page_starts_with_flags_that_it_has_behind_the_path_that_the_gateway_gives_it() -> None:
+    page = containers("ui")["ui"]
+    assert page["command"] == [*CLI, "ui"]
+    group: Any = typer.main.get_command(app)
+    found = parsed(group.commands["ui"], page["args"])
+    assert found["shared"], "else it listens to its own pod alone, and shows everything to everybody"
+    assert {each["containerPort"] for each in page["ports"]} == {found["port"]}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert page[probe]["httpGet"] == {"path": "/healthz", "port": found["port"]}
+    given = environment(page)
+    assert given["HALLMARK_WORKSPACES"] == "domain"
+    mounts = {each["mountPath"] for each in page["volumeMounts"]}
+    for path in (str(found["kubeconfig"]), given["HALLMARK_STATE"], given["HALLMARK_RELEASES"], given["HOME"]):
+        assert any(path.startswith(mount) for mount in mounts), path
+    (route,) = [
+        each for each in platform("dev") if (each["kind"], each["metadata"]["name"]) == ("VirtualService", "ui")
+    ]
+    stream, pages = route["spec"]["http"]
+    assert stream["match"] == [{"uri": {"exact": f"{found['prefix']}/events"}}] and stream["timeout"] == "0s"
+    assert {value for each in pages["match"] for value in each["uri"].values()} == {
+        found["prefix"],
+        f"{found['prefix']}/",
+    }
+    (service,) = [each for each in platform("dev") if (each["kind"], each["metadata"]["name"]) == ("Service", "ui")]
+    (port,) = service["spec"]["ports"]
+    assert port["targetPort"] == found["port"]
+    for each in (stream, pages):
+        (to,) = each["route"]
+        assert to["destination"] == {"host": f"ui.{names.SYSTEM}.svc.cluster.local", "port": {"number": port["port"]}}
+
+
 @pytest.mark.parametrize("name", ["watch", names.STREAM])
 def test_one_program_ends_before_the_next_begins(name: str) -> None:
     (found,) = [each for each in platform("dev") if each["metadata"]["name"] == name and each["kind"] == "Deployment"]
@@ -201,7 +232,7 @@ def test_mlflow_starts_with_flags_that_it_has() -> None:
     assert parsed(upgrade, schema["command"][3:]) == {"url": "$(MLFLOW_BACKEND_STORE_URI)"}
 
 
-def test_only_domains_and_the_watch_reach_mlflow_and_only_the_gateway_its_console() -> None:
+def test_only_domains_the_watch_and_the_page_reach_mlflow_and_only_the_gateway_console_and_page() -> None:
     policies = {
         each["metadata"]["name"]: each["spec"]
         for each in platform("dev")
@@ -210,9 +241,10 @@ def test_only_domains_and_the_watch_reach_mlflow_and_only_the_gateway_its_consol
     assert policies["default-deny"]["podSelector"] == {}
     assert set(policies["default-deny"]["policyTypes"]) == {"Ingress", "Egress"}
     assert "ingress" not in policies["default-deny"]
-    (console,) = policies["mlflow-console"]["ingress"]
-    (source,) = console["from"]
-    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": names.INGRESS}
-    assert source["podSelector"]["matchLabels"] == {"istio": "ingress"}
+    for name in ("mlflow-console", "ui"):
+        (opened,) = policies[name]["ingress"]
+        (source,) = opened["from"]
+        assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": names.INGRESS}
+        assert source["podSelector"]["matchLabels"] == {"istio": "ingress"}
     (server,) = policies["mlflow"]["ingress"]
-    assert len(server["from"]) == 2
+    assert len(server["from"]) == 3

@@ -270,7 +270,7 @@ def test_a_host_that_nobody_declared_is_refused(knative: Running, port: int) -> 
 
 def test_consoles_are_open_to_whoever_has_a_token_and_mlflow_by_its_workspace(knative: Running) -> None:
     every = routes.places(platform("dev"), routes.WORLD)
-    assert {each.owner for each in every} == {*CONSOLES, "istio-ingress/mlflow"}
+    assert {each.owner for each in every} == {*CONSOLES, "istio-ingress/mlflow", "istio-ingress/ui"}
     kinds = knative.tokens()
     for each in every:
         for name, token in kinds.items():

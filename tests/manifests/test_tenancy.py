@@ -103,8 +103,13 @@ def test_the_platforms_own_grants_open_no_tenant_either() -> None:
     assert tenancy.permissions(built) == []
     assert tenancy.storage(built) == []
     assert tenancy.secrets(built) == []
-    mlflow = Pod("hallmark-system", {"app.kubernetes.io/name": "mlflow"})
+    mlflow, page = (Pod("hallmark-system", {"app.kubernetes.io/name": name}) for name in ("mlflow", "ui"))
+    assert built.network.passes(page, mlflow, 5000)
+    assert built.network.passes(Pod(names.INGRESS, {"istio": "ingress"}), page, 8421)
     for name in builds.DOMAINS:
+        for kind, pod in pods(name).items():
+            assert not built.network.passes(pod, page, 8421), (name, kind)
+            assert not built.network.passes(page, pod, network.MONITOR), (name, kind)
         assert built.network.passes(pods(name)["step"], mlflow, 5000)
         assert not built.network.passes(pods(name)["predictor"], mlflow, 5000)
         assert built.network.passes(Pod.outside("10.48.208.7"), pods(name)["predictor"], network.MONITOR)
@@ -341,6 +346,21 @@ def test_members_do_what_a_rollout_needs_in_their_own_namespace_and_touch_no_sec
             "rolebindings",
             "externalsecrets",
         }
+
+
+def test_the_page_reads_what_it_shows_of_each_domain_and_changes_nothing(world: World) -> None:
+    """What it asks: hallmark/ui/gather.py. A service is asked for by name; the watch's ConfigMap alone of its kind."""
+    page = Subject.account(names.SYSTEM, "ui")
+    for domain in world.objects:
+        here = [*kubeflow.ROLES, *world.objects[domain]]
+        may = {(ask.verb, ask.group, ask.resource) for ask in tenancy.asks(domain) if rbac.allowed(here, page, ask)}
+        assert may == {
+            ("get", "serving.kserve.io", "inferenceservices"),
+            ("list", "", "pods"),
+            ("get", "", "pods/proxy"),
+            ("get", "", "configmaps"),
+        }
+        assert not rbac.allowed(here, page, Ask("get", "", "configmaps", domain, "drift-monitor"))
 
 
 def test_the_predictor_may_ask_the_kubernetes_api_nothing_at_all(world: World) -> None:

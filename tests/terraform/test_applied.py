@@ -274,7 +274,7 @@ def test_what_the_platforms_accounts_may_do_ends_at_their_prefix(dev: Environmen
         admin.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     sessions = {
         account: dev.moto.session(dev.moto.client("iam").get_role(RoleName=f"{NAME}-{account}")["Role"]["Arn"])
-        for account in ("ml-pipeline", "mlflow", "cert-manager")
+        for account in ("ml-pipeline", "mlflow", "ui", "cert-manager")
     }
     dev.moto.enforce(0)
     try:
@@ -292,6 +292,7 @@ def test_what_the_platforms_accounts_may_do_ends_at_their_prefix(dev: Environmen
         ("ml-pipeline", "pipelines/1"): ("allowed", "allowed"),
         ("mlflow", "fraud/models/7/model.onnx"): ("allowed", "AccessDenied"),
         ("mlflow", "mlflow/0/x"): ("allowed", "AccessDenied"),
+        ("ui", "fraud/models/7/model.onnx"): ("allowed", "AccessDenied"),
     }
 
 

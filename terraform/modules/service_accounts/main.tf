@@ -42,6 +42,11 @@ locals {
         service_account = "mlflow"
         description     = "Reads models to show them, by EKS Pod Identity."
       }
+      ui = {
+        namespace       = "hallmark-system"
+        service_account = "ui"
+        description     = "Reads model cards to compare them, by EKS Pod Identity."
+      }
     },
     var.dns_zone_id == null ? {} : {
       cert-manager = {
@@ -200,6 +205,22 @@ locals {
         Action    = "s3:ListBucket"
         Resource  = local.bucket
         Condition = { StringLike = { "s3:prefix" = ["*/models/*", "mlflow/*"] } }
+      },
+      merge(local.key_through_s3, { Action = ["kms:Decrypt"] }),
+    ]
+    ui = [
+      {
+        Sid      = "ModelCards"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${local.bucket}/*/models/*"
+      },
+      {
+        Sid       = "ListModels"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.bucket
+        Condition = { StringLike = { "s3:prefix" = ["*/models/*"] } }
       },
       merge(local.key_through_s3, { Action = ["kms:Decrypt"] }),
     ]

@@ -70,7 +70,7 @@ def hallmark(kubeflow: Any, graph: StepGraph, tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("HALLMARK_KUBEFLOW", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("HALLMARK_KUBEFLOW_TOKEN", str(tmp_path / "token"))
-    monkeypatch.setattr(graphs, "compiled", lambda domain, settings, kind="training", image="": graph)
+    monkeypatch.setattr(graphs, "compiled", lambda domain, settings, kind="training", image="", search=None: graph)
     monkeypatch.setattr("hallmark.cli.pipeline._LOOK", 0.02)
     yield lambda *arguments: cli.main(["pipeline", *arguments])
     server.should_exit = True

@@ -52,6 +52,21 @@ def test_a_version_resolves_to_a_folder_that_holds_the_same_model_and_its_model_
     assert not (folder / "model_card.json").exists()
 
 
+def test_of_a_version_that_lies_elsewhere_the_model_card_alone_is_fetched_and_is_that_models(
+    settings: Settings, make: Make, tmp_path: Path
+) -> None:
+    registry, (folder, model_card) = Registry(settings), make("one")
+    registry.register(folder, model_card)
+    here = registry.resolve("toy", 1)
+    assert here.path is not None
+    shutil.copytree(here.path, tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "model.onnx").unlink()
+    there = here.model_copy(update={"path": None, "storage_uri": f"{tmp_path / 'elsewhere'}/"})
+    assert there.model_card() == model_card
+    with pytest.raises(ModelRefused, match="another model's"):
+        there.model_copy(update={"digest": "sha256:" + "0" * 64}).model_card()
+
+
 def test_whoever_serves_a_version_can_read_it(settings: Settings, make: Make) -> None:
     folder, model_card = make("one")
     (folder / "model.onnx").chmod(0o600)

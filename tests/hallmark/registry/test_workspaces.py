@@ -1,4 +1,4 @@
-"""The watch on a real MLflow with workspaces and users: it reads each domain's versions and moves their aliases, and nothing else."""
+"""The watch and the page on a real MLflow with workspaces and users: one moves each domain's aliases, the other reads its trainings; nothing else."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from urllib.request import urlopen
 import pytest
 
 from hallmark.errors import Refused
-from hallmark.registry.store import CHAMPION, Registry
+from hallmark.registry.store import CHAMPION, OUTCOME, Registry
 from hallmark.settings import Settings
 
 pytestmark = pytest.mark.slow
 
 DOMAINS = ("fraud", "search")
 PASSWORD = "a long enough password"
+TAGS = {"data": "", "commit": "", "metric": "roc_auc", "value": "0.9"}
 
 
 @pytest.fixture(scope="module")
@@ -85,25 +86,29 @@ def test_the_watch_moves_every_domains_aliases_and_nothing_else(
     from mlflow.exceptions import MlflowException
     from mlflow.utils.workspace_context import WorkspaceContext
 
-    from tools.mlflow_workspaces import ask, prepare
+    from tools.mlflow_workspaces import UI, WATCH, ask, prepare
 
     client = mlflow.MlflowClient(tracking_uri=server, registry_uri=server)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(server)
     try:
         _as(monkeypatch, "admin")
-        ask("POST", "/api/2.0/mlflow/users/create", username="watch", password=PASSWORD)
-        made = prepare(DOMAINS, "s3://bucket", "watch")
-        assert len(made) == 6
-        assert prepare(DOMAINS, "s3://bucket", "watch") == []
+        for user in ("watch", "page"):
+            ask("POST", "/api/2.0/mlflow/users/create", username=user, password=PASSWORD)
+        users = {WATCH: "watch", UI: "page"}
+        made = prepare(DOMAINS, "s3://bucket", users)
+        assert len(made) == 12
+        assert prepare(DOMAINS, "s3://bucket", users) == []
         mlflow.create_workspace("returns", default_artifact_root="s3://bucket/returns/models")
         for domain in (*DOMAINS, "returns"):
             with WorkspaceContext(domain):
                 client.create_registered_model(domain)
-                client.create_experiment(domain)
+                run = client.create_run(client.create_experiment(domain)).info.run_id
+                for key, value in {OUTCOME: "refused", "hallmark.reason": f"of {domain}"}.items():
+                    client.set_tag(run, key, value)
                 for _ in range(2):
                     client.create_model_version(
-                        domain, f"s3://bucket/{domain}/models/1", tags={"digest": f"sha256:{domain}"}
+                        domain, f"s3://bucket/{domain}/models/1", tags=TAGS | {"digest": f"sha256:{domain}"}
                     )
 
         _as(monkeypatch, "watch")
@@ -132,5 +137,22 @@ def test_the_watch_moves_every_domains_aliases_and_nothing_else(
                     call()
         with WorkspaceContext("fraud"):
             assert client.search_experiments() == []
+
+        _as(monkeypatch, "page")
+        for domain in DOMAINS:
+            assert [each.version for each in registry.versions(domain)] == [2, 1]
+            assert [each.outcome for each in registry.trials(domain)] == ["refused"]
+        with pytest.raises(Refused, match="does not let this account"):
+            registry.versions("returns")
+        with WorkspaceContext("returns"):
+            assert client.search_experiments() == []
+        for denied_too in (
+            lambda: client.set_registered_model_alias("fraud", CHAMPION, "1"),
+            lambda: client.create_experiment("other"),
+            lambda: client.set_tag(run, "x", "y"),
+            lambda: client.delete_registered_model("fraud"),
+        ):
+            with WorkspaceContext("fraud"), pytest.raises(MlflowException, match=r"ermission|403"):
+                denied_too()
     finally:
         mlflow.set_tracking_uri(before)

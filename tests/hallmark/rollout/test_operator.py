@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class World:
     def domain(self, *changes: str) -> Domain:
         return domains.overridden(domains.load(self.cluster.name, self.settings), [*CHANGES, *changes])
 
-    def operator(self, *changes: str, fence: int = 1) -> Operator:
+    def operator(self, *changes: str, fence: int = 1, scheduled: bool = False) -> Operator:
         return Operator(
             self.domain(*changes),
             writer=self.cluster,  # type: ignore[arg-type]
@@ -63,6 +64,7 @@ class World:
             runner=self.trainings,
             followers=[ReleaseFile(self.settings, self.cluster), ChampionAlias(self.versions)],  # type: ignore[arg-type]
             tell=self.told.append,
+            scheduled=scheduled,
             fence=fence,
             clock=self.clock,
         )
@@ -138,6 +140,52 @@ def test_a_watch_that_ends_before_it_could_submit_submits_once_when_it_is_back(w
     world.trainings.down = False
     world.restarted(3, ticks=5, every=1)
     assert len(world.trainings.requests) == 1
+
+
+def test_the_clock_starts_a_training_once_and_what_nobody_watched_once(world: World) -> None:
+    """training.schedule by the local watch: after a restart nothing again, after days off the last time alone."""
+    hourly = "training.schedule=0 0 * * * *"
+
+    def watched(seconds: int, *, every: float = 600.0) -> list[str]:
+        before = len(world.trainings.requests)
+        operator = world.operator(hourly, scheduled=True)
+        for _ in range(int(seconds / every)):
+            world.clock.sleep(every)
+            operator.tick()
+        operator.close()
+        return [each.as_of for each in world.trainings.requests[before:]]
+
+    hour = timedelta(hours=1)
+    first = watched(600)
+    assert first == [], "nothing was missed before the first watch"
+    begun = world.clock().replace(minute=0, second=0, microsecond=0)
+    (due,) = watched(3600)
+    assert due == (begun + hour).isoformat()
+    assert watched(0) == watched(600, every=100.0) == []
+    world.trainings.end("refused")
+    world.clock.sleep(3 * 86400)
+    (late,) = watched(1200)
+    assert late == world.clock().replace(minute=0, second=0, microsecond=0).isoformat()
+    world.trainings.end("refused")
+    told = [entry.text for entry in world.told if entry.kind == "training"]
+    assert told[0].startswith("started for the schedule, due ")
+
+
+def test_what_the_clock_wanted_and_a_killed_watch_did_not_ask_for_is_asked_for(world: World) -> None:
+    hourly = "training.schedule=0 0 * * * *"
+    operator = world.operator(hourly, scheduled=True)
+    operator.tick()
+    world.clock.sleep(3600)
+    world.trainings.down = True
+    operator.tick()
+    assert world.trainings.requests == []
+    world.trainings.down = False
+    again = world.operator(hourly, scheduled=True)
+    for _ in range(4):
+        world.clock.sleep(1)
+        again.tick()
+    assert len(world.trainings.requests) == 1
+    assert world.trainings.requests[0].reason.startswith("the schedule, due ")
 
 
 def test_a_training_that_is_refused_is_told_and_the_cooldown_keeps_the_next_one_away(world: World) -> None:

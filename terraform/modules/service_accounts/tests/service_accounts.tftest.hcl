@@ -22,7 +22,7 @@ run "a_role_is_for_one_service_account" {
   command = plan
 
   assert {
-    condition     = { for name, identity in output.pod_identities : name => "${identity.namespace}/${identity.service_account}" } == { external-secrets = "external-secrets/external-secrets", cert-manager = "cert-manager/cert-manager", load-balancer-controller = "kube-system/load-balancer-controller", ml-pipeline = "kubeflow/ml-pipeline", mlflow = "hallmark-system/mlflow" }
+    condition     = { for name, identity in output.pod_identities : name => "${identity.namespace}/${identity.service_account}" } == { external-secrets = "external-secrets/external-secrets", cert-manager = "cert-manager/cert-manager", load-balancer-controller = "kube-system/load-balancer-controller", ml-pipeline = "kubeflow/ml-pipeline", mlflow = "hallmark-system/mlflow", ui = "hallmark-system/ui" }
     error_message = "The manifests know other accounts."
   }
 
