@@ -13,6 +13,7 @@ from hallmark import key_value
 from hallmark.declaration import contradictions
 from hallmark.declaration.code import module as module
 from hallmark.declaration.data import Data
+from hallmark.declaration.decision import Decision
 from hallmark.declaration.drift import Drift
 from hallmark.declaration.drill import Drill
 from hallmark.declaration.features import Features
@@ -45,6 +46,7 @@ class Domain(Section):
     features: Features | None = None
     retrieval: Retrieval | None = None
     policy: Policy | None = None
+    decision: Decision | None = None
     rollout: Rollout = Rollout()
     retrain: Retrain = Retrain()
     drift: Drift = Drift()
