@@ -17,7 +17,8 @@ from hallmark.declaration import condition
 from hallmark.declaration.condition import ITEM, Kind
 from hallmark.section import Duration, Section, Share, contradicting
 
-ENDS = ("accept", "reject", "refuse")
+End = Literal["accept", "reject", "refuse"]
+ENDS: tuple[End, ...] = ("accept", "reject", "refuse")
 """Ends of a decision beside a person. reject: it is a counterfeit. refuse: nothing is said of it, such as for want of better photos."""
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 Service = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
@@ -58,7 +59,7 @@ class Node(Section):
     def _of_its_kind(self) -> Node:
         person = self.kind == "person"
         for key in _OF_SERVICES if person else _OF_PERSONS:
-            if key in self.model_fields_set:
+            if getattr(self, key) != type(self).model_fields[key].get_default():
                 raise ValueError(f"{key} is no key of a node of kind {self.kind}: take it away")
         if not person and self.service is None:
             raise ValueError("service is missing, and nobody knows whom to ask: name it")
