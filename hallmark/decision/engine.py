@@ -28,6 +28,8 @@ Action = Literal["accept", "reject", "refuse", "person"]
 Reason = Literal[
     "route", "node_failed", "no_threshold", "expired", "worth_a_person", "not_worth_a_person", "queue_down", "no_route"
 ]
+LARGEST = 1e300
+"""Numbers beyond it, either way, are none."""
 Text = Annotated[str, Field(max_length=512)]
 ItemValue = bool | Finite | Text
 
@@ -109,7 +111,7 @@ def decide(decision: Decision, thresholds: Thresholds, given: Given) -> Ask | Ve
 def problem(value: object, kind: Kind) -> str | None:
     """What a value of a field or an output is not, if it is not of its kind; numbers are finite."""
     fits = {
-        "number": isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        "number": isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST,
         "text": isinstance(value, str),
         "truth": isinstance(value, bool),
         "texts": isinstance(value, tuple | list) and all(isinstance(each, str) for each in value),
