@@ -39,6 +39,7 @@ class DecisionOptions:
 
 def run(options: DecisionOptions, unit: Unit) -> int:
     """Serve until a signal; the exit code, or OSError where the port is taken."""
+    service, clients = served(options, unit)
     opened = listen(options.host, options.http_port)
 
     async def work(_worker: int) -> None:
@@ -46,7 +47,6 @@ def run(options: DecisionOptions, unit: Unit) -> int:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        service, clients = served(options, unit)
         endpoint = Endpoint(
             limits=ConnectionLimits(), headers=f"x-hallmark-unit: {unit.digest}\r\n".encode("ascii", "replace")
         )
