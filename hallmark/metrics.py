@@ -104,6 +104,40 @@ FAULT = "model"
 OVERLOADED = "overloaded"
 """Its reason for a request that it refused at once, because it would not be done in time."""
 
+# The service that decides: inference_services/decision.
+
+_OF_DECISION = ("model", "unit")
+"""On every series of it: the decision's name, and the release unit in twelve digits."""
+
+
+def _decision(*families: tuple[str, Kind, str, tuple[str, ...], tuple[float, ...]]) -> dict[str, Family]:
+    found = {}
+    for short, kind, shown, labels, buckets in families:
+        name = f"hallmark_decision_{short}_total" if kind == "counter" else f"hallmark_decision_{short}"
+        found[short] = Family(name, kind, shown, (*_OF_DECISION, *labels), buckets)
+    return found
+
+
+DECISION: dict[str, Family] = _decision(
+    ("verdicts", "counter", "Items decided, by action and reason.", ("action", "reason"), ()),
+    ("refused", "counter", "Requests answered without a verdict, by reason.", ("reason",), ()),
+    ("seconds", "histogram", "Time from the whole request to its answer.", (), SECONDS),
+    ("node_answers", "counter", "Answers of nodes, by what came of asking.", ("node", "fate"), ()),
+    ("node_seconds", "histogram", "Time of asking a node, with every try.", ("node",), SECONDS),
+    ("breaker_open", "gauge", "1 while a node is left alone after failures in a row.", ("node",), ()),
+    ("cases", "counter", "Cases given to persons, by whether the queue took them.", ("person", "taken"), ()),
+    ("spent", "counter", "Money that asking nodes has cost.", (), ()),
+    (
+        "minute_price",
+        "gauge",
+        "Money that a minute of an expert is worth beyond the wage; -1 where none is left.",
+        (),
+        (),
+    ),
+    ("expired", "gauge", "1 while the guarantee is marked as expired.", (), ()),
+    ("in_flight", "gauge", "Items that are being decided.", (), ()),
+)
+
 # The drift monitor: inference_services/drift_monitor.
 
 

@@ -45,7 +45,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "artifacts": set(),
         "retrieval": {"artifacts"},
         "learners": {"artifacts", "retrieval"},
-        "decision": {"artifacts"},
+        "decision": {"artifacts", "policy"},
         "policy": set(),
     },
     {

@@ -23,13 +23,15 @@ def of(domain: Domain) -> Iterator[str]:
     yield from _gate(domain)
     yield from _retrieval(domain)
     yield from _policy(domain)
+    yield from _decision(domain)
     yield from _shadow(domain)
     yield from _rollout(domain)
 
 
 def warnings(domain: Domain) -> Iterator[tuple[str, str]]:
     """Each key that works and is of no use, with the reason and the fix."""
-    if domain.reviewer is not None:  # nothing in the library asks one: only a decision of the domain's own could
+    nodes = domain.decision.nodes.values() if domain.decision else ()
+    if domain.reviewer is not None and not any(node.kind == "reviewer" for node in nodes):
         yield (
             "reviewer",
             f"{domain.reviewer.served_name} is deployed and no decision of {domain.name} asks it; take it away until one does",
@@ -164,6 +166,13 @@ def _promise(domain: Domain) -> Iterator[str]:
         yield (
             f"drift.labels.promise is {promise:g}, and task.quantiles hold {quantiles[-1] - quantiles[0]:g} at their best: a model that is right"
             " would drift; write less, or quantiles further apart"
+        )
+
+
+def _decision(domain: Domain) -> Iterator[str]:
+    if domain.decision is not None and domain.task.kind != "binary":
+        yield (
+            f"decision accepts or rejects, and a {domain.task.kind} task answers something else: take it away, or declare task: {{kind: binary}}"
         )
 
 

@@ -14,6 +14,7 @@ from hallmark.declaration import contradictions
 from hallmark.declaration.batch import Batch
 from hallmark.declaration.code import module as module
 from hallmark.declaration.data import Data
+from hallmark.declaration.decision import Decision
 from hallmark.declaration.drift import Drift
 from hallmark.declaration.drill import Drill
 from hallmark.declaration.features import Features
@@ -47,6 +48,7 @@ class Domain(Section):
     retrieval: Retrieval | None = None
     policy: Policy | None = None
     batch: Batch | None = None
+    decision: Decision | None = None
     rollout: Rollout = Rollout()
     retrain: Retrain = Retrain()
     drift: Drift = Drift()

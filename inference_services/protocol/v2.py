@@ -28,7 +28,9 @@ _numbers = itertools.count(1)
 _PROCESS = secrets.token_hex(12)
 
 
-class _Tensor(msgspec.Struct):
+class Tensor(msgspec.Struct):
+    """An input as it stands in a request: `data` in JSON, or so many bytes behind it."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -36,19 +38,23 @@ class _Tensor(msgspec.Struct):
     parameters: dict[str, Parameter] | None = None
 
 
-class _Wanted(msgspec.Struct):
+class Wanted(msgspec.Struct):
+    """An output that is asked for."""
+
     name: str
     parameters: dict[str, Parameter] | None = None
 
 
-class _Envelope(msgspec.Struct):
-    inputs: list[_Tensor]
+class Envelope(msgspec.Struct):
+    """A request before anybody knows what its tensors are."""
+
+    inputs: list[Tensor]
     id: str | None = None
-    outputs: list[_Wanted] | None = None
+    outputs: list[Wanted] | None = None
     parameters: dict[str, Parameter] | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(Envelope)
 
 
 @dataclass(slots=True)
@@ -74,17 +80,22 @@ class InferenceRequest:
 
 def decode(schema: Schema, body: bytes, json_length: int | None = None) -> InferenceRequest:
     """The request in `body`, of which `json_length` bytes are JSON where tensors follow in binary; or `BadRequest`."""
+    envelope, tail = enveloped(body, json_length)
+    columns, rows, record = _columns(schema, envelope.inputs, tail)
+    wanted, binary = _wanted(schema, envelope.outputs)
+    everything = _flag(envelope.parameters, "binary_data_output", "parameters")
+    return InferenceRequest(request_id(envelope.id), columns, rows, wanted, binary, everything, record=record)
+
+
+def enveloped(body: bytes, json_length: int | None = None) -> tuple[Envelope, memoryview]:
+    """The JSON part of a request, and the bytes behind it; or `BadRequest`."""
     if json_length is not None and not 0 < json_length <= len(body):
         raise BadRequest("Inference-Header-Content-Length: expected the length of the JSON part of the body")
     try:
         envelope = _envelope.decode(body if json_length is None else memoryview(body)[:json_length])
     except UNREADABLE as error:
         raise BadRequest(f"body: {explain(error)}") from None
-    tail = memoryview(body)[len(body) if json_length is None else json_length :]
-    columns, rows, record = _columns(schema, envelope.inputs, tail)
-    wanted, binary = _wanted(schema, envelope.outputs)
-    everything = _flag(envelope.parameters, "binary_data_output", "parameters")
-    return InferenceRequest(request_id(envelope.id), columns, rows, wanted, binary, everything, record=record)
+    return envelope, memoryview(body)[len(body) if json_length is None else json_length :]
 
 
 def request_id(given: str | None) -> str:
@@ -157,7 +168,7 @@ def _head(schema: Schema, name: str, array: NDArray[Any]) -> bytes:
     )
 
 
-def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[Columns, int, Record | None]:
+def _columns(schema: Schema, tensors: list[Tensor], tail: memoryview) -> tuple[Columns, int, Record | None]:
     arrays: dict[str, Any] = {}
     single: list[str] = []
     layout = schema.layout
@@ -195,7 +206,7 @@ def _columns(schema: Schema, tensors: list[_Tensor], tail: memoryview) -> tuple[
     return *schema.complete(arrays, rows), None
 
 
-def _wanted(schema: Schema, asked: list[_Wanted] | None) -> tuple[tuple[str, ...], dict[str, bool]]:
+def _wanted(schema: Schema, asked: list[Wanted] | None) -> tuple[tuple[str, ...], dict[str, bool]]:
     if not asked:
         return (), {}
     names = schema.wanted([item.name for item in asked])

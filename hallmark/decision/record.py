@@ -1,0 +1,68 @@
+"""Record of a decision: all that its verdict follows from, so that anybody can see in a year that it does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from hallmark.decision import engine
+from hallmark.decision.engine import ENGINE, Ask, Given, Verdict
+from hallmark.decision.thresholds import Thresholds
+from hallmark.declaration.decision import Decision
+from hallmark.errors import Conflict
+from hallmark.section import Frozen
+
+
+class Part(Frozen):
+    """What a node is in a release unit: the model that is asked, its version, and the digest of what it was made of."""
+
+    service: str
+    version: str = ""
+    digest: str = ""
+
+
+class DecisionRecord(Frozen):
+    """One decision.
+
+    unit, parts: digest of the release unit, and its parts.   decision: the graph.   thresholds: of the item's slice.
+    at:          seconds since 1970 when it was made; nothing follows from it.
+    """
+
+    engine: int = ENGINE
+    unit: str
+    parts: dict[str, Part]
+    decision: Decision
+    thresholds: Thresholds
+    given: Given
+    verdict: Verdict
+    at: float
+
+    @property
+    def text(self) -> str:
+        """The record as it is kept, in one line."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of that."""
+        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
+
+
+def replayed(record: DecisionRecord) -> Verdict:
+    """The verdict once more, from the record alone; `Conflict` where another engine made it, or where it comes out otherwise."""
+    if record.engine != ENGINE:
+        raise Conflict(
+            "the record was made by another engine",
+            expected=f"engine {ENGINE}",
+            got=f"engine {record.engine}",
+            fix="replay it with the image of that time",
+        )
+    found = engine.decide(record.decision, record.thresholds, record.given)
+    if isinstance(found, Ask) or found != record.verdict:
+        raise Conflict(
+            "the record does not lead to its verdict",
+            expected=record.verdict.model_dump_json(),
+            got=f"{found.step} asks {', '.join(found.nodes)}" if isinstance(found, Ask) else found.model_dump_json(),
+            fix="it was changed, or written by other code: look at its digest",
+        )
+    return found

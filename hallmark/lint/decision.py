@@ -1,0 +1,87 @@
+"""Declarations of decisions: ways through the graph that end badly, never, or too late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hallmark.declaration import decision_paths
+from hallmark.declaration.decision import Decision
+from hallmark.lint.declarations import Declaration
+from hallmark.lint.objects import LintContext
+from hallmark.lint.rules import RuleMatch, rule
+
+_LINK = "https://sre.google/sre-book/addressing-cascading-failures/"
+
+
+def _found(declaration: Declaration, fault: decision_paths.Fault) -> Iterator[RuleMatch]:
+    """The faults of one kind, where nothing is wrong with the declaration itself."""
+    if declaration.problems or declaration.data.get("decision") is None:
+        return
+    for each in decision_paths.faults(Decision.model_validate(declaration.data["decision"])):
+        if each.fault == fault:
+            yield declaration.hit(each.text, "decision", *each.path)
+
+
+@rule(
+    "HM757",
+    "A decision that does not end",
+    on=Declaration,
+    reason="some items would be neither accepted nor rejected, refused or given to a person",
+    fix="end each step's routes with one that has no when and is not accept, and let no step come again",
+    link=_LINK,
+)
+def endless(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "endless")
+
+
+@rule(
+    "HM758",
+    "A part of a decision that is never reached",
+    on=Declaration,
+    reason="it is deployed, paid for and reviewed, and no item ever gets there",
+    fix="route to it, or take it away",
+    link=_LINK,
+)
+def unreachable(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "unreachable")
+
+
+@rule(
+    "HM759",
+    "A failure that leads to accept",
+    on=Declaration,
+    reason="whoever can make a node slow could have anything accepted; the service holds such an item back, and the way is dead",
+    fix="let fallback be a person, reject or refuse, or a step from which accept is not reached; ask for the score before accepting",
+    link=_LINK,
+)
+def unsafe(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "unsafe")
+
+
+@rule(
+    "HM760",
+    "A decision longer than its deadline",
+    on=Declaration,
+    reason="its last nodes are cut off, and the item goes to the fallback though all of them would have answered",
+    fix="raise decision.deadline, or lower the timeouts of nodes on the longest way",
+    link=_LINK,
+)
+def late(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "late")
+
+
+@rule(
+    "HM761",
+    "A person without a capacity",
+    on=Declaration,
+    reason="nobody can tell which items are worth the minutes that there are: the queue grows, and a late verdict is worth less",
+    fix="write capacity: minutes of all experts in a day",
+    link=_LINK,
+)
+def uncounted(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/declaration/decision_paths.py."""
+    yield from _found(declaration, "uncounted")

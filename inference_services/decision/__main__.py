@@ -1,0 +1,113 @@
+"""`python -m inference_services.decision`: serve one decision, or replay its records; exit code 3 where the unit is refused."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hallmark.errors import DeclarationError, HallmarkError
+
+_ENVIRONMENT = """environment:
+  HALLMARK_UNIT_DIGEST   sha256:… that the unit must have; nothing is served before it is checked
+
+exit codes: 0 stopped after a signal, or every record replayed; 1 a record did not; 2 wrong flags; 3 the unit was refused"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m inference_services.decision",
+        description="Decide on items with one release unit: Open Inference Protocol over REST.",
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = flags.add_argument
+    add("--name", help="name in the paths, the domain's; that of the unit without it")
+    add("--unit", type=Path, help="folder of the release unit")
+    add("--node", action="append", default=[], metavar="NODE=URL", help="where a node is asked, once for each")
+    add("--records", type=Path, help="folder for the record of every decision")
+    add("--cases", type=Path, help="file for cases of persons; beside the records without it")
+    add("--expired", type=Path, help="file that is there while the guarantee no longer holds")
+    add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
+    add("--http-port", type=int, default=8080, help="(%(default)s)")
+    add("--replay", type=Path, metavar="FILE", help="replay the records in a file, and end")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Serve until a signal, or replay."""
+    flags = parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        if flags.replay is not None:
+            return _replay(flags.replay)
+        return _serve(flags, os.environ if environment is None else environment)
+    except HallmarkError as error:
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or flags.host}: {error.strerror or error}\n")
+        return 1
+
+
+def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from hallmark.decision import unit
+
+    for name in ("unit", "records"):
+        if getattr(flags, name) is None:
+            raise DeclarationError(f"--{name}", expected="a folder", got="nothing", fix=f"name it with --{name}")
+    expected = env.get("HALLMARK_UNIT_DIGEST")
+    if not expected:
+        logging.getLogger(__name__).warning("HALLMARK_UNIT_DIGEST is not set: any whole unit will be served")
+    found = unit.read(flags.unit, expected=expected)
+
+    from inference_services.decision import server
+
+    options = server.DecisionOptions(
+        name=flags.name or found.domain,
+        nodes=_nodes(flags.node, list(found.parts)),
+        records=flags.records,
+        cases=flags.cases or flags.records / "cases.jsonl",
+        expired=flags.expired,
+        host=flags.host,
+        http_port=flags.http_port,
+    )
+    return server.run(options, found)
+
+
+def _nodes(given: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    found = dict(each.partition("=")[::2] for each in given)
+    if sorted(found) != sorted(wanted):
+        raise DeclarationError(
+            "--node",
+            expected=", ".join(f"{name}=http://…" for name in wanted),
+            got=", ".join(given) or "nothing",
+            fix="name the address of each node of the graph that is no person, and no other",
+        )
+    return found
+
+
+def _replay(path: Path) -> int:
+    from pydantic import ValidationError
+
+    from hallmark.decision import record
+
+    wrong = count = 0
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            count += 1
+            try:
+                record.replayed(record.DecisionRecord.model_validate_json(line))
+            except (HallmarkError, ValidationError) as error:
+                wrong += 1
+                sys.stderr.write(f"{path}:{number}: {' '.join(str(error).split())[:500]}\n")
+    sys.stdout.write(f"{count - wrong} of {count} records replay to their verdicts\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

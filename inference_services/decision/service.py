@@ -1,0 +1,172 @@
+"""One item's way: the engine says who is asked, the nodes of a step are asked at once, and the verdict is on record before it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from hallmark.decision import engine
+from hallmark.decision.case import Case, Cases
+from hallmark.decision.economics import Pace
+from hallmark.decision.engine import Answer, Ask, Given, Verdict
+from hallmark.decision.record import DecisionRecord
+from hallmark.decision.unit import Unit
+from hallmark.declaration import decision_paths
+from inference_services.decision.messages import ItemRequest
+from inference_services.decision.metrics import DecisionMetrics
+from inference_services.decision.nodes import NodeClient
+from inference_services.decision.records import RecordLog
+
+_MARGIN = decision_paths.MARGIN.total_seconds()
+_log = logging.getLogger(__name__)
+
+
+class DecisionService:
+    """Decides with one release unit."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        *,
+        nodes: Mapping[str, NodeClient],
+        cases: Cases,
+        records: RecordLog,
+        metrics: DecisionMetrics,
+        expired: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.unit = unit
+        self.metrics = metrics
+        self._decision = unit.decision
+        self._nodes, self._cases, self._records = nodes, cases, records
+        self._expired, self._clock = expired, clock
+        self._person = next(iter(unit.decision.persons), None)
+        self._pace = Pace(unit.decision.nodes[self._person]) if self._person else None
+        self._audits: set[asyncio.Task[None]] = set()
+
+    async def decide(
+        self, request: ItemRequest, *, within: float, headers: Sequence[tuple[str, str]] = ()
+    ) -> tuple[DecisionRecord, str]:
+        """The record of the verdict, which is written, and the id of the case where a person is asked.
+
+        within: seconds that the caller gives; no more than the declared deadline are used.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        until = began + min(within, self._decision.deadline.total_seconds())
+        expired, now = self._expired(), self._clock()
+        dear = self._pace.price(now) if self._pace else math.inf
+        self.metrics.set("expired", float(expired))
+        self.metrics.set("minute_price", -1.0 if dear == math.inf else dear)
+        given = Given(id=request.id, domain=self.unit.domain, item=request.item, minute_price=dear, expired=expired)
+        case = ""
+        while True:
+            found = engine.decide(self._decision, self.unit.thresholds, given)
+            if isinstance(found, Ask):
+                answers = await self._ask(request, found, given.answers, until=until, headers=headers)
+                given = given.model_copy(update={"answers": {**given.answers, **answers}})
+                continue
+            if found.person is None:
+                break
+            taken = await self._submitted(found, given, found.person, until=until - _MARGIN / 2)
+            if taken is not None:
+                case = taken
+                break
+            given = given.model_copy(update={"unheard": (*given.unheard, found.person)})
+        record = DecisionRecord(
+            unit=self.unit.digest,
+            parts=self.unit.parts,
+            decision=self._decision,
+            thresholds=self.unit.thresholds.only(given.item),
+            given=given,
+            verdict=found,
+            at=now,
+        )
+        self._records.write(record)
+        self._count(found, loop.time() - began, now)
+        if found.audit and self._person:
+            task = loop.create_task(self._audit(found, given))
+            self._audits.add(task)
+            task.add_done_callback(self._audits.discard)
+        return record, case
+
+    async def drained(self) -> None:
+        """Wait for the audits that are being submitted."""
+        await asyncio.gather(*self._audits, return_exceptions=True)
+
+    async def _ask(
+        self,
+        request: ItemRequest,
+        ask: Ask,
+        answers: Mapping[str, Answer],
+        *,
+        until: float,
+        headers: Sequence[tuple[str, str]],
+    ) -> dict[str, Answer]:
+        """The answers of a step's nodes, with time left for the person that stands in for the slowest."""
+        standins = [self._decision.fallback_of(node) for node in ask.nodes]
+        left = max(
+            (
+                decision_paths.longest(self._decision, to).total_seconds()
+                for to in standins
+                if to in self._decision.persons
+            ),
+            default=0.0,
+        )
+        limit = until - _MARGIN - left
+        asked = [self._nodes[node].ask(request, answers, until=limit, headers=headers) for node in ask.nodes]
+        return dict(zip(ask.nodes, await asyncio.gather(*asked), strict=True))
+
+    def _case(self, verdict: Verdict, given: Given, node: str, *, audit: bool = False) -> Case:
+        person = self._decision.nodes[node]
+        return Case(
+            id=given.id,
+            domain=given.domain,
+            node=node,
+            audit=audit,
+            price=float(given.item[self._decision.costs.price]),
+            saved=verdict.saved,
+            minutes=person.minutes,
+            deadline=self._clock() + person.sla.total_seconds(),
+            path=verdict.path,
+            evidence={name: each.outputs for name, each in given.answers.items() if each.fate == "answered"},
+            unit=self.unit.digest,
+        )
+
+    async def _submitted(self, verdict: Verdict, given: Given, person: str, *, until: float) -> str | None:
+        """The case's id; None where the queue does not take it in time."""
+        loop = asyncio.get_running_loop()
+        limit = min(until, loop.time() + self._decision.nodes[person].timeout.total_seconds())
+        case = self._case(verdict, given, person)
+        try:
+            async with asyncio.timeout_at(limit):
+                found = await asyncio.to_thread(self._cases.submit, case)
+        except Exception as error:  # noqa: BLE001  whatever ails the queue, the item gets an answer
+            _log.warning("the queue of %s did not take a case: %s", person, error or type(error).__name__)
+            self.metrics.add("cases", person=person, taken="no")
+            return None
+        self.metrics.add("cases", person=person, taken="yes")
+        return found
+
+    async def _audit(self, verdict: Verdict, given: Given) -> None:
+        """Hand an accepted item to a person too; nobody waits for that."""
+        assert self._person is not None  # noqa: S101  only then is it called
+        try:
+            await asyncio.to_thread(self._cases.submit, self._case(verdict, given, self._person, audit=True))
+            self.metrics.add("cases", person="audit", taken="yes")
+        except Exception as error:  # noqa: BLE001  the record says that it was drawn
+            _log.warning("an audit was not taken: %s", error)
+            self.metrics.add("cases", person="audit", taken="no")
+
+    def _count(self, verdict: Verdict, seconds: float, now: float) -> None:
+        self.metrics.add("verdicts", action=verdict.action, reason=verdict.reason)
+        self.metrics.add("spent", verdict.spent)
+        self.metrics.observe("seconds", seconds)
+        if self._pace and self._person:
+            if verdict.saved is not None:
+                self._pace.saw(verdict.saved / self._decision.nodes[self._person].minutes, now)
+            if verdict.action == "person" or verdict.audit:
+                self._pace.took(now)

@@ -1,0 +1,166 @@
+"""Thresholds keep their risk: the binomial tail against fractions, and redraws of a market whose true risk is known."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hallmark.decision import calibrate
+from hallmark.decision.thresholds import Thresholds
+from hallmark.declaration.decision import Risk
+
+RISK = Risk(score="view.counterfeit", at_most=0.01, confidence=0.95, slices=("brand",))
+MARKET = {"Alma": (0.4, 12_000), "Brio": (0.9, 6_000), "Cora": (0.2, 3_000), "Dodo": (0.6, 1_500), "Elan": (0.5, 200)}
+"""Of each brand: the steepness of its risk, and its items. A score is uniform in 0..1 and a counterfeit with the chance steep * score ** 3,
+so that steep * threshold ** 3 / 4 of what a threshold accepts is counterfeit."""
+Drawn = tuple[NDArray[np.float64], NDArray[np.bool_], list[tuple[str, ...]]]
+
+
+def drawn(rng: np.random.Generator, *, part: float = 1.0) -> Drawn:
+    scores, labels = [], []
+    brands: list[tuple[str, ...]] = []
+    for brand, (steep, items) in MARKET.items():
+        own = rng.random(int(items * part))
+        scores.append(own)
+        labels.append(rng.random(len(own)) < steep * own**3)
+        brands += [(brand,)] * len(own)
+    return np.concatenate(scores), np.concatenate(labels), brands
+
+
+def made(rng: np.random.Generator) -> Thresholds:
+    earlier, _, before = drawn(rng, part=0.5)
+    scores, labels, brands = drawn(rng)
+    return calibrate.calibrated(
+        RISK, scores=scores, counterfeit=labels, slices=brands, earlier=earlier, earlier_slices=before
+    )
+
+
+def reference(accepted: int, counterfeits: int, at_most: Fraction) -> Fraction:
+    """The binomial tail by its definition, in fractions."""
+    return sum(
+        (math.comb(accepted, k) * at_most**k * (1 - at_most) ** (accepted - k) for k in range(counterfeits + 1)),
+        Fraction(0),
+    )
+
+
+@given(st.integers(1, 400), st.integers(0, 400), st.sampled_from([Fraction(1, 100), Fraction(1, 20), Fraction(3, 10)]))
+def test_a_p_value_is_the_exact_binomial_tail(accepted: int, counterfeits: int, at_most: Fraction) -> None:
+    counterfeits = min(counterfeits, accepted)
+    found = calibrate.p_values(np.array([accepted]), np.array([counterfeits]), float(at_most))[0]
+    assert found == pytest.approx(float(reference(accepted, counterfeits, at_most)), rel=1e-9, abs=1e-300)
+
+
+def test_fewer_items_than_can_show_the_risk_are_none() -> None:
+    assert calibrate.fewest(0.01, 0.05) == 299
+    assert reference(299, 0, Fraction(1, 100)) <= Fraction(5, 100) < reference(298, 0, Fraction(1, 100))
+    assert calibrate.p_values(np.array([0]), np.array([0]), 0.01)[0] == 1.0
+
+
+def test_it_agrees_with_a_test_of_each_threshold_by_hand() -> None:
+    """The same sequence, threshold by threshold, counted and tested by the reference."""
+    rng = np.random.default_rng(3)
+    scores = rng.random(3000)
+    labels = rng.random(3000) < 0.3 * scores**3
+    grid = np.linspace(0.05, 1, 20)
+    shares = grid
+    error = Fraction(5, 100) / 4
+    wanted = next(n for n in range(1, 5000) if Fraction(99, 100) ** n <= error)
+    best = None
+    for step in range(4):
+        start = wanted * (3000 / wanted) ** (step / 3)
+        for at in range(next(at for at in range(20) if 3000 * shares[at] >= start - 1e-9), 20):
+            taken = scores <= grid[at]
+            if reference(int(taken.sum()), int(labels[taken].sum()), Fraction(1, 100)) > error:
+                break
+            best = at if best is None else max(best, at)
+    assert best is not None
+    assert calibrate.highest(scores, labels, grid, RISK, shares=shares) == best
+
+
+def true_risk(brand: str, threshold: float) -> float:
+    return MARKET[brand][0] * threshold**3 / 4
+
+
+def redraws(seeds: range) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Redraws in which the whole keeps the risk, and by brand those in which it does not, and those with a threshold."""
+    whole, broken, shown = 0, dict.fromkeys(MARKET, 0), dict.fromkeys(MARKET, 0)
+    for seed in seeds:
+        found = made(np.random.default_rng(seed))
+        accepted = counterfeits = 0.0
+        for each in found.slices:
+            (brand,) = each.values
+            if each.threshold is None:
+                continue
+            shown[brand] += 1
+            broken[brand] += true_risk(brand, each.threshold) > RISK.at_most
+            accepted += MARKET[brand][1] * each.threshold
+            counterfeits += MARKET[brand][1] * each.threshold * true_risk(brand, each.threshold)
+        whole += counterfeits <= RISK.at_most * accepted
+    return whole, broken, shown
+
+
+def test_the_risk_is_kept_in_ninety_of_a_hundred_redraws_and_in_each_slice_as_often_as_is_said() -> None:
+    whole, broken, shown = redraws(range(100))
+    assert whole >= 90
+    assert all(each <= 5 + 3 * math.sqrt(100 * 0.05 * 0.95) for each in broken.values()), broken
+    assert shown["Alma"] >= 95 and shown["Brio"] >= 95 and shown["Elan"] == 0, shown
+
+
+@pytest.mark.long
+def test_over_two_thousand_redraws_each_slice_breaks_its_promise_in_five_of_a_hundred_at_most() -> None:
+    whole, broken, _ = redraws(range(1000, 3000))
+    assert whole >= 0.9 * 2000
+    assert all(each <= 2000 * 0.05 + 3 * math.sqrt(2000 * 0.05 * 0.95) for each in broken.values()), broken
+
+
+def test_a_score_that_says_nothing_gets_no_threshold() -> None:
+    rng = np.random.default_rng(5)
+    scores, brands = rng.random(8000), [("Alma",)] * 8000
+    found = calibrate.calibrated(
+        RISK,
+        scores=scores,
+        counterfeit=rng.random(8000) < 0.03,
+        slices=brands,
+        earlier=scores[::-1],
+        earlier_slices=brands,
+    )
+    assert [each.threshold for each in found.slices] == [None]
+    assert found.of({"brand": "Alma"}) is None and found.of({"brand": "never seen"}) is None
+
+
+def test_thresholds_use_what_the_labels_allow() -> None:
+    """Alma's best threshold is 0.464, where 1% of what is accepted is counterfeit: 12,000 items come near it."""
+    best = (4 * 0.01 / MARKET["Alma"][0]) ** (1 / 3)
+    found = [made(np.random.default_rng(seed)).of({"brand": "Alma"}) for seed in range(20)]
+    assert all(each is not None and 0.7 * best <= each <= 1.05 * best for each in found)
+
+
+def test_the_chance_by_score_is_the_isotonic_regression_of_its_parts() -> None:
+    from sklearn.isotonic import IsotonicRegression
+
+    rng = np.random.default_rng(2)
+    scores = rng.random(20_000)
+    labels = rng.random(20_000) < 0.6 * scores**2
+    knots, chances = calibrate.rising(scores, labels)
+    assert (np.diff(knots) > 0).all() and (np.diff(chances) > 0).all() and 2 <= len(knots) <= 50
+    other = IsotonicRegression().fit(scores, labels)
+    at = np.linspace(0.05, 0.95, 50)
+    found = Thresholds(score="a.b", at_most=0.01, confidence=0.95, scores=tuple(knots), chances=tuple(chances))
+    told = np.array([found.chance(each) for each in at])
+    assert np.abs(told - 0.6 * at**2).max() < 0.03
+    assert np.abs(told - other.predict(at)).max() < 0.05
+    assert found.chance(-1.0) == chances[0] > 0 and found.chance(2.0) == chances[-1]
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    one = np.array([0.1, np.nan])
+    with pytest.raises(ValueError, match="finite"):
+        calibrate.calibrated(
+            RISK, scores=one, counterfeit=one > 1, slices=[("a",)] * 2, earlier=one, earlier_slices=[("a",)] * 2
+        )

@@ -1,0 +1,97 @@
+"""The section `decision:`: what it refuses when it is read, and the ways through its graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hallmark.declaration import decision_paths
+from hallmark.declaration.decision import Decision, available
+from hallmark.errors import DeclarationError
+from hallmark.section import validated
+
+ROOT = Path(__file__).parents[3]
+GOOD = ROOT / "tests/hallmark/lint/fixtures/HM757-endless-decision/good/domain.yaml"
+RAW = yaml.safe_load(GOOD.read_text(encoding="utf-8"))["decision"]
+
+
+def changed(change: Callable[[Any], object]) -> Any:
+    raw = copy.deepcopy(RAW)
+    change(raw)
+    return raw
+
+
+def setting(value: object, *path: str | int) -> Callable[[Any], object]:
+    def change(raw: Any) -> None:
+        for part in path[:-1]:
+            raw = raw[part]
+        raw[path[-1]] = value
+
+    return change
+
+
+def test_it_is_read_and_written_alike() -> None:
+    found = Decision.model_validate(RAW)
+    assert Decision.model_validate(found.model_dump(mode="json", exclude_unset=True)) == found
+    assert found.persons == ("expert",)
+    assert found.fallback_of("view") == "expert" and found.fallback_of("expert") == "refuse"
+    assert decision_paths.faults(found) == []
+    assert available(found) == {"look": frozenset(), "ask": {"view"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "said", "fix"),
+    [
+        (setting("accept", "nodes", "view", "fallback"), "nodes.view", "vouches for nothing", "write a person"),
+        (setting("nobody", "nodes", "view", "fallback"), "nodes.view.fallback", "nobody", "name another step"),
+        (setting("ask", "fallback", "to"), "fallback.to", "is ask", "name a node of kind person"),
+        (setting("view", "steps", "look", "routes", 2, "to"), "steps.look.routes.2.to", "no such thing", "name one of"),
+        (setting("view.counterfiet > 1", "steps", "look", "routes", 1, "when"), "routes.1.when", "view.counterfiet", "mend"),
+        (setting('reviewer.verdict == "x"', "steps", "look", "routes", 1, "when"), "routes.1.when", "reviewer.verdict", "mend"),
+        (setting(["view", "expert"], "steps", "look", "ask"), "steps.look.ask", "expert is no service", "name some of view"),
+        (setting(["view", "view"], "steps", "look", "ask"), "steps.look.ask", "asked twice", "once"),
+        (setting("nowhere", "start"), "start", "no step", "name one of look, ask"),
+        (setting(["colour"], "risk", "false_authentic", "slices"), "slices", "colour is no text", "name some"),
+        (setting("view.sure", "risk", "false_authentic", "score"), "score", "no number", "node.output"),
+        (setting(0.9, "risk", "false_authentic", "at_most"), "at_most", "less than 0.5", ""),
+        (setting({"brand": "text"}, "item"), "costs.price", "no number of item", "name one"),
+        (setting(6, "nodes", "view", "minutes"), "nodes.view", "minutes is no key of a node of kind model", "take it away"),
+        (setting("bags", "nodes", "expert", "service"), "nodes.expert", "service is no key of a node of kind person", "take"),
+        (setting(["photos", "reviewer.verdict"], "nodes", "view", "reads"), "nodes.view.reads", "nobody has answered", "read what"),
+        (setting("0s", "nodes", "view", "timeout"), "nodes.view", "no answer comes in time", "write more"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_its_key_and_the_fix(
+    change: Callable[[Any], object], key: str, said: str, fix: str
+) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        validated(Decision, changed(change), "domain.yaml")
+    text = str(caught.value)
+    assert key in text and said in text and fix in text and "got:" in text and "expected:" in text
+
+
+def test_a_graph_that_comes_back_to_itself_is_told_and_not_followed() -> None:
+    found = Decision.model_validate(changed(setting("look", "steps", "ask", "routes", 1, "to")))
+    assert {each.fault for each in decision_paths.faults(found)} == {"endless"}
+
+
+def test_a_step_behind_a_failed_node_cannot_read_its_answer() -> None:
+    raw = changed(setting("ask", "nodes", "view", "fallback"))
+    raw["nodes"]["reviewer"]["reads"] = ["photos"]
+    found = Decision.model_validate(raw)
+    assert available(found)["ask"] == frozenset()
+    raw["steps"]["ask"]["routes"][0]["when"] = "view.counterfeit > 0.5"
+    with pytest.raises(ValueError, match=r"expected one of item.brand, item.price, reviewer.verdict"):
+        Decision.model_validate(raw)
+
+
+def test_persons_that_stand_in_for_each_other_are_an_endless_way() -> None:
+    raw = changed(setting("second", "nodes", "expert", "fallback"))
+    raw["nodes"]["second"] = {"kind": "person", "capacity": 60, "fallback": "expert"}
+    assert {each.fault for each in decision_paths.faults(Decision.model_validate(raw))} == {"endless"}
