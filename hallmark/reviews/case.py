@@ -184,7 +184,11 @@ class Claim(Frozen):
 
 
 class Given(Frozen):
-    """A verdict that stands. round: 1, or 2 for a second opinion.   final: it can no longer be taken back."""
+    """A verdict that stands.
+
+    round: 1, or 2 for a second opinion; then `first` is what the first said.   final: it can no longer be taken back.
+    sent:  its label has arrived.
+    """
 
     number: int
     case: Case
@@ -194,6 +198,17 @@ class Given(Frozen):
     at: datetime
     final: bool
     sent: bool
+    first: Word | None = None
+
+    @property
+    def label(self) -> int | None:
+        """The label of the case that it gives: the first that can tell; a second opinion beside that measures, and labels nothing."""
+        return None if self.first is not None and self.first.label is not None else self.verdict.word.label
+
+    @property
+    def source(self) -> Source:
+        """Where it came from."""
+        return "second opinion" if self.round > 1 else self.case.source
 
 
 class Waiting(Frozen):

@@ -249,13 +249,14 @@ class ReviewQueue:
             with self._database.transaction() as session:
                 rows = session.all(
                     "SELECT v.number, v.round, v.who, v.body, v.at, v.final, v.sent, c.body FROM verdicts AS v"  # noqa: S608
-                    " JOIN cases AS c ON c.id = v.case_id WHERE v.number > :after AND v.undone IS NULL"
+                    " JOIN cases AS c ON c.id = v.case_id LEFT JOIN verdicts AS f"
+                    " ON f.case_id = v.case_id AND f.round = 1 AND f.undone IS NULL AND v.round > 1 WHERE v.number > :after AND v.undone IS NULL"
                     f" AND (c.domain = :domain OR :domain = ''){more} ORDER BY v.number LIMIT {_PAGE}",
                     after=after,
                     domain=domain,
                     now=now,
                 )
-            for number, round_, who, body, at, final, sent, case in rows:
+            for number, round_, who, body, at, final, sent, case, first in rows:
                 yield Given(
                     number=number,
                     case=Case.model_validate_json(case),
@@ -265,6 +266,7 @@ class ReviewQueue:
                     at=_time(at),
                     final=final <= now,
                     sent=sent is not None,
+                    first=Verdict.model_validate_json(first).word if first else None,
                 )
             if len(rows) < _PAGE:
                 return
