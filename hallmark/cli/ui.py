@@ -42,7 +42,8 @@ def ui(
         import uvicorn
 
         from hallmark.ui import gather
-        from hallmark.ui.app import LOOPBACK, app
+        from hallmark.ui.app import app
+        from hallmark.ui.guard import LOOPBACK
     except ModuleNotFoundError as error:
         raise not_installed(error, what="page", otherwise="see `hallmark status` and `hallmark versions`") from error
 
