@@ -248,7 +248,7 @@ class ReviewQueue:
         while True:
             with self._database.transaction() as session:
                 rows = session.all(
-                    "SELECT v.number, v.round, v.who, v.body, v.at, v.final, v.sent, c.body FROM verdicts AS v"  # noqa: S608
+                    "SELECT v.number, v.round, v.who, v.body, v.at, v.final, v.sent, c.body, f.body FROM verdicts AS v"  # noqa: S608
                     " JOIN cases AS c ON c.id = v.case_id LEFT JOIN verdicts AS f"
                     " ON f.case_id = v.case_id AND f.round = 1 AND f.undone IS NULL AND v.round > 1 WHERE v.number > :after AND v.undone IS NULL"
                     f" AND (c.domain = :domain OR :domain = ''){more} ORDER BY v.number LIMIT {_PAGE}",

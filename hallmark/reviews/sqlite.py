@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import threading
 import time
@@ -37,7 +38,7 @@ class SQLite:
             raise down(str(self._path), TimeoutError("another thread has it"))
         try:
             connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection)
             try:
                 yield _Session(connection)
                 connection.execute("COMMIT")
@@ -95,10 +96,25 @@ class SQLite:
         if not opened.execute("SELECT 1 FROM sqlite_master WHERE name = 'history_no_DELETE'").fetchone():
             opened.executescript(TABLES.format(REAL="REAL", SERIAL="INTEGER PRIMARY KEY AUTOINCREMENT") + _APPENDED)
 
+        opened.execute("PRAGMA busy_timeout = 0")
+
     def _drop(self) -> None:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Begin to write. SQLite's own wait asks ever more seldom, so that whoever waits longest comes last: among a few who hurry, never."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.0005, 0.0015))  # noqa: S311 - a wait
 
 
 class _Session:
