@@ -191,6 +191,33 @@ class ReviewQueue:
             self._note(session, case, round_, "taken back", person, "")
             return self._give(session, number, person, now)
 
+    def last(self, who: str) -> Given | None:
+        """The verdict that `undo` would take back now."""
+        person, now = _person(who), self._clock()
+        with self._database.transaction() as session:
+            found = session.all(
+                "SELECT v.number, v.round, v.body, v.at, c.body FROM verdicts AS v JOIN cases AS c ON c.id = v.case_id"
+                " WHERE v.who = :who AND v.undone IS NULL AND v.settled = 0 AND v.final > :now ORDER BY v.number DESC LIMIT 1",
+                who=person,
+                now=now,
+            )
+        return next(
+            (
+                Given(
+                    number=number,
+                    case=Case.model_validate_json(case),
+                    round=round_,
+                    who=person,
+                    verdict=Verdict.model_validate_json(body),
+                    at=_time(at),
+                    final=False,
+                    sent=False,
+                )
+                for number, round_, body, at, case in found
+            ),
+            None,
+        )
+
     def waiting(self, *, domain: str = "", limit: int = _PAGE) -> list[Waiting]:
         """Cases that wait or that somebody has, in the order in which they would be taken."""
         now = self._clock()
