@@ -19,6 +19,7 @@ PURPOSES = {
     "snowflake": "feature views on Snowflake",
     "iceberg": "training sets as snapshots of Iceberg tables",
     "kafka": "feature views from Kafka",
+    "reviews": "a queue of reviews in PostgreSQL",
     "networks": "domains whose models are networks",
     "tracking": "MLflow's server on a cluster",
     "dev": "tests and checks of Hallmark itself",

@@ -23,6 +23,8 @@ FEATURE_OFFLINE = "HALLMARK_FEATURE_OFFLINE"
 """The variable with the place of the sources' offline stores."""
 TRAINING_SETS = "HALLMARK_TRAINING_SETS"
 """The variable with the place where trainings on feature views keep their examples."""
+REVIEWS = "HALLMARK_REVIEWS"
+"""The variable with the address of the queue of reviews."""
 CHANGES = "HALLMARK_CHANGES"
 COLLECTION = "HALLMARK_COLLECTION"
 """The variable by which a model server finds the log of its domain's item changes."""
@@ -50,6 +52,7 @@ VARIABLES = (
     Variable(FEATURE_LOG, "a person", "files in the state folder", "Event logs of sources: kafka://host/topic-{source} or kinesis://stream-{source}."),
     Variable(FEATURE_OFFLINE, "a person", "a folder in the state folder", "Offline stores of sources: a folder, or s3://bucket/prefix."),
     Variable(TRAINING_SETS, "a person", "nowhere", "Where trainings on views keep their examples: a folder, or iceberg://catalog/namespace."),
+    Variable(REVIEWS, "a person", "a file in the state folder", "Queue of cases for people: sqlite:///file or postgresql://user@host/database."),
     Variable("HALLMARK_KUBEFLOW", "a person", "", "Address of Kubeflow Pipelines, for `hallmark pipeline`."),
     Variable("HALLMARK_KUBEFLOW_TOKEN", "a person", "", "File with a token for it."),
     Variable("HALLMARK_MLFLOW", "a person", "MLFLOW_TRACKING_URI", "Address of MLflow's page, where `hallmark ui` leads."),
@@ -87,6 +90,7 @@ class Settings(Frozen):
     feature_log: address of the sources' event logs, kafka://host/topic-{source} or kinesis://stream-{source}; files in the state folder where empty.
     feature_offline: place of the sources' offline stores, a folder or s3://bucket/prefix; a folder in the state folder where empty.
     training_sets: where trainings on feature views keep their examples by digest, a folder or iceberg://catalog/namespace; nowhere where empty.
+    reviews: address of the queue of cases for people, sqlite:///file or postgresql://user@host/database.
     workspaces: whether each domain's versions lie in an MLflow workspace of its name, whatever MLFLOW_WORKSPACE says.
     """
 
@@ -98,11 +102,12 @@ class Settings(Frozen):
     feature_log: str = ""
     feature_offline: str = ""
     training_sets: str = ""
+    reviews: str = ""
     workspaces: bool = False
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE, _FEATURE_LOG, _FEATURE_OFFLINE, _TRAINING_SETS and MLFLOW_TRACKING_URI; all have defaults."""
+        """Settings from HALLMARK_ROOT, _STATE, _RELEASES, _WORKSPACES, _FEATURE_STORE, _FEATURE_LOG, _FEATURE_OFFLINE, _TRAINING_SETS, _REVIEWS and MLFLOW_TRACKING_URI; all have defaults."""
         env = os.environ if environment is None else environment
         asked = env.get("HALLMARK_ROOT")
         root = Path(asked).resolve() if asked else _find_root(Path.cwd())
@@ -128,6 +133,7 @@ class Settings(Frozen):
             feature_log=env.get(FEATURE_LOG) or "",
             feature_offline=_place(env.get(FEATURE_OFFLINE) or ""),
             training_sets=_place(env.get(TRAINING_SETS) or ""),
+            reviews=env.get(REVIEWS) or f"sqlite:///{state / 'reviews' / 'reviews.db'}",
             workspaces=workspaces == "domain",
         )
 
@@ -205,6 +211,7 @@ class Settings(Frozen):
             FEATURE_LOG: self.feature_log,
             FEATURE_OFFLINE: self.feature_offline,
             TRAINING_SETS: self.training_sets,
+            REVIEWS: self.reviews,
             "MLFLOW_TRACKING_URI": self.tracking,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",

@@ -31,6 +31,7 @@ ALLOWED: Mapping[str, str] = {
     "tests/conformance/test_config.py::test_istiod_takes_its_configuration[production]": _NO_GO,
     "tests/conformance/test_config.py::test_faults_in_kserves_configuration_are_found": _NO_GO,
     "tests/conformance/test_config.py::test_faults_in_istiods_configuration_are_found": _NO_GO,
+    "tests/hallmark/reviews/test_postgres.py": _NO_PROGRAM,
     "tests/inference_services/clients/test_languages.py::test_java[server]": _NO_PROGRAM,
     "tests/inference_services/clients/test_languages.py::test_go[server]": _NO_PROGRAM,
     "tests/inference_services/clients/test_old_clients.py::test_ab[server]": _NO_PROGRAM,

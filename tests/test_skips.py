@@ -102,5 +102,6 @@ def test_without_ci_skips_are_only_skips(folder: Path, ci: str | None) -> None:
 def test_the_list_names_tests_that_exist_and_says_why() -> None:
     for name, reason in skips.ALLOWED.items():
         path, _, test = name.partition("::")
-        assert f"def {test.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), name
+        there = f"def {test.partition('[')[0]}(" if test else "allow_module_level=True"
+        assert there in (ROOT / path).read_text(encoding="utf-8"), name
         assert len(reason.split()) > 3, name

@@ -34,6 +34,7 @@ from hallmark.cli import (
     new,
     pipeline,
     predict,
+    reviews,
     search,
     serve,
     tco,
@@ -90,6 +91,7 @@ app.command()(tco.tco)
 app.add_typer(pipeline.app)
 app.add_typer(contracts.app)
 app.add_typer(models.app)
+app.add_typer(reviews.app)
 erase.add_to(features.app)
 app.add_typer(features.app)
 for command in additions("hallmark.commands"):  # of the local cluster and of tools

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from hallmark.tasks.task import BaseTask
 
 _BESIDE = ("treatment", "propensity", "censored")
-_BATCH = 1000
-_ON_THE_WAY = 2.0
-"""Seconds that an answer may take to its monitor, where it travels with others; labels that met none are sent again after them."""
 
 
 def labels(
@@ -46,36 +42,16 @@ def labels(
     shadow = domain.rollout.shadow
     frame = _read(file, task=domain.task, words=shadow is not None and shadow.threshold is None)
     writer = connected(settings, kubeconfig, context, changes=True)
-    pods = writer.pods(name)
-    if not pods:
-        raise NotFound(f"no pod serves {name} on {writer.host}", fix=f"`hallmark status {name}`")
-    refused = dict[str, None]()
-
-    def join(batch: list[dict[str, Any]]) -> int:
-        joined = 0
-        for pod in pods:  # only the one that answered knows the request
-            told = json.loads(writer.sidecar(pod, "labels", body=batch))
-            joined += int(told["joined"])
-            refused.update(dict.fromkeys(told.get("errors") or ()))
-        return joined
 
     from hallmark.files import digest_file
-    from hallmark.rollout.history import History
+    from hallmark.rollout.label_sender import LabelSender
 
-    text, person = f"{len(frame)} labels of {file.name}, {digest_file(file)[:19]}", writer.person()
-    with History(settings, name).act("labels", text, who=person, why=why, cluster=str(writer.host)) as notes:
-        began, batches = time.monotonic(), list(_batches(frame))
-        found = [join(batch) for batch in batches]
-        behind = [number for number, batch in enumerate(batches) if found[number] < len(batch)]
-        if behind:
-            time.sleep(max(0.0, began + _ON_THE_WAY - time.monotonic()))
-            found = [join(batches[number]) if number in behind else count for number, count in enumerate(found)]
-        joined = sum(found)
-        notes.text = f"{text}: {joined} met an answer"
-    emit([{"labels": len(frame), "joined": joined, "unknown": max(0, len(frame) - joined)}], output)
-    for why in refused:
-        say(f"some were refused: {why}")
-    if not joined:
+    sender = LabelSender(writer, name, settings)
+    sent = sender.send(list(_events(frame)), f"{len(frame)} labels of {file.name}, {digest_file(file)[:19]}", why=why)
+    emit([{"labels": sent.labels, "joined": sent.joined, "unknown": sent.unknown}], output)
+    for problem in sent.refused:
+        say(f"some were refused: {problem}")
+    if not sent.joined:
         raise NotFound(
             f"no label of {file} met an answer that is still kept",
             expected="ids that the client sent, of the newest 20,000 answers of each pod",
@@ -165,14 +141,11 @@ def _value(given: Any, *, words: bool) -> Any:
     return given if words and not isinstance(found, list | dict) else found
 
 
-def _batches(frame: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
+def _events(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     import pandas as pd
 
     now = pd.Timestamp.now("UTC")
-    rows = []
     for row in frame.to_dict("records"):
         at = now if pd.isna(row.get("at")) else pd.Timestamp(row["at"])
         which = {} if pd.isna(row.get("row")) else {"row": int(row["row"])}
-        rows.append({"request": row["request"], "label": row["label"], "at": at.isoformat(), **which})
-    for start in range(0, len(rows), _BATCH):
-        yield rows[start : start + _BATCH]
+        yield {"request": row["request"], "label": row["label"], "at": at.isoformat(), **which}

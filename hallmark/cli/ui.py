@@ -6,8 +6,8 @@ import contextlib
 import os
 import socket
 import webbrowser
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from hallmark.cli.console import say
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.extras import not_installed
 from hallmark.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 PORT = 8421
 
@@ -39,27 +42,51 @@ def ui(
     It changes nothing, needs no network and no cluster, and answers this machine alone until ctrl-c.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
 
         from hallmark.ui import gather
-        from hallmark.ui.app import LOOPBACK, app
+        from hallmark.ui.app import app
     except ModuleNotFoundError as error:
         raise not_installed(error, what="page", otherwise="see `hallmark status` and `hallmark versions`") from error
 
-    prefix = prefix.rstrip("/")
-    if prefix and not prefix.startswith("/"):
-        raise DeclarationError("--prefix is no path", expected="such as /ui", got=prefix)
+    prefix = path_of(prefix)
     settings = Settings.load()
     gatherer = gather.Gatherer(
         settings,
         connect=lambda: connected(settings, kubeconfig, context),
         links=gather.links(settings, os.environ, shared=shared),
     )
-    with contextlib.closing(gatherer), listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
+    with contextlib.closing(gatherer):
         gatherer.snapshot()
+        serve(
+            lambda ending: app(gatherer, shared=shared, prefix=prefix, ending=ending),
+            port=port,
+            shared=shared,
+            prefix=prefix,
+            open_it=not no_open,
+        )
+
+
+def path_of(prefix: str) -> str:
+    """The path that a page stands under, without the slash at its end; `DeclarationError` where it is none."""
+    prefix = prefix.rstrip("/")
+    if prefix and not prefix.startswith("/"):
+        raise DeclarationError("--prefix is no path", expected="such as /ui", got=prefix)
+    return prefix
+
+
+def serve(
+    made: Callable[[Callable[[], bool]], Starlette], *, port: int, shared: bool, prefix: str, open_it: bool
+) -> None:
+    """Serve a page until ctrl-c, on this machine alone unless it is shared.   made: the application; it is given what tells that it ends."""
+    import uvicorn
+
+    from hallmark.ui.guard import LOOPBACK
+
+    with listening("0.0.0.0" if shared else LOOPBACK[0], port) as listener:  # noqa: S104 - behind the gateway
         address = f"http://{LOOPBACK[0]}:{listener.getsockname()[1]}{prefix}/"
         config = uvicorn.Config(
-            app(gatherer, shared=shared, prefix=prefix, ending=lambda: server.should_exit),
+            made(lambda: server.should_exit),
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -71,7 +98,7 @@ def ui(
         )
         server = uvicorn.Server(config)
         say(f"{address}   ctrl-c ends it")
-        if not no_open and not shared:
+        if open_it and not shared:
             webbrowser.open(address)
         server.run(sockets=[listener])
 
@@ -90,7 +117,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 f"port {port} cannot be had",
                 expected="one that nobody listens at",
                 got=error.strerror or str(error),
-                fix="`hallmark ui --port 0` takes one that is free",
+                fix="--port 0 takes one that is free",
             ) from error
         yield listener
     finally:

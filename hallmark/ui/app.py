@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -26,16 +25,12 @@ from starlette.routing import Route
 from hallmark import page
 from hallmark.errors import HallmarkError, NotFound, foreseen
 from hallmark.rollout.chart import SIGNS
+from hallmark.ui.guard import LOOPBACK, Headers, NotMember, allowed_domains
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
     from hallmark.ui.gather import Gatherer
     from hallmark.ui.snapshot import Snapshot
 
-DOMAINS_HEADER = "x-hallmark-domains"
-"""Domains of who asks, apart by commas: the gateway sets it, and takes away what a client sends."""
-LOOPBACK = ("127.0.0.1", "localhost")
 _STREAMS = 100
 _LONGEST = 300.0
 """Seconds after which a stream ends and the browser begins another, so that who may see is asked again."""
@@ -43,17 +38,6 @@ _PAUSE, _STEP, _ALIVE = 1.0, 0.25, 15.0
 _WORDS = 100
 _NEWEST = 25
 _SCRIPT = Path(__file__).with_name("live.js")
-_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; form-action 'self';"
-        " base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
 
 
 def app(
@@ -85,30 +69,11 @@ def app(
     return Starlette(
         routes=routes,
         middleware=[
-            Middleware(_Headers),
+            Middleware(Headers),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
         ],
         exception_handlers={HallmarkError: site.failed, 404: site.nowhere},
     )
-
-
-class _Headers:
-    """What every answer says, whoever gave it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, sent if scope["type"] == "http" else send)
-
-
-class _NotMember(HallmarkError):
-    """Nobody has said whose domains may be seen."""
 
 
 class _Site:
@@ -208,7 +173,7 @@ class _Site:
 
     def failed(self, _: Request, error: Exception) -> Response:
         """A page that tells an error of ours."""
-        status = 403 if isinstance(error, _NotMember) else 404 if isinstance(error, NotFound) else 500
+        status = 403 if isinstance(error, NotMember) else 404 if isinstance(error, NotFound) else 500
         return self._html("ui/error.html", status=status, told=foreseen(error))
 
     def nowhere(self, request: Request, _: Exception) -> Response:
@@ -217,17 +182,7 @@ class _Site:
 
     def _allowed(self, request: Request) -> frozenset[str] | None:
         """Domains of whoever asks; None where they are everybody's."""
-        if not self._shared:
-            return None
-        said = request.headers.getlist(DOMAINS_HEADER)
-        if len(said) != 1 or not said[0].strip():
-            raise _NotMember(
-                "nobody has said whose domains may be seen",
-                expected=f"a request that came through the gateway, which says it in {DOMAINS_HEADER}",
-                got="none" if not said else "another",
-                fix="open this page at the platform's host, with an account that is a member of a domain",
-            )
-        return frozenset(each.strip() for each in said[0].split(",") if each.strip())
+        return allowed_domains(request) if self._shared else None
 
     def _seen(self, request: Request) -> Snapshot:
         allowed = self._allowed(request)

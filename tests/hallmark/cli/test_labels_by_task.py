@@ -17,7 +17,7 @@ from hallmark.tasks.kinds import Task
 def sent(file: Path, **task: Any) -> list[Any]:
     """The labels of a file, as they are sent."""
     made: Any = TypeAdapter(Task).validate_python(task)
-    return [row["label"] for batch in labels._batches(labels._read(file, task=made)) for row in batch]
+    return [row["label"] for row in labels._events(labels._read(file, task=made))]
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -66,7 +66,7 @@ def test_what_says_nothing_to_a_task_is_named_with_its_row(tmp_path: Path, kind:
 def test_a_label_of_one_record_of_several_says_which(tmp_path: Path) -> None:
     task: Any = TypeAdapter(Task).validate_python({"kind": "ranking"})
     frame = labels._read(written(tmp_path, "request,row,label\na,0,2\na,1,0\n"), task=task)
-    assert [(row["request"], row["row"]) for batch in labels._batches(frame) for row in batch] == [("a", 0), ("a", 1)]
+    assert [(row["request"], row["row"]) for row in labels._events(frame)] == [("a", 0), ("a", 1)]
 
 
 def test_parquet_keeps_lists_and_numbers(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from hallmark.errors import HallmarkError, Refused
 from hallmark.registry.store import Registry
 from hallmark.rollout.history import Act, History
 from hallmark.settings import Settings
-from hallmark.ui.app import DOMAINS_HEADER, app
+from hallmark.ui.app import app
 from hallmark.ui.gather import Gatherer, links
+from hallmark.ui.guard import DOMAINS_HEADER
 from hallmark.ui.snapshot import Snapshot
 from tests.hallmark.rollout.tiny import Cluster
 from tests.hallmark.ui.conftest import HOSTILE, copied, filled, no_cluster

@@ -1,0 +1,16 @@
+"""Who is looked at twice, and which automatic answers are looked at at all: drawn by chance, and the same however often they are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+
+AUDITED = 0.02
+"""Share of the automatic accepts that a person sees all the same, so that the loop does not learn from itself alone."""
+SECOND = 0.05
+"""Share of the cases that two people see."""
+
+
+def drawn(purpose: str, id: str, share: float) -> bool:  # noqa: A002 - a case's own word
+    """Is this id among the `share` of all ids? Draws of two purposes know nothing of each other."""
+    digest = hashlib.sha256(f"{purpose}\0{id}".encode()).digest()
+    return int.from_bytes(digest[:7]) < share * 2**56
