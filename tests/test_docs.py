@@ -32,7 +32,7 @@ PATH = re.compile(
 )
 MODULE = re.compile(rf"`((?:{'|'.join(set(FOLDERS) - {'domains'})})(?:\.\w+)+)`")
 ELSEWHERE = re.compile(
-    r"hallmark/(?:[\w-]+/)?(?:mlflow|grafana|oauth2-proxy|pipelines-database|watch|domains|platform|training-python)"
+    r"hallmark/hallmark-system/[\w-]+|hallmark/(?:[\w-]+/)?(?:mlflow|grafana|oauth2-proxy|pipelines-database|watch|domains|platform|training-python)"
     r"|(?:tests/)?domains/(?:returns|rent)(?:/.*)?|inference_services/\w+/inferenceservice\.yaml"
 )
 """Secrets, the claim of a token, images; the domain that a document makes; what the first release renders."""

@@ -6,54 +6,50 @@ terminal.
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hallmark import __version__
-from hallmark.cli import (
-    Failed,
-    check,
-    clear,
-    console,
-    contracts,
-    erase,
-    evaluate,
-    experiments,
-    explain,
-    features,
-    guide,
-    labels,
-    lint,
-    look,
-    model,
-    models,
-    new,
-    pipeline,
-    predict,
-    reviews,
-    search,
-    serve,
-    tco,
-    timeline,
-    tune,
-    ui,
-    watch,
-)
+from hallmark.cli import Failed, console, guide
 from hallmark.errors import foreseen
 from hallmark.libraries import additions, hush
 
-app = typer.Typer(
-    name="hallmark",
-    help="Train, serve, watch and renew the models of a second-hand fashion marketplace.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out; 130 ended by ctrl-c, 143 by SIGTERM, 129 by a closed terminal.",
-)
+if TYPE_CHECKING:
+    app: typer.Typer
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "check": ("doctor", "domains", "check"),
+    "model": ("data", "train", "versions", "model-card"),
+    "tune": ("tune",),
+    "experiments": ("experiments", "compare"),
+    "clear": ("reset", "gc"),
+    "look": ("logs", "open"),
+    "serve": ("render", "apply", "status", "release", "promote", "rollback", "settle", "drift"),
+    "watch": ("watch",),
+    "timeline": ("timeline",),
+    "labels": ("labels",),
+    "ui": ("ui",),
+    "explain": ("explain",),
+    "search": ("search",),
+    "predict": ("predict",),
+    "evaluate": ("evaluate",),
+    "lint": ("lint",),
+    "new": ("new",),
+    "tco": ("tco",),
+    "pipeline": ("pipeline",),
+    "contracts": ("contracts",),
+    "models": ("models",),
+    "reviews": ("reviews",),
+    "features": ("features",),
+}
+"""Commands of each module. A command that is asked for by its name imports its own module alone."""
 
 
 def _version(asked: bool) -> None:
@@ -62,7 +58,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error, and warnings of libraries."),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
@@ -70,33 +65,45 @@ def _options(
     """Global options; `run` looks at --debug itself, since an error may come before this runs."""
 
 
-check.add_to(app)
-model.add_to(app)
-app.command()(tune.tune)
-experiments.add_to(app)
-clear.add_to(app)
-look.add_to(app)
-serve.add_to(app)
-app.command()(watch.watch)
-app.command()(timeline.timeline)
-app.command()(labels.labels)
-app.command()(ui.ui)
-app.command()(explain.explain)
-app.command()(search.search)
-app.command()(predict.predict)
-app.command()(evaluate.evaluate)
-app.command()(lint.lint)
-app.command()(new.new)
-app.command()(tco.tco)
-app.add_typer(pipeline.app)
-app.add_typer(contracts.app)
-app.add_typer(models.app)
-app.add_typer(reviews.app)
-erase.add_to(features.app)
-app.add_typer(features.app)
-for command in additions("hallmark.commands"):  # of the local cluster and of tools
-    app.command(command.name)(command.load())
-guide.arrange(app)
+@functools.cache
+def made(command: str = "") -> typer.Typer:
+    """The application: whole, or where `command` is one of ours with what its module has and no other."""
+    found = typer.Typer(
+        name="hallmark",
+        help="Train, serve, watch and renew the models of a second-hand fashion marketplace.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a gate or contract, 4 timed out; 130 ended by ctrl-c, 143 by SIGTERM, 129 by a closed terminal.",
+    )
+    found.callback()(_options)
+    mine = [name for name, commands in PARTS.items() if command in commands]
+    for name in mine or PARTS:
+        _add(found, name)
+    if not mine:
+        for each in additions("hallmark.commands"):  # of the local cluster and of tools
+            found.command(each.name)(each.load())
+    guide.arrange(found)
+    return found
+
+
+def _add(application: typer.Typer, name: str) -> None:
+    """Add the commands of a module: one by its name, several by its `add_to`, or a group of them by its `app`."""
+    module = import_module(f"hallmark.cli.{name}")
+    if name == "features":
+        import_module("hallmark.cli.erase").add_to(module.app)
+    if hasattr(module, "add_to"):
+        module.add_to(application)
+    elif hasattr(module, "app"):
+        application.add_typer(module.app)
+    else:
+        application.command()(getattr(module, name))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return made()
+    raise AttributeError(name)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -108,9 +115,15 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if not debug:
         hush(console.say)
     try:
-        app(given, prog_name="hallmark")
+        made(_asked(given))(given, prog_name="hallmark")
     except Exception as error:
         raise Failed(partial(_tell, error, debug=debug)) from error
+
+
+def _asked(given: Sequence[str]) -> str:
+    """The command that is asked for by its name; empty where that is another or none, such as for help of all."""
+    first = given[0] if given else ""
+    return first if any(first in commands for commands in PARTS.values()) else ""
 
 
 def _tell(error: Exception, *, debug: bool) -> int:
