@@ -95,3 +95,11 @@ def test_persons_that_stand_in_for_each_other_are_an_endless_way() -> None:
     raw = changed(setting("second", "nodes", "expert", "fallback"))
     raw["nodes"]["second"] = {"kind": "person", "capacity": 60, "fallback": "expert"}
     assert {each.fault for each in decision_paths.faults(Decision.model_validate(raw))} == {"endless"}
+
+
+def test_the_example_of_the_page_is_a_declaration_that_nothing_is_wrong_with() -> None:
+    page = (ROOT / "docs/decision.md").read_text(encoding="utf-8")
+    raw = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    found = Decision.model_validate(raw["decision"])
+    assert decision_paths.faults(found) == []
+    assert len(found.steps) == 2 and found.persons == ("expert",)
