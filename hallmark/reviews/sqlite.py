@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hallmark.files import locked
 from hallmark.reviews.database import PATIENCE, TABLES, down
 
 _APPENDED = "".join(
@@ -28,6 +29,8 @@ class SQLite:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        self._turn = self._path.with_name(f"{self._path.name}-turn")
+        """Held by whoever is next: without it, one who has just written is again before those who wait, and they may never be."""
         self._lock = threading.Lock()
         self._open: sqlite3.Connection | None = None
 
@@ -38,7 +41,8 @@ class SQLite:
             raise down(str(self._path), TimeoutError("another thread has it"))
         try:
             connection = self._connection()
-            _begin(connection)
+            with locked(self._turn, patience=PATIENCE, otherwise=TimeoutError("others are before us")):
+                _begin(connection)
             try:
                 yield _Session(connection)
                 connection.execute("COMMIT")
@@ -105,7 +109,7 @@ class SQLite:
 
 
 def _begin(connection: sqlite3.Connection) -> None:
-    """Begin to write. SQLite's own wait asks ever more seldom, so that whoever waits longest comes last: among a few who hurry, never."""
+    """Begin to write. SQLite's own wait asks ever more seldom, so that whoever waits longest comes last."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
