@@ -66,7 +66,7 @@ def _options(
 
 
 @functools.cache
-def made(command: str = "") -> typer.Typer:
+def made(command: str) -> typer.Typer:
     """The application: whole, or where `command` is one of ours with what its module has and no other."""
     found = typer.Typer(
         name="hallmark",
@@ -102,7 +102,7 @@ def _add(application: typer.Typer, name: str) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return made()
+        return made("")
     raise AttributeError(name)
 
 
