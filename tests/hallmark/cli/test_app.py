@@ -18,7 +18,7 @@ import yaml
 from rich.console import Console
 
 from hallmark.cli import console, guide, main
-from hallmark.cli.app import app
+from hallmark.cli.app import PARTS, app, made
 from hallmark.errors import foreseen
 from hallmark.settings import Settings
 
@@ -97,6 +97,12 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "demo",
     }
     assert set(COMMANDS) == promised
+
+
+@pytest.mark.parametrize("module", PARTS)
+def test_a_command_that_is_asked_for_brings_its_own_module_and_no_other(module: str) -> None:
+    group = typer.main.get_group(made(PARTS[module][0]))
+    assert sorted(group.commands) == sorted(PARTS[module])
 
 
 def test_every_command_stands_in_a_group_with_an_example_that_it_takes() -> None:
