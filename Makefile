@@ -45,7 +45,7 @@ $(FEAST)/.installed $(FLINK)/.installed:
 slow: $(READY) $(FEAST)/.installed $(FLINK)/.installed  ## The tests that take long: whole rollouts and drills, trainings that are killed, statistical promises; CI runs them too
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not long and not terraform and not conformance"
 
-long: $(READY)  ## Statistical promises on every seed, not on the first two alone: run by hand before a release (half an hour)
+long: $(READY)  ## Promises on every seed and at every moment, not on the first alone: run by hand before a release (three quarters of an hour)
 	$(BIN)/python -m pytest -n 2 -m long
 
 quick: $(READY)  ## The tests that need no quiet machine

@@ -1,4 +1,4 @@
-"""Seeds of a statistical promise: the first two in `make slow`, all the others in `make long`."""
+"""What a promise is tried with: a little of it in `make slow`, all the rest in `make long`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-SLOW = 2
 
-
-def seeds(every: Sequence[int]) -> list[Any]:
-    """Parameters of a test that is marked slow."""
-    return [*every[:SLOW], *(pytest.param(each, marks=pytest.mark.long) for each in every[SLOW:])]
+def seeds(every: Sequence[Any], slow: int = 1) -> list[Any]:
+    """Parameters of a test that is marked slow: so many of them stay in it."""
+    return [
+        *every[:slow],
+        *(
+            pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=pytest.mark.long)
+            for each in every[slow:]
+        ),
+    ]

@@ -29,6 +29,7 @@ from hallmark.rollout.writer import InferenceServiceWriter
 from hallmark.settings import Settings
 from local_cluster import cluster
 from tests import shortened
+from tests.seeds import seeds
 
 if TYPE_CHECKING:
     from tests.hallmark.rollout.candidates import Trained
@@ -283,7 +284,20 @@ def test_b02_a_watch_gives_its_lease_back_however_often_it_is_told(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("command", "count", "longest"), [("up", 12, 0.6), ("foreground", 5, 0.6), ("train", 10, 1.5)])
+@pytest.mark.parametrize(
+    ("command", "count", "longest"),
+    seeds(
+        [
+            ("up", 4, 0.6),
+            ("foreground", 2, 0.6),
+            ("train", 3, 1.5),
+            ("up", 12, 0.6),
+            ("foreground", 5, 0.6),
+            ("train", 10, 1.5),
+        ],
+        slow=3,
+    ),
+)
 def test_at_any_moment(toys: Place, tmp_path: Path, command: str, count: int, longest: float) -> None:
     both(toys, Moment.drawn(command, count, seed=13, longest=longest), tmp_path / "copies")
 
@@ -300,7 +314,10 @@ def test_a_watch_at_any_moment(toys: Place, watched: InferenceServiceWriter) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("command", "count"), [("demo", 6), ("demo --keep", 2), ("drill", 6)])
+@pytest.mark.parametrize(
+    ("command", "count"),
+    seeds([("demo", 2), ("drill", 2), ("demo", 6), ("demo --keep", 2), ("drill", 6)], slow=2),
+)
 def test_b13_a_demo_and_a_drill_at_any_moment(tmp_path: Path, trained_fraud: Trained, command: str, count: int) -> None:
     more = {shortened.TRAINED: str(trained_fraud.folder), shortened.DATABASE: str(trained_fraud.database)}
     place = Place.make(tmp_path, ROOT / "domains", **more)
