@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 _ROUNDS = 200
-_DRAWN_BACK = 60.0
-"""Rows by which a group's own shift is drawn back to none."""
 
 
 def shift(scores: Floats, level: float, weights: Floats) -> float:
@@ -34,11 +32,17 @@ def shift(scores: Floats, level: float, weights: Floats) -> float:
 
 
 def shifts(
-    scores: Floats, groups: Sequence[NDArray[np.int64]], *, level: float, weights: Floats, tolerance: float = 0.5
+    scores: Floats,
+    groups: Sequence[NDArray[np.int64]],
+    *,
+    level: float,
+    weights: Floats,
+    drawn_back: float = 60.0,
+    tolerance: float = 0.5,
 ) -> tuple[float, Floats]:
     """A shift of all `scores` (n,) and one of each group, such that a share `level` of each group is at or below 0 after both.
 
-    groups: rows of each, which may overlap.  tolerance: standard errors of a group's share that count as kept.
+    groups: rows of each, which may overlap.  drawn_back: rows by which a group's own shift is drawn back to none.  tolerance: standard errors of a group's share that count as kept.
     """
     whole = shift(scores, level, weights)
     left, of_groups = scores + whole, np.zeros(len(groups))
@@ -58,7 +62,7 @@ def shifts(
         if off[worst] <= tolerance:
             break
         rows = groups[worst]
-        step = shift(left[rows], level, weights[rows]) * counted[worst] / (counted[worst] + _DRAWN_BACK)
+        step = shift(left[rows], level, weights[rows]) * counted[worst] / (counted[worst] + drawn_back)
         of_groups[worst] += step
         before = left[rows] <= 0
         left[rows] += step

@@ -71,10 +71,10 @@ def fit(
     forest: Boosting,
     grow: Grow,
     seed: int,
-) -> tuple[SaleHazard, Floats]:
+) -> SaleHazard:
     """The hazard of rows (n,): log of the price `asked`, also `relative` to a centre, days on offer, and whether sold.
 
-    With it (n,) sales to expect of each row, told by forests that have not learnt from it. The centre has to be one and the same function of the facts in all rows, or the rows that a forest learns from are not like the others.
+    The centre has to be one and the same function of the facts in all rows, or the rows that a forest learns from are not like the others.
 
     price_of, forest: recipes for what facts tell of the price, and of the hazard.
     """
@@ -90,7 +90,7 @@ def fit(
         expected[mine] = found.predict(inputs[mine])
     left = relative - expected
     elasticity, error = max(LEAST, _alone(left, events, exposure)), 0.0
-    steps, sales = _steps(events, exposure, -elasticity * relative), np.zeros(len(sold))
+    steps = _steps(events, exposure, -elasticity * relative)
     for _ in range(_PASSES):
         offset = np.log(exposure @ steps) - elasticity * relative
         told = np.zeros(len(sold))
@@ -100,15 +100,13 @@ def fit(
         change, error = _orthogonal(left, events, np.exp(told + offset))
         elasticity = float(np.clip(elasticity + change, LEAST, MOST))
         # f takes over what the elasticity gives up: it was learnt beside the old one.
-        unseen = told - elasticity * left - (elasticity - change) * expected
-        steps = _steps(events, exposure, unseen)
-        sales = (exposure @ steps) * np.exp(np.clip(unseen, -30, 30))
+        steps = _steps(events, exposure, told - elasticity * left - (elasticity - change) * expected)
         if abs(change) < 0.25 * error:
             break
     offset = np.log(exposure @ steps) - elasticity * relative
     whole = _pooled(forest, inputs, events, offset, rows=np.ones(len(sold), dtype=np.bool_), grow=grow)
     steps = _steps(events, exposure, _log(whole.predict(inputs)) - elasticity * relative)
-    return SaleHazard(forest=whole, elasticity=elasticity, error=error, naive=naive, steps=steps), sales
+    return SaleHazard(forest=whole, elasticity=elasticity, error=error, naive=naive, steps=steps)
 
 
 def drawn_below(expected: Floats, elasticity: float, *, share: Floats) -> Floats:

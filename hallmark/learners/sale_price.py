@@ -30,8 +30,8 @@ from hallmark.tasks import censoring
 
 Floats = NDArray[np.float64]
 NAIVE = "learnt from sold items alone"
-_DRAWS = 4
-"""Prices that an unsold item is completed by where a band is calibrated."""
+_DRAWS, _DRAWN_BACK = 4, 1500.0
+"""Prices that an unsold item is completed by where a band is calibrated, and rows by which a group's shift is then drawn back."""
 _SMALLEST = 0.005
 """No price is less than this: its logarithm has an end."""
 
@@ -256,16 +256,16 @@ class _Fit:
             self.tell("prices of sold items alone")
             naive, theirs, _, _ = self._band(table, held_table, even, self.held_known.astype(np.float64), less=2)
             naive = naive.calibrated(theirs)
-        hazard, expected = self._hazard(table, band) if self.dated else (None, np.zeros(0))
-        groups = None
-        if self.known.all() and self.held_known.all():
-            groups = late.with_rows(earlier)
+        hazard = self._hazard(table, band) if self.dated else None
+        if earlier is not None:
+            band = band.calibrated(late, groups=late.with_rows(earlier))
         elif hazard is not None:
-            asked_late = self.held - band.centre_of(held_table)
-            of_late = hazard.expected(held_table, asked_late, self.validation.outcomes[recipe.days_listed])
-            of_earlier = np.concatenate((expected[self.half], expected[~self.half]))
-            groups = self._completed(late, of_late, hazard).with_rows(self._completed(earlier, of_earlier, hazard))
-        band = band.calibrated(late, groups=groups)
+            asked = self.held - band.centre_of(held_table)
+            expected = hazard.expected(held_table, asked, self.validation.outcomes[recipe.days_listed])
+            # What is completed says less than what is known, and half a model's errors are not the whole one's: late rows alone.
+            band = band.calibrated(late, groups=self._completed(late, expected, hazard), drawn_back=_DRAWN_BACK)
+        else:
+            band = band.calibrated(late)
         usual = np.nan_to_num(np.nanmedian(np.where(np.isnan(table).all(axis=0), 0, table), axis=0))
         usual[len(columns.numbers) :] = table[:, len(columns.numbers) :].mean(axis=0)
         self.tell("done")
@@ -334,11 +334,11 @@ class _Fit:
 
     def _band(
         self, table: Single, held: Single, weights: Floats, held_weights: Floats, *, less: int = 1
-    ) -> tuple[Band, Residuals, Residuals, float]:
-        """The band before it is calibrated, the late rows to do that on and the earlier ones (half by half, each answered by what the other
-        half teaches), and the share of rows in which its quantiles crossed before they were put in order.
+    ) -> tuple[Band, Residuals, Residuals | None, float]:
+        """The band before it is calibrated, the late rows to do that on and, where all prices are known, the earlier ones (half by half, each
+        answered by what the other half teaches), and the share of rows in which its quantiles crossed before they were put in order.
 
-        less: by how much fewer trees, for a band that is only shown, has no shifts by group, and gives the late rows for the earlier ones.
+        less: by how much fewer trees, for a band that is only shown and has no shifts by group.
         """
         recipe, watched = (
             self.recipe,
@@ -383,16 +383,16 @@ class _Fit:
 
         late = left_by(spread, self.held, told, held, self.validation.named["tokens"], known, held_weights)
         halves = []
-        for mine in (self.half, ~self.half) if less == 1 else ():
+        for mine in (self.half, ~self.half) if less == 1 and self.known.all() and self.held_known.all() else ():
             rows = counted & ~mine
             other = spread_of(Rows(table[rows][:, 1:], relative[rows], weights[rows]))
             tokens, centres = self.train.named["tokens"][mine], (self.price - relative)[mine]
             halves.append(left_by(other, self.price[mine], centres, table[mine], tokens, counted[mine], weights[mine]))
-        earlier = halves[0].with_rows(halves[1]) if halves else late
+        earlier = halves[0].with_rows(halves[1]) if halves else None
         return Band(centre=centre, spread=spread, levels=recipe.quantiles), late, earlier, crossed
 
-    def _hazard(self, table: Single, band: Band) -> tuple[SaleHazard, Floats]:
-        """The hazard of sale beside the price asked, relative to the band's centre; and the sales that it expects of each row."""
+    def _hazard(self, table: Single, band: Band) -> SaleHazard:
+        """The hazard of sale beside the price asked, relative to the band's centre."""
         recipe = self.recipe
         asked = np.log(np.maximum(self.train.outcomes[recipe.asked], _SMALLEST))
 
