@@ -62,7 +62,7 @@ def filled(folder: Path) -> Settings:
 
 def spent(arguments: list[str], settings: Settings, before: str) -> float:
     """The least CPU seconds of three processes, user and system."""
-    script = f"import sys; {before}; from hallmark.cli import main; sys.exit(main(sys.argv[1:]))"
+    script = f"import sys; {before}; from hallmark.cli import main; sys.exit(main())"
     seconds = []
     for _ in range(3):
         began = resource.getrusage(resource.RUSAGE_CHILDREN)

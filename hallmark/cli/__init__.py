@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 
 from hallmark import interrupts
 from hallmark.errors import HallmarkError
+
+_GARBAGE = (50_000, 20, 20)
+"""Imports make objects that stay; Python's own threshold, 700, has the collector walk them hundreds of times in vain."""
 
 
 class Failed(SystemExit):
@@ -20,6 +24,8 @@ class Failed(SystemExit):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code. A signal ends it well at any moment, and while it imports too."""
     with interrupts.handled(whole=arguments is None):
+        if arguments is None:
+            gc.set_threshold(*_GARBAGE)
         try:
             from hallmark.cli import app
 

@@ -7,9 +7,9 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NamedTuple
 
 import typer
 from rich.cells import cell_len
@@ -157,8 +157,13 @@ def emit(
         return
     console, keys = out(), list(rows[0])
     cells = {key: [_cell(row.get(key)) for row in rows] for key in keys}
-    left_out = [key for key in wide if _widths(cells, console.width, readable=_READABLE[0]) is None and cells.pop(key)]
-    fitted = next(filter(None, (_widths(cells, console.width, readable=each) for each in _READABLE)), None)
+    sizes = {key: _sizes(key, column) for key, column in cells.items()}
+    left_out = []
+    for key in wide:
+        if _widths(sizes.values(), console.width, readable=_READABLE[0]) is None:
+            left_out.append(key)
+            del cells[key], sizes[key]
+    fitted = next(filter(None, (_widths(sizes.values(), console.width, readable=each) for each in _READABLE)), None)
     if fitted is None:
         _records(console, cells, title)
     elif not console.is_terminal and not title and _flat(cells, fitted):
@@ -213,15 +218,29 @@ def _heading(key: str) -> str:
     return key.replace("_", " ").upper()
 
 
-def _widths(cells: _Cells, columns: int, *, readable: int) -> list[int] | None:
+class _Sizes(NamedTuple):
+    """Sizes of a column.   word, line: the longest of its cells.   heading: of its heading, and the longest word of that."""
+
+    word: int
+    line: int
+    heading: int
+    heading_word: int
+
+
+def _sizes(key: str, column: Iterable[Text]) -> _Sizes:
+    texts, heading = {cell.plain for cell in column}, _heading(key)
+    return _Sizes(
+        word=_longest({word for text in texts for word in text.split()}),
+        line=_longest({line for text in texts for line in text.split("\n")}),
+        heading=cell_len(heading),
+        heading_word=_longest(heading.split()),
+    )
+
+
+def _widths(sizes: Collection[_Sizes], columns: int, *, readable: int) -> list[int] | None:
     """The width of each column, the widest narrowed so that no word is broken; none where that takes less than what is readable."""
-    words = [_longest(word for cell in column for word in cell.plain.split()) for column in cells.values()]
-    lines = [_longest(line for cell in column for line in cell.plain.split("\n")) for column in cells.values()]
-    found = [max(line, _longest([_heading(key)])) for key, line in zip(cells, lines, strict=True)]
-    least = [
-        max(_longest(_heading(key).split()), word, min(line, readable))
-        for key, word, line in zip(cells, words, lines, strict=True)
-    ]
+    found = [max(each.line, each.heading) for each in sizes]
+    least = [max(each.heading_word, each.word, min(each.line, readable)) for each in sizes]
     room = columns - _GAP * (len(found) - 1)
     if sum(least) > room:
         return None
