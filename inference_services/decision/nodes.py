@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class NodeClient:
     ) -> Answer:
         """The node's answer, or why there is none, by `until` of the loop's clock; `BadRequest` where the request lacks what it reads."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, clock = loop.time(), time.perf_counter()  # the loop's clock knows milliseconds only
         body, json_length = messages.question(request, self._node, answers, self._decision)
         limit = min(until, began + self._node.timeout.total_seconds())
         if limit <= began:
@@ -54,7 +55,7 @@ class NodeClient:
             found, tries = Answer(fate="open", tries=0), 0
         else:
             found, tries = await self._asked(body, json_length, limit=limit, headers=headers)
-        seconds = loop.time() - began
+        seconds = time.perf_counter() - clock
         self._metrics.add("node_answers", node=self.name, fate=found.fate)
         self._metrics.observe("node_seconds", seconds, node=self.name)
         self._metrics.set("breaker_open", float(self._breaker.open(loop.time())), node=self.name)

@@ -47,7 +47,9 @@ def _append(path: Path, line: str) -> None:
     data = line.encode() + b"\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     try:
+        before = os.fstat(descriptor).st_size
         if os.write(descriptor, data) != len(data):
+            os.ftruncate(descriptor, before)
             raise OSError("the disk took a part of a line only")
     finally:
         os.close(descriptor)

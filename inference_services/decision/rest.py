@@ -121,18 +121,21 @@ class DecisionRest:
         reply(refusal(error.status, error.message, error.headers))
 
     def _metadata(self) -> dict[str, Any]:
+        """The model's metadata. passed_on: inputs that go on to nodes as they come, whose own metadata says of which type."""
         decision = self.service.unit.decision
         datatypes = {"number": "FP64", "text": "BYTES", "truth": "BOOL"}
         inputs = [{"name": name, "datatype": datatypes[kind], "shape": [1]} for name, kind in decision.item.items()]
-        others = {name for node in decision.nodes.values() for name in node.reads if "." not in name} - set(
-            decision.item
-        )
-        inputs += [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in sorted(others)]
+        readers: dict[str, list[str]] = {}
+        for name, node in decision.nodes.items():
+            for read in node.reads:
+                if "." not in read:
+                    readers.setdefault(read, []).append(name)
         return {
             "name": self._name,
             "versions": [],
             "platform": "hallmark_decision",
             "inputs": inputs,
+            "passed_on": readers,
             "outputs": [
                 {"name": name, "datatype": messages.DATATYPES[name], "shape": [-1]} for name in messages.OUTPUTS
             ],

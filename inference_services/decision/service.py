@@ -55,8 +55,8 @@ class DecisionService:
         within: seconds that the caller gives; no more than the declared deadline are used.
         """
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        until = began + min(within, self._decision.deadline.total_seconds())
+        began = time.perf_counter()
+        until = loop.time() + min(within, self._decision.deadline.total_seconds())
         expired, now = self._expired(), self._clock()
         dear = self._pace.price(now) if self._pace else math.inf
         self.metrics.set("expired", float(expired))
@@ -86,7 +86,7 @@ class DecisionService:
             at=now,
         )
         self._records.write(record)
-        self._count(found, loop.time() - began, now)
+        self._count(found, time.perf_counter() - began, now)
         if found.audit and self._person:
             task = loop.create_task(self._audit(found, given))
             self._audits.add(task)

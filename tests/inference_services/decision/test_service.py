@@ -170,7 +170,8 @@ def test_it_describes_itself(bags: Deciding) -> None:
     assert get("/v2").json()["name"] == "hallmark-decision"
     assert get("/v2/health/live").json() == {"live": True} and get("/v2/models/bags/ready").json() == {"ready": True}
     told = get("/v2/models/bags").json()
-    assert [each["name"] for each in told["inputs"]] == ["price", "brand", "photos"]
+    assert [each["name"] for each in told["inputs"]] == ["price", "brand"]
+    assert told["passed_on"] == {"photos": ["view", "near", "reviewer"], "price": ["view"]}
     assert {"name": "path", "datatype": "BYTES", "shape": [-1]} in told["outputs"]
     assert get("/v2/models/others").status_code == 404 and get("/v2/models/bags/infer").status_code == 405
     assert bags.http.post("/v2/models/bags").status_code == 405

@@ -1,0 +1,108 @@
+"""The client: connections that are kept, those that the server closed meanwhile, and answers that are none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from hallmark.errors import DeclarationError
+from inference_services.transport.client import Client, ClientReply
+
+Answers = Callable[[int, bytes], bytes | None]
+GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: b\r\n\r\nok"
+
+
+class Served:
+    """A server that answers the nth call on all connections with bytes, and closes after None or `close`."""
+
+    def __init__(self, answers: Answers, *, close: bool = False) -> None:
+        self.answers, self.close = answers, close
+        self.connections = self.calls = 0
+        self.bodies: list[bytes] = []
+
+    async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                self.bodies.append(await reader.readexactly(length))
+                self.calls += 1
+                found = self.answers(self.calls, head)
+                if found is None:
+                    break
+                writer.write(found)
+                if self.close:
+                    break
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+
+
+def asked(server: Served, calls: int, *, pause: float = 0.0, limit: int = 1000) -> list[ClientReply]:
+    """The answers to so many calls, one after the other."""
+
+    async def run() -> list[ClientReply]:
+        listening = await asyncio.start_server(server.client, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        client = Client(f"http://127.0.0.1:{port}", what="--node", limit=limit)
+        found = []
+        try:
+            for _ in range(calls):
+                found.append(await client.post("/x", [b"one", b"two"], [("x-id", "7")]))
+                await asyncio.sleep(pause)
+        finally:
+            client.close()
+            listening.close()
+            await asyncio.sleep(0.05)
+        return found
+
+    return asyncio.run(run())
+
+
+def test_a_connection_is_kept_for_the_next_call() -> None:
+    server = Served(lambda _, head: GOOD if b"x-id: 7\r\n" in head and head.startswith(b"POST /x ") else None)
+    found = asked(server, 3)
+    assert [(each.status, each.body, each.headers[b"x-a"]) for each in found] == [(200, b"ok", b"b")] * 3
+    assert (server.connections, server.bodies) == (1, [b"onetwo"] * 3)
+
+
+def test_an_answer_in_chunks_is_one_answer() -> None:
+    chunks = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n"
+    assert [each.body for each in asked(Served(lambda *_: chunks), 2)] == [b"ok", b"ok"]
+
+
+def test_a_kept_connection_that_the_server_closed_is_no_fault_of_the_server() -> None:
+    server = Served(lambda count, _: None if count == 2 else GOOD)  # the second call on a kept connection gets nothing
+    assert [each.status for each in asked(server, 2)] == [200, 200]
+    assert (server.connections, server.calls) == (2, 3)
+
+
+def test_a_server_that_closes_each_connection_is_asked_on_a_new_one() -> None:
+    server = Served(lambda *_: GOOD, close=True)
+    assert [each.status for each in asked(server, 3, pause=0.05)] == [200] * 3
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"SSH-2.0\r\n\r\n", ValueError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b" " * 5000, ValueError),
+        (b"HTTP/1.1 200 OK\r\n" + b"a: " + b"b" * 2000 + b"\r\n\r\n", ValueError),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", ConnectionError),
+        (None, ConnectionError),
+    ],
+)
+def test_what_is_no_whole_answer_is_an_error(answer: bytes | None, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        asked(Served(lambda *_: answer, close=True), 1)
+
+
+@pytest.mark.parametrize("url", ["https://a", "a:80", "http://", "http://a/v2", "http://a?x=1"])
+def test_an_address_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(DeclarationError, match="--node"):
+        Client(url, what="--node")
