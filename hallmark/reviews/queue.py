@@ -51,32 +51,36 @@ class ReviewQueue:
 
     def open(self, case: Case) -> bool:
         """Put a case in; False where it is there. `Conflict` where the id is of a case that says something else."""
+        with self._database.transaction() as session:
+            return self.put(session, case)
+
+    def put(self, session: Session, case: Case) -> bool:
+        """`open` within a transaction of the caller's: many cases at once."""
         body = case.model_dump_json(exclude_defaults=True)
         digest = digest_text(body)
-        with self._database.transaction() as session:
-            new = session.run(
-                "INSERT INTO cases (id, domain, source, opened, due, digest, body)"
-                " VALUES (:id, :domain, :source, :opened, :due, :digest, :body) ON CONFLICT (id) DO NOTHING",
-                id=case.id,
-                domain=case.domain,
-                source=case.source,
-                opened=case.opened.timestamp(),
-                due=case.due.timestamp(),
-                digest=digest,
-                body=body,
-            )
-            if not new:
-                ((known,),) = session.all("SELECT digest FROM cases WHERE id = :id", id=case.id)
-                if known != digest:
-                    raise Conflict(
-                        f"case {case.id} is there, and says something else",
-                        expected=f"the same case, {known[:19]}",
-                        got=digest[:19],
-                        fix="give another case another id",
-                    )
-                return False
-            self._enqueue(session, case, round=1, not_by="", opened=case.opened.timestamp(), due=case.due.timestamp())
-            self._note(session, case.id, 1, "opened", "", case.source)
+        new = session.run(
+            "INSERT INTO cases (id, domain, source, opened, due, digest, body)"
+            " VALUES (:id, :domain, :source, :opened, :due, :digest, :body) ON CONFLICT (id) DO NOTHING",
+            id=case.id,
+            domain=case.domain,
+            source=case.source,
+            opened=case.opened.timestamp(),
+            due=case.due.timestamp(),
+            digest=digest,
+            body=body,
+        )
+        if not new:
+            ((known,),) = session.all("SELECT digest FROM cases WHERE id = :id", id=case.id)
+            if known != digest:
+                raise Conflict(
+                    f"case {case.id} is there, and says something else",
+                    expected=f"the same case, {known[:19]}",
+                    got=digest[:19],
+                    fix="give another case another id",
+                )
+            return False
+        self._enqueue(session, case, round=1, not_by="", opened=case.opened.timestamp(), due=case.due.timestamp())
+        self._note(session, case.id, 1, "opened", "", case.source)
         return True
 
     def accepted(self, case: Case) -> bool:

@@ -77,9 +77,9 @@
   }
 
   const next = () => send("next", {}, async (answer) => {
+    say("");
     show(await answer.text());
     if (!article()) say("Nothing waits for you now.");
-    else say("");
   });
 
   function judge(reason) {

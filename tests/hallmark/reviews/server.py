@@ -36,8 +36,8 @@ def missing() -> str:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The address of an empty database, up to the name of one."""
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """Its address, up to the name of a database.   durable: what is committed is on the disk."""
     folder = Path(tempfile.mkdtemp(prefix="hallmark-postgres-"))
     account = _ACCOUNT if os.geteuid() == 0 else None
     try:
@@ -61,7 +61,12 @@ def postgres() -> Iterator[str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
-        options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": "",
+            "fsync": "on" if durable else "off",
+        }
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         process = subprocess.Popen([program("postgres"), "-D", str(data), *words], **given)  # type: ignore[call-overload]
         try:

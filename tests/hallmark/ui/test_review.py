@@ -179,12 +179,13 @@ def test_behind_the_gateway_it_says_who_asks_and_which_domains_are_theirs(queue:
     assert site.ask("GET", "/reviews/counts", headers=ben).json() == {"open": 0}
     site.post("/reviews/verdict", {"token": token_of(found), "verdict": {"word": "authentic"}}, headers=ben)
     assert [each.who for each in queue.verdicts()] == ["ben@example.test"]
-    for headers in (
+    nobody: tuple[dict[str, str], ...] = (
         {},
         {PERSON_HEADER: "ben"},
         {DOMAINS_HEADER: "listing"},
         {PERSON_HEADER: " ", DOMAINS_HEADER: "listing"},
-    ):
+    )
+    for headers in nobody:
         for method, path in (("GET", "/reviews/"), ("POST", "/reviews/next"), ("GET", "/reviews/counts")):
             answer = site.ask(method, path, headers={**OURS, **headers}, **({"json": {}} if method == "POST" else {}))
             assert answer.status_code == 403 and "item-" not in answer.text, (path, headers)
