@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,7 +12,8 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import Format, Output, emit, say, show, width, wrapped
-from hallmark.cli.parity import Captured, read, spoken
+from hallmark.cli.parity import Captured, archived, read, spoken, teller
+from hallmark.cli.progress import TaskLines
 from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.settings import Settings
 
@@ -58,17 +59,26 @@ def explain(
         held = [_of(each, idents) for each in read(captured)]
         whole = [_Found(domain or "the file", "", each.variant, each) for each in held]
     else:
-        whole = _asked(connected(settings, kubeconfig, context), _domains(domain, settings), idents)
+        with TaskLines() as lines, lines.task("answer looked for") as line:
+            whole = _asked(connected(settings, kubeconfig, context), _domains(domain, settings), idents, tell=line.note)
+            line.result = f"in {len({each.told.epoch for each in whole})} pods"
     found = [each for each in whole if each.told.lookups]
     if not found:
         raise _unknown(request, whole)
     place = FeatureStore(settings.prepared())
     shown = []
-    for each in found:
-        compared = judge(each.told.lookups, each.told.views, place, settings, explain=True)
-        for lookup in each.told.lookups:
-            mine = [one for one in compared if one.lookup is lookup]
-            shown.append(_shown(each, lookup, mine, settings))
+    archived(place, [use for each in found for use in each.told.views], settings)
+    with TaskLines() as lines:
+        for each in found:
+            with lines.task("features recomputed") as line:
+                compared = judge(each.told.lookups, each.told.views, place, settings, explain=True, tell=teller(line))
+                line.result = f"{len(compared)} values"
+            with lines.task("answer recomputed") as line:
+                for lookup in each.told.lookups:
+                    mine = [one for one in compared if one.lookup is lookup]
+                    shown.append(_shown(each, lookup, mine, settings))
+                count = len(each.told.lookups)
+                line.result = "1 record" if count == 1 else f"{count} records"
     if output is not Format.table:
         show(shown, output)
         return
@@ -91,12 +101,15 @@ def _domains(name: str, settings: Settings) -> list[str]:
     return found
 
 
-def _asked(writer: InferenceServiceWriter, names: Sequence[str], idents: Sequence[str]) -> list[_Found]:
+def _asked(
+    writer: InferenceServiceWriter, names: Sequence[str], idents: Sequence[str], *, tell: Callable[[str], None]
+) -> list[_Found]:
     from hallmark.render.inferenceservice import VERSION_LABEL
     from hallmark.rollout.parity import of_request
 
     found = []
     for name in names:
+        tell(f"asking the monitors of {name}")
         for ident in idents:
             for each in of_request(writer, name, ident):
                 version = (each.pod["metadata"].get("labels") or {}).get(VERSION_LABEL, "")

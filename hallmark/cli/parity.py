@@ -14,7 +14,7 @@ from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import declaration, since_of
 from hallmark.cli.progress import TaskLine, TaskLines
-from hallmark.errors import Conflict, DeclarationError, NotFound, Refused
+from hallmark.errors import Conflict, DeclarationError, HallmarkError, NotFound, Refused
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hallmark.feature_store.lookups import CapturedLookups, Lookup
     from hallmark.feature_store.parity import Compared
     from hallmark.feature_store.parity_report import ParityReport
-    from hallmark.feature_store.place import Stage
+    from hallmark.feature_store.place import FeatureStore, Stage
 
 Captured = Annotated[
     Path | None,
@@ -195,21 +195,32 @@ def _sampled(told: Sequence[CapturedLookups], sample: int, *, since: datetime | 
     return list(found.values())
 
 
+def archived(place: FeatureStore, uses: Sequence[ViewUse], settings: Settings) -> None:
+    """Bring what these views' sources have in a log on this machine into their offline stores: streams do it each ten minutes only."""
+    for reference in () if settings.feature_log else dict.fromkeys(use.view.source for use in uses):
+        try:
+            place.archive(reference)
+        except HallmarkError as error:
+            say(f"the log of {reference} does not come into the offline store from here: {error.message}")
+
+
 def _judged(models: Sequence[_Model], settings: Settings) -> Iterator[Compared]:
     from hallmark.feature_store.parity import judge
+    from hallmark.feature_store.parity_report import NO_FAULT
     from hallmark.feature_store.place import FeatureStore
 
     place = FeatureStore(settings.prepared())
+    archived(place, [use for model in models for use in model.uses], settings)
     with TaskLines() as lines:
         for model in models:
             with lines.task("features recomputed") as line:
-                found = judge(model.lookups, model.uses, place, settings, tell=_teller(line))
-                wrong = sum(each.cause not in ("", "erased") for each in found)
+                found = judge(model.lookups, model.uses, place, settings, tell=teller(line))
+                wrong = sum(each.cause not in ("", *NO_FAULT) for each in found)
                 line.result = f"{len(found)} values of {len(model.lookups)} answers, {wrong} differ"
             yield from found
 
 
-def _teller(line: TaskLine) -> Any:
+def teller(line: TaskLine) -> Any:
     def tell(what: str, done: int, total: int) -> None:
         line.advance(done, total, what)
 
@@ -227,16 +238,17 @@ def _show(report: ParityReport, compared: int, output: Format) -> None:
     if output is not Format.table:
         shown = report.model_dump(mode="json", exclude={"parts", "cursors", "policy"})
         totals = {"compared": compared, "answers": report.answers, "differ": report.differ, "unread": report.unread}
-        totals["erased"] = report.erased
+        totals |= {"erased": report.erased, "ahead": report.ahead}
         policy = {"budget": report.policy.budget, "window": spelled(report.policy.window)}
         show({**shown, **totals, "share": report.share, **policy, "mismatches": rows}, output)
         return
     emit(rows, output, empty="no feature differs from what the offline store says", wide=("means",))
     unread = f"; {report.unread} more had defaults, since the store did not answer" if report.unread else ""
     erased = f"; {report.erased} more are of before an erasure" if report.erased else ""
+    ahead = f"; {report.ahead} more know of events that the offline store has not yet" if report.ahead else ""
     say(
         f"{compared} answers compared now, {report.answers} in {spelled(report.policy.window)}: {report.differ} differ,"
-        f" {report.low:.3%} to {report.high:.3%} of all; {report.policy.budget:.3%} may{unread}{erased}"
+        f" {report.low:.3%} to {report.high:.3%} of all; {report.policy.budget:.3%} may{unread}{erased}{ahead}"
     )
 
 

@@ -2,7 +2,7 @@
 
 A part is in the manifest whole, with the offsets in its name, or not at all. So whoever goes on after a kill reads on from where the
 manifest says, nothing is missing, and of two that do it at once one takes each record. Rows that the offline store has already, since
-whoever sent them ingested them too, are left out.
+whoever sent them ingested them too, are left out. Small parts become one (docs/decisions/0060).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS = 1_000_000
 """Records of a part at most."""
+TOGETHER = 16
+"""Parts of about one size that become one: a source has at most so many of each size, and each row is written again at most five times."""
 _READ_AT_ONCE = 10_000
 _MARK = "log "
 """Begins the name of a part."""
@@ -56,7 +58,13 @@ class Archive:
         self._seen: dict[str, int] = {}
 
     def run(self, *, least: int = 1) -> Archived:
-        """Bring all that is there now; where fewer than `least` rows are new, they wait for the next time."""
+        """Bring all that is there now, and put small parts together; where fewer than `least` rows are new, they wait for the next time."""
+        found = self._brought(least)
+        while sources.merge(self._place, lambda manifest: mergeable(manifest, self._name)):
+            pass
+        return found
+
+    def _brought(self, least: int) -> Archived:
         found = Archived(0, 0, 0)
         while True:
             held = sources.there(self._place)
@@ -79,7 +87,7 @@ class Archive:
                 self._place,
                 new,
                 source=self._contract.reference,
-                batch=f"{_MARK}{self._name} {json.dumps(spans, sort_keys=True)}",
+                batch=_named(self._name, spans),
                 still=lambda manifest, done=done: (offsets(manifest, self._name) if manifest else {}) == done,  # type: ignore[misc]
             )
             if taken:  # else another was there first
@@ -118,6 +126,35 @@ def offsets(manifest: sources.Manifest, name: str) -> dict[str, int]:
             spans: dict[str, list[int]] = json.loads(each.batch.removeprefix(f"{_MARK}{name} "))
             found |= {partition: max(end, found.get(partition, end)) for partition, (_, end) in spans.items()}
     return found
+
+
+def mergeable(manifest: sources.Manifest, name: str) -> tuple[str, tuple[sources.Segment, ...]] | None:
+    """Parts of a log that are of one size and enough to become one, the oldest first, with the name of that; none where there are not so many.
+
+    One that has a `TOGETHER`th of `ROWS` is left as it is, so that none has more than `ROWS`.
+    """
+    sizes: dict[int, list[sources.Segment]] = {}
+    for each in manifest.segments:
+        if each.batch.startswith(f"{_MARK}{name} ") and each.rows * TOGETHER < ROWS:
+            size = 0
+            while each.rows >= TOGETHER ** (size + 1):
+                size += 1
+            sizes.setdefault(size, []).append(each)
+    for _, parts in sorted(sizes.items()):
+        if len(parts) >= TOGETHER:
+            chosen = tuple(parts[:TOGETHER])
+            spans: dict[str, Span] = {}
+            for each in chosen:
+                for partition, (begin, end) in json.loads(each.batch.removeprefix(f"{_MARK}{name} ")).items():
+                    first, last = spans.get(partition, (begin, end))
+                    spans[partition] = min(first, begin), max(last, end)
+            return _named(name, spans), chosen
+    return None
+
+
+def _named(log: str, spans: Mapping[str, Span]) -> str:
+    """The batch of a part: the log, and by partition which of its records it has read."""
+    return f"{_MARK}{log} {json.dumps(spans, sort_keys=True)}"
 
 
 def named(folder: Path) -> str:

@@ -20,7 +20,7 @@ from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.state import Applied
 from hallmark.feature_store.tiles import LEAST, Event, Plan, Tiles
 
-Cause = Literal["late", "ttl", "type", "transform", "race", "equal_time_correction", "erased", "unknown"]
+Cause = Literal["late", "ttl", "type", "transform", "race", "equal_time_correction", "erased", "ahead", "unknown"]
 CAUSES: dict[Cause, str] = {
     "late": "the row was known, and had not reached the online store",
     "ttl": "served past its time, or dropped before it",
@@ -29,6 +29,7 @@ CAUSES: dict[Cause, str] = {
     "race": "an older row stands in the online store in the place of a newer one",
     "equal_time_correction": "a correction with the same event time was skipped online",
     "erased": "rows of a person counted in it who was erased since, so nobody can compute it again",
+    "ahead": "the server knew of an event that the offline store has not yet",
     "unknown": "no known fault gives what was served",
 }
 """What each means."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from hallmark.feature_store.place import FeatureStore
     from hallmark.settings import Settings
 
+BEHIND = timedelta(minutes=15)
+"""For how long what is served may be newer than the offline store: streams bring it there each ten minutes (place.py)."""
 _TIME = "_read_at"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -122,6 +124,8 @@ class _View:
                     pass
                 elif each.read_at < erased(entity):
                     cause = "erased"
+                elif history is not None and self._is_ahead(each, newest, history):
+                    cause = "ahead"
                 else:
                     given = Served(name, served, wanted, self._default(name), each.read_at, newest)
                     alike = (
@@ -136,6 +140,12 @@ class _View:
                     cause = causes[alike]
                 found.append(Compared(each, reference, name, entity, served, wanted, cause, newest, events, latest))
         return found
+
+    def _is_ahead(self, lookup: Lookup, newest: int, history: History) -> bool:
+        """Whether an answer of the last minutes knew of a newer event than the offline store: nobody can compute it yet."""
+        if lookup.at < datetime.now(UTC) - BEHIND:
+            return False
+        return newest > max((row[self._plan.when] for row in history.rows), default=0)
 
     def _default(self, name: str) -> Any:
         """What the server gives where the store says nothing (inference_services/runtime/lookup.py)."""

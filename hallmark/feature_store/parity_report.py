@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SHORT = 12
 """Part of the window in which it must still be so: burn rates of service levels have the same (hallmark/render/slo.py)."""
+NO_FAULT = ("erased", "ahead")
+"""Causes that say nothing of what was served: an answer that differs for no other is no mismatch."""
 CONFIDENCE = 0.99
 """Of the interval of a share: it is looked at again and again."""
 _PARTS = 144
@@ -38,7 +40,8 @@ class Mismatches(Frozen):
 class ParityPart(Frozen):
     """The answers that were read from a time on.
 
-    unread: answers for which the store was not read.   erased: those that differ only in values of before an erasure.   Both are none of `answers`.
+    unread: answers for which the store was not read.   erased: those that differ only in values of before an erasure.
+    ahead:  those that differ only since the offline store has not yet what they were given.   All three are none of `answers`.
     """
 
     since: datetime
@@ -46,6 +49,7 @@ class ParityPart(Frozen):
     differ: int = 0
     unread: int = 0
     erased: int = 0
+    ahead: int = 0
     mismatches: tuple[Mismatches, ...] = ()
 
 
@@ -84,6 +88,11 @@ class ParityReport(Frozen):
     def erased(self) -> int:
         """Answers that differ only in values of before an erasure."""
         return sum(part.erased for part in self.parts)
+
+    @property
+    def ahead(self) -> int:
+        """Answers that differ only since the offline store has not yet what they were given."""
+        return sum(part.ahead for part in self.parts)
 
     @property
     def share(self) -> float:
@@ -129,12 +138,12 @@ def extended(
     for each in lookups:
         added.setdefault(_begin(each.at, policy), []).append(each)
     differing: dict[datetime, set[int]] = {}
-    erased: dict[datetime, set[int]] = {}
+    aside: dict[str, dict[datetime, set[int]]] = {cause: {} for cause in NO_FAULT}
     causes: dict[datetime, Counter[tuple[str, str, str]]] = {}
     for one in compared:
         begin = _begin(one.lookup.at, policy)
-        if one.cause == "erased":
-            erased.setdefault(begin, set()).add(id(one.lookup))
+        if one.cause in NO_FAULT:
+            aside[one.cause].setdefault(begin, set()).add(id(one.lookup))
         elif one.cause:
             differing.setdefault(begin, set()).add(id(one.lookup))
             causes.setdefault(begin, Counter())[one.view, one.column, one.cause] += 1
@@ -144,13 +153,15 @@ def extended(
         counts.update({(each.view, each.column, each.cause): each.values for each in had.mismatches})
         read = sum(each.was_read for each in mine)
         differ = differing.get(begin, set())
-        gone = len(erased.get(begin, set()) - differ)
+        erased = aside["erased"].get(begin, set()) - differ
+        ahead = aside["ahead"].get(begin, set()) - differ - erased
         by_time[begin] = ParityPart(
             since=begin,
-            answers=had.answers + read - gone,
+            answers=had.answers + read - len(erased) - len(ahead),
             differ=had.differ + len(differ),
             unread=had.unread + len(mine) - read,
-            erased=had.erased + gone,
+            erased=had.erased + len(erased),
+            ahead=had.ahead + len(ahead),
             mismatches=tuple(
                 Mismatches(view=v, column=c, cause=why, values=n) for (v, c, why), n in sorted(counts.items())
             ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,11 @@ from hallmark.feature_store.source_manifest import (
     MANIFEST,
     SUFFIX,
     Manifest,
+    Merge,
     Segment,
     Snapshot,
     extended,
+    joined,
     renamed,
     written,
 )
@@ -80,6 +82,27 @@ class SourceBucket:
                 _wait(turn)
         raise self._contended()
 
+    def merge(self, chosen: Merge) -> bool:
+        """Have one segment in the place of several, as `sources.merge` says; whoever appends at the same time has theirs in it too."""
+        done: tuple[tuple[Segment, ...], Segment] | None = None
+        with tempfile.TemporaryDirectory(prefix="hallmark_merge_") as folder:
+            for turn in range(_TRIES):
+                held, tag = self._held()
+                if held is None or (named := chosen(held)) is None:
+                    return False
+                batch, parts = named
+                if done is None or done[0] != parts:
+                    made = written(Path(folder), joined(bring(self._bucket, self.cache, parts)), batch)
+                    self._put(Path(folder) / made.draft, made)
+                    done = parts, made
+                after = held.merged(parts, done[1])
+                if self._bucket.write(MANIFEST, after.text().encode(), tag=tag):
+                    if held.unreadable():
+                        self._purge(after, {key(each.digest) for each in held.unreadable()})
+                    return True
+                _wait(turn)
+        raise self._contended()
+
     def erase(self, kept: Callable[[pa.Table], pa.Table], *, noted: Callable[[Mapping[str, str]], None]) -> int:
         """Erase rows, as `sources.erase` says: the objects that had them go with all their versions, and what killed appends left."""
         done: dict[str, Segment] = {}
@@ -89,7 +112,7 @@ class SourceBucket:
                 if held is None:
                     return 0
                 segments = tuple(self._without(each, kept, Path(folder), done) for each in held.segments)
-                after = held.model_copy(update={"segments": segments})
+                after = held.erased(segments)
                 if after != held:
                     noted(renamed(held, after))
                     if not self._bucket.write(MANIFEST, after.text().encode(), tag=tag):
@@ -128,16 +151,19 @@ class SourceBucket:
             done[segment.digest] = made
         return done[segment.digest]
 
-    def _purge(self, held: Manifest) -> None:
-        """Remove every version of what had rows that are erased, and of what lies about since some append was killed."""
-        named = {key(each.digest) for each in held.segments}
-        erased = {key(was) for each in held.segments for was in each.was} - named
+    def _purge(self, held: Manifest, replaced: Collection[str] = ()) -> None:
+        """Remove every version of what had rows that are erased, of what was replaced, and of what lies about since some append was killed."""
+        named = {key(each.digest) for each in held.readable()}
+        gone = {key(was) for each in held.segments for was in each.was} | {
+            key(each.digest) for each in held.unreadable()
+        }
+        gone = (gone | {*replaced}) - named
         self._bucket.purge(
-            lambda name, age: name in erased or (name.endswith(SUFFIX) and name not in named and age > _LEFT)
+            lambda name, age: name in gone or (name.endswith(SUFFIX) and name not in named and age > _LEFT)
         )
 
     def _sweep(self, held: Manifest | None) -> None:
-        named = {key(each.digest) for each in held.segments} if held else set()
+        named = {key(each.digest) for each in held.readable()} if held else set()
         for path in self.cache.glob(f"*{SUFFIX}*"):
             if path.name.partition(SUFFIX)[0] + SUFFIX not in named:
                 path.unlink(missing_ok=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SUFFIX = ".parquet"
+KEPT = timedelta(days=1)
+"""For how long segments stay that another took the place of: whoever read the manifest before still reads them."""
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Segment(Frozen):
@@ -38,12 +41,21 @@ class Segment(Frozen):
         return f".{self.file}"
 
 
+class Replaced(Frozen):
+    """A segment that another took the place of, and when."""
+
+    file: str
+    digest: str
+    at: datetime
+
+
 class Manifest(Frozen):
-    """What a source holds. columns: the type of each column, as Arrow writes it."""
+    """What a source holds. columns: the type of each column, as Arrow writes it. replaced: what lies there still, for who reads it now."""
 
     source: str
     columns: Mapping[str, str]
     segments: tuple[Segment, ...]
+    replaced: tuple[Replaced, ...] = ()
 
     @classmethod
     def parsed(cls, text: str | bytes, shown: str) -> Manifest:
@@ -70,6 +82,32 @@ class Manifest(Frozen):
                 fix="give these rows a batch id of their own: rows of one event id correct each other",
             )
         return before is not None
+
+    def readable(self) -> tuple[Segment | Replaced, ...]:
+        """What lies there for a reader of this manifest, or of one of the last day."""
+        since = datetime.now(UTC) - KEPT
+        return (*self.segments, *(each for each in self.replaced if each.at > since))
+
+    def unreadable(self) -> tuple[Replaced, ...]:
+        """What was replaced, and nobody may read any more."""
+        since = datetime.now(UTC) - KEPT
+        return tuple(each for each in self.replaced if each.at <= since)
+
+    def merged(self, parts: Sequence[Segment], made: Segment) -> Manifest:
+        """With one segment in the place of the last of several."""
+        last, gone = parts[-1], {each.batch for each in parts[:-1]}
+        segments = tuple(made if each == last else each for each in self.segments if each.batch not in gone)
+        now = datetime.now(UTC)
+        left = [each for each in self.readable() if isinstance(each, Replaced)]
+        left += [Replaced(file=each.file, digest=each.digest, at=now) for each in parts]
+        return self.model_copy(update={"segments": segments, "replaced": tuple(left)})
+
+    def erased(self, segments: tuple[Segment, ...]) -> Manifest:
+        """With these segments in the place of its own; what was replaced may hold rows that are erased, and goes."""
+        if segments == self.segments:
+            return self
+        gone = tuple(each.model_copy(update={"at": _LONG_AGO}) for each in self.replaced)
+        return self.model_copy(update={"segments": segments, "replaced": gone})
 
 
 @dataclass(frozen=True)
@@ -124,7 +162,7 @@ class Snapshot:
 
 def digests(manifest: Manifest) -> Iterator[str]:
     """The digest of a source without a batch, and after each of its batches, in their order: those of all its snapshots so far."""
-    head = manifest.model_copy(update={"segments": ()}).model_dump_json().removesuffix("]}")
+    head = manifest.model_copy(update={"segments": ()}).model_dump_json(exclude={"replaced"}).removesuffix("]}")
     sha = hashlib.sha256(head.encode())
     for place in range(len(manifest.segments) + 1):
         whole = sha.copy()
@@ -152,7 +190,19 @@ def extended(held: Manifest | None, segment: Segment, source: str, table: pa.Tab
             got=f"{source}: {columns}",
             fix="write another version of the contract to a folder of its own",
         )
-    return Manifest(source=source, columns=held.columns, segments=(*held.segments, segment))
+    return held.model_copy(update={"segments": (*held.segments, segment)})
+
+
+Merge = Callable[[Manifest], tuple[str, tuple[Segment, ...]] | None]
+"""What of a source is to become one segment, and the name of that batch; none where nothing is."""
+
+
+def joined(paths: Sequence[Path]) -> pa.Table:
+    """The rows of several segments, in their order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pa.concat_tables([pq.read_table(path) for path in paths])
 
 
 def whole(frame: pd.DataFrame | pa.Table) -> pa.Table:

@@ -21,10 +21,12 @@ from hallmark.feature_store.source_manifest import (
     MANIFEST,
     SUFFIX,
     Manifest,
+    Merge,
     Segment,
     Snapshot,
     digests,
     extended,
+    joined,
     renamed,
     whole,
     written,
@@ -128,6 +130,29 @@ def erase(
     return _erase(place, kept, noted=noted, patience=patience)
 
 
+def merge(place: Place, chosen: Merge, *, patience: float = _PATIENCE) -> bool:
+    """Have one segment in the place of those that `chosen` names; False where it names none. Killed anywhere, all of them are there or the one.
+
+    Their files stay for a day, for who reads a snapshot of before.
+    """
+    if isinstance(place, SourceBucket):
+        return place.merge(chosen)
+    if (found := there(place)) is None or chosen(found.manifest) is None:
+        return False
+    with _alone(place, patience):
+        held = snapshot(place).manifest
+        _sweep(place, held)
+        if (named := chosen(held)) is None:
+            return False
+        batch, parts = named
+        made = written(place, joined([place / each.file for each in parts]), batch)
+        (place / made.draft).replace(place / made.file)
+        _settle(place)
+        files.replace(place / MANIFEST, held.merged(parts, made).text())
+        _settle(place)
+    return True
+
+
 def _append(
     folder: Path,
     table: pa.Table,
@@ -166,7 +191,7 @@ def _erase(
     with _alone(folder, patience):
         held = snapshot(folder).manifest
         _sweep(folder, held)
-        after = held.model_copy(update={"segments": tuple(_without(folder, each, kept) for each in held.segments)})
+        after = held.erased(tuple(_without(folder, each, kept) for each in held.segments))
         if after != held:
             noted(renamed(held, after))
             _settle(folder)
@@ -201,8 +226,8 @@ def _alone(folder: Path, patience: float) -> Any:
 
 
 def _sweep(folder: Path, held: Manifest | None) -> None:
-    """Remove what an append left that was killed."""
-    known = {segment.file for segment in held.segments} if held else set()
+    """Remove what an append left that was killed, and what was replaced longer ago than anybody reads."""
+    known = {each.file for each in held.readable()} if held else set()
     for path in folder.iterdir():
         if path.name.endswith(SUFFIX) and path.name not in known:
             path.unlink()
@@ -226,6 +251,7 @@ __all__ = [
     "append",
     "digests",
     "erase",
+    "merge",
     "place",
     "references",
     "root",

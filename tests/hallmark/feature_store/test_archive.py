@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hallmark import files
-from hallmark.feature_store import archive, place, sources
+from hallmark.feature_store import archive, place, source_manifest, sources
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.stream import encoded
 from tests.hallmark.feature_store.shop import HOUR, MINUTE, ROOT, SOURCE, Shop
@@ -157,6 +157,85 @@ def test_who_follows_views_brings_their_sources(tmp_path: Path, monkeypatch: pyt
         stop.set()
         job.join()
     assert held(shop) == [f"o{n}" for n in range(5)]
+
+
+def bring_in_parts(shop: Shop, count: int, begin: int = 0) -> None:
+    """Each order as a part of its own."""
+    for n in range(begin, begin + count):
+        sent(shop, shop.order(n, f"buyer{n % 7}", ago=HOUR - n * MINUTE / 60))
+        shop.place.archive(SOURCE)
+
+
+def test_parts_of_one_size_become_one_and_whoever_reads_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "TOGETHER", 3)
+    shop = Shop(tmp_path)
+    shop.ingest(shop.order(100, "buyer1", ago=HOUR))
+    bring_in_parts(shop, 2)
+    before = sources.snapshot(shop.place.offline(SOURCE))
+    bring_in_parts(shop, 15, begin=2)
+    everything = ["o0", "o1", "o10", "o100", *(f"o{n}" for n in range(11, 17)), *(f"o{n}" for n in range(2, 10))]
+    assert held(shop) == sorted(everything)
+    segments = sources.snapshot(shop.place.offline(SOURCE)).manifest.segments
+    assert [each.rows for each in segments] == [1, 9, 3, 3, 1, 1], "what was ingested stays as it is"
+    assert shop.place.archive(SOURCE) == (0, 0, 0), "the name of a part says what all of it has read"
+    assert [pq.read_table(path)["order_id"].to_pylist() for path in before.files()] == [["o100"], ["o0"], ["o1"]]
+    assert before.verify() is None
+
+
+def test_a_part_that_is_large_is_not_written_again() -> None:
+    def manifest(*rows: int) -> sources.Manifest:
+        found = [
+            sources.Segment(batch=f'log a {{"0": [{n}, {n + 1}]}}', file=str(n), digest=str(n), rows=each, times={})
+            for n, each in enumerate(rows)
+        ]
+        return sources.Manifest(source=SOURCE, columns={}, segments=tuple(found))
+
+    large = archive.ROWS // archive.TOGETHER
+    assert archive.mergeable(manifest(*[large] * 20), "a") is None
+    assert archive.mergeable(manifest(*[5] * 15, *[17] * 15), "a") is None
+    assert archive.mergeable(manifest(*[5] * 16), "b") is None, "another log's"
+    found = archive.mergeable(manifest(17, *[0, 15] * 8), "a")
+    assert found is not None and found[0] == 'log a {"0": [1, 17]}' and len(found[1]) == 16
+
+
+def test_replaced_files_go_after_a_day_and_with_an_erasure_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "TOGETHER", 3)
+    for name, erase in (("later", False), ("erased", True)):
+        shop = Shop(tmp_path / name)
+        bring_in_parts(shop, 3)
+        place = shop.place.offline(SOURCE)
+        assert isinstance(place, Path) and len(list(place.glob("*.parquet"))) == 4
+        if erase:
+            shop.place.eraser({"buyer_id": "buyer1"}).run(by="tests", tell=lambda _: None)
+        else:
+            monkeypatch.setattr(source_manifest, "KEPT", -MINUTE)
+            bring_in_parts(shop, 1, begin=3)
+        assert held(shop) == (["o0", "o2"] if erase else ["o0", "o1", "o2", "o3"])
+        assert {path.name for path in place.glob("*.parquet")} == {
+            each.file for each in sources.snapshot(place).manifest.segments
+        }
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_end_while_parts_become_one_leaves_each_record_once(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill() -> None:
+        raise Killed
+
+    monkeypatch.setattr(archive, "TOGETHER", 3)
+    shop = Shop(tmp_path)
+    bring_in_parts(shop, 2)
+    sent(shop, *orders(shop, 1, begin=2))
+    with trap("manifest", after, kill), pytest.raises(Killed):  # of the part, and of what the three become
+        shop.place.archive(SOURCE)
+    shop.place.archive(SOURCE)
+    assert held(shop) == ["o0", "o1", "o2"]
+    assert len(sources.snapshot(shop.place.offline(SOURCE)).manifest.segments) == 1
 
 
 CHILD = """

@@ -12,15 +12,17 @@ import pytest
 
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.features import Parity
+from hallmark.feature_store import parity
 from hallmark.feature_store.causes import same
+from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.lookups import Lookup
 from hallmark.feature_store.online.keys import Key, entity_key
 from hallmark.feature_store.online.store import Row
 from hallmark.feature_store.parity import Compared
 from hallmark.feature_store.parity_report import ParityReport, extended, interval
-from hallmark.feature_store.stream import Published, Stream
+from hallmark.feature_store.stream import Published, Stream, encoded
 from hallmark.feature_store.tiles import TYPES
-from tests.hallmark.feature_store.shop import DAY, DECLARED, HOUR, MINUTE, VIEW, Shop
+from tests.hallmark.feature_store.shop import DAY, DECLARED, HOUR, MINUTE, SOURCE, VIEW, Shop
 
 
 @pytest.fixture
@@ -185,6 +187,24 @@ def test_answers_of_before_an_erasure_burn_nothing_and_others_count_as_before(sh
         if each.cause
     }
     assert causes["anna", True] == "late", "what is read after the erasure is judged as ever"
+
+
+def test_an_answer_that_knows_more_than_the_offline_store_has_yet_waits_for_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FileLog(shop.settings.state / "features" / "log" / SOURCE) as log:  # as a service that ingests nothing
+        log.append("0", [encoded(shop.order(5, "anna", ago=MINUTE))])
+    shop.run()
+    told = shop.ask("anna", "bob")
+    assert shop.causes(told) == dict.fromkeys(("orders_1h", "spent_30d", "last_amount"), "ahead")
+    report = extended(None, "fraud", POLICY, told.lookups, shop.judged(told), now=shop.now)
+    assert (report.answers, report.ahead, report.differ, report.mismatches) == (1, 1, 0, [])
+    with monkeypatch.context() as patched:
+        patched.setattr(parity, "BEHIND", timedelta(0))
+        late = extended(None, "fraud", POLICY, told.lookups, shop.judged(told), now=shop.now)
+        assert (late.answers, late.ahead, late.differ) == (2, 0, 1), "what never comes there is a mismatch"
+    shop.place.archive(SOURCE)
+    assert shop.causes(told) == {}
 
 
 def test_floats_are_equal_to_nine_digits_and_null_is_its_default() -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 
 from hallmark.errors import Conflict, ContractBroken, DeclarationError, HallmarkError, NotFound, Unavailable
 from hallmark.feature_store import bucket as buckets
-from hallmark.feature_store import source_bucket, sources
+from hallmark.feature_store import source_bucket, source_manifest, sources
 from hallmark.feature_store.bucket import Bucket
 from hallmark.feature_store.source_bucket import SourceBucket
 from hallmark.settings import Settings
@@ -337,6 +338,47 @@ def test_what_a_killed_append_left_goes_with_an_erasure_a_day_later(
     monkeypatch.setattr(buckets, "_now", lambda answer: real(answer) + 90_000)
     sources.erase(place, without(), noted=lambda _: None)
     assert len(versions(server, name)) == 1
+
+
+def as_one(manifest: sources.Manifest) -> tuple[str, tuple[sources.Segment, ...]] | None:
+    """All that is there, as one segment."""
+    return ("together", manifest.segments) if len(manifest.segments) > 1 else None
+
+
+def test_segments_become_one_and_their_objects_go_a_day_later(
+    server: S3, name: str, place: SourceBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(3):
+        put(place, day)
+    before, whole = sources.snapshot(at(server, name, tmp_path / "other")), ids(place)
+    assert sources.merge(place, as_one) and not sources.merge(place, as_one)
+    assert ids(place) == whole and len(sources.snapshot(place).manifest.segments) == 1
+    assert len(before.files()) == 3, "who began to read before reads on"
+    assert len(versions(server, name)) == 4
+    monkeypatch.setattr(source_manifest, "KEPT", timedelta(days=-1))
+    put(place, 3)
+    assert sources.merge(place, as_one)
+    (left,) = sources.snapshot(place).manifest.segments
+    assert versions(server, name) == {source_bucket.key(left.digest)}
+
+
+def test_what_comes_in_while_segments_become_one_stays(
+    server: S3, name: str, place: SourceBucket, tmp_path: Path
+) -> None:
+    other, came = at(server, name, tmp_path / "other"), []
+    for day in range(2):
+        put(place, day)
+
+    def chosen(manifest: sources.Manifest) -> tuple[str, tuple[sources.Segment, ...]] | None:
+        if not came:
+            came.append(put(other, 2))
+        return ("together", manifest.segments[:2]) if len(manifest.segments) > 1 else None
+
+    assert sources.merge(place, chosen)
+    assert [each.rows for each in sources.snapshot(place).manifest.segments] == [6, 3]
+    assert sources.merge(place, as_one)
+    assert sources.erase(place, without("o0x1"), noted=lambda _: None) == 1
+    assert len(versions(server, name)) == 1, "replaced objects may hold what is erased"
 
 
 def test_a_name_that_is_not_there_may_be_forbidden_to_who_lists_by_prefix(server: S3, place: SourceBucket) -> None:
