@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hallmark.artifacts.folder import ROWS_SEEN
 from hallmark.batch import evaluate, served_log
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
@@ -41,10 +42,10 @@ def log(rows: int = 8) -> pd.DataFrame:
 
 
 def judged(
-    domain: Domain, frame: pd.DataFrame, uplifts: list[float], monkeypatch: pytest.MonkeyPatch, **more: int
+    domain: Domain, frame: pd.DataFrame, uplifts: list[float], monkeypatch: pytest.MonkeyPatch, rows: int | None = None
 ) -> dict[str, evaluate.Judged]:
     monkeypatch.setattr(evaluate, "_answers", lambda domain, version, frame: (np.array(uplifts), None))
-    return {each.policy: each for each in evaluate.evaluate(domain, frame, asked=VERSION, **more)}
+    return {each.policy: each for each in evaluate.evaluate(domain, frame, asked=VERSION, rows=rows)}
 
 
 def test_a_policy_is_judged_in_money_with_what_it_costs_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +61,8 @@ def test_a_policy_is_judged_in_money_with_what_it_costs_taken_off(monkeypatch: p
 def test_it_treats_whom_the_budget_the_caps_and_the_month_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     uplifts = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.05]  # the last is worth less than it costs
 
-    def treated(domain: Domain, frame: pd.DataFrame, **more: int) -> float:
-        return 8 * judged(domain, frame, uplifts, monkeypatch, **more)["version 3"].treated
+    def treated(domain: Domain, frame: pd.DataFrame, rows: int | None = None) -> float:
+        return 8 * judged(domain, frame, uplifts, monkeypatch, rows)["version 3"].treated
 
     assert treated(marketing(), log()) == 7
     assert treated(marketing("policy.budget=3"), log()) == 3
@@ -108,7 +109,7 @@ def test_rows_that_a_version_has_learnt_from_are_counted_however_their_times_are
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     domain, frame = domains.load("marketing"), log()
-    rows_seen.write(domain, tmp_path / rows_seen.ROWS_SEEN, frame.head(3))
+    rows_seen.write(domain, tmp_path / ROWS_SEEN, frame.head(3))
     monkeypatch.setattr(ServableVersion, "fetch", lambda self: tmp_path)
     assert served_log.learnt(domain, VERSION, frame) == 3
     assert served_log.learnt(domain, VERSION, frame.assign(written_at=NOW.isoformat())) == 3
