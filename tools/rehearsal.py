@@ -43,7 +43,7 @@ SHORT: tuple[str, ...] = (
     "retrain.cooldown=1h",
 )
 """Times and numbers of a rollout that is over in half a minute. Slow is what a busy laptop does, so little is made of it."""
-_PARTS = ("inference_services", "components", "pipelines", "features", "contracts")
+_PARTS = ("hallmark", "inference_services", "components", "pipelines", "features", "contracts")
 
 
 class World:

@@ -159,12 +159,12 @@ def _served(domain: str, server: Server, asked: dict[str, str], given: list[str]
     from hallmark.registry.store import Registry
     from hallmark.retrieval.candidates import VECTORS, WORDS
 
-    version = server.target.version
+    version = server.version
     known = Registry(settings).resolve(domain, version)
-    if known.digest != server.target.digest:
+    if known.digest != server.digest:
         raise ModelRefused(
             f"version {version} of {domain} in the registry is not the one that is served",
-            expected=server.target.digest,
+            expected=server.digest,
             got=str(known.digest),
             fix="ask with the registry that the cluster's versions come from",
         )

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hallmark import object_labels
 from hallmark.cli.clusters import connected
+from hallmark.cli.console import say
 from hallmark.errors import HallmarkError, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from hallmark.artifacts.release import Target
     from hallmark.rollout.writer import InferenceServiceWriter, Object
     from hallmark.settings import Settings
 
 STABLE, CANARY = "stable", "canary"
+_CONTAINER = "kserve-container"
 
 
 class Server(NamedTuple):
     """A ready pod of a variant, and the version that it serves."""
 
     variant: str
-    target: Target
+    version: int
+    digest: str
     pod: Object
     writer: InferenceServiceWriter
 
@@ -38,7 +40,7 @@ class Server(NamedTuple):
         except (HallmarkError, ValueError, LookupError, TypeError) as error:
             raise Unavailable(
                 f"the {self.variant} server of {domain} did not answer",
-                expected=f"the items of version {self.target.version}",
+                expected=f"the items of version {self.version}",
                 got=error.message if isinstance(error, HallmarkError) else type(error).__name__,
                 fix=f"`hallmark status {domain}`; --version searches the index of a version instead",
             ) from error
@@ -57,9 +59,10 @@ def servers(domain: str, settings: Settings, kubeconfig: Path | None, context: s
         return {}
     try:
         found = _servers(connected(settings, kubeconfig, context), domain)
-    except HallmarkError:
+    except HallmarkError as error:
         if named:
             raise
+        say(f"the local cluster does not answer, so no server is asked: {error.message}")
         return {}
     if named and not found:
         raise NotFound(
@@ -69,6 +72,7 @@ def servers(domain: str, settings: Settings, kubeconfig: Path | None, context: s
 
 
 def _servers(writer: InferenceServiceWriter, domain: str) -> dict[str, Server]:
+    from hallmark.render.inferenceservice import DIGEST_ENV, VERSION_ENV
     from hallmark.rollout.writer import variants
 
     live = writer.live(domain)
@@ -80,6 +84,15 @@ def _servers(writer: InferenceServiceWriter, domain: str) -> dict[str, Server]:
         role = roles.get(revision, "")
         if not role or role in found or pod["metadata"].get("deletionTimestamp") or not object_labels.is_ready(pod):
             continue
-        if (target := writer.served(domain, revision)) is not None:
-            found[role] = Server(role, target, pod, writer)
+        env = _environment(pod)
+        version, digest = env.get(VERSION_ENV, ""), env.get(DIGEST_ENV, "")
+        if version.isdigit() and digest:
+            found[role] = Server(role, int(version), digest, pod, writer)
     return {role: found[role] for role in (STABLE, CANARY) if role in found}
+
+
+def _environment(pod: Object) -> dict[str, str]:
+    """Plain variables of a pod's model server."""
+    containers = (pod.get("spec") or {}).get("containers") or []
+    told = [item for each in containers if each["name"] == _CONTAINER for item in each.get("env") or []]
+    return {item["name"]: str(item["value"]) for item in told if item.get("value") is not None}

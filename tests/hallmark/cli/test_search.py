@@ -16,7 +16,6 @@ from served import Server
 
 from hallmark import cli, object_labels
 from hallmark.artifacts import bundle
-from hallmark.artifacts.release import Target
 from hallmark.cli import search_servers
 from hallmark.errors import Unavailable
 from hallmark.registry.store import Registry
@@ -107,20 +106,25 @@ class _Cluster:
     """The API server's proxy in front of two real servers: one of stable, one of a candidate that is given nothing yet."""
 
     def __init__(self, digest: str, servers: dict[str, Server]) -> None:
-        self._digest, self._servers = digest, servers
+        self.digest, self._servers = digest, servers
 
     def live(self, name: str) -> dict[str, Any]:
         return {"metadata": {"name": name}}
 
     def pods(self, name: str) -> list[dict[str, Any]]:
         condition = [{"type": "Ready", "status": "True"}]
+        env = [
+            {"name": "HALLMARK_MODEL_DIGEST", "value": self.digest},
+            {"name": "HALLMARK_MODEL_VERSION", "value": "3"},
+        ]
         return [
-            {"metadata": {"name": each, "labels": {object_labels.REVISION: each}}, "status": {"conditions": condition}}
+            {
+                "metadata": {"name": each, "labels": {object_labels.REVISION: each}},
+                "spec": {"containers": [{"name": "kserve-container", "env": env}]},
+                "status": {"conditions": condition},
+            }
             for each in ("ended", *self._servers)
         ]
-
-    def served(self, name: str, revision: str) -> Target:
-        return Target(version=3, storageUri="s3://models/search/3/", digest=self._digest)
 
     def sidecar(self, pod: dict[str, Any], path: str, *, port: int, body: dict[str, Any]) -> bytes:
         assert port == 8080
@@ -178,7 +182,7 @@ def test_a_server_that_does_not_answer_or_serves_another_version_is_told(
     monkeypatch.setattr(_Cluster, "sidecar", lambda *_, **__: b'{"predictions": []}')
     assert cli.main(["search", "coat"]) == 1
     assert "the stable server of search did not answer" in capsys.readouterr().err
-    other = Target(version=3, storageUri="s3://models/search/3/", digest="sha256:" + "0" * 64)
-    monkeypatch.setattr(_Cluster, "served", lambda *_: other)
+    found = _Cluster("sha256:" + "0" * 64, cluster)
+    monkeypatch.setattr(search_servers, "connected", lambda *_: found)
     assert cli.main(["search", "coat"]) == 3
     assert "is not the one that is served" in capsys.readouterr().err
