@@ -65,8 +65,8 @@ def _options(
 
 
 @functools.cache
-def made(command: str = "") -> typer.Typer:
-    """The application: whole, or where `command` is one of ours with what its module has and no other."""
+def made(command: str) -> typer.Typer:
+    """The application, whole where `command` is empty; else, of a command of ours, with what its module has and no other."""
     found = typer.Typer(
         name="hallmark",
         help="Train, serve, watch and renew the models of a second-hand fashion marketplace.",
@@ -101,7 +101,7 @@ def _add(application: typer.Typer, name: str) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return made()
+        return made("")
     raise AttributeError(name)
 
 
