@@ -67,7 +67,7 @@ def _options(
 
 @functools.cache
 def made(command: str) -> typer.Typer:
-    """The application: whole, or where `command` is one of ours with what its module has and no other."""
+    """The application, whole where `command` is empty; else, of a command of ours, with what its module has and no other."""
     found = typer.Typer(
         name="hallmark",
         help="Train, serve, watch and renew the models of a second-hand fashion marketplace.",

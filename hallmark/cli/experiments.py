@@ -73,7 +73,6 @@ def compare(
     if out is not None:
         write(out, found)
         say(f"comparison of {found.a.name} and {found.b.name}: {out}")
-        return
     if output is not Format.table:
         show(found.model_dump(mode="json"), output)
         return

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hallmark import files
 from hallmark.artifacts import release as releases
 from hallmark.errors import HallmarkError, Unavailable
 from hallmark.section import Frozen
@@ -132,7 +133,8 @@ def reset(domain: str, registry: Registry, *, live: dict[str, str] | None = None
             goes.append(piece)
     for trial in registry.trials(domain):
         goes.append(Piece(domain=domain, kind="trial", name=trial.run, why=trial.outcome))
-    for path in (settings.runs / "workspaces" / domain, *sorted((settings.runs / "plots").glob(f"{domain}-*.html"))):
+    left = (settings.runs / "workspaces" / domain, *sorted((settings.runs / "plots").glob(f"{domain}-*.html")))
+    for path in (*left, *_searches(domain, settings)):
         if path.exists():
             goes.append(_on_disk(domain, path, why="of its trainings"))
     return Clearing(goes=tuple(goes), stays=tuple(stays))
@@ -162,6 +164,7 @@ def collect(
                 goes.append(piece)
         goes += _orphans(domain, registry, lines)
         old = [*(settings.runs / "workspaces" / domain).glob("*"), *(settings.runs / "plots").glob(f"{domain}-*.html")]
+        old += _searches(domain, settings)
         goes += [
             _on_disk(domain, path, why=f"nobody asked for it in {days:g} days")
             for path in sorted(old)
@@ -174,6 +177,12 @@ def collect(
     ]
     goes += [_on_disk("", path, why=_STEP.format(days=days)) for path in steps]
     return Clearing(goes=tuple(goes), stays=tuple(stays))
+
+
+def _searches(domain: str, settings: Settings) -> list[Path]:
+    """Folders of `hallmark tune`, each a search, but of those under way."""
+    folders = sorted((settings.state / "tuning" / domain).glob("*"))
+    return [each for each in folders if not ((each / "running").exists() and files.held(each / "running"))]
 
 
 def carry_out(found: Clearing, registry: Registry) -> None:

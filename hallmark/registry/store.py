@@ -55,6 +55,8 @@ _KEY = "hallmark.key"
 _EXPERIMENT_KIND = "mlflow.experimentKind"
 """Tag of an experiment, by which MLflow's page shows what models need and not what agents do."""
 _BATCH = 1000
+_SHORTEST = 4
+"""Letters of a run that name it: fewer fit one by chance today, and another tomorrow."""
 
 _CHECKED = "hallmark.domain"
 """Tag that `check` writes, to find out whether it may."""
@@ -283,11 +285,12 @@ class Registry:
 
     def trial(self, domain: str, run: str) -> tuple[Trial, Path | None]:
         """A trial by its run in MLflow, or how that begins, and the folder of its artifacts; downloaded where it lies elsewhere."""
-        found = [each for each in self.trials(domain) if run and each.run.startswith(run.lower())]
+        long = len(run) >= _SHORTEST
+        found = [each for each in self.trials(domain) if long and each.run.startswith(run.lower())]
         if len(found) != 1:
             raise NotFound(
                 f"{domain} has {'no trial' if not found else 'more than one trial whose run begins with'} {run}",
-                expected="a version, an alias, or the run of a trial",
+                expected=f"a version, an alias, or the run of a trial, {_SHORTEST} of its letters at least",
                 got=run,
                 fix=f"hallmark versions {domain} and hallmark experiments {domain} list them",
             )

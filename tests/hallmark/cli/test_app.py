@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import typer
@@ -360,3 +360,17 @@ def test_check_says_what_own_data_is_like_and_how_little_it_tells(
     }
     assert main(["check", "--data", str(tmp_path / "own.parquet")]) == 2
     assert "hallmark check DOMAIN --data FILE" in capsys.readouterr().err
+
+
+def test_a_command_that_is_asked_for_by_its_name_is_the_same_as_in_the_whole_application() -> None:
+    from hallmark.cli.app import PARTS, made
+
+    whole: Any = typer.main.get_command(app)
+    names = [name for commands in PARTS.values() for name in commands]
+    assert set(names) <= set(whole.commands) and len(names) == len(set(names))
+    for name in names:
+        alone: Any = typer.main.get_command(made(name))
+        found, known = alone.commands[name], whole.commands[name]
+        assert [each.name for each in found.params] == [each.name for each in known.params], name
+        assert (found.help, found.epilog) == (known.help, known.epilog), name
+        assert set(getattr(found, "commands", ())) == set(getattr(known, "commands", ())), name

@@ -13,6 +13,7 @@ import pytest
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release, Target
 from hallmark.errors import Unavailable
+from hallmark.files import locked
 from hallmark.registry import clearing
 from hallmark.registry.store import CHAMPION, Registry
 from hallmark.settings import Settings
@@ -50,6 +51,24 @@ def test_a_reset_leaves_what_is_released_and_says_what_goes(settings: Settings, 
     assert registry.repair(dry=True).lost == (), "doctor misses nothing"
     folder, card = make("another")
     assert registry.register(folder, card) == 4, "a number is never given twice"
+
+
+def test_searches_go_with_their_domain_and_one_under_way_stays(settings: Settings, make: Make) -> None:
+    registry = registered(settings, make, 1)
+    searches = settings.state / "tuning" / "toy"
+    for name in ("over", "going"):
+        (searches / name).mkdir(parents=True)
+        (searches / name / "study.db").write_text("")
+    with locked(searches / "going" / "running", patience=0):
+        found = clearing.reset("toy", registry)
+        assert [each.path for each in found.goes if each.path and "tuning" in str(each.path)] == [searches / "over"]
+    long_ago = time.time() - 40 * 86400
+    for name in ("over", "going"):
+        os.utime(searches / name, (long_ago, long_ago))
+    gone = clearing.collect(("toy",), registry, days=30, keep=10)
+    assert {each.path for each in gone.goes} == {searches / "over", searches / "going"}
+    clearing.carry_out(gone, registry)
+    assert not list(searches.iterdir())
 
 
 def test_a_version_that_is_released_while_somebody_looks_stays(settings: Settings, make: Make) -> None:

@@ -86,6 +86,9 @@ def test_n8_trials_are_logged_make_no_challenger_and_are_compared(registry: Regi
     }
     assert {each.seconds for each in found} == {90.0}, "a run lasts as long as its fit did"
     better = next(each for each in found if each.value == 0.75)
+    with pytest.raises(NotFound, match="no trial") as few:
+        registry.trial("toy", better.run[:1])
+    assert "4 of its letters" in few.value.expected
     told = comparison.compare("toy", "1", better.run[:8], registry, Binary().metrics())
     (row, *_) = told.metrics
     assert told.paired and row.metric == "average_precision"

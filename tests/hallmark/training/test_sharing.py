@@ -72,6 +72,7 @@ def test_a_pushed_model_serves_elsewhere_by_its_digest(here: Registry, elsewhere
     assert elsewhere.versions("toy")[0].aliases == (), "it is nobody's challenger"
     assert elsewhere.model_card("toy", 1) == here.model_card("toy", 1)
     assert sharing.pull(elsewhere, "toy", first.digest, target).version == 1, "the same digest is the same version"
+    assert sharing.pull(elsewhere, "toy", first.digest, target).sent == 0, "what is here is not fetched again"
     assert sharing.pull(elsewhere, "toy", "", target).digest == second.digest, "the last one that was pushed"
     assert sharing.pull(elsewhere, "toy", "1", target).version == 1
 
