@@ -136,7 +136,7 @@ def test_a_late_verdict_is_a_conflict_in_words(queue: ReviewQueue, folder: Path)
         {"json": {}},
         {"json": {}, "headers": {"content-type": "text/plain", **OURS}},
         {"data": {"token": "x"}, "headers": OURS},
-        {"content": b"{", "headers": {"content-type": "application/json", **OURS}},
+        {"content": b"{", "headers": {"content-type": "application/json", **OURS}},  # type: ignore[dict-item]
         {"json": [1], "headers": OURS},
         {"json": {"x": "y" * 20_000}, "headers": OURS},
     ],
