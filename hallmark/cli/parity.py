@@ -15,6 +15,7 @@ from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import declaration, since_of
 from hallmark.cli.progress import TaskLine, TaskLines
 from hallmark.errors import Conflict, DeclarationError, HallmarkError, NotFound, Refused
+from hallmark.names import MONITOR_PORT
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ Captured = Annotated[
         show_default=False,
     ),
 ]
+
+
+_WRITTEN = f"write one: kubectl get --raw '/api/v1/namespaces/NAMESPACE/pods/POD:{MONITOR_PORT}/proxy/lookups?limit=2000' > FILE"
 
 
 @dataclass
@@ -177,10 +181,11 @@ def read(path: Path) -> list[CapturedLookups]:
             f"{path} has no captured lookups",
             expected="what a monitor's GET /lookups gave, one answer a line",
             got=str(error).splitlines()[0],
+            fix=_WRITTEN,
         ) from error
     except OSError as error:
         raise DeclarationError(
-            f"{path} cannot be read", expected="a file", got=error.strerror or type(error).__name__
+            f"{path} cannot be read", expected="a file", got=error.strerror or type(error).__name__, fix=_WRITTEN
         ) from error
 
 
