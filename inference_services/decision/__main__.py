@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.reviews.database import FORMS
+from hallmark.settings import REVIEWS
 
 _ENVIRONMENT = """environment:
   HALLMARK_UNIT_DIGEST   sha256:… that the unit must have; nothing is served before it is checked
+  HALLMARK_REVIEWS       address of the queue of reviews; see --cases
 
 exit codes: 0 stopped after a signal, or every record replayed; 1 a record did not; 2 wrong flags; 3 the unit was refused"""
 
@@ -30,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
     add("--unit", type=Path, help="folder of the release unit")
     add("--node", action="append", default=[], metavar="NODE=URL", help="where a node is asked, once for each")
     add("--records", type=Path, help="folder for the record of every decision")
-    add("--cases", type=Path, help="file for cases of persons; beside the records without it")
+    add(
+        "--cases",
+        help=f"where cases of persons go: {FORMS}, as `hallmark reviews` reads it, or a file; ${REVIEWS} without it, else a file beside the records",
+    )
     add("--expired", type=Path, help="file that is there while the guarantee no longer holds")
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="(%(default)s)")
@@ -71,12 +77,16 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         name=flags.name or found.domain,
         nodes=_nodes(flags.node, list(found.parts)),
         records=flags.records,
-        cases=flags.cases or flags.records / "cases.jsonl",
+        cases=_cases(flags.cases or env.get(REVIEWS) or str(flags.records / "cases.jsonl")),
         expired=flags.expired,
         host=flags.host,
         http_port=flags.http_port,
     )
     return server.run(options, found)
+
+
+def _cases(given: str) -> Path | str:
+    return given if "://" in given else Path(given)
 
 
 def _nodes(given: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:

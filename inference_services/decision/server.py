@@ -11,7 +11,10 @@ from pathlib import Path
 
 from hallmark.decision.unit import Unit
 from hallmark.declaration import timeouts
+from hallmark.reviews import database
+from hallmark.reviews.queue import ReviewQueue
 from inference_services.decision.breaker import Breaker
+from inference_services.decision.cases import ReviewCases
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.nodes import NodeClient
 from inference_services.decision.records import CaseFile, RecordLog
@@ -26,12 +29,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DecisionOptions:
-    """Settings of the process. nodes: address of each.   expired: a file that is there while the guarantee does not hold."""
+    """Settings of the process.
+
+    nodes: address of each.   cases: a file of lines, or the address of a queue of reviews.
+    expired: a file that is there while the guarantee does not hold.
+    """
 
     name: str
     nodes: Mapping[str, str]
     records: Path
-    cases: Path
+    cases: Path | str
     expired: Path | None = None
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
     http_port: int = 8080
@@ -87,7 +94,9 @@ def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[
     service = DecisionService(
         unit,
         nodes=nodes,
-        cases=CaseFile(options.cases),
+        cases=CaseFile(options.cases)
+        if isinstance(options.cases, Path)
+        else ReviewCases(ReviewQueue(database.connect(options.cases)), explore=unit.decision.explore),
         records=RecordLog(options.records),
         metrics=metrics,
         expired=marker.exists if marker is not None else lambda: False,

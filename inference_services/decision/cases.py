@@ -1,0 +1,67 @@
+"""Cases of decisions in the queue of reviews, where people find them with `hallmark reviews`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from hallmark.decision.case import Case
+from hallmark.errors import Conflict
+from hallmark.files import digest_text
+from hallmark.reviews import case as reviews
+from hallmark.reviews.queue import ReviewQueue
+
+_ID = re.compile(r"[\w.:/@-]{1,120}")
+
+
+class ReviewCases:
+    """Opens cases in a queue of reviews; each id once, however often it is submitted.
+
+    explore: share of what is accepted that is drawn for an audit, so that a label of one counts as many.
+    """
+
+    def __init__(self, queue: ReviewQueue, *, explore: float) -> None:
+        self._queue, self._explore = queue, explore
+
+    def submit(self, case: Case) -> str:
+        """Open the case; its id there. `Conflict` where the id is of one that says something else, `Unavailable` where nobody took it."""
+        opened = datetime.now(UTC)
+        asked = reviews.Case(
+            id=f"{case.domain}/{case.node}/{_named(case.id)}",
+            domain=case.domain,
+            item=_named(case.id),
+            price=case.price,
+            saved=max(0.0, case.saved or 0.0),
+            minutes=case.minutes,
+            opened=opened,
+            due=datetime.fromtimestamp(case.deadline, UTC),
+            request=case.id[:500],
+            source="audit" if case.audit else "decision",
+            inclusion=self._explore if case.audit else 1.0,
+            evidence=reviews.Evidence(seen=_seen(case)),
+        )
+        try:
+            self._queue.open(asked)
+        except Conflict:
+            known = self._queue.case(asked.id)
+            if known.model_copy(update={"opened": asked.opened, "due": asked.due}) != asked:
+                raise
+        return asked.id
+
+
+def _named(request: str) -> str:
+    """A client's id where the queue can name a case by it, else its digest."""
+    return request if _ID.fullmatch(request) else digest_text(request)
+
+
+def _seen(case: Case) -> reviews.Seen:
+    return reviews.Seen(
+        scores={
+            f"{node}.{name}": float(value)
+            for node, outputs in case.evidence.items()
+            for name, value in outputs.items()
+            if isinstance(value, int | float)
+        },
+        path=case.path,
+        digests={"unit": case.unit} if case.unit else {},
+    )
