@@ -44,9 +44,9 @@ def timeline(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Show the history of a domain's models: drift, trainings, rollouts and every decision with its reasons, and what people did.
+    """Show the history of a domain's models: drift, trainings that the watch began, rollouts and every decision with its reasons, and what people did.
 
-    What was done from this machine is shown where no cluster answers too.
+    What was done from this machine is shown where no cluster answers too. Trainings of yours: `hallmark versions` and `hallmark experiments`.
     """
     from hallmark.rollout import record as records
     from hallmark.rollout.history import History
