@@ -179,7 +179,7 @@ def test_a_sample_and_a_span_are_compared_alone_and_a_file_is_not_counted(
     ("arguments", "says"),
     [
         (["search"], "looks no features up"),
-        (["fraud", "--captured", "nowhere.json"], "GET /lookups"),
+        (["fraud", "--captured", "nowhere.json"], "kubectl get --raw"),
         (["fraud", "--captured", str(Path(__file__))], "no captured lookups"),
         (["fraud", "--captured", str(Path(__file__)), "--since", "soon"], "--since"),
         (["nobody"], "no domain"),

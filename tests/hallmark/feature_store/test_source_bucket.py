@@ -365,7 +365,8 @@ def test_segments_become_one_and_their_objects_go_a_day_later(
 def test_what_comes_in_while_segments_become_one_stays(
     server: S3, name: str, place: SourceBucket, tmp_path: Path
 ) -> None:
-    other, came = at(server, name, tmp_path / "other"), []
+    other = at(server, name, tmp_path / "other")
+    came: list[bool] = []
     for day in range(2):
         put(place, day)
 
