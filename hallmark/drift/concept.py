@@ -39,7 +39,7 @@ class Concept(BaseModel):
 
     error, reference: mean loss of a row now and at release; bias: mean of label - answer now, less that at release,
                       and `tilt` its size over what is allowed.
-    kept, promised:   share of the labels that an answered range held, of so many that can say.
+    kept, promised:   share of the labels that an answered range held, of so many that can say; broken: fewer than are promised.
     worse:            by what part the error grew; p: chance alone would show as much, the worse of error and bias
                       (Welch's test, that of the error on one side), twice the smaller p of the two.
     """
@@ -58,6 +58,7 @@ class Concept(BaseModel):
     p: float = 1.0
     kept: float | None = None
     promised: int = 0
+    broken: bool = False
     reason: str = ""
 
 
@@ -246,6 +247,7 @@ def conclude(
         p=float(f"{min(1.0, 2 * min(tests)):.3g}"),
         kept=None if share is None else round(share, 4),
         promised=found.promised,
+        broken=broken,
         reason=reason,
     )
 

@@ -17,6 +17,7 @@ from hallmark.rollout.timeline import Timeline, TimelineEntry, TimelinePoint, Va
 
 SIGNS = {
     "drift": ("D", "drift"),
+    "guarantee": ("G", "promise broken"),
     "training": ("T", "training"),
     "candidate": ("C", "candidate registered"),
     "shadow": ("S", "shadow"),
@@ -39,7 +40,15 @@ _INK, _FAINT, _RULE, _PAPER = "#1c2024", "#667077", "#e3e6e8", "#fefefe"
 _NAMES = {_STABLE: "stable", _CANARY: "canary", _GOOD: "good", _BAD: "bad", _NOTE: "note"}
 _NAMES |= {_INK: "ink", _FAINT: "faint", _RULE: "rule", _PAPER: "paper"}
 """The variables of the page's style, which have other values in the dark, for the colours that are drawn."""
-_OF = {"canary": _CANARY, "shadow": _CANARY, "promote": _GOOD, "rollback": _BAD, "trouble": _BAD, "drift": _NOTE}
+_OF = {
+    "canary": _CANARY,
+    "shadow": _CANARY,
+    "promote": _GOOD,
+    "rollback": _BAD,
+    "trouble": _BAD,
+    "guarantee": _BAD,
+    "drift": _NOTE,
+}
 
 
 @dataclass(frozen=True)

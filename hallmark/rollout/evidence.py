@@ -102,12 +102,13 @@ class AgreementSlice(Frozen):
 
 
 class VariantDrift(Frozen):
-    """The drift monitor's verdict on one variant, and which of its columns drifted."""
+    """The drift monitor's verdict on one variant, and which of its columns drifted. broken: final labels do not keep `drift.labels.promise`."""
 
     state: State
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    broken: bool = False
 
 
 class PredictionCost(Frozen):

@@ -172,6 +172,7 @@ class Monitors:
                 inputs=tuple(column["name"] for column in drifted if column.get("source") != "output"),
                 outputs=tuple(column["name"] for column in drifted if column.get("source") == "output"),
                 reasons=tuple(found.get("reasons") or ())[:5],
+                broken=bool((found.get("labels") or {}).get("broken")),
             ),
             trace=str(found.get("trace") or ""),
             psi=max((float(c["psi"]) for c in found.get("columns") or [] if c.get("psi") is not None), default=None),

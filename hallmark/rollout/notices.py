@@ -41,7 +41,14 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 600.0
 GIVEN_UP = 24 * 3600.0
 _ANSWER = 10.0
 _KEPT = 30 * 86400.0
-_OF_KIND: dict[str, Event] = {"promote": "decision", "rollback": "rollback", "drift": "drift"}
+_OF_KIND: dict[str, Event] = {"promote": "decision", "rollback": "rollback", "drift": "drift", "guarantee": "guarantee"}
+_WORDS: dict[Event, str] = {
+    "decision": "promoted",
+    "rollback": "rolled back",
+    "drift": "drift",
+    "refused": "training refused",
+    "guarantee": "promise broken",
+}
 
 
 class Notice(Frozen):
@@ -78,11 +85,10 @@ def of_entry(domain: str, entry: TimelineEntry) -> Notice | None:
     if event is None:
         return None
     version = f" version {entry.version}" if entry.version is not None else ""
-    words = {"decision": "promoted", "rollback": "rolled back", "drift": "drift", "refused": "training refused"}[event]
     return Notice(
         domain=domain,
         event=event,
-        title=f"{domain}{version}: {words}",
+        title=f"{domain}{version}: {_WORDS[event]}",
         text="\n".join([entry.told, *(reason.text for reason in entry.reasons)]),
         at=entry.at,
         about=f"{entry.correlation}/{entry.kind}/{entry.version}/{entry.at.isoformat()}",

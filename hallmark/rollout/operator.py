@@ -367,10 +367,15 @@ class Operator:
     def _stable_verdict(self, revision: str) -> Verdicts | None:
         pods = self._monitors.pods().get(revision, [])
         found = self._monitors.verdict(revision, pods) if pods else None
-        before = self._seen.seen.state if self._seen else ""
-        if found is not None and found.seen.state != before:
+        before, broken = (self._seen.seen.state, self._seen.seen.broken) if self._seen else ("", False)
+        if found is not None and (found.seen.state, found.seen.broken) != (before, broken):
             self._seen = found
-            if found.seen.state == "DRIFT" or before == "DRIFT":
+            if found.seen.broken and not broken:
+                why = "; ".join(found.seen.reasons) or "final labels do not keep it"
+                self._say(
+                    "guarantee", f"stable breaks its promise: {why}", None, self._clock(), correlation=found.trace
+                )
+            if found.seen.state != before and "DRIFT" in (found.seen.state, before):
                 why = f": {'; '.join(found.seen.reasons)}" if found.seen.reasons else ""
                 self._say("drift", f"stable {found.seen.state}{why}", None, self._clock(), correlation=found.trace)
         return found

@@ -13,6 +13,7 @@ from hallmark.section import Frozen
 
 Kind = Literal[
     "drift",
+    "guarantee",
     "training",
     "candidate",
     "shadow",

@@ -184,7 +184,7 @@ def test_a_band_that_holds_less_than_is_promised_is_drift_and_chance_is_none() -
         return concept.conclude(found, error, minimum=minimum, margin=1.0, alpha=ALPHA_PER_ANALYSIS, promise=0.77)
 
     broken = told(0.6, 1000)
-    assert broken.state == "DRIFT" and "77% at least are promised" in broken.reason
+    assert broken.state == "DRIFT" and broken.broken and "77% at least are promised" in broken.reason
     assert broken.kept == pytest.approx(0.6, abs=0.05) and broken.promised == 1000
     assert {told(0.8, 1000).state for _ in range(50)} == {"OK"}
     assert told(0.6, 200).kept is None  # too few

@@ -24,6 +24,7 @@ from hallmark.rollout import followers, operations
 from hallmark.rollout import record as records
 from hallmark.rollout.followers import ChampionAlias, ReleaseFile
 from hallmark.rollout.memory import MemoryStore
+from hallmark.rollout.notices import of_entry
 from hallmark.rollout.operator import Operator
 from hallmark.rollout.parity import ParityStore
 from hallmark.rollout.timeline import TimelineEntry
@@ -121,6 +122,21 @@ def checkout(folder: Path) -> Settings:
 def world(tmp_path: Path) -> World:
     cluster = Cluster()
     return World(prepared(tmp_path), cluster, Counters(cluster))
+
+
+def test_a_promise_that_is_broken_is_said_once_beside_the_drift_that_it_is(world: World) -> None:
+    why = "price held 61% of 900 final outcomes, 77% at least are promised"
+    broken = {**DRIFT, "reasons": [why], "labels": {"broken": True}}
+    operator = world.operator()
+    for verdict in (DRIFT, broken, broken, broken):
+        world.cluster.verdicts[world.cluster.rolled_out] = verdict
+        world.clock.sleep(60)
+        operator.tick()
+    (said,) = [entry for entry in world.told if entry.kind == "guarantee"]
+    assert why in said.text
+    assert world.kinds().count("drift") == 1
+    notice = of_entry(NAME, said)
+    assert notice is not None and (notice.event, notice.title) == ("guarantee", f"{NAME}: promise broken")
 
 
 def test_a_hundred_reports_of_one_drift_start_one_training_also_after_restarts(world: World) -> None:
