@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+
+LONG = os.environ.get("HALLMARK_LONG") == "1"
+"""Set by `make long`."""
+
+
+def how_many(slow: int, long: int) -> int:
+    """How many examples, or moments, a test marked `many` has."""
+    return long if LONG else slow
 
 
 def seeds(every: Sequence[Any], slow: int = 1) -> list[Any]:

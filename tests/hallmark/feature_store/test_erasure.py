@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hallmark import files
@@ -37,6 +37,7 @@ from tests.hallmark.cli.test_features import DAY, HOUR, NOW, ROOT, batch, order
 from tests.hallmark.feature_store import drawn, test_stream, test_tiles
 from tests.hallmark.feature_store.kept import Online
 from tests.hallmark.feature_store.online.conftest import RedisServer
+from tests.seeds import how_many
 
 WHO = "m4711erase"
 VIEWS = ["buyer_orders@1", "device@1", "ip_orders@1"]
@@ -424,7 +425,9 @@ def test_what_is_no_person_and_what_nobody_declares_is_refused(store: FeatureSto
         erase(store)
 
 
-@pytest.mark.examples
+@pytest.mark.many
+@pytest.mark.timeout(1800)
+@settings(max_examples=how_many(100, 2000), deadline=None, suppress_health_check=test_tiles.QUIET)
 @given(st.data())
 def test_a_stream_that_a_buyer_was_erased_from_is_the_reference_without_them(data: st.DataObject) -> None:
     """Any view, rows and order of arrival; what comes after the erasure too. Older versions of a row that names them go with it."""

@@ -19,6 +19,7 @@ from hallmark.feature_store import history
 from hallmark.feature_store.offline import Limits
 from hallmark.settings import Settings
 from tests.hallmark.feature_store.offline_cases import MICRO, SCHEMA, SOURCE, START, Case, case, differences, row, view
+from tests.seeds import how_many
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = source.load(SOURCE, Settings.load({"HALLMARK_ROOT": str(ROOT)}))
@@ -72,8 +73,9 @@ def test_the_newest_row_at_or_before_a_question_answers_it(seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(1800)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=how_many(60, 300), deadline=None)
 @given(SEEDS)
 def test_the_newest_row_at_or_before_any_question_answers_it(seed: int) -> None:
     check(seed)

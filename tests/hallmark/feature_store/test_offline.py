@@ -35,6 +35,7 @@ from tests.hallmark.feature_store.offline_cases import (
     row,
     view,
 )
+from tests.seeds import how_many
 
 HOUR = timedelta(hours=1)
 SEEDS = st.integers(0, 2**32)
@@ -90,8 +91,9 @@ def test_a_frame_of_crowded_entities_is_what_the_reference_loop_says(seed: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(3600)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=how_many(200, 2000), deadline=None)
 @given(SEEDS, st.sampled_from([0, 50, 2_000_000]), st.sampled_from([5, 25, 200]), st.sampled_from([None, True, False]))
 def test_many_frames_are_what_the_reference_loop_says(
     seed: int, crowd: int, size: int, corrections: bool | None

@@ -26,7 +26,7 @@ from hallmark.feature_store.tiles import LEAST, Plan
 from tests.hallmark.feature_store import killing
 from tests.hallmark.feature_store.drawn import BUYERS, START, TYPES, instants, moment, rows, view, views
 from tests.hallmark.feature_store.kept import Online
-from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_fifty_points, left_by
+from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_each_point, left_by
 from tests.hallmark.feature_store.reference import features
 from tests.hallmark.feature_store.test_tiles import FEW, MANY, accepted, agree, row, us
 
@@ -133,6 +133,7 @@ def test_a_stream_in_any_order_is_the_reference(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(1800)
 @MANY
 @given(st.data())
@@ -459,4 +460,4 @@ stream.close()
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_fifty_points_it_ends_in_the_same_state(tmp_path: Path, undisturbed: Any) -> None:
-    killed_at_fifty_points(tmp_path, CHILD, script(), undisturbed)
+    killed_at_each_point(tmp_path, CHILD, script(), undisturbed)

@@ -22,6 +22,7 @@ from tests.hallmark.feature_store.kept import Online
 from tests.hallmark.feature_store.reference import features
 from tests.hallmark.feature_store.test_stream import SCHEMA, Memory, drain, job
 from tests.hallmark.feature_store.test_tiles import QUIET, accepted, agree, events, us
+from tests.seeds import how_many
 
 
 def judged(data: st.DataObject) -> None:
@@ -124,8 +125,9 @@ def test_sql_is_the_fold_of_tiles_is_the_merge_at_read(data: st.DataObject) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(1800)
-@settings(max_examples=400, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=how_many(100, 400), deadline=None, suppress_health_check=QUIET)
 @given(st.data())
 def test_sql_is_the_fold_of_tiles_is_the_merge_at_read_in_many_cases(data: st.DataObject) -> None:
     judged(data)

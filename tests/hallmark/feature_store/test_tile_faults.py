@@ -24,11 +24,12 @@ from hallmark.settings import Settings
 from tests.hallmark.feature_store import killing
 from tests.hallmark.feature_store.drawn import TYPES
 from tests.hallmark.feature_store.kept import Online
-from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_fifty_points, left_by
+from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_each_point, left_by
 from tests.hallmark.feature_store.online.conftest import RedisServer
 from tests.hallmark.feature_store.test_flink import ALL, recorded
 from tests.hallmark.feature_store.test_following import free_port, until
 from tests.hallmark.feature_store.test_stream import Memory
+from tests.seeds import how_many
 
 ROOT = Path(__file__).parents[3]
 VIEW = "buyer_orders@1"
@@ -112,9 +113,10 @@ job.close()
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(1800)
-def test_killed_at_fifty_points_it_ends_in_the_same_state(tmp_path: Path, undisturbed: Any) -> None:
-    killed_at_fifty_points(tmp_path, CHILD, script(), undisturbed)
+def test_killed_at_any_point_it_ends_in_the_same_state(tmp_path: Path, undisturbed: Any) -> None:
+    killed_at_each_point(tmp_path, CHILD, script(), undisturbed, times=how_many(2, 10))
 
 
 # A process, and a Redis that is down

@@ -19,11 +19,12 @@ from hallmark.feature_store.payload import Payload
 from hallmark.feature_store.tiles import LEAST, MOST, Event, Plan, Tiles, Unreadable
 from tests.hallmark.feature_store.drawn import BUYERS, START, TYPES, instants, moment, rows, view, views
 from tests.hallmark.feature_store.reference import EPOCH, features
+from tests.seeds import how_many
 
 MICROSECOND = timedelta(microseconds=1)
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
-MANY = settings(max_examples=2000, deadline=None, suppress_health_check=QUIET)
+MANY = settings(max_examples=how_many(300, 2000), deadline=None, suppress_health_check=QUIET)
 
 
 def us(value: datetime) -> int:
@@ -96,6 +97,7 @@ def test_tiles_merged_at_read_are_the_reference(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @MANY
 @given(st.data())
 def test_tiles_merged_at_read_are_the_reference_in_many_cases(data: st.DataObject) -> None:
