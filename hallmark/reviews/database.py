@@ -66,8 +66,11 @@ class Database(Protocol):
     lock: str
     """Ends a SELECT whose rows nobody else shall take."""
 
-    def transaction(self) -> AbstractContextManager[Session]:
-        """All or nothing; `Unavailable` where the database does not do it."""
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[Session]:
+        """All or nothing; `Unavailable` where the database does not do it.
+
+        durable: on the disk before it returns; else a crash of the database may forget it, whole, and nothing that was durable after it.
+        """
         ...
 
     def heads(self, order: str, where: str) -> str:

@@ -35,13 +35,15 @@ class Postgres:
         self._open: psycopg2.extensions.connection | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[_Session]:
+    def transaction(self, *, durable: bool = True) -> Iterator[_Session]:
         """See `Database`."""
         if not self._lock.acquire(timeout=PATIENCE):
             raise down(self._address, TimeoutError("another thread has it"))
         try:
             connection = self._connection()
             with connection, connection.cursor() as cursor:
+                if not durable:
+                    cursor.execute("SET LOCAL synchronous_commit TO OFF")
                 yield _Session(cursor)
         except psycopg2.Error as error:
             if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):

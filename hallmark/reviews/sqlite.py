@@ -35,7 +35,7 @@ class SQLite:
         self._open: sqlite3.Connection | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[_Session]:
+    def transaction(self, *, durable: bool = True) -> Iterator[_Session]:
         """See `Database`."""
         if not self._lock.acquire(timeout=PATIENCE):
             raise down(str(self._path), TimeoutError("another thread has it"))
