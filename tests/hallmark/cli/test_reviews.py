@@ -186,17 +186,17 @@ def test_lines_that_are_no_cases_are_named_and_none_is_opened(
     assert "says something else" in refused(capsys, "open", "-")
 
 
-def judged(capsys: Capsys, queue: ReviewQueue, *given: Case) -> None:
+def judged(queue: ReviewQueue, *given: Case) -> None:
     """All of them counterfeits, by one person; the last is final too, since they go on to a case that they cannot tell."""
     for each in (*given, now("after", price=0.01)):
         queue.open(each)
-    while mine := told(capsys, "next", "--as", "ana"):
-        word = "cannot tell" if mine[0]["case"] == "after" else "counterfeit"
-        told(capsys, "verdict", mine[0]["token"], word, "--reason", "other", "--as", "ana")
+    while claim := queue.claim("ana"):
+        word = "cannot tell" if claim.case.id == "after" else "counterfeit"
+        queue.give(claim.token, Verdict.model_validate({"word": word, "reason": "other"}), who="ana")
 
 
 def test_exports_for_training_and_for_label_studio(tmp_path: Path, capsys: Capsys, queue: ReviewQueue) -> None:
-    judged(capsys, queue, now("a"), now("b", price=9.0, source="audit", inclusion=0.02, request="r-1", row=3))
+    judged(queue, now("a"), now("b", price=9.0, source="audit", inclusion=0.02, request="r-1", row=3))
     assert run("export", str(tmp_path / "labels.jsonl")) == 0
     assert "2 labels" in capsys.readouterr().err
     rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
@@ -268,7 +268,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def test_labels_that_met_their_answers_are_sent_once(cluster: Cluster, capsys: Capsys, queue: ReviewQueue) -> None:
-    judged(capsys, queue, now("a", request="r-1"), now("b", price=9.0))
+    judged(queue, now("a", request="r-1"), now("b", price=9.0))
     cluster.answered("r-1", "b")
     assert told(capsys, *cluster.send) == [{"labels": 2, "joined": 2, "unknown": 0}]
     assert cluster.joined == {"r-1": 1, "b": 1}
@@ -282,7 +282,7 @@ def test_labels_that_met_their_answers_are_sent_once(cluster: Cluster, capsys: C
 def test_a_label_whose_answer_is_gone_stays_for_training(
     cluster: Cluster, tmp_path: Path, capsys: Capsys, queue: ReviewQueue
 ) -> None:
-    judged(capsys, queue, now("a"), now("gone", price=9.0, source="audit", inclusion=0.02))
+    judged(queue, now("a"), now("gone", price=9.0, source="audit", inclusion=0.02))
     cluster.answered("a")
     assert run(*cluster.send, "-o", "json") == 0
     shown = capsys.readouterr()
@@ -297,7 +297,7 @@ def test_a_label_whose_answer_is_gone_stays_for_training(
 
 def test_where_none_met_an_answer_all_are_sent_again(cluster: Cluster, capsys: Capsys, queue: ReviewQueue) -> None:
     """Most likely this is another cluster than the one that answered."""
-    judged(capsys, queue, now("a"))
+    judged(queue, now("a"))
     assert run(*cluster.send, "-o", "json") == 0
     assert "sent again next time" in " ".join(capsys.readouterr().err.split())
     assert told(capsys, "report")[0]["unsent"] == 1
@@ -307,7 +307,7 @@ def test_where_none_met_an_answer_all_are_sent_again(cluster: Cluster, capsys: C
 
 
 def test_refused_labels_are_told_and_stay(cluster: Cluster, capsys: Capsys, queue: ReviewQueue) -> None:
-    judged(capsys, queue, now("a"))
+    judged(queue, now("a"))
     cluster.answered("a")
     cluster.wrong = ["expected label: 1 or 0"]
     assert run(*cluster.send, "-o", "json") == 0
