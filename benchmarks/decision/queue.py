@@ -1,7 +1,8 @@
 """A claim with 100,000 open cases beside the bare statement. `python -m benchmarks.decision.queue`, some minutes; ends with 1 above 20 ms p99.
 
 Each round, in turn: `ReviewQueue.claim`, and what a program without a queue would do to take the dearest row of a table of as many:
-`SELECT … ORDER BY … LIMIT 1` (`FOR UPDATE SKIP LOCKED` in PostgreSQL), UPDATE, COMMIT. Both are brought to the disk.
+`SELECT … ORDER BY … LIMIT 1` (`FOR UPDATE SKIP LOCKED` in PostgreSQL), UPDATE, COMMIT. The bare
+statement is brought to the disk; so is a claim in SQLite, and in PostgreSQL it need not be (docs/decisions/0059).
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def send(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Send final verdicts as labels to the drift monitors that kept the answers, as `hallmark labels` does; each once."""
+    """Send final verdicts as labels to the drift monitors that kept the answers, as `hallmark labels` does; once they met some, never again."""
     from hallmark.reviews.label_events import label_events
     from hallmark.rollout.label_sender import LabelSender
 
@@ -268,9 +268,15 @@ def send(
         sent = LabelSender(writer, name, settings).send(events, f"{len(events)} verdicts of people", why=why)
         for each in sent.refused:
             say(f"some were refused, and are sent again next time: {each}")
-        if not sent.refused:
+        if sent.joined and not sent.refused:
             queue.sent([given.number for given, _ in found])
     emit([{"labels": sent.labels, "joined": sent.joined, "unknown": sent.unknown}], output)
+    if sent.unknown:
+        say(
+            f"{sent.unknown} met no answer that a drift monitor still keeps; for training they stay: `hallmark reviews export`"
+        )
+    if not sent.joined and not sent.refused:
+        say(f"no label met an answer, so they are sent again next time: see that {writer.host} is where {name} answers")
 
 
 @app.command(epilog="Example: hallmark reviews page --as ana --photos ~/photos")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -38,9 +39,11 @@ CREATE INDEX IF NOT EXISTS verdicts_unsent ON verdicts (number) WHERE sent IS NU
 CREATE TABLE IF NOT EXISTS history (
   number {SERIAL}, at {REAL} NOT NULL, case_id TEXT NOT NULL, round INTEGER NOT NULL, what TEXT NOT NULL, who TEXT NOT NULL, told TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS history_case ON history (case_id, number);
+CREATE TABLE IF NOT EXISTS salt (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
+INSERT INTO salt (one, value) VALUES (1, '{SALT}') ON CONFLICT (one) DO NOTHING;
 """
 """A lane is what one person may take as well as another: a domain, and for second opinions who gave the first. `verdicts_one` keeps two
-verdicts of one case out, whatever anybody does."""
+verdicts of one case out, whatever anybody does. `salt` is what the queue draws by, made once."""
 
 Values = Mapping[str, Any]
 
@@ -63,12 +66,15 @@ class Database(Protocol):
     lock: str
     """Ends a SELECT whose rows nobody else shall take."""
 
-    def transaction(self) -> AbstractContextManager[Session]:
-        """All or nothing; `Unavailable` where the database does not do it."""
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[Session]:
+        """All or nothing; `Unavailable` where the database does not do it.
+
+        durable: on the disk before it returns; else a crash of the database may forget it, whole, and nothing that was durable after it.
+        """
         ...
 
     def heads(self, order: str, where: str) -> str:
-        """A SELECT of number, urgent and value of the first open reviews of each lane of :lanes, in this order and where this holds."""
+        """A SELECT, as r, of the first open reviews of each lane of :lanes, in this order and where this holds; what is selected goes at {}."""
         ...
 
     def listed(self, numbers: Sequence[int]) -> Any:
@@ -78,6 +84,11 @@ class Database(Protocol):
     def close(self) -> None:
         """Let go of it."""
         ...
+
+
+def tables(*, real: str, serial: str) -> str:
+    """`TABLES` in a database's words, and the salt that they are made with, if none is there."""
+    return TABLES.format(REAL=real, SERIAL=serial, SALT=secrets.token_hex(32))
 
 
 def connect(address: str) -> Database:

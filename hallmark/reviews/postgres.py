@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from hallmark.reviews.database import PATIENCE, TABLES, down
+from hallmark.reviews.database import PATIENCE, down, tables
 
 _NAMED = re.compile(r":([a-z_]+)")
 _SCHEMA = 0x68616C6C
@@ -35,13 +35,15 @@ class Postgres:
         self._open: psycopg2.extensions.connection | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[_Session]:
+    def transaction(self, *, durable: bool = True) -> Iterator[_Session]:
         """See `Database`."""
         if not self._lock.acquire(timeout=PATIENCE):
             raise down(self._address, TimeoutError("another thread has it"))
         try:
             connection = self._connection()
             with connection, connection.cursor() as cursor:
+                if not durable:
+                    cursor.execute("SET LOCAL synchronous_commit TO OFF")
                 yield _Session(cursor)
         except psycopg2.Error as error:
             if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
@@ -53,7 +55,7 @@ class Postgres:
     def heads(self, order: str, where: str) -> str:
         """See `Database`; several a lane, for others choose at the same time."""
         return (
-            "SELECT r.number, r.urgent, r.value FROM unnest(CAST(:lanes AS bigint[])) AS wanted (lane) CROSS JOIN LATERAL"  # noqa: S608
+            "SELECT {} FROM unnest(CAST(:lanes AS bigint[])) AS wanted (lane) CROSS JOIN LATERAL"  # noqa: S608
             " (SELECT each.number, each.urgent, each.value FROM reviews AS each WHERE each.lane = wanted.lane AND each.state = 'open'"
             f" AND {where} ORDER BY {order} LIMIT {_CHOICE}) AS r"
         )
@@ -77,12 +79,10 @@ class Postgres:
             )
             try:
                 with opened, opened.cursor() as cursor:
-                    cursor.execute("SELECT to_regclass('history_case')")
+                    cursor.execute("SELECT to_regclass('salt')")
                     if cursor.fetchone() == (None,):
                         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA,))
-                        cursor.execute(
-                            TABLES.format(REAL="DOUBLE PRECISION", SERIAL="BIGSERIAL PRIMARY KEY") + _APPENDED
-                        )
+                        cursor.execute(tables(real="DOUBLE PRECISION", serial="BIGSERIAL PRIMARY KEY") + _APPENDED)
             except BaseException:
                 opened.close()
                 raise

@@ -48,6 +48,7 @@ class ReviewQueue:
         self._database, self._clock = database, clock
         self._lease, self._undo = lease, undo
         self._second, self._audited = second, audited
+        self._salt = ""
 
     def open(self, case: Case) -> bool:
         """Put a case in; False where it is there. `Conflict` where the id is of a case that says something else."""
@@ -85,7 +86,10 @@ class ReviewQueue:
 
     def accepted(self, case: Case) -> bool:
         """Tell of an item that was accepted without a person: opened as an audit where chance draws it, which is told."""
-        if not sampling.drawn("audit", case.id, self._audited):
+        if not self._salt:
+            with self._database.transaction() as session:
+                self._know_salt(session)
+        if not sampling.drawn("audit", case.id, self._audited, salt=self._salt):
             return False
         self.open(case.model_copy(update={"source": "audit", "inclusion": self._audited}))
         return True
@@ -93,11 +97,12 @@ class ReviewQueue:
     def claim(self, who: str, *, domains: Collection[str] | None = None) -> Claim | None:
         """The next case for a person, or the one that they have; None where nothing is left for them.
 
-        domains: only of these. Of a case that they gave a verdict on they get no second opinion.
+        domains: only of these. Of a case that they gave a verdict on they get no second opinion. Where the database crashes it may forget
+        a claim of its last second, as if the lease had ended; never a verdict.
         """
         person = _person(who)
         now = self._clock()
-        with self._database.transaction() as session:
+        with self._database.transaction(durable=False) as session:
             self._tidy(session, now)
             if held := self._held(session, person, domains):
                 return held
@@ -106,13 +111,7 @@ class ReviewQueue:
                 for number, domain, not_by in session.all("SELECT number, domain, not_by FROM lanes")
                 if not_by != person and (domains is None or domain in domains)
             ]
-            for order, where in (
-                ("each.urgent, each.number", "each.urgent <= :now"),
-                ("each.value DESC, each.number", ":now = :now"),
-            ):
-                if lanes and (number := self._free(session, self._database.heads(order, where), order, lanes, now)):
-                    return self._give(session, number, person, now)
-        return None
+            return self._first(session, person, lanes, now) if lanes else None
 
     def renew(self, token: str) -> Claim:
         """The same claim with a whole lease from now; `Conflict` where it has ended."""
@@ -193,7 +192,10 @@ class ReviewQueue:
                 self._note(session, other_case, other_round, "put back", person, "")
             session.run("UPDATE verdicts SET undone = :now WHERE number = :n", now=now, n=verdict)
             self._note(session, case, round_, "taken back", person, "")
-            return self._give(session, number, person, now)
+            claim = self._give(session, number, person, now, state="judged")
+            if claim is None:
+                raise Conflict("this verdict is just being taken back", expected="one call at a time", got="two")
+            return claim
 
     def last(self, who: str) -> Given | None:
         """The verdict that `undo` would take back now."""
@@ -349,33 +351,43 @@ class ReviewQueue:
         mine = [number for number, domain in found if domains is None or domain in domains]
         return self._claimed(session, mine[0]) if mine else None
 
-    def _free(self, session: Session, heads: str, order: str, lanes: list[int], now: float) -> int | None:
-        """The number of the first review that nobody else is just taking."""
-        wanted = order.replace("each.", "r.")
-        taken = f"SELECT number FROM reviews WHERE number = :n AND state = 'open'{self._database.lock}"  # noqa: S608
+    def _first(self, session: Session, person: str, lanes: list[int], now: float) -> Claim | None:
+        """The first review that nobody else is just taking: of what is urgent, else of what saves most a minute."""
+        urgent = self._database.heads("each.urgent, each.number", "each.urgent <= :now").format(
+            "0 AS later, r.urgent AS place, r.number AS number"
+        )
+        rest = self._database.heads("each.value DESC, each.number", "1 = 1").format(
+            "1 AS later, -r.value AS place, r.number AS number"
+        )
+        found = f"{urgent} UNION ALL {rest} ORDER BY later, place, number"
         for _ in range(_ROUNDS):
-            listed = self._database.listed(lanes)
-            heads_found = session.all(f"{heads} ORDER BY {wanted}", lanes=listed, now=now)
-            if not heads_found:
+            heads = session.all(found, lanes=self._database.listed(lanes), now=now)
+            if not heads:
                 return None
-            for number, *_ in heads_found:
-                if session.all(taken, n=number):
-                    return int(number)
+            for *_, number in heads:
+                if claim := self._give(session, int(number), person, now):
+                    return claim
         return None
 
-    def _give(self, session: Session, number: int, person: str, now: float) -> Claim:
-        session.run(
-            "UPDATE reviews SET state = 'claimed', token = :token, who = :who, claimed = :now, lease = :lease WHERE number = :n",
-            token=secrets.token_urlsafe(18),
+    def _give(self, session: Session, number: int, person: str, now: float, *, state: str = "open") -> Claim | None:
+        """A review in this state to a person; None where it no longer is, or somebody else is just taking it."""
+        token, lease = secrets.token_urlsafe(18), now + self._lease
+        found = session.all(
+            "UPDATE reviews SET state = 'claimed', token = :token, who = :who, claimed = :now, lease = :lease WHERE number ="  # noqa: S608
+            f" (SELECT number FROM reviews WHERE number = :n AND state = :state{self._database.lock})"
+            " RETURNING round, (SELECT body FROM cases WHERE id = case_id)",
+            token=token,
             who=person,
             now=now,
-            lease=now + self._lease,
+            lease=lease,
             n=number,
+            state=state,
         )
-        claim = self._claimed(session, number)
-        ((round_,),) = session.all("SELECT round FROM reviews WHERE number = :n", n=number)
-        self._note(session, claim.case.id, round_, "claimed", person, "")
-        return claim
+        for round_, body in found:
+            case = Case.model_validate_json(body)
+            self._note(session, case.id, round_, "claimed", person, "")
+            return Claim(token=token, who=person, case=case, claimed=_time(now), lease=_time(lease))
+        return None
 
     def _same(self, session: Session, token: str, verdict: Verdict, person: str) -> bool:
         """Was just this said under this token before?"""
@@ -442,6 +454,13 @@ class ReviewQueue:
 
     def _tidy(self, session: Session, now: float) -> None:
         """Claims that ended are free again; verdicts that are final open the second opinions that chance draws."""
+        ((due,),) = session.all(
+            "SELECT EXISTS (SELECT 1 FROM reviews WHERE state = 'claimed' AND lease <= :now)"
+            " OR EXISTS (SELECT 1 FROM verdicts WHERE settled = 0 AND undone IS NULL AND final <= :now)",
+            now=now,
+        )
+        if not due:
+            return
         for number, case, round_, who in session.all(
             "SELECT number, case_id, round, who FROM reviews WHERE state = 'claimed' AND lease <= :now"  # noqa: S608
             f" ORDER BY lease LIMIT {_TIDIED}{self._database.lock}",
@@ -455,12 +474,17 @@ class ReviewQueue:
             now=now,
         ):
             session.run("UPDATE verdicts SET settled = 1 WHERE number = :n", n=number)
-            if round_ == 1 and sampling.drawn("second opinion", case_id, self._second):
+            self._know_salt(session)
+            if round_ == 1 and sampling.drawn("second opinion", case_id, self._second, salt=self._salt):
                 ((body,),) = session.all("SELECT body FROM cases WHERE id = :id", id=case_id)
                 case = Case.model_validate_json(body)
                 time_for_it = (case.due - case.opened).total_seconds()
                 self._enqueue(session, case, round=2, not_by=who, opened=now, due=now + time_for_it)
                 self._note(session, case_id, 2, "opened", "", "second opinion")
+
+    def _know_salt(self, session: Session) -> None:
+        if not self._salt:
+            ((self._salt,),) = session.all("SELECT value FROM salt")
 
     def _note(self, session: Session, case: str, round: int, what: str, who: str, told: str) -> None:  # noqa: A002 - the domain's word
         session.run(

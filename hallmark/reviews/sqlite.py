@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark.files import locked
-from hallmark.reviews.database import PATIENCE, TABLES, down
+from hallmark.reviews.database import PATIENCE, down, tables
 
 _APPENDED = "".join(
     f"CREATE TRIGGER IF NOT EXISTS history_no_{verb} BEFORE {verb} ON history BEGIN SELECT RAISE(ABORT, 'history is only added to'); END;\n"
@@ -35,7 +35,7 @@ class SQLite:
         self._open: sqlite3.Connection | None = None
 
     @contextmanager
-    def transaction(self) -> Iterator[_Session]:
+    def transaction(self, *, durable: bool = True) -> Iterator[_Session]:
         """See `Database`."""
         if not self._lock.acquire(timeout=PATIENCE):
             raise down(str(self._path), TimeoutError("another thread has it"))
@@ -60,7 +60,7 @@ class SQLite:
     def heads(self, order: str, where: str) -> str:
         """See `Database`; one a lane, for nobody else is choosing now."""
         return (
-            "SELECT r.number, r.urgent, r.value FROM json_each(:lanes) AS lane JOIN reviews AS r ON r.number ="  # noqa: S608
+            "SELECT {} FROM json_each(:lanes) AS lane JOIN reviews AS r ON r.number ="  # noqa: S608
             " (SELECT each.number FROM reviews AS each WHERE each.lane = lane.value AND each.state = 'open'"
             f" AND {where} ORDER BY {order} LIMIT 1)"
         )
@@ -97,9 +97,10 @@ class SQLite:
                 time.sleep(_PAUSE)
         opened.execute("PRAGMA synchronous = FULL")
         opened.execute("PRAGMA foreign_keys = ON")
-        if not opened.execute("SELECT 1 FROM sqlite_master WHERE name = 'history_no_DELETE'").fetchone():
-            opened.executescript(TABLES.format(REAL="REAL", SERIAL="INTEGER PRIMARY KEY AUTOINCREMENT") + _APPENDED)
-
+        made = "SELECT COUNT(*) FROM sqlite_master WHERE name IN ('history_no_DELETE', 'salt')"
+        if opened.execute(made).fetchone() != (2,):
+            whole = tables(real="REAL", serial="INTEGER PRIMARY KEY AUTOINCREMENT") + _APPENDED
+            opened.executescript(f"BEGIN IMMEDIATE; {whole} COMMIT;")
         opened.execute("PRAGMA busy_timeout = 0")
 
     def _drop(self) -> None:

@@ -145,7 +145,7 @@
     }
     const lease = id("lease");
     if (!lease || !ends) return;
-    const left = Math.max(0, Math.round((ends - now) / 1000));
+    const left = Math.max(0, Math.ceil((ends - now) / 1000));
     lease.textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left`;
     lease.classList.toggle("soon", left <= 60);
     if (left <= 60 && left > 0 && !warned) {

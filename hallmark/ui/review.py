@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -242,7 +243,8 @@ async def _threaded(work: Any, *given: Any) -> Response:
 
 
 def _left(claim: Claim) -> int:
-    return max(0, int((claim.lease - datetime.now(UTC)).total_seconds()))
+    """Seconds, rounded up: were the page done before the lease, "Next case" would bring the same case with none left."""
+    return max(0, math.ceil((claim.lease - datetime.now(UTC)).total_seconds()))
 
 
 def _money(value: float) -> str:

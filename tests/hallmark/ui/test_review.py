@@ -130,6 +130,14 @@ def test_a_late_verdict_is_a_conflict_in_words(queue: ReviewQueue, folder: Path)
     assert site.post("/undo").status_code == 409
 
 
+def test_the_page_counts_down_no_faster_than_the_lease(queue: ReviewQueue, folder: Path) -> None:
+    """At 0 it offers the next case: while the lease still ran, that was the same case with no time left."""
+    opened(queue, folder, "a")
+    shown = re.search(r'data-seconds="(\d+)"', Site(queue, folder).post("/next").text)
+    held = queue.held("ana")
+    assert shown and held and int(shown[1]) >= (held.lease - datetime.now(UTC)).total_seconds()
+
+
 @pytest.mark.parametrize(
     "given",
     [
