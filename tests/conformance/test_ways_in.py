@@ -124,7 +124,9 @@ def test_of_every_way_in_only_the_domains_own_token_passes_and_it_ends_at_the_ga
 def test_consoles_are_open_to_whoever_has_a_token_and_mlflow_by_its_workspace(ways: Ways) -> None:
     gateway = ways.gateway
     consoles = [each for each in gateway.places() if each[1].owner.startswith(CONSOLES)]
-    assert {place.owner for _, place in consoles} == {f"{CONSOLES}{name}" for name in ("login", "grafana", "mlflow", "ui")}
+    assert {place.owner for _, place in consoles} == {
+        f"{CONSOLES}{name}" for name in ("login", "grafana", "mlflow", "ui")
+    }
     for row in gateway.table(consoles):
         for kind, status in row.answers.items():
             if kind in ("expired", "forged", "watch"):
