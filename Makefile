@@ -30,7 +30,7 @@ demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes
 	@$(BIN)/hallmark demo
 
 test: quick  ## The test suite: under ten minutes
-	$(BIN)/python -m pytest -m "serial and not slow and not terraform and not conformance"
+	$(BIN)/python -m pytest -m "serial and not slow and not long and not terraform and not conformance"
 
 # Feast and PyFlink need other versions of what we need, so each has an environment of its own.
 FEAST := $(VENV)/feast
@@ -49,7 +49,7 @@ long: $(READY)  ## Promises on every seed and at every moment, not on the first 
 	HALLMARK_LONG=1 $(BIN)/python -m pytest -n 2 -m "long or many"
 
 quick: $(READY)  ## The tests that need no quiet machine
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not terraform and not conformance"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not serial and not slow and not long and not terraform and not conformance"
 
 check: $(READY)  ## Lint, types, and whether generated files are fresh
 	$(BIN)/ruff check .
