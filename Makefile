@@ -23,7 +23,7 @@ $(SHOWABLE): pyproject.toml constraints.txt .ci/install
 	@touch $@
 
 $(READY): $(SHOWABLE)
-	@$(BIN)/python .ci/install features iceberg kafka networks retrieval collections snowflake tracking dev
+	@$(BIN)/python .ci/install features iceberg kafka networks retrieval collections reviews snowflake tracking dev
 	@touch $@
 
 demo: $(SHOWABLE)  ## The main job for fraud, end to end, in under three minutes; installs what fraud needs, leaves nothing running

@@ -221,7 +221,7 @@ def test_a_command_that_a_signal_ended_says_so_whatever_became_of_it(
         finally:
             raise error()
 
-    monkeypatch.setattr(app, "app", command)
+    monkeypatch.setattr(app, "made", lambda asked: command)
     assert main([]) == 143
     assert capsys.readouterr().err == f"{told}stopped by SIGTERM\n"
 
