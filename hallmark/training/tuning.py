@@ -244,13 +244,13 @@ def _study(folder: Path, request: TuningRequest) -> optuna.Study:
             f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": _PATIENCE}}
         ),
         study_name=request.domain,
-        direction="maximize" if _metric(declared).direction == "higher" else "minimize",
+        direction="maximize" if gate_metric(declared).direction == "higher" else "minimize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_WARM, n_warmup_steps=_POINTS // 4),
         load_if_exists=True,
     )
 
 
-def _metric(declared: Domain) -> Any:
+def gate_metric(declared: Domain) -> Any:
     from hallmark.learners.model import spec, task_of
 
     return task_of(declared, spec(declared)).metrics()[declared.gate.metric]
@@ -389,7 +389,7 @@ class _Worker:
         if trial is None:
             return False
         name, options = f"try {trial.number}", {key: short(value) for key, value in trial.params.items()}
-        began = self._started(name, _options(options))
+        began = self._started(name, shown(options))
         try:
             estimate = self._fit(options, self._progress(name, trial))
         except optuna.TrialPruned:
@@ -473,8 +473,8 @@ class _Worker:
         said = (
             f"{self.domain.gate.metric} {estimate.value:.4f} ± {estimate.error or math.nan:.4f}" if estimate else state
         )
-        shown = " · ".join(part for part in (said, _options(options), note) if part)
-        self.journal.add(JournalEvent(step=name, state="finished", seconds=seconds, note=shown))
+        line = " · ".join(part for part in (said, shown(options), note) if part)
+        self.journal.add(JournalEvent(step=name, state="finished", seconds=seconds, note=line))
 
 
 def short(value: Any) -> Any:
@@ -482,7 +482,8 @@ def short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _options(options: dict[str, Any]) -> str:
+def shown(options: dict[str, Any]) -> str:
+    """Options as a person reads them in a line."""
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in options.items()
     )
@@ -503,7 +504,7 @@ def _kept(folder: Path, name: str) -> Try | None:
 
 
 def _tuned(request: TuningRequest, declared: Domain, folder: Path) -> Tuned:
-    metric, study = _metric(declared), _study(folder, request)
+    metric, study = gate_metric(declared), _study(folder, request)
     found = [_kept(folder, str(trial.number)) for trial in study.get_trials(deepcopy=False)]
     tries = tuple(each for each in found if each is not None)
     first = _kept(folder, DECLARED)

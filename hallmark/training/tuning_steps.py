@@ -17,12 +17,11 @@ from hallmark.training import search_space
 from hallmark.training.gate import NOISE
 from hallmark.training.signature import Reads, Writes
 from hallmark.training.step import progress, step
+from hallmark.training.tuning import fitted_and_judged, gate_metric, sampler, short, shown
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
-
-    from hallmark.declaration.domain import Domain
 
 
 class RemoteTry(Frozen):
@@ -107,7 +106,7 @@ def try_options(
     except HallmarkError as error:
         return RemoteTry(options=given, note=f"{error.message}: {error.got}").model_dump_json()
     first = Estimate.model_validate_json(declared.read_bytes())
-    sign = 1.0 if _metric(domains.load(domain)).direction == "higher" else -1.0
+    sign = 1.0 if gate_metric(domains.load(domain)).direction == "higher" else -1.0
     return RemoteTry(
         options=given,
         value=found.value,
@@ -135,10 +134,10 @@ def choose(
     failed = [each for each in found.tries if each.value is None]
     rows = [f"| declared | {first.value:.4f} | {first.error or float('nan'):.4f} | |"]
     rows += [
-        f"| {_shown(each.options)} | {each.value:.4f} | {each.error or float('nan'):.4f} | {each.gain:+.4f} |"
+        f"| {shown(each.options)} | {each.value:.4f} | {each.error or float('nan'):.4f} | {each.gain:+.4f} |"
         for each in ranked
     ]
-    rows += [f"| {_shown(each.options)} | failed | | {each.note} |" for each in failed]
+    rows += [f"| {shown(each.options)} | failed | | {each.note} |" for each in failed]
     line = _line(ranked, len(found.tries), found.metric)
     head = f"# {domain}: {len(found.tries)} tries\n\n{line}\n\n| options | {found.metric} | error | gain |\n|---|---|---|---|\n"
     _write(summary, head + "".join(f"{row}\n" for row in rows))
@@ -151,13 +150,12 @@ def _line(ranked: list[RemoteTry], tries: int, metric: str) -> str:
         return f"none of {tries} tries is better than the declared options by {metric}"
     told = best.gain_error is not None and best.gain > NOISE * best.gain_error
     chance = "" if told else "; chance alone moves it as far"
-    return f"{_shown(best.options)} gains {best.gain:.4f} of {metric} on the declared options{chance}: the best of {tries} tries"
+    return f"{shown(best.options)} gains {best.gain:.4f} of {metric} on the declared options{chance}: the best of {tries} tries"
 
 
 def _judged(domain: str, seed: int, options: dict[str, Any], training: Path, validation: Path, name: str) -> Estimate:
     from hallmark.data import dataset
     from hallmark.learners.model import examples
-    from hallmark.training.tuning import fitted_and_judged
 
     return fitted_and_judged(
         domains.load(domain),
@@ -171,18 +169,12 @@ def _judged(domain: str, seed: int, options: dict[str, Any], training: Path, val
 
 
 def _study(domain: str, before: Path | None, ended: list[str]) -> RemoteStudy:
-    metric = _metric(domains.load(domain))
+    metric = gate_metric(domains.load(domain))
     known = RemoteStudy(metric=metric.name, higher=metric.direction == "higher")
     if before is not None:
         known = RemoteStudy.model_validate_json(before.read_bytes())
     new = tuple(RemoteTry.model_validate_json(each) for each in ended)
     return known.model_copy(update={"tries": (*known.tries, *new)})
-
-
-def _metric(domain: Domain) -> Any:
-    from hallmark.learners.model import spec, task_of
-
-    return task_of(domain, spec(domain)).metrics()[domain.gate.metric]
 
 
 def _space(option: list[str]) -> dict[str, BaseDistribution]:
@@ -199,8 +191,6 @@ def _optuna(found: RemoteStudy, space: dict[str, BaseDistribution], seed: int) -
     from optuna.study import StudyDirection
     from optuna.trial import TrialState, create_trial
 
-    from hallmark.training.tuning import sampler
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     direction = StudyDirection.MAXIMIZE if found.higher else StudyDirection.MINIMIZE
     study = optuna.create_study(direction=direction, sampler=sampler(seed, len(found.tries)))
@@ -215,8 +205,6 @@ def _proposed(study: optuna.Study, space: dict[str, BaseDistribution]) -> dict[s
     from optuna.distributions import FloatDistribution
     from optuna.study import StudyDirection
 
-    from hallmark.training.tuning import short
-
     done = [each.value for each in study.get_trials(deepcopy=False) if each.value is not None]
     trial = study.ask(space)
     if done:
@@ -227,12 +215,6 @@ def _proposed(study: optuna.Study, space: dict[str, BaseDistribution]) -> dict[s
         name: min(max(value, ends[name][0]), ends[name][1]) if name in ends else value
         for name, value in rounded.items()
     }
-
-
-def _shown(options: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in options.items()
-    )
 
 
 def _write(path: Path, text: str) -> None:
