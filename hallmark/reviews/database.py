@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -84,6 +85,35 @@ class Database(Protocol):
     def close(self) -> None:
         """Let go of it."""
         ...
+
+
+class OneConnection:
+    """What both databases have: one connection at most, which the threads of a process use in turn. where: as errors name it."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._lock = threading.Lock()
+        self._open: Any = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """`Unavailable` where another thread keeps it too long."""
+        if not self._lock.acquire(timeout=PATIENCE):
+            raise down(self._where, TimeoutError("another thread has it"))
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """See `Database`."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
 
 def tables(*, real: str, serial: str) -> str:

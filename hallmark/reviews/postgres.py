@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from hallmark.reviews.database import PATIENCE, down, tables
+from hallmark.reviews.database import PATIENCE, OneConnection, down, tables
 
 _NAMED = re.compile(r":([a-z_]+)")
 _SCHEMA = 0x68616C6C
@@ -24,33 +23,28 @@ _CHOICE = 16
 """Reviews of a lane among which one is taken that nobody else is just taking."""
 
 
-class Postgres:
+class Postgres(OneConnection):
     """A database, by its address as libpq takes it; the password is libpq's to find."""
 
     lock = " FOR UPDATE SKIP LOCKED"
 
     def __init__(self, address: str) -> None:
-        self._address = address
-        self._lock = threading.Lock()
-        self._open: psycopg2.extensions.connection | None = None
+        super().__init__(address)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[_Session]:
         """See `Database`."""
-        if not self._lock.acquire(timeout=PATIENCE):
-            raise down(self._address, TimeoutError("another thread has it"))
-        try:
-            connection = self._connection()
-            with connection, connection.cursor() as cursor:
-                if not durable:
-                    cursor.execute("SET LOCAL synchronous_commit TO OFF")
-                yield _Session(cursor)
-        except psycopg2.Error as error:
-            if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-                self._drop()
-            raise down(self._address, error) from error
-        finally:
-            self._lock.release()
+        with self._turn():
+            try:
+                connection = self._connection()
+                with connection, connection.cursor() as cursor:
+                    if not durable:
+                        cursor.execute("SET LOCAL synchronous_commit TO OFF")
+                    yield _Session(cursor)
+            except psycopg2.Error as error:
+                if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+                    self._drop()
+                raise down(self._where, error) from error
 
     def heads(self, order: str, where: str) -> str:
         """See `Database`; several a lane, for others choose at the same time."""
@@ -64,15 +58,10 @@ class Postgres:
         """See `Database`."""
         return list(numbers)
 
-    def close(self) -> None:
-        """See `Database`."""
-        with self._lock:
-            self._drop()
-
     def _connection(self) -> psycopg2.extensions.connection:
         if self._open is None or self._open.closed:
             opened = psycopg2.connect(
-                self._address,
+                self._where,
                 connect_timeout=int(PATIENCE),
                 application_name="hallmark reviews",
                 options=f"-c statement_timeout={PATIENCE:.0f}s",
@@ -87,12 +76,8 @@ class Postgres:
                 opened.close()
                 raise
             self._open = opened
-        return self._open
-
-    def _drop(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        found: psycopg2.extensions.connection = self._open
+        return found
 
 
 class _Session:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hallmark.files import locked
-from hallmark.reviews.database import PATIENCE, down, tables
+from hallmark.reviews.database import PATIENCE, OneConnection, down, tables
 
 _APPENDED = "".join(
     f"CREATE TRIGGER IF NOT EXISTS history_no_{verb} BEFORE {verb} ON history BEGIN SELECT RAISE(ABORT, 'history is only added to'); END;\n"
@@ -22,40 +21,36 @@ _APPENDED = "".join(
 _PAUSE = 0.005
 
 
-class SQLite:
+class SQLite(OneConnection):
     """A file in WAL mode; a verdict is on the disk before it is acknowledged. Not for network drives."""
 
     lock = ""  # a transaction that writes has the whole file
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__(str(Path(path)))
         self._path = Path(path)
-        self._turn = self._path.with_name(f"{self._path.name}-turn")
+        self._next = self._path.with_name(f"{self._path.name}-turn")
         """Held by whoever is next: without it, one who has just written is again before those who wait, and they may never be."""
-        self._lock = threading.Lock()
-        self._open: sqlite3.Connection | None = None
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[_Session]:
         """See `Database`."""
-        if not self._lock.acquire(timeout=PATIENCE):
-            raise down(str(self._path), TimeoutError("another thread has it"))
-        try:
-            connection = self._connection()
-            with locked(self._turn, patience=PATIENCE, otherwise=TimeoutError("others are before us")):
-                _begin(connection)
+        with self._turn():
             try:
-                yield _Session(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
-            if not isinstance(error, sqlite3.IntegrityError):
-                self._drop()
-            raise down(str(self._path), error) from error
-        finally:
-            self._lock.release()
+                connection = self._connection()
+                with locked(self._next, patience=PATIENCE, otherwise=TimeoutError("others are before us")):
+                    _begin(connection)
+                try:
+                    yield _Session(connection)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+            except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
+                if not isinstance(error, sqlite3.IntegrityError):
+                    self._drop()
+                raise down(self._where, error) from error
 
     def heads(self, order: str, where: str) -> str:
         """See `Database`; one a lane, for nobody else is choosing now."""
@@ -69,11 +64,6 @@ class SQLite:
         """See `Database`; as JSON."""
         return json.dumps(list(numbers))
 
-    def close(self) -> None:
-        """See `Database`."""
-        with self._lock:
-            self._drop()
-
     def _connection(self) -> sqlite3.Connection:
         if self._open is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +74,8 @@ class SQLite:
                 opened.close()
                 raise
             self._open = opened
-        return self._open
+        found: sqlite3.Connection = self._open
+        return found
 
     def _prepare(self, opened: sqlite3.Connection) -> None:
         until = time.monotonic() + PATIENCE
@@ -102,11 +93,6 @@ class SQLite:
             whole = tables(real="REAL", serial="INTEGER PRIMARY KEY AUTOINCREMENT") + _APPENDED
             opened.executescript(f"BEGIN IMMEDIATE; {whole} COMMIT;")
         opened.execute("PRAGMA busy_timeout = 0")
-
-    def _drop(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
 
 
 def _begin(connection: sqlite3.Connection) -> None:
