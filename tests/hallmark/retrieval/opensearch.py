@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from tests.hallmark.retrieval.answering import JsonHandler, answering
 
-class _Handler(BaseHTTPRequestHandler):
+
+class _Handler(JsonHandler, BaseHTTPRequestHandler):
     indices: dict[str, dict[str, Any]]
 
     def do_HEAD(self) -> None:
-        self._answer(200 if self._parts()[0] in self.indices else 404, None)
+        self.answer(200 if self._parts()[0] in self.indices else 404, None)
 
     def do_PUT(self) -> None:
         name, *rest = self._parts()
         body = self._body()
         if rest == ["_mapping"]:
             self.indices[name]["mappings"].update(body)
-            return self._answer(200, {"acknowledged": True})
+            return self.answer(200, {"acknowledged": True})
         vector = body["mappings"]["properties"]["vector"]
         if (
             name in self.indices
             or not body["settings"]["index"]["knn"]
             or vector["method"]["space_type"] != "innerproduct"
         ):
-            return self._answer(400, {"error": {"type": "resource_already_exists_exception"}, "status": 400})
+            return self.answer(400, {"error": {"type": "resource_already_exists_exception"}, "status": 400})
         self.indices[name] = {**body, "documents": {}, "visible": {}}
-        return self._answer(200, {"acknowledged": True})
+        return self.answer(200, {"acknowledged": True})
 
     def do_DELETE(self) -> None:
         self.indices.pop(self._parts()[0])
-        self._answer(200, {"acknowledged": True})
+        self.answer(200, {"acknowledged": True})
 
     def do_GET(self) -> None:
         name, rest = self._parts()
         assert rest == "_mapping"
-        self._answer(200, {name: {"mappings": self.indices[name]["mappings"]}})
+        self.answer(200, {name: {"mappings": self.indices[name]["mappings"]}})
 
     def do_POST(self) -> None:
         parts = self._parts()
@@ -51,11 +52,11 @@ class _Handler(BaseHTTPRequestHandler):
         held = self.indices[parts[0]]
         if parts[1] == "_refresh":
             held["visible"] = dict(held["documents"])
-            return self._answer(200, {})
+            return self.answer(200, {})
         query = self._body()
         if parts[1] == "_count":
             asked = query["query"].get("bool", {"filter": []})["filter"]
-            return self._answer(200, {"count": sum(_meets(each, asked) for each in held["visible"].values())})
+            return self.answer(200, {"count": sum(_meets(each, asked) for each in held["visible"].values())})
         near = query["query"]["knn"]["vector"]
         asked = near.get("filter", {"bool": {"filter": []}})["bool"]["filter"]
         products = {
@@ -65,10 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
         }
         best = sorted(products.items(), key=lambda pair: -pair[1])[: near["k"]][: query["size"]]
         hits = [{"_id": name, "_score": 1 + p if p >= 0 else 1 / (1 - p)} for name, p in best]
-        return self._answer(200, {"hits": {"hits": hits}})
+        return self.answer(200, {"hits": {"hits": hits}})
 
     def _bulk(self) -> None:
-        lines = [json.loads(line) for line in self._raw().splitlines() if line]
+        lines = [json.loads(line) for line in self.raw().splitlines() if line]
         items = []
         while lines:
             ((operation, what),) = lines.pop(0).items()
@@ -82,28 +83,14 @@ class _Handler(BaseHTTPRequestHandler):
         if "refresh=true" in self.path:
             for index in self.indices.values():
                 index["visible"] = dict(index["documents"])
-        self._answer(200, {"errors": False, "items": items})
+        self.answer(200, {"errors": False, "items": items})
 
     def _parts(self) -> list[str]:
         return urlsplit(self.path).path.strip("/").split("/")
 
-    def _raw(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
     def _body(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._raw() or b"{}")
+        found: dict[str, Any] = json.loads(self.raw() or b"{}")
         return found
-
-    def _answer(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode() if body is not None else b""
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def _meets(document: dict[str, Any], asked: list[dict[str, Any]]) -> bool:
@@ -122,12 +109,5 @@ def _meets(document: dict[str, Any], asked: list[dict[str, Any]]) -> bool:
 def running() -> Iterator[str]:
     """Its address."""
     handler = type("Handler", (_Handler,), {"indices": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(handler) as port:
+        yield f"http://127.0.0.1:{port}"

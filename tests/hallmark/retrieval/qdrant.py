@@ -8,36 +8,38 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
+from tests.hallmark.retrieval.answering import JsonHandler, answering
 
-class _Handler(BaseHTTPRequestHandler):
+
+class _Handler(JsonHandler, BaseHTTPRequestHandler):
     local: QdrantClient
     key: str
     lock: threading.Lock
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.raw()
         if self.key and self.headers.get("api-key") != self.key:
-            self._answer(401, {"status": {"error": "Invalid API key or JWT"}})
+            self.answer(401, {"status": {"error": "Invalid API key or JWT"}})
             return
         parts = re.fullmatch(r"/collections/([^/]+)((?:/[a-z]+)*)", urlsplit(self.path).path)
         if parts is None:
-            self._answer(404, {"status": {"error": "no such path"}})
+            self.answer(404, {"status": {"error": "no such path"}})
             return
         with self.lock:
             try:
                 found = self._done(parts[1], f"{self.command}{parts[2]}", json.loads(body or b"{}"))
             except ValueError as error:
                 status = 409 if "already exists" in str(error) else 404
-                self._answer(status, {"status": {"error": str(error)}})
+                self.answer(status, {"status": {"error": str(error)}})
                 return
-        self._answer(200, {"result": found, "status": "ok", "time": 0.0})
+        self.answer(200, {"result": found, "status": "ok", "time": 0.0})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("do_"):  # all methods go the same way
@@ -84,17 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
                 )
         raise ValueError("no such path")
 
-    def _answer(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 def _plain(found: BaseModel) -> Any:
     return json.loads(found.model_dump_json())
@@ -105,13 +96,8 @@ def running(key: str = "") -> Iterator[str]:
     """Its address. key: what callers have to name."""
     local = QdrantClient(":memory:")
     handler = type("Handler", (_Handler,), {"local": local, "key": key, "lock": threading.Lock()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     try:
-        yield f"http://{f':{key}@' if key else ''}127.0.0.1:{server.server_port}"
+        with answering(handler) as port:
+            yield f"http://{f':{key}@' if key else ''}127.0.0.1:{port}"
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
         local.close()
