@@ -7,6 +7,8 @@ SHOWABLE := $(VENV)/.demo
 READY := $(VENV)/.installed
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
+# Some machines tell Python to keep no bytecode: every command that a test starts would compile us anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow quick long check format render manifests terraform conformance bench constraints site clean

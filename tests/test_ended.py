@@ -260,6 +260,7 @@ def both(place: Place, moments: Sequence[Moment], folder: Path) -> None:
             ended.result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [

@@ -263,6 +263,7 @@ for reference in feature_view.references(settings):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stages_requirements_cover_what_its_modules_import(stage: str, images: dict[str, Path]) -> None:
     known, ours = closure(requirements(stage)), loaded(stage, images[stage])

@@ -92,6 +92,7 @@ def test_pip_does_it_where_uv_cannot(script: Any, capfd: pytest.CaptureFixture[s
         script.install("training", ["numpy"], (broken,))
 
 
+@pytest.mark.slow
 def test_pip_in_a_fresh_environment_installs_a_wheel_of_the_configured_folder(tmp_path: Path) -> None:
     """The whole script, offline: no index has uv, so pip does it."""
     import zipfile

@@ -72,6 +72,7 @@ def test_a_domain_whose_library_is_not_installed_says_what_to_do(
         monkeypatch.delitem(sys.modules, name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_the_doctor_names_the_extra_that_is_missing_and_what_for() -> None:
     from hallmark.cli.app import app

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from hallmark.feature_store.place import FeatureStore
 from hallmark.leash import Leash
@@ -39,6 +40,7 @@ async def counted(store: FeatureStore, orders: int) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_what_comes_in_is_read_a_moment_later_after_a_kill_too_and_stop_leaves_nothing(tmp_path: Path) -> None:
     settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(tmp_path / "state")}).prepared()
     leash, store = Leash(settings.cluster), FeatureStore(settings)

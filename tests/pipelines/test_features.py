@@ -107,6 +107,7 @@ def test_the_step_fills_the_online_store(settings: Settings, orders: str, tmp_pa
     assert found.values == {"buyer_orders_30d": 4, "buyer_cards_90d": 2}
 
 
+@pytest.mark.slow
 def test_the_step_keeps_rows_where_trainings_find_them(
     settings: Settings, orders: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ OPTION = ["num_leaves=15..63", "learning_rate=0.05..0.2", "rounds=10"]
 SEARCH = {"option": OPTION, "tries": 5, "at_once": 2}
 
 
+@pytest.mark.slow
 def test_a_search_is_rounds_of_one_component_each_proposed_from_those_before(tmp_path: Path) -> None:
     compile_to(tmp_path / "graph.yaml", "fraud", search=json.dumps(SEARCH))
     spec, platform = (each for each in yaml.safe_load_all((tmp_path / "graph.yaml").read_text()) if each)

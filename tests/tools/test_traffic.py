@@ -80,6 +80,7 @@ def test_a_service_that_is_not_there_is_a_reason_too() -> None:
     assert reason.requests == 2 and str(reason).startswith("2 times no answer: ConnectError")
 
 
+@pytest.mark.slow
 def test_where_answers_are_items_a_request_is_the_question_alone() -> None:
     bodies = synthetic("search", count=3, seed=7, shift="season", settings=Settings.load()).bodies
     told = [json.loads(body) for body in bodies]

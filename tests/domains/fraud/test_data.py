@@ -135,10 +135,12 @@ def stopped(frame: pd.DataFrame, folder: Path, column: str) -> None:
     assert caught.value.exit_code == 3 and caught.value.expected and caught.value.got and caught.value.fix
 
 
+@pytest.mark.slow
 def test_untouched_orders_arrive_as_they_were(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(arrives(orders(), tmp_path), orders())
 
 
+@pytest.mark.slow
 def test_what_the_marketplace_draws_keeps_the_contract() -> None:
     for shift in (None, "new_fraud_pattern", "season"):
         end = START + timedelta(days=5)
@@ -170,6 +172,7 @@ def test_b15_a_change_of_type_that_loses_nothing_is_undone_by_the_reader(tmp_pat
         pd.testing.assert_frame_equal(arrived, orders())
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     case=st.sampled_from(

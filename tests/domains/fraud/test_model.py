@@ -100,6 +100,7 @@ made.save(folder); made.export(folder / "model.onnx")
 """
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_another_process(trained: Forest, tmp_path: Path) -> None:
     trained.save(tmp_path)
     trained.export(tmp_path / "model.onnx")

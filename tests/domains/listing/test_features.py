@@ -56,6 +56,7 @@ def test_observed_are_the_statistics_of_each_photo() -> None:
     assert observed["brightness"].tolist() == pytest.approx([1.0, 0.0], abs=0.01)
 
 
+@pytest.mark.slow
 def test_all_the_teams_photos_are_read(album: Path) -> None:
     paths = sorted((album / "images").iterdir())
     inputs = features.encode(columns(*(path.read_bytes() for path in paths)))

@@ -73,6 +73,7 @@ def test_labels_are_seventeen_and_sorted() -> None:
     assert model.OUTPUTS[0].shape == (17,)
 
 
+@pytest.mark.slow
 def test_it_learns_what_it_is_shown(trained: TrainedNetwork) -> None:
     held = drawn(200, seed=3)
     assert accuracy(trained.predict(held.inputs), held.labels) > 0.6
@@ -169,6 +170,7 @@ def test_an_unknown_option_is_refused() -> None:
         model.fit(drawn(8, seed=1), drawn(8, seed=2), seed=5, epochs_=3)
 
 
+@pytest.mark.slow
 def test_onnx_answers_as_torch_does(trained: TrainedNetwork, folder: Path) -> None:
     inputs = drawn(33, seed=7).inputs
     (answer,) = session(folder).run(["probabilities"], {"input": inputs})

@@ -23,6 +23,7 @@ def parts(frame: pd.DataFrame, *, as_of: datetime) -> Split:
     return split(DOMAIN, frame, as_of=as_of)
 
 
+@pytest.mark.slow
 def test_a_quick_one_of_the_marketplace_goes_from_examples_to_onnx(tmp_path: Path) -> None:
     end = datetime(2026, 9, 15, tzinfo=UTC)
     made = parts(data.draw(start=end - timedelta(days=12), end=end, seed=7), as_of=end)

@@ -21,6 +21,7 @@ def looked(days: int = 10, *, offset: int = 0, shift: str | None = None, seed: i
     return data.draw(start=start, end=start + timedelta(days=days), seed=seed, shift=shift)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [None, "new_stock"])
 def test_a_day_is_the_same_whichever_window_asks_for_it(shift: str | None) -> None:
     wide, part = looked(shift=shift), looked(2, offset=4, shift=shift)

@@ -94,6 +94,7 @@ def test_what_can_be_bought_now_and_what_is_asked_come_with_their_meaning() -> N
     assert len(asked) == len(meant["kind"]) and all(asked)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_listings_and_fifty_thousand_searches_are_drawn_in_seconds() -> None:
     start = time.process_time()
     frame = searches(START, START + timedelta(days=30), seed=3, per_day=1700, listed=1100)

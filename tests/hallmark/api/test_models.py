@@ -94,6 +94,7 @@ def test_a_frame_that_the_model_cannot_read_is_refused_with_the_column(
         hallmark.predict("toy", "rows.parquet", version=1)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_two_versions_are_compared_and_the_page_is_written(
     trained: tuple[Settings, Training, pd.DataFrame], tmp_path: Path
 ) -> None:

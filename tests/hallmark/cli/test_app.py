@@ -212,6 +212,7 @@ def test_n13_a_domain_that_nobody_declared_is_a_usage_error_of_every_command(
     assert "there is no domain 'nope'" in told and "one of authentication, fraud, listing" in told
 
 
+@pytest.mark.slow
 def test_n14_the_doctor_looks_at_the_disk_of_the_state(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +263,7 @@ def test_b38_a_disk_that_fills_in_the_middle_of_a_file_is_told_too(number: int) 
     assert told.got == os.strerror(number) and "free room" in told.fix and "does not know" not in told.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
 def test_a_sign_that_a_terminals_encoding_lacks_ends_no_command(encoding: str, form: str) -> None:

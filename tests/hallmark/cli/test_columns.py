@@ -77,6 +77,8 @@ REFUSED = [
     "drill nope",
 ]
 
+WIDTHS = [80, *(pytest.param(each, marks=pytest.mark.slow) for each in (60, 200))]
+
 
 class Terminal(io.StringIO):
     """A stream that says it is a terminal; how wide it is stands in $COLUMNS."""
@@ -145,7 +147,7 @@ def commands() -> Iterator[list[str]]:
     yield from walk(typer.main.get_command(app.app), [])
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", WIDTHS)
 def test_n12_the_help_of_every_command_fits(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in commands():
         told = run(" ".join([*path, "--help"]), columns, monkeypatch)
@@ -157,7 +159,7 @@ def test_the_kinds_of_a_new_domain_are_whole_words_at_80_columns(monkeypatch: py
     assert set(Kind) <= set(re.findall(r"\w+", run("new --help", 80, monkeypatch)))
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", WIDTHS)
 def test_n12_what_commands_print_fits(columns: int, versions: None, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in [*SHOWN, *REFUSED]:
         told = run(line, columns, monkeypatch)
@@ -181,6 +183,7 @@ def test_n12_a_word_or_a_number_is_never_cut(versions: None, monkeypatch: pytest
     assert [len(word) for word in told.split() if word.startswith("sha256:")] == [19, 19]
 
 
+@pytest.mark.slow
 def test_b40_keys_for_programs_have_no_spaces(
     versions: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,7 +227,7 @@ def test_no_line_of_advice_breaks_a_word_that_a_line_can_hold(text: str, columns
     assert max(map(len, found.splitlines())) <= columns and found.split() == text.split()
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", WIDTHS)
 def test_n12_verdicts_timelines_progress_and_errors_fit(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a cluster tells, of the longest kind."""
     monkeypatch.setenv("COLUMNS", str(columns))

@@ -111,6 +111,7 @@ def test_what_cannot_be_leaves_nothing_behind(checkout: Settings, arguments: lis
     assert not list(checkout.domains.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_copied_domain_draws_examples_that_keep_its_contract(checkout: Settings) -> None:
     run("returns")
     command = [sys.executable, "-m", "hallmark.cli", "data", "returns", "--days", "2", "--until", "2026-10-01"]
@@ -164,6 +165,7 @@ def left(roles: list[str]) -> list[str]:
     return [part for name in ANSWERS if name not in roles for part in ("--leave", name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_domain_made_for_a_task_draws_what_keeps_its_contract_and_can_be_split(checkout: Settings, task: str) -> None:
     from hallmark.data import contract
@@ -344,6 +346,7 @@ def test_another_domain_of_the_same_name_is_refused_and_the_same_one_stays(check
     assert digest(checkout.root) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_what_is_written_is_as_the_formatter_would_have_it(checkout: Settings, task: str, tmp_path: Path) -> None:
     import pandas as pd

@@ -92,6 +92,7 @@ def test_a_service_of_no_domain_is_named_and_not_taken_for_one(
     assert "of no domain, so not shown: models/iris, other/fraud" in told.err
 
 
+@pytest.mark.slow
 def test_an_operation_writes_down_who_is_stable_and_its_dry_run_does_not(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,

@@ -77,6 +77,7 @@ def hallmark(kubeflow: Any, graph: StepGraph, tmp_path: Path, monkeypatch: pytes
     thread.join(timeout=10)
 
 
+@pytest.mark.slow
 def test_the_graph_is_a_file_for_the_ui_and_the_same_bytes_in_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -175,6 +175,7 @@ def test_live_servers_are_asked_stable_beside_the_candidate_with_what_changed_si
     assert mine["title"] is None and mine["why"] == "" and (mine["words"] or mine["vectors"])
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_or_serves_another_version_is_told(
     version: Small, cluster: dict[str, Server], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ def searched(requests: int, *, seed: int, noise: float) -> tuple[list[float], li
     return scores.ravel().tolist(), clicked.ravel().tolist(), names.tolist()
 
 
+@pytest.mark.slow
 def test_a_band_that_holds_less_than_is_promised_is_drift_and_chance_is_none() -> None:
     task = Regression(quantiles=(0.1, 0.5, 0.9), bound="upper", nonnegative=True)
     random = np.random.default_rng(6)

@@ -46,6 +46,7 @@ def run(reference: Path, window: str) -> tuple[subprocess.CompletedProcess[str],
     return subprocess.run(command, input=window, capture_output=True, text=True, cwd=ROOT), output
 
 
+@pytest.mark.slow
 def test_a_window_with_every_trouble_becomes_a_page_with_the_verdict_and_evidentlys_numbers(reference: Path) -> None:
     window = frame(400, seed=2)
     window["express"] = np.array(["true"] * 300 + ["false"] * 100, dtype=object)

@@ -75,6 +75,7 @@ def test_p_is_uniform_where_nothing_changed() -> None:
     assert scipy.stats.kstest(found, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_the_index_is_evidentlys_on_the_same_bins(evidently_index: Callable[..., float]) -> None:
     """Evidently's own function on categories, where both count the same bins; it fills no gaps here, since none is empty."""
     random = np.random.default_rng(5)

@@ -56,6 +56,7 @@ def drifted(learned: Profile, window: Columns) -> list[str]:
     return sorted(column.name for column in verdict.columns if column.drifted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [300, 2000])
 def test_of_500_clean_windows_at_most_1_percent_alarm(reference: Frame, learned: Profile, rows: int) -> None:
     alarms = sum(bool(drifted(learned, bootstrap(reference, rows, seed=seed))) for seed in range(500))

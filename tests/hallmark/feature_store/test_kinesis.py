@@ -185,6 +185,7 @@ def test_a_stream_or_server_that_is_not_there_is_told(client: Any, kinesis: str)
         log.partitions()
 
 
+@pytest.mark.slow
 def test_a_stream_goes_on_through_shards_that_split_and_merge(client: Any, kinesis: str, tmp_path: Path) -> None:
     name, store = made(client, shards=2), Online()
     given = [row(n, n, amount=n) for n in range(60)]
@@ -281,6 +282,7 @@ def test_an_address_that_is_none_is_told_without_its_secrets(address: str, said:
     assert said in caught.value.got and "user" not in caught.value.got
 
 
+@pytest.mark.slow
 def test_views_are_kept_up_to_date_from_kinesis(
     client: Any, kinesis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

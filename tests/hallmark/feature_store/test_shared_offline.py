@@ -48,6 +48,7 @@ def rows(place: FeatureStore) -> list[dict[str, Any]]:
     return [row for path in held.files() for row in pq.read_table(path).to_pylist()]
 
 
+@pytest.mark.slow
 def test_what_one_machine_takes_in_another_fills_its_views_from_and_erases(address: str, tmp_path: Path) -> None:
     one, other = (FeatureStore(settings(address, tmp_path / name)) for name in ("one", "other"))
     assert one.ingest("orders@1", Path(batch(tmp_path, "first", FIRST))).new
@@ -122,6 +123,7 @@ def test_the_commands_read_and_write_it_and_say_what_is_wrong_with_it(
     assert "there is no bucket no-such-bucket" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_erasure_is_known_to_who_shares_the_offline_store(address: str, tmp_path: Path) -> None:
     for where in (address, str(tmp_path / "folder")):
         here, there = (

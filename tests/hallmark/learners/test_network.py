@@ -44,6 +44,7 @@ def stopped(after: int) -> Any:
     return tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("after", "options"), [(1, {}), (4, {}), (6, {}), (4, {"patience": 3})])
 def test_a_training_that_goes_on_gives_the_bytes_of_one_that_was_left_alone(
     after: int, options: dict[str, Any], tmp_path: Path
@@ -67,6 +68,7 @@ fitted(checkpoint=Path(sys.argv[2]), progress=lambda done, *_: done == 3 and os.
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_outright_is_gone_on_from(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", _KILLED, str(ROOT), str(tmp_path / "kept")], timeout=120)
     assert done.returncode == -signal.SIGKILL

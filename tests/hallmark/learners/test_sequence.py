@@ -91,6 +91,7 @@ def test_no_past_is_a_past_too(trained: TrainedSequence) -> None:
     assert len(set(trained.predict(asked([]))[0])) == 5
 
 
+@pytest.mark.slow
 def test_saved_restored_and_exported_it_answers_the_same(trained: TrainedSequence, tmp_path: Path) -> None:
     trained.save(tmp_path)
     restored = LEARNER.restore(tmp_path)
@@ -110,6 +111,7 @@ def test_saved_restored_and_exported_it_answers_the_same(trained: TrainedSequenc
     assert (np.diff(found["scores"], axis=1) <= 1e-6).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_the_exported_one_takes_any_batch_and_length(trained: TrainedSequence, tmp_path: Path, rows: int) -> None:
     trained.export(tmp_path / "model.onnx")
@@ -120,6 +122,7 @@ def test_the_exported_one_takes_any_batch_and_length(trained: TrainedSequence, t
         assert session.run(["items"], given)[0].shape == (rows, 5)
 
 
+@pytest.mark.slow
 def test_encoder_and_vectors_of_items_give_the_scores_of_the_whole(trained: TrainedSequence, tmp_path: Path) -> None:
     trained.export_encoder(tmp_path / "encoder.onnx")
     trained.export_items(tmp_path / "items.onnx")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hallmark.lint import judge
 from hallmark.lint.rules import Severity
 from tests import admission
@@ -73,6 +75,7 @@ def test_what_is_excused_is_still_needed() -> None:
     assert all(any(each == name or each.startswith(name) for each in cases) for name in named)
 
 
+@pytest.mark.slow
 def test_the_local_api_refuses_what_the_real_one_refuses(tmp_path: Path) -> None:
     asked, wrong = Asked(tmp_path), {}
     try:

@@ -105,6 +105,7 @@ def test_n10_what_lies_at_its_old_place_alone_stays_there_and_what_is_gone_is_na
     assert lost.is_relative_to(moved.models) or lost.is_relative_to(old)
 
 
+@pytest.mark.slow
 def test_n10_the_doctor_says_what_is_moved_and_repairs_it(
     moved: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

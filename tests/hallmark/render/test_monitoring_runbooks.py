@@ -59,6 +59,7 @@ def test_a_page_says_what_it_means_who_notices_how_to_diagnose_what_to_do_and_wh
         assert (FOLDER / target).is_file(), target
 
 
+@pytest.mark.slow
 def test_every_hallmark_command_of_the_pages_parses() -> None:
     seen = 0
     for name, text in PAGES.items():

@@ -28,6 +28,7 @@ def test_recall_s_interval_is_wilson_s() -> None:
     assert recall.interval([1.0] * 200)[1] > 0.98
 
 
+@pytest.mark.slow
 def test_auto_takes_the_smallest_codes_that_keep_the_recall(tmp_path: Path) -> None:
     items = corpus(3000, 32)
     strict = built(tmp_path / "strict", items, IndexOptions(kind="exact", codes="auto", recall=0.9999)).card

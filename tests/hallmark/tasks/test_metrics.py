@@ -125,6 +125,7 @@ def test_a_slice_of_one_class_has_the_figures_that_one_class_can_tell() -> None:
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 0) / 2) and math.isnan(figures["f1_c"])
 
 
+@pytest.mark.slow
 def test_multiclass_metrics_are_those_of_scikit_learn() -> None:
     generator, k = np.random.default_rng(2), 5
     task = Multiclass(labels=tuple("abcde"))

@@ -135,6 +135,7 @@ print(tests.folders.verify(tests.Made(Path(sys.argv[2])).folder))
 """
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_data_give_the_same_digest_in_another_process(made: Made, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _AGAIN, __file__, str(tmp_path / "model")]
     other = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200, cwd=ROOT)

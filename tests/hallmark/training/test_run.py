@@ -171,6 +171,7 @@ def test_an_error_nobody_foresaw_is_told_with_its_step_and_its_log(trained: Trai
     assert "Traceback" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_broken_contract_stops_before_training_and_bytes_changed_behind_a_path_are_a_miss(trained: Trained) -> None:
     settings, first, _ = trained
     done = next(done for done in first.steps if done.step == "load")
@@ -198,6 +199,7 @@ def break_range(path: Path) -> None:
     frame.to_parquet(path, index=False)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_does_not_pass_is_not_registered(trained: Trained, tmp_path: Path) -> None:
     settings = trained[0]
     declaration = settings.root / "domains" / "toy" / "domain.yaml"

@@ -121,6 +121,7 @@ def test_fault_19_a_hundred_reports_from_four_processes_are_one_training_that_ou
     assert registry.model_card("toy", 1).request.correlation == FIRST
 
 
+@pytest.mark.slow
 def test_a_refusal_of_the_gate_and_of_the_contract_are_told_with_their_reasons(settings: Settings) -> None:
     import pandas as pd
 
@@ -176,6 +177,7 @@ def test_it_runs_while_its_process_holds_it_whoever_has_that_number_now(settings
     assert [each.state for each in crowd if each] == ["running"] * 3
 
 
+@pytest.mark.slow
 def test_one_that_was_only_half_handed_in_is_started_once_and_one_that_breaks_says_why(settings: Settings) -> None:
     asked = request("half", options={"fail": "the loss went to infinity"})
     folder = settings.runs / "submitted" / "half"

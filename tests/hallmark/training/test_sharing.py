@@ -77,6 +77,7 @@ def test_a_pushed_model_serves_elsewhere_by_its_digest(here: Registry, elsewhere
     assert sharing.pull(elsewhere, "toy", "1", target).version == 1
 
 
+@pytest.mark.slow
 def test_a_pull_that_broke_off_goes_on(
     here: Registry, elsewhere: Registry, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_what_is_no_number_is_shown_as_none() -> None:
     json.dumps(row, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_rows_and_bytes_are_bounded() -> None:
     columns = {f"c{number}": np.array([1.5]) for number in range(20)}
     tracemalloc.start()

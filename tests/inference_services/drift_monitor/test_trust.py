@@ -171,6 +171,7 @@ def without(learned: Reference) -> Callable[..., Verdict]:
     return verdict
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     poison=POISON,

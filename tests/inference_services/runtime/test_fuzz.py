@@ -71,6 +71,7 @@ def test_no_rest_request_ends_in_a_5xx(orders_server: Server, body: bytes, lengt
     assert (response.status_code == 200) == ("outputs" in answer)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     changes=st.lists(

@@ -121,6 +121,7 @@ def test_one_slow_call_does_not_shut_the_door_for_ever(start: Callable[..., Serv
     assert server.infer().status_code == 503
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batching", ["on", "auto", "off"])
 def test_requests_that_share_a_call_get_their_own_answers(
     start: Callable[..., Server], slow: Path, batching: str

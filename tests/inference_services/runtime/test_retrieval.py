@@ -212,6 +212,7 @@ def test_changes_outlive_a_kill(stock: tuple[Path, str], tmp_path: Path, kept: b
     assert again.stop() == 0
 
 
+@pytest.mark.slow
 def test_another_version_beside_it_takes_the_same_changes_with_its_own_vectors(
     stock: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -260,6 +261,7 @@ def test_a_deletion_is_kept_where_the_item_comes_back_as_what_this_version_canno
     assert found.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_cached_answer_does_not_outlive_a_deletion_at_another_server(stock: tuple[Path, str], tmp_path: Path) -> None:
     one, other = served(stock, tmp_path / "changes"), served(stock, tmp_path / "changes", cache=1_000_000)
     for name in [f"n{number}" for number in range(20)]:

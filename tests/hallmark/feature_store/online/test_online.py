@@ -213,6 +213,7 @@ def test_a_row_with_no_end_replaces_one_with_an_end(store: OnlineStore) -> None:
     assert store.read([row(1, 0).key]) == [row(1, old, 1)]
 
 
+@pytest.mark.slow
 def test_eight_threads_race(kind: str, make: Make) -> None:
     store = make(kind, write_seconds=60)
     count = 2 if kind == "dynamodb" else 40
@@ -221,6 +222,7 @@ def test_eight_threads_race(kind: str, make: Make) -> None:
     assert everything(store, VIEW) == winners(count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_eight_processes_race(kind: str, make: Make, addresses: Callable[[str], str]) -> None:
     """DynamoDB promises what SQLite and Redis show here; a race on moto would prove nothing of it."""
