@@ -315,10 +315,8 @@ def _feast(folder: Path, arguments: argparse.Namespace, missed: list[str]) -> No
             ratios.append((feast["cpu"] / ours["cpu"], feast["seconds"] / ours["seconds"]))
     for what, ratios in found.items():
         cpu, clock = (statistics.median(each) for each in zip(*ratios, strict=True))
-        _judge(f"CPU time, feast by ours, {what}", cpu, FASTER, missed, least=True)
-        print(
-            f"  the same by the clock: {clock:.1f}; the pairs by CPU: {', '.join(f'{each[0]:.1f}' for each in ratios)}"
-        )
+        _judge(f"time by the clock, feast by ours, {what}", clock, FASTER, missed, least=True)
+        print(f"  the pairs: {', '.join(f'{each[1]:.1f}' for each in ratios)}; by CPU: {cpu:.1f}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,10 @@ def training_frame(
         asked, rows = _asked(questions, work, time, views)
         parts, written, whole = [asked], [], work / "whole"
         whole.mkdir()
-        with connected(work, limits) as connection:
-            made = _Shared(connection, asked, rows, time, limits)
+        with (
+            connected(work, limits) as connection,
+            contextlib.closing(_Shared(connection, asked, rows, time, limits)) as made,
+        ):
             for place, view in enumerate(views, 1):
                 told(f"{view.reference} ({place} of {len(views)})")
                 with _named(view), made.apart():
@@ -166,6 +169,17 @@ class _Shared:
     ) -> None:
         self.connection, self.asked, self.rows, self.time, self.limits = connection, asked, rows, time, limits
         self._known: dict[Any, Any] = {}
+        self._pool = ThreadPoolExecutor(2) if limits.threads != 1 else None
+        self._looking: dict[tuple[str, str], Future[Any]] = {}
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+
+    def close(self) -> None:
+        """End what still looks for what stands in several rows, before the connection is closed."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for cursor in self._cursors:
+                cursor.interrupt()
+            self._pool.shutdown()
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
@@ -203,19 +217,23 @@ class _Shared:
         found: tuple[str, str, int, int, int] = self._once(("questions", entity), make)
         return found
 
+    def look(self, source: str, what: str) -> None:
+        """Begin with what `repeated` will be asked: half of its time one processor sorts, and the others can do something else."""
+        key = (source, what)
+        if self._pool is not None and key not in self._looking and ("repeated", *key) not in self._known:
+            self._cursors.append(self.connection.cursor())
+            self._looking[key] = self._pool.submit(self._repeats, self._cursors[-1], *key)
+
     def repeated(self, source: str, what: str) -> tuple[str, int]:
         """A table of hashes (h) of what stands in more than one row of a source, and how many these are.
 
         Two with one hash are in it too, and are then brought into order for nothing.
         """
-
-        import numpy as np
         import pyarrow as pa
 
         def make(name: str) -> tuple[str, int]:
-            rows = self.row(f"SELECT COUNT(*) FROM {source}")[0]
-            hashes = self.connection.sql(f"SELECT HASH({what}) AS h FROM {source}").to_arrow_reader(ROWS)
-            found = repeats.repeated((np.from_dlpack(batch.column(0)) for batch in hashes), rows, self.asked.parent)
+            looking = self._looking.pop((source, what), None)
+            found = looking.result() if looking else self._repeats(self.connection, source, what)
             self.connection.execute(f"CREATE TABLE main.repeated_{name} (h UBIGINT)")
             if len(found):  # registering costs more than a small join: it imports pandas
                 self.connection.register("repeated", pa.table({"h": found}))
@@ -226,12 +244,22 @@ class _Shared:
         found: tuple[str, int] = self._once(("repeated", source, what), make)
         return found
 
+    def _repeats(self, connection: duckdb.DuckDBPyConnection, source: str, what: str) -> Any:
+        import numpy as np
+
+        rows = connection.sql(f"SELECT COUNT(*) FROM {source}").fetchall()[0][0]
+        hashes = connection.sql(f"SELECT HASH({what}) AS h FROM {source}").to_arrow_reader(ROWS)
+        with tempfile.TemporaryDirectory(dir=self.asked.parent) as folder:
+            return repeats.repeated((np.from_dlpack(batch.column(0)) for batch in hashes), rows, Path(folder))
+
     def gap(self, source: str, entity: str, happened: str) -> int:
         """Microseconds between two events of one entity, about."""
 
         def make(_: str) -> int:
-            count, entities, begin, end = self.row(f"""SELECT COUNT(*), APPROX_COUNT_DISTINCT({quoted(entity)}),
-                MIN(EPOCH_US({quoted(happened)})), MAX(EPOCH_US({quoted(happened)})) FROM {source}""")
+            count, entities = self.row(f"SELECT COUNT(*), APPROX_COUNT_DISTINCT({quoted(entity)}) FROM {source}")
+            begin, end = self.row(  # of the column as it stands: its files say that
+                f"SELECT EPOCH_US(MIN({quoted(happened)})), EPOCH_US(MAX({quoted(happened)})) FROM {source}"
+            )
             return int((end - begin) * entities // count) if count else 0
 
         found: int = self._once(("gap", source, entity, happened), make)
@@ -257,6 +285,9 @@ class _Execution:
             )
         self.source = f"read_parquet([{', '.join(text(str(path)) for path in files)}])"
         self.key, self.ident = self.plan.aliases[view.entity], self.plan.aliases[view.event_id]
+        shared.look(self.source, quoted(view.event_id))
+        if self.plan.newest:
+            shared.look(self.source, self._happened())
         self.questions, self.rows, self.count, self.lowest, self.highest = shared.questions(view.entity)
         self.several, corrections = shared.repeated(self.source, quoted(view.event_id))
         self.corrected = bool(corrections)
@@ -457,7 +488,7 @@ class _Execution:
 
     def _ties(self) -> tuple[str, int]:
         """A table of hashes (h) of entities and times of which a source has several rows, and how many: of few times at most, read without entities."""
-        time = f"EPOCH_US({quoted(self.view.event_time)})"
+        time = self._happened()
         times, count = self.shared.repeated(self.source, time)
         if not count:
             return times, 0
@@ -465,6 +496,9 @@ class _Execution:
         if count < _FEW:
             among = f"(FROM {self.source} WHERE HASH({time}) IN (FROM main.{times}))"
         return self.shared.repeated(among, f"{self._whose(quoted(self.view.entity))}, {time}")
+
+    def _happened(self) -> str:
+        return f"EPOCH_US({quoted(self.view.event_time)})"
 
     def _whose(self, name: str) -> str:
         """An entity as the questions and the source both hash it, whatever the width of a number."""
