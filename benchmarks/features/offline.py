@@ -9,7 +9,8 @@ ASOF joins for the newest event, joins with a range for windows, which begin whe
 are compared with ours, all rows; its ASOF joins know one time only, so that they answer some questions with an event that was not known yet,
 and how many is told. 10 M events and 1 M questions; --small: 1 M and 100 k; --huge: 100 M and 1 M, for which only memory is measured.
 Feast is given 1 M events and 100 k questions (--small: a tenth), in the environment VENV, which has feast 0.67; its `file` store is its Dask one. It is
-compared twice: from a file of questions to a file, and from a frame that is read to the frame that a person gets (`to_df()`, `offline.read`).
+compared twice: from a file of questions to a file, and from a frame that is read to the frame that a person gets (`to_df()`, `offline.read`); by the clock,
+which is what that person waits: this needs a machine that little else uses.
 """
 # ruff: noqa: S608 (names and numbers of this file)
 

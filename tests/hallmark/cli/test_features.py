@@ -24,7 +24,6 @@ from hallmark.settings import Settings
 from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 
 ROOT = Path(__file__).parents[3]
-NOW = datetime.now(UTC).replace(microsecond=0)
 ORDER = {
     **{"seller_id": "s1", "payment": "card", "discount": 0.0, "category": "bags", "brand_tier": "luxury"},
     **{"shipping_distance_km": 12.5, "address_changed": False, "express": True},
@@ -34,9 +33,19 @@ ORDER = {
 def order(
     number: int, buyer: str, *, ago: timedelta, card: str | None = "c1", ip: str = "10.0.0.1", **other: Any
 ) -> dict[str, Any]:
-    at = NOW - ago
+    """A row of the source, but for its times, which `timed` gives it."""
     who = {"order_id": f"o{number}", "buyer_id": buyer, "device_id": "d1", "ip": ip, "card_id": card}
-    return {**who, "ordered_at": at, "known_at": at + timedelta(seconds=1), "amount": 10.0, **ORDER, **other}
+    return {**who, "ago": ago, "amount": 10.0, **ORDER, **other}
+
+
+def timed(row: dict[str, Any]) -> dict[str, Any]:
+    """It happened so long before now, when this is asked: views are fresh for minutes, and all tests take longer."""
+    at = datetime.now(UTC).replace(microsecond=0) - row["ago"]
+    return {
+        **{name: value for name, value in row.items() if name != "ago"},
+        "ordered_at": at,
+        "known_at": at + timedelta(seconds=1),
+    }
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -58,7 +67,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def batch(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
     path = folder / f"{name}.parquet"
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame([timed(each) for each in rows])
     for column in ("ordered_at", "known_at"):
         frame[column] = frame[column].astype("datetime64[us, UTC]")
     frame.to_parquet(path)
@@ -129,7 +138,7 @@ def test_the_present_is_all_that_the_online_store_knows(place: Path, capsys: pyt
     assert main(other) == 0 and "not all of buyer_orders@1" in capsys.readouterr().err
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "2026-01-01"]) == 2
     assert "features join" in capsys.readouterr().err
-    later = told(capsys, "read", "buyer_orders@1", "anna", "--at", (NOW + 60 * DAY).isoformat())
+    later = told(capsys, "read", "buyer_orders@1", "anna", "--at", (datetime.now(UTC) + 60 * DAY).isoformat())
     assert (later[0]["buyer_orders_30d"], later[0]["buyer_cards_90d"]) == (0, 1), "windows pass by themselves"
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "soon"]) == 2
     assert main(["features", "read", "buyer_orders@7", "anna"]) == 2 and "no feature view" in capsys.readouterr().err
@@ -190,7 +199,7 @@ def test_ids_that_are_numbers_are_numbers_from_ingest_to_answer(
         assert told(capsys, "ingest", "orders@1", path)[0]["new"], "a file's whole numbers are those, however written"
     told(capsys, "apply", "buyer_orders@1")
     with FileLog(numbered / "state" / "features" / "log" / "orders@1") as log:
-        log.append("0", [encoded(order(7, "4711", ago=HOUR))])
+        log.append("0", [encoded(timed(order(7, "4711", ago=HOUR)))])
     assert main(["features", "run", "buyer_orders@1"]) == 0
     capsys.readouterr()
     assert [
