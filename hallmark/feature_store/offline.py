@@ -35,10 +35,6 @@ QUESTIONS = 1 << 21
 """Questions whose newest events are looked for at once: what stands in an event may be texts, which DuckDB keeps in memory."""
 
 
-_FEW = 10_000
-"""Times of which a source has several rows, below which the rows of these alone are looked through for their entities."""
-
-
 class Limits(Frozen):
     """What a training frame may take of the machine.
 
@@ -169,7 +165,7 @@ class _Shared:
     ) -> None:
         self.connection, self.asked, self.rows, self.time, self.limits = connection, asked, rows, time, limits
         self._known: dict[Any, Any] = {}
-        self._pool = ThreadPoolExecutor(2) if limits.threads != 1 else None
+        self._pool = ThreadPoolExecutor(1) if limits.threads != 1 else None
         self._looking: dict[tuple[str, str], Future[Any]] = {}
         self._cursors: list[duckdb.DuckDBPyConnection] = []
 
@@ -286,9 +282,9 @@ class _Execution:
         self.source = f"read_parquet([{', '.join(text(str(path)) for path in files)}])"
         self.key, self.ident = self.plan.aliases[view.entity], self.plan.aliases[view.event_id]
         shared.look(self.source, quoted(view.event_id))
-        if self.plan.newest:
-            shared.look(self.source, self._happened())
         self.questions, self.rows, self.count, self.lowest, self.highest = shared.questions(view.entity)
+        if self.plan.newest:
+            shared.gap(self.source, view.entity, view.event_time)
         self.several, corrections = shared.repeated(self.source, quoted(view.event_id))
         self.corrected = bool(corrections)
 
@@ -433,12 +429,13 @@ class _Execution:
     def _newest(self) -> None:
         """Table `newest` (k, and of each group the time of its newest event and its columns there), of questions that see an event.
 
-        `whole` is true where the columns are there too. First a short way back, where most find one; then further for the rest.
+        `whole` is true where the columns are there too, and tied_<group> where two events have that time. First a short way back, where most find one; then further for the rest.
         """
         plan, columns = self.plan, ["TRUE AS whole"]
         for group in plan.newest:
             time = _time(plan, group)
-            columns.append(f"MAX({time}) AS {group.name}")
+            two = f"MAX({time}, 2)"
+            columns.append(f"{two}[1] AS {group.name}, {two}[1] = {two}[2] AS tied_{group.name}")
             columns += [f"ARG_MAX_NULL({value}, {time}) AS {name}" for name, value in self._values(group).items()]
         whole = " AND ".join(f"{group.name} IS NOT NULL" for group in plan.newest)
         some = " OR ".join(f"({plan.condition(group.columns[0])})" for group in plan.newest)
@@ -475,35 +472,14 @@ class _Execution:
         """Table settled_<group> (k, found) of questions whose newest time may be that of several rows: of these the one known last, by event id."""
         plan, first, name = self.plan, group.columns[0], group.name
         values = ", ".join(f"{own} := {value}" for own, value in self._values(group).items())
-        ties, count = self._ties()
-        tied = f"OR HASH({self._whose('q.whose')}, n.{name}) IN (SELECT h FROM {ties})" if count else ""
         self.run(f"""CREATE OR REPLACE TABLE unsettled AS SELECT q.*, n.{name} AS newest FROM newest AS n JOIN {self.questions} AS q USING (k)
-            WHERE n.{name} IS NOT NULL AND (n.whole IS NULL {tied})""")
+            WHERE n.{name} IS NOT NULL AND (n.whole IS NULL OR n.tied_{name})""")
         if not self._row("SELECT COUNT(*) FROM unsettled")[0]:
             return False
         self.run(f"""CREATE TABLE settled_{name} AS SELECT q.k, ARG_MAX(STRUCT_PACK({values}), ROW(e.known, e.{self.ident})) AS found
             FROM ({self._events(plan.reach(first))}) AS e JOIN unsettled AS q ON q.whose = e.{self.key} AND q.newest = e.happened
             AND {self._seen()} AND {plan.condition(first)} GROUP BY q.k""")
         return True
-
-    def _ties(self) -> tuple[str, int]:
-        """A table of hashes (h) of entities and times of which a source has several rows, and how many: of few times at most, read without entities."""
-        time = self._happened()
-        times, count = self.shared.repeated(self.source, time)
-        if not count:
-            return times, 0
-        among = self.source
-        if count < _FEW:
-            among = f"(FROM {self.source} WHERE HASH({time}) IN (FROM main.{times}))"
-        return self.shared.repeated(among, f"{self._whose(quoted(self.view.entity))}, {time}")
-
-    def _happened(self) -> str:
-        return f"EPOCH_US({quoted(self.view.event_time)})"
-
-    def _whose(self, name: str) -> str:
-        """An entity as the questions and the source both hash it, whatever the width of a number."""
-        wide = {"int": "HUGEINT", "float": "DOUBLE", "decimal": "DOUBLE"}.get(self.plan.kinds[self.view.entity])
-        return f"CAST({name} AS {wide})" if wide else name
 
 
 def _time(plan: Plan, group: Newest) -> str:
