@@ -20,6 +20,15 @@ import errno
 import os
 
 
+def visible(text: str) -> str:
+    """A text whose control characters are spelled out: what a file holds gives a terminal no orders."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
 class HallmarkError(Exception):
     """Something failed; names what was expected, what it got and the fix."""
 
@@ -27,10 +36,7 @@ class HallmarkError(Exception):
 
     def __init__(self, message: str, *, expected: str = "", got: str = "", fix: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.expected = expected
-        self.got = got
-        self.fix = fix
+        self.message, self.expected, self.got, self.fix = map(visible, (message, expected, got, fix))
 
     def __str__(self) -> str:
         parts = [self.message]
