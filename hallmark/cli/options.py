@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hallmark import key_value
-from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError
-from hallmark.section import EXACT, duration
+from hallmark.section import EXACT, LARGEST_SEED, duration
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +48,8 @@ Why = Annotated[
 
 def fit_options(given: list[str] | None) -> dict[str, Any]:
     """`--option KEY=VALUE` as keywords for `fit`."""
+    from hallmark import key_value
+
     found: dict[str, Any] = {}
     for item in given or []:
         key, equals, value = item.partition("=")
