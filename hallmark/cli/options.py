@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
 SYNTHETIC = "synthetic"
+MOST_TRIES = 1000
 
 DataSource = Annotated[
     str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
@@ -41,6 +42,20 @@ FitOptions = Annotated[
 ]
 
 
+Searched = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="What is searched, KEY=LOW..HIGH or KEY=\\[one, another]; KEY=VALUE is the same in every try. Repeatable.",
+        show_default=False,
+    ),
+]
+Tries = Annotated[int, typer.Option(min=1, max=MOST_TRIES, help="How many tries of a search in all.")]
+Jobs = Annotated[
+    int, typer.Option(min=1, max=64, help="Tries of a search that are made at once: processes here, pods on a cluster.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")]
+NoOpen = Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")]
 Why = Annotated[
     str, typer.Option("--why", help="The reason, in your words: `hallmark timeline` shows it.", show_default=False)
 ]
