@@ -6,9 +6,11 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class _Known(NamedTuple):
@@ -70,12 +72,16 @@ def hush(say: Callable[[str], None]) -> None:
 
 def version(distribution: str) -> str:
     """The installed version of a library; empty where it is not installed."""
+    from importlib import metadata  # what it imports costs each command 15 ms, and few ask
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return ""
 
 
-def additions(group: str) -> list[metadata.EntryPoint]:
+def additions(group: str) -> list[EntryPoint]:
     """The entry points of a group whose package is here; an image has neither the local cluster nor the tools."""
+    from importlib import metadata
+
     return [each for each in metadata.entry_points(group=group) if find_spec(each.module.partition(".")[0])]

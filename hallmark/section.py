@@ -17,6 +17,8 @@ from hallmark.errors import DeclarationError
 
 EXACT = 2**53
 """Whole numbers up to here, both ways, are exact in a float64."""
+LARGEST_SEED = 2**31 - 1
+"""LightGBM keeps the last 32 bits of a larger seed, and Kubeflow's numbers end at 2**53: neither says so."""
 
 M = TypeVar("M", bound=BaseModel)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -97,7 +99,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$")]
 class Frozen(BaseModel):
     """Data that nobody changes, with no key that nobody reads."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class Section(Frozen):

@@ -35,7 +35,7 @@ class Target(BaseModel):
     config: the serving config; none: the declaration's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", populate_by_name=True)
 
     version: int = Field(ge=1)
     storage_uri: str = Field(alias="storageUri", pattern=r"^[a-z0-9]+://\S+$")

@@ -39,24 +39,23 @@ class Format(StrEnum):
 
 def _declared(given: str | list[str] | None) -> str | list[str] | None:
     """What was given, if it names declared domains: a declaration that cannot be read hides nothing that is live."""
-    from hallmark.declaration import domain
+    from hallmark.declaration import folders
     from hallmark.settings import Settings
 
     if given:
         settings = Settings.load()
         for name in [given] if isinstance(given, str) else given:
-            if name not in domain.names(settings):
-                domain.load(name, settings)
+            folders.path(name, settings)
     return given
 
 
 def _names(incomplete: str) -> list[str]:
     """Domains that a shell completes; nothing where this is no checkout."""
-    from hallmark.declaration import domain
+    from hallmark.declaration import folders
     from hallmark.settings import Settings
 
     try:
-        return [name for name in domain.names(Settings.load()) if name.startswith(incomplete)]
+        return [name for name in folders.names(Settings.load()) if name.startswith(incomplete)]
     except HallmarkError:
         return []
 

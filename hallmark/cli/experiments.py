@@ -9,6 +9,7 @@ import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import declaration
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.registry.comparison import MetricRow, Row, SliceRow
@@ -33,8 +34,7 @@ def experiments(
     """
     from hallmark.registry.store import Registry
 
-    _, settings = declaration(name)
-    found = [each for each in Registry(settings).trials(name) if not experiment or each.experiment == experiment]
+    found = [each for each in Registry(Settings.load()).trials(name) if not experiment or each.experiment == experiment]
     rows = [
         {
             "run": each.run if output is not Format.table else each.run[:8],

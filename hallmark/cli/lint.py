@@ -12,11 +12,13 @@ import typer
 from rich.text import Text
 
 from hallmark.cli.console import Format, emit, out, say, show, width, wrapped
-from hallmark.errors import DeclarationError, Refused
+from hallmark.errors import DeclarationError, HallmarkError, Refused
 
 if TYPE_CHECKING:
     from hallmark.lint.judge import LintReport
     from hallmark.lint.rules import LintFinding, Rule
+    from hallmark.settings import Settings
+    from hallmark.training.check import Finding
 
 
 class FindingFormat(StrEnum):
@@ -59,6 +61,14 @@ def lint(
             metavar="REF_OR_DIR", help="How it was before: a revision of Git, or a folder of the same layout."
         ),
     ] = None,
+    code: Annotated[
+        bool | None,
+        typer.Option(
+            "--code/--no-code",
+            help="Whether to run the domains' code too, as `hallmark check` does; default: where PATHS are named.",
+            show_default=False,
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse warnings too.")] = False,
     output: Annotated[
         FindingFormat, typer.Option("--output", "-o", help="How to print findings.")
@@ -85,19 +95,25 @@ def lint(
 
         if version(kserve) is None:
             raise DeclarationError("--kserve", expected="a version such as 0.21.0", got=repr(kserve))
-    report = _report(paths or [], mode, kserve, gateway_api, against)
+    report = _report(paths or [], mode, kserve, gateway_api, against, code=bool(paths) if code is None else code)
     _print(report, output)
     _end(report, strict=strict)
 
 
 def _report(
-    paths: list[str], mode: DeploymentMode | None, kserve: str | None, gateway_api: bool | None, against: str | None
+    paths: list[str],
+    mode: DeploymentMode | None,
+    kserve: str | None,
+    gateway_api: bool | None,
+    against: str | None,
+    *,
+    code: bool,
 ) -> LintReport:
     from hallmark.lint import checkout, judge
     from hallmark.lint.objects import ClusterOptions
     from hallmark.settings import Settings
 
-    root, models = None, None
+    root, models, settings = None, None, None
     try:
         settings = Settings.load()
         root, models = settings.root, settings.models
@@ -116,7 +132,35 @@ def _report(
         against=against,
         stdin=_given() if judge.STDIN in paths else None,
         models=models,
+        checked=_checked(asked, settings) if code and settings is not None else None,
     )
+
+
+def _checked(asked: list[Path], settings: Settings) -> dict[str, list[Finding]]:
+    """What `hallmark check` finds beside the code of the domains among the files, by the name of each domain.yaml."""
+    from hallmark.declaration import folders
+
+    files = {path.resolve() for path in asked}
+    judged = [
+        (name, path)
+        for name in folders.names(settings)
+        if files & {path := folders.path(name, settings).resolve(), *path.parents}
+    ]
+    found: dict[str, list[Finding]] = {}
+    if judged:
+        from hallmark.declaration import domain as domains
+        from hallmark.training import check as checks
+    for name, path in judged:
+        shown = path.relative_to(settings.root.resolve()).as_posix()
+        try:
+            domain = domains.load(name, settings)
+        except DeclarationError:
+            continue  # another rule says why
+        try:
+            found[shown] = checks.beside_code(domain, settings)
+        except HallmarkError as error:
+            found[shown] = [checks.Finding(level="error", what=error.message, where=shown, fix=error.fix)]
+    return found
 
 
 def _given() -> str:

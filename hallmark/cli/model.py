@@ -11,8 +11,9 @@ import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Seed, Shift, Until, Window, declaration, fit_options
-from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError, NotFound
+from hallmark.section import LARGEST_SEED
+from hallmark.settings import Settings
 
 if TYPE_CHECKING:
     from hallmark.cli.progress import TaskLine, TaskLines
@@ -262,8 +263,7 @@ def versions(name: DomainName, output: Output = Format.table) -> None:
     """The registered versions of a domain, newest first."""
     from hallmark.registry.store import Registry
 
-    _, settings = declaration(name)
-    registry = Registry(settings)
+    registry = Registry(Settings.load())
     rows = [_row(each) for each in registry.versions(name)]
     wide = ("data", "precision", "commit")
     emit(rows, output, empty=f"no version of {name} yet: `hallmark train {name}`", wide=wide)
@@ -283,8 +283,7 @@ def model_card(
     """Print the model card of a version: its data, code, seed, metrics by slice, digests."""
     from hallmark.registry.store import Registry
 
-    _, settings = declaration(name)
-    registry = Registry(settings)
+    registry = Registry(Settings.load())
     if version == "champion" and not any("champion" in each.aliases for each in registry.versions(name)):
         raise NotFound(
             f"no version of {name} is champion yet",

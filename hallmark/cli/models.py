@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hallmark.cli.console import Format, Output, emit, say
 from hallmark.cli.options import Why, declaration
+
+if TYPE_CHECKING:
+    from hallmark.training.sharing import Shared
 
 app = typer.Typer(
     name="models", help="Share registered versions by a folder or a bucket, by digest.", no_args_is_help=True
@@ -34,7 +37,7 @@ def push(reference: Reference, target: Target, output: Output = Format.table) ->
         line = lines.start(f"push {name}")
         done = sharing.push(registry, name, version or "champion", target, progress=line.advance)
         line.end()
-    emit([done.model_dump(mode="json")], output)
+    emit([_row(done, output)], output)
     say(f"elsewhere: hallmark models pull {name}@{done.digest} {target}")
 
 
@@ -56,5 +59,10 @@ def pull(reference: Reference, target: Target, why: Why = "", output: Output = F
         done = sharing.pull(Registry(settings), name, version, target, progress=line.advance)
         line.end()
         notes.version, notes.text = done.version, f"{done.digest[:19]} pulled from {done.target}"
-    emit([done.model_dump(mode="json")], output)
+    emit([_row(done, output)], output)
     say(f"next: hallmark release {name} --candidate {done.version}")
+
+
+def _row(done: Shared, output: Format) -> dict[str, Any]:
+    """What was shared; in a table with its digest as short as every other table has it."""
+    return done.model_dump(mode="json") | ({"digest": done.digest[:19]} if output is Format.table else {})

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hallmark import key_value
-from hallmark.declaration.training import LARGEST_SEED
 from hallmark.errors import DeclarationError
-from hallmark.section import EXACT, duration
+from hallmark.section import EXACT, LARGEST_SEED, duration
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
 
 SYNTHETIC = "synthetic"
+MOST_TRIES = 1000
 
 DataSource = Annotated[
     str, typer.Option("--data", help="A file or folder of your own, or `synthetic`: the marketplace.", metavar="PATH")
@@ -43,6 +42,20 @@ FitOptions = Annotated[
 ]
 
 
+Searched = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="What is searched, KEY=LOW..HIGH or KEY=\\[one, another]; KEY=VALUE is the same in every try. Repeatable.",
+        show_default=False,
+    ),
+]
+Tries = Annotated[int, typer.Option(min=1, max=MOST_TRIES, help="How many tries of a search in all.")]
+Jobs = Annotated[
+    int, typer.Option(min=1, max=64, help="Tries of a search that are made at once: processes here, pods on a cluster.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")]
+NoOpen = Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")]
 Why = Annotated[
     str, typer.Option("--why", help="The reason, in your words: `hallmark timeline` shows it.", show_default=False)
 ]
@@ -50,6 +63,8 @@ Why = Annotated[
 
 def fit_options(given: list[str] | None) -> dict[str, Any]:
     """`--option KEY=VALUE` as keywords for `fit`."""
+    from hallmark import key_value
+
     found: dict[str, Any] = {}
     for item in given or []:
         key, equals, value = item.partition("=")

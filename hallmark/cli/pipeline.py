@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.cli.options import SYNTHETIC, FitOptions, Until, Window, declaration, fit_options
+from hallmark.cli.options import (
+    SYNTHETIC,
+    FitOptions,
+    Jobs,
+    Searched,
+    Tries,
+    Until,
+    Window,
+    declaration,
+    fit_options,
+)
 from hallmark.errors import DeclarationError, GateRefused, HallmarkError, Refused, TimedOut, Unavailable
 
 if TYPE_CHECKING:
@@ -75,16 +85,9 @@ def compile_(
     tune: Annotated[
         bool, typer.Option("--tune", help="The graph that searches for better options, a pod a try, not its training.")
     ] = False,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            help="With --tune: what is searched, as `hallmark tune` takes it. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    tries: Annotated[int, typer.Option(min=1, max=1000, help="With --tune: how many tries in all.")] = 20,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="With --tune: pods that make tries at once.")] = 5,
+    option: Searched = None,
+    tries: Tries = 20,
+    jobs: Jobs = 5,
 ) -> None:
     """Compile a domain's graph: for upload in Kubeflow's UI, or as objects that a cluster applies.
 
@@ -149,7 +152,12 @@ def submit(
     url: Url = "",
     token: Token = None,
     image: Image = "",
-    again: Annotated[bool, typer.Option("--again", help="Start anew where this very training has ended.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search for better options, a pod a try; --option says what is searched.")
+    ] = False,
+    tries: Tries = 20,
+    jobs: Jobs = 5,
+    again: Annotated[bool, typer.Option("--again", help="Start anew where this very run has ended.")] = False,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Follow it to its end: exit 1 failed, 3 refused by contract or gate, 4 timed out."),
@@ -160,29 +168,34 @@ def submit(
     ] = None,
     output: Output = Format.table,
 ) -> None:
-    """Train a domain on the cluster: upload its graph if that content is not there yet, and start one run of it.
+    """Train a domain on the cluster, or search for better options: upload its graph if that content is not there yet, and start one run of it.
 
     The same graph with the same parameters is the same run, however often it is submitted.
     """
     from hallmark.registry.store import Registry
-    from hallmark.training import kubeflow_graph
-    from hallmark.training.graph import compiled
+    from hallmark.training import kubeflow_graph, search_space
+    from hallmark.training.graph import Search, compiled
     from hallmark.training.kubeflow import Kubeflow
 
     domain, settings = declaration(name)
-    if wait and not settings.tracking.startswith("http"):
+    if wait and not tune and not settings.tracking.startswith("http"):
         raise DeclarationError(
             "how the run ends could not be told from here",
             expected="MLFLOW_TRACKING_URI to be the cluster's MLflow: a run that ended well and left no version was refused",
             got=settings.tracking,
             fix="set it, or leave --wait and look at the UI",
         )
-    request = _request(domain, settings, until=until, window=window, data=data, given=fit_options(option))
+    search = None
+    if tune:
+        search_space.parse(option or [])
+        search = Search(option=tuple(option or ()), tries=tries, at_once=jobs)
+    given = {} if tune else fit_options(option)
+    request = _request(domain, settings, until=until, window=window, data=data, given=given)
     kubeflow = Kubeflow.at(_address(url), registry=Registry(settings), token=token)
-    graph = compiled(domain, settings, image=image)
+    graph = compiled(domain, settings, kind="tuning" if tune else "training", image=image, search=search)
     reference = kubeflow_graph.uploaded(kubeflow.api, graph)
-    key = f"{name}-{hashlib.sha256(json.dumps([graph.version, request], sort_keys=True).encode()).hexdigest()[:12]}"
-    run = _started(kubeflow, name, key, request, reference, again=again)
+    key = f"{name}-{'tuning-' if tune else ''}{hashlib.sha256(json.dumps([graph.version, request], sort_keys=True).encode()).hexdigest()[:12]}"
+    run = _started(kubeflow, name, key, request, reference, again=again, registers=not tune)
     row = {
         "run": run.id,
         "name": run.key,
@@ -304,16 +317,23 @@ def _request(
 
 
 def _started(
-    kubeflow: Kubeflow, name: str, key: str, request: dict[str, Any], reference: dict[str, str], *, again: bool
+    kubeflow: Kubeflow,
+    name: str,
+    key: str,
+    request: dict[str, Any],
+    reference: dict[str, str],
+    *,
+    again: bool,
+    registers: bool,
 ) -> Run:
-    """The run of this key; with `again`, of the first one after it that has not ended."""
+    """The run of this key; with `again`, of the first one after it that has not ended.   registers: whether a version comes of it."""
     from hallmark.training.submit import RunRequest
 
     tried = key
     for number in range(2, _MOST_TRIES):
         found = kubeflow.find(tried, name) if again else None
         if found is None or found.state == "running":
-            correlation = hashlib.sha256(tried.encode()).hexdigest()[:32]
+            correlation = hashlib.sha256(tried.encode()).hexdigest()[:32] if registers else ""
             asked = RunRequest(
                 key=tried, domain=name, reason="hallmark pipeline submit", correlation=correlation, **request
             )
@@ -341,6 +361,9 @@ def _follow(kubeflow: Kubeflow, run: Run, seconds: float) -> None:
                 fix="it goes on; the same command with --wait follows it again",
             )
         time.sleep(min(_LOOK, max(0.05, until - time.monotonic())))
+    if found.state == "succeeded" and found.version is None:
+        say(f"the search for {found.domain} has ended: the step `choose` of the run has its table and its best options")
+        return
     if found.state == "succeeded":
         say(
             f"version {found.version} of {found.domain}; next: hallmark release {found.domain} --candidate {found.version}"

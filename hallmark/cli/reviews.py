@@ -15,7 +15,7 @@ import typer
 from hallmark import people
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import DomainName, Format, Output, emit, say
-from hallmark.cli.options import Why, declaration
+from hallmark.cli.options import NoOpen, Port, Why, declaration
 from hallmark.errors import DeclarationError, NotFound
 from hallmark.extras import not_installed
 from hallmark.settings import Settings
@@ -290,8 +290,8 @@ def page(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = PORT,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
+    port: Port = PORT,
+    no_open: NoOpen = False,
     shared: Annotated[
         bool,
         typer.Option(

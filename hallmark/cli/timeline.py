@@ -18,6 +18,7 @@ from hallmark.errors import DeclarationError, Unavailable
 
 if TYPE_CHECKING:
     from hallmark.rollout.timeline import Timeline, TimelineEntry
+    from hallmark.settings import Settings
 
 _PAUSE = 2.0
 _SHORT = 8
@@ -44,13 +45,14 @@ def timeline(
     context: Context = None,
     output: Output = Format.table,
 ) -> None:
-    """Show the history of a domain's models: drift, trainings that the watch began, rollouts and every decision with its reasons, and what people did.
+    """Show the history of a domain's models: drift, trainings and refusals, rollouts and every decision with its reasons, and what people did.
 
-    What was done from this machine is shown where no cluster answers too. Trainings of yours: `hallmark versions` and `hallmark experiments`.
+    What was done from this machine, and trainings, are shown where no cluster answers too.
     """
     from hallmark.rollout import record as records
     from hallmark.rollout.history import History
     from hallmark.rollout.memory import MemoryStore, WatchMemory
+    from hallmark.rollout.timeline import Timeline
 
     if follow and output is Format.yaml:
         raise DeclarationError("--follow has no YAML", expected="-o table or -o json", got="-o yaml")
@@ -59,7 +61,12 @@ def timeline(
     history, back = History(settings, name), since_of(since)
 
     def known(timeline: Timeline) -> Timeline:
-        return chosen(history.into(timeline), correlation=correlation, since=back, now=datetime.now(UTC))
+        return chosen(
+            _trained(history.into(timeline), name, settings),
+            correlation=correlation,
+            since=back,
+            now=datetime.now(UTC),
+        )
 
     def read() -> Timeline:
         writer = connected(settings, kubeconfig, context)
@@ -70,7 +77,7 @@ def timeline(
     try:
         found = read()
     except Unavailable as error:
-        if follow or not history.lines():
+        if follow or not (history.lines() or _trained(Timeline(), name, settings).entries):
             raise
         say(f"{error.message}: what follows was done from this machine")
         found = known(WatchMemory().timeline)
@@ -86,6 +93,19 @@ def timeline(
                 typer.echo(_followed(entry, output, zone))
         except KeyboardInterrupt:
             return
+
+
+def _trained(timeline: Timeline, name: str, settings: Settings) -> Timeline:
+    """The timeline with the trainings that the registry knows; without them where it does not answer, and said so."""
+    from hallmark.registry.store import Registry
+    from hallmark.rollout import trainings
+
+    try:
+        for entry in trainings.entries(Registry(settings), name):
+            timeline = timeline.with_entry(entry)
+    except Unavailable as error:
+        say(f"{error.message}: trainings are missing here")
+    return timeline
 
 
 def chosen(whole: Timeline, *, correlation: str, since: timedelta | None, now: datetime) -> Timeline:

@@ -10,7 +10,18 @@ import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.model import as_of, listed
-from hallmark.cli.options import SYNTHETIC, DataSource, Seed, Shift, Until, Window, declaration
+from hallmark.cli.options import (
+    SYNTHETIC,
+    DataSource,
+    Jobs,
+    Searched,
+    Seed,
+    Shift,
+    Tries,
+    Until,
+    Window,
+    declaration,
+)
 from hallmark.errors import HallmarkError
 
 if TYPE_CHECKING:
@@ -19,16 +30,9 @@ if TYPE_CHECKING:
 
 def tune(
     name: DomainName,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            help="What is searched, KEY=LOW..HIGH or KEY=\\[one, another]; KEY=VALUE is the same in every try. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    tries: Annotated[int, typer.Option(min=1, max=10_000, help="How many tries in all.")] = 20,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes that make tries at once.")] = 1,
+    option: Searched = None,
+    tries: Tries = 20,
+    jobs: Jobs = 1,
     source: DataSource = SYNTHETIC,
     until: Until = "",
     window: Window = "",

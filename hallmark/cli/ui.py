@@ -13,6 +13,7 @@ import typer
 
 from hallmark.cli.clusters import Context, Kubeconfig, connected
 from hallmark.cli.console import say
+from hallmark.cli.options import NoOpen, Port
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.extras import not_installed
 from hallmark.settings import Settings
@@ -24,8 +25,8 @@ PORT = 8421
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0: any that is free.")] = PORT,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Print the address, and open no browser.")] = False,
+    port: Port = PORT,
+    no_open: NoOpen = False,
     shared: Annotated[
         bool,
         typer.Option(

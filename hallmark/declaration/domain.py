@@ -10,7 +10,7 @@ import yaml
 from pydantic import model_validator
 
 from hallmark import key_value
-from hallmark.declaration import contradictions
+from hallmark.declaration import contradictions, folders
 from hallmark.declaration.batch import Batch
 from hallmark.declaration.code import module as module
 from hallmark.declaration.data import Data
@@ -18,6 +18,7 @@ from hallmark.declaration.decision import Decision
 from hallmark.declaration.drift import Drift
 from hallmark.declaration.drill import Drill
 from hallmark.declaration.features import Features
+from hallmark.declaration.folders import names as names
 from hallmark.declaration.gate import Gate
 from hallmark.declaration.notify import Notify
 from hallmark.declaration.policy import Policy
@@ -102,22 +103,10 @@ class Domain(Section):
         return self.name
 
 
-def names(settings: Settings) -> list[str]:
-    """The declared domains, sorted."""
-    return sorted(path.parent.name for path in settings.domains.glob("*/domain.yaml"))
-
-
 def load(name: str, settings: Settings | None = None) -> Domain:
     """The declaration of one domain; `DeclarationError` names file, key, expected and got."""
     settings = settings or Settings.load()
-    path = settings.domains / name / "domain.yaml"
-    if not path.is_file():
-        raise DeclarationError(
-            f"there is no domain {name!r}",
-            expected="one of " + (", ".join(names(settings)) or "none yet"),
-            got=repr(name),
-            fix=f"make {path.relative_to(settings.root)}, or check the spelling",
-        )
+    path = folders.path(name, settings)
     return parse(path, shown=str(path.relative_to(settings.root)))
 
 

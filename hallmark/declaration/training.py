@@ -7,10 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hallmark.section import Cron, Duration, Quantity, Section
-
-LARGEST_SEED = 2**31 - 1
-"""LightGBM keeps the last 32 bits of a larger seed, and Kubeflow's numbers end at 2**53: neither says so."""
+from hallmark.section import LARGEST_SEED, Cron, Duration, Quantity, Section
 
 
 class Training(Section):

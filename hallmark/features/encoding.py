@@ -36,7 +36,7 @@ class Input(BaseModel):
     shape: per record, without the batch, None for a side that varies from batch to batch; none where it is not checked.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str = "input"
     datatype: Tensor = "FP32"

@@ -44,7 +44,7 @@ class Field(BaseModel):
     media:       "image" for a JPEG, PNG or WebP file; "text" for free text.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str
     datatype: Datatype
@@ -132,7 +132,7 @@ class Field(BaseModel):
 class Output(BaseModel):
     """One output tensor; `shape` is per record, `minimum` and `maximum` are what a sane answer keeps to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     name: str
     datatype: Datatype

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hallmark.lint import (
     api_server,
     autoscaling,
+    checked,
     conditions,
     decision,
     declarations,
@@ -46,6 +47,7 @@ TOPICS = (
     ("Declarations", declarations),
     ("Retrieval", retrieval),
     ("Decisions", decision),
+    ("Declarations and code", checked),
     ("The API server", api_server),
     ("Values of declarations", declared_values),
     ("Sources and feature views", views),

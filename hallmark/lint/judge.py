@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +20,9 @@ from hallmark.lint.source import Document, Unreadable, documents
 from hallmark.lint.view_fields import fields_of
 from hallmark.lint.view_versions import readers_of, release_of
 from hallmark.lint.views import contract_of, declared_of, sources_of, view_of
+
+if TYPE_CHECKING:
+    from hallmark.training.check import Finding
 
 STDIN = "-"
 
@@ -46,10 +49,12 @@ def lint(
     against: str | None = None,
     stdin: str | None = None,
     models: Path | None = None,
+    checked: Mapping[str, Sequence[Finding]] | None = None,
 ) -> LintReport:
     """Judge the files under `paths`; the rest of the checkout at `root` informs (runtimes, features, accounts).
 
     stdin: a text that is judged too, such as what `kubectl kustomize` printed.   models: the folder of registered models on this machine.
+    checked: as `LintContext` has it.
     """
     asked = checkout.files(paths, root=root)
     read: list[Document] = []
@@ -72,7 +77,7 @@ def lint(
     read += _background(asked, root, read if stdin is not None else []) if root is not None else []
     previous = checkout.before(against, asked, root=root or Path.cwd()) if against is not None else None
     domains = frozenset(path.parent.name for path in (root / "domains").glob("*/domain.yaml")) if root else None
-    found = findings(read, options=options, domains=domains, previous=previous, models=models)
+    found = findings(read, options=options, domains=domains, previous=previous, models=models, checked=checked)
     return LintReport(findings=tuple(found), unreadable=tuple(unreadable), files=judged)
 
 
@@ -129,6 +134,7 @@ def findings(
     domains: frozenset[str] | None = None,
     previous: checkout.Before | None = None,
     models: Path | None = None,
+    checked: Mapping[str, Sequence[Finding]] | None = None,
 ) -> list[LintFinding]:
     """Findings of the rules in documents: each once, in the order of files and lines, without those that a comment allows."""
     options = options or ClusterOptions()
@@ -144,6 +150,7 @@ def findings(
         fields=fields_of(read),
         views=readers_of(read, models),
         models=models,
+        checked=checked or {},
     )
     seen: dict[tuple[str, str, int, int, str], LintFinding] = {}
     for subject in _subjects(read, world):

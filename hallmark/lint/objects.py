@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,9 @@ from hallmark.declaration.source import Source
 from hallmark.lint.reading import dig, integer, listing, mapping, text
 from hallmark.lint.rules import RuleMatch
 from hallmark.lint.source import Document, Keys
+
+if TYPE_CHECKING:
+    from hallmark.training.check import Finding
 
 Mode = Literal["Knative", "Standard"]
 MODE = "serving.kserve.io/deploymentMode"
@@ -187,6 +190,7 @@ class LintContext:
     previous: the objects as they were, by kind, namespace and name; None where nothing is compared with.
     sources:  data contracts by name@version, None of one that is refused.
     declared: feature views by name@version, None of one that is refused.   fields: of each folder of a domain, what its features.py declares.
+    checked:  by a domain.yaml's name as it is shown, what `hallmark check` finds beside the domain's code; empty where no code was run.
     views:    which versions of feature views there are, and which are read.   models: the folder of registered models on this machine.
     """
 
@@ -199,6 +203,7 @@ class LintContext:
     fields: Mapping[str, DeclaredFields] = field(default_factory=dict)
     views: ViewReaders = field(default_factory=ViewReaders)
     models: Path | None = None
+    checked: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[ClusterObject]:
         """The objects of these kinds, each kind in the order of the files."""

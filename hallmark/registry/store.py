@@ -16,7 +16,6 @@ import sqlite3
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -671,8 +670,10 @@ class Registry:
                     link.execute("SELECT count(*) FROM sqlite_master").fetchone()
                     link.execute("ROLLBACK")
             elif self.settings.tracking.startswith(("http://", "https://")):
+                from urllib.request import urlopen  # with it ssl and http, which a registry in a file needs none of
+
                 url = self.settings.tracking.rstrip("/") + "/health"
-                with urllib.request.urlopen(url, timeout=PATIENCE):  # noqa: S310  http(s) by the line above
+                with urlopen(url, timeout=PATIENCE):  # noqa: S310  http(s) by the line above
                     pass
         except (sqlite3.Error, urllib.error.URLError, OSError) as error:
             raise refusals.of(error, self._where) or self._unavailable(str(error)) from error

@@ -113,6 +113,8 @@ def carry_out(
         ) as notes:
             stable = deed.do(writer, note=note, by=person)
             notes.version = stable.version if stable is not None else None
+            if stable is not None and deed.kind == "canary":
+                notes.percent = 100  # the first of a domain gets all of it, whatever was asked for
             notes.text = f"{stable.shown} is stable" if stable is not None else ""
     except ModelRefused:
         raise  # It does not serve, so nothing follows it.

@@ -65,10 +65,11 @@ class Act(Frozen):
 
 
 class DeedNotes:
-    """What becomes known of an act while it is done: of which version, and in which words."""
+    """What becomes known of an act while it is done: of which version, at which share of the traffic, and in which words."""
 
     def __init__(self) -> None:
         self.version: int | None = None
+        self.percent: int | None = None
         self.text = ""
 
 
@@ -114,7 +115,7 @@ class History:
             told = (str(error).splitlines() or [type(error).__name__])[0]
             self._keep(act.model_copy(update={"at": datetime.now(UTC), "state": "failed", "text": f"{text}: {told}"}))
             raise
-        found = {"text": notes.text or text, "version": notes.version or version}
+        found = {"text": notes.text or text, "version": notes.version or version, "percent": notes.percent or percent}
         self._keep(act.model_copy(update={"at": datetime.now(UTC), "state": "done", **found}))
 
     def _keep(self, act: Act) -> None:

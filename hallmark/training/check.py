@@ -77,15 +77,26 @@ def findings(domain: Domain, settings: Settings, *, data: pd.DataFrame | None = 
 
     data: its own, read by its data.py and kept to its contract.
     """
-    found = [*_warned(domain, settings), *_numbers(domain, settings), *_references(domain, settings)]
+    told = [*_warned(domain, settings), *_numbers(domain, settings)]
+    return sorted([*told, *beside_code(domain, settings, data=data, told=told)], key=lambda each: each.level)
+
+
+def beside_code(
+    domain: Domain, settings: Settings, *, data: pd.DataFrame | None = None, told: Sequence[Finding] = ()
+) -> list[Finding]:
+    """What the domain's own code, feature views and data say of its declaration; the domain's code is run for it.
+
+    told: what is known already; beside an error no field is tried, and no data looked at.
+    """
+    found = [*_references(domain, settings)]
     if not all((settings.domains / domain.name / f"{part}.py").is_file() for part in ("data", "features", "model")):
         return found
     found += [*_columns(domain, settings), *_answers(domain, settings), *_watched(domain, settings)]
-    if not any(each.level == "error" for each in found):
+    if not any(each.level == "error" for each in (*told, *found)):
         found += _fields(domain, settings, data)
         if data is not None:
             found += _data(domain, settings, data)
-    return sorted(found, key=lambda each: each.level)
+    return found
 
 
 def demand(domain: Domain, settings: Settings, *, data: pd.DataFrame | None = None) -> list[Finding]:

@@ -78,9 +78,9 @@ class KubeflowApi:
                 raise
             return found
 
-    def pipeline(self, domain: str) -> str:
-        """The id of the domain's graph; `NotFound` where it was never uploaded."""
-        found = self.ask("GET", f"/pipelines/names/{domain}-training", query={"namespace": domain})
+    def pipeline(self, name: str, domain: str) -> str:
+        """The id of the domain's graph of this name; `NotFound` where it was never uploaded."""
+        found = self.ask("GET", f"/pipelines/names/{name}", query={"namespace": domain})
         return str(found["pipeline_id"])
 
 

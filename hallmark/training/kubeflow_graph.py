@@ -8,8 +8,8 @@ from hallmark.training.kubeflow_api import KubeflowApi, Reference, named
 
 
 def newest(api: KubeflowApi, domain: str) -> Reference:
-    """The domain's graph in the version that was uploaded last."""
-    pipeline = api.pipeline(domain)
+    """The graph of the domain's training in the version that was uploaded last."""
+    pipeline = api.pipeline(f"{domain}-training", domain)
     query = {"sort_by": "created_at desc", "page_size": "1"}
     versions = api.ask("GET", f"/pipelines/{pipeline}/versions", query=query).get("pipeline_versions") or []
     if not versions:
@@ -47,7 +47,7 @@ def uploaded(api: KubeflowApi, graph: StepGraph) -> Reference:
 
 def _pipeline(api: KubeflowApi, graph: StepGraph) -> str:
     try:
-        return api.pipeline(graph.domain)
+        return api.pipeline(graph.name, graph.domain)
     except NotFound:
         pass
     body = {
@@ -59,7 +59,7 @@ def _pipeline(api: KubeflowApi, graph: StepGraph) -> str:
     try:
         return str(api.ask("POST", "/pipelines", body=body)["pipeline_id"])
     except Conflict:
-        return api.pipeline(graph.domain)
+        return api.pipeline(graph.name, graph.domain)
 
 
 def _version(api: KubeflowApi, pipeline: str, graph: StepGraph) -> Reference | None:

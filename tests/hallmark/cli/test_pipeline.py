@@ -70,7 +70,13 @@ def hallmark(kubeflow: Any, graph: StepGraph, tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("HALLMARK_KUBEFLOW", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("HALLMARK_KUBEFLOW_TOKEN", str(tmp_path / "token"))
-    monkeypatch.setattr(graphs, "compiled", lambda domain, settings, kind="training", image="", search=None: graph)
+    monkeypatch.setattr(
+        graphs,
+        "compiled",
+        lambda domain, settings, kind="training", image="", search=None: graph.model_copy(
+            update={"kind": kind, "domain": domain.name}
+        ),
+    )
     monkeypatch.setattr("hallmark.cli.pipeline._LOOK", 0.02)
     yield lambda *arguments: cli.main(["pipeline", *arguments])
     server.should_exit = True
@@ -261,6 +267,34 @@ def test_a_graph_that_another_shares_with_all_is_not_taken_for_ours(hallmark: Ha
     kubeflow.add_pipeline("fraud-training")
     kubeflow.spaces["fraud-training"] = ""  # uploaded as shared, by anybody
     assert hallmark("submit", "fraud") != 0 and kubeflow.runs == []
+
+
+def test_a_search_is_a_graph_and_a_run_of_its_own(
+    hallmark: Hallmark, kubeflow: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("submit", "fraud", "--tune", "--option", "learning_rate=0.02..0.2", "--until", "2026-10-01", "-o", "json")
+    assert hallmark("submit", "fraud", "--until", "2026-10-01") == 0, "a training's graph is there already"
+    capsys.readouterr()
+    for _ in range(2):
+        assert hallmark(*given) == 0
+        told = json.loads(capsys.readouterr().out)
+    training, search = kubeflow.runs
+    assert told["run"] == search["run_id"] and told["name"].startswith("fraud-tuning-")
+    assert [len(kubeflow.pipelines[f"fraud-{kind}"]) for kind in ("training", "tuning")] == [1, 1]
+    assert search["pipeline_version_reference"] != training["pipeline_version_reference"]
+    assert search["runtime_config"]["parameters"] == {"source": "synthetic", "as_of": "2026-10-01T00:00:00+00:00"}
+    search["state"] = "SUCCEEDED"
+    assert hallmark(*given, "--wait") == 0, "no version comes of it, and that is no refusal"
+    assert "the step `choose` of the run" in capsys.readouterr().err
+    assert hallmark("submit", "fraud", "--tune", "--option", "learning_rate") == 2
+
+
+def test_a_batch_by_the_clock_is_no_version_of_the_training(hallmark: Hallmark, kubeflow: Any) -> None:
+    """What a watch starts is the newest version of the training's pipeline."""
+    kubeflow.namespaces.add("marketing")
+    assert hallmark("submit", "marketing") == 0
+    assert hallmark("schedule", "marketing", "--batch", "--records", "s3://team-members/today.parquet") == 0
+    assert [len(kubeflow.pipelines[f"marketing-{kind}"]) for kind in ("training", "batch")] == [1, 1]
 
 
 def test_a_schedule_is_set_shown_and_put_to_sleep(

@@ -17,6 +17,7 @@ from hallmark.artifacts.release import Target
 from hallmark.cli import main
 from hallmark.cli import timeline as command
 from hallmark.errors import NotFound, Unavailable
+from hallmark.registry.store import Registry, TrialLine, VersionLine
 from hallmark.rollout.memory import MemoryStore, WatchMemory
 from hallmark.rollout.record import CHANGES, PROMOTED_BY_HAND, ROLLED_BACK_BY_HAND, RolloutRecord
 from hallmark.rollout.timeline import ENTRIES, Timeline, TimelineEntry
@@ -281,3 +282,46 @@ def test_a_record_keeps_the_newest_changes_and_stays_small() -> None:
     (note,) = record.note.values()
     assert note is not None and len(note) < 20_000
     assert RolloutRecord.model_validate_json(note) == record
+
+
+def test_trainings_trials_and_refusals_are_told_where_no_cluster_answers(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = VersionLine(
+        version=3,
+        aliases=(),
+        digest=DIGEST,
+        data=DIGEST,
+        commit="",
+        metric="average_precision",
+        value=0.557,
+        created=BEGAN,
+        precision="fp32",
+    )
+    trial = TrialLine(
+        run="5" * 32,
+        experiment="rounds",
+        outcome="experiment",
+        reason="it reaches the floor",
+        passed=True,
+        metric="average_precision",
+        value=0.5,
+        error=None,
+        options="",
+        data=DIGEST,
+        created=BEGAN + timedelta(minutes=1),
+        seconds=2.0,
+    )
+    refused = trial.model_copy(
+        update={"experiment": "", "outcome": "refused", "reason": "average_precision 0.1 is below the floor 0.3"}
+    )
+    monkeypatch.setattr(Registry, "versions", lambda *_: [version])
+    monkeypatch.setattr(Registry, "trials", lambda *_: [trial, refused])
+    cluster.down = True
+    assert main(["timeline", "fraud", "-o", "json"]) == 0
+    told = [each["text"] for each in json.loads(capsys.readouterr().out)["entries"]]
+    assert told == [
+        "made version 3: average_precision 0.557",
+        "trial of rounds: average_precision 0.5",
+        "refused: average_precision 0.1 is below the floor 0.3",
+    ]

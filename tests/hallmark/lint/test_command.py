@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -44,6 +46,24 @@ def test_a_clean_file_ends_with_0_and_a_warning_too_unless_strict(capsys: pytest
     assert main(["lint", str(WARNS)]) == 0
     assert "1 warning in 1 file" in capsys.readouterr().err
     assert main(["lint", str(WARNS), "--strict"]) == 3
+
+
+def test_a_domain_is_held_against_its_own_code_as_check_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(ROOT / "tests/toy/domains/toy", root / "domains/toy", ignore=shutil.ignore_patterns("__pycache__"))
+    declaration = root / "domains/toy/domain.yaml"
+    text = declaration.read_text(encoding="utf-8")
+    entity = next(word for word in re.findall(r"entity: (\w+)", text))
+    declaration.write_text(text.replace(f"entity: {entity}", "entity: someone"), encoding="utf-8")
+    monkeypatch.setenv("HALLMARK_ROOT", str(root))
+    assert main(["lint", str(root / "domains")]) == 3
+    out = capsys.readouterr().out
+    assert "error HM771 data.entity: someone is no column of the contract in domains/toy/data.py" in out
+    for arguments in (["--no-code", str(root / "domains")], [], [str(root / "domains/toy/data.py")]):
+        main(["lint", *arguments])
+        assert "HM771" not in capsys.readouterr().out, "its code is run where its domain.yaml is named, and not refused"
 
 
 def test_what_cannot_be_read_ends_with_2_even_beside_findings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hallmark.lint import checkout, judge
 from hallmark.lint.catalogue import rules, topic
 from hallmark.lint.objects import ClusterOptions
 from hallmark.lint.rules import LintFinding
+from hallmark.training.check import Finding
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DOMAINS = frozenset({"fraud", "search"})
@@ -21,7 +23,7 @@ MARK = re.compile(r"#\s*<-\s*(HM\d{3})")
 def the_file(folder: Path, which: str) -> Path | None:
     """The file of a pair: bad.yaml, bad.py, or bad/domain.yaml where the name matters."""
     found = [*folder.glob(f"{which}.*"), *folder.glob(f"{which}/*")]
-    found = [path for path in found if path.name != "features.py"]
+    found = [path for path in found if path.name not in ("features.py", "checked.json")]
     return found[0] if found else None
 
 
@@ -33,7 +35,7 @@ def options_of(path: Path) -> ClusterOptions:
 
 
 def judged(path: Path) -> list[LintFinding]:
-    """What is found in a file, by what stands in `before` and `beside`, and the models in `models` of its fixture."""
+    """What is found in a file, by what stands in `before` and `beside`, what `hallmark check` found (checked.json), and the models in `models` of its fixture."""
     folder = path.parent if path.parent.parent == FIXTURES else path.parent.parent
     before, beside = the_file(folder, "before"), the_file(folder, "beside")
     previous = None
@@ -46,7 +48,15 @@ def judged(path: Path) -> list[LintFinding]:
     read += checkout.read(beside, root=FIXTURES, background=True) if beside else []
     if (fields := path.with_name("features.py")).is_file():
         read += checkout.read(fields, root=FIXTURES, background=True)
-    return judge.findings(read, options=options_of(path), domains=DOMAINS, previous=previous, models=folder / "models")
+    found = json.loads(each.read_text(encoding="utf-8")) if (each := path.with_name("checked.json")).is_file() else []
+    return judge.findings(
+        read,
+        options=options_of(path),
+        domains=DOMAINS,
+        previous=previous,
+        models=folder / "models",
+        checked={path.relative_to(FIXTURES).as_posix(): [Finding.model_validate(each) for each in found]},
+    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
