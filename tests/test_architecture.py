@@ -42,7 +42,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
     {"tasks": set(), "features": set(), "data": {"features"}},
     {"declaration": set()},
     {
-        "artifacts": set(),
+        "artifacts": {"policy"},
         "retrieval": {"artifacts"},
         "learners": {"artifacts", "retrieval"},
         "decision": {"artifacts", "policy"},

@@ -1,12 +1,13 @@
 """Listings of the synthetic marketplace, what was asked for them, and what became of that; with what each is worth, which only we know.
 
-Offers come for two weeks. How likely one of `p` or more comes on a day falls with p as the power -ELASTICITY of p by what an item is worth,
+Offers come for two weeks. How likely one of `p` or more comes on a day falls with p as the power -elasticity of p by what an item is worth,
 and rises with how much its like is wanted. Of what is wanted, sellers also ask more: that confounds price and sale.
 An item is sold for its best offer where that reaches what was asked, else not at all.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +31,40 @@ SHIFTS = (LUXURY_JUMP,)
 PER_DAY = 220
 DAYS = 14.0
 """Days for which an item is on offer."""
-ELASTICITY = 4.0
-"""By how much the hazard of sale falls, in percent, where a price is one percent higher."""
-OFFERS = 0.055
-"""Chance a day of an offer of all that an item is worth, at the first; less as it stands there."""
 _FADES = 0.05
-WANTED, ASKED_MORE = 1.2, 0.45
-"""What is wanted most rather than least: log of how many more offers come, and of how much more is asked."""
-_CONDITION = {"new": 1.30, "very_good": 1.0, "good": 0.82, "worn": 0.5}
+
+
+@dataclass(frozen=True)
+class World:
+    """How a marketplace buys and sells.
+
+    elasticity: by how much the hazard of sale falls, in percent, where a price is one percent higher.
+    offers:     chance a day of an offer of all that an item is worth, at the first; less as it stands there.
+    wanted, asked_more: of what is wanted most rather than least the log of how many more offers come, and of how much more is asked.
+    conditions: what an item of each is worth, by one in a very good one: new, very good, good, worn.
+    """
+
+    elasticity: float = 4.0
+    offers: float = 0.055
+    wanted: float = 1.2
+    asked_more: float = 0.45
+    conditions: tuple[float, float, float, float] = (1.30, 1.0, 0.82, 0.5)
+
+    def reach(self, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) log of the offers to expect within 14 days of all that an item is worth."""
+        found: NDArray[np.float64] = np.log(self.offers * _stood(np.array([DAYS]))[0]) + self.wanted * (wanted - 0.5)
+        return found
+
+
+OURS = World()
+BARGAINS = World(elasticity=2.5, offers=0.09, wanted=0.8, asked_more=0.3, conditions=(1.6, 1.0, 0.7, 0.3))
+"""The marketplace, and another one in which buyers mind the price less, offers are many, and wear costs more: nothing is to be fitted to ours alone."""
+_CONDITIONS = ("new", "very_good", "good", "worn")
 _SEASONS = ("all year", "summer", "winter")
 
 
 def sales(
-    start: datetime, end: datetime, *, seed: int, shift: str | None = None, per_day: int = PER_DAY
+    start: datetime, end: datetime, *, seed: int, shift: str | None = None, per_day: int = PER_DAY, world: World = OURS
 ) -> pd.DataFrame:
     """Listings of the days from `start` until before `end`, in order of time; a day is the same in every window that holds it.
 
@@ -60,17 +82,17 @@ def sales(
     }
     if named is LUXURY_JUMP:
         items = _dearer(items, seed=seed)
-    worth, wanted = _worth(items, jump=named is LUXURY_JUMP)
+    worth, wanted = _worth(items, jump=named is LUXURY_JUMP, world=world)
     random = [uniform(items["number"], f"sale {topic}", seed=seed) for topic in ("ask", "ask too", "best", "when")]
-    asked = worth - 0.12 + ASKED_MORE * (wanted - 0.5) + 0.2 * (random[0] + random[1] - 1) * np.sqrt(6)
-    reach = np.log(OFFERS * _stood(np.array([DAYS]))[0]) + WANTED * (wanted - 0.5)
-    # The best of all offers: P(best < p) = exp(-(p / worth)^-ELASTICITY e^reach).
-    best = worth + (reach - np.log(-np.log(random[2]))) / ELASTICITY
+    asked = worth - 0.12 + world.asked_more * (wanted - 0.5) + 0.2 * (random[0] + random[1] - 1) * np.sqrt(6)
+    reach = world.reach(wanted)
+    # The best of all offers: P(best < p) = exp(-(p / worth)^-elasticity e^reach).
+    best = worth + (reach - np.log(-np.log(random[2]))) / world.elasticity
     sold = best >= asked
     # The first that reaches the asked price: by the cumulated hazard, of which no more than all is left.
-    most = np.exp(reach - ELASTICITY * (asked - worth))
+    most = np.exp(reach - world.elasticity * (asked - worth))
     hazard = -np.log1p(-random[3] * -np.expm1(-most))
-    days = _until(hazard / np.exp(reach - ELASTICITY * (asked - worth)) * _stood(np.array([DAYS]))[0])
+    days = _until(hazard / most * _stood(np.array([DAYS]))[0])
     price = np.where(sold, best, asked)
     listed = items["listed"].astype(np.float64)
     gone = listed + np.where(sold, np.clip(days, 1e-3, DAYS), DAYS) * DAY
@@ -100,26 +122,28 @@ def sales(
     )
 
 
-def best_offer(worth: NDArray[np.float64], wanted: NDArray[np.float64], quantile: float) -> NDArray[np.float64]:
+def best_offer(
+    worth: NDArray[np.float64], wanted: NDArray[np.float64], quantile: float, *, world: World = OURS
+) -> NDArray[np.float64]:
     """(n,) the true quantile of an item's best offer within 14 days, in EUR; a share of 1 - quantile sells for that or more."""
-    reach = np.log(OFFERS * _stood(np.array([DAYS]))[0]) + WANTED * (wanted - 0.5)
-    found: NDArray[np.float64] = worth * np.exp((reach - np.log(-np.log(quantile))) / ELASTICITY)
+    reach = world.reach(wanted)
+    found: NDArray[np.float64] = worth * np.exp((reach - np.log(-np.log(quantile))) / world.elasticity)
     return found
 
 
 def chance_of_best_below(
-    worth: NDArray[np.float64], wanted: NDArray[np.float64], price: NDArray[np.float64]
+    worth: NDArray[np.float64], wanted: NDArray[np.float64], price: NDArray[np.float64], *, world: World = OURS
 ) -> NDArray[np.float64]:
     """(n,) the true chance that an item's best offer within 14 days is below a price; `best_offer` turned around."""
-    reach = np.log(OFFERS * _stood(np.array([DAYS]))[0]) + WANTED * (wanted - 0.5)
-    found: NDArray[np.float64] = np.exp(-np.exp(reach - ELASTICITY * np.log(price / worth)))
+    found: NDArray[np.float64] = np.exp(-np.exp(world.reach(wanted) - world.elasticity * np.log(price / worth)))
     return found
 
 
-def _worth(items: Rows, *, jump: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _worth(items: Rows, *, jump: bool, world: World) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) log of what each item is worth, and (n,) in 0..1 how much its like is wanted; both follow from what is written."""
     price = np.log(marketplace.price(items["category"], items["tier"]))
-    condition = np.log(np.array([_CONDITION[each] for each in CONDITIONS]))[items["condition"]]
+    by_name = dict(zip(_CONDITIONS, world.conditions, strict=True))
+    condition = np.log(np.array([by_name[each] for each in CONDITIONS]))[items["condition"]]
     brand = 0.5 * np.sin(2.4 * items["brand"].astype(np.float64))
     cloth = 0.18 * np.cos(1.7 * items["material"].astype(np.float64))
     photos = 0.02 * (items["photos"].astype(np.float64) - 5)

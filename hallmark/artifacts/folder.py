@@ -34,6 +34,7 @@ from hallmark.declaration.source import Datatype
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Field, Output
 from hallmark.files import digest_file
+from hallmark.policy.served import ServedChoice
 from hallmark.section import Frozen
 from hallmark.tasks.kinds import Task
 
@@ -80,6 +81,7 @@ class Signature(Frozen):
 
     views: those that give some of the fields; callers send the others, and each view's entity.
     retriever: how a request becomes a list of items, of a model folder with an index.
+    choice: how a server chooses by the first output, where it is an uplift and the domain declares a policy.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
     the one of two that there was.
@@ -96,6 +98,7 @@ class Signature(Frozen):
     assets: tuple[str, ...] = ()
     views: tuple[ViewUse, ...] = ()
     retriever: Retriever | None = PydanticField(default=None, exclude_if=lambda value: value is None)
+    choice: ServedChoice | None = PydanticField(default=None, exclude_if=lambda value: value is None)
 
     @property
     def asked(self) -> tuple[Field, ...]:
@@ -123,7 +126,9 @@ class Signature(Frozen):
     @property
     def sent(self) -> tuple[Field, ...]:
         """The fields that callers send."""
-        return sent(self.asked, self.request_views)
+        found = sent(self.asked, self.request_views)
+        whom = self.choice.whom if self.choice else None
+        return found if whom is None or whom.name in {field.name for field in found} else (whom, *found)
 
     @model_validator(mode="before")
     @classmethod

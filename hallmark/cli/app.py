@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "watch": ("watch",),
     "timeline": ("timeline",),
     "labels": ("labels",),
+    "captures": ("captures",),
     "ui": ("ui",),
     "explain": ("explain",),
     "search": ("search",),

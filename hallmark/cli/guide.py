@@ -45,6 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "timeline": "hallmark timeline fraud --follow",
         "drift": "hallmark drift fraud --html report.html",
         "labels": "hallmark labels fraud labels.csv",
+        "captures": "hallmark captures marketing --out captured.parquet",
         "reviews": "hallmark reviews page --as ana",
         "explain": "hallmark explain 7d1f9c",
         "logs": "hallmark logs fraud",

@@ -29,7 +29,7 @@ _SETTINGS: dict[str, Any] = {
     "num_threads": 1,
 }
 
-
+_SINGLY: dict[str, Any] = {"num_leaves": 4, "learning_rate": 0.2, "feature_fraction": 1.0}
 RENEWED = frozenset({"quantile", "regression_l1", "mape", "fair", "huber"})
 
 
@@ -67,6 +67,8 @@ class Boosting:
     quantiles:  levels between 0 and 1, rising: a booster each, whose answers are sorted so that none crosses the next.
     rising:     columns of which more never lowers the answer. Quantiles and absolute errors set their leaves after the trees have
                 grown, and keep to no such rule.
+    singly:     up to `rounds` small trees that read one column each come before the others. Otherwise growth stops where the
+                strongest columns are learnt, and what a weaker one adds stays drawn to none: rows of a rare value are off by that.
     """
 
     output: Output
@@ -76,6 +78,7 @@ class Boosting:
     categories: tuple[int, ...] = ()
     quantiles: tuple[float, ...] = ()
     rising: tuple[int, ...] = ()
+    singly: bool = False
 
     def __post_init__(self) -> None:
         self._parameters({}, seed=0)
@@ -216,11 +219,30 @@ def _grow(
     of: Boosting,
 ) -> lightgbm.Booster:
     """One booster, cut after its best iteration, so that both of its forms hold the same trees."""
-    import lightgbm
-
     if of.rising and train.inputs.ndim == 2:
         rises = [int(column in of.rising) for column in range(train.inputs.shape[1])]
         parameters = {**parameters, "monotone_constraints": rises}
+    first = None
+    if of.singly and train.inputs.ndim == 2:
+        alone = {**parameters, **_SINGLY, "interaction_constraints": [[each] for each in range(train.inputs.shape[1])]}
+        first = _trees(alone, train, validation, rounds=rounds, patience=patience, tell=None, of=of)
+    return _trees(parameters, train, validation, rounds=rounds, patience=patience, tell=tell, of=of, after=first)
+
+
+def _trees(
+    parameters: dict[str, Any],
+    train: Examples | Rows,
+    validation: Examples | Rows,
+    *,
+    rounds: int,
+    patience: int,
+    tell: Any,
+    of: Boosting,
+    after: lightgbm.Booster | None = None,
+) -> lightgbm.Booster:
+    """Trees, behind those of `after`."""
+    import lightgbm
+
     callbacks = [] if tell is None else [tell]
     stops = len(validation) > 0 and parameters.get("boosting") != "dart"  # dart goes on changing trees that it has
     if stops:
@@ -228,14 +250,14 @@ def _grow(
     try:
         data = _dataset(train, parameters, of)
         watched = [_dataset(validation, parameters, of, reference=data)] if len(validation) else []
-        booster = lightgbm.train(parameters, data, rounds, valid_sets=watched, callbacks=callbacks)
+        booster = lightgbm.train(parameters, data, rounds, valid_sets=watched, callbacks=callbacks, init_model=after)
     except lightgbm.basic.LightGBMError as error:
         raise DeclarationError(
             "LightGBM refuses these options, or these examples with them",
             expected=f"what {parameters['objective']} learns from",
             got=(str(error).splitlines() or ["no reason"])[0],
         ) from error
-    best = booster.model_to_string(num_iteration=(booster.best_iteration if stops else 0) or rounds)
+    best = booster.model_to_string(num_iteration=(booster.best_iteration if stops else 0) or booster.num_trees())
     return lightgbm.Booster(model_str=best)
 
 

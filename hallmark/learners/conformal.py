@@ -1,7 +1,8 @@
 """Ends of a band moved until it holds what it promises, in every larger group at once, groups that overlap included.
 
-Split-conformal quantile regression (Romano, Patterson and Candès, 2019), an end at a time; the group whose share is furthest from what it
-should be is mended first, again and again, as in batch multivalid prediction (Jung, Noarov, Ramalingam and Roth, 2023).
+Split-conformal quantile regression (Romano, Patterson and Candès, 2019), an end at a time, and group by group (Mondrian; Vovk, 2003). Groups
+overlap, so each is moved by what the others leave, in turn (backfitting). A small group's rows say less of it than what all groups have in
+common: how far each is moved is drawn back by as many rows as the groups' own spread is worth beyond chance (empirical Bayes; Morris, 1983).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_ROUNDS = 200
+_SWEEPS = 8
+_MOST = 1e9
+"""Rows by which shifts are drawn back where groups differ by no more than chance."""
 
 
 def shift(scores: Floats, level: float, weights: Floats) -> float:
@@ -37,36 +40,39 @@ def shifts(
     *,
     level: float,
     weights: Floats,
-    drawn_back: float = 60.0,
-    tolerance: float = 0.5,
+    drawn_back: float | None = None,
 ) -> tuple[float, Floats]:
     """A shift of all `scores` (n,) and one of each group, such that a share `level` of each group is at or below 0 after both.
 
-    groups: rows of each, which may overlap.  drawn_back: rows by which a group's own shift is drawn back to none.  tolerance: standard errors of a group's share that count as kept.
+    groups: rows of each, which may overlap.  drawn_back: rows by which a group's own shift is drawn back to none; None: what the groups themselves tell.
     """
     whole = shift(scores, level, weights)
     left, of_groups = scores + whole, np.zeros(len(groups))
-    total = np.array([weights[rows].sum() for rows in groups])
-    counted = np.array([weights[rows].sum() ** 2 / max(1e-12, (weights[rows] ** 2).sum()) for rows in groups])
-    error = np.sqrt(level * (1 - level) / np.maximum(counted, 1.0))
     if not len(groups):
         return whole, of_groups
-    from scipy import sparse
-
-    whose = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
-    of_row = sparse.csr_matrix((np.ones(len(whose)), (np.concatenate(groups), whose)), shape=(len(scores), len(groups)))
-    held = (weights * (left <= 0)) @ of_row
-    for _ in range(_ROUNDS):
-        off = np.abs(held / np.maximum(total, 1e-12) - level) / error
-        worst = int(np.argmax(off))
-        if off[worst] <= tolerance:
-            break
-        rows = groups[worst]
-        step = shift(left[rows], level, weights[rows]) * counted[worst] / (counted[worst] + drawn_back)
-        of_groups[worst] += step
-        before = left[rows] <= 0
-        left[rows] += step
-        crossed = (left[rows] <= 0).astype(np.float64) - before
-        some = np.flatnonzero(crossed)
-        held = held + (weights[rows[some]] * crossed[some]) @ of_row[rows[some]]
+    counted = np.array([_counted(weights[rows]) for rows in groups])
+    back = _spread(left, groups, level=level, weights=weights, counted=counted) if drawn_back is None else drawn_back
+    share = counted / (counted + back)
+    for _ in range(_SWEEPS):
+        for place, rows in enumerate(groups):
+            alone = left[rows] - of_groups[place]
+            found = share[place] * shift(alone, level, weights[rows])
+            left[rows] = alone + found
+            of_groups[place] = found
     return whole, of_groups
+
+
+def _counted(weights: Floats) -> float:
+    """Rows that weigh so: no more than they are said to be worth, nor than equal ones would be (Kish, 1965)."""
+    total = float(weights.sum())
+    return max(1e-9, min(total, total**2 / max(1e-12, float(weights @ weights))))
+
+
+def _spread(
+    left: Floats, groups: Sequence[NDArray[np.int64]], *, level: float, weights: Floats, counted: Floats
+) -> float:
+    """Rows whose chance is as large as the groups' differences: the variance of a row by that of the groups' shares beyond chance."""
+    held = np.array([float(weights[rows] @ (left[rows] <= 0)) / max(1e-12, weights[rows].sum()) for rows in groups])
+    chance = level * (1 - level)
+    beyond = float(np.average((held - level) ** 2 - chance / counted, weights=counted))
+    return min(_MOST, chance / beyond) if beyond > 0 else _MOST

@@ -94,15 +94,15 @@ class Band:
         found += np.where(mine, self.of_tokens[place], 0).sum(axis=1, dtype=np.float64)
         return found
 
-    def calibrated(self, late: Residuals, *, groups: Residuals | None = None, drawn_back: float = 60.0) -> Band:
+    def calibrated(self, late: Residuals, *, groups: Residuals | None = None) -> Band:
         """The band with its ends where rows that it has not learnt from want them; the middle is moved as a whole.
 
         late:   after all that the band has learnt from: those that are known say how far ends are moved as a whole.
-        groups: all known, answered by models that have not learnt from them: they say how groups differ.  drawn_back: `conformal.shifts`.
+        groups: all known, answered by models that have not learnt from them: they say how groups differ.
         """
         if not len(late.centre):
             return self
-        moved = self if groups is None else self._by_group(groups, drawn_back=drawn_back)
+        moved = self if groups is None else self._by_group(groups)
         late = replace(late, left=late.left - moved.of_groups(late.tokens, late.centre))
         whole = np.zeros(len(self.levels))
         for level, share in enumerate(self.levels):
@@ -110,7 +110,7 @@ class Band:
             whole[level] = -sign * conformal.shift(sign * late.left[late.known, level], of, late.weights[late.known])
         return replace(moved, whole=exact(whole))
 
-    def _by_group(self, rows: Residuals, *, drawn_back: float) -> Band:
+    def _by_group(self, rows: Residuals) -> Band:
         """The band with shifts of facts, and of parts of the centres."""
         tokens, centre = rows.tokens, rows.centre
         knots = np.unique(np.quantile(centre, (np.arange(KNOTS) + 0.5) / KNOTS))
@@ -130,9 +130,7 @@ class Band:
             sign, of = (-1.0, 1 - share) if level == 0 else (1.0, share)
             some = [each for each in (*groups, *parts) if len(each)]
             there = [place for place, each in enumerate((*groups, *parts)) if len(each)]
-            _, each = conformal.shifts(
-                sign * rows.left[:, level], some, level=of, weights=rows.weights, drawn_back=drawn_back
-            )
+            _, each = conformal.shifts(sign * rows.left[:, level], some, level=of, weights=rows.weights)
             found = np.zeros(len(groups) + KNOTS)
             found[there] = -sign * each
             of_tokens[:, level], of_knots[:, level] = found[: len(groups)], found[len(groups) :]

@@ -30,8 +30,8 @@ from hallmark.tasks import censoring
 
 Floats = NDArray[np.float64]
 NAIVE = "learnt from sold items alone"
-_DRAWS, _DRAWN_BACK = 4, 1500.0
-"""Prices that an unsold item is completed by where a band is calibrated, and rows by which a group's shift is then drawn back."""
+_DRAWS = 4
+"""Prices that an unsold item is completed by where a band is calibrated."""
 _SMALLEST = 0.005
 """No price is less than this: its logarithm has an end."""
 
@@ -69,7 +69,7 @@ class SalePrice:
             "feature_fraction": 0.8,
         }
         made = {"objective": "regression", **base, **self.options}
-        return Boosting(output=_ONE, options=made, rounds=self.rounds, patience=25, rising=(0,))
+        return Boosting(output=_ONE, options=made, rounds=self.rounds, patience=25, rising=(0,), singly=True)
 
     def spread(self) -> Boosting:
         """Quantiles of what is left."""
@@ -262,8 +262,9 @@ class _Fit:
         elif hazard is not None:
             asked = self.held - band.centre_of(held_table)
             expected = hazard.expected(held_table, asked, self.validation.outcomes[recipe.days_listed])
-            # What is completed says less than what is known, and half a model's errors are not the whole one's: late rows alone.
-            band = band.calibrated(late, groups=self._completed(late, expected, hazard), drawn_back=_DRAWN_BACK)
+            # Half a model's errors are not the whole one's: late rows alone.
+            completed = self._completed(late, expected, hazard)
+            band = band.calibrated(completed, groups=completed)
         else:
             band = band.calibrated(late)
         usual = np.nan_to_num(np.nanmedian(np.where(np.isnan(table).all(axis=0), 0, table), axis=0))
@@ -296,10 +297,7 @@ class _Fit:
         if self.known.all() and self.held_known.all():
             return np.ones(len(self.train)), np.ones(len(self.validation))
         held = columns.columns(self.validation.named)
-        asked = [
-            np.log(np.maximum(each.outcomes.get(self.recipe.asked, each.labels), _SMALLEST))
-            for each in (self.train, self.validation)
-        ]
+        asked = [self._asked(each) for each in (self.train, self.validation)]
         if any(
             (a != p)[k].any()
             for a, p, k in zip(asked, (self.price, self.held), (self.known, self.held_known), strict=True)
@@ -326,6 +324,10 @@ class _Fit:
         known = np.concatenate((self.known, self.held_known))
         counted = censoring.weights(both, known, bound="upper")
         return counted[: len(left)], counted[len(left) :]
+
+    def _asked(self, examples: Examples) -> Floats:
+        """(n,) log of what was asked; where the data does not say that, of the price."""
+        return np.log(np.maximum(examples.outcomes.get(self.recipe.asked, examples.labels), _SMALLEST))
 
     def _completed(self, rows: Residuals, expected: Floats, hazard: SaleHazard) -> Residuals:
         """Rows to calibrate on, the unsold ones by prices below what was asked, as likely as the hazard says."""

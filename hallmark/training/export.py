@@ -21,6 +21,8 @@ from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
 from hallmark.learners.model import columns, examples, requested, spec, task_of
+from hallmark.policy.served import ServedChoice
+from hallmark.tasks.uplift import Uplift
 from hallmark.training import evaluate
 from hallmark.training.index import Lent, all_assets, put
 from hallmark.training.index import declared as retriever
@@ -117,6 +119,7 @@ def _write(
         assets=tuple(held),
         views=views.uses(domain, features.FIELDS, settings),
         retriever=retriever(domain, borrowed=borrowed, settings=settings) if domain.retrieval else None,
+        choice=_choice(domain),
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for name, content in (held | (borrowed.files if borrowed else {})).items():
@@ -135,6 +138,14 @@ def _write(
         put(folder, index)
     folders.seal(folder)
     return parity
+
+
+def _choice(domain: Domain) -> ServedChoice | None:
+    """How a server chooses; None without a policy."""
+    if domain.policy is None or not isinstance(domain.task, Uplift):
+        return None
+    costs = domain.task.cost or (0.0,) * domain.task.treatments
+    return ServedChoice(domain=domain.name, entity=domain.data.entity, costs=costs, policy=domain.policy)
 
 
 def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signature: folders.Signature) -> Parity:
@@ -223,6 +234,8 @@ def _seen(
     folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: Features
 ) -> tuple[Columns, Columns, Columns]:
     """Columns that the drift monitor will see of these rows: observed inputs, outputs with one value per record, all outputs."""
+    import pandas as pd
+
     raw = columns(rows, signature.fields)
     asked = raw if signature.retriever is None else requested(rows, signature.asked)
     if features.observe is None:
@@ -231,6 +244,10 @@ def _seen(
     if signature.retriever is not None:  # what it answers is ids, of which there is no distribution to keep
         return observed, {}, {}
     outputs, shapes = _outputs(folder, features.encode(raw), signature)
+    if (choice := signature.choice) is not None:  # of one day, so that the same rows give the same profile
+        whom = rows.get(choice.entity, pd.Series([None] * len(rows), dtype=object)).to_numpy(dtype=object)
+        chosen = choice.of(outputs[signature.outputs[0].name], {**raw, choice.entity: whom}, day=0)
+        outputs, shapes = outputs | chosen, shapes | dict.fromkeys(chosen, ())
     return observed, {name: values for name, values in outputs.items() if shapes[name] == ()}, outputs
 
 

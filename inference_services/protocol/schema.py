@@ -61,7 +61,7 @@ class Schema:
         self.given = {field.name: compiled(field) for field in signature.asked if field.name not in self.columns}
         put = signature.retriever.put if signature.retriever else ()
         self.put = {field.name: compiled(field) for field in put}
-        self.layout = None if self.given or signature.retriever else RecordLayout.of(signature.fields)
+        self.layout = None if self.given or signature.retriever else RecordLayout.of(signature.sent)
         self.photos = [column.name for column in self.columns.values() if column.image]
         held = sum((column.field.at_most or 1) * column.size for column in self.columns.values() if column.image)
         self.photo_limit = max(self.limits.photos, held)

@@ -15,6 +15,7 @@ from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Columns, Output
 from hallmark.features.image import BadImage
+from hallmark.policy import served
 from inference_services.protocol.errors import BadRequest, ModelFault
 from inference_services.protocol.schema import Outputs, RequestLimits, Schema, reason
 
@@ -53,8 +54,12 @@ class Model:
         self.digest = bundle.digest
         self.signature = bundle.signature
         self.names = [field.name for field in self.signature.fields]
+        if self.signature.choice:
+            self.names.append(self.signature.choice.entity)
         self._features = bundle.features
         self._answer, added = bundle.answer
+        self._choice = self.signature.choice
+        added = (*added, *(served.OUTPUTS if self._choice else ()))
         self.schema = Schema(name, self.signature, version=version, added=added, limits=limits)
         self._bounds = {name: bounds_of(output) for name, output in self.schema.outputs.items()}
         self._session = session(bundle.files["model.onnx"], provider)
@@ -68,8 +73,8 @@ class Model:
 
     @property
     def generation(self) -> int:
-        """The same for ever."""
-        return 0
+        """The same for ever; of a model that chooses the day, whose lots they are."""
+        return int(time.time() // served.DAY) if self._choice else 0
 
     def predict(self, columns: Columns, rows: int) -> Outputs:
         """The model's checked outputs for `rows` records; `ModelFault` where the model breaks its signature."""
@@ -87,6 +92,9 @@ class Model:
                 outputs[name] = sane(self.schema.outputs[name], self._bounds[name], outputs[name], rows)
             if self._answer is not None:
                 outputs.update(self._answer(outputs, self.signature.labels))
+            if self._choice is not None:
+                outputs.update(self._choice.of(outputs[self._names[0]], columns))
+            if len(outputs) > len(self._names):
                 for name in self.schema.outputs.keys() - set(self._names):
                     outputs[name] = sane(self.schema.outputs[name], self._bounds[name], outputs[name], rows)
         except ModelFault:

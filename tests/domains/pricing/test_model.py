@@ -26,8 +26,17 @@ END = datetime(2026, 9, 1, tzinfo=UTC)
 class Learnt:
     """A model of a world, with its test rows and what is true of them."""
 
-    def __init__(self, *, seed: int, days: int, per_day: int = synthetic.PER_DAY, rounds: int = 300) -> None:
-        sales = synthetic.sales(END - timedelta(days=days), END, seed=seed, per_day=per_day)
+    def __init__(
+        self,
+        *,
+        seed: int,
+        days: int,
+        per_day: int = synthetic.PER_DAY,
+        rounds: int = 300,
+        world: synthetic.World = synthetic.OURS,
+    ) -> None:
+        self.world = world
+        sales = synthetic.sales(END - timedelta(days=days), END, seed=seed, per_day=per_day, world=world)
         known = {name: sales[name].to_numpy() for name in ("true_worth", "wanted")}
         parts = split(domains.load("pricing"), data.told(sales).assign(**known), as_of=END + timedelta(days=14))
         train, validation, self.test = (
@@ -37,7 +46,7 @@ class Learnt:
         self.model: TrainedSalePrice = SPEC.fit(train, validation, seed=7, rounds=rounds)  # type: ignore[assignment]
         self.band = self.model.predict(self.test.named)
         worth, wanted = (self.frame[name].to_numpy() for name in ("true_worth", "wanted"))
-        self.truth = np.log(synthetic.best_offer(worth, wanted, 0.5))
+        self.truth = np.log(synthetic.best_offer(worth, wanted, 0.5, world=world))
 
     def bias(self, band: np.ndarray) -> float:
         return abs(float(np.mean(np.log(band[:, 1]) - self.truth)))
@@ -144,7 +153,10 @@ def test_without_dates_there_is_a_band_and_a_chance_that_says_what_it_is_of(lear
 def _held(learnt: Learnt) -> np.ndarray:
     """(n,) the true chance that the best offer, taken or not, lies in each item's band."""
     worth, wanted = (learnt.frame[name].to_numpy() for name in ("true_worth", "wanted"))
-    low, high = (synthetic.chance_of_best_below(worth, wanted, learnt.band[:, end]) for end in (0, 2))
+    low, high = (
+        synthetic.chance_of_best_below(worth, wanted, learnt.band[:, end].astype(np.float64), world=learnt.world)
+        for end in (0, 2)
+    )
     found: np.ndarray = high - low
     return found
 
@@ -162,25 +174,31 @@ def test_unsold_items_are_completed_below_what_was_asked_and_sold_ones_as_they_a
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", seeds(range(1, 11)))
 def test_bias_is_a_third_of_the_naive_ones_and_the_elasticity_is_found(seed: int) -> None:
-    world = Learnt(seed=seed, days=120)
-    assert world.bias(world.band) <= world.bias(world.naive()) / 3
-    assert world.model.figures(world.test)["elasticity"] == pytest.approx(synthetic.ELASTICITY, rel=0.2)
+    learnt = Learnt(seed=seed, days=120)
+    assert learnt.bias(learnt.band) <= learnt.bias(learnt.naive()) / 3
+    assert learnt.model.figures(learnt.test)["elasticity"] == pytest.approx(learnt.world.elasticity, rel=0.2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", seeds(range(41, 61)))
-def test_the_band_holds_what_it_promises_in_all_and_by_slice(seed: int) -> None:
-    """By the known distribution of offers, so without noise of the test rows; ends that 7,000 rows calibrate are off by some of theirs."""
-    world = Learnt(seed=seed, days=120, per_day=400)
-    held = _held(world)
+@pytest.mark.parametrize(
+    ("seed", "world"),
+    seeds([(seed, world) for seed in range(41, 61) for world in (synthetic.OURS, synthetic.BARGAINS)]),
+)
+def test_the_band_holds_what_it_promises_in_all_and_by_slice(seed: int, world: synthetic.World) -> None:
+    """By the known distribution of offers, so without noise of the test rows: what is off beyond 3 points is chance of the rows that calibrate.
+
+    A slice of 400 test rows was calibrated by some 300, of which the share has a standard error of 0.023.
+    """
+    learnt = Learnt(seed=seed, days=120, per_day=400, world=world)
+    held = _held(learnt)
     assert held.mean() == pytest.approx(0.8, abs=0.03)
     groups = [
-        held[(world.frame[column] == value).to_numpy()]
+        held[(learnt.frame[column] == value).to_numpy()]
         for column in ("category", "brand", "condition")
-        for value, rows in world.frame[column].value_counts().items()
+        for value, rows in learnt.frame[column].value_counts().items()
         if rows >= 400
     ]
-    groups += np.array_split(held[np.argsort(world.band[:, 1])], 10)
-    near = np.array([abs(float(each.mean()) - 0.8) <= 0.03 for each in groups])
-    assert len(near) > 25 and near.mean() >= 0.85, near
-    assert all(abs(float(each.mean()) - 0.8) < 0.06 for each in groups)
+    groups += np.array_split(held[np.argsort(learnt.band[:, 1])], 10)
+    off = np.array([abs(float(each.mean()) - 0.8) for each in groups])
+    chance = np.array([np.sqrt(0.8 * 0.2 / (0.75 * len(each))) for each in groups])
+    assert len(off) > 25 and (off <= 0.03).mean() >= 0.85 and (off <= 0.03 + chance).all(), off

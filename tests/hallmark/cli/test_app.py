@@ -61,6 +61,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "domains",
         "drill",
         "labels",
+        "captures",
         "reviews",
         "timeline",
         "ui",

@@ -13,7 +13,7 @@ import pytest
 
 from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.features.fields import Output
-from hallmark.learners.boosting import Boosting
+from hallmark.learners.boosting import Boosting, Rows
 from hallmark.learners.model import Examples
 from hallmark.learners.options import METRICS, OBJECTIVES, TYPES, checked
 from hallmark.training.steps import whole
@@ -230,3 +230,24 @@ def test_a_log_in_which_what_was_clicked_stands_first_does_not_stop_a_ranking_ea
     options = {"objective": "lambdarank", "min_data_in_leaf": 10, "num_leaves": 3}
     recipe = Boosting(output=ONE, options=options, rounds=60, patience=15)
     assert recipe.fit(given, held, seed=7).boosters[""].num_trees() > 5  # 1 where ties stand as they came
+
+
+def test_a_weak_column_is_learnt_whole_beside_a_strong_one_where_columns_come_singly_first() -> None:
+    """Growth stops once the strong columns are learnt: without it, rows of the rare value stay off by what it takes away."""
+    rng = np.random.default_rng(3)
+    rank, strong = rng.choice(4, 6000, p=[0.05, 0.35, 0.4, 0.2]), rng.normal(size=(6000, 6))
+    worth = np.array([-0.7, -0.2, 0.0, 0.25])[rank]
+    labels = worth + strong[:, 0] + np.sin(3 * strong[:, 1]) + 0.4 * rng.normal(size=6000)
+    examples = Rows(np.column_stack((rank, strong)).astype(np.float32), labels)
+    parts = np.arange(6000) < 4500
+    rare = rank == 0
+
+    def off(singly: bool) -> float:
+        options = {"objective": "regression", "num_leaves": 47, "learning_rate": 0.08, "feature_fraction": 0.8}
+        recipe = Boosting(output=Output(name="y", datatype="FP32"), options=options, rising=(0,), singly=singly)
+        found = recipe.fit(examples.take(parts), examples.take(~parts), seed=1, rounds=200, patience=15)
+        told = found.predict(examples.inputs)
+        assert (found.predict(examples.inputs + np.eye(7, dtype=np.float32)[0]) >= told - 1e-6).all()
+        return float((told - labels)[rare].mean())
+
+    assert abs(off(True)) < 0.03 < off(False)
