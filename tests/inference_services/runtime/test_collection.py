@@ -93,9 +93,7 @@ def test_a_server_fills_its_collection_and_answers_as_from_the_folder(
 
 
 @pytest.mark.parametrize("kind", ["opensearch"])  # tests/hallmark/retrieval/test_backends.py has both
-def test_changes_of_items_bind_all_servers_of_a_collection(
-    folder: tuple[Path, str], kind: Any, tmp_path: Path
-) -> None:
+def test_changes_of_items_bind_all_servers_of_a_collection(folder: tuple[Path, str], kind: Any, tmp_path: Path) -> None:
     def asked(server: Server) -> list[str]:
         found: list[str] = of(server, {"query": "red wool coat", "filter_category": ["coats"], "k": 10})["items"]
         return found
