@@ -40,6 +40,7 @@ class Column:
         self.name, self.kind = name, kind
         self.size = 0
         self._codes: dict[str, int] = {}
+        self._texts: list[str] = []  # of each code: a list of all of them is not to be made for each answer
         self._values = np.empty(0, dtype=np.float64 if kind == "number" else np.int64 if kind in _RANGED else np.int32)
         self._rows = np.empty(0, dtype=np.int32)
         self._filled = 0
@@ -141,16 +142,15 @@ class Column:
 
     def taken(self, rows: Sequence[int]) -> list[Any]:
         """The values of rows in the form in which `append` takes them."""
-        texts = [*self._codes, None]
         if self.kind == "keywords":
             held = self._rows[: self._filled]
             ends = zip(
                 np.searchsorted(held, rows).tolist(), np.searchsorted(held, rows, side="right").tolist(), strict=True
             )
-            return [[texts[code] for code in self._values[first:last].tolist()] for first, last in ends]
+            return [[self._texts[code] for code in self._values[first:last].tolist()] for first, last in ends]
         values = self._values[list(rows)].tolist()
         if self.kind == "keyword":
-            return [texts[code] for code in values]
+            return [self._texts[code] if code >= 0 else None for code in values]
         if self.kind == "boolean":
             return [None if value < 0 else bool(value) for value in values]
         if self.kind == "number":
@@ -170,7 +170,12 @@ class Column:
         return found
 
     def _code(self, text: str) -> int:
-        return self._codes.setdefault(text, len(self._codes))
+        found = self._codes.get(text)
+        if found is None:
+            found = len(self._texts)
+            self._texts.append(text)
+            self._codes[text] = found
+        return found
 
     def _checked(self, value: Any) -> Any:
         if self.kind == "keywords":

@@ -119,10 +119,10 @@ class Retriever:
         if changed is not None and changed.dead_count:
             scores[changed.dead] = 0
         if where is None:
-            having = np.flatnonzero(scores)
+            having = index.contenders(scores, k)
         else:
             left = self._selected(where).rows
-            having = left[scores[left] > 0]
+            having = left[index.contenders(scores[left], k)]
         top, rows = index.best(scores[having][None], having, k)
         found = [(item, score) for item, score in zip(self._ids[rows[0]], top[0].tolist(), strict=True) if item]
         if changed is not None and changed.size:
