@@ -135,7 +135,9 @@ def pipeline(
         }
         with dsl.If(passed.output == True, name="passed"):  # noqa: E712  builds the condition
             past = {"source": source, "as_of": day, "seed": seed} if declared.drift.history else {}
-            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past, **unit)
+            last = declared.retrieval is not None and declared.data.split == "last"
+            usual = {"examples": examples} if last else {}
+            exported = export(domain=domain, trained=candidate, test=parts.outputs["test"], **past, **unit, **usual)
             registered = register(
                 domain=domain,
                 model=exported.outputs["model"],

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field as Key
@@ -129,7 +130,7 @@ class Retriever(RetrieverParts):
         )
         return (*self.fields, *filters, wanted)
 
-    @property
+    @cached_property
     def put(self) -> tuple[Field, ...]:
         """All fields of an item that is put in: its id, those that are encoded, and the columns of filters and words."""
         corpus = self.corpus
@@ -143,7 +144,7 @@ class Retriever(RetrieverParts):
             found.setdefault(name, Field(name=name, datatype="BYTES", optional=True, media="text", longest=_LONGEST))
         return tuple(found.values())
 
-    @property
+    @cached_property
     def kept(self) -> tuple[Field, ...]:
         """Fields of an item that its index keeps beside id and filters, so that whoever ranks has them: one value each, no photos."""
         known = {self.corpus.id, *(each.column for each in self.corpus.filters)}

@@ -103,11 +103,6 @@ class Retrieval(Section):
             raise ValueError(f"candidates are {self.candidates} and k is {self.k}: retrieve at least what is answered")
         if not self.filters and (odd := [name for name in self.floors if name != "overall"]):
             raise ValueError(f"floors has {odd[0]} and nothing filters: name columns in filters, or take it away")
-        if self.fresh is not None and self.backend != "folder":
-            raise ValueError(
-                f"fresh is of the index in the folder, and the log of changes is not followed into {self.backend}:"
-                " take fresh away, or choose backend: folder"
-            )
         return self
 
     @property

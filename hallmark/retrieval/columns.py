@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Kind = Literal["keyword", "keywords", "integer", "number", "boolean", "time"]
 """keyword: a text compared whole. keywords: several of them a row. time: ISO 8601, with an offset or in UTC."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Rows = Sequence[int] | NDArray[np.int64]
 _NONE = np.iinfo(np.int64).min
 _EXAMPLES = {
     "keyword": "a text",
@@ -40,6 +41,7 @@ class Column:
         self.name, self.kind = name, kind
         self.size = 0
         self._codes: dict[str, int] = {}
+        self._texts: list[str] = []  # of each code: a list of all of them is not to be made for each answer
         self._values = np.empty(0, dtype=np.float64 if kind == "number" else np.int64 if kind in _RANGED else np.int32)
         self._rows = np.empty(0, dtype=np.int32)
         self._filled = 0
@@ -139,18 +141,17 @@ class Column:
         """The row's value in the form in which `append` takes it."""
         return self.taken([row])[0]
 
-    def taken(self, rows: Sequence[int]) -> list[Any]:
+    def taken(self, rows: Rows) -> list[Any]:
         """The values of rows in the form in which `append` takes them."""
-        texts = [*self._codes, None]
         if self.kind == "keywords":
             held = self._rows[: self._filled]
             ends = zip(
                 np.searchsorted(held, rows).tolist(), np.searchsorted(held, rows, side="right").tolist(), strict=True
             )
-            return [[texts[code] for code in self._values[first:last].tolist()] for first, last in ends]
-        values = self._values[list(rows)].tolist()
+            return [[self._texts[code] for code in self._values[first:last].tolist()] for first, last in ends]
+        values = self._values[np.asarray(rows, dtype=np.int64)].tolist()
         if self.kind == "keyword":
-            return [texts[code] for code in values]
+            return [self._texts[code] if code >= 0 else None for code in values]
         if self.kind == "boolean":
             return [None if value < 0 else bool(value) for value in values]
         if self.kind == "number":
@@ -160,9 +161,9 @@ class Column:
             return found
         return [None if value is None else datetime.fromtimestamp(value / 1e6, tz=UTC).isoformat() for value in found]
 
-    def numbers(self, rows: Sequence[int]) -> NDArray[np.float64]:
+    def numbers(self, rows: Rows) -> NDArray[np.float64]:
         """(m,) the values of rows as numbers, NaN where there is none: a time in seconds since 1970, true as 1. Not of texts."""
-        values: NDArray[Any] = self._values[list(rows)]
+        values: NDArray[Any] = self._values[np.asarray(rows, dtype=np.int64)]
         if self.kind == "number":
             return values.astype(np.float64)
         none: NDArray[np.bool_] = values < 0 if self.kind == "boolean" else values == _NONE
@@ -170,7 +171,12 @@ class Column:
         return found
 
     def _code(self, text: str) -> int:
-        return self._codes.setdefault(text, len(self._codes))
+        found = self._codes.get(text)
+        if found is None:
+            found = len(self._texts)
+            self._texts.append(text)
+            self._codes[text] = found
+        return found
 
     def _checked(self, value: Any) -> Any:
         if self.kind == "keywords":
@@ -273,15 +279,15 @@ class Columns:
         """All values of each column, as Arrow takes them: times in microseconds."""
         return {name: column.plain() for name, column in self._columns.items()}
 
-    def taken(self, rows: Sequence[int]) -> dict[str, list[Any]]:
+    def taken(self, rows: Rows) -> dict[str, list[Any]]:
         """The values of rows, as `append` takes them."""
         return {name: column.taken(rows) for name, column in self._columns.items()}
 
-    def numbers(self, name: str, rows: Sequence[int]) -> NDArray[np.float64]:
+    def numbers(self, name: str, rows: Rows) -> NDArray[np.float64]:
         """(m,) the values of rows of one column as numbers, as `Column.numbers` gives them."""
         return self._columns[name].numbers(rows)
 
-    def texts(self, name: str, rows: Sequence[int]) -> list[Any]:
+    def texts(self, name: str, rows: Rows) -> list[Any]:
         """The values of rows of one column, as `append` takes them."""
         return self._columns[name].taken(rows)
 

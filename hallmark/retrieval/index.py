@@ -16,6 +16,7 @@ from hallmark.retrieval.vectors import Writer, blocks
 
 _LEAST = 2560
 """Items that product quantisation is trained on at least: ten for each of the 256 values of a code."""
+_SAMPLED = 64
 _SCAN = 16384
 """Rows that an exact scan takes out at a time."""
 _local = threading.local()
@@ -144,6 +145,20 @@ def best(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> tuple[
     padded[:, :width] = np.take_along_axis(scores, order, axis=1)
     padded_rows[:, :width] = rows[order]
     return padded, padded_rows
+
+
+def contenders(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Rows (m,) of scores above 0, none below it, with the k best among them.
+
+    Those above a bound that a sample gives, so that few are put in order; all where that leaves too few.
+    """
+    sample = scores[::_SAMPLED]
+    wanted = 2 * k // _SAMPLED + 8
+    if wanted < len(sample) and (bound := np.partition(sample, len(sample) - wanted)[len(sample) - wanted]) > 0:
+        found = np.flatnonzero(scores > bound)
+        if len(found) >= k:
+            return found
+    return np.flatnonzero(scores)
 
 
 def merged(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 MOST = 10_000
 """Items that a search gives at most."""
 _HOT = 256
-_SPARE = 32
+SPARE = 32
+"""More items that are asked for where some are deleted: enough, but where the dead lie together."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,10 @@ class Retriever:
         if changed is not None and changed.dead_count:
             scores[changed.dead] = 0
         if where is None:
-            having = np.flatnonzero(scores)
+            having = index.contenders(scores, k)
         else:
             left = self._selected(where).rows
-            having = left[scores[left] > 0]
+            having = left[index.contenders(scores[left], k)]
         top, rows = index.best(scores[having][None], having, k)
         found = [(item, score) for item, score in zip(self._ids[rows[0]], top[0].tolist(), strict=True) if item]
         if changed is not None and changed.size:
@@ -201,7 +202,7 @@ class Retriever:
         """The nearest that are not deleted: some more are asked for, which is enough but where the dead lie together."""
         near = self.unit.index
         living = len(self.unit) - changed.dead_count
-        scores, rows = near.search(asked, k + min(changed.dead_count, _SPARE))
+        scores, rows = near.search(asked, k + min(changed.dead_count, SPARE))
         gone = (rows < 0) | changed.dead[rows]
         order = np.argsort(gone, axis=1, kind="stable")[:, :k]
         rows = np.take_along_axis(np.where(gone, -1, rows), order, axis=1)

@@ -69,6 +69,16 @@ def split(
     return made
 
 
+def usual(domain: Domain, frame: pd.DataFrame) -> pd.DataFrame:
+    """The latest fifth of `frame` in which something is relevant: what is asked, of a domain whose test part is each entity's last.
+
+    An entity's last example has more behind it than most, and those of whom there are few are in no test at all.
+    """
+    time = str(domain.data.event_time)
+    asked = frame[frame[domain.data.label] > 0].sort_values(time, kind="stable")
+    return asked.iloc[int(len(asked) * (1 - TEST)) :].reset_index(drop=True)
+
+
 def mature(domain: Domain, frame: pd.DataFrame, *, as_of: datetime | None) -> pd.DataFrame:
     """The rows whose label was final at `as_of`: old enough, and not told by anything learnt later."""
     if as_of is None or as_of.tzinfo is None:

@@ -527,18 +527,21 @@ def export(
     as_of: str = "",
     seed: int = 0,
     index: Annotated[Path | None, Reads("Model")] = None,
+    examples: Annotated[Path | None, Reads("Dataset")] = None,
     held: Annotated[dict[str, str] | None, FoundAtRun()] = None,
     encoder: Annotated[Path | None, Reads("Model"), FoundAtRun()] = None,
 ) -> str:
     """Write the sealed model folder and how far ONNX is from the trained model, in float32; give the model's digest.
 
     source, as_of, seed: of the examples, where the domain declares drift.history: last year's come from there too.
+    examples: all of them, where the test part is not like what will be asked: the drift monitor compares with these.
     """
     from hallmark.artifacts.folder import verify
     from hallmark.data import dataset
     from hallmark.learners.model import spec
     from hallmark.training import export as exporting
     from hallmark.training import precision as precisions
+    from hallmark.training import split as splitting
 
     declared = domains.load(domain)
     restored = spec(declared).restore(trained)
@@ -546,8 +549,9 @@ def export(
     frame = dataset.read(test)
     int8 = precisions.chosen(trained)
     seasons = _seasons(declared, str(source), as_of, seed, held) if source else []
+    usual = frame if examples is None else splitting.usual(declared, dataset.read(examples))
     found = exporting.export(
-        declared, restored, model, test=frame, reference=frame, int8=int8, seasons=seasons, index=index,
+        declared, restored, model, test=frame, reference=usual, int8=int8, seasons=seasons, index=index,
         borrowed=_lent(declared, encoder),
     )  # fmt: skip
     _write(parity, found.model_dump_json(indent=2))

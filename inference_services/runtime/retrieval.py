@@ -206,7 +206,7 @@ class RetrievalModel:
     def _known(self, ids: Sequence[str]) -> dict[str, Any]:
         """The values of items by column: numbers as (m,) with NaN for none, others as a list; nothing of what was deleted meanwhile."""
         corpus, unit = self.retriever.corpus, self.index.unit
-        rows = [unit.rows.get(item, 0) for item in ids]
+        rows = np.array([unit.rows.get(item, 0) for item in ids], dtype=np.int64)
         others = self._others(ids)
         whole = {field.name for field in self.retriever.kept}
         plain = {each.column for each in corpus.filters if each.datatype != "BYTES"} - whole

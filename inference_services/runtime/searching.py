@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hallmark.artifacts.bundle import Bundle
 from hallmark.declaration.serving_config import RetrievalServing
 from hallmark.errors import Unavailable
+from hallmark.retrieval.backends.overlaid import Overlaid
 from hallmark.settings import CHANGES, COLLECTION
 from inference_services.runtime import change_log, collection
 from inference_services.runtime.items import ItemCodec, LiveItems
@@ -60,9 +61,10 @@ def opened(
                 got="none",
                 fix="docs/retrieval.md, Collections",
             )
-        model.near = collection.opened(
+        held = collection.opened(
             config.backend, options.collection, options.name, model.index.unit, timeout=options.config.timeouts.attempt
         )
+        model.near = held if model.live is None else Overlaid(held, model.index)
     if config.live:
         model.recall = RecallCheck(model.index, share=config.live, metrics=metrics, near=model.near)
     return model, model.live

@@ -68,6 +68,11 @@ def test_every_domain_has_the_same_graph_but_for_a_precision_it_wants_tried_and_
     assert "validate" in tasks["split"]["dependentTasks"]
 
 
+def test_the_drift_monitor_gets_all_examples_where_the_test_part_is_the_last_of_each(spec: dict[str, Any]) -> None:
+    given = spec["components"]["comp-condition-1"]["dag"]["tasks"]["export"]["inputs"]["artifacts"]
+    assert ("examples" in given) == (spec["pipelineInfo"]["name"] == "recommendations-training")
+
+
 def test_nothing_is_installed_at_run_time_and_every_image_is_set(spec: dict[str, Any]) -> None:
     for name, executor in spec["deploymentSpec"]["executors"].items():
         container = executor["container"]

@@ -9,8 +9,15 @@ import pandas as pd
 import pytest
 
 from domains.recommendations import data
+from domains.recommendations.features import FIELDS, observe
 from domains.recommendations.synthetic import SHIFTS, items, views
+from hallmark.declaration import domain as domains
+from hallmark.declaration.drift import Drift
+from hallmark.drift import profile, verdict
 from hallmark.errors import DeclarationError
+from hallmark.features.fields import Columns
+from hallmark.learners.model import requested
+from hallmark.training.split import usual
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 
@@ -63,6 +70,23 @@ def test_new_stock_is_another_corpus() -> None:
     assert share[1] > share[0] + 0.2
     brands = {brand for row in shifted.recent_brands for brand in row}
     assert brands - {brand for row in usual.recent_brands for brand in row}
+
+
+def test_the_next_days_are_no_drift_and_new_stock_is() -> None:
+    """Against what training keeps as the reference: of all looks, members who have looked at nothing yet among them."""
+    declared = domains.load("recommendations")
+
+    def observed(frame: pd.DataFrame) -> Columns:
+        return observe(requested(frame, FIELDS))
+
+    reference = profile.build(observed(usual(declared, looked())), scores={})
+    for shift, state in ((None, "OK"), ("new_stock", "DRIFT")):
+        seen = looked(2, offset=10, shift=shift)
+        found = verdict.judge(reference, observed(seen[seen.viewed == 1]), Drift(minimum=300))
+        assert found.state == state, found.columns
+        assert {column.name for column in found.columns if column.drifted} == (
+            {"category", "price"} if shift else set()
+        )
 
 
 def test_a_shift_that_is_none_is_refused() -> None:

@@ -268,13 +268,6 @@ PLANTED = {
         "floors has 1% and nothing filters",
         "name columns in filters",
     ),
-    "changes of an index that others keep": Planted(
-        "search",
-        {"retrieval": {"corpus": "orders@1", "fresh": "1s", "backend": "qdrant"}},
-        "retrieval",
-        "not followed into qdrant",
-        "take fresh away",
-    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from hallmark.errors import ContractBroken, DeclarationError, ModelRefused, Refu
 from hallmark.retrieval import filters
 from hallmark.retrieval.backends.address import connect
 from hallmark.retrieval.backends.backend import Collection, Folder
+from hallmark.retrieval.backends.overlaid import Overlaid
 from hallmark.retrieval.backends.qdrant import Qdrant
 from hallmark.retrieval.deltas import Delete, Deltas, Upsert
 from hallmark.retrieval.search import Retriever
@@ -128,16 +130,47 @@ def test_what_the_folder_refuses_a_collection_refuses(opened: Open, unit: Unit) 
     assert there.count() == 1200
 
 
-@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+@pytest.mark.parametrize("opened", ["qdrant", "opensearch"], indirect=True)  # not in this process: one thread there
 def test_several_that_fill_one_collection_at_once_leave_it_whole(opened: Open, unit: Unit) -> None:
     places = [opened(unit) for _ in range(3)]
-    if isinstance(places[0], Qdrant) and places[0]._client is places[1]._client:
-        pytest.skip("qdrant-client's local mode is for one thread")
     with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(place.publish) for place in places]:
             done.result()
     places[0].verify()
     assert places[0].count() == 1200
+
+
+@pytest.mark.parametrize("opened", ["qdrant", "opensearch"], indirect=True)
+@pytest.mark.parametrize("gone", [3, 200], ids=["few deleted", "more than is asked for besides"])
+def test_changes_over_a_collection_answer_as_over_the_folder(
+    opened: Open, unit: Unit, tmp_path: Path, gone: int
+) -> None:
+    """Those of each server alone: the collection stays as it was filled, for versions that are rolled back to."""
+    held = opened(unit)
+    held.publish()
+    with contextlib.closing(Deltas.open(tmp_path, unit)) as deltas:
+        here = Retriever(unit, deltas)
+        there = Overlaid(held, here)
+        query = np.random.default_rng(1).standard_normal(8)
+        nearest = [item for item, _ in here.search(query, gone).of()]
+        deltas.apply(
+            [
+                *(Delete(item) for item in nearest),
+                Upsert("new", query, {"category": "coat", "price": 40.0, "sizes": ["S"], "stock": 3}),
+                Upsert("newer", 2 * query, {"category": "hat", "price": 41.0}),
+                Upsert("i8", -query),  # known, and another now
+                Delete("never there"),
+            ]
+        )
+        for asked in FILTERS:
+            where = filters.parse(asked)
+            for queries in (query[None], np.random.default_rng(2).standard_normal((3, 8))):
+                one, other = here.search(queries, 9, where), there.search(queries, 9, where)
+                assert one.ids.tolist() == other.ids.tolist(), asked
+                assert other.scores == pytest.approx(one.scores, abs=1e-4)
+        found = {item for item, _ in there.search(query, 1200).of()}
+        assert "new" in found and not found & set(nearest), "all that live, and no other"
+        assert len(found) == here.count() and held.count() == 1200
 
 
 @pytest.mark.parametrize("kind", ["opensearch", "qdrant"])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hallmark.errors import Refused
-from hallmark.retrieval import filters, recall
+from hallmark.retrieval import filters, index, recall
 from hallmark.retrieval.card import IndexOptions
 from hallmark.retrieval.columns import Columns
 from hallmark.retrieval.deltas import Delete, Deltas, Upsert
@@ -271,6 +271,17 @@ def test_an_item_that_is_added_counts_as_it_would_have_counted(items: Corpus, un
         assert rows.tolist() == [1]
         assert scores[0] == pytest.approx(float(unit.words.search(asked)[row]), rel=1e-5)
     assert [len(each) for each in unit.words.added(["absent"], texts, 3)] == [0, 0]
+
+
+@pytest.mark.parametrize("distinct", [3, 1 << 20], ids=["many as good", "none as good"])
+@pytest.mark.parametrize("having", [0.0, 0.01, 0.5])
+@pytest.mark.parametrize("k", [1, 50, 3000])
+def test_the_best_of_many_are_among_the_few_that_are_put_in_order(distinct: int, having: float, k: int) -> None:
+    chosen = np.random.default_rng(4)
+    scores = chosen.integers(1, distinct + 1, 20_000) * (chosen.random(20_000) < having)
+    rows = index.contenders(scores.astype(np.float32), k)
+    assert np.sort(scores[rows])[::-1][:k].tolist() == np.sort(scores[scores > 0])[::-1][:k].tolist()
+    assert len(rows) < 2000 or k == 3000 or distinct == 3
 
 
 def test_accents_and_case_are_no_difference(tmp_path: Path) -> None:

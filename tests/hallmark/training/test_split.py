@@ -13,7 +13,7 @@ from hallmark.errors import ContractBroken, DeclarationError
 from hallmark.learners.model import columns, examples
 from hallmark.settings import Settings
 from hallmark.training import leakage
-from hallmark.training.split import Split, last, place, split
+from hallmark.training.split import Split, last, place, split, usual
 
 AS_OF = datetime(2026, 10, 1, tzinfo=UTC)
 FRAUD = domains.load("fraud")
@@ -322,6 +322,11 @@ def test_split_by_last_holds_back_the_last_two_of_each_entity_that_has_three() -
     held = dict(zip(frame.session_id, last(RECOMMENDATIONS, frame).tolist(), strict=True))
     assert {name for name, kind in held.items() if kind == 1} == {"s6"}, "the last of a; b and c have but two"
     assert {name for name, kind in held.items() if kind == 2} == {"s3"}
+
+
+def test_what_is_usual_is_the_latest_of_all_looks_not_the_last_of_each() -> None:
+    """The fifth that a split by time would test on, without rows in which nothing is relevant: those of a member with two looks too."""
+    assert usual(RECOMMENDATIONS, looks().sample(frac=1, random_state=0)).session_id.tolist() == ["s6", "s7"]
 
 
 def test_a_test_example_before_what_was_learnt_of_its_entity_is_a_leak() -> None:

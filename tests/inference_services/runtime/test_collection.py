@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -60,9 +61,9 @@ def of(server: Server, asked: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def started(folder: tuple[Path, str], kind: str, at: str) -> Server:
-    env = {"HALLMARK_MODEL_DIGEST": folder[1], "HALLMARK_COLLECTION": at}
-    return Server(folder[0], "stock", notice=0, env=env, retrieval={"backend": kind, "live": 1.0})
+def started(folder: tuple[Path, str], kind: str, at: str, *, env: dict[str, str] | None = None, **given: Any) -> Server:
+    env = {"HALLMARK_MODEL_DIGEST": folder[1], "HALLMARK_COLLECTION": at, **(env or {})}
+    return Server(folder[0], "stock", notice=0, env=env, retrieval={"backend": kind, "live": 1.0, **given})
 
 
 def test_a_server_fills_its_collection_and_answers_as_from_the_folder(
@@ -89,6 +90,32 @@ def test_a_server_fills_its_collection_and_answers_as_from_the_folder(
     for server in servers:
         assert server.stop() == 0
         assert "Traceback" not in server.errors
+
+
+@pytest.mark.parametrize("kind", ["opensearch"])  # tests/hallmark/retrieval/test_backends.py has both
+def test_changes_of_items_bind_all_servers_of_a_collection(folder: tuple[Path, str], kind: Any, tmp_path: Path) -> None:
+    def asked(server: Server) -> list[str]:
+        found: list[str] = of(server, {"query": "red wool coat", "filter_category": ["coats"], "k": 10})["items"]
+        return found
+
+    log = {"HALLMARK_CHANGES": (tmp_path / "changes").as_uri()}
+    with stand_in(kind) as at:
+        one, other = (started(folder, kind, at, env=log, fresh=1.0) for _ in range(2))
+        for server in (one, other):
+            server.wait_ready()
+        first = asked(one)[0]
+        new = {**STOCK[0], "item_id": "new", "title": "red wool coat", "category": "coats"}
+        one.client.post("/v2/models/stock/items", json={"put": [new], "delete": [first]}).raise_for_status()
+        assert "new" in asked(one), "found at once by the server that took it"
+        assert first not in asked(one) + asked(other), "deleted for all once it is acknowledged"
+        until = time.monotonic() + 5
+        while "new" not in asked(other):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        wanted, found = (other.metric(f"hallmark_recall_{each}_total") for each in ("wanted", "found"))
+        assert wanted == found > 0, "run again exactly, among what is there now"
+        for server in (one, other):
+            assert server.stop() == 0
 
 
 def test_a_collection_that_was_filled_from_another_unit_is_refused(
