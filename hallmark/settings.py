@@ -153,6 +153,11 @@ class Settings(Frozen):
         return self.root / "features"
 
     @property
+    def prompts(self) -> Path:
+        """The folder of prompts, one folder a prompt."""
+        return self.root / "prompts"
+
+    @property
     def contracts(self) -> Path:
         """The folder of data contracts of sources, one folder a source and a file a version."""
         return self.root / "contracts"

@@ -15,6 +15,7 @@ from hallmark.declaration.source import Source
 from hallmark.lint.reading import dig, integer, listing, mapping, text
 from hallmark.lint.rules import RuleMatch
 from hallmark.lint.source import Document, Keys
+from hallmark.prompts.prompt import Prompt
 
 Mode = Literal["Knative", "Standard"]
 MODE = "serving.kserve.io/deploymentMode"
@@ -188,6 +189,7 @@ class LintContext:
     sources:  data contracts by name@version, None of one that is refused.
     declared: feature views by name@version, None of one that is refused.   fields: of each folder of a domain, what its features.py declares.
     views:    which versions of feature views there are, and which are read.   models: the folder of registered models on this machine.
+    prompts:  by name, None of one that is refused.
     """
 
     options: ClusterOptions
@@ -199,6 +201,7 @@ class LintContext:
     fields: Mapping[str, DeclaredFields] = field(default_factory=dict)
     views: ViewReaders = field(default_factory=ViewReaders)
     models: Path | None = None
+    prompts: Mapping[str, Prompt | None] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[ClusterObject]:
         """The objects of these kinds, each kind in the order of the files."""

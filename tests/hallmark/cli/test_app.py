@@ -62,6 +62,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "drill",
         "labels",
         "reviews",
+        "prompts",
         "timeline",
         "ui",
         "watch",
