@@ -1,16 +1,12 @@
-"""The process: opens its port, and on a signal drops readiness, answers what has come, and ends."""
+"""The process of a decision: its service, and the clients of its nodes."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hallmark.decision.unit import Unit
-from hallmark.declaration import timeouts
 from hallmark.reviews import database
 from hallmark.reviews.queue import ReviewQueue
 from inference_services.decision.breaker import Breaker
@@ -20,11 +16,8 @@ from inference_services.decision.nodes import NodeClient
 from inference_services.decision.records import CaseFile, RecordLog
 from inference_services.decision.rest import DecisionRest
 from inference_services.decision.service import DecisionService
-from inference_services.transport import http1, workers
+from inference_services.transport import one_model
 from inference_services.transport.client import Client
-from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,37 +40,21 @@ class DecisionOptions:
 def run(options: DecisionOptions, unit: Unit) -> int:
     """Serve until a signal; the exit code, or OSError where the port is taken."""
     service, clients = served(options, unit)
-    opened = listen(options.host, options.http_port)
 
-    async def work(_worker: int) -> None:
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        endpoint = Endpoint(
-            limits=ConnectionLimits(), headers=f"x-hallmark-unit: {unit.digest}\r\n".encode("ascii", "replace")
-        )
-        rest = DecisionRest(service, name=options.name, limit=endpoint.limits.body)
-        listener = Listener(opened, lambda: http1.Http1Connection(endpoint, rest), fewest=lambda _more: True)
-        listener.open()
-        watch = loop.create_task(endpoint.watch())
-        _log.info("deciding %s by %s", options.name, unit.digest)
-        await stop.wait()
-        _log.info("draining")
-        rest.draining = endpoint.draining = True
-        limits = timeouts.of(unit.decision.deadline)
-        drained = loop.time() + limits.end - timeouts.FLUSH
-        await asyncio.sleep(limits.notice)
-        await close_listener(opened, timeout=drained - loop.time())
-        listener.close()
-        await endpoint.drain(timeout=drained - loop.time())
-        watch.cancel()
+    async def ended() -> None:
         await service.drained()
         for client in clients:
             client.close()
-        _log.info("stopped")
 
-    return workers.run(work, count=1)
+    return one_model.run(
+        lambda limit: DecisionRest(service, name=options.name, limit=limit),
+        host=options.host,
+        port=options.http_port,
+        deadline=unit.decision.deadline,
+        headers=f"x-hallmark-unit: {unit.digest}\r\n".encode("ascii", "replace"),
+        told=f"deciding {options.name} by {unit.digest}",
+        ended=ended,
+    )
 
 
 def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[Client]]:
