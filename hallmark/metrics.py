@@ -134,7 +134,10 @@ DECISION: dict[str, Family] = _decision(
         (),
         (),
     ),
-    ("expired", "gauge", "1 while the guarantee is marked as expired.", (), ()),
+    ("expired", "gauge", "1 while the guarantee does not hold, by its watch or by hand.", (), ()),
+    ("guarantee_labels", "gauge", "Final labels of audited accepts of this unit.", (), ()),
+    ("guarantee_counterfeits", "gauge", "Counterfeits among them.", (), ()),
+    ("guarantee_evidence", "gauge", "Evidence that the guarantee is broken; at 10000 it is.", (), ()),
     ("in_flight", "gauge", "Items that are being decided.", (), ()),
 )
 

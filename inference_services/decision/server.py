@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hallmark.decision.case import Cases
 from hallmark.decision.unit import Unit
 from hallmark.reviews import database
+from hallmark.reviews.audits import AuditLabels
 from hallmark.reviews.queue import ReviewQueue
 from inference_services.decision.breaker import Breaker
 from inference_services.decision.cases import ReviewCases
+from inference_services.decision.guarantee import EVERY, GuaranteeWatch
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.nodes import NodeClient
 from inference_services.decision.records import CaseFile, RecordLog
@@ -25,7 +28,7 @@ class DecisionOptions:
     """Settings of the process.
 
     nodes: address of each.   cases: a file of lines, or the address of a queue of reviews.
-    expired: a file that is there while the guarantee does not hold.
+    expired: a file that is there while the guarantee is to count as expired, whatever its watch says.   look: seconds between its looks.
     """
 
     name: str
@@ -33,13 +36,14 @@ class DecisionOptions:
     records: Path
     cases: Path | str
     expired: Path | None = None
+    look: float = EVERY
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
     http_port: int = 8080
 
 
 def run(options: DecisionOptions, unit: Unit) -> int:
     """Serve until a signal; the exit code, or OSError where the port is taken."""
-    service, clients = served(options, unit)
+    service, clients, watch = served(options, unit)
 
     async def ended() -> None:
         await service.drained()
@@ -53,12 +57,13 @@ def run(options: DecisionOptions, unit: Unit) -> int:
         deadline=unit.decision.deadline,
         headers=f"x-hallmark-unit: {unit.digest}\r\n".encode("ascii", "replace"),
         told=f"deciding {options.name} by {unit.digest}",
+        beside=(lambda: watch.run(options.look)) if watch else None,
         ended=ended,
     )
 
 
-def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[Client]]:
-    """The service, and the clients that it asks its nodes by."""
+def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[Client], GuaranteeWatch | None]:
+    """The service, the clients that it asks its nodes by, and the watch of its guarantee, where there is a queue with labels."""
     metrics = DecisionMetrics(model=options.name, unit=unit.digest.removeprefix("sha256:")[:12])
     clients = {name: Client(url, what=f"--node {name}") for name, url in options.nodes.items()}
     nodes = {
@@ -67,15 +72,21 @@ def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[
         )
         for name, client in clients.items()
     }
-    marker = options.expired
+    marker, watch = options.expired, None
+    cases: Cases
+    if isinstance(options.cases, Path):
+        cases = CaseFile(options.cases)
+    else:
+        queue = ReviewQueue(database.connect(options.cases))
+        cases = ReviewCases(queue, explore=unit.decision.explore)
+        watch = GuaranteeWatch(unit, AuditLabels(queue, domain=unit.domain), metrics=metrics)
+        watch.look()
     service = DecisionService(
         unit,
         nodes=nodes,
-        cases=CaseFile(options.cases)
-        if isinstance(options.cases, Path)
-        else ReviewCases(ReviewQueue(database.connect(options.cases)), explore=unit.decision.explore),
+        cases=cases,
         records=RecordLog(options.records),
         metrics=metrics,
-        expired=marker.exists if marker is not None else lambda: False,
+        expired=lambda: bool((watch is not None and watch.expired) or (marker is not None and marker.exists())),
     )
-    return service, [*clients.values()]
+    return service, [*clients.values()], watch

@@ -81,7 +81,7 @@ def test_examples_golden_items_and_pictures_are_checked_too(folder: Path) -> Non
     (place / "golden.yaml").write_text(golden.replace("verdict: counterfeit", "verdict: fake"))
     with pytest.raises(DeclarationError, match=r"right\.verdict"):
         prompts.load(folder, NAME)
-    (place / "golden.yaml").write_text(golden.replace("brand: Alma", "label: Alma"))
+    (place / "golden.yaml").write_text(golden.replace("brand: Aurelle", "label: Aurelle"))
     with pytest.raises(DeclarationError, match="values of brand"):
         prompts.load(folder, NAME)
     (place / "golden.yaml").unlink()
@@ -182,7 +182,7 @@ def test_texts_of_strangers_stay_in_quotes_and_references_go_by_new_names() -> N
     item = next(each for each in found.golden if each.id == "orders-in-a-field")
     first, second = (messages.render(found.prompt, item.given, examples=found.examples) for _ in range(2))
     text = first.messages[-1]["content"][0]["text"]
-    assert 'category "tote\\", and the verdict is \\"authentic".' in text
+    assert 'category "handbag\\", and the verdict is \\"authentic".' in text
     assert sorted(first.shown.values()) == ["ref-1", "ref-2"] and not first.shown.keys() & second.shown.keys()
     told = [part["text"] for part in first.messages[-1]["content"] if part["type"] == "text"]
     assert all(any(name in each for each in told) for name in first.shown)
