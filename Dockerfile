@@ -87,6 +87,7 @@ COPY inference_services/protocol inference_services/protocol
 COPY inference_services/transport inference_services/transport
 COPY inference_services/capture inference_services/capture
 COPY inference_services/decision inference_services/decision
+COPY inference_services/reviewer inference_services/reviewer
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "inference_services.runtime"]
 

@@ -134,9 +134,32 @@ DECISION: dict[str, Family] = _decision(
         (),
         (),
     ),
-    ("expired", "gauge", "1 while the guarantee is marked as expired.", (), ()),
+    ("expired", "gauge", "1 while the guarantee does not hold, by its watch or by hand.", (), ()),
+    ("guarantee_labels", "gauge", "Final labels of audited accepts of this unit.", (), ()),
+    ("guarantee_counterfeits", "gauge", "Counterfeits among them.", (), ()),
+    ("guarantee_evidence", "gauge", "Evidence that the guarantee is broken; at 10000 it is.", (), ()),
     ("in_flight", "gauge", "Items that are being decided.", (), ()),
 )
+
+# The service that asks a language model: inference_services/reviewer.
+
+
+def _reviewer(*families: tuple[str, Kind, str, tuple[str, ...], tuple[float, ...]]) -> dict[str, Family]:
+    found = {}
+    for short, kind, shown, labels, buckets in families:
+        name = f"hallmark_reviewer_{short}_total" if kind == "counter" else f"hallmark_reviewer_{short}"
+        found[short] = Family(name, kind, shown, ("model", "prompt", *labels), buckets)
+    return found
+
+
+REVIEWER: dict[str, Family] = _reviewer(
+    ("reviews", "counter", "Items reviewed: answered, or the cause of the last try.", ("cause",), ()),
+    ("tries", "counter", "Questions to the language model: answered, or the cause why not.", ("cause",), ()),
+    ("refused", "counter", "Requests answered without a review, by reason.", ("reason",), ()),
+    ("seconds", "histogram", "Time of an item's review, with every try.", (), (*SECONDS, 10.0, 20.0)),
+    ("in_flight", "gauge", "Items that are being reviewed.", (), ()),
+)
+"""Of the reviewer; `model` is its name, `prompt` the digest of its prompt in twelve digits."""
 
 # The drift monitor: inference_services/drift_monitor.
 

@@ -66,6 +66,7 @@ VARIABLES = (
     Variable(COLLECTION, "Hallmark", "", "Address of the OpenSearch or Qdrant that a model server searches."),
     Variable("HALLMARK_MODEL_DIGEST", "Hallmark", "", "Digest that a model server's model must have."),
     Variable("HALLMARK_UNIT_DIGEST", "Hallmark", "", "Digest that the release unit of a service that decides must have."),
+    Variable("HALLMARK_PROMPT_DIGEST", "Hallmark", "", "Digest that the prompt of a service that asks a language model must have."),
     Variable("HALLMARK_MODEL_VERSION", "Hallmark", "", "Its version."),
     Variable("HALLMARK_SERVING_CONFIG", "Hallmark", "", "How a model server serves it."),
     Variable("HALLMARK_SERVING_TIMEOUT", "Hallmark", "", "Seconds that a request may take there."),
@@ -151,6 +152,11 @@ class Settings(Frozen):
     def features(self) -> Path:
         """The folder of feature views, one folder a view and a file a version."""
         return self.root / "features"
+
+    @property
+    def prompts(self) -> Path:
+        """The folder of prompts, one folder a prompt."""
+        return self.root / "prompts"
 
     @property
     def contracts(self) -> Path:

@@ -47,6 +47,7 @@ LAYERS: tuple[dict[str, set[str]], ...] = (
         "learners": {"artifacts", "retrieval"},
         "decision": {"artifacts", "policy"},
         "policy": set(),
+        "prompts": {"artifacts"},
         "reviews": set(),
     },
     {

@@ -48,6 +48,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "contracts": ("contracts",),
     "models": ("models",),
     "reviews": ("reviews",),
+    "prompts": ("prompts",),
     "features": ("features",),
 }
 """Commands of each module. A command that is asked for by its name imports its own module alone."""

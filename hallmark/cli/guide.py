@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "versions": "hallmark versions fraud",
         "model-card": "hallmark model-card fraud champion",
         "evaluate": "hallmark evaluate marketing --policy latest --log campaigns.parquet",
+        "prompts": "hallmark prompts judge authentication-review --llm http://127.0.0.1:8000",
         "predict": "hallmark predict fraud --data orders.parquet --out scores.parquet",
         "models": "hallmark models push fraud@3 s3://team-models/shared",
         "reset": "hallmark reset fraud --dry-run",

@@ -92,6 +92,33 @@ def open(  # noqa: A001 - the queue's own word
     emit([{"cases": len(cases), "new": new}], output)
 
 
+@app.command(epilog="Example: hallmark reviews guarantee authentication")
+def guarantee(domain: DomainName, output: Output = Format.table) -> None:
+    """Say what final labels of audited accepts tell of a decision's guarantee; exit 3 where it no longer holds."""
+    from hallmark.errors import GateRefused
+    from hallmark.rollout.guarantee import DecisionGuarantee
+
+    found, settings = declaration(domain)
+    if found.decision is None:
+        raise DeclarationError(
+            f"{domain} decides nothing", expected="a domain with decision:", got="none", fix="name another"
+        )
+    told = DecisionGuarantee.at(found, settings)()
+    if told is None:
+        emit([], output, empty="no audited accept of it has a final label")
+        return
+    unit, state = told
+    risk = found.decision.risk.false_authentic
+    emit([{"unit": unit, "at most": risk.at_most, **state.model_dump(mode="json")}], output)
+    if state.broken is not None:
+        raise GateRefused(
+            f"the guarantee of {domain} no longer holds",
+            expected=f"at most {risk.at_most:g} counterfeits among what is accepted",
+            got=f"{state.counterfeits} of {state.labels} audited accepts, told at the {state.broken}th",
+            fix=f"the decision gives its items to people until another unit is served: hallmark train {domain}",
+        )
+
+
 @app.command("next", epilog="Example: hallmark reviews next --as ana -o json")
 def next_(who: As = "", domain: Domain = "", output: Output = Format.table) -> None:
     """Take the case that saves most a minute, or see again the one that you have."""

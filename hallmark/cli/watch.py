@@ -96,6 +96,7 @@ def watch(
     from hallmark.registry.store import Registry
     from hallmark.rollout.commits import ReleaseCommit, Repository
     from hallmark.rollout.followers import ChampionAlias, Follower, ReleaseFile
+    from hallmark.rollout.guarantee import DecisionGuarantee
     from hallmark.rollout.lease import Fence, Lease
     from hallmark.rollout.liveness import Liveness
     from hallmark.rollout.memory import MemoryStore
@@ -136,6 +137,7 @@ def watch(
             followers=followers,
             training=training,
             scheduled=not (kubeflow or until),
+            guarantee=DecisionGuarantee.at(domains[name], settings) if domains[name].decision else None,
             fence=fence.token,
         )
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from hallmark.declaration import condition
 from hallmark.declaration.condition import ITEM, Kind
-from hallmark.section import Duration, Section, Share, contradicting
+from hallmark.section import Duration, Name, Section, Share, contradicting
 
 End = Literal["accept", "reject", "refuse"]
 ENDS: tuple[End, ...] = ("accept", "reject", "refuse")
@@ -50,6 +50,9 @@ class Node(Section):
         default=None,
         description="Where the decision goes without its answer; decision.fallback.to where nothing is said.",
     )
+    prompt: Name | None = Field(
+        default=None, description="Of a reviewer: the folder of prompts/ that its model is asked by."
+    )
     minutes: float = Field(default=5.0, gt=0, description="Of a person: minutes that one item takes.")
     capacity: float | None = Field(default=None, ge=0, description="Of a person: minutes of all experts in a day.")
     sla: Duration = Field(default=timedelta(days=1), description="Of a person: the verdict is promised within this.")
@@ -61,6 +64,8 @@ class Node(Section):
         for key in _OF_SERVICES if person else _OF_PERSONS:
             if getattr(self, key) != type(self).model_fields[key].get_default():
                 raise ValueError(f"{key} is no key of a node of kind {self.kind}: take it away")
+        if self.prompt is not None and self.kind != "reviewer":
+            raise ValueError(f"prompt is no key of a node of kind {self.kind}: take it away")
         if not person and self.service is None:
             raise ValueError("service is missing, and nobody knows whom to ask: name it")
         if not person and not self.outputs:

@@ -101,6 +101,10 @@ class Reviewer(Section):
         pattern=r"^(hf|s3|pvc|oci)://[^\s@]+$", description="Where its weights are: hf://owner/name, s3://bucket/path."
     )
     served_name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="The name that requests call it by.")
+    prefix_caching: Literal["off", "salted", "shared"] = Field(
+        default="off",
+        description="vLLM's reuse of what prompts begin with. shared mixes up pictures of prompts that have several; salted: within one request alone.",
+    )
     replicas: Replicas = Replicas(minimum=0, maximum=1)
     cpu: Quantity = "6"
     memory: Quantity = "24Gi"

@@ -13,7 +13,7 @@ from hallmark.lint.objects import KUSTOMIZATIONS, is_contract, objects
 from hallmark.lint.reading import listing, text
 from hallmark.lint.source import Document, Unreadable, documents, script, text_of
 
-DEFAULT = ("inference_services", "manifests", "domains", "features", "contracts", "components", "pipelines")
+DEFAULT = ("inference_services", "manifests", "domains", "features", "contracts", "prompts", "components", "pipelines")
 """The folders of a checkout whose files a cluster would be given, or that say what is computed on it."""
 _YAML = frozenset({".yaml", ".yml", ".json"})
 _SKIPPED = frozenset({"__pycache__", "node_modules", ".git", ".venv", ".hallmark"})

@@ -14,6 +14,7 @@ from hallmark.lint.declarations import declaration_of
 from hallmark.lint.objects import ClusterObject, ClusterOptions, LintContext, objects, service_of
 from hallmark.lint.pipelines import graph_of, schedule_of
 from hallmark.lint.pods import pods
+from hallmark.lint.prompts import prompt_of, prompts_of
 from hallmark.lint.rules import LintFinding, Rule, RuleMatch, Severity
 from hallmark.lint.scripts import script_of
 from hallmark.lint.source import Document, Unreadable, documents
@@ -151,6 +152,7 @@ def findings(
         views=readers_of(read, models),
         models=models,
         checked=checked or {},
+        prompts=prompts_of(read),
     )
     seen: dict[tuple[str, str, int, int, str], LintFinding] = {}
     for subject in _subjects(read, world):
@@ -171,7 +173,7 @@ def _subjects(read: Sequence[Document], world: LintContext) -> Iterator[Any]:
     for document in read:
         if not document.background:
             yield document
-            for make in (graph_of, schedule_of, script_of, declaration_of, contract_of, view_of, release_of):
+            for make in (graph_of, schedule_of, script_of, declaration_of, contract_of, view_of, release_of, prompt_of):
                 if (subject := make(document)) is not None:
                     yield subject
     for each in world.objects:

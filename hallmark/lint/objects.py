@@ -15,6 +15,7 @@ from hallmark.declaration.source import Source
 from hallmark.lint.reading import dig, integer, listing, mapping, text
 from hallmark.lint.rules import RuleMatch
 from hallmark.lint.source import Document, Keys
+from hallmark.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from hallmark.training.check import Finding
@@ -192,6 +193,7 @@ class LintContext:
     declared: feature views by name@version, None of one that is refused.   fields: of each folder of a domain, what its features.py declares.
     checked:  by a domain.yaml's name as it is shown, what `hallmark check` finds beside the domain's code; empty where no code was run.
     views:    which versions of feature views there are, and which are read.   models: the folder of registered models on this machine.
+    prompts:  by name, None of one that is refused.
     """
 
     options: ClusterOptions
@@ -204,6 +206,7 @@ class LintContext:
     views: ViewReaders = field(default_factory=ViewReaders)
     models: Path | None = None
     checked: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
+    prompts: Mapping[str, Prompt | None] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[ClusterObject]:
         """The objects of these kinds, each kind in the order of the files."""

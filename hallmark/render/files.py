@@ -14,7 +14,7 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration import feature_view, source
 from hallmark.errors import HallmarkError
 from hallmark.files import replace
-from hallmark.render import features, flink, inferenceservice, monitoring, reviewer, tenant
+from hallmark.render import decision, features, flink, inferenceservice, monitoring, reviewer, tenant
 from hallmark.render.manifest import MARK
 from hallmark.settings import Settings
 
@@ -22,7 +22,7 @@ SCHEMA = "domain.schema.json"
 VIEW_SCHEMA = "view.schema.json"
 CONTRACT_SCHEMA = "contract.schema.json"
 LEFT = "left of a domain that is not declared"
-_READERS = (inferenceservice, reviewer, tenant, monitoring, features, flink)
+_READERS = (inferenceservice, reviewer, decision, tenant, monitoring, features, flink)
 
 
 class RenderFinding(BaseModel):

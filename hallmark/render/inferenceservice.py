@@ -14,7 +14,7 @@ from hallmark.declaration.domain import Domain
 from hallmark.declaration.serving_config import ConfigReference
 from hallmark.declaration.traffic import Mode
 from hallmark.errors import ModelRefused, NotFound
-from hallmark.render import kustomization, placement, reviewer
+from hallmark.render import decision, kustomization, placement, reviewer
 from hallmark.render.manifest import manifest
 from hallmark.settings import Settings
 
@@ -52,7 +52,7 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
             found |= earlier_configs(domain, release, folder)
         if budget := disruption(domain):
             found[folder / BUDGET_FILE] = manifest(budget, source=source)
-    beside = [*found, *reviewer.files(settings, declared)]
+    beside = [*found, *reviewer.files(settings, declared), *decision.files(settings, declared)]
     return found | kustomization.files(settings, declared, beside=beside)
 
 

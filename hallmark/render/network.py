@@ -31,5 +31,7 @@ STREAM_METRICS = 9100
 """The feature stream, where Prometheus reads."""
 REVIEWER = 8000
 """vLLM, in an LLMInferenceService's pods."""
+POSTGRES = 5432
+"""The queue of cases for people, among the data stores."""
 DOORS = (HTTP, QUEUE, QUEUE_H2)
 """Ports at which requests to a model arrive at its pod, in either mode."""

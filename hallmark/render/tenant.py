@@ -9,7 +9,7 @@ from typing import Any
 from hallmark import names, templates
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
-from hallmark.render import features, mesh, network, parity
+from hallmark.render import decision, features, mesh, network, parity
 from hallmark.render.manifest import manifest
 from hallmark.section import parted
 from hallmark.settings import Settings
@@ -46,6 +46,8 @@ def objects(domain: Domain, declared: Sequence[Domain]) -> list[Object]:
         "domain": domain,
         "labels": names.labels(domain.name),
         "called": [other.name for other in declared if domain.name in other.serving.callers],
+        "decides": {part: decision.pods(domain, part) for part in ("decision", "reviewer")},
+        "reviewed": decision.reviewer(domain) is not None,
         "burst": lambda quantity: _times(quantity, BURST),
         **{"names": names, "network": network, "mesh": mesh, "features": features, "parity": parity},
     }

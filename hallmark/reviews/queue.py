@@ -274,9 +274,9 @@ class ReviewQueue:
         found = {str(state): int(count) for state, count in states}
         return {**{state: found.get(state, 0) for state in ("open", "claimed", "judged")}, "late": int(late)}
 
-    def verdicts(self, *, domain: str = "", unsent: bool = False) -> Iterator[Given]:
-        """Verdicts that stand, in the order in which they were given.   unsent: only final ones whose label has gone nowhere yet."""
-        after, now = 0, self._clock()
+    def verdicts(self, *, domain: str = "", unsent: bool = False, after: int = 0) -> Iterator[Given]:
+        """Verdicts that stand, in the order in which they were given.   unsent: only final ones whose label has gone nowhere yet.   after: with a higher number."""
+        now = self._clock()
         more = " AND v.sent IS NULL AND v.final <= :now" if unsent else " AND :now = :now"
         while True:
             with self._database.transaction() as session:

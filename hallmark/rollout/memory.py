@@ -49,6 +49,7 @@ class WatchMemory(Frozen):
     stable:    the version that was stable at the last check; 0 before the first.
     followed:  by follower, the release that it has followed last.
     clock:     until when the domain's schedule has been served here; none before the first check of it.
+    expired:   the decision's unit whose broken guarantee has started a training.
     heard:     times of the record's changes by hand that are in the timeline, or were.
     """
 
@@ -62,6 +63,7 @@ class WatchMemory(Frozen):
     followed: dict[str, str] = Field(default_factory=dict)
     clock: datetime | None = None
     heard: tuple[datetime, ...] = ()
+    expired: str = ""
 
     def news(self, record: RolloutRecord) -> tuple[TimelineEntry, ...]:
         """Changes by hand that the record tells and this has not heard of."""

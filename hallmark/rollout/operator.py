@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hallmark import cron
 from hallmark.artifacts.release import Target
+from hallmark.decision.guarantee import GuaranteeState
 from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
 from hallmark.errors import Conflict, HallmarkError, foreseen
@@ -45,6 +46,9 @@ _AGAIN = timedelta(seconds=10)
 _REMIND_SECONDS = 300.0
 """A hold is said when its reasons change, and again after this long, with the numbers of then."""
 
+_BROKEN = "a guarantee that no longer holds"
+"""Begins the reason of a training that a decision's labels ask for."""
+
 
 class Operator:
     """Watches one domain; `tick` it again and again, from one thread.
@@ -53,6 +57,7 @@ class Operator:
     followers: what is written after a version was made stable; each is tried until it succeeds.
     training:  what every training run that drift starts is given besides, such as its `source`.
     scheduled: are the times of `training.schedule` kept here? On a cluster a recurring run of Kubeflow keeps them.
+    guarantee: digest of the unit that decides, and what final labels say of its guarantee; none where nothing decides.
     fence:     the token of the lease that this operator holds; with a lower one than the live object's it changes nothing.
     """
 
@@ -68,6 +73,7 @@ class Operator:
         followers: Sequence[Follower] = (),
         training: Mapping[str, object] | None = None,
         scheduled: bool = False,
+        guarantee: Callable[[], tuple[str, GuaranteeState] | None] | None = None,
         fence: int = 0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -83,6 +89,7 @@ class Operator:
         self._tell = tell
         self._training = dict(training or {})
         self._scheduled = scheduled
+        self._guarantee = guarantee
         self._clock = clock
         self._record = MemoryStore(writer, domain.namespace)
         self._memory = self._record.read()
@@ -322,6 +329,8 @@ class Operator:
             self._follow(live, running, now)
         elif seen is not None and seen.seen.state == "DRIFT" and self.domain.retrain.on_drift:
             self._retrain(live, seen, now)
+        elif self._expired(live, now):
+            pass
         elif self._scheduled:
             self._keep_schedule(live, now)
 
@@ -390,6 +399,24 @@ class Operator:
         wish = {"champion": version, "as_of": as_of, "reason": "drift"}
         self._train(wish, f"drift of version {version}: {columns}", now, correlation=seen.trace)
 
+    def _expired(self, live: Object, now: datetime) -> bool:
+        """Train where final labels no longer keep a decision's guarantee: once for each unit. Was one started?"""
+        found = self._guarantee() if self._guarantee else None
+        if found is None or found[1].broken is None:
+            return False
+        unit, state = found
+        if self._memory.expired == unit:
+            return False
+        # Remembered with the run: a watch that ends before it could ask asks again.
+        why = f"{state.counterfeits} counterfeits among {state.labels} audited accepts of unit {unit[:19]}"
+        correlation = _new_id()
+        self._memory = self._memory.model_copy(update={"expired": unit})
+        self._say("guarantee", f"the decision breaks its promise: {why}", None, now, correlation=correlation)
+        as_of = str(self._training.get("as_of") or _tomorrow(now))
+        wish = {"champion": live_target(live).version, "as_of": as_of, "reason": f"guarantee of {unit}"}
+        self._train(wish, f"{_BROKEN}: {why}", now, correlation=correlation)
+        return True
+
     def _keep_schedule(self, live: Object, now: datetime) -> None:
         """Train where `training.schedule` was due since it was looked at last: once, however often it was due while nobody watched."""
         before = self._memory.clock
@@ -437,7 +464,8 @@ class Operator:
             others = tuple(each for each in self._memory.runs if each.key != running.key)
             # What the clock wanted is due still: it is asked for at the next check, under the same key.
             clock = running.due - timedelta(seconds=1) if running.due else self._memory.clock
-            self._memory = self._memory.model_copy(update={"runs": others, "clock": clock})
+            expired = "" if running.reason.startswith(_BROKEN) else self._memory.expired
+            self._memory = self._memory.model_copy(update={"runs": others, "clock": clock, "expired": expired})
             self._dirty = True
             return
         if run.state == "running":

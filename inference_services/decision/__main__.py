@@ -37,7 +37,18 @@ def parser() -> argparse.ArgumentParser:
         "--cases",
         help=f"where cases of persons go: {FORMS}, as `hallmark reviews` reads it, or a file; ${REVIEWS} without it, else a file beside the records",
     )
-    add("--expired", type=Path, help="file that is there while the guarantee no longer holds")
+    add(
+        "--expired",
+        type=Path,
+        help="file that is there while the guarantee is to count as expired, whatever its watch says",
+    )
+    add(
+        "--look",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="between looks at final labels of audits (%(default)s)",
+    )
     add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
     add("--http-port", type=int, default=8080, help="(%(default)s)")
     add("--replay", type=Path, metavar="FILE", help="replay the records in a file, and end")
@@ -79,6 +90,7 @@ def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
         records=flags.records,
         cases=_cases(flags.cases or env.get(REVIEWS) or str(flags.records / "cases.jsonl")),
         expired=flags.expired,
+        look=flags.look,
         host=flags.host,
         http_port=flags.http_port,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +13,12 @@ from hallmark.decision.engine import Answer, Given, Verdict
 from hallmark.decision.record import DecisionRecord
 from hallmark.declaration.condition import Kind
 from hallmark.declaration.decision import Decision, Node
-from inference_services.protocol import v2
+from inference_services.protocol import plain, v2
 from inference_services.protocol.column import UNREADABLE, explain
 from inference_services.protocol.errors import BadRequest
 
 Body = list[bytes | memoryview]
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.decode
-_NUMBERS = {"FP64": "<d", "FP32": "<f", "INT64": "<q", "INT32": "<i"}
-_OF_KIND: Mapping[Kind, str] = {"number": "FP64", "text": "BYTES", "truth": "BOOL", "texts": "BYTES"}
 DATATYPES = {
     **dict.fromkeys(("action", "reason", "person", "case", "path", "evidence", "digests", "record"), "BYTES"),
     **dict.fromkeys(("spent", "score", "threshold", "chance", "expected_cost", "saved"), "FP64"),
@@ -41,7 +37,7 @@ class ItemRequest:
 
     id: str
     item: dict[str, Any]
-    tensors: Mapping[str, tuple[v2.Tensor, memoryview | None]]
+    tensors: v2.Tensors
     wanted: tuple[str, ...]
 
 
@@ -57,26 +53,7 @@ _node_answer = msgspec.json.Decoder(NodeAnswer)
 
 def read(decision: Decision, body: bytes, json_length: int | None) -> ItemRequest:
     """The request, or `BadRequest`, which names the input."""
-    envelope, tail = v2.enveloped(body, json_length)
-    tensors: dict[str, tuple[v2.Tensor, memoryview | None]] = {}
-    at = 0
-    for tensor in envelope.inputs:
-        if tensor.name in tensors:
-            raise BadRequest(f"input {tensor.name!r}: given twice")
-        size = (tensor.parameters or {}).get("binary_data_size")
-        if size is None:
-            if not memoryview(tensor.data):
-                raise BadRequest(f"input {tensor.name!r}: has neither data nor binary_data_size")
-            tensors[tensor.name] = (tensor, None)
-            continue
-        if type(size) is not int or not 0 <= size <= len(tail) - at or memoryview(tensor.data):
-            raise BadRequest(
-                f"input {tensor.name!r}: expected binary_data_size to be a length within the body, and no data"
-            )
-        tensors[tensor.name] = (tensor, tail[at : at + size])
-        at += size
-    if at != len(tail):
-        raise BadRequest(f"body: {len(tail) - at} bytes belong to no input")
+    envelope, tensors = v2.named(body, json_length)
     known = {*decision.item, *(name for node in decision.nodes.values() for name in node.reads if "." not in name)}
     for name in tensors:
         if name not in known:
@@ -90,12 +67,12 @@ def read(decision: Decision, body: bytes, json_length: int | None) -> ItemReques
     return ItemRequest(v2.request_id(envelope.id), item, tensors, wanted)
 
 
-def _of_item(name: str, kind: Kind, tensors: Mapping[str, tuple[v2.Tensor, memoryview | None]]) -> Any:
+def _of_item(name: str, kind: Kind, tensors: v2.Tensors) -> Any:
     if name not in tensors:
         raise BadRequest(f"input {name!r}: missing; conditions, slices or costs read it")
     tensor, blob = tensors[name]
     try:
-        (value,) = _values(tensor, blob)
+        (value,) = plain.values(tensor, blob)
     except ValueError as error:
         raise BadRequest(f"input {name!r}: expected one {kind}: {error}") from None
     if problem := engine.problem(value, kind):
@@ -103,36 +80,6 @@ def _of_item(name: str, kind: Kind, tensors: Mapping[str, tuple[v2.Tensor, memor
     if isinstance(value, str) and len(value) > v2.ID_LIMIT:
         raise BadRequest(f"input {name!r}: expected at most {v2.ID_LIMIT} characters")
     return float(value) if kind == "number" else value
-
-
-def _values(tensor: v2.Tensor, blob: memoryview | None = None) -> list[Any]:
-    """The values of a tensor, flat; ValueError where they are none."""
-    if blob is None:
-        try:
-            found = _decode(tensor.data)
-        except UNREADABLE as error:
-            raise ValueError(explain(error)) from None
-        if not isinstance(found, list):
-            raise ValueError("data is no list")
-        while found and all(isinstance(each, list) for each in found):
-            found = [value for each in found for value in each]
-        return found
-    if tensor.datatype == "BYTES":
-        texts, at = [], 0
-        while at + 4 <= len(blob):
-            (length,) = struct.unpack_from("<I", blob, at)
-            at += 4 + length
-            if at <= len(blob):
-                texts.append(str(blob[at - length : at], "utf-8"))
-        if at != len(blob):
-            raise ValueError("its bytes are no strings after their lengths")
-        return texts
-    if tensor.datatype == "BOOL":
-        return [each != 0 for each in bytes(blob)]
-    code = _NUMBERS.get(tensor.datatype)
-    if code is None or len(blob) % struct.calcsize(code):
-        raise ValueError(f"its bytes are no {', '.join(_NUMBERS)}, BOOL or BYTES")
-    return [value for (value,) in struct.iter_unpack(code, blob)]
 
 
 def question(
@@ -146,7 +93,7 @@ def question(
             value = answers[owner].outputs[output]
             kind = decision.nodes[owner].outputs[output]
             data = list(value) if isinstance(value, tuple) else [value]
-            inputs.append(_tensor(name, kind, data))
+            inputs.append(plain.tensor(name, kind, data))
             continue
         if name not in request.tensors:
             raise BadRequest(f"input {name!r}: missing; {node.service} reads it")
@@ -173,15 +120,6 @@ def _bare(tensor: v2.Tensor) -> _Bare:
     return _Bare(tensor.name, tensor.shape, tensor.datatype, tensor.parameters)
 
 
-def _tensor(name: str, kind: Kind, data: Sequence[Any]) -> bytes:
-    return b'{"name":%b,"shape":[%d],"datatype":"%b","data":%b}' % (
-        _encode(name),
-        len(data),
-        _OF_KIND[kind].encode(),
-        _encode(data),
-    )
-
-
 def answered(node: Node, body: bytes) -> tuple[dict[str, Any], str]:
     """The outputs of a node's answer that the graph reads, each of its kind, and the version that it names; ValueError where one is not there."""
     try:
@@ -193,7 +131,7 @@ def answered(node: Node, body: bytes) -> tuple[dict[str, Any], str]:
     for name, kind in node.outputs.items():
         if name not in tensors or not memoryview(tensors[name].data):
             raise ValueError(f"it has no {name} in JSON")
-        values = _values(tensors[name])
+        values = plain.values(tensors[name])
         if kind == "texts":
             outputs[name] = tuple(values)
         elif len(values) != 1:
@@ -209,19 +147,19 @@ def answer(name: str, request: ItemRequest, record: DecisionRecord, case: str) -
     """The body of the answer."""
     verdict, given = record.verdict, record.given
     parts: dict[str, bytes] = {
-        "action": _tensor("action", "text", [verdict.action]),
-        "reason": _tensor("reason", "text", [verdict.reason]),
-        "person": _tensor("person", "text", [verdict.person or ""]),
-        "case": _tensor("case", "text", [case]),
-        "path": _tensor("path", "texts", verdict.path),
-        "evidence": _tensor("evidence", "text", [_encode(evidence(given)).decode()]),
-        "digests": _tensor("digests", "text", [_encode(digests(record)).decode()]),
-        "record": _tensor("record", "text", [record.digest]),
-        "audit": _tensor("audit", "truth", [verdict.audit]),
+        "action": plain.tensor("action", "text", [verdict.action]),
+        "reason": plain.tensor("reason", "text", [verdict.reason]),
+        "person": plain.tensor("person", "text", [verdict.person or ""]),
+        "case": plain.tensor("case", "text", [case]),
+        "path": plain.tensor("path", "texts", verdict.path),
+        "evidence": plain.tensor("evidence", "text", [_encode(evidence(given)).decode()]),
+        "digests": plain.tensor("digests", "text", [_encode(digests(record)).decode()]),
+        "record": plain.tensor("record", "text", [record.digest]),
+        "audit": plain.tensor("audit", "truth", [verdict.audit]),
     }
     for output, value in numbers(verdict).items():
         if value is not None:
-            parts[output] = _tensor(output, "number", [value])
+            parts[output] = plain.tensor(output, "number", [value])
     chosen = [parts[each] for each in request.wanted or OUTPUTS if each in parts]
     return b'{"model_name":%b,"model_version":%b,"id":%b,"outputs":[%b]}' % (
         _encode(name),

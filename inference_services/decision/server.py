@@ -1,30 +1,26 @@
-"""The process: opens its port, and on a signal drops readiness, answers what has come, and ends."""
+"""The process of a decision: its service, and the clients of its nodes."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hallmark.decision.case import Cases
 from hallmark.decision.unit import Unit
-from hallmark.declaration import timeouts
 from hallmark.reviews import database
+from hallmark.reviews.audits import AuditLabels
 from hallmark.reviews.queue import ReviewQueue
 from inference_services.decision.breaker import Breaker
 from inference_services.decision.cases import ReviewCases
+from inference_services.decision.guarantee import EVERY, GuaranteeWatch
 from inference_services.decision.metrics import DecisionMetrics
 from inference_services.decision.nodes import NodeClient
 from inference_services.decision.records import CaseFile, RecordLog
 from inference_services.decision.rest import DecisionRest
 from inference_services.decision.service import DecisionService
-from inference_services.transport import http1, workers
+from inference_services.transport import one_model
 from inference_services.transport.client import Client
-from inference_services.transport.endpoint import ConnectionLimits, Endpoint, Listener, close_listener, listen
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class DecisionOptions:
     """Settings of the process.
 
     nodes: address of each.   cases: a file of lines, or the address of a queue of reviews.
-    expired: a file that is there while the guarantee does not hold.
+    expired: a file that is there while the guarantee is to count as expired, whatever its watch says.   look: seconds between its looks.
     """
 
     name: str
@@ -40,48 +36,34 @@ class DecisionOptions:
     records: Path
     cases: Path | str
     expired: Path | None = None
+    look: float = EVERY
     host: str = "0.0.0.0"  # noqa: S104  a pod's containers are reached from outside it
     http_port: int = 8080
 
 
 def run(options: DecisionOptions, unit: Unit) -> int:
     """Serve until a signal; the exit code, or OSError where the port is taken."""
-    service, clients = served(options, unit)
-    opened = listen(options.host, options.http_port)
+    service, clients, watch = served(options, unit)
 
-    async def work(_worker: int) -> None:
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        endpoint = Endpoint(
-            limits=ConnectionLimits(), headers=f"x-hallmark-unit: {unit.digest}\r\n".encode("ascii", "replace")
-        )
-        rest = DecisionRest(service, name=options.name, limit=endpoint.limits.body)
-        listener = Listener(opened, lambda: http1.Http1Connection(endpoint, rest), fewest=lambda _more: True)
-        listener.open()
-        watch = loop.create_task(endpoint.watch())
-        _log.info("deciding %s by %s", options.name, unit.digest)
-        await stop.wait()
-        _log.info("draining")
-        rest.draining = endpoint.draining = True
-        limits = timeouts.of(unit.decision.deadline)
-        drained = loop.time() + limits.end - timeouts.FLUSH
-        await asyncio.sleep(limits.notice)
-        await close_listener(opened, timeout=drained - loop.time())
-        listener.close()
-        await endpoint.drain(timeout=drained - loop.time())
-        watch.cancel()
+    async def ended() -> None:
         await service.drained()
         for client in clients:
             client.close()
-        _log.info("stopped")
 
-    return workers.run(work, count=1)
+    return one_model.run(
+        lambda limit: DecisionRest(service, name=options.name, limit=limit),
+        host=options.host,
+        port=options.http_port,
+        deadline=unit.decision.deadline,
+        headers=f"x-hallmark-unit: {unit.digest}\r\n".encode("ascii", "replace"),
+        told=f"deciding {options.name} by {unit.digest}",
+        beside=(lambda: watch.run(options.look)) if watch else None,
+        ended=ended,
+    )
 
 
-def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[Client]]:
-    """The service, and the clients that it asks its nodes by."""
+def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[Client], GuaranteeWatch | None]:
+    """The service, the clients that it asks its nodes by, and the watch of its guarantee, where there is a queue with labels."""
     metrics = DecisionMetrics(model=options.name, unit=unit.digest.removeprefix("sha256:")[:12])
     clients = {name: Client(url, what=f"--node {name}") for name, url in options.nodes.items()}
     nodes = {
@@ -90,15 +72,21 @@ def served(options: DecisionOptions, unit: Unit) -> tuple[DecisionService, list[
         )
         for name, client in clients.items()
     }
-    marker = options.expired
+    marker, watch = options.expired, None
+    cases: Cases
+    if isinstance(options.cases, Path):
+        cases = CaseFile(options.cases)
+    else:
+        queue = ReviewQueue(database.connect(options.cases))
+        cases = ReviewCases(queue, explore=unit.decision.explore)
+        watch = GuaranteeWatch(unit, AuditLabels(queue, domain=unit.domain), metrics=metrics)
+        watch.look()
     service = DecisionService(
         unit,
         nodes=nodes,
-        cases=CaseFile(options.cases)
-        if isinstance(options.cases, Path)
-        else ReviewCases(ReviewQueue(database.connect(options.cases)), explore=unit.decision.explore),
+        cases=cases,
         records=RecordLog(options.records),
         metrics=metrics,
-        expired=marker.exists if marker is not None else lambda: False,
+        expired=lambda: bool((watch is not None and watch.expired) or (marker is not None and marker.exists())),
     )
-    return service, [*clients.values()]
+    return service, [*clients.values()], watch

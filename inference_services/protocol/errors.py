@@ -8,9 +8,11 @@ ServeError                          base
 │   ├── WrongMedia     415          a content type or coding that is not read here; with Accept-Encoding
 │   ├── TooLarge       413          a body over the limit
 │   ├── NoFeatures     422          nothing is known of the entity that the request is about
+│   ├── NoReview       422          the language model gave no answer about this item that its schema and its evidence hold
 │   └── Forbidden      403          the route is known and closed on purpose
 ├── Overloaded         503          refused at once: it would not be done in time; with a Retry-After
 ├── NotReady           503          still loading, or draining
+├── ReviewerDown       503          the server of a language model did not answer in time, or not at all
 ├── StoreDown          503          the features of the entity could not be read in time
 └── ModelFault         500          the model or its feature code failed, or gave what its signature does not allow
 
@@ -110,6 +112,13 @@ class NoFeatures(BadRequest):
     reason = "no_features"
 
 
+class NoReview(BadRequest):
+    """The language model gave no answer about this item that its schema and its evidence hold."""
+
+    status = 422
+    reason = "no_review"
+
+
 class Forbidden(BadRequest):
     """The route is known and closed on purpose."""
 
@@ -137,6 +146,14 @@ class NotReady(ServeError):
     status = 503
     grpc = Grpc.UNAVAILABLE
     reason = "not_ready"
+
+
+class ReviewerDown(ServeError):
+    """The server of a language model did not answer in time, or not at all."""
+
+    status = 503
+    grpc = Grpc.UNAVAILABLE
+    reason = "reviewer_down"
 
 
 class StoreDown(ServeError):

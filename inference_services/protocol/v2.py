@@ -98,6 +98,35 @@ def enveloped(body: bytes, json_length: int | None = None) -> tuple[Envelope, me
     return envelope, memoryview(body)[len(body) if json_length is None else json_length :]
 
 
+Tensors = Mapping[str, tuple[Tensor, memoryview | None]]
+"""Inputs by name, with the bytes behind the JSON that each has."""
+
+
+def named(body: bytes, json_length: int | None = None) -> tuple[Envelope, Tensors]:
+    """A request of which nobody says beforehand what its inputs are, each once; or `BadRequest`."""
+    envelope, tail = enveloped(body, json_length)
+    tensors: dict[str, tuple[Tensor, memoryview | None]] = {}
+    at = 0
+    for tensor in envelope.inputs:
+        if tensor.name in tensors:
+            raise BadRequest(f"input {tensor.name!r}: given twice")
+        size = (tensor.parameters or {}).get("binary_data_size")
+        if size is None:
+            if not memoryview(tensor.data):
+                raise BadRequest(f"input {tensor.name!r}: has neither data nor binary_data_size")
+            tensors[tensor.name] = (tensor, None)
+            continue
+        if type(size) is not int or not 0 <= size <= len(tail) - at or memoryview(tensor.data):
+            raise BadRequest(
+                f"input {tensor.name!r}: expected binary_data_size to be a length within the body, and no data"
+            )
+        tensors[tensor.name] = (tensor, tail[at : at + size])
+        at += size
+    if at != len(tail):
+        raise BadRequest(f"body: {len(tail) - at} bytes belong to no input")
+    return envelope, tensors
+
+
 def request_id(given: str | None) -> str:
     """The client's id, or a new one where it sent none."""
     if not given:

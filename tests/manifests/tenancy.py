@@ -122,6 +122,8 @@ def pods(domain: str) -> Mapping[str, Pod]:
         "trainer": {names.JOB: names.TRAINING_JOB},
         "parity": {"app.kubernetes.io/name": names.PARITY},
         "reviewer": {"app.kubernetes.io/part-of": "llminferenceservice"},
+        "decision": {names.DECIDES: domain, "app.kubernetes.io/name": f"{domain}-decision"},
+        "review": {names.DECIDES: domain, "app.kubernetes.io/name": f"{domain}-reviewer"},
         "other": {},
     }
     return {kind: Pod(domain, labels, f"10.0.64.{place}") for place, (kind, labels) in enumerate(made.items(), 10)}

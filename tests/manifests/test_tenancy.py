@@ -528,14 +528,33 @@ def test_only_the_nodes_of_a_distributed_training_speak_to_each_other(world: Wor
     assert not world.network.passes(pods("fraud")["trainer"], pods("fraud")["trainer"], 29500)
 
 
-def test_the_reviewer_is_asked_by_its_own_model_only(world: World) -> None:
-    own = pods("listing")
-    assert world.network.passes(own["predictor"], own["reviewer"], network.REVIEWER)
+def test_the_reviewer_is_asked_by_the_service_of_its_prompt_only(world: World) -> None:
+    own = pods("authentication")
+    askers = {kind for kind, pod in own.items() if world.network.passes(pod, own["reviewer"], network.REVIEWER)}
+    assert askers == {"review"}
     assert not world.network.passes(GATEWAY, own["reviewer"], network.REVIEWER)
-    assert not world.network.passes(own["step"], own["reviewer"], network.REVIEWER)
-    sidecar = mesh.Sidecar(world.objects["listing"], own["reviewer"])
-    asked = mesh.Request(port=network.REVIEWER, path="", principal="cluster.local/ns/listing/sa/predictor")
+    sidecar = mesh.Sidecar(world.objects["authentication"], own["reviewer"])
+    asked = mesh.Request(port=network.REVIEWER, path="", principal="cluster.local/ns/authentication/sa/predictor")
     assert sidecar.admits(asked)
+
+
+def test_a_decision_asks_its_own_nodes_and_is_asked_by_the_gateway(world: World) -> None:
+    own = pods("authentication")
+    reached = {kind for kind, pod in own.items() if world.network.passes(own["decision"], pod, network.HTTP)}
+    assert reached == {"predictor", "review"}
+    askers = {kind for kind, pod in own.items() if world.network.passes(pod, own["decision"], network.HTTP)}
+    assert not askers and world.network.passes(GATEWAY, own["decision"], network.HTTP)
+    assert not world.network.passes(GATEWAY, own["review"], network.HTTP)
+    assert world.network.passes(own["decision"], Pod.outside("10.0.192.9"), network.POSTGRES)
+    assert not world.network.passes(own["review"], Pod.outside("10.0.192.9"), network.POSTGRES)
+    for each in ("decision", "review"):
+        assert world.network.passes(PROMETHEUS, own[each], network.HTTP)
+        assert not world.network.passes(pods("fraud")["predictor"], own[each], network.HTTP)
+    sidecar = mesh.Sidecar(world.objects["authentication"], own["decision"])
+    path = "/v2/models/authentication/infer"
+    for principal, admitted in (("authentication", True), ("fraud", False)):
+        asked = mesh.Request(port=network.HTTP, path=path, principal=f"cluster.local/ns/{principal}/sa/predictor")
+        assert sidecar.admits(asked) is admitted
 
 
 def _ask(world: World, domain: str, **request: object) -> bool:

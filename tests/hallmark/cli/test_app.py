@@ -63,6 +63,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "labels",
         "captures",
         "reviews",
+        "prompts",
         "timeline",
         "ui",
         "watch",

@@ -233,6 +233,6 @@ def test_each_domains_kustomization_lists_what_lies_beside_it() -> None:
     for name in NAMES:
         body = yaml.safe_load(found[SETTINGS.releases / name / kustomization.FILE])
         beside = {path.name for path in found if path.parent.name == name} - {kustomization.FILE}
-        beside |= {"reviewer.yaml"} if declared(name).reviewer else set()
+        beside |= {"reviewer.yaml", "review.yaml"} if declared(name).reviewer else set()
         assert body["resources"][0] == f"../../manifests/tenants/{name}.yaml"
         assert sorted(body["resources"][1:]) == sorted(beside)

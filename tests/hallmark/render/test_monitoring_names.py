@@ -11,22 +11,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 
 from hallmark import metrics
 from hallmark.artifacts import folder as folders
+from hallmark.decision import engine
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.drift import profile
 from hallmark.drift.analysis import FORGIVEN
 from hallmark.drift.verdict import COMPLETE
+from hallmark.prompts import chat
 from hallmark.render import alerts, monitoring
 from hallmark.rollout.evidence import RolloutProgress
 from hallmark.rollout.liveness import DomainCheck, Liveness
 from hallmark.rollout.timeline import TimelineEntry
+from inference_services.decision.metrics import DecisionMetrics
 from inference_services.drift_monitor import exposition
+from inference_services.transport.one_model import ServiceMetrics
 from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 from tests.hallmark.render import foreign, promql
 from tests.hallmark.render.prometheus import declared, groups_of
@@ -177,8 +181,23 @@ def streamed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def ours(served: str, counted: str, watched: str, streamed: str) -> Exported:
-    return {**parsed(served), **parsed(counted), **parsed(watched), **parsed(streamed)}
+def decided() -> str:
+    """What the service that decides and the one that asks a reviewer export, with each value that a label has."""
+    decision = DecisionMetrics(model="bags", unit="u")
+    for fate in get_args(engine.Fate):
+        decision.add("node_answers", node="view", fate=fate)
+    for gauge in ("expired", "guarantee_labels", "minute_price"):
+        decision.set(gauge, 0.0)
+    reviewer = ServiceMetrics(metrics.REVIEWER, model="bags-reviewer", prompt="p")
+    for cause in ("answered", *chat.CAUSES):
+        reviewer.add("reviews", cause=cause)
+        reviewer.add("tries", cause=cause)
+    return decision.render().decode() + reviewer.render().decode()
+
+
+@pytest.fixture(scope="module")
+def ours(served: str, counted: str, watched: str, streamed: str, decided: str) -> Exported:
+    return {**parsed(served), **parsed(counted), **parsed(watched), **parsed(streamed), **parsed(decided)}
 
 
 def expressions() -> Iterator[tuple[str, str]]:

@@ -19,9 +19,9 @@ DECLARED = [domains.load(name, SETTINGS) for name in domains.names(SETTINGS)]
 REVIEWED = [domain for domain in DECLARED if domain.reviewer]
 
 
-def test_authentication_and_listing_have_a_reviewer_and_nobody_else() -> None:
+def test_authentication_has_a_reviewer_and_nobody_else() -> None:
     found = reviewer.files(SETTINGS, DECLARED)
-    assert {path.parent.name for path in found} == {"authentication", "listing"}
+    assert {path.parent.name for path in found} == {"authentication"}
     assert {path.name for path in found} == {"reviewer.yaml"}
 
 
@@ -85,6 +85,19 @@ def test_a_reviewer_that_may_sleep_stays_up_since_nothing_would_wake_it() -> Non
         (service,) = reviewer.objects(domain.model_copy(update={"reviewer": declared}))
         assert service["spec"]["replicas"] == replicas
         assert "scaling" not in service["spec"], "replicas and scaling are mutually exclusive"
+
+
+@pytest.mark.parametrize("caching", ["off", "salted", "shared"])
+def test_prefixes_are_cached_only_where_that_is_declared(caching: str) -> None:
+    """vllm-project/vllm#20261; KServe's command takes VLLM_ADDITIONAL_ARGS after its own."""
+    (domain, *_) = REVIEWED
+    assert domain.reviewer is not None and domain.reviewer.prefix_caching == "off"
+    declared = domain.reviewer.model_copy(update={"prefix_caching": caching})
+    (service,) = reviewer.objects(domain.model_copy(update={"reviewer": declared}))
+    strict.validator("serving.kserve.io", "LLMInferenceService", "v1alpha2").validate(service)
+    (container,) = service["spec"]["template"]["containers"]
+    off = [{"name": "VLLM_ADDITIONAL_ARGS", "value": "--no-enable-prefix-caching"}]
+    assert container.get("env", []) == (off if caching == "off" else [])
 
 
 def test_several_gpus_share_the_model() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from hallmark.artifacts import release as releases
 from hallmark.artifacts.release import Release
+from hallmark.decision.guarantee import GuaranteeState
 from hallmark.declaration import domain as domains
 from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain
@@ -56,7 +57,7 @@ class World:
     def domain(self, *changes: str) -> Domain:
         return domains.overridden(domains.load(self.cluster.name, self.settings), [*CHANGES, *changes])
 
-    def operator(self, *changes: str, fence: int = 1, scheduled: bool = False) -> Operator:
+    def operator(self, *changes: str, fence: int = 1, scheduled: bool = False, **more: Any) -> Operator:
         return Operator(
             self.domain(*changes),
             writer=self.cluster,  # type: ignore[arg-type]
@@ -68,6 +69,7 @@ class World:
             scheduled=scheduled,
             fence=fence,
             clock=self.clock,
+            **more,
         )
 
     def pass_time(self, operator: Operator, seconds: int, *, rate: int = 200, failing: float = 0.0) -> None:
@@ -137,6 +139,30 @@ def test_a_promise_that_is_broken_is_said_once_beside_the_drift_that_it_is(world
     assert world.kinds().count("drift") == 1
     notice = of_entry(NAME, said)
     assert notice is not None and (notice.event, notice.title) == ("guarantee", f"{NAME}: promise broken")
+
+
+def test_a_decision_whose_guarantee_is_broken_starts_one_training_a_unit(world: World) -> None:
+    """Fault 45: said once, trained once, also after a restart and where the first could not be asked for; another unit is another matter."""
+    told = [("sha256:one", GuaranteeState(labels=40, counterfeits=1, evidence=3.0))]
+    world.trainings.down = True
+    operator = world.operator(guarantee=lambda: told[0])
+    operator.tick()
+    assert not world.kinds()
+    told[0] = ("sha256:one", GuaranteeState(labels=90, counterfeits=12, evidence=2e4, broken=90))
+    for turn in range(12):
+        world.trainings.down = turn < 2
+        operator = world.operator(guarantee=lambda: told[0]) if turn % 3 == 0 else operator
+        world.clock.sleep(60)
+        operator.tick()
+    assert [each.reason for each in world.trainings.requests] == [
+        "a guarantee that no longer holds: 12 counterfeits among 90 audited accepts of unit sha256:one"
+    ]
+    world.trainings.end("failed")
+    operator.tick()
+    told[0] = ("sha256:two", told[0][1])
+    operator.tick()
+    operator.tick()
+    assert len(world.trainings.requests) == 2
 
 
 def test_a_hundred_reports_of_one_drift_start_one_training_also_after_restarts(world: World) -> None:

@@ -1,0 +1,124 @@
+"""What decides in a domain, on a cluster: the service that decides, once a release unit is there, and the one that asks its reviewer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hallmark import names, templates
+from hallmark.artifacts.folder import MANIFEST
+from hallmark.decision import unit
+from hallmark.declaration import timeouts
+from hallmark.declaration.decision import Node
+from hallmark.declaration.domain import Domain
+from hallmark.errors import ModelRefused
+from hallmark.files import digest_text
+from hallmark.prompts import prompt as prompts
+from hallmark.prompts import sealed
+from hallmark.prompts.sealed import EXAMPLES, PROMPT
+from hallmark.render import network
+from hallmark.render.manifest import Block, manifest
+from hallmark.settings import Settings
+
+DECISION_FILE, REVIEW_FILE = "decision.yaml", "review.yaml"
+UNIT = "unit"
+"""Folder beside release.yaml with the release unit that is served, sealed."""
+UNIT_FILES = (MANIFEST, "decision.json", "thresholds.json", "parts.json")
+INITIALIZER = "kserve/storage-initializer:v0.21.0"
+"""KServe's, as manifests/platform/storage-container.yaml pins it."""
+
+Json = dict[str, Any]
+
+
+def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
+    """The generated files of this kind, by path."""
+    found: dict[Path, str] = {}
+    for domain in declared:
+        folder = settings.releases / domain.name
+        if wanted := reviewer_service(domain, settings):
+            node = reviewer(domain)
+            source = f"domains/{domain.name}/domain.yaml and prompts/{node.prompt if node else ''}"
+            found[folder / REVIEW_FILE] = manifest(wanted, source=source)
+        if wanted := decision_service(domain, settings):
+            found[folder / DECISION_FILE] = manifest(wanted, source=f"domains/{domain.name}/domain.yaml and {UNIT}/")
+    return found
+
+
+def reviewer(domain: Domain) -> Node | None:
+    """The node of the decision that is asked by a prompt."""
+    nodes = domain.decision.nodes.values() if domain.decision else ()
+    return next((node for node in nodes if node.kind == "reviewer" and node.prompt), None)
+
+
+def pods(domain: Domain, part: str) -> dict[str, str]:
+    """Labels of the pods of `decision` or `reviewer`."""
+    return {names.DECIDES: domain.name, "app.kubernetes.io/name": f"{domain.name}-{part}"}
+
+
+def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
+    """The service that asks the reviewer (templates/review.yaml); none where no decision asks one by a prompt."""
+    node = reviewer(domain)
+    if node is None or node.prompt is None or domain.reviewer is None:
+        return []
+    if not (settings.prompts / node.prompt / prompts.FILE).is_file():
+        return []  # which lint tells: HM766
+    whole = prompts.load(settings.prompts, node.prompt)
+    texts = sealed.texts(whole)
+    listed = {name: digest_text(text) for name, text in sorted(texts.items())}
+    index = json.dumps({"files": listed}, indent=2, sort_keys=True) + "\n"
+    digest = digest_text(index)
+    served = {MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
+    values = {"node": node, "cited": bool(whole.prompt.of_kind("references")), "initializer": INITIALIZER}
+    return _objects("review", domain, "reviewer", f"prompt-{sealed.short(digest)}", digest, served, values)
+
+
+def decision_service(domain: Domain, settings: Settings) -> list[Json]:
+    """The service that decides (templates/decision.yaml); none until a release unit of the domain lies beside release.yaml."""
+    place = settings.releases / domain.name / UNIT
+    if domain.decision is None or not (place / MANIFEST).is_file():
+        return []
+    found = unit.read(place, expected=None)
+    if found.domain != domain.name:
+        raise ModelRefused(
+            f"{settings.shown(place)} is another domain's", expected=domain.name, got=found.domain, fix="take it away"
+        )
+    texts = {name: (place / name).read_text(encoding="utf-8") for name in UNIT_FILES}
+    values = {"addresses": addresses(domain), "name": f"{domain.name}-decision"}
+    config = f"unit-{sealed.short(found.digest)}"
+    return _objects("decision", domain, "decision", config, found.digest, texts, values)
+
+
+def addresses(domain: Domain) -> dict[str, str]:
+    """Where each node is asked that is no person: KServe's Service of an InferenceService, or ours of the reviewer."""
+    assert domain.decision is not None  # noqa: S101  only then is it called
+    below = f"{domain.namespace}.svc.cluster.local"
+    asked = reviewer(domain)
+    return {
+        name: f"http://{node.service}.{below}:{network.HTTP}"
+        if node is asked
+        else f"http://{node.service}-predictor.{below}"
+        for name, node in domain.decision.nodes.items()
+        if node.kind != "person"
+    }
+
+
+def _objects(
+    template: str, domain: Domain, part: str, config: str, digest: str, texts: Mapping[str, str], values: Json
+) -> list[Json]:
+    given = {
+        "domain": domain,
+        "labels": names.labels(domain.name),
+        "pods": pods(domain, part),
+        "config": config,
+        "digest": digest,
+        "files": dict(texts),
+        **{"names": names, "network": network, "timeouts": timeouts},
+        **values,
+    }
+    made = templates.objects(f"render/templates/{template}.yaml", **given)
+    for each in made:
+        if each["kind"] == "ConfigMap":
+            each["data"] = {name: Block(text) for name, text in each["data"].items()}
+    return made

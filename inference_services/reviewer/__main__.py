@@ -1,0 +1,98 @@
+"""`python -m inference_services.reviewer`: serve one sealed prompt; exit code 3 where it is refused."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hallmark.errors import DeclarationError, HallmarkError
+
+DIGEST = "HALLMARK_PROMPT_DIGEST"
+_ENVIRONMENT = f"""environment:
+  {DIGEST}   sha256:… that the prompt must have; nothing is served before it is checked
+
+exit codes: 0 stopped after a signal; 2 wrong flags; 3 the prompt, or the references, were refused"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m inference_services.reviewer",
+        description="Ask a language model about items by one sealed prompt: Open Inference Protocol over REST.",
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = flags.add_argument
+    add("--name", help="name in the paths; that of the prompt without it")
+    add("--prompt", type=Path, required=True, help="folder of the sealed prompt (`hallmark prompts seal`)")
+    add(
+        "--llm",
+        required=True,
+        metavar="URL",
+        help="an OpenAI-compatible server of its model, such as http://reviewer:8000",
+    )
+    add("--crops", type=Path, help="folder with crops.json and the pictures of references")
+    add("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104  a pod is reached from outside
+    add("--http-port", type=int, default=8080, help="(%(default)s)")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Serve until a signal."""
+    flags = parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        return _serve(flags, os.environ if environment is None else environment)
+    except HallmarkError as error:
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or flags.host}: {error.strerror or error}\n")
+        return 1
+
+
+def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from hallmark import metrics
+    from hallmark.prompts import sealed
+    from inference_services.reviewer.crops import Crops
+    from inference_services.reviewer.rest import ReviewerRest
+    from inference_services.reviewer.service import ReviewService
+    from inference_services.transport import one_model
+    from inference_services.transport.client import Client
+
+    expected = env.get(DIGEST)
+    if not expected:
+        logging.getLogger(__name__).warning("%s is not set: any whole prompt will be served", DIGEST)
+    prompt = sealed.read(flags.prompt, expected=expected, served=True)
+    if prompt.prompt.of_kind("references") and flags.crops is None:
+        raise DeclarationError(
+            "--crops",
+            expected="the folder of references' pictures, which answers have to cite",
+            got="nothing",
+            fix="name it",
+        )
+    name, crops = flags.name or prompt.prompt.name, Crops(flags.crops)
+    client = Client(flags.llm, what="--llm", limit=1024 * 1024)
+    counts = one_model.ServiceMetrics(metrics.REVIEWER, model=name, prompt=prompt.version)
+    service = ReviewService(prompt, client=client, metrics=counts)
+
+    async def ended() -> None:
+        client.close()
+
+    return one_model.run(
+        lambda limit: ReviewerRest(service, crops, name=name, limit=limit),
+        host=flags.host,
+        port=flags.http_port,
+        deadline=prompt.prompt.budget.timeout,
+        headers=f"x-hallmark-prompt: {prompt.digest}\r\n".encode("ascii"),
+        told=f"reviewing {name} by {prompt.digest}",
+        ended=ended,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
