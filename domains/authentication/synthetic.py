@@ -23,12 +23,12 @@ SUPER_FAKES = shifts.Shift(
     description="A fifth of new bags are near-perfect copies of one handbag, photographed in one bright studio.",
 )
 SHIFTS = (SUPER_FAKES,)
-PER_DAY = 60
+PER_DAY = 50
 """Items a day, on average over the year; more of them before the holidays."""
 MOST = 8
 """Photos of an item."""
 _DAY = 86_400
-_MISSED = 0.12
+_MISSED = 0.08
 """Chance that a seller leaves a close-up out."""
 _WRONG = 0.05
 """Chance that a photo shows something else."""
