@@ -23,9 +23,9 @@ TRAITS = ("stitch_pitch", "logo_kerning", "hardware_tone", "grain")
 """Each as a place from 0 to 1 in the range that there is of it."""
 TOLERANCE = 0.04
 """Standard deviation of a maker's own work."""
-BRAND_SHARES = np.array([0.46, 0.3, 0.16, 0.08])
-CATEGORY_SHARES = np.array([0.55, 0.28, 0.17])
-COUNTERFEIT = np.array([0.16, 0.12, 0.08, 0.05])
+BRAND_SHARES = np.array([0.6, 0.22, 0.12, 0.06])
+CATEGORY_SHARES = np.array([0.62, 0.24, 0.14])
+COUNTERFEIT = np.array([0.1, 0.08, 0.06, 0.04])
 """Share of counterfeits by brand: the best known is copied most."""
 ALTERED = np.array([0.4, 0.35, 0.25])
 """Chances that one, two or three traits are altered."""
@@ -55,7 +55,7 @@ class Counterfeiter:
         return np.asarray((up + down) / (2 * (self.most - self.least)), dtype=np.float64)
 
 
-ORDINARY = Counterfeiter(least=3.0, most=8.0)
+ORDINARY = Counterfeiter(least=4.0, most=10.0)
 SUPER = Counterfeiter(least=0.0, most=1.2)
 """Super-fakes: nearly what the brand itself makes."""
 
