@@ -12,6 +12,7 @@ from kfp import compiler, dsl, local
 from components.image import TRAINING_IMAGE
 from components.training import (
     build_index,
+    calibrate,
     compare,
     embed,
     evaluate,
@@ -80,7 +81,7 @@ def pipeline(
             training=parts.outputs["training"],
             validation=parts.outputs["validation"],
         )
-        candidate, extra_inputs, tried = fitted.outputs["trained"], {}, []
+        candidate, extra_inputs, tried = fitted.outputs["trained"], dict[str, Any](), []
         if declared.serving.precision == "int8":
             quantized = quantize(
                 domain=domain,
@@ -92,10 +93,21 @@ def pipeline(
                 no_champion=no_champion,
             )
             quantized.set_caching_options(False)  # the champion is not among its inputs
-            candidate, extra_inputs = quantized.outputs["candidate"], {"precision": quantized.outputs["precision"]}
+            candidate = quantized.outputs["candidate"]
+            extra_inputs["precision"] = quantized.outputs["precision"]
             tried.append(quantized)
         measured = evaluate(domain=domain, trained=candidate, test=parts.outputs["test"])
         evaluation = measured.outputs["evaluation"]
+        if declared.decision is not None:
+            calibrated = calibrate(
+                domain=domain,
+                trained=candidate,
+                validation=parts.outputs["validation"],
+                test=parts.outputs["test"],
+                scores=measured.outputs["scores"],
+            )
+            extra_inputs["thresholds"] = calibrated.outputs["thresholds"]
+            tried.append(calibrated)
         indexed, found, unit = [], {}, {}
         if declared.retrieval is not None:
             stocked = load_corpus(domain=domain, source=source, as_of=day, seed=seed, shift=shift).set_caching_options(

@@ -9,7 +9,7 @@ from torch.nn import functional
 from domains.listing import data
 from domains.listing.features import SIDE
 from hallmark.features.fields import Output
-from hallmark.learners import augmentation, loop
+from hallmark.learners import augmentation, loop, residual
 from hallmark.learners.model import ModelSpec
 from hallmark.learners.network import Classifier, NetworkLearner
 
@@ -41,24 +41,6 @@ QUICK = Recipe(widths=(16, 32, 64), depths=(1, 1, 1), side=48, epochs=12, batch=
 """Seconds for a few hundred photos: tests and first looks."""
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; the first block of a stage halves the sides."""
-
-    def __init__(self, inner: int, outer: int, *, stride: int) -> None:
-        super().__init__()
-        self.first = _convolution(inner, outer, stride=stride)
-        norm = nn.BatchNorm2d(outer)
-        nn.init.zeros_(norm.weight)  # a new block passes its shortcut on, so that depth costs no learning
-        self.second = nn.Sequential(nn.Conv2d(outer, outer, 3, padding=1, bias=False), norm)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inner != outer:
-            shrink = nn.AvgPool2d(stride, ceil_mode=True)
-            self.shortcut = nn.Sequential(shrink, nn.Conv2d(inner, outer, 1, bias=False), nn.BatchNorm2d(outer))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.second(self.first(x)) + self.shortcut(x))
-
-
 class Network(nn.Module):
     """Photos (n, 3, h, w) to logits (n, classes), h and w of 32 pixels or more.
 
@@ -70,15 +52,10 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = {"widths": widths, "depths": depths, "side": side, "classes": classes}
-        self.stem = _convolution(3, widths[0], stride=2)
-        blocks, inner = [], widths[0]
-        for outer, depth in zip(widths, depths, strict=True):
-            for place in range(depth):
-                blocks.append(Block(inner, outer, stride=1 if place else 2))
-                inner = outer
-        self.blocks = nn.Sequential(*blocks)
+        self.stem = residual.convolution(3, widths[0], stride=2)
+        self.blocks = residual.stages(widths[0], widths, depths)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(inner, classes)
+        self.head = nn.Linear(widths[-1], classes)
         self.temperature: Tensor
         self.register_buffer("temperature", torch.ones(()))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -98,11 +75,6 @@ class Serving(Classifier):
         straight = torch.cat([functional.interpolate(part, (side, side), mode="bilinear") for part in parts])
         logits: Tensor = self.network(torch.cat((straight, straight.flip(3))))
         return logits.reshape(4, -1, len(LABELS))
-
-
-def _convolution(inner: int, outer: int, *, stride: int) -> nn.Sequential:
-    layer = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outer), nn.ReLU(inplace=True))
 
 
 def _build(recipe: Recipe) -> Network:

@@ -16,6 +16,7 @@ from hallmark.artifacts.evaluation import Beside, Evaluation, GateDecision, Pari
 from hallmark.artifacts.folder import MANIFEST, MODEL_CARD, verify
 from hallmark.artifacts.index_report import IndexReport
 from hallmark.artifacts.precision import Precision
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.errors import ModelRefused
 from hallmark.files import digest_file
 from hallmark.section import Frozen
@@ -119,6 +120,7 @@ class ModelCard(Frozen):
     parity:                   of the float32 ONNX model, which an int8 one is made of.
     rows_seen:                digest of rows_seen.npy beside it; empty where there is none.
     index:                    of a model that answers with items: recall by selectivity, and what its codes save and lose.
+    thresholds:               of a domain with a decision: up to which score each slice may be accepted without a person, and on what that was shown.
     """
 
     domain: str
@@ -143,6 +145,7 @@ class ModelCard(Frozen):
     precision: Precision = Precision()
     rows_seen: str = ""
     index: IndexReport | None = None
+    thresholds: Thresholds | None = None
 
 
 def issue(
@@ -164,6 +167,7 @@ def issue(
     rows_seen: Path | None = None,
     code: Code | None = None,
     index: IndexReport | None = None,
+    thresholds: Thresholds | None = None,
 ) -> ModelCard:
     """The model card of the sealed model in `folder`, trained in the checkout at `root`, and of the rows that it has learnt from."""
     profile = folder / "profile.json"
@@ -192,6 +196,7 @@ def issue(
         precision=precision,
         rows_seen=digest_file(rows_seen) if rows_seen is not None else "",
         index=index,
+        thresholds=thresholds,
     )
 
 

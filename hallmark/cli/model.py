@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.artifacts.thresholds import NO_THRESHOLD
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Seed, Shift, Until, Window, declaration, fit_options
 from hallmark.errors import DeclarationError, NotFound
@@ -241,9 +242,26 @@ def _outcome(outcome: TrainingOutcome, output: Format) -> None:
             ],
             output,
         )
+    if outcome.thresholds is not None:
+        say("")
+        emit(
+            [
+                {
+                    "slice": ", ".join(each.values) or "all",
+                    "accepted up to": each.threshold if each.threshold is not None else NO_THRESHOLD,
+                    "examples": each.examples,
+                    "accepted": each.accepted,
+                    "counterfeits": each.counterfeits,
+                }
+                for each in outcome.thresholds.slices
+            ],
+            output,
+        )
     say("")
     for reason in outcome.decision.reasons:
         say(f"gate: {reason}")
+    if outcome.thresholds is not None:
+        say(f"accept: {outcome.thresholds.line}")
     for reason in outcome.precision.reasons:
         say(f"int8: {reason}")
     reused = sum(done.state == "reused" for done in outcome.steps)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.decision.thresholds import SliceThreshold, Thresholds
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.declaration.decision import Risk
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from hallmark.decision.thresholds import Finite
+from hallmark.artifacts.thresholds import Finite
 from hallmark.section import Frozen
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
+from hallmark.artifacts.thresholds import Finite, Thresholds
 from hallmark.decision import economics
-from hallmark.decision.thresholds import Finite, Thresholds
 from hallmark.declaration import condition
 from hallmark.declaration.condition import ITEM, Kind, Value
 from hallmark.declaration.decision import ENDS, Decision, End

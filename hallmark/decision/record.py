@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import engine
 from hallmark.decision.engine import ENGINE, Ask, Given, Verdict
-from hallmark.decision.thresholds import Thresholds
 from hallmark.declaration.decision import Decision
 from hallmark.errors import Conflict
 from hallmark.section import Frozen

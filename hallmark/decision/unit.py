@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hallmark.artifacts import bundle, folder
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision.record import Part
-from hallmark.decision.thresholds import Thresholds
 from hallmark.declaration import decision_paths
 from hallmark.declaration.decision import Decision
 from hallmark.errors import ModelRefused

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +59,41 @@ class Recipe(BaseModel):
             ) from error
 
 
+class Shared(Protocol):
+    """The processes of one training, of which this is one (hallmark.training.distributed.Ranks)."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def first(self) -> bool: ...
+    @property
+    def device(self) -> str: ...
+    def shard(self, batch: Any) -> Any: ...
+    def average(self, module: Any, *, rows: int) -> None: ...
+    def mean(self, value: float, *, rows: int) -> float: ...
+
+
+class Alone:
+    """One process that shares with nobody, on the processor."""
+
+    rank, count, first, device = 0, 1, True, "cpu"
+
+    def shard(self, batch: Any) -> Any:
+        """All of it."""
+        return batch
+
+    def average(self, module: Any, *, rows: int) -> None:
+        """Nothing: the gradients are those of the whole batch."""
+
+    def mean(self, value: float, *, rows: int) -> float:
+        """The value."""
+        return value
+
+
+ALONE = Alone()
+
 R = TypeVar("R", bound=Recipe)
 
 
@@ -74,9 +109,17 @@ class TrainingLoop(Generic[R]):
         loss: Callable[[Tensor, Tensor, R], Tensor],
         vary: Callable[[Tensor, Tensor, R], tuple[Tensor, Tensor]],
         judge: Callable[[nn.Module], float] | None,
+        ranks: Shared = ALONE,
     ) -> None:
-        """judge: how far the average is from the validation examples; none where there are none to stop by."""
-        self.network, self.recipe, self.loss, self.vary, self.judge = network, recipe, loss, vary, judge
+        """judge: how far the average is from the validation examples; none where there are none to stop by.   ranks: who shares the work."""
+        self.network, self.recipe, self.loss, self.vary, self.judge = (
+            network.to(ranks.device),
+            recipe,
+            loss,
+            vary,
+            judge,
+        )
+        self.ranks = ranks
         self.inputs, self.labels = torch.from_numpy(train.inputs), targets(train.labels)
         given = getattr(train, "weights", None)
         self.weights = None if given is None else torch.from_numpy(np.asarray(given, dtype=np.float32))
@@ -100,28 +143,40 @@ class TrainingLoop(Generic[R]):
                 note = Measured(f"{note}, validation {judged:.3f}", value=judged, higher=False)
             if kept is not None:
                 kept.write(self._state(epoch + 1))
-            if progress is not None:
+            if progress is not None and self.ranks.first:
                 progress(epoch + 1, recipe.epochs, note)
         if self.best["state"]:
             self.average.load_state_dict(self.best["state"])
-        return self.average
+        return self.average.cpu()
 
     def _epoch(self) -> float:
         losses = []
         self.network.train()
-        for rows in torch.tensor_split(torch.randperm(len(self.inputs)), self.batches):
-            x, target = self.vary(self.inputs[rows], self.labels[rows], self.recipe)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.lowered):
-                answers = self.network(laid_out(x))
-            loss = self._weighed(self.loss(answers.float(), target, self.recipe), rows)
+        device = torch.device(self.ranks.device)
+        for whole in torch.tensor_split(self._order(), self.batches):
+            rows = self.ranks.shard(whole)
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = torch.zeros(())
+            if len(rows):
+                x, target = self.vary(self.inputs[rows], self.labels[rows], self.recipe)
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.lowered):
+                    answers = self.network(laid_out(x).to(device))
+                loss = self._weighed(self.loss(answers.float(), target.to(device), self.recipe), rows)
+                loss.backward()  # type: ignore[no-untyped-call]
+            self.ranks.average(self.network, rows=len(rows))
             self.optimizer.step()
             self.schedule.step()
             steps = self.schedule.last_epoch
             _follow(self.average, self.network, keep=min(self.recipe.average, (1 + steps) / (10 + steps)))
-            losses.append(float(loss.detach()))
+            losses.append(self.ranks.mean(float(loss.detach()), rows=len(rows)))
         return float(np.mean(losses))
+
+    def _order(self) -> Tensor:
+        """The examples in the order of one epoch; processes that share them draw it apart from all else, so that they agree."""
+        if self.ranks.count == 1:
+            return torch.randperm(len(self.inputs))
+        alike = torch.Generator().manual_seed(torch.initial_seed() + self.schedule.last_epoch)
+        return torch.randperm(len(self.inputs), generator=alike)
 
     def _weighed(self, loss: Tensor, rows: Tensor) -> Tensor:
         if self.weights is None:
@@ -133,7 +188,7 @@ class TrainingLoop(Generic[R]):
                 got="()",
                 fix="give `loss` reduction='none' in the domain's model.py",
             )
-        chosen = self.weights[rows]
+        chosen = self.weights[rows].to(loss.device)
         return (loss * chosen).sum() / chosen.sum().clamp_min(1e-12)
 
     def _judge(self, epoch: int) -> float | None:

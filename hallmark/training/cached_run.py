@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from hallmark.artifacts.model_card import GateJudgement
 from hallmark.artifacts.precision import Precision
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.declaration import domain as domains
 from hallmark.errors import HallmarkError, NotFound
 from hallmark.files import replace
@@ -64,6 +65,12 @@ class CachedRun(Frozen):
             return Precision()
         return Precision.model_validate_json(self.output(store, "quantize", "precision").read_bytes())
 
+    def thresholds(self, store: Cache) -> Thresholds | None:
+        """Thresholds of the decision, where the domain declares one."""
+        if not self.key("calibrate"):
+            return None
+        return Thresholds.model_validate_json(self.output(store, "calibrate", "thresholds").read_bytes())
+
     def digest(self, store: Cache) -> str | None:
         """The digest of the exported model."""
         entry = store.find("export", self.key("export"))
@@ -79,7 +86,7 @@ def file(domain: str, arguments: Mapping[str, Any], settings: Settings) -> Path:
     held = view_join.held(declared, str(where), settings)
     parameters = {"domain": domain, "held": held, **arguments} | ({"source": Path(where).name} if own else {})
     finder = step.finder(domain, settings)
-    left_out = () if declared.retrieval else steps.INDEXED
+    left_out = (*(() if declared.retrieval else steps.INDEXED), *(() if declared.decision else steps.DECIDED))
     kept = [each for each in step.of(vars(steps)) if each.kept and each.name not in left_out]
     code = [each.code(domain, settings, finder=finder) for each in kept]
     graph = cache.code_digest([*(LIBRARY / "components").glob("*.py"), *(LIBRARY / "pipelines").glob("*.py")])

@@ -10,6 +10,7 @@ from typing import Any
 from hallmark.artifacts.evaluation import Evaluation, GateDecision
 from hallmark.artifacts.model_card import Champion
 from hallmark.artifacts.precision import Precision
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import GateRefused, NotFound
@@ -29,6 +30,7 @@ class TrainingOutcome(Frozen):
     version, digest: of the registered model; none where the gate refused the candidate.
     plots:           a page to open.
     workspace:       logs and artifacts of the run; none where everything was reused.
+    thresholds:      of the decision, where the domain declares one.
     experiment:      its name, of a trial.   run: in MLflow, of a training that became no version; empty where it was reused.
     """
 
@@ -44,6 +46,7 @@ class TrainingOutcome(Frozen):
     seconds: float
     plots: Path
     workspace: Path | None = None
+    thresholds: Thresholds | None = None
     experiment: str = ""
     run: str = ""
 
@@ -157,6 +160,7 @@ def _outcome(
         champion=judged.champion,
         evaluation=Evaluation.model_validate_json(found.output(store, "evaluate", "evaluation").read_bytes()),
         precision=found.precision(store),
+        thresholds=found.thresholds(store),
         steps=found.steps,
         seconds=cached_run.since(began),
         plots=page,

@@ -443,6 +443,38 @@ def evaluate(
     return shown
 
 
+@step(summary=True)
+def calibrate(
+    domain: str,
+    *,
+    trained: Annotated[Path, Reads("Model")],
+    validation: Annotated[Path, Reads("Dataset")],
+    test: Annotated[Path, Reads("Dataset")],
+    scores: Annotated[Path, Reads()],
+    thresholds: Annotated[Path, Writes()],
+    summary: Annotated[Path, Writes("Markdown")],
+) -> str:
+    """Find the thresholds up to which the decision may accept without a person, by slice, on the latest examples; say where one holds, in a line.
+
+    scores: of what is to ship, on the test examples, of which nothing was learnt.   NO_THRESHOLD where none keeps the declared risk.
+    """
+    import numpy as np
+
+    from hallmark.data import dataset
+    from hallmark.training import calibration
+
+    found = calibration.calibrated(
+        domains.load(domain),
+        trained,
+        validation=dataset.read(validation),
+        test=dataset.read(test),
+        scores=np.load(scores, allow_pickle=False),
+    )
+    _write(thresholds, found.model_dump_json(indent=2))
+    _write(summary, f"# {domain}: {found.line}\n\n{calibration.markdown(found)}")
+    return found.line
+
+
 @step(prepare=_champion)
 def compare(
     domain: str,
@@ -602,6 +634,7 @@ def register(
     seen: Annotated[Path | None, Reads()] = None,
     history: Annotated[Path | None, Reads()] = None,
     recall: Annotated[Path | None, Reads()] = None,
+    thresholds: Annotated[Path | None, Reads()] = None,
     correlation: str = "",
 ) -> int:
     """Register the model with its model card, once by digest, as challenger; give its version."""
@@ -609,6 +642,7 @@ def register(
     from hallmark.artifacts.evaluation import Evaluation, Parity
     from hallmark.artifacts.index_report import IndexReport
     from hallmark.artifacts.precision import Precision
+    from hallmark.artifacts.thresholds import Thresholds
     from hallmark.artifacts.trial import Fit
     from hallmark.registry.store import Registry
 
@@ -628,6 +662,7 @@ def register(
         parity=Parity.model_validate_json(parity.read_bytes()),
         precision=Precision.model_validate_json(precision.read_bytes()) if precision else Precision(),
         index=IndexReport.model_validate_json(recall.read_bytes()) if recall else None,
+        thresholds=Thresholds.model_validate_json(thresholds.read_bytes()) if thresholds else None,
         root=settings.root,
         rows_seen=seen,
         code=_code(domain, settings),
@@ -707,6 +742,8 @@ def _code(domain: str, settings: Settings) -> Any:
 
 INDEXED = ("load_corpus", "embed", "build_index", "measure_recall")
 """Steps of a domain that answers with items alone."""
+DECIDED = ("calibrate",)
+"""Steps of a domain that declares a decision alone."""
 
 
 def utc(text: str) -> datetime:

@@ -56,11 +56,14 @@ def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return compiled(tmp_path_factory.mktemp("ir"), request.param)
 
 
-def test_every_domain_has_the_same_graph_but_for_a_precision_it_wants_tried_and_an_index(spec: dict[str, Any]) -> None:
+def test_every_domain_has_the_same_graph_but_for_a_precision_it_wants_tried_an_index_and_a_decision(
+    spec: dict[str, Any],
+) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     declared = domains.load(spec["pipelineInfo"]["name"].removesuffix("-training"), settings(ROOT))
     tried = {"quantize"} if declared.serving.precision == "int8" else set()
     tried |= {"load-corpus", "embed", "build-index", "measure-recall"} if declared.retrieval else set()
+    tried |= {"calibrate"} if declared.decision is not None else set()
     same = {"load", "validate", "split", "train", "evaluate", "compare", "gate"}
     assert set(tasks) - {"condition-1", "condition-2"} == same | tried
     assert set(spec["components"]["comp-condition-1"]["dag"]["tasks"]) == INSIDE

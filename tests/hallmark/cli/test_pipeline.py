@@ -237,8 +237,6 @@ def test_what_cannot_run_is_refused_before_anything_is_asked(
     hallmark: Hallmark, kubeflow: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for given, said in (
-        (("submit", "authentication"), "there is no domains/authentication/data.py"),
-        (("schedule", "authentication"), "there is no domains/authentication/data.py"),
         (("submit", "fraud", "--data", "orders.parquet"), "the steps' pods cannot read --data"),
         (("submit", "fraud", "--data", "s3://bucket/orders"), "the steps' pods cannot read --data"),
         (("submit", "fraud", "--until", "yesterday"), "the time is not a day"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.decision.engine import Answer, Ask, Given, Verdict, decide
-from hallmark.decision.thresholds import SliceThreshold, Thresholds
 from hallmark.declaration.decision import Decision
 
 ROOT = Path(__file__).parents[3]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import calibrate
-from hallmark.decision.thresholds import Thresholds
 from hallmark.declaration.decision import Risk
 
 RISK = Risk(score="view.counterfeit", at_most=0.01, confidence=0.95, slices=("brand",))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import candidate, unit
 from hallmark.decision.engine import Answer, Given, Verdict
 from hallmark.decision.record import DecisionRecord, Part
-from hallmark.decision.thresholds import Thresholds
 from hallmark.decision.unit import Unit
 from hallmark.declaration.decision import Decision
 from tests.hallmark.decision.graphs import BAGS, RAW, THRESHOLDS, settled

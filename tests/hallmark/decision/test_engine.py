@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.decision import record
 from hallmark.decision.engine import ENGINE, Answer, Ask, Given, Verdict, decide
 from hallmark.decision.record import DecisionRecord, Part
-from hallmark.decision.thresholds import SliceThreshold, Thresholds
 from hallmark.declaration.decision import Decision
 from hallmark.errors import Conflict
 from tests.hallmark.decision.graphs import BAGS, BRANDS, FATES, RAW, THRESHOLDS, random_graph, settled

@@ -24,8 +24,8 @@ from hallmark.training.step import Step
 from tests.domains.search.small import AT, Small
 
 ROOT = Path(__file__).parents[3]
-KEPT = [each for each in step.of(vars(steps)) if each.kept and each.name not in steps.INDEXED]
-"""Those of a domain that does not answer with items."""
+KEPT = [each for each in step.of(vars(steps)) if each.kept and each.name not in (*steps.INDEXED, *steps.DECIDED)]
+"""Those of a domain that does not answer with items and declares no decision."""
 NAMES = {each.name for each in KEPT}
 AS_OF = "2026-11-01T00:00:00+00:00"
 FUNCTION = 0x1  # CO_OPTIMIZED: a function's own code, and not a module's or a class's body

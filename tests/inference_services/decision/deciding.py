@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.decision import unit
 from hallmark.decision.case import Case
 from hallmark.decision.record import DecisionRecord, Part
-from hallmark.decision.thresholds import SliceThreshold, Thresholds
 from hallmark.declaration.decision import Decision
 from inference_services.decision.breaker import Breaker
 from inference_services.decision.metrics import DecisionMetrics

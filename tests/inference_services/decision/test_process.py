@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.decision import unit
 from hallmark.decision.record import Part
-from hallmark.decision.thresholds import SliceThreshold, Thresholds
 from hallmark.declaration.decision import Decision
 from inference_services.decision.__main__ import main
 from tests.inference_services.decision.deciding import ROOT, outputs

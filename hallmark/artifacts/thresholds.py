@@ -59,6 +59,19 @@ class Thresholds(Frozen):
         values = self._values(fields)
         return next((each.threshold for each in self.slices if each.values == values), None)
 
+    @property
+    def line(self) -> str:
+        """Where a threshold holds, in a line."""
+        held = [each for each in self.slices if each.threshold is not None]
+        total = sum(each.examples for each in self.slices)
+        if not held:
+            return f"{NO_THRESHOLD} in all of {len(self.slices)} slices: each item goes to a person"
+        share = sum(each.accepted for each in held) / max(1, total)
+        return (
+            f"{self.at_most:g} at most, with {self.confidence:g}, in {len(held)} of {len(self.slices)} slices, which accept"
+            f" {share:.0%} of {total} items; {NO_THRESHOLD} elsewhere"
+        )
+
     def only(self, fields: Mapping[str, float | str | bool]) -> Thresholds:
         """The same with the item's slice alone, as a record keeps it."""
         values = self._values(fields)

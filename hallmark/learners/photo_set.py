@@ -1,0 +1,332 @@
+"""A learner of items shown by several photos: a score of being a counterfeit, and an embedding, from what the photos show and what is declared.
+
+It learns from the expert's answer, and from what the expert measured of each trait (`data.outcomes`), which tells it what to look at in a photo.
+Imports torch, so only a domain's model.py imports it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.features.encoding import Input
+from hallmark.features.fields import Output
+from hallmark.learners import loop
+from hallmark.learners.checkpoint import Checkpoint, fingerprint
+from hallmark.learners.loop import ALONE, Shared, TrainingLoop, fixed_threads
+from hallmark.learners.model import Examples, Progress, unrestorable
+from hallmark.learners.photo_set_network import PhotoSetNetwork, light
+from hallmark.libraries import unwarned
+
+WEIGHTS = "weights.safetensors"
+PHOTOS, THERE, FACTS = "photos", "there", "facts"
+BATCH = 64
+"""Items that are encoded at a time."""
+
+
+class Recipe(loop.Recipe):
+    """Architecture and training.
+
+    measured: weight of what the expert measured, beside the answer.   alike: weight of telling brands and categories by the embedding.
+    missing:  share of photos that are taken away at each use, so that an item with few is no stranger.
+    """
+
+    widths: tuple[int, ...] = (40, 64)
+    depths: tuple[int, ...] = (1,)
+    dim: int = Field(default=64, ge=8, le=512)
+    epochs: int = Field(default=6, ge=1)
+    batch: int = Field(default=32, ge=1)
+    rate: float = Field(default=6e-3, gt=0)
+    average: float = Field(default=0.98, ge=0, lt=1)
+    threads: int = Field(default=1, ge=1)
+    half: bool = False
+    measured: float = Field(default=1.0, ge=0)
+    alike: float = Field(default=0.1, ge=0)
+    missing: float = Field(default=0.08, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class PhotoSetLearner:
+    """A recipe, as a domain's model.py declares it.
+
+    score, embedding: its outputs.   side: of a photo.   traits: columns of `data.outcomes`, what an expert measures.
+    brands, categories: how many there are of each; `facts` names them by their places.
+    """
+
+    score: Output
+    embedding: Output
+    side: int
+    traits: tuple[str, ...]
+    brands: int
+    categories: int
+    recipe: Recipe
+    quick: Recipe
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What `encode` of the domain's features.py gives."""
+        return (
+            Input(name=PHOTOS, datatype="UINT8", shape=(None, 3, self.side, self.side)),
+            Input(name=THERE, shape=(None,)),
+            Input(name=FACTS, shape=(3,)),
+        )
+
+    def fit(
+        self,
+        train: Examples,
+        validation: Examples,
+        *,
+        seed: int,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
+        quick: bool = False,
+        ranks: Shared = ALONE,
+        **options: Any,
+    ) -> TrainedPhotoSet:
+        """A network trained on `train`; `validation` sets how sure it is. One seed, number of threads and kind of processor give the same weights.
+
+        checkpoint: a folder in which each epoch is kept: a training that was killed goes on from there to the same weights.
+        ranks:      the processes that share the work.
+        """
+        missing = [each for each in self.traits if each not in train.outcomes]
+        if missing:
+            raise DeclarationError(
+                "a learner of photo sets is told what an expert measured",
+                expected=f"data.outcomes in domain.yaml with {', '.join(self.traits)}",
+                got=f"no {missing[0]}",
+            )
+        recipe: Recipe = (self.quick if quick else self.recipe).changed(options)
+        kept = None
+        if checkpoint is not None and ranks.first:
+            of = fingerprint(train, validation, seed=seed, recipe=recipe.model_dump_json())
+            kept = Checkpoint(checkpoint, of=of)
+        rows = Examples(np.arange(len(train)), np.arange(len(train)))
+        with fixed_threads(recipe.threads), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self._network(recipe)
+            told = _Told(train, self, network)
+            training = TrainingLoop(
+                _Fed(network, told, missing=recipe.missing),
+                recipe,
+                rows,
+                loss=told.loss,
+                vary=lambda numbers, target, _: (numbers, target),
+                judge=self._judge(validation, recipe) if len(validation) else None,
+                ranks=ranks,
+            )
+            best = training.run(progress, kept).network
+        made = TrainedPhotoSet(self, best, threads=recipe.threads)
+        made.tempered(validation)
+        return made
+
+    def restore(self, folder: Path) -> TrainedPhotoSet:
+        """The model that `save` wrote into `folder`; `ModelRefused` where its weights are not those of its architecture."""
+        try:
+            with safe_open(folder / WEIGHTS, framework="pt") as file:
+                architecture = json.loads(file.metadata()["architecture"])
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            network = PhotoSetNetwork(**architecture)
+            network.load_state_dict(state)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise unrestorable(
+                f"{WEIGHTS} is not a model of photo sets",
+                expected="safetensors with the weights of the architecture they name",
+                error=error,
+            ) from error
+        return TrainedPhotoSet(self, network)
+
+    def _network(self, recipe: Recipe) -> PhotoSetNetwork:
+        told = recipe.model_dump(include={"widths", "depths", "dim"})
+        return PhotoSetNetwork(
+            **told,
+            traits=len(self.traits),
+            brands=self.brands,
+            categories=self.categories,
+            embedding=self.embedding.shape[0],
+        )
+
+    def _judge(self, validation: Examples, recipe: Recipe) -> Any:
+        labels = torch.from_numpy(validation.labels.astype(np.float32))
+
+        def judge(fed: nn.Module) -> float:
+            made = TrainedPhotoSet(self, fed.network, threads=recipe.threads)  # type: ignore[arg-type]
+            logits = torch.from_numpy(made.logits(validation.named))
+            return float(functional.binary_cross_entropy_with_logits(logits, labels))
+
+        return judge
+
+
+class TrainedPhotoSet:
+    """A trained model of photo sets (hallmark.learners.model.Trained)."""
+
+    def __init__(self, learner: PhotoSetLearner, network: PhotoSetNetwork, *, threads: int = 1) -> None:
+        self.learner, self.network, self.threads = learner, network.eval(), threads
+
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """(n,) chance of a counterfeit."""
+        logits = torch.from_numpy(self.logits(inputs))
+        return np.asarray(torch.sigmoid(logits / self.network.temperature).numpy(), dtype=np.float32)
+
+    def logits(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """(n,) before the temperature."""
+        return self._run(inputs)[0]
+
+    def measured(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(n, traits) each: what is read of each trait, as the expert measures it, and the standard deviation of the error it expects."""
+        _, read, unsure, _ = self._run(inputs)
+        scale = self.network.scale.numpy()
+        return read * scale, np.asarray(np.exp(unsure) * scale, dtype=np.float32)
+
+    def embed(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """(n, embedding) vectors of length 1."""
+        return self._run(inputs)[3]
+
+    def tempered(self, validation: Examples) -> None:
+        """Set the temperature at which the validation examples' answers are likeliest."""
+        if not len(validation) or len(np.unique(validation.labels)) < 2:
+            return
+        logits = torch.from_numpy(self.logits(validation.named))
+        labels = torch.from_numpy(validation.labels.astype(np.float32))
+
+        def surprise(temperature: float) -> float:
+            return float(functional.binary_cross_entropy_with_logits(logits / temperature, labels))
+
+        self.network.temperature.fill_(min(np.geomspace(0.5, 3.0, 43).tolist(), key=surprise))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, which name their architecture, into `folder`."""
+        state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_file(state, folder / WEIGHTS, metadata={"architecture": json.dumps(self.network.architecture)})
+
+    def export(self, path: Path) -> None:
+        """Write the ONNX model: the three inputs, any number of items and of photos of each, to score and embedding."""
+        batch, views = torch.export.Dim("batch", min=1), torch.export.Dim("views", min=1)
+        same = torch.export.Dim.AUTO  # those of the first input, whose names it has
+        side = self.learner.side
+        given = torch.zeros(2, 3, 3, side, side, dtype=torch.uint8), torch.ones(2, 3), torch.zeros(2, 3)
+        with unwarned("torch"):
+            program = torch.onnx.export(
+                _Served(self.network).eval(),
+                given,
+                dynamo=True,
+                verbose=False,
+                input_names=[PHOTOS, THERE, FACTS],
+                output_names=[self.learner.score.name, self.learner.embedding.name],
+                dynamic_shapes=({0: batch, 1: views}, {0: same, 1: same}, {0: same}),
+            )
+        if program is None:
+            raise HallmarkError("torch exported nothing", expected="an ONNX program", got="None")
+        program.save(path, external_data=False)
+
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        parts: list[tuple[Tensor, ...]] = []
+        rows = len(inputs[THERE])
+        with torch.inference_mode(), fixed_threads(self.threads):
+            for start in range(0, max(1, rows), BATCH):
+                photos, there, facts = (
+                    torch.from_numpy(np.ascontiguousarray(inputs[name][start : start + BATCH]))
+                    for name in (PHOTOS, THERE, FACTS)
+                )
+                parts.append(self.network.items(_present(self.network, photos, there), there, facts))
+        return [torch.cat(each).numpy() for each in zip(*parts, strict=True)]
+
+
+class _Served(nn.Module):
+    """Score and embedding, every place of a photo encoded, whether one is there or not."""
+
+    def __init__(self, network: PhotoSetNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, photos: Tensor, there: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = self.network.encode(light(photos.flatten(0, 1))).unflatten(0, (there.shape[0], there.shape[1]))
+        logits, _, _, vector = self.network.items(encoded, there, facts)
+        return torch.sigmoid(logits / self.network.temperature), vector
+
+
+class _Fed(nn.Module):
+    """A network in training, which is given numbers of rows; answers what `_Told.loss` reads."""
+
+    def __init__(self, network: PhotoSetNetwork, told: _Told, *, missing: float) -> None:
+        super().__init__()
+        self.network, self.told, self.missing = network, told, missing
+
+    def forward(self, rows: Tensor) -> Tensor:
+        told, numbers = self.told, rows.cpu()
+        photos, there, facts = (each[numbers].to(rows.device) for each in (told.photos, told.there, told.facts))
+        there = there * (torch.rand(there.shape, device=rows.device) >= self.missing)
+        encoded = _present(self.network, photos, there, varied=True)
+        logits, read, unsure, vector = self.network.items(encoded, there, facts)
+        return torch.cat((logits[:, None], read, unsure, 8.0 * self.network.slices(vector)), 1)
+
+
+class _Told:
+    """Training examples as tensors, one for all copies of a network; and the loss on them."""
+
+    def __init__(self, train: Examples, learner: PhotoSetLearner, network: PhotoSetNetwork) -> None:
+        self.photos, self.there, self.facts = (torch.from_numpy(train.named[name]) for name in (PHOTOS, THERE, FACTS))
+        self.labels = torch.from_numpy(train.labels.astype(np.float32))
+        measured = np.stack([train.outcomes[name] for name in learner.traits], axis=1)
+        scale = measured.std(axis=0) + 1e-6
+        self.measured = torch.from_numpy((measured / scale).astype(np.float32))
+        self.slices = (self.facts[:, 0] * learner.categories + self.facts[:, 1]).long()
+        network.scale.copy_(torch.from_numpy(scale))
+        _authentic(network, self.facts.numpy(), measured, train.labels)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
+        return self
+
+    def loss(self, answers: Tensor, rows: Tensor, recipe: Recipe) -> Tensor:
+        """Of the answer, of what was measured (Gaussian, each as sure as it says), and of telling authentic items' brand and category."""
+        traits = self.measured.shape[1]
+        logits, read, unsure, slices = answers.split([1, traits, traits, answers.shape[1] - 1 - 2 * traits], 1)
+        rows, device = rows.cpu(), answers.device
+        labels, told_of, kind = (each[rows].to(device) for each in (self.labels, self.measured, self.slices))
+        judged = functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
+        off = (read - told_of) * torch.exp(-unsure)
+        measured = (0.5 * off * off + unsure).mean()
+        told = functional.cross_entropy(slices, kind, reduction="none")
+        alike = (told * (1.0 - labels)).sum() / (1.0 - labels).sum().clamp_min(1.0)
+        return judged + recipe.measured * measured + recipe.alike * alike
+
+
+def _authentic(network: PhotoSetNetwork, facts: NDArray[Any], measured: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Set what authentic items of each brand and category have, and ask for; of those without one, what all have."""
+    brands, categories, _ = network.reference.shape
+    true = labels == 0
+    true = true if true.any() else np.ones_like(true)
+    for brand in range(brands):
+        for category in range(categories):
+            rows = true & (facts[:, 0] == brand) & (facts[:, 1] == category)
+            rows = rows if rows.any() else true
+            network.reference[brand, category] = torch.from_numpy(measured[rows].mean(axis=0)).float()
+            asked = facts[rows, 2]
+            network.price[brand, category] = torch.tensor([float(asked.mean()), max(0.1, float(asked.std()))])
+
+
+def _present(network: PhotoSetNetwork, photos: Tensor, there: Tensor, *, varied: bool = False) -> Tensor:
+    """(n, v, dim) encoded photos, zeros where there is none; `varied`: mirrored and lit otherwise each time."""
+    present = there > 0
+    some = light(photos[present])
+    if varied and len(some):
+        lots = torch.rand((3, len(some), 1, 1, 1), device=some.device)
+        some = torch.where(lots[0] < 0.5, some.flip(3), some)
+        some = torch.where(lots[1] < 0.5, some.flip(2), some)
+        some = (some + 2.0) * (0.9 + 0.2 * lots[2]) - 2.0
+    encoded = network.encode(loop.laid_out(some)) if len(some) else some.new_zeros(0, network.queries.shape[1])
+    whole = encoded.new_zeros(*there.shape, network.queries.shape[1])
+    whole[present] = encoded
+    return whole
