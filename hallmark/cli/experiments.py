@@ -43,6 +43,7 @@ def experiments(
             each.metric: each.value,
             "error": each.error,
             "options": each.options,
+            "data": each.data if output is not Format.table else each.data[:19],
             "created": f"{each.created:%Y-%m-%d %H:%M}",
             "fit s": round(each.seconds, 1),
             "reason": each.reason,
@@ -50,7 +51,7 @@ def experiments(
         for each in found
     ]
     empty = f"no trial of {name} yet: `hallmark train {name} --experiment NAME`"
-    emit(rows, output, empty=empty, wide=("fit s", "created", "reason"))
+    emit(rows, output, empty=empty, wide=("data", "fit s", "created", "reason"))
 
 
 def compare(
