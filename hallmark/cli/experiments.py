@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.cli.options import declaration
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,12 +64,13 @@ def compare(
     output: Output = Format.table,
 ) -> None:
     """Compare two trainings: metrics and whether their difference is told from chance, slices, options, data, code, importance."""
+    from hallmark.declaration import folders
     from hallmark.registry import comparison
     from hallmark.registry.comparison_page import verdict, write
     from hallmark.registry.store import Registry
 
-    domain, settings = declaration(name)
-    found = comparison.compare(name, a, b, Registry(settings), domain.task.metrics())
+    settings = Settings.load()
+    found = comparison.compare(name, a, b, Registry(settings), folders.task(name, settings).metrics())
     if out is not None:
         write(out, found)
         say(f"comparison of {found.a.name} and {found.b.name}: {out}")
