@@ -81,7 +81,7 @@ LABEL org.opencontainers.image.title="hallmark/serving" \
       org.opencontainers.image.description="The model server: Open Inference Protocol over REST and gRPC"
 COPY --from=serving-packages /opt/venv /opt/venv
 COPY hallmark hallmark
-COPY inference_services/__init__.py inference_services/__init__.py
+COPY inference_services/__init__.py inference_services/process.py inference_services/
 COPY inference_services/runtime inference_services/runtime
 COPY inference_services/protocol inference_services/protocol
 COPY inference_services/transport inference_services/transport
@@ -97,7 +97,7 @@ LABEL org.opencontainers.image.title="hallmark/drift" \
       org.opencontainers.image.description="The drift monitor beside a model server"
 COPY --from=drift-packages /opt/venv /opt/venv
 COPY hallmark hallmark
-COPY inference_services/__init__.py inference_services/__init__.py
+COPY inference_services/__init__.py inference_services/process.py inference_services/
 COPY inference_services/capture inference_services/capture
 COPY inference_services/drift_monitor inference_services/drift_monitor
 USER 10001:10001

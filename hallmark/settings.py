@@ -13,6 +13,8 @@ import hallmark
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.section import Frozen
 
+SYNTHETIC = "synthetic"
+"""The marketplace's made-up examples as a source of data, where others are named by a file."""
 FEATURE_STORE = "HALLMARK_FEATURE_STORE"
 """The variable with the address of the online feature store, of model servers too."""
 FEATURE_LOG = "HALLMARK_FEATURE_LOG"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
-from hallmark.cli.options import declaration
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def experiments(
             each.metric: each.value,
             "error": each.error,
             "options": each.options,
+            "data": each.data if output is not Format.table else each.data[:19],
             "created": f"{each.created:%Y-%m-%d %H:%M}",
             "fit s": round(each.seconds, 1),
             "reason": each.reason,
@@ -50,7 +50,7 @@ def experiments(
         for each in found
     ]
     empty = f"no trial of {name} yet: `hallmark train {name} --experiment NAME`"
-    emit(rows, output, empty=empty, wide=("fit s", "created", "reason"))
+    emit(rows, output, empty=empty, wide=("data", "fit s", "created", "reason"))
 
 
 def compare(
@@ -64,12 +64,13 @@ def compare(
     output: Output = Format.table,
 ) -> None:
     """Compare two trainings: metrics and whether their difference is told from chance, slices, options, data, code, importance."""
+    from hallmark.declaration import folders
     from hallmark.registry import comparison
     from hallmark.registry.comparison_page import verdict, write
     from hallmark.registry.store import Registry
 
-    domain, settings = declaration(name)
-    found = comparison.compare(name, a, b, Registry(settings), domain.task.metrics())
+    settings = Settings.load()
+    found = comparison.compare(name, a, b, Registry(settings), folders.task(name, settings).metrics())
     if out is not None:
         write(out, found)
         say(f"comparison of {found.a.name} and {found.b.name}: {out}")

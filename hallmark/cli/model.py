@@ -12,7 +12,7 @@ import typer
 from hallmark.artifacts.thresholds import NO_THRESHOLD
 from hallmark.cli.console import DomainName, Format, Output, emit, say, show
 from hallmark.cli.options import SYNTHETIC, DataSource, FitOptions, Seed, Shift, Until, Window, declaration, fit_options
-from hallmark.errors import DeclarationError, NotFound
+from hallmark.errors import DeclarationError, HallmarkError, NotFound
 from hallmark.section import LARGEST_SEED
 from hallmark.settings import Settings
 
@@ -128,6 +128,8 @@ def train(
 
     settings = declaration(name)[1].prepared()
     until = as_of(name, source, until, settings)
+    if source == SYNTHETIC and (own := _own(name, settings)):
+        say(f"{own}, and this learns from made-up examples: --data FILE names yours")
     try:
         with TaskLines() as lines:
             outcome = run.train(
@@ -159,6 +161,17 @@ def as_of(name: str, source: str, until: str, settings: Settings) -> str:
         _day(until)
         return until
     return "" if source == SYNTHETIC else _last_day(name, source, settings)
+
+
+def _own(name: str, settings: Settings) -> str:
+    """Of which data the champion is, in words, where those are a team's own; empty where it is of synthetic ones, or there is none."""
+    from hallmark.registry.store import CHAMPION, Registry
+
+    try:
+        card = Registry(settings).model_card(name, CHAMPION)
+    except HallmarkError:
+        return ""  # whatever is wrong, the training says it itself
+    return "" if card.request.origin == SYNTHETIC else f"the champion has learnt from {card.request.origin}"
 
 
 def _notify(name: str, outcome: TrainingOutcome, settings: Settings) -> None:

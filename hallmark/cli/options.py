@@ -9,6 +9,7 @@ import typer
 
 from hallmark.errors import DeclarationError
 from hallmark.section import EXACT, LARGEST_SEED, duration
+from hallmark.settings import SYNTHETIC as SYNTHETIC
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from hallmark.declaration.domain import Domain
 
-SYNTHETIC = "synthetic"
 MOST_TRIES = 1000
 
 DataSource = Annotated[

@@ -78,4 +78,5 @@ def predict(
         say(
             f"warning: version {made.version} has learnt from {made.learnt:,} of these rows, so its answers to them look better than they are"
         )
-    say(f"wrote {out}: {', '.join(made.columns)}")
+    beside = "" if keep else "; --keep COLUMN writes a column of the data beside them"
+    say(f"wrote {out}: {', '.join(made.columns)}{beside}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hallmark import page
+from hallmark.settings import SYNTHETIC
 
 if TYPE_CHECKING:
     from hallmark.registry.comparison import Comparison
@@ -15,7 +16,13 @@ _WIDEST = 12.0
 
 
 def verdict(found: Comparison) -> str:
-    """The comparison by the gate's metric, in a sentence."""
+    """The comparison by the gate's metric, in a sentence; of synthetic and real data none is (decision 52)."""
+    origin = next((each for each in found.data if each.what == "origin"), None)
+    if origin is not None and not origin.same and SYNTHETIC in (origin.a, origin.b):
+        return (
+            f"{found.a.name} has learnt from {origin.a} and {found.b.name} from {origin.b}:"
+            " made-up examples are no rival of real ones, and these figures do not tell which is better"
+        )
     row = next(each for each in found.metrics if each.metric == found.metric)
     if row.difference is None:
         return f"{found.metric} is not known of both"

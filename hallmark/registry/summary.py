@@ -12,6 +12,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from hallmark.section import Frozen
 
@@ -27,7 +28,7 @@ class VersionSummary(Frozen):
     digest: str
 
 
-class Tagged(Frozen):
+class Tagged(NamedTuple):
     """A version, or a run, with its tags as the database has them.   created, ended: ms since 1970."""
 
     name: str

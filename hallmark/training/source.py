@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hallmark.declaration import domain as domains
 from hallmark.errors import ContractBroken, DeclarationError, HallmarkError
+from hallmark.settings import SYNTHETIC as SYNTHETIC
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from hallmark.artifacts.model_card import FeatureOrigin
     from hallmark.declaration.domain import Domain
-
-SYNTHETIC = "synthetic"
 
 
 class Shift(Protocol):

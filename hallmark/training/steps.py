@@ -14,11 +14,11 @@ from hallmark.declaration import domain as domains
 from hallmark.declaration.domain import Domain
 from hallmark.errors import DeclarationError
 from hallmark.section import EXACT
+from hallmark.settings import SYNTHETIC as SYNTHETIC
 from hallmark.settings import Settings
 from hallmark.training.signature import Addresses, FoundAtRun, Reads, Shows, Writes
 from hallmark.training.step import progress, step
 
-SYNTHETIC = "synthetic"
 UNDATED = "2026-01-01T00:00:00+00:00"
 """The day that synthetic data of a domain without event times is drawn for: always the same."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.reviews.database import FORMS
 from hallmark.settings import REVIEWS
+from inference_services.process import ended
 
 _ENVIRONMENT = """environment:
   HALLMARK_UNIT_DIGEST   sha256:… that the unit must have; nothing is served before it is checked
@@ -58,17 +59,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Serve until a signal, or replay."""
     flags = parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        if flags.replay is not None:
-            return _replay(flags.replay)
-        return _serve(flags, os.environ if environment is None else environment)
-    except HallmarkError as error:
-        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except OSError as error:
-        sys.stderr.write(f"{error.filename or flags.host}: {error.strerror or error}\n")
-        return 1
+    env = os.environ if environment is None else environment
+
+    def serve() -> int:
+        return _serve(flags, env) if flags.replay is None else _replay(flags.replay)
+
+    return ended(serve, at=f"cannot listen on {flags.host}")
 
 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from typing import NoReturn
@@ -12,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from hallmark.declaration import serving_config
-from hallmark.errors import HallmarkError
 from inference_services.drift_monitor import options, reference
 from inference_services.drift_monitor.app import app
 from inference_services.drift_monitor.follow import Following
@@ -20,6 +18,7 @@ from inference_services.drift_monitor.monitor import Monitor
 from inference_services.drift_monitor.options import MonitorOptions
 from inference_services.drift_monitor.reference import Reference
 from inference_services.drift_monitor.served import ServedCounts
+from inference_services.process import ended
 
 
 def main() -> int:
@@ -27,15 +26,13 @@ def main() -> int:
     # uvicorn raises the signal again once all is closed; this makes that a clean end.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _end)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     chosen = options.read()
-    try:
-        served = application(chosen)
-    except HallmarkError as error:
-        sys.stderr.write(f"drift monitor: {error}\n")
-        return error.exit_code
+    return ended(lambda: _serve(chosen), at=f"cannot listen on {chosen.host}")
+
+
+def _serve(chosen: MonitorOptions) -> int:
     uvicorn.run(
-        served,
+        application(chosen),
         host=chosen.host,
         port=chosen.port,
         ws="none",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hallmark.errors import HallmarkError
+from inference_services.process import ended
 
 if TYPE_CHECKING:
     from hallmark.artifacts.bundle import Bundle
@@ -61,15 +61,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Serve until a signal."""
     flags = parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        return _serve(flags, os.environ if environment is None else environment)
-    except HallmarkError as error:
-        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except OSError as error:
-        sys.stderr.write(f"cannot listen on {flags.host}: {error.strerror or error}\n")
-        return 1
+    env = os.environ if environment is None else environment
+    return ended(lambda: _serve(flags, env), at=f"cannot listen on {flags.host}")
 
 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:

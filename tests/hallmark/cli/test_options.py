@@ -124,3 +124,18 @@ def test_what_set_gives_is_read_alike_and_what_is_no_yaml_is_a_usage_error() -> 
     assert Assumptions().with_changes(["house_hours=1e1"]).house_hours == 10
     with pytest.raises(DeclarationError, match="--set house_hours cannot be read"):
         Assumptions().with_changes(["house_hours=["])
+
+
+def test_who_forgets_their_data_is_told_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newcomer left --data out of their second training, and met made-up examples in its figures."""
+    from hallmark.cli import model
+    from hallmark.registry.store import Registry
+    from hallmark.settings import Settings
+    from tests.hallmark.registry.conftest import model_card
+
+    card = model_card("sha256:" + "7" * 64)
+    monkeypatch.setattr(Registry, "model_card", lambda *_: card)
+    assert model._own("toy", Settings.load()) == ""
+    own = card.model_copy(update={"request": card.request.model_copy(update={"origin": "orders.parquet"})})
+    monkeypatch.setattr(Registry, "model_card", lambda *_: own)
+    assert model._own("toy", Settings.load()) == "the champion has learnt from orders.parquet"

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from hallmark.cli import main
 from hallmark.cli import timeline as command
 from hallmark.errors import NotFound, Unavailable
 from hallmark.registry.store import Registry, TrialLine, VersionLine
+from hallmark.rollout import acts
 from hallmark.rollout.memory import MemoryStore, WatchMemory
 from hallmark.rollout.record import CHANGES, PROMOTED_BY_HAND, ROLLED_BACK_BY_HAND, RolloutRecord
 from hallmark.rollout.timeline import ENTRIES, Timeline, TimelineEntry
@@ -325,3 +327,23 @@ def test_trainings_trials_and_refusals_are_told_where_no_cluster_answers(
         "trial of rounds: average_precision 0.5",
         "refused: average_precision 0.1 is below the floor 0.3",
     ]
+
+
+def test_a_promotion_by_hand_is_in_the_history_without_a_cluster(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, target = Settings.load(), Target(version=2, storageUri="pvc://models/x", digest=DIGEST)
+    monkeypatch.setattr(acts, "follow", lambda *_: [])
+    writer = SimpleNamespace(host="https://example", person=lambda: "ana@example.com")
+    asked: list[tuple[acts.ActKind, int | None, str]] = [("canary", 10, ""), ("promote", None, "it costs us less")]
+    for kind, percent, why in asked:
+        deed = acts.Deed("fraud", kind, f"asked to {kind}", lambda *_, **__: target, why, percent=percent)
+        acts.carry_out(deed, writer, settings, note=print)  # type: ignore[arg-type]
+    cluster.down = True
+    assert main(["timeline", "fraud", "-o", "json"]) == 0
+    first, promoted = json.loads(capsys.readouterr().out)["entries"]
+    assert (promoted["kind"], promoted["version"], promoted["why"]) == ("promote", 2, "it costs us less")
+    assert promoted["by"].startswith("ana@example.com from ")
+    assert (first["kind"], first["percent"]) == ("canary", 100), (
+        "the first of a domain gets all, whatever was asked for"
+    )

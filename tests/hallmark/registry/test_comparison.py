@@ -13,7 +13,7 @@ import pytest
 from hallmark.artifacts.evaluation import Evaluation, GateDecision
 from hallmark.artifacts.trial import Fit, Point, Trial
 from hallmark.errors import NotFound
-from hallmark.registry import comparison
+from hallmark.registry import comparison, comparison_page
 from hallmark.registry.store import Registry
 from hallmark.settings import Settings
 from hallmark.tasks.binary import Binary
@@ -99,6 +99,16 @@ def test_n8_trials_are_logged_make_no_challenger_and_are_compared(registry: Regi
         ("pause", "0", "-"),
     ]
     assert [each.field for each in told.importance] == ["amount", "hour"]
+
+
+def test_a_trial_on_made_up_examples_is_never_called_better_than_a_model_of_real_ones(registry: Registry) -> None:
+    """A newcomer forgot --data in a trial of their own domain, and `compare` praised it."""
+    own = trial(0.3, experiment="rates")
+    run = registry.log(own.model_copy(update={"request": own.request.model_copy(update={"origin": "orders.parquet"})}))
+    told = comparison.compare("toy", "1", run[:8], registry, Binary().metrics())
+    said = comparison_page.verdict(told)
+    assert said.startswith("version 1 has learnt from synthetic and run") and "orders.parquet" in said
+    assert "do not tell which is better" in said
 
 
 def test_a_refused_training_is_logged_once_with_its_reason(registry: Registry) -> None:

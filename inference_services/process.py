@@ -1,0 +1,25 @@
+"""The process of a service: its log on standard error, and one exit code for each way that it ends, alike for every service."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from hallmark.errors import HallmarkError
+
+
+def ended(serve: Callable[[], int], *, at: str) -> int:
+    """The exit code of a service: what `serve` gives; of an error of ours its own, such as 3 for a model that is refused; 1 where the system said no.
+
+    at: what the system said no to, where its error names no file.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        return serve()
+    except HallmarkError as error:
+        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or at}: {error.strerror or error}\n")
+        return 1
