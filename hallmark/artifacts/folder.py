@@ -126,9 +126,7 @@ class Signature(Frozen):
     @property
     def sent(self) -> tuple[Field, ...]:
         """The fields that callers send."""
-        found = sent(self.asked, self.request_views)
-        whom = self.choice.whom if self.choice else None
-        return found if whom is None or whom.name in {field.name for field in found} else (whom, *found)
+        return sent(self.asked, self.request_views, self.choice)
 
     @model_validator(mode="before")
     @classmethod
@@ -167,11 +165,12 @@ class Signature(Frozen):
         return raw
 
 
-def sent(fields: Sequence[Field], views: Sequence[ViewUse]) -> tuple[Field, ...]:
-    """The fields that callers of a model send: entities of its views that are no fields themselves, and what no view gives."""
+def sent(fields: Sequence[Field], views: Sequence[ViewUse], choice: ServedChoice | None = None) -> tuple[Field, ...]:
+    """The fields that callers of a model send: whom a choice is about, entities of its views that are no fields themselves, and what no view gives."""
     given = {name for use in views for name in use.fields}
     own = {field.name: field for field in fields if field.name not in given}
-    return tuple({**{use.entity.name: use.entity for use in views}, **own}.values())
+    whom = {} if choice is None else {choice.entity: choice.whom}
+    return tuple({**whom, **{use.entity.name: use.entity for use in views}, **own}.values())
 
 
 def seal(folder: Path) -> str:

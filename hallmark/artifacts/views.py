@@ -19,6 +19,7 @@ from hallmark.declaration.view_types import term_types, view_types
 from hallmark.errors import DeclarationError
 from hallmark.features import arrays
 from hallmark.features.fields import Field
+from hallmark.policy import served
 
 if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
@@ -66,7 +67,7 @@ def given(use: ViewUse, fields: Sequence[Field]) -> tuple[GivenField, ...]:
 
 def sent(domain: Domain, fields: Sequence[Field], settings: Settings | None = None) -> tuple[Field, ...]:
     """What callers of the domain's model send, of a model that is trained now with these `fields`."""
-    return folder.sent(fields, uses(domain, fields, settings))
+    return folder.sent(fields, uses(domain, fields, settings), served.declared(domain))
 
 
 def uses(domain: Domain, fields: Sequence[Field], settings: Settings | None = None) -> tuple[ViewUse, ...]:

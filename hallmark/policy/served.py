@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from hallmark.declaration.policy import Policy
 from hallmark.features.fields import Field, Output
 from hallmark.policy import lot
 from hallmark.section import Frozen
+from hallmark.tasks.uplift import Uplift
+
+if TYPE_CHECKING:
+    from hallmark.declaration.domain import Domain
 
 TREATMENT, PROPENSITY = "treatment", "propensity"
 OUTPUTS: tuple[Output, ...] = (
@@ -68,3 +72,11 @@ class ServedChoice(Frozen):
         chance = np.where(treatment == greedy, 1 - policy.explore, 0.0) + policy.explore / (k + 1)
         chance = (1 - policy.holdout) * chance + policy.holdout * (treatment == 0)
         return {TREATMENT: treatment.astype(np.int64), PROPENSITY: np.where(sure, 1.0, chance)}
+
+
+def declared(domain: Domain) -> ServedChoice | None:
+    """How a server of the domain chooses; None without a policy."""
+    if domain.policy is None or not isinstance(domain.task, Uplift):
+        return None
+    costs = domain.task.cost or (0.0,) * domain.task.treatments
+    return ServedChoice(domain=domain.name, entity=domain.data.entity, costs=costs, policy=domain.policy)

@@ -21,8 +21,7 @@ from hallmark.features.encoding import Features, loaded
 from hallmark.features.fields import Columns
 from hallmark.learners import onnx_model
 from hallmark.learners.model import columns, examples, requested, spec, task_of
-from hallmark.policy.served import ServedChoice
-from hallmark.tasks.uplift import Uplift
+from hallmark.policy import served
 from hallmark.training import evaluate
 from hallmark.training.index import Lent, all_assets, put
 from hallmark.training.index import declared as retriever
@@ -119,7 +118,7 @@ def _write(
         assets=tuple(held),
         views=views.uses(domain, features.FIELDS, settings),
         retriever=retriever(domain, borrowed=borrowed, settings=settings) if domain.retrieval else None,
-        choice=_choice(domain),
+        choice=served.declared(domain),
     )
     (folder / "signature.json").write_text(signature.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for name, content in (held | (borrowed.files if borrowed else {})).items():
@@ -138,14 +137,6 @@ def _write(
         put(folder, index)
     folders.seal(folder)
     return parity
-
-
-def _choice(domain: Domain) -> ServedChoice | None:
-    """How a server chooses; None without a policy."""
-    if domain.policy is None or not isinstance(domain.task, Uplift):
-        return None
-    costs = domain.task.cost or (0.0,) * domain.task.treatments
-    return ServedChoice(domain=domain.name, entity=domain.data.entity, costs=costs, policy=domain.policy)
 
 
 def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signature: folders.Signature) -> Parity:
