@@ -63,8 +63,8 @@ def test_candidates_of_many_records_are_read_as_those_of_each_alone() -> None:
     lists["recent_items"] = [items["item_id"].to_numpy()[:size] for size in (3, 0, 1)]
     made = {name: np.fromiter(values, dtype=object, count=3) for name, values in lists.items()}
     of = np.repeat(np.arange(3), 4)
-    together: Columns = {**{name: values[of] for name, values in made.items()}, **found}
-    together["vector_score"] = np.linspace(1, 0, 12, dtype=np.float32)
+    nearness = np.linspace(1, 0, 12, dtype=np.float32)
+    together: Columns = {**{name: values[of] for name, values in made.items()}, **found, "vector_score": nearness}
     whole = encode_candidate(together)["input"]
     for record in range(3):
         alone = encode_candidate({name: values[of == record] for name, values in together.items()})["input"]
