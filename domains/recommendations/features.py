@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from hallmark.features.arrays import Misfit
 from hallmark.features.fields import Columns, Field
 from hallmark.features.hashing import bucket
+from hallmark.features.matching import matches, width
 
 LONGEST = 50
 """Items that a request may hold, the last ones."""
@@ -71,6 +73,7 @@ FIELDS: tuple[Field, ...] = (
         description="day on which each was listed, since 1970, 0 where it is not known; or none at all",
     ),
 )
+RECENT = frozenset(field.name for field in FIELDS)
 ITEM: tuple[Field, ...] = (
     *(Field(name=word, datatype="BYTES", optional=True) for word in WORDS),
     Field(name="price", datatype="FP64", optional=True, minimum=0, maximum=100_000, description="EUR"),
@@ -116,6 +119,20 @@ def encode_item(columns: Columns) -> dict[str, NDArray[Any]]:
     return {"item": columns["item_id"], "facts": facts}
 
 
+def encode_candidate(columns: Columns) -> dict[str, NDArray[Any]]:
+    """`input` (n, 24) of items that were found: how near each is, and what it shares with what the member looked at."""
+    facts, scores = encode_item(columns)["facts"], columns["vector_score"].astype(np.float32)
+    looked, made, begin = columns["recent_items"], [np.zeros((0, width(FACTS)), dtype=np.float32)], 0
+    for end in range(1, len(looked) + 1):
+        if end < len(looked) and looked[end] is looked[begin]:  # of one record
+            continue
+        mine = encode({name: values[begin : begin + 1] for name, values in columns.items() if name in RECENT})["facts"]
+        made.append(matches(mine[0, : len(looked[begin])], facts[begin:end], scores[begin:end]))
+        begin = end
+    return {"input": np.concatenate(made)}
+
+
+@functools.lru_cache(maxsize=1 << 15)
 def _facts(
     category: str, brand: str, size: str, colour: str, condition: str, price: float, listed: int
 ) -> tuple[int, ...]:

