@@ -117,6 +117,7 @@ COPY hallmark hallmark
 COPY domains domains
 COPY features features
 COPY contracts contracts
+COPY prompts prompts
 COPY inference_services inference_services
 # What `hallmark ui` tells costs from.
 COPY docs/performance.json docs/performance.json

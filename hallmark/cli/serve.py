@@ -56,11 +56,23 @@ def render(
         bool,
         typer.Option("--check", help="Write nothing; exit 1 where a generated file is stale, missing or orphaned."),
     ] = False,
+    graph: Annotated[
+        str,
+        typer.Option(
+            "--graph",
+            metavar="DOMAIN",
+            help="Print its decision as KServe's InferenceGraph, and say what is lost.",
+            show_default=False,
+        ),
+    ] = "",
     output: Output = Format.table,
 ) -> None:
     """Write the generated files: each released domain's inferenceservice.yaml, and the schemas of domain.yaml, views and contracts."""
     from hallmark.render import files
 
+    if graph:
+        _graph(graph)
+        return
     settings = Settings.load()
     findings = files.check(settings) if check else files.write(settings)
     emit([finding.model_dump() for finding in findings], output, empty="every generated file is up to date")
@@ -72,6 +84,16 @@ def render(
             if any(finding.state != files.LEFT for finding in findings)
             else "declare the domain again, or `git rm` what is left of it",
         )
+
+
+def _graph(name: str) -> None:
+    from hallmark.render import graph as graphs
+    from hallmark.render.manifest import text
+
+    found = graphs.of(declaration(name)[0])
+    typer.echo(text([found.object]), nl=False)
+    for each in found.lost:
+        say(f"lost: {each}")
 
 
 def apply(

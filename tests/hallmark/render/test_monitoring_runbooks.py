@@ -22,7 +22,7 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.g
 
 def severities() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    told = (FRESH, SEARCHED, declared("pricing"))
+    told = (FRESH, SEARCHED, declared("pricing"), declared("authentication"))
     objects = [*(each for domain in told for each in monitoring.objects(domain)), *monitoring.of_platform([buyers()])]
     for rule in alerts_of(groups_of(objects)):
         found.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
