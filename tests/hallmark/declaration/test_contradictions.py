@@ -365,7 +365,7 @@ def test_every_contradiction_is_told_at_once(tmp_path: Path) -> None:
     assert refused.value.exit_code == 2 and said.count("expected") == 3
 
 
-@pytest.mark.parametrize("name", ["listing", "authentication"])
+@pytest.mark.parametrize("name", ["listing"])
 def test_a_reviewer_that_nobody_asks_is_a_warning(
     name: str, checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
