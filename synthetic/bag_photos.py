@@ -54,7 +54,7 @@ class Camera:
 def drawn(
     view: str,
     *,
-    traits: Floats,
+    traits: NDArray[np.float64],
     category: Ints,
     hide: Ints,
     camera: Camera,
@@ -175,9 +175,8 @@ def _receipt(traits: Floats, category: Ints, hide: Floats, random: np.random.Gen
     """Paper with lines of ink."""
     n = len(traits)
     along, across = _grid(random, n, turn=0.15)
-    line = _band(
-        across / 7 + random.random(n).astype(np.float32)[:, None, None], 0.3, np.full((n, 1, 1), 7.0, np.float32)
-    )
+    start, step = random.random(n).astype(np.float32)[:, None, None], np.full((n, 1, 1), 7, dtype=np.float32)
+    line = _band(np.asarray(across / 7 + start, dtype=np.float32), 0.3, step)
     ink = random.random((n, SIDE // 4, SIDE // 4)).repeat(4, 1).repeat(4, 2) > 0.35
     paper = np.full((n, SIDE, SIDE), 228.0, dtype=np.float32) - 150 * line * ink * (np.abs(along) < 24)
     return np.asarray(np.repeat(paper[..., None], 3, axis=3), dtype=np.float32)

@@ -47,7 +47,7 @@ class Recipe(loop.Recipe):
     widths: tuple[int, ...] = (40, 64)
     depths: tuple[int, ...] = (1,)
     dim: int = Field(default=64, ge=8, le=512)
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=8, ge=1)
     batch: int = Field(default=32, ge=1)
     rate: float = Field(default=6e-3, gt=0)
     average: float = Field(default=0.98, ge=0, lt=1)
@@ -127,7 +127,7 @@ class PhotoSetLearner:
                 judge=self._judge(validation, recipe) if len(validation) else None,
                 ranks=ranks,
             )
-            best = training.run(progress, kept).network
+            best: Any = training.run(progress, kept).network
         made = TrainedPhotoSet(self, best, threads=recipe.threads)
         made.tempered(validation)
         return made
@@ -252,7 +252,7 @@ class _Served(nn.Module):
         self.network = network
 
     def forward(self, photos: Tensor, there: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = self.network.encode(light(photos.flatten(0, 1))).unflatten(0, (there.shape[0], there.shape[1]))
+        encoded = self.network.encode(light(photos.flatten(0, 1))).reshape(there.shape[0], there.shape[1], -1)
         logits, _, _, vector = self.network.items(encoded, there, facts)
         return torch.sigmoid(logits / self.network.temperature), vector
 
@@ -292,7 +292,8 @@ class _Told:
     def loss(self, answers: Tensor, rows: Tensor, recipe: Recipe) -> Tensor:
         """Of the answer, of what was measured (Gaussian, each as sure as it says), and of telling authentic items' brand and category."""
         traits = self.measured.shape[1]
-        logits, read, unsure, slices = answers.split([1, traits, traits, answers.shape[1] - 1 - 2 * traits], 1)
+        sizes = [1, traits, traits, answers.shape[1] - 1 - 2 * traits]
+        logits, read, unsure, slices = torch.split(answers, sizes, 1)
         rows, device = rows.cpu(), answers.device
         labels, told_of, kind = (each[rows].to(device) for each in (self.labels, self.measured, self.slices))
         judged = functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
@@ -300,7 +301,8 @@ class _Told:
         measured = (0.5 * off * off + unsure).mean()
         told = functional.cross_entropy(slices, kind, reduction="none")
         alike = (told * (1.0 - labels)).sum() / (1.0 - labels).sum().clamp_min(1.0)
-        return judged + recipe.measured * measured + recipe.alike * alike
+        whole: Tensor = judged + recipe.measured * measured + recipe.alike * alike
+        return whole
 
 
 def _authentic(network: PhotoSetNetwork, facts: NDArray[Any], measured: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -308,13 +310,16 @@ def _authentic(network: PhotoSetNetwork, facts: NDArray[Any], measured: NDArray[
     brands, categories, _ = network.reference.shape
     true = labels == 0
     true = true if true.any() else np.ones_like(true)
+    off, scale = np.zeros_like(measured), network.scale.numpy()
     for brand in range(brands):
         for category in range(categories):
-            rows = true & (facts[:, 0] == brand) & (facts[:, 1] == category)
-            rows = rows if rows.any() else true
+            own = true & (facts[:, 0] == brand) & (facts[:, 1] == category)
+            off[own] = measured[own] - measured[own].mean(axis=0) if own.any() else 0.0
+            rows = own if own.any() else true
             network.reference[brand, category] = torch.from_numpy(measured[rows].mean(axis=0)).float()
             asked = facts[rows, 2]
             network.price[brand, category] = torch.tensor([float(asked.mean()), max(0.1, float(asked.std()))])
+    network.spread.copy_(torch.from_numpy((off[true] / scale).std(axis=0).clip(min=1e-3)))
 
 
 def _present(network: PhotoSetNetwork, photos: Tensor, there: Tensor, *, varied: bool = False) -> Tensor:

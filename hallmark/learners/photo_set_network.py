@@ -28,10 +28,11 @@ class PhotoSetNetwork(nn.Module):
     """Photos (n, v, 3, h, w) of 0..255, which of them are there (n, v), and facts (n, 3) to what it makes of each item.
 
     widths: of the stem, and of each stage of blocks after it, `depths` of them.
-    reference: (brands, categories, traits) of authentic items; price: (brands, categories) mean and spread of the logarithm.
+    reference: (brands, categories, traits) of authentic items; spread: (traits,) among those of one brand and category; price: (brands, categories) mean and spread of the logarithm.
     """
 
     reference: Tensor
+    spread: Tensor
     scale: Tensor
     price: Tensor
     temperature: Tensor
@@ -64,8 +65,8 @@ class PhotoSetNetwork(nn.Module):
             nn.ReLU(inplace=True),
         )
         with torch.no_grad():
-            waves = _waves()[: widths[0]]
-            self.stem[0].weight[: len(waves)] = waves  # type: ignore[index]
+            waves, first = _waves()[: widths[0]], next(self.stem.parameters())
+            first[: len(waves)] = waves
         self.blocks = residual.stages(widths[0], widths[1:], depths)
         self.flat = nn.Sequential(nn.Linear(2 * widths[-1], dim), nn.LayerNorm(dim), nn.GELU())
         self.view, self.views = nn.Linear(dim, VIEWS), nn.Parameter(torch.randn(VIEWS, dim) * 0.3)
@@ -79,6 +80,7 @@ class PhotoSetNetwork(nn.Module):
         self.embed = nn.Linear(traits * dim, embedding)
         self.slices = nn.Linear(embedding, brands * categories, bias=False)
         self.register_buffer("reference", torch.zeros(brands, categories, traits))
+        self.register_buffer("spread", torch.ones(traits))
         self.register_buffer("scale", torch.ones(traits))
         self.register_buffer("price", torch.tensor([0.0, 1.0]).repeat(brands, categories, 1))
         self.register_buffer("temperature", torch.ones(()))
@@ -98,11 +100,11 @@ class PhotoSetNetwork(nn.Module):
         """(n, traits, dim) what each query finds among encoded photos (n, v, dim)."""
         told = encoded + self.view(encoded).softmax(-1) @ self.views
         looks = torch.einsum("td,nvd->ntv", self.queries, self.keys(told)) + (1.0 - there)[:, None] * _NEVER
-        nothing = (
-            0.0 * looks[:, :, :1] + self.nothing[None, :, None]
-        )  # not expanded: an export would keep its number of items
+        # Not expanded to the number of items, which an export would keep.
+        nothing = 0.0 * looks[:, :, :1] + self.nothing[None, :, None]
         weights = torch.cat((looks, nothing), 2).softmax(2)
-        return weights[:, :, :-1] @ self.values(told) + weights[:, :, -1:] * self.nothing_value
+        found: Tensor = weights[:, :, :-1] @ self.values(told) + weights[:, :, -1:] * self.nothing_value
+        return found
 
     def read(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(n, traits) each: what is read of each trait, in units of `scale`, and the logarithm of how unsurely."""
@@ -116,7 +118,7 @@ class PhotoSetNetwork(nn.Module):
         declared = torch.einsum("nb,bct,nc->nt", brand, self.reference, category) / self.scale
         price = torch.einsum("nb,bck,nc->nk", brand, self.price, category)
         asked = (facts[:, 2:3] - price[:, :1]) / price[:, 1:]
-        off = (read - declared) * torch.exp(-unsure)
+        off = (read - declared) * (self.spread**2 + torch.exp(2.0 * unsure)).rsqrt()
         off = off.clamp(-8.0, 8.0)
         seen = torch.cat((off, off.abs(), 0.125 * off * off, unsure, asked, asked * asked / 4, brand, category), 1)
         found: Tensor = self.judge(seen)[:, 0]

@@ -85,3 +85,22 @@ def late(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
 def uncounted(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
     """hallmark/declaration/decision_paths.py."""
     yield from _found(declaration, "uncounted")
+
+
+@rule(
+    "HM762",
+    "A risk by the score of a model that is not the domain's own",
+    on=Declaration,
+    reason="the domain's training calibrates its own model's scores: there would be no thresholds, and all items would go to a person",
+    fix="name in risk.false_authentic.score a node whose service is the domain's name",
+    link=_LINK,
+)
+def uncalibrated(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/training/calibration.py."""
+    if declaration.problems or declaration.data.get("decision") is None:
+        return
+    decision, own = Decision.model_validate(declaration.data["decision"]), declaration.data["name"]
+    score = decision.risk.false_authentic.score
+    asked = decision.nodes[score.partition(".")[0]].service
+    if asked != own:
+        yield declaration.hit(f"{score} is answered by {asked}", "decision", "risk", "false_authentic", "score")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hallmark.declaration import source
+from hallmark.declaration.domain import overridden
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect
 from hallmark.feature_store.online.keys import SHARED
@@ -76,6 +77,8 @@ SCHEDULED, COMPARED, CREATED = (
     for name in ("status_last_schedule_time", "status_last_successful_time", "created")
 )
 GPU = "authentication"
+ON_GPU = overridden(declared(GPU), ["serving.gpu=1", "serving.replicas.minimum=0"])
+"""That domain with its own model on a GPU, which comes up with a request."""
 ASKED = istio(GPU, response_code="503")
 FRESH = declared("fraud", "drift.freshness={column: ordered_at, limit: 5m}")
 LENIENT = declared("fraud", "serving.availability=0.9")
@@ -231,19 +234,19 @@ CASES = (
         FRAUD | {replicas("fraud"): "0x140", replicas("fraud", "fraud-v2-predictor"): "2x140"},
         "15m",
     ),
-    Case("scaled to zero and not asked is no outage", scaled_to_zero(GPU), "75m", domains=(declared(GPU),)),
+    Case("scaled to zero and not asked is no outage", scaled_to_zero(GPU), "75m", domains=(ON_GPU,)),
     Case(
         "scaled to zero, asked, and nothing comes up",
         scaled_to_zero(GPU) | {ASKED: "0+0.1x140"},
         "20m",
         ("NoPredictorReady page authentication",),
-        domains=(declared(GPU),),
+        domains=(ON_GPU,),
     ),
     Case(
         "a GPU may take ten minutes to come",
         scaled_to_zero(GPU) | {ASKED: "0+0.1x140", replicas(GPU): "0x9 1x130"},
         "20m",
-        domains=(declared(GPU),),
+        domains=(ON_GPU,),
     ),
     # Drift and capture.
     Case(
