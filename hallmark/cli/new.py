@@ -275,4 +275,7 @@ def _declared(text: str, like: str, *, name: str, team: str, contact: str, descr
     }
     for key, value in lines.items():
         text = re.sub(rf"(?m)^{key}:.*$", lambda _, key=key, value=value: f"{key}: {value}", text, count=1)  # type: ignore[misc]
+    text = re.sub(rf"(?m)^( +service: ){re.escape(like)}\b", rf"\g<1>{name}", text)
+    if re.search(r"^ +prompt: ", text, re.MULTILINE):
+        return text  # the model's name is the prompt's too, which both ask by
     return text.replace(f"{like}-reviewer", f"{name}-reviewer")

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of this checkout with the domain `returns`, made after a plain one, and after one with GPUs and a reviewer."""
     root = tmp_path_factory.mktemp("checkout")
-    for folder in ("contracts", "domains", "features", "inference_services", "manifests"):
+    for folder in ("contracts", "domains", "features", "inference_services", "manifests", "prompts"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     run(root, "new", "returns", "--like", request.param)
     return root

@@ -29,7 +29,7 @@ ARGUMENTS = ["--team", "returns-team", "--contact", "r@hallmark.example", "--des
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for room in ("domains", "inference_services", "features", "contracts"):
+    for room in ("domains", "inference_services", "features", "contracts", "prompts"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("HALLMARK_ROOT", str(tmp_path))
     monkeypatch.delenv("HALLMARK_RELEASES", raising=False)
