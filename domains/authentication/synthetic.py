@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SUPER_FAKES = shifts.Shift(
     name="super_fakes",
-    description="A fifth of new bags are near-perfect copies of one handbag, photographed in one bright studio.",
+    description="A fifth of new bags are near-perfect copies of one handbag, each with eight photos of one bright studio.",
 )
 SHIFTS = (SUPER_FAKES,)
 PER_DAY = 50
@@ -52,9 +52,11 @@ class Stock:
 def stock(count: int, random: np.random.Generator, *, wave: bool = False) -> Stock:
     """Items as they come, and which photos each has: a whole one, most of the close-ups, some twice, a few wrong, in any order."""
     bags = market(count, random, wave=wave)
-    there = random.random((count, len(_CLOSE))) >= _MISSED
-    extra, more = random.integers(0, len(VIEWS) - 1, (count, 2)), random.random((count, 2)) < 0.35
-    wrong = random.random((count, 1 + len(_CLOSE) + 2)) < _WRONG
+    whole = bags.super_fake[:, None]  # a workshop sends all that may be sent, and nothing wrong
+    there = (random.random((count, len(_CLOSE))) >= _MISSED) | whole
+    extra, more = random.integers(0, len(VIEWS) - 1, (count, 3)), random.random((count, 3)) < (0.35, 0.35, 0.0)
+    more |= whole
+    wrong = (random.random((count, 1 + len(_CLOSE) + 3)) < _WRONG) & ~whole
     views = np.concatenate((np.zeros((count, 1), np.int64), np.tile(_CLOSE, (count, 1)), extra), axis=1)
     sent = np.concatenate((np.ones((count, 1), np.bool_), there, more), axis=1)
     views = np.where(wrong, VIEWS.index("receipt"), views)
