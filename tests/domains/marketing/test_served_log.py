@@ -100,7 +100,10 @@ def test_a_policy_is_judged_by_what_the_server_really_chose(
     names = {each["name"]: each["datatype"] for each in server.get("/v2/models/marketing").json()["inputs"]}
     assert "member_id" in names
     chosen, labels = [], []
-    random, (without, uplift) = np.random.default_rng(1), outcomes({name: members[name].to_numpy() for name in members})
+    random, (without, uplift) = (
+        np.random.default_rng(1),
+        outcomes({str(name): members[name].to_numpy() for name in members}),
+    )
     for first in range(0, MEMBERS, 50):
         rows = members.iloc[first : first + 50]
         inputs = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ POLICY = Policy.model_validate(
 CHOICE = ServedChoice(domain="letters", entity="member_id", costs=(1.0,), policy=POLICY)
 
 
-def chosen(uplifts: Any, ids: list[str | None], *, sent: int = 0, day: int = 3, of: ServedChoice = CHOICE) -> Any:
+def chosen(uplifts: Any, ids: Sequence[str | None], *, sent: int = 0, day: int = 3, of: ServedChoice = CHOICE) -> Any:
     columns = {"member_id": np.array(ids, dtype=object), "sent": np.full(len(ids), sent)}
     return of.of(np.asarray(uplifts), columns, day=day)
 
