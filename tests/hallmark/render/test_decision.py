@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import unit
 from hallmark.decision.record import Part
-from hallmark.decision.thresholds import Thresholds
 from hallmark.declaration import domain as domains
 from hallmark.errors import ModelRefused
 from hallmark.prompts import prompt as prompts
