@@ -81,7 +81,8 @@ def built(stage: str, folder: Path) -> Path:
             kept = [each for each in files if not ignored(each.relative_to(ROOT).as_posix())]
             assert kept, f"{stage} copies {source}, which .dockerignore keeps out"
             for each in kept:
-                where = folder / target / (each.relative_to(here) if here.is_dir() else "")
+                beside = each.relative_to(here) if here.is_dir() else here.name if target.endswith("/") else ""
+                where = folder / target / beside
                 where.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(each, where)
     return folder

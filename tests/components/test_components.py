@@ -22,7 +22,7 @@ STEPS = step.of(vars(steps))
 def test_there_is_one_component_a_step() -> None:
     names = [name for name, each in vars(training).items() if hasattr(each, "component_spec")]
     assert sorted(names) == sorted(each.name for each in STEPS)
-    assert len(names) == 15
+    assert len(names) == 16
 
 
 @pytest.mark.parametrize("name", [each.name for each in STEPS])

@@ -187,7 +187,7 @@ def secret(domain: str = "fraud") -> Object:
 
 
 def reviewer() -> Object:
-    (found,) = [each for each in tenant("dev", "listing") if each["kind"] == "LLMInferenceService"]
+    (found,) = [each for each in tenant("dev", "authentication") if each["kind"] == "LLMInferenceService"]
     return found
 
 
@@ -265,7 +265,7 @@ BAD_SERVICES: dict[str, tuple[str, Any]] = {
 }
 BAD_REVIEWERS: list[tuple[str, Any]] = [
     ("spec.model.uri", "s3://hallmark-dev-artifacts/fraud/llm"),
-    ("spec.model.uri", "s3://hallmark-dev-artifacts/listing/../fraud/llm"),
+    ("spec.model.uri", "s3://hallmark-dev-artifacts/authentication/../fraud/llm"),
     ("spec.template.serviceAccountName", "default"),
     ("spec.template.containers.0.image", "docker.io/library/busybox:1.36"),
     ("spec.template.containers.0.resources", None),

@@ -45,7 +45,7 @@ PLANTED: dict[str, tuple[str, Any]] = {
 
 def holders() -> dict[str, Object]:
     """One object of each kind of ours that holds a pod."""
-    objects = [*platform("dev"), *tenant("dev", "listing")]
+    objects = [*platform("dev"), *tenant("dev", "authentication")]
     return {each["kind"]: each for each in objects if list(pod_specs(each))}
 
 

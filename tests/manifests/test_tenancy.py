@@ -74,7 +74,7 @@ def test_a_clusters_own_values_change_nothing_else(cluster: str) -> None:
             (meshes.KEYS, values["keys"]),
             (meshes.ISSUER, values["issuer"]),
             (network.CONTROL_PLANE, values["controlPlane"]),
-            *([(network.STORES, values["stores"])] if domain.features else []),
+            *([(network.STORES, values["stores"])] if domain.features or domain.decision else []),
             *([(names.image("platform"), _platform(cluster, values["registry"]))] if domain.features else []),
             (names.BUCKET, values["bucket"]),
         ):

@@ -57,6 +57,7 @@ def test_places_without_a_photo_say_nothing(trained: TrainedPhotoSet, held: Exam
     assert np.allclose(trained.predict(wider), trained.predict(held.named), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "views"), [(1, 1), (1, 8), (5, 3)])
 def test_onnx_takes_any_number_of_items_and_photos_and_answers_as_torch_does(
     trained: TrainedPhotoSet, folder: Path, held: Examples, count: int, views: int

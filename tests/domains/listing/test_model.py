@@ -79,6 +79,7 @@ def test_it_learns_what_it_is_shown(trained: TrainedNetwork) -> None:
     assert accuracy(trained.predict(held.inputs), held.labels) > 0.6
 
 
+@pytest.mark.slow
 def test_it_answers_in_probabilities(trained: TrainedNetwork) -> None:
     answer = trained.predict(drawn(5, seed=4).inputs)
     assert answer.shape == (5, 17)
@@ -177,6 +178,7 @@ def test_onnx_answers_as_torch_does(trained: TrainedNetwork, folder: Path) -> No
     assert np.abs(answer - trained.predict(inputs)).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_onnx_takes_any_number_of_photos(folder: Path, count: int) -> None:
     running = session(folder)

@@ -119,6 +119,7 @@ def test_every_command_stands_in_a_group_with_an_example_that_it_takes() -> None
         assert {word for word in words if word.startswith("--")} <= known, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes_commands_and_domains(shell: str) -> None:
     def completed(words: str) -> str:

@@ -24,6 +24,7 @@ from hallmark.settings import Settings
 from tests.hallmark.feature_store.shop import DECLARED, MINUTE, Shop
 
 ROOT = Path(__file__).parents[3]
+NOW = datetime.now(UTC).replace(microsecond=0)
 ORDER = {
     **{"seller_id": "s1", "payment": "card", "discount": 0.0, "category": "bags", "brand_tier": "luxury"},
     **{"shipping_distance_km": 12.5, "address_changed": False, "express": True},
@@ -33,19 +34,9 @@ ORDER = {
 def order(
     number: int, buyer: str, *, ago: timedelta, card: str | None = "c1", ip: str = "10.0.0.1", **other: Any
 ) -> dict[str, Any]:
-    """A row of the source, but for its times, which `timed` gives it."""
+    at = NOW - ago
     who = {"order_id": f"o{number}", "buyer_id": buyer, "device_id": "d1", "ip": ip, "card_id": card}
-    return {**who, "ago": ago, "amount": 10.0, **ORDER, **other}
-
-
-def timed(row: dict[str, Any]) -> dict[str, Any]:
-    """It happened so long before now, when this is asked: views are fresh for minutes, and all tests take longer."""
-    at = datetime.now(UTC).replace(microsecond=0) - row["ago"]
-    return {
-        **{name: value for name, value in row.items() if name != "ago"},
-        "ordered_at": at,
-        "known_at": at + timedelta(seconds=1),
-    }
+    return {**who, "ordered_at": at, "known_at": at + timedelta(seconds=1), "amount": 10.0, **ORDER, **other}
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -54,7 +45,6 @@ FIRST = [
     order(2, "anna", ago=2 * DAY, card="c2"),
     order(3, "bob", ago=HOUR / 2, card=None),
 ]
-SECOND = [order(4, "anna", ago=HOUR / 60), order(5, "carl", ago=HOUR / 3, ip="10.0.0.2")]
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def batch(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
     path = folder / f"{name}.parquet"
-    frame = pd.DataFrame([timed(each) for each in rows])
+    frame = pd.DataFrame(rows)
     for column in ("ordered_at", "known_at"):
         frame[column] = frame[column].astype("datetime64[us, UTC]")
     frame.to_parquet(path)
@@ -87,7 +77,9 @@ def counts(capsys: pytest.CaptureFixture[str], *buyers: str) -> list[tuple[int, 
 
 
 def test_events_come_in_once_and_are_read_and_joined_alike(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = batch(place, "first", FIRST), batch(place, "second", SECOND)
+    late = datetime.now(UTC) - NOW  # all tests take longer than the minutes that a view is fresh
+    newer = [order(4, "anna", ago=HOUR / 60 - late), order(5, "carl", ago=HOUR / 3 - late, ip="10.0.0.2")]
+    first, second = batch(place, "first", FIRST), batch(place, "second", newer)
     assert told(capsys, "ingest", "orders@1", first) == [{"source": "orders@1", "rows": 3, "new": True}]
     applied = told(capsys, "apply")
     assert [(each["view"], each["made"], each["events"]) for each in applied] == [
@@ -138,7 +130,7 @@ def test_the_present_is_all_that_the_online_store_knows(place: Path, capsys: pyt
     assert main(other) == 0 and "not all of buyer_orders@1" in capsys.readouterr().err
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "2026-01-01"]) == 2
     assert "features join" in capsys.readouterr().err
-    later = told(capsys, "read", "buyer_orders@1", "anna", "--at", (datetime.now(UTC) + 60 * DAY).isoformat())
+    later = told(capsys, "read", "buyer_orders@1", "anna", "--at", (NOW + 60 * DAY).isoformat())
     assert (later[0]["buyer_orders_30d"], later[0]["buyer_cards_90d"]) == (0, 1), "windows pass by themselves"
     assert main(["features", "read", "buyer_orders@1", "anna", "--at", "soon"]) == 2
     assert main(["features", "read", "buyer_orders@7", "anna"]) == 2 and "no feature view" in capsys.readouterr().err
@@ -199,7 +191,7 @@ def test_ids_that_are_numbers_are_numbers_from_ingest_to_answer(
         assert told(capsys, "ingest", "orders@1", path)[0]["new"], "a file's whole numbers are those, however written"
     told(capsys, "apply", "buyer_orders@1")
     with FileLog(numbered / "state" / "features" / "log" / "orders@1") as log:
-        log.append("0", [encoded(timed(order(7, "4711", ago=HOUR)))])
+        log.append("0", [encoded(order(7, "4711", ago=HOUR))])
     assert main(["features", "run", "buyer_orders@1"]) == 0
     capsys.readouterr()
     assert [

@@ -99,6 +99,7 @@ POISONS: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", POISONS)
 def test_one_percent_of_poisoned_rows_changes_no_verdict(learned: Profile, kind: str) -> None:
     """On clean windows and on ones that lie close to the threshold."""

@@ -84,6 +84,7 @@ def test_a_frame_is_what_the_reference_loop_says(seed: int) -> None:
     check(case(seed))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_a_frame_of_crowded_entities_is_what_the_reference_loop_says(seed: int) -> None:

@@ -146,6 +146,7 @@ def _id(trained: TrainedSequence, name: str) -> Any:
     return trained.network.ids.weight[trained.ids.index(name) + 2].detach().numpy()
 
 
+@pytest.mark.slow
 def test_where_nothing_is_told_of_items_it_has_ids_alone_and_takes_the_same_inputs(tmp_path: Path) -> None:
     given = examples(members=40)
     given.named[FACTS] = np.zeros_like(given.named[FACTS])

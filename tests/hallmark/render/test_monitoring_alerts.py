@@ -599,6 +599,7 @@ HOURS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
 def test_exactly_the_right_alerts_fire(case: Case, tmp_path: Path) -> None:
     run(case, tmp_path)

@@ -183,6 +183,7 @@ def test_who_pushes_in_between_is_not_overwritten(server: Server, person: Path, 
     assert git("log", "--format=%s", at=person).splitlines() == [f"Release version 2 of {NAME}", "Mine", "First"]
 
 
+@pytest.mark.slow
 def test_a_branch_that_never_rests_is_left_and_tried_again(server: Server, person: Path, tmp_path: Path) -> None:
     def again() -> None:
         git("commit", "--quiet", "--allow-empty", "--message=Mine", at=person)

@@ -71,6 +71,7 @@ BINARY: dict[str, Callable[..., float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BINARY)
 def test_binary_metrics_are_those_of_scikit_learn(name: str) -> None:
     compared = 0

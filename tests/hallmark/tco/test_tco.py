@@ -247,6 +247,7 @@ def ran(*arguments: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_the_same_question_has_the_same_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HALLMARK_ROOT", str(ROOT))
     first, second = (ran("-o", "json", "--sensitivity", "fraud", "authentication") for _ in range(2))

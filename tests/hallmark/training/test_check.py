@@ -85,6 +85,10 @@ def test_n1_n2_a_name_that_the_domain_has_not_is_told_with_its_line(
     assert error.key == key
     assert error.where == f"domains/toy/domain.yaml:{toy.line('domain.yaml', named)}"
     assert error.fix.startswith(fix)
+
+
+def test_n2_a_training_of_what_is_wrong_is_not_begun(toy: Checkout) -> None:
+    toy.change("domain.yaml", "label: above", "label: abov")
     with pytest.raises(DeclarationError, match=r"domain\.yaml"):
         run.train("toy", settings=toy.settings)
     assert not list(toy.settings.runs.glob("workspaces/*")), "nothing was begun"

@@ -162,6 +162,7 @@ def test_damage_in_the_cache_is_noticed_and_mended(trained: Trained) -> None:
     assert b"1000" in facts.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_error_nobody_foresaw_is_told_with_its_step_and_its_log(trained: Trained) -> None:
     settings = trained[0]
     with pytest.raises(HallmarkError, match="step train broke") as caught:

@@ -66,6 +66,7 @@ def through_evaluation(out: Path) -> None:
     assert shown["confusion"] is None
 
 
+@pytest.mark.slow
 def test_the_steps_run_as_plain_functions_where_there_is_no_journal(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     through_evaluation(out)

@@ -135,6 +135,7 @@ def test_a_collection_that_was_filled_from_another_unit_is_refused(
         assert "ModelRefused: the collection stock-" in said and "is not the one of this model" in said
 
 
+@pytest.mark.slow
 def test_a_server_without_its_collection_does_not_start(folder: tuple[Path, str], kind: Any, tmp_path: Path) -> None:
     assert "HALLMARK_COLLECTION" in ended(folder, kind, "", tmp_path, code=1)
     assert "cannot be filled" in ended(folder, kind, "http://127.0.0.1:9", tmp_path, code=1)

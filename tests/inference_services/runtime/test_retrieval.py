@@ -197,6 +197,7 @@ def test_items_are_not_changed_through_the_gateway_nor_where_nothing_is_declared
     assert closed.client.post("/v2/models/stock/items", json={"delete": ["i1"]}).status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False], ids=["with its state", "with the log alone"])
 def test_changes_outlive_a_kill(stock: tuple[Path, str], tmp_path: Path, kept: bool) -> None:
     flags = [f"--state={tmp_path / 'state'}"] if kept else []
