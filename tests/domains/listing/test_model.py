@@ -89,6 +89,7 @@ def test_it_answers_in_probabilities(trained: TrainedNetwork) -> None:
     assert trained.predict(np.zeros((0, 3, 112, 112), dtype=np.float32)).shape == (0, 17)
 
 
+@pytest.mark.slow
 def test_a_photo_and_its_mirror_image_get_one_answer(trained: TrainedNetwork) -> None:
     inputs = drawn(8, seed=6).inputs
     assert np.allclose(trained.predict(inputs), trained.predict(inputs[..., ::-1]), atol=1e-6)
@@ -187,17 +188,20 @@ def test_onnx_takes_any_number_of_photos(folder: Path, count: int) -> None:
     assert running.run(None, {"input": drawn(count, seed=8).inputs})[0].shape == (count, 17)
 
 
+@pytest.mark.slow
 def test_onnx_holds_its_own_weights(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "weights.safetensors"]
     graph = onnx.load(str(folder / "model.onnx"), load_external_data=False).graph
     assert not any(weights.external_data for weights in graph.initializer)
 
 
+@pytest.mark.slow
 def test_restored_is_the_same_model(trained: TrainedNetwork, folder: Path) -> None:
     inputs = drawn(9, seed=9).inputs
     assert np.array_equal(model.restore(folder).predict(inputs), trained.predict(inputs))
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_this_model_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="not a model of this domain"):
         model.restore(tmp_path)
