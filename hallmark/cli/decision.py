@@ -9,10 +9,12 @@ import typer
 
 from hallmark.cli.console import DomainName, Format, Output, emit, say
 from hallmark.cli.options import declaration
-from hallmark.errors import DeclarationError
+from hallmark.errors import DeclarationError, HallmarkError
 
 if TYPE_CHECKING:
     from hallmark.decision.unit import Unit
+    from hallmark.declaration.domain import Domain
+    from hallmark.settings import Settings
 
 app = typer.Typer(
     name="decision",
@@ -134,6 +136,26 @@ def _tell(made: Unit) -> None:
     say(made.thresholds.line)
     for line in units.elsewhere(made):
         say(line)
+
+
+def remind(domain: Domain, settings: Settings) -> None:
+    """Say what is to be sealed once another version of a domain that decides is stable."""
+    from hallmark.decision import unit
+    from hallmark.registry import units
+
+    if domain.decision is None:
+        return
+    place = unit.place(domain.name, settings)
+    try:
+        told = (
+            units.behind(unit.read(place, expected=None), domain, settings) if place.exists() else ["no unit is sealed"]
+        )
+    except HallmarkError as error:
+        told = [f"{settings.shown(place)}: {error.message}"]
+    for line in told:
+        say(line)
+    if told:
+        say(f"next: hallmark decision seal {domain.name}")
 
 
 def _pins(given: list[str] | None) -> dict[str, str]:
