@@ -16,7 +16,7 @@ from hallmark.decision.unit import Unit
 from hallmark.declaration.decision import Decision
 from tests.hallmark.decision.graphs import BAGS, RAW, THRESHOLDS, settled
 
-PARTS = {"view": Part(service="bags", version="3"), "reviewer": Part(service="bags-reviewer", version="1")}
+PARTS = {"view": Part(service="fraud", version="3"), "reviewer": Part(service="bags-reviewer", version="1")}
 
 
 def sealed(folder: Path, *, thresholds: Thresholds = THRESHOLDS, graph: Decision = BAGS, **parts: Part) -> Unit:
@@ -96,7 +96,7 @@ def test_a_lower_threshold_is_told_to_be_dearer_from_records_alone(tmp_path: Pat
 def test_answers_of_another_version_are_not_the_candidates(tmp_path: Path) -> None:
     stable = sealed(tmp_path / "stable")
     records, truth = history(stable, 20)
-    other = sealed(tmp_path / "other", view=Part(service="bags", version="4"))
+    other = sealed(tmp_path / "other", view=Part(service="fraud", version="4"))
     assert verdicts(records, other) == {}
     found = candidate.compare(records, {}, truth=truth)
     assert (found.items, found.left_out, found.low, found.high) == (0, 20, -math.inf, math.inf)

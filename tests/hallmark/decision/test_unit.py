@@ -14,7 +14,7 @@ from hallmark.errors import ModelRefused
 from tests.hallmark.decision.graphs import BAGS, RAW, THRESHOLDS
 
 PARTS = {
-    "view": Part(service="bags", version="3", digest="sha256:aa"),
+    "view": Part(service="fraud", version="3", digest="sha256:aa"),
     "reviewer": Part(service="bags-reviewer", version="1"),
 }
 
@@ -32,7 +32,7 @@ def test_any_other_part_is_another_unit(tmp_path: Path) -> None:
         for at, (graph, limits, parts) in enumerate(
             [
                 (BAGS, THRESHOLDS, PARTS),
-                (BAGS, THRESHOLDS, {**PARTS, "view": Part(service="bags", version="4")}),
+                (BAGS, THRESHOLDS, {**PARTS, "view": Part(service="fraud", version="4")}),
                 (BAGS, THRESHOLDS.model_copy(update={"slices": ()}), PARTS),
                 (Decision.model_validate({**RAW, "explore": 0.03}), THRESHOLDS, PARTS),
             ]
