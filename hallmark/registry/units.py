@@ -44,7 +44,7 @@ def seal(
     """
     decision = declared(domain)
     _replaceable(to, settings)
-    found = Registry(settings).resolve(domain.name, version)
+    found = _resolved(domain.name, version, settings)
     folder = found.fetch()
     thresholds = _thresholds(domain, found, folder)
     signature = bundle.read(folder, expected=found.digest, keep=_NEEDED).signature
@@ -107,6 +107,18 @@ def elsewhere(found: Unit) -> list[str]:
                 f" while nobody answers, items that need it go to {found.decision.fallback_of(name)}"
             )
     return told
+
+
+def _resolved(name: str, version: int | str, settings: Settings) -> ServableVersion:
+    try:
+        return Registry(settings).resolve(name, version)
+    except NotFound as error:
+        raise NotFound(
+            error.message,
+            expected=error.expected,
+            got=error.got,
+            fix=f"hallmark versions {name} lists them, for --version; hallmark release {name} makes the first one champion",
+        ) from error
 
 
 def _thresholds(domain: Domain, found: ServableVersion, folder: Path) -> Thresholds:

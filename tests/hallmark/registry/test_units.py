@@ -19,6 +19,7 @@ from hallmark.artifacts.folder import seal as seal_folder
 from hallmark.artifacts.release import Release, Target
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.cli import main
+from hallmark.cli.decision import remind
 from hallmark.decision import unit
 from hallmark.declaration import domain as domains
 from hallmark.declaration.decision import Decision
@@ -278,6 +279,8 @@ def test_what_the_checkout_says_otherwise_by_now_is_told(settings: Settings, dom
     told = capsys.readouterr().err
     assert "version 2 of authentication is stable, and the unit is of version 1" in told
     assert "authentication-review is another prompt by now" in told
+    remind(domain, settings)
+    assert "next: hallmark decision seal authentication" in capsys.readouterr().err
     other = changed(domain, deadline="60s")
     assert units.behind(found, other, settings)[0].startswith("decision: of authentication is another one")
     as_sealed = rendered.decision_service(domain, settings)
