@@ -49,6 +49,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "models": ("models",),
     "reviews": ("reviews",),
     "prompts": ("prompts",),
+    "decision": ("decision",),
     "features": ("features",),
 }
 """Commands of each module. A command that is asked for by its name imports its own module alone."""

@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "rollback": 'hallmark rollback fraud --why "p99 doubled"',
         "status": "hallmark status",
         "call": "hallmark call fraud --requests 1000",
+        "decision": "hallmark decision seal authentication",
         "apply": "hallmark apply fraud",
         "settle": "hallmark settle fraud",
         "render": "hallmark render --check",

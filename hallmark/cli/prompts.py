@@ -45,8 +45,7 @@ def list_(output: Output = Format.table) -> None:
     rows = []
     for name in prompt.names(settings.prompts):
         found = prompt.load(settings.prompts, name)
-        with tempfile.TemporaryDirectory() as scratch:
-            digest = sealed.seal(Path(scratch), found)
+        digest = sealed.digest(found)
         versions = registry.versions(name)
         here = next((each.version for each in versions if each.digest == digest), None)
         champion = next((each.version for each in versions if "champion" in each.aliases), None)

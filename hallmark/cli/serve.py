@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hallmark.cli import decision
 from hallmark.cli.clusters import Context, DryRun, Kubeconfig, connected, planned, quiet
 from hallmark.cli.console import DomainName, DomainNames, Format, Output, Seconds, emit, say
 from hallmark.cli.options import Why, declaration
@@ -214,6 +215,8 @@ def release(
     following = "watch" if shadow else "promote" if percent == 100 and stable is None else "status"
     doing = "is in shadow" if shadow else "serves"
     say(f"version {deed.version} of {name} {doing}; next: hallmark {following} {name}")
+    if stable is not None:
+        decision.remind(domain, settings)
 
 
 def promote(
@@ -230,8 +233,11 @@ def promote(
     """
     from hallmark.rollout import acts
 
-    deed = acts.promote(declaration(name)[0], why=why, seconds=timeout)
+    domain, settings = declaration(name)
+    deed = acts.promote(domain, why=why, seconds=timeout)
     _do(deed, dry_run=dry_run, kubeconfig=kubeconfig, context=context)
+    if not dry_run:
+        decision.remind(domain, settings)
 
 
 def rollback(
@@ -256,6 +262,8 @@ def rollback(
     _do(
         acts.rollback(name, declared, why=why, seconds=timeout), dry_run=dry_run, kubeconfig=kubeconfig, context=context
     )
+    if declared is not None and not dry_run:
+        decision.remind(declared, Settings.load())
 
 
 def settle(

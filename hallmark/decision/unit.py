@@ -15,14 +15,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hallmark.artifacts import bundle, folder
+from hallmark.artifacts.folder import MANIFEST as MANIFEST
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision.record import Part
 from hallmark.declaration import decision_paths
 from hallmark.declaration.decision import Decision
 from hallmark.errors import ModelRefused
 from hallmark.section import Frozen
+from hallmark.settings import Settings
 
-_FILES = frozenset({"decision.json", "thresholds.json", "parts.json"})
+FOLDER = "unit"
+"""Folder beside release.yaml with the release unit that is served, sealed."""
+FILES = (MANIFEST, "decision.json", "thresholds.json", "parts.json")
 
 
 class Parts(Frozen):
@@ -42,6 +46,11 @@ class Unit(Frozen):
     parts: dict[str, Part]
 
 
+def place(name: str, settings: Settings) -> Path:
+    """Folder of the release unit that is served of a domain."""
+    return settings.releases / name / FOLDER
+
+
 def seal(to: Path, *, domain: str, decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part]) -> str:
     """Write the unit into an empty folder; its digest, or `ModelRefused` where its parts do not belong together."""
     _check(decision, thresholds, parts)
@@ -58,7 +67,7 @@ def seal(to: Path, *, domain: str, decision: Decision, thresholds: Thresholds, p
 
 def read(place: Path, *, expected: str | None) -> Unit:
     """The unit in a folder, every byte checked; or `ModelRefused`."""
-    found = bundle.read(place, expected=expected, keep=_FILES)
+    found = bundle.read(place, expected=expected, keep=frozenset(FILES))
     try:
         parts = Parts.model_validate_json(found.file("parts.json"))
         unit = Unit(
@@ -96,7 +105,7 @@ def _check(decision: Decision, thresholds: Thresholds, parts: Mapping[str, Part]
             expected=f"{risk.score} by {', '.join(risk.slices) or 'no slices'}, at most {risk.at_most:g} with {risk.confidence:g}",
             got=f"{thresholds.score} by {', '.join(thresholds.fields) or 'no slices'},"
             f" at most {thresholds.at_most:g} with {thresholds.confidence:g}",
-            fix="calibrate again",
+            fix="train again: thresholds are made by the training, for the risk that is declared then",
         )
     services = {name: node.service for name, node in decision.nodes.items() if node.kind != "person"}
     if services != {name: part.service for name, part in parts.items()}:

@@ -8,7 +8,7 @@ from hallmark.declaration import decision_paths
 from hallmark.declaration.decision import Decision
 from hallmark.lint.declarations import Declaration
 from hallmark.lint.objects import LintContext
-from hallmark.lint.rules import RuleMatch, rule
+from hallmark.lint.rules import RuleMatch, Severity, rule
 
 _LINK = "https://sre.google/sre-book/addressing-cascading-failures/"
 
@@ -104,3 +104,27 @@ def uncalibrated(declaration: Declaration, world: LintContext) -> Iterator[RuleM
     asked = decision.nodes[score.partition(".")[0]].service
     if asked != own:
         yield declaration.hit(f"{score} is answered by {asked}", "decision", "risk", "false_authentic", "score")
+
+
+@rule(
+    "HM763",
+    "A node of a decision that nothing here serves",
+    on=Declaration,
+    severity=Severity.warning,
+    reason="no manifest is rendered of it: until somebody serves it in the domain's namespace, items that need its answer go to its fallback",
+    fix="serve it as docs/decision.md says, or allow this line with the reason why nobody does yet",
+    link=_LINK,
+)
+def unserved(declaration: Declaration, world: LintContext) -> Iterator[RuleMatch]:
+    """hallmark/render/decision.py, addresses: the domain's own model, the reviewer by a prompt, and any InferenceService of the namespace."""
+    if declaration.problems or declaration.data.get("decision") is None:
+        return
+    decision, own = Decision.model_validate(declaration.data["decision"]), declaration.name
+    served = {own} | {each.name for each in world.of("InferenceService") if each.namespace == own}
+    scored = decision.risk.false_authentic.score.partition(".")[0]  # another's score is HM762
+    for name, node in decision.nodes.items():
+        if node.kind in ("model", "retrieve") and node.service not in served and name != scored:
+            said = f"{name} asks {node.service}, and no file has an InferenceService of that name in namespace {own}"
+            yield declaration.hit(
+                f"{said}: items go to {decision.fallback_of(name)}", "decision", "nodes", name, "service"
+            )

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hallmark.artifacts import bundle, folder
 from hallmark.errors import ModelRefused
+from hallmark.files import digest_text
 from hallmark.prompts.prompt import Example, GoldenItem, Prompt, WholePrompt
 
 PROMPT, EXAMPLES, GOLDEN = "prompt.json", "examples.json", "golden.json"
@@ -49,6 +50,19 @@ def texts(whole: WholePrompt) -> dict[str, str]:
         GOLDEN: _golden.dump_python(whole.golden, mode="json"),
     }
     return {name: json.dumps(each, indent=1, sort_keys=True, ensure_ascii=False) + "\n" for name, each in found.items()}
+
+
+def manifest(texts: Mapping[str, str]) -> str:
+    """The manifest of a sealed prompt's files, as `seal` writes it; its sha256 is the prompt's digest."""
+    return (
+        json.dumps({"files": {name: digest_text(text) for name, text in texts.items()}}, indent=2, sort_keys=True)
+        + "\n"
+    )
+
+
+def digest(whole: WholePrompt) -> str:
+    """The digest that the prompt has once it is sealed."""
+    return digest_text(manifest(texts(whole)))
 
 
 def seal(to: Path, whole: WholePrompt) -> str:

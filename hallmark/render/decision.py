@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hallmark import names, templates
-from hallmark.artifacts.folder import MANIFEST
 from hallmark.decision import unit
 from hallmark.declaration import timeouts
-from hallmark.declaration.decision import Node
+from hallmark.declaration.decision import Decision, Node
 from hallmark.declaration.domain import Domain
 from hallmark.errors import ModelRefused
 from hallmark.files import digest_text
@@ -23,9 +21,6 @@ from hallmark.render.manifest import Block, manifest
 from hallmark.settings import Settings
 
 DECISION_FILE, REVIEW_FILE = "decision.yaml", "review.yaml"
-UNIT = "unit"
-"""Folder beside release.yaml with the release unit that is served, sealed."""
-UNIT_FILES = (MANIFEST, "decision.json", "thresholds.json", "parts.json")
 INITIALIZER = "kserve/storage-initializer:v0.21.0"
 """KServe's, as manifests/platform/storage-container.yaml pins it."""
 
@@ -42,7 +37,9 @@ def files(settings: Settings, declared: Sequence[Domain]) -> dict[Path, str]:
             source = f"domains/{domain.name}/domain.yaml and prompts/{node.prompt if node else ''}"
             found[folder / REVIEW_FILE] = manifest(wanted, source=source)
         if wanted := decision_service(domain, settings):
-            found[folder / DECISION_FILE] = manifest(wanted, source=f"domains/{domain.name}/domain.yaml and {UNIT}/")
+            found[folder / DECISION_FILE] = manifest(
+                wanted, source=f"domains/{domain.name}/domain.yaml and {unit.FOLDER}/"
+            )
     return found
 
 
@@ -66,40 +63,42 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
         return []  # which lint tells: HM766
     whole = prompts.load(settings.prompts, node.prompt)
     texts = sealed.texts(whole)
-    listed = {name: digest_text(text) for name, text in sorted(texts.items())}
-    index = json.dumps({"files": listed}, indent=2, sort_keys=True) + "\n"
+    index = sealed.manifest(texts)
     digest = digest_text(index)
-    served = {MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
+    served = {unit.MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
     values = {"node": node, "cited": bool(whole.prompt.of_kind("references")), "initializer": INITIALIZER}
     return _objects("review", domain, "reviewer", f"prompt-{sealed.short(digest)}", digest, served, values)
 
 
 def decision_service(domain: Domain, settings: Settings) -> list[Json]:
     """The service that decides (templates/decision.yaml); none until a release unit of the domain lies beside release.yaml."""
-    place = settings.releases / domain.name / UNIT
-    if domain.decision is None or not (place / MANIFEST).is_file():
+    place = unit.place(domain.name, settings)
+    if domain.decision is None or not (place / unit.MANIFEST).is_file():
         return []
     found = unit.read(place, expected=None)
     if found.domain != domain.name:
         raise ModelRefused(
             f"{settings.shown(place)} is another domain's", expected=domain.name, got=found.domain, fix="take it away"
         )
-    texts = {name: (place / name).read_text(encoding="utf-8") for name in UNIT_FILES}
-    values = {"addresses": addresses(domain), "name": f"{domain.name}-decision"}
+    texts = {name: (place / name).read_text(encoding="utf-8") for name in unit.FILES}
+    values = {
+        "addresses": addresses(domain, found.decision),
+        "deadline": found.decision.deadline,
+        "name": f"{domain.name}-decision",
+    }
     config = f"unit-{sealed.short(found.digest)}"
     return _objects("decision", domain, "decision", config, found.digest, texts, values)
 
 
-def addresses(domain: Domain) -> dict[str, str]:
-    """Where each node is asked that is no person: KServe's Service of an InferenceService, or ours of the reviewer."""
-    assert domain.decision is not None  # noqa: S101  only then is it called
+def addresses(domain: Domain, decision: Decision) -> dict[str, str]:
+    """Where each node of a decision is asked that is no person: KServe's Service of an InferenceService, or ours of the reviewer."""
     below = f"{domain.namespace}.svc.cluster.local"
     asked = reviewer(domain)
     return {
         name: f"http://{node.service}.{below}:{network.HTTP}"
-        if node is asked
+        if asked is not None and node.service == asked.service
         else f"http://{node.service}-predictor.{below}"
-        for name, node in domain.decision.nodes.items()
+        for name, node in decision.nodes.items()
         if node.kind != "person"
     }
 

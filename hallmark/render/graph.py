@@ -48,7 +48,7 @@ def of(domain: Domain) -> Graph:
             got="none",
             fix="name another domain",
         )
-    addresses = services.addresses(domain)
+    addresses = services.addresses(domain, decision)
     nodes: Json = {}
     steps: list[Json] = []
     lost: list[str] = []

@@ -64,6 +64,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "captures",
         "reviews",
         "prompts",
+        "decision",
         "timeline",
         "ui",
         "watch",

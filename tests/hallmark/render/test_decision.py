@@ -107,7 +107,7 @@ def sealed_unit(settings: Settings, *, name: str = DOMAIN) -> str:
     assert declared is not None
     risk = declared.risk.false_authentic
     return unit.seal(
-        settings.releases / DOMAIN / decision.UNIT,
+        unit.place(DOMAIN, settings),
         domain=name,
         decision=declared,
         thresholds=Thresholds(score=risk.score, at_most=0.01, confidence=0.95, fields=risk.slices),

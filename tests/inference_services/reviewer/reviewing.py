@@ -88,7 +88,13 @@ class Reviewing(Toy):
 def inputs(**changes: Any) -> list[dict[str, Any]]:
     """The inputs of one item; None takes one away."""
     photo = base64.b64encode((PHOTOS / "item-2.png").read_bytes()).decode()
-    values = {"brand": ["Alma"], "category": ["tote"], "photos": [photo], "nearest.ids": ["ref-1", "ref-2"], **changes}
+    values = {
+        "brand": ["Alma"],
+        "category": ["tote"],
+        "photos": [photo],
+        "nearest.items": ["ref-1", "ref-2"],
+        **changes,
+    }
     return [
         {"name": name, "shape": [len(data)], "datatype": "BYTES", "data": data}
         for name, data in values.items()

@@ -25,10 +25,10 @@ def graph() -> dict[str, Any]:
     """The graph of the decision's tests, whose reviewer reads what our prompt is filled from."""
     made = deepcopy(GRAPH)
     made["item"]["category"] = "text"
-    made["nodes"]["nearest"] = made["nodes"].pop("near")
+    made["nodes"]["nearest"] = made["nodes"].pop("near") | {"outputs": {"distance": "number", "items": "texts"}}
     made["nodes"]["reviewer"] |= {
         "prompt": "authentication-review",
-        "reads": ["brand", "category", "photos", "nearest.ids"],
+        "reads": ["brand", "category", "photos", "nearest.items"],
         "outputs": {"verdict": "text", "cites": "texts"},
         "fallback": "expert",
     }
@@ -47,7 +47,7 @@ def reviewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewing]:
 def bags(reviewer: Reviewing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deciding]:
     from tests.inference_services.decision import deciding
 
-    deciding.GOOD["nearest"] = {"distance": [0.1], "ids": ["ref-1", "ref-2"]}
+    deciding.GOOD["nearest"] = {"distance": [0.1], "items": ["ref-1", "ref-2"]}
     address = f"http://{reviewer.address}"
     found = Deciding(tmp_path_factory.mktemp("bags"), graph=graph(), addresses={"reviewer": address}, version="")
     yield found

@@ -21,6 +21,7 @@ from hallmark.artifacts.folder import seal
 from hallmark.artifacts.retriever import INDEX
 from hallmark.errors import ModelRefused
 from inference_services.runtime import change_log
+from tests.inference_services.decision import deciding
 
 STOCK = items(1500)
 CHANGES = {"retrieval": {"fresh": 1.0, "live": 1.0}}
@@ -102,6 +103,25 @@ def test_filters_leave_only_what_they_say_and_never_fewer_than_match(still: Serv
     late = search(still, query="silk", filter_listed_at_min=1788220800)
     assert len(ids(late)) == 10 and set(ids(late)) <= since
     assert search(still, query="silk", filter_price_min=10_000)["found"] == 0
+
+
+def test_as_a_node_of_a_decision_it_hands_its_items_on_to_the_reviewer(still: Server, tmp_path: Path) -> None:
+    """docs/decision.md, "References"."""
+    reads = {"view": ["price"], "near": ["query"], "reviewer": ["query", "near.items"]}
+    near = {"kind": "retrieve", "service": "stock", "outputs": {"items": "texts"}, "timeout": "4s"}
+    nodes = {**deciding.GRAPH["nodes"], "near": near}
+    nodes |= {name: {**nodes[name], "reads": given} for name, given in reads.items()}
+    steps = {**deciding.GRAPH["steps"], "look": {"ask": ["view", "near"], "routes": [{"to": "review"}]}}
+    graph = {**deciding.GRAPH, "nodes": nodes, "steps": steps}
+    service = deciding.Deciding(tmp_path, graph=graph, addresses={"near": still.url}, version="")
+    facts = {"price": ("FP64", 30.0), "brand": ("BYTES", "Alma"), "query": ("BYTES", "red wool coat")}
+    inputs = [{"name": each, "shape": [1], "datatype": kind, "data": [it]} for each, (kind, it) in facts.items()]
+    found = deciding.outputs(service.http.post("/v2/models/bags/infer", json={"inputs": inputs}))
+    (asked,) = service.nodes["reviewer"].asked
+    service.stop()
+    seen = json.loads(found["evidence"])["near"]["outputs"]["items"]
+    given = {each["name"]: each["data"] for each in json.loads(bytes(asked.body))["inputs"]}
+    assert given["near.items"] == seen == ids(search(still, query="red wool coat"))
 
 
 def test_a_request_may_want_fewer_items_and_many_records_are_answered_as_one_each(still: Server) -> None:

@@ -1,0 +1,262 @@
+"""A decision's release unit from what is registered: thresholds by the model card of one version, each node's part by its own version."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from hallmark.artifacts import bundle, release
+from hallmark.artifacts import model_card as model_cards
+from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.thresholds import Thresholds
+from hallmark.decision import unit
+from hallmark.decision.record import Part
+from hallmark.decision.unit import Unit
+from hallmark.declaration import folders
+from hallmark.declaration.decision import Decision, Node
+from hallmark.declaration.domain import Domain
+from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound
+from hallmark.prompts import prompt as prompts
+from hallmark.prompts import sealed as sealed_prompts
+from hallmark.registry.prompts import PromptRegistry
+from hallmark.registry.store import CHAMPION, Registry, ServableVersion
+from hallmark.settings import Settings
+
+_NEEDED = frozenset({"signature.json"})
+
+
+def seal(
+    domain: Domain,
+    settings: Settings,
+    to: Path,
+    *,
+    version: int | str = CHAMPION,
+    prompt: int | str = CHAMPION,
+    pins: Mapping[str, str] | None = None,
+) -> Unit:
+    """Seal the unit of a registered version into the folder `to`, whole or not at all; what was there is replaced where it is a unit too.
+
+    prompt: version of the prompts that reviewers are asked by.   pins: versions of nodes that no registry of ours knows.
+    `ModelRefused` where the parts do not belong together, `NotFound` where one is not registered.
+    """
+    decision = declared(domain)
+    _replaceable(to, settings)
+    found = _resolved(domain.name, version, settings)
+    folder = found.fetch()
+    thresholds = _thresholds(domain, found, folder)
+    signature = bundle.read(folder, expected=found.digest, keep=_NEEDED).signature
+    for name, node in _asked(decision).items():
+        if node.service == domain.name:
+            _fits(name, node, signature, found, serving=(folder / "serving.py").is_file())
+    parts = _parts(domain, settings, found, prompt=prompt, pins=pins or {})
+    draft = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        digest = unit.seal(draft, domain=domain.name, decision=decision, thresholds=thresholds, parts=parts)
+        made = unit.read(draft, expected=digest)
+        _put(draft, to, digest)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return made
+
+
+def declared(domain: Domain) -> Decision:
+    """The decision of a domain, or `DeclarationError`."""
+    if domain.decision is None:
+        raise DeclarationError(
+            f"{domain.name} decides nothing",
+            expected="decision: in its domain.yaml",
+            got="none",
+            fix="declare one (docs/decision.md), or name another domain",
+        )
+    return domain.decision
+
+
+def behind(found: Unit, domain: Domain, settings: Settings) -> list[str]:
+    """What the checkout says otherwise than a unit: another graph, version or prompt, and what becomes of items meanwhile."""
+    told = []
+    if domain.decision != found.decision:
+        told.append(f"decision: of {domain.name} is another one by now: it decides by the sealed one")
+    stable = release.read(domain.name, settings).stable
+    for name, part in found.parts.items():
+        node = found.decision.nodes[name]
+        if part.service == domain.name and stable is not None and part.version != str(stable.version):
+            told.append(
+                f"{name}: version {stable.version} of {domain.name} is stable, and the unit is of version {part.version}:"
+                " its answers count as none"
+            )
+        if node.prompt is not None and part.digest != (here := _digest_here(node.prompt, settings)):
+            told.append(
+                f"{name}: {node.prompt} is another prompt by now ({sealed_prompts.short(here) or 'gone'}, the unit's is"
+                f" {part.version}): once it is served its answers count as none"
+            )
+    return told
+
+
+def elsewhere(found: Unit) -> list[str]:
+    """What a unit asks that is neither a domain of ours nor a reviewer by a prompt, whose answers count, and what happens without them."""
+    told = []
+    for name, part in found.parts.items():
+        if not part.digest:
+            counts = f"version {part.version} alone counts" if part.version else "any version's answers count"
+            told.append(
+                f"{name}: {part.service} is no domain here, so that nothing rendered serves it; {counts};"
+                f" while nobody answers, items that need it go to {found.decision.fallback_of(name)}"
+            )
+    return told
+
+
+def _resolved(name: str, version: int | str, settings: Settings) -> ServableVersion:
+    try:
+        return Registry(settings).resolve(name, version)
+    except NotFound as error:
+        raise NotFound(
+            error.message,
+            expected=error.expected,
+            got=error.got,
+            fix=f"hallmark versions {name} lists them, for --version; hallmark release {name} makes the first one champion",
+        ) from error
+
+
+def _thresholds(domain: Domain, found: ServableVersion, folder: Path) -> Thresholds:
+    """Those of the version's model card, for the declared score of its own."""
+    decision, card = declared(domain), model_cards.read(folder)
+    score = decision.risk.false_authentic.score
+    asked = decision.nodes[score.partition(".")[0]].service
+    if asked != domain.name:  # HM762
+        raise DeclarationError(
+            "the decision's score is another model's, and no training calibrates it",
+            expected=f"risk.false_authentic.score of a node whose service is {domain.name}",
+            got=f"{score} of {asked}",
+            fix="name the node that asks the domain's own model",
+        )
+    if card.thresholds is None:
+        raise ModelRefused(
+            f"version {found.version} of {domain.name} has no thresholds",
+            expected="a version that was trained since decision: is declared",
+            got=f"a model card of {card.created:%Y-%m-%d} without any",
+            fix=f"`hallmark train {domain.name}`, and name the new version with --version",
+        )
+    return card.thresholds
+
+
+def _fits(name: str, node: Node, signature: Signature, found: ServableVersion, *, serving: bool) -> None:
+    """Refuse a node that the version would refuse each request of, or that asks for what it does not answer."""
+    takes = {each.name: each for each in signature.sent}
+    lacking = [each for each, field in takes.items() if not field.optional and each not in node.reads]
+    more = [each for each in node.reads if each not in takes]
+    answers = [each.name for each in signature.answered]
+    unknown = [each for each in node.outputs if each not in answers and not serving]
+    for key, wrong, expected in (("reads", [*lacking, *more], takes), ("outputs", unknown, answers)):
+        if wrong:
+            raise ModelRefused(
+                f"version {found.version} of {found.domain} does not fit decision.nodes.{name}.{key}",
+                expected=", ".join(expected),
+                got=", ".join(getattr(node, key)),
+                fix=f"write {key} as the version has it, or train a version that has {', '.join(wrong)}",
+            )
+
+
+def _parts(
+    domain: Domain, settings: Settings, found: ServableVersion, *, prompt: int | str, pins: Mapping[str, str]
+) -> dict[str, Part]:
+    decision = declared(domain)
+    names = folders.names(settings)
+    parts: dict[str, Part] = {}
+    free = []
+    for name, node in _asked(decision).items():
+        service = node.service or ""
+        if service == domain.name:
+            parts[name] = _of(found, service)
+        elif node.kind == "reviewer":
+            parts[name] = _of_prompt(name, node, settings, prompt)
+        elif service in names:
+            parts[name] = _of(Registry(settings).resolve(service, CHAMPION), service)
+        else:
+            free.append(name)
+            parts[name] = Part(service=service, version=pins.get(name, ""))
+    if strange := [each for each in pins if each not in free]:
+        raise DeclarationError(
+            f"--pin {strange[0]}",
+            expected=f"a node whose versions no registry of ours knows: {', '.join(free) or 'there is none'}",
+            got=strange[0],
+            fix="leave it out: versions of the others are looked up",
+        )
+    return parts
+
+
+def _asked(decision: Decision) -> dict[str, Node]:
+    return {name: node for name, node in decision.nodes.items() if node.kind != "person"}
+
+
+def _of(found: ServableVersion, service: str) -> Part:
+    return Part(service=service, version=str(found.version), digest=found.digest)
+
+
+def _of_prompt(name: str, node: Node, settings: Settings, version: int | str) -> Part:
+    """The registered version of a reviewer's prompt, which has to be the checkout's: that is what is rendered and served."""
+    if node.prompt is None:
+        raise DeclarationError(
+            f"decision.nodes.{name} names no prompt",
+            expected="prompt: with the name of a folder of prompts/",
+            got="none",
+            fix="name it (HM766)",
+        )
+    register = (
+        f"`hallmark prompts register {node.prompt}`, then `hallmark prompts judge {node.prompt} --llm URL --promote`"
+    )
+    try:
+        found = PromptRegistry(settings).fetch(node.prompt, version)
+    except NotFound as error:
+        raise NotFound(
+            f"the prompt {node.prompt}, which {name} is asked by, has no version {version}",
+            expected="a registered version or alias",
+            got=str(version),
+            fix=f"{register}; --prompt names another version, such as challenger, which no golden set has judged",
+        ) from error
+    here = sealed_prompts.digest(prompts.load(settings.prompts, node.prompt))
+    if found.digest != here:
+        raise ModelRefused(
+            f"version {version} of the prompt {node.prompt} is not the one in this checkout, which `hallmark render` has served",
+            expected=here,
+            got=found.digest,
+            fix=f"{register}; or bring back the folder in prompts/ as it was",
+        )
+    return Part(service=node.service or "", version=found.version, digest=found.digest)
+
+
+def _digest_here(name: str, settings: Settings) -> str:
+    """Digest of the checkout's prompt; empty where none can be read."""
+    try:
+        return sealed_prompts.digest(prompts.load(settings.prompts, name))
+    except HallmarkError:
+        return ""
+
+
+def _replaceable(to: Path, settings: Settings) -> None:
+    if to.is_dir() and not to.is_symlink():
+        strange = sorted({each.name for each in to.iterdir()} - set(unit.FILES))
+    else:
+        strange = [to.name] if to.exists() or to.is_symlink() else []
+    if strange:
+        raise DeclarationError(
+            f"{settings.shown(to)} is not ours to write to",
+            expected="a new folder, an empty one, or one with a release unit",
+            got=", ".join(strange[:5]),
+            fix="name another with --out, or take away what is there",
+        )
+
+
+def _put(draft: Path, to: Path, digest: str) -> None:
+    """Put a sealed folder where another may be; the same unit is left as it is."""
+    with contextlib.suppress(ModelRefused):
+        unit.read(to, expected=digest)
+        return
+    old = to.with_name(f"{draft.name}.old")
+    if to.exists():
+        to.rename(old)
+    draft.rename(to)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,287 @@
+"""From a registered version to a service that decides: sealed by `hallmark decision seal`, rendered, loaded, answering; and refused where a part is another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from domains.authentication.features import FIELDS
+from hallmark.artifacts import release
+from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.folder import seal as seal_folder
+from hallmark.artifacts.release import Release, Target
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
+from hallmark.cli import main
+from hallmark.cli.decision import remind
+from hallmark.decision import unit
+from hallmark.declaration import domain as domains
+from hallmark.declaration.decision import Decision
+from hallmark.declaration.domain import Domain
+from hallmark.errors import DeclarationError, HallmarkError, ModelRefused, NotFound
+from hallmark.features.fields import Output
+from hallmark.prompts import prompt as prompts
+from hallmark.prompts import sealed
+from hallmark.registry import units
+from hallmark.registry.prompts import PromptRegistry, registered
+from hallmark.registry.store import CHAMPION, Registry
+from hallmark.render import decision as rendered
+from hallmark.settings import Settings
+from hallmark.tasks.binary import Binary
+from inference_services.decision import server
+from inference_services.decision.__main__ import main as serve
+from inference_services.decision.rest import DecisionRest
+from inference_services.transport.http1 import Http1Connection, HttpResponse
+from tests.hallmark.registry.conftest import model_card
+from tests.inference_services.decision.deciding import ToyNode, answer, outputs
+from tests.inference_services.transport.toys import Toy
+
+ROOT = Path(__file__).parents[3]
+DOMAIN, PROMPT = "authentication", "authentication-review"
+HELD = SliceThreshold(values=("Aurelle", "handbag"), threshold=0.2, examples=4000, accepted=900, counterfeits=3)
+THRESHOLDS = Thresholds(
+    score="view.score",
+    at_most=0.01,
+    confidence=0.95,
+    fields=("brand", "category"),
+    slices=(HELD,),
+    scores=(0.0, 0.5, 1.0),
+    chances=(0.001, 0.3, 0.99),
+)
+NOWHERE = THRESHOLDS.model_copy(update={"slices": (HELD.model_copy(update={"threshold": None}),)})
+WITH, WITHOUT, NONE_HOLDS = 1, 2, 3
+"""Versions: whose thresholds accept something, from before there were any, and where no score keeps the risk."""
+Capsys = pytest.CaptureFixture[str]
+
+
+def register(registry: Registry, folder: Path, thresholds: Thresholds | None) -> None:
+    folder.mkdir()
+    (folder / "model.onnx").write_text(folder.name)
+    (folder / "features.py").write_text("FIELDS = ()\n")
+    score = Output(name="score", datatype="FP32", minimum=0, maximum=1)
+    signature = Signature(domain=DOMAIN, task=Binary(), fields=FIELDS, outputs=(score,))
+    (folder / "signature.json").write_text(signature.model_dump_json())
+    card = model_card(seal_folder(folder), DOMAIN).model_copy(update={"thresholds": thresholds})
+    registry.register(folder, card)
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Path:
+    """A registry with three versions, the first one champion, and the prompt; for reading only."""
+    place = tmp_path_factory.mktemp("units")
+    found = place / "state"
+    found.mkdir()
+    shutil.copyfile(empty_registry, found / "mlflow.db")
+    settings = Settings.load({"HALLMARK_ROOT": str(ROOT), "HALLMARK_STATE": str(found)})
+    registry = Registry(settings)
+    for number, thresholds in enumerate((THRESHOLDS, None, NOWHERE), 1):
+        register(registry, place / f"version-{number}", thresholds)
+    registry.alias(DOMAIN, CHAMPION, WITH)
+    sealed.seal(place / "prompt", prompts.load(ROOT / "prompts", PROMPT))
+    PromptRegistry(settings).register(place / "prompt")
+    registry.alias(registered(PROMPT), CHAMPION, 1)
+    return found
+
+
+@pytest.fixture
+def settings(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A checkout whose releases are this test's own."""
+    (tmp_path / "domains").symlink_to(ROOT / "domains")
+    shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
+    (tmp_path / "inference_services").mkdir()
+    found = Settings.load({"HALLMARK_ROOT": str(tmp_path), "HALLMARK_STATE": str(state)})
+    for key, value in {**found.environment(), "COLUMNS": "200"}.items():
+        monkeypatch.setenv(key, value)
+    return found
+
+
+@pytest.fixture
+def domain(settings: Settings) -> Domain:
+    return domains.load(DOMAIN, settings)
+
+
+def changed(domain: Domain, **more: Any) -> Domain:
+    """The domain with other keys of its decision."""
+    assert domain.decision is not None
+    raw = domain.decision.model_dump(mode="json")
+    return domain.model_copy(update={"decision": Decision.model_validate({**raw, **more})})
+
+
+class Serving(Toy):
+    """The service of the unit in a folder, made as its process makes it, with a view model that answers as `version` with `score`."""
+
+    def __init__(self, place: Path, records: Path) -> None:
+        self.view = ToyNode({})
+        nobody = "http://127.0.0.1:1"
+        nodes = {"view": f"http://{self.view.address}", "nearest": nobody, "reviewer": nobody}
+        options = server.DecisionOptions(name=DOMAIN, nodes=nodes, records=records, cases=records / "cases.jsonl")
+        self.service, self._clients, _ = server.served(options, unit.read(place, expected=None))
+        super().__init__()
+
+    def protocol(self) -> asyncio.Protocol:
+        """The protocol object of one client."""
+        return Http1Connection(self.endpoint, DecisionRest(self.service, name=DOMAIN, limit=self.limits.body))
+
+    def ask(self, *, score: float = 0.01, version: str = "1") -> dict[str, Any]:
+        """The verdict on one bag."""
+        self.view.behave = lambda _: HttpResponse(200, answer({"score": [score]}, version=version))
+        facts = {"price": 30.0, "brand": "Aurelle", "category": "handbag"}
+        inputs: list[dict[str, Any]] = [
+            {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
+            for name, value in facts.items()
+        ]
+        inputs.append({"name": "photos", "shape": [1, 1], "datatype": "BYTES", "data": ["aGk="]})
+        url = f"http://{self.address}/v2/models/{DOMAIN}/infer"
+        return outputs(httpx.post(url, json={"inputs": inputs}, trust_env=False, timeout=20))
+
+    def stop(self) -> None:
+        """End it and its node."""
+        for client in self._clients:
+            self.loop.call_soon_threadsafe(client.close)
+        super().stop()
+        self.view.stop()
+
+
+@pytest.fixture
+def serving(settings: Settings, tmp_path: Path) -> Iterator[Any]:
+    """Makes the service of a folder; all end with the test."""
+    made: list[Serving] = []
+
+    def started(place: Path) -> Serving:
+        made.append(Serving(place, tmp_path / f"records-{len(made)}"))
+        return made[-1]
+
+    yield started
+    for each in made:
+        each.stop()
+
+
+def test_a_version_is_sealed_where_it_is_looked_for_and_the_service_decides_by_it(
+    settings: Settings, domain: Domain, serving: Any, capsys: Capsys
+) -> None:
+    assert main(["decision", "seal", DOMAIN, "-o", "json"]) == 0
+    told = capsys.readouterr()
+    (row,) = json.loads(told.out)
+    assert (row["slices"], row["with_threshold"]) == (1, 1)
+    assert "nearest: authentication-references is no domain here" in told.err and "go to expert" in told.err
+    place = unit.place(DOMAIN, settings)
+    found = unit.read(place, expected=row["unit"])
+    assert (found.decision, found.thresholds) == (domain.decision, THRESHOLDS)
+    registry = Registry(settings)
+    prompt = PromptRegistry(settings).fetch(PROMPT, 1)
+    assert {name: (part.version, part.digest) for name, part in found.parts.items()} == {
+        "view": ("1", registry.resolve(DOMAIN, 1).digest),
+        "nearest": ("", ""),
+        "reviewer": (prompt.version, prompt.digest),
+    }
+    config, *_ = rendered.decision_service(domain, settings)
+    assert set(config["data"]) == set(unit.FILES)
+
+    service = serving(place)
+    accepted = service.ask()
+    assert (accepted["action"], accepted["threshold"]) == ("accept", 0.2)
+    assert service.ask(version="2")["action"] == "person", "a threshold holds of the version that it was made for"
+    assert service.ask(score=0.9)["action"] == "person", "nobody finds references, and an expert looks"
+
+
+def test_a_flipped_byte_is_refused_and_sealing_again_mends_it(settings: Settings, capsys: Capsys) -> None:
+    assert main(["decision", "seal", DOMAIN]) == 0
+    place = unit.place(DOMAIN, settings)
+    good = {path.name: path.read_bytes() for path in place.iterdir()}
+    path = place / "thresholds.json"
+    flipped = bytearray(path.read_bytes())
+    flipped[flipped.index(b"0.2")] ^= 1
+    path.write_bytes(flipped)
+    capsys.readouterr()
+    assert serve([f"--unit={place}", f"--records={settings.releases / 'records'}"], {}) == 3
+    assert main(["decision", "show", DOMAIN]) == 3
+    assert capsys.readouterr().err.count("thresholds.json of the model was changed") == 2
+    assert main(["decision", "seal", DOMAIN]) == 0
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == good
+    assert {path.name for path in place.parent.iterdir()} == {unit.FOLDER}, "no draft is left"
+
+
+def test_where_no_score_keeps_the_risk_it_says_so_and_people_decide(
+    tmp_path: Path, settings: Settings, serving: Any, capsys: Capsys
+) -> None:
+    out = tmp_path / "out"
+    assert main(["decision", "seal", DOMAIN, "--version", str(NONE_HOLDS), "--out", str(out)]) == 0
+    assert "NO_THRESHOLD in all of 1 slices: each item goes to a person" in capsys.readouterr().err
+    assert not unit.place(DOMAIN, settings).exists()
+    assert serving(out).ask(version=str(NONE_HOLDS))["action"] == "person"
+    assert main(["decision", "show", str(out), "--thresholds", "-o", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["brand"], row["threshold"], row["examples"]) == ("Aurelle", "NO_THRESHOLD", 4000)
+
+
+def test_a_pin_holds_a_node_of_no_registry_to_one_version(tmp_path: Path, settings: Settings, domain: Domain) -> None:
+    pinned = units.seal(domain, settings, tmp_path / "out", pins={"nearest": "7"})
+    assert pinned.parts["nearest"].version == "7"
+    assert "version 7 alone counts" in units.elsewhere(pinned)[0]
+    with pytest.raises(DeclarationError, match="are looked up"):
+        units.seal(domain, settings, tmp_path / "out", pins={"view": "7"})
+
+
+def test_what_is_not_registered_or_does_not_belong_together_is_refused(
+    tmp_path: Path, settings: Settings, domain: Domain
+) -> None:
+    def refused(kind: type[HallmarkError], *said: str, of: Domain = domain, **more: Any) -> None:
+        with pytest.raises(kind) as found:
+            units.seal(of, settings, tmp_path / "out", **more)
+        assert found.value.expected and found.value.got and found.value.fix
+        for each in said:
+            assert each in str(found.value)
+
+    refused(ModelRefused, "version 2 of authentication has no thresholds", "hallmark train", version=WITHOUT)
+    refused(NotFound, "has no version 9", version=9)
+    refused(NotFound, PROMPT, "has no version 2", "hallmark prompts register", prompt=2)
+    assert domain.decision is not None
+    raw = domain.decision.model_dump(mode="json")
+    risk = {"false_authentic": {**raw["risk"]["false_authentic"], "at_most": 0.001}}
+    refused(ModelRefused, "not those of the declared risk", "train again", of=changed(domain, risk=risk))
+    view = {**raw["nodes"]["view"], "reads": ["photos", "brand"]}
+    nodes = {**raw["nodes"], "view": view}
+    refused(ModelRefused, "nodes.view.reads", "category, price", of=changed(domain, nodes=nodes))
+    refused(DeclarationError, "decides nothing", of=domains.load("fraud", settings))
+    path = settings.prompts / PROMPT / "prompt.yaml"
+    path.write_text(path.read_text().replace("Say what you see", "Say only what you see"))
+    refused(ModelRefused, "not the one in this checkout", "bring back")
+    assert not (tmp_path / "out").exists(), "whole or not at all"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, settings: Settings, capsys: Capsys) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert main(["decision", "seal", DOMAIN, "--out", str(tmp_path / "out")]) == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert main(["decision", "seal", DOMAIN, "--pin", "nearest"]) == 2
+    assert "--pin is not NODE=VERSION" in capsys.readouterr().err
+    assert main(["decision", "show", DOMAIN]) == 2
+    assert "hallmark decision seal authentication" in capsys.readouterr().err
+
+
+def test_what_the_checkout_says_otherwise_by_now_is_told(settings: Settings, domain: Domain, capsys: Capsys) -> None:
+    assert main(["decision", "seal", DOMAIN]) == 0
+    capsys.readouterr()
+    found = unit.read(unit.place(DOMAIN, settings), expected=None)
+    assert units.behind(found, domain, settings) == []
+    moved = Target(version=2, storageUri="pvc://models/x", digest="sha256:" + "0" * 64)
+    release.write(DOMAIN, Release(stable=moved), settings)
+    path = settings.prompts / PROMPT / "prompt.yaml"
+    path.write_text(path.read_text().replace("Say what you see", "Say only what you see"))
+    assert main(["decision", "show", DOMAIN]) == 0
+    told = capsys.readouterr().err
+    assert "version 2 of authentication is stable, and the unit is of version 1" in told
+    assert "authentication-review is another prompt by now" in told
+    remind(domain, settings)
+    assert "next: hallmark decision seal authentication" in capsys.readouterr().err
+    other = changed(domain, deadline="60s")
+    assert units.behind(found, other, settings)[0].startswith("decision: of authentication is another one")
+    as_sealed = rendered.decision_service(domain, settings)
+    assert rendered.decision_service(other, settings) == as_sealed, "what is sealed is rendered"
