@@ -48,11 +48,11 @@ class TraitJudge(nn.Module):
         spread: (traits,) of a maker's own work.   kind: brand and category of each, as (n, brands) and (n, categories) of 0 and 1.
         asked: (n,) price in spreads from the usual one.
         """
-        variance = torch.exp(2.0 * (unsure + self.doubt))
+        variance = torch.exp(2.0 * unsure)
         # A reading is what one expects after the photos. What they alone said is further out, and the less sure the further.
         told = (1.0 - variance).clamp(_TOLD, 1.0)
         shown = self.expected + (read - self.expected) / told
-        off, noise = (shown - declared) / spread, variance / told / spread**2
+        off, noise = (shown - declared) / spread, variance / told * torch.exp(2.0 * self.doubt) / spread**2
         ratios = self._likelier(off, noise).exp()
         of_some = [torch.ones_like(asked)] + [torch.zeros_like(asked)] * self.traits
         for trait in range(self.traits):  # sums over all sets of so many traits of the product of their ratios
