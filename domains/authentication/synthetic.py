@@ -23,7 +23,7 @@ SUPER_FAKES = shifts.Shift(
     description="A fifth of new bags are near-perfect copies of one handbag, each with eight photos of one bright studio.",
 )
 SHIFTS = (SUPER_FAKES,)
-PER_DAY = 50
+PER_DAY = 60
 """Items a day, on average over the year; more of them before the holidays."""
 MOST = 8
 """Photos of an item."""

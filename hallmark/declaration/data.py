@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hallmark.section import Duration, Section
 from hallmark.tasks.targets import TargetColumns
 
 Chance = Annotated[float, Field(gt=0, lt=1)]
+_MOST_HELD_BACK = 0.8
 
 
 class Data(Section):
@@ -30,6 +31,18 @@ class Data(Section):
     split: Literal["time", "entity", "last"] = Field(
         description="time: test on the latest examples. entity: test on entities never trained on. last: test on the last example of each"
         " entity and validate on the one before, of entities with three or more; a team's own file is then taken whole, whatever the window."
+    )
+    validation: float = Field(
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="Share of the examples held back before the test part, to stop and to set a model by.",
+    )
+    test: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the examples to test on, and to calibrate a decision on: the more, the more slices get a threshold, and the older what is learnt from.",
     )
     query: str | None = Field(
         default=None, description="Column whose equal values are one query: its rows are ranked among each other."
@@ -59,6 +72,18 @@ class Data(Section):
         " was on offer, at what price.",
     )
     weight: str | None = Field(default=None, description="Column with how much a row counts; none: each counts 1.")
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Data:
+        if (held := self.validation + self.test) > _MOST_HELD_BACK:
+            raise ValueError(
+                f"data.validation and data.test hold {held:.0%} of the examples back, and at most {_MOST_HELD_BACK:.0%} may be: lower one"
+            )
+        if self.split == "last" and {"validation", "test"} & self.model_fields_set:
+            raise ValueError(
+                "data.split is last, which tests on one example of each entity: leave data.validation and data.test out"
+            )
+        return self
 
     @property
     def target_columns(self) -> TargetColumns:

@@ -1,6 +1,6 @@
 """A learner of items shown by several photos: a score of being a counterfeit, and an embedding, from what the photos show and what is declared.
 
-It learns from the expert's answer, and from what the expert measured of each trait (`data.outcomes`), which tells it what to look at in a photo.
+What the expert measured of each trait (`data.outcomes`) teaches its photos to be read; the expert's answer then teaches what the readings mean.
 Imports torch, so only a domain's model.py imports it.
 """
 
@@ -40,20 +40,19 @@ BATCH = 64
 class Recipe(loop.Recipe):
     """Architecture and training.
 
-    measured: weight of what the expert measured, beside the answer.   alike: weight of telling brands and categories by the embedding.
-    missing:  share of photos that are taken away at each use, so that an item with few is no stranger.
+    alike:   weight of telling brands and categories by the embedding, beside reading what the expert measured.
+    missing: share of photos that are taken away at each use, so that an item with few is no stranger.
     """
 
     widths: tuple[int, ...] = (40, 64)
     depths: tuple[int, ...] = (1,)
     dim: int = Field(default=64, ge=8, le=512)
-    epochs: int = Field(default=8, ge=1)
+    epochs: int = Field(default=5, ge=1)
     batch: int = Field(default=32, ge=1)
     rate: float = Field(default=6e-3, gt=0)
     average: float = Field(default=0.98, ge=0, lt=1)
     threads: int = Field(default=1, ge=1)
     half: bool = False
-    measured: float = Field(default=1.0, ge=0)
     alike: float = Field(default=0.1, ge=0)
     missing: float = Field(default=0.08, ge=0, lt=1)
 
@@ -96,7 +95,7 @@ class PhotoSetLearner:
         ranks: Shared = ALONE,
         **options: Any,
     ) -> TrainedPhotoSet:
-        """A network trained on `train`; `validation` sets how sure it is. One seed, number of threads and kind of processor give the same weights.
+        """A network that learns to read on `train`, and then to judge what it reads there; `validation` sets how sure it is. One seed, number of threads and kind of processor give the same weights.
 
         checkpoint: a folder in which each epoch is kept: a training that was killed goes on from there to the same weights.
         ranks:      the processes that share the work.
@@ -129,6 +128,7 @@ class PhotoSetLearner:
             )
             best: Any = training.run(progress, kept).network
         made = TrainedPhotoSet(self, best, threads=recipe.threads)
+        made.judged(train)
         made.tempered(validation)
         return made
 
@@ -159,12 +159,12 @@ class PhotoSetLearner:
         )
 
     def _judge(self, validation: Examples, recipe: Recipe) -> Any:
-        labels = torch.from_numpy(validation.labels.astype(np.float32))
+        measured = torch.from_numpy(_measured(validation, self.traits).astype(np.float32))
 
         def judge(fed: nn.Module) -> float:
             made = TrainedPhotoSet(self, fed.network, threads=recipe.threads)  # type: ignore[arg-type]
-            logits = torch.from_numpy(made.logits(validation.named))
-            return float(functional.binary_cross_entropy_with_logits(logits, labels))
+            read, unsure = (torch.from_numpy(each) for each in made.run(validation.named)[1:3])
+            return float(_misread(read, unsure, measured / made.network.scale))
 
         return judge
 
@@ -182,17 +182,25 @@ class TrainedPhotoSet:
 
     def logits(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """(n,) before the temperature."""
-        return self._run(inputs)[0]
+        return self.run(inputs)[0]
 
     def measured(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(n, traits) each: what is read of each trait, as the expert measures it, and the standard deviation of the error it expects."""
-        _, read, unsure, _ = self._run(inputs)
+        _, read, unsure, _ = self.run(inputs)
         scale = self.network.scale.numpy()
         return read * scale, np.asarray(np.exp(unsure) * scale, dtype=np.float32)
 
     def embed(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """(n, embedding) vectors of length 1."""
-        return self._run(inputs)[3]
+        return self.run(inputs)[3]
+
+    def judged(self, train: Examples) -> None:
+        """Have the judge learn the answers to what is read of the training examples."""
+        read, unsure = (torch.from_numpy(each) for each in self.run(train.named)[1:3])
+        facts = torch.from_numpy(train.named[FACTS])
+        with fixed_threads(self.threads):
+            labels = torch.from_numpy(train.labels.astype(np.float32))
+            self.network.judge.fit(self.network.compared(read, unsure, facts), labels)
 
     def tempered(self, validation: Examples) -> None:
         """Set the temperature at which the validation examples' answers are likeliest."""
@@ -205,6 +213,19 @@ class TrainedPhotoSet:
             return float(functional.binary_cross_entropy_with_logits(logits / temperature, labels))
 
         self.network.temperature.fill_(min(np.geomspace(0.5, 3.0, 43).tolist(), key=surprise))
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Logits, readings, the logarithm of how unsure they are, and vectors, as `PhotoSetNetwork.items` has them."""
+        parts: list[tuple[Tensor, ...]] = []
+        rows = len(inputs[THERE])
+        with torch.inference_mode(), fixed_threads(self.threads):
+            for start in range(0, max(1, rows), BATCH):
+                photos, there, facts = (
+                    torch.from_numpy(np.ascontiguousarray(inputs[name][start : start + BATCH]))
+                    for name in (PHOTOS, THERE, FACTS)
+                )
+                parts.append(self.network.items(_present(self.network, photos, there), there, facts))
+        return [torch.cat(each).numpy() for each in zip(*parts, strict=True)]
 
     def save(self, folder: Path) -> None:
         """Write the weights, which name their architecture, into `folder`."""
@@ -230,18 +251,6 @@ class TrainedPhotoSet:
         if program is None:
             raise HallmarkError("torch exported nothing", expected="an ONNX program", got="None")
         program.save(path, external_data=False)
-
-    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        parts: list[tuple[Tensor, ...]] = []
-        rows = len(inputs[THERE])
-        with torch.inference_mode(), fixed_threads(self.threads):
-            for start in range(0, max(1, rows), BATCH):
-                photos, there, facts = (
-                    torch.from_numpy(np.ascontiguousarray(inputs[name][start : start + BATCH]))
-                    for name in (PHOTOS, THERE, FACTS)
-                )
-                parts.append(self.network.items(_present(self.network, photos, there), there, facts))
-        return [torch.cat(each).numpy() for each in zip(*parts, strict=True)]
 
 
 class _Served(nn.Module):
@@ -269,8 +278,8 @@ class _Fed(nn.Module):
         photos, there, facts = (each[numbers].to(rows.device) for each in (told.photos, told.there, told.facts))
         there = there * (torch.rand(there.shape, device=rows.device) >= self.missing)
         encoded = _present(self.network, photos, there, varied=True)
-        logits, read, unsure, vector = self.network.items(encoded, there, facts)
-        return torch.cat((logits[:, None], read, unsure, 8.0 * self.network.slices(vector)), 1)
+        _, read, unsure, vector = self.network.items(encoded, there, facts)
+        return torch.cat((read, unsure, 8.0 * self.network.slices(vector)), 1)
 
 
 class _Told:
@@ -279,30 +288,37 @@ class _Told:
     def __init__(self, train: Examples, learner: PhotoSetLearner, network: PhotoSetNetwork) -> None:
         self.photos, self.there, self.facts = (torch.from_numpy(train.named[name]) for name in (PHOTOS, THERE, FACTS))
         self.labels = torch.from_numpy(train.labels.astype(np.float32))
-        measured = np.stack([train.outcomes[name] for name in learner.traits], axis=1)
+        measured = _measured(train, learner.traits)
         scale = measured.std(axis=0) + 1e-6
         self.measured = torch.from_numpy((measured / scale).astype(np.float32))
         self.slices = (self.facts[:, 0] * learner.categories + self.facts[:, 1]).long()
         network.scale.copy_(torch.from_numpy(scale))
+        network.judge.expected.copy_(torch.from_numpy((measured / scale).mean(axis=0)))
         _authentic(network, self.facts.numpy(), measured, train.labels)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Told:
         return self
 
     def loss(self, answers: Tensor, rows: Tensor, recipe: Recipe) -> Tensor:
-        """Of the answer, of what was measured (Gaussian, each as sure as it says), and of telling authentic items' brand and category."""
+        """Of what was measured (Gaussian, each as sure as it says), and of telling authentic items' brand and category."""
         traits = self.measured.shape[1]
-        sizes = [1, traits, traits, answers.shape[1] - 1 - 2 * traits]
-        logits, read, unsure, slices = torch.split(answers, sizes, 1)
+        read, unsure, slices = torch.split(answers, [traits, traits, answers.shape[1] - 2 * traits], 1)
         rows, device = rows.cpu(), answers.device
         labels, told_of, kind = (each[rows].to(device) for each in (self.labels, self.measured, self.slices))
-        judged = functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
-        off = (read - told_of) * torch.exp(-unsure)
-        measured = (0.5 * off * off + unsure).mean()
         told = functional.cross_entropy(slices, kind, reduction="none")
         alike = (told * (1.0 - labels)).sum() / (1.0 - labels).sum().clamp_min(1.0)
-        whole: Tensor = judged + recipe.measured * measured + recipe.alike * alike
-        return whole
+        return _misread(read, unsure, told_of) + recipe.alike * alike
+
+
+def _measured(given: Examples, traits: tuple[str, ...]) -> NDArray[np.float64]:
+    """(n, traits) as the expert measured them."""
+    return np.stack([given.outcomes[name] for name in traits], axis=1)
+
+
+def _misread(read: Tensor, unsure: Tensor, measured: Tensor) -> Tensor:
+    """How far readings are from what was measured, each as sure as it says: Gaussian, mean of all."""
+    off = (read - measured) * torch.exp(-unsure)
+    return (0.5 * off * off + unsure).mean()
 
 
 def _authentic(network: PhotoSetNetwork, facts: NDArray[Any], measured: NDArray[Any], labels: NDArray[Any]) -> None:

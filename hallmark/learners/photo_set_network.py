@@ -2,7 +2,7 @@
 
 Each photo goes through one encoder. What a photo shows nobody tells: it is a soft choice among learnt views, and its embedding is added.
 One query a trait then looks at the photos that are there, and at "nothing", which is what it finds where no photo shows the trait.
-What it reads of each trait, and how surely, is compared with what authentic items of the brand and category have.
+What it reads of each trait, and how surely, is compared with what authentic items of the brand and category have (photo_set_judge).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hallmark.learners import residual
+from hallmark.learners.photo_set_judge import TraitJudge
 
 VIEWS = 8
 """Views among which a photo's is chosen; more than there are, so that wrong photos find a place."""
@@ -76,7 +77,7 @@ class PhotoSetNetwork(nn.Module):
         self.nothing_value = nn.Parameter(torch.zeros(traits, dim))
         self.reads = nn.Parameter(torch.randn(traits, dim, 2) * 0.05)
         self.reads_bias = nn.Parameter(torch.zeros(traits, 2))
-        self.judge = nn.Sequential(nn.Linear(4 * traits + 2 + brands + categories, 48), nn.GELU(), nn.Linear(48, 1))
+        self.judge = TraitJudge(traits=traits, brands=brands, categories=categories)
         self.embed = nn.Linear(traits * dim, embedding)
         self.slices = nn.Linear(embedding, brands * categories, bias=False)
         self.register_buffer("reference", torch.zeros(brands, categories, traits))
@@ -111,25 +112,24 @@ class PhotoSetNetwork(nn.Module):
         both = torch.einsum("ntd,tdk->ntk", pooled, self.reads) + self.reads_bias
         return both[..., 0], both[..., 1].clamp(_SURE, _UNSURE)
 
-    def logits(self, read: Tensor, unsure: Tensor, facts: Tensor) -> Tensor:
-        """(n,) of being a counterfeit."""
+    def compared(
+        self, read: Tensor, unsure: Tensor, facts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+        """What the judge is given of items: the readings, and what is declared of their brand and category."""
         brand = (facts[:, :1] == self.brand_places).float()
         category = (facts[:, 1:2] == self.category_places).float()
         declared = torch.einsum("nb,bct,nc->nt", brand, self.reference, category) / self.scale
         price = torch.einsum("nb,bck,nc->nk", brand, self.price, category)
-        asked = (facts[:, 2:3] - price[:, :1]) / price[:, 1:]
-        off = (read - declared) * (self.spread**2 + torch.exp(2.0 * unsure)).rsqrt()
-        off = off.clamp(-8.0, 8.0)
-        seen = torch.cat((off, off.abs(), 0.125 * off * off, unsure, asked, asked * asked / 4, brand, category), 1)
-        found: Tensor = self.judge(seen)[:, 0]
-        return found
+        asked = (facts[:, 2] - price[:, 0]) / price[:, 1]
+        return read, unsure, declared, self.spread, (brand, category), asked
 
     def items(self, encoded: Tensor, there: Tensor, facts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logit (n,), what is read of each trait and how unsurely (n, traits) each, and the item's vector (n, embedding) of length 1."""
         pooled = self.pooled(encoded, there)
         read, unsure = self.read(pooled)
         vector = functional.normalize(self.embed(pooled.flatten(1)), dim=1)
-        return self.logits(read, unsure, facts), read, unsure, vector
+        logits: Tensor = self.judge(*self.compared(read, unsure, facts))
+        return logits, read, unsure, vector
 
 
 def _waves() -> Tensor:

@@ -27,7 +27,6 @@ from hallmark.learners import model as models
 from hallmark.section import Frozen
 from hallmark.settings import Settings
 from hallmark.training import source
-from hallmark.training.split import TEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -341,7 +340,7 @@ def _depends(code: Features, columns: Columns, before: dict[str, NDArray[Any]], 
 def _data(domain: Domain, settings: Settings, data: pd.DataFrame) -> Iterator[Finding]:
     """Data that is too little to judge by (N15)."""
     where, label = _Places(domain, settings), data[domain.data.label]
-    share, kind = TEST, domain.task.kind
+    share, kind = domain.data.test, domain.task.kind
     tested = len(data) * share
     if kind in ("binary", "multiclass"):
         for name, count in label.value_counts().items():

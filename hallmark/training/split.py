@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from hallmark.declaration.domain import Domain
     from hallmark.settings import Settings
 
-VALIDATION = 0.15
-TEST = 0.20
 FEWEST = 3
 """Examples that an entity needs for its last ones to be held back, where each entity's last is the test."""
 
@@ -48,7 +46,7 @@ def split(
 ) -> Split:
     """`frame` in three parts, by event time, by entity or by what each did last, of what was known at `as_of`; checked for leaks.
 
-    By time the test part is the latest fifth, so that the model is measured on days it has not seen. By entity a hash
+    By time the test part is the latest `data.test` of them, so that the model is measured on days it has not seen. By entity a hash
     decides, so that an entity stays in its part for every data set: keep `seed` (the declared one) from run to run, or a
     champion is compared on people it was trained on. By last each entity's latest example is the test and the one before the
     validation; of a task by query a query in which nothing is relevant judges nothing, and is learnt from.
@@ -70,13 +68,13 @@ def split(
 
 
 def usual(domain: Domain, frame: pd.DataFrame) -> pd.DataFrame:
-    """The latest fifth of `frame` in which something is relevant: what is asked, of a domain whose test part is each entity's last.
+    """The latest of `frame` in which something is relevant, `data.test` of it: what is asked, of a domain whose test part is each entity's last.
 
     An entity's last example has more behind it than most, and those of whom there are few are in no test at all.
     """
     time = str(domain.data.event_time)
     asked = frame[frame[domain.data.label] > 0].sort_values(time, kind="stable")
-    return asked.iloc[int(len(asked) * (1 - TEST)) :].reset_index(drop=True)
+    return asked.iloc[int(len(asked) * (1 - domain.data.test)) :].reset_index(drop=True)
 
 
 def mature(domain: Domain, frame: pd.DataFrame, *, as_of: datetime | None) -> pd.DataFrame:
@@ -94,6 +92,11 @@ def mature(domain: Domain, frame: pd.DataFrame, *, as_of: datetime | None) -> pd
     return frame[keep].reset_index(drop=True)
 
 
+def _learnt(domain: Domain) -> float:
+    """Share of the examples that are learnt from."""
+    return 1 - domain.data.validation - domain.data.test
+
+
 def _by_time(domain: Domain, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     time = str(domain.data.event_time)
     ordered = frame.sort_values(time, kind="stable")
@@ -104,7 +107,7 @@ def _by_time(domain: Domain, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
         return ordered, ordered, ordered
     sorted_times = np.sort(times)
     # Rows of one moment stay together, so the cut is a time and not a row.
-    first, second = (sorted_times[int(len(times) * share)] for share in (1 - VALIDATION - TEST, 1 - TEST))
+    first, second = (sorted_times[int(len(times) * share)] for share in (_learnt(domain), 1 - domain.data.test))
     return ordered[times < first], ordered[(times >= first) & (times < second)], ordered[times >= second]
 
 
@@ -140,9 +143,9 @@ def _by_entity(domain: Domain, frame: pd.DataFrame, *, seed: int) -> tuple[pd.Da
     entities = frame[domain.data.entity].astype(str)
     places = entities.map({entity: place(entity, seed=seed) for entity in entities.unique()}).to_numpy(dtype=np.float64)
     return (
-        frame[places < 1 - VALIDATION - TEST],
-        frame[(places >= 1 - VALIDATION - TEST) & (places < 1 - TEST)],
-        frame[places >= 1 - TEST],
+        frame[places < _learnt(domain)],
+        frame[(places >= _learnt(domain)) & (places < 1 - domain.data.test)],
+        frame[places >= 1 - domain.data.test],
     )
 
 

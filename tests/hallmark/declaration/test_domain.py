@@ -136,6 +136,12 @@ def test_an_error_names_file_key_expected_and_got(
             "data.split is time, so data.event_time is needed",
             "the column with an example's time; mend what --set says",
         ),
+        (
+            "data.test=0.7",
+            "keys that work together",
+            "data.validation and data.test hold 85% of the examples back, and at most 80% may be",
+            "lower one; mend what --set says",
+        ),
     ],
 )
 def test_what_is_set_for_once_is_refused_with_expected_got_and_fix_apart(

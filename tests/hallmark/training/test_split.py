@@ -69,6 +69,18 @@ def test_time_split_tests_on_the_latest_orders_with_a_final_label() -> None:
     assert len(made.test) / total == pytest.approx(0.20, abs=0.01)
 
 
+def test_a_domain_says_how_many_of_the_latest_it_holds_back() -> None:
+    held = domains.overridden(FRAUD, ["data.validation=0.1", "data.test=0.4"])
+    made = split(held, orders(), as_of=AS_OF)
+    total = len(made.train) + len(made.validation) + len(made.test)
+    assert len(made.test) / total == pytest.approx(0.4, abs=0.01)
+    assert len(made.validation) / total == pytest.approx(0.1, abs=0.01)
+    assert made.train["ordered_at"].max() < made.validation["ordered_at"].min()
+    with pytest.raises(DeclarationError) as refused:
+        domains.overridden(RECOMMENDATIONS, ["data.test=0.4"])
+    assert "leave data.validation and data.test out" in str(refused.value)
+
+
 def test_orders_of_one_moment_stay_on_one_side() -> None:
     frame = orders()
     frame["ordered_at"] = frame["ordered_at"].dt.floor("D")
