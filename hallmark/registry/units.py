@@ -42,7 +42,7 @@ def seal(
     prompt: version of the prompts that reviewers are asked by.   pins: versions of nodes that no registry of ours knows.
     `ModelRefused` where the parts do not belong together, `NotFound` where one is not registered.
     """
-    decision = declared(domain)
+    decision, to = declared(domain), to.absolute()
     _replaceable(to, settings)
     found = _resolved(domain.name, version, settings)
     folder = found.fetch()
@@ -97,15 +97,17 @@ def behind(found: Unit, domain: Domain, settings: Settings) -> list[str]:
 
 
 def elsewhere(found: Unit) -> list[str]:
-    """What a unit asks that is neither a domain of ours nor a reviewer by a prompt, whose answers count, and what happens without them."""
+    """What a unit asks that nothing rendered serves beside it (HM763), whose answers count, and what happens without them."""
     told = []
     for name, part in found.parts.items():
-        if not part.digest:
-            counts = f"version {part.version} alone counts" if part.version else "any version's answers count"
-            told.append(
-                f"{name}: {part.service} is no domain here, so that nothing rendered serves it; {counts};"
-                f" while nobody answers, items that need it go to {found.decision.fallback_of(name)}"
-            )
+        if part.service == found.domain or found.decision.nodes[name].kind == "reviewer":
+            continue
+        whose = "another domain, served in its own namespace" if part.digest else "no domain here"
+        counts = f"version {part.version} alone counts" if part.version else "any version's answers count"
+        told.append(
+            f"{name}: {part.service} is {whose}, so that nothing rendered serves it beside this decision; {counts};"
+            f" while nobody answers, items that need it go to {found.decision.fallback_of(name)}"
+        )
     return told
 
 

@@ -248,6 +248,8 @@ def test_what_is_not_registered_or_does_not_belong_together_is_refused(
     view = {**raw["nodes"]["view"], "reads": ["photos", "brand"]}
     nodes = {**raw["nodes"], "view": view}
     refused(ModelRefused, "nodes.view.reads", "category, price", of=changed(domain, nodes=nodes))
+    nodes = {**raw["nodes"], "nearest": {**raw["nodes"]["nearest"], "service": "search"}}
+    refused(NotFound, "search has no version champion", of=changed(domain, nodes=nodes))
     refused(DeclarationError, "decides nothing", of=domains.load("fraud", settings))
     path = settings.prompts / PROMPT / "prompt.yaml"
     path.write_text(path.read_text().replace("Say what you see", "Say only what you see"))
