@@ -57,7 +57,7 @@ def fitted() -> TraitJudge:
 
 
 def test_it_judges_nearly_as_well_as_one_who_knows_how_counterfeits_are_made(fitted: TraitJudge) -> None:
-    given, labels, best = read(20_000, 2)
+    given, labels, best = read(6000, 2)
     with torch.no_grad():
         found = average_precision_score(labels, logits(fitted, given))
     assert found > average_precision_score(labels, best) - 0.03
