@@ -67,13 +67,12 @@ def test_it_learns_how_far_an_altered_trait_is_off(fitted: TraitJudge) -> None:
     assert bags.ORDINARY.least < fitted.altered.exp().item() < bags.ORDINARY.most
 
 
-def test_what_no_photo_shows_says_nothing(fitted: TraitJudge) -> None:
+def test_a_trait_that_no_photo_shows_says_nothing() -> None:
+    judge = TraitJudge(traits=4, brands=len(bags.BRANDS), categories=len(bags.CATEGORIES))
     given, _, _ = read(50, 3)
-    unread = fitted.expected.expand(50, 4), torch.zeros(50, 4), *given[2:]
     with torch.no_grad():
-        answers = logits(fitted, unread)
-        usual = fitted.usual + given[4] @ fitted.brand + given[5] @ fitted.category
-    assert torch.sigmoid(answers).numpy() == pytest.approx(torch.sigmoid(usual).numpy(), abs=0.05)
+        answers = logits(judge, (judge.expected.expand(50, 4), judge.silent.expand(50, 4), *given[2:]))
+    assert torch.sigmoid(answers).numpy() == pytest.approx(torch.sigmoid(judge.usual).item(), abs=0.02)
 
 
 def test_readings_far_off_are_surely_counterfeits_and_no_number_overflows(fitted: TraitJudge) -> None:
