@@ -18,6 +18,8 @@ _TOLD = 0.02
 _LARGEST = 60.0
 """Of the logarithms of all traits' ratios together, which float32 holds."""
 _STEPS = 100
+Compared = tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]
+"""What a judge is given of items, as `TraitJudge.forward` names it."""
 _UNREAD = 0.95
 """Share of readings that are surer than one of a trait that no photo shows: where it begins to look for that."""
 
@@ -81,9 +83,9 @@ class TraitJudge(nn.Module):
         limit = _LARGEST / self.traits
         return (altered - plain - 0.5 * (other.log() - own.log())).clamp(-limit, limit)
 
-    def fit(self, given: tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor], labels: Tensor) -> None:
+    def fit(self, given: Compared, labels: Tensor) -> None:
         """Set its numbers to those that are likeliest of labelled items; each is held near where it began, as by one item's worth."""
-        if len(labels.unique()) < 2:
+        if not len(labels) or bool((labels == labels[0]).all()):
             return
         with torch.no_grad():
             self.silent.copy_(given[1].quantile(_UNREAD, dim=0).clamp(max=0.0))
