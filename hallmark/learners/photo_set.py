@@ -47,7 +47,7 @@ class Recipe(loop.Recipe):
     widths: tuple[int, ...] = (40, 64)
     depths: tuple[int, ...] = (1,)
     dim: int = Field(default=64, ge=8, le=512)
-    epochs: int = Field(default=5, ge=1)
+    epochs: int = Field(default=7, ge=1)
     batch: int = Field(default=32, ge=1)
     rate: float = Field(default=6e-3, gt=0)
     average: float = Field(default=0.98, ge=0, lt=1)

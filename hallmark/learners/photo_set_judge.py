@@ -18,6 +18,10 @@ _TOLD = 0.02
 _LARGEST = 60.0
 """Of the logarithms of all traits' ratios together, which float32 holds."""
 _STEPS = 100
+Compared = tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]
+"""What a judge is given of items, as `TraitJudge.forward` names it."""
+_UNREAD = 0.95
+"""Share of readings that are surer than one of a trait that no photo shows: where it begins to look for that."""
 
 
 class TraitJudge(nn.Module):
@@ -25,6 +29,7 @@ class TraitJudge(nn.Module):
 
     expected: (traits,) mean over all items, towards which an unsure reading is drawn.
     altered, width: how far an altered trait is off on average, and how differently, in makers' spreads.
+    silent: (traits,) logarithm of how unsure a reading is where no photo shows the trait, which other photos make less than 1: they tell kinds of items apart.
     doubt: (traits,) how much more, or less, unsurely each trait is read than the reading says.   numbers: (traits,) of how many are altered.
     """
 
@@ -34,6 +39,7 @@ class TraitJudge(nn.Module):
         super().__init__()
         self.traits = traits
         self.altered, self.width = nn.Parameter(torch.tensor(6.0).log()), nn.Parameter(torch.tensor(0.5))
+        self.silent = nn.Parameter(torch.zeros(traits))
         self.doubt, self.numbers = nn.Parameter(torch.zeros(traits)), nn.Parameter(torch.zeros(traits))
         self.usual, self.price = nn.Parameter(torch.tensor(-2.2)), nn.Parameter(torch.zeros(2))
         self.brand, self.category = nn.Parameter(torch.zeros(brands)), nn.Parameter(torch.zeros(categories))
@@ -50,7 +56,7 @@ class TraitJudge(nn.Module):
         """
         variance = torch.exp(2.0 * unsure)
         # A reading is what one expects after the photos. What they alone said is further out, and the less sure the further.
-        told = (1.0 - variance).clamp(_TOLD, 1.0)
+        told = (1.0 - variance * torch.exp(-2.0 * self.silent)).clamp(_TOLD, 1.0)
         shown = self.expected + (read - self.expected) / told
         off, noise = (shown - declared) / spread, variance / told * torch.exp(2.0 * self.doubt) / spread**2
         ratios = self._likelier(off, noise).exp()
@@ -77,10 +83,12 @@ class TraitJudge(nn.Module):
         limit = _LARGEST / self.traits
         return (altered - plain - 0.5 * (other.log() - own.log())).clamp(-limit, limit)
 
-    def fit(self, given: tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor], labels: Tensor) -> None:
+    def fit(self, given: Compared, labels: Tensor) -> None:
         """Set its numbers to those that are likeliest of labelled items; each is held near where it began, as by one item's worth."""
-        if len(labels.unique()) < 2:
+        if not len(labels) or bool((labels == labels[0]).all()):
             return
+        with torch.no_grad():
+            self.silent.copy_(given[1].quantile(_UNREAD, dim=0).clamp(max=0.0))
         numbers = list(self.parameters())
         began = [each.detach().clone() for each in numbers]
         search = torch.optim.LBFGS(numbers, lr=0.5, max_iter=_STEPS, line_search_fn="strong_wolfe")

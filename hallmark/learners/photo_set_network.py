@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hallmark.learners import residual
-from hallmark.learners.photo_set_judge import TraitJudge
+from hallmark.learners.photo_set_judge import Compared, TraitJudge
 
 VIEWS = 8
 """Views among which a photo's is chosen; more than there are, so that wrong photos find a place."""
@@ -112,9 +112,7 @@ class PhotoSetNetwork(nn.Module):
         both = torch.einsum("ntd,tdk->ntk", pooled, self.reads) + self.reads_bias
         return both[..., 0], both[..., 1].clamp(_SURE, _UNSURE)
 
-    def compared(
-        self, read: Tensor, unsure: Tensor, facts: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+    def compared(self, read: Tensor, unsure: Tensor, facts: Tensor) -> Compared:
         """What the judge is given of items: the readings, and what is declared of their brand and category."""
         brand = (facts[:, :1] == self.brand_places).float()
         category = (facts[:, 1:2] == self.category_places).float()
