@@ -51,7 +51,10 @@ def pipeline(queued: Api) -> Iterator[Api]:
         for each in queued.get(JOBS.format(domain))["items"]:
             take_away(queued, domain, each["metadata"]["name"])
         # The garbage collector takes these a moment later, and the next test must not take them for its own, by their names.
-        for kind in (WORKLOADS.format(domain), f"/api/v1/namespaces/{domain}/pods"):
+        for kind in (
+            WORKLOADS.format(domain),
+            f"/api/v1/namespaces/{domain}/pods?labelSelector=%21hallmark.dev/decides",
+        ):
             installed.until(lambda kind=kind: not queued.get(kind)["items"], what=f"nothing left in {kind}")
 
 
