@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hallmark.errors import DeclarationError, HallmarkError
+from hallmark.errors import DeclarationError
+from inference_services.process import ended
 
 DIGEST = "HALLMARK_PROMPT_DIGEST"
 _ENVIRONMENT = f"""environment:
@@ -44,15 +45,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Serve until a signal."""
     flags = parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        return _serve(flags, os.environ if environment is None else environment)
-    except HallmarkError as error:
-        sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
-        return error.exit_code
-    except OSError as error:
-        sys.stderr.write(f"{error.filename or flags.host}: {error.strerror or error}\n")
-        return 1
+    env = os.environ if environment is None else environment
+    return ended(lambda: _serve(flags, env), at=f"cannot listen on {flags.host}")
 
 
 def _serve(flags: argparse.Namespace, env: Mapping[str, str]) -> int:
