@@ -5,7 +5,6 @@ Imports torch, so only a domain's model.py imports it, which does too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +13,16 @@ from typing import Any, Generic
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hallmark.errors import HallmarkError
 from hallmark.features.fields import Output
+from hallmark.learners import weights
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.loop import R, TrainingLoop, fixed_threads, laid_out, targets
-from hallmark.learners.model import Examples, Progress, unrestorable
+from hallmark.learners.model import Examples, Progress
 from hallmark.libraries import unwarned
 
-WEIGHTS = "weights.safetensors"
 BATCH = 256
 """Rows that `predict` takes at a time."""
 
@@ -92,9 +89,7 @@ class TrainedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write the weights, which name their architecture, into `folder`."""
-        network = self.serving.network
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        save_file(state, folder / WEIGHTS, metadata={"architecture": json.dumps(network.architecture)})
+        weights.save(self.serving.network, folder)
 
     def export(self, path: Path) -> None:
         """Write the ONNX model: `input` (n, *shape) to the output, any n."""
@@ -176,18 +171,7 @@ class NetworkLearner(Generic[R]):
 
     def restore(self, folder: Path) -> TrainedNetwork:
         """The model that `save` wrote into `folder`; `ModelRefused` where its weights are not those of its architecture."""
-        try:
-            with safe_open(folder / WEIGHTS, framework="pt") as file:
-                architecture = json.loads(file.metadata()["architecture"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-            network = self.rebuild(**architecture)
-            network.load_state_dict(state)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise unrestorable(
-                f"{WEIGHTS} is not a model of this domain",
-                expected="safetensors with the weights of the architecture they name",
-                error=error,
-            ) from error
+        network = weights.restored(folder, self.rebuild, what="a model of this domain")
         return TrainedNetwork(self, network)
 
 

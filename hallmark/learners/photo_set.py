@@ -6,7 +6,6 @@ Imports torch, so only a domain's model.py imports it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hallmark.errors import DeclarationError, HallmarkError
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
-from hallmark.learners import loop
+from hallmark.learners import loop, weights
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.loop import ALONE, Shared, TrainingLoop, fixed_threads
-from hallmark.learners.model import Examples, Progress, unrestorable
+from hallmark.learners.model import Examples, Progress
 from hallmark.learners.photo_set_network import PhotoSetNetwork, light
 from hallmark.libraries import unwarned
 
-WEIGHTS = "weights.safetensors"
 PHOTOS, THERE, FACTS = "photos", "there", "facts"
 BATCH = 64
 """Items that are encoded at a time."""
@@ -134,18 +130,7 @@ class PhotoSetLearner:
 
     def restore(self, folder: Path) -> TrainedPhotoSet:
         """The model that `save` wrote into `folder`; `ModelRefused` where its weights are not those of its architecture."""
-        try:
-            with safe_open(folder / WEIGHTS, framework="pt") as file:
-                architecture = json.loads(file.metadata()["architecture"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-            network = PhotoSetNetwork(**architecture)
-            network.load_state_dict(state)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise unrestorable(
-                f"{WEIGHTS} is not a model of photo sets",
-                expected="safetensors with the weights of the architecture they name",
-                error=error,
-            ) from error
+        network = weights.restored(folder, PhotoSetNetwork, what="a model of photo sets")
         return TrainedPhotoSet(self, network)
 
     def _network(self, recipe: Recipe) -> PhotoSetNetwork:
@@ -229,8 +214,7 @@ class TrainedPhotoSet:
 
     def save(self, folder: Path) -> None:
         """Write the weights, which name their architecture, into `folder`."""
-        state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
-        save_file(state, folder / WEIGHTS, metadata={"architecture": json.dumps(self.network.architecture)})
+        weights.save(self.network, folder)
 
     def export(self, path: Path) -> None:
         """Write the ONNX model: the three inputs, any number of items and of photos of each, to score and embedding."""

@@ -15,23 +15,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from hallmark.errors import DeclarationError
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Output
-from hallmark.learners import interactions, loop, onnx_model, reranker, sequence_onnx
+from hallmark.learners import interactions, loop, onnx_model, reranker, sequence_onnx, weights
 from hallmark.learners.checkpoint import Checkpoint, fingerprint
 from hallmark.learners.interactions import Neighbours
 from hallmark.learners.loop import TrainingLoop, fixed_threads
-from hallmark.learners.model import Examples, OtherAnswers, Progress, unrestorable
+from hallmark.learners.model import Examples, OtherAnswers, Progress
 from hallmark.learners.reranker import Candidates, Reranker, TrainedReranker
 from hallmark.learners.sequence_network import FIRST, NOTHING, PADDING, UNKNOWN, SequenceNetwork
 
-WEIGHTS, IDS = "weights.safetensors", "items.json"
+IDS = "items.json"
 BATCH = 256
 """Sequences that are encoded and scored at a time."""
 _JUDGED = 4000
@@ -174,22 +172,17 @@ class SequenceLearner:
 
     def restore(self, folder: Path) -> TrainedSequence:
         """The model that `save` wrote into `folder`; `ModelRefused` where its weights are not those of its architecture."""
-        try:
+        with weights.restoring(
+            f"{weights.WEIGHTS} and {IDS} are not a recommender",
+            expected="ids, and safetensors with the weights of the architecture they name",
+        ):
             ids = [str(each) for each in json.loads((folder / IDS).read_bytes())]
-            with safe_open(folder / WEIGHTS, framework="pt") as file:
-                architecture = json.loads(file.metadata()["architecture"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            architecture, state = weights.read(folder)
             neighbours = Neighbours.restored(state)
             network = SequenceNetwork(**architecture)
             network.load_state_dict(state)
             if len(ids) != architecture["items"]:
                 raise ValueError(f"{len(ids)} ids of {architecture['items']} items")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise unrestorable(
-                f"{WEIGHTS} and {IDS} are not a recommender",
-                expected="ids, and safetensors with the weights of the architecture they name",
-                error=error,
-            ) from error
         ranker = self.reranker.restore(folder) if self.reranker is not None else None
         return TrainedSequence(self, network, ids, neighbours, ranker=ranker)
 
@@ -283,9 +276,7 @@ class TrainedSequence:
 
     def save(self, folder: Path) -> None:
         """Write the weights, which name their architecture, and the ids of items into `folder`."""
-        state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
-        state |= self.neighbours.tensors()
-        save_file(state, folder / WEIGHTS, metadata={"architecture": json.dumps(self.network.architecture)})
+        weights.save(self.network, folder, beside=self.neighbours.tensors())
         (folder / IDS).write_text(json.dumps(self.ids), encoding="utf-8")
         if self.ranker is not None:
             self.ranker.save(folder)
