@@ -167,14 +167,13 @@ class _Shared:
         self._known: dict[Any, Any] = {}
         self._pool = ThreadPoolExecutor(1) if limits.threads != 1 else None
         self._looking: dict[tuple[str, str], Future[Any]] = {}
-        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._beside = connection.cursor()
 
     def close(self) -> None:
         """End what still looks for what stands in several rows, before the connection is closed."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-            for cursor in self._cursors:
-                cursor.interrupt()
+            self._beside.interrupt()
             self._pool.shutdown()
 
     @contextlib.contextmanager
@@ -217,8 +216,7 @@ class _Shared:
         """Begin with what `repeated` will be asked: half of its time one processor sorts, and the others can do something else."""
         key = (source, what)
         if self._pool is not None and key not in self._looking and ("repeated", *key) not in self._known:
-            self._cursors.append(self.connection.cursor())
-            self._looking[key] = self._pool.submit(self._repeats, self._cursors[-1], *key)
+            self._looking[key] = self._pool.submit(self._repeats, self._beside, *key)
 
     def repeated(self, source: str, what: str) -> tuple[str, int]:
         """A table of hashes (h) of what stands in more than one row of a source, and how many these are.
