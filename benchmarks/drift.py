@@ -22,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.artifacts import folder as folders
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration.domain import load, module
 from hallmark.drift import profile
 from hallmark.drift.profile import Profile
 from hallmark.drift.verdict import judge
+from hallmark.features.fields import Output
 from hallmark.tasks import Binary
 from hallmark.training import source
 
@@ -66,8 +68,8 @@ def sealed(folder: Path, learned: Profile) -> Path:
     """A model folder for the monitor, without a model in it."""
     (folder / "features.py").write_bytes((ROOT / "domains/fraud/features.py").read_bytes())
     (folder / "profile.json").write_text(learned.model_dump_json(), encoding="utf-8")
-    score = folders.Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = folders.Signature(domain="fraud", task=Binary(), fields=FEATURES.FIELDS, outputs=(score,))
+    score = Output(name="score", datatype="FP32", minimum=0, maximum=1)
+    signature = Signature(domain="fraud", task=Binary(), fields=FEATURES.FIELDS, outputs=(score,))
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     folders.seal(folder)
     return folder

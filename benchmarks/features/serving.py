@@ -28,7 +28,7 @@ from benchmarks.features.online import redis_server, say
 from benchmarks.serving import load, models
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.processes import Contender, Served
-from hallmark.artifacts.folder import ViewUse
+from hallmark.artifacts.signature import ViewUse
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.serving_config import FeatureReading, ServingConfig
 from hallmark.declaration.source import Datatype

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hallmark.artifacts.folder import Signature, ViewUse, seal
+from hallmark.artifacts.folder import seal
+from hallmark.artifacts.signature import Signature, ViewUse
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import Binary
 

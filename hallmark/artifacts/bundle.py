@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hallmark.artifacts.folder import ALLOWED, BESIDE, INDEXED, MANIFEST, Signature, listed, loadable
-from hallmark.artifacts.retriever import INDEX
+from hallmark.artifacts.folder import ALLOWED, BESIDE, INDEX, INDEXED, MANIFEST, listed, loadable
+from hallmark.artifacts.signature import Signature
 from hallmark.errors import ModelRefused
 from hallmark.features import code
 from hallmark.features.encoding import Features, loaded

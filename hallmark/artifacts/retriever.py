@@ -25,8 +25,6 @@ from hallmark.features.fields import Field, Output
 from hallmark.section import Frozen
 
 OnnxFile = Literal["model.onnx", "encoder.onnx", "items.onnx", "ranker.onnx"]
-INDEX = "index"
-"""The folder of the unit within a model folder."""
 WANTED = "k"
 """The field of a request that says how many items it wants."""
 MOST_VALUES = 32

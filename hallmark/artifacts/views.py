@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.artifacts import folder
-from hallmark.artifacts.folder import ViewUse
+from hallmark.artifacts import signature
+from hallmark.artifacts.signature import ViewUse
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.features import Missing
 from hallmark.declaration.view_types import term_types, view_types
@@ -67,7 +67,7 @@ def given(use: ViewUse, fields: Sequence[Field]) -> tuple[GivenField, ...]:
 
 def sent(domain: Domain, fields: Sequence[Field], settings: Settings | None = None) -> tuple[Field, ...]:
     """What callers of the domain's model send, of a model that is trained now with these `fields`."""
-    return folder.sent(fields, uses(domain, fields, settings), served.declared(domain))
+    return signature.sent(fields, uses(domain, fields, settings), served.declared(domain))
 
 
 def uses(domain: Domain, fields: Sequence[Field], settings: Settings | None = None) -> tuple[ViewUse, ...]:

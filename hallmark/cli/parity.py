@@ -19,7 +19,7 @@ from hallmark.names import MONITOR_PORT
 from hallmark.settings import Settings
 
 if TYPE_CHECKING:
-    from hallmark.artifacts.folder import ViewUse
+    from hallmark.artifacts.signature import ViewUse
     from hallmark.feature_store.lookups import CapturedLookups, Lookup
     from hallmark.feature_store.parity import Compared
     from hallmark.feature_store.parity_report import ParityReport

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hallmark.errors import DeclarationError, Refused
 
 if TYPE_CHECKING:
-    from hallmark.artifacts.folder import Signature
+    from hallmark.artifacts.signature import Signature
     from hallmark.features.fields import Columns, Field
     from hallmark.retrieval.filters import Filter
 

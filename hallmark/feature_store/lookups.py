@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from hallmark.artifacts.folder import ViewUse
+from hallmark.artifacts.signature import ViewUse
 from hallmark.section import Frozen
 
 AT = "features_at"

@@ -21,7 +21,7 @@ from hallmark.feature_store.plan import quoted, text
 from hallmark.feature_store.tiles import LEAST, TYPES, Event, Plan
 
 if TYPE_CHECKING:
-    from hallmark.artifacts.folder import ViewUse
+    from hallmark.artifacts.signature import ViewUse
     from hallmark.feature_store.lookups import Lookup
     from hallmark.feature_store.place import FeatureStore
     from hallmark.settings import Settings

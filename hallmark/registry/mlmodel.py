@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import hallmark
 from hallmark import libraries
-from hallmark.artifacts.folder import CODE, MLMODEL, PYTHON_ENV, REQUIREMENTS, Signature
+from hallmark.artifacts.folder import CODE, MLMODEL, PYTHON_ENV, REQUIREMENTS
 
 if TYPE_CHECKING:
+    from hallmark.artifacts.signature import Signature
     from hallmark.features.fields import Field, Output
 
 LOADER = "hallmark.batch.pyfunc"
@@ -36,6 +37,10 @@ _TYPES = {"BOOL": "boolean", "INT32": "long", "INT64": "long", "FP32": "double",
 def write(folder: Path, *, digest: str, model_id: str, run: str) -> None:
     """Have MLmodel and what it names in the sealed `folder`; nothing where that has no signature to tell MLflow of."""
     import yaml
+
+    from hallmark.artifacts.signature import (
+        Signature,
+    )  # and all that it is made of: whoever only lists versions needs none of it
 
     with libraries.unwarned("mlflow"):
         from mlflow.models import Model

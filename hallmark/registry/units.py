@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hallmark.artifacts import bundle, release
 from hallmark.artifacts import model_card as model_cards
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import Thresholds
 from hallmark.decision import unit
 from hallmark.decision.record import Part

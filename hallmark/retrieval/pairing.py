@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hallmark.artifacts.bundle import Bundle
-from hallmark.artifacts.folder import INDEX, Signature
+from hallmark.artifacts.folder import INDEX
+from hallmark.artifacts.signature import Signature
 from hallmark.files import digest_file
 from hallmark.retrieval.card import UNIT
 from hallmark.retrieval.unit import Unit, open_unit

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hallmark.artifacts import bundle, views
 from hallmark.artifacts import folder as folders
 from hallmark.artifacts.evaluation import Parity
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration import domain as domains
 from hallmark.errors import Conflict, DeclarationError, ModelRefused
 from hallmark.features import code
@@ -108,7 +109,7 @@ def _write(
     onnx_model.tidy(path)
     trained.save(folder)
     held = all_assets(domain, borrowed, settings)
-    signature = folders.Signature(
+    signature = Signature(
         domain=domain.name,
         task=task,
         fields=features.FIELDS,
@@ -139,7 +140,7 @@ def _write(
     return parity
 
 
-def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signature: folders.Signature) -> Parity:
+def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signature: Signature) -> Parity:
     exported, single = _answers(path, test.given, signature)
     expected, targets = trained.predict(test.given), test.targets
     few = np.arange(len(single))
@@ -156,7 +157,7 @@ def _parity(task: BaseTask, trained: Trained, path: Path, test: Examples, signat
 
 
 def _answers(
-    path: Path, inputs: NDArray[Any] | Mapping[str, NDArray[Any]], signature: folders.Signature
+    path: Path, inputs: NDArray[Any] | Mapping[str, NDArray[Any]], signature: Signature
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The first output for all rows, and for the first few one at a time: a batch axis that is not truly free shows there."""
     running = onnx_model.session(path)
@@ -170,7 +171,7 @@ def _answers(
 
 
 def _reference(
-    domain: Domain, folder: Path, frame: pd.DataFrame, signature: folders.Signature, seasons: Sequence[SeasonRows]
+    domain: Domain, folder: Path, frame: pd.DataFrame, signature: Signature, seasons: Sequence[SeasonRows]
 ) -> None:
     """profile.json over many rows, reference.parquet with a few of them, and embeddings where the domain has them."""
     import pandas as pd
@@ -205,7 +206,7 @@ def _reference(
         (folder / embedding.FILE).write_bytes(embedding.write(embedded))
 
 
-def _compared(domain: Domain, outputs: Columns, signature: folders.Signature) -> None:
+def _compared(domain: Domain, outputs: Columns, signature: Signature) -> None:
     """`DeclarationError` where a shadow is to compare what this model never answers: nothing would equal nothing."""
     shadow = domain.rollout.shadow
     if shadow is None or (signature.retriever and shadow.output in {each.name for each in signature.answered}):
@@ -222,7 +223,7 @@ def _compared(domain: Domain, outputs: Columns, signature: folders.Signature) ->
 
 
 def _seen(
-    folder: Path, rows: pd.DataFrame, signature: folders.Signature, features: Features
+    folder: Path, rows: pd.DataFrame, signature: Signature, features: Features
 ) -> tuple[Columns, Columns, Columns]:
     """Columns that the drift monitor will see of these rows: observed inputs, outputs with one value per record, all outputs."""
     import pandas as pd
@@ -242,7 +243,7 @@ def _seen(
     return observed, {name: values for name, values in outputs.items() if shapes[name] == ()}, outputs
 
 
-def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, outputs: Columns) -> Any:
+def _error(domain: Domain, signature: Signature, rows: pd.DataFrame, outputs: Columns) -> Any:
     """Error of the model on these rows, as late labels will show it."""
     from hallmark.drift import concept
 
@@ -251,18 +252,18 @@ def _error(domain: Domain, signature: folders.Signature, rows: pd.DataFrame, out
     return concept.reference(signature.task, outputs, labels, signature.task.requests(rows, columns))
 
 
-def _features(folder: Path, signature: folders.Signature) -> Features:
+def _features(folder: Path, signature: Signature) -> Features:
     """The feature code of a folder that is being written, with its assets."""
     module = code.load(folder, "features")
     return Features(module, inputs=signature.inputs, assets=_assets(folder, signature))
 
 
-def _assets(folder: Path, signature: folders.Signature) -> dict[str, bytes]:
+def _assets(folder: Path, signature: Signature) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in signature.assets}
 
 
 def _outputs(
-    folder: Path, inputs: Mapping[str, NDArray[Any]], signature: folders.Signature
+    folder: Path, inputs: Mapping[str, NDArray[Any]], signature: Signature
 ) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[int, ...]]]:
     """Outputs of the server, those first that serving.py adds; and the shape per record of each."""
     running = onnx_model.session(folder / "model.onnx")

@@ -28,7 +28,7 @@ from hallmark.training.source import SYNTHETIC
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hallmark.artifacts.folder import ViewUse
+    from hallmark.artifacts.signature import ViewUse
     from hallmark.declaration.domain import Domain
     from hallmark.feature_store.sources import Snapshot
     from hallmark.features.fields import Field

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.feature_store.lookups import AGE, AT, CapturedLookups, Lookup
 from inference_services.capture.exchanges import Exchanges
 

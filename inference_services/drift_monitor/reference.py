@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hallmark.artifacts import bundle
 from hallmark.artifacts.bundle import Bundle
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.drift import embedding
 from hallmark.drift.profile import Profile
 from hallmark.errors import ModelRefused

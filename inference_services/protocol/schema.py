@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.features import arrays
 from hallmark.features.arrays import objects
 from hallmark.features.fields import Columns, Output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.features.fields import Columns
 from inference_services.protocol.schema import Outputs, Schema
 

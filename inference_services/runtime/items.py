@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hallmark.artifacts.folder import Signature
 from hallmark.artifacts.retriever import Retriever as Declared
+from hallmark.artifacts.signature import Signature
 from hallmark.errors import ContractBroken, HallmarkError, NotFound, Refused
 from hallmark.features.fields import Columns
 from hallmark.files import replace

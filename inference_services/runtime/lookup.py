@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hallmark.artifacts import views
-from hallmark.artifacts.folder import Signature, ViewUse
+from hallmark.artifacts.signature import Signature, ViewUse
 from hallmark.declaration.serving_config import FeatureReading
 from hallmark.declaration.source import Datatype
 from hallmark.errors import DeclarationError, HallmarkError

@@ -12,7 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hallmark.artifacts.bundle import Bundle
-from hallmark.artifacts.retriever import INDEX, WANTED, OnnxPart
+from hallmark.artifacts.folder import INDEX
+from hallmark.artifacts.retriever import WANTED, OnnxPart
 from hallmark.declaration.corpus import Filter
 from hallmark.errors import ModelRefused, Refused
 from hallmark.features.encoding import Features

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from hallmark.artifacts.folder import Signature, seal
+from hallmark.artifacts.folder import seal
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration import domain as domains
 from hallmark.declaration import serving_config
 from hallmark.drift import profile

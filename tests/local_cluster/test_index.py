@@ -17,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "inference_services" / "runti
 
 from stock import encoder, items, stock_folder
 
-from hallmark.artifacts.folder import seal
-from hallmark.artifacts.retriever import INDEX
+from hallmark.artifacts.folder import INDEX, seal
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hallmark.artifacts import folder as folders
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.errors import ModelRefused
 from hallmark.features.fields import Field, Output
 from hallmark.tasks import BaseTask, Binary, Multiclass, Ranking, Regression, Retrieval, Uplift

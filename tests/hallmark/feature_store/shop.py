@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from hallmark.artifacts.folder import Signature, ViewUse
+from hallmark.artifacts.signature import Signature, ViewUse
 from hallmark.declaration import feature_view, source
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.serving_config import FeatureReading

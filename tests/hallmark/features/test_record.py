@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.features.fields import Field, Output
 from hallmark.features.record import RecordLayout
 from inference_services.protocol import v2

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from domains.fraud import data as fraud
 from hallmark.artifacts import bundle, folder
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.errors import ModelRefused
 from hallmark.features.encoding import Input
 from hallmark.features.fields import Field, Output

@@ -14,9 +14,9 @@ import pytest
 
 from domains.authentication.features import FIELDS
 from hallmark.artifacts import release
-from hallmark.artifacts.folder import Signature
 from hallmark.artifacts.folder import seal as seal_folder
 from hallmark.artifacts.release import Release, Target
+from hallmark.artifacts.signature import Signature
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.cli import main
 from hallmark.cli.decision import remind

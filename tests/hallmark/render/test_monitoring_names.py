@@ -18,11 +18,13 @@ import pytest
 
 from hallmark import metrics
 from hallmark.artifacts import folder as folders
+from hallmark.artifacts.signature import Signature
 from hallmark.decision import engine
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.drift import profile
 from hallmark.drift.analysis import FORGIVEN
 from hallmark.drift.verdict import COMPLETE
+from hallmark.features.fields import Output
 from hallmark.prompts import chat
 from hallmark.render import alerts, monitoring
 from hallmark.rollout.evidence import RolloutProgress
@@ -64,8 +66,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     exec(FEATURES, made)  # noqa: S102
     columns, scores = draw(2000, seed=1)
     (folder / "profile.json").write_text(profile.build(columns, scores=scores).model_dump_json())
-    output = folders.Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = folders.Signature(domain="shop", fields=made["FIELDS"], outputs=(output,))
+    output = Output(name="score", datatype="FP32", minimum=0, maximum=1)
+    signature = Signature(domain="shop", fields=made["FIELDS"], outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json())
     (folder / "model.onnx").write_bytes(onnx_model())
     folders.seal(folder)

@@ -12,7 +12,8 @@ import pytest
 
 from hallmark.artifacts import bundle
 from hallmark.artifacts import folder as folders
-from hallmark.artifacts.folder import INDEX, Signature
+from hallmark.artifacts.folder import INDEX
+from hallmark.artifacts.signature import Signature
 from hallmark.errors import ContractBroken, DeclarationError, ModelRefused
 from hallmark.features.fields import Field, Output
 from hallmark.retrieval import pairing

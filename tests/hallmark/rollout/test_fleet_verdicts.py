@@ -10,11 +10,11 @@ import httpx
 import numpy as np
 import pytest
 
-from hallmark.artifacts import folder as folders
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration.drift import Drift
 from hallmark.drift import embedding, profile
 from hallmark.errors import NotFound, Unavailable
-from hallmark.features.fields import Columns, Field
+from hallmark.features.fields import Columns, Field, Output
 from hallmark.rollout.monitors import FleetVerdicts, Monitors
 from hallmark.tasks import Binary
 from inference_services.drift_monitor.app import app
@@ -41,8 +41,8 @@ def reference() -> Reference:
     columns = draw(8000, seed=1)
     learned = profile.build(columns, scores=answers(columns))
     fields = (Field(name="amount", datatype="FP64"), Field(name="city", datatype="BYTES"))
-    output = folders.Output(name="score", datatype="FP32")
-    signature = folders.Signature(domain="shop", task=Binary(), fields=fields, outputs=(output,))
+    output = Output(name="score", datatype="FP32")
+    signature = Signature(domain="shop", task=Binary(), fields=fields, outputs=(output,))
     sample = embedding.sample(np.random.default_rng(1).normal(size=(300, 3)).astype(np.float32))
     return Reference("sha256:d", signature, learned, lambda found: found, lambda found: np.empty((0, 3)), sample)
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.artifacts.folder import seal
+from hallmark.artifacts.folder import INDEX, seal
 from hallmark.artifacts.release import Target
-from hallmark.artifacts.retriever import INDEX
 from hallmark.declaration import domain as domains
 from hallmark.declaration import serving_config
 from hallmark.declaration.domain import Domain

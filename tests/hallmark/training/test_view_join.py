@@ -14,8 +14,8 @@ import pytest
 
 import domains.fraud.synthetic as marketplace
 from hallmark.artifacts import views
-from hallmark.artifacts.folder import ViewUse
 from hallmark.artifacts.model_card import DatasetFacts
+from hallmark.artifacts.signature import ViewUse
 from hallmark.data import dataset
 from hallmark.declaration import domain as domains
 from hallmark.declaration import feature_view

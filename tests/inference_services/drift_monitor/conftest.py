@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from hallmark.artifacts import folder as folders
+from hallmark.artifacts.signature import Signature
 from hallmark.drift import profile
+from hallmark.features.fields import Output
 from hallmark.tasks import Binary
 
 sys.path.insert(0, str(Path(__file__).parent))  # importmode=importlib puts no test folder on the path
@@ -30,8 +32,8 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exec(FEATURES, made)  # noqa: S102
     columns, scores = draw(5000, seed=1)
     (folder / "profile.json").write_text(profile.build(columns, scores=scores).model_dump_json(), encoding="utf-8")
-    output = folders.Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = folders.Signature(domain="shop", task=Binary(), fields=made["FIELDS"], outputs=(output,))
+    output = Output(name="score", datatype="FP32", minimum=0, maximum=1)
+    signature = Signature(domain="shop", task=Binary(), fields=made["FIELDS"], outputs=(output,))
     (folder / "signature.json").write_text(signature.model_dump_json(), encoding="utf-8")
     (folder / "model.onnx").write_bytes(onnx_model())
     folders.seal(folder)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sidecar import Sidecar, draw, events
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.features.fields import Columns, Field, Output

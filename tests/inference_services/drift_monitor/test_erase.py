@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from hallmark.artifacts.folder import Signature, ViewUse
+from hallmark.artifacts.signature import Signature, ViewUse
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.features.arrays import objects
 from hallmark.features.fields import Field, Output

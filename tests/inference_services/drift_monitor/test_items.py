@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 
 from stock import retriever
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.drift import profile
 from hallmark.features.fields import Columns, Field, Output
 from hallmark.tasks import Ranking

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sidecar import event
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration.drift import Drift, FinalLabels
 from hallmark.drift import concept, profile
 from hallmark.features.fields import Field, Output

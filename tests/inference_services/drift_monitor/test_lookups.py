@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from hallmark.artifacts.folder import Signature, ViewUse
+from hallmark.artifacts.signature import Signature, ViewUse
 from hallmark.declaration.drift import Drift
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.drift import profile

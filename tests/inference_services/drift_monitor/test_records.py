@@ -14,7 +14,7 @@ from PIL import Image
 from sidecar import event
 
 from hallmark.artifacts import bundle, folder, publication
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration.drift import Drift
 from hallmark.drift import profile
 from hallmark.features import image

@@ -67,7 +67,7 @@ import json
 
 import numpy as np
 
-from hallmark.artifacts.folder import Output
+from hallmark.features.fields import Output
 
 OUTPUTS = (Output(name="verdict", datatype="BYTES"),)
 

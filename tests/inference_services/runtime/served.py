@@ -20,7 +20,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from hallmark.artifacts.folder import Signature, seal
+from hallmark.artifacts.folder import seal
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration import timeouts
 from hallmark.declaration.serving_config import ServingConfig
 from hallmark.features.fields import Field, Output
@@ -64,7 +65,7 @@ def encode(columns):
 PHOTO_SERVING = """
 import numpy as np
 
-from hallmark.artifacts.folder import Output
+from hallmark.features.fields import Output
 
 OUTPUTS = (Output(name="label", datatype="BYTES"), Output(name="confidence", datatype="FP32", minimum=0, maximum=1))
 

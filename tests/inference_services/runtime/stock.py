@@ -12,8 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from served import linear
 
-from hallmark.artifacts.folder import Signature, seal
-from hallmark.artifacts.retriever import INDEX, OnnxPart, Retriever
+from hallmark.artifacts.folder import INDEX, seal
+from hallmark.artifacts.retriever import OnnxPart, Retriever
+from hallmark.artifacts.signature import Signature
 from hallmark.declaration.corpus import Corpus, Filter
 from hallmark.features import code
 from hallmark.features.encoding import Input

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.artifacts.folder import ViewUse
+from hallmark.artifacts.signature import ViewUse
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.feature_store.log import FileLog
 from hallmark.feature_store.online.address import connect

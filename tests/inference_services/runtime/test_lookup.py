@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hallmark.artifacts.folder import Signature, ViewUse
+from hallmark.artifacts.signature import Signature, ViewUse
 from hallmark.declaration.feature_view import FeatureView
 from hallmark.declaration.serving_config import FeatureReading
 from hallmark.errors import Unavailable

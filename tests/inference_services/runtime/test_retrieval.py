@@ -17,8 +17,7 @@ from served import ROOT, Server
 from stock import encoder, items, stock_folder
 
 from hallmark.artifacts import bundle
-from hallmark.artifacts.folder import seal
-from hallmark.artifacts.retriever import INDEX
+from hallmark.artifacts.folder import INDEX, seal
 from hallmark.errors import ModelRefused
 from inference_services.runtime import change_log
 from tests.inference_services.decision import deciding

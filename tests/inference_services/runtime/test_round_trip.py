@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from served import jpeg
 
-from hallmark.artifacts.folder import Signature
+from hallmark.artifacts.signature import Signature
 from hallmark.drift import profile
 from hallmark.features import wire
 from hallmark.features.fields import Columns, Field, Output
