@@ -544,9 +544,10 @@ def test_killed_anywhere_and_run_again_it_ends_alike(whole: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(600)
 def test_killed_at_every_point_it_ends_alike(whole: Path, tmp_path: Path, without: dict[str, Any]) -> None:
     at = 1
     while ends_alike(whole, tmp_path / str(at), at, without):
-        at += 1
+        at += how_many(3, 1)
     assert at > 40

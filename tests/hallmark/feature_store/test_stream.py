@@ -29,6 +29,7 @@ from tests.hallmark.feature_store.kept import Online
 from tests.hallmark.feature_store.killing import POINTS, Killed, killed_at_each_point, left_by
 from tests.hallmark.feature_store.reference import features
 from tests.hallmark.feature_store.test_tiles import FEW, MANY, accepted, agree, row, us
+from tests.seeds import how_many
 
 SCHEMA = pa.schema(
     {
@@ -458,6 +459,8 @@ stream.close()
 
 
 @pytest.mark.slow
+@pytest.mark.many
 @pytest.mark.timeout(1800)
 def test_killed_at_fifty_points_it_ends_in_the_same_state(tmp_path: Path, undisturbed: Any) -> None:
-    killed_at_each_point(tmp_path, CHILD, script(), undisturbed)
+    """Ten times at each of the five points; thrice in `make slow`."""
+    killed_at_each_point(tmp_path, CHILD, script(), undisturbed, times=how_many(3, 10))

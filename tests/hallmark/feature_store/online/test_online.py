@@ -22,6 +22,7 @@ from hallmark.feature_store.online.store import OnlineStore, Row
 from tests.hallmark.feature_store.online import racing
 from tests.hallmark.feature_store.online.conftest import environment
 from tests.hallmark.feature_store.online.racing import RACERS, VIEW, race, winners
+from tests.seeds import how_many
 
 OTHER = "buyer_orders@11"
 Make = Callable[..., OnlineStore]
@@ -311,7 +312,10 @@ class Model:
         return sum(self.rows.pop(Key(view, EntityKey(entity)), None) is not None for view in views)
 
 
-@pytest.mark.parametrize("examples", [30, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize(
+    "examples",
+    [30, pytest.param(how_many(300, 1000), marks=[pytest.mark.slow, pytest.mark.many, pytest.mark.timeout(1200)])],
+)
 def test_any_history_ends_in_one_state(examples: int, make: Make) -> None:
     """faults.md, 21: the same answers and the same state in SQLite, Redis, DynamoDB and a dict."""
     stores = [make(kind) for kind in ("sqlite", "redis", "dynamodb")]
