@@ -120,3 +120,14 @@ def shown(url: str) -> str:
     """The address without user and password, which may be secret."""
     host = urlsplit(url).netloc
     return url.replace(host, host.rpartition("@")[2], 1) if "@" in host else url
+
+
+def broken(error: BaseException) -> str:
+    """The system's own words for a connection that failed, such as "Connection refused", from within what clients wrap it in."""
+    within: BaseException | None = error
+    while within is not None:
+        if isinstance(within, OSError) and within.strerror:
+            return within.strerror
+        reason = getattr(within, "reason", None)
+        within = reason if isinstance(reason, BaseException) else within.__cause__ or within.__context__
+    return f"{type(error).__name__}: {error}"

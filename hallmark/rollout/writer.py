@@ -16,6 +16,7 @@ from hallmark.artifacts.release import Target
 from hallmark.declaration.traffic import BUILDS, KNATIVE, STANDARD, Mode, TrafficAdapter
 from hallmark.errors import Conflict, HallmarkError, ModelRefused, NotFound, Refused, TimedOut, Unavailable
 from hallmark.names import MONITOR_PORT
+from hallmark.remote import broken
 from hallmark.render.inferenceservice import OWNED, model_of, target_of
 from hallmark.rollout import clusters, mirror, standard
 from hallmark.rollout.capacity import Floors
@@ -419,7 +420,7 @@ class InferenceServiceWriter:
         except HTTPError as error:
             raise Unavailable(
                 f"the cluster at {self.host} does not answer",
-                got=type(error).__name__,
+                got=broken(error),
                 fix="run `hallmark up`, or check --kubeconfig",
             ) from error
 
