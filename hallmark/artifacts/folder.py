@@ -9,6 +9,7 @@ profile.json      reference profile for drift;  reference.parquet  a sample of i
 embeddings.safetensors  a sample of the reference's embeddings, where features.py says how to embed
 encoder.onnx, items.onnx, ranker.onnx   of a model that answers with items (retriever.py)
 index/            its index: vectors, ids, columns, words, and unit.json, which says what they were made of
+references.parquet   pictures of the items in it, of a model that answers references beside a score (references.py)
 assets            files that signature.json names and `load` of features.py or serving.py reads, such as tokenizer.json
 manifest.json     sha256 of each of the above; its own sha256 is the model's digest
 model_card.json     where it comes from; names the digest, so it is not part of it
@@ -27,6 +28,7 @@ from typing import Any
 from pydantic import Field as PydanticField
 from pydantic import field_validator, model_validator
 
+from hallmark.artifacts.references import PICTURES, References
 from hallmark.artifacts.retriever import INDEX as INDEX
 from hallmark.artifacts.retriever import Retriever
 from hallmark.declaration.feature_view import FeatureView
@@ -52,7 +54,9 @@ BESIDE = frozenset(
     {MANIFEST, MODEL_CARD, ROWS_SEEN, FORMER_CARD, MLMODEL, CODE, REQUIREMENTS, PYTHON_ENV, LEFT_BY_MLFLOW}
 )
 """Files of a model folder that its manifest does not name."""
-PARTS = frozenset({"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors"})
+PARTS = frozenset(
+    {"model.onnx", "signature.json", "profile.json", "reference.parquet", "embeddings.safetensors", PICTURES}
+)
 """Files that the platform itself writes and reads, which no asset may be."""
 DATA = frozenset({".json", ".safetensors", ".txt", ".parquet", ".model", ".npy"})
 """Allowed kinds of asset: bytes that are read as data and never run; .model is sentencepiece's vocabulary."""
@@ -81,6 +85,7 @@ class Signature(Frozen):
 
     views: those that give some of the fields; callers send the others, and each view's entity.
     retriever: how a request becomes a list of items, of a model folder with an index.
+    references: which items of that index are answered beside the outputs, of a model that has one for that.
     choice: how a server chooses by the first output, where it is an uplift and the domain declares a policy.
 
     task: what the first output is and what it is worth, with the classes bound; of a folder from before there were tasks,
@@ -98,6 +103,7 @@ class Signature(Frozen):
     assets: tuple[str, ...] = ()
     views: tuple[ViewUse, ...] = ()
     retriever: Retriever | None = PydanticField(default=None, exclude_if=lambda value: value is None)
+    references: References | None = PydanticField(default=None, exclude_if=lambda value: value is None)
     choice: ServedChoice | None = PydanticField(default=None, exclude_if=lambda value: value is None)
 
     @property
@@ -121,7 +127,9 @@ class Signature(Frozen):
     @property
     def answered(self) -> tuple[Output, ...]:
         """The outputs of an answer, before serving.py adds its own."""
-        return self.outputs if self.retriever is None else self.retriever.outputs
+        if self.retriever is not None:
+            return self.retriever.outputs
+        return self.outputs if self.references is None else (*self.outputs, self.references.output)
 
     @property
     def sent(self) -> tuple[Field, ...]:

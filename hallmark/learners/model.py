@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hallmark.artifacts.references import References
 from hallmark.artifacts.retriever import RetrieverParts
 from hallmark.declaration import domain as domains
 from hallmark.declaration.data import Data
@@ -135,6 +136,7 @@ class ModelSpec:
     inputs:  of the exported model, which `encode` gives by name; one float32 "input" where it says nothing.
     assets:  files beside model.py that travel in the model folder and that features.py's `load` reads: tokenizer, thresholds.
     retriever: of a domain that declares retrieval, the parts that find items and rank them; `export` writes their files beside its path.
+    references: of a domain whose decision asks its own model for items, which these are.
     """
 
     task: str
@@ -145,6 +147,7 @@ class ModelSpec:
     inputs: tuple[Input, ...] = (Input(),)
     assets: tuple[str, ...] = ()
     retriever: RetrieverParts | None = None
+    references: References | None = None
 
 
 def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
@@ -178,6 +181,7 @@ def spec(domain: Domain, settings: Settings | None = None) -> ModelSpec:
             got=str(first.shape),
         )
     _of_items(domain, found.retriever, where)
+    _of_references(domain, found, where)
     return found
 
 
@@ -199,6 +203,25 @@ def _of_items(domain: Domain, parts: RetrieverParts | None, where: str) -> None:
             f"{where} and domain.yaml name different encoders",
             expected="an encoder in SPEC's retriever with encoder: own, and none with domain@version",
             got=f"encoder: {domain.retrieval.encoder}, and {'none' if parts.encoder is None else 'one'} in SPEC",
+        )
+
+
+def _of_references(domain: Domain, spec: ModelSpec, where: str) -> None:
+    """`DeclarationError` where one of domain.yaml and model.py has references and the other does not, or they are not of this model."""
+    found = spec.references
+    if (found is None) != (not domain.refers):
+        raise DeclarationError(
+            f"{where} and domain.yaml do not agree on whether the model has references",
+            expected=f"a node of decision: with kind: retrieve and service: {domain.name}, and references=References(…) in SPEC, or neither",
+            got="only " + ("the node" if found is None else "references="),
+            fix="write the other one, as domains/authentication has it (docs/decision.md)",
+        )
+    vectors = {each.name for each in spec.outputs if each.datatype == "FP32" and len(each.shape) == 1}
+    if found is not None and (found.vector not in vectors or found.items in {each.name for each in spec.outputs}):
+        raise DeclarationError(
+            f"the references of {where} do not fit its outputs",
+            expected=f"vector among {', '.join(sorted(vectors)) or 'outputs of one axis, of which there is none'}, and items of another name than any",
+            got=f"vector {found.vector}, items {found.items}",
         )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hallmark import names, templates
+from hallmark.artifacts import release
+from hallmark.artifacts.release import Target
 from hallmark.decision import unit
 from hallmark.declaration import timeouts
 from hallmark.declaration.decision import Decision, Node
@@ -66,8 +68,32 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     index = sealed.manifest(texts)
     digest = digest_text(index)
     served = {unit.MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
-    values = {"node": node, "cited": bool(whole.prompt.of_kind("references")), "initializer": INITIALIZER}
+    version = _referred(domain, settings)
+    values = {
+        "node": node,
+        "cited": bool(whole.prompt.of_kind("references")),
+        "pictures": version.storage_uri if version else names.storage(domain.name, "references"),
+        "pictures_digest": version.digest if version else "",
+        "initializer": INITIALIZER,
+    }
     return _objects("review", domain, "reviewer", f"prompt-{sealed.short(digest)}", digest, served, values)
+
+
+def _referred(domain: Domain, settings: Settings) -> Target | None:
+    """The released version whose references the reviewer is shown: the unit's, else the stable one.
+
+    None where its own model has none, where nothing is released yet, and of a version in a volume of the local cluster, which
+    nothing but KServe can fetch: then they are crops.json in the bucket.
+    """
+    if not domain.refers:
+        return None
+    released, place = release.read(domain.name, settings), unit.place(domain.name, settings)
+    found = released.stable
+    if (place / unit.MANIFEST).is_file():
+        asked = {part.digest for part in unit.read(place, expected=None).parts.values() if part.service == domain.name}
+        targets = (released.stable, released.candidate, released.previous)
+        found = next((each for each in targets if each and each.digest in asked), found)
+    return None if found is None or found.storage_uri.startswith("pvc:") else found
 
 
 def decision_service(domain: Domain, settings: Settings) -> list[Json]:

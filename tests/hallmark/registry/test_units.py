@@ -16,6 +16,7 @@ from domains.authentication.features import FIELDS
 from hallmark.artifacts import release
 from hallmark.artifacts.folder import Signature
 from hallmark.artifacts.folder import seal as seal_folder
+from hallmark.artifacts.references import References
 from hallmark.artifacts.release import Release, Target
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.cli import main
@@ -65,7 +66,8 @@ def register(registry: Registry, folder: Path, thresholds: Thresholds | None) ->
     (folder / "model.onnx").write_text(folder.name)
     (folder / "features.py").write_text("FIELDS = ()\n")
     score = Output(name="score", datatype="FP32", minimum=0, maximum=1)
-    signature = Signature(domain=DOMAIN, task=Binary(), fields=FIELDS, outputs=(score,))
+    found = References(id="item_id", photos="photos", vector="embedding", same=("brand", "category"))
+    signature = Signature(domain=DOMAIN, task=Binary(), fields=FIELDS, outputs=(score,), references=found)
     (folder / "signature.json").write_text(signature.model_dump_json())
     card = model_card(seal_folder(folder), DOMAIN).model_copy(update={"thresholds": thresholds})
     registry.register(folder, card)
@@ -169,7 +171,7 @@ def test_a_version_is_sealed_where_it_is_looked_for_and_the_service_decides_by_i
     told = capsys.readouterr()
     (row,) = json.loads(told.out)
     assert (row["slices"], row["with_threshold"]) == (1, 1)
-    assert "nearest: authentication-references is no domain here" in told.err and "go to expert" in told.err
+    assert "no domain here" not in told.err, "every node is served beside the decision"
     place = unit.place(DOMAIN, settings)
     found = unit.read(place, expected=row["unit"])
     assert (found.decision, found.thresholds) == (domain.decision, THRESHOLDS)
@@ -177,7 +179,7 @@ def test_a_version_is_sealed_where_it_is_looked_for_and_the_service_decides_by_i
     prompt = PromptRegistry(settings).fetch(PROMPT, 1)
     assert {name: (part.version, part.digest) for name, part in found.parts.items()} == {
         "view": ("1", registry.resolve(DOMAIN, 1).digest),
-        "nearest": ("", ""),
+        "nearest": ("1", registry.resolve(DOMAIN, 1).digest),
         "reviewer": (prompt.version, prompt.digest),
     }
     config, *_ = rendered.decision_service(domain, settings)
@@ -221,11 +223,14 @@ def test_where_no_score_keeps_the_risk_it_says_so_and_people_decide(
 
 
 def test_a_pin_holds_a_node_of_no_registry_to_one_version(tmp_path: Path, settings: Settings, domain: Domain) -> None:
-    pinned = units.seal(domain, settings, tmp_path / "out", pins={"nearest": "7"})
+    assert domain.decision is not None
+    nodes = domain.decision.model_dump(mode="json")["nodes"]
+    elsewhere = changed(domain, nodes={**nodes, "nearest": {**nodes["nearest"], "service": "others-references"}})
+    pinned = units.seal(elsewhere, settings, tmp_path / "out", pins={"nearest": "7"})
     assert pinned.parts["nearest"].version == "7"
     assert "version 7 alone counts" in units.elsewhere(pinned)[0]
     with pytest.raises(DeclarationError, match="are looked up"):
-        units.seal(domain, settings, tmp_path / "out", pins={"view": "7"})
+        units.seal(elsewhere, settings, tmp_path / "out", pins={"view": "7"})
 
 
 def test_what_is_not_registered_or_does_not_belong_together_is_refused(

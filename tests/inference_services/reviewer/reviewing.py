@@ -16,7 +16,7 @@ import httpx
 from hallmark import metrics as names
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
-from inference_services.reviewer.crops import Crops
+from inference_services.crops import Crops
 from inference_services.reviewer.rest import ReviewerRest
 from inference_services.reviewer.service import ReviewService
 from inference_services.transport.client import Client

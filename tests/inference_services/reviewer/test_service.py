@@ -95,7 +95,7 @@ def test_references_without_their_picture_are_left_out_and_changed_ones_are(
     assert told(response)["cites"] == ["ref-2"]
     folder = crops(tmp_path / "crops")
     (folder / "ref-1.png").write_bytes((PHOTOS / "item-3.png").read_bytes())
-    from inference_services.reviewer.crops import Crops
+    from inference_services.crops import Crops
 
     found = Crops(folder)
     assert found.get("ref-1") is None and found.get("ref-2") == (PHOTOS / "ref-2.png").read_bytes()
