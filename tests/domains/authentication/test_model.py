@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
+from PIL import Image
 
 from domains.authentication import model
+from domains.authentication.features import FIELDS
 from domains.authentication.synthetic import items
+from hallmark.artifacts import bundle
+from hallmark.artifacts import folder as folders
+from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, ModelRefused
-from hallmark.learners.model import Examples, examples
+from hallmark.learners.model import Examples, columns, examples, spec
 from hallmark.learners.photo_set import TrainedPhotoSet
+from hallmark.training.export import export
+from inference_services.crops import Crops
+from inference_services.runtime.model import Model
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def drawn(days: int, *, after: int = 0) -> Examples:
+def stock(days: int, *, after: int = 0) -> pd.DataFrame:
     start = START + timedelta(days=after)
-    return examples("authentication", items(start, start + timedelta(days=days), seed=5, per_day=30))
+    return items(start, start + timedelta(days=days), seed=5, per_day=30)
+
+
+def drawn(days: int, *, after: int = 0) -> Examples:
+    return examples("authentication", stock(days, after=after))
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +50,9 @@ def trained(held: Examples) -> TrainedPhotoSet:
 
 @pytest.fixture(scope="module")
 def folder(trained: TrainedPhotoSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    trained.save(folder)
-    trained.export(folder / "model.onnx")
+    """The sealed model folder, with its references."""
+    folder, test = tmp_path_factory.mktemp("model") / "model", stock(1, after=9)
+    export(domains.load("authentication"), trained, folder, test=test, reference=test, training=stock(3))
     return folder
 
 
@@ -79,6 +94,55 @@ def test_restored_is_the_same_model_and_other_weights_are_refused(
     (tmp_path / "weights.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ModelRefused, match="not a model of photo sets"):
         model.restore(tmp_path)
+
+
+def test_it_answers_the_nearest_authentic_items_of_the_brand_and_category_that_it_learnt_from(folder: Path) -> None:
+    served = Model("authentication", bundle.read(folder, expected=None))
+    learnt = stock(3)
+    found = served.predict(columns(learnt, FIELDS), len(learnt))["items"]
+    authentic = learnt[learnt.counterfeit == 0].set_index("item_id")
+    kind = list(zip(learnt.brand, learnt.category, strict=True))
+    sizes = authentic.groupby(["brand", "category"]).size()
+    for row, answer in enumerate(found):
+        there = [each for each in answer if each]
+        assert len(there) == len(set(there)) == min(4, sizes.get(kind[row], 0))
+        assert {(authentic.brand[each], authentic.category[each]) for each in there} <= {kind[row]}
+        if learnt.counterfeit[row] == 0:
+            assert there[0] == learnt.item_id[row], "nothing is nearer than the item itself"
+
+
+def test_an_index_of_another_encoder_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(folder, tmp_path / "model")
+    with (other / "features.py").open("a", encoding="utf-8") as code:
+        code.write("SIDE = 32\n")
+    folders.seal(other)
+    with pytest.raises(ModelRefused, match="made by another preprocessing"):
+        Model("authentication", bundle.read(other, expected=None))
+
+
+def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_version_that_is_named(folder: Path) -> None:
+    digest, learnt = folders.verify(folder), stock(3).set_index("item_id")
+    crops = Crops(folder, expected=digest)
+    for name, photos in learnt[learnt.counterfeit == 0].photos.items():
+        picture = crops.get(str(name))
+        assert picture is not None
+        with Image.open(io.BytesIO(picture)) as sheet:
+            assert sheet.size == (64 * min(4, len(photos)), 64 * -(-len(photos) // 4))
+    assert crops.get("stranger") is None and crops.get(str(learnt.index[learnt.counterfeit == 1][0])) is None
+    with pytest.raises(ModelRefused, match="not the one that was released"):
+        Crops(folder, expected="sha256:" + "0" * 64)
+
+
+def test_references_and_the_node_that_asks_for_them_come_together() -> None:
+    declared = domains.load("authentication")
+    assert declared.decision is not None
+    nodes = {
+        **declared.decision.nodes,
+        "nearest": declared.decision.nodes["nearest"].model_copy(update={"service": "others"}),
+    }
+    without = declared.model_copy(update={"decision": declared.decision.model_copy(update={"nodes": nodes})})
+    with pytest.raises(DeclarationError, match="do not agree on whether the model has references"):
+        spec(without)
 
 
 def test_it_knows_what_authentic_items_of_a_brand_have(trained: TrainedPhotoSet) -> None:
