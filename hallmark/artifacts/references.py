@@ -20,7 +20,7 @@ ID, PICTURE = "id", "picture"
 
 
 class References(Frozen):
-    """What a domain's model.py says of its references; a node `kind: retrieve` of the decision that asks the domain's own model has them served.
+    """What a domain's model.py says of the items of its training that it answers beside its outputs, for a reviewer and an expert to compare with.
 
     id, photos: columns of the training data: what names an item, and its photos.   label: of the items that are taken.
     vector:     the output that is compared.   same: fields of a request that a reference has to share.

@@ -98,12 +98,6 @@ class Domain(Section):
         return self.training.gpu + self.serving.gpu * self.serving.replicas.maximum + reviewer
 
     @property
-    def refers(self) -> bool:
-        """Does its decision ask the domain's own model for references? Then its training makes an index of them."""
-        nodes = self.decision.nodes.values() if self.decision else ()
-        return any(node.kind == "retrieve" and node.service == self.name for node in nodes)
-
-    @property
     def namespace(self) -> str:
         """The Kubernetes namespace: the domain's name."""
         return self.name

@@ -136,7 +136,7 @@ class ModelSpec:
     inputs:  of the exported model, which `encode` gives by name; one float32 "input" where it says nothing.
     assets:  files beside model.py that travel in the model folder and that features.py's `load` reads: tokenizer, thresholds.
     retriever: of a domain that declares retrieval, the parts that find items and rank them; `export` writes their files beside its path.
-    references: of a domain whose decision asks its own model for items, which these are.
+    references: items of its training whose nearest it answers too; of a domain that declares a decision.
     """
 
     task: str
@@ -207,21 +207,23 @@ def _of_items(domain: Domain, parts: RetrieverParts | None, where: str) -> None:
 
 
 def _of_references(domain: Domain, spec: ModelSpec, where: str) -> None:
-    """`DeclarationError` where one of domain.yaml and model.py has references and the other does not, or they are not of this model."""
+    """`DeclarationError` where a model's references are of nobody's use, or not of this model."""
     found = spec.references
-    if (found is None) != (not domain.refers):
-        raise DeclarationError(
-            f"{where} and domain.yaml do not agree on whether the model has references",
-            expected=f"a node of decision: with kind: retrieve and service: {domain.name}, and references=References(…) in SPEC, or neither",
-            got="only " + ("the node" if found is None else "references="),
-            fix="write the other one, as domains/authentication has it (docs/decision.md)",
-        )
-    vectors = {each.name for each in spec.outputs if each.datatype == "FP32" and len(each.shape) == 1}
-    if found is not None and (found.vector not in vectors or found.items in {each.name for each in spec.outputs}):
+    if found is None:
+        return
+    vectors = [each.name for each in spec.outputs if each.datatype == "FP32" and len(each.shape) == 1]
+    if found.vector not in vectors or found.items in {each.name for each in spec.outputs}:
         raise DeclarationError(
             f"the references of {where} do not fit its outputs",
-            expected=f"vector among {', '.join(sorted(vectors)) or 'outputs of one axis, of which there is none'}, and items of another name than any",
+            expected=f"vector among {', '.join(vectors) or 'outputs of one axis, of which there is none'}, and items of a name that no output has",
             got=f"vector {found.vector}, items {found.items}",
+        )
+    if domain.decision is None:
+        raise DeclarationError(
+            f"{where} has references, and {domain.name} decides nothing",
+            expected="decision: in its domain.yaml, which shows them to a reviewer or an expert",
+            got="none",
+            fix="declare one (docs/decision.md), or take references= out of SPEC",
         )
 
 

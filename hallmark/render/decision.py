@@ -17,6 +17,7 @@ from hallmark.errors import ModelRefused
 from hallmark.files import digest_text
 from hallmark.prompts import prompt as prompts
 from hallmark.prompts import sealed
+from hallmark.prompts.prompt import Prompt
 from hallmark.prompts.sealed import EXAMPLES, PROMPT
 from hallmark.render import network
 from hallmark.render.manifest import Block, manifest
@@ -68,7 +69,7 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     index = sealed.manifest(texts)
     digest = digest_text(index)
     served = {unit.MANIFEST: index, PROMPT: texts[PROMPT], EXAMPLES: texts[EXAMPLES]}
-    version = _referred(domain, settings)
+    version = _referred(domain, node, whole.prompt, settings)
     values = {
         "node": node,
         "cited": bool(whole.prompt.of_kind("references")),
@@ -79,13 +80,15 @@ def reviewer_service(domain: Domain, settings: Settings) -> list[Json]:
     return _objects("review", domain, "reviewer", f"prompt-{sealed.short(digest)}", digest, served, values)
 
 
-def _referred(domain: Domain, settings: Settings) -> Target | None:
-    """The released version whose references the reviewer is shown: the unit's, else the stable one.
+def _referred(domain: Domain, node: Node, prompt: Prompt, settings: Settings) -> Target | None:
+    """The released version of the domain's own model whose references the reviewer is shown: the unit's, else the stable one.
 
-    None where its own model has none, where nothing is released yet, and of a version in a volume of the local cluster, which
-    nothing but KServe can fetch: then they are crops.json in the bucket.
+    None where another node answers them, where nothing is released yet, and of a version in a volume of the local cluster, which
+    nothing but KServe fetches: then they are crops.json in the bucket.
     """
-    if not domain.refers:
+    read = {prompt.input_of(name) for name in prompt.of_kind("references")} & set(node.reads)
+    nodes = domain.decision.nodes if domain.decision else {}
+    if not any(nodes[name.partition(".")[0]].service == domain.name for name in read if "." in name):
         return None
     released, place = release.read(domain.name, settings), unit.place(domain.name, settings)
     found = released.stable

@@ -45,8 +45,8 @@ class Pictures:
         return tuple(filter(None, found))
 
     def references(self, answers: Mapping[str, Answer], decision: Decision) -> dict[str, str]:
-        """Digests of the pictures of what retrieval found, by id, each kept; what has none is left out."""
-        shown = ((name, self._crops.get(name)) for name in dict.fromkeys(_ids(answers, decision)))
+        """Digests of pictures of the references that nodes named, by id, each kept: of texts that are the id of one that has a picture."""
+        shown = ((name, self._crops.get(name)) for name in dict.fromkeys(_texts(answers, decision)))
         kept = {name: self._kept(data) for name, data in shown if data is not None}
         return {name: digest for name, digest in kept.items() if digest}
 
@@ -66,12 +66,11 @@ class Pictures:
         return f"sha256:{digest}"
 
 
-def _ids(answers: Mapping[str, Answer], decision: Decision) -> Iterator[str]:
-    """Ids that nodes of kind retrieve answered."""
+def _texts(answers: Mapping[str, Answer], decision: Decision) -> Iterator[str]:
+    """Texts in lists that nodes answered, in the order in which they were asked."""
     for name, each in answers.items():
-        node = decision.nodes[name]
-        if node.kind == "retrieve" and each.fate == "answered":
-            for output, kind in node.outputs.items():
+        if each.fate == "answered":
+            for output, kind in decision.nodes[name].outputs.items():
                 found = each.outputs[output]
                 if kind == "texts" and isinstance(found, tuple):
-                    yield from filter(None, found)
+                    yield from found

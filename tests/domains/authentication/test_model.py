@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -133,16 +134,16 @@ def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_vers
         Crops(folder, expected="sha256:" + "0" * 64)
 
 
-def test_references_and_the_node_that_asks_for_them_come_together() -> None:
+def test_references_of_another_output_or_of_nobodys_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     declared = domains.load("authentication")
-    assert declared.decision is not None
-    nodes = {
-        **declared.decision.nodes,
-        "nearest": declared.decision.nodes["nearest"].model_copy(update={"service": "others"}),
-    }
-    without = declared.model_copy(update={"decision": declared.decision.model_copy(update={"nodes": nodes})})
-    with pytest.raises(DeclarationError, match="do not agree on whether the model has references"):
-        spec(without)
+    with pytest.raises(DeclarationError, match="decides nothing"):
+        spec(declared.model_copy(update={"decision": None}))
+    assert model.SPEC.references is not None
+    for wrong in ({"vector": "score"}, {"items": "embedding"}):
+        others = model.SPEC.references.model_copy(update=wrong)
+        monkeypatch.setattr(model, "SPEC", dataclasses.replace(model.SPEC, references=others))
+        with pytest.raises(DeclarationError, match="do not fit its outputs"):
+            spec(declared)
 
 
 def test_it_knows_what_authentic_items_of_a_brand_have(trained: TrainedPhotoSet) -> None:

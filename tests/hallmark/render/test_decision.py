@@ -134,7 +134,6 @@ def test_nothing_decides_before_a_unit_is_there_and_then_by_its_digest(settings:
     nodes = [each.partition("=")[2] for each in container(found["StatefulSet"])["args"] if each.startswith("--node=")]
     assert nodes == [
         "view=http://authentication-predictor.authentication.svc.cluster.local",
-        "nearest=http://authentication-predictor.authentication.svc.cluster.local",
         "reviewer=http://authentication-reviewer.authentication.svc.cluster.local:8080",
     ]
     reviewer = written(decision.reviewer_service(domain, settings))["Service"]

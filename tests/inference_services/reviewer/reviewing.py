@@ -92,7 +92,7 @@ def inputs(**changes: Any) -> list[dict[str, Any]]:
         "brand": ["Alma"],
         "category": ["tote"],
         "photos": [photo],
-        "nearest.items": ["ref-1", "ref-2"],
+        "view.items": ["ref-1", "ref-2"],
         **changes,
     }
     return [
