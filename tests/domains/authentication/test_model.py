@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import dataclasses
 import io
+import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import onnxruntime
 import pandas as pd
@@ -19,13 +24,22 @@ from domains.authentication.features import FIELDS
 from domains.authentication.synthetic import items
 from hallmark.artifacts import bundle
 from hallmark.artifacts import folder as folders
+from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
+from hallmark.decision import unit
+from hallmark.decision.record import DecisionRecord, Part
 from hallmark.declaration import domain as domains
 from hallmark.errors import DeclarationError, ModelRefused
 from hallmark.learners.model import Examples, columns, examples, spec
 from hallmark.learners.photo_set import TrainedPhotoSet
+from hallmark.reviews.database import connect
+from hallmark.reviews.queue import ReviewQueue
 from hallmark.training.export import export
+from hallmark.ui.review import app
 from inference_services.crops import Crops
+from inference_services.decision import messages, server
 from inference_services.runtime.model import Model
+from tests.inference_services.decision.deciding import ToyNode
+from tests.inference_services.reviewer.reviewing import Reviewing
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -132,6 +146,78 @@ def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_vers
     assert crops.get("stranger") is None and crops.get(str(learnt.index[learnt.counterfeit == 1][0])) is None
     with pytest.raises(ModelRefused, match="not the one that was released"):
         Crops(folder, expected="sha256:" + "0" * 64)
+
+
+def test_an_open_bag_ends_at_an_expert_who_sees_its_photos_beside_the_references_that_were_found(
+    folder: Path, tmp_path: Path
+) -> None:
+    """From the model's own answer over the reviewer, who cites what it was shown, to the page on which the expert works."""
+    declared = domains.load("authentication")
+    assert declared.decision is not None
+    slices = (SliceThreshold(values=("Aurelle", "handbag"), threshold=0.0, examples=900, accepted=500, counterfeits=0),)
+    limits = Thresholds(
+        score="view.score", at_most=0.01, confidence=0.95, fields=("brand", "category"), slices=slices,
+        scores=(0.0, 1.0), chances=(0.01, 0.9),
+    )  # fmt: skip
+    parts = {"view": Part(service="authentication"), "reviewer": Part(service="authentication-reviewer")}
+    digest = unit.seal(
+        tmp_path / "unit", domain="authentication", decision=declared.decision, thresholds=limits, parts=parts
+    )
+    bag = stock(3).query("brand == 'Aurelle' and category == 'handbag'").iloc[:1]
+    served = Model("authentication", bundle.read(folder, expected=None))
+    said = {name: served.predict(columns(bag, FIELDS), 1)[name][0].tolist() for name in ("score", "items")}
+    view, reviewing = (
+        ToyNode({"score": [said["score"]], "items": said["items"]}),
+        Reviewing(tmp_path, name="authentication-reviewer", time=5.0),
+    )
+    reviewing.crops, queue = Crops(folder), f"sqlite:///{tmp_path / 'reviews.db'}"
+    options = server.DecisionOptions(
+        name="authentication",
+        nodes={"view": f"http://{view.address}", "reviewer": f"http://{reviewing.address}"},
+        records=tmp_path / "records",
+        cases=queue,
+        photos=tmp_path / "photos",
+        crops=Crops(folder),
+    )
+    service, clients, _ = server.served(options, unit.read(tmp_path / "unit", expected=digest))
+    sent = [
+        {"name": name, "shape": [1], "datatype": "BYTES", "data": bag[name].tolist()} for name in ("brand", "category")
+    ]
+    photos = [base64.b64encode(each).decode() for each in bag.photos.iloc[0]]
+    sent.append({"name": "photos", "shape": [1, len(photos)], "datatype": "BYTES", "data": photos})
+    sent.append({"name": "price", "shape": [1], "datatype": "FP64", "data": bag.price.tolist()})
+
+    async def decided() -> DecisionRecord:
+        asked = messages.read(service.unit.decision, json.dumps({"id": "bag-1", "inputs": sent}).encode(), None)
+        record, _ = await service.decide(asked, within=20)
+        for client in clients:
+            client.close()
+        return record
+
+    try:
+        record = asyncio.run(decided())
+    finally:
+        view.stop()
+        reviewing.stop()
+    assert (record.verdict.action, record.verdict.path) == ("person", ("look", "review", "expert"))
+    cited = record.given.answers["reviewer"].outputs["cites"]
+    assert isinstance(cited, tuple) and cited and {*cited} <= {*said["items"]}, "it cites references of the model"
+
+    async def looked_at() -> tuple[list[str], dict[str, list[bytes]]]:
+        page = app(ReviewQueue(connect(queue)), photos=tmp_path / "photos", who="ana")
+        host = "http://127.0.0.1"
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url=host, trust_env=False) as person:
+            html = (await person.post("/next", json={}, headers={"x-hallmark-review": "1"})).text
+            shown = re.findall(r'<button[^>]*><img src="(/photo/\w+/(\w+)/\d+)" alt="([^"]*)"', html)
+            got: dict[str, list[bytes]] = {"photo": [], "reference": []}
+            for path, kind, _ in shown:
+                got[kind].append((await person.get(path)).content)
+            return [name for _, kind, name in shown if kind == "reference"], got
+
+    names, got = asyncio.run(looked_at())
+    assert names == [each for each in said["items"] if each]
+    assert got["photo"] == bag.photos.iloc[0]
+    assert got["reference"] == [Crops(folder).get(each) for each in names]
 
 
 def test_references_of_another_output_or_of_nobodys_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
