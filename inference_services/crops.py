@@ -41,8 +41,9 @@ class Crops:
         if folder is None:
             return
         if expected or (folder / MANIFEST).is_file():
-            kept = bundle.read(folder, expected=expected, keep=frozenset({references.PICTURES}))
-            self._find = references.pictures(kept.file(references.PICTURES)).get
+            if references.PICTURES not in bundle.read(folder, expected=expected, keep=frozenset()).digests:
+                raise ModelRefused("the model has no references", expected=references.PICTURES, got="no such file")
+            self._find = references.PictureFile(folder / references.PICTURES).get
         else:
             self._find = _Files(folder).get
 

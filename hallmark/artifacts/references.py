@@ -6,7 +6,9 @@ references.parquet   the id of each, and one picture of its photos
 
 from __future__ import annotations
 
-import io
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import Field as Key
 
@@ -17,6 +19,7 @@ from hallmark.section import Frozen
 PICTURES = "references.parquet"
 ID, PICTURE = "id", "picture"
 """Columns of that file."""
+_TOGETHER = 16
 
 
 class References(Frozen):
@@ -43,28 +46,52 @@ class References(Frozen):
         return Output(name=self.items, datatype="BYTES", shape=(self.k,))
 
 
-def packed(pictures: dict[str, bytes]) -> bytes:
-    """The file of these pictures by id: the same bytes for the same pictures."""
+def write(path: Path, pictures: Mapping[str, bytes]) -> None:
+    """Write the file of these pictures by id: the same bytes for the same pictures, a few in a group, so that one is read without the others."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.table({ID: pa.array(list(pictures), pa.string()), PICTURE: pa.array(pictures.values(), pa.binary())})
-    written = io.BytesIO()
-    pq.write_table(table, written, compression="none", use_dictionary=False, write_statistics=False)
-    return written.getvalue()
+    pq.write_table(
+        table, path, compression="none", use_dictionary=False, write_statistics=False, row_group_size=_TOGETHER
+    )
 
 
-def pictures(data: bytes) -> dict[str, bytes]:
-    """The pictures of such a file, by id; `ModelRefused` where it is none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class PictureFile:
+    """The pictures of such a file; `ModelRefused` where it is none. What was changed since it was opened is not given."""
 
-    try:
-        table = pq.read_table(pa.BufferReader(data), columns=[ID, PICTURE])
-        return dict(zip(table[ID].to_pylist(), table[PICTURE].to_pylist(), strict=True))
-    except (pa.ArrowException, KeyError, OSError) as error:
-        raise ModelRefused(
-            f"{PICTURES} of the model cannot be read",
-            expected=f"Parquet with {ID} and {PICTURE}",
-            got=str(error).splitlines()[0],
-        ) from error
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path = path
+        self._places: dict[str, tuple[int, int, bytes]] = {}
+        try:
+            with pq.ParquetFile(path) as found:
+                for group in range(found.num_row_groups):
+                    part = found.read_row_group(group, columns=[ID, PICTURE])
+                    for row, (name, data) in enumerate(
+                        zip(part[ID].to_pylist(), part[PICTURE].to_pylist(), strict=True)
+                    ):
+                        self._places[name] = group, row, hashlib.sha256(data).digest()
+        except (pa.ArrowException, KeyError, OSError) as error:
+            raise ModelRefused(
+                f"{PICTURES} of the model cannot be read",
+                expected=f"Parquet with {ID} and {PICTURE}",
+                got=str(error).splitlines()[0],
+            ) from error
+
+    def get(self, reference: str) -> bytes | None:
+        """The picture of a reference; None where there is none, or where the file is another by now."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if reference not in self._places:
+            return None
+        group, row, digest = self._places[reference]
+        try:
+            with pq.ParquetFile(self._path) as found:
+                data = found.read_row_group(group, columns=[PICTURE])[PICTURE][row].as_py()
+        except (pa.ArrowException, IndexError, OSError):
+            return None
+        return data if hashlib.sha256(data).digest() == digest else None

@@ -51,7 +51,7 @@ def put(folder: Path, signature: Signature, label: str, training: pd.DataFrame |
         columns=dict.fromkeys(declared.same, "keyword"),
     )
     kept = zip(chosen[declared.id].astype(str), chosen[declared.photos], strict=True)
-    (folder / PICTURES).write_bytes(references.packed({name: picture(photos) for name, photos in kept}))
+    references.write(folder / PICTURES, {name: picture(photos) for name, photos in kept})
 
 
 def latest(training: pd.DataFrame, declared: References, label: str) -> pd.DataFrame:

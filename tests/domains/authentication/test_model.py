@@ -22,7 +22,7 @@ from PIL import Image
 from domains.authentication import model
 from domains.authentication.features import FIELDS
 from domains.authentication.synthetic import items
-from hallmark.artifacts import bundle
+from hallmark.artifacts import bundle, references
 from hallmark.artifacts import folder as folders
 from hallmark.artifacts.thresholds import SliceThreshold, Thresholds
 from hallmark.decision import unit
@@ -135,7 +135,9 @@ def test_an_index_of_another_encoder_is_refused(folder: Path, tmp_path: Path) ->
         Model("authentication", bundle.read(other, expected=None))
 
 
-def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_version_that_is_named(folder: Path) -> None:
+def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_version_that_is_named(
+    folder: Path, tmp_path: Path
+) -> None:
     digest, learnt = folders.verify(folder), stock(3).set_index("item_id")
     crops = Crops(folder, expected=digest)
     for name, photos in learnt[learnt.counterfeit == 0].photos.items():
@@ -146,6 +148,14 @@ def test_every_reference_has_a_picture_of_all_its_photos_and_comes_from_the_vers
     assert crops.get("stranger") is None and crops.get(str(learnt.index[learnt.counterfeit == 1][0])) is None
     with pytest.raises(ModelRefused, match="not the one that was released"):
         Crops(folder, expected="sha256:" + "0" * 64)
+    name = str(learnt.index[learnt.counterfeit == 0][0])
+    opened = Crops(shutil.copytree(folder, tmp_path / "model"), expected=digest)
+    references.write(tmp_path / "model" / references.PICTURES, {name: learnt.photos[name][0]})
+    assert opened.get(name) is None, "another picture than the one that was checked"
+    (tmp_path / "model" / references.PICTURES).write_bytes(b"PAR1")
+    folders.seal(tmp_path / "model")
+    with pytest.raises(ModelRefused, match="cannot be read"):
+        Crops(tmp_path / "model")
 
 
 def test_an_open_bag_ends_at_an_expert_who_sees_its_photos_beside_the_references_that_were_found(
